@@ -1,0 +1,36 @@
+# The two commands a new user needs are `make run` and `make test`; everything is installed in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test test-long bench lint clean
+
+run: .venv/run.stamp
+	$(BIN)/djservice run workflows/zh_global_radius.yaml
+
+test: .venv/test.stamp lint
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/test.stamp
+	$(BIN)/python -m pytest
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/test.stamp
+	$(BIN)/python benchmarks/trees.py
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[report]'
+	touch $@
+
+.venv/test.stamp: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist site

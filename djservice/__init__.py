@@ -1,0 +1,78 @@
+"""djservice: differentiable jet clustering, distributed with Dask.
+
+The public names in data-flow order. They are imported on first use, so that ``djservice --help`` stays instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from djservice import cuts as cuts
+    from djservice import examples as examples
+    from djservice import observables as observables
+    from djservice import schemas as schemas
+    from djservice.batch import EventBatch as EventBatch
+    from djservice.cluster import TreeSample as TreeSample
+    from djservice.cluster import cluster as cluster
+    from djservice.cluster import replay as replay
+    from djservice.config import Run as Run
+    from djservice.errors import DjserviceError as DjserviceError
+    from djservice.estimators import LeaveOneOut as LeaveOneOut
+    from djservice.estimators import Score as Score
+    from djservice.evaluate import gradient as gradient
+    from djservice.losses import SquaredError as SquaredError
+    from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
+    from djservice.observables import observable as observable
+    from djservice.read import read as read
+    from djservice.report import report as report
+    from djservice.run import run as run
+    from djservice.store import Store as Store
+
+_MODULES = ("schemas", "examples", "observables", "cuts")
+_PUBLIC = {
+    "read": "read",
+    "EventBatch": "batch",
+    "cluster": "cluster",
+    "replay": "cluster",
+    "TreeSample": "cluster",
+    "observable": "observables",
+    "SquaredError": "losses",
+    "SquaredErrorOfMean": "losses",
+    "Score": "estimators",
+    "LeaveOneOut": "estimators",
+    "gradient": "evaluate",
+    "Run": "config",
+    "run": "run",
+    "Store": "store",
+    "report": "report",
+    "DjserviceError": "errors",
+}
+__all__ = [*_MODULES, *_PUBLIC]  # noqa: PLE0604 (strings all)
+
+
+class _Package(ModuleType):
+    """Keeps a function such as ``djservice.read`` from being hidden by the submodule of its name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _PUBLIC.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

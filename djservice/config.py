@@ -1,0 +1,329 @@
+"""Run: everything that defines a run, as one frozen tree of strict models. YAML in, YAML out."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from djservice.errors import ConfigError
+
+
+class _Section(BaseModel):
+    """Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, (str, Mapping)) else value
+
+
+def _named(value: Any) -> Any:
+    """``name`` as ``{name: name}``; Python objects as they are."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Input(_Section):
+    """What is read."""
+
+    files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
+    )
+    schema_: Literal["nanoaod", "pfnanoaod"] = Field("nanoaod", alias="schema", description="layout of the branches")
+    tree: str = Field("Events", description="name of the tree")
+    particles: str = Field("PFCands", description="collection that is clustered")
+    pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
+    eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
+    weight: str | None = Field("genWeight", description="branch of the event weight; null for 1")
+    truth: float | str | None = Field(None, description="true mass in GeV: a number or a branch per event")
+    entries: tuple[int, int] | None = Field(None, description="[first, last + 1] of the entries of all files together")
+    dataset: str = Field("", description="name of the dataset, a part of each event's identity")
+    bundle_events: int | None = Field(None, ge=1, description="events held by one task; null chooses from the input")
+
+
+class Clustering(_Section):
+    """How trees are grown."""
+
+    power: float = Field(-1.0, description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT")
+    rigidity: float = Field(1.0, gt=0, description="alpha")
+    scale: Literal["minimum", "safe"] = Field("minimum", description="the published scale, or the infrared-safe one")
+    asymmetry: float = Field(1.0, gt=0, description="exponent q of the safe scale")
+
+
+class LossTerm(_Section):
+    """One term of the loss."""
+
+    kind: Literal["squared_error", "squared_error_of_mean"] = Field("squared_error", description="of each tree, or of the mean over trees")
+    observable: Annotated[Any, BeforeValidator(_named)] = Field({"name": "dijet_mass"}, description="name, or {name: ..., parameters}")
+    target: float | None = Field(None, description="in the observable's units; null for each event's truth")
+    scale: float = Field(1.0, gt=0, description="what the error is divided by")
+    cuts: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field((), description="selection of trees: all must pass")
+    coefficient: float = Field(1.0, description="of this term in the sum")
+
+
+class Radius(_Section):
+    """Where the search starts and where it stays."""
+
+    start: float = Field(1.0, gt=0, description="R of the first iteration")
+    minimum: float = Field(0.1, gt=0, description="lower bound")
+    maximum: float = Field(2.0, gt=0, description="upper bound")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Radius:
+        if not self.minimum <= self.start <= self.maximum:
+            raise ValueError(f"expected minimum <= start <= maximum, found {self.minimum}, {self.start}, {self.maximum}")
+        return self
+
+
+class Optimiser(_Section):
+    """How the radius is moved."""
+
+    kind: Literal["adam", "momentum", "sgd"] = Field("adam", description="update rule, on log R")
+    learning_rate: float = Field(0.05, gt=0, description="of the first iteration")
+    decay_iterations: float | None = Field(25.0, gt=0, description="the rate is divided by 1 + iteration / this; null: constant")
+    iterations: int = Field(80, ge=1, description="number of iterations")
+    batch_events: int = Field(100, ge=1, description="events per iteration")
+    trees: int = Field(10, ge=1, description="trees per event and iteration")
+    averaging_start: int | None = Field(None, ge=0, description="first iteration of the average of log R; null: half")
+    tolerance: float | None = Field(None, gt=0, description="stop when the averaged R stands still to this; null: never")
+
+
+class Estimator(_Section):
+    """How the gradient is estimated."""
+
+    name: Literal["leave_one_out", "score"] = Field("leave_one_out", description="gradient estimator")
+
+
+class Scan(_Section):
+    """The loss on a grid of radii, over all events, after the optimisation."""
+
+    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), min_length=4, description="grid of R"
+    )
+    trees: int = Field(10, ge=2, description="trees per event and radius")
+
+
+class Spectrum(_Section):
+    """The observable's distribution over all events, at the start, the optimum and these radii."""
+
+    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.65, 1.0), description="radii beside start and optimum")
+    trees: int = Field(20, ge=2, description="trees per event and radius")
+
+
+class Output(_Section):
+    """Where results go."""
+
+    store: str = Field(description="Zarr store, a folder")
+    report: str | None = Field(None, description="HTML report; null: the store's name with .html")
+
+
+class Cluster(_Section):
+    """Where it runs; changes no number."""
+
+    scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
+    workers: int | None = Field(None, ge=1, description="worker processes of an embedded cluster; null: one per processor")
+    threads: int = Field(1, ge=1, description="threads per worker process of an embedded cluster")
+
+
+class Run(_Section):
+    """A run: what is read, how it is clustered, what is minimised, how, and where results go."""
+
+    input: Input
+    clustering: Clustering = Clustering()
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    estimator: Annotated[Estimator, BeforeValidator(_named)] = Estimator()
+    radius: Radius = Radius()
+    optimiser: Optimiser = Optimiser()
+    scan: Scan = Scan()
+    spectrum: Spectrum = Spectrum()
+    seed: int = Field(1, ge=0, lt=2**63, description="of all random numbers")
+    output: Output
+    cluster: Cluster = Cluster()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "run") -> Run:
+        """A run from plain data.
+
+        Raises
+        ------
+        ConfigError
+            Naming each key at fault, what was expected and found, and for an unknown key the nearest valid one.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Run:
+        """A run from a YAML file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        overrides
+            ``section.key=value`` each, the value in YAML.
+
+        Raises
+        ------
+        ConfigError
+            If the file is not there, is not YAML, or is not a valid run.
+        """
+        try:
+            data = yaml.safe_load(Path(path).read_text())
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror}); `djservice init` writes a file to start from.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: expected a mapping of sections, found {type(data).__name__}.")
+        for text in overrides:
+            _override(data, text)
+        return cls.from_dict(data, str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that :meth:`from_dict` reads back; Python observables and cuts by name and hash of their source."""
+        data = self.model_dump(mode="python", by_alias=True)
+        for term in data["loss"]:
+            term["observable"] = _plain(term["observable"])
+            term["cuts"] = [_plain(cut) for cut in term["cuts"]]
+        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
+        return plain
+
+    def to_yaml(self) -> str:
+        """The run as YAML."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The part that affects numbers, flat: ``section.key`` -> value. What a store is compared by.
+
+        Left out: where it runs and where results go, the names of the inputs (their identities are compared instead),
+        and what may be raised to continue a run (``optimiser.iterations``).
+        """
+        flat = _flatten({key: value for key, value in self.to_dict().items() if key not in ("cluster", "output")})
+        for key in ("input.files", "optimiser.iterations"):
+            flat.pop(key, None)
+        return flat
+
+
+def build_loss(run: Run) -> Any:
+    """The loss of a run as an object.
+
+    Raises
+    ------
+    ConfigError
+        If an observable or cut is unknown, or does not take the parameters given.
+    """
+    from djservice import cuts, losses, observables
+
+    kinds = {"squared_error": losses.SquaredError, "squared_error_of_mean": losses.SquaredErrorOfMean}
+    total: Any = None
+    for i, term in enumerate(run.loss):
+        where = f"loss[{i}]"
+        what = _build(term.observable, observables.Observable, observables.named_observables(), f"{where}.observable")
+        loss = kinds[term.kind](what, target=term.target, scale=term.scale, coefficient=term.coefficient)
+        for k, cut in enumerate(term.cuts):
+            loss = loss.where(_build(cut, cuts.Cut, cuts.named_cuts(), f"{where}.cuts[{k}]"))
+        total = loss if total is None else total + loss
+    return total
+
+
+def build_estimator(run: Run) -> Any:
+    """The estimator of a run as an object."""
+    from djservice.estimators import ESTIMATORS
+
+    return {estimator.name: estimator for estimator in ESTIMATORS}[run.estimator.name]()
+
+
+def _build(value: Any, kind: type, known: Mapping[str, Callable[..., Any]], where: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping) or "name" not in value:
+        raise ConfigError(f"{where}: expected a name, or a mapping with a name, found {value!r}.")
+    parameters = {key: parameter for key, parameter in value.items() if key != "name"}
+    name = value["name"]
+    if name not in known:
+        raise ConfigError(f"{where}: unknown name {name!r}{_nearest(str(name), list(known))}.")
+    make = known[name]
+    takes = list(inspect.signature(make).parameters)
+    for key in parameters:
+        if key not in takes:
+            raise ConfigError(f"{where}: {name} has no parameter {key!r}{_nearest(key, takes)}.")
+    try:
+        return make(**parameters)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """An observable or cut as data."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    from djservice.observables import fingerprint
+
+    return {"python": fingerprint(value.function), "title": value.name}
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}.{key}" if prefix else key).items()}
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return {k: v for i, item in enumerate(value) for k, v in _flatten(item, f"{prefix}[{i}]").items()}
+    return {prefix: value}
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    """Set one ``section.key=value`` in place."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {text!r}: expected section.key=value, as in optimiser.learning_rate=0.02.")
+    *sections, last = path.split(".")
+    place: Any = data
+    for section in sections:
+        place = place.setdefault(section, {}) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        raise ConfigError(f"--set {text!r}: {'.'.join(sections)} is not a section.")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML: {error}") from None
+
+
+def _explain(error: Any) -> str:
+    """One validation error in words."""
+    location = [part for part in error["loc"] if not str(part).startswith("function-")]
+    where = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where}{_nearest(str(location[-1]), _keys(location[:-1]))}"
+    if error["type"] == "missing":
+        return f"missing key {where}"
+    return f"{where or 'run'}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r}"
+
+
+def _keys(location: Sequence[Any]) -> list[str]:
+    """The valid keys of the section at ``location``."""
+    model: type[BaseModel] = Run
+    for part in location:
+        if isinstance(part, int):
+            continue
+        model = {"loss": LossTerm}.get(str(part)) or model.model_fields[str(part)].annotation or Run
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}? " * bool(close) + " (" * (not close) + f"valid: {', '.join(valid)})"

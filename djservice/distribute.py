@@ -1,0 +1,149 @@
+"""Events on a Dask cluster: bundles loaded once as futures, one task per bundle and evaluation, sums in bundle order.
+
+Bundles are cut by the run and never by who happens to be connected, and a sum is made in their order, so the result
+has the same bits for any number of workers and threads. A bundle is the future of a loading task: when its worker
+dies, Dask reads it again elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from distributed import Client, Future, WorkerPlugin
+
+from djservice.config import Run, build_estimator, build_loss
+from djservice.errors import InputError
+from djservice.evaluate import PerEvent, Sampling
+from djservice.fit import Watch
+from djservice.identity import Keys
+from djservice.read import InputFile, Segment, expand, inspect, read_segments, repeated_keys, segments, tell_apart
+from djservice.schemas import Schema, nanoaod, pfnanoaod
+from djservice.tasks import Answer, BundleSummary, Request, Work, evaluate_bundle, summarise, warm_up
+
+SCHEMAS = {"nanoaod": nanoaod, "pfnanoaod": pfnanoaod}
+
+
+def default_bundle_events(events: int) -> int:
+    """Events per bundle: eight bundles of a small input, 5,000 events each of a large one."""
+    return max(1, min(-(-events // 8), 5000))
+
+
+class CompileKernels(WorkerPlugin):
+    """Compiles the kernels on every worker when it joins, so that no iteration waits for it."""
+
+    name = "djservice-compile"
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask on each worker."""
+        warm_up()
+
+
+def schema_of(run: Run) -> Schema:
+    """The schema that a run's input section describes."""
+    given = run.input
+    return SCHEMAS[given.schema_](
+        given.particles,
+        tree=given.tree,
+        pt_min=given.pt_min,
+        eta_max=given.eta_max,
+        weight=given.weight,
+        truth=given.truth,
+    )
+
+
+class Bundles:
+    """All events of a run on the workers of a cluster. Make one with :meth:`load`.
+
+    Attributes
+    ----------
+    inputs
+        The files with their identities.
+    keys
+        Identities of all events, shape (event,), in bundle order.
+    """
+
+    def __init__(self, client: Client, work: Work, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str) -> None:
+        self.client, self.work, self.inputs, self.bundles, self.token = client, work, tuple(inputs), list(bundles), token
+        self.keys: Keys = np.empty(0, np.uint64)
+        self._count = itertools.count()
+
+    @classmethod
+    async def load(cls, client: Client, run: Run, watch: Watch) -> Bundles:
+        """Read the input of ``run`` onto the workers of ``client``.
+
+        Raises
+        ------
+        DjserviceError
+            Whatever is wrong with the input, as the reader says it.
+        """
+        began = time.perf_counter()
+        schema, work = schema_of(run), cls._work(run)
+        token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
+        paths = expand(run.input.files)
+        inspected = [client.submit(inspect, path, schema, key=f"inspect-{token}-{i}") for i, path in enumerate(paths)]
+        inputs: list[InputFile] = await client.gather(inspected)
+        events = sum(file.entries for file in inputs)
+        first, last = run.input.entries or (0, events)
+        size = run.input.bundle_events or default_bundle_events(last - first)
+        cut = segments(inputs, run.input.entries, size)
+        if not cut:
+            raise InputError(f"{', '.join(paths)}: no events to read.")
+        self = cls(client, work, inputs, [], token)
+        self.bundles = [self._read(i, part, schema, run.input.dataset) for i, part in enumerate(cut)]
+        summaries = await self._summaries("summary")
+        repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
+        if len(repeated):
+            watch.say(f"{len(repeated)} event identities occur more than once; those events are told apart by file and entry")
+            self.bundles = [
+                client.submit(tell_apart, bundle, repeated, key=f"bundle-{token}-{i}") for i, bundle in enumerate(self.bundles)
+            ]
+            summaries = await self._summaries("summary-apart")
+        self.keys = np.concatenate([s.keys for s in summaries])
+        if len(repeated_keys(self.keys)):
+            raise InputError(f"{', '.join(paths)}: two files of the same name hold the same entries; rename one, or name it once.")
+        counts = np.concatenate([s.counts for s in summaries])
+        without = int((counts == 0).sum())
+        watch.say(
+            f"read {len(counts):,} events of {len(inputs)} file{'s' * (len(inputs) > 1)}: {counts.mean():.1f} particles each "
+            f"(median {np.median(counts):.0f}, at most {counts.max()}){f', {without} without any' * (without > 0)}; "
+            f"{sum(s.nbytes for s in summaries) / 1e6:.1f} MB in {len(self.bundles)} bundles; {time.perf_counter() - began:.1f} s"
+        )
+        return self
+
+    async def evaluate(self, request: Request) -> Answer:
+        """Evaluate on all bundles and merge in their order."""
+        call = next(self._count)
+        futures = [
+            self.client.submit(evaluate_bundle, bundle, self.work, request, key=f"evaluate-{self.token}-{call}-{i}")
+            for i, bundle in enumerate(self.bundles)
+        ]
+        answers: list[Answer] = await self.client.gather(futures)
+        moments = functools.reduce(operator.add, (moments for moments, _ in answers))
+        if not request.per_event:
+            return moments, None
+        parts = [part for _, part in answers if part is not None]
+        fields = PerEvent.__dataclass_fields__
+        return moments, PerEvent(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    def _read(self, i: int, part: tuple[Segment, ...], schema: Schema, dataset: str) -> Future:
+        return self.client.submit(read_segments, part, schema, dataset, key=f"read-{self.token}-{i}")
+
+    async def _summaries(self, prefix: str) -> list[BundleSummary]:
+        summaries = [
+            self.client.submit(summarise, bundle, key=f"{prefix}-{self.token}-{i}") for i, bundle in enumerate(self.bundles)
+        ]
+        gathered: list[BundleSummary] = await self.client.gather(summaries)
+        return gathered
+
+    @staticmethod
+    def _work(run: Run) -> Work:
+        how = run.clustering
+        sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed)
+        return Work(build_loss(run), build_estimator(run), sampling)

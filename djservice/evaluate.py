@@ -1,0 +1,272 @@
+"""Evaluate a loss and its gradient on a batch: sample trees, form each event's sums, reduce them over events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from djservice.batch import EventBatch
+from djservice.cluster import Scale, TreeSample, cluster
+from djservice.errors import InputError, RunError
+from djservice.estimators import Estimator, LeaveOneOut
+from djservice.losses import Loss, Term, as_loss
+from djservice.moments import Moments, Quantity
+from djservice.observables import Observable
+
+Floats = NDArray[np.float64]
+
+#: Events whose trees are in memory together: the jets of (events, trees) and nothing else.
+EVENTS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How trees are grown: what stays the same through a run.
+
+    Attributes
+    ----------
+    rigidity, power, scale, asymmetry
+        As in :func:`djservice.cluster`.
+    seed
+        Of the run.
+    """
+
+    rigidity: float = 1.0
+    power: float = -1.0
+    scale: Scale = "minimum"
+    asymmetry: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PerEvent:
+    """Results per event, shape (event,) each; NaN for an event without an accepted tree.
+
+    Attributes
+    ----------
+    mean, mean_error
+        Of the first term's observable over accepted trees, and its standard error.
+    accepted
+        Number of accepted trees.
+    gradient, gradient_error
+        dL/dR of each event alone, and its standard error over trees.
+    """
+
+    mean: Floats
+    mean_error: Floats
+    accepted: NDArray[np.int64]
+    gradient: Floats
+    gradient_error: Floats
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """dL/dR over a sample.
+
+    Attributes
+    ----------
+    value, error, tree_error
+        dL/dR; its standard error over events and trees; the part of it that comes from the trees.
+    loss
+        L with its errors.
+    acceptance
+        Weighted fraction of accepted trees.
+    per_event
+        The same event by event.
+    moments
+        The sums that all of it follows from.
+    """
+
+    value: float
+    error: float
+    tree_error: float
+    loss: Quantity
+    acceptance: float
+    per_event: PerEvent
+    moments: Moments
+
+
+def gradient(
+    events: EventBatch,
+    objective: Loss | Observable,
+    *,
+    radius: ArrayLike,
+    estimator: Estimator | None = None,
+    trees: int = 100,
+    rigidity: float = 1.0,
+    power: float = -1.0,
+    scale: Scale = "minimum",
+    asymmetry: float = 1.0,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Gradient:
+    """Loss and dL/dR of a sample of events.
+
+    Parameters
+    ----------
+    events
+        The particles.
+    objective
+        A loss, or an observable, which is then its own objective: d E[f] / dR.
+    radius, rigidity, power, scale, asymmetry, seed, threads
+        As in :func:`djservice.cluster`.
+    estimator
+        :class:`djservice.LeaveOneOut` by default.
+    trees
+        Per event.
+
+    Raises
+    ------
+    InputError
+        If an argument has no meaning.
+    RunError
+        If no tree passes the selection, or the accepted weights do not sum to more than 0.
+    """
+    sampling = Sampling(rigidity, power, scale, asymmetry, seed)
+    moments, per_event = evaluate(
+        events, as_loss(objective), estimator or LeaveOneOut(), sampling, radius=radius, trees=trees, threads=threads
+    )
+    value = moments.gradient()
+    return Gradient(
+        value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments
+    )
+
+
+def evaluate(
+    events: EventBatch,
+    loss: Loss,
+    estimator: Estimator,
+    sampling: Sampling,
+    *,
+    radius: ArrayLike,
+    trees: int,
+    stream: str = "sample",
+    iteration: int = 0,
+    threads: int | None = None,
+) -> tuple[Moments, PerEvent]:
+    """Sums over the events of a batch, and the results per event.
+
+    Parameters
+    ----------
+    radius
+        R: one number, or one per event.
+    trees
+        Per event.
+    stream, iteration
+        What the random numbers are keyed by, beside the seed and the identity of each event.
+    """
+    needed = max(estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms))
+    if trees < needed:
+        raise InputError(f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss.")
+    if len(events) == 0:
+        return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 2)
+    radii = np.broadcast_to(np.asarray(radius, np.float64), (len(events),))
+    parts = []
+    for start in range(0, len(events), EVENTS_AT_ONCE):
+        rows = slice(start, start + EVENTS_AT_ONCE)
+        some = events if len(events) <= EVENTS_AT_ONCE else events.select(np.arange(len(events))[rows])
+        sample = cluster(
+            some,
+            radius=radii[rows],
+            rigidity=sampling.rigidity,
+            power=sampling.power,
+            scale=sampling.scale,
+            asymmetry=sampling.asymmetry,
+            trees=trees,
+            jets=loss.jets,
+            seed=sampling.seed,
+            stream=stream,
+            iteration=iteration,
+            threads=threads,
+        )
+        parts.append(_sums(some, sample, loss, estimator))
+    moments = parts[0][0]
+    for part, _ in parts[1:]:
+        moments = moments + part
+    joined = (np.concatenate([getattr(p, name) for _, p in parts]) for name in PerEvent.__dataclass_fields__)
+    return moments, PerEvent(*joined)
+
+
+def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimator) -> tuple[Moments, PerEvent]:
+    """Sums over some events, and the results per event."""
+    jets, score = sample.jets, sample.score
+    trees = score.shape[1]
+    columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
+    first_value, first_accepted = np.empty(0), np.empty(0, np.bool_)
+    for term in loss.terms:
+        value, quantity, accepted = term.evaluate(jets, events.truth)
+        columns += _term_columns(term, quantity, accepted.astype(np.float64), score, estimator)
+        if term is loss.terms[0]:
+            first_value, first_accepted = np.where(accepted, value, 0.0), accepted
+    columns += [first_accepted.astype(np.float64), first_value, first_value**2]
+    per_tree = np.stack(columns, axis=-1)
+    mean = per_tree.mean(axis=1)
+    centred = per_tree - mean[:, np.newaxis]
+    z = mean * events.weight[:, np.newaxis]
+    weighted = centred * events.weight[:, np.newaxis, np.newaxis]
+    scale = 1.0 / (trees * max(trees - 1, 1))
+    bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
+    if len(bad):
+        names = "; ".join(events.name(int(i)) for i in bad[:5])
+        raise RunError(f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and the event weights.")
+    accepted_trees = first_accepted.sum(axis=1)
+    moments = Moments(
+        coefficients=np.array([term.coefficient for term in loss.terms]),
+        total=z.sum(axis=0),
+        outer=z.T @ z,
+        tree_covariance=scale * np.einsum("eti,etj->ij", weighted, weighted),
+        weight=float(events.weight.sum()),
+        events=len(events),
+        events_without=int((accepted_trees == 0).sum()),
+        trees=score.size,
+        trees_accepted=int(accepted_trees.sum()),
+    )
+    return moments, _per_event(loss, mean, centred, accepted_trees, first_value, first_accepted)
+
+
+def _term_columns(term: Term, quantity: Floats, accepted: Floats, score: Floats, estimator: Estimator) -> list[Floats]:
+    """(a, b, ga, gb) of each tree for one term."""
+    # E[I S] = -E[(1 - I) S], as E[S] = 0: exactly 0, and not noise, where every tree is accepted.
+    slope, accepted_slope = estimator.contributions(quantity, score), -estimator.contributions(1.0 - accepted, score)
+    if not term.squares_expectation:
+        return [quantity, accepted, slope, accepted_slope]
+    others, others_accepted = _mean_of_others(quantity), _mean_of_others(accepted)
+    return [quantity * others, accepted * others_accepted, 2.0 * others * slope, 2.0 * others_accepted * accepted_slope]
+
+
+def _mean_of_others(values: Floats) -> Floats:
+    """For each tree the mean over the other trees of its event."""
+    return (values.sum(axis=1, keepdims=True) - values) / (values.shape[1] - 1)
+
+
+def _per_event(
+    loss: Loss,
+    mean: Floats,
+    centred: Floats,
+    accepted_trees: NDArray[np.int64],
+    value: Floats,
+    accepted: NDArray[np.bool_],
+) -> PerEvent:
+    """Each event by itself: the formulas of the sample with one event, errors over its trees."""
+    trees = value.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = value.sum(axis=1) / accepted_trees
+        spread = (np.where(accepted, value - centre[:, np.newaxis], 0.0) ** 2).sum(axis=1)
+        centre_error = np.sqrt(spread / (accepted_trees - 1) / accepted_trees)
+        gradient, influence = np.zeros(len(mean)), np.zeros(centred.shape[:2])
+        for term, coefficient in enumerate(t.coefficient for t in loss.terms):
+            a, b, ga, gb = mean[:, 4 * term : 4 * term + 4].T
+            slope = (ga - a / b * gb) / b
+            along = np.stack([-gb / b, gb / b * a / b - slope, np.ones_like(a), -a / b], axis=-1) / b[:, np.newaxis]
+            gradient += coefficient * slope
+            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, 4 * term : 4 * term + 4], along)
+        gradient_error = np.sqrt((influence**2).sum(axis=1) / (trees * (trees - 1)))
+    return PerEvent(centre, centre_error, accepted_trees, gradient, gradient_error)
+
+
+def _no_events(loss: Loss) -> Moments:
+    size = 4 * len(loss.terms) + 3
+    coefficients = np.array([term.coefficient for term in loss.terms])
+    return Moments(coefficients, np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), 0.0, 0, 0, 0, 0)

@@ -1,0 +1,281 @@
+"""Fit: the optimisation from first iteration to final radius. Knows nothing of Dask: it is given "evaluate this".
+
+The path is a pure function of the gradients, and every draw is keyed, so a run that was killed anywhere continues from
+its store to the same numbers, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from djservice.config import Run
+from djservice.descent import Descent
+from djservice.errors import RunError, StoreError
+from djservice.evaluate import PerEvent
+from djservice.identity import Keys
+from djservice.moments import Moments
+from djservice.optimisers import Optimiser, adam, momentum, sgd
+from djservice.store import HISTORY, SCAN, Store
+from djservice.tasks import Answer, Request, Window, ranks
+
+OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
+
+#: Finished iterations are written this often; those in between would be recomputed to the same bits.
+SECONDS_BETWEEN_WRITES = 1.0
+
+Evaluate = Callable[[Request], Awaitable[Answer]]
+
+
+class Watch(Protocol):
+    """What a fit tells while it goes on."""
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """A phase begins: so many steps, of which some are done already."""
+
+    def step(self, numbers: dict[str, float]) -> None:
+        """A step of the phase is done."""
+
+    def say(self, text: str) -> None:
+        """A line worth reading."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found.
+
+    Attributes
+    ----------
+    radius, radius_error
+        The optimum: the averaged iterate, and the standard error of dL/dR there over all events divided by the
+        curvature of the scan; NaN where that curvature is not positive.
+    gradient, gradient_error
+        dL/dR over all events at the optimum.
+    curvature, curvature_error
+        d^2L/dR^2 of the scan at the optimum, from a cubic through the points around it.
+    iterations, epoch_remainder
+        Iterations done, and events left out at the end of each pass over the sample.
+    converged
+        Whether it stopped by itself before the last iteration.
+    """
+
+    radius: float
+    radius_error: float
+    gradient: float
+    gradient_error: float
+    curvature: float
+    curvature_error: float
+    iterations: int
+    epoch_remainder: int
+    converged: bool
+
+
+class Fit:
+    """One run in progress.
+
+    Parameters
+    ----------
+    run
+        What to do.
+    keys
+        Identities of all events, shape (event,), in the order of the input.
+    evaluate
+        Answers a request over all bundles, merged in their order.
+    store, watch
+        Where rows go, and who is told.
+    """
+
+    def __init__(self, run: Run, keys: Keys, evaluate: Evaluate, store: Store, watch: Watch) -> None:
+        self.run, self.keys, self.evaluate, self.store, self.watch = run, keys, evaluate, store, watch
+        self.batch_events = min(run.optimiser.batch_events, len(keys))
+        self._epoch, self._bounds = -1, np.empty(0, np.uint64)
+
+    async def complete(self) -> Result:
+        """Do what is left to do, and return the result."""
+        self.store.set(status="running", message="")
+        try:
+            descent = await self._descend()
+            await self._scan()
+            await self._spectrum(descent.average)
+            result = self._result(descent)
+        except Exception as error:
+            with contextlib.suppress(StoreError):  # on a full disk the first error is the one that matters
+                self.store.set(status="failed", message=str(error))
+            raise
+        self.store.set(status="finished", message="", result=asdict(result))
+        return result
+
+    async def _descend(self) -> Descent:
+        """The iterations: those in the store replayed, then the rest."""
+        settings, radius = self.run.optimiser, self.run.radius
+        descent = Descent(
+            optimiser=OPTIMISERS[settings.kind](),
+            rate=settings.learning_rate,
+            decay_iterations=settings.decay_iterations,
+            start=radius.start,
+            minimum=radius.minimum,
+            maximum=radius.maximum,
+            averaging_start=settings.iterations // 2 if settings.averaging_start is None else settings.averaging_start,
+            tolerance=settings.tolerance,
+        )
+        self._replay(descent)
+        self.watch.phase("optimise", settings.iterations, descent.iteration)
+        rows: list[dict[str, float]] = []
+        written = time.monotonic()
+        try:
+            while descent.iteration < settings.iterations and not descent.converged:
+                rows.append(await self._iterate(descent))
+                self.watch.step(rows[-1])
+                if time.monotonic() - written > SECONDS_BETWEEN_WRITES:
+                    self._write_history(rows)
+                    rows, written = [], time.monotonic()
+        finally:
+            self._write_history(rows)
+        return descent
+
+    def _replay(self, descent: Descent) -> None:
+        """Take the steps of the iterations that are in the store."""
+        radii, gradients, stored = (self.store.column("history", n) for n in ("radius", "gradient", "radius_average"))
+        if len(radii) > self.run.optimiser.iterations:
+            raise StoreError(
+                f"{self.store.path}: holds {len(radii)} iterations and the run asks for {self.run.optimiser.iterations}; ask for at "
+                "least as many, or choose another output.store."
+            )
+        averages = []
+        for iteration, (radius, gradient) in enumerate(zip(radii, gradients, strict=True)):
+            if radius != descent.radius:
+                raise StoreError(
+                    f"{self.store.path}: iteration {iteration} was at R = {radius!r}, and replaying the gradients gives "
+                    f"{descent.radius!r}: the store was written by another version. Choose another output.store."
+                )
+            descent.update(float(gradient))
+            averages.append(descent.average)
+        if averages != list(stored):  # with more iterations than before the average starts later
+            self.store.write_rows("history", 0, {"radius_average": averages})
+
+    async def _iterate(self, descent: Descent) -> dict[str, float]:
+        """One iteration; returns its row of the history."""
+        began = time.perf_counter()
+        iteration, radius, rate = descent.iteration, descent.radius, descent.learning_rate
+        request = Request(radius, self.run.optimiser.trees, "train", iteration, self._window(iteration))
+        try:
+            moments, _ = await self.evaluate(request)
+            loss, gradient = moments.loss(), moments.gradient()
+        except RunError as error:
+            raise RunError(f"iteration {iteration} at R = {radius:.4f}: {error}") from error
+        if not math.isfinite(gradient.value):
+            raise RunError(f"iteration {iteration} at R = {radius:.4f}: dL/dR is {gradient.value}.")
+        descent.update(gradient.value)
+        return {
+            "radius": radius,
+            "radius_average": descent.average,
+            "loss": loss.value,
+            "loss_error": loss.error,
+            "gradient": gradient.value,
+            "gradient_error": gradient.error,
+            "acceptance": moments.acceptance,
+            "learning_rate": rate,
+            "seconds": time.perf_counter() - began,
+            "trees": moments.trees,
+        }
+
+    def _write_history(self, rows: list[dict[str, float]]) -> None:
+        if rows:
+            columns: dict[str, Any] = {name: [row[name] for row in rows] for name in HISTORY}
+            columns["parameters"] = [[row["radius"]] for row in rows]
+            self.store.write_rows("history", self.store.n_complete("history"), columns)
+
+    def _window(self, iteration: int) -> Window:
+        """The events of an iteration: the next stretch of the epoch's order; the epoch's remainder is dropped."""
+        epoch, batch = divmod(iteration, len(self.keys) // self.batch_events)
+        if epoch != self._epoch:
+            self._epoch, self._bounds = epoch, np.sort(ranks(self.keys, self.run.seed, epoch))
+        first = batch * self.batch_events
+        low, high = self._bounds[first], self._bounds[first + self.batch_events - 1]
+        return Window(self.run.seed, epoch, int(low), int(high))
+
+    async def _scan(self) -> None:
+        """Loss, gradient and spectrum on the grid of radii, over all events."""
+        radii = self.run.scan.radii
+        done = self.store.n_complete("scan")
+        self.watch.phase("scan", len(radii), done)
+        for row in range(done, len(radii)):
+            moments, _ = await self.evaluate(Request(radii[row], self.run.scan.trees, "scan", row))
+            numbers = _numbers(moments)
+            self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
+            self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
+
+    async def _spectrum(self, optimum: float) -> None:
+        """The observable over all events and event by event, at the start, the optimum and the radii asked for."""
+        radii = spectrum_radii(self.run, optimum)
+        for row, radius in enumerate(self.store.column("spectrum", "radius")):
+            if radius != radii[row]:
+                self.store.rewind("spectrum", row)
+                break
+        done = self.store.n_complete("spectrum")
+        self.watch.phase("spectrum", len(radii), done)
+        for row in range(done, len(radii)):
+            request = Request(radii[row], self.run.spectrum.trees, "spectrum", row, per_event=True)
+            moments, events = await self.evaluate(request)
+            assert isinstance(events, PerEvent)
+            numbers = _numbers(moments)
+            per_event = {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
+            columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
+            columns |= {name: values[np.newaxis] for name, values in per_event.items()}
+            self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
+            self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
+
+    def _result(self, descent: Descent) -> Result:
+        radius = descent.average
+        gradient = float(self.store.column("spectrum", "gradient")[1])
+        gradient_error = float(self.store.column("spectrum", "gradient_error")[1])
+        scan = (self.store.column("scan", name) for name in ("radius", "loss", "loss_error"))
+        curvature, curvature_error = curvature_at(radius, *scan)
+        return Result(
+            radius=radius,
+            radius_error=gradient_error / curvature if curvature > 0.0 else math.nan,
+            gradient=gradient,
+            gradient_error=gradient_error,
+            curvature=curvature,
+            curvature_error=curvature_error,
+            iterations=descent.iteration,
+            epoch_remainder=len(self.keys) % self.batch_events,
+            converged=descent.converged,
+        )
+
+
+def spectrum_radii(run: Run, optimum: float) -> tuple[float, ...]:
+    """Rows of the spectrum: start, optimum, then the radii asked for."""
+    return (run.radius.start, optimum, *run.spectrum.radii)
+
+
+def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[float, float]:
+    """d^2L/dR^2 at ``radius`` and its standard error, from a cubic through the seven points of a scan nearest to it.
+
+    Points are weighted by their errors, which are those of independent trees on the same events.
+    """
+    near = np.argsort(np.abs(radii - radius), kind="stable")[:7]
+    coefficients, covariance = np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")
+    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(float(covariance[1, 1]))
+
+
+def _numbers(moments: Moments) -> dict[str, float]:
+    """The columns of a scan or spectrum."""
+    loss, gradient, mean, sd = moments.loss(), moments.gradient(), moments.mean(), moments.sd()
+    return {
+        "loss": loss.value,
+        "loss_error": loss.error,
+        "gradient": gradient.value,
+        "gradient_error": gradient.error,
+        "mean": mean.value,
+        "mean_error": mean.error,
+        "sd": sd.value,
+        "sd_error": sd.error,
+        "acceptance": moments.acceptance,
+    }

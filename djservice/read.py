@@ -1,0 +1,317 @@
+"""Entry ranges of ROOT files -> EventBatch, through coffea's NanoEvents.
+
+``read`` is for one process. A service takes the same steps apart: :func:`expand` the patterns, :func:`inspect` each
+file, cut :func:`segments`, :func:`read_segments` in many tasks, then :func:`repeated_keys` over all of them and
+:func:`tell_apart` in each. Every failure is one message with the place, what was expected, what was found and what to
+do.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice import examples
+from djservice.batch import EventBatch
+from djservice.errors import InputError, MissingFileError
+from djservice.identity import Keys, entry_keys
+from djservice.rootfile import branches_to_read, columns, find_tree, opened
+from djservice.schemas import IDENTITY, Schema, nanoaod
+
+#: ``scheme://`` or a chain of fsspec protocols: not a path of this machine.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """Identity of one input: what a result says it was made from.
+
+    Attributes
+    ----------
+    path
+        Absolute path or URL.
+    size
+        Bytes; 0 where a remote server does not tell.
+    mtime_ns
+        Time of the last change in ns since the epoch; 0 for a URL.
+    entries
+        Entries of the tree.
+    uuid
+        The identifier that ROOT wrote into the file.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    entries: int
+    uuid: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Entries ``start`` to ``stop`` (exclusive) of one file."""
+
+    path: str
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return f"{self.path}[{self.start}:{self.stop}]"
+
+
+def read(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    schema: Schema | None = None,
+    entries: tuple[int, int] | None = None,
+    dataset: str = "",
+) -> EventBatch:
+    """Read events into one batch.
+
+    Parameters
+    ----------
+    files
+        Paths, globs, URLs or ``example:<name>``; one or several.
+    schema
+        Which branches to read, and the cuts on particles; ``schemas.nanoaod()`` by default.
+    entries
+        Range ``(start, stop)`` of entries, counted over all the files put one after the other; all by default.
+    dataset
+        A part of the identity of the events.
+
+    Returns
+    -------
+    EventBatch
+        float64 whatever the precision of the file. Events without particles are kept.
+
+    Raises
+    ------
+    MissingFileError
+        If a pattern matches nothing.
+    InputFileError
+        If a file is not a ROOT file, or is damaged.
+    SchemaError
+        If the tree or a branch is missing.
+    InputError
+        If there are no events, the range goes beyond them, or a particle or a weight has no meaning.
+
+    Warns
+    -----
+    UserWarning
+        If events share an identity; their draws are then keyed by file name and entry.
+    """
+    schema = nanoaod() if schema is None else schema
+    patterns = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    inputs = [inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])]
+    total = sum(file.entries for file in inputs)
+    (whole,) = segments(inputs, entries, max(total, 1))
+    batch = read_segments(whole, schema, dataset)
+    repeated = repeated_keys(batch.key)
+    if len(repeated) == 0:
+        return batch
+    _warn_repeated(batch, repeated)
+    return tell_apart(batch, repeated)
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """The files that patterns stand for, in the order given; the matches of one pattern are sorted.
+
+    Parameters
+    ----------
+    patterns
+        Paths and globs (``~`` and ``**`` work), which become absolute; ``example:<name>``; URLs, passed on untouched.
+
+    Raises
+    ------
+    MissingFileError
+        If a pattern matches nothing.
+    InputError
+        If a file is named twice, or none at all.
+    """
+    paths = [path for pattern in patterns for path in _matches(pattern)]
+    if not paths:
+        raise InputError("no input files: expected at least one path, glob, URL or example:<name>.")
+    seen: dict[str, str] = {}
+    for path in paths:
+        place = path if _is_url(path) else os.path.realpath(path)
+        if place in seen:
+            other = f" (as {seen[place]})" if seen[place] != path else ""
+            raise InputError(f"{path}: named twice among the inputs{other}. Remove one: its events would count twice.")
+        seen[place] = path
+    return paths
+
+
+def inspect(path: str, schema: Schema) -> InputFile:
+    """Open a file, check that it is whole and has the tree and the branches, and count its entries.
+
+    Raises
+    ------
+    MissingFileError, InputFileError, SchemaError
+        As :func:`read`.
+    """
+    with opened(path, path) as file:
+        tree = find_tree(file, schema, path)
+        branches_to_read(tree, schema, path)
+        size = int(file.file.source.num_bytes or 0)
+        entries, uuid = int(tree.num_entries), str(file.file.uuid)
+        mtime = 0 if _is_url(path) else os.stat(path).st_mtime_ns
+    return InputFile(path=path, size=size, mtime_ns=mtime, entries=entries, uuid=uuid)
+
+
+def segments(
+    files: Sequence[InputFile], entries: tuple[int, int] | None, bundle_events: int
+) -> list[tuple[Segment, ...]]:
+    """Cut a range of entries into bundles of exactly ``bundle_events`` events; the last one may be smaller.
+
+    Parameters
+    ----------
+    files
+        Read one after the other, in this order; a bundle may span several.
+    entries
+        Range ``(start, stop)`` counted over all files; all by default.
+    bundle_events
+        Events of one bundle, at least 1.
+
+    Raises
+    ------
+    InputError
+        If the files have no entries, or fewer than the range asks for.
+    """
+    total = sum(file.entries for file in files)
+    start, stop = (0, total) if entries is None else entries
+    if bundle_events < 1:
+        raise InputError(f"bundle_events is {bundle_events}, expected 1 or more.")
+    if total == 0:
+        raise InputError(f"no events: 0 entries in {', '.join(file.path for file in files)}. Give files with events.")
+    if not 0 <= start < stop <= total:
+        raise InputError(
+            f"entries {start}:{stop} are not a range within the {total} entries of {len(files)} file(s), "
+            f"expected 0 <= start < stop <= {total}. Change the range or add files."
+        )
+    bundles: list[tuple[Segment, ...]] = []
+    bundle: list[Segment] = []
+    room, first = bundle_events, 0
+    for file in files:
+        at, end = max(start - first, 0), min(stop - first, file.entries)
+        first += file.entries
+        while at < end:
+            taken = min(room, end - at)
+            bundle.append(Segment(file.path, at, at + taken))
+            at, room = at + taken, room - taken
+            if room == 0:
+                bundles.append(tuple(bundle))
+                bundle, room = [], bundle_events
+    return [*bundles, tuple(bundle)] if bundle else bundles
+
+
+def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> EventBatch:
+    """One batch of the events of several entry ranges, in order. Repeated identities are left as they are.
+
+    Raises
+    ------
+    MissingFileError, InputFileError, SchemaError, InputError
+        As :func:`read`.
+    """
+    return EventBatch.concatenate([_read_segment(segment, schema, dataset) for segment in segments])
+
+
+def repeated_keys(keys: Keys) -> Keys:
+    """The keys that occur more than once, sorted."""
+    unique, counts = np.unique(keys, return_counts=True)
+    return unique[counts > 1]
+
+
+def tell_apart(batch: EventBatch, repeated: Keys) -> EventBatch:
+    """The batch with the events whose key is in ``repeated`` keyed by dataset, file name and entry instead.
+
+    Raises
+    ------
+    InputError
+        If two of these events of the batch are in files of the same name at the same entry.
+    """
+    rows = np.flatnonzero(np.isin(batch.key, repeated))
+    key = batch.key.copy()
+    for file in np.unique(batch.file[rows]):
+        of_file = rows[batch.file[rows] == file]
+        key[of_file] = entry_keys(batch.dataset, _basename(batch.files[file]), batch.entry[of_file])
+    again = repeated_keys(key[rows])
+    if len(again):
+        one, other = rows[key[rows] == again[0]][:2]
+        raise InputError(
+            f"{batch.name(int(one))} and {batch.name(int(other))} have the same identity and the same file name and "
+            "entry: they cannot be told apart. Rename one of the files, or read them as two datasets."
+        )
+    return replace(batch, key=key)
+
+
+def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
+    shared = np.isin(batch.key, repeated)
+    one, other = np.flatnonzero(batch.key == repeated[0])[:2]
+    warnings.warn(
+        f"{int(shared.sum())} of {len(batch)} events share their identity with another, for example "
+        f"{batch.name(int(one))} and {batch.name(int(other))}: their random draws are keyed by file name and entry.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _is_url(path: str) -> bool:
+    return _URL.match(path) is not None
+
+
+def _basename(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _matches(pattern: str) -> list[str]:
+    if pattern.startswith("example:"):
+        return [examples.path(pattern.removeprefix("example:"))]
+    if _is_url(pattern):
+        return [pattern]
+    path = os.path.abspath(os.path.expanduser(pattern))
+    if os.path.exists(path):  # before globbing: a name may have brackets of its own
+        return [path]
+    found = sorted(glob.glob(path, recursive=True))
+    if not found:
+        what = "no file matches this pattern" if glob.has_magic(pattern) else "there is no such file"
+        raise MissingFileError(f"{pattern}: {what} (looked for {path}). Check the spelling and the working directory.")
+    return found
+
+
+def _read_segment(segment: Segment, schema: Schema, dataset: str) -> EventBatch:
+    flat, offsets = columns(segment.path, segment.start, segment.stop, schema)
+    identity = tuple(flat[name] for name in IDENTITY) if set(IDENTITY) <= flat.keys() else None
+    entry = np.arange(segment.start, segment.stop)
+    batch = EventBatch.from_arrays(
+        **{field: flat[branch] for field, branch in schema.particle_branches.items()},
+        offsets=offsets,
+        weight=flat.get(schema.weight) if schema.weight else None,
+        truth=flat[schema.truth] if isinstance(schema.truth, str) else schema.truth,
+        identity=identity,  # type: ignore[arg-type]  # three of them, as IDENTITY has
+        entry=entry,
+        source=segment.path,
+        dataset=dataset,
+    )
+    if identity is None:  # the directory is no part of the identity: files may move
+        batch = replace(batch, key=entry_keys(dataset, _basename(segment.path), entry))
+    return _cut(batch, schema, flat[schema.particle_branches["eta"]])
+
+
+def _cut(batch: EventBatch, schema: Schema, eta: NDArray[Any]) -> EventBatch:
+    """The particles that the schema keeps. After the checks, so that a cut hides no bad particle."""
+    keep = batch.pt > schema.pt_min
+    if schema.eta_max is not None:
+        keep &= np.abs(eta) < schema.eta_max
+    if keep.all():
+        return batch
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[batch.offsets]
+    flat = {name: getattr(batch, name)[keep] for name in ("pt", "rapidity", "phi", "mass")}
+    return replace(batch, **flat, offsets=offsets)

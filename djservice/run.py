@@ -1,0 +1,173 @@
+"""run(run) -> FinishedRun: the main job from input to store, on an embedded Dask cluster or an existing one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import signal
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client, LocalCluster
+
+from djservice import store as stores
+from djservice.config import Run
+from djservice.display import Lines
+from djservice.distribute import Bundles, CompileKernels
+from djservice.errors import RunError
+from djservice.fit import Fit, Result, Watch, spectrum_radii
+from djservice.store import Store
+
+PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that came to its end.
+
+    Attributes
+    ----------
+    result
+        The optimum with its error.
+    store
+        The store's folder.
+    """
+
+    result: Result
+    store: Path
+
+    @property
+    def radius(self) -> float:
+        """The optimal radius."""
+        return self.result.radius
+
+
+def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> FinishedRun:
+    """Do a run, or continue it where its store left off.
+
+    Parameters
+    ----------
+    run
+        What to do.
+    overwrite
+        Delete the store that is there first.
+    watch
+        Who is told of the progress; lines on standard error by default.
+
+    Raises
+    ------
+    DjserviceError
+        Whatever goes wrong; the store keeps what was complete, and the same call goes on from there.
+    """
+    job = _run(run, overwrite, watch or Lines())
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(job)
+    with ThreadPoolExecutor(1) as thread:  # inside a notebook a loop is running already
+        return thread.submit(asyncio.run, job).result()
+
+
+async def _run(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
+    with _stop_on_sigterm():
+        path = Path(run.output.store)
+        if overwrite:
+            stores.remove(path)
+        async with _client(run, watch) as client:
+            await _compile(client, watch)
+            bundles = await Bundles.load(client, run, watch)
+            attributes = {
+                "run": run.to_dict(),
+                "versions": versions(),
+                "inputs": [asdict(file) for file in bundles.inputs],
+                "events": len(bundles.keys),
+            }
+            identities = [[os.path.basename(file.path), file.size, file.uuid, file.entries] for file in bundles.inputs]
+            with Store.open(
+                path,
+                attributes,
+                {**run.numbers, "inputs": identities},
+                run.optimiser.iterations,
+                run.scan.radii,
+                len(spectrum_radii(run, np.nan)),
+                bundles.keys,
+            ) as store:
+                fit = Fit(run, bundles.keys, bundles.evaluate, store, watch)
+                try:
+                    return FinishedRun(await fit.complete(), path)
+                except asyncio.CancelledError:
+                    store.set(status="interrupted", message="stopped by a signal")
+                    raise RunError(
+                        f"stopped after {store.n_complete('history')} iterations; the same command goes on from there."
+                    ) from None
+
+
+@contextlib.asynccontextmanager
+async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
+    """A client of the scheduler that the run names, or of a cluster of this machine's processors."""
+    given = run.cluster
+    if given.scheduler is not None:
+        try:
+            client = await Client(given.scheduler, asynchronous=True, set_as_default=False, timeout="30s")
+        except (OSError, TimeoutError, ValueError) as error:
+            raise RunError(f"no Dask scheduler at {given.scheduler}: {error}. Check --scheduler, and that it runs.") from None
+        async with client:
+            if not client.scheduler_info()["workers"]:
+                watch.say(f"{given.scheduler} has no workers yet; waiting for one")
+            await client.wait_for_workers(1)
+            yield client
+        return
+    workers = given.workers or max(1, len(os.sched_getaffinity(0)) // given.threads)
+    async with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=given.threads,
+            dashboard_address=None,
+            host="127.0.0.1",
+            asynchronous=True,
+        ) as cluster,
+        Client(cluster, asynchronous=True, set_as_default=False) as client,
+    ):
+        yield client
+
+
+async def _compile(client: Client, watch: Watch) -> None:
+    workers = len(client.scheduler_info()["workers"])
+    watch.say(f"compiling the clustering kernels on {workers} worker{'s' * (workers > 1)} (seconds once cached, else half a minute)")
+    began = time.perf_counter()
+    await client.register_plugin(CompileKernels())
+    watch.say(f"kernels ready on {workers} worker{'s' * (workers > 1)} after {time.perf_counter() - began:.1f} s")
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Any:
+    """SIGTERM ends the run like Ctrl-C: what is done is written first."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    except (RuntimeError, ValueError):  # not in the main thread: signals are the caller's
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that numbers may depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

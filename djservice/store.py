@@ -1,0 +1,298 @@
+"""The Zarr store of one run: create, continue, write, read.
+
+Layout (Zarr v3, every array with dimension names, so xarray opens every group)::
+
+    /            attributes: format, run, versions, inputs, status, message, events, result
+    history/     (iteration) radius, radius_average, loss, loss_error, gradient, gradient_error, acceptance,
+                 learning_rate, seconds, trees; (iteration, parameter) parameters
+    scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd, sd_error, acceptance
+    spectrum/    the same, at the start, the optimum and further radii; (radius, event) event_mean, event_error,
+                 event_accepted; (event) key
+
+Rows are written first and the group's attribute ``n_complete`` is moved last, each file by an atomic rename; rows from
+``n_complete`` on mean nothing. There is one writer, the process that drives the run, and it holds a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import ArrayLike
+
+from djservice.errors import StoreError
+
+FORMAT = 1
+
+HISTORY = (
+    "radius",
+    "radius_average",
+    "loss",
+    "loss_error",
+    "gradient",
+    "gradient_error",
+    "acceptance",
+    "learning_rate",
+    "seconds",
+    "trees",
+)
+SCAN = ("loss", "loss_error", "gradient", "gradient_error", "mean", "mean_error", "sd", "sd_error", "acceptance")
+SPECTRUM = SCAN
+SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
+
+#: Rows of a history in one file: one write touches one file per array.
+ROWS_PER_CHUNK = 512
+#: Columns that hold times, the only numbers that differ between two executions of a run.
+TIMINGS = ("seconds",)
+
+
+class Store:
+    """An open store of a run; use :meth:`open` to write and :meth:`read` to look.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    root
+        The zarr group.
+    """
+
+    def __init__(self, path: str | Path, root: zarr.Group) -> None:
+        self.path = Path(path)
+        self.root = root
+
+    @classmethod
+    def read(cls, path: str | Path) -> Store:
+        """Open a store for reading.
+
+        Raises
+        ------
+        StoreError
+            If there is no store of a run at ``path``.
+        """
+        if not Path(path).is_dir():
+            raise StoreError(f"{path}: there is no store here. Give the folder that `djservice run` wrote (output.store).")
+        if not _is_store(path):
+            raise StoreError(f"{path}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'.")
+        root = zarr.open_group(str(path), mode="r")
+        if root.attrs["djservice_format"] != FORMAT:
+            raise StoreError(f"{path}: written in format {root.attrs['djservice_format']}, this version reads {FORMAT}.")
+        return cls(path, root)
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls,
+        path: str | Path,
+        attributes: Mapping[str, Any],
+        numbers: Mapping[str, Any],
+        iterations: int,
+        scan_radii: Sequence[float],
+        spectrum_radii: int,
+        keys: ArrayLike,
+        parameters: Sequence[str] = ("radius",),
+    ) -> Iterator[Store]:
+        """Create the store, or continue the one that is there, holding its lock meanwhile.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        attributes
+            What is remembered of the run: run, versions, inputs.
+        numbers
+            Flat mapping of everything that affects numbers; must equal that of a store that is there.
+        iterations
+            Length of the history; a longer one continues a store that is there.
+        scan_radii, spectrum_radii
+            Radii of the scan, and number of radii of the spectrum.
+        keys
+            Identities of all events, shape (event,), in the order of the input.
+        parameters
+            Names of what is learned.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written, belongs to another run (naming what differs), or is in use.
+        """
+        path = Path(path)
+        if not path.exists():
+            _create(path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters)
+        elif not _is_store(path):
+            raise StoreError(f"{path}: is there and is not the store of a djservice run; choose another output.store.")
+        with _lock(path):
+            root = zarr.open_group(str(path), mode="r+")
+            _same_run(path, root, numbers)
+            store = cls(path, root)
+            store._lengthen(iterations)
+            with _clear_errors(path):
+                root.attrs.update(attributes)
+            yield store
+
+    def n_complete(self, group: str) -> int:
+        """How many rows of a group are valid."""
+        return int(self.root[group].attrs["n_complete"])
+
+    def column(self, group: str, name: str) -> Any:
+        """The valid rows of an array."""
+        return self.array(group, name)[: self.n_complete(group)]
+
+    def array(self, group: str, name: str) -> Any:
+        """A whole array as numpy."""
+        return self.root[f"{group}/{name}"][...]
+
+    def write_rows(self, group: str, start: int, rows: Mapping[str, ArrayLike]) -> None:
+        """Write rows ``start`` on of several arrays, then move ``n_complete`` to behind them.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or the folder cannot be written; what was complete stays so.
+        """
+        with _clear_errors(self.path):
+            count = 0
+            for name, values in rows.items():
+                block = np.asarray(values)
+                count = len(block)
+                self.root[f"{group}/{name}"][start : start + count] = block
+            self.root[group].attrs["n_complete"] = start + count
+
+    def rewind(self, group: str, rows: int) -> None:
+        """Declare only the first ``rows`` rows of a group valid."""
+        if self.n_complete(group) > rows:
+            with _clear_errors(self.path):
+                self.root[group].attrs["n_complete"] = rows
+
+    def set(self, **attributes: Any) -> None:
+        """Set attributes of the root, such as status and result."""
+        with _clear_errors(self.path):
+            self.root.attrs.update(attributes)
+
+    def _lengthen(self, iterations: int) -> None:
+        """Make the history long enough; repeated harmlessly if a process died in the middle."""
+        with _clear_errors(self.path):
+            for name in (*HISTORY, "iteration", "parameters"):
+                array = self.root[f"history/{name}"]
+                if array.shape[0] < iterations:
+                    array.resize((iterations, *array.shape[1:]))
+            self.root["history/iteration"][:] = np.arange(self.root["history/iteration"].shape[0])
+
+
+def remove(path: str | Path) -> None:
+    """Delete a store, and nothing that is not one.
+
+    Raises
+    ------
+    StoreError
+        If ``path`` holds anything else, or the store is in use.
+    """
+    if not Path(path).exists():
+        return
+    if not _is_store(path):
+        raise StoreError(f"{path}: not the store of a djservice run, so --overwrite leaves it alone; choose another output.store.")
+    with _lock(Path(path)):
+        shutil.rmtree(path)
+
+
+def _is_store(path: str | Path) -> bool:
+    try:
+        return "djservice_format" in zarr.open_group(str(path), mode="r").attrs
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+
+
+def _create(
+    path: Path,
+    attributes: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    iterations: int,
+    scan_radii: Sequence[float],
+    spectrum_radii: int,
+    keys: Any,
+    parameters: Sequence[str],
+) -> None:
+    """Build the whole layout beside ``path`` and rename it into place, so that a store is there complete or not at all."""
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    with _clear_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(building, ignore_errors=True)
+        root = zarr.open_group(str(building), mode="w")
+        rows = {"iteration": (iterations, ROWS_PER_CHUNK)}
+        history = root.create_group("history", attributes={"n_complete": 0, "parameters": list(parameters)})
+        for name in HISTORY:
+            _array(history, name, "f8", rows)
+        _array(history, "parameters", "f8", {**rows, "parameter": (len(parameters), len(parameters))})
+        _array(history, "iteration", "i8", rows)[:] = np.arange(iterations)
+        radii = len(scan_radii)
+        scan = root.create_group("scan", attributes={"n_complete": 0})
+        _array(scan, "radius", "f8", {"radius": (radii, radii)})[:] = np.asarray(scan_radii)
+        for name in SCAN:
+            _array(scan, name, "f8", {"radius": (radii, radii)})
+        spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
+        for name in ("radius", *SPECTRUM):
+            _array(spectrum, name, "f8", {"radius": (spectrum_radii, spectrum_radii)})
+        event = {"event": (len(keys), 65536)}
+        for name in SPECTRUM_EVENT:
+            kind = "i8" if name == "event_accepted" else "f8"
+            _array(spectrum, name, kind, {"radius": (spectrum_radii, 1), **event})
+        _array(spectrum, "key", "u8", event)[:] = keys
+        root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": FORMAT})
+        os.rename(building, path)
+
+
+def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> zarr.Array:
+    """An array whose ``dimensions`` are name -> (length, length of a chunk); floats are NaN until written."""
+    return group.create_array(
+        name,
+        shape=tuple(length for length, _ in dimensions.values()),
+        chunks=tuple(max(1, min(length, chunk)) if key != "iteration" else chunk for key, (length, chunk) in dimensions.items()),
+        dtype=kind,
+        dimension_names=tuple(dimensions),
+        fill_value=np.nan if kind == "f8" else 0,
+    )
+
+
+def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
+    """Refuse the store of another run, naming every key that differs."""
+    there: Any = root.attrs["numbers"]
+    differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
+    if differing:
+        lines = "; ".join(f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now" for key in differing)
+        raise StoreError(f"{path}: the store of another run: {lines}. Choose another output.store, or pass --overwrite to delete it.")
+
+
+_MISSING = object()
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the operating system gives back when the process dies."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"{path}: another process is writing this store; wait for it, or choose another output.store.") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Say what an operating-system error means for the store."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror or error}. What was complete is kept: free space or mend the "
+            "permissions, and run the same command to go on."
+        ) from error

@@ -1,0 +1,81 @@
+"""What a store says in a few lines, for the terminal and for scripts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from djservice.store import SCAN, Store
+
+
+def summary(path: str | Path) -> dict[str, Any]:
+    """State, result and spectra of the run in a store, as plain data; numbers that are not determined are None.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    """
+    store = Store.read(path)
+    attributes = dict(store.root.attrs)
+    radii = store.column("spectrum", "radius")
+    columns = {name: store.column("spectrum", name) for name in SCAN}
+    labels = ["start", "optimum", *[""] * len(radii)]
+    spectrum = [
+        {"label": labels[row], "radius": float(radius), **{name: float(values[row]) for name, values in columns.items()}}
+        for row, radius in enumerate(radii)
+    ]
+    wanted = ("status", "message", "result", "events", "inputs", "versions", "run")
+    found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
+    found |= {"iterations": store.n_complete("history"), "spectrum": spectrum}
+    plain: dict[str, Any] = _finite(found)
+    return plain
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities as None, for JSON has neither."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def with_error(value: float | None, error: float | None, digits: int) -> str:
+    """``value +- error``; an error that is not determined is said to be."""
+    if value is None:
+        return "not determined"
+    return f"{value:.{digits}f} +- " + ("not determined" if error is None else f"{error:.{digits}f}")
+
+
+def print_summary(path: str | Path, page: Path | None) -> None:
+    """Print the small table that ends a run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    facts = summary(path)
+    console = Console(highlight=False, soft_wrap=True)
+    result, start = facts["result"], facts["run"]["radius"]["start"]
+    if result is None:
+        console.print(f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}")
+    else:
+        found = with_error(result["radius"], result["radius_error"], 3)
+        console.print(f"\nR: {start:g} -> {found}   after {result['iterations']} iterations")
+        if result["radius_error"] is None:
+            console.print("   (no error: the scan has no positive curvature at the optimum; scan around it, or use more events)")
+    if facts["spectrum"]:
+        what = facts["run"]["loss"][0]["observable"]
+        table = Table("R", f"mean of {what.get('name', what.get('title'))}", "sd", "acceptance", "loss", box=None, pad_edge=False)
+        for row in facts["spectrum"]:
+            table.add_row(
+                f"{row['radius']:.3f} {row['label']}".strip(),
+                with_error(row["mean"], row["mean_error"], 1),
+                with_error(row["sd"], row["sd_error"], 1),
+                f"{row['acceptance']:.3f}",
+                with_error(row["loss"], row["loss_error"], 4),
+            )
+        console.print(table)
+    console.print(f"store:  {facts['store']}")
+    if page is not None:
+        console.print(f"report: {page}")

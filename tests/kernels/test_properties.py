@@ -1,0 +1,197 @@
+"""What must hold for any event: symmetries, conservation, and draws that depend on nothing but the event."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from brute_force import BEAM, Floats, final_jets, shipped_events, to_batch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from djservice.batch import EventBatch
+from djservice.cluster import cluster, replay
+
+few = settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(1, 40)
+powers = st.sampled_from([-1.0, -0.5, 0.0, 1.0])
+radii = st.floats(0.2, 1.5)
+rigidities = st.sampled_from([0.1, 1.0, 10.0, 1e3])
+scales = st.sampled_from(["minimum", "safe"])
+
+
+def random_event(n: int, seed: int) -> Floats:
+    """(pt, rapidity, phi, mass) of n particles: a steep spectrum, some in two clusters, some massless."""
+    random = np.random.default_rng(seed)
+    pt = 0.5 * random.pareto(1.5, n) + 0.5
+    jet = random.integers(0, 4, n)
+    rapidity = np.where(jet < 2, 0.8 * jet + random.normal(0, 0.3, n), random.uniform(-4, 4, n))
+    phi = np.where(jet < 2, 2.9 * jet + random.normal(0, 0.3, n), random.uniform(-math.pi, math.pi, n))
+    return np.stack([pt, rapidity, phi, random.choice([0.0, 0.13957, 0.493], n)], axis=1)
+
+
+def components(jets: Any) -> Floats:
+    """(px, py, pz, E) along the last axis."""
+    return np.stack([jets.px, jets.py, jets.pz, jets.E], axis=-1)
+
+
+def assert_same_bits(a: Any, b: Any) -> None:
+    np.testing.assert_array_equal(a.n_jets, b.n_jets)
+    np.testing.assert_array_equal(a.score, b.score)
+    np.testing.assert_array_equal(a.log_prob, b.log_prob)
+    np.testing.assert_array_equal(components(a.jets), components(b.jets))
+
+
+def histories(trees: Any, trees_per_event: int) -> np.ndarray:
+    """Histories of a one-event batch, shape (tree, n, 2)."""
+    return np.array([trees.history_of(0, tree) for tree in range(trees_per_event)])
+
+
+@few
+@given(n=sizes, seed=seeds, power=powers, radius=radii, rigidity=rigidities, scale=scales)
+def test_the_order_of_the_particles_does_not_matter(
+    n: int, seed: int, power: float, radius: float, rigidity: float, scale: str
+) -> None:
+    event = random_event(n, seed)
+    order = np.random.default_rng(seed + 1).permutation(n)
+    arguments = {"radius": radius, "rigidity": rigidity, "power": power, "trees": 5, "seed": 1, "scale": scale}
+    trees = cluster(to_batch([event]), **arguments, jets=4, history=True)
+    moved = cluster(to_batch([event[order]]), **arguments, jets=4, history=True)
+    assert_same_bits(trees, moved)
+    # position of a particle in the one order -> in the other; sums and the beam keep their names
+    name = np.concatenate([np.argsort(order), np.arange(n, 2 * n), [BEAM]])
+    renamed = np.sort(name[histories(trees, 5)], axis=-1)
+    np.testing.assert_array_equal(renamed, np.sort(histories(moved, 5), axis=-1))
+
+
+@few
+@given(n=sizes, seed=seeds, power=powers, radius=radii, angle=st.floats(-4, 4), boost=st.floats(-1, 1))
+def test_rotations_and_boosts_move_the_jets_along(
+    n: int, seed: int, power: float, radius: float, angle: float, boost: float
+) -> None:
+    event = random_event(n, seed)
+    moved = event + np.array([0, boost, angle, 0])
+    arguments = {"radius": radius, "rigidity": math.inf, "power": power, "jets": n}
+    before, after = (cluster(to_batch([each]), **arguments) for each in (event, moved))
+    count = before.n_jets[0, 0]
+    assert after.n_jets[0, 0] == count
+    a, b = before.jets[0, 0, :count], after.jets[0, 0, :count]
+    np.testing.assert_allclose(b.pt, a.pt, rtol=1e-10)
+    np.testing.assert_allclose(b.rapidity, a.rapidity + boost, rtol=0, atol=1e-9)
+    turned = np.remainder(b.phi - a.phi - angle + math.pi, 2 * math.pi) - math.pi
+    np.testing.assert_allclose(turned, 0, atol=1e-10)
+
+
+@few
+@given(
+    n=sizes,
+    seed=seeds,
+    power=powers,
+    radius=radii,
+    rigidity=st.sampled_from([0.1, 1.0, 10.0]),
+    scale=scales,
+    angle=st.floats(-4, 4),
+    boost=st.floats(-1, 1),
+)
+def test_rotations_and_boosts_leave_the_probability_of_a_history(
+    n: int, seed: int, power: float, radius: float, rigidity: float, scale: str, angle: float, boost: float
+) -> None:
+    event = random_event(n, seed)
+    arguments = {"radius": radius, "rigidity": rigidity, "power": power, "scale": scale}
+    trees = cluster(to_batch([event]), **arguments, trees=5, seed=2, history=True)
+    moved = event + np.array([0, boost, angle, 0])
+    again = replay(to_batch([moved]), histories(trees, 5), **arguments)
+    np.testing.assert_allclose(again.log_prob, trees.log_prob, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(again.score, trees.score, rtol=1e-7, atol=1e-7)
+
+
+@few
+@given(n=sizes, seed=seeds, power=powers, radius=radii, rigidity=rigidities, scale=scales)
+def test_four_momentum_is_conserved_and_jets_are_what_the_history_says(
+    n: int, seed: int, power: float, radius: float, rigidity: float, scale: str
+) -> None:
+    event = random_event(n, seed)
+    batch = to_batch([event])
+    trees = cluster(
+        batch, radius=radius, rigidity=rigidity, power=power, trees=3, jets=n, seed=3, scale=scale, history=True
+    )
+    objects, _ = final_jets(event, [])
+    total = objects.four_momenta(np.arange(n)).sum(axis=0)
+    for tree in range(3):
+        found = components(trees.jets[0, tree])
+        np.testing.assert_array_equal(np.isnan(found[:, 0]), np.arange(n) >= trees.n_jets[0, tree])
+        np.testing.assert_allclose(np.nansum(found, axis=0), total, rtol=1e-12, atol=1e-12 * total[3])
+        objects, ids = final_jets(event, trees.history_of(0, tree))
+        expected = objects.four_momenta(ids)
+        expected = expected[np.argsort(-np.hypot(expected[:, 0], expected[:, 1]))]
+        np.testing.assert_allclose(found[: len(ids)], expected, rtol=1e-10, atol=1e-12 * total[3])
+
+
+@few
+@given(n=st.integers(2, 30), seed=seeds, power=powers, radius=radii, pieces=st.integers(2, 4), data=st.data())
+def test_collinear_splitting_changes_nothing_at_infinite_rigidity(
+    n: int, seed: int, power: float, radius: float, pieces: int, data: st.DataObject
+) -> None:
+    event = random_event(n, seed)
+    which = data.draw(st.integers(0, n - 1))
+    shares = np.random.default_rng(seed).dirichlet(np.full(pieces, 2.0))
+    parts = np.repeat(event[which : which + 1], pieces, axis=0)
+    parts[:, [0, 3]] *= shares[:, None]
+    split = np.concatenate([np.delete(event, which, axis=0), parts])
+    before, after = (
+        cluster(to_batch([each]), radius=radius, rigidity=math.inf, power=power, jets=n) for each in (event, split)
+    )
+    np.testing.assert_array_equal(before.n_jets, after.n_jets)
+    largest = event[:, 0].sum() * np.cosh(event[:, 1]).max()
+    np.testing.assert_allclose(components(after.jets), components(before.jets), rtol=1e-10, atol=1e-11 * largest)
+
+
+@pytest.mark.parametrize("scale", ("minimum", "safe"))
+def test_draws_do_not_depend_on_how_events_are_grouped(scale: str) -> None:
+    events = shipped_events()
+    some = np.array([9, 3, 38, 0, 16])
+    arguments: dict[str, Any] = {"rigidity": 1.0, "power": -1.0, "trees": 6, "seed": 4, "jets": 3, "scale": scale}
+    together = cluster(events.select(np.sort(some)), radius=0.6, **arguments)
+    shuffled = cluster(events.select(some), radius=np.full(len(some), 0.6), **arguments)
+    place = {int(event): row for row, event in enumerate(np.sort(some))}
+    rows = [place[int(event)] for event in some]
+    np.testing.assert_array_equal(shuffled.score, together.score[rows])
+    np.testing.assert_array_equal(shuffled.log_prob, together.log_prob[rows])
+    np.testing.assert_array_equal(components(shuffled.jets), components(together.jets)[rows])
+    for row, event in enumerate(some):
+        alone = cluster(events.select([event]), radius=0.6, **arguments)
+        np.testing.assert_array_equal(alone.score[0], shuffled.score[row])
+        np.testing.assert_array_equal(components(alone.jets)[0], components(shuffled.jets)[row])
+    mixed = cluster(EventBatch.concatenate([events.select([0]), events.select([9])]), radius=0.6, **arguments)
+    np.testing.assert_array_equal(mixed.score, together.score[[place[0], place[9]]])
+
+
+def test_more_trees_begin_with_the_same_trees() -> None:
+    events = shipped_events().select([9, 38])
+    arguments: dict[str, Any] = {"radius": 0.6, "rigidity": 0.5, "power": -1.0, "jets": 3}
+    few_trees, many = (cluster(events, **arguments, trees=trees, seed=4) for trees in (7, 50))
+    np.testing.assert_array_equal(many.score[:, :7], few_trees.score)
+    np.testing.assert_array_equal(components(many.jets)[:, :7], components(few_trees.jets))
+    other = cluster(events, **arguments, trees=7, seed=5)
+    assert (other.score != few_trees.score).mean() > 0.9
+    assert len(np.unique(many.score[0])) > 40
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    events = shipped_events().select(np.arange(40))
+    arguments: dict[str, Any] = {"radius": 0.6, "rigidity": 1.0, "power": -1.0, "trees": 5, "seed": 6, "jets": 3}
+    one, two = (cluster(events, **arguments, threads=threads) for threads in (1, 2))
+    assert_same_bits(one, two)
+
+
+def test_jets_asked_for_do_not_change_the_trees() -> None:
+    events = shipped_events().select(np.arange(10))
+    arguments: dict[str, Any] = {"radius": 0.6, "rigidity": 1.0, "power": -1.0, "trees": 5, "seed": 6}
+    one, five = (cluster(events, **arguments, jets=jets) for jets in (1, 5))
+    plain = cluster(events, **arguments, jets=5, history=True, trace=True)
+    np.testing.assert_array_equal(one.score, five.score)
+    np.testing.assert_array_equal(components(one.jets)[..., 0, :], components(five.jets)[..., 0, :])
+    assert_same_bits(five, plain)

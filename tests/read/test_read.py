@@ -1,0 +1,289 @@
+"""Files -> EventBatch: what is read is what is in the file, however it is cut."""
+
+import pickle
+import warnings
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from djservice import examples
+from djservice.errors import InputError, MissingFileError
+from djservice.identity import entry_keys, event_keys
+from djservice.read import (
+    InputFile,
+    Segment,
+    expand,
+    inspect,
+    read,
+    read_segments,
+    repeated_keys,
+    segments,
+    tell_apart,
+)
+from djservice.schemas import Schema, nanoaod, pfnanoaod
+
+FLAT = ("pt", "rapidity", "phi", "mass")
+
+
+def write(path, events=6, *, first=1, run=7, rntuple=False, **replaced):
+    """A small file; event i has i % 4 particles. A replaced branch that is None is left out."""
+    rng = np.random.default_rng(first)
+    counts = np.arange(events) % 4
+
+    def lists(low, high):
+        return ak.unflatten(rng.uniform(low, high, counts.sum()).astype(np.float32), counts)
+
+    particles = {"pt": lists(1, 50), "eta": lists(-4, 4), "phi": lists(-3.1, 3.1), "mass": lists(0, 1)}
+    particles["charge"] = ak.values_astype(ak.zeros_like(particles["pt"]), np.int32)
+    data = {
+        "run": np.full(events, run, np.uint32),
+        "luminosityBlock": np.ones(events, np.uint32),
+        "event": np.arange(first, first + events, dtype=np.uint64),
+        "genWeight": np.linspace(0.5, 1.5, events).astype(np.float32),
+        "Gen_mass": np.linspace(100, 150, events).astype(np.float32),
+    } | replaced
+    data = {name: column for name, column in data.items() if column is not None}
+    with uproot.recreate(path) as file:
+        if rntuple:
+            file["Events"] = data | {f"PFCands_{name}": column for name, column in particles.items()}
+        else:
+            data["PFCands"] = ak.zip(particles)
+            types = {k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()}
+            file.mktree("Events", types).extend(data)
+    return str(path)
+
+
+def anonymous(path, events=6, **keywords):
+    """A file without event identities."""
+    return write(path, events, run=7, luminosityBlock=None, event=None, **keywords)
+
+
+def assert_same(one, other):
+    for name in (*FLAT, "offsets", "key", "weight", "truth", "run", "luminosity_block", "event", "entry"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert [one.name(i) for i in range(len(one))] == [other.name(i) for i in range(len(other))]
+    assert one.dataset == other.dataset
+
+
+@pytest.fixture
+def two(tmp_path):
+    return [write(tmp_path / "a.root", 6), write(tmp_path / "b.root", 5, first=101)]
+
+
+@pytest.mark.parametrize("schema", [nanoaod(), pfnanoaod()], ids=lambda schema: schema.kind)
+@pytest.mark.parametrize("name", examples.names())
+def test_the_example_files_give_the_particles_that_uproot_reads(name, schema):
+    batch = read(f"example:{name}", schema=schema, dataset="zh")
+    with uproot.open({examples.path(name): "Events"}) as tree:
+        plain = tree.arrays()
+    pt, eta, phi, mass = (
+        ak.to_numpy(ak.flatten(plain[f"PFCands_{f}"])).astype(np.float64) for f in ("pt", "eta", "phi", "mass")
+    )
+    energy, pz = np.sqrt(mass**2 + (pt * np.cosh(eta)) ** 2), pt * np.sinh(eta)
+    inside = np.abs(phi) <= np.pi
+    assert batch.pt.dtype == np.float64
+    np.testing.assert_array_equal(batch.pt, pt)
+    np.testing.assert_array_equal(batch.mass, mass)
+    np.testing.assert_array_equal(batch.phi[inside], phi[inside])
+    np.testing.assert_allclose(np.exp(1j * batch.phi), np.exp(1j * phi), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(batch.rapidity, 0.5 * np.log((energy + pz) / (energy - pz)), rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(batch.rapidity[mass == 0], eta[mass == 0])
+    np.testing.assert_array_equal(batch.counts, ak.num(plain.PFCands_pt))
+    np.testing.assert_array_equal(batch.weight, 1.0)
+    np.testing.assert_array_equal(batch.event, plain.event)
+    np.testing.assert_array_equal(batch.key, event_keys("zh", plain.run, plain.luminosityBlock, plain.event))
+    assert np.isnan(batch.truth).all()
+
+
+def test_cuts_keep_the_particles_above_pt_min_and_within_eta_max():
+    schema = nanoaod(pt_min=1.5, eta_max=2.5)
+    with uproot.open({examples.path("ZHllbb_200"): "Events"}) as tree:
+        plain = tree.arrays(["PFCands_pt", "PFCands_eta"])
+    keep = (plain.PFCands_pt > 1.5) & (np.abs(plain.PFCands_eta) < 2.5)
+    batch = read("example:ZHllbb_200", schema=schema)
+    np.testing.assert_array_equal(batch.pt, ak.flatten(plain.PFCands_pt[keep]))
+    np.testing.assert_array_equal(batch.counts, ak.sum(keep, axis=1))
+
+
+def test_a_cut_at_the_value_itself_drops_the_particle(tmp_path):
+    path = write(tmp_path / "a.root")
+    threshold = float(read(path).pt.min())
+    assert len(read(path, schema=nanoaod(pt_min=threshold)).pt) == len(read(path).pt) - 1
+
+
+def test_events_without_particles_are_kept(tmp_path):
+    batch = read(write(tmp_path / "a.root", 9))
+    np.testing.assert_array_equal(batch.counts, np.arange(9) % 4)
+    nothing = read(write(tmp_path / "b.root", 9), schema=nanoaod(pt_min=1e6))
+    assert len(nothing) == 9 and len(nothing.pt) == 0
+
+
+def test_rntuples_are_read_like_ttrees(tmp_path):
+    tree = read(write(tmp_path / "a.root"), entries=(1, 5))
+    ntuple = read(write(tmp_path / "b.root", rntuple=True), entries=(1, 5))
+    for name in (*FLAT, "offsets", "key", "weight"):
+        np.testing.assert_array_equal(getattr(tree, name), getattr(ntuple, name))
+
+
+def test_float64_branches_keep_their_precision(tmp_path):
+    mass = np.linspace(100, 150, 6) + 1e-12
+    path = write(tmp_path / "a.root", Gen_mass=mass)
+    np.testing.assert_array_equal(read(path, schema=nanoaod(truth="Gen_mass")).truth, mass)
+
+
+def test_truth_is_a_number_a_branch_or_unknown(tmp_path):
+    path = write(tmp_path / "a.root")
+    np.testing.assert_array_equal(read(path, schema=nanoaod(truth=125)).truth, 125.0)
+    truth = read(path, schema=nanoaod(truth="Gen_mass")).truth
+    np.testing.assert_array_equal(truth, np.linspace(100, 150, 6).astype(np.float32).astype(np.float64))
+    assert np.isnan(read(path).truth).all()
+
+
+def test_the_weight_is_read_and_is_one_for_data(tmp_path):
+    weights = np.linspace(0.5, 1.5, 6).astype(np.float32)
+    np.testing.assert_array_equal(read(write(tmp_path / "a.root")).weight, weights)
+    np.testing.assert_array_equal(read(write(tmp_path / "a.root"), schema=nanoaod(weight=None)).weight, 1.0)
+    np.testing.assert_array_equal(read(write(tmp_path / "b.root", genWeight=None)).weight, 1.0)
+    other = write(tmp_path / "c.root", my_weight=weights * 2)
+    np.testing.assert_array_equal(read(other, schema=nanoaod(weight="my_weight")).weight, weights * 2)
+
+
+def test_entry_ranges_are_parts_of_the_whole(two):
+    whole = read(two)
+    assert len(whole) == 11
+    for start, stop in [(0, 1), (2, 6), (3, 9), (6, 11), (10, 11)]:
+        assert_same(read(two, entries=(start, stop)), whole.select(np.arange(start, stop)))
+
+
+@pytest.mark.parametrize("bundle_events", [1, 2, 4, 6, 11, 100])
+def test_bundles_are_of_one_size_span_files_and_make_the_whole(two, bundle_events):
+    files = [inspect(path, nanoaod()) for path in two]
+    bundles = segments(files, None, bundle_events)
+    batches = [read_segments(bundle, nanoaod()) for bundle in bundles]
+    assert [len(batch) for batch in batches[:-1]] == [bundle_events] * (len(batches) - 1)
+    assert 0 < len(batches[-1]) <= bundle_events
+    whole = read(two)
+    joined = type(whole).concatenate(batches)
+    assert_same(joined, whole)
+
+
+def test_segments_cut_a_range_over_files_and_skip_empty_ones():
+    files = [InputFile(path, 1, 0, entries, "") for path, entries in (("a", 5), ("empty", 0), ("b", 3))]
+    assert segments(files, (3, 8), 4) == [
+        (Segment("a", 3, 5), Segment("b", 0, 2)),
+        (Segment("b", 2, 3),),
+    ]
+    assert segments(files, (5, 6), 4) == [(Segment("b", 0, 1),)]
+
+
+def test_globs_examples_and_urls_expand(two, tmp_path, monkeypatch):
+    assert expand([str(tmp_path / "*.root")]) == two
+    monkeypatch.chdir(tmp_path)
+    assert expand(["b.root", "a*"]) == two[::-1]
+    assert expand(["**/*.root"]) == two
+    assert expand(["example:ZHllbb_200"]) == [examples.path("ZHllbb_200")]
+    urls = ["root://host//store/*.root", "https://host/a.root", "s3://bucket/a.root"]
+    assert expand(urls) == urls
+
+
+def test_names_with_brackets_and_colons_are_files(tmp_path):
+    odd = write(tmp_path / "a[1]:b.root")
+    assert expand([odd]) == [odd]
+    assert len(read(odd)) == 6
+
+
+def test_a_path_object_is_a_path(tmp_path):
+    write(tmp_path / "a.root")
+    assert len(read(tmp_path / "a.root")) == len(read([tmp_path / "a.root"])) == 6
+
+
+def test_a_url_is_read_through_fsspec(tmp_path):
+    path = write(tmp_path / "a.root")
+    file = inspect(f"file://{path}", nanoaod())
+    assert (file.entries, file.mtime_ns) == (6, 0)
+    np.testing.assert_array_equal(read(f"file://{path}").pt, read(path).pt)
+
+
+def test_inspect_identifies_a_file(tmp_path):
+    path = tmp_path / "a.root"
+    write(path)
+    file = inspect(str(path), nanoaod())
+    assert (file.path, file.size, file.mtime_ns) == (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+    assert file.entries == 6 and file.uuid
+    write(path)
+    assert inspect(str(path), nanoaod()).uuid != file.uuid
+
+
+def test_an_empty_tree_is_a_file_with_no_entries(two, tmp_path):
+    empty = write(tmp_path / "empty.root", 0)
+    assert inspect(empty, nanoaod()).entries == 0
+    assert len(read([empty, two[0]])) == 6
+
+
+def test_files_without_identity_are_known_by_name_and_entry(tmp_path):
+    path = anonymous(tmp_path / "a.root")
+    np.testing.assert_array_equal(read(path, dataset="d").key, entry_keys("d", "a.root", np.arange(6)))
+    np.testing.assert_array_equal(read(path, entries=(2, 4)).key, entry_keys("", "a.root", np.arange(2, 4)))
+    (tmp_path / "moved").mkdir()
+    np.testing.assert_array_equal(anonymous_keys(tmp_path / "moved" / "a.root"), read(path).key)
+
+
+def anonymous_keys(path):
+    return read(anonymous(path)).key
+
+
+def test_repeated_identities_are_told_apart_with_a_warning(two, tmp_path):
+    again = write(tmp_path / "c.root", 3, first=5)
+    with pytest.warns(UserWarning, match=r"4 of 14 events share .*a\.root, entry \d .*c\.root, entry \d"):
+        batch = read([*two, again])
+    assert len(repeated_keys(batch.key)) == 0
+    np.testing.assert_array_equal(batch.key[4:6], entry_keys("", "a.root", [4, 5]))
+    np.testing.assert_array_equal(batch.key[11:13], entry_keys("", "c.root", [0, 1]))
+    np.testing.assert_array_equal(batch.key[:4], read(two).key[:4])
+
+
+def test_telling_apart_bundle_by_bundle_equals_telling_apart_the_whole(two, tmp_path):
+    paths = [*two, write(tmp_path / "c.root", 3, first=5)]
+    files = [inspect(path, nanoaod()) for path in paths]
+    batches = [read_segments(bundle, nanoaod()) for bundle in segments(files, None, 4)]
+    repeated = repeated_keys(np.concatenate([batch.key for batch in batches]))
+    keys = np.concatenate([tell_apart(batch, repeated).key for batch in batches])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        np.testing.assert_array_equal(keys, read(paths).key)
+
+
+def test_repeated_keys_are_sorted_and_unsigned():
+    keys = np.array([9, 2**64 - 1, 3, 9, 2**64 - 1, 9], dtype=np.uint64)
+    np.testing.assert_array_equal(repeated_keys(keys), np.array([9, 2**64 - 1], dtype=np.uint64))
+    assert repeated_keys(keys).dtype == np.uint64
+
+
+def test_files_of_one_name_without_identities_are_refused(tmp_path):
+    (tmp_path / "other").mkdir()
+    paths = [anonymous(tmp_path / "a.root"), anonymous(tmp_path / "other" / "a.root")]
+    with pytest.warns(UserWarning), pytest.raises(InputError, match="cannot be told apart. Rename one of the files"):
+        read(paths)
+
+
+def test_examples_are_named_and_unknown_ones_refused():
+    assert examples.names() == ("ZHllbb_1000", "ZHllbb_200")
+    with pytest.raises(MissingFileError, match="no example file 'ttbar'; there are ZHllbb_1000, ZHllbb_200"):
+        examples.path("ttbar")
+
+
+def test_a_schema_is_plain_data():
+    schema = nanoaod("GenCands", pt_min=0.5, eta_max=4, weight=None, truth="GenVisH_mass")
+    assert Schema(**schema.model_dump()) == schema
+    assert pickle.loads(pickle.dumps(schema)) == schema
+    assert Schema() == nanoaod()
+    assert Schema(kind="pfnanoaod", truth=125) == pfnanoaod(truth=125.0)
+
+
+def test_collections_that_coffea_treats_in_its_own_way_keep_their_masses(tmp_path):
+    data = ak.zip({f: ak.Array([[1.0, 2.0], [3.0]]) for f in ("pt", "eta", "phi", "mass")})
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("Events", {"Photon": data.type.content}).extend({"Photon": data})
+    np.testing.assert_array_equal(read(tmp_path / "a.root", schema=nanoaod("Photon")).mass, [1, 2, 3])
