@@ -165,7 +165,8 @@ class EventBatch:
         particles = ak.materialize(particles)
         if particles.ndim != 2 or not {"pt", "phi", "mass"} <= set(ak.fields(particles)):
             raise InputError(
-                f"expected one list per event of records with pt, phi, mass and rapidity or eta; found {particles.type}."
+                "expected one list per event of records with pt, phi, mass and rapidity or eta, "
+                f"found {particles.type}."
             )
         polar = "rapidity" if "rapidity" in ak.fields(particles) else "eta"
         flat = ak.flatten(particles, axis=1)  # drops events that are None; the particles of a None have None fields
@@ -244,8 +245,9 @@ class EventBatch:
                 at = int(np.flatnonzero(~good)[0])
                 event = int(np.searchsorted(self.offsets, at, side="right")) - 1
                 raise InputError(
-                    f"{self.name(event)}, particle {at - self.offsets[event]}: {field} is {values[at]}, expected {expected} "
-                    f"({int((~good).sum())} such particles in {len(self)} events). Remove or correct them in the input."
+                    f"{self.name(event)}, particle {at - self.offsets[event]}: {field} is {values[at]}, "
+                    f"expected {expected} ({int((~good).sum())} such particles in {len(self)} events). "
+                    "Remove or correct them in the input."
                 )
         for field, values in (("weight", self.weight),):
             if not np.isfinite(values).all():

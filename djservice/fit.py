@@ -252,17 +252,22 @@ class Fit:
 
 def spectrum_radii(run: Run, optimum: float) -> tuple[float, ...]:
     """Rows of the spectrum: start, optimum, then the radii asked for."""
-    return (run.radius.start, optimum, *run.spectrum.radii)
+    return (run.radius.start, optimum, *(radius for radius in run.spectrum.radii if radius != run.radius.start))
 
 
 def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[float, float]:
-    """d^2L/dR^2 at ``radius`` and its standard error, from a cubic through the seven points of a scan nearest to it.
+    """d^2L/dR^2 at ``radius`` and its standard error, from :func:`curvature_fit`."""
+    _, coefficients, covariance = curvature_fit(radius, radii, loss, error)
+    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(float(covariance[1, 1]))
+
+
+def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
+    """A cubic in R - ``radius`` through the seven points of a scan nearest to it: their indices, coefficients, covariance.
 
     Points are weighted by their errors, which are those of independent trees on the same events.
     """
     near = np.argsort(np.abs(radii - radius), kind="stable")[:7]
-    coefficients, covariance = np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")
-    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(float(covariance[1, 1]))
+    return near, *np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")
 
 
 def _numbers(moments: Moments) -> dict[str, float]:

@@ -24,6 +24,7 @@ _DAMAGE = (
     ValueError,
     TypeError,
     LookupError,
+    AttributeError,
     AssertionError,
     NotImplementedError,
     struct.error,
@@ -48,6 +49,9 @@ def _damage_explained(place: str) -> Iterator[None]:
         raise MissingFileError(
             f"{place}: there is no such file. Check the path, or remove it from the inputs."
         ) from None
+    except ImportError as error:
+        found = " ".join(str(error).split())
+        raise InputFileError(f"{place}: expected a package that can read this file, found none: {found}.") from error
     except (*_DAMAGE, uproot.DeserializationError, cramjam.DecompressionError) as error:
         found = (str(error).strip() or "no message").splitlines()[0]
         raise InputFileError(

@@ -120,7 +120,7 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
         except (OSError, TimeoutError, ValueError) as error:
             raise RunError(f"no Dask scheduler at {given.scheduler}: {error}. Check --scheduler, and that it runs.") from None
         async with client:
-            if not client.scheduler_info()["workers"]:
+            if await _count_workers(client) == 0:
                 watch.say(f"{given.scheduler} has no workers yet; waiting for one")
             await client.wait_for_workers(1)
             yield client
@@ -139,8 +139,12 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
         yield client
 
 
+async def _count_workers(client: Client) -> int:
+    return len((await client.scheduler.identity(n_workers=-1))["workers"])
+
+
 async def _compile(client: Client, watch: Watch) -> None:
-    workers = len(client.scheduler_info()["workers"])
+    workers = await _count_workers(client)
     watch.say(f"compiling the clustering kernels on {workers} worker{'s' * (workers > 1)} (seconds once cached, else half a minute)")
     began = time.perf_counter()
     await client.register_plugin(CompileKernels())

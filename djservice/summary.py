@@ -29,6 +29,7 @@ def summary(path: str | Path) -> dict[str, Any]:
     wanted = ("status", "message", "result", "events", "inputs", "versions", "run")
     found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum}
+    found["events_without_accepted"] = int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
     plain: dict[str, Any] = _finite(found)
     return plain
 
@@ -76,6 +77,8 @@ def print_summary(path: str | Path, page: Path | None) -> None:
                 with_error(row["loss"], row["loss_error"], 4),
             )
         console.print(table)
+    if facts["events_without_accepted"]:
+        console.print(f"{facts['events_without_accepted']} events have no accepted tree at the optimum and do not contribute")
     console.print(f"store:  {facts['store']}")
     if page is not None:
         console.print(f"report: {page}")

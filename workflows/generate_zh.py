@@ -4,14 +4,15 @@
     python generate_zh.py --events 1000 --seed 1 --pt-min 0.5 --mantissa-bits 10 --output ZHllbb_1000.root
 
 pp -> ZH or pp -> ZZ, one Z -> ee or mumu, H (or the other Z) -> bb, default tune with multiparton interactions. The
-particles are the visible stable ones with |eta| < 4.9 and pT above the cut; the leptonic Z's decay products are removed.
+particles are the visible stable ones with |eta| < 4.9 and pT above the cut, without the leptonic Z's decay products.
 
 Tree ``Events``: run (1001), luminosityBlock (1), event (from 1), genWeight; PFCands_{pt,eta,phi,mass,pdgId,charge} by
-falling pt; GenPart_{pt,eta,phi,mass,pdgId,status,genPartIdxMother,statusFlags} with the incoming partons, the two bosons
-(first and last copy), their decay products, the leptons after radiation, and the b hadrons that decay weakly (mother: the
-b quark of H that it holds, or -1); GenVisH_{pt,mass}, the sum of the visible decay products of H (of the hadronic Z)
-without cuts; GenMET_{pt,phi}, the sum of the neutrinos. GenJet_* of the example files is left out: cluster the particles
-instead. The same seed gives the same events with the same version of Pythia, but not those of the example files.
+falling pt; GenPart_{pt,eta,phi,mass,pdgId,status,genPartIdxMother,statusFlags} with the incoming partons, the two
+bosons (first and last copy), their decay products, the leptons after radiation, and the b hadrons that decay weakly
+(mother: the b quark of H that it holds, or -1); GenVisH_{pt,mass}, the sum of the visible decay products of H (of the
+hadronic Z) without cuts; GenMET_{pt,phi}, the sum of the neutrinos. GenJet_* of the example files is left out: cluster
+the particles instead. The same seed gives the same events with the same version of Pythia, but not those of the
+example files.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import BEAM, Floats, final_jets, shipped_events, to_batch
+from brute_force import BEAM, Floats, event_of, final_jets, shipped_events, to_batch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -128,6 +128,21 @@ def test_four_momentum_is_conserved_and_jets_are_what_the_history_says(
         expected = objects.four_momenta(ids)
         expected = expected[np.argsort(-np.hypot(expected[:, 0], expected[:, 1]))]
         np.testing.assert_allclose(found[: len(ids)], expected, rtol=1e-10, atol=1e-12 * total[3])
+
+
+@pytest.mark.parametrize("rigidity", [0.1, 1.0])
+def test_each_real_event_alone_keeps_its_momentum(rigidity: float) -> None:
+    """Alone, so that each begins with fresh work space, which the larger events outgrow in the middle of a tree."""
+    events = shipped_events()
+    for i, n in enumerate(events.counts):
+        event = events.select([i])
+        trees = cluster(event, radius=0.4, rigidity=rigidity, power=-1.0, trees=3, jets=int(n), seed=1, threads=1)
+        found = components(trees.jets[0])
+        np.testing.assert_array_equal(np.isfinite(found[..., 0]).sum(axis=1), trees.n_jets[0], err_msg=f"event {i}")
+        objects, _ = final_jets(event_of(event, 0), [])
+        total = objects.four_momenta(np.arange(n)).sum(axis=0)
+        for tree in found:
+            np.testing.assert_allclose(np.nansum(tree, axis=0), total, atol=1e-12 * total[3], err_msg=f"event {i}")
 
 
 @few

@@ -47,7 +47,7 @@ def test_a_file_that_goes_away_or_shrinks_after_inspection(tmp_path):
     path = write(tmp_path / "a.root")
     with pytest.raises(InputFileError, match=r"a\.root\[0:9\]: expected 9 entries or more, found 3.*changed"):
         read_segments([Segment(path, 0, 9)], nanoaod())
-    with pytest.raises(MissingFileError, match="file:///gone.root: there is no such file"):
+    with pytest.raises(MissingFileError, match=r"file:///gone\.root: there is no such file"):
         read("file:///gone.root")
 
 
@@ -225,3 +225,12 @@ def test_errors_survive_the_way_between_processes(tmp_path):
         read(write(tmp_path / "a.root"), schema=nanoaod("Jet"))
     copy = pickle.loads(pickle.dumps(caught.value))
     assert type(copy) is SchemaError and str(copy) == str(caught.value)
+
+
+def test_a_url_that_needs_another_package_says_which(monkeypatch):
+    def without_package(*_arguments, **_options):
+        raise ImportError("Install fsspec-xrootd")
+
+    monkeypatch.setattr(uproot, "open", without_package)
+    with pytest.raises(InputFileError, match=r"root://host//a\.root: expected a package .* Install fsspec-xrootd"):
+        read("root://host//a.root")

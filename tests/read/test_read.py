@@ -264,7 +264,7 @@ def test_repeated_keys_are_sorted_and_unsigned():
 def test_files_of_one_name_without_identities_are_refused(tmp_path):
     (tmp_path / "other").mkdir()
     paths = [anonymous(tmp_path / "a.root"), anonymous(tmp_path / "other" / "a.root")]
-    with pytest.warns(UserWarning), pytest.raises(InputError, match="cannot be told apart. Rename one of the files"):
+    with pytest.warns(UserWarning), pytest.raises(InputError, match=r"cannot be told apart\. Rename one of the files"):
         read(paths)
 
 

@@ -1,0 +1,160 @@
+"""The figures of a report, drawn from a store in the mplhep style."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from djservice.fit import curvature_fit
+from djservice.store import Store
+
+#: Okabe-Ito colours: start, optimum, further radii.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
+    """(name, caption, figure) of each figure that the store has data for; the caller closes them."""
+    import matplotlib.pyplot as plt
+
+    with _style():
+        for name, caption, draw in (
+            ("landscape", _LANDSCAPE, landscape),
+            ("iterations", _ITERATIONS, iterations),
+            ("spectra", _SPECTRA, spectra),
+        ):
+            figure = draw(store)
+            if figure is not None:
+                yield name, caption, figure
+                plt.close(figure)
+
+
+_LANDSCAPE = (
+    "Loss over all events against R, with standard errors (black points: independent trees on the same events), and the cubic that "
+    "the curvature is taken from. Coloured points: the radius of each iteration, placed on the line between the black ones. The band "
+    "is the optimum with its error."
+)
+_ITERATIONS = (
+    "Radius and loss per iteration. The radius: the iterates, and their running geometric mean from the iteration where averaging "
+    "starts; band: the final error. The loss: each batch with its standard error; line: the running mean of ten."
+)
+_SPECTRA = (
+    "The observable's mean over accepted trees, event by event, at the radii of the spectrum. The legend gives mean and standard "
+    "deviation over accepted trees pooled over events, with standard errors."
+)
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """mplhep's style without its logos, on a canvas that needs no display."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+    import mplhep
+
+    matplotlib.use("Agg")
+    small = {"font.size": 13, "axes.labelsize": 15, "legend.fontsize": 12, "figure.dpi": 110, "svg.hashsalt": "djservice"}
+    with plt.style.context([mplhep.style.ROOT, small]):
+        yield
+
+
+def landscape(store: Store) -> Any:
+    """Loss against R with the trajectory on it."""
+    import matplotlib.pyplot as plt
+
+    radii, loss, error = (store.column("scan", name) for name in ("radius", "loss", "loss_error"))
+    if len(radii) == 0:
+        return None
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    path = store.column("history", "radius")
+    path_colours = axes.scatter(
+        path, np.interp(path, radii, loss, left=np.nan, right=np.nan), c=np.arange(len(path)), cmap="viridis", s=42, zorder=3
+    )
+    figure.colorbar(path_colours, ax=axes, label="iteration", pad=0.02)
+    axes.errorbar(radii, loss, error, fmt="o", color="black", capsize=3, label="all events")
+    result = store.root.attrs.get("result")
+    if isinstance(result, dict):
+        optimum, width = result["radius"], result["radius_error"]
+        near, coefficients, _ = curvature_fit(optimum, radii, loss, error)
+        grid = np.linspace(radii[near].min(), radii[near].max(), 200)
+        axes.plot(grid, np.polyval(coefficients, grid - optimum), color=COLOURS[1], lw=1.5, label="cubic around the optimum")
+        _mark(axes.axvspan, axes.axvline, optimum, width)
+    axes.set(xlabel="R", ylabel="loss")
+    axes.set_ylim(*_limits(np.concatenate([loss - error, loss + error])))
+    axes.legend(loc="upper center")
+    return figure
+
+
+def iterations(store: Store) -> Any:
+    """Radius and loss against iteration."""
+    import matplotlib.pyplot as plt
+
+    names = ("radius", "radius_average", "loss", "loss_error")
+    radius, average, loss, error = (store.column("history", name) for name in names)
+    if len(radius) == 0:
+        return None
+    number = np.arange(len(radius))
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
+    top.plot(number, radius, color="0.55", lw=1.2, label="iterates")
+    averaged = average != radius
+    if averaged.any():
+        start = int(np.argmax(averaged))
+        top.plot(number[start:], average[start:], color=COLOURS[1], lw=2, label="average")
+    result = store.root.attrs.get("result")
+    if isinstance(result, dict):
+        _mark(top.axhspan, top.axhline, result["radius"], result["radius_error"])
+    top.set_ylabel("R")
+    top.legend()
+    bottom.fill_between(number, loss - error, loss + error, color="0.85", lw=0, label="batch $\\pm$ standard error")
+    bottom.plot(number, loss, color="0.55", lw=1)
+    if len(loss) >= 10:
+        smooth = np.convolve(loss, np.full(10, 0.1), mode="valid")
+        bottom.plot(number[9:], smooth, color=COLOURS[1], lw=2, label="mean of the last ten")
+    bottom.set(xlabel="iteration", ylabel="loss")
+    bottom.legend()
+    return figure
+
+
+def spectra(store: Store) -> Any:
+    """The observable's distribution at each radius of the spectrum."""
+    import matplotlib.pyplot as plt
+
+    radii = store.column("spectrum", "radius")
+    if len(radii) == 0:
+        return None
+    names = ("mean", "mean_error", "sd", "sd_error", "event_mean")
+    mean, mean_error, sd, sd_error, events = (store.column("spectrum", name) for name in names)
+    term = store.root.attrs["run"]["loss"][0]  # type: ignore[index,call-overload]
+    finite = events[np.isfinite(events)]
+    edges = np.linspace(min(finite.min(), 0.0), np.quantile(finite, 0.999) * 1.05, 51) if len(finite) else np.linspace(0, 1, 2)
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    labels = ["start", "optimum", *[""] * len(radii)]
+    for row in np.argsort(radii):
+        text = f"R = {radii[row]:.3g} {labels[row]}".strip()
+        label = f"{text}: {mean[row]:.1f} $\\pm$ {mean_error[row]:.1f}, sd {sd[row]:.1f} $\\pm$ {sd_error[row]:.1f}"
+        counts, _ = np.histogram(events[row][np.isfinite(events[row])], edges)
+        style = {"lw": 2.2 if row == 1 else 1.3, "color": COLOURS[int(row) % len(COLOURS)]}
+        axes.stairs(counts, edges, label=label, **style)
+    if term["target"] is not None:
+        axes.axvline(term["target"], color="0.4", ls=":", lw=1.2)
+    name = term["observable"].get("name", term["observable"].get("title"))
+    axes.set(xlabel=f"{name.replace('_', ' ')} of each event [GeV]" if "mass" in name else name, ylabel="events")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.35)
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _mark(span: Any, line: Any, radius: float, error: float) -> None:
+    """The optimum with its error as a band."""
+    if np.isfinite(error):
+        span(radius - error, radius + error, color=COLOURS[1], alpha=0.15, lw=0)
+        line(radius, color=COLOURS[1], ls="--", lw=1.2, label=f"optimum {radius:.3f} $\\pm$ {error:.3f}")
+    else:
+        line(radius, color=COLOURS[1], ls="--", lw=1.2, label=f"optimum {radius:.3f} (error not determined)")
+
+
+def _limits(values: Any) -> tuple[float, float]:
+    """Axis limits with room for the legend above."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    return low - 0.08 * (high - low), high + 0.35 * (high - low)
