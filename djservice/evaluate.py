@@ -129,9 +129,7 @@ def gradient(
         events, as_loss(objective), estimator or LeaveOneOut(), sampling, radius=radius, trees=trees, threads=threads
     )
     value = moments.gradient()
-    return Gradient(
-        value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments
-    )
+    return Gradient(value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments)
 
 
 def evaluate(
@@ -159,7 +157,9 @@ def evaluate(
     """
     needed = max(estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms))
     if trees < needed:
-        raise InputError(f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss.")
+        raise InputError(
+            f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
+        )
     if len(events) == 0:
         return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 2)
     radii = np.broadcast_to(np.asarray(radius, np.float64), (len(events),))
@@ -210,7 +210,9 @@ def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimat
     bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
     if len(bad):
         names = "; ".join(events.name(int(i)) for i in bad[:5])
-        raise RunError(f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and the event weights.")
+        raise RunError(
+            f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and the event weights."
+        )
     accepted_trees = first_accepted.sum(axis=1)
     moments = Moments(
         coefficients=np.array([term.coefficient for term in loss.terms]),

@@ -48,7 +48,9 @@ class Moments:
     trees_accepted: int
 
     def __add__(self, other: Moments) -> Moments:
-        summed = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "coefficients"}
+        summed = {
+            f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "coefficients"
+        }
         return Moments(coefficients=self.coefficients, **summed)
 
     @property
@@ -71,7 +73,7 @@ class Moments:
         value, slope = 0.0, np.zeros_like(self.total)
         for term, coefficient in enumerate(self.coefficients):
             a, b = self._ratio(term)
-            ga, gb = self.total[4 * term + 2 : 4 * term + 4]
+            ga, gb = (float(x) for x in self.total[4 * term + 2 : 4 * term + 4])
             loss, gradient = a / b, (ga - a / b * gb) / b
             value += coefficient * gradient
             slope[4 * term : 4 * term + 4] += (
@@ -108,7 +110,11 @@ class Moments:
 
     def _positive(self, weight: float) -> None:
         if not weight > 0.0:
-            found = "no tree passed the selection" if self.trees_accepted == 0 else f"the accepted weight sums to {weight:g}"
+            found = (
+                "no tree passed the selection"
+                if self.trees_accepted == 0
+                else f"the accepted weight sums to {weight:g}"
+            )
             raise RunError(
                 f"{found} in {self.events} events with {self.trees} trees, so the loss is not defined. Loosen the cuts, use more "
                 "events per batch, or check the event weights for negative sums."
@@ -118,7 +124,7 @@ class Moments:
         n = self.events
         over_events = n / (n - 1) * slope @ self.outer @ slope if n > 1 else math.nan
         over_trees = slope @ self.tree_covariance @ slope
-        return Quantity(value, math.sqrt(max(over_events, 0.0)) if n > 1 else math.nan, math.sqrt(max(over_trees, 0.0)))
+        return Quantity(float(value), math.sqrt(max(over_events, 0.0)) if n > 1 else math.nan, math.sqrt(max(over_trees, 0.0)))
 
 
 @dataclass(frozen=True)

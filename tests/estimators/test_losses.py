@@ -1,0 +1,190 @@
+"""Losses, selections and their sums: values, gradients and standard errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from djservice import LeaveOneOut, Score, SquaredError, SquaredErrorOfMean, cuts, observables
+from djservice.batch import EventBatch
+from djservice.cluster import cluster
+from djservice.errors import InputError, RunError
+from djservice.evaluate import Sampling, evaluate, gradient
+from djservice.losses import Loss
+
+MASS = observables.dijet_mass
+SELECTED = cuts.two_jets(pt_min=15.0) & cuts.mass_below(120.0)
+SQUARED = SquaredError(MASS, target=80.0, scale=80.0)
+OF_MEAN = SquaredErrorOfMean(MASS, target=80.0, scale=80.0)
+
+
+@pytest.fixture(scope="module")
+def events() -> EventBatch:
+    """Forty small events with weights."""
+    rng = np.random.default_rng(5)
+    counts = rng.integers(3, 9, 40)
+    n = counts.sum()
+    return EventBatch.from_arrays(
+        pt=rng.exponential(30.0, n) + 2.0,
+        rapidity=rng.uniform(-2, 2, n),
+        phi=rng.uniform(-np.pi, np.pi, n),
+        mass=np.zeros(n),
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        weight=rng.uniform(0.2, 2.0, 40),
+        truth=rng.uniform(60, 100, 40),
+    )
+
+
+def by_hand(loss: Loss, events: EventBatch, radius: float, trees: int, seed: int) -> tuple[float, float]:
+    """Pooled loss and leave-one-out gradient, tree by tree in plain loops, from the formulas of the documentation."""
+    total_loss = total_slope = 0.0
+    sample = cluster(events, radius=radius, rigidity=1.0, trees=trees, jets=loss.jets, seed=seed)
+    for term in loss.terms:
+        _, quantity, accepted = term.evaluate(sample.jets, events.truth)
+        a = b = ga = gb = 0.0
+        for e in range(len(events)):
+            h, i, s = quantity[e], accepted[e].astype(float), sample.score[e]
+
+            def loo(x: np.ndarray, s: np.ndarray = s) -> list[float]:
+                return [(x[n] - np.delete(x, n).mean()) * s[n] for n in range(trees)]
+
+            w = events.weight[e]
+            if term.squares_expectation:
+                pairs = [(n, m) for n in range(trees) for m in range(trees) if n != m]
+                a += w * np.mean([h[n] * h[m] for n, m in pairs])
+                b += w * np.mean([i[n] * i[m] for n, m in pairs])
+                ga += w * np.mean([2 * h[n] * loo(h)[m] for n, m in pairs])
+                gb += w * np.mean([2 * i[n] * loo(i)[m] for n, m in pairs])
+            else:
+                a, b = a + w * h.mean(), b + w * i.mean()
+                ga, gb = ga + w * np.mean(loo(h)), gb + w * np.mean(loo(i))
+        total_loss += term.coefficient * a / b
+        total_slope += term.coefficient * (ga - a / b * gb) / b
+    return total_loss, total_slope
+
+
+#: A new loss is tested by adding a row.
+LOSSES = {
+    "squared error": SQUARED,
+    "squared error, selected": SQUARED.where(SELECTED),
+    "squared error to the truth": SquaredError(MASS, scale=80.0).where(SELECTED),
+    "of mean": OF_MEAN,
+    "of mean, selected": OF_MEAN.where(SELECTED),
+    "sum": SQUARED.where(SELECTED) + 0.5 * OF_MEAN + SquaredError(observables.leading_jet_mass, target=10.0) * 1e-3,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_sums_equal_the_formulas_written_out(name: str, events: EventBatch) -> None:
+    found = gradient(events, LOSSES[name], radius=0.7, trees=6, seed=2)
+    loss, slope = by_hand(LOSSES[name], events, 0.7, 6, 2)
+    assert found.loss.value == pytest.approx(loss, rel=1e-12)
+    assert found.value == pytest.approx(slope, rel=1e-10)
+
+
+@pytest.mark.parametrize("estimator", [Score(), LeaveOneOut()], ids=lambda e: e.name)
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_is_the_slope_of_the_loss(name: str, estimator: Score | LeaveOneOut, events: EventBatch) -> None:
+    """Against finite differences of the loss with independent trees; both errors are over trees, the events given."""
+    step, trees = 0.1, 4_000
+    few = events.select(range(8))
+    found = gradient(few, LOSSES[name], radius=0.7, trees=trees, estimator=estimator, seed=11)
+    high, low = (
+        gradient(few, LOSSES[name], radius=0.7 + s, trees=trees, seed=40 + i) for i, s in enumerate((step, -step))
+    )
+    # Richardson extrapolation removes the error of order step^2.
+    far_high, far_low = (
+        gradient(few, LOSSES[name], radius=0.7 + s, trees=trees, seed=50 + i)
+        for i, s in enumerate((2 * step, -2 * step))
+    )
+    near = (high.loss.value - low.loss.value) / (2 * step)
+    far = (far_high.loss.value - far_low.loss.value) / (4 * step)
+    near_error = np.hypot(high.loss.tree_error, low.loss.tree_error) / (2 * step)
+    far_error = np.hypot(far_high.loss.tree_error, far_low.loss.tree_error) / (4 * step)
+    error = np.sqrt(found.tree_error**2 + (4 / 3 * near_error) ** 2 + (far_error / 3) ** 2)
+    assert abs(found.value - (4 * near - far) / 3) / error < 4
+
+
+def test_standard_errors_are_those_of_repetitions(events: EventBatch) -> None:
+    """tree_error against the spread over seeds; the error over events against that over bootstrapped samples."""
+    loss = SQUARED.where(SELECTED)
+    repeated = [gradient(events, loss, radius=0.7, trees=40, seed=100 + k, threads=1) for k in range(60)]
+    for values, stated in (
+        ([r.value for r in repeated], [r.tree_error for r in repeated]),
+        ([r.loss.value for r in repeated], [r.loss.tree_error for r in repeated]),
+    ):
+        # The relative error of a standard deviation from k repetitions is 1/sqrt(2 (k - 1)).
+        assert abs(np.std(values, ddof=1) / np.mean(stated) - 1) < 4 / np.sqrt(2 * 59)
+    found = repeated[0]
+    rng = np.random.default_rng(1)
+    copies = []
+    for _ in range(200):
+        rows = rng.integers(0, len(events), len(events))
+        moments, _ = evaluate(events.select(rows), loss, LeaveOneOut(), Sampling(seed=100), radius=0.7, trees=40)
+        copies.append((moments.gradient().value, moments.loss().value, moments.mean().value, moments.sd().value))
+    spread = np.std(copies, axis=0, ddof=1)
+    stated = [found.error, found.loss.error, found.moments.mean().error, found.moments.sd().error]
+    # First order in 1/events on both sides: 40 events leave a bias of some 1/(2 * 40) beside the noise of 200 copies.
+    assert np.abs(spread / stated - 1).max() < 4 * np.hypot(1 / np.sqrt(2 * 199), 1 / 40)
+
+
+def test_moments_merge(events: EventBatch) -> None:
+    parts = [
+        evaluate(events.select(rows), LOSSES["sum"], LeaveOneOut(), Sampling(seed=2), radius=0.7, trees=6)[0]
+        for rows in (range(13), range(13, 13), range(13, 40))
+    ]
+    merged = parts[0] + parts[1] + parts[2]
+    whole, _ = evaluate(events, LOSSES["sum"], LeaveOneOut(), Sampling(seed=2), radius=0.7, trees=6)
+    assert merged.loss().value == pytest.approx(whole.loss().value, rel=1e-13)
+    assert merged.gradient().error == pytest.approx(whole.gradient().error, rel=1e-9)
+    assert (merged.events, merged.trees, merged.trees_accepted) == (whole.events, whole.trees, whole.trees_accepted)
+
+
+def test_an_event_without_accepted_trees_is_counted(events: EventBatch) -> None:
+    loss = SQUARED.where(cuts.two_jets(pt_min=40.0) & cuts.mass_below(100.0))
+    found = gradient(events, loss, radius=0.7, trees=4, seed=1)
+    without = found.per_event.accepted == 0
+    assert 0 < without.sum() < len(events)
+    assert found.moments.events_without == without.sum()
+    assert np.isnan(found.per_event.mean[without]).all()
+    assert np.isfinite([found.value, found.error, found.loss.value, found.loss.error]).all()
+
+
+def test_full_acceptance_adds_no_noise_to_the_plain_score(events: EventBatch) -> None:
+    """Without a rejected tree dE[I]/dR is 0 exactly, so the gradient is the mean of l S and nothing else."""
+    sample = cluster(events, radius=0.7, rigidity=1.0, trees=8, seed=3)
+    loss = np.square((MASS(sample.jets) - 80.0) / 80.0)
+    expected = (events.weight @ (loss * sample.score).mean(axis=1)) / events.weight.sum()
+    found = gradient(events, SQUARED, radius=0.7, trees=8, seed=3, estimator=Score())
+    assert found.moments.trees_accepted == found.moments.trees
+    assert found.value == pytest.approx(expected, rel=1e-12)
+
+
+def test_nothing_passes(events: EventBatch) -> None:
+    with pytest.raises(RunError, match=r"no tree passed the selection in 40 events with 160 trees.*Loosen the cuts"):
+        gradient(events, SQUARED.where(cuts.mass_below(0.0)), radius=0.7, trees=4)
+
+
+def test_negative_weights_are_said_to_be(events: EventBatch) -> None:
+    import dataclasses
+
+    negative = dataclasses.replace(events, weight=-events.weight)
+    with pytest.raises(RunError, match=r"accepted weight sums to -.*check the event weights"):
+        gradient(negative, SQUARED, radius=0.7, trees=4)
+
+
+def test_arguments_without_meaning(events: EventBatch) -> None:
+    with pytest.raises(InputError, match="trees is 1, expected 2 or more with the leave_one_out"):
+        gradient(events, SQUARED, radius=0.7, trees=1)
+    with pytest.raises(InputError, match=r"radius is -1.0 \(event 0\), expected a positive"):
+        gradient(events, SQUARED, radius=-1.0)
+    with pytest.raises(InputError, match=r"radius is nan \(event 3\)"):
+        gradient(events, SQUARED, radius=np.where(np.arange(40) == 3, np.nan, 0.5))
+    with pytest.raises(InputError, match=r"radius has shape \(2,\), expected one number or one per event \(40,\)"):
+        gradient(events, SQUARED, radius=[0.5, 0.6])
+    with pytest.raises(InputError, match="rigidity is 0, expected a positive number"):
+        gradient(events, SQUARED, radius=0.7, rigidity=0)
+    with pytest.raises(InputError, match="scale is 0.0, expected a positive"):
+        SquaredError(MASS, target=1.0, scale=0.0)
+    without_truth = EventBatch.from_arrays(pt=[1.0], rapidity=[0], phi=[0], mass=[0], offsets=[0, 1])
+    with pytest.raises(InputError, match="has no target, and event 0 has no truth"):
+        gradient(without_truth, SquaredError(MASS), radius=0.7)
