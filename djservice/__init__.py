@@ -51,7 +51,7 @@ _PUBLIC = {
     "report": "report",
     "DjserviceError": "errors",
 }
-__all__ = [*_MODULES, *_PUBLIC]  # noqa: PLE0604 (strings all)
+__all__ = [*_MODULES, *_PUBLIC]
 
 
 class _Package(ModuleType):

@@ -70,7 +70,9 @@ def init(path: str, force: bool) -> None:
 @click.argument("config", type=click.Path(dir_okay=False))
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key; repeatable.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine.")
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes on this machine. [default: one per processor]")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes on this machine. [default: one per processor]"
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads per worker process. [default: 1]")
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there and start again.")
 @click.option("--report/--no-report", default=True, help="Write the HTML report at the end.")

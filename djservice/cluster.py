@@ -6,6 +6,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -75,7 +76,9 @@ class TreeSample:
             If the rigidity is infinite: a deterministic clustering has no derivative.
         """
         if self.deterministic:
-            raise ClusteringError("a deterministic clustering (rigidity = infinity) has no score; use a finite rigidity.")
+            raise ClusteringError(
+                "a deterministic clustering (rigidity = infinity) has no score; use a finite rigidity."
+            )
         return self.numbers[..., 0]
 
     @property
@@ -221,17 +224,38 @@ def replay(
     return _grow(events, radius, setting, events.key, (0, 0), trees, jets, particles, rows, False, trace, threads)
 
 
-def _check(
-    events: EventBatch, radius: ArrayLike, rigidity: float, power: float, trees: int, jets: int, scale: str, asymmetry: float
-) -> None:
+def radius_per_event(events: EventBatch, radius: ArrayLike) -> Floats:
+    """R of each event, shape (event,), from one number or one per event.
+
+    Raises
+    ------
+    InputError
+        If the shape is another, or an R is not positive and finite.
+    """
     radii = np.asarray(radius, dtype=np.float64)
     if radii.shape not in ((), (len(events),)):
         raise InputError(f"radius has shape {radii.shape}, expected one number or one per event ({len(events)},).")
     if not (np.isfinite(radii) & (radii > 0)).all():
         at = int(np.flatnonzero(~(np.isfinite(radii) & (radii > 0)).ravel())[0])
         raise InputError(f"radius is {radii.ravel()[at]} (event {at}), expected a positive, finite number.")
+    return np.ascontiguousarray(np.broadcast_to(radii, (len(events),)))
+
+
+def _check(
+    events: EventBatch,
+    radius: ArrayLike,
+    rigidity: float,
+    power: float,
+    trees: int,
+    jets: int,
+    scale: str,
+    asymmetry: float,
+) -> None:
+    radius_per_event(events, radius)
     if not rigidity > 0:
-        raise InputError(f"rigidity is {rigidity}, expected a positive number, or infinity for the deterministic algorithm.")
+        raise InputError(
+            f"rigidity is {rigidity}, expected a positive number, or infinity for the deterministic algorithm."
+        )
     if not math.isfinite(power):
         raise InputError(f"power is {power}, expected a finite number (-1 for anti-kT).")
     if trees < 1 or jets < 1:
@@ -245,7 +269,8 @@ def _check(
 def _events(events: EventBatch, trees: int) -> Any:
     """(event, first row, last row + 1) of each event in histories and traces."""
     return (
-        (event, int(events.offsets[event]) * trees, int(events.offsets[event + 1]) * trees) for event in range(len(events))
+        (event, int(events.offsets[event]) * trees, int(events.offsets[event + 1]) * trees)
+        for event in range(len(events))
     )
 
 
@@ -288,7 +313,7 @@ def _grow(
     numbers = np.empty((items, 3))
     histories = np.empty((rows if history else 0, 2), np.int32)
     traces = np.empty((rows if trace else 0, len(TRACE_FIELDS)))
-    radii = np.ascontiguousarray(np.broadcast_to(np.asarray(radius, np.float64), (len(events),)))
+    radii = radius_per_event(events, radius)
     largest = max(int(events.counts.max(initial=0)), 1)
 
     def stretch(first: int, last: int) -> None:
@@ -327,7 +352,7 @@ def _grow(
         stretch(0, items)
     else:
         with ThreadPoolExecutor(workers) as pool:
-            for done in [pool.submit(stretch, int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]:
+            for done in [pool.submit(stretch, int(a), int(b)) for a, b in pairwise(cuts)]:
                 done.result()
     shape = len(events), trees
     return TreeSample(

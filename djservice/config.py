@@ -59,11 +59,17 @@ class Clustering(_Section):
 class LossTerm(_Section):
     """One term of the loss."""
 
-    kind: Literal["squared_error", "squared_error_of_mean"] = Field("squared_error", description="of each tree, or of the mean over trees")
-    observable: Annotated[Any, BeforeValidator(_named)] = Field({"name": "dijet_mass"}, description="name, or {name: ..., parameters}")
+    kind: Literal["squared_error", "squared_error_of_mean"] = Field(
+        "squared_error", description="of each tree, or of the mean over trees"
+    )
+    observable: Annotated[Any, BeforeValidator(_named)] = Field(
+        {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
+    )
     target: float | None = Field(None, description="in the observable's units; null for each event's truth")
     scale: float = Field(1.0, gt=0, description="what the error is divided by")
-    cuts: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field((), description="selection of trees: all must pass")
+    cuts: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
+        (), description="selection of trees: all must pass"
+    )
     coefficient: float = Field(1.0, description="of this term in the sum")
 
 
@@ -77,7 +83,9 @@ class Radius(_Section):
     @model_validator(mode="after")
     def _ordered(self) -> Radius:
         if not self.minimum <= self.start <= self.maximum:
-            raise ValueError(f"expected minimum <= start <= maximum, found {self.minimum}, {self.start}, {self.maximum}")
+            raise ValueError(
+                f"expected minimum <= start <= maximum, found {self.minimum}, {self.start}, {self.maximum}"
+            )
         return self
 
 
@@ -86,12 +94,16 @@ class Optimiser(_Section):
 
     kind: Literal["adam", "momentum", "sgd"] = Field("adam", description="update rule, on log R")
     learning_rate: float = Field(0.05, gt=0, description="of the first iteration")
-    decay_iterations: float | None = Field(25.0, gt=0, description="the rate is divided by 1 + iteration / this; null: constant")
+    decay_iterations: float | None = Field(
+        25.0, gt=0, description="the rate is divided by 1 + iteration / this; null: constant"
+    )
     iterations: int = Field(80, ge=1, description="number of iterations")
     batch_events: int = Field(100, ge=1, description="events per iteration")
     trees: int = Field(10, ge=1, description="trees per event and iteration")
     averaging_start: int | None = Field(None, ge=0, description="first iteration of the average of log R; null: half")
-    tolerance: float | None = Field(None, gt=0, description="stop when the averaged R stands still to this; null: never")
+    tolerance: float | None = Field(
+        None, gt=0, description="stop when the averaged R stands still to this; null: never"
+    )
 
 
 class Estimator(_Section):
@@ -127,7 +139,9 @@ class Cluster(_Section):
     """Where it runs; changes no number."""
 
     scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
-    workers: int | None = Field(None, ge=1, description="worker processes of an embedded cluster; null: one per processor")
+    workers: int | None = Field(
+        None, ge=1, description="worker processes of an embedded cluster; null: one per processor"
+    )
     threads: int = Field(1, ge=1, description="threads per worker process of an embedded cluster")
 
 
@@ -179,7 +193,9 @@ class Run(_Section):
         try:
             data = yaml.safe_load(Path(path).read_text())
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}); `djservice init` writes a file to start from.") from None
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror}); `djservice init` writes a file to start from."
+            ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid YAML: {error}") from None
         if not isinstance(data, dict):
@@ -280,7 +296,9 @@ def _lists(value: Any) -> Any:
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}.{key}" if prefix else key).items()}
+        return {
+            k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}.{key}" if prefix else key).items()
+        }
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return {k: v for i, item in enumerate(value) for k, v in _flatten(item, f"{prefix}[{i}]").items()}
     return {prefix: value}
@@ -316,7 +334,7 @@ def _explain(error: Any) -> str:
 
 def _keys(location: Sequence[Any]) -> list[str]:
     """The valid keys of the section at ``location``."""
-    model: type[BaseModel] = Run
+    model: Any = Run
     for part in location:
         if isinstance(part, int):
             continue

@@ -60,7 +60,7 @@ def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> C
         # A missing jet is NaN, which fails every comparison; a jet along the beam has infinite rapidity.
         with np.errstate(divide="ignore", invalid="ignore"):
             good: Mask = np.asarray((lead.pt > pt_min) & (np.abs(lead.rapidity) < rapidity_max))
-        return good.all(axis=-1)
+        return np.asarray(good.all(axis=-1))
 
     limit = f", |y| < {rapidity_max:g}" if np.isfinite(rapidity_max) else ""
     return Cut(accept, f"{n} leading jets with pT > {pt_min:g} GeV{limit}", n)
@@ -73,12 +73,20 @@ def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
 
 def below(observable: Observable, maximum: float) -> Cut:
     """The observable is below ``maximum``."""
-    return Cut(lambda jets: observable(jets) < maximum, f"{observable.name} < {maximum:g} {observable.units}".rstrip(), observable.jets)
+    return Cut(
+        lambda jets: observable(jets) < maximum,
+        f"{observable.name} < {maximum:g} {observable.units}".rstrip(),
+        observable.jets,
+    )
 
 
 def above(observable: Observable, minimum: float) -> Cut:
     """The observable is above ``minimum``."""
-    return Cut(lambda jets: observable(jets) > minimum, f"{observable.name} > {minimum:g} {observable.units}".rstrip(), observable.jets)
+    return Cut(
+        lambda jets: observable(jets) > minimum,
+        f"{observable.name} > {minimum:g} {observable.units}".rstrip(),
+        observable.jets,
+    )
 
 
 def mass_below(maximum: float) -> Cut:

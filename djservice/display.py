@@ -97,7 +97,9 @@ class Terminal:
     def phase(self, name: str, total: int, done: int) -> None:
         """A phase begins: a new bar."""
         self.name, self.pace = name, Pace(total, done)
-        self.task = self.progress.add_task(name, total=total, completed=done, numbers=f"{done} of {total} done already" * (done > 0))
+        self.task = self.progress.add_task(
+            name, total=total, completed=done, numbers=f"{done} of {total} done already" * (done > 0)
+        )
 
     def step(self, numbers: dict[str, float]) -> None:
         """A step is done."""

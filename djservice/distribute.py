@@ -69,8 +69,16 @@ class Bundles:
         Identities of all events, shape (event,), in bundle order.
     """
 
-    def __init__(self, client: Client, work: Work, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str) -> None:
-        self.client, self.work, self.inputs, self.bundles, self.token = client, work, tuple(inputs), list(bundles), token
+    def __init__(
+        self, client: Client, work: Work, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str
+    ) -> None:
+        self.client, self.work, self.inputs, self.bundles, self.token = (
+            client,
+            work,
+            tuple(inputs),
+            list(bundles),
+            token,
+        )
         self.keys: Keys = np.empty(0, np.uint64)
         self._count = itertools.count()
 
@@ -100,14 +108,19 @@ class Bundles:
         summaries = await self._summaries("summary")
         repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
         if len(repeated):
-            watch.say(f"{len(repeated)} event identities occur more than once; those events are told apart by file and entry")
+            watch.say(
+                f"{len(repeated)} event identities occur more than once; those events are told apart by file and entry"
+            )
             self.bundles = [
-                client.submit(tell_apart, bundle, repeated, key=f"bundle-{token}-{i}") for i, bundle in enumerate(self.bundles)
+                client.submit(tell_apart, bundle, repeated, key=f"bundle-{token}-{i}")
+                for i, bundle in enumerate(self.bundles)
             ]
             summaries = await self._summaries("summary-apart")
         self.keys = np.concatenate([s.keys for s in summaries])
         if len(repeated_keys(self.keys)):
-            raise InputError(f"{', '.join(paths)}: two files of the same name hold the same entries; rename one, or name it once.")
+            raise InputError(
+                f"{', '.join(paths)}: two files of the same name hold the same entries; rename one, or name it once."
+            )
         counts = np.concatenate([s.counts for s in summaries])
         without = int((counts == 0).sum())
         watch.say(
@@ -137,7 +150,8 @@ class Bundles:
 
     async def _summaries(self, prefix: str) -> list[BundleSummary]:
         summaries = [
-            self.client.submit(summarise, bundle, key=f"{prefix}-{self.token}-{i}") for i, bundle in enumerate(self.bundles)
+            self.client.submit(summarise, bundle, key=f"{prefix}-{self.token}-{i}")
+            for i, bundle in enumerate(self.bundles)
         ]
         gathered: list[BundleSummary] = await self.client.gather(summaries)
         return gathered

@@ -66,7 +66,7 @@ class LeaveOneOut(Estimator):
 
     def contributions(self, values: Floats, score: Floats) -> Floats:
         trees = values.shape[1]
-        return (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
+        return np.asarray((values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1)))
 
 
 #: The estimators a run configuration can name.

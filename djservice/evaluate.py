@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch
-from djservice.cluster import Scale, TreeSample, cluster
+from djservice.cluster import Scale, TreeSample, cluster, radius_per_event
 from djservice.errors import InputError, RunError
 from djservice.estimators import Estimator, LeaveOneOut
 from djservice.losses import Loss, Term, as_loss
@@ -162,7 +162,7 @@ def evaluate(
         )
     if len(events) == 0:
         return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 2)
-    radii = np.broadcast_to(np.asarray(radius, np.float64), (len(events),))
+    radii = radius_per_event(events, radius)
     parts = []
     for start in range(0, len(events), EVENTS_AT_ONCE):
         rows = slice(start, start + EVENTS_AT_ONCE)
@@ -240,7 +240,8 @@ def _term_columns(term: Term, quantity: Floats, accepted: Floats, score: Floats,
 
 def _mean_of_others(values: Floats) -> Floats:
     """For each tree the mean over the other trees of its event."""
-    return (values.sum(axis=1, keepdims=True) - values) / (values.shape[1] - 1)
+    others: Floats = (values.sum(axis=1, keepdims=True) - values) / (values.shape[1] - 1)
+    return others
 
 
 def _per_event(

@@ -54,7 +54,13 @@ def _style() -> Iterator[None]:
     import mplhep
 
     matplotlib.use("Agg")
-    small = {"font.size": 13, "axes.labelsize": 15, "legend.fontsize": 12, "figure.dpi": 110, "svg.hashsalt": "djservice"}
+    small = {
+        "font.size": 13,
+        "axes.labelsize": 15,
+        "legend.fontsize": 12,
+        "figure.dpi": 110,
+        "svg.hashsalt": "djservice",
+    }
     with plt.style.context([mplhep.style.ROOT, small]):
         yield
 
@@ -69,16 +75,23 @@ def landscape(store: Store) -> Any:
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     path = store.column("history", "radius")
     path_colours = axes.scatter(
-        path, np.interp(path, radii, loss, left=np.nan, right=np.nan), c=np.arange(len(path)), cmap="viridis", s=42, zorder=3
+        path,
+        np.interp(path, radii, loss, left=np.nan, right=np.nan),
+        c=np.arange(len(path)),
+        cmap="viridis",
+        s=42,
+        zorder=3,
     )
     figure.colorbar(path_colours, ax=axes, label="iteration", pad=0.02)
     axes.errorbar(radii, loss, error, fmt="o", color="black", capsize=3, label="all events")
-    result = store.root.attrs.get("result")
+    result = store.attributes.get("result")
     if isinstance(result, dict):
         optimum, width = result["radius"], result["radius_error"]
         near, coefficients, _ = curvature_fit(optimum, radii, loss, error)
         grid = np.linspace(radii[near].min(), radii[near].max(), 200)
-        axes.plot(grid, np.polyval(coefficients, grid - optimum), color=COLOURS[1], lw=1.5, label="cubic around the optimum")
+        axes.plot(
+            grid, np.polyval(coefficients, grid - optimum), color=COLOURS[1], lw=1.5, label="cubic around the optimum"
+        )
         _mark(axes.axvspan, axes.axvline, optimum, width)
     axes.set(xlabel="R", ylabel="loss")
     axes.set_ylim(*_limits(np.concatenate([loss - error, loss + error])))
@@ -101,7 +114,7 @@ def iterations(store: Store) -> Any:
     if averaged.any():
         start = int(np.argmax(averaged))
         top.plot(number[start:], average[start:], color=COLOURS[1], lw=2, label="average")
-    result = store.root.attrs.get("result")
+    result = store.attributes.get("result")
     if isinstance(result, dict):
         _mark(top.axhspan, top.axhline, result["radius"], result["radius_error"])
     top.set_ylabel("R")
@@ -125,17 +138,21 @@ def spectra(store: Store) -> Any:
         return None
     names = ("mean", "mean_error", "sd", "sd_error", "event_mean")
     mean, mean_error, sd, sd_error, events = (store.column("spectrum", name) for name in names)
-    term = store.root.attrs["run"]["loss"][0]  # type: ignore[index,call-overload]
+    term = store.attributes["run"]["loss"][0]
     finite = events[np.isfinite(events)]
-    edges = np.linspace(min(finite.min(), 0.0), np.quantile(finite, 0.999) * 1.05, 51) if len(finite) else np.linspace(0, 1, 2)
+    edges = (
+        np.linspace(min(finite.min(), 0.0), np.quantile(finite, 0.999) * 1.05, 51)
+        if len(finite)
+        else np.linspace(0, 1, 2)
+    )
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     labels = ["start", "optimum", *[""] * len(radii)]
     for row in np.argsort(radii):
         text = f"R = {radii[row]:.3g} {labels[row]}".strip()
         label = f"{text}: {mean[row]:.1f} $\\pm$ {mean_error[row]:.1f}, sd {sd[row]:.1f} $\\pm$ {sd_error[row]:.1f}"
         counts, _ = np.histogram(events[row][np.isfinite(events[row])], edges)
-        style = {"lw": 2.2 if row == 1 else 1.3, "color": COLOURS[int(row) % len(COLOURS)]}
-        axes.stairs(counts, edges, label=label, **style)
+        colour = COLOURS[int(row) % len(COLOURS)]
+        axes.stairs(counts, edges, label=label, lw=2.2 if row == 1 else 1.3, color=colour)
     if term["target"] is not None:
         axes.axvline(term["target"], color="0.4", ls=":", lw=1.2)
     name = term["observable"].get("name", term["observable"].get("title"))

@@ -122,9 +122,11 @@ class Moments:
 
     def _quantity(self, value: float, slope: Floats) -> Quantity:
         n = self.events
-        over_events = n / (n - 1) * slope @ self.outer @ slope if n > 1 else math.nan
-        over_trees = slope @ self.tree_covariance @ slope
-        return Quantity(float(value), math.sqrt(max(over_events, 0.0)) if n > 1 else math.nan, math.sqrt(max(over_trees, 0.0)))
+        over_events = n / (n - 1) * float(slope @ self.outer @ slope) if n > 1 else math.nan
+        over_trees = float(slope @ self.tree_covariance @ slope)
+        # Rounding may take a variance below 0; NaN passes through.
+        error, tree_error = (math.sqrt(0.0 if x < 0.0 else x) for x in (over_events, over_trees))
+        return Quantity(float(value), error, tree_error)
 
 
 @dataclass(frozen=True)

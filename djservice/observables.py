@@ -46,7 +46,9 @@ class Observable:
         """
         values = np.asarray(self.function(jets), dtype=np.float64)
         if values.shape != jets.shape[:-1]:
-            raise InputError(f"observable {self.name!r} returned shape {values.shape}, expected {jets.shape[:-1]} (event, tree).")
+            raise InputError(
+                f"observable {self.name!r} returned shape {values.shape}, expected {jets.shape[:-1]} (event, tree)."
+            )
         return values
 
     @property
@@ -64,7 +66,9 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}#{hashlib.sha256(source).hexdigest()[:16]}"
 
 
-def observable(*, units: str = "", jets: int = 2, name: str | None = None) -> Callable[[Callable[[Any], ArrayLike]], Observable]:
+def observable(
+    *, units: str = "", jets: int = 2, name: str | None = None
+) -> Callable[[Callable[[Any], ArrayLike]], Observable]:
     """Make an :class:`Observable` of a function of the jets.
 
     Examples
@@ -116,7 +120,7 @@ def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
     """
 
     def count(leading: Any) -> Floats:
-        return _above(leading, pt_min, jets).sum(axis=-1).astype(np.float64)
+        return np.asarray(_above(leading, pt_min, jets).sum(axis=-1), dtype=np.float64)
 
     return Observable(count, f"jets above {pt_min:g} GeV", "", jets)
 
@@ -131,7 +135,7 @@ def scalar_ht(pt_min: float = 20.0, jets: int = 16) -> Observable:
     """
 
     def total(leading: Any) -> Floats:
-        return np.where(_above(leading, pt_min, jets), leading.pt, 0.0).sum(axis=-1)
+        return np.asarray(np.where(_above(leading, pt_min, jets), leading.pt, 0.0).sum(axis=-1))
 
     return Observable(total, f"HT of jets above {pt_min:g} GeV", "GeV", jets)
 
@@ -139,7 +143,9 @@ def scalar_ht(pt_min: float = 20.0, jets: int = 16) -> Observable:
 def _above(leading: Any, pt_min: float, jets: int) -> NDArray[np.bool_]:
     above: NDArray[np.bool_] = np.nan_to_num(np.asarray(leading.pt)) > pt_min
     if above.shape[-1] and above[..., -1].any():
-        raise InputError(f"a tree has {jets} jets or more above {pt_min:g} GeV, so some may be missed; raise jets={jets}.")
+        raise InputError(
+            f"a tree has {jets} jets or more above {pt_min:g} GeV, so some may be missed; raise jets={jets}."
+        )
     return above
 
 

@@ -61,7 +61,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
         )
         page.write_text(html, encoding="utf-8")
     except OSError as error:
-        raise ReportError(f"{page}: cannot be written: {error.strerror or error}. Choose another file with --output.") from error
+        raise ReportError(
+            f"{page}: cannot be written: {error.strerror or error}. Choose another file with --output."
+        ) from error
     return page
 
 

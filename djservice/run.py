@@ -118,7 +118,9 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
         try:
             client = await Client(given.scheduler, asynchronous=True, set_as_default=False, timeout="30s")
         except (OSError, TimeoutError, ValueError) as error:
-            raise RunError(f"no Dask scheduler at {given.scheduler}: {error}. Check --scheduler, and that it runs.") from None
+            raise RunError(
+                f"no Dask scheduler at {given.scheduler}: {error}. Check --scheduler, and that it runs."
+            ) from None
         async with client:
             if await _count_workers(client) == 0:
                 watch.say(f"{given.scheduler} has no workers yet; waiting for one")
@@ -145,7 +147,9 @@ async def _count_workers(client: Client) -> int:
 
 async def _compile(client: Client, watch: Watch) -> None:
     workers = await _count_workers(client)
-    watch.say(f"compiling the clustering kernels on {workers} worker{'s' * (workers > 1)} (seconds once cached, else half a minute)")
+    watch.say(
+        f"compiling the clustering kernels on {workers} worker{'s' * (workers > 1)} (seconds once cached, else half a minute)"
+    )
     began = time.perf_counter()
     await client.register_plugin(CompileKernels())
     watch.say(f"kernels ready on {workers} worker{'s' * (workers > 1)} after {time.perf_counter() - began:.1f} s")

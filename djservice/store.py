@@ -78,12 +78,18 @@ class Store:
             If there is no store of a run at ``path``.
         """
         if not Path(path).is_dir():
-            raise StoreError(f"{path}: there is no store here. Give the folder that `djservice run` wrote (output.store).")
+            raise StoreError(
+                f"{path}: there is no store here. Give the folder that `djservice run` wrote (output.store)."
+            )
         if not _is_store(path):
-            raise StoreError(f"{path}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'.")
+            raise StoreError(
+                f"{path}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'."
+            )
         root = zarr.open_group(str(path), mode="r")
         if root.attrs["djservice_format"] != FORMAT:
-            raise StoreError(f"{path}: written in format {root.attrs['djservice_format']}, this version reads {FORMAT}.")
+            raise StoreError(
+                f"{path}: written in format {root.attrs['djservice_format']}, this version reads {FORMAT}."
+            )
         return cls(path, root)
 
     @classmethod
@@ -137,9 +143,15 @@ class Store:
                 root.attrs.update(attributes)
             yield store
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of the root: run, versions, inputs, status, message, events, result."""
+        return dict(self.root.attrs)
+
     def n_complete(self, group: str) -> int:
         """How many rows of a group are valid."""
-        return int(self.root[group].attrs["n_complete"])
+        complete: Any = self.root[group].attrs["n_complete"]
+        return int(complete)
 
     def column(self, group: str, name: str) -> Any:
         """The valid rows of an array."""
@@ -147,7 +159,7 @@ class Store:
 
     def array(self, group: str, name: str) -> Any:
         """A whole array as numpy."""
-        return self.root[f"{group}/{name}"][...]
+        return self._array(group, name)[...]
 
     def write_rows(self, group: str, start: int, rows: Mapping[str, ArrayLike]) -> None:
         """Write rows ``start`` on of several arrays, then move ``n_complete`` to behind them.
@@ -162,7 +174,7 @@ class Store:
             for name, values in rows.items():
                 block = np.asarray(values)
                 count = len(block)
-                self.root[f"{group}/{name}"][start : start + count] = block
+                self._array(group, name)[start : start + count] = block
             self.root[group].attrs["n_complete"] = start + count
 
     def rewind(self, group: str, rows: int) -> None:
@@ -180,10 +192,14 @@ class Store:
         """Make the history long enough; repeated harmlessly if a process died in the middle."""
         with _clear_errors(self.path):
             for name in (*HISTORY, "iteration", "parameters"):
-                array = self.root[f"history/{name}"]
+                array = self._array("history", name)
                 if array.shape[0] < iterations:
                     array.resize((iterations, *array.shape[1:]))
-            self.root["history/iteration"][:] = np.arange(self.root["history/iteration"].shape[0])
+            number = self._array("history", "iteration")
+            number[:] = np.arange(number.shape[0])
+
+    def _array(self, group: str, name: str) -> Any:
+        return self.root[f"{group}/{name}"]
 
 
 def remove(path: str | Path) -> None:
@@ -197,7 +213,9 @@ def remove(path: str | Path) -> None:
     if not Path(path).exists():
         return
     if not _is_store(path):
-        raise StoreError(f"{path}: not the store of a djservice run, so --overwrite leaves it alone; choose another output.store.")
+        raise StoreError(
+            f"{path}: not the store of a djservice run, so --overwrite leaves it alone; choose another output.store."
+        )
     with _lock(Path(path)):
         shutil.rmtree(path)
 
@@ -248,12 +266,14 @@ def _create(
         os.rename(building, path)
 
 
-def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> zarr.Array:
+def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> Any:
     """An array whose ``dimensions`` are name -> (length, length of a chunk); floats are NaN until written."""
     return group.create_array(
         name,
         shape=tuple(length for length, _ in dimensions.values()),
-        chunks=tuple(max(1, min(length, chunk)) if key != "iteration" else chunk for key, (length, chunk) in dimensions.items()),
+        chunks=tuple(
+            max(1, min(length, chunk)) if key != "iteration" else chunk for key, (length, chunk) in dimensions.items()
+        ),
         dtype=kind,
         dimension_names=tuple(dimensions),
         fill_value=np.nan if kind == "f8" else 0,
@@ -265,8 +285,12 @@ def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
     there: Any = root.attrs["numbers"]
     differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
     if differing:
-        lines = "; ".join(f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now" for key in differing)
-        raise StoreError(f"{path}: the store of another run: {lines}. Choose another output.store, or pass --overwrite to delete it.")
+        lines = "; ".join(
+            f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now" for key in differing
+        )
+        raise StoreError(
+            f"{path}: the store of another run: {lines}. Choose another output.store, or pass --overwrite to delete it."
+        )
 
 
 _MISSING = object()
@@ -280,7 +304,9 @@ def _lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"{path}: another process is writing this store; wait for it, or choose another output.store.") from None
+            raise StoreError(
+                f"{path}: another process is writing this store; wait for it, or choose another output.store."
+            ) from None
         yield
     finally:
         os.close(descriptor)

@@ -18,18 +18,24 @@ def summary(path: str | Path) -> dict[str, Any]:
         If there is no store.
     """
     store = Store.read(path)
-    attributes = dict(store.root.attrs)
+    attributes = store.attributes
     radii = store.column("spectrum", "radius")
     columns = {name: store.column("spectrum", name) for name in SCAN}
     labels = ["start", "optimum", *[""] * len(radii)]
     spectrum = [
-        {"label": labels[row], "radius": float(radius), **{name: float(values[row]) for name, values in columns.items()}}
+        {
+            "label": labels[row],
+            "radius": float(radius),
+            **{name: float(values[row]) for name, values in columns.items()},
+        }
         for row, radius in enumerate(radii)
     ]
     wanted = ("status", "message", "result", "events", "inputs", "versions", "run")
     found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum}
-    found["events_without_accepted"] = int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
+    found["events_without_accepted"] = (
+        int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
+    )
     plain: dict[str, Any] = _finite(found)
     return plain
 
@@ -64,10 +70,14 @@ def print_summary(path: str | Path, page: Path | None) -> None:
         found = with_error(result["radius"], result["radius_error"], 3)
         console.print(f"\nR: {start:g} -> {found}   after {result['iterations']} iterations")
         if result["radius_error"] is None:
-            console.print("   (no error: the scan has no positive curvature at the optimum; scan around it, or use more events)")
+            console.print(
+                "   (no error: the scan has no positive curvature at the optimum; scan around it, or use more events)"
+            )
     if facts["spectrum"]:
         what = facts["run"]["loss"][0]["observable"]
-        table = Table("R", f"mean of {what.get('name', what.get('title'))}", "sd", "acceptance", "loss", box=None, pad_edge=False)
+        table = Table(
+            "R", f"mean of {what.get('name', what.get('title'))}", "sd", "acceptance", "loss", box=None, pad_edge=False
+        )
         for row in facts["spectrum"]:
             table.add_row(
                 f"{row['radius']:.3f} {row['label']}".strip(),
@@ -78,7 +88,9 @@ def print_summary(path: str | Path, page: Path | None) -> None:
             )
         console.print(table)
     if facts["events_without_accepted"]:
-        console.print(f"{facts['events_without_accepted']} events have no accepted tree at the optimum and do not contribute")
+        console.print(
+            f"{facts['events_without_accepted']} events have no accepted tree at the optimum and do not contribute"
+        )
     console.print(f"store:  {facts['store']}")
     if page is not None:
         console.print(f"report: {page}")

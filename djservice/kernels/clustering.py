@@ -166,7 +166,7 @@ def merge(objects: Objects, into: int, other: int, ident: int, power: float, rad
     pz = objects.pz[into] + objects.pz[other]
     e = objects.e[into] + objects.e[other]
     pt2 = px * px + py * py
-    if pt2 <= 0.0:
+    if pt2 <= 0.0 and power < 0.0:
         return False
     objects.px[into] = px
     objects.py[into] = py
@@ -257,9 +257,7 @@ def cluster_tree(
                 if (cut < threshold and scale < threshold) or math.isinf(threshold):
                     break
             higher = raised(cut, scale)
-            n_pairs, n_beams = refill(
-                objects, m, threshold, higher, pairs, n_pairs, beams, n_beams, scratch, asymmetry
-            )
+            n_pairs, n_beams = refill(objects, m, threshold, higher, pairs, n_pairs, beams, n_beams, scratch, asymmetry)
             if n_pairs < 0:
                 return LIST_FULL
             threshold = higher
@@ -267,13 +265,14 @@ def cluster_tree(
             pair_lost = beam_lost = True
 
         # Weigh and draw.
-        norm = mean = 0.0
+        norm = mean = pair_norm = 0.0
+        zero_pairs = 0
         rate = alpha / scale
         drawn, is_beam = -1, False
         tied = minimum == 0.0 and not sharp
         if tied:  # objects at the same point: they share the probability
-            for k in range(n_pairs):
-                norm += 1.0 if pairs.q[k] == 0.0 else 0.0
+            zero_pairs = count_matter(pairs, n_pairs, 0.0)
+            norm = float(zero_pairs + count_matter(beams, n_beams, 0.0))
         elif not sharp:
             if minimum != old_minimum or scale != old_scale:
                 weighed_pairs = weighed_beams = 0
@@ -289,7 +288,9 @@ def cluster_tree(
 
         if len(replay) > 0:
             a, b = replay[step, 0], replay[step, 1]
-            if not is_live(a, n + step, m, slots, objects) or (b >= 0 and (a == b or not is_live(b, n + step, m, slots, objects))):
+            if not is_live(a, n + step, m, slots, objects) or (
+                b >= 0 and (a == b or not is_live(b, n + step, m, slots, objects))
+            ):
                 return BAD_HISTORY
             is_beam = b < 0
         elif sharp:
@@ -302,7 +303,10 @@ def cluster_tree(
         else:
             target = uniform(key, iteration, sample, step) * norm
             if tied:
-                drawn = choose_zero(pairs, n_pairs, target)
+                is_beam = target >= zero_pairs
+                drawn = (
+                    choose_zero(beams, n_beams, target - zero_pairs) if is_beam else choose_zero(pairs, n_pairs, target)
+                )
             elif target < pair_norm or n_beams == 0:
                 drawn = choose(pairs.w, n_pairs, blocks, target)
             else:
@@ -315,24 +319,17 @@ def cluster_tree(
         slot_b = slots[b] if b >= 0 else -1
         chance, step_score = 1.0, 0.0
         if tied:
-            if drawn < 0:
-                row_distances(scratch.row, objects, m, slot_a if a > b else slot_b)
-                is_zero = b >= 0 and scratch.row[slot_b if a > b else slot_a] == 0.0
-                chance = 1.0 / norm if is_zero else 0.0
-            else:
-                chance = 1.0 / norm
+            chance = 1.0 / norm
+            if drawn < 0 and option_distance(objects, m, slot_a, slot_b, scratch.row) > 0.0:
+                chance = 0.0
         elif not sharp:
             if drawn < 0:
-                if is_beam:
-                    q = objects.beam[slot_a]
-                else:
-                    row_distances(scratch.row, objects, m, slot_a if a > b else slot_b)
-                    q = scratch.row[slot_b if a > b else slot_a]
+                q = option_distance(objects, m, slot_a, slot_b, scratch.row)
                 chance = math.exp((minimum - q) * rate) / norm
             else:
                 q = beams.q[drawn] if is_beam else pairs.q[drawn]
                 chance = (beams.w[drawn] if is_beam else pairs.w[drawn]) / norm
-            # d log P / d log R^2 = -alpha (x'_k - sum P x'), x' = x (is beam - scale is beam): physics in docs/explanation.
+            # d log P / d log R^2 = -alpha (x'_k - sum P x'), x' = x (is beam - scale is beam)
             if scale_is_beam:
                 step_score = rate * ((0.0 if is_beam else q) - mean)
             else:
@@ -405,15 +402,25 @@ def is_live(ident: int, ids: int, m: int, slots: Ints, objects: Objects) -> bool
     """Whether ``ident`` names a live object."""
     if ident < 0 or ident >= ids:
         return False
-    return slots[ident] < m and objects.ident[slots[ident]] == ident
+    return bool(slots[ident] < m and objects.ident[slots[ident]] == ident)
 
 
 @jit
-def choose_zero(pairs: Options, count: int, target: float) -> int:
-    """The pair at zero distance whose unit stretch holds ``target``."""
+def option_distance(objects: Objects, m: int, a: int, b: int, row: Floats) -> float:
+    """q of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
+    if b < 0:
+        return float(objects.beam[a])
+    owner, other = (a, b) if objects.ident[a] > objects.ident[b] else (b, a)
+    row_distances(row, objects, m, owner)
+    return float(row[other])
+
+
+@jit
+def choose_zero(options: Options, count: int, target: float) -> int:
+    """The option at zero distance whose unit stretch holds ``target``."""
     last = -1
     for k in range(count):
-        if pairs.q[k] == 0.0:
+        if options.q[k] == 0.0:
             last = k
             if target < 1.0:
                 return k

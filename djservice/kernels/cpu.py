@@ -8,11 +8,6 @@ from numpy.typing import NDArray
 from djservice.kernels.clustering import (
     LIST_FULL,
     OK,
-    Floats,
-    Ints,
-    Objects,
-    Options,
-    Scratch,
     Setting,
     Tree,
     cluster_tree,
@@ -22,6 +17,7 @@ from djservice.kernels.clustering import (
 )
 from djservice.kernels.jit import jit
 from djservice.kernels.kinematics import momentum_scale
+from djservice.kernels.options import Floats, Ints, Objects, Options, Scratch
 
 Work = tuple[Objects, Objects, Options, Options, Options, Options, Scratch]
 

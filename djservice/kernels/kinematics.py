@@ -26,6 +26,8 @@ def rapidity(px: float, py: float, pz: float, e: float) -> float:
     """y = 1/2 ln((E + pz) / (E - pz)), written so that nothing cancels for forward objects; m^2 < 0 counts as 0."""
     pt2 = px * px + py * py
     m2 = max(0.0, (e + pz) * (e - pz) - pt2)
+    if pt2 + m2 == 0.0:  # massless along the beam: as FastJet, beyond everything else
+        return 1e5 if pz >= 0.0 else -1e5
     forward = e + abs(pz)
     y = 0.5 * math.log((pt2 + m2) / (forward * forward))
     return y if pz < 0.0 else -y

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from djservice import observables
 from djservice.batch import EventBatch
 from djservice.estimators import ESTIMATORS, Estimator, LeaveOneOut, Score

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from djservice import LeaveOneOut, Score, SquaredError, SquaredErrorOfMean, cuts, observables
 from djservice.batch import EventBatch
 from djservice.cluster import cluster
