@@ -111,11 +111,13 @@ def run(
     finally:
         display.close()
     page = None
-    if report:
-        from djservice.report import report as write_report
+    try:
+        if report:
+            from djservice.report import report as write_report
 
-        page = write_report(finished.store, settings.output.report)
-    print_summary(finished.store, page)
+            page = write_report(finished.store, settings.output.report)
+    finally:  # the result is there, with or without a report
+        print_summary(finished.store, page)
 
 
 @main.command()

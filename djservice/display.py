@@ -11,6 +11,8 @@ import numpy as np
 
 #: Radii of this many iterations make up the spread that is shown as the error of R.
 RECENT = 20
+#: Columns of the bar on a terminal.
+BAR = 12
 #: Plain lines come at most this often.
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -41,17 +43,23 @@ class Pace:
         return (self.total - self.done) * (time.monotonic() - self.began) / steps if steps else float("nan")
 
 
-def describe(phase: str, numbers: dict[str, float], pace: Pace) -> str:
-    """One step in one line."""
-    loss = f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}"
-    speed = f"{pace.trees_per_second:,.0f} trees/s"
-    left = f"{pace.seconds_left:.0f} s left"
-    if phase == "optimise":
-        spread = f" +- {np.std(pace.radii):.3f}" if len(pace.radii) > 1 else ""
-        radius = f"R {numbers['radius']:.3f}{spread} (spread of {len(pace.radii)})"
-        return f"iteration {pace.done}/{pace.total}  {loss}  {radius}  {speed}  {left}"
-    mean = f"mean {numbers['mean']:.1f} +- {numbers['mean_error']:.1f}"
-    return f"{phase} {pace.done}/{pace.total}  R {numbers['radius']:.3f}  {loss}  {mean}  {speed}  {left}"
+def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | None = None) -> str:
+    """One step in one line; of at most ``width`` columns, leaving out what matters least, if given."""
+    optimising = phase == "optimise"
+    spread = f" +- {np.std(pace.radii):.3f}" if optimising and len(pace.radii) > 1 else ""
+    parts = [  # in the order shown, with the order in which they are left out
+        (9, f"{pace.done}/{pace.total}"),
+        (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}"),
+        (8, f"R {numbers['radius']:.3f}{spread}"),
+        (1, f"(spread of {len(pace.radii)})" * bool(spread)),
+        (3, "" if optimising else f"mean {numbers['mean']:.1f} +- {numbers['mean_error']:.1f}"),
+        (2, f"{pace.trees_per_second:,.0f} trees/s"),
+        (6, f"{pace.seconds_left:.0f} s left"),
+    ]
+    shown = sorted((part for part in parts if part[1]), key=lambda part: -part[0])
+    while width is not None and len(shown) > 1 and sum(len(text) + 2 for _, text in shown) - 2 > width:
+        shown.pop()
+    return "  ".join(text for part, text in parts if (part, text) in shown)
 
 
 class Lines:
@@ -72,7 +80,7 @@ class Lines:
         self.pace.step(numbers)
         if self.pace.done == self.pace.total or time.monotonic() - self.last > SECONDS_BETWEEN_LINES:
             self.last = time.monotonic()
-            self.say(describe(self.name, numbers, self.pace))
+            self.say(f"{self.name} {describe(self.name, numbers, self.pace)}")
 
     def say(self, text: str) -> None:
         """A line."""
@@ -88,9 +96,15 @@ class Terminal:
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
-        columns = TextColumn("{task.description:>9}"), BarColumn(24), TextColumn("{task.fields[numbers]}")
-        self.progress = Progress(*columns, console=Console(stderr=True, highlight=False))
+        whole = Column(no_wrap=True)
+        columns = (
+            TextColumn("{task.description:<8}", table_column=whole),
+            BarColumn(BAR),
+            TextColumn("{task.fields[numbers]}", table_column=whole, markup=False),
+        )
+        self.progress = Progress(*columns, console=Console(stderr=True, highlight=False, markup=False))
         self.progress.start()
         self.name, self.pace = "", Pace(0, 0)
 
@@ -104,7 +118,10 @@ class Terminal:
     def step(self, numbers: dict[str, float]) -> None:
         """A step is done."""
         self.pace.step(numbers)
-        self.progress.update(self.task, completed=self.pace.done, numbers=describe(self.name, numbers, self.pace))
+        width = self.progress.console.width - len("optimise") - BAR - 2
+        self.progress.update(
+            self.task, completed=self.pace.done, numbers=describe(self.name, numbers, self.pace, width)
+        )
 
     def say(self, text: str) -> None:
         """A line above the bars."""

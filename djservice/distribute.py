@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import operator
 import time
+import traceback
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from distributed import Client, Future, WorkerPlugin
+from distributed import Client, Future, KilledWorker, WorkerPlugin
+from distributed.comm import CommClosedError
 
 from djservice.config import Run, build_estimator, build_loss
-from djservice.errors import InputError
+from djservice.errors import DjserviceError, InputError, RunError
 from djservice.evaluate import PerEvent, Sampling
 from djservice.fit import Watch
 from djservice.identity import Keys
@@ -43,6 +48,20 @@ class CompileKernels(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         """Called by Dask on each worker."""
         warm_up()
+
+
+class QuietFailures(WorkerPlugin):
+    """Keeps workers of our own from logging failed tasks: the driver says what failed, in one line."""
+
+    name = "djservice-quiet-failures"
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask on each worker."""
+        logging.getLogger("distributed.worker").addFilter(_no_failed_task)
+
+
+def _no_failed_task(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Compute Failed")
 
 
 def schema_of(run: Run) -> Schema:
@@ -96,7 +115,7 @@ class Bundles:
         token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
         paths = expand(run.input.files)
         inspected = [client.submit(inspect, path, schema, key=f"inspect-{token}-{i}") for i, path in enumerate(paths)]
-        inputs: list[InputFile] = await client.gather(inspected)
+        inputs: list[InputFile] = await _gather(client, inspected)
         events = sum(file.entries for file in inputs)
         first, last = run.input.entries or (0, events)
         size = run.input.bundle_events or default_bundle_events(last - first)
@@ -137,7 +156,7 @@ class Bundles:
             self.client.submit(evaluate_bundle, bundle, self.work, request, key=f"evaluate-{self.token}-{call}-{i}")
             for i, bundle in enumerate(self.bundles)
         ]
-        answers: list[Answer] = await self.client.gather(futures)
+        answers: list[Answer] = await _gather(self.client, futures)
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
         if not request.per_event:
             return moments, None
@@ -153,7 +172,7 @@ class Bundles:
             self.client.submit(summarise, bundle, key=f"{prefix}-{self.token}-{i}")
             for i, bundle in enumerate(self.bundles)
         ]
-        gathered: list[BundleSummary] = await self.client.gather(summaries)
+        gathered: list[BundleSummary] = await _gather(self.client, summaries)
         return gathered
 
     @staticmethod
@@ -161,3 +180,26 @@ class Bundles:
         how = run.clustering
         sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed)
         return Work(build_loss(run), build_estimator(run), sampling)
+
+
+async def _gather(client: Client, futures: Sequence[Future]) -> Any:
+    """The results of tasks; whatever goes wrong as one clear error."""
+    try:
+        return await client.gather(futures)
+    except DjserviceError:
+        raise
+    except KilledWorker as error:
+        raise RunError(
+            f"{error.allowed_failures + 1} workers died on the task {error.task}, so it was given up. Their logs may say why; "
+            "where memory ran out, give them more, or choose smaller bundles (input.bundle_events)."
+        ) from error
+    except (CancelledError, CommClosedError) as error:
+        raise RunError(
+            f"the Dask scheduler is gone or dropped our tasks ({error}). The same command goes on from the store."
+        ) from error
+    except Exception as error:  # of an observable or a cut
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise RunError(
+            f"{type(error).__name__} on a worker, {Path(place.filename).name} line {place.lineno}: {error}. "
+            "Is it raised by an observable or a cut of your own?"
+        ) from error

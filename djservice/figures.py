@@ -72,6 +72,8 @@ def landscape(store: Store) -> Any:
     radii, loss, error = (store.column("scan", name) for name in ("radius", "loss", "loss_error"))
     if len(radii) == 0:
         return None
+    order = np.argsort(radii)
+    radii, loss, error = radii[order], loss[order], error[order]
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     path = store.column("history", "radius")
     path_colours = axes.scatter(
@@ -94,7 +96,8 @@ def landscape(store: Store) -> Any:
         )
         _mark(axes.axvspan, axes.axvline, optimum, width)
     axes.set(xlabel="R", ylabel="loss")
-    axes.set_ylim(*_limits(np.concatenate([loss - error, loss + error])))
+    width = np.nan_to_num(error)  # a single event has no error
+    axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
     axes.legend(loc="upper center")
     return figure
 

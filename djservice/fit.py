@@ -98,7 +98,7 @@ class Fit:
 
     async def complete(self) -> Result:
         """Do what is left to do, and return the result."""
-        self.store.set(status="running", message="")
+        self.store.set(status="running", message="", result=None)
         try:
             descent = await self._descend()
             await self._scan()
@@ -109,6 +109,7 @@ class Fit:
                 self.store.set(status="failed", message=str(error))
             raise
         self.store.set(status="finished", message="", result=asdict(result))
+        self.store.consolidate()
         return result
 
     async def _descend(self) -> Descent:
@@ -142,13 +143,11 @@ class Fit:
     def _replay(self, descent: Descent) -> None:
         """Take the steps of the iterations that are in the store."""
         radii, gradients, stored = (self.store.column("history", n) for n in ("radius", "gradient", "radius_average"))
-        if len(radii) > self.run.optimiser.iterations:
-            raise StoreError(
-                f"{self.store.path}: holds {len(radii)} iterations and the run asks for {self.run.optimiser.iterations}; ask for at "
-                "least as many, or choose another output.store."
-            )
         averages = []
         for iteration, (radius, gradient) in enumerate(zip(radii, gradients, strict=True)):
+            if descent.converged:  # sooner than before, as the average starts at another iteration
+                self.store.rewind("history", iteration)
+                break
             if radius != descent.radius:
                 raise StoreError(
                     f"{self.store.path}: iteration {iteration} was at R = {radius!r}, and replaying the gradients gives "
@@ -156,7 +155,7 @@ class Fit:
                 )
             descent.update(float(gradient))
             averages.append(descent.average)
-        if averages != list(stored):  # with more iterations than before the average starts later
+        if averages != list(stored[: len(averages)]):  # with more iterations than before the average starts later
             self.store.write_rows("history", 0, {"radius_average": averages})
 
     async def _iterate(self, descent: Descent) -> dict[str, float]:
@@ -206,8 +205,7 @@ class Fit:
         done = self.store.n_complete("scan")
         self.watch.phase("scan", len(radii), done)
         for row in range(done, len(radii)):
-            moments, _ = await self.evaluate(Request(radii[row], self.run.scan.trees, "scan", row))
-            numbers = _numbers(moments)
+            numbers, moments, _ = await self._all_events(Request(radii[row], self.run.scan.trees, "scan", row))
             self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
@@ -222,14 +220,21 @@ class Fit:
         self.watch.phase("spectrum", len(radii), done)
         for row in range(done, len(radii)):
             request = Request(radii[row], self.run.spectrum.trees, "spectrum", row, per_event=True)
-            moments, events = await self.evaluate(request)
+            numbers, moments, events = await self._all_events(request)
             assert isinstance(events, PerEvent)
-            numbers = _numbers(moments)
             per_event = {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
+
+    async def _all_events(self, request: Request) -> tuple[dict[str, float], Moments, PerEvent | None]:
+        """The columns of a scan or spectrum, and what they come from."""
+        try:
+            moments, events = await self.evaluate(request)
+            return _numbers(moments), moments, events
+        except RunError as error:
+            raise RunError(f"{request.stream} at R = {request.radius:.4f}: {error}") from error
 
     def _result(self, descent: Descent) -> Result:
         radius = descent.average
@@ -264,9 +269,12 @@ def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[floa
 def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
     """A cubic in R - ``radius`` through the seven points of a scan nearest to it: their indices, coefficients, covariance.
 
-    Points are weighted by their errors, which are those of independent trees on the same events.
+    Points are weighted by their errors, which are those of independent trees on the same events. NaN where an error is not
+    determined, as with a single event.
     """
     near = np.argsort(np.abs(radii - radius), kind="stable")[:7]
+    if not (np.isfinite(error[near]) & (error[near] > 0.0)).all():
+        return near, np.full(4, np.nan), np.full((4, 4), np.nan)
     return near, *np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import platform
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,11 +20,12 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 from djservice import store as stores
-from djservice.config import Run
+from djservice.config import Run, build_loss
 from djservice.display import Lines
-from djservice.distribute import Bundles, CompileKernels
+from djservice.distribute import Bundles, CompileKernels, QuietFailures
 from djservice.errors import RunError
 from djservice.fit import Fit, Result, Watch, spectrum_radii
+from djservice.read import expand
 from djservice.store import Store
 
 PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
@@ -77,37 +79,49 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 
 async def _run(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
-    with _stop_on_sigterm():
-        path = Path(run.output.store)
-        if overwrite:
+    build_loss(run)  # what can be found wrong without a cluster is found before one is started
+    expand(run.input.files)
+    with _stop_on_sigterm(), _dask_logs_to(watch):
+        try:
+            return await _complete(run, overwrite, watch)
+        except asyncio.CancelledError:
+            raise RunError("stopped by a signal; the same command goes on from its store.") from None
+
+
+async def _complete(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
+    path = Path(run.output.store)
+    async with _client(run, watch) as client:
+        await _compile(client, watch)
+        bundles = await Bundles.load(client, run, watch)
+        attributes = {
+            "run": run.to_dict(),
+            "versions": versions(),
+            "inputs": [asdict(file) for file in bundles.inputs],
+            "events": len(bundles.keys),
+        }
+        identities = {
+            f"input.files[{i}]": [os.path.basename(file.path), file.size, file.uuid, file.entries]
+            for i, file in enumerate(bundles.inputs)
+        }
+        if overwrite:  # not before the input is known to be good
             stores.remove(path)
-        async with _client(run, watch) as client:
-            await _compile(client, watch)
-            bundles = await Bundles.load(client, run, watch)
-            attributes = {
-                "run": run.to_dict(),
-                "versions": versions(),
-                "inputs": [asdict(file) for file in bundles.inputs],
-                "events": len(bundles.keys),
-            }
-            identities = [[os.path.basename(file.path), file.size, file.uuid, file.entries] for file in bundles.inputs]
-            with Store.open(
-                path,
-                attributes,
-                {**run.numbers, "inputs": identities},
-                run.optimiser.iterations,
-                run.scan.radii,
-                len(spectrum_radii(run, np.nan)),
-                bundles.keys,
-            ) as store:
-                fit = Fit(run, bundles.keys, bundles.evaluate, store, watch)
-                try:
-                    return FinishedRun(await fit.complete(), path)
-                except asyncio.CancelledError:
-                    store.set(status="interrupted", message="stopped by a signal")
-                    raise RunError(
-                        f"stopped after {store.n_complete('history')} iterations; the same command goes on from there."
-                    ) from None
+        with Store.open(
+            path,
+            attributes,
+            {**run.numbers, **identities},
+            run.optimiser.iterations,
+            run.scan.radii,
+            len(spectrum_radii(run, np.nan)),
+            bundles.keys,
+        ) as store:
+            fit = Fit(run, bundles.keys, bundles.evaluate, store, watch)
+            try:
+                return FinishedRun(await fit.complete(), path)
+            except asyncio.CancelledError:
+                store.set(status="interrupted", message="stopped by a signal")
+                raise RunError(
+                    f"stopped after {store.n_complete('history')} iterations; the same command goes on from there."
+                ) from None
 
 
 @contextlib.asynccontextmanager
@@ -133,11 +147,15 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
             n_workers=workers,
             threads_per_worker=given.threads,
             dashboard_address=None,
+            scheduler_kwargs={
+                "dashboard_address": "127.0.0.1:0"
+            },  # its HTTP port, which it opens without a dashboard too
             host="127.0.0.1",
             asynchronous=True,
         ) as cluster,
         Client(cluster, asynchronous=True, set_as_default=False) as client,
     ):
+        await client.register_plugin(QuietFailures())
         yield client
 
 
@@ -147,16 +165,37 @@ async def _count_workers(client: Client) -> int:
 
 async def _compile(client: Client, watch: Watch) -> None:
     workers = await _count_workers(client)
-    watch.say(
-        f"compiling the clustering kernels on {workers} worker{'s' * (workers > 1)} (seconds once cached, else half a minute)"
-    )
+    watch.say(f"compiling the kernels on {workers} worker{'s' * (workers > 1)}: seconds if cached, else a minute")
     began = time.perf_counter()
     await client.register_plugin(CompileKernels())
     watch.say(f"kernels ready on {workers} worker{'s' * (workers > 1)} after {time.perf_counter() - began:.1f} s")
 
 
+class _Says(logging.Handler):
+    """Tells a watch what Dask logs, so that it does not land in the middle of a live display."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(logging.WARNING)
+        self.watch = watch
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if not message.startswith("Worker process still alive"):  # a worker that is slow to leave at the end
+            self.watch.say(f"{record.name}: {message}")
+
+
 @contextlib.contextmanager
-def _stop_on_sigterm() -> Any:
+def _dask_logs_to(watch: Watch) -> Iterator[None]:
+    logger = logging.getLogger("distributed")
+    before, logger.handlers = logger.handlers, [_Says(watch)]
+    try:
+        yield
+    finally:
+        logger.handlers = before
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Iterator[None]:
     """SIGTERM ends the run like Ctrl-C: what is done is written first."""
     task = asyncio.current_task()
     assert task is not None

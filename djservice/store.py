@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from numpy.typing import ArrayLike
 from djservice.errors import StoreError
 
 FORMAT = 1
+GROUPS = ("history", "scan", "spectrum")
 
 HISTORY = (
     "radius",
@@ -85,7 +87,7 @@ class Store:
             raise StoreError(
                 f"{path}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'."
             )
-        root = zarr.open_group(str(path), mode="r")
+        root = _group(path, "r")
         if root.attrs["djservice_format"] != FORMAT:
             raise StoreError(
                 f"{path}: written in format {root.attrs['djservice_format']}, this version reads {FORMAT}."
@@ -135,9 +137,15 @@ class Store:
         elif not _is_store(path):
             raise StoreError(f"{path}: is there and is not the store of a djservice run; choose another output.store.")
         with _lock(path):
-            root = zarr.open_group(str(path), mode="r+")
+            root = _group(path, "r+")
             _same_run(path, root, numbers)
             store = cls(path, root)
+            if store.n_complete("history") > iterations:
+                raise StoreError(
+                    f"{path}: holds {store.n_complete('history')} iterations and optimiser.iterations is {iterations}; ask for "
+                    "at least as many, or choose another output.store."
+                )
+            store._drop_consolidated()
             store._lengthen(iterations)
             with _clear_errors(path):
                 root.attrs.update(attributes)
@@ -188,6 +196,20 @@ class Store:
         with _clear_errors(self.path):
             self.root.attrs.update(attributes)
 
+    def consolidate(self) -> None:
+        """Copy the metadata of every group's arrays into the group, which spares xarray a warning; of a finished run."""
+        with _clear_errors(self.path), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)  # not yet in the specification
+            for group in (*GROUPS, None):
+                zarr.consolidate_metadata(str(self.path), path=group)
+
+    def _drop_consolidated(self) -> None:
+        """Remove the copies, which go stale when the store is written."""
+        with _clear_errors(self.path):
+            for group in GROUPS:
+                _group(self.path / group, "r+").attrs.update({})
+            self.root.attrs.update({})
+
     def _lengthen(self, iterations: int) -> None:
         """Make the history long enough; repeated harmlessly if a process died in the middle."""
         with _clear_errors(self.path):
@@ -220,9 +242,14 @@ def remove(path: str | Path) -> None:
         shutil.rmtree(path)
 
 
+def _group(path: str | Path, mode: Any) -> zarr.Group:
+    """A group as it is on disk, without the copies of :meth:`Store.consolidate`."""
+    return zarr.open_group(str(path), mode=mode, use_consolidated=False)
+
+
 def _is_store(path: str | Path) -> bool:
     try:
-        return "djservice_format" in zarr.open_group(str(path), mode="r").attrs
+        return "djservice_format" in _group(path, "r").attrs
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
 
@@ -239,9 +266,9 @@ def _create(
 ) -> None:
     """Build the whole layout beside ``path`` and rename it into place, so that a store is there complete or not at all."""
     building = path.with_name(f".{path.name}.{os.getpid()}")
-    with _clear_errors(path):
+    with _clear_errors(path), contextlib.ExitStack() as leftovers:
+        leftovers.callback(shutil.rmtree, building, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(building, ignore_errors=True)
         root = zarr.open_group(str(building), mode="w")
         rows = {"iteration": (iterations, ROWS_PER_CHUNK)}
         history = root.create_group("history", attributes={"n_complete": 0, "parameters": list(parameters)})
@@ -263,7 +290,11 @@ def _create(
             _array(spectrum, name, kind, {"radius": (spectrum_radii, 1), **event})
         _array(spectrum, "key", "u8", event)[:] = keys
         root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": FORMAT})
-        os.rename(building, path)
+        try:
+            os.rename(building, path)
+        except OSError:
+            if not _is_store(path):  # else another process was faster, and holds or held the lock
+                raise
 
 
 def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> Any:
@@ -286,14 +317,19 @@ def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
     differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
     if differing:
         lines = "; ".join(
-            f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now" for key in differing
+            f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"
+            for key in differing[:_NAMED]
         )
+        if len(differing) > _NAMED:
+            lines += f"; and {len(differing) - _NAMED} more keys"
         raise StoreError(
             f"{path}: the store of another run: {lines}. Choose another output.store, or pass --overwrite to delete it."
         )
 
 
 _MISSING = object()
+#: How many differing keys a message names.
+_NAMED = 5
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def print_summary(path: str | Path, page: Path | None) -> None:
     from rich.table import Table
 
     facts = summary(path)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     result, start = facts["result"], facts["run"]["radius"]["start"]
     if result is None:
         console.print(f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}")
@@ -71,7 +71,7 @@ def print_summary(path: str | Path, page: Path | None) -> None:
         console.print(f"\nR: {start:g} -> {found}   after {result['iterations']} iterations")
         if result["radius_error"] is None:
             console.print(
-                "   (no error: the scan has no positive curvature at the optimum; scan around it, or use more events)"
+                "   (no error: the curvature of the scan there is not positive or not determined; scan around it, or use more events)"
             )
     if facts["spectrum"]:
         what = facts["run"]["loss"][0]["observable"]

@@ -257,12 +257,16 @@ def cluster_tree(
                 if (cut < threshold and scale < threshold) or math.isinf(threshold):
                     break
             higher = raised(cut, scale)
+            old_pairs, old_beams = n_pairs, n_beams
             n_pairs, n_beams = refill(objects, m, threshold, higher, pairs, n_pairs, beams, n_beams, scratch, asymmetry)
             if n_pairs < 0:
                 return LIST_FULL
             threshold = higher
-            # New entries may be smaller than a minimum of "none": look again.
-            pair_lost = beam_lost = True
+            # New entries may be smaller than a minimum of "none".
+            for k in range(old_pairs, n_pairs):
+                least_pair = min(least_pair, pairs.q[k])
+            for k in range(old_beams, n_beams):
+                least_beam = min(least_beam, beams.q[k])
 
         # Weigh and draw.
         norm = mean = pair_norm = 0.0
@@ -351,7 +355,7 @@ def cluster_tree(
             tree.trace[step, 5] = count_matter(pairs, n_pairs, cut) + count_matter(beams, n_beams, cut)
 
         # Take the dead off the list.
-        n_pairs, lost = remove_pairs(pairs, n_pairs, a, b if b >= 0 else a, least_pair, scratch.dead, safe)
+        n_pairs, lost = remove_pairs(pairs, n_pairs, a, b if b >= 0 else a, least_pair, scratch, safe)
         pair_lost = pair_lost or lost
         beam_lost = beam_lost or objects.beam[slot_a] <= least_beam
         n_beams = remove_beam(beams, n_beams, a, beam_at)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Kernels allocate nothing, so counting references to arrays is switched off (_nrt): it cost as much as the arithmetic.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
+
+#: numba renews a cached function when its own file changes, and not when a function that it calls does.
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
 
 
 def jit(function: Function) -> Function:
@@ -16,11 +26,20 @@ def jit(function: Function) -> Function:
     No fast-math: it breaks vectorised exponentials, and the same distance must come out with the same bits from every
     loop that computes it. Division follows numpy: 1/0 is infinite and never an exception.
     """
-    compiled: Function = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    return compiled
+    return _compile(function, fastmath=False)
 
 
 def jit_contracted(function: Function) -> Function:
     """As :func:`jit`, with multiply-adds contracted to FMA: for weights only, where it costs no accuracy."""
-    compiled: Function = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})(function)
+    return _compile(function, fastmath={"contract"})
+
+
+def _compile(function: Function, fastmath: Any) -> Function:
+    if numba.config.DISABLE_JIT:
+        return function
+    compiled = numba.njit(**_OPTIONS, fastmath=fastmath, cache=True)(function)
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if not hasattr(file, "_source_stamp"):  # another numba: better compiled every time than an old kernel
+        return numba.njit(**_OPTIONS, fastmath=fastmath)(function)
+    file._source_stamp = (file._source_stamp, _SOURCES)
     return compiled

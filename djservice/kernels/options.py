@@ -65,6 +65,7 @@ class Scratch(NamedTuple):
     exponent_bits: NDArray[np.int64]
     blocks: Floats
     dead: NDArray[np.uint8]
+    dead_words: NDArray[np.uint64]
     slot: Ints
     beam_at: Ints
 
@@ -191,22 +192,26 @@ def smallest_scale(options: Options, count: int) -> float:
 
 @jit
 def remove_pairs(
-    pairs: Options, count: int, a: int, b: int, minimum: float, dead: NDArray[np.uint8], safe: bool
+    pairs: Options, count: int, a: int, b: int, minimum: float, scratch: Scratch, safe: bool
 ) -> tuple[int, bool]:
     """Take the options of objects ``a`` and ``b`` off the list; returns its length and whether the minimum went."""
-    owner, other = pairs.owner, pairs.other
+    owner, other, dead = pairs.owner, pairs.other, scratch.dead
     for k in range(count):
         dead[k] = (owner[k] == a) | (owner[k] == b) | (other[k] == a) | (other[k] == b)
     lost = False
-    k = 0
-    while k < count:
-        if dead[k]:
-            if pairs.q[k] <= minimum:
-                lost = True
+    words = (count + 7) // 8
+    for k in range(count, 8 * words):
+        dead[k] = 0
+    for word in range(words):
+        if scratch.dead_words[word] == 0:
+            continue
+        for k in range(8 * word, min(8 * word + 8, count)):
+            if k >= count or not dead[k]:
+                continue
+            lost = lost or pairs.q[k] <= minimum
             count -= 1
             while count > k and dead[count]:
-                if pairs.q[count] <= minimum:
-                    lost = True
+                lost = lost or pairs.q[count] <= minimum
                 count -= 1
             pairs.q[k] = pairs.q[count]
             pairs.w[k] = pairs.w[count]
@@ -214,7 +219,6 @@ def remove_pairs(
             other[k] = other[count]
             if safe:
                 pairs.s[k] = pairs.s[count]
-        k += 1
     return count, lost
 
 
@@ -304,18 +308,22 @@ def block_sums(w: Floats, count: int, blocks: Floats) -> float:
 
 @jit
 def weighted_sum(options: Options, count: int) -> float:
-    """Sum of w q over an option list, in four running sums."""
+    """Sum of w q over an option list, in eight running sums."""
     w, q = options.w, options.q
-    s0 = s1 = s2 = s3 = 0.0
-    whole = count // 4 * 4
-    for k in range(0, whole, 4):
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    whole = count // 8 * 8
+    for k in range(0, whole, 8):
         s0 += w[k] * q[k]
         s1 += w[k + 1] * q[k + 1]
         s2 += w[k + 2] * q[k + 2]
         s3 += w[k + 3] * q[k + 3]
+        s4 += w[k + 4] * q[k + 4]
+        s5 += w[k + 5] * q[k + 5]
+        s6 += w[k + 6] * q[k + 6]
+        s7 += w[k + 7] * q[k + 7]
     for k in range(whole, count):
         s0 += w[k] * q[k]
-    return (s0 + s2) + (s1 + s3)
+    return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
 
 
 @jit
@@ -356,12 +364,14 @@ def allocate(particles: int, capacity: int) -> tuple[Any, ...]:
 
     length = max(capacity, particles)
     exponent = np.empty(length)
+    dead = np.empty((length + 7) // 8 * 8, np.uint8)
     scratch = Scratch(
         np.empty(particles),
         exponent,
         exponent.view(np.int64),
         np.empty(length // BLOCK + 1),
-        np.empty(length, np.uint8),
+        dead,
+        dead.view(np.uint64),
         np.empty(2 * particles, np.int32),
         np.empty(2 * particles, np.int32),
     )
