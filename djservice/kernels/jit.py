@@ -37,9 +37,11 @@ def jit_contracted(function: Function) -> Function:
 def _compile(function: Function, fastmath: Any) -> Function:
     if numba.config.DISABLE_JIT:
         return function
-    compiled = numba.njit(**_OPTIONS, fastmath=fastmath, cache=True)(function)
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    compiled: Any = numba.njit(**_OPTIONS, fastmath=fastmath, cache=True)(function)
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if not hasattr(file, "_source_stamp"):  # another numba: better compiled every time than an old kernel
-        return numba.njit(**_OPTIONS, fastmath=fastmath)(function)
-    file._source_stamp = (file._source_stamp, _SOURCES)
-    return compiled
+        compiled = numba.njit(**_OPTIONS, fastmath=fastmath)(function)
+    else:
+        file._source_stamp = (file._source_stamp, _SOURCES)
+    kernel: Function = compiled
+    return kernel
