@@ -309,7 +309,7 @@ def _grow(
     """Run the kernel over all (event, tree), shared among threads in stretches."""
     iteration, first_tree = numbering
     items, rows = len(events) * trees, len(particles) * trees
-    momenta = np.full((items, jets, 4), np.nan)
+    momenta = np.empty((items, jets, 4))
     numbers = np.empty((items, 3))
     histories = np.empty((rows if history else 0, 2), np.int32)
     traces = np.empty((rows if trace else 0, len(TRACE_FIELDS)))

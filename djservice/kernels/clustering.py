@@ -228,6 +228,8 @@ def cluster_tree(
         beam_at[beams.owner[k]] = k
     for j in range(len(tree.jet_pt2)):
         tree.jet_pt2[j] = -1.0
+        for c in range(4):  # an earlier attempt may have run out of room
+            tree.jets[j, c] = math.nan
 
     m = n
     weighed_pairs = weighed_beams = 0  # entries whose weights are those of (old_minimum, old_scale)
@@ -321,7 +323,7 @@ def cluster_tree(
         # Its probability and score.
         slot_a = slots[a]
         slot_b = slots[b] if b >= 0 else -1
-        chance, step_score = 1.0, 0.0
+        chance, step_score, q = 1.0, 0.0, 0.0
         if tied:
             chance = 1.0 / norm
             if drawn < 0 and option_distance(objects, m, slot_a, slot_b, scratch.row) > 0.0:
@@ -339,9 +341,14 @@ def cluster_tree(
             else:
                 step_score = -rate * ((q if is_beam else 0.0) - mean)
         score += step_score
-        probability *= chance
+        if chance >= 1e-100:
+            probability *= chance
+        elif tied:  # a replayed choice that cannot be drawn
+            log_prob = -math.inf
+        else:  # its exponential may underflow, its logarithm does not
+            log_prob += (minimum - q) * rate - math.log(norm)
         if probability < 1e-200:
-            log_prob += math.log(probability) if probability > 0.0 else -math.inf
+            log_prob += math.log(probability)
             probability = 1.0
         if len(tree.history) > 0:
             tree.history[step, 0] = a
@@ -396,7 +403,7 @@ def cluster_tree(
             least_beam = min(least_beam, objects.beam[slot])
 
     tree.numbers[0] = score * 2.0 / radius
-    tree.numbers[1] = log_prob + (math.log(probability) if probability > 0.0 else -math.inf)
+    tree.numbers[1] = log_prob + math.log(probability)
     tree.numbers[2] = n_jets
     return OK
 

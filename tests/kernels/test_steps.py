@@ -395,3 +395,17 @@ def test_brute_force_scores_are_derivatives(asymmetry: float | None) -> None:
     step = options(Objects(event), active, Setting(0.7, 0.3, -0.8, asymmetry))
     for numerical, analytic in zip(slopes, (step.score_radius, step.score_rigidity, step.score_power), strict=True):
         np.testing.assert_allclose(analytic[step.kept], numerical[step.kept], rtol=1e-6, atol=1e-7)
+
+
+def test_replay_where_the_exponential_underflows() -> None:
+    """A history drawn at a low rigidity has a finite log-probability at a high one, however small."""
+    batch = event_near(30)
+    history = cluster(batch, radius=0.7, rigidity=0.1, power=-1.0, trees=5, seed=3, history=True).history
+    assert history is not None
+    found = replay(batch, history, radius=0.7, rigidity=1000.0, power=-1.0)
+    lower = replay(batch, history, radius=0.7, rigidity=999.0, power=-1.0)
+    higher = replay(batch, history, radius=0.7, rigidity=1001.0, power=-1.0)
+    assert np.isfinite(found.log_prob).all()
+    assert (found.log_prob < -745).all()
+    # log P is as good as linear in the rigidity here: the normalisations are those of the minimum alone.
+    np.testing.assert_allclose(higher.log_prob - lower.log_prob, 2 * found.log_prob / 1000.0, rtol=0.05)
