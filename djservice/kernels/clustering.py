@@ -391,9 +391,7 @@ def cluster_tree(
         # The sum's options: one pass over the live objects.
         before = n_pairs
         row_distances(scratch.row, objects, m, slot)
-        n_pairs, objects.lower[slot] = append_row(
-            scratch.row, objects, m, slot, 0.0, threshold, pairs, n_pairs, asymmetry
-        )
+        n_pairs, objects.lower[slot] = append_row(scratch, objects, m, slot, 0.0, threshold, pairs, n_pairs, asymmetry)
         if n_pairs < 0:
             return LIST_FULL
         for k in range(before, n_pairs):

@@ -25,6 +25,9 @@ Ints = NDArray[np.int32]
 
 #: Entries of a sum that are added together before the sums of blocks are.
 BLOCK = 64
+#: Vector loops run over whole multiples of this, a little beyond the end, for their scalar remainders cost more than they do;
+#: every array is longer by it, and what lies beyond the end is never read.
+PAD = 16
 
 
 class Objects(NamedTuple):
@@ -40,7 +43,7 @@ class Objects(NamedTuple):
     pz: Floats
     e: Floats
     lower: Floats
-    ident: Ints
+    ident: NDArray[np.int64]
 
 
 class Options(NamedTuple):
@@ -61,11 +64,14 @@ class Scratch(NamedTuple):
     """Work space of one thread."""
 
     row: Floats
+    row_bits: NDArray[np.int64]
+    cell: Floats
+    cell_bits: NDArray[np.int64]
     exponent: Floats
     exponent_bits: NDArray[np.int64]
     blocks: Floats
     dead: NDArray[np.uint8]
-    dead_words: NDArray[np.uint64]
+    hits: Ints
     slot: Ints
     beam_at: Ints
 
@@ -75,7 +81,7 @@ def row_distances(row: Floats, objects: Objects, m: int, slot: int) -> None:
     """q of the pairs that the object in ``slot`` owns; infinity for the others."""
     y, phi, d, ident = objects.y[slot], objects.phi[slot], objects.d[slot], objects.ident[slot]
     ys, phis, ds, idents = objects.y, objects.phi, objects.d, objects.ident
-    for j in range(m):
+    for j in range((m + PAD - 1) // PAD * PAD):
         dy = ys[j] - y
         dphi = abs(phis[j] - phi)
         dphi = dphi if dphi <= math.pi else TWO_PI - dphi
@@ -86,7 +92,7 @@ def row_distances(row: Floats, objects: Objects, m: int, slot: int) -> None:
 
 @jit
 def append_row(
-    row: Floats,
+    scratch: Scratch,
     objects: Objects,
     m: int,
     slot: int,
@@ -96,28 +102,36 @@ def append_row(
     count: int,
     asymmetry: float,
 ) -> tuple[int, float]:
-    """Put a row's options with low <= q < high on the list.
+    """Put the options of ``scratch.row`` with low <= q < high on the list.
 
     Returns the new length of the list, -1 if it is too short, and the lower bound of what was left out.
     """
-    bound = math.inf
+    row, bits = scratch.row, scratch.row_bits
     ident = objects.ident[slot]
+    hits, number = scratch.hits, 0
+    for j in range(m):  # without a branch, which would be mispredicted at every hit
+        hits[number] = j
+        number += (row[j] < high) & (row[j] >= low)
+    if count + number > len(pairs.q) - PAD:
+        return -1, 0.0
+    for hit in range(number):
+        j = hits[hit]
+        pairs.q[count] = row[j]
+        pairs.owner[count] = ident
+        pairs.other[count] = objects.ident[j]
+        if asymmetry > 0.0:
+            factor = asymmetry_factor(objects.pt2[slot], objects.pt2[j], asymmetry)
+            pairs.s[count] = row[j] * factor if row[j] > 0.0 else 0.0
+        count += 1
+    scratch.cell[0] = high
+    scratch.cell[1] = math.inf
+    edge, bound = scratch.cell_bits[0], scratch.cell_bits[1]
+    infinity = bound
     for j in range(m):
-        q = row[j]
-        if q < high:
-            if q >= low:
-                if count == len(pairs.q):
-                    return -1, 0.0
-                pairs.q[count] = q
-                pairs.owner[count] = ident
-                pairs.other[count] = objects.ident[j]
-                if asymmetry > 0.0:
-                    factor = asymmetry_factor(objects.pt2[slot], objects.pt2[j], asymmetry)
-                    pairs.s[count] = q * factor if q > 0.0 else 0.0
-                count += 1
-        elif q < bound:
-            bound = q
-    return count, bound
+        beyond = bits[j] if bits[j] >= edge else infinity
+        bound = beyond if beyond < bound else bound
+    scratch.cell_bits[0] = bound
+    return count, scratch.cell[0]
 
 
 @jit
@@ -149,7 +163,7 @@ def refill(
             n_beams = append_beam(objects, slot, beams, n_beams, scratch.beam_at)
         if objects.lower[slot] < high:
             row_distances(scratch.row, objects, m, slot)
-            n_pairs, bound = append_row(scratch.row, objects, m, slot, low, high, pairs, n_pairs, asymmetry)
+            n_pairs, bound = append_row(scratch, objects, m, slot, low, high, pairs, n_pairs, asymmetry)
             if n_pairs < 0:
                 return -1, -1
             objects.lower[slot] = bound
@@ -195,30 +209,24 @@ def remove_pairs(
     pairs: Options, count: int, a: int, b: int, minimum: float, scratch: Scratch, safe: bool
 ) -> tuple[int, bool]:
     """Take the options of objects ``a`` and ``b`` off the list; returns its length and whether the minimum went."""
-    owner, other, dead = pairs.owner, pairs.other, scratch.dead
-    for k in range(count):
+    owner, other, dead, hits = pairs.owner, pairs.other, scratch.dead, scratch.hits
+    for k in range((count + PAD - 1) // PAD * PAD):
         dead[k] = (owner[k] == a) | (owner[k] == b) | (other[k] == a) | (other[k] == b)
+    number = 0
+    for k in range(count):  # without a branch, which would be mispredicted at every hit
+        hits[number] = k
+        number += dead[k]
     lost = False
-    words = (count + 7) // 8
-    for k in range(count, 8 * words):
-        dead[k] = 0
-    for word in range(words):
-        if scratch.dead_words[word] == 0:
-            continue
-        for k in range(8 * word, min(8 * word + 8, count)):
-            if k >= count or not dead[k]:
-                continue
-            lost = lost or pairs.q[k] <= minimum
-            count -= 1
-            while count > k and dead[count]:
-                lost = lost or pairs.q[count] <= minimum
-                count -= 1
-            pairs.q[k] = pairs.q[count]
-            pairs.w[k] = pairs.w[count]
-            owner[k] = owner[count]
-            other[k] = other[count]
-            if safe:
-                pairs.s[k] = pairs.s[count]
+    for hit in range(number - 1, -1, -1):  # from the end, so that the last option is never a dead one
+        k = hits[hit]
+        lost = lost | (pairs.q[k] <= minimum)
+        count -= 1
+        pairs.q[k] = pairs.q[count]
+        pairs.w[k] = pairs.w[count]
+        owner[k] = owner[count]
+        other[k] = other[count]
+        if safe:
+            pairs.s[k] = pairs.s[count]
     return count, lost
 
 
@@ -249,10 +257,12 @@ def weigh(options: Options, start: int, stop: int, minimum: float, rate: float, 
     Written out because calls of the library's exponential do not vectorise: the argument is reduced to
     k ln 2 + r, exp(r) is the Taylor series to r^13 (remainder below 1e-17), and 2^k is put together from its bits.
     """
-    exponent, bits, q, w = scratch.exponent, scratch.exponent_bits, options.q, options.w
-    for k in range(start, stop):
+    q, w = options.q[start:], options.w[start:]
+    exponent, bits = scratch.exponent, scratch.exponent_bits
+    count = (stop - start + PAD - 1) // PAD * PAD
+    for k in range(count):
         x = (minimum - q[k]) * rate
-        x = x if x > -700.0 else -700.0
+        x = x if x > -100.0 else -100.0
         shifted = x * _LOG2E + _SHIFT
         whole = shifted - _SHIFT
         r = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
@@ -271,9 +281,9 @@ def weigh(options: Options, start: int, stop: int, minimum: float, rate: float, 
         p = p * r + 1.0
         w[k] = p * r + 1.0
         exponent[k] = shifted
-    for k in range(start, stop):
+    for k in range(count):
         bits[k] = (bits[k] + 1023) << 52
-    for k in range(start, stop):
+    for k in range(count):
         w[k] *= exponent[k]
 
 
@@ -354,24 +364,26 @@ def allocate(particles: int, capacity: int) -> tuple[Any, ...]:
     """
 
     def objects() -> Objects:
-        floats = {name: np.empty(particles) for name in Objects._fields if name != "ident"}
-        return Objects(**floats, ident=np.empty(particles, np.int32))
+        floats = {name: np.empty(particles + PAD) for name in Objects._fields if name != "ident"}
+        return Objects(**floats, ident=np.empty(particles + PAD, np.int64))
 
     def options(length: int) -> Options:
-        q = np.empty(length)
-        ids = np.empty(length, np.int32), np.empty(length, np.int32)
-        return Options(q, q.view(np.int64), np.empty(length), np.empty(length), *ids)
+        q = np.empty(length + PAD)
+        ids = np.empty(length + PAD, np.int32), np.empty(length + PAD, np.int32)
+        return Options(q, q.view(np.int64), np.empty(length + PAD), np.empty(length + PAD), *ids)
 
-    length = max(capacity, particles)
-    exponent = np.empty(length)
-    dead = np.empty((length + 7) // 8 * 8, np.uint8)
+    length = max(capacity, particles) + PAD
+    row, cell, exponent = np.empty(particles + PAD), np.empty(2), np.empty(length)
     scratch = Scratch(
-        np.empty(particles),
+        row,
+        row.view(np.int64),
+        cell,
+        cell.view(np.int64),
         exponent,
         exponent.view(np.int64),
         np.empty(length // BLOCK + 1),
-        dead,
-        dead.view(np.uint64),
+        np.empty(length, np.uint8),
+        np.empty(length, np.int32),
         np.empty(2 * particles, np.int32),
         np.empty(2 * particles, np.int32),
     )

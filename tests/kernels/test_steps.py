@@ -61,7 +61,7 @@ def assert_step(got: Any, step: Step, drawn: int, where: str) -> None:
     near("minimum", got["minimum"], step.minimum, step.minimum_error)
     if step.blurred.any():  # one of the distances of 0 is drawn; which of them count as 0 is up to rounding
         assert step.q[drawn] == 0 or step.blurred[drawn], where
-        assert abs(got["score"]) < 1e-280, where
+        assert abs(got["score"]) < math.exp(-step.limit), where
         return
     near("scale", got["scale"], step.scale, step.scale_error)
     surely = int((step.exponent + step.exponent_error + 1e-9 <= step.limit).sum())
@@ -71,7 +71,9 @@ def assert_step(got: Any, step: Step, drawn: int, where: str) -> None:
     probability = step.probability[drawn]
     near("probability", got["probability"], probability, probability * step.probability_error[drawn])
     if not step.kink:
-        near("score", got["score"], step.score_radius[drawn], step.score_radius_error[drawn])
+        # Options beyond the truncation may stay on the list with a weight of no more than e^-limit.
+        beyond = math.exp(-step.limit)
+        near("score", got["score"], step.score_radius[drawn], step.score_radius_error[drawn] + beyond)
 
 
 def assert_sums(trees: Any, tree: int) -> None:

@@ -1,0 +1,112 @@
+"""Cost of one stochastic tree with its score against one FastJet clustering of the same event.
+
+Thread CPU time on one core, the least of several repetitions for both, in one run; the compile time is stated apart.
+FastJet is timed in C++ where g++ and the FastJet headers are installed (Debian: libfastjet-dev), else through its Python package,
+whose conversion of the particles is then part of its time.
+
+    python benchmarks/trees.py                     # on the shipped events
+    python benchmarks/trees.py --full FILE.root    # and on a file with all particles
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import djservice as dj
+
+HERE = Path(__file__).parent
+REPETITIONS = 7
+
+
+def momenta(events: dj.EventBatch) -> list[np.ndarray]:
+    """px, py, pz, E of each event."""
+    transverse = np.hypot(events.pt, events.mass)
+    columns = (
+        events.pt * np.cos(events.phi),
+        events.pt * np.sin(events.phi),
+        transverse * np.sinh(events.rapidity),
+        transverse * np.cosh(events.rapidity),
+    )
+    return np.split(np.stack(columns, axis=1), events.offsets[1:-1])
+
+
+class FastJet:
+    """Times FastJet in C++ if it can be built, else in Python."""
+
+    def __init__(self, folder: str) -> None:
+        self.binary = Path(folder) / "timer"
+        command = ["g++", "-O3", "-march=native", str(HERE / "fastjet_timer.cc"), "-o", str(self.binary), "-lfastjet"]
+        self.native = shutil.which("g++") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+    def microseconds(self, events: dj.EventBatch, radius: float) -> np.ndarray:
+        """Of one clustering of each event."""
+        if self.native:
+            data = b"".join(np.int32(len(p)).tobytes() + p.tobytes() for p in momenta(events))
+            done = subprocess.run([self.binary, str(radius), "50"], input=data, capture_output=True, check=True)
+            return np.array(done.stdout.split(), dtype=float)
+        import fastjet
+
+        definition, times = fastjet.JetDefinition(fastjet.antikt_algorithm, radius), []
+        for event in momenta(events):
+            particles = [fastjet.PseudoJet(*p) for p in event.tolist()]
+            best = np.inf
+            for _ in range(20):
+                start = time.thread_time()
+                fastjet.ClusterSequence(particles, definition)
+                best = min(best, time.thread_time() - start)
+            times.append(1e6 * best)
+        return np.array(times)
+
+
+def tree_microseconds(events: dj.EventBatch, radius: float, rigidity: float, trees: int) -> float:
+    """Of one tree with its score, mean over the events."""
+    best = np.inf
+    for repetition in range(REPETITIONS):
+        start = time.thread_time()
+        dj.cluster(events, radius=radius, rigidity=rigidity, trees=trees, seed=repetition, threads=1)
+        best = min(best, time.thread_time() - start)
+    return 1e6 * best / len(events) / trees
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", help="ROOT file with particles of all pT")
+    given = parser.parse_args()
+    start = time.perf_counter()
+    shipped = dj.read("example:ZHllbb_1000", schema=dj.schemas.nanoaod(pt_min=1.0), entries=(0, 60))
+    dj.cluster(shipped.select([0]), radius=0.4, rigidity=1.0, threads=1)
+    print(
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; compile or load: {time.perf_counter() - start:.1f} s"
+    )
+    classes = {"ZH pT > 1 GeV": (shipped, 30)}
+    classes["ZH pT > 0.5 GeV"] = (
+        dj.read("example:ZHllbb_1000", schema=dj.schemas.nanoaod(pt_min=0.5), entries=(0, 60)),
+        10,
+    )
+    if given.full:
+        classes["ZH full"] = (dj.read(given.full, entries=(0, 30)), 5)
+    with tempfile.TemporaryDirectory() as folder:
+        fastjet = FastJet(folder)
+        print(
+            f"FastJet: {'C++' if fastjet.native else 'Python package'}, default strategy, anti-kT; microseconds per tree or event, one core"
+        )
+        print(f"{'events':18s} {'n':>4s} {'R':>4s} {'alpha':>6s} {'FastJet':>8s} {'tree':>8s} {'ratio':>6s}")
+        for name, (events, trees) in classes.items():
+            for radius, rigidity in ((0.4, 1.0), (1.0, 1.0), (0.4, 10.0), (0.4, 100.0)):
+                reference = float(fastjet.microseconds(events, radius).mean())
+                cost = tree_microseconds(events, radius, rigidity, trees)
+                row = f"{name:18s} {np.median(events.counts):4.0f} {radius:4.1f} {rigidity:6g} {reference:8.1f} {cost:8.1f}"
+                print(f"{row} {cost / reference:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
