@@ -36,13 +36,15 @@ class TreeSample:
     momenta
         Shape (event, tree, jet, 4): px, py, pz, E of the leading jets in GeV, in falling pT; NaN where a tree has fewer.
     numbers
-        Shape (event, tree, 3): score, log-probability, number of jets.
+        Shape (event, tree, 4): score, log-probability, number of jets, steps.
     history
         Shape (row, 2), int32, or None: see :meth:`history_of`.
     trace
         Shape (row, 6), or None: see :meth:`trace_of`.
     deterministic
         Whether the rigidity was infinite, where there is no score.
+    stopped
+        Whether trees were stopped once their leading jets were settled.
     offsets
         Of the particles of the events, as in the batch.
     """
@@ -52,6 +54,7 @@ class TreeSample:
     history: NDArray[np.int32] | None
     trace: Floats | None
     deterministic: bool
+    stopped: bool
     offsets: NDArray[np.int64]
 
     @property
@@ -63,7 +66,14 @@ class TreeSample:
 
     @property
     def n_jets(self) -> NDArray[np.int64]:
-        """Number of all final jets, shape (event, tree)."""
+        """Number of all final jets, shape (event, tree).
+
+        Raises
+        ------
+        ClusteringError
+            If trees were stopped early.
+        """
+        self._need_whole_trees("number of jets")
         return self.numbers[..., 2].astype(np.int64)
 
     @property
@@ -83,8 +93,24 @@ class TreeSample:
 
     @property
     def log_prob(self) -> Floats:
-        """log P(tree), normalised over all trees, shape (event, tree)."""
+        """log P(tree), normalised over all trees, shape (event, tree).
+
+        Raises
+        ------
+        ClusteringError
+            If trees were stopped early.
+        """
+        self._need_whole_trees("log-probability")
         return self.numbers[..., 1]
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Steps taken, shape (event, tree): the number of particles, or fewer where trees were stopped early."""
+        return self.numbers[..., 3].astype(np.int64)
+
+    def _need_whole_trees(self, what: str) -> None:
+        if self.stopped:
+            raise ClusteringError(f"trees were stopped early, so they have no {what}; cluster without settled_pt.")
 
     def history_of(self, event: int, tree: int) -> NDArray[np.int32]:
         """The merges of one tree, shape (n, 2).
@@ -128,6 +154,7 @@ def cluster(
     asymmetry: float = 1.0,
     history: bool = False,
     trace: bool = False,
+    settled_pt: float | None = None,
     threads: int | None = None,
 ) -> TreeSample:
     """Sample clusterings of every event.
@@ -152,6 +179,10 @@ def cluster(
         "minimum", the published scale, or "safe", the infrared-safe one with its exponent q > 0.
     history, trace
         Keep every merge, and the numbers of every step: (particles x trees) rows of memory each.
+    settled_pt
+        Stop a tree as soon as no jet that can still form is both above this pT (GeV) and among the ``jets`` leading
+        ones. Leading jets above it are the same as those of the whole tree; the score is that of the steps taken, and
+        E[f score] is the same for every f of those jets, for later scores are independent of f with mean 0.
     threads
         Threads to share the (event, tree) pairs; all processors by default. The trees do not depend on it.
 
@@ -167,8 +198,11 @@ def cluster(
     Qanti-kT: arXiv:1304.2394; Qjets: arXiv:1201.1914.
     """
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
+    if settled_pt is not None and (history or trace or not settled_pt >= 0):
+        raise InputError(f"settled_pt is {settled_pt}, expected 0 GeV or more, and no history or trace.")
     keys = draw_keys(events.key, seed, stream)
-    setting = Setting(float(power), float(rigidity), float(asymmetry) if scale == "safe" else 0.0)
+    stop = -1.0 if settled_pt is None else float(settled_pt)
+    setting = Setting(float(power), float(rigidity), float(asymmetry) if scale == "safe" else 0.0, stop)
     order, particles = _sorted_particles(events, power)
     numbering = iteration, first_tree
     no_replay = np.empty((0, 2), np.int32)
@@ -214,7 +248,7 @@ def replay(
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
     if math.isinf(rigidity):
         raise InputError("expected a finite rigidity: at infinity a history has probability 0 or 1.")
-    setting = Setting(float(power), float(rigidity), float(asymmetry) if scale == "safe" else 0.0)
+    setting = Setting(float(power), float(rigidity), float(asymmetry) if scale == "safe" else 0.0, -1.0)
     order, particles = _sorted_particles(events, power)
     for event, start, stop in _events(events, trees):
         own = order[events.offsets[event] : events.offsets[event + 1]]
@@ -310,7 +344,7 @@ def _grow(
     iteration, first_tree = numbering
     items, rows = len(events) * trees, len(particles) * trees
     momenta = np.empty((items, jets, 4))
-    numbers = np.empty((items, 3))
+    numbers = np.empty((items, 4))
     histories = np.empty((rows if history else 0, 2), np.int32)
     traces = np.empty((rows if trace else 0, len(TRACE_FIELDS)))
     radii = radius_per_event(events, radius)
@@ -357,10 +391,11 @@ def _grow(
     shape = len(events), trees
     return TreeSample(
         momenta=momenta.reshape(*shape, jets, 4),
-        numbers=numbers.reshape(*shape, 3),
+        numbers=numbers.reshape(*shape, 4),
         history=histories if history else None,
         trace=traces if trace else None,
         deterministic=math.isinf(setting.rigidity),
+        stopped=setting.settled_pt >= 0.0,
         offsets=events.offsets,
     )
 

@@ -27,11 +27,14 @@ class Cut:
         How reports call it.
     jets
         How many leading jets it reads.
+    settled_pt
+        A tree whose ``jets``-th jet has a pT below this (GeV) is rejected, whatever the rest; 0 if there is no such pT.
     """
 
     function: Callable[[Any], Mask]
     name: str
     jets: int = 2
+    settled_pt: float = 0.0
 
     def __call__(self, jets: Any) -> Mask:
         """Whether each (event, tree) is accepted."""
@@ -43,7 +46,9 @@ class Cut:
         return mask
 
     def __and__(self, other: Cut) -> Cut:
-        return Cut(lambda jets: self(jets) & other(jets), f"{self.name} and {other.name}", max(self.jets, other.jets))
+        jets = max(self.jets, other.jets)
+        settled_pt = max(cut.settled_pt for cut in (self, other) if cut.jets == jets)
+        return Cut(lambda jets: self(jets) & other(jets), f"{self.name} and {other.name}", jets, settled_pt)
 
     def __or__(self, other: Cut) -> Cut:
         return Cut(lambda jets: self(jets) | other(jets), f"({self.name} or {other.name})", max(self.jets, other.jets))
@@ -63,7 +68,7 @@ def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> C
         return np.asarray(good.all(axis=-1))
 
     limit = f", |y| < {rapidity_max:g}" if np.isfinite(rapidity_max) else ""
-    return Cut(accept, f"{n} leading jets with pT > {pt_min:g} GeV{limit}", n)
+    return Cut(accept, f"{n} leading jets with pT > {pt_min:g} GeV{limit}", n, pt_min)
 
 
 def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:

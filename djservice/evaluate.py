@@ -179,6 +179,7 @@ def evaluate(
             seed=sampling.seed,
             stream=stream,
             iteration=iteration,
+            settled_pt=loss.settled_pt,
             threads=threads,
         )
         parts.append(_sums(some, sample, loss, estimator))

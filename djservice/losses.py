@@ -55,6 +55,11 @@ class Term(ABC):
         """How many leading jets are read."""
         return max(self.observable.jets, self.cut.jets if self.cut else 1)
 
+    @property
+    def settled_pt(self) -> float:
+        """Jets below this pT (GeV) that are not yet there cannot change the loss: trees may stop, see ``dj.cluster``."""
+        return self.cut.settled_pt if self.cut is not None and self.cut.jets == self.jets else 0.0
+
     def where(self, cut: Cut) -> Self:
         """The same with the trees that ``cut`` accepts, on top of any earlier selection."""
         return replace(self, cut=cut if self.cut is None else self.cut & cut)
@@ -142,6 +147,11 @@ class LossSum:
     def jets(self) -> int:
         """How many leading jets are read."""
         return max(term.jets for term in self.terms)
+
+    @property
+    def settled_pt(self) -> float:
+        """As of its terms, for all of them together."""
+        return min(term.settled_pt if term.jets == self.jets else 0.0 for term in self.terms)
 
     def __add__(self, other: Term | LossSum) -> LossSum:
         return LossSum(self.terms + other.terms)

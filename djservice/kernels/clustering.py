@@ -36,6 +36,7 @@ from djservice.kernels.options import (
     weighted_sum,
 )
 from djservice.kernels.random import uniform
+from djservice.kernels.settled import Reach, changed, largest_pt
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY = 0, 1, 2, 3
 
@@ -44,11 +45,15 @@ HEADROOM = 1.5
 
 
 class Setting(NamedTuple):
-    """What is sampled: power p, rigidity alpha, and the asymmetry of the safe scale (0 for the published one)."""
+    """What is sampled: power p, rigidity alpha, and the asymmetry of the safe scale (0 for the published one).
+
+    With ``settled_pt`` >= 0 a tree stops once its leading jets above that pT cannot change; -1: at its end.
+    """
 
     power: float
     rigidity: float
     asymmetry: float
+    settled_pt: float
 
 
 class Tree(NamedTuple):
@@ -58,7 +63,7 @@ class Tree(NamedTuple):
     jet_pt2: Floats  # (jets,), scratch
     history: Ints  # (n, 2)
     trace: Floats  # (n, 6)
-    numbers: Floats  # (3,): score, log_prob, number of jets
+    numbers: Floats  # (4,): score, log_prob, number of jets, steps
 
 
 @jit
@@ -237,8 +242,15 @@ def cluster_tree(
     least_pair, least_beam = smallest(pairs.q, pairs.bits, n_pairs), smallest(beams.q, beams.bits, n_beams)
     pair_lost = beam_lost = False
     score, log_prob, probability, n_jets = 0.0, 0.0, 1.0, 0
+    stops, steps = setting.settled_pt >= 0.0, 0
+    reach = Reach(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    if stops:
+        reach = whole_event(objects, n)
 
     for step in range(n):
+        if stops and is_settled(reach, setting.settled_pt, tree):
+            break
+        steps += 1
         # The list holds every option below the threshold: bring the threshold above everything that matters.
         while True:
             if pair_lost:
@@ -367,6 +379,8 @@ def cluster_tree(
         beam_lost = beam_lost or objects.beam[slot_a] <= least_beam
         n_beams = remove_beam(beams, n_beams, a, beam_at)
         weighed_pairs = n_pairs
+        if stops:
+            reach = changed(reach, objects.px[slot_a], objects.py[slot_a], -1.0)
         if is_beam:
             n_jets += 1
             record_jet(objects, slot_a, tree)
@@ -378,9 +392,13 @@ def cluster_tree(
         beam_lost = beam_lost or objects.beam[slot_b] <= least_beam
         n_beams = remove_beam(beams, n_beams, b, beam_at)
         weighed_beams = n_beams
+        if stops:
+            reach = changed(reach, objects.px[slot_b], objects.py[slot_b], -1.0)
         new = n + step
         if not merge(objects, slot_a, slot_b, new, setting.power, radius2):
             return ZERO_PT
+        if stops:
+            reach = changed(reach, objects.px[slot_a], objects.py[slot_a], 1.0)
         slots[new] = slot_a
         beam_at[new] = -1
         m -= 1
@@ -403,7 +421,24 @@ def cluster_tree(
     tree.numbers[0] = score * 2.0 / radius
     tree.numbers[1] = log_prob + math.log(probability)
     tree.numbers[2] = n_jets
+    tree.numbers[3] = steps
     return OK
+
+
+@jit
+def whole_event(objects: Objects, n: int) -> Reach:
+    """The reach of all particles together."""
+    reach = Reach(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for j in range(n):
+        reach = changed(reach, objects.px[j], objects.py[j], 1.0)
+    return Reach(reach.px, reach.py, reach.a0, reach.a1, reach.a2, reach.a3, reach.a0 + reach.a1)
+
+
+@jit
+def is_settled(reach: Reach, settled_pt: float, tree: Tree) -> bool:
+    """Whether no jet that can still form is among the leading ones and above ``settled_pt``."""
+    pt = largest_pt(reach)
+    return bool(pt < settled_pt or pt * pt < tree.jet_pt2[-1])
 
 
 @jit

@@ -65,7 +65,7 @@ def cluster_items(
     particles
         Shape (particle, 7): pt, rapidity, phi, px, py, pz, E, in each event by falling d.
     jets, history, replay, trace, numbers
-        Flat outputs and input: (item, jet, 4), (row, 2), (row, 2), (row, 6), (item, 3), where the rows of
+        Flat outputs and input: (item, jet, 4), (row, 2), (row, 2), (row, 6), (item, 4), where the rows of
         (event, tree) start at ``offsets[event] * trees + tree * n``. Length 0 if not wanted.
     """
     origin, objects, pairs0, pairs, beams0, beams, scratch = work

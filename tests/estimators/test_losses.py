@@ -38,7 +38,9 @@ def events() -> EventBatch:
 def by_hand(loss: Loss, events: EventBatch, radius: float, trees: int, seed: int) -> tuple[float, float]:
     """Pooled loss and leave-one-out gradient, tree by tree in plain loops, from the formulas of the documentation."""
     total_loss = total_slope = 0.0
-    sample = cluster(events, radius=radius, rigidity=1.0, trees=trees, jets=loss.jets, seed=seed)
+    sample = cluster(
+        events, radius=radius, rigidity=1.0, trees=trees, jets=loss.jets, seed=seed, settled_pt=loss.settled_pt
+    )
     for term in loss.terms:
         _, quantity, accepted = term.evaluate(sample.jets, events.truth)
         a = b = ga = gb = 0.0
@@ -152,7 +154,7 @@ def test_an_event_without_accepted_trees_is_counted(events: EventBatch) -> None:
 
 def test_full_acceptance_adds_no_noise_to_the_plain_score(events: EventBatch) -> None:
     """Without a rejected tree dE[I]/dR is 0 exactly, so the gradient is the mean of l S and nothing else."""
-    sample = cluster(events, radius=0.7, rigidity=1.0, trees=8, seed=3)
+    sample = cluster(events, radius=0.7, rigidity=1.0, trees=8, seed=3, settled_pt=0.0)
     loss = np.square((MASS(sample.jets) - 80.0) / 80.0)
     expected = (events.weight @ (loss * sample.score).mean(axis=1)) / events.weight.sum()
     found = gradient(events, SQUARED, radius=0.7, trees=8, seed=3, estimator=Score())
@@ -184,7 +186,7 @@ def test_arguments_without_meaning(events: EventBatch) -> None:
         gradient(events, SQUARED, radius=[0.5, 0.6])
     with pytest.raises(InputError, match="rigidity is 0, expected a positive number"):
         gradient(events, SQUARED, radius=0.7, rigidity=0)
-    with pytest.raises(InputError, match="scale is 0.0, expected a positive"):
+    with pytest.raises(InputError, match=r"scale is 0.0, expected a positive"):
         SquaredError(MASS, target=1.0, scale=0.0)
     without_truth = EventBatch.from_arrays(pt=[1.0], rapidity=[0], phi=[0], mass=[0], offsets=[0, 1])
     with pytest.raises(InputError, match="has no target, and event 0 has no truth"):
