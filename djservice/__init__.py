@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from djservice import observables as observables
     from djservice import schemas as schemas
     from djservice.batch import EventBatch as EventBatch
-    from djservice.cluster import TreeSample as TreeSample
     from djservice.cluster import cluster as cluster
     from djservice.cluster import replay as replay
     from djservice.config import Run as Run
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from djservice.report import report as report
     from djservice.run import run as run
     from djservice.store import Store as Store
+    from djservice.trees import TreeSample as TreeSample
 
 _MODULES = ("schemas", "examples", "observables", "cuts")
 _PUBLIC = {
@@ -38,7 +38,7 @@ _PUBLIC = {
     "EventBatch": "batch",
     "cluster": "cluster",
     "replay": "cluster",
-    "TreeSample": "cluster",
+    "TreeSample": "trees",
     "observable": "observables",
     "SquaredError": "losses",
     "SquaredErrorOfMean": "losses",

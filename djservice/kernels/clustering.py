@@ -13,32 +13,36 @@ from typing import NamedTuple
 
 import numpy as np
 
+from djservice.kernels.draw import block_sums, choose, choose_beam, choose_zero, weigh, weighted_sum
 from djservice.kernels.jit import jit
-from djservice.kernels.kinematics import momentum_scale, rapidity
-from djservice.kernels.options import (
+from djservice.kernels.objects import (
     Floats,
     Ints,
     Objects,
+    is_live,
+    merge,
+    move_object,
+    option_distance,
+    row_distances,
+)
+from djservice.kernels.options import (
     Options,
     Scratch,
     append_beam,
     append_row,
-    block_sums,
-    choose,
+    count_matter,
     lower_bound,
     refill,
     remove_beam,
     remove_pairs,
-    row_distances,
     smallest,
     smallest_scale,
-    weigh,
-    weighted_sum,
 )
 from djservice.kernels.random import uniform
 from djservice.kernels.settled import Reach, changed, largest_pt
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY = 0, 1, 2, 3
+
 
 #: How far above the cut the threshold of the list is set when it has to be raised.
 HEADROOM = 1.5
@@ -94,96 +98,6 @@ def first_list(
     threshold = raised(least * (1.0 + truncation(n) / setting.rigidity), 0.0)
     n_pairs, n_beams = refill(objects, n, 0.0, threshold, pairs, 0, beams, 0, scratch, setting.asymmetry)
     return n_pairs, n_beams, threshold
-
-
-@jit
-def copy_objects(source: Objects, target: Objects, n: int) -> None:
-    """Copy the first ``n`` slots."""
-    for j in range(n):
-        target.y[j] = source.y[j]
-        target.phi[j] = source.phi[j]
-        target.d[j] = source.d[j]
-        target.beam[j] = source.beam[j]
-        target.pt2[j] = source.pt2[j]
-        target.px[j] = source.px[j]
-        target.py[j] = source.py[j]
-        target.pz[j] = source.pz[j]
-        target.e[j] = source.e[j]
-        target.lower[j] = source.lower[j]
-        target.ident[j] = source.ident[j]
-
-
-@jit
-def copy_options(source: Options, target: Options, count: int, safe: bool) -> None:
-    """Copy the first ``count`` options; weights are made anew."""
-    for k in range(count):
-        target.q[k] = source.q[k]
-        target.owner[k] = source.owner[k]
-        target.other[k] = source.other[k]
-    if safe:
-        for k in range(count):
-            target.s[k] = source.s[k]
-
-
-@jit
-def move_object(objects: Objects, source: int, target: int, slots: Ints) -> None:
-    """Put the object of slot ``source`` in slot ``target``."""
-    objects.y[target] = objects.y[source]
-    objects.phi[target] = objects.phi[source]
-    objects.d[target] = objects.d[source]
-    objects.beam[target] = objects.beam[source]
-    objects.pt2[target] = objects.pt2[source]
-    objects.px[target] = objects.px[source]
-    objects.py[target] = objects.py[source]
-    objects.pz[target] = objects.pz[source]
-    objects.e[target] = objects.e[source]
-    objects.lower[target] = objects.lower[source]
-    objects.ident[target] = objects.ident[source]
-    slots[objects.ident[target]] = target
-
-
-@jit
-def record_jet(objects: Objects, slot: int, tree: Tree) -> None:
-    """Insert a final jet among the leading ones, in falling pT."""
-    kept = len(tree.jet_pt2)
-    pt2 = objects.pt2[slot]
-    at = kept
-    while at > 0 and pt2 > tree.jet_pt2[at - 1]:
-        at -= 1
-    if at == kept:
-        return
-    for j in range(kept - 1, at, -1):
-        tree.jet_pt2[j] = tree.jet_pt2[j - 1]
-        for c in range(4):
-            tree.jets[j, c] = tree.jets[j - 1, c]
-    tree.jet_pt2[at] = pt2
-    tree.jets[at, 0] = objects.px[slot]
-    tree.jets[at, 1] = objects.py[slot]
-    tree.jets[at, 2] = objects.pz[slot]
-    tree.jets[at, 3] = objects.e[slot]
-
-
-@jit
-def merge(objects: Objects, into: int, other: int, ident: int, power: float, radius2: float) -> bool:
-    """Replace the object in slot ``into`` by its sum with that in ``other`` (E-scheme); False if the sum has no pT."""
-    px = objects.px[into] + objects.px[other]
-    py = objects.py[into] + objects.py[other]
-    pz = objects.pz[into] + objects.pz[other]
-    e = objects.e[into] + objects.e[other]
-    pt2 = px * px + py * py
-    if pt2 <= 0.0 and power < 0.0:
-        return False
-    objects.px[into] = px
-    objects.py[into] = py
-    objects.pz[into] = pz
-    objects.e[into] = e
-    objects.pt2[into] = pt2
-    objects.y[into] = rapidity(px, py, pz, e)
-    objects.phi[into] = math.atan2(py, px)
-    objects.d[into] = momentum_scale(pt2, power)
-    objects.beam[into] = objects.d[into] * radius2
-    objects.ident[into] = ident
-    return True
 
 
 @jit
@@ -426,6 +340,27 @@ def cluster_tree(
 
 
 @jit
+def record_jet(objects: Objects, slot: int, tree: Tree) -> None:
+    """Insert a final jet among the leading ones, in falling pT."""
+    kept = len(tree.jet_pt2)
+    pt2 = objects.pt2[slot]
+    at = kept
+    while at > 0 and pt2 > tree.jet_pt2[at - 1]:
+        at -= 1
+    if at == kept:
+        return
+    for j in range(kept - 1, at, -1):
+        tree.jet_pt2[j] = tree.jet_pt2[j - 1]
+        for c in range(4):
+            tree.jets[j, c] = tree.jets[j - 1, c]
+    tree.jet_pt2[at] = pt2
+    tree.jets[at, 0] = objects.px[slot]
+    tree.jets[at, 1] = objects.py[slot]
+    tree.jets[at, 2] = objects.pz[slot]
+    tree.jets[at, 3] = objects.e[slot]
+
+
+@jit
 def whole_event(objects: Objects, n: int) -> Reach:
     """The reach of all particles together."""
     reach = Reach(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -439,56 +374,3 @@ def is_settled(reach: Reach, settled_pt: float, tree: Tree) -> bool:
     """Whether no jet that can still form is among the leading ones and above ``settled_pt``."""
     pt = largest_pt(reach)
     return bool(pt < settled_pt or pt * pt < tree.jet_pt2[-1])
-
-
-@jit
-def is_live(ident: int, ids: int, m: int, slots: Ints, objects: Objects) -> bool:
-    """Whether ``ident`` names a live object."""
-    if ident < 0 or ident >= ids:
-        return False
-    return bool(slots[ident] < m and objects.ident[slots[ident]] == ident)
-
-
-@jit
-def option_distance(objects: Objects, m: int, a: int, b: int, row: Floats) -> float:
-    """q of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
-    if b < 0:
-        return float(objects.beam[a])
-    owner, other = (a, b) if objects.ident[a] > objects.ident[b] else (b, a)
-    row_distances(row, objects, m, owner)
-    return float(row[other])
-
-
-@jit
-def choose_zero(options: Options, count: int, target: float) -> int:
-    """The option at zero distance whose unit stretch holds ``target``."""
-    last = -1
-    for k in range(count):
-        if options.q[k] == 0.0:
-            last = k
-            if target < 1.0:
-                return k
-            target -= 1.0
-    return last
-
-
-@jit
-def choose_beam(w: Floats, count: int, target: float) -> int:
-    """The beam option whose stretch holds ``target``."""
-    last = count - 1
-    for k in range(count):
-        if target < w[k]:
-            return k
-        target -= w[k]
-        if w[k] > 0.0:
-            last = k
-    return last
-
-
-@jit
-def count_matter(options: Options, count: int, cut: float) -> int:
-    """Options that survive the truncation."""
-    number = 0
-    for k in range(count):
-        number += 1 if options.q[k] <= cut else 0
-    return number

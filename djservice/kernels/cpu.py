@@ -5,19 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.kernels.clustering import (
-    LIST_FULL,
-    OK,
-    Setting,
-    Tree,
-    cluster_tree,
-    copy_objects,
-    copy_options,
-    first_list,
-)
+from djservice.kernels.clustering import LIST_FULL, OK, Setting, Tree, cluster_tree, first_list
 from djservice.kernels.jit import jit
 from djservice.kernels.kinematics import momentum_scale
-from djservice.kernels.options import Floats, Ints, Objects, Options, Scratch
+from djservice.kernels.objects import Floats, Ints, Objects, copy_objects
+from djservice.kernels.options import Options, Scratch, copy_options
 
 Work = tuple[Objects, Objects, Options, Options, Options, Options, Scratch]
 
