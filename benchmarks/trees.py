@@ -5,7 +5,10 @@ FastJet is timed in C++ where g++ and the FastJet headers are installed (Debian:
 whose conversion of the particles is then part of its time.
 
     python benchmarks/trees.py                     # on the shipped events
-    python benchmarks/trees.py --full FILE.root    # and on a file with all particles
+    python benchmarks/trees.py --full FILE.root --boosted BOOSTED.root
+
+FILE holds particles of all pT (workflows/generate_zh.py --pt-min 0), BOOSTED the same with --pt-hat-min 250, of whose events
+the constituents of the leading R = 1.0 anti-kT jet are taken.
 """
 
 from __future__ import annotations
@@ -38,6 +41,27 @@ def momenta(events: dj.EventBatch) -> list[np.ndarray]:
     return np.split(np.stack(columns, axis=1), events.offsets[1:-1])
 
 
+def leading_jet_constituents(events: dj.EventBatch) -> dj.EventBatch:
+    """Of each event the particles of the leading R = 1.0 anti-kT jet."""
+    exact = dj.cluster(events, radius=1.0, rigidity=np.inf, jets=1, history=True)
+    kept = np.zeros(len(events.pt), bool)
+    for event, n in enumerate(events.counts):
+        members: dict[int, list[int]] = {i: [i] for i in range(n)}
+        jets = []
+        for step, (a, b) in enumerate(exact.history_of(event, 0)):
+            if b < 0:
+                jets.append(members[a])
+            else:
+                members[n + step] = members[a] + members[b]
+        start = events.offsets[event]
+        p = momenta(events)[event]
+        leading = max(jets, key=lambda jet: np.hypot(*p[jet, :2].sum(axis=0)))
+        kept[start + np.array(leading)] = True
+    counts = np.add.reduceat(kept, events.offsets[:-1])
+    columns = {name: getattr(events, name)[kept] for name in ("pt", "rapidity", "phi", "mass")}
+    return dj.EventBatch.from_arrays(**columns, offsets=np.concatenate([[0], np.cumsum(counts)]))
+
+
 class FastJet:
     """Times FastJet in C++ if it can be built, else in Python."""
 
@@ -66,12 +90,12 @@ class FastJet:
         return np.array(times)
 
 
-def tree_microseconds(events: dj.EventBatch, radius: float, rigidity: float, trees: int) -> float:
-    """Of one tree with its score, mean over the events."""
+def tree_microseconds(events: dj.EventBatch, radius: float, rigidity: float, trees: int, stop: float | None) -> float:
+    """Of one tree with its score, mean over the events; with exact stopping if ``stop`` is a pT."""
     best = np.inf
     for repetition in range(REPETITIONS):
         start = time.thread_time()
-        dj.cluster(events, radius=radius, rigidity=rigidity, trees=trees, seed=repetition, threads=1)
+        dj.cluster(events, radius=radius, rigidity=rigidity, trees=trees, seed=repetition, threads=1, settled_pt=stop)
         best = min(best, time.thread_time() - start)
     return 1e6 * best / len(events) / trees
 
@@ -80,6 +104,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", help="ROOT file with particles of all pT")
+    parser.add_argument("--boosted", help="ROOT file of boosted events with particles of all pT")
     given = parser.parse_args()
     start = time.perf_counter()
     shipped = dj.read("example:ZHllbb_1000", schema=dj.schemas.nanoaod(pt_min=1.0), entries=(0, 60))
@@ -92,6 +117,8 @@ def main() -> None:
         dj.read("example:ZHllbb_1000", schema=dj.schemas.nanoaod(pt_min=0.5), entries=(0, 60)),
         10,
     )
+    if given.boosted:
+        classes["fat jets"] = (leading_jet_constituents(dj.read(given.boosted, entries=(0, 60))), 30)
     if given.full:
         classes["ZH full"] = (dj.read(given.full, entries=(0, 30)), 5)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,13 +126,17 @@ def main() -> None:
         print(
             f"FastJet: {'C++' if fastjet.native else 'Python package'}, default strategy, anti-kT; microseconds per tree or event, one core"
         )
-        print(f"{'events':18s} {'n':>4s} {'R':>4s} {'alpha':>6s} {'FastJet':>8s} {'tree':>8s} {'ratio':>6s}")
+        print(
+            f"{'events':18s} {'n':>4s} {'R':>4s} {'alpha':>6s} {'FastJet':>8s} {'tree':>8s} {'ratio':>6s} {'stopped':>8s} {'ratio':>6s}"
+        )
         for name, (events, trees) in classes.items():
             for radius, rigidity in ((0.4, 1.0), (1.0, 1.0), (0.4, 10.0), (0.4, 100.0)):
                 reference = float(fastjet.microseconds(events, radius).mean())
-                cost = tree_microseconds(events, radius, rigidity, trees)
-                row = f"{name:18s} {np.median(events.counts):4.0f} {radius:4.1f} {rigidity:6g} {reference:8.1f} {cost:8.1f}"
-                print(f"{row} {cost / reference:6.2f}", flush=True)
+                whole, stopped = (tree_microseconds(events, radius, rigidity, trees, stop) for stop in (None, 20.0))
+                row = f"{name:18s} {np.median(events.counts):4.0f} {radius:4.1f} {rigidity:6g} {reference:8.1f}"
+                print(
+                    f"{row} {whole:8.1f} {whole / reference:6.2f} {stopped:8.1f} {stopped / reference:6.2f}", flush=True
+                )
 
 
 if __name__ == "__main__":
