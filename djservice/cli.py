@@ -32,7 +32,7 @@ def _clear_failures(command: Command) -> Command:
     return wrapped
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group("djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="djservice")
 def main() -> None:
     """Learn jet radii by differentiable jet clustering, on one machine or a Dask cluster.

@@ -142,7 +142,13 @@ class Cluster(_Section):
     workers: int | None = Field(
         None, ge=1, description="worker processes of an embedded cluster; null: one per processor"
     )
-    threads: int = Field(1, ge=1, description="threads per worker process of an embedded cluster")
+    threads: int | None = Field(None, ge=1, description="threads per worker process of an embedded cluster; null: 1")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Cluster:
+        if self.scheduler is not None and (self.workers is not None or self.threads is not None):
+            raise ValueError("workers and threads are those of a cluster on this machine; a scheduler has its own")
+        return self
 
 
 class Run(_Section):
@@ -207,9 +213,9 @@ class Run(_Section):
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`from_dict` reads back; Python observables and cuts by name and hash of their source."""
         data = self.model_dump(mode="python", by_alias=True)
-        for term in data["loss"]:
-            term["observable"] = _plain(term["observable"])
-            term["cuts"] = [_plain(cut) for cut in term["cuts"]]
+        for term, given in zip(data["loss"], self.loss, strict=True):  # pydantic would take a Python object apart
+            term["observable"] = _plain(given.observable)
+            term["cuts"] = [_plain(cut) for cut in given.cuts]
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
         return plain
 
@@ -257,6 +263,23 @@ def build_estimator(run: Run) -> Any:
     from djservice.estimators import ESTIMATORS
 
     return {estimator.name: estimator for estimator in ESTIMATORS}[run.estimator.name]()
+
+
+def check_trees(run: Run) -> None:
+    """Build the loss and the estimator, and see that a run has the trees that they need.
+
+    Raises
+    ------
+    ConfigError
+        If it has fewer, or as :func:`build_loss` says.
+    """
+    from djservice.evaluate import trees_needed
+
+    needed = trees_needed(build_loss(run), build_estimator(run))
+    if run.optimiser.trees < needed:
+        raise ConfigError(
+            f"optimiser.trees is {run.optimiser.trees}, expected {needed} or more with the {run.estimator.name} estimator and this loss."
+        )
 
 
 def _build(value: Any, kind: type, known: Mapping[str, Callable[..., Any]], where: str) -> Any:
@@ -312,7 +335,10 @@ def _override(data: dict[str, Any], text: str) -> None:
     *sections, last = path.split(".")
     place: Any = data
     for section in sections:
-        place = place.setdefault(section, {}) if isinstance(place, dict) else None
+        if isinstance(place, list) and section.isdigit() and int(section) < len(place):
+            place = place[int(section)]
+        else:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else None
     if not isinstance(place, dict):
         raise ConfigError(f"--set {text!r}: {'.'.join(sections)} is not a section.")
     try:
@@ -344,4 +370,5 @@ def _keys(location: Sequence[Any]) -> list[str]:
 
 def _nearest(name: str, valid: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}? " * bool(close) + " (" * (not close) + f"valid: {', '.join(valid)})"
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f" ({hint}valid: {', '.join(valid)})"

@@ -7,10 +7,13 @@ dies, Dask reads it again elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import logging
 import operator
+import signal
+import threading
 import time
 import traceback
 import uuid
@@ -19,6 +22,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 from distributed import Client, Future, KilledWorker, WorkerPlugin
 from distributed.comm import CommClosedError
@@ -51,17 +55,21 @@ class CompileKernels(WorkerPlugin):
 
 
 class QuietFailures(WorkerPlugin):
-    """Keeps workers of our own from logging failed tasks: the driver says what failed, in one line."""
+    """Keeps workers of our own from saying what the driver says in one line: failed tasks, Ctrl-C, that it leaves."""
 
     name = "djservice-quiet-failures"
 
     def setup(self, worker: Any) -> None:
         """Called by Dask on each worker."""
-        logging.getLogger("distributed.worker").addFilter(_no_failed_task)
+        logging.getLogger("distributed.worker").addFilter(_worth_reading)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which stops us in order
 
 
-def _no_failed_task(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Compute Failed")
+def _worth_reading(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(
+        ("Compute Failed", "Failed to communicate with scheduler during heartbeat")
+    )
 
 
 def schema_of(run: Run) -> Schema:
@@ -91,13 +99,8 @@ class Bundles:
     def __init__(
         self, client: Client, work: Work, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str
     ) -> None:
-        self.client, self.work, self.inputs, self.bundles, self.token = (
-            client,
-            work,
-            tuple(inputs),
-            list(bundles),
-            token,
-        )
+        self.client, self.inputs, self.bundles, self.token = client, tuple(inputs), list(bundles), token
+        self.work = cloudpickle.dumps(work)  # once, and not for every task
         self.keys: Keys = np.empty(0, np.uint64)
         self._count = itertools.count()
 
@@ -186,6 +189,9 @@ async def _gather(client: Client, futures: Sequence[Future]) -> Any:
     """The results of tasks; whatever goes wrong as one clear error."""
     try:
         return await client.gather(futures)
+    except asyncio.CancelledError:  # by a signal: Dask leaves a task behind whose failure nobody will ask for
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        raise
     except DjserviceError:
         raise
     except KilledWorker as error:
@@ -195,11 +201,11 @@ async def _gather(client: Client, futures: Sequence[Future]) -> Any:
         ) from error
     except (CancelledError, CommClosedError) as error:
         raise RunError(
-            f"the Dask scheduler is gone or dropped our tasks ({error}). The same command goes on from the store."
+            f"the Dask scheduler is gone or dropped our tasks ({' '.join(str(error).split())}). The same command goes on from the store."
         ) from error
     except Exception as error:  # of an observable or a cut
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise RunError(
-            f"{type(error).__name__} on a worker, {Path(place.filename).name} line {place.lineno}: {error}. "
+            f"{type(error).__name__} on a worker, {Path(place.filename).name} line {place.lineno}: {' '.join(str(error).split())}. "
             "Is it raised by an observable or a cut of your own?"
         ) from error

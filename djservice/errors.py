@@ -42,3 +42,7 @@ class StoreError(DjserviceError, RuntimeError):
 
 class RunError(DjserviceError, RuntimeError):
     """A run that had to stop."""
+
+
+class NothingAcceptedError(RunError):
+    """A selection that no tree passes, or accepted weights that do not sum to more than 0."""

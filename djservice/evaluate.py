@@ -156,7 +156,7 @@ def evaluate(
     stream, iteration
         What the random numbers are keyed by, beside the seed and the identity of each event.
     """
-    needed = max(estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms))
+    needed = trees_needed(loss, estimator)
     if trees < needed:
         raise InputError(
             f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
@@ -189,6 +189,11 @@ def evaluate(
         moments = moments + part
     joined = (np.concatenate([getattr(p, name) for _, p in parts]) for name in PerEvent.__dataclass_fields__)
     return moments, PerEvent(*joined)
+
+
+def trees_needed(loss: Loss, estimator: Estimator) -> int:
+    """The least number of trees per event that a loss and an estimator are defined for."""
+    return max(estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms))
 
 
 def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimator) -> tuple[Moments, PerEvent]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from djservice.config import Run
 from djservice.descent import Descent
-from djservice.errors import RunError, StoreError
+from djservice.errors import NothingAcceptedError, RunError, StoreError
 from djservice.evaluate import PerEvent
 from djservice.identity import Keys
 from djservice.moments import Moments
@@ -230,11 +230,17 @@ class Fit:
 
     async def _all_events(self, request: Request) -> tuple[dict[str, float], Moments, PerEvent | None]:
         """The columns of a scan or spectrum, and what they come from."""
+        where = f"{request.stream} at R = {request.radius:.4f}"
         try:
             moments, events = await self.evaluate(request)
-            return _numbers(moments), moments, events
         except RunError as error:
-            raise RunError(f"{request.stream} at R = {request.radius:.4f}: {error}") from error
+            raise RunError(f"{where}: {error}") from error
+        try:
+            numbers = _numbers(moments)
+        except NothingAcceptedError as error:  # at a radius far off; the others are worth having
+            self.watch.say(f"{where}: {error} Its row is left empty.")
+            numbers = {**dict.fromkeys(SCAN, math.nan), "acceptance": moments.acceptance}
+        return numbers, moments, events
 
     def _result(self, descent: Descent) -> Result:
         radius = descent.average
@@ -269,11 +275,12 @@ def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[floa
 def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
     """A cubic in R - ``radius`` through the seven points of a scan nearest to it: their indices, coefficients, covariance.
 
-    Points are weighted by their errors, which are those of independent trees on the same events. NaN where an error is not
-    determined, as with a single event.
+    Points are weighted by their errors, which are those of independent trees on the same events; points without one are left
+    out. NaN where fewer than four are left, as with a single event.
     """
-    near = np.argsort(np.abs(radii - radius), kind="stable")[:7]
-    if not (np.isfinite(error[near]) & (error[near] > 0.0)).all():
+    usable = np.flatnonzero(np.isfinite(error) & (error > 0.0))
+    near = usable[np.argsort(np.abs(radii[usable] - radius), kind="stable")[:7]]
+    if len(near) < 4:
         return near, np.full(4, np.nan), np.full((4, 4), np.nan)
     return near, *np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.errors import RunError
+from djservice.errors import NothingAcceptedError
 
 Floats = NDArray[np.float64]
 
@@ -115,7 +115,7 @@ class Moments:
                 if self.trees_accepted == 0
                 else f"the accepted weight sums to {weight:g}"
             )
-            raise RunError(
+            raise NothingAcceptedError(
                 f"{found} in {self.events} events with {self.trees} trees, so the loss is not defined. Loosen the cuts, use more "
                 "events per batch, or check the event weights for negative sums."
             )

@@ -58,12 +58,22 @@ class Observable:
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """Qualified name and a hash of the source (of the bytecode where there is no source) of a function."""
+    """Qualified name of a function and a hash of its source (of its bytecode where there is none) and of what it captures."""
     try:
         source = inspect.getsource(function).encode()
     except (OSError, TypeError):
         source = function.__code__.co_code + repr(function.__code__.co_consts).encode()
-    return f"{function.__module__}.{function.__qualname__}#{hashlib.sha256(source).hexdigest()[:16]}"
+    captured = [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
+    names = [_captured_name(value) for value in captured]
+    digest = hashlib.sha256(source + repr(names).encode()).hexdigest()[:16]
+    return f"{function.__module__}.{function.__qualname__}#{digest}"
+
+
+def _captured_name(value: Any) -> str:
+    """A captured value as text that is the same in every process."""
+    if isinstance(value, Observable):
+        return value.fingerprint
+    return fingerprint(value) if inspect.isfunction(value) else repr(value)
 
 
 def observable(

@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from distributed import Client, LocalCluster
 
 from djservice import store as stores
-from djservice.config import Run, build_loss
+from djservice.code import code_hash
+from djservice.config import Run, check_trees
 from djservice.display import Lines
 from djservice.distribute import Bundles, CompileKernels, QuietFailures
 from djservice.errors import RunError
@@ -79,7 +79,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 
 async def _run(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
-    build_loss(run)  # what can be found wrong without a cluster is found before one is started
+    check_trees(run)  # what can be found wrong without a cluster is found before one is started
     expand(run.input.files)
     with _stop_on_sigterm(), _dask_logs_to(watch):
         try:
@@ -108,7 +108,7 @@ async def _complete(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
         with Store.open(
             path,
             attributes,
-            {**run.numbers, **identities},
+            {**run.numbers, **identities, "code": code_hash()},
             run.optimiser.iterations,
             run.scan.radii,
             len(spectrum_radii(run, np.nan)),
@@ -141,20 +141,23 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
             await client.wait_for_workers(1)
             yield client
         return
-    workers = given.workers or max(1, len(os.sched_getaffinity(0)) // given.threads)
-    async with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=given.threads,
-            dashboard_address=None,
-            scheduler_kwargs={
-                "dashboard_address": "127.0.0.1:0"
-            },  # its HTTP port, which it opens without a dashboard too
-            host="127.0.0.1",
-            asynchronous=True,
-        ) as cluster,
-        Client(cluster, asynchronous=True, set_as_default=False) as client,
-    ):
+    threads = given.threads or 1
+    workers = given.workers or max(1, len(os.sched_getaffinity(0)) // threads)
+    async with contextlib.AsyncExitStack() as stack:
+        with _ctrl_c_held():
+            cluster = await stack.enter_async_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=threads,
+                    dashboard_address=None,
+                    scheduler_kwargs={
+                        "dashboard_address": "127.0.0.1:0"
+                    },  # its HTTP port, open without a dashboard too
+                    host="127.0.0.1",
+                    asynchronous=True,
+                )
+            )
+        client = await stack.enter_async_context(Client(cluster, asynchronous=True, set_as_default=False))
         await client.register_plugin(QuietFailures())
         yield client
 
@@ -171,6 +174,16 @@ async def _compile(client: Client, watch: Watch) -> None:
     watch.say(f"kernels ready on {workers} worker{'s' * (workers > 1)} after {time.perf_counter() - began:.1f} s")
 
 
+@contextlib.contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """SIGINT waits; processes started meanwhile never see it, for a terminal sends it to them as well."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Says(logging.Handler):
     """Tells a watch what Dask logs, so that it does not land in the middle of a live display."""
 
@@ -179,19 +192,22 @@ class _Says(logging.Handler):
         self.watch = watch
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if not message.startswith("Worker process still alive"):  # a worker that is slow to leave at the end
+        message = " ".join(record.getMessage().split())
+        if message and not message.startswith("Worker process still alive"):  # one that is slow to leave at the end
             self.watch.say(f"{record.name}: {message}")
 
 
 @contextlib.contextmanager
 def _dask_logs_to(watch: Watch) -> Iterator[None]:
-    logger = logging.getLogger("distributed")
-    before, logger.handlers = logger.handlers, [_Says(watch)]
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # Dask gives both a handler
+    before = [logger.handlers for logger in loggers]
     try:
+        for logger, handlers in zip(loggers, before, strict=True):
+            logger.handlers = [_Says(watch)] if handlers else []
         yield
     finally:
-        logger.handlers = before
+        for logger, handlers in zip(loggers, before, strict=True):
+            logger.handlers = handlers
 
 
 @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
+import cloudpickle
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,9 +59,16 @@ def ranks(keys: Keys, seed: int, epoch: int) -> Keys:
     return mix(mix(mix(text_key("batch"), seed), epoch), keys)
 
 
-def evaluate_bundle(bundle: EventBatch, work: Work, request: Request) -> Answer:
+@functools.lru_cache(maxsize=8)
+def unpickled(work: bytes) -> Work:
+    """The work of a run, unpickled once per worker and not once per task."""
+    found: Work = cloudpickle.loads(work)
+    return found
+
+
+def evaluate_bundle(bundle: EventBatch, pickled_work: bytes, request: Request) -> Answer:
     """Sums of one bundle, and its results per event where asked for; one thread, for Dask runs several tasks at once."""
-    events = bundle
+    events, work = bundle, unpickled(pickled_work)
     if request.window is not None:
         window = request.window
         rank = ranks(bundle.key, window.seed, window.epoch)

@@ -1,0 +1,17 @@
+"""A hash of the code that numbers come from: a store is continued only by the code that began it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+#: Modules whose change may change a number.
+_NUMERIC = ("kernels/*", "batch", "cluster", "cuts", "descent", "estimators", "evaluate", "fit", "identity", "losses")
+_NUMERIC_TOO = ("moments", "observables", "optimisers", "read", "rootfile", "schemas", "tasks")
+
+
+def code_hash() -> str:
+    """Hash of the sources of every module that a number can depend on."""
+    folder = Path(__file__).parent
+    files = sorted(path for name in (*_NUMERIC, *_NUMERIC_TOO) for path in folder.glob(f"{name}.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]

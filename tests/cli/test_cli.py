@@ -1,0 +1,280 @@
+"""The command line: light imports, exit codes, messages, and what a user sees at the end."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from pydantic import BaseModel
+
+import djservice as dj
+from djservice.cli import main
+from djservice.config import LossTerm, Run, build_loss
+from djservice.display import Lines, Pace, describe
+from djservice.store import Store
+
+SCRIPTS = Path(sys.executable).parent
+HEAVY = (
+    "numpy",
+    "numba",
+    "awkward",
+    "uproot",
+    "coffea",
+    "dask",
+    "distributed",
+    "zarr",
+    "pydantic",
+    "rich",
+    "matplotlib",
+)
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """``djservice`` with these arguments, in this process and in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def config(tiny: dict[str, Any], scheduler: str, tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(tiny | {"cluster": {"scheduler": scheduler}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tiny_run: Callable[[Path], dict[str, Any]], scheduler: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The store of a finished run."""
+    settings = tiny_run(tmp_path_factory.mktemp("finished") / "done.zarr") | {"cluster": {"scheduler": scheduler}}
+    return dj.run(Run.from_dict(settings)).store
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["init", "--help"], ["run", "-h"], ["show", "--help"], ["report", "--help"]]
+)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom djservice.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Usage:" in ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_help_has_an_example_of_every_command(call: Call) -> None:
+    for name in main.commands:
+        text = call(name, "--help").output
+        assert re.search(rf"Examples?:\n\s+djservice {name} ", text), name
+
+
+def test_dask_has_the_command_too() -> None:
+    for command in ([SCRIPTS / "dask", "djservice", "--help"], [SCRIPTS / "djservice", "--help"]):
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert "Learn jet radii" in text
+        assert "show my_run.zarr --json" in text
+
+
+def test_init_writes_a_run_with_every_key_described(call: Call, tmp_path: Path) -> None:
+    assert call("init", "my.yaml").exit_code == 0
+    build_loss(Run.from_yaml(tmp_path / "my.yaml"))
+    lines = (tmp_path / "my.yaml").read_text().splitlines()
+    sections = {**{name: field.annotation for name, field in Run.model_fields.items()}, "loss": LossTerm}
+    for section, model in sections.items():
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            assert any(re.match(rf"{section}: .*  # \w", line) for line in lines), section
+            continue
+        block = lines[lines.index(f"{section}:") + 1 :]
+        for key, field in model.model_fields.items():
+            line = next(line for line in block if line.startswith(f"  {field.alias or key}:"))
+            assert line.endswith(f"# {field.description}"), key
+
+
+def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("mine")
+    again = call("init")
+    assert again.exit_code == 2
+    assert "is there already" in again.output
+    assert (tmp_path / "run.yaml").read_text() == "mine"
+    assert call("init", "--force").exit_code == 0
+    assert call("init", tmp_path / "run.yaml" / "x.yaml").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optimiser.learning_rat=0.1", "unknown key optimiser.learning_rat (did you mean 'learning_rate'?"),
+        ("zzz.trees=3", "unknown key zzz (valid: input, clustering, loss"),
+        ("optimizer.trees=3", "unknown key optimizer (did you mean 'optimiser'?"),
+        ("optimiser.iterations=many", "optimiser.iterations: "),
+        ("radius.start=3", "radius: expected minimum <= start <= maximum, found 0.1, 3.0, 2.0"),
+        ("input.pt_min=.nan", "input.pt_min: "),
+        ("loss.observable=dijet_mas", "unknown name 'dijet_mas' (did you mean 'dijet_mass'?"),
+        ("loss.observable={name: n_jet_mass, m: 2}", "n_jet_mass has no parameter 'm'"),
+        ("input.files=[]", "input.files: "),
+        ("scan.radii=[1, 2", "not valid YAML"),
+        ("optimiser", "expected section.key=value"),
+        ("seed.of=1", "seed is not a section"),
+        ("output.store=", "output.store: "),
+    ],
+)
+def test_a_wrong_setting_ends_with_2_and_names_it(call: Call, config: Path, change: str, message: str) -> None:
+    data = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**data, "seed": 1}))
+    ended = call("run", config, "--set", change)
+    assert ended.exit_code == 2, ended.output
+    assert ended.output.startswith("djservice: ConfigError: ")
+    assert message in ended.output
+    assert len(ended.output.strip().splitlines()) == 1 or "YAML" in message
+
+
+def test_a_wrong_file_or_option_ends_with_2(call: Call, tmp_path: Path) -> None:
+    ended = call("run", "gone.yaml")
+    assert (ended.exit_code, "djservice init" in ended.output) == (2, True)
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    assert call("run", "bad.yaml").exit_code == 2
+    (tmp_path / "list.yaml").write_text("- 1")
+    assert "expected a mapping" in call("run", "list.yaml").output
+    assert call("run", "list.yaml", "--worker", "2").exit_code == 2
+    assert call("run", "list.yaml", "--workers", "0").exit_code == 2
+    assert call("nothing").exit_code == 2
+    for command in ("show", "report"):
+        ended = call(command, "gone.zarr")
+        assert (ended.exit_code, "there is no store here" in ended.output) == (1, True)
+
+
+def test_a_run_from_start_to_report(call: Call, config: Path, tmp_path: Path) -> None:
+    ended = call("run", config, "--set", "optimiser.iterations=4", "--set", "radius.start=0.8")
+    assert ended.exit_code == 0, ended.output
+    assert Store.read(tmp_path / "tiny.zarr").attributes["run"]["optimiser"]["iterations"] == 4
+    last = ended.stdout.splitlines()
+    assert re.fullmatch(r"R: 0\.8 -> \d\.\d{3} \+- (\d+\.\d{3}|not determined)   after 4 iterations", last[1])
+    assert "mean of dijet_mass" in ended.stdout
+    assert last[-2] == f"store:  {tmp_path / 'tiny.zarr'}"
+    assert last[-1] == f"report: {tmp_path / 'tiny.html'}"
+    assert all(ord(letter) >= 32 for line in ended.output.splitlines() for letter in line), "a log holds plain lines"
+    assert "optimise 4/4  loss" in ended.stderr
+    again = call("run", config, "--set", "optimiser.iterations=4", "--set", "radius.start=0.8", "--no-report")
+    assert "optimise: 4 of 4 done already" in again.stderr
+    other = call("run", config, "--set", "seed=5", "--set", "radius.start=0.8")
+    assert (other.exit_code, "seed is 1 there and 5 now" in other.stderr) == (1, True)
+
+
+def test_a_report_that_cannot_be_written_hides_no_result(call: Call, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = call("run", config, "--set", f"output.report={tmp_path}/file/x.html")
+    assert ended.exit_code == 1
+    assert "R: 1 -> " in ended.stdout
+    assert "ReportError" in ended.stderr
+
+
+def test_show(call: Call, finished: Path) -> None:
+    radius = Store.read(finished).attributes["result"]["radius"]
+    assert f"R: 1 -> {radius:.3f}" in call("show", finished).output
+    facts = json.loads(call("show", finished, "--json").stdout, parse_constant=pytest.fail)
+    assert facts["result"]["radius"] == radius
+    assert facts["status"] == "finished"
+    assert facts["iterations"] == 6
+    assert [row["label"] for row in facts["spectrum"]] == ["start", "optimum", ""]
+    assert facts["run"]["optimiser"]["trees"] == 4
+
+
+def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
+    name = tmp_path / "[half] a.zarr"
+    attributes = {"run": Run.from_dict({"input": {"files": "a"}, "loss": {}, "output": {"store": "a"}}).to_dict()}
+    with Store.open(name, attributes, {}, 5, [0.4], 2, [1]) as store:
+        store.set(status="interrupted", message="stopped by a signal", result=None)
+        store.write_rows("history", 0, {"radius": [1.0, 0.9]})
+    text = call("show", name).output
+    assert "status: interrupted; 2 iterations done. stopped by a signal" in text
+    assert "[half] a.zarr" in text
+    assert json.loads(call("show", name, "--json").stdout)["result"] is None
+
+
+def test_the_report_is_one_file_and_its_figures(call: Call, finished: Path, tmp_path: Path) -> None:
+    ended = call("report", finished, "--output", "out/page.html")
+    assert (ended.exit_code, ended.stdout) == (0, "wrote out/page.html\n")
+    page = (tmp_path / "out" / "page.html").read_text()
+    result = Store.read(finished).attributes["result"]
+    assert f"R = {result['radius']:.3f} +- {result['radius_error']:.3f}" in page
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert page.count("data:image/png;base64,") == 3
+    figures = sorted(file.name for file in (tmp_path / "out" / "page.report").iterdir())
+    assert figures == sorted(
+        f"{name}.{kind}" for name in ("landscape", "iterations", "spectra") for kind in ("png", "svg")
+    )
+
+
+def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:
+    """Under a pseudo-terminal of 80 columns, where nothing may wrap and the last lines are the result."""
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"cluster": {"workers": 1}}))
+    driver, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "LINES": "30", "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [SCRIPTS / "djservice", "run", config, "--no-report"],
+        stdout=terminal,
+        stderr=terminal,
+        stdin=terminal,
+        env=environment,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            block = os.read(driver, 4096)
+        except OSError:  # the last process let go of it
+            break
+        shown += block
+    os.close(driver)
+    assert process.wait(timeout=120) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    for phase, total in (("optimise", 6), ("scan    ", 4), ("spectrum", 3)):
+        assert re.search(rf"{phase} ━+ +{total}/{total}  loss \d", text), phase
+    frames = [line for line in re.split(r"[\r\n]+", text) if "━" in line]
+    assert max(len(line.rstrip()) for line in frames) <= 80
+    assert "…" not in text
+    assert text.rstrip().splitlines()[-1] == f"store:  {tmp_path / 'tiny.zarr'}"
+
+
+NUMBERS = {"radius": 0.71234, "loss": 0.1, "loss_error": 0.01, "mean": 120.0, "mean_error": 2.0, "trees": 100.0}
+
+
+def test_one_line_leaves_out_what_matters_least_where_it_is_narrow() -> None:
+    pace = Pace(total=80, done=10)
+    for _ in range(3):
+        pace.step(NUMBERS)
+    whole = describe("optimise", NUMBERS, pace)
+    assert whole.startswith("13/80  loss 0.1000 +- 0.0100  R 0.712 +- 0.000  (spread of 3)  ")
+    assert whole.endswith(" s left")
+    for width in range(10, 120):
+        line = describe("optimise", NUMBERS, pace, width)
+        assert len(line) <= width
+        assert line.startswith("13/80")
+    assert "R 0.712" in describe("optimise", NUMBERS, pace, 24)
+    assert "mean 120.0 +- 2.0" in describe("scan", NUMBERS, pace)
+
+
+def test_lines_come_at_a_bounded_rate_and_at_the_end(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "w+") as log:
+        lines = Lines(log)
+        lines.phase("scan", 50, 3)
+        for _ in range(47):
+            lines.step(NUMBERS)
+        log.seek(0)
+        told = log.read().splitlines()
+    assert told[0] == "scan: 3 of 50 done already"
+    assert [line.split()[1] for line in told[1:]] == ["4/50", "50/50"]

@@ -1,0 +1,83 @@
+"""Fixtures that several folders share: a run that takes seconds, a scheduler in this process, a store's arrays."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def requires() -> Callable[[str, object], None]:
+    """``requires(what, present)`` skips a test by name where something is missing, and fails it with REQUIRE_SERVERS=1."""
+
+    def check(what: str, present: object) -> None:
+        if not present:
+            (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(f"needs {what}")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def tiny_run() -> Callable[[str | Path], dict[str, Any]]:
+    """``tiny_run(store)``: a run of 40 events as plain data."""
+
+    def settings(store: str | Path) -> dict[str, Any]:
+        return {
+            "input": {"files": "example:ZHllbb_200", "pt_min": 2.0, "entries": [0, 40], "bundle_events": 10},
+            "loss": {
+                "observable": "dijet_mass",
+                "target": 125.0,
+                "scale": 125.0,
+                "cuts": [{"name": "two_jets", "pt_min": 20.0}, {"name": "mass_below", "maximum": 250.0}],
+            },
+            "optimiser": {"iterations": 6, "batch_events": 16, "trees": 4},
+            "scan": {"radii": [0.4, 0.7, 1.0, 1.2], "trees": 4},
+            "spectrum": {"radii": [0.65], "trees": 4},
+            "output": {"store": str(store)},
+        }
+
+    return settings
+
+
+@pytest.fixture
+def tiny(tiny_run: Callable[[str | Path], dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
+    """The same with its store in ``tmp_path / "tiny.zarr"``."""
+    return tiny_run(tmp_path / "tiny.zarr")
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a Dask scheduler with one worker, both in threads of this process: runs on it take a second."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def stored() -> Callable[[str | Path], dict[str, bytes]]:
+    """``stored(path)``: the bytes of every array's valid rows, of the result and of the status; no times."""
+    from djservice.store import GROUPS, TIMINGS, Store
+
+    def arrays(path: str | Path) -> dict[str, bytes]:
+        store = Store.read(path)
+        found = {
+            f"{group}/{name}": array[: store.n_complete(group)].tobytes()
+            for group in GROUPS
+            for name, array in store.root[group].arrays()
+            if name not in TIMINGS and name != "key"
+        }
+        found |= {name: repr(store.attributes[name]).encode() for name in ("result", "status", "events")}
+        return found | {"spectrum/key": store.array("spectrum", "key").tobytes()}
+
+    return arrays

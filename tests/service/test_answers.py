@@ -1,0 +1,171 @@
+"""What may change the last bits, and what goes wrong on workers: one clear line on the driver, exit code 1."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+import yaml
+
+import djservice as dj
+from djservice import examples
+from djservice.config import Run
+from djservice.errors import ConfigError, InputError, MissingFileError, RunError
+from djservice.store import GROUPS, TIMINGS, Store
+
+Settings = dict[str, Any]
+
+
+@pytest.fixture
+def do(tiny: Settings, scheduler: str, tmp_path: Path) -> Callable[..., Path]:
+    """Do the tiny run with sections changed; returns its store."""
+
+    def run(name: str = "tiny.zarr", **sections: Settings) -> Path:
+        merged = {key: {**tiny.get(key, {}), **value} for key, value in sections.items()}
+        place = {"output": {"store": str(tmp_path / name)}, "cluster": {"scheduler": scheduler}}
+        return dj.run(Run.from_dict({**tiny, **merged, **place})).store
+
+    return run
+
+
+def events_file(path: Path, first: int, last: int, **particles: Callable[[Any], Any]) -> str:
+    """Entries of the example file, with fields of the particles changed."""
+    with uproot.open({examples.path("ZHllbb_200"): "Events"}) as tree:
+        fields = ("pt", "eta", "phi", "mass")
+        arrays = tree.arrays(
+            ["run", "luminosityBlock", "event", *(f"PFCands_{f}" for f in fields)], entry_start=first, entry_stop=last
+        )
+    pfcands = ak.zip({field: particles.get(field, lambda x: x)(arrays[f"PFCands_{field}"]) for field in fields})
+    columns = {name: arrays[name].to_numpy() for name in ("run", "luminosityBlock", "event")}
+    with uproot.recreate(path) as file:
+        types = {name: column.dtype for name, column in columns.items()} | {"PFCands": pfcands.type.content}
+        file.mktree("Events", types).extend({**columns, "PFCands": pfcands})
+    return str(path)
+
+
+def assert_close(one: Path, other: Path) -> None:
+    """All numbers agree to rounding; event by event as sets, for the order of the events may differ."""
+    a, b = Store.read(one), Store.read(other)
+    order = [np.argsort(store.array("spectrum", "key")) for store in (a, b)]
+    for group in GROUPS:
+        for name, _ in a.root[group].arrays():
+            if name in TIMINGS:
+                continue
+            left, right = a.array(group, name), b.array(group, name)
+            if "event" in (a.root[f"{group}/{name}"].metadata.dimension_names or ()):
+                left, right = left[..., order[0]], right[..., order[1]]
+            np.testing.assert_allclose(left, right, rtol=1e-9, err_msg=f"{group}/{name}")
+
+
+def test_the_size_of_bundles_changes_rounding_only(do: Callable[..., Path]) -> None:
+    assert_close(do("a.zarr", input={"bundle_events": 7}), do("b.zarr", input={"bundle_events": 40}))
+
+
+def test_the_order_of_files_changes_rounding_only(do: Callable[..., Path], tmp_path: Path) -> None:
+    files = [events_file(tmp_path / f"{first}.root", first, first + 20) for first in (0, 20)]
+    one = do("a.zarr", input={"files": files, "weight": None})
+    assert_close(one, do("b.zarr", input={"files": files[::-1], "weight": None}))
+
+
+def test_a_missing_file(do: Callable[..., Path]) -> None:
+    with pytest.raises(MissingFileError, match=r"gone\.root: there is no such file"):
+        do(input={"files": "gone.root"})
+
+
+def test_a_particle_that_is_not_a_number(do: Callable[..., Path], tmp_path: Path) -> None:
+    def spoil(pt: Any) -> Any:
+        flat = ak.to_numpy(ak.flatten(pt)).copy()
+        flat[int(ak.num(pt)[0])] = np.nan
+        return ak.unflatten(flat, ak.num(pt))
+
+    path = events_file(tmp_path / "nan.root", 0, 40, pt=spoil)
+    with pytest.raises(InputError, match=r"(?s)nan\.root.*entry 1\b.*nan"):
+        do(input={"files": path, "weight": None})
+
+
+def test_a_selection_that_nothing_passes_names_where(do: Callable[..., Path]) -> None:
+    with pytest.raises(RunError, match=r"iteration 0 at R = 1\.0000: no tree passed the selection in 16 events"):
+        do(loss={"cuts": [{"name": "mass_above", "minimum": 1e5}]})
+    small = {"radii": [0.001, 0.7, 1.0, 1.2]}
+    with pytest.raises(RunError, match=r"scan at R = 0\.0010: no tree passed the selection"):
+        do("b.zarr", loss={"cuts": [{"name": "mass_above", "minimum": 110.0}]}, scan=small)
+
+
+def wrong_shape() -> Any:
+    @dj.observable(units="GeV")
+    def flat(jets: Any) -> Any:
+        return jets.mass[..., 0].ravel()
+
+    return flat
+
+
+def raising() -> Any:
+    @dj.observable(units="GeV")
+    def bad(jets: Any) -> Any:
+        raise ZeroDivisionError("nothing to\nshare")
+
+    return bad
+
+
+def huge() -> Any:
+    @dj.observable(units="GeV")
+    def large(jets: Any) -> Any:
+        return np.full(jets.shape[:-1], 1e200)
+
+    return large
+
+
+def test_an_observable_of_the_wrong_shape(do: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=r"observable 'flat' returned shape \(\d+,\), expected \(\d+, 4\)"):
+        do(loss={"observable": wrong_shape()})
+
+
+def test_an_observable_that_fails(do: Callable[..., Path]) -> None:
+    with pytest.raises(
+        RunError,
+        match=r"iteration 0 .*ZeroDivisionError on a worker, test_answers\.py line \d+: nothing to share\. Is it raised",
+    ):
+        do(loss={"observable": raising()})
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+def test_a_gradient_that_is_not_finite_names_iteration_and_events(do: Callable[..., Path]) -> None:
+    with pytest.raises(
+        RunError, match=r"iteration 0 at R = 1\.0000: the gradient is not finite in \d+ events: .*ZHllbb"
+    ):
+        do(loss={"observable": huge(), "cuts": []})
+
+
+def test_what_is_wrong_without_a_cluster_is_found_before_one_is_asked_for(tiny: Settings) -> None:
+    nowhere = {"cluster": {"scheduler": "tcp://127.0.0.1:1"}}
+    with pytest.raises(
+        ConfigError, match=r"loss\[0\]\.observable: unknown name 'dijet_mas' \(did you mean 'dijet_mass'"
+    ):
+        dj.run(Run.from_dict({**tiny, **nowhere, "loss": {"observable": "dijet_mas"}}))
+    with pytest.raises(MissingFileError):
+        dj.run(Run.from_dict({**tiny, **nowhere, "input": {"files": "gone.root"}}))
+
+
+def test_one_event_is_enough(do: Callable[..., Path]) -> None:
+    store = Store.read(do(input={"entries": [0, 1]}))
+    assert store.attributes["status"] == "finished"
+    assert np.isnan(store.attributes["result"]["radius_error"])
+    assert "not determined" in dj.report(store.path).read_text()
+
+
+def test_an_error_on_a_worker_is_one_line_and_exit_code_1(tiny: Settings, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(tiny | {"cluster": {"workers": 1}}))
+    command = [Path(sys.executable).parent / "djservice", "run", config, "--set", "input.tree=Event"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    compiling, ready, error = ended.stderr.splitlines()
+    assert compiling.startswith("compiling")
+    assert ready.startswith("kernels ready")
+    assert error.startswith("djservice: SchemaError: ")
+    assert "expected a tree 'Event', found 'Events'" in error

@@ -1,0 +1,118 @@
+"""A fit without a cluster: it is given "evaluate this", here a loss that is known."""
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from djservice.config import Run
+from djservice.display import Lines
+from djservice.errors import RunError
+from djservice.evaluate import PerEvent
+from djservice.fit import Fit, Result, spectrum_radii
+from djservice.moments import Quantity
+from djservice.store import Store
+from djservice.tasks import Request
+
+KEYS = np.arange(10, dtype=np.uint64) * 2**60
+Gradient = Callable[[Request], float]
+
+
+def answer(request: Request, gradient: float) -> Any:
+    """Moments and results per event as the bundles would give them."""
+    quantity = {name: lambda value=value: Quantity(value, 0.1, 0.1) for name, value in (("mean", 120.0), ("sd", 30.0))}
+    loss = (request.radius - 0.7) ** 2
+    moments = SimpleNamespace(
+        loss=lambda: Quantity(loss, 0.01, 0.01),
+        gradient=lambda: Quantity(gradient, 0.02, 0.01),
+        acceptance=0.9,
+        trees=40,
+        **quantity,
+    )
+    return moments, PerEvent(*(np.ones(10) for _ in range(5)))
+
+
+def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **optimiser: Any) -> Result:
+    settings = {"kind": "sgd", "learning_rate": 0.1, "decay_iterations": None, "batch_events": 4, **optimiser}
+    run = Run.from_dict({"input": {"files": "a"}, "loss": {}, "optimiser": settings, "output": {"store": str(path)}})
+
+    async def evaluate(request: Request) -> Any:
+        if asked is not None:
+            asked.append(request)
+        return answer(request, gradient(request))
+
+    rows = (run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)))
+    with Store.open(path, {"run": run.to_dict()}, run.numbers, *rows, KEYS) as store:
+        return asyncio.run(Fit(run, KEYS, evaluate, store, Lines(io.StringIO())).complete())
+
+
+def downhill(request: Request) -> float:
+    return 2.0 * (request.radius - 0.7)
+
+
+def test_it_finds_the_minimum_with_its_error(tmp_path: Path) -> None:
+    result = fit(tmp_path / "a.zarr", downhill, iterations=200)
+    assert result.radius == pytest.approx(0.7, abs=1e-6)
+    assert result.curvature == pytest.approx(2.0, rel=1e-9)
+    assert result.radius_error == pytest.approx(0.02 / 2.0)
+    assert (result.iterations, result.epoch_remainder, result.converged) == (200, 2, False)
+
+
+def test_an_epoch_takes_every_event_at_most_once_and_another_order_next(tmp_path: Path) -> None:
+    from djservice.tasks import ranks
+
+    asked: list[Request] = []
+    fit(tmp_path / "a.zarr", downhill, asked, iterations=6)
+    batches = []
+    for request in asked[:6]:
+        window = request.window
+        assert window is not None
+        rank = ranks(KEYS, window.seed, window.epoch)
+        batches.append(frozenset(np.flatnonzero((rank >= np.uint64(window.low)) & (rank <= np.uint64(window.high)))))
+    assert [len(batch) for batch in batches] == [4] * 6
+    assert all(not batches[k] & batches[k + 1] for k in (0, 2, 4))  # two batches of four in an epoch of ten
+    assert len(set(batches)) > 2
+    assert all(request.window is None for request in asked[6:])  # scan and spectrum take all events
+    assert len({(request.stream, request.iteration) for request in asked}) == len(asked)  # and their own trees
+
+
+def test_it_is_replayed_without_asking_again(tmp_path: Path) -> None:
+    first = fit(tmp_path / "a.zarr", downhill, iterations=20, kind="adam")
+    asked: list[Request] = []
+    assert fit(tmp_path / "a.zarr", downhill, asked, iterations=20, kind="adam") == first
+    assert asked == []
+
+
+def test_more_iterations_of_a_run_that_stands_still_sooner(tmp_path: Path) -> None:
+    """With more iterations the average starts later, here behind the last move, and stands still within the old ones."""
+
+    def moves(request: Request) -> float:
+        return 0.5 if request.stream == "train" and request.iteration < 58 else 0.0
+
+    still = {"tolerance": 1e-3}
+    shorter = fit(tmp_path / "a.zarr", moves, iterations=110, **still)
+    assert (shorter.iterations, shorter.converged) == (110, False)
+    continued = fit(tmp_path / "a.zarr", moves, iterations=120, **still)
+    whole = fit(tmp_path / "b.zarr", moves, iterations=120, **still)
+    assert (whole.iterations, whole.converged) == (101, True)
+    assert continued == whole
+    a, b = (Store.read(tmp_path / name) for name in ("a.zarr", "b.zarr"))
+    for name in ("radius", "radius_average", "gradient"):
+        assert np.array_equal(a.column("history", name), b.column("history", name))
+
+
+def test_a_gradient_that_is_not_a_number_stops_it(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"iteration 3 at R = 0\.\d{4}: dL/dR is nan"):
+        fit(tmp_path / "a.zarr", lambda request: np.nan if request.iteration == 3 else 0.5, iterations=9)
+    store = Store.read(tmp_path / "a.zarr")
+    assert store.n_complete("history") == 3
+    assert store.attributes["status"] == "failed"
+    fit(tmp_path / "a.zarr", lambda request: 0.5, iterations=9)
+    fit(tmp_path / "b.zarr", lambda request: 0.5, iterations=9)
+    whole = Store.read(tmp_path / "b.zarr")
+    assert np.array_equal(store.array("history", "radius")[:9], whole.column("history", "radius"))
