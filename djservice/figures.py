@@ -90,10 +90,10 @@ def landscape(store: Store) -> Any:
     if isinstance(result, dict):
         optimum, width = result["radius"], result["radius_error"]
         near, coefficients, _ = curvature_fit(optimum, radii, loss, error)
-        grid = np.linspace(radii[near].min(), radii[near].max(), 200)
-        axes.plot(
-            grid, np.polyval(coefficients, grid - optimum), color=COLOURS[1], lw=1.5, label="cubic around the optimum"
-        )
+        if np.isfinite(coefficients).all():
+            grid = np.linspace(radii[near].min(), radii[near].max(), 200)
+            cubic = np.polyval(coefficients, grid - optimum)
+            axes.plot(grid, cubic, color=COLOURS[1], lw=1.5, label="cubic around the optimum")
         _mark(axes.axvspan, axes.axvline, optimum, width)
     axes.set(xlabel="R", ylabel="loss")
     width = np.nan_to_num(error)  # a single event has no error

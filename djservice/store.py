@@ -206,9 +206,10 @@ class Store:
     def _drop_consolidated(self) -> None:
         """Remove the copies, which go stale when the store is written."""
         with _clear_errors(self.path):
-            for group in GROUPS:
-                _group(self.path / group, "r+").attrs.update({})
-            self.root.attrs.update({})
+            for group in GROUPS:  # writing an attribute writes the group's metadata, without the copies
+                attributes = _group(self.path / group, "r+").attrs
+                attributes["n_complete"] = attributes["n_complete"]
+            self.root.attrs["djservice_format"] = FORMAT
 
     def _lengthen(self, iterations: int) -> None:
         """Make the history long enough; repeated harmlessly if a process died in the middle."""

@@ -64,6 +64,14 @@ def test_a_function_of_ones_own() -> None:
     assert "test_a_function_of_ones_own.<locals>.leading_pt#" in leading_pt.fingerprint
 
 
+def test_fingerprints_tell_captured_values_apart() -> None:
+    three, four = observables.n_jet_mass(3), observables.n_jet_mass(4)
+    assert three.fingerprint == observables.n_jet_mass(3).fingerprint != four.fingerprint
+    low, high = cuts.below(three, 100.0), cuts.below(three, 200.0)
+    other = cuts.below(four, 100.0)
+    assert len({observables.fingerprint(cut.function) for cut in (low, high, other)}) == 3
+
+
 def test_wrong_shapes_are_named() -> None:
     flat = observables.observable()(lambda jets: jets.pt[0])
     with pytest.raises(InputError, match=r"returned shape \(3, 4\), expected \(1, 3\)"):

@@ -16,6 +16,7 @@ import djservice as dj
 from djservice import examples
 from djservice.config import Run
 from djservice.errors import ConfigError, InputError, MissingFileError, RunError
+from djservice.report import report
 from djservice.store import GROUPS, TIMINGS, Store
 
 Settings = dict[str, Any]
@@ -91,9 +92,18 @@ def test_a_particle_that_is_not_a_number(do: Callable[..., Path], tmp_path: Path
 def test_a_selection_that_nothing_passes_names_where(do: Callable[..., Path]) -> None:
     with pytest.raises(RunError, match=r"iteration 0 at R = 1\.0000: no tree passed the selection in 16 events"):
         do(loss={"cuts": [{"name": "mass_above", "minimum": 1e5}]})
-    small = {"radii": [0.001, 0.7, 1.0, 1.2]}
-    with pytest.raises(RunError, match=r"scan at R = 0\.0010: no tree passed the selection"):
-        do("b.zarr", loss={"cuts": [{"name": "mass_above", "minimum": 110.0}]}, scan=small)
+
+
+def test_a_scan_radius_that_nothing_passes_is_left_empty(
+    do: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    radii = {"radii": [0.001, 0.6, 0.8, 1.0, 1.2]}
+    store = Store.read(do(loss={"cuts": [{"name": "mass_above", "minimum": 110.0}]}, scan=radii))
+    assert "scan at R = 0.0010: no tree passed the selection" in capsys.readouterr().err
+    assert np.isnan(store.column("scan", "loss")).tolist() == [True, False, False, False, False]
+    assert store.column("scan", "acceptance")[0] == 0.0
+    assert np.isfinite(store.attributes["result"]["curvature"])
+    report(store.path)
 
 
 def wrong_shape() -> Any:

@@ -153,8 +153,11 @@ def test_the_error_of_the_curvature_is_the_spread_over_noise() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, 0.0])
-def test_a_point_without_an_error_leaves_the_curvature_open(bad: float) -> None:
+def test_points_without_an_error_are_left_out(bad: float) -> None:
     radii = np.linspace(0.4, 1.0, 7)
     errors = np.full(7, 0.01)
-    errors[3] = bad
-    assert all(math.isnan(x) for x in curvature_at(0.7, radii, radii**2, errors))
+    loss = radii**2
+    errors[3], loss[3] = bad, 77.0
+    assert curvature_at(0.7, radii, loss, errors)[0] == pytest.approx(2.0)
+    errors[:4] = bad
+    assert all(math.isnan(x) for x in curvature_at(0.7, radii, loss, errors))

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,10 +213,19 @@ def test_an_input_file_that_changed_is_refused(do: Do, tmp_path: Path) -> None:
         do({"input.files": str(moved)})
 
 
-def test_where_it_runs_and_what_is_shown_may_change(do: Do, stored: Stored, tmp_path: Path) -> None:
+def test_a_store_of_other_code_is_refused(do: Do, monkeypatch: pytest.MonkeyPatch) -> None:
+    do()
+    monkeypatch.setattr(sys.modules["djservice.run"], "code_hash", lambda: "0123")
+    with pytest.raises(StoreError, match=r"code is '[0-9a-f]{16}' there and '0123' now"):
+        do()
+
+
+def test_where_it_runs_and_what_is_shown_may_change(do: Do, tiny: Changes, stored: Stored, tmp_path: Path) -> None:
+    elsewhere = changed(tiny, {"cluster.workers": 3, "cluster.threads": 2})
+    assert Run.from_dict(elsewhere).numbers == Run.from_dict(tiny).numbers
     before = stored(do())
     page = str(tmp_path / "other.html")
-    path = do({"cluster.workers": 3, "cluster.threads": 2, "output.report": page})
+    path = do({"output.report": page})
     assert stored(path) == before
     assert Store.read(path).attributes["run"]["output"]["report"] == page
 
