@@ -11,6 +11,7 @@ from brute_force import BEAM, Floats, event_of, final_jets, shipped_events, to_b
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from djservice import observables
 from djservice.batch import EventBatch
 from djservice.cluster import cluster, replay
 
@@ -210,3 +211,21 @@ def test_jets_asked_for_do_not_change_the_trees() -> None:
     np.testing.assert_array_equal(one.score, five.score)
     np.testing.assert_array_equal(components(one.jets)[..., 0, :], components(five.jets)[..., 0, :])
     assert_same_bits(five, plain)
+
+
+@pytest.mark.parametrize(("scale", "moves"), [("minimum", True), ("safe", False)])
+def test_a_soft_particle_moves_only_the_published_scale(scale: str, moves: bool) -> None:
+    """E[m_jj] with and without a particle of 1e-9 of the hardest pT: far beyond or within the errors of the same trees' number."""
+    pt, y, phi = np.array([60.0, 40.0, 20.0, 15.0]), np.array([0.0, 0.5, -0.8, 0.3]), np.array([0.0, 2.6, -1.0, 1.4])
+    means, errors = [], []
+    for soft in (False, True):
+        extra = np.array([60e-9] * soft), np.array([0.24] * soft), np.array([0.32] * soft)
+        fields = {k: np.append(v, e) for k, v, e in zip(("pt", "rapidity", "phi"), (pt, y, phi), extra, strict=True)}
+        event = EventBatch.from_arrays(**fields, mass=np.zeros(4 + soft), offsets=[0, 4 + soft])
+        trees = cluster(event, radius=0.7, rigidity=0.3, trees=100_000, seed=5, scale=scale)
+        mass = observables.dijet_mass(trees.jets)[0]
+        means.append(mass.mean())
+        errors.append(mass.std() / np.sqrt(mass.size))
+    z = (means[1] - means[0]) / np.hypot(*errors)
+    assert (abs(z) > 10) == moves
+    assert moves or abs(z) < 4
