@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from djservice.kernels.draw import block_sums, choose, choose_beam, choose_zero, weigh, weighted_sum
+from djservice.kernels.draw import block_sums, choose, choose_zero, pick, weigh, weighted_sum
 from djservice.kernels.jit import jit
 from djservice.kernels.objects import (
     Floats,
@@ -243,7 +243,7 @@ def cluster_tree(
                 drawn = choose(pairs.w, n_pairs, blocks, target)
             else:
                 is_beam = True
-                drawn = choose_beam(beams.w, n_beams, target - pair_norm)
+                drawn = pick(beams.w, 0, n_beams, target - pair_norm)
             a, b = beams.owner[drawn] if is_beam else pairs.owner[drawn], (-1 if is_beam else pairs.other[drawn])
 
         # Its probability and score.

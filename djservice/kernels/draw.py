@@ -100,22 +100,22 @@ def weighted_sum(options: Options, count: int) -> float:
 
 @jit
 def choose(w: Floats, count: int, blocks: Floats, target: float) -> int:
-    """The option whose stretch of the summed weights holds ``target``; by rounding there may be none: then the last."""
-    last = -1
-    for block in range((count + BLOCK - 1) // BLOCK):
-        if target < blocks[block]:
-            for k in range(block * BLOCK, min((block + 1) * BLOCK, count)):
-                if target < w[k]:
-                    return k
-                target -= w[k]
-                if w[k] > 0.0:
-                    last = k
-            return last
+    """The option whose stretch of the summed weights holds ``target``."""
+    block, last = 0, (count - 1) // BLOCK
+    while block < last and target >= blocks[block]:
         target -= blocks[block]
-    for k in range(count):
-        if w[k] > 0.0:
-            last = k
-    return last
+        block += 1
+    return pick(w, block * BLOCK, min((block + 1) * BLOCK, count), target)
+
+
+@jit
+def pick(w: Floats, start: int, stop: int, target: float) -> int:
+    """As :func:`choose`, among options ``start`` to ``stop``; where rounding leaves none, the last."""
+    for k in range(start, stop - 1):
+        if target < w[k]:
+            return k
+        target -= w[k]
+    return stop - 1
 
 
 @jit
@@ -128,17 +128,4 @@ def choose_zero(options: Options, count: int, target: float) -> int:
             if target < 1.0:
                 return k
             target -= 1.0
-    return last
-
-
-@jit
-def choose_beam(w: Floats, count: int, target: float) -> int:
-    """The beam option whose stretch holds ``target``."""
-    last = count - 1
-    for k in range(count):
-        if target < w[k]:
-            return k
-        target -= w[k]
-        if w[k] > 0.0:
-            last = k
     return last

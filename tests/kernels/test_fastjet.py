@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import awkward as ak
+import fastjet
 import numpy as np
 import pytest
 from brute_force import Floats, shipped_events
 
 from djservice.batch import EventBatch
 from djservice.cluster import cluster
-
-fastjet = pytest.importorskip("fastjet", reason="FastJet is part of the test extra only")
 
 POWERS = (-1, 0, 1)
 RADII = (0.4, 0.65, 1.0)
