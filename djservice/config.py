@@ -120,6 +120,12 @@ class Scan(_Section):
     )
     trees: int = Field(10, ge=2, description="trees per event and radius")
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Scan:
+        if len(set(self.radii)) < len(self.radii):
+            raise ValueError("expected radii that differ from each other")
+        return self
+
 
 class Spectrum(_Section):
     """The observable's distribution over all events, at the start, the optimum and these radii."""
@@ -299,7 +305,8 @@ def _build(value: Any, kind: type, known: Mapping[str, Callable[..., Any]], wher
     try:
         return make(**parameters)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from None
+        takes_text = ", ".join(str(parameter) for parameter in inspect.signature(make).parameters.values())
+        raise ConfigError(f"{where}: {name}({takes_text}) cannot be made of {parameters}: {error}") from None
 
 
 def _plain(value: Any) -> Any:

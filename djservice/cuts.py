@@ -59,6 +59,8 @@ class Cut:
 
 def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
     """The ``n`` leading jets exist and have pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
+    if not pt_min >= 0:
+        raise InputError(f"pt_min is {pt_min}, expected 0 GeV or more.")
 
     def accept(jets: Any) -> Mask:
         lead = jets[..., :n]

@@ -10,6 +10,7 @@ import numpy as np
 
 from djservice.fit import curvature_fit
 from djservice.store import Store
+from djservice.summary import axis_label
 
 #: Okabe-Ito colours: start, optimum, further radii.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -98,7 +99,7 @@ def landscape(store: Store) -> Any:
     axes.set(xlabel="R", ylabel="loss")
     width = np.nan_to_num(error)  # a single event has no error
     axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
-    axes.legend(loc="upper center")
+    axes.legend(loc="upper center", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
     return figure
 
 
@@ -157,11 +158,10 @@ def spectra(store: Store) -> Any:
         colour = COLOURS[int(row) % len(COLOURS)]
         axes.stairs(counts, edges, label=label, lw=2.2 if row == 1 else 1.3, color=colour)
     if term["target"] is not None:
-        axes.axvline(term["target"], color="0.4", ls=":", lw=1.2)
-    name = term["observable"].get("name", term["observable"].get("title"))
-    axes.set(xlabel=f"{name.replace('_', ' ')} of each event [GeV]" if "mass" in name else name, ylabel="events")
+        axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
+    axes.set(xlabel=f"mean {axis_label(store.attributes['observable'])} of each event", ylabel="events")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.35)
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
     return figure
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -62,7 +62,9 @@ class Result:
     iterations, epoch_remainder
         Iterations done, and events left out at the end of each pass over the sample.
     converged
-        Whether it stopped by itself before the last iteration.
+        Whether the averaged radius stood still to the tolerance.
+    remarks
+        What speaks against taking the optimum and its error at face value.
     """
 
     radius: float
@@ -74,6 +76,7 @@ class Result:
     iterations: int
     epoch_remainder: int
     converged: bool
+    remarks: tuple[str, ...] = ()
 
 
 class Fit:
@@ -248,9 +251,10 @@ class Fit:
         gradient_error = float(self.store.column("spectrum", "gradient_error")[1])
         scan = (self.store.column("scan", name) for name in ("radius", "loss", "loss_error"))
         curvature, curvature_error = curvature_at(radius, *scan)
+        known = curvature > 0.0 and gradient_error > 0.0
         return Result(
             radius=radius,
-            radius_error=gradient_error / curvature if curvature > 0.0 else math.nan,
+            radius_error=gradient_error / curvature if known else math.nan,
             gradient=gradient,
             gradient_error=gradient_error,
             curvature=curvature,
@@ -258,7 +262,32 @@ class Fit:
             iterations=descent.iteration,
             epoch_remainder=len(self.keys) % self.batch_events,
             converged=descent.converged,
+            remarks=tuple(self._remarks(descent, gradient, gradient_error, curvature, curvature_error)),
         )
+
+    def _remarks(
+        self, descent: Descent, gradient: float, error: float, curvature: float, curvature_error: float
+    ) -> Iterator[str]:
+        """What a careful reader of the result would object."""
+        radius, tolerance = descent.average, self.run.optimiser.tolerance
+        if error == 0.0:
+            yield "dL/dR is 0 in every event: at this rigidity the trees do not vary, so nothing was learned"
+        elif abs(gradient) > 3.0 * error:
+            yield (
+                f"dL/dR at the optimum is {gradient:.4f} +- {error:.4f}, more than three standard errors from 0: "
+                "use more iterations or a larger learning rate"
+            )
+        if not self.run.radius.minimum * 1.01 < radius < self.run.radius.maximum * 0.99:
+            yield "the optimum is at a bound of the radius: widen radius.minimum and radius.maximum"
+        if not curvature > 2.0 * curvature_error:
+            yield (
+                f"the curvature of the scan, {curvature:.3f} +- {curvature_error:.3f}, is not clearly positive, so the error of R "
+                "is uncertain: scan around the optimum, or use more events or trees"
+            )
+        if tolerance is not None and not descent.converged:
+            yield f"the averaged radius did not stand still to the tolerance of {tolerance:g}: use more iterations"
+        if self.batch_events < self.run.optimiser.batch_events:
+            yield f"batches hold all {self.batch_events} events, fewer than optimiser.batch_events"
 
 
 def spectrum_radii(run: Run, optimum: float) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from djservice.errors import DjserviceError, StoreError
 from djservice.store import Store
-from djservice.summary import summary, with_error
+from djservice.summary import axis_label, summary, with_error
 
 
 class ReportError(DjserviceError, RuntimeError):
@@ -57,7 +57,12 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
         pictures = [(caption, _save(figure, folder / name)) for name, caption, figure in figures(opened)]
         environment = jinja2.Environment(loader=jinja2.PackageLoader("djservice"), autoescape=True)
         html = environment.get_template("report.html").render(
-            facts=facts, pictures=pictures, with_error=with_error, settings=_settings(facts), json=json
+            facts=facts,
+            pictures=pictures,
+            with_error=with_error,
+            axis_label=axis_label,
+            settings=_settings(facts),
+            json=json,
         )
         page.write_text(html, encoding="utf-8")
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import platform
 import signal
@@ -20,9 +21,9 @@ from distributed import Client, LocalCluster
 
 from djservice import store as stores
 from djservice.code import code_hash
-from djservice.config import Run, check_trees
+from djservice.config import Run, build_loss, check_trees
 from djservice.display import Lines
-from djservice.distribute import Bundles, CompileKernels, QuietFailures
+from djservice.distribute import Bundles, CompileKernels, QuietFailures, schema_of
 from djservice.errors import RunError
 from djservice.fit import Fit, Result, Watch, spectrum_radii
 from djservice.read import expand
@@ -69,6 +70,11 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
     DjserviceError
         Whatever goes wrong; the store keeps what was complete, and the same call goes on from there.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RunError(
+            "a worker process imports this script again and would start a run of its own: put the call of dj.run under "
+            '`if __name__ == "__main__":`.'
+        )
     job = _run(run, overwrite, watch or Lines())
     try:
         asyncio.get_running_loop()
@@ -81,6 +87,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 async def _run(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
     check_trees(run)  # what can be found wrong without a cluster is found before one is started
     expand(run.input.files)
+    schema_of(run)
     with _stop_on_sigterm(), _dask_logs_to(watch):
         try:
             return await _complete(run, overwrite, watch)
@@ -93,11 +100,13 @@ async def _complete(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
     async with _client(run, watch) as client:
         await _compile(client, watch)
         bundles = await Bundles.load(client, run, watch)
+        observable = build_loss(run).terms[0].observable
         attributes = {
             "run": run.to_dict(),
             "versions": versions(),
             "inputs": [asdict(file) for file in bundles.inputs],
             "events": len(bundles.keys),
+            "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
         }
         identities = {
             f"input.files[{i}]": [os.path.basename(file.path), file.size, file.uuid, file.entries]

@@ -134,6 +134,9 @@ class Store:
         path = Path(path)
         if not path.exists():
             _create(path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters)
+        elif _is_store(path) and _is_empty(path) and _group(path, "r").attrs["numbers"] != dict(numbers):
+            remove(path)  # of a run that failed before its first row, and was mended
+            _create(path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters)
         elif not _is_store(path):
             raise StoreError(f"{path}: is there and is not the store of a djservice run; choose another output.store.")
         with _lock(path):
@@ -246,6 +249,10 @@ def remove(path: str | Path) -> None:
 def _group(path: str | Path, mode: Any) -> zarr.Group:
     """A group as it is on disk, without the copies of :meth:`Store.consolidate`."""
     return zarr.open_group(str(path), mode=mode, use_consolidated=False)
+
+
+def _is_empty(path: str | Path) -> bool:
+    return all(_group(Path(path) / name, "r").attrs["n_complete"] == 0 for name in GROUPS)
 
 
 def _is_store(path: str | Path) -> bool:

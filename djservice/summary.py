@@ -30,7 +30,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         }
         for row, radius in enumerate(radii)
     ]
-    wanted = ("status", "message", "result", "events", "inputs", "versions", "run")
+    wanted = ("status", "message", "result", "events", "observable", "inputs", "versions", "run")
     found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum}
     found["events_without_accepted"] = (
@@ -47,6 +47,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def axis_label(observable: dict[str, str]) -> str:
+    """Name of the (first) observable of a run, with its units."""
+    units = observable["units"]
+    return f"{observable['name']} [{units}]" if units else observable["name"]
 
 
 def with_error(value: float | None, error: float | None, digits: int) -> str:
@@ -73,11 +79,11 @@ def print_summary(path: str | Path, page: Path | None) -> None:
             console.print(
                 "   (no error: the curvature of the scan there is not positive or not determined; scan around it, or use more events)"
             )
+        for remark in result["remarks"]:
+            console.print(f"   note: {remark}")
     if facts["spectrum"]:
-        what = facts["run"]["loss"][0]["observable"]
-        table = Table(
-            "R", f"mean of {what.get('name', what.get('title'))}", "sd", "acceptance", "loss", box=None, pad_edge=False
-        )
+        console.print(f"{axis_label(facts['observable'])} over accepted trees:")
+        table = Table("R", "mean", "sd", "acceptance", "loss", box=None, pad_edge=False)
         for row in facts["spectrum"]:
             table.add_row(
                 f"{row['radius']:.3f} {row['label']}".strip(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -63,11 +63,12 @@ def _keys(section: str, model: type[BaseModel]) -> list[str]:
         value = _EXAMPLES.get(f"{section}.{key}", field.default)
         if value is PydanticUndefined:
             raise AssertionError(f"{section}.{key} has no default and no example")
-        lines.append(f"  {key}: {_yaml(value)}  # {field.description}")
+        choices = f" ({' | '.join(get_args(field.annotation))})" if get_origin(field.annotation) is Literal else ""
+        lines.append(f"  {key}: {_yaml(value)}  # {field.description}{choices}")
     return lines
 
 
 def _yaml(value: Any) -> str:
     """A value on one line."""
     plain = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+    return yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("...\n").strip()

@@ -100,7 +100,7 @@ def test_init_writes_a_run_with_every_key_described(call: Call, tmp_path: Path) 
         block = lines[lines.index(f"{section}:") + 1 :]
         for key, field in model.model_fields.items():
             line = next(line for line in block if line.startswith(f"  {field.alias or key}:"))
-            assert line.endswith(f"# {field.description}"), key
+            assert f"# {field.description}" in line, key
 
 
 def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_run_from_start_to_report(call: Call, config: Path, tmp_path: Path) ->
     assert Store.read(tmp_path / "tiny.zarr").attributes["run"]["optimiser"]["iterations"] == 4
     last = ended.stdout.splitlines()
     assert re.fullmatch(r"R: 0\.8 -> \d\.\d{3} \+- (\d+\.\d{3}|not determined)   after 4 iterations", last[1])
-    assert "mean of dijet_mass" in ended.stdout
+    assert "dijet mass [GeV] over accepted trees:" in ended.stdout
     assert last[-2] == f"store:  {tmp_path / 'tiny.zarr'}"
     assert last[-1] == f"report: {tmp_path / 'tiny.html'}"
     assert all(ord(letter) >= 32 for line in ended.output.splitlines() for letter in line), "a log holds plain lines"

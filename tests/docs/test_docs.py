@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dj.Run:
 def test_python_blocks_run(text: str, finished: dj.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(finished.output.store).parent)
     monkeypatch.setattr(dj.Run, "from_yaml", lambda path: finished)  # the same run whatever page asks for it
-    exec(compile(text, "page", "exec"), {"__name__": "page"})
+    exec(compile(text, "page", "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

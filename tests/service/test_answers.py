@@ -92,6 +92,19 @@ def test_a_particle_that_is_not_a_number(do: Callable[..., Path], tmp_path: Path
 def test_a_selection_that_nothing_passes_names_where(do: Callable[..., Path]) -> None:
     with pytest.raises(RunError, match=r"iteration 0 at R = 1\.0000: no tree passed the selection in 16 events"):
         do(loss={"cuts": [{"name": "mass_above", "minimum": 1e5}]})
+    do()  # nothing was done yet, so the mended run takes the store's place
+
+
+def test_what_speaks_against_a_result_is_said(do: Callable[..., Path]) -> None:
+    """Few iterations from far off, within narrow bounds and with a tolerance that they cannot reach."""
+    path = do(
+        radius={"start": 1.9, "minimum": 1.89, "maximum": 2.0}, optimiser={"tolerance": 1e-9, "batch_events": 500}
+    )
+    remarks = " ".join(Store.read(path).attributes["result"]["remarks"])
+    for text in ("at a bound", "did not stand still to the tolerance of 1e-09", "batches hold all 40 events"):
+        assert text in remarks
+    with pytest.raises(ConfigError, match=r"scan: expected radii that differ"):
+        do("b.zarr", scan={"radii": [0.4, 0.4, 0.7, 1.0]})
 
 
 def test_a_scan_radius_that_nothing_passes_is_left_empty(
