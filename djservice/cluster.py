@@ -6,7 +6,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.batch import EventBatch, Floats
 from djservice.errors import ClusteringError, InputError
 from djservice.identity import draw_keys
-from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, OK, ZERO_PT, Setting
+from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, OK, STATES_FULL, ZERO_PT, Setting
 from djservice.kernels.cpu import cluster_items
-from djservice.kernels.options import allocate
-from djservice.trees import TRACE_FIELDS, TreeSample
+from djservice.kernels.options import MOST_PARTICLES, allocate
+from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
+from djservice.radius import Radius, VariableR, reaches
+from djservice.trees import TRACE_FIELDS, States, TreeSample
 
 Scale = Literal["minimum", "safe"]
 
@@ -25,7 +27,7 @@ Scale = Literal["minimum", "safe"]
 def cluster(
     events: EventBatch,
     *,
-    radius: ArrayLike,
+    radius: Radius,
     rigidity: float,
     power: float = -1.0,
     trees: int = 1,
@@ -39,6 +41,8 @@ def cluster(
     history: bool = False,
     trace: bool = False,
     settled_pt: float | None = None,
+    parameters: tuple[str, ...] = (),
+    states: bool = False,
     threads: int | None = None,
 ) -> TreeSample:
     """Sample clusterings of every event.
@@ -48,7 +52,7 @@ def cluster(
     events
         The particles.
     radius
-        R: one number, or one per event.
+        R: one number, one per event, or a :class:`djservice.VariableR`.
     rigidity
         alpha > 0; ``math.inf`` is the deterministic algorithm: FastJet's jets, and one tree is enough.
     power
@@ -67,6 +71,13 @@ def cluster(
         Stop a tree as soon as no jet that can still form is both above this pT (GeV) and among the ``jets`` leading
         ones. Leading jets above it are the same as those of the whole tree; the score is that of the steps taken, and
         E[f score] is the same for every f of those jets, for later scores are independent of f with mean 0.
+    parameters
+        What the score is differentiated in: any of "radius", "rigidity" and "power" (not at p = 0, where there is no
+        derivative), or with variable-R jets of "rho", "radius_min", "radius_max", "rigidity" and "power". The first by
+        default; R alone costs nothing.
+    states
+        Keep, from the first jet above ``settled_pt`` on, what the leading jets would be if the tree ended at once, and
+        the score of the steps that begin in each such state: what a state baseline needs.
     threads
         Threads to share the (event, tree) pairs; all processors by default. The trees do not depend on it.
 
@@ -84,13 +95,20 @@ def cluster(
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
     if settled_pt is not None and (history or trace or not settled_pt >= 0):
         raise InputError(f"settled_pt is {settled_pt}, expected 0 GeV or more, and no history or trace.")
-    keys = draw_keys(events.key, seed, stream)
-    stop = -1.0 if settled_pt is None else float(settled_pt)
-    setting = Setting(float(power), float(rigidity), float(asymmetry) if scale == "safe" else 0.0, stop)
     order, particles = _sorted_particles(events, power)
-    numbering = iteration, first_tree
-    no_replay = np.empty((0, 2), np.int32)
-    sample = _grow(events, radius, setting, keys, numbering, trees, jets, particles, no_replay, history, trace, threads)
+    sample = _grow(
+        events,
+        particles,
+        reaches(events, radius),
+        _setting(radius, rigidity, power, scale, asymmetry, settled_pt),
+        _columns(radius, power, parameters),
+        draw_keys(events.key, seed, stream),
+        (iteration, first_tree),
+        (trees, jets),
+        np.empty((0, 2), np.int32),
+        Wanted(history, trace, states),
+        threads,
+    )
     if sample.history is not None:
         for event, start, stop in _events(events, trees):
             _relabel(sample.history[start:stop], order[events.offsets[event] : events.offsets[event + 1]])
@@ -101,13 +119,14 @@ def replay(
     events: EventBatch,
     history: ArrayLike,
     *,
-    radius: ArrayLike,
+    radius: Radius,
     rigidity: float,
     power: float = -1.0,
     jets: int = 2,
     scale: Scale = "minimum",
     asymmetry: float = 1.0,
     trace: bool = False,
+    parameters: tuple[str, ...] = (),
     threads: int | None = None,
 ) -> TreeSample:
     """Follow given histories and return their log-probability and score with these parameters.
@@ -116,7 +135,7 @@ def replay(
     ----------
     history
         ``TreeSample.history`` of the same events; or, for a batch of one event, shape (tree, n, 2).
-    radius, rigidity, power, jets, scale, asymmetry, trace, threads
+    radius, rigidity, power, jets, scale, asymmetry, trace, parameters, threads
         As in :func:`cluster`; the rigidity is finite.
 
     Raises
@@ -132,36 +151,43 @@ def replay(
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
     if math.isinf(rigidity):
         raise InputError("expected a finite rigidity: at infinity a history has probability 0 or 1.")
-    setting = Setting(float(power), float(rigidity), float(asymmetry) if scale == "safe" else 0.0, -1.0)
     order, particles = _sorted_particles(events, power)
     for event, start, stop in _events(events, trees):
         own = order[events.offsets[event] : events.offsets[event + 1]]
         rank = np.empty(len(own), np.int32)
         rank[own] = np.arange(len(own), dtype=np.int32)
         _relabel(rows[start:stop], rank)
-    return _grow(events, radius, setting, events.key, (0, 0), trees, jets, particles, rows, False, trace, threads)
+    return _grow(
+        events,
+        particles,
+        reaches(events, radius),
+        _setting(radius, rigidity, power, scale, asymmetry, None),
+        _columns(radius, power, parameters),
+        events.key,
+        (0, 0),
+        (trees, jets),
+        rows,
+        Wanted(history=False, trace=trace, states=False),
+        threads,
+    )
 
 
-def radius_per_event(events: EventBatch, radius: ArrayLike) -> Floats:
-    """R of each event, shape (event,), from one number or one per event.
-
-    Raises
-    ------
-    InputError
-        If the shape is another, or an R is not positive and finite.
-    """
-    radii = np.asarray(radius, dtype=np.float64)
-    if radii.shape not in ((), (len(events),)):
-        raise InputError(f"radius has shape {radii.shape}, expected one number or one per event ({len(events)},).")
-    if not (np.isfinite(radii) & (radii > 0)).all():
-        at = int(np.flatnonzero(~(np.isfinite(radii) & (radii > 0)).ravel())[0])
-        raise InputError(f"radius is {radii.ravel()[at]} (event {at}), expected a positive, finite number.")
-    return np.ascontiguousarray(np.broadcast_to(radii, (len(events),)))
+def _setting(
+    radius: Radius, rigidity: float, power: float, scale: Scale, asymmetry: float, settled_pt: float | None
+) -> Setting:
+    return Setting(
+        power=float(power),
+        rigidity=float(rigidity),
+        asymmetry=float(asymmetry) if scale == "safe" else 0.0,
+        settled_pt=float(settled_pt or 0.0),
+        stops=settled_pt is not None,
+        main=RHO if isinstance(radius, VariableR) else LOW,
+    )
 
 
 def _check(
     events: EventBatch,
-    radius: ArrayLike,
+    radius: Radius,
     rigidity: float,
     power: float,
     trees: int,
@@ -169,7 +195,12 @@ def _check(
     scale: str,
     asymmetry: float,
 ) -> None:
-    radius_per_event(events, radius)
+    reaches(events, radius)
+    if len(events) and events.counts.max() > MOST_PARTICLES:
+        large = int(events.counts.argmax())
+        raise InputError(
+            f"{events.name(large)} has {events.counts[large]} particles, expected {MOST_PARTICLES} at most: raise pt_min."
+        )
     if not rigidity > 0:
         raise InputError(
             f"rigidity is {rigidity}, expected a positive number, or infinity for the deterministic algorithm."
@@ -182,6 +213,23 @@ def _check(
         raise InputError(f"scale is {scale!r}, expected 'minimum' or 'safe'.")
     if scale == "safe" and not (math.isfinite(asymmetry) and asymmetry > 0):
         raise InputError(f"asymmetry is {asymmetry}, expected a positive, finite number.")
+
+
+#: Names of the parameters with a constant R and with variable-R jets, and their columns among the kernel's slopes.
+CONSTANT_R = {"radius": LOW, "rigidity": RIGIDITY, "power": POWER}
+VARIABLE_R = {"rho": RHO, "radius_min": LOW, "radius_max": HIGH, "rigidity": RIGIDITY, "power": POWER}
+
+
+def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[str, int]:
+    """The parameters asked for, or the first that there is, with their columns."""
+    known = VARIABLE_R if isinstance(radius, VariableR) else CONSTANT_R
+    names = parameters or (next(iter(known)),)
+    unknown = sorted(set(names) - set(known))
+    if unknown or isinstance(parameters, str) or len(set(names)) < len(names):
+        raise InputError(f"parameters is {parameters!r}, expected a tuple of different names among {', '.join(known)}.")
+    if "power" in names and power == 0.0:
+        raise InputError("there is no derivative in the power at power = 0, where min(d_i, d_j) has a kink.")
+    return {name: known[name] for name in names}
 
 
 def _events(events: EventBatch, trees: int) -> Any:
@@ -210,35 +258,49 @@ def _sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int3
     return order, np.stack(columns, axis=1)
 
 
+class Wanted(NamedTuple):
+    """What is kept beside jets and scores."""
+
+    history: bool
+    trace: bool
+    states: bool
+
+
+#: States that there is room for per tree, at first.
+STATES = 8
+
+
 def _grow(
     events: EventBatch,
-    radius: ArrayLike,
+    particles: Floats,
+    reach: Floats,
     setting: Setting,
+    columns: dict[str, int],
     keys: NDArray[np.uint64],
     numbering: tuple[int, int],
-    trees: int,
-    jets: int,
-    particles: Floats,
+    shape: tuple[int, int],
     follow: NDArray[np.int32],
-    history: bool,
-    trace: bool,
+    wanted: Wanted,
     threads: int | None,
 ) -> TreeSample:
     """Run the kernel over all (event, tree), shared among threads in stretches."""
-    iteration, first_tree = numbering
+    (iteration, first_tree), (trees, jets) = numbering, shape
     items, rows = len(events) * trees, len(particles) * trees
+    wide = 1 if tuple(columns) == ("radius",) else SLOPES
     momenta = np.empty((items, jets, 4))
-    numbers = np.empty((items, 4))
-    histories = np.empty((rows if history else 0, 2), np.int32)
-    traces = np.empty((rows if trace else 0, len(TRACE_FIELDS)))
-    radii = radius_per_event(events, radius)
+    scores, numbers = np.empty((items, wide)), np.empty((items, 4))
+    histories = np.empty((rows if wanted.history else 0, 2), np.int32)
+    traces = np.empty((rows if wanted.trace else 0, len(TRACE_FIELDS)))
     largest = max(int(events.counts.max(initial=0)), 1)
 
-    def stretch(first: int, last: int) -> None:
+    def stretch(first: int, last: int) -> list[tuple[Floats, Floats]]:
+        """Fill the results of items ``first`` to ``last``; returns their states."""
         capacity = min(largest * (largest - 1) // 2 + 1, 16 * largest + 256)
-        work, jet_pt2 = allocate(largest, capacity), np.empty(jets)
+        work, kept = allocate(largest, capacity, jets), []
+        room = STATES * (last - first) + largest if wanted.states else 0
         while True:
-            status, first = cluster_items(
+            state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, wide))
+            status, first, used = cluster_items(
                 first,
                 last,
                 trees,
@@ -247,40 +309,74 @@ def _grow(
                 setting,
                 particles,
                 events.offsets,
-                radii,
+                reach,
                 keys,
                 work,
-                jet_pt2,
                 follow,
                 momenta,
                 histories,
                 traces,
+                scores,
                 numbers,
+                state_jets,
+                state_scores,
             )
+            kept.append((state_jets[:used], state_scores[:used]))
             if status == OK:
-                return
-            if status != LIST_FULL:
+                return kept
+            if status == LIST_FULL:  # never beyond all pairs, which there is always room for in the end
+                capacity *= 2
+                work = allocate(largest, capacity, jets)
+            elif status != STATES_FULL:
                 raise _failure(status, events, first // trees, first % trees)
-            capacity *= 2  # never beyond all pairs, which there is always room for in the end
-            work = allocate(largest, capacity)
 
     workers = max(1, min(threads or os.cpu_count() or 1, items))
     cuts = np.linspace(0, items, (8 * workers if workers > 1 else 1) + 1).astype(int)
     if workers == 1:
-        stretch(0, items)
+        states = stretch(0, items)
     else:
         with ThreadPoolExecutor(workers) as pool:
-            for done in [pool.submit(stretch, int(a), int(b)) for a, b in pairwise(cuts)]:
-                done.result()
-    shape = len(events), trees
+            running = [pool.submit(stretch, int(a), int(b)) for a, b in pairwise(cuts)]
+            states = [part for done in running for part in done.result()]
+    physical = _per_parameter(reach)[:, list(columns.values())]
+    chosen = [0] if wide == 1 else list(columns.values())
+    per_tree = (len(events), trees)
     return TreeSample(
-        momenta=momenta.reshape(*shape, jets, 4),
-        numbers=numbers.reshape(*shape, 4),
-        history=histories if history else None,
-        trace=traces if trace else None,
+        momenta=momenta.reshape(*per_tree, jets, 4),
+        scores=scores[:, chosen].reshape(*per_tree, len(chosen)) * physical[:, np.newaxis],
+        parameters=tuple(columns),
+        numbers=numbers.reshape(*per_tree, 4),
+        states=_states(states, numbers[:, 3], chosen, physical, trees) if wanted.states else None,
+        history=histories if wanted.history else None,
+        trace=_with_physical_score(traces, physical[:, 0], events.counts * trees) if wanted.trace else None,
         deterministic=math.isinf(setting.rigidity),
-        stopped=setting.settled_pt >= 0.0,
+        stopped=setting.stops,
         offsets=events.offsets,
+    )
+
+
+def _per_parameter(reach: Floats) -> Floats:
+    """Per event, what takes each of the kernel's slopes from d/d log R, rho ... to d/dR, shape (event, 5)."""
+    with np.errstate(divide="ignore"):
+        per = np.where(np.isfinite(reach) & (reach > 0), 1.0 / reach, 0.0)
+    return np.concatenate([per, np.ones((len(reach), 2))], axis=1)
+
+
+def _with_physical_score(trace: Floats, factor: Floats, rows: NDArray[np.int64]) -> Floats:
+    trace[:, TRACE_FIELDS.index("score")] *= np.repeat(factor, rows)
+    return trace
+
+
+def _states(
+    parts: list[tuple[Floats, Floats]], counts: Floats, chosen: list[int], physical: Floats, trees: int
+) -> States:
+    """The states of all stretches, in the order of (event, tree)."""
+    tree = np.repeat(np.arange(len(counts)), counts.astype(np.int64))
+    score = np.concatenate([scores for _, scores in parts])[:, chosen]
+    return States(
+        momenta=np.concatenate([momenta for momenta, _ in parts]),
+        scores=score * physical[tree // trees],
+        tree=tree,
     )
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch
-from djservice.cluster import Scale, cluster, radius_per_event
+from djservice.cluster import Scale, cluster
 from djservice.errors import InputError, RunError
 from djservice.estimators import Estimator, LeaveOneOut
 from djservice.losses import Loss, Term, as_loss
 from djservice.moments import Moments, Quantity
 from djservice.observables import Observable
+from djservice.radius import radius_per_event
 from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]

@@ -19,6 +19,39 @@ _MOMENTUM = np.dtype([(name, np.float64) for name in ("px", "py", "pz", "E")])
 
 
 @dataclass(frozen=True)
+class States:
+    """What the leading jets of growing trees would have been, had the trees ended there.
+
+    A state begins when the hardest among the final jets and the active objects become others, from the first final jet
+    above the threshold on. Any function of a state's jets may be a baseline for the steps that begin in it.
+
+    Attributes
+    ----------
+    momenta
+        Shape (state, jet, 4), as of a :class:`TreeSample`.
+    scores
+        Shape (state, parameter): sum over the steps that begin in the state.
+    tree
+        Shape (state,): event * trees + tree, rising.
+    """
+
+    momenta: Floats
+    scores: Floats
+    tree: NDArray[np.int64]
+
+    @property
+    def jets(self) -> Any:
+        """The leading jets, shape (state, jet)."""
+        return _as_vectors(self.momenta)
+
+
+def _as_vectors(momenta: Floats) -> Any:
+    import vector
+
+    return momenta.view(_MOMENTUM)[..., 0].view(vector.MomentumNumpy4D)
+
+
+@dataclass(frozen=True)
 class TreeSample:
     """Sampled clusterings of the events of a batch.
 
@@ -26,8 +59,14 @@ class TreeSample:
     ----------
     momenta
         Shape (event, tree, jet, 4): px, py, pz, E of the leading jets in GeV, in falling pT; NaN where a tree has fewer.
+    scores
+        Shape (event, tree, parameter): d log P(tree) / d parameter; no numbers at infinite rigidity.
+    parameters
+        Their names.
     numbers
-        Shape (event, tree, 4): score, log-probability, number of jets, steps.
+        Shape (event, tree, 4): log-probability, number of jets, steps, number of states.
+    states
+        :class:`States` or None.
     history
         Shape (row, 2), int32, or None: see :meth:`history_of`.
     trace
@@ -41,7 +80,10 @@ class TreeSample:
     """
 
     momenta: Floats
+    scores: Floats
+    parameters: tuple[str, ...]
     numbers: Floats
+    states: States | None
     history: NDArray[np.int32] | None
     trace: Floats | None
     deterministic: bool
@@ -51,9 +93,7 @@ class TreeSample:
     @property
     def jets(self) -> Any:
         """The leading jets, shape (event, tree, jet): a ``vector`` momentum array with pt, rapidity, phi, mass ..."""
-        import vector
-
-        return self.momenta.view(_MOMENTUM)[..., 0].view(vector.MomentumNumpy4D)
+        return _as_vectors(self.momenta)
 
     @property
     def n_jets(self) -> NDArray[np.int64]:
@@ -65,22 +105,26 @@ class TreeSample:
             If trees were stopped early.
         """
         self._need_whole_trees("number of jets")
-        return self.numbers[..., 2].astype(np.int64)
+        return self.numbers[..., 1].astype(np.int64)
 
     @property
     def score(self) -> Floats:
-        """d log P(tree) / dR, shape (event, tree); physics of the score: docs/explanation.md.
+        """d log P(tree) / d parameter, of the first parameter (R by default), shape (event, tree).
 
         Raises
         ------
         ClusteringError
             If the rigidity is infinite: a deterministic clustering has no derivative.
         """
+        return self.score_in(self.parameters[0])
+
+    def score_in(self, parameter: str) -> Floats:
+        """The same of any of the parameters."""
         if self.deterministic:
             raise ClusteringError(
                 "a deterministic clustering (rigidity = infinity) has no score; use a finite rigidity."
             )
-        return self.numbers[..., 0]
+        return self.scores[..., self.parameters.index(parameter)]
 
     @property
     def log_prob(self) -> Floats:
@@ -92,12 +136,12 @@ class TreeSample:
             If trees were stopped early.
         """
         self._need_whole_trees("log-probability")
-        return self.numbers[..., 1]
+        return self.numbers[..., 0]
 
     @property
     def steps(self) -> NDArray[np.int64]:
         """Steps taken, shape (event, tree): the number of particles, or fewer where trees were stopped early."""
-        return self.numbers[..., 3].astype(np.int64)
+        return self.numbers[..., 2].astype(np.int64)
 
     def _need_whole_trees(self, what: str) -> None:
         if self.stopped:

@@ -13,61 +13,68 @@ from typing import NamedTuple
 
 import numpy as np
 
-from djservice.kernels.draw import block_sums, choose, choose_zero, pick, weigh, weighted_sum
+from djservice.kernels.draw import choose, choose_zero, sum_weights, weigh, weighted_sum
 from djservice.kernels.jit import jit
+from djservice.kernels.leading import clear_jets, insert_jet, leading_so_far
 from djservice.kernels.objects import (
     Floats,
     Ints,
-    Objects,
+    Reach,
+    copy_objects,
     is_live,
     merge,
-    move_object,
     option_distance,
-    row_distances,
+    remove_slot,
 )
 from djservice.kernels.options import (
-    Options,
-    Scratch,
+    Work,
     append_beam,
-    append_row,
+    append_new,
     count_matter,
+    end_list,
+    index_of,
     lower_bound,
     refill,
     remove_beam,
     remove_pairs,
     smallest,
-    smallest_scale,
 )
 from djservice.kernels.random import uniform
-from djservice.kernels.settled import Reach, changed, largest_pt
+from djservice.kernels.settled import Spread, changed, largest_pt, whole_event
+from djservice.kernels.slopes import SLOPES, step_slopes
+from djservice.kernels.stock import edge_above
 
-OK, LIST_FULL, ZERO_PT, BAD_HISTORY = 0, 1, 2, 3
+OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL = 0, 1, 2, 3, 4
 
-
-#: How far above the cut the threshold of the list is set when it has to be raised.
-HEADROOM = 1.5
+#: How far above the cut the threshold of the list is set when it has to be raised, at least.
+HEADROOM = 1.1
 
 
 class Setting(NamedTuple):
     """What is sampled: power p, rigidity alpha, and the asymmetry of the safe scale (0 for the published one).
 
-    With ``settled_pt`` >= 0 a tree stops once its leading jets above that pT cannot change; -1: at its end.
+    With ``stops`` a tree ends once its leading jets above ``settled_pt`` cannot change. ``main`` is the score that
+    there is, or among those of :mod:`djservice.kernels.slopes` the one that traces show.
     """
 
     power: float
     rigidity: float
     asymmetry: float
     settled_pt: float
+    stops: bool
+    main: int
 
 
 class Tree(NamedTuple):
     """Where the results of one tree go. Arrays of length 0 are not filled."""
 
     jets: Floats  # (jets, 4): px, py, pz, E
-    jet_pt2: Floats  # (jets,), scratch
     history: Ints  # (n, 2)
     trace: Floats  # (n, 6)
-    numbers: Floats  # (4,): score, log_prob, number of jets, steps
+    scores: Floats  # (1,): in R; or (5,): see slopes
+    numbers: Floats  # (4,): log_prob, number of jets, steps, states
+    state_jets: Floats  # (rows, jets, 4)
+    state_scores: Floats  # (rows, 1 or 5)
 
 
 @jit
@@ -77,124 +84,107 @@ def truncation(n: int) -> float:
 
 
 @jit
-def raised(cut: float, least_scale: float) -> float:
-    """The next threshold of the list."""
-    return HEADROOM * max(cut, least_scale, 1e-300)
-
-
-@jit
-def first_list(
-    objects: Objects, n: int, setting: Setting, pairs: Options, beams: Options, scratch: Scratch
-) -> tuple[int, int, float]:
-    """The list before the first step, the same for every tree: lengths (-1: too short) and threshold."""
-    least = math.inf
-    for slot in range(n):
-        row_distances(scratch.row, objects, n, slot)
-        bound = math.inf
-        for j in range(slot):
-            bound = scratch.row[j] if scratch.row[j] < bound else bound
-        objects.lower[slot] = bound
-        least = min(least, bound, objects.beam[slot])
-    threshold = raised(least * (1.0 + truncation(n) / setting.rigidity), 0.0)
-    n_pairs, n_beams = refill(objects, n, 0.0, threshold, pairs, 0, beams, 0, scratch, setting.asymmetry)
-    return n_pairs, n_beams, threshold
-
-
-@jit
 def cluster_tree(
     n: int,
-    radius: float,
+    reach: Reach,
     setting: Setting,
     key: np.uint64,
     iteration: int,
     sample: int,
-    objects: Objects,
-    pairs: Options,
-    n_pairs: int,
-    beams: Options,
-    n_beams: int,
-    threshold: float,
-    scratch: Scratch,
+    work: Work,
+    first_state: int,
     replay: Ints,
     tree: Tree,
 ) -> int:
-    """Grow one tree from the first list; returns a status code.
+    """Grow one tree; returns a status code.
 
     Parameters
     ----------
-    n, radius, setting
+    n, reach, setting
         Particles, radius of this event, and what is sampled.
     key, iteration, sample
         What the random numbers are keyed by.
-    objects, pairs, n_pairs, beams, n_beams, threshold
-        The state before the first step; overwritten.
-    scratch
-        Work space.
+    work
+        The event in ``origin`` and ``stock``; the rest is overwritten.
+    first_state
+        Where the states of this tree begin in ``tree.state_jets``.
     replay
         Shape (n, 2): follow these choices instead of drawing, or length 0.
     tree
         Where the results go.
     """
+    objects, stock, pairs, beams, scratch = work.objects, work.stock, work.pairs, work.beams, work.scratch
     alpha, asymmetry = setting.rigidity, setting.asymmetry
-    safe, sharp = asymmetry > 0.0, math.isinf(alpha)
+    safe, sharp, wide = asymmetry > 0.0, math.isinf(alpha), len(tree.scores) == SLOPES
     length = truncation(n)
-    radius2 = radius * radius
-    slots, beam_at, blocks = scratch.slot, scratch.beam_at, scratch.blocks
+    slots, beam_at, alive, slopes, jet_pt2 = (
+        scratch.slot,
+        scratch.beam_at,
+        scratch.alive,
+        scratch.slopes,
+        scratch.jet_pt2,
+    )
+    copy_objects(work.origin, objects, n)
     for j in range(n):
-        slots[objects.ident[j]] = j
+        slots[j] = j
         beam_at[j] = -1
-    for k in range(n_beams):
-        beam_at[beams.owner[k]] = k
-    for j in range(len(tree.jet_pt2)):
-        tree.jet_pt2[j] = -1.0
-        for c in range(4):  # an earlier attempt may have run out of room
-            tree.jets[j, c] = math.nan
+        alive[j] = 1
+    if wide:
+        for j in range(n):
+            scratch.log_pt2[j] = math.log(objects.pt2[j])
+    for k in range(len(tree.scores)):
+        tree.scores[k] = 0.0
+    clear_jets(tree.jets, jet_pt2)
 
     m = n
+    n_pairs = n_beams = 0
+    threshold = 0.0
     weighed_pairs = weighed_beams = 0  # entries whose weights are those of (old_minimum, old_scale)
     old_minimum = old_scale = -1.0
-    least_pair, least_beam = smallest(pairs.q, pairs.bits, n_pairs), smallest(beams.q, beams.bits, n_beams)
+    least_pair = least_beam = math.inf
     pair_lost = beam_lost = False
     score, log_prob, probability, n_jets = 0.0, 0.0, 1.0, 0
-    stops, steps = setting.settled_pt >= 0.0, 0
-    reach = Reach(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    if stops:
-        reach = whole_event(objects, n)
+    steps = 0
+    spread = whole_event(objects, n) if setting.stops else Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    follows, state, state_is_old, state_edge = len(tree.state_jets) > 0, first_state - 1, True, math.inf
+    settled_pt2 = setting.settled_pt * setting.settled_pt
 
     for step in range(n):
-        if stops and is_settled(reach, setting.settled_pt, tree):
-            break
+        if setting.stops:
+            most = largest_pt(spread)
+            if most < setting.settled_pt or most * most < jet_pt2[-1]:
+                break
         steps += 1
         # The list holds every option below the threshold: bring the threshold above everything that matters.
         while True:
             if pair_lost:
-                least_pair, pair_lost = smallest(pairs.q, pairs.bits, n_pairs), False
+                least_pair, pair_lost = smallest(pairs.q, n_pairs), False
             if beam_lost:
-                least_beam, beam_lost = smallest(beams.q, beams.bits, n_beams), False
+                least_beam, beam_lost = smallest(beams.q, n_beams), False
             minimum = min(least_pair, least_beam)
+            scale, scale_is_beam = minimum, least_beam < least_pair
             if safe:
-                pair_scale = smallest_scale(pairs, n_pairs)
+                pair_scale = smallest(pairs.s, n_pairs)
                 scale, scale_is_beam = min(pair_scale, least_beam), least_beam < pair_scale
-            else:
-                scale, scale_is_beam = minimum, least_beam < least_pair
             if math.isinf(minimum):
-                minimum = scale = lower_bound(objects, m, threshold)
+                minimum = scale = lower_bound(objects, m, threshold, stock, scratch)
                 cut = minimum * (1.0 + length / alpha)
             else:
                 cut = minimum + scale * (length / alpha)
                 if (cut < threshold and scale < threshold) or math.isinf(threshold):
                     break
-            higher = raised(cut, scale)
-            old_pairs, old_beams = n_pairs, n_beams
-            n_pairs, n_beams = refill(objects, m, threshold, higher, pairs, n_pairs, beams, n_beams, scratch, asymmetry)
+            higher = edge_above(max(cut, scale) * HEADROOM, scratch.cell, scratch.cell_bits)
+            if threshold < stock.top[0]:  # particles have their other pairs beyond the stock
+                higher = min(higher, stock.top[0])
+            n_pairs, n_beams = refill(
+                objects, m, threshold, higher, stock, pairs, n_pairs, beams, n_beams, scratch, asymmetry
+            )
             if n_pairs < 0:
                 return LIST_FULL
             threshold = higher
-            # New entries may be smaller than a minimum of "none".
-            for k in range(old_pairs, n_pairs):
-                least_pair = min(least_pair, pairs.q[k])
-            for k in range(old_beams, n_beams):
-                least_beam = min(least_beam, beams.q[k])
+            pair_lost = beam_lost = True  # new options may be smaller, also than a minimum of "none"
+            end_list(pairs, n_pairs, safe)
+            end_list(beams, n_beams, safe)
 
         # Weigh and draw.
         norm = mean = pair_norm = 0.0
@@ -208,12 +198,10 @@ def cluster_tree(
         elif not sharp:
             if minimum != old_minimum or scale != old_scale:
                 weighed_pairs = weighed_beams = 0
-            weigh(pairs, weighed_pairs, n_pairs, minimum, rate, scratch)
-            weigh(beams, weighed_beams, n_beams, minimum, rate, scratch)
-            pair_norm = block_sums(pairs.w, n_pairs, blocks)
-            beam_norm = 0.0
-            for k in range(n_beams):
-                beam_norm += beams.w[k]
+            weigh(pairs, weighed_pairs, n_pairs, minimum, rate, length)
+            weigh(beams, weighed_beams, n_beams, minimum, rate, length)
+            beam_norm = sum_weights(beams.w, n_beams, scratch)
+            pair_norm = sum_weights(pairs.w, n_pairs, scratch)
             norm = pair_norm + beam_norm
             mean = (weighted_sum(pairs, n_pairs) if scale_is_beam else weighted_sum(beams, n_beams)) / norm
         old_minimum, old_scale = minimum, scale
@@ -225,26 +213,24 @@ def cluster_tree(
             ):
                 return BAD_HISTORY
             is_beam = b < 0
-        elif sharp:
-            is_beam = least_beam < least_pair
-            chosen = beams if is_beam else pairs
-            drawn = 0
-            while chosen.q[drawn] != minimum:
-                drawn += 1
-            a, b = chosen.owner[drawn], (-1 if is_beam else chosen.other[drawn])
         else:
-            target = uniform(key, iteration, sample, step) * norm
-            if tied:
+            target = 0.0 if sharp else uniform(key, iteration, sample, step) * norm
+            if sharp:
+                is_beam = least_beam < least_pair
+                drawn = index_of(beams.q if is_beam else pairs.q, minimum)
+            elif tied:
                 is_beam = target >= zero_pairs
                 drawn = (
                     choose_zero(beams, n_beams, target - zero_pairs) if is_beam else choose_zero(pairs, n_pairs, target)
                 )
             elif target < pair_norm or n_beams == 0:
-                drawn = choose(pairs.w, n_pairs, blocks, target)
+                drawn = choose(pairs.w, n_pairs, scratch, target)
             else:
                 is_beam = True
-                drawn = pick(beams.w, 0, n_beams, target - pair_norm)
-            a, b = beams.owner[drawn] if is_beam else pairs.owner[drawn], (-1 if is_beam else pairs.other[drawn])
+                sum_weights(beams.w, n_beams, scratch)
+                drawn = choose(beams.w, n_beams, scratch, target - pair_norm)
+            a = int(beams.owner[drawn]) if is_beam else int(pairs.owner[drawn])
+            b = -1 if is_beam else int(pairs.other[drawn])
 
         # Its probability and score.
         slot_a = slots[a]
@@ -263,10 +249,35 @@ def cluster_tree(
                 chance = (beams.w[drawn] if is_beam else pairs.w[drawn]) / norm
             # d log P / d log R^2 = -alpha (x'_k - sum P x'), x' = x (is beam - scale is beam)
             if scale_is_beam:
-                step_score = rate * ((0.0 if is_beam else q) - mean)
+                step_score = 2.0 * rate * ((0.0 if is_beam else q) - mean)
             else:
-                step_score = -rate * ((q if is_beam else 0.0) - mean)
-        score += step_score
+                step_score = -2.0 * rate * ((q if is_beam else 0.0) - mean)
+        if follows and (state_is_old or state < first_state) and jet_pt2[0] > settled_pt2:
+            if state < first_state or has_score(tree.state_scores[state]):
+                state += 1  # else the last state is not worth keeping
+                if state == len(tree.state_jets):
+                    return STATES_FULL
+            for k in range(len(tree.scores)):
+                tree.state_scores[state, k] = 0.0
+            leading_so_far(objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2)
+            state_is_old, state_edge = False, scratch.state_pt2[-1]
+        if wide:
+            for k in range(SLOPES):
+                slopes[k] = 0.0
+            if not tied and not sharp:
+                step_slopes(
+                    objects, reach, alpha, scale, scale_is_beam, safe, pairs, n_pairs, beams, n_beams, norm,
+                    slot_a, slot_b, q, scratch, slopes,
+                )  # fmt: skip
+            step_score = slopes[setting.main]
+            for k in range(SLOPES):
+                tree.scores[k] += slopes[k]
+                if state >= first_state:
+                    tree.state_scores[state, k] += slopes[k]
+        else:
+            score += step_score
+            if state >= first_state:
+                tree.state_scores[state, 0] += step_score
         if chance >= 1e-100:
             probability *= chance
         elif tied:  # a replayed choice that cannot be drawn
@@ -284,46 +295,51 @@ def cluster_tree(
             tree.trace[step, 1] = scale
             tree.trace[step, 2] = norm
             tree.trace[step, 3] = chance
-            tree.trace[step, 4] = step_score * 2.0 / radius
+            tree.trace[step, 4] = step_score
             tree.trace[step, 5] = count_matter(pairs, n_pairs, cut) + count_matter(beams, n_beams, cut)
 
         # Take the dead off the list.
-        n_pairs, lost = remove_pairs(pairs, n_pairs, a, b if b >= 0 else a, least_pair, scratch, safe)
+        n_pairs, lost = remove_pairs(pairs, n_pairs, a, b if b >= 0 else a, least_pair, safe)
         pair_lost = pair_lost or lost
         beam_lost = beam_lost or objects.beam[slot_a] <= least_beam
         n_beams = remove_beam(beams, n_beams, a, beam_at)
-        weighed_pairs = n_pairs
-        if stops:
-            reach = changed(reach, objects.px[slot_a], objects.py[slot_a], -1.0)
+        alive[a] = 0
+        if setting.stops:
+            spread = changed(spread, objects.px[slot_a], objects.py[slot_a], -1.0)
         if is_beam:
             n_jets += 1
-            record_jet(objects, slot_a, tree)
+            insert_jet(objects, slot_a, tree.jets, jet_pt2)
+            remove_slot(objects, slot_a, m, slots)
             m -= 1
-            if slot_a != m:
-                move_object(objects, m, slot_a, slots)
-            weighed_beams = n_beams
+            weighed_pairs, weighed_beams = n_pairs, n_beams
+            end_list(pairs, n_pairs, safe)
+            end_list(beams, n_beams, safe)
             continue
         beam_lost = beam_lost or objects.beam[slot_b] <= least_beam
         n_beams = remove_beam(beams, n_beams, b, beam_at)
-        weighed_beams = n_beams
-        if stops:
-            reach = changed(reach, objects.px[slot_b], objects.py[slot_b], -1.0)
+        alive[b] = 0
+        weighed_pairs, weighed_beams = n_pairs, n_beams
         new = n + step
-        if not merge(objects, slot_a, slot_b, new, setting.power, radius2):
+        state_is_old = state_is_old or max(objects.pt2[slot_a], objects.pt2[slot_b]) >= state_edge
+        if setting.stops:
+            spread = changed(spread, objects.px[slot_b], objects.py[slot_b], -1.0)
+        if not merge(objects, slot_a, slot_b, new, setting.power, reach):
             return ZERO_PT
-        if stops:
-            reach = changed(reach, objects.px[slot_a], objects.py[slot_a], 1.0)
+        state_is_old = state_is_old or objects.pt2[slot_a] >= state_edge
+        if setting.stops:
+            spread = changed(spread, objects.px[slot_a], objects.py[slot_a], 1.0)
+        if wide:
+            scratch.log_pt2[new] = math.log(objects.pt2[slot_a])
         slots[new] = slot_a
         beam_at[new] = -1
+        alive[new] = 1
+        remove_slot(objects, slot_b, m, slots)
         m -= 1
-        if slot_b != m:
-            move_object(objects, m, slot_b, slots)
         slot = slots[new]
 
         # The sum's options: one pass over the live objects.
         before = n_pairs
-        row_distances(scratch.row, objects, m, slot)
-        n_pairs, objects.lower[slot] = append_row(scratch, objects, m, slot, 0.0, threshold, pairs, n_pairs, asymmetry)
+        n_pairs = append_new(objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry)
         if n_pairs < 0:
             return LIST_FULL
         for k in range(before, n_pairs):
@@ -331,46 +347,22 @@ def cluster_tree(
         if objects.beam[slot] < threshold:
             n_beams = append_beam(objects, slot, beams, n_beams, beam_at)
             least_beam = min(least_beam, objects.beam[slot])
+        end_list(pairs, n_pairs, safe)
+        end_list(beams, n_beams, safe)
 
-    tree.numbers[0] = score * 2.0 / radius
-    tree.numbers[1] = log_prob + math.log(probability)
-    tree.numbers[2] = n_jets
-    tree.numbers[3] = steps
+    if not wide:
+        tree.scores[0] = score
+    tree.numbers[0] = log_prob + math.log(probability)
+    tree.numbers[1] = n_jets
+    tree.numbers[2] = steps
+    tree.numbers[3] = state + 1 - first_state
     return OK
 
 
 @jit
-def record_jet(objects: Objects, slot: int, tree: Tree) -> None:
-    """Insert a final jet among the leading ones, in falling pT."""
-    kept = len(tree.jet_pt2)
-    pt2 = objects.pt2[slot]
-    at = kept
-    while at > 0 and pt2 > tree.jet_pt2[at - 1]:
-        at -= 1
-    if at == kept:
-        return
-    for j in range(kept - 1, at, -1):
-        tree.jet_pt2[j] = tree.jet_pt2[j - 1]
-        for c in range(4):
-            tree.jets[j, c] = tree.jets[j - 1, c]
-    tree.jet_pt2[at] = pt2
-    tree.jets[at, 0] = objects.px[slot]
-    tree.jets[at, 1] = objects.py[slot]
-    tree.jets[at, 2] = objects.pz[slot]
-    tree.jets[at, 3] = objects.e[slot]
-
-
-@jit
-def whole_event(objects: Objects, n: int) -> Reach:
-    """The reach of all particles together."""
-    reach = Reach(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for j in range(n):
-        reach = changed(reach, objects.px[j], objects.py[j], 1.0)
-    return Reach(reach.px, reach.py, reach.a0, reach.a1, reach.a2, reach.a3, reach.a0 + reach.a1)
-
-
-@jit
-def is_settled(reach: Reach, settled_pt: float, tree: Tree) -> bool:
-    """Whether no jet that can still form is among the leading ones and above ``settled_pt``."""
-    pt = largest_pt(reach)
-    return bool(pt < settled_pt or pt * pt < tree.jet_pt2[-1])
+def has_score(scores: Floats) -> bool:
+    """Whether any is not 0."""
+    for k in range(len(scores)):
+        if scores[k] != 0.0:
+            return True
+    return False

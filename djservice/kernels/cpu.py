@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.kernels.clustering import LIST_FULL, OK, Setting, Tree, cluster_tree, first_list
+from djservice.kernels.clustering import OK, Setting, Tree, cluster_tree
 from djservice.kernels.jit import jit
 from djservice.kernels.kinematics import momentum_scale
-from djservice.kernels.objects import Floats, Ints, Objects, copy_objects
-from djservice.kernels.options import Options, Scratch, copy_options
-
-Work = tuple[Objects, Objects, Options, Options, Options, Options, Scratch]
+from djservice.kernels.objects import Floats, Ints, Objects, Reach, end_slots, radius2
+from djservice.kernels.options import Work
+from djservice.kernels.stock import fill_stock
 
 
 @jit
-def load_event(particles: Floats, start: int, n: int, radius: float, power: float, objects: Objects) -> None:
+def load_event(particles: Floats, start: int, n: int, power: float, objects: Objects) -> None:
     """Fill the objects of one event; ids follow the order of ``particles``, the smallest d last."""
     for j in range(n):
         objects.pt2[j] = particles[start + j, 0] * particles[start + j, 0]
@@ -26,8 +25,8 @@ def load_event(particles: Floats, start: int, n: int, radius: float, power: floa
         objects.pz[j] = particles[start + j, 5]
         objects.e[j] = particles[start + j, 6]
         objects.d[j] = momentum_scale(objects.pt2[j], power)
-        objects.beam[j] = objects.d[j] * radius * radius
         objects.ident[j] = j
+    end_slots(objects, n)
 
 
 @jit
@@ -40,67 +39,68 @@ def cluster_items(
     setting: Setting,
     particles: Floats,
     offsets: NDArray[np.int64],
-    radius: Floats,
+    reaches: Floats,
     keys: NDArray[np.uint64],
     work: Work,
-    jet_pt2: Floats,
     replay: Ints,
     jets: Floats,
     history: Ints,
     trace: Floats,
+    scores: Floats,
     numbers: Floats,
-) -> tuple[int, int]:
-    """Grow the trees of items ``first`` to ``last``, item = event * trees + tree; returns status and item reached.
+    state_jets: Floats,
+    state_scores: Floats,
+) -> tuple[int, int, int]:
+    """Grow the trees of items ``first`` to ``last``, item = event * trees + tree; returns status, item reached, states.
 
     Parameters
     ----------
     particles
         Shape (particle, 7): pt, rapidity, phi, px, py, pz, E, in each event by falling d.
-    jets, history, replay, trace, numbers
-        Flat outputs and input: (item, jet, 4), (row, 2), (row, 2), (row, 6), (item, 4), where the rows of
-        (event, tree) start at ``offsets[event] * trees + tree * n``. Length 0 if not wanted.
+    reaches
+        Shape (event, 3): rho, R_min and R_max.
+    jets, scores, numbers
+        Per item: shapes (item, jet, 4), (item, 1 or 5), (item, 4).
+    history, replay, trace
+        Shapes (row, 2), (row, 2), (row, 6), where the rows of (event, tree) start at ``offsets[event] * trees + tree * n``.
+        Length 0 if not wanted.
+    state_jets, state_scores
+        Shapes (row, jet, 4), (row, 1 or 5), filled from the first row on. Length 0 if not wanted.
     """
-    origin, objects, pairs0, pairs, beams0, beams, scratch = work
-    loaded = -1
-    n = n_pairs = n_beams = 0
-    threshold = 0.0
+    loaded, n, states = -1, 0, 0
     for item in range(first, last):
         event, index = item // trees, item % trees
+        reach = Reach(reaches[event, 0], reaches[event, 1], reaches[event, 2])
         if event != loaded:
             n = offsets[event + 1] - offsets[event]
-            load_event(particles, offsets[event], n, radius[event], setting.power, origin)
-            n_pairs, n_beams, threshold = first_list(origin, n, setting, pairs0, beams0, scratch)
-            if n_pairs < 0:
-                return LIST_FULL, item
+            load_event(particles, offsets[event], n, setting.power, work.origin)
+            for j in range(n):
+                work.origin.beam[j] = work.origin.d[j] * radius2(reach, work.origin.pt2[j])
+            fill_stock(work.origin, n, work.stock, work.scratch.row, work.scratch.row_bits, work.scratch.counts)
             loaded = event
-        copy_objects(origin, objects, n)
-        copy_options(pairs0, pairs, n_pairs, setting.asymmetry > 0.0)
-        copy_options(beams0, beams, n_beams, False)
         row = offsets[event] * trees + index * n
         tree = Tree(
             jets[item],
-            jet_pt2,
             history[row : row + n] if len(history) > 0 else history,
             trace[row : row + n] if len(trace) > 0 else trace,
+            scores[item],
             numbers[item],
+            state_jets,
+            state_scores,
         )
         status = cluster_tree(
             n,
-            radius[event],
+            reach,
             setting,
             keys[event],
             iteration,
             first_tree + index,
-            objects,
-            pairs,
-            n_pairs,
-            beams,
-            n_beams,
-            threshold,
-            scratch,
+            work,
+            states,
             replay[row : row + n] if len(replay) > 0 else replay,
             tree,
         )
         if status != OK:
-            return status, item
-    return OK, last
+            return status, item, states
+        states += int(numbers[item, 3])
+    return OK, last, states

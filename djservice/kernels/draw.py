@@ -1,10 +1,21 @@
-"""From the options on the list to a choice: their weights, the sums of these, and the option that a uniform picks."""
+"""From the options on the list to a choice: their weights, the sums of these, and the option that a uniform picks.
+
+A uniform times the sum of all weights falls into the pairs or, beyond, into the beams; there into one of the runs of
+64 options, in their order; in it into a lane, that is the options 0, 8, 16 ... of the run, then 1, 9, 17 ..., as the
+sums are formed lane by lane; and in the lane on one option.
+"""
 
 from __future__ import annotations
 
-from djservice.kernels.jit import jit, jit_contracted
-from djservice.kernels.objects import PAD, Floats
-from djservice.kernels.options import BLOCK, Options, Scratch
+from typing import Any
+
+from djservice.kernels.jit import jit
+from djservice.kernels.lanes import LANES, fill, fma, load, power_of_two, store, total, where_below
+from djservice.kernels.objects import Floats
+from djservice.kernels.options import Options, Scratch
+
+#: Options in a run.
+BLOCK = 64
 
 _LOG2E = 1.4426950408889634
 _LN2_HIGH = 6.93145751953125e-1
@@ -12,110 +23,89 @@ _LN2_LOW = 1.42860682030941723212e-6
 _SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, which then stands in the low bits
 
 
-@jit_contracted
-def weigh(options: Options, start: int, stop: int, minimum: float, rate: float, scratch: Scratch) -> None:
-    """Weights exp(-rate (q - minimum)) of options ``start`` to ``stop``, to 2 ulp.
+@jit
+def exponential(x: Any) -> Any:
+    """exp(x) of each lane to 2 ulp, for -700 < x < 700; below, anything.
 
-    Written out because calls of the library's exponential do not vectorise: the argument is reduced to
-    k ln 2 + r, exp(r) is the Taylor series to r^13 (remainder below 1e-17), and 2^k is put together from its bits.
+    The argument is reduced to k ln 2 + r; the polynomial of degree 11 is within 1.6e-17 of exp(r) (Chebyshev fit of
+    (exp(r) - 1 - r) / r^2), and 2^k is put together from its bits.
     """
-    q, w = options.q[start:], options.w[start:]
-    exponent, bits = scratch.exponent, scratch.exponent_bits
-    count = (stop - start + PAD - 1) // PAD * PAD
-    for k in range(count):
-        x = (minimum - q[k]) * rate
-        x = x if x > -100.0 else -100.0
-        shifted = x * _LOG2E + _SHIFT
-        whole = shifted - _SHIFT
-        r = (x - whole * _LN2_HIGH) - whole * _LN2_LOW
-        p = 1.0 / 6227020800.0
-        p = p * r + 1.0 / 479001600.0
-        p = p * r + 1.0 / 39916800.0
-        p = p * r + 1.0 / 3628800.0
-        p = p * r + 1.0 / 362880.0
-        p = p * r + 1.0 / 40320.0
-        p = p * r + 1.0 / 5040.0
-        p = p * r + 1.0 / 720.0
-        p = p * r + 1.0 / 120.0
-        p = p * r + 1.0 / 24.0
-        p = p * r + 1.0 / 6.0
-        p = p * r + 0.5
-        p = p * r + 1.0
-        w[k] = p * r + 1.0
-        exponent[k] = shifted
-    for k in range(count):
-        bits[k] = (bits[k] + 1023) << 52
-    for k in range(count):
-        w[k] *= exponent[k]
+    shifted = fma(x, fill(_LOG2E), fill(_SHIFT))
+    whole = shifted - fill(_SHIFT)
+    r = fma(whole, fill(-_LN2_LOW), fma(whole, fill(-_LN2_HIGH), x))
+    p = fill(2.510038549551032e-08)
+    p = fma(p, r, fill(2.7620088445409746e-07))
+    p = fma(p, r, fill(2.7557268459997064e-06))
+    p = fma(p, r, fill(2.4801521295954376e-05))
+    p = fma(p, r, fill(0.00019841269863053618))
+    p = fma(p, r, fill(0.0013888888917213717))
+    p = fma(p, r, fill(0.008333333333330062))
+    p = fma(p, r, fill(0.04166666666662413))
+    p = fma(p, r, fill(0.16666666666666669))
+    p = fma(p, r, fill(0.5))
+    p = fma(p, r, fill(1.0))
+    p = fma(p, r, fill(1.0))
+    return p * power_of_two(shifted)
 
 
 @jit
-def block_sums(w: Floats, count: int, blocks: Floats) -> float:
-    """Sum of ``count`` weights; ``blocks`` gets the sum of each run of BLOCK.
+def weigh(options: Options, first: int, count: int, minimum: float, rate: float, length: float) -> None:
+    """Weights exp(-rate (q - minimum)) of options ``first`` to ``count``; 0 where the exponent is below -``length``."""
+    minima, rates, least_exponent, zero = fill(minimum), fill(rate), fill(-length), fill(0.0)
+    for at in range(first // LANES * LANES, count, LANES):
+        x = (minima - load(options.q, at)) * rates
+        store(options.w, at, where_below(x, least_exponent, zero, exponential(x)))
 
-    Eight running sums in a fixed order: vector instructions without leave to reorder, so the same bits everywhere.
-    """
-    total = 0.0
-    for block in range((count + BLOCK - 1) // BLOCK):
-        start = block * BLOCK
-        stop = min(start + BLOCK, count)
-        whole = start + (stop - start) // 8 * 8
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-        for k in range(start, whole, 8):
-            s0 += w[k]
-            s1 += w[k + 1]
-            s2 += w[k + 2]
-            s3 += w[k + 3]
-            s4 += w[k + 4]
-            s5 += w[k + 5]
-            s6 += w[k + 6]
-            s7 += w[k + 7]
-        rest = 0.0
-        for k in range(whole, stop):
-            rest += w[k]
-        blocks[block] = (((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))) + rest
-        total += blocks[block]
-    return total
+
+@jit
+def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
+    """Sum of ``count`` weights; the scratch keeps the sums of lanes and of runs for :func:`choose`."""
+    norm = 0.0
+    for start in range(0, count, BLOCK):
+        lanes = fill(0.0)
+        for at in range(start, min(start + BLOCK, count), LANES):
+            lanes = lanes + load(w, at)
+        store(scratch.sums, start // LANES, lanes)
+        run = total(lanes)
+        scratch.blocks[start // BLOCK] = run
+        norm += run
+    return norm
 
 
 @jit
 def weighted_sum(options: Options, count: int) -> float:
-    """Sum of w q over an option list, in eight running sums."""
-    w, q = options.w, options.q
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    whole = count // 8 * 8
-    for k in range(0, whole, 8):
-        s0 += w[k] * q[k]
-        s1 += w[k + 1] * q[k + 1]
-        s2 += w[k + 2] * q[k + 2]
-        s3 += w[k + 3] * q[k + 3]
-        s4 += w[k + 4] * q[k + 4]
-        s5 += w[k + 5] * q[k + 5]
-        s6 += w[k + 6] * q[k + 6]
-        s7 += w[k + 7] * q[k + 7]
-    for k in range(whole, count):
-        s0 += w[k] * q[k]
-    return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
+    """Sum of w q over an option list."""
+    a = b = fill(0.0)
+    for at in range(0, count - LANES, 2 * LANES):
+        a = fma(load(options.w, at), load(options.q, at), a)
+        b = fma(load(options.w, at + LANES), load(options.q, at + LANES), b)
+    if (count + LANES - 1) // LANES % 2 == 1:
+        at = (count - 1) // LANES * LANES
+        a = fma(load(options.w, at), load(options.q, at), a)
+    return total(a + b)
 
 
 @jit
-def choose(w: Floats, count: int, blocks: Floats, target: float) -> int:
-    """The option whose stretch of the summed weights holds ``target``."""
-    block, last = 0, (count - 1) // BLOCK
-    while block < last and target >= blocks[block]:
-        target -= blocks[block]
-        block += 1
-    return pick(w, block * BLOCK, min((block + 1) * BLOCK, count), target)
+def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
+    """The option that ``target``, below the sum of the weights, falls on."""
+    block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
+    lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
+    start = block * BLOCK
+    option, target = _pick(w, start + lane - block * LANES, min(start + BLOCK, count), LANES, target)
+    return option
 
 
 @jit
-def pick(w: Floats, start: int, stop: int, target: float) -> int:
-    """As :func:`choose`, among options ``start`` to ``stop``; where rounding leaves none, the last."""
-    for k in range(start, stop - 1):
-        if target < w[k]:
-            return k
-        target -= w[k]
-    return stop - 1
+def _pick(values: Floats, start: int, stop: int, stride: int, target: float) -> tuple[int, float]:
+    """Which value ``target`` falls on, and how far into it; where rounding leaves none, the last that is not 0."""
+    found, left = start, target
+    for k in range(start, stop, stride):
+        if values[k] > 0.0:
+            found, left = k, target
+            if target < values[k]:
+                break
+            target -= values[k]
+    return found, left
 
 
 @jit

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.kernels.jit import jit
 from djservice.kernels.kinematics import TWO_PI, momentum_scale, rapidity
+from djservice.kernels.lanes import LANES, absolute, fill, fma, least, load, store
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
 
-#: Vector loops run over whole multiples of this, a little beyond the end, for their scalar remainders cost more than they do;
-#: every array is longer by it, and what lies beyond the end is never read.
-PAD = 16
-
-
 class Objects(NamedTuple):
-    """The live objects of one event in slots 0..m-1; a removed one is replaced by the last."""
+    """The live objects of one event in slots 0..m-1; a removed one is replaced by the last.
+
+    ``lower`` bounds from below the options that the object owns and that are neither in the stock nor on the list;
+    ``ident`` is the id, as a float, to be compared in lanes. Slots from m on are out of reach: y, beam and lower are
+    infinite.
+    """
 
     y: Floats
     phi: Floats
@@ -33,45 +34,78 @@ class Objects(NamedTuple):
     pz: Floats
     e: Floats
     lower: Floats
-    ident: NDArray[np.int64]
+    ident: Floats
+
+
+class Reach(NamedTuple):
+    """R of an object of transverse momentum pT: rho / pT, not below ``low`` or above ``high`` (arXiv:0903.0392).
+
+    A constant R is low = high = R with rho = 0.
+    """
+
+    rho: float
+    low: float
+    high: float
+
+
+@jit
+def radius2(reach: Reach, pt2: float) -> float:
+    """R^2 of an object."""
+    square = reach.rho * reach.rho / pt2 if reach.rho > 0.0 else 0.0
+    return max(reach.low * reach.low, min(square, reach.high * reach.high))
 
 
 @jit
 def copy_objects(source: Objects, target: Objects, n: int) -> None:
-    """Copy the first ``n`` slots."""
-    for j in range(n):
-        target.y[j] = source.y[j]
-        target.phi[j] = source.phi[j]
-        target.d[j] = source.d[j]
-        target.beam[j] = source.beam[j]
-        target.pt2[j] = source.pt2[j]
-        target.px[j] = source.px[j]
-        target.py[j] = source.py[j]
-        target.pz[j] = source.pz[j]
-        target.e[j] = source.e[j]
-        target.lower[j] = source.lower[j]
-        target.ident[j] = source.ident[j]
+    """Copy the first ``n`` slots, and put those beyond out of reach."""
+    for at in range(0, n, LANES):
+        store(target.y, at, load(source.y, at))
+        store(target.phi, at, load(source.phi, at))
+        store(target.d, at, load(source.d, at))
+        store(target.beam, at, load(source.beam, at))
+        store(target.pt2, at, load(source.pt2, at))
+        store(target.px, at, load(source.px, at))
+        store(target.py, at, load(source.py, at))
+        store(target.pz, at, load(source.pz, at))
+        store(target.e, at, load(source.e, at))
+        store(target.lower, at, load(source.lower, at))
+        store(target.ident, at, load(source.ident, at))
+    end_slots(target, n)
 
 
 @jit
-def move_object(objects: Objects, source: int, target: int, slots: Ints) -> None:
-    """Put the object of slot ``source`` in slot ``target``."""
-    objects.y[target] = objects.y[source]
-    objects.phi[target] = objects.phi[source]
-    objects.d[target] = objects.d[source]
-    objects.beam[target] = objects.beam[source]
-    objects.pt2[target] = objects.pt2[source]
-    objects.px[target] = objects.px[source]
-    objects.py[target] = objects.py[source]
-    objects.pz[target] = objects.pz[source]
-    objects.e[target] = objects.e[source]
-    objects.lower[target] = objects.lower[source]
-    objects.ident[target] = objects.ident[source]
-    slots[objects.ident[target]] = target
+def end_slots(objects: Objects, m: int) -> None:
+    """Put the slots from ``m`` on, as many as are read in lanes, out of reach."""
+    nowhere = fill(math.inf)
+    store(objects.y, m, nowhere)
+    store(objects.beam, m, nowhere)
+    store(objects.lower, m, nowhere)
 
 
 @jit
-def merge(objects: Objects, into: int, other: int, ident: int, power: float, radius2: float) -> bool:
+def remove_slot(objects: Objects, slot: int, m: int, slots: Ints) -> None:
+    """Take the object in ``slot`` away; the last one, in slot ``m`` - 1, replaces it."""
+    last = m - 1
+    if slot != last:
+        objects.y[slot] = objects.y[last]
+        objects.phi[slot] = objects.phi[last]
+        objects.d[slot] = objects.d[last]
+        objects.beam[slot] = objects.beam[last]
+        objects.pt2[slot] = objects.pt2[last]
+        objects.px[slot] = objects.px[last]
+        objects.py[slot] = objects.py[last]
+        objects.pz[slot] = objects.pz[last]
+        objects.e[slot] = objects.e[last]
+        objects.lower[slot] = objects.lower[last]
+        objects.ident[slot] = objects.ident[last]
+        slots[int(objects.ident[slot])] = slot
+    objects.y[last] = math.inf
+    objects.beam[last] = math.inf
+    objects.lower[last] = math.inf
+
+
+@jit
+def merge(objects: Objects, into: int, other: int, ident: int, power: float, reach: Reach) -> bool:
     """Replace the object in slot ``into`` by its sum with that in ``other`` (E-scheme); False if the sum has no pT."""
     px = objects.px[into] + objects.px[other]
     py = objects.py[into] + objects.py[other]
@@ -88,7 +122,7 @@ def merge(objects: Objects, into: int, other: int, ident: int, power: float, rad
     objects.y[into] = rapidity(px, py, pz, e)
     objects.phi[into] = math.atan2(py, px)
     objects.d[into] = momentum_scale(pt2, power)
-    objects.beam[into] = objects.d[into] * radius2
+    objects.beam[into] = objects.d[into] * radius2(reach, pt2)
     objects.ident[into] = ident
     return True
 
@@ -102,17 +136,20 @@ def is_live(ident: int, ids: int, m: int, slots: Ints, objects: Objects) -> bool
 
 
 @jit
+def distances(objects: Objects, at: int, y: Any, phi: Any, d: Any) -> Any:
+    """q of the pairs of one object, its coordinates in every lane, with those in slots ``at`` to ``at`` + 8."""
+    dy = load(objects.y, at) - y
+    dphi = absolute(load(objects.phi, at) - phi)
+    dphi = least(dphi, fill(TWO_PI) - dphi)
+    return least(load(objects.d, at), d) * fma(dy, dy, dphi * dphi)
+
+
+@jit
 def row_distances(row: Floats, objects: Objects, m: int, slot: int) -> None:
-    """q of the pairs that the object in ``slot`` owns; infinity for the others."""
-    y, phi, d, ident = objects.y[slot], objects.phi[slot], objects.d[slot], objects.ident[slot]
-    ys, phis, ds, idents = objects.y, objects.phi, objects.d, objects.ident
-    for j in range((m + PAD - 1) // PAD * PAD):
-        dy = ys[j] - y
-        dphi = abs(phis[j] - phi)
-        dphi = dphi if dphi <= math.pi else TWO_PI - dphi
-        smaller = ds[j] if ds[j] < d else d
-        q = smaller * (dy * dy + dphi * dphi)
-        row[j] = q if idents[j] < ident else math.inf
+    """q of the pairs of the object in ``slot`` with those in slots 0 to ``m``."""
+    y, phi, d = fill(objects.y[slot]), fill(objects.phi[slot]), fill(objects.d[slot])
+    for at in range(0, m, LANES):
+        store(row, at, distances(objects, at, y, phi, d))
 
 
 @jit
@@ -120,6 +157,5 @@ def option_distance(objects: Objects, m: int, a: int, b: int, row: Floats) -> fl
     """q of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
     if b < 0:
         return float(objects.beam[a])
-    owner, other = (a, b) if objects.ident[a] > objects.ident[b] else (b, a)
-    row_distances(row, objects, m, owner)
-    return float(row[other])
+    row_distances(row, objects, m, a)
+    return float(row[b])

@@ -2,41 +2,58 @@
 
 All distances are q = D R^2: a pair has q = min(d_i, d_j) dR_ij^2 whatever the radius, and only a beam, q = d_i R_i^2,
 knows about it. Of every pair the object with the larger id is the owner. The list holds *every* live option with
-q < threshold; for its other options each object keeps a lower bound, so raising the threshold rescans only the
-objects whose bound lies below the new one.
+q < threshold. The others are in the stock (pairs of particles, see :mod:`djservice.kernels.stock`), or are bounded from
+below, object by object, so that raising the threshold looks again only at objects whose bound lies below the new one.
 
-The canonical order of the options, in which a uniform is turned into a choice, is the order of the list: pairs, then
-beams, each appended object by object, dead ones replaced by the last.
+The canonical order of the options is that in which they were put on the list, dead ones replaced by the last;
+:mod:`djservice.kernels.draw` says how a uniform picks one.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.kernels.jit import jit
 from djservice.kernels.kinematics import asymmetry_factor
-from djservice.kernels.objects import PAD, Floats, Ints, Objects, row_distances
+from djservice.kernels.lanes import (
+    LANES,
+    WIDE,
+    below,
+    fill,
+    highest,
+    holds,
+    least,
+    load,
+    lowest,
+    smallest_lane,
+    store,
+    where_below,
+)
+from djservice.kernels.objects import Floats, Ints, Objects, distances
+from djservice.kernels.stock import LEVELS, STOCK, Ids, Stock, stock_end
 
-#: Entries of a sum that are added together before the sums of blocks are.
-BLOCK = 64
+#: Stands for "nothing": beyond all distances, and finite, so that a weight of 0 times it is 0.
+FAR = 1e308
+#: Objects whose masks are gathered in one integer.
+_STRETCH = 64
+#: Elements that arrays have beyond their end, for loops over whole groups of lanes.
+PAD = 64
+#: Ids are 16 bits, and an event of n particles has 2 n - 1 objects.
+MOST_PARTICLES = 2**15
 
 
 class Options(NamedTuple):
-    """Options on the list: ``q``, its weight, what the scale sees of it, and the two ids (``other`` is -1 for a beam).
-
-    ``bits`` is ``q`` seen as integers: positive floats sort alike and integer minima vectorise.
-    """
+    """Options on the list: ``q``, its weight, what the safe scale sees of it, and the ids (``other`` 0xFFFF: a beam)."""
 
     q: Floats
-    bits: NDArray[np.int64]
     w: Floats
     s: Floats
-    owner: Ints
-    other: Ints
+    owner: Ids
+    other: Ids
 
 
 class Scratch(NamedTuple):
@@ -46,18 +63,67 @@ class Scratch(NamedTuple):
     row_bits: NDArray[np.int64]
     cell: Floats
     cell_bits: NDArray[np.int64]
-    exponent: Floats
-    exponent_bits: NDArray[np.int64]
+    sums: Floats
     blocks: Floats
-    dead: NDArray[np.uint8]
-    hits: Ints
+    counts: NDArray[np.int64]
     slot: Ints
     beam_at: Ints
+    alive: NDArray[np.uint8]
+    log_pt2: Floats
+    slopes: Floats
+    jet_pt2: Floats
+    state_pt2: Floats
+
+
+class Work(NamedTuple):
+    """All that a thread needs: an event as it was loaded, the objects of the tree in hand, its lists, and scratch."""
+
+    origin: Objects
+    objects: Objects
+    stock: Stock
+    pairs: Options
+    beams: Options
+    scratch: Scratch
+
+
+@jit
+def end_list(options: Options, count: int, safe: bool) -> None:
+    """Make what is read beyond the end of a list, in whole groups of lanes, weigh nothing."""
+    nothing = fill(FAR)
+    store(options.q, count, nothing)
+    store(options.q, count + LANES, nothing)
+    store(options.w, count, fill(0.0))
+    if safe:
+        store(options.s, count, nothing)
+        store(options.s, count + LANES, nothing)
+
+
+@jit
+def append_pair(
+    objects: Objects, a: int, b: int, q: float, pairs: Options, count: int, asymmetry: float
+) -> int:
+    """Put the pair of the objects in slots ``a`` (its owner) and ``b`` on the list; returns the list's new length."""
+    pairs.q[count] = q
+    pairs.owner[count] = int(objects.ident[a])
+    pairs.other[count] = int(objects.ident[b])
+    if asymmetry > 0.0:
+        pairs.s[count] = q * asymmetry_factor(objects.pt2[a], objects.pt2[b], asymmetry) if q > 0.0 else 0.0
+    return count + 1
+
+
+@jit
+def append_beam(objects: Objects, slot: int, beams: Options, count: int, beam_at: Ints) -> int:
+    """Put the beam option of the object in ``slot`` on the list; returns the list's new length."""
+    ident = int(objects.ident[slot])
+    beams.q[count] = objects.beam[slot]
+    beams.s[count] = objects.beam[slot]
+    beams.owner[count] = ident
+    beam_at[ident] = count
+    return count + 1
 
 
 @jit
 def append_row(
-    scratch: Scratch,
     objects: Objects,
     m: int,
     slot: int,
@@ -65,48 +131,92 @@ def append_row(
     high: float,
     pairs: Options,
     count: int,
+    row: Floats,
     asymmetry: float,
-) -> tuple[int, float]:
-    """Put the options of ``scratch.row`` with low <= q < high on the list.
+) -> int:
+    """Put the pairs with low <= q < high that the object in ``slot`` owns on the list, and bound the others.
 
-    Returns the new length of the list, -1 if it is too short, and the lower bound of what was left out.
+    Returns the new length of the list, -1 if it is too short.
     """
-    row, bits = scratch.row, scratch.row_bits
-    ident = objects.ident[slot]
-    hits, number = scratch.hits, 0
-    for j in range(m):  # without a branch, which would be mispredicted at every hit
-        hits[number] = j
-        number += (row[j] < high) & (row[j] >= low)
-    if count + number > len(pairs.q) - PAD:
-        return -1, 0.0
-    for hit in range(number):
-        j = hits[hit]
-        pairs.q[count] = row[j]
-        pairs.owner[count] = ident
-        pairs.other[count] = objects.ident[j]
-        if asymmetry > 0.0:
-            factor = asymmetry_factor(objects.pt2[slot], objects.pt2[j], asymmetry)
-            pairs.s[count] = row[j] * factor if row[j] > 0.0 else 0.0
-        count += 1
-    scratch.cell[0] = high
-    scratch.cell[1] = math.inf
-    edge, bound = scratch.cell_bits[0], scratch.cell_bits[1]
-    infinity = bound
-    for j in range(m):
-        beyond = bits[j] if bits[j] >= edge else infinity
-        bound = beyond if beyond < bound else bound
-    scratch.cell_bits[0] = bound
-    return count, scratch.cell[0]
+    y, phi, d, ident = (
+        fill(objects.y[slot]),
+        fill(objects.phi[slot]),
+        fill(objects.d[slot]),
+        fill(objects.ident[slot]),
+    )
+    lows, highs, nothing = fill(low), fill(high), fill(math.inf)
+    bound = nothing
+    for start in range(0, m, _STRETCH):
+        stop = min(start + _STRETCH, m)
+        hits = 0
+        for at in range(start, stop, LANES):
+            q = distances(objects, at, y, phi, d)
+            q = where_below(load(objects.ident, at), ident, q, nothing)
+            store(row, at - start, q)
+            bound = least(where_below(q, highs, nothing, q), bound)
+            hits |= (below(q, highs) & ~below(q, lows)) << (at - start)
+        if count + _STRETCH > len(pairs.q) - PAD:
+            return -1
+        while hits != 0:
+            k = lowest(hits)
+            hits &= hits - 1
+            count = append_pair(objects, slot, start + k, row[k], pairs, count, asymmetry)
+    objects.lower[slot] = smallest_lane(bound)
+    return count
 
 
 @jit
-def append_beam(objects: Objects, slot: int, beams: Options, count: int, beam_at: Ints) -> int:
-    """Put the beam option of the object in ``slot`` on the list; returns the list's new length."""
-    ident = objects.ident[slot]
-    beams.q[count] = objects.beam[slot]
-    beams.owner[count] = ident
-    beam_at[ident] = count
-    return count + 1
+def append_new(
+    objects: Objects, m: int, slot: int, high: float, pairs: Options, count: int, row: Floats, asymmetry: float
+) -> int:
+    """As :func:`append_row` from 0, for the object with the largest id, which owns its pairs with all others."""
+    y_slot = objects.y[slot]
+    y, phi, d = fill(y_slot), fill(objects.phi[slot]), fill(objects.d[slot])
+    objects.y[slot] = math.inf  # out of its own reach
+    highs, nothing = fill(high), fill(math.inf)
+    bound = nothing
+    for start in range(0, m, _STRETCH):
+        stop = min(start + _STRETCH, m)
+        hits = 0
+        for at in range(start, stop, LANES):
+            q = distances(objects, at, y, phi, d)
+            store(row, at - start, q)
+            bound = least(where_below(q, highs, nothing, q), bound)
+            hits |= below(q, highs) << (at - start)
+        if count + _STRETCH > len(pairs.q) - PAD:
+            count = -1
+            break
+        while hits != 0:
+            k = lowest(hits)
+            hits &= hits - 1
+            count = append_pair(objects, slot, start + k, row[k], pairs, count, asymmetry)
+    objects.y[slot] = y_slot
+    objects.lower[slot] = smallest_lane(bound)
+    return count
+
+
+@jit
+def append_stock(
+    stock: Stock, taken: int, end: int, objects: Objects, pairs: Options, count: int, scratch: Scratch, asymmetry: float
+) -> int:
+    """Put what is alive of the stock from ``taken`` to ``end`` on the list; returns its length, -1 if it is too short."""
+    alive, owner, other = scratch.alive, stock.owner, stock.other
+    while taken < end:
+        stop = min(end, taken + len(pairs.q) - PAD - count)
+        if stop == taken:
+            return -1
+        for k in range(taken, stop):
+            if asymmetry > 0.0:
+                if alive[owner[k]] & alive[other[k]]:
+                    a, b = scratch.slot[owner[k]], scratch.slot[other[k]]
+                    count = append_pair(objects, a, b, stock.q[k], pairs, count, asymmetry)
+            else:  # without a branch, which would be mispredicted
+                pairs.q[count] = stock.q[k]
+                pairs.owner[count] = owner[k]
+                pairs.other[count] = other[k]
+                count += alive[owner[k]] & alive[other[k]]
+        taken = stop
+    return count
 
 
 @jit
@@ -115,6 +225,7 @@ def refill(
     m: int,
     low: float,
     high: float,
+    stock: Stock,
     pairs: Options,
     n_pairs: int,
     beams: Options,
@@ -122,51 +233,63 @@ def refill(
     scratch: Scratch,
     asymmetry: float,
 ) -> tuple[int, int]:
-    """Raise the threshold from ``low`` to ``high``; returns the lengths of both lists, -1 if one is too short."""
-    for slot in range(m):
-        if low <= objects.beam[slot] < high:
-            n_beams = append_beam(objects, slot, beams, n_beams, scratch.beam_at)
-        if objects.lower[slot] < high:
-            row_distances(scratch.row, objects, m, slot)
-            n_pairs, bound = append_row(scratch, objects, m, slot, low, high, pairs, n_pairs, asymmetry)
+    """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists, -1 if one is too short."""
+    taken = stock_end(stock, low, scratch.cell, scratch.cell_bits) if low > 0.0 else 0
+    end = stock_end(stock, high, scratch.cell, scratch.cell_bits)
+    n_pairs = append_stock(stock, taken, end, objects, pairs, n_pairs, scratch, asymmetry)
+    if n_pairs < 0:
+        return -1, -1
+    lows, highs = fill(low), fill(high)
+    for at in range(0, m, LANES):
+        beam = load(objects.beam, at)
+        hits = below(beam, highs) & ~below(beam, lows)
+        while hits != 0:
+            n_beams = append_beam(objects, at + lowest(hits), beams, n_beams, scratch.beam_at)
+            hits &= hits - 1
+        hits = below(load(objects.lower, at), highs)
+        while hits != 0:
+            slot = at + lowest(hits)
+            hits &= hits - 1
+            n_pairs = append_row(objects, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
             if n_pairs < 0:
                 return -1, -1
-            objects.lower[slot] = bound
     return n_pairs, n_beams
 
 
 @jit
-def lower_bound(objects: Objects, m: int, low: float) -> float:
-    """A lower bound, not below ``low``, of all options that are not on the list."""
-    bound = math.inf
-    for slot in range(m):
-        if objects.lower[slot] < bound:
-            bound = objects.lower[slot]
-        if low <= objects.beam[slot] < bound:
-            bound = objects.beam[slot]
+def lower_bound(objects: Objects, m: int, threshold: float, stock: Stock, scratch: Scratch) -> float:
+    """A lower bound, not below ``threshold``, of all options that are not on the list."""
+    lows, bounds, nothing = fill(threshold), fill(math.inf), fill(math.inf)
+    for at in range(0, m, LANES):
+        beam = load(objects.beam, at)
+        bounds = least(where_below(beam, lows, nothing, beam), bounds)
+        bounds = least(load(objects.lower, at), bounds)
+    bound = smallest_lane(bounds)
+    taken = stock_end(stock, threshold, scratch.cell, scratch.cell_bits) if threshold > 0.0 else 0
+    if taken < stock.ends[LEVELS - 1]:
+        bound = min(bound, max(threshold, stock.q[taken] * 0.5))  # its level may hold a smaller one
     return bound
 
 
 @jit
-def smallest(values: Floats, bits: NDArray[np.int64], count: int) -> float:
+def smallest(values: Floats, count: int) -> float:
     """The minimum of the first ``count`` values, infinity if there are none."""
     if count == 0:
         return math.inf
-    least, at = bits[0], 0
-    for k in range(count):
-        least = bits[k] if bits[k] < least else least
-    while bits[at] != least:
-        at += 1
-    return float(values[at])
+    a = b = fill(math.inf)
+    for at in range(0, count, 2 * LANES):
+        a = least(load(values, at), a)
+        b = least(load(values, at + LANES), b)
+    return smallest_lane(least(a, b))
 
 
 @jit
-def smallest_scale(options: Options, count: int) -> float:
-    """The minimum of what the safe scale sees of the options, infinity if there are none."""
-    least = math.inf
-    for k in range(count):
-        least = options.s[k] if options.s[k] < least else least
-    return least
+def index_of(values: Floats, value: float) -> int:
+    """Where ``value`` is first found."""
+    at = 0
+    while values[at] != value:
+        at += 1
+    return at
 
 
 @jit
@@ -179,28 +302,28 @@ def count_matter(options: Options, count: int, cut: float) -> int:
 
 
 @jit
-def remove_pairs(
-    pairs: Options, count: int, a: int, b: int, minimum: float, scratch: Scratch, safe: bool
-) -> tuple[int, bool]:
+def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, safe: bool) -> tuple[int, bool]:
     """Take the options of objects ``a`` and ``b`` off the list; returns its length and whether the minimum went."""
-    owner, other, dead, hits = pairs.owner, pairs.other, scratch.dead, scratch.hits
-    for k in range((count + PAD - 1) // PAD * PAD):
-        dead[k] = (owner[k] == a) | (owner[k] == b) | (other[k] == a) | (other[k] == b)
-    number = 0
-    for k in range(count):  # without a branch, which would be mispredicted at every hit
-        hits[number] = k
-        number += dead[k]
+    owner, other = pairs.owner, pairs.other
     lost = False
-    for hit in range(number - 1, -1, -1):  # from the end, so that the last option is never a dead one
-        k = hits[hit]
-        lost = lost | (pairs.q[k] <= minimum)
-        count -= 1
-        pairs.q[k] = pairs.q[count]
-        pairs.w[k] = pairs.w[count]
-        owner[k] = owner[count]
-        other[k] = other[count]
-        if safe:
-            pairs.s[k] = pairs.s[count]
+    at = (count - 1) // WIDE * WIDE
+    within = (1 << (count - at)) - 1 if count > 0 else 0
+    while at >= 0:  # from the end, so that the last option is never a dead one
+        dead = holds(owner, other, at, a, b) & within
+        within = (1 << WIDE) - 1
+        while dead != 0:
+            lane = highest(dead)
+            dead ^= 1 << lane
+            k = at + lane
+            lost = lost | (pairs.q[k] <= minimum)
+            count -= 1
+            pairs.q[k] = pairs.q[count]
+            pairs.w[k] = pairs.w[count]
+            owner[k] = owner[count]
+            other[k] = other[count]
+            if safe:
+                pairs.s[k] = pairs.s[count]
+        at -= WIDE
     return count, lost
 
 
@@ -211,6 +334,7 @@ def remove_beam(beams: Options, count: int, ident: int, beam_at: Ints) -> int:
     if at >= 0:
         count -= 1
         beams.q[at] = beams.q[count]
+        beams.s[at] = beams.s[count]
         beams.w[at] = beams.w[count]
         beams.owner[at] = beams.owner[count]
         beam_at[beams.owner[at]] = at
@@ -218,48 +342,40 @@ def remove_beam(beams: Options, count: int, ident: int, beam_at: Ints) -> int:
     return count
 
 
-@jit
-def copy_options(source: Options, target: Options, count: int, safe: bool) -> None:
-    """Copy the first ``count`` options; weights are made anew."""
-    for k in range(count):
-        target.q[k] = source.q[k]
-        target.owner[k] = source.owner[k]
-        target.other[k] = source.other[k]
-    if safe:
-        for k in range(count):
-            target.s[k] = source.s[k]
-
-
-def allocate(particles: int, capacity: int) -> tuple[Any, ...]:
+def allocate(particles: int, capacity: int, jets: int) -> Work:
     """Work space for events of up to ``particles`` particles and ``capacity`` pairs on the list.
 
-    Objects, pairs and beams, each twice: as they are before the first step, and of the tree in hand; and the scratch.
-    About 260 bytes a particle and 73 bytes a pair on the list.
+    About 230 bytes a particle, 28 bytes a pair on the list, and 12 bytes a pair in the stock, which holds up to
+    STOCK pairs a particle.
     """
 
     def objects() -> Objects:
-        floats = {name: np.empty(particles + PAD) for name in Objects._fields if name != "ident"}
-        return Objects(**floats, ident=np.empty(particles + PAD, np.int64))
+        return Objects(*(np.zeros(particles + PAD) for _ in Objects._fields))
 
     def options(length: int) -> Options:
-        q = np.empty(length + PAD)
-        ids = np.empty(length + PAD, np.int32), np.empty(length + PAD, np.int32)
-        return Options(q, q.view(np.int64), np.empty(length + PAD), np.empty(length + PAD), *ids)
+        floats = (np.zeros(length + PAD) for _ in range(3))
+        return Options(*floats, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
 
-    length = max(capacity, particles) + PAD
-    row, cell, exponent = np.empty(particles + PAD), np.empty(2), np.empty(length)
+    held = min(particles * (particles - 1) // 2, STOCK * particles)
+    row, cell, top = np.empty(particles + PAD), np.empty(1), np.empty(1)
+    ids = np.empty(held, np.uint16), np.empty(held, np.uint16)
+    stock = Stock(np.empty(held), *ids, np.empty(LEVELS, np.int64), top, top.view(np.int64))
+    longest = max(capacity, particles) + PAD
     scratch = Scratch(
         row,
         row.view(np.int64),
         cell,
         cell.view(np.int64),
-        exponent,
-        exponent.view(np.int64),
-        np.empty(length // BLOCK + 1),
-        np.empty(length, np.uint8),
-        np.empty(length, np.int32),
+        np.empty(longest // 8 + 8),
+        np.empty(longest // 64 + 1),
+        np.empty(LEVELS, np.int64),
         np.empty(2 * particles, np.int32),
         np.empty(2 * particles, np.int32),
+        np.empty(2 * particles, np.uint8),
+        np.empty(2 * particles),
+        np.empty(5),
+        np.empty(jets),
+        np.empty(jets),
     )
-    lists = options(capacity), options(capacity), options(particles), options(particles)
-    return objects(), objects(), *lists, scratch
+    return Work(objects(), objects(), stock, options(capacity), options(particles), scratch)
+

@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 from djservice.kernels.jit import jit
+from djservice.kernels.objects import Objects
 
 _HALF = math.sqrt(0.5)
 _LOOSENESS = 1.0 / (2.0 * math.cos(math.pi / 8.0))
@@ -18,7 +19,7 @@ _LOOSENESS = 1.0 / (2.0 * math.cos(math.pi / 8.0))
 _ROUNDING = 1e-10
 
 
-class Reach(NamedTuple):
+class Spread(NamedTuple):
     """Sums over the active objects: P, and A along the axes at 0, 90, 45 and 135 degrees; and the first A, for its rounding."""
 
     px: float
@@ -31,23 +32,32 @@ class Reach(NamedTuple):
 
 
 @jit
-def changed(reach: Reach, px: float, py: float, sign: float) -> Reach:
+def changed(spread: Spread, px: float, py: float, sign: float) -> Spread:
     """With an object that comes (sign 1) or goes (-1)."""
-    return Reach(
-        reach.px + sign * px,
-        reach.py + sign * py,
-        reach.a0 + sign * abs(px),
-        reach.a1 + sign * abs(py),
-        reach.a2 + sign * _HALF * abs(px + py),
-        reach.a3 + sign * _HALF * abs(px - py),
-        reach.start,
+    return Spread(
+        spread.px + sign * px,
+        spread.py + sign * py,
+        spread.a0 + sign * abs(px),
+        spread.a1 + sign * abs(py),
+        spread.a2 + sign * _HALF * abs(px + py),
+        spread.a3 + sign * _HALF * abs(px - py),
+        spread.start,
     )
 
 
 @jit
-def largest_pt(reach: Reach) -> float:
+def whole_event(objects: Objects, n: int) -> Spread:
+    """The sums over all particles."""
+    spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for j in range(n):
+        spread = changed(spread, objects.px[j], objects.py[j], 1.0)
+    return Spread(spread.px, spread.py, spread.a0, spread.a1, spread.a2, spread.a3, spread.a0 + spread.a1)
+
+
+@jit
+def largest_pt(spread: Spread) -> float:
     """No jet that can still form has a larger pT."""
-    px, py = reach.px, reach.py
-    along = max(reach.a0 + abs(px), reach.a1 + abs(py))
-    across = max(reach.a2 + _HALF * abs(px + py), reach.a3 + _HALF * abs(px - py))
-    return max(along, across) * _LOOSENESS + _ROUNDING * reach.start
+    px, py = spread.px, spread.py
+    along = max(spread.a0 + abs(px), spread.a1 + abs(py))
+    across = max(spread.a2 + _HALF * abs(px + py), spread.a3 + _HALF * abs(px - py))
+    return max(along, across) * _LOOSENESS + _ROUNDING * spread.start
