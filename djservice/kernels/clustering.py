@@ -15,6 +15,7 @@ import numpy as np
 
 from djservice.kernels.draw import choose, choose_zero, sum_weights, weigh, weighted_sum
 from djservice.kernels.jit import jit
+from djservice.kernels.lanes import natural
 from djservice.kernels.leading import clear_jets, insert_jet, leading_so_far
 from djservice.kernels.objects import (
     Floats,
@@ -47,7 +48,7 @@ from djservice.kernels.stock import edge_above
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL = 0, 1, 2, 3, 4
 
 #: How far above the cut the threshold of the list is set when it has to be raised, at least.
-HEADROOM = 1.1
+HEADROOM = 1.5
 
 
 class Setting(NamedTuple):
@@ -142,7 +143,6 @@ def cluster_tree(
     weighed_pairs = weighed_beams = 0  # entries whose weights are those of (old_minimum, old_scale)
     old_minimum = old_scale = -1.0
     least_pair = least_beam = math.inf
-    pair_lost = beam_lost = False
     score, log_prob, probability, n_jets = 0.0, 0.0, 1.0, 0
     steps = 0
     spread = whole_event(objects, n) if setting.stops else Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -157,10 +157,6 @@ def cluster_tree(
         steps += 1
         # The list holds every option below the threshold: bring the threshold above everything that matters.
         while True:
-            if pair_lost:
-                least_pair, pair_lost = smallest(pairs.q, n_pairs), False
-            if beam_lost:
-                least_beam, beam_lost = smallest(beams.q, n_beams), False
             minimum = min(least_pair, least_beam)
             scale, scale_is_beam = minimum, least_beam < least_pair
             if safe:
@@ -173,7 +169,7 @@ def cluster_tree(
                 cut = minimum + scale * (length / alpha)
                 if (cut < threshold and scale < threshold) or math.isinf(threshold):
                     break
-            higher = edge_above(max(cut, scale) * HEADROOM, scratch.cell, scratch.cell_bits)
+            higher = edge_above(max(cut, scale) + HEADROOM * minimum, scratch.cell, scratch.cell_bits)
             if threshold < stock.top[0]:  # particles have their other pairs beyond the stock
                 higher = min(higher, stock.top[0])
             n_pairs, n_beams = refill(
@@ -182,9 +178,9 @@ def cluster_tree(
             if n_pairs < 0:
                 return LIST_FULL
             threshold = higher
-            pair_lost = beam_lost = True  # new options may be smaller, also than a minimum of "none"
             end_list(pairs, n_pairs, safe)
             end_list(beams, n_beams, safe)
+            least_pair, least_beam = smallest(pairs.q, n_pairs), smallest(beams.q, n_beams)
 
         # Weigh and draw.
         norm = mean = pair_norm = 0.0
@@ -229,12 +225,14 @@ def cluster_tree(
                 is_beam = True
                 sum_weights(beams.w, n_beams, scratch)
                 drawn = choose(beams.w, n_beams, scratch, target - pair_norm)
+            drawn = natural(drawn)
             a = int(beams.owner[drawn]) if is_beam else int(pairs.owner[drawn])
             b = -1 if is_beam else int(pairs.other[drawn])
 
         # Its probability and score.
-        slot_a = slots[a]
-        slot_b = slots[b] if b >= 0 else -1
+        a = natural(a)
+        slot_a = int(slots[a])
+        slot_b = int(slots[b]) if b >= 0 else -1
         chance, step_score, q = 1.0, 0.0, 0.0
         if tied:
             chance = 1.0 / norm
@@ -299,56 +297,59 @@ def cluster_tree(
             tree.trace[step, 5] = count_matter(pairs, n_pairs, cut) + count_matter(beams, n_beams, cut)
 
         # Take the dead off the list.
-        n_pairs, lost = remove_pairs(pairs, n_pairs, a, b if b >= 0 else a, least_pair, safe)
-        pair_lost = pair_lost or lost
-        beam_lost = beam_lost or objects.beam[slot_a] <= least_beam
-        n_beams = remove_beam(beams, n_beams, a, beam_at)
+        n_pairs, pair_lost = remove_pairs(pairs, n_pairs, a, b if b >= 0 else a, least_pair, safe)
+        n_beams, beam_lost = remove_beam(beams, n_beams, a, least_beam, beam_at)
         alive[a] = 0
         if setting.stops:
             spread = changed(spread, objects.px[slot_a], objects.py[slot_a], -1.0)
         if is_beam:
             n_jets += 1
             insert_jet(objects, slot_a, tree.jets, jet_pt2)
-            remove_slot(objects, slot_a, m, slots)
-            m -= 1
-            weighed_pairs, weighed_beams = n_pairs, n_beams
-            end_list(pairs, n_pairs, safe)
-            end_list(beams, n_beams, safe)
-            continue
-        beam_lost = beam_lost or objects.beam[slot_b] <= least_beam
-        n_beams = remove_beam(beams, n_beams, b, beam_at)
-        alive[b] = 0
+            slot_b = slot_a
+        else:
+            n_beams, other_lost = remove_beam(beams, n_beams, b, least_beam, beam_at)
+            beam_lost = beam_lost or other_lost
+            alive[b] = 0
+            state_is_old = state_is_old or max(objects.pt2[slot_a], objects.pt2[slot_b]) >= state_edge
+            if setting.stops:
+                spread = changed(spread, objects.px[slot_b], objects.py[slot_b], -1.0)
+        end_list(pairs, n_pairs, safe)
+        end_list(beams, n_beams, safe)
         weighed_pairs, weighed_beams = n_pairs, n_beams
         new = n + step
-        state_is_old = state_is_old or max(objects.pt2[slot_a], objects.pt2[slot_b]) >= state_edge
-        if setting.stops:
-            spread = changed(spread, objects.px[slot_b], objects.py[slot_b], -1.0)
-        if not merge(objects, slot_a, slot_b, new, setting.power, reach):
-            return ZERO_PT
-        state_is_old = state_is_old or objects.pt2[slot_a] >= state_edge
-        if setting.stops:
-            spread = changed(spread, objects.px[slot_a], objects.py[slot_a], 1.0)
-        if wide:
-            scratch.log_pt2[new] = math.log(objects.pt2[slot_a])
-        slots[new] = slot_a
-        beam_at[new] = -1
-        alive[new] = 1
+        if not is_beam:
+            if not merge(objects, slot_a, slot_b, new, setting.power, reach):
+                return ZERO_PT
+            state_is_old = state_is_old or objects.pt2[slot_a] >= state_edge
+            if setting.stops:
+                spread = changed(spread, objects.px[slot_a], objects.py[slot_a], 1.0)
+            if wide:
+                scratch.log_pt2[new] = math.log(objects.pt2[slot_a])
+            slots[new] = slot_a
+            beam_at[new] = -1
+            alive[new] = 1
         remove_slot(objects, slot_b, m, slots)
         m -= 1
-        slot = slots[new]
+        # Only now, for reading the lists in lanes right after they were written stalls the processor.
+        if pair_lost:
+            least_pair = smallest(pairs.q, n_pairs)
+        if beam_lost:
+            least_beam = smallest(beams.q, n_beams)
+        if is_beam:
+            continue
 
         # The sum's options: one pass over the live objects.
-        before = n_pairs
+        slot, before = int(slots[new]), n_pairs
         n_pairs = append_new(objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry)
         if n_pairs < 0:
             return LIST_FULL
         for k in range(before, n_pairs):
             least_pair = min(least_pair, pairs.q[k])
+        end_list(pairs, n_pairs, safe)
         if objects.beam[slot] < threshold:
             n_beams = append_beam(objects, slot, beams, n_beams, beam_at)
+            end_list(beams, n_beams, safe)
             least_beam = min(least_beam, objects.beam[slot])
-        end_list(pairs, n_pairs, safe)
-        end_list(beams, n_beams, safe)
 
     if not wide:
         tree.scores[0] = score

@@ -33,18 +33,12 @@ def exponential(x: Any) -> Any:
     shifted = fma(x, fill(_LOG2E), fill(_SHIFT))
     whole = shifted - fill(_SHIFT)
     r = fma(whole, fill(-_LN2_LOW), fma(whole, fill(-_LN2_HIGH), x))
-    p = fill(2.510038549551032e-08)
-    p = fma(p, r, fill(2.7620088445409746e-07))
-    p = fma(p, r, fill(2.7557268459997064e-06))
-    p = fma(p, r, fill(2.4801521295954376e-05))
-    p = fma(p, r, fill(0.00019841269863053618))
-    p = fma(p, r, fill(0.0013888888917213717))
-    p = fma(p, r, fill(0.008333333333330062))
-    p = fma(p, r, fill(0.04166666666662413))
-    p = fma(p, r, fill(0.16666666666666669))
-    p = fma(p, r, fill(0.5))
-    p = fma(p, r, fill(1.0))
-    p = fma(p, r, fill(1.0))
+    r2 = r * r
+    r4 = r2 * r2
+    low = fma(r2, fma(r, fill(0.16666666666666669), fill(0.5)), r + fill(1.0))
+    middle = fma(r2, fma(r, fill(0.0001984126986305362), fill(0.0013888888917213717)), fma(r, fill(0.008333333333330062), fill(0.04166666666662413)))
+    high = fma(r2, fma(r, fill(2.510038549551032e-08), fill(2.7620088445409746e-07)), fma(r, fill(2.7557268459997064e-06), fill(2.4801521295954376e-05)))
+    p = fma(r4, fma(r4, high, middle), low)
     return p * power_of_two(shifted)
 
 
@@ -91,7 +85,8 @@ def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
     start = block * BLOCK
-    option, target = _pick(w, start + lane - block * LANES, min(start + BLOCK, count), LANES, target)
+    lane -= block * LANES
+    option, target = _pick(w, start + lane, min(start + BLOCK, count), LANES, target)
     return option
 
 

@@ -231,3 +231,16 @@ def highest(typing_context, mask):  # type: ignore[no-untyped-def]
         return builder.sub(ir.Constant(_INT64, 63), zeros)
 
     return types.int64(types.int64), code
+
+
+@intrinsic
+def natural(typing_context, index):  # type: ignore[no-untyped-def]
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])
+        assume = cgutils.get_or_insert_function(builder.module, function, "llvm.assume")
+        builder.call(assume, [builder.icmp_signed(">=", values[0], ir.Constant(_INT64, 0))])
+        return values[0]
+
+    return types.int64(types.int64), code

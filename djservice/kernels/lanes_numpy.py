@@ -83,3 +83,8 @@ def lowest(mask: int) -> int:
 def highest(mask: int) -> int:
     """The highest bit that is set."""
     return mask.bit_length() - 1
+
+
+def natural(index: int) -> int:
+    """The index itself, which is not negative: spares compiled code the case of Python's negative indices."""
+    return index

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from djservice.kernels.jit import jit
 from djservice.kernels.kinematics import TWO_PI, momentum_scale, rapidity
-from djservice.kernels.lanes import LANES, absolute, fill, fma, least, load, store
+from djservice.kernels.lanes import LANES, absolute, fill, fma, least, load, natural, store
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
+Ids = NDArray[np.uint16]
 
 
 class Objects(NamedTuple):
@@ -83,9 +84,9 @@ def end_slots(objects: Objects, m: int) -> None:
 
 
 @jit
-def remove_slot(objects: Objects, slot: int, m: int, slots: Ints) -> None:
+def remove_slot(objects: Objects, slot: int, m: int, slots: Ids) -> None:
     """Take the object in ``slot`` away; the last one, in slot ``m`` - 1, replaces it."""
-    last = m - 1
+    slot, last = natural(slot), natural(m - 1)
     if slot != last:
         objects.y[slot] = objects.y[last]
         objects.phi[slot] = objects.phi[last]
@@ -98,7 +99,7 @@ def remove_slot(objects: Objects, slot: int, m: int, slots: Ints) -> None:
         objects.e[slot] = objects.e[last]
         objects.lower[slot] = objects.lower[last]
         objects.ident[slot] = objects.ident[last]
-        slots[int(objects.ident[slot])] = slot
+        slots[natural(int(objects.ident[slot]))] = slot
     objects.y[last] = math.inf
     objects.beam[last] = math.inf
     objects.lower[last] = math.inf
@@ -107,6 +108,7 @@ def remove_slot(objects: Objects, slot: int, m: int, slots: Ints) -> None:
 @jit
 def merge(objects: Objects, into: int, other: int, ident: int, power: float, reach: Reach) -> bool:
     """Replace the object in slot ``into`` by its sum with that in ``other`` (E-scheme); False if the sum has no pT."""
+    into, other = natural(into), natural(other)
     px = objects.px[into] + objects.px[other]
     py = objects.py[into] + objects.py[other]
     pz = objects.pz[into] + objects.pz[other]
@@ -128,7 +130,7 @@ def merge(objects: Objects, into: int, other: int, ident: int, power: float, rea
 
 
 @jit
-def is_live(ident: int, ids: int, m: int, slots: Ints, objects: Objects) -> bool:
+def is_live(ident: int, ids: int, m: int, slots: Ids, objects: Objects) -> bool:
     """Whether ``ident`` names a live object."""
     if ident < 0 or ident >= ids:
         return False

@@ -29,12 +29,13 @@ from djservice.kernels.lanes import (
     least,
     load,
     lowest,
+    natural,
     smallest_lane,
     store,
     where_below,
 )
-from djservice.kernels.objects import Floats, Ints, Objects, distances
-from djservice.kernels.stock import LEVELS, STOCK, Ids, Stock, stock_end
+from djservice.kernels.objects import Floats, Ids, Ints, Objects, distances
+from djservice.kernels.stock import LEVELS, STOCK, Stock, stock_end
 
 #: Stands for "nothing": beyond all distances, and finite, so that a weight of 0 times it is 0.
 FAR = 1e308
@@ -66,7 +67,7 @@ class Scratch(NamedTuple):
     sums: Floats
     blocks: Floats
     counts: NDArray[np.int64]
-    slot: Ints
+    slot: Ids
     beam_at: Ints
     alive: NDArray[np.uint8]
     log_pt2: Floats
@@ -103,6 +104,7 @@ def append_pair(
     objects: Objects, a: int, b: int, q: float, pairs: Options, count: int, asymmetry: float
 ) -> int:
     """Put the pair of the objects in slots ``a`` (its owner) and ``b`` on the list; returns the list's new length."""
+    a, b, count = natural(a), natural(b), natural(count)
     pairs.q[count] = q
     pairs.owner[count] = int(objects.ident[a])
     pairs.other[count] = int(objects.ident[b])
@@ -114,7 +116,8 @@ def append_pair(
 @jit
 def append_beam(objects: Objects, slot: int, beams: Options, count: int, beam_at: Ints) -> int:
     """Put the beam option of the object in ``slot`` on the list; returns the list's new length."""
-    ident = int(objects.ident[slot])
+    slot, count = natural(slot), natural(count)
+    ident = natural(int(objects.ident[slot]))
     beams.q[count] = objects.beam[slot]
     beams.s[count] = objects.beam[slot]
     beams.owner[count] = ident
@@ -205,7 +208,8 @@ def append_stock(
         stop = min(end, taken + len(pairs.q) - PAD - count)
         if stop == taken:
             return -1
-        for k in range(taken, stop):
+        for k in range(natural(taken), natural(stop)):
+            count = natural(count)
             if asymmetry > 0.0:
                 if alive[owner[k]] & alive[other[k]]:
                     a, b = scratch.slot[owner[k]], scratch.slot[other[k]]
@@ -314,9 +318,9 @@ def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, saf
         while dead != 0:
             lane = highest(dead)
             dead ^= 1 << lane
-            k = at + lane
+            k = natural(at + lane)
             lost = lost | (pairs.q[k] <= minimum)
-            count -= 1
+            count = natural(count - 1)
             pairs.q[k] = pairs.q[count]
             pairs.w[k] = pairs.w[count]
             owner[k] = owner[count]
@@ -328,18 +332,20 @@ def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, saf
 
 
 @jit
-def remove_beam(beams: Options, count: int, ident: int, beam_at: Ints) -> int:
-    """Take the beam option of an object off the list, if it is there; returns the list's length."""
+def remove_beam(beams: Options, count: int, ident: int, minimum: float, beam_at: Ints) -> tuple[int, bool]:
+    """As :func:`remove_pairs`, for the beam option of an object, if it is there."""
     at = beam_at[ident]
-    if at >= 0:
-        count -= 1
-        beams.q[at] = beams.q[count]
-        beams.s[at] = beams.s[count]
-        beams.w[at] = beams.w[count]
-        beams.owner[at] = beams.owner[count]
-        beam_at[beams.owner[at]] = at
-        beam_at[ident] = -1
-    return count
+    if at < 0:
+        return count, False
+    lost = beams.q[at] <= minimum
+    count = natural(count - 1)
+    beams.q[at] = beams.q[count]
+    beams.s[at] = beams.s[count]
+    beams.w[at] = beams.w[count]
+    beams.owner[at] = beams.owner[count]
+    beam_at[beams.owner[at]] = at
+    beam_at[ident] = -1
+    return count, lost
 
 
 def allocate(particles: int, capacity: int, jets: int) -> Work:
@@ -369,7 +375,7 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         np.empty(longest // 8 + 8),
         np.empty(longest // 64 + 1),
         np.empty(LEVELS, np.int64),
-        np.empty(2 * particles, np.int32),
+        np.empty(2 * particles, np.uint16),
         np.empty(2 * particles, np.int32),
         np.empty(2 * particles, np.uint8),
         np.empty(2 * particles),

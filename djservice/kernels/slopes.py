@@ -12,7 +12,7 @@ of the object of a pair whose d is the smaller.
 from __future__ import annotations
 
 from djservice.kernels.jit import jit
-from djservice.kernels.objects import Floats, Ints, Objects, Reach
+from djservice.kernels.objects import Floats, Objects, Reach
 from djservice.kernels.options import Options, Scratch, index_of
 
 RHO, LOW, HIGH, RIGIDITY, POWER = range(5)
@@ -57,7 +57,7 @@ def step_slopes(
     out: Floats,
 ) -> None:
     """Fill ``out``, shape (5,), with the slopes of the option (``slot_a``, ``slot_b``) of distance ``q``."""
-    slots: Ints = scratch.slot
+    slots = scratch.slot
     mean = mean_power = 0.0
     out[RHO] = out[LOW] = out[HIGH] = 0.0
     for k in range(n_pairs):

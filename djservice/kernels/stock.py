@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.kernels.jit import jit
-from djservice.kernels.objects import Floats, Ints, Objects, row_distances
-
-Ids = NDArray[np.uint16]
+from djservice.kernels.objects import Floats, Ids, Objects, row_distances
 
 #: Bits below those that make the level of a float64.
 _SHIFT = 51
