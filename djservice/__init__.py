@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from djservice.errors import DjserviceError as DjserviceError
     from djservice.estimators import LeaveOneOut as LeaveOneOut
     from djservice.estimators import Score as Score
+    from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
     from djservice.losses import SquaredError as SquaredError
     from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.observables import observable as observable
+    from djservice.radius import VariableR as VariableR
     from djservice.read import read as read
     from djservice.report import report as report
     from djservice.run import run as run
@@ -36,6 +38,7 @@ _MODULES = ("schemas", "examples", "observables", "cuts")
 _PUBLIC = {
     "read": "read",
     "EventBatch": "batch",
+    "VariableR": "radius",
     "cluster": "cluster",
     "replay": "cluster",
     "TreeSample": "trees",
@@ -44,6 +47,7 @@ _PUBLIC = {
     "SquaredErrorOfMean": "losses",
     "Score": "estimators",
     "LeaveOneOut": "estimators",
+    "StateBaseline": "estimators",
     "gradient": "evaluate",
     "Run": "config",
     "run": "run",

@@ -109,7 +109,9 @@ class Optimiser(_Section):
 class Estimator(_Section):
     """How the gradient is estimated."""
 
-    name: Literal["leave_one_out", "score"] = Field("leave_one_out", description="gradient estimator")
+    name: Literal["state_baseline", "leave_one_out", "score"] = Field(
+        "state_baseline", description="gradient estimator"
+    )
 
 
 class Scan(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.batch import EventBatch
 from djservice.cluster import Scale, cluster
 from djservice.errors import InputError, RunError
-from djservice.estimators import Estimator, LeaveOneOut
+from djservice.estimators import Estimator, Follow, Slopes, default_estimator
 from djservice.losses import Loss, Term, as_loss
 from djservice.moments import Moments, Quantity
 from djservice.observables import Observable
@@ -115,7 +116,7 @@ def gradient(
     radius, rigidity, power, scale, asymmetry, seed, threads
         As in :func:`djservice.cluster`.
     estimator
-        :class:`djservice.LeaveOneOut` by default.
+        :class:`djservice.StateBaseline` by default; with fewer than 4 trees :class:`djservice.LeaveOneOut`.
     trees
         Per event.
 
@@ -128,7 +129,7 @@ def gradient(
     """
     sampling = Sampling(rigidity, power, scale, asymmetry, seed)
     moments, per_event = evaluate(
-        events, as_loss(objective), estimator or LeaveOneOut(), sampling, radius=radius, trees=trees, threads=threads
+        events, as_loss(objective), estimator or default_estimator(trees), sampling, radius=radius, trees=trees, threads=threads
     )
     value = moments.gradient()
     return Gradient(value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments)
@@ -182,6 +183,7 @@ def evaluate(
             stream=stream,
             iteration=iteration,
             settled_pt=loss.settled_pt,
+            states=estimator.follows,
             threads=threads,
         )
         parts.append(_sums(some, sample, loss, estimator))
@@ -202,12 +204,14 @@ def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimat
     jets, score = sample.jets, sample.score
     trees = score.shape[1]
     columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
-    first_value, first_accepted = np.empty(0), np.empty(0, np.bool_)
+    first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), math.nan
     for term in loss.terms:
         value, quantity, accepted = term.evaluate(jets, events.truth)
-        columns += _term_columns(term, quantity, accepted.astype(np.float64), score, estimator)
+        slopes = estimator.slopes(quantity, accepted.astype(np.float64), score, _follow(events, sample, term, estimator))
+        columns += _term_columns(term, quantity, accepted.astype(np.float64), slopes)
         if term is loss.terms[0]:
             first_value, first_accepted = np.where(accepted, value, 0.0), accepted
+            share = math.nan if slopes.share is None else float(slopes.share.mean(axis=1).sum())
     columns += [first_accepted.astype(np.float64), first_value, first_value**2]
     per_tree = np.stack(columns, axis=-1)
     mean = per_tree.mean(axis=1)
@@ -232,14 +236,24 @@ def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimat
         events_without=int((accepted_trees == 0).sum()),
         trees=score.size,
         trees_accepted=int(accepted_trees.sum()),
+        state_share=share,
     )
     return moments, _per_event(loss, mean, centred, accepted_trees, first_value, first_accepted)
 
 
-def _term_columns(term: Term, quantity: Floats, accepted: Floats, score: Floats, estimator: Estimator) -> list[Floats]:
+def _follow(events: EventBatch, sample: TreeSample, term: Term, estimator: Estimator) -> Follow | None:
+    """What the estimator reads of the states of growing trees, if it does."""
+    if not estimator.follows:
+        return None
+    states, trees = sample.states, sample.scores.shape[1]
+    assert states is not None
+    _, quantity, accepted = term.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
+    return Follow(quantity[:, 0], accepted[:, 0].astype(np.float64), states.scores[:, 0], states.tree)
+
+
+def _term_columns(term: Term, quantity: Floats, accepted: Floats, slopes: Slopes) -> list[Floats]:
     """(a, b, ga, gb) of each tree for one term."""
-    # E[I S] = -E[(1 - I) S], as E[S] = 0: exactly 0, and not noise, where every tree is accepted.
-    slope, accepted_slope = estimator.contributions(quantity, score), -estimator.contributions(1.0 - accepted, score)
+    slope, accepted_slope = slopes.quantity, slopes.accepted
     if not term.squares_expectation:
         return [quantity, accepted, slope, accepted_slope]
     others, others_accepted = _mean_of_others(quantity), _mean_of_others(accepted)
@@ -280,4 +294,4 @@ def _per_event(
 def _no_events(loss: Loss) -> Moments:
     size = 4 * len(loss.terms) + 3
     coefficients = np.array([term.coefficient for term in loss.terms])
-    return Moments(coefficients, np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), 0.0, 0, 0, 0, 0)
+    return Moments(coefficients, np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), 0.0, 0, 0, 0, 0, 0.0)

@@ -185,6 +185,7 @@ class Fit:
             "learning_rate": rate,
             "seconds": time.perf_counter() - began,
             "trees": moments.trees,
+            "state_share": moments.state_share / moments.events,
         }
 
     def _write_history(self, rows: list[dict[str, float]]) -> None:

@@ -35,6 +35,8 @@ class Moments:
         Number of events, and of those without a single accepted tree.
     trees, trees_accepted
         Number of trees, and of those accepted by the first term.
+    state_share
+        Sum over events of the share of the state baseline in the first term's gradient (NaN with another estimator).
     """
 
     coefficients: Floats
@@ -46,6 +48,7 @@ class Moments:
     events_without: int
     trees: int
     trees_accepted: int
+    state_share: float
 
     def __add__(self, other: Moments) -> Moments:
         summed = {

@@ -4,7 +4,7 @@ Layout (Zarr v3, every array with dimension names, so xarray opens every group):
 
     /            attributes: format, run, versions, inputs, status, message, events, result
     history/     (iteration) radius, radius_average, loss, loss_error, gradient, gradient_error, acceptance,
-                 learning_rate, seconds, trees; (iteration, parameter) parameters
+                 learning_rate, seconds, trees, state_share; (iteration, parameter) parameters
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd, sd_error, acceptance
     spectrum/    the same, at the start, the optimum and further radii; (radius, event) event_mean, event_error,
                  event_accepted; (event) key
@@ -44,6 +44,7 @@ HISTORY = (
     "learning_rate",
     "seconds",
     "trees",
+    "state_share",
 )
 SCAN = ("loss", "loss_error", "gradient", "gradient_error", "mean", "mean_error", "sd", "sd_error", "acceptance")
 SPECTRUM = SCAN

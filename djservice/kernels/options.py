@@ -35,7 +35,7 @@ from djservice.kernels.lanes import (
     where_below,
 )
 from djservice.kernels.objects import Floats, Ids, Ints, Objects, distances
-from djservice.kernels.stock import LEVELS, STOCK, Stock, stock_end
+from djservice.kernels.stock import LEVELS, Stock, stock_end
 
 #: Stands for "nothing": beyond all distances, and finite, so that a weight of 0 times it is 0.
 FAR = 1e308
@@ -351,8 +351,7 @@ def remove_beam(beams: Options, count: int, ident: int, minimum: float, beam_at:
 def allocate(particles: int, capacity: int, jets: int) -> Work:
     """Work space for events of up to ``particles`` particles and ``capacity`` pairs on the list.
 
-    About 230 bytes a particle, 28 bytes a pair on the list, and 12 bytes a pair in the stock, which holds up to
-    STOCK pairs a particle.
+    About 300 bytes a particle, 28 a pair on the list, and 12 for each of n^1.5 pairs in the stock.
     """
 
     def objects() -> Objects:
@@ -362,7 +361,7 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         floats = (np.zeros(length + PAD) for _ in range(3))
         return Options(*floats, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
 
-    held = min(particles * (particles - 1) // 2, STOCK * particles)
+    held = math.ceil(particles**1.5)
     row, cell, top = np.empty(particles + PAD), np.empty(1), np.empty(1)
     ids = np.empty(held, np.uint16), np.empty(held, np.uint16)
     stock = Stock(np.empty(held), *ids, np.empty(LEVELS, np.int64), top, top.view(np.int64))

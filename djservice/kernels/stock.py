@@ -22,8 +22,6 @@ _SHIFT = 51
 #: The level of 2^-256: everything below it, 0 too, counts as level 0; and what is above level 1022 is not in the stock.
 _FIRST = 2 * (1023 - 256)
 LEVELS = 1024
-#: Pairs per particle that the stock holds.
-STOCK = 16
 
 
 class Stock(NamedTuple):
@@ -64,7 +62,10 @@ def stock_end(stock: Stock, threshold: float, cell: Floats, cell_bits: NDArray[n
 def fill_stock(
     objects: Objects, n: int, stock: Stock, row: Floats, row_bits: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
-    """Put the closest pairs in the stock, whole levels as far as there is room; sets ``objects.lower`` for the others."""
+    """Put the closest pairs in the stock, whole levels and up to n^1.5 pairs; sets ``objects.lower`` for the others.
+
+    More would be dead when their turn comes.
+    """
     for k in range(LEVELS):
         counts[k] = 0
     for i in range(1, n):
@@ -72,7 +73,7 @@ def fill_stock(
         for j in range(i):
             counts[level(row_bits[j])] += 1
     top, held = 0, 0  # levels below top are held
-    while top < LEVELS - 1 and held + counts[top] <= STOCK * n:  # of this event alone, whatever room there is
+    while top < LEVELS - 1 and held + counts[top] <= n * math.sqrt(n):  # of this event alone, whatever room there is
         held += counts[top]
         top += 1
     if top > 0:

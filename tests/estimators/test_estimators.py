@@ -10,13 +10,13 @@ import pytest
 
 from djservice import observables
 from djservice.batch import EventBatch
-from djservice.estimators import ESTIMATORS, Estimator, LeaveOneOut, Score
+from djservice.estimators import ESTIMATORS, Estimator, LeaveOneOut, Score, StateBaseline
 from djservice.evaluate import gradient
 
 TABLES = Path(__file__).parents[1] / "kernels" / "data"
 
 #: A new unbiased estimator is tested by adding a row.
-UNBIASED = [Score(), LeaveOneOut()]
+UNBIASED = [Score(), LeaveOneOut(), StateBaseline()]
 
 
 def test_every_estimator_has_its_row() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from djservice import LeaveOneOut, Score, SquaredError, SquaredErrorOfMean, cuts, observables
+from djservice import LeaveOneOut, Score, SquaredError, SquaredErrorOfMean, StateBaseline, cuts, observables
 from djservice.batch import EventBatch
 from djservice.cluster import cluster
 from djservice.errors import InputError, RunError
+from djservice.estimators import Estimator
 from djservice.evaluate import Sampling, evaluate, gradient
 from djservice.losses import Loss
 
@@ -78,15 +79,15 @@ LOSSES = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_sums_equal_the_formulas_written_out(name: str, events: EventBatch) -> None:
-    found = gradient(events, LOSSES[name], radius=0.7, trees=6, seed=2)
+    found = gradient(events, LOSSES[name], radius=0.7, trees=6, seed=2, estimator=LeaveOneOut())
     loss, slope = by_hand(LOSSES[name], events, 0.7, 6, 2)
     assert found.loss.value == pytest.approx(loss, rel=1e-12)
     assert found.value == pytest.approx(slope, rel=1e-10)
 
 
-@pytest.mark.parametrize("estimator", [Score(), LeaveOneOut()], ids=lambda e: e.name)
+@pytest.mark.parametrize("estimator", [Score(), LeaveOneOut(), StateBaseline()], ids=lambda e: e.name)
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradient_is_the_slope_of_the_loss(name: str, estimator: Score | LeaveOneOut, events: EventBatch) -> None:
+def test_gradient_is_the_slope_of_the_loss(name: str, estimator: Estimator, events: EventBatch) -> None:
     """Against finite differences of the loss with independent trees; both errors are over trees, the events given."""
     step, trees = 0.1, 4_000
     few = events.select(range(8))

@@ -20,6 +20,7 @@ import uproot
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch
+from djservice.radius import VariableR
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,9 +33,12 @@ ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class Setting:
-    """Parameters of the clustering; ``asymmetry`` None is the published scale, a number the safe one."""
+    """Parameters of the clustering; ``asymmetry`` None is the published scale, a number the safe one.
 
-    radius: float
+    ``radius`` is R, or (rho, R_min, R_max) of variable-R jets.
+    """
+
+    radius: float | tuple[float, float, float]
     rigidity: float
     power: float
     asymmetry: float | None = None
@@ -43,7 +47,8 @@ class Setting:
     def arguments(self) -> dict[str, Any]:
         """The same as keyword arguments of the package."""
         scale = {"scale": "minimum"} if self.asymmetry is None else {"scale": "safe", "asymmetry": self.asymmetry}
-        return {"radius": self.radius, "rigidity": self.rigidity, "power": self.power, **scale}
+        radius = VariableR(*self.radius) if isinstance(self.radius, tuple) else self.radius
+        return {"radius": radius, "rigidity": self.rigidity, "power": self.power, **scale}
 
 
 class Objects:
@@ -106,9 +111,8 @@ class Step:
     error: Floats
     measure: Floats
     """What the smallest of is the scale: q itself, or q times the asymmetry of the pair."""
-    slope_radius: Floats
-    """d log q / dR of each option; below the same in p."""
-    slope_power: Floats
+    slopes: dict[str, Floats]
+    """d log q of each option by R (or by rho, R_min and R_max), and by p."""
     rigidity: float
     particles: int
 
@@ -162,8 +166,13 @@ class Step:
         return self.score(self.slope_radius)
 
     @property
+    def slope_radius(self) -> Floats:
+        """In R, or in rho: the first of the parameters."""
+        return next(iter(self.slopes.values()))
+
+    @property
     def score_power(self) -> Floats:
-        return self.score(self.slope_power)
+        return self.score(self.slopes["power"])
 
     @property
     def score_rigidity(self) -> Floats:
@@ -217,9 +226,12 @@ class Step:
 
     @cached_property
     def score_radius_error(self) -> Floats:
+        return self.score_error(self.slope_radius)
+
+    def score_error(self, slope: Floats) -> Floats:
         if self.scale == 0:
             return np.zeros_like(self.q)
-        moved = np.abs(self.q / self.scale * (self.slope_radius - self.slope_radius[self.measure.argmin()]))
+        moved = np.abs(self.q / self.scale * (slope - slope[self.measure.argmin()]))
         each = moved * (self._relative_error + self.scale_error / self.scale + ROUNDING)
         # what is dropped here may be kept elsewhere, with whatever exp makes of weights that vanish
         tail = ((np.exp(-self.exponent) + 1e-300) * moved)[~self.kept & np.isfinite(moved)].sum()
@@ -233,8 +245,12 @@ class Step:
     @property
     def kink(self) -> bool:
         """Whether rounding decides if the scale is a beam's or a pair's: no score is defined there."""
+        return self.kink_in(self.slope_radius)
+
+    def kink_in(self, slope: Floats) -> bool:
+        """The same for the parameter that ``slope`` belongs to."""
         rivals = self.measure <= self.scale + 2 * self.scale_error
-        return len(np.unique(self.slope_radius[rivals])) > 1
+        return len(np.unique(slope[rivals])) > 1
 
 
 def _error_of_minimum(values: Floats, errors: Floats) -> float:
@@ -259,7 +275,8 @@ def options(objects: Objects, active: Sequence[int], setting: Setting) -> Step:
     dphi = np.abs(phi[i] - phi[j])
     dphi = np.minimum(dphi, 2 * np.pi - dphi)
     small = np.where(d[i] <= d[j], i, j)
-    q = np.concatenate([d * setting.radius**2, d[small] * (dy**2 + dphi**2)])
+    radius, slopes = radius_and_slopes(pt, setting.radius)
+    q = np.concatenate([d * radius**2, d[small] * (dy**2 + dphi**2)])
 
     error_d = 2 * abs(setting.power) * error_pt + ROUNDING
     # the distance of two particles at one point is 0 in any program; that of a sum to them is 0 or rounding
@@ -272,18 +289,32 @@ def options(objects: Objects, active: Sequence[int], setting: Setting) -> Step:
     ratio = np.ones_like(q)
     if setting.asymmetry is not None:
         ratio[len(ids) :] = np.exp(np.abs(log_pt[i] - log_pt[j]) * setting.asymmetry)
-    slope_radius = np.concatenate([np.full(len(ids), 2 / setting.radius), np.zeros(len(i))])
     return Step(
         first=np.concatenate([ids, ids[i]]),
         second=np.concatenate([np.full(len(ids), BEAM), ids[j]]),
         q=q,
         error=error,
         measure=q * ratio,
-        slope_radius=slope_radius,
-        slope_power=2 * np.concatenate([log_pt, log_pt[small]]),
+        slopes={name: np.concatenate([slope, np.zeros(len(i))]) for name, slope in slopes.items()}
+        | {"power": 2 * np.concatenate([log_pt, log_pt[small]])},
         rigidity=setting.rigidity,
         particles=objects.n,
     )
+
+
+def radius_and_slopes(
+    pt: Floats, radius: float | tuple[float, float, float]
+) -> tuple[Floats | float, dict[str, Floats]]:
+    """R of each object, and d log R^2 of each by its parameters."""
+    if not isinstance(radius, tuple):
+        return radius, {"radius": np.full(len(pt), 2 / radius)}
+    rho, low, high = radius
+    free = rho / pt
+    of = {"rho": (free > low) & (free < high), "radius_min": free <= low, "radius_max": free >= high}
+    values = {"rho": rho, "radius_min": low, "radius_max": high}
+    return np.clip(free, low, high), {
+        name: np.where(where, 2 / values[name], 0.0) if values[name] else np.zeros(len(pt)) for name, where in of.items()
+    }
 
 
 def walk(

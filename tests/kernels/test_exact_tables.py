@@ -87,14 +87,22 @@ def test_brute_force_reproduces_the_tables(table: str) -> None:
 def test_the_kernel_enumerated_reproduces_the_tables(table: str) -> None:
     for row in select(table):
         histories, mass = enumerated(row.table, row.event)
-        trees = replay(to_batch([row.particles]), histories, **row.setting.arguments)
+        smooth = row.expect["d_exponent"] is not None
+        parameters = ("radius", "rigidity", "power") if smooth else ("radius", "rigidity")
+        batch = to_batch([row.particles])
+        trees = replay(batch, histories, **row.setting.arguments, parameters=parameters)
+        plain = replay(batch, histories, **row.setting.arguments)
         probability = np.exp(trees.log_prob[0])
-        score = np.where(probability > 0, trees.score[0], 0.0)
+        scores = {name: np.where(probability > 0, trees.score_in(name)[0], 0.0) for name in parameters}
+        score = np.where(probability > 0, plain.score[0], 0.0)
         mean = math.fsum(probability * mass)
         assert math.fsum(probability) == pytest.approx(1, rel=1e-12)
         row.assert_equal("mean", mean)
         row.assert_equal("second_moment", math.fsum(probability * mass**2))
         row.assert_equal("d_radius", math.fsum(probability * score * (mass - mean)))
+        for name, column in (("radius", "d_radius"), ("rigidity", "d_rigidity"), ("power", "d_exponent")):
+            if name in scores:
+                row.assert_equal(column, math.fsum(probability * scores[name] * (mass - mean)))
         rounding = 1e-11 * math.fsum(probability * np.abs(score)) + ROUNDING
         assert abs(math.fsum(probability * score)) < rounding
 
