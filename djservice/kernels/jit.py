@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,23 +25,15 @@ def jit(function: Function) -> Function:
     """Compile without the GIL, cached on disk, in IEEE arithmetic.
 
     No fast-math: it breaks vectorised exponentials, and the same distance must come out with the same bits from every
-    loop that computes it. Division follows numpy: 1/0 is infinite and never an exception.
+    loop that computes it; multiply-adds are fused only where the source says so. Division follows numpy: 1/0 is infinite
+    and never an exception.
     """
-    return _compile(function, fastmath=False)
-
-
-def jit_contracted(function: Function) -> Function:
-    """As :func:`jit`, with multiply-adds contracted to FMA: for weights only, where it costs no accuracy."""
-    return _compile(function, fastmath={"contract"})
-
-
-def _compile(function: Function, fastmath: Any) -> Function:
-    if numba.config.DISABLE_JIT:
-        return function
-    compiled: Any = numba.njit(**_OPTIONS, fastmath=fastmath, cache=True)(function)
+    if numba.config.DISABLE_JIT:  # compiled code does not warn of infinities either
+        return np.errstate(all="ignore")(function)
+    compiled: Any = numba.njit(**_OPTIONS, cache=True)(function)
     file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if not hasattr(file, "_source_stamp"):  # another numba: better compiled every time than an old kernel
-        compiled = numba.njit(**_OPTIONS, fastmath=fastmath)(function)
+        compiled = numba.njit(**_OPTIONS)(function)
     else:
         file._source_stamp = (file._source_stamp, _SOURCES)
     kernel: Function = compiled

@@ -218,7 +218,7 @@ def append_stock(
                 pairs.q[count] = stock.q[k]
                 pairs.owner[count] = owner[k]
                 pairs.other[count] = other[k]
-                count += alive[owner[k]] & alive[other[k]]
+                count += int(alive[owner[k]] & alive[other[k]])
         taken = stop
     return count
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import BEAM, Floats, event_of, final_jets, shipped_events, to_batch
+from brute_force import BEAM, Floats, enumerate_trees, event_of, final_jets, shipped_events, to_batch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +164,46 @@ def test_collinear_splitting_changes_nothing_at_infinite_rigidity(
     np.testing.assert_array_equal(before.n_jets, after.n_jets)
     largest = event[:, 0].sum() * np.cosh(event[:, 1]).max()
     np.testing.assert_allclose(components(after.jets), components(before.jets), rtol=1e-10, atol=1e-11 * largest)
+
+
+TINY = np.array([[60.0, 0.0, 0.0, 5.0], [40.0, 0.5, 2.6, 0.1], [20.0, -0.8, -1.0, 0.0], [15.0, 0.3, 1.4, 0.1]])
+
+
+def exact_mean(event: Floats, rigidity: float, scale: str) -> float:
+    """E[mass of the two leading jets] of a tiny event: every merge sequence, weighed by the kernel."""
+    histories = list(enumerate_trees(event))
+    masses = [objects.leading_mass(jets) for objects, jets in (final_jets(event, each) for each in histories)]
+    trees = replay(to_batch([event]), np.array(histories), radius=0.7, rigidity=rigidity, scale=scale)
+    return math.fsum(np.exp(trees.log_prob[0]) * masses)
+
+
+@pytest.mark.parametrize("scale", ("minimum", "safe"))
+@pytest.mark.parametrize("rigidity", (0.1, 1.0, 10.0, 100.0))
+@pytest.mark.parametrize("which", range(4))
+def test_collinear_splitting_changes_nothing_at_any_rigidity(which: int, rigidity: float, scale: str) -> None:
+    """Neither into parts at one point nor into parts so near that the distance is not 0."""
+    before = exact_mean(TINY, rigidity, scale)
+    for apart in (0.0, 1e-7):
+        parts = np.repeat(TINY[which : which + 1], 2, axis=0)
+        parts[:, [0, 3]] *= np.array([[0.3], [0.7]])
+        parts[0, 1] += apart
+        after = exact_mean(np.concatenate([np.delete(TINY, which, axis=0), parts]), rigidity, scale)
+        assert after == pytest.approx(before, rel=1e-11 + 10 * apart)
+
+
+@few
+@given(n=st.integers(2, 30), seed=seeds, power=st.sampled_from([-1.0, -0.5, 1.0]), radius=radii)  # at p = 0 beams tie
+def test_the_limit_of_infinite_rigidity_is_continuous(n: int, seed: int, power: float, radius: float) -> None:
+    """The deterministic history has a probability that tends to 1."""
+    batch = to_batch([random_event(n, seed)])
+    history = cluster(batch, radius=radius, rigidity=math.inf, power=power, history=True).history
+    log_prob = [
+        replay(batch, history, radius=radius, rigidity=rigidity, power=power).log_prob[0, 0]
+        for rigidity in (1e3, 1e6, 1e9, 1e12)
+    ]
+    # A step in which two distances agree to a part e is decided at rigidities above 1/e.
+    assert log_prob[-1] > -1e-3
+    assert all(late >= early - 1e-9 for early, late in pairwise(log_prob))
 
 
 @pytest.mark.parametrize("scale", ("minimum", "safe"))

@@ -1,0 +1,160 @@
+"""States of growing trees against a plain loop over their histories, and the baseline that is made of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from brute_force import Objects, event_of, shipped_events
+
+from djservice import SquaredError, cuts, observables
+from djservice.batch import EventBatch
+from djservice.cluster import cluster
+from djservice.estimators import Follow, LeaveOneOut, Score, StateBaseline
+from djservice.evaluate import Sampling, evaluate, gradient
+from djservice.trees import TreeSample
+
+LOSS = SquaredError(observables.dijet_mass, target=125.0, scale=125.0).where(
+    cuts.two_jets(pt_min=20.0) & cuts.mass_below(250.0)
+)
+
+
+def leading_before(batch: EventBatch, history: np.ndarray, jets: int, threshold: float) -> list[Any]:
+    """Before each step the four-momenta of the hardest objects, or None where there is no final jet above the threshold."""
+    objects, n = Objects(event_of(batch, 0)), int(batch.counts[0])
+    there, final, found = set(range(n)), [], []
+    for step, (a, b) in enumerate(history.tolist()):
+        begun = any(objects["pt"][jet] > threshold for jet in final)
+        hardest = sorted([*there, *final], key=lambda k: -objects["pt"][k])[:jets]
+        found.append(objects.four_momenta(hardest) if begun else None)
+        there.remove(a)
+        if b < 0:
+            final.append(a)
+        else:
+            there.remove(b)
+            objects.merge(a, b, n + step)
+            there.add(n + step)
+    return found
+
+
+@pytest.mark.parametrize("jets", [1, 2, 3])
+@pytest.mark.parametrize("threshold", [None, 0.0, 15.0])
+@pytest.mark.parametrize("rigidity", [0.5, 10.0])
+def test_states_are_those_of_a_loop_over_the_history(rigidity: float, threshold: float | None, jets: int) -> None:
+    events = shipped_events()
+    settings: dict[str, Any] = {"radius": 0.6, "rigidity": rigidity, "trees": 4, "seed": 8, "jets": jets}
+    several = 0
+    hardness = np.add.reduceat(events.pt, events.offsets[:-1]) * (events.counts < 160)
+    for event in np.argsort(hardness)[-3:].tolist():
+        batch = events.select([event])
+        whole = cluster(batch, **settings, history=True, trace=True)
+        found = cluster(batch, **settings, settled_pt=threshold, states=True)
+        states = found.states
+        assert states is not None
+        for tree in range(4):
+            steps = int(found.steps[0, tree])
+            score = whole.trace_of(0, tree)["score"][:steps]
+            leading = leading_before(batch, whole.history_of(0, tree), jets, threshold or 0.0)[:steps]
+            own = states.tree == tree
+            assert own.sum() == found.numbers[0, tree, 3]
+            several += int(own.sum() > 1)
+            # Any function of the leading jets will do: here each of their components.
+            for jet in range(jets):
+                for c in range(4):
+                    expected = sum(
+                        p[jet, c] * s for p, s in zip(leading, score, strict=True) if p is not None and len(p) > jet
+                    )
+                    value = np.nan_to_num(states.momenta[own, jet, c])
+                    got = (value * states.scores[own, 0]).sum()
+                    size = np.abs(score).sum() * max((np.abs(p).max() for p in leading if p is not None), default=0.0)
+                    assert abs(got - expected) <= 1e-9 * size + 1e-12
+            covered = sum(s for p, s in zip(leading, score, strict=True) if p is not None)
+            assert states.scores[own, 0].sum() == pytest.approx(covered, rel=1e-9, abs=1e-12 * np.abs(score).sum())
+    assert jets == 1 or several > 6  # of twelve trees; a single leading jet seldom changes any more
+
+
+def test_states_do_not_change_the_trees() -> None:
+    events = shipped_events().select(range(40))
+    settings: dict[str, Any] = {"radius": 0.6, "rigidity": 1.0, "trees": 6, "seed": 6, "settled_pt": 20.0}
+    plain, followed = cluster(events, **settings), cluster(events, **settings, states=True)
+    np.testing.assert_array_equal(plain.momenta, followed.momenta)
+    np.testing.assert_array_equal(plain.scores, followed.scores)
+    wide = cluster(events, **settings, states=True, parameters=("rigidity", "radius"))
+    assert wide.states is not None and followed.states is not None
+    covered = [
+        np.bincount(s.tree, s.scores[:, column], minlength=240) for s, column in ((wide.states, 1), (followed.states, 0))
+    ]
+    np.testing.assert_allclose(*covered, rtol=1e-9, atol=1e-9)
+
+
+def test_states_outgrow_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = shipped_events().select(range(10))
+    settings: dict[str, Any] = {"radius": 0.4, "rigidity": 0.3, "trees": 30, "states": True, "threads": 1}
+    roomy = cluster(events, **settings)
+    monkeypatch.setattr(sys.modules["djservice.cluster"], "STATES", 0)
+    tight = cluster(events, **settings)
+    assert roomy.states is not None and tight.states is not None
+    np.testing.assert_array_equal(roomy.states.momenta, tight.states.momenta)
+    np.testing.assert_array_equal(roomy.states.scores, tight.states.scores)
+    np.testing.assert_array_equal(roomy.states.tree, tight.states.tree)
+
+
+def contributions(sample: TreeSample, events: EventBatch) -> tuple[Any, ...]:
+    """quantity, accepted, score and follow of the loss."""
+    trees, states = sample.score.shape[1], sample.states
+    assert states is not None
+    _, quantity, accepted = LOSS.evaluate(sample.jets, events.truth)
+    _, of_state, in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
+    follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+    return quantity, accepted.astype(float), sample.score, follow
+
+
+@pytest.mark.parametrize("rigidity", [1.0, 10.0])
+def test_unbiased_and_quieter_on_the_same_trees(rigidity: float) -> None:
+    """Paired: the difference to leave-one-out has mean 0 in every event."""
+    events = shipped_events().select(range(40))
+    sample = cluster(events, radius=0.6, rigidity=rigidity, trees=600, seed=5, settled_pt=20.0, states=True)
+    arguments = contributions(sample, events)
+    plain, state = (estimator.slopes(*arguments) for estimator in (LeaveOneOut(), StateBaseline()))
+    for name in ("quantity", "accepted"):
+        difference = getattr(state, name) - getattr(plain, name)
+        error = difference.std(axis=1, ddof=1) / np.sqrt(difference.shape[1])
+        assert abs(difference.mean(axis=1).sum()) < 4 * np.sqrt((error**2).sum())
+    assert state.quantity.var(axis=1).sum() < 0.9 * plain.quantity.var(axis=1).sum()
+    assert plain.quantity.var(axis=1).sum() < Score().slopes(*arguments).quantity.var(axis=1).sum()
+
+
+def test_a_share_does_not_know_its_own_half() -> None:
+    events = shipped_events().select(range(10))
+    sample = cluster(events, radius=0.6, rigidity=1.0, trees=20, seed=5, settled_pt=20.0, states=True)
+    quantity, accepted, score, follow = contributions(sample, events)
+    before = StateBaseline().slopes(quantity, accepted, score, follow).share
+    assert before is not None
+    assert ((before >= 0) & (before <= 1)).all() and before.std() > 0.1
+    assert (before == before[:, np.arange(20) % 2]).all()
+    moved = quantity.copy()
+    moved[:, 0] += 5.0  # the leave-one-out means move for all alike, which the centred terms forget
+    after = StateBaseline().slopes(moved, accepted, score, follow).share
+    assert after is not None
+    assert (after[:, 1] != before[:, 1]).any()
+    unseen = score.copy()
+    unseen[:, 0] *= 3.0
+    np.testing.assert_array_equal(StateBaseline().slopes(quantity, accepted, unseen, follow).share[:, 0], before[:, 0])
+
+
+def test_full_acceptance_adds_no_noise() -> None:
+    events = shipped_events().select(range(10))
+    moments, _ = evaluate(
+        events, SquaredError(observables.dijet_mass, target=125.0), StateBaseline(), Sampling(seed=1), radius=0.7, trees=8
+    )
+    assert moments.total[3] == 0.0  # dE[I]
+    assert 0.0 < moments.state_share < 10.0
+
+
+def test_the_default_is_the_state_baseline_where_there_are_trees_enough() -> None:
+    events = shipped_events().select(range(10))
+    for trees, estimator in ((3, LeaveOneOut()), (4, StateBaseline())):
+        one = gradient(events, LOSS, radius=0.7, trees=trees, seed=1)
+        assert one.value == gradient(events, LOSS, radius=0.7, trees=trees, seed=1, estimator=estimator).value

@@ -1,0 +1,149 @@
+"""Lanes as vectors of the machine against lanes as arrays; and the exponential that is built on them."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from brute_force import shipped_events
+
+from djservice.cluster import cluster
+from djservice.kernels import lanes, lanes_numpy
+from djservice.kernels.draw import choose, exponential, sum_weights, weighted_sum
+from djservice.kernels.jit import jit
+from djservice.kernels.options import allocate, smallest
+
+INFINITE = [np.inf, -np.inf, 1e308, -0.0, 0.0, 5e-324, 1.0, -1.0]
+
+
+@jit
+def every_function(a, b, c, out):
+    x, y, z = lanes.load(a, 1), lanes.load(b, 0), lanes.load(c, 3)
+    lanes.store(out, 0, x + y)
+    lanes.store(out, 8, x - y)
+    lanes.store(out, 16, x * y)
+    lanes.store(out, 24, lanes.least(x, y))
+    lanes.store(out, 32, lanes.absolute(x))
+    lanes.store(out, 40, lanes.where_below(x, y, z, x))
+    lanes.store(out, 48, lanes.fill(b[2]))
+    return lanes.below(x, y), lanes.smallest_lane(x), lanes.total(x)
+
+
+def by_arrays(a, b, c, out):
+    x, y, z = lanes_numpy.load(a, 1), lanes_numpy.load(b, 0), lanes_numpy.load(c, 3)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for at, values in enumerate(
+            (x + y, x - y, x * y, lanes_numpy.least(x, y), lanes_numpy.absolute(x), lanes_numpy.where_below(x, y, z, x))
+        ):
+            lanes_numpy.store(out, 8 * at, values)
+        lanes_numpy.store(out, 48, lanes_numpy.fill(b[2]))
+        return lanes_numpy.below(x, y), lanes_numpy.smallest_lane(x), lanes_numpy.total(x)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_vectors_and_arrays_have_the_same_bits(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    a, b, c = random.normal(size=(3, 16)) * 10.0 ** random.integers(-200, 200, (3, 16))
+    if seed % 2:
+        a[random.integers(0, 16, 4)] = random.choice(INFINITE[2:], 4)
+        b[random.integers(0, 16, 4)] = random.choice(INFINITE, 4)
+    one, two = np.zeros(56), np.zeros(56)
+    assert every_function(a, b, c, one) == by_arrays(a, b, c, two)
+    np.testing.assert_array_equal(one.view(np.int64), two.view(np.int64))
+
+
+@jit
+def fused(a, b, c, out):
+    lanes.store(out, 0, lanes.fma(lanes.load(a, 0), lanes.load(b, 0), lanes.load(c, 0)))
+
+
+def test_fma_rounds_once() -> None:
+    tiny = 2.0**-52
+    a, out = np.full(8, 1.0 + tiny), np.zeros(8)
+    fused(a, np.full(8, 1.0 - tiny), np.full(8, -1.0), out)
+    assert (out == -(tiny**2)).all()
+    assert (lanes_numpy.fma(a, np.full(8, 1.0 - tiny), np.full(8, -1.0)) == 0.0).all()  # twice
+
+
+@jit
+def masks(owner, other, at, a, b):
+    mask = lanes.holds(owner, other, at, a, b)
+    return mask, lanes.lowest(mask) if mask else -1, lanes.highest(mask) if mask else -1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_masks_of_ids(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    owner, other = random.integers(0, 65536, (2, 64)).astype(np.uint16)
+    for a, b in ((owner[5], other[20]), (owner[33], owner[33]), (65535, 0)):
+        mask, low, high = masks(owner, other, 3, int(a), int(b))
+        assert mask == lanes_numpy.holds(owner, other, 3, int(a), int(b))
+        if mask:
+            assert (low, high) == (lanes_numpy.lowest(mask), lanes_numpy.highest(mask))
+
+
+@jit
+def exponentials(x, out):
+    for at in range(0, len(x), 8):
+        lanes.store(out, at, exponential(lanes.load(x, at)))
+
+
+def test_exponential_to_two_units_in_the_last_place() -> None:
+    x = np.concatenate([np.linspace(-700.0, 700.0, 80_000), np.linspace(-1.0, 1.0, 80_000), np.zeros(8)])
+    out = np.empty_like(x)
+    exponentials(x, out)
+    exact = np.exp(x)
+    assert np.abs((out - exact) / np.spacing(exact)).max() <= 2.0
+    assert (out[-8:] == 1.0).all()
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 200])
+def test_sums_and_choices_of_a_list(count: int) -> None:
+    random = np.random.default_rng(count)
+    options, scratch = (work := allocate(300, 300, 1)).pairs, work.scratch
+    options.q[:], options.w[:] = 1e308, 0.0
+    options.q[:count] = random.exponential(size=count)
+    options.w[:count] = np.where(random.random(count) < 0.3, 0.0, random.exponential(size=count))
+    options.w[count // 2] = 1.0
+    q, w = options.q[:count].copy(), options.w[:count].copy()
+    assert smallest(options.q, count) == q.min()
+    norm = sum_weights(options.w, count, scratch)
+    assert norm == pytest.approx(math.fsum(w), rel=1e-14)
+    assert weighted_sum(options, count) == pytest.approx(math.fsum(w * q), rel=1e-14)
+    # Each option is chosen by a stretch of targets as long as its weight.
+    edges = (np.arange(20_000) + 0.5) / 20_000 * norm
+    chosen = np.array([choose(options.w, count, scratch, target) for target in edges])
+    share = np.bincount(chosen, minlength=count) / len(edges) * norm
+    np.testing.assert_allclose(share, w, atol=1.01 * norm / len(edges))
+    # Where rounding leaves nothing, an option with a weight all the same.
+    for target in (0.0, np.nextafter(norm, 0.0), norm, norm * (1 + 1e-15)):
+        assert w[choose(options.w, count, scratch, target)] > 0.0
+
+
+SCRIPT = """
+import sys; sys.path.insert(0, sys.argv[1])
+from brute_force import shipped_events
+from djservice.cluster import cluster
+event = shipped_events().select([int(sys.argv[2])])
+for scale in ("minimum", "safe"):
+    trees = cluster(event, radius=0.7, rigidity=1.0, trees=2, seed=3, scale=scale, history=True, threads=1)
+    print(trees.history.tolist())
+"""
+
+
+def test_the_same_trees_without_a_compiler() -> None:
+    """numba switched off, as in CUDA's simulator: lanes are arrays then."""
+    events = shipped_events()
+    smallest_event = int(events.counts.argmin())
+    arguments = [sys.executable, "-c", SCRIPT, os.path.dirname(__file__), str(smallest_event)]
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment, timeout=300)
+    for scale, line in zip(("minimum", "safe"), done.stdout.splitlines(), strict=True):
+        event = events.select([smallest_event])
+        trees = cluster(event, radius=0.7, rigidity=1.0, trees=2, seed=3, scale=scale, history=True, threads=1)
+        assert trees.history is not None
+        assert str(trees.history.tolist()) == line
