@@ -37,7 +37,7 @@ class Follow:
 
     def sums(self, weights: Floats, shape: tuple[int, ...]) -> Floats:
         """Sum of weights per state over the states of each tree, shape (event, tree)."""
-        return np.bincount(self.tree, weights, minlength=int(np.prod(shape))).reshape(shape)
+        return np.bincount(self.tree, weights, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,13 @@ def gradient(
     """
     sampling = Sampling(rigidity, power, scale, asymmetry, seed)
     moments, per_event = evaluate(
-        events, as_loss(objective), estimator or default_estimator(trees), sampling, radius=radius, trees=trees, threads=threads
+        events,
+        as_loss(objective),
+        estimator or default_estimator(trees),
+        sampling,
+        radius=radius,
+        trees=trees,
+        threads=threads,
     )
     value = moments.gradient()
     return Gradient(value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments)
@@ -207,7 +213,9 @@ def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimat
     first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), math.nan
     for term in loss.terms:
         value, quantity, accepted = term.evaluate(jets, events.truth)
-        slopes = estimator.slopes(quantity, accepted.astype(np.float64), score, _follow(events, sample, term, estimator))
+        slopes = estimator.slopes(
+            quantity, accepted.astype(np.float64), score, _follow(events, sample, term, estimator)
+        )
         columns += _term_columns(term, quantity, accepted.astype(np.float64), slopes)
         if term is loss.terms[0]:
             first_value, first_accepted = np.where(accepted, value, 0.0), accepted

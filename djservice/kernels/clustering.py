@@ -251,7 +251,7 @@ def cluster_tree(
             else:
                 step_score = -2.0 * rate * ((q if is_beam else 0.0) - mean)
         if follows and (state_is_old or state < first_state) and jet_pt2[0] > settled_pt2:
-            if state < first_state or has_score(tree.state_scores[state]):
+            if state < first_state or largest(tree.state_scores[state]) > 0.0:
                 state += 1  # else the last state is not worth keeping
                 if state == len(tree.state_jets):
                     return STATES_FULL
@@ -361,9 +361,9 @@ def cluster_tree(
 
 
 @jit
-def has_score(scores: Floats) -> bool:
-    """Whether any is not 0."""
+def largest(scores: Floats) -> float:
+    """The largest absolute value."""
+    most = 0.0
     for k in range(len(scores)):
-        if scores[k] != 0.0:
-            return True
-    return False
+        most = max(most, abs(scores[k]))
+    return most

@@ -36,8 +36,16 @@ def exponential(x: Any) -> Any:
     r2 = r * r
     r4 = r2 * r2
     low = fma(r2, fma(r, fill(0.16666666666666669), fill(0.5)), r + fill(1.0))
-    middle = fma(r2, fma(r, fill(0.0001984126986305362), fill(0.0013888888917213717)), fma(r, fill(0.008333333333330062), fill(0.04166666666662413)))
-    high = fma(r2, fma(r, fill(2.510038549551032e-08), fill(2.7620088445409746e-07)), fma(r, fill(2.7557268459997064e-06), fill(2.4801521295954376e-05)))
+    middle = fma(
+        r2,
+        fma(r, fill(0.0001984126986305362), fill(0.0013888888917213717)),
+        fma(r, fill(0.008333333333330062), fill(0.04166666666662413)),
+    )
+    high = fma(
+        r2,
+        fma(r, fill(2.510038549551032e-08), fill(2.7620088445409746e-07)),
+        fma(r, fill(2.7557268459997064e-06), fill(2.4801521295954376e-05)),
+    )
     p = fma(r4, fma(r4, high, middle), low)
     return p * power_of_two(shifted)
 

@@ -18,7 +18,7 @@ _VECTOR = ir.VectorType(_DOUBLE, 8)
 _BITS = ir.VectorType(_INT64, 8)
 
 
-class LanesType(types.Type):  # type: ignore[misc]
+class LanesType(types.Type):
     """numba's type of eight float64."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ lanes_type = LanesType()
 
 
 @register_model(LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, of: Any) -> None:
         super().__init__(manager, of, _VECTOR)
 
@@ -109,7 +109,7 @@ def _smaller(builder: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def load(typing_context, array, at):  # type: ignore[no-untyped-def]
+def load(typing_context, array, at):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -119,7 +119,7 @@ def load(typing_context, array, at):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def store(typing_context, array, at, lanes):  # type: ignore[no-untyped-def]
+def store(typing_context, array, at, lanes):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -130,7 +130,7 @@ def store(typing_context, array, at, lanes):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def fill(typing_context, value):  # type: ignore[no-untyped-def]
+def fill(typing_context, value):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -191,7 +191,7 @@ def total(builder: Any, a: Any) -> Any:
 
 
 @intrinsic
-def holds(typing_context, owner, other, at, a, b):  # type: ignore[no-untyped-def]
+def holds(typing_context, owner, other, at, a, b):
     """See lanes_numpy."""
     element = ir.IntType(owner.dtype.bitwidth)
     vector = ir.VectorType(element, 32)
@@ -213,7 +213,7 @@ def holds(typing_context, owner, other, at, a, b):  # type: ignore[no-untyped-de
 
 
 @intrinsic
-def lowest(typing_context, mask):  # type: ignore[no-untyped-def]
+def lowest(typing_context, mask):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -223,7 +223,7 @@ def lowest(typing_context, mask):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def highest(typing_context, mask):  # type: ignore[no-untyped-def]
+def highest(typing_context, mask):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -234,7 +234,7 @@ def highest(typing_context, mask):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def natural(typing_context, index):  # type: ignore[no-untyped-def]
+def natural(typing_context, index):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -100,9 +100,7 @@ def end_list(options: Options, count: int, safe: bool) -> None:
 
 
 @jit
-def append_pair(
-    objects: Objects, a: int, b: int, q: float, pairs: Options, count: int, asymmetry: float
-) -> int:
+def append_pair(objects: Objects, a: int, b: int, q: float, pairs: Options, count: int, asymmetry: float) -> int:
     """Put the pair of the objects in slots ``a`` (its owner) and ``b`` on the list; returns the list's new length."""
     a, b, count = natural(a), natural(b), natural(count)
     pairs.q[count] = q
@@ -358,8 +356,8 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         return Objects(*(np.zeros(particles + PAD) for _ in Objects._fields))
 
     def options(length: int) -> Options:
-        floats = (np.zeros(length + PAD) for _ in range(3))
-        return Options(*floats, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
+        q, w, s = np.zeros((3, length + PAD))
+        return Options(q, w, s, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
 
     held = math.ceil(particles**1.5)
     row, cell, top = np.empty(particles + PAD), np.empty(1), np.empty(1)
@@ -383,4 +381,3 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         np.empty(jets),
     )
     return Work(objects(), objects(), stock, options(capacity), options(particles), scratch)
-

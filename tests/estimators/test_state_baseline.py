@@ -84,7 +84,8 @@ def test_states_do_not_change_the_trees() -> None:
     wide = cluster(events, **settings, states=True, parameters=("rigidity", "radius"))
     assert wide.states is not None and followed.states is not None
     covered = [
-        np.bincount(s.tree, s.scores[:, column], minlength=240) for s, column in ((wide.states, 1), (followed.states, 0))
+        np.bincount(s.tree, s.scores[:, column], minlength=240)
+        for s, column in ((wide.states, 1), (followed.states, 0))
     ]
     np.testing.assert_allclose(*covered, rtol=1e-9, atol=1e-9)
 
@@ -147,7 +148,12 @@ def test_a_share_does_not_know_its_own_half() -> None:
 def test_full_acceptance_adds_no_noise() -> None:
     events = shipped_events().select(range(10))
     moments, _ = evaluate(
-        events, SquaredError(observables.dijet_mass, target=125.0), StateBaseline(), Sampling(seed=1), radius=0.7, trees=8
+        events,
+        SquaredError(observables.dijet_mass, target=125.0),
+        StateBaseline(),
+        Sampling(seed=1),
+        radius=0.7,
+        trees=8,
     )
     assert moments.total[3] == 0.0  # dE[I]
     assert 0.0 < moments.state_share < 10.0

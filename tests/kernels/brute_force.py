@@ -313,7 +313,8 @@ def radius_and_slopes(
     of = {"rho": (free > low) & (free < high), "radius_min": free <= low, "radius_max": free >= high}
     values = {"rho": rho, "radius_min": low, "radius_max": high}
     return np.clip(free, low, high), {
-        name: np.where(where, 2 / values[name], 0.0) if values[name] else np.zeros(len(pt)) for name, where in of.items()
+        name: np.where(where, 2 / values[name], 0.0) if values[name] else np.zeros(len(pt))
+        for name, where in of.items()
     }
 
 
