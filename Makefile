@@ -18,8 +18,10 @@ lint: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/test.stamp
+bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py
+	$(BIN)/python benchmarks/resources.py
+	$(BIN)/python benchmarks/estimators.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -30,6 +32,10 @@ $(BIN)/python:
 
 .venv/test.stamp: pyproject.toml $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/bench.stamp: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test,pythia]'
 	touch $@
 
 clean:

@@ -20,8 +20,8 @@ from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
 
-#: Events whose trees are in memory together: the jets of (events, trees) and nothing else.
-EVENTS_AT_ONCE = 512
+#: Trees in memory together, of whole events: their jets, scores and states and nothing else.
+TREES_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,10 @@ def evaluate(
         return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 2)
     radii = radius_per_event(events, radius)
     parts = []
-    for start in range(0, len(events), EVENTS_AT_ONCE):
-        rows = slice(start, start + EVENTS_AT_ONCE)
-        some = events if len(events) <= EVENTS_AT_ONCE else events.select(np.arange(len(events))[rows])
+    at_once = max(1, TREES_AT_ONCE // trees)
+    for start in range(0, len(events), at_once):
+        rows = slice(start, start + at_once)
+        some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
         sample = cluster(
             some,
             radius=radii[rows],

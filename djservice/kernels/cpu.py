@@ -76,7 +76,7 @@ def cluster_items(
             load_event(particles, offsets[event], n, setting.power, work.origin)
             for j in range(n):
                 work.origin.beam[j] = work.origin.d[j] * radius2(reach, work.origin.pt2[j])
-            fill_stock(work.origin, n, work.stock, work.scratch.row, work.scratch.row_bits, work.scratch.counts)
+            fill_stock(work.origin, n, work.stock, work.scratch.row, work.scratch.row_bits)
             loaded = event
         row = offsets[event] * trees + index * n
         tree = Tree(

@@ -17,6 +17,10 @@ Ints = NDArray[np.int32]
 Ids = NDArray[np.uint16]
 
 
+#: Objects whose masks are gathered in one integer.
+STRETCH = 64
+
+
 class Objects(NamedTuple):
     """The live objects of one event in slots 0..m-1; a removed one is replaced by the last.
 

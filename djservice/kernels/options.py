@@ -34,13 +34,11 @@ from djservice.kernels.lanes import (
     store,
     where_below,
 )
-from djservice.kernels.objects import Floats, Ids, Ints, Objects, distances
+from djservice.kernels.objects import STRETCH, Floats, Ids, Ints, Objects, distances
 from djservice.kernels.stock import LEVELS, Stock, stock_end
 
 #: Stands for "nothing": beyond all distances, and finite, so that a weight of 0 times it is 0.
 FAR = 1e308
-#: Objects whose masks are gathered in one integer.
-_STRETCH = 64
 #: Elements that arrays have beyond their end, for loops over whole groups of lanes.
 PAD = 64
 #: Ids are 16 bits, and an event of n particles has 2 n - 1 objects.
@@ -66,7 +64,6 @@ class Scratch(NamedTuple):
     cell_bits: NDArray[np.int64]
     sums: Floats
     blocks: Floats
-    counts: NDArray[np.int64]
     slot: Ids
     beam_at: Ints
     alive: NDArray[np.uint8]
@@ -147,8 +144,8 @@ def append_row(
     )
     lows, highs, nothing = fill(low), fill(high), fill(math.inf)
     bound = nothing
-    for start in range(0, m, _STRETCH):
-        stop = min(start + _STRETCH, m)
+    for start in range(0, m, STRETCH):
+        stop = min(start + STRETCH, m)
         hits = 0
         for at in range(start, stop, LANES):
             q = distances(objects, at, y, phi, d)
@@ -156,7 +153,7 @@ def append_row(
             store(row, at - start, q)
             bound = least(where_below(q, highs, nothing, q), bound)
             hits |= (below(q, highs) & ~below(q, lows)) << (at - start)
-        if count + _STRETCH > len(pairs.q) - PAD:
+        if count + STRETCH > len(pairs.q) - PAD:
             return -1
         while hits != 0:
             k = lowest(hits)
@@ -176,15 +173,15 @@ def append_new(
     objects.y[slot] = math.inf  # out of its own reach
     highs, nothing = fill(high), fill(math.inf)
     bound = nothing
-    for start in range(0, m, _STRETCH):
-        stop = min(start + _STRETCH, m)
+    for start in range(0, m, STRETCH):
+        stop = min(start + STRETCH, m)
         hits = 0
         for at in range(start, stop, LANES):
             q = distances(objects, at, y, phi, d)
             store(row, at - start, q)
             bound = least(where_below(q, highs, nothing, q), bound)
             hits |= below(q, highs) << (at - start)
-        if count + _STRETCH > len(pairs.q) - PAD:
+        if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
         while hits != 0:
@@ -349,7 +346,7 @@ def remove_beam(beams: Options, count: int, ident: int, minimum: float, beam_at:
 def allocate(particles: int, capacity: int, jets: int) -> Work:
     """Work space for events of up to ``particles`` particles and ``capacity`` pairs on the list.
 
-    About 300 bytes a particle, 28 a pair on the list, and 12 for each of n^1.5 pairs in the stock.
+    About 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 pairs in the stock.
     """
 
     def objects() -> Objects:
@@ -359,10 +356,11 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         q, w, s = np.zeros((3, length + PAD))
         return Options(q, w, s, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
 
-    held = math.ceil(particles**1.5)
-    row, cell, top = np.empty(particles + PAD), np.empty(1), np.empty(1)
-    ids = np.empty(held, np.uint16), np.empty(held, np.uint16)
-    stock = Stock(np.empty(held), *ids, np.empty(LEVELS, np.int64), top, top.view(np.int64))
+    held = math.ceil(1.5 * particles**1.5) + PAD
+    row, cell, top, loose = np.empty(particles + PAD), np.empty(1), np.empty(1), np.empty(held)
+    ids = [np.empty(held, np.uint16) for _ in range(4)]
+    ends = np.empty(LEVELS, np.int64)
+    stock = Stock(np.empty(held), *ids[:2], ends, top, top.view(np.int64), loose, loose.view(np.int64), *ids[2:])
     longest = max(capacity, particles) + PAD
     scratch = Scratch(
         row,
@@ -371,7 +369,6 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         cell.view(np.int64),
         np.empty(longest // 8 + 8),
         np.empty(longest // 64 + 1),
-        np.empty(LEVELS, np.int64),
         np.empty(2 * particles, np.uint16),
         np.empty(2 * particles, np.int32),
         np.empty(2 * particles, np.uint8),

@@ -32,6 +32,8 @@ def answer(request: Request, gradient: float) -> Any:
         gradient=lambda: Quantity(gradient, 0.02, 0.01),
         acceptance=0.9,
         trees=40,
+        events=10,
+        state_share=6.0,
         **quantity,
     )
     return moments, PerEvent(*(np.ones(10) for _ in range(5)))
