@@ -339,12 +339,12 @@ def cluster_tree(
             continue
 
         # The sum's options: one pass over the live objects.
-        slot, before = int(slots[new]), n_pairs
-        n_pairs = append_new(objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry)
+        slot = int(slots[new])
+        n_pairs, nearest = append_new(objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry)
         if n_pairs < 0:
             return LIST_FULL
-        for k in range(before, n_pairs):
-            least_pair = min(least_pair, pairs.q[k])
+        if nearest < threshold:
+            least_pair = min(least_pair, nearest)
         end_list(pairs, n_pairs, safe)
         if objects.beam[slot] < threshold:
             n_beams = append_beam(objects, slot, beams, n_beams, beam_at)

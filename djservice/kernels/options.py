@@ -166,19 +166,23 @@ def append_row(
 @jit
 def append_new(
     objects: Objects, m: int, slot: int, high: float, pairs: Options, count: int, row: Floats, asymmetry: float
-) -> int:
-    """As :func:`append_row` from 0, for the object with the largest id, which owns its pairs with all others."""
+) -> tuple[int, float]:
+    """As :func:`append_row` from 0, for the object with the largest id, which owns its pairs with all others.
+
+    Also returns the smallest of them.
+    """
     y_slot = objects.y[slot]
     y, phi, d = fill(y_slot), fill(objects.phi[slot]), fill(objects.d[slot])
     objects.y[slot] = math.inf  # out of its own reach
     highs, nothing = fill(high), fill(math.inf)
-    bound = nothing
+    bound = nearest = nothing
     for start in range(0, m, STRETCH):
         stop = min(start + STRETCH, m)
         hits = 0
         for at in range(start, stop, LANES):
             q = distances(objects, at, y, phi, d)
             store(row, at - start, q)
+            nearest = least(q, nearest)
             bound = least(where_below(q, highs, nothing, q), bound)
             hits |= below(q, highs) << (at - start)
         if count + STRETCH > len(pairs.q) - PAD:
@@ -190,7 +194,7 @@ def append_new(
             count = append_pair(objects, slot, start + k, row[k], pairs, count, asymmetry)
     objects.y[slot] = y_slot
     objects.lower[slot] = smallest_lane(bound)
-    return count
+    return count, smallest_lane(nearest)
 
 
 @jit
