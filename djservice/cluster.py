@@ -16,7 +16,7 @@ from djservice.errors import ClusteringError, InputError
 from djservice.identity import draw_keys
 from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, OK, STATES_FULL, ZERO_PT, Setting
 from djservice.kernels.cpu import cluster_items
-from djservice.kernels.options import MOST_PARTICLES, allocate
+from djservice.kernels.options import MOST_PARTICLES, Work, allocate
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
 from djservice.radius import Radius, VariableR, reaches
 from djservice.trees import TRACE_FIELDS, States, TreeSample
@@ -308,11 +308,12 @@ def _grow(
     traces = np.empty((rows if wanted.trace else 0, len(TRACE_FIELDS)))
     largest = max(int(events.counts.max(initial=0)), 1)
 
+    spare: list[tuple[int, Work]] = []  # work space, with its room for pairs, that no thread is using
+
     def stretch(first: int, last: int) -> list[tuple[Floats, Floats]]:
         """Fill the results of items ``first`` to ``last``; returns their states."""
-        capacity = min(largest * (largest - 1) // 2 + 1, 16 * largest + 256)
-        work, kept = allocate(largest, capacity, jets), []
-        room = STATES * (last - first) + largest if wanted.states else 0
+        capacity, work = spare.pop() if spare else _work(largest, 16 * largest + 256, jets)
+        kept, room = [], STATES * (last - first) + largest if wanted.states else 0
         while True:
             state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, wide))
             status, first, used = cluster_items(
@@ -338,18 +339,18 @@ def _grow(
             )
             kept.append((state_jets[:used], state_scores[:used]))
             if status == OK:
+                spare.append((capacity, work))
                 return kept
-            if status == LIST_FULL:  # never beyond all pairs, which there is always room for in the end
-                capacity *= 2
-                work = allocate(largest, capacity, jets)
+            if status == LIST_FULL:
+                capacity, work = _work(largest, 2 * capacity, jets)
             elif status != STATES_FULL:
                 raise _failure(status, events, first // trees, first % trees)
 
     workers = max(1, min(threads or os.cpu_count() or 1, items))
-    cuts = np.linspace(0, items, (8 * workers if workers > 1 else 1) + 1).astype(int)
     if workers == 1:
         states = stretch(0, items)
     else:
+        cuts = _cuts(events.counts, trees, workers)
         with ThreadPoolExecutor(workers) as pool:
             running = [pool.submit(stretch, int(a), int(b)) for a, b in pairwise(cuts)]
             states = [part for done in running for part in done.result()]
@@ -368,6 +369,21 @@ def _grow(
         stopped=setting.stops,
         offsets=events.offsets,
     )
+
+
+def _work(largest: int, capacity: int, jets: int) -> tuple[int, Work]:
+    """Work space, and its room for pairs on the list."""
+    return capacity, allocate(largest, capacity, jets)
+
+
+def _cuts(counts: NDArray[np.int64], trees: int, workers: int) -> NDArray[np.int64]:
+    """Where to cut (event, tree) into stretches for threads: ever smaller ones, so that all end at the same time."""
+    cost = np.concatenate([[0.0], np.cumsum(counts**1.5 + 1.0)])  # measured: docs/performance.md
+    done = [0.0]
+    while done[-1] < 1.0:
+        done.append(min(1.0, done[-1] + max((1.0 - done[-1]) / (2 * workers), 0.005)))
+    items = np.interp(np.array(done) * cost[-1], cost, np.arange(len(cost)) * trees)
+    return np.unique(np.rint(items).astype(np.int64))
 
 
 def _per_parameter(reach: Floats) -> Floats:
