@@ -362,9 +362,19 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
 
     held = math.ceil(1.5 * particles**1.5) + PAD
     row, cell, top, loose = np.empty(particles + PAD), np.empty(1), np.empty(1), np.empty(held)
-    ids = [np.empty(held, np.uint16) for _ in range(4)]
-    ends = np.empty(LEVELS, np.int64)
-    stock = Stock(np.empty(held), *ids[:2], ends, top, top.view(np.int64), loose, loose.view(np.int64), *ids[2:])
+    owner, other, loose_owner, loose_other = np.empty((4, held), np.uint16)
+    stock = Stock(
+        np.empty(held),
+        owner,
+        other,
+        np.empty(LEVELS, np.int64),
+        top,
+        top.view(np.int64),
+        loose,
+        loose.view(np.int64),
+        loose_owner,
+        loose_other,
+    )
     longest = max(capacity, particles) + PAD
     scratch = Scratch(
         row,
