@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,32 @@ def test_sums_and_choices_of_a_list(count: int) -> None:
     # Where rounding leaves nothing, an option with a weight all the same.
     for target in (0.0, np.nextafter(norm, 0.0), norm, norm * (1 + 1e-15)):
         assert w[choose(options.w, count, scratch, target)] > 0.0
+
+
+BITS = """
+import hashlib, sys; sys.path.insert(0, sys.argv[1])
+from brute_force import shipped_events
+from djservice.cluster import cluster
+digest, events = hashlib.sha256(), shipped_events().select(range(20))
+for scale in ("minimum", "safe"):
+    trees = cluster(events, radius=0.7, rigidity=1.0, trees=3, scale=scale, parameters=("radius", "rigidity"), states=True)
+    for array in (trees.momenta, trees.scores, trees.log_prob, trees.states.scores):
+        digest.update(array.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_same_bits_whatever_the_width_of_vectors(tmp_path: Path) -> None:
+    """Compiled for this processor, and for the plainest of its architecture."""
+    arguments = [sys.executable, "-c", BITS, os.path.dirname(__file__)]
+    plainest = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    own, generic = (
+        subprocess.run(
+            arguments, capture_output=True, text=True, check=True, env={**os.environ, **more}, timeout=300
+        ).stdout
+        for more in ({}, plainest)
+    )
+    assert own == generic
 
 
 SCRIPT = """
