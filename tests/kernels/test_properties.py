@@ -191,6 +191,35 @@ def test_collinear_splitting_changes_nothing_at_any_rigidity(which: int, rigidit
         assert after == pytest.approx(before, rel=1e-11 + 10 * apart)
 
 
+@pytest.mark.parametrize("rigidity", (0.1, 1.0, 10.0, 100.0))
+def test_a_soft_particle_changes_nothing_with_the_safe_scale(rigidity: float) -> None:
+    """Wherever it is, to what is left of its own momentum; with the published scale it does."""
+    before = {scale: exact_mean(TINY, rigidity, scale) for scale in ("minimum", "safe")}
+    shifts = {"minimum": 0.0, "safe": 0.0}
+    for y, phi in ((0.2, 0.3), (0.55, 2.55), (-2.0, 0.7)):
+        event = np.concatenate([TINY, [[60.0e-9, y, phi, 0.0]]])
+        for scale in shifts:
+            shifts[scale] = max(shifts[scale], abs(exact_mean(event, rigidity, scale) / before[scale] - 1))
+    assert shifts["safe"] < 1e-7
+    assert rigidity > 1.0 or shifts["minimum"] > 1e-4
+
+
+@few
+@given(n=st.integers(2, 30), seed=seeds, power=powers, radius=radii)
+def test_a_soft_particle_changes_no_jet_at_infinite_rigidity(n: int, seed: int, power: float, radius: float) -> None:
+    event = random_event(n, seed)
+    soft = np.array([[1e-12, *np.random.default_rng(seed).uniform(-2, 2, 2), 0.0]])
+    before, after = (
+        cluster(to_batch([each]), radius=radius, rigidity=math.inf, power=power, jets=n)
+        for each in (event, np.concatenate([event, soft]))
+    )
+    hard = np.isfinite(components(before.jets)[0, 0, :, 0])
+    if power < 1:  # kT merges the soft particle first, with whatever is near: its momentum is lost in rounding
+        assert after.n_jets[0, 0] - before.n_jets[0, 0] in (0, 1)
+    found, expected = components(after.jets)[0, 0, : hard.sum()], components(before.jets)[0, 0, hard]
+    np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
+
+
 @few
 @given(n=st.integers(2, 30), seed=seeds, power=st.sampled_from([-1.0, -0.5, 1.0]), radius=radii)  # at p = 0 beams tie
 def test_the_limit_of_infinite_rigidity_is_continuous(n: int, seed: int, power: float, radius: float) -> None:
