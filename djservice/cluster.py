@@ -43,6 +43,7 @@ def cluster(
     settled_pt: float | None = None,
     parameters: tuple[str, ...] = (),
     states: bool = False,
+    flips: bool | Floats = False,
     threads: int | None = None,
 ) -> TreeSample:
     """Sample clusterings of every event.
@@ -78,6 +79,9 @@ def cluster(
     states
         Keep, from the first jet above ``settled_pt`` on, what the leading jets would be if the tree ended at once, and
         the score of the steps that begin in each such state: what a state baseline needs.
+    flips
+        True: find an alternative path for each tree. Or those of the same call, shape (event, tree, 4): grow the trees
+        along them, with the same random numbers before and after the step that is flipped.
     threads
         Threads to share the (event, tree) pairs; all processors by default. The trees do not depend on it.
 
@@ -95,6 +99,7 @@ def cluster(
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
     if settled_pt is not None and (history or trace or not settled_pt >= 0):
         raise InputError(f"settled_pt is {settled_pt}, expected 0 GeV or more, and no history or trace.")
+    forced = np.empty((0, 4)) if isinstance(flips, bool) else np.reshape(flips, (-1, 4))
     order, particles = _sorted_particles(events, power)
     sample = _grow(
         events,
@@ -105,8 +110,8 @@ def cluster(
         draw_keys(events.key, seed, stream),
         (iteration, first_tree),
         (trees, jets),
-        np.empty((0, 2), np.int32),
-        Wanted(history, trace, states),
+        (np.empty((0, 2), np.int32), forced),
+        Wanted(history, trace, states, flips is True),
         threads,
     )
     if sample.history is not None:
@@ -166,8 +171,8 @@ def replay(
         events.key,
         (0, 0),
         (trees, jets),
-        rows,
-        Wanted(history=False, trace=trace, states=False),
+        (rows, np.empty((0, 4))),
+        Wanted(history=False, trace=trace, states=False, flips=False),
         threads,
     )
 
@@ -279,6 +284,7 @@ class Wanted(NamedTuple):
     history: bool
     trace: bool
     states: bool
+    flips: bool
 
 
 #: States that there is room for per tree, at first.
@@ -294,7 +300,7 @@ def _grow(
     keys: NDArray[np.uint64],
     numbering: tuple[int, int],
     shape: tuple[int, int],
-    follow: NDArray[np.int32],
+    given: tuple[NDArray[np.int32], Floats],
     wanted: Wanted,
     threads: int | None,
 ) -> TreeSample:
@@ -306,6 +312,7 @@ def _grow(
     scores, numbers = np.empty((items, wide)), np.empty((items, 4))
     histories = np.empty((rows if wanted.history else 0, 2), np.int32)
     traces = np.empty((rows if wanted.trace else 0, len(TRACE_FIELDS)))
+    flips = np.empty((items if wanted.flips else 0, 4))
     largest = max(int(events.counts.max(initial=0)), 1)
 
     spare: list[tuple[int, Work]] = []  # work space, with its room for pairs, that no thread is using
@@ -328,7 +335,7 @@ def _grow(
                 reach,
                 keys,
                 work,
-                follow,
+                *given,
                 momenta,
                 histories,
                 traces,
@@ -336,6 +343,7 @@ def _grow(
                 numbers,
                 state_jets,
                 state_scores,
+                flips,
             )
             kept.append((state_jets[:used], state_scores[:used]))
             if status == OK:
@@ -363,6 +371,7 @@ def _grow(
         parameters=tuple(columns),
         numbers=numbers.reshape(*per_tree, 4),
         states=_states(states, numbers[:, 3], chosen, physical, trees) if wanted.states else None,
+        flips=_with_physical_rate(flips, physical[:, 0], per_tree) if wanted.flips else None,
         history=histories if wanted.history else None,
         trace=_with_physical_score(traces, physical[:, 0], events.counts * trees) if wanted.trace else None,
         deterministic=math.isinf(setting.rigidity),
@@ -396,6 +405,12 @@ def _per_parameter(reach: Floats) -> Floats:
 def _with_physical_score(trace: Floats, factor: Floats, rows: NDArray[np.int64]) -> Floats:
     trace[:, TRACE_FIELDS.index("score")] *= np.repeat(factor, rows)
     return trace
+
+
+def _with_physical_rate(flips: Floats, factor: Floats, shape: tuple[int, int]) -> Floats:
+    flips = flips.reshape(*shape, 4)
+    flips[..., 0] *= factor[:, np.newaxis]
+    return flips
 
 
 def _states(

@@ -67,6 +67,9 @@ class TreeSample:
         Shape (event, tree, 4): log-probability, number of jets, steps, number of states.
     states
         :class:`States` or None.
+    flips
+        Shape (event, tree, 4), or None: of each tree the rate W of an alternative path, and of the one that was kept the
+        step (-1: none) and the objects a and b of the option it takes there, by falling d in the event.
     history
         Shape (row, 2), int32, or None: see :meth:`history_of`.
     trace
@@ -84,6 +87,7 @@ class TreeSample:
     parameters: tuple[str, ...]
     numbers: Floats
     states: States | None
+    flips: Floats | None
     history: NDArray[np.int32] | None
     trace: Floats | None
     deterministic: bool

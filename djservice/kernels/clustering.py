@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from djservice.kernels.draw import choose, choose_zero, sum_weights, weigh, weighted_sum
+from djservice.kernels.flip import Flip, flipped_option, no_flip, write_flip
 from djservice.kernels.jit import jit
 from djservice.kernels.lanes import natural
 from djservice.kernels.leading import clear_jets, insert_jet, leading_so_far
@@ -76,6 +77,7 @@ class Tree(NamedTuple):
     numbers: Floats  # (4,): log_prob, number of jets, steps, states
     state_jets: Floats  # (rows, jets, 4)
     state_scores: Floats  # (rows, 1 or 5)
+    flip: Floats  # (4,): see flip
 
 
 @jit
@@ -95,6 +97,7 @@ def cluster_tree(
     work: Work,
     first_state: int,
     replay: Ints,
+    forced: Floats,
     tree: Tree,
 ) -> int:
     """Grow one tree; returns a status code.
@@ -111,6 +114,8 @@ def cluster_tree(
         Where the states of this tree begin in ``tree.state_jets``.
     replay
         Shape (n, 2): follow these choices instead of drawing, or length 0.
+    forced
+        A flip as four numbers: take its option at its step, drawing before and after as usual; or length 0.
     tree
         Where the results go.
     """
@@ -147,6 +152,8 @@ def cluster_tree(
     steps = 0
     spread = whole_event(objects, n) if setting.stops else Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     follows, state, state_is_old, state_edge = len(tree.state_jets) > 0, first_state - 1, True, math.inf
+    flip, flips = no_flip(), len(tree.flip) > 0
+    forced_step = int(forced[1]) if len(forced) > 0 else -1
     settled_pt2 = setting.settled_pt * setting.settled_pt
 
     for step in range(n):
@@ -202,15 +209,18 @@ def cluster_tree(
             mean = (weighted_sum(pairs, n_pairs) if scale_is_beam else weighted_sum(beams, n_beams)) / norm
         old_minimum, old_scale = minimum, scale
 
-        if len(replay) > 0:
-            a, b = replay[step, 0], replay[step, 1]
+        if len(replay) > 0 or step == forced_step:
+            if step == forced_step:
+                a, b = int(forced[2]), int(forced[3])
+            else:
+                a, b = int(replay[step, 0]), int(replay[step, 1])
             if not is_live(a, n + step, m, slots, objects) or (
                 b >= 0 and (a == b or not is_live(b, n + step, m, slots, objects))
             ):
                 return BAD_HISTORY
             is_beam = b < 0
         else:
-            target = 0.0 if sharp else uniform(key, iteration, sample, step) * norm
+            target = 0.0 if sharp else uniform(key, iteration, sample, step, 0) * norm
             if sharp:
                 is_beam = least_beam < least_pair
                 drawn = index_of(beams.q if is_beam else pairs.q, minimum)
@@ -250,6 +260,14 @@ def cluster_tree(
                 step_score = 2.0 * rate * ((0.0 if is_beam else q) - mean)
             else:
                 step_score = -2.0 * rate * ((q if is_beam else 0.0) - mean)
+        if flips and step_score < 0.0:
+            rate_of_flip = -step_score
+            total_rate = flip.rate + rate_of_flip
+            flip = Flip(total_rate, flip.step, flip.a, flip.b)
+            if uniform(key, iteration, sample, step, 1) * total_rate < rate_of_flip:
+                other = uniform(key, iteration, sample, step, 2)
+                to_a, to_b = flipped_option(pairs, n_pairs, beams, n_beams, scale_is_beam, mean, other)
+                flip = Flip(total_rate, step, to_a, to_b)
         if follows and (state_is_old or state < first_state) and jet_pt2[0] > settled_pt2:
             if state < first_state or largest(tree.state_scores[state]) > 0.0:
                 state += 1  # else the last state is not worth keeping
@@ -353,6 +371,8 @@ def cluster_tree(
 
     if not wide:
         tree.scores[0] = score
+    if flips:
+        write_flip(flip, tree.flip)
     tree.numbers[0] = log_prob + math.log(probability)
     tree.numbers[1] = n_jets
     tree.numbers[2] = steps

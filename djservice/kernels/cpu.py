@@ -43,6 +43,7 @@ def cluster_items(
     keys: NDArray[np.uint64],
     work: Work,
     replay: Ints,
+    forced: Floats,
     jets: Floats,
     history: Ints,
     trace: Floats,
@@ -50,6 +51,7 @@ def cluster_items(
     numbers: Floats,
     state_jets: Floats,
     state_scores: Floats,
+    flips: Floats,
 ) -> tuple[int, int, int]:
     """Grow the trees of items ``first`` to ``last``, item = event * trees + tree; returns status, item reached, states.
 
@@ -66,6 +68,8 @@ def cluster_items(
         Length 0 if not wanted.
     state_jets, state_scores
         Shapes (row, jet, 4), (row, 1 or 5), filled from the first row on. Length 0 if not wanted.
+    flips, forced
+        Shape (item, 4): the alternative paths found, or to be taken. Length 0 if not wanted.
     """
     loaded, n, states = -1, 0, 0
     for item in range(first, last):
@@ -87,6 +91,7 @@ def cluster_items(
             numbers[item],
             state_jets,
             state_scores,
+            flips[item] if len(flips) > 0 else numbers[item][:0],
         )
         status = cluster_tree(
             n,
@@ -98,6 +103,7 @@ def cluster_items(
             work,
             states,
             replay[row : row + n] if len(replay) > 0 else replay,
+            forced[item] if len(forced) > 0 else numbers[item][:0],
             tree,
         )
         if status != OK:

@@ -25,15 +25,15 @@ def philox(
 
 
 @jit
-def uniform(key: np.uint64, iteration: int, sample: int, step: int) -> float:
-    """The uniform in [0, 1) that decides ``step`` of tree ``sample``: 53 bits of draw 0."""
+def uniform(key: np.uint64, iteration: int, sample: int, step: int, draw: int) -> float:
+    """A uniform in [0, 1) of ``step`` of tree ``sample``, with 53 bits; draw 0 decides the step."""
     c0, c1, _, _ = philox(
         key & _LOW,
         key >> _32,
         np.uint64(iteration) & _LOW,
         np.uint64(sample) & _LOW,
         np.uint64(step) & _LOW,
-        np.uint64(0),
+        np.uint64(draw),
     )
     high, low = c0 >> np.uint64(5), c1 >> np.uint64(6)
     return (np.float64(high) * 67108864.0 + np.float64(low)) / 9007199254740992.0
