@@ -16,7 +16,7 @@ import numpy as np
 from events import classes
 
 import djservice as dj
-from djservice.estimators import Estimator, Follow
+from djservice.estimators import Estimator, Follow, Values
 from djservice.evaluate import Sampling, evaluate
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
@@ -48,7 +48,7 @@ def variance(events: dj.EventBatch, estimator: Estimator, stops: bool, radius: f
         states = sample.states
         _, of_state, in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // number])
         follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
-    slopes = estimator.slopes(*grouped, follow)
+    slopes = estimator.slopes(Values(*grouped, follow))
     estimates = (slopes.quantity - loss * slopes.accepted).mean(axis=1).reshape(len(events), ESTIMATES)
     return estimates.var(axis=1, ddof=1)
 

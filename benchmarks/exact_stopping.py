@@ -14,7 +14,7 @@ from estimators import LOSS
 from events import classes
 
 import djservice as dj
-from djservice.estimators import Follow
+from djservice.estimators import Follow, Values
 
 
 def main() -> None:
@@ -43,9 +43,9 @@ def main() -> None:
                 one, two, three = (
                     (slopes.quantity - loss * slopes.accepted)
                     for slopes in (
-                        dj.LeaveOneOut().slopes(quantity, accepted.astype(float), whole.score, None),
-                        dj.LeaveOneOut().slopes(quantity, accepted.astype(float), stopped.score, None),
-                        dj.StateBaseline().slopes(quantity, accepted.astype(float), stopped.score, follow),
+                        dj.LeaveOneOut().slopes(Values(quantity, accepted.astype(float), whole.score)),
+                        dj.LeaveOneOut().slopes(Values(quantity, accepted.astype(float), stopped.score)),
+                        dj.StateBaseline().slopes(Values(quantity, accepted.astype(float), stopped.score, follow)),
                     )
                 )
                 for row, difference in enumerate((two - one, three - two)):

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from djservice.cluster import replay as replay
     from djservice.config import Run as Run
     from djservice.errors import DjserviceError as DjserviceError
+    from djservice.estimators import AlternativePath as AlternativePath
+    from djservice.estimators import FiniteDifference as FiniteDifference
     from djservice.estimators import LeaveOneOut as LeaveOneOut
+    from djservice.estimators import MeanBaseline as MeanBaseline
+    from djservice.estimators import OptimalBaseline as OptimalBaseline
     from djservice.estimators import Score as Score
     from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
@@ -48,6 +52,10 @@ _PUBLIC = {
     "Score": "estimators",
     "LeaveOneOut": "estimators",
     "StateBaseline": "estimators",
+    "MeanBaseline": "estimators",
+    "OptimalBaseline": "estimators",
+    "AlternativePath": "estimators",
+    "FiniteDifference": "estimators",
     "gradient": "evaluate",
     "Run": "config",
     "run": "run",

@@ -106,14 +106,6 @@ class Optimiser(_Section):
     )
 
 
-class Estimator(_Section):
-    """How the gradient is estimated."""
-
-    name: Literal["state_baseline", "leave_one_out", "score"] = Field(
-        "state_baseline", description="gradient estimator"
-    )
-
-
 class Scan(_Section):
     """The loss on a grid of radii, over all events, after the optimisation."""
 
@@ -165,7 +157,9 @@ class Run(_Section):
     input: Input
     clustering: Clustering = Clustering()
     loss: Annotated[tuple[LossTerm, ...], BeforeValidator(_as_list), Field(min_length=1)]
-    estimator: Annotated[Estimator, BeforeValidator(_named)] = Estimator()
+    estimator: Annotated[Any, BeforeValidator(_named)] = Field(
+        {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
+    )
     radius: Radius = Radius()
     optimiser: Optimiser = Optimiser()
     scan: Scan = Scan()
@@ -267,10 +261,16 @@ def build_loss(run: Run) -> Any:
 
 
 def build_estimator(run: Run) -> Any:
-    """The estimator of a run as an object."""
-    from djservice.estimators import ESTIMATORS
+    """The estimator of a run as an object.
 
-    return {estimator.name: estimator for estimator in ESTIMATORS}[run.estimator.name]()
+    Raises
+    ------
+    ConfigError
+        If it is unknown, or does not take the parameters given.
+    """
+    from djservice.estimators import ESTIMATORS, Estimator
+
+    return _build(run.estimator, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")
 
 
 def check_trees(run: Run) -> None:
@@ -283,10 +283,11 @@ def check_trees(run: Run) -> None:
     """
     from djservice.evaluate import trees_needed
 
-    needed = trees_needed(build_loss(run), build_estimator(run))
+    estimator = build_estimator(run)
+    needed = trees_needed(build_loss(run), estimator)
     if run.optimiser.trees < needed:
         raise ConfigError(
-            f"optimiser.trees is {run.optimiser.trees}, expected {needed} or more with the {run.estimator.name} estimator and this loss."
+            f"optimiser.trees is {run.optimiser.trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
         )
 
 

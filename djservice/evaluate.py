@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.batch import EventBatch
 from djservice.cluster import Scale, cluster
 from djservice.errors import InputError, RunError
-from djservice.estimators import Estimator, Follow, Slopes, default_estimator
+from djservice.estimators import Estimator, Follow, Slopes, Values, default_estimator
 from djservice.losses import Loss, Term, as_loss
 from djservice.moments import Moments, Quantity
 from djservice.observables import Observable
@@ -177,9 +179,9 @@ def evaluate(
     for start in range(0, len(events), at_once):
         rows = slice(start, start + at_once)
         some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
-        sample = cluster(
+        draw = functools.partial(
+            cluster,
             some,
-            radius=radii[rows],
             rigidity=sampling.rigidity,
             power=sampling.power,
             scale=sampling.scale,
@@ -190,10 +192,11 @@ def evaluate(
             stream=stream,
             iteration=iteration,
             settled_pt=loss.settled_pt,
-            states=estimator.follows,
             threads=threads,
         )
-        parts.append(_sums(some, sample, loss, estimator))
+        sample = draw(radius=radii[rows], states=estimator.follows, flips=estimator.flips)
+        further = estimator.further(draw, radii[rows], sample)
+        parts.append(_sums(some, sample, further, loss, estimator))
     moments = parts[0][0]
     for part, _ in parts[1:]:
         moments = moments + part
@@ -206,7 +209,9 @@ def trees_needed(loss: Loss, estimator: Estimator) -> int:
     return max(estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms))
 
 
-def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimator) -> tuple[Moments, PerEvent]:
+def _sums(
+    events: EventBatch, sample: TreeSample, further: tuple[TreeSample, ...], loss: Loss, estimator: Estimator
+) -> tuple[Moments, PerEvent]:
     """Sums over some events, and the results per event."""
     jets, score = sample.jets, sample.score
     trees = score.shape[1]
@@ -215,7 +220,14 @@ def _sums(events: EventBatch, sample: TreeSample, loss: Loss, estimator: Estimat
     for term in loss.terms:
         value, quantity, accepted = term.evaluate(jets, events.truth)
         slopes = estimator.slopes(
-            quantity, accepted.astype(np.float64), score, _follow(events, sample, term, estimator)
+            Values(
+                quantity,
+                accepted.astype(np.float64),
+                score,
+                _follow(events, sample, term, estimator),
+                tuple(_evaluated(term, other.jets, events.truth) for other in further),
+                None if sample.flips is None else sample.flips[..., 0],
+            )
         )
         columns += _term_columns(term, quantity, accepted.astype(np.float64), slopes)
         if term is loss.terms[0]:
@@ -256,8 +268,14 @@ def _follow(events: EventBatch, sample: TreeSample, term: Term, estimator: Estim
         return None
     states, trees = sample.states, sample.scores.shape[1]
     assert states is not None
-    _, quantity, accepted = term.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
-    return Follow(quantity[:, 0], accepted[:, 0].astype(np.float64), states.scores[:, 0], states.tree)
+    quantity, accepted = _evaluated(term, states.jets[:, np.newaxis], events.truth[states.tree // trees])
+    return Follow(quantity[:, 0], accepted[:, 0], states.scores[:, 0], states.tree)
+
+
+def _evaluated(term: Term, jets: Any, truth: Floats) -> tuple[Floats, Floats]:
+    """I l and I."""
+    _, quantity, accepted = term.evaluate(jets, truth)
+    return quantity, accepted.astype(np.float64)
 
 
 def _term_columns(term: Term, quantity: Floats, accepted: Floats, slopes: Slopes) -> list[Floats]:

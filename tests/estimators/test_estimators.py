@@ -7,20 +7,37 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from brute_force import Setting, enumerate_trees, final_jets, shipped_events, to_batch
 
-from djservice import observables
+from djservice import SquaredError, cuts, observables
 from djservice.batch import EventBatch
-from djservice.estimators import ESTIMATORS, Estimator, LeaveOneOut, Score, StateBaseline
+from djservice.cluster import replay
+from djservice.errors import InputError
+from djservice.estimators import (
+    ESTIMATORS,
+    AlternativePath,
+    Estimator,
+    FiniteDifference,
+    LeaveOneOut,
+    MeanBaseline,
+    OptimalBaseline,
+    Score,
+    ScoreEstimator,
+    StateBaseline,
+    Values,
+)
 from djservice.evaluate import gradient
 
 TABLES = Path(__file__).parents[1] / "kernels" / "data"
 
-#: A new unbiased estimator is tested by adding a row.
-UNBIASED = [Score(), LeaveOneOut(), StateBaseline()]
+#: A new estimator is tested by adding a row.
+SCORE_TYPE: list[ScoreEstimator] = [Score(), LeaveOneOut(), StateBaseline(), MeanBaseline(), OptimalBaseline()]
+UNBIASED: list[Estimator] = [*SCORE_TYPE, AlternativePath()]
+BIASED: list[Estimator] = [FiniteDifference(), FiniteDifference(common=False)]
 
 
 def test_every_estimator_has_its_row() -> None:
-    assert {type(estimator) for estimator in UNBIASED} == set(ESTIMATORS)
+    assert {type(estimator) for estimator in [*UNBIASED, *BIASED]} == set(ESTIMATORS)
 
 
 def one_decision(t: float, events: int, trees: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,16 +48,59 @@ def one_decision(t: float, events: int, trees: int, seed: int) -> tuple[np.ndarr
     return value, np.where(taken, 1.0 - p, -p), slope
 
 
-@pytest.mark.parametrize("estimator", UNBIASED, ids=lambda e: e.name)
+@pytest.mark.parametrize("estimator", SCORE_TYPE, ids=lambda e: e.name)
 @pytest.mark.parametrize("t", [-1.0, 0.3, 2.0])
 @pytest.mark.parametrize("trees", [2, 3, 50])
-def test_unbiased_on_one_decision(estimator: Estimator, t: float, trees: int) -> None:
+def test_unbiased_on_one_decision(estimator: ScoreEstimator, t: float, trees: int) -> None:
     value, score, slope = one_decision(t, 20_000, trees, seed=int(100 * (t + 5)) + trees)
     estimates = (estimator.contributions(value, score) + slope).mean(axis=1)
     p = 1.0 / (1.0 + np.exp(-t))
     exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
     z = (estimates.mean() - exact) / (estimates.std(ddof=1) / np.sqrt(len(estimates)))
     assert abs(z) < 4
+
+
+@pytest.mark.parametrize("t", [-1.0, 0.3, 2.0])
+def test_alternative_path_on_one_decision(t: float) -> None:
+    """cos t loses probability to sin t at the rate p; what is sin t already stays."""
+    value, score, slope = one_decision(t, 20_000, 3, seed=int(100 * (t + 5)))
+    alternative = np.where(score < 0, np.sin(t), value)
+    values = Values(
+        value, np.ones_like(value), score, further=((alternative, np.ones_like(value)),), rate=np.maximum(-score, 0.0)
+    )
+    estimates = (AlternativePath().slopes(values).quantity + slope).mean(axis=1)
+    p = 1.0 / (1.0 + np.exp(-t))
+    exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
+    assert abs(estimates.mean() - exact) < 4 * estimates.std(ddof=1) / np.sqrt(len(estimates))
+
+
+@pytest.mark.parametrize("estimator", BIASED, ids=["common", "independent"])
+@pytest.mark.parametrize("step", [0.05, 0.2])
+def test_finite_difference_on_one_decision(estimator: FiniteDifference, step: float) -> None:
+    """Its estimand is the central difference, which differs from the derivative by step^2 / 6 of the third."""
+    t, trees = -1.0, 400_000
+
+    def expectation(t: float) -> float:
+        p = 1.0 / (1.0 + np.exp(-t))
+        return p * np.sin(t) + (1 - p) * np.cos(t)
+
+    seeds = (1, 1) if estimator.common else (1, 2)
+    ends = [one_decision(t + s, 1, trees, seed)[0] for s, seed in zip((step, -step), seeds, strict=True)]
+    one = np.ones_like(ends[0])
+    values = Values(one, one, one, further=((ends[0], one), (ends[1], one)))
+    found = FiniteDifference(step, estimator.common).slopes(values).quantity
+    central = (expectation(t + step) - expectation(t - step)) / (2 * step)
+    error = found.std() / np.sqrt(trees)
+    assert abs(found.mean() - central) < 4 * error
+    h = 1e-3
+    slope = (expectation(t + h) - expectation(t - h)) / (2 * h)
+    third = (
+        expectation(t + 2 * h * 10)
+        - 2 * expectation(t + h * 10)
+        + 2 * expectation(t - h * 10)
+        - expectation(t - 2 * h * 10)
+    ) / (2 * (h * 10) ** 3)
+    assert central - slope == pytest.approx(step**2 / 6 * third, rel=0.1)
 
 
 def tables(name: str) -> list[tuple[list, dict]]:
@@ -77,6 +137,63 @@ def test_gradient_of_the_exact_tables(estimator: Estimator, name: str) -> None:
         # Mean and variance of z over the rows, against those of a standard normal.
         assert abs(z.mean()) * np.sqrt(len(z)) < 4
         assert abs(z.var() - 1.0) / np.sqrt(2.0 / len(z)) < 4
+
+
+def exact_mean(particles: list, row: dict, radius: float) -> float:
+    """E[dijet mass] of a tiny event at another R, every merge sequence weighed by the kernel."""
+    histories = list(enumerate_trees(np.array(particles)))
+    masses = [objects.leading_mass(jets) for objects, jets in (final_jets(particles, each) for each in histories)]
+    setting = Setting(radius, row["rigidity"], row["exponent"], row["asymmetry"] or None)
+    return float(np.exp(replay(to_batch([particles]), np.array(histories), **setting.arguments).log_prob[0]) @ masses)
+
+
+@pytest.mark.parametrize("common", [True, False])
+@pytest.mark.parametrize("step", [0.02, 0.2])
+def test_finite_difference_of_the_exact_tables(common: bool, step: float) -> None:
+    """Unbiased for the central difference; its bias for the derivative is that of the step, recorded here."""
+    z, biases = [], []
+    for number, (particles, row) in enumerate(tables("n4")[::2]):
+        pt, y, phi, mass = np.array(particles).T
+        event = EventBatch.from_arrays(pt=pt, rapidity=y, phi=phi, mass=mass, offsets=[0, len(pt)])
+        found = gradient(
+            event,
+            observables.dijet_mass,
+            radius=row["radius"],
+            rigidity=row["rigidity"],
+            power=row["exponent"],
+            estimator=FiniteDifference(step, common),
+            trees=20_000,
+            seed=2000 + number,
+        )
+        ends = [exact_mean(particles, row, row["radius"] + s) for s in (step, -step)]
+        central = (ends[0] - ends[1]) / (2 * step)
+        z.append((found.value - central) / found.tree_error)
+        biases.append(abs(central - row["d_radius"]) / max(abs(row["d_radius"]), 1.0))
+    assert np.abs(z).max() < 4
+    assert abs(np.mean(z)) * np.sqrt(len(z)) < 4
+    # The relative bias of the step itself falls like its square.
+    assert np.median(biases) < (1e-3 if step == 0.02 else 0.1)
+
+
+def test_estimators_without_enough_trees_or_radius() -> None:
+    event = shipped_events().select([0])
+    with pytest.raises(InputError, match=r"trees is 1, expected 2 or more with the optimal_baseline"):
+        gradient(event, observables.dijet_mass, radius=0.7, trees=1, estimator=OptimalBaseline())
+    with pytest.raises(InputError, match=r"the step 0.8 of the finite difference reaches below R = 0 from R = 0.7"):
+        gradient(event, observables.dijet_mass, radius=0.7, trees=2, estimator=FiniteDifference(0.8))
+    with pytest.raises(InputError, match=r"step is -1, expected a positive number"):
+        FiniteDifference(-1)
+
+
+def test_estimators_agree_on_real_events() -> None:
+    """dL/dR of a loss with a selection, pairwise, in units of the errors over trees."""
+    events = shipped_events().select(range(25))
+    loss = SquaredError(observables.dijet_mass, target=80.0, scale=80.0)
+    loss = loss.where(cuts.two_jets(pt_min=15.0) & cuts.mass_below(150.0))
+    found = [gradient(events, loss, radius=0.7, trees=400, estimator=e, seed=3 + i) for i, e in enumerate(UNBIASED)]
+    values, errors = (np.array([getattr(g, name) for g in found]) for name in ("value", "tree_error"))
+    best = np.average(values, weights=1 / errors**2)
+    assert (np.abs(values - best) < 4 * errors).all()
 
 
 def test_leave_one_out_is_blind_to_an_offset_and_quieter() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from brute_force import Objects, event_of, shipped_events
 from djservice import SquaredError, cuts, observables
 from djservice.batch import EventBatch
 from djservice.cluster import cluster
-from djservice.estimators import Follow, LeaveOneOut, Score, StateBaseline
+from djservice.estimators import Follow, LeaveOneOut, Score, StateBaseline, Values
 from djservice.evaluate import Sampling, evaluate, gradient
 from djservice.trees import TreeSample
 
@@ -102,14 +103,14 @@ def test_states_outgrow_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(roomy.states.tree, tight.states.tree)
 
 
-def contributions(sample: TreeSample, events: EventBatch) -> tuple[Any, ...]:
-    """quantity, accepted, score and follow of the loss."""
+def values_of(sample: TreeSample, events: EventBatch) -> Values:
+    """What an estimator sees of the loss."""
     trees, states = sample.score.shape[1], sample.states
     assert states is not None
     _, quantity, accepted = LOSS.evaluate(sample.jets, events.truth)
     _, of_state, in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
     follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
-    return quantity, accepted.astype(float), sample.score, follow
+    return Values(quantity, accepted.astype(float), sample.score, follow)
 
 
 @pytest.mark.parametrize("rigidity", [1.0, 10.0])
@@ -117,32 +118,33 @@ def test_unbiased_and_quieter_on_the_same_trees(rigidity: float) -> None:
     """Paired: the difference to leave-one-out has mean 0 in every event."""
     events = shipped_events().select(range(40))
     sample = cluster(events, radius=0.6, rigidity=rigidity, trees=600, seed=5, settled_pt=20.0, states=True)
-    arguments = contributions(sample, events)
-    plain, state = (estimator.slopes(*arguments) for estimator in (LeaveOneOut(), StateBaseline()))
+    values = values_of(sample, events)
+    plain, state = (estimator.slopes(values) for estimator in (LeaveOneOut(), StateBaseline()))
     for name in ("quantity", "accepted"):
         difference = getattr(state, name) - getattr(plain, name)
         error = difference.std(axis=1, ddof=1) / np.sqrt(difference.shape[1])
         assert abs(difference.mean(axis=1).sum()) < 4 * np.sqrt((error**2).sum())
     assert state.quantity.var(axis=1).sum() < 0.9 * plain.quantity.var(axis=1).sum()
-    assert plain.quantity.var(axis=1).sum() < Score().slopes(*arguments).quantity.var(axis=1).sum()
+    assert plain.quantity.var(axis=1).sum() < Score().slopes(values).quantity.var(axis=1).sum()
 
 
 def test_a_share_does_not_know_its_own_half() -> None:
     events = shipped_events().select(range(10))
     sample = cluster(events, radius=0.6, rigidity=1.0, trees=20, seed=5, settled_pt=20.0, states=True)
-    quantity, accepted, score, follow = contributions(sample, events)
-    before = StateBaseline().slopes(quantity, accepted, score, follow).share
+    values = values_of(sample, events)
+    before = StateBaseline().slopes(values).share
     assert before is not None
     assert ((before >= 0) & (before <= 1)).all() and before.std() > 0.1
     assert (before == before[:, np.arange(20) % 2]).all()
-    moved = quantity.copy()
+    moved, unseen = values.quantity.copy(), values.score.copy()
     moved[:, 0] += 5.0  # the leave-one-out means move for all alike, which the centred terms forget
-    after = StateBaseline().slopes(moved, accepted, score, follow).share
+    after = StateBaseline().slopes(replace(values, quantity=moved)).share
     assert after is not None
     assert (after[:, 1] != before[:, 1]).any()
-    unseen = score.copy()
     unseen[:, 0] *= 3.0
-    np.testing.assert_array_equal(StateBaseline().slopes(quantity, accepted, unseen, follow).share[:, 0], before[:, 0])
+    after = StateBaseline().slopes(replace(values, score=unseen)).share
+    assert after is not None
+    np.testing.assert_array_equal(after[:, 0], before[:, 0])
 
 
 def test_full_acceptance_adds_no_noise() -> None:
