@@ -128,6 +128,23 @@ class Spectrum(_Section):
     trees: int = Field(20, ge=2, description="trees per event and radius")
 
 
+class PerEvent(_Section):
+    """One radius per event, for task: per-event; after the global one."""
+
+    starts: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.4, 0.7, 1.0), min_length=1, description="radii that every event descends from"
+    )
+    iterations: int = Field(40, ge=1, description="of each descent")
+    trees: int = Field(20, ge=1, description="trees per event and iteration")
+    learning_rate: float = Field(0.2, gt=0, description="Adam's, in log R, of the first iteration")
+    decay_iterations: float | None = Field(10.0, gt=0, description="as of the optimiser")
+    choose_trees: int = Field(100, ge=2, description="trees per event on which the ends of the descents are compared")
+    accepted: int = Field(
+        20, ge=1, description="accepted trees of these that an event needs, else it stays at the global R"
+    )
+    score_trees: int = Field(100, ge=2, description="fresh trees per event on which the radii are scored")
+
+
 class Output(_Section):
     """Where results go."""
 
@@ -154,6 +171,9 @@ class Cluster(_Section):
 class Run(_Section):
     """A run: what is read, how it is clustered, what is minimised, how, and where results go."""
 
+    task: Literal["global", "per-event"] = Field(
+        "global", description="one radius for all events, or after it one for each"
+    )
     input: Input
     clustering: Clustering = Clustering()
     loss: Annotated[tuple[LossTerm, ...], BeforeValidator(_as_list), Field(min_length=1)]
@@ -164,6 +184,7 @@ class Run(_Section):
     optimiser: Optimiser = Optimiser()
     scan: Scan = Scan()
     spectrum: Spectrum = Spectrum()
+    per_event: PerEvent = PerEvent()
     seed: int = Field(1, ge=0, lt=2**63, description="of all random numbers")
     output: Output
     cluster: Cluster = Cluster()
@@ -232,7 +253,8 @@ class Run(_Section):
         Left out: where it runs and where results go, the names of the inputs (their identities are compared instead),
         and what may be raised to continue a run (``optimiser.iterations``).
         """
-        flat = _flatten({key: value for key, value in self.to_dict().items() if key not in ("cluster", "output")})
+        left_out = ("cluster", "output", *(("task", "per_event") if self.task == "global" else ()))
+        flat = _flatten({key: value for key, value in self.to_dict().items() if key not in left_out})
         for key in ("input.files", "optimiser.iterations"):
             flat.pop(key, None)
         return flat
@@ -285,10 +307,47 @@ def check_trees(run: Run) -> None:
 
     estimator = build_estimator(run)
     needed = trees_needed(build_loss(run), estimator)
-    if run.optimiser.trees < needed:
+    asked = {"optimiser.trees": run.optimiser.trees, "scan.trees": run.scan.trees, "spectrum.trees": run.spectrum.trees}
+    if run.task == "per-event":
+        build_descents(run)
+        section = run.per_event
+        asked |= {f"per_event.{name}": getattr(section, name) for name in ("trees", "choose_trees", "score_trees")}
+    for key, trees in asked.items():
+        if trees < needed:
+            raise ConfigError(
+                f"{key} is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
+            )
+
+
+def build_descents(run: Run) -> Any:
+    """How the radius of each event is looked for, as an object.
+
+    Raises
+    ------
+    ConfigError
+        If a start lies outside the bounds of the radius, or more accepted trees are asked for than are grown.
+    """
+    from djservice.per_event import Descents
+
+    given, bounds = run.per_event, run.radius
+    if given.accepted > given.choose_trees:
         raise ConfigError(
-            f"optimiser.trees is {run.optimiser.trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
+            f"per_event.accepted is {given.accepted}, expected at most per_event.choose_trees, {given.choose_trees}."
         )
+    try:
+        return Descents(
+            starts=given.starts,
+            minimum=bounds.minimum,
+            maximum=bounds.maximum,
+            iterations=given.iterations,
+            trees=given.trees,
+            choose_trees=given.choose_trees,
+            accepted=given.accepted,
+            rate=given.learning_rate,
+            decay_iterations=given.decay_iterations,
+        )
+    except ValueError as error:
+        raise ConfigError(f"per_event: {error}") from None
 
 
 def _build(value: Any, kind: type, known: Mapping[str, Callable[..., Any]], where: str) -> Any:

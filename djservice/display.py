@@ -27,8 +27,8 @@ class Pace:
 
     def step(self, numbers: dict[str, float]) -> None:
         """Take in one finished step."""
-        self.done += 1
-        self.trees += numbers["trees"]
+        self.done += int(numbers.get("steps", 1))
+        self.trees += numbers.get("trees", 0)
         self.radii.append(numbers["radius"])
 
     @property
@@ -49,11 +49,14 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
     spread = f" +- {np.std(pace.radii):.3f}" if optimising and len(pace.radii) > 1 else ""
     parts = [  # in the order shown, with the order in which they are left out
         (9, f"{pace.done}/{pace.total}"),
-        (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}"),
-        (8, f"R {numbers['radius']:.3f}{spread}"),
+        (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}" if "loss" in numbers else ""),
+        (8, f"{'median ' * (phase == 'per event')}R {numbers['radius']:.3f}{spread}"),
         (1, f"(spread of {len(pace.radii)})" * bool(spread)),
-        (3, "" if optimising else f"mean {numbers['mean']:.1f} +- {numbers['mean_error']:.1f}"),
-        (2, f"{pace.trees_per_second:,.0f} trees/s"),
+        (
+            3,
+            "" if optimising or "mean" not in numbers else f"mean {numbers['mean']:.1f} +- {numbers['mean_error']:.1f}",
+        ),
+        (2, f"{pace.trees_per_second:,.0f} trees/s" * bool(pace.trees)),
         (6, f"{pace.seconds_left:.0f} s left"),
     ]
     shown = sorted((part for part in parts if part[1]), key=lambda part: -part[0])

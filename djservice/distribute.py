@@ -17,8 +17,9 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from djservice.errors import DjserviceError, InputError, RunError
 from djservice.evaluate import PerEvent, Sampling
 from djservice.fit import Watch
 from djservice.identity import Keys
+from djservice.per_event import Descents, PerEventRadii
 from djservice.read import InputFile, Segment, expand, inspect, read_segments, repeated_keys, segments, tell_apart
 from djservice.schemas import Schema, nanoaod, pfnanoaod
-from djservice.tasks import Answer, BundleSummary, Request, Work, evaluate_bundle, summarise, warm_up
+from djservice.tasks import Answer, BundleSummary, Request, Work, evaluate_bundle, fit_bundle, summarise, warm_up
 
 SCHEMAS = {"nanoaod": nanoaod, "pfnanoaod": pfnanoaod}
 
@@ -94,6 +96,8 @@ class Bundles:
         The files with their identities.
     keys
         Identities of all events, shape (event,), in bundle order.
+    sizes
+        Events of each bundle.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Bundles:
         self.client, self.inputs, self.bundles, self.token = client, tuple(inputs), list(bundles), token
         self.work = cloudpickle.dumps(work)  # once, and not for every task
         self.keys: Keys = np.empty(0, np.uint64)
+        self.sizes: list[int] = []
         self._count = itertools.count()
 
     @classmethod
@@ -139,6 +144,7 @@ class Bundles:
             ]
             summaries = await self._summaries("summary-apart")
         self.keys = np.concatenate([s.keys for s in summaries])
+        self.sizes = [len(s.keys) for s in summaries]
         if len(repeated_keys(self.keys)):
             raise InputError(
                 f"{', '.join(paths)}: two files of the same name hold the same entries; rename one, or name it once."
@@ -156,8 +162,8 @@ class Bundles:
         """Evaluate on all bundles and merge in their order."""
         call = next(self._count)
         futures = [
-            self.client.submit(evaluate_bundle, bundle, self.work, request, key=f"evaluate-{self.token}-{call}-{i}")
-            for i, bundle in enumerate(self.bundles)
+            self.client.submit(evaluate_bundle, bundle, self.work, own, key=f"evaluate-{self.token}-{call}-{i}")
+            for i, (bundle, own) in enumerate(zip(self.bundles, self._shares(request), strict=True))
         ]
         answers: list[Answer] = await _gather(self.client, futures)
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
@@ -166,6 +172,27 @@ class Bundles:
         parts = [part for _, part in answers if part is not None]
         fields = PerEvent.__dataclass_fields__
         return moments, PerEvent(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    async def per_event(self, descents: Descents, global_radius: float, done: int) -> AsyncIterator[PerEventRadii]:
+        """The radii of each bundle, in their order, from the one whose first event is number ``done`` on."""
+        call, first = next(self._count), np.cumsum([0, *self.sizes])
+        futures = [
+            self.client.submit(
+                fit_bundle, bundle, self.work, descents, global_radius, key=f"per-event-{self.token}-{call}-{i}"
+            )
+            for i, bundle in enumerate(self.bundles)
+            if first[i] >= done
+        ]
+        for future in futures:
+            (found,) = await _gather(self.client, [future])
+            yield found
+
+    def _shares(self, request: Request) -> list[Request]:
+        """The request of each bundle: its own radii, where each event has one."""
+        if not isinstance(request.radius, np.ndarray):
+            return [request] * len(self.bundles)
+        own = np.split(request.radius, np.cumsum(self.sizes)[:-1])
+        return [replace(request, radius=radii) for radii in own]
 
     def _read(self, i: int, part: tuple[Segment, ...], schema: Schema, dataset: str) -> Future:
         return self.client.submit(read_segments, part, schema, dataset, key=f"read-{self.token}-{i}")

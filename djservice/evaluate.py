@@ -55,6 +55,8 @@ class PerEvent:
         Of the first term's observable over accepted trees, and its standard error.
     accepted
         Number of accepted trees.
+    loss
+        L of each event alone.
     gradient, gradient_error
         dL/dR of each event alone, and its standard error over trees.
     """
@@ -62,6 +64,7 @@ class PerEvent:
     mean: Floats
     mean_error: Floats
     accepted: NDArray[np.int64]
+    loss: Floats
     gradient: Floats
     gradient_error: Floats
 
@@ -172,7 +175,7 @@ def evaluate(
             f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
         )
     if len(events) == 0:
-        return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 2)
+        return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
     radii = radius_per_event(events, radius)
     parts = []
     at_once = max(1, TREES_AT_ONCE // trees)
@@ -307,15 +310,16 @@ def _per_event(
         centre = value.sum(axis=1) / accepted_trees
         spread = (np.where(accepted, value - centre[:, np.newaxis], 0.0) ** 2).sum(axis=1)
         centre_error = np.sqrt(spread / (accepted_trees - 1) / accepted_trees)
-        gradient, influence = np.zeros(len(mean)), np.zeros(centred.shape[:2])
+        gradient, influence, total = np.zeros(len(mean)), np.zeros(centred.shape[:2]), np.zeros(len(mean))
         for term, coefficient in enumerate(t.coefficient for t in loss.terms):
             a, b, ga, gb = mean[:, 4 * term : 4 * term + 4].T
             slope = (ga - a / b * gb) / b
             along = np.stack([-gb / b, gb / b * a / b - slope, np.ones_like(a), -a / b], axis=-1) / b[:, np.newaxis]
             gradient += coefficient * slope
+            total += coefficient * a / b
             influence += coefficient * np.einsum("eti,ei->et", centred[:, :, 4 * term : 4 * term + 4], along)
         gradient_error = np.sqrt((influence**2).sum(axis=1) / (trees * (trees - 1)))
-    return PerEvent(centre, centre_error, accepted_trees, gradient, gradient_error)
+    return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
 
 
 def _no_events(loss: Loss) -> Moments:

@@ -25,6 +25,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
             ("landscape", _LANDSCAPE, landscape),
             ("iterations", _ITERATIONS, iterations),
             ("spectra", _SPECTRA, spectra),
+            ("radii_per_event", _RADII, radii_per_event),
         ):
             figure = draw(store)
             if figure is not None:
@@ -42,8 +43,15 @@ _ITERATIONS = (
     "starts; band: the final error. The loss: each batch with its standard error; line: the running mean of ten."
 )
 _SPECTRA = (
-    "The observable's mean over accepted trees, event by event, at the radii of the spectrum. The legend gives mean and standard "
-    "deviation over accepted trees pooled over events, with standard errors."
+    "The observable's mean over accepted trees, event by event, at the radii of the spectrum, and where it was asked for with one "
+    "radius per event, on trees that it was not chosen on. The legend gives mean and standard deviation over accepted trees pooled "
+    "over events, with standard errors."
+)
+
+
+_RADII = (
+    "The radius of least loss of each event, those without enough accepted trees left out; dotted: where the descents started; dashed: "
+    "the global optimum. At the ends are the bounds."
 )
 
 
@@ -133,6 +141,26 @@ def iterations(store: Store) -> Any:
     return figure
 
 
+def radii_per_event(store: Store) -> Any:
+    """The radii of single events."""
+    import matplotlib.pyplot as plt
+
+    if len(store.scores("mean")) == 0:
+        return None
+    radius, left = (store.column("per_event", name) for name in ("radius", "left"))
+    bounds = store.attributes["run"]["radius"]
+    edges = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    axes.stairs(np.histogram(radius[left == 0], edges)[0], edges, color=COLOURS[1], lw=2, label="events")
+    optimum: Any = store.root["per_event"].attrs["global_radius"]
+    axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
+    for start in store.array("per_event", "start"):
+        axes.axvline(start, color="0.6", ls=":", lw=1)
+    axes.set(xscale="log", xlabel="R", ylabel="events", ylim=(0, axes.get_ylim()[1] * 1.2))
+    axes.legend()
+    return figure
+
+
 def spectra(store: Store) -> Any:
     """The observable's distribution at each radius of the spectrum."""
     import matplotlib.pyplot as plt
@@ -157,6 +185,11 @@ def spectra(store: Store) -> Any:
         counts, _ = np.histogram(events[row][np.isfinite(events[row])], edges)
         colour = COLOURS[int(row) % len(COLOURS)]
         axes.stairs(counts, edges, label=label, lw=2.2 if row == 1 else 1.3, color=colour)
+    if len(store.scores("mean")):
+        mean, mean_error, sd, sd_error, events = (store.scores(name)[0] for name in names)
+        counts, _ = np.histogram(events[np.isfinite(events)], edges)
+        label = f"one R per event: {mean:.1f} $\\pm$ {mean_error:.1f}, sd {sd:.1f} $\\pm$ {sd_error:.1f}"
+        axes.stairs(counts, edges, label=label, lw=2.2, color="black")
     if term["target"] is not None:
         axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
     axes.set(xlabel=f"mean {axis_label(store.attributes['observable'])} of each event", ylabel="events")

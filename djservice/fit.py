@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from djservice.config import Run
+from djservice.config import Run, build_descents
 from djservice.descent import Descent
 from djservice.errors import NothingAcceptedError, RunError, StoreError
 from djservice.evaluate import PerEvent
 from djservice.identity import Keys
 from djservice.moments import Moments
 from djservice.optimisers import Optimiser, adam, momentum, sgd
+from djservice.per_event import CHOOSE, SCORE, Descents, PerEventRadii
 from djservice.store import HISTORY, SCAN, Store
 from djservice.tasks import Answer, Request, Window, ranks
 
@@ -31,6 +32,8 @@ OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": mome
 SECONDS_BETWEEN_WRITES = 1.0
 
 Evaluate = Callable[[Request], Awaitable[Answer]]
+#: Given how, the global radius and how many events are done: the radii of the other events, bundle by bundle.
+FitEvents = Callable[[Descents, float, int], AsyncIterator[PerEventRadii]]
 
 
 class Watch(Protocol):
@@ -92,10 +95,21 @@ class Fit:
         Answers a request over all bundles, merged in their order.
     store, watch
         Where rows go, and who is told.
+    fit_events
+        Finds the radius of each event; for task per-event.
     """
 
-    def __init__(self, run: Run, keys: Keys, evaluate: Evaluate, store: Store, watch: Watch) -> None:
+    def __init__(
+        self,
+        run: Run,
+        keys: Keys,
+        evaluate: Evaluate,
+        store: Store,
+        watch: Watch,
+        fit_events: FitEvents | None = None,
+    ) -> None:
         self.run, self.keys, self.evaluate, self.store, self.watch = run, keys, evaluate, store, watch
+        self.fit_events = fit_events
         self.batch_events = min(run.optimiser.batch_events, len(keys))
         self._epoch, self._bounds = -1, np.empty(0, np.uint64)
 
@@ -106,6 +120,8 @@ class Fit:
             descent = await self._descend()
             await self._scan()
             await self._spectrum(descent.average)
+            if self.run.task == "per-event":
+                await self._per_event(descent.average)
             result = self._result(descent)
         except Exception as error:
             with contextlib.suppress(StoreError):  # on a full disk the first error is the one that matters
@@ -232,9 +248,31 @@ class Fit:
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
+    async def _per_event(self, optimum: float) -> None:
+        """The radius of each event, and the observable with it: on fresh trees, and on those it was chosen on."""
+        assert self.fit_events is not None
+        if self.store.root["per_event"].attrs.get("global_radius") != optimum:  # of fewer iterations
+            self.store.rewind("per_event", 0)
+            self.store.root["per_event"].attrs["global_radius"] = optimum
+        done, events = self.store.n_complete("per_event"), len(self.keys)
+        self.watch.phase("per event", events, done)
+        async for found in self.fit_events(build_descents(self.run), optimum, done):
+            columns = {"radius": found.radius, "left": found.left, "agree": found.agree, "ends": found.ends}
+            self.store.write_rows("per_event", done, columns)
+            done += len(found.radius)
+            self.watch.step({"radius": float(np.median(found.radius)), "steps": len(found.radius)})
+        radii = self.store.column("per_event", "radius")
+        given = self.run.per_event
+        for row, (stream, trees) in enumerate(((SCORE, given.score_trees), (CHOOSE, given.choose_trees))):
+            request = Request(radii, trees, stream, per_event=True)
+            numbers, _, per_event = await self._all_events(request)
+            assert isinstance(per_event, PerEvent)
+            self.store.write_scores(row, {**numbers, "event_mean": per_event.mean})
+
     async def _all_events(self, request: Request) -> tuple[dict[str, float], Moments, PerEvent | None]:
         """The columns of a scan or spectrum, and what they come from."""
-        where = f"{request.stream} at R = {request.radius:.4f}"
+        at = "one R per event" if isinstance(request.radius, np.ndarray) else f"R = {request.radius:.4f}"
+        where = f"{request.stream} at {at}"
         try:
             moments, events = await self.evaluate(request)
         except RunError as error:

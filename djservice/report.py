@@ -10,7 +10,7 @@ from typing import Any
 
 from djservice.errors import DjserviceError, StoreError
 from djservice.store import Store
-from djservice.summary import axis_label, summary, with_error
+from djservice.summary import axis_label, per_event_rows, per_event_text, summary, with_error
 
 
 class ReportError(DjserviceError, RuntimeError):
@@ -61,6 +61,8 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             pictures=pictures,
             with_error=with_error,
             axis_label=axis_label,
+            per_event_rows=per_event_rows,
+            per_event_text=per_event_text,
             settings=_settings(facts),
             json=json,
         )

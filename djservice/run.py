@@ -122,8 +122,9 @@ async def _complete(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
             run.scan.radii,
             len(spectrum_radii(run, np.nan)),
             bundles.keys,
+            starts=run.per_event.starts if run.task == "per-event" else (),
         ) as store:
-            fit = Fit(run, bundles.keys, bundles.evaluate, store, watch)
+            fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event)
             try:
                 return FinishedRun(await fit.complete(), path)
             except asyncio.CancelledError:

@@ -8,6 +8,8 @@ Layout (Zarr v3, every array with dimension names, so xarray opens every group):
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd, sd_error, acceptance
     spectrum/    the same, at the start, the optimum and further radii; (radius, event) event_mean, event_error,
                  event_accepted; (event) key
+    per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start) ends; (trees) the columns of
+                 scan/, on fresh trees and on those that the radii were chosen on; (trees, event) event_mean
 
 Rows are written first and the group's attribute ``n_complete`` is moved last, each file by an atomic rename; rows from
 ``n_complete`` on mean nothing. There is one writer, the process that drives the run, and it holds a lock.
@@ -31,7 +33,7 @@ from numpy.typing import ArrayLike
 from djservice.errors import StoreError
 
 FORMAT = 1
-GROUPS = ("history", "scan", "spectrum")
+GROUPS = ("history", "scan", "spectrum", "per_event")
 
 HISTORY = (
     "radius",
@@ -48,6 +50,8 @@ HISTORY = (
 )
 SCAN = ("loss", "loss_error", "gradient", "gradient_error", "mean", "mean_error", "sd", "sd_error", "acceptance")
 SPECTRUM = SCAN
+#: Per event, with the kind of number.
+PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
 SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
 
 #: Rows of a history in one file: one write touches one file per array.
@@ -107,6 +111,7 @@ class Store:
         spectrum_radii: int,
         keys: ArrayLike,
         parameters: Sequence[str] = ("radius",),
+        starts: Sequence[float] = (),
     ) -> Iterator[Store]:
         """Create the store, or continue the one that is there, holding its lock meanwhile.
 
@@ -126,6 +131,8 @@ class Store:
             Identities of all events, shape (event,), in the order of the input.
         parameters
             Names of what is learned.
+        starts
+            Radii from which the radius of each event is looked for; none for a global radius alone.
 
         Raises
         ------
@@ -134,10 +141,14 @@ class Store:
         """
         path = Path(path)
         if not path.exists():
-            _create(path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters)
+            _create(
+                path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters, starts
+            )
         elif _is_store(path) and _is_empty(path) and _group(path, "r").attrs["numbers"] != dict(numbers):
             remove(path)  # of a run that failed before its first row, and was mended
-            _create(path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters)
+            _create(
+                path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters, starts
+            )
         elif not _is_store(path):
             raise StoreError(f"{path}: is there and is not the store of a djservice run; choose another output.store.")
         with _lock(path):
@@ -154,6 +165,11 @@ class Store:
             with _clear_errors(path):
                 root.attrs.update(attributes)
             yield store
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups that this run has."""
+        return [name for name in GROUPS if name in self.root]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -189,6 +205,20 @@ class Store:
                 self._array(group, name)[start : start + count] = block
             self.root[group].attrs["n_complete"] = start + count
 
+    def write_scores(self, row: int, values: Mapping[str, ArrayLike]) -> None:
+        """Write one row of the scores of the radii per event: 0 on fresh trees, 1 on those they were chosen on."""
+        with _clear_errors(self.path):
+            for name, value in values.items():
+                self._array("per_event", name)[row] = value
+            self.root["per_event"].attrs["n_scored"] = row + 1
+
+    def scores(self, name: str) -> Any:
+        """The valid rows of such an array; none where there is no radius per event."""
+        if "per_event" not in self.root:
+            return np.empty(0)
+        scored: Any = self.root["per_event"].attrs["n_scored"]
+        return self.array("per_event", name)[: int(scored)]
+
     def rewind(self, group: str, rows: int) -> None:
         """Declare only the first ``rows`` rows of a group valid."""
         if self.n_complete(group) > rows:
@@ -204,13 +234,13 @@ class Store:
         """Copy the metadata of every group's arrays into the group, which spares xarray a warning; of a finished run."""
         with _clear_errors(self.path), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)  # not yet in the specification
-            for group in (*GROUPS, None):
+            for group in (*self.groups, None):
                 zarr.consolidate_metadata(str(self.path), path=group)
 
     def _drop_consolidated(self) -> None:
         """Remove the copies, which go stale when the store is written."""
         with _clear_errors(self.path):
-            for group in GROUPS:  # writing an attribute writes the group's metadata, without the copies
+            for group in self.groups:  # writing an attribute writes the group's metadata, without the copies
                 attributes = _group(self.path / group, "r+").attrs
                 attributes["n_complete"] = attributes["n_complete"]
             self.root.attrs["djservice_format"] = FORMAT
@@ -253,7 +283,8 @@ def _group(path: str | Path, mode: Any) -> zarr.Group:
 
 
 def _is_empty(path: str | Path) -> bool:
-    return all(_group(Path(path) / name, "r").attrs["n_complete"] == 0 for name in GROUPS)
+    root = _group(path, "r")
+    return all(root[name].attrs["n_complete"] == 0 for name in GROUPS if name in root)
 
 
 def _is_store(path: str | Path) -> bool:
@@ -272,6 +303,7 @@ def _create(
     spectrum_radii: int,
     keys: Any,
     parameters: Sequence[str],
+    starts: Sequence[float],
 ) -> None:
     """Build the whole layout beside ``path`` and rename it into place, so that a store is there complete or not at all."""
     building = path.with_name(f".{path.name}.{os.getpid()}")
@@ -298,12 +330,27 @@ def _create(
             kind = "i8" if name == "event_accepted" else "f8"
             _array(spectrum, name, kind, {"radius": (spectrum_radii, 1), **event})
         _array(spectrum, "key", "u8", event)[:] = keys
+        if starts:
+            _create_per_event(root, keys, starts)
         root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": FORMAT})
         try:
             os.rename(building, path)
         except OSError:
             if not _is_store(path):  # else another process was faster, and holds or held the lock
                 raise
+
+
+def _create_per_event(root: zarr.Group, keys: Any, starts: Sequence[float]) -> None:
+    group = root.create_group("per_event", attributes={"n_complete": 0, "n_scored": 0})
+    event = {"event": (len(keys), 65536)}
+    _array(group, "key", "u8", event)[:] = keys
+    _array(group, "start", "f8", {"start": (len(starts), len(starts))})[:] = np.asarray(starts)
+    for name, kind in PER_EVENT.items():
+        _array(group, name, kind, event)
+    _array(group, "ends", "f8", {**event, "start": (len(starts), len(starts))})
+    for name in SCAN:
+        _array(group, name, "f8", {"trees": (2, 2)})
+    _array(group, "event_mean", "f8", {"trees": (2, 1), **event})
 
 
 def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> Any:

@@ -15,6 +15,7 @@ from djservice.evaluate import PerEvent, Sampling, evaluate
 from djservice.identity import Keys, mix, text_key
 from djservice.losses import Loss
 from djservice.moments import Moments
+from djservice.per_event import Descents, PerEventRadii, fit_per_event
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Request:
-    """One evaluation: a radius, trees per event, the random stream, and which events (None: all)."""
+    """One evaluation: a radius (or one per event), trees per event, the random stream, and which events (None: all)."""
 
-    radius: float
+    radius: float | NDArray[np.float64]
     trees: int
     stream: str
     iteration: int = 0
@@ -85,6 +86,14 @@ def evaluate_bundle(bundle: EventBatch, pickled_work: bytes, request: Request) -
         threads=1,
     )
     return moments, per_event if request.per_event else None
+
+
+def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, global_radius: float) -> PerEventRadii:
+    """The radius of least loss of each event of a bundle."""
+    work = unpickled(pickled_work)
+    return fit_per_event(
+        bundle, work.loss, work.estimator, work.sampling, descents, global_radius=global_radius, threads=1
+    )
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def answer(request: Request, gradient: float) -> Any:
         state_share=6.0,
         **quantity,
     )
-    return moments, PerEvent(*(np.ones(10) for _ in range(5)))
+    return moments, PerEvent(*(np.ones(10) for _ in range(6)))
 
 
 def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **optimiser: Any) -> Result:

@@ -1,0 +1,60 @@
+"""The published study on 1,000 ZH events: a global radius from both sides, and one radius per event.
+
+    python workflows/zh_study.py --output zh_study
+
+Three runs of workflows/zh_global_radius.yaml, with a store and a report each: from R = 0.3, from R = 1.0, and from R = 1.0 with one
+radius per event after it. A run that is there already is not done again. Prints the numbers beside the published ones.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+import djservice as dj
+
+CONFIG = Path(__file__).with_name("zh_global_radius.yaml")
+#: Mean and standard deviation of m_jj in GeV.
+PUBLISHED = {"R = 1.00": (145.8, 38.0), "R = 0.65": (125.1, 37.9), "one R per event": (125.6, 29.5)}
+
+
+def done(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
+    """The summary of one run, after doing it if need be."""
+    from djservice.summary import summary
+
+    run = dj.Run.from_yaml(CONFIG, [f"output.store={folder / name}.zarr", *overrides])
+    finished = dj.run(run)
+    dj.report(finished.store)
+    return summary(finished.store)
+
+
+@click.command()
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), default="zh_study", help="Folder of the runs."
+)
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of all runs.")
+def main(output: Path, overrides: tuple[str, ...]) -> None:
+    """Do the study, or what is left of it, and print its numbers."""
+    low = done(output, "from_0.3", "radius.start=0.3", *overrides)
+    high = done(output, "from_1.0", "radius.start=1.0", *overrides)
+    events = done(output, "per_event", "radius.start=1.0", "task=per-event", *overrides)
+    found = [(run["result"]["radius"], run["result"]["radius_error"]) for run in (low, high)]
+    for start, (radius, error) in zip((0.3, 1.0), found, strict=True):
+        click.echo(f"from R = {start}: R = {radius:.3f} +- {error:.3f}")
+    apart = abs(found[0][0] - found[1][0]) / math.hypot(found[0][1], found[1][1])
+    click.echo(f"they differ by {apart:.1f} standard errors")
+    rows = {"R = 1.00": events["spectrum"][0], "R = 0.65": events["spectrum"][2]}
+    rows |= {f"R = {events['result']['radius']:.2f}, the optimum": events["spectrum"][1]}
+    rows |= {"one R per event": events["per_event"]["fresh"], "  on its own trees": events["per_event"]["same"]}
+    click.echo(f"{'m_jj [GeV]':24s} {'mean':>14s} {'sd':>14s}   published")
+    for label, row in rows.items():
+        published = "{:.1f} / {:.1f}".format(*PUBLISHED[label]) if label in PUBLISHED else ""
+        mean, sd = (f"{row[key]:.1f} +- {row[f'{key}_error']:.1f}" for key in ("mean", "sd"))
+        click.echo(f"{label:24s} {mean:>14s} {sd:>14s}   {published}")
+
+
+if __name__ == "__main__":
+    main()
