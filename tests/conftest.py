@@ -67,13 +67,13 @@ def scheduler() -> Iterator[str]:
 @pytest.fixture
 def stored() -> Callable[[str | Path], dict[str, bytes]]:
     """``stored(path)``: the bytes of every array's valid rows, of the result and of the status; no times."""
-    from djservice.store import GROUPS, TIMINGS, Store
+    from djservice.store import TIMINGS, Store
 
     def arrays(path: str | Path) -> dict[str, bytes]:
         store = Store.read(path)
         found = {
             f"{group}/{name}": array[: store.n_complete(group)].tobytes()
-            for group in GROUPS
+            for group in store.groups
             for name, array in store.root[group].arrays()
             if name not in TIMINGS and name != "key"
         }

@@ -17,7 +17,7 @@ from djservice import examples
 from djservice.config import Run
 from djservice.errors import ConfigError, InputError, MissingFileError, RunError
 from djservice.report import report
-from djservice.store import GROUPS, TIMINGS, Store
+from djservice.store import TIMINGS, Store
 
 Settings = dict[str, Any]
 
@@ -53,7 +53,7 @@ def assert_close(one: Path, other: Path) -> None:
     """All numbers agree to rounding; event by event as sets, for the order of the events may differ."""
     a, b = Store.read(one), Store.read(other)
     order = [np.argsort(store.array("spectrum", "key")) for store in (a, b)]
-    for group in GROUPS:
+    for group in a.groups:
         for name, _ in a.root[group].arrays():
             if name in TIMINGS:
                 continue
