@@ -24,7 +24,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -162,8 +162,10 @@ class Store:
                 )
             store._drop_consolidated()
             store._lengthen(iterations)
+            if starts and "per_event" not in root:  # of a global run, which goes on
+                store._add_per_event(np.asarray(keys), starts)
             with _clear_errors(path):
-                root.attrs.update(attributes)
+                root.attrs.update({**attributes, "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers}})
             yield store
 
     @property
@@ -254,6 +256,14 @@ class Store:
                     array.resize((iterations, *array.shape[1:]))
             number = self._array("history", "iteration")
             number[:] = np.arange(number.shape[0])
+
+    def _add_per_event(self, keys: Any, starts: Sequence[float]) -> None:
+        """Build the group aside and rename it into place."""
+        building = self.path / f".per_event.{os.getpid()}"
+        with _clear_errors(self.path), contextlib.ExitStack() as leftovers:
+            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
+            _create_per_event(zarr.open_group(str(building), mode="w"), keys, starts)
+            os.rename(building / "per_event", self.path / "per_event")
 
     def _array(self, group: str, name: str) -> Any:
         return self.root[f"{group}/{name}"]
@@ -371,6 +381,8 @@ def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
     """Refuse the store of another run, naming every key that differs."""
     there: Any = root.attrs["numbers"]
     differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
+    if "task" not in there or "task" not in numbers:  # one R per event can be added, and need not be asked for again
+        differing = [key for key in differing if key != "task" and not key.startswith("per_event.")]
     if differing:
         lines = "; ".join(
             f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"

@@ -13,7 +13,7 @@ import djservice as dj
 from djservice.batch import EventBatch
 from djservice.cli import main
 from djservice.config import Run
-from djservice.errors import ConfigError, InputError
+from djservice.errors import ConfigError, InputError, StoreError
 from djservice.estimators import StateBaseline
 from djservice.evaluate import Sampling, evaluate
 from djservice.per_event import CHOOSE, SCORE, Descents, fit_per_event
@@ -122,6 +122,21 @@ def test_a_global_run_has_no_such_group(tiny: dict[str, Any], scheduler: str) ->
     store = dj.run(Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}})).store
     assert "per_event" not in Store.read(store).root
     assert summary(store)["per_event"] is None
+
+
+def test_a_global_run_goes_on_to_one_radius_per_event(
+    settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+) -> None:
+    at_once = dj.run(Run.from_dict(settings)).store
+    elsewhere = settings | {"output": {"store": str(tmp_path / "two.zarr")}}
+    store = dj.run(Run.from_dict(elsewhere | {"task": "global"})).store
+    dj.run(Run.from_dict(elsewhere))
+    assert stored(store) == stored(at_once)
+    dj.run(Run.from_dict(elsewhere | {"task": "global"}))  # need not be asked for again
+    assert summary(store)["per_event"] is not None
+    other = elsewhere | {"per_event": elsewhere["per_event"] | {"iterations": 6}}
+    with pytest.raises(StoreError, match=r"per_event.iterations is 5 there and 6 now"):
+        dj.run(Run.from_dict(other))
 
 
 @pytest.mark.parametrize(
