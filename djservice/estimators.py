@@ -70,7 +70,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Estimator(ABC):
-    """An estimator of d E[f] / dR from trees."""
+    """An estimator of d E[f] / dR from trees, or of the derivative in another parameter."""
 
     #: The name in a run configuration.
     name: ClassVar[str]
@@ -79,6 +79,8 @@ class Estimator(ABC):
     #: Whether it reads the states of growing trees, and their alternative paths.
     follows: ClassVar[bool] = False
     flips: ClassVar[bool] = False
+    #: Whether it gives the derivative in any parameter that there is a score for, and not in R alone.
+    in_any_parameter: ClassVar[bool] = False
 
     def further(self, draw: Callable[..., TreeSample], radius: Floats, sample: TreeSample) -> tuple[TreeSample, ...]:
         """Trees that it needs beside ``sample``; ``draw`` is :func:`djservice.cluster` of the same events and settings."""
@@ -91,7 +93,9 @@ class Estimator(ABC):
 
 @dataclass(frozen=True)
 class ScoreEstimator(Estimator):
-    """An estimator that weighs the value of each tree with its score S = d log P / dR."""
+    """An estimator that weighs the value of each tree with its score S = d log P / dt, t = R or another parameter."""
+
+    in_any_parameter: ClassVar[bool] = True
 
     @abstractmethod
     def contributions(self, values: Floats, score: Floats) -> Floats:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.cluster import Scale, cluster
@@ -17,7 +17,7 @@ from djservice.estimators import Estimator, Follow, Slopes, Values, default_esti
 from djservice.losses import Loss, Term, as_loss
 from djservice.moments import Moments, Quantity
 from djservice.observables import Observable
-from djservice.radius import radius_per_event
+from djservice.radius import Radius, VariableR, radius_per_event
 from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
@@ -71,7 +71,7 @@ class PerEvent:
 
 @dataclass(frozen=True)
 class Gradient:
-    """dL/dR over a sample.
+    """dL/dR, or the derivative in another parameter, over a sample.
 
     Attributes
     ----------
@@ -100,7 +100,8 @@ def gradient(
     events: EventBatch,
     objective: Loss | Observable,
     *,
-    radius: ArrayLike,
+    radius: Radius,
+    parameter: str | None = None,
     estimator: Estimator | None = None,
     trees: int = 100,
     rigidity: float = 1.0,
@@ -110,7 +111,7 @@ def gradient(
     seed: int = 0,
     threads: int | None = None,
 ) -> Gradient:
-    """Loss and dL/dR of a sample of events.
+    """Loss of a sample of events and its derivative, in R by default.
 
     Parameters
     ----------
@@ -120,6 +121,9 @@ def gradient(
         A loss, or an observable, which is then its own objective: d E[f] / dR.
     radius, rigidity, power, scale, asymmetry, seed, threads
         As in :func:`djservice.cluster`.
+    parameter
+        What to differentiate in, as the ``parameters`` of :func:`djservice.cluster`; R, or with variable-R jets rho, by
+        default. Others need an estimator that is made of the score.
     estimator
         :class:`djservice.StateBaseline` by default; with fewer than 4 trees :class:`djservice.LeaveOneOut`.
     trees
@@ -139,6 +143,7 @@ def gradient(
         estimator or default_estimator(trees),
         sampling,
         radius=radius,
+        parameter=parameter,
         trees=trees,
         threads=threads,
     )
@@ -152,7 +157,8 @@ def evaluate(
     estimator: Estimator,
     sampling: Sampling,
     *,
-    radius: ArrayLike,
+    radius: Radius,
+    parameter: str | None = None,
     trees: int,
     stream: str = "sample",
     iteration: int = 0,
@@ -163,7 +169,9 @@ def evaluate(
     Parameters
     ----------
     radius
-        R: one number, or one per event.
+        R: one number, one per event, or a :class:`djservice.VariableR`.
+    parameter
+        What to differentiate in.
     trees
         Per event.
     stream, iteration
@@ -176,7 +184,10 @@ def evaluate(
         )
     if len(events) == 0:
         return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
-    radii = radius_per_event(events, radius)
+    in_radius = parameter in (None, "radius") and not isinstance(radius, VariableR)
+    if not in_radius and not estimator.in_any_parameter:
+        raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
+    radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
     parts = []
     at_once = max(1, TREES_AT_ONCE // trees)
     for start in range(0, len(events), at_once):
@@ -197,8 +208,10 @@ def evaluate(
             settled_pt=loss.settled_pt,
             threads=threads,
         )
-        sample = draw(radius=radii[rows], states=estimator.follows, flips=estimator.flips)
-        further = estimator.further(draw, radii[rows], sample)
+        own = radius if radii is None else radii[rows]
+        named = () if parameter is None else (parameter,)
+        sample = draw(radius=own, states=estimator.follows, flips=estimator.flips, parameters=named)
+        further = () if radii is None else estimator.further(draw, radii[rows], sample)
         parts.append(_sums(some, sample, further, loss, estimator))
     moments = parts[0][0]
     for part, _ in parts[1:]:

@@ -27,6 +27,7 @@ from djservice.estimators import (
     Values,
 )
 from djservice.evaluate import gradient
+from djservice.radius import VariableR
 
 TABLES = Path(__file__).parents[1] / "kernels" / "data"
 
@@ -137,6 +138,54 @@ def test_gradient_of_the_exact_tables(estimator: Estimator, name: str) -> None:
         # Mean and variance of z over the rows, against those of a standard normal.
         assert abs(z.mean()) * np.sqrt(len(z)) < 4
         assert abs(z.var() - 1.0) / np.sqrt(2.0 / len(z)) < 4
+
+
+@pytest.mark.parametrize("estimator", SCORE_TYPE, ids=lambda e: e.name)
+@pytest.mark.parametrize(("parameter", "column"), [("rigidity", "d_rigidity"), ("power", "d_exponent")])
+def test_other_parameters_of_the_exact_tables(parameter: str, column: str, estimator: ScoreEstimator) -> None:
+    z = []
+    for number, (particles, row) in enumerate(tables("n4") + tables("n4_safe")):
+        if row[column] is None or row["exponent"] == 0:
+            continue
+        found = gradient(
+            to_batch([particles]),
+            observables.dijet_mass,
+            radius=row["radius"],
+            rigidity=row["rigidity"],
+            power=row["exponent"],
+            scale="safe" if row["asymmetry"] else "minimum",
+            asymmetry=row["asymmetry"] or 1.0,
+            parameter=parameter,
+            estimator=estimator,
+            trees=20_000,
+            seed=3000 + number,
+        )
+        z.append((found.value - row[column]) / found.tree_error)
+    assert len(z) > 20
+    assert np.abs(z).max() < 4
+    assert abs(np.mean(z)) * np.sqrt(len(z)) < 4
+
+
+def test_variable_r_has_a_gradient() -> None:
+    """d E[m] / d rho against the difference of independent trees at rho + h and rho - h."""
+    events, step = shipped_events().select(range(10)), 3.0
+    found = gradient(events, observables.dijet_mass, radius=VariableR(30.0, 0.2, 1.2), trees=3000, seed=1)
+    high, low = (
+        gradient(events, observables.dijet_mass, radius=VariableR(30.0 + s, 0.2, 1.2), trees=3000, seed=2 + (s > 0))
+        for s in (step, -step)
+    )
+    slope = (high.loss.value - low.loss.value) / (2 * step)
+    error = np.hypot(found.tree_error, np.hypot(high.loss.tree_error, low.loss.tree_error) / (2 * step))
+    assert abs(found.value - slope) < 4 * error
+    assert abs(slope) > 4 * error
+
+
+@pytest.mark.parametrize("estimator", [AlternativePath(), FiniteDifference()], ids=lambda e: e.name)
+def test_estimators_of_the_radius_alone(estimator: Estimator) -> None:
+    event = shipped_events().select([0])
+    for arguments in ({"radius": 0.7, "parameter": "rigidity"}, {"radius": VariableR(30.0)}):
+        with pytest.raises(InputError, match="gives d/dR of one R or of one per event, and nothing else"):
+            gradient(event, observables.dijet_mass, trees=4, estimator=estimator, **arguments)
 
 
 def exact_mean(particles: list, row: dict, radius: float) -> float:
