@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from djservice.estimators import Score as Score
     from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
+    from djservice.grid import compare as compare
+    from djservice.grid import scan as scan
     from djservice.losses import SquaredError as SquaredError
     from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.observables import observable as observable
@@ -61,6 +63,8 @@ _PUBLIC = {
     "run": "run",
     "Store": "store",
     "report": "report",
+    "scan": "grid",
+    "compare": "grid",
     "DjserviceError": "errors",
 }
 __all__ = [*_MODULES, *_PUBLIC]

@@ -43,6 +43,8 @@ def main() -> None:
       djservice run my_run.yaml              optimise; killed? the same command goes on
       djservice run my_run.yaml --workers 8 --set optimiser.trees=20
       djservice show my_run.zarr --json      the result for a script
+      djservice scan my_run.yaml --rigidity 1 --rigidity 10
+      djservice compare my_run.yaml          which gradient estimator to use
       djservice report my_run.zarr           the HTML report again
     """
 
@@ -66,14 +68,41 @@ def init(path: str, force: bool) -> None:
     click.echo(f"wrote {path}; run it with: djservice run {path}")
 
 
+def _of_a_run(function: Callable[..., None]) -> Callable[..., None]:
+    """The argument and the options of a command that does a run."""
+    for option in reversed(
+        (
+            click.argument("config", type=click.Path(dir_okay=False)),
+            click.option(
+                "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key; repeatable."
+            ),
+            click.option(
+                "--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine."
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=1),
+                help="Worker processes on this machine. [default: one per processor]",
+            ),
+            click.option("--threads", type=click.IntRange(min=1), help="Threads per worker process. [default: 1]"),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _settings(
+    config: str, overrides: tuple[str, ...], scheduler: str | None, workers: int | None, threads: int | None
+) -> Any:
+    from djservice.config import Run
+
+    given = {"scheduler": scheduler, "workers": workers, "threads": threads}
+    places = [f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    return Run.from_yaml(config, [*overrides, *places])
+
+
 @main.command()
-@click.argument("config", type=click.Path(dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key; repeatable.")
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes on this machine. [default: one per processor]"
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Threads per worker process. [default: 1]")
+@_of_a_run
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there and start again.")
 @click.option("--report/--no-report", default=True, help="Write the HTML report at the end.")
 @_clear_failures
@@ -97,14 +126,11 @@ def run(
       djservice run my_run.yaml --set optimiser.iterations=200 --set 'input.files=["data/*.root"]'
       djservice run my_run.yaml --scheduler tcp://login1:8786
     """
-    from djservice.config import Run
     from djservice.display import choose_display
     from djservice.run import run as do_run
     from djservice.summary import print_summary
 
-    given = {"scheduler": scheduler, "workers": workers, "threads": threads}
-    places = [f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    settings = Run.from_yaml(config, [*overrides, *places])
+    settings = _settings(config, overrides, scheduler, workers, threads)
     display = choose_display()
     try:
         finished = do_run(settings, overwrite=overwrite, watch=display)
@@ -118,6 +144,125 @@ def run(
             page = write_report(finished.store, settings.output.report)
     finally:  # the result is there, with or without a report
         print_summary(finished.store, page)
+
+
+@main.command()
+@_of_a_run
+@click.option("--rigidity", "rigidities", type=float, multiple=True, help="alpha; repeatable. [default: of CONFIG]")
+@click.option("--radius", "radii", type=float, multiple=True, help="R; repeatable. [default: scan.radii of CONFIG]")
+@click.option("--trees", type=click.IntRange(min=2), help="Trees per event and cell. [default: scan.trees of CONFIG]")
+@click.option("--output", type=click.Path(file_okay=False), default="scan.zarr", show_default=True, help="Zarr store.")
+@_clear_failures
+def scan(
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+    rigidities: tuple[float, ...],
+    radii: tuple[float, ...],
+    trees: int | None,
+    output: str,
+) -> None:
+    """Scan the loss, mean, sd and acceptance against R for one or several rigidities.
+
+    The input, the loss and the clustering are those of CONFIG. Writes a Zarr store and a figure beside it. A scan that was
+    stopped goes on with the same command.
+
+    \b
+    Examples:
+      djservice scan workflows/zh_global_radius.yaml
+      djservice scan my_run.yaml --rigidity 0.3 --rigidity 1 --rigidity 10 --trees 20 --output rigidities.zarr
+    """
+    from djservice.display import choose_display
+    from djservice.grid import scan as do_scan
+    from djservice.grid_report import draw
+
+    display = choose_display()
+    try:
+        store = do_scan(
+            _settings(config, overrides, scheduler, workers, threads),
+            output,
+            rigidities=rigidities,
+            radii=radii,
+            trees=trees,
+            watch=display,
+        )
+    finally:
+        display.close()
+    click.echo("\n".join(f"wrote {path}" for path in (store, *draw(store))))
+
+
+@main.command()
+@_of_a_run
+@click.option(
+    "--estimator",
+    "estimators",
+    multiple=True,
+    help="Name; repeatable. The first is what the others are held against. [default: all]",
+)
+@click.option(
+    "--rigidity", "rigidities", type=float, multiple=True, default=(1.0, 10.0), show_default=True, help="alpha."
+)
+@click.option(
+    "--radius", "radii", type=float, multiple=True, default=(0.3, 0.5, 0.7, 0.9, 1.1), show_default=True, help="R."
+)
+@click.option("--repetitions", type=click.IntRange(min=2), default=10, show_default=True, help="Estimates of each.")
+@click.option(
+    "--trees", type=click.IntRange(min=1), default=10, show_default=True, help="Trees per event and estimate."
+)
+@click.option(
+    "--output", type=click.Path(file_okay=False), default="compare.zarr", show_default=True, help="Zarr store."
+)
+@_clear_failures
+def compare(
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+    estimators: tuple[str, ...],
+    rigidities: tuple[float, ...],
+    radii: tuple[float, ...],
+    repetitions: int,
+    trees: int,
+    output: str,
+) -> None:
+    """Compare gradient estimators: dL/dR against R, its spread, its CPU, and which is cheapest for its variance.
+
+    The input, the loss and the clustering are those of CONFIG. Writes a Zarr store and a figure beside it, and prints a table.
+    A comparison that was stopped goes on with the same command.
+
+    \b
+    Examples:
+      djservice compare workflows/zh_global_radius.yaml --set input.files=example:ZHllbb_200
+      djservice compare my_run.yaml --estimator leave_one_out --estimator score --rigidity 1 --trees 20
+    """
+    from djservice.display import choose_display
+    from djservice.estimators import ESTIMATORS
+    from djservice.grid import compare as do_compare
+    from djservice.grid_report import comparison_text, draw
+
+    known = {estimator.name: estimator for estimator in ESTIMATORS}
+    unknown = [name for name in estimators if name not in known]
+    if unknown:
+        raise ConfigError(f"--estimator {unknown[0]}: unknown; valid: {', '.join(known)}.")
+    display = choose_display()
+    try:
+        store = do_compare(
+            _settings(config, overrides, scheduler, workers, threads),
+            output,
+            [known[name]() for name in estimators or known],
+            rigidities=rigidities,
+            radii=radii,
+            repetitions=repetitions,
+            trees=trees,
+            watch=display,
+        )
+    finally:
+        display.close()
+    click.echo(comparison_text(store))
+    click.echo("\n".join(f"wrote {path}" for path in (store, *draw(store))))
 
 
 @main.command()

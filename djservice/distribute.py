@@ -33,10 +33,21 @@ from djservice.errors import DjserviceError, InputError, RunError
 from djservice.evaluate import PerEvent, Sampling
 from djservice.fit import Watch
 from djservice.identity import Keys
+from djservice.moments import Moments
 from djservice.per_event import Descents, PerEventRadii
 from djservice.read import InputFile, Segment, expand, inspect, read_segments, repeated_keys, segments, tell_apart
 from djservice.schemas import Schema, nanoaod, pfnanoaod
-from djservice.tasks import Answer, BundleSummary, Request, Work, evaluate_bundle, fit_bundle, summarise, warm_up
+from djservice.tasks import (
+    Answer,
+    BundleSummary,
+    Request,
+    Work,
+    evaluate_bundle,
+    evaluate_timed,
+    fit_bundle,
+    summarise,
+    warm_up,
+)
 
 SCHEMAS = {"nanoaod": nanoaod, "pfnanoaod": pfnanoaod}
 
@@ -172,6 +183,16 @@ class Bundles:
         parts = [part for _, part in answers if part is not None]
         fields = PerEvent.__dataclass_fields__
         return moments, PerEvent(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    async def evaluate_timed(self, request: Request) -> tuple[Moments, float]:
+        """The sums over all bundles, and the CPU seconds that they took together."""
+        call = next(self._count)
+        futures = [
+            self.client.submit(evaluate_timed, bundle, self.work, request, key=f"timed-{self.token}-{call}-{i}")
+            for i, bundle in enumerate(self.bundles)
+        ]
+        answers: list[tuple[Moments, float]] = await _gather(self.client, futures)
+        return functools.reduce(operator.add, (moments for moments, _ in answers)), sum(s for _, s in answers)
 
     async def per_event(self, descents: Descents, global_radius: float, done: int) -> AsyncIterator[PerEventRadii]:
         """The radii of each bundle, in their order, from the one whose first event is number ``done`` on."""

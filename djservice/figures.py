@@ -20,7 +20,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
     """(name, caption, figure) of each figure that the store has data for; the caller closes them."""
     import matplotlib.pyplot as plt
 
-    with _style():
+    with style():
         for name, caption, draw in (
             ("landscape", _LANDSCAPE, landscape),
             ("iterations", _ITERATIONS, iterations),
@@ -56,7 +56,7 @@ _RADII = (
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """mplhep's style without its logos, on a canvas that needs no display."""
     import matplotlib
     import matplotlib.pyplot as plt

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 import cloudpickle
 import numpy as np
@@ -50,6 +51,9 @@ class Request:
     iteration: int = 0
     window: Window | None = None
     per_event: bool = False
+    #: Instead of those of the run.
+    estimator: Estimator | None = None
+    rigidity: float | None = None
 
 
 Answer = tuple[Moments, PerEvent | None]
@@ -74,11 +78,12 @@ def evaluate_bundle(bundle: EventBatch, pickled_work: bytes, request: Request) -
         window = request.window
         rank = ranks(bundle.key, window.seed, window.epoch)
         events = bundle.select((rank >= np.uint64(window.low)) & (rank <= np.uint64(window.high)))
+    sampling = work.sampling if request.rigidity is None else replace(work.sampling, rigidity=request.rigidity)
     moments, per_event = evaluate(
         events,
         work.loss,
-        work.estimator,
-        work.sampling,
+        request.estimator or work.estimator,
+        sampling,
         radius=request.radius,
         trees=request.trees,
         stream=request.stream,
@@ -86,6 +91,13 @@ def evaluate_bundle(bundle: EventBatch, pickled_work: bytes, request: Request) -
         threads=1,
     )
     return moments, per_event if request.per_event else None
+
+
+def evaluate_timed(bundle: EventBatch, pickled_work: bytes, request: Request) -> tuple[Moments, float]:
+    """Sums of one bundle, and the CPU seconds that they took."""
+    began = time.thread_time()
+    moments, _ = evaluate_bundle(bundle, pickled_work, request)
+    return moments, time.thread_time() - began
 
 
 def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, global_radius: float) -> PerEventRadii:

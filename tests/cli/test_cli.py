@@ -117,7 +117,7 @@ def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("optimiser.learning_rat=0.1", "unknown key optimiser.learning_rat (did you mean 'learning_rate'?"),
-        ("zzz.trees=3", "unknown key zzz (valid: input, clustering, loss"),
+        ("zzz.trees=3", "unknown key zzz (valid: task, input, clustering, loss"),
         ("optimizer.trees=3", "unknown key optimizer (did you mean 'optimiser'?"),
         ("optimiser.iterations=many", "optimiser.iterations: "),
         ("radius.start=3", "radius: expected minimum <= start <= maximum, found 0.1, 3.0, 2.0"),

@@ -1,0 +1,136 @@
+"""Grids of radius, rigidity and estimator: cells equal to the library's own, continued where they stopped, drawn and tabulated."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+import zarr
+from click.testing import CliRunner
+
+import djservice as dj
+from djservice.cli import main
+from djservice.config import Run
+from djservice.errors import ConfigError, DjserviceError, StoreError
+from djservice.estimators import FiniteDifference, LeaveOneOut, Score, StateBaseline
+from djservice.evaluate import Sampling, evaluate
+from djservice.grid import COLUMNS, compare, label, read_grid, scan
+from djservice.grid_report import comparison, comparison_text, draw
+
+
+@pytest.fixture
+def run(tiny: dict[str, Any], scheduler: str) -> Run:
+    return Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}})
+
+
+def test_a_scan_is_the_librarys_own(run: Run, tmp_path: Path) -> None:
+    store = scan(run, tmp_path / "scan.zarr", rigidities=(1.0, 10.0), radii=(0.9, 0.4), trees=5)
+    grid = xr.open_zarr(store, consolidated=False)
+    assert dict(grid.sizes) == {"estimator": 1, "rigidity": 2, "radius": 2, "repetition": 1}
+    assert set(COLUMNS) <= set(grid.variables)
+    events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 40))
+    loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
+    loss = loss.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))
+    for a, rigidity in enumerate((1.0, 10.0)):
+        for r, radius in enumerate((0.9, 0.4)):
+            sampling = Sampling(rigidity=rigidity, seed=run.seed)
+            moments, _ = evaluate(events, loss, StateBaseline(), sampling, radius=radius, trees=5, stream="grid")
+            for name in ("loss", "gradient", "mean", "sd"):
+                cell = grid[name].values[0, a, r, 0]
+                assert cell == pytest.approx(getattr(moments, name)().value, rel=1e-11)
+            assert grid["acceptance"].values[0, a, r, 0] == pytest.approx(moments.acceptance, rel=1e-12)
+            assert grid["cpu"].values[0, a, r, 0] > 0
+    files = draw(store)
+    assert [f.suffix for f in files] == [".png", ".svg"] and all(f.stat().st_size > 5000 for f in files)
+
+
+def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
+    estimators = (LeaveOneOut(), Score(), FiniteDifference(step=0.1))
+    arguments: dict[str, Any] = {"rigidities": (1.0,), "radii": (0.5, 0.8), "repetitions": 3, "trees": 4}
+    store = compare(run, tmp_path / "compare.zarr", estimators, **arguments)
+    before = {name: np.asarray(read_grid(store)[name]) for name in COLUMNS}
+    assert all(np.isfinite(values).all() for values in before.values())
+    # Repetitions have random numbers of their own, estimators the same ones.
+    np.testing.assert_array_equal(before["loss"][0], before["loss"][1])
+    assert len(np.unique(before["loss"][0])) == 6
+
+    rows = comparison(store)
+    assert [row.estimator for row in rows] == ["leave_one_out", "score", "finite_difference (step 0.1, common True)"]
+    assert rows[0].apart == 0.0 and rows[1].cost == 1.0
+    variance = before["gradient"][:, 0].var(axis=-1, ddof=1).mean(axis=-1)
+    cpu = before["cpu"][:, 0].mean(axis=(-2, -1))
+    assert [row.variance for row in rows] == pytest.approx(variance.tolist())
+    assert [row.cost for row in rows] == pytest.approx((variance * cpu / (variance[1] * cpu[1])).tolist())
+    assert "variance x CPU / score" in comparison_text(store)
+
+    root = zarr.open_group(str(store), mode="r+")
+    root.attrs["n_complete"] = 7
+    root["gradient"][1, 0, 0, 1:] = np.nan
+    with pytest.raises(DjserviceError, match=r"7 of 18 cells are done"):
+        comparison(store)
+    assert compare(run, store, estimators, **arguments) == store
+    np.testing.assert_array_equal(np.asarray(read_grid(store)["gradient"]), before["gradient"])
+    for other, message in (
+        ({"trees": 5}, "trees differ"),
+        ({"radii": (0.5, 0.9)}, "radius differ"),
+        ({"repetitions": 4}, "repetitions differ"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            compare(run, store, estimators, **{**arguments, **other})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rigidities": (1.0, 1.0)}, r"rigidity is 1.0, 1.0, expected different, positive, finite numbers"),
+        ({"radii": (-0.5, 1.0)}, r"radius is -0.5, 1.0, expected"),
+        ({"repetitions": 1}, r"repetitions is 1, expected 2 or more"),
+        ({"trees": 1}, r"trees is 1, expected 2 or more with the leave_one_out estimator"),
+    ],
+)
+def test_grids_without_meaning(run: Run, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compare(run, tmp_path / "grid.zarr", [LeaveOneOut()], **arguments)
+
+
+def test_what_is_not_a_grid(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(StoreError, match="there is no grid here"):
+        read_grid(tmp_path / "nowhere.zarr")
+    zarr.open_group(str(tmp_path / "other.zarr"), mode="w")
+    with pytest.raises(StoreError, match="not a grid"):
+        scan(run, tmp_path / "other.zarr", radii=(0.5,), trees=4)
+
+
+def test_labels_tell_estimators_apart() -> None:
+    assert label(Score()) == "score"
+    assert label(FiniteDifference(0.2, common=False)) == "finite_difference (step 0.2, common False)"
+
+
+def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(tiny))
+    place = ["--scheduler", scheduler, "--radius", "0.5", "--radius", "0.8"]
+    output = str(tmp_path / "s.zarr")
+    done = CliRunner().invoke(main, ["scan", str(config), *place, "--rigidity", "2", "--output", output])
+    assert done.exit_code == 0, done.output
+    assert f"wrote {output}" in done.output and (tmp_path / "s.png").exists()
+    output = str(tmp_path / "c.zarr")
+    few = [
+        "--estimator",
+        "score",
+        "--estimator",
+        "leave_one_out",
+        "--rigidity",
+        "1",
+        "--repetitions",
+        "2",
+        "--trees",
+        "4",
+    ]
+    done = CliRunner().invoke(main, ["compare", str(config), *place, *few, "--output", output])
+    assert done.exit_code == 0, done.output
+    assert "variance x CPU / score" in done.output and (tmp_path / "c.svg").exists()
+    wrong = CliRunner().invoke(main, ["compare", str(config), "--estimator", "scores"])
+    assert wrong.exit_code == 2 and "--estimator scores: unknown; valid: state_baseline" in wrong.output
