@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from djservice.estimators import MeanBaseline as MeanBaseline
     from djservice.estimators import OptimalBaseline as OptimalBaseline
     from djservice.estimators import Score as Score
+    from djservice.estimators import SigmoidRelaxation as SigmoidRelaxation
     from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
     from djservice.grid import compare as compare
@@ -55,6 +56,7 @@ _PUBLIC = {
     "LeaveOneOut": "estimators",
     "StateBaseline": "estimators",
     "MeanBaseline": "estimators",
+    "SigmoidRelaxation": "estimators",
     "OptimalBaseline": "estimators",
     "AlternativePath": "estimators",
     "FiniteDifference": "estimators",

@@ -7,7 +7,18 @@ from pathlib import Path
 
 #: Modules whose change may change a number.
 _NUMERIC = ("kernels/*", "batch", "cluster", "cuts", "descent", "estimators", "evaluate", "fit", "identity", "losses")
-_NUMERIC_TOO = ("moments", "observables", "optimisers", "radius", "read", "rootfile", "schemas", "tasks")
+_NUMERIC_TOO = (
+    "moments",
+    "observables",
+    "optimisers",
+    "per_event",
+    "radius",
+    "read",
+    "relaxed",
+    "rootfile",
+    "schemas",
+    "tasks",
+)
 
 
 def code_hash() -> str:

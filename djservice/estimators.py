@@ -7,14 +7,16 @@ over trees, the selection (docs/how-it-works.md) and the reduction over events c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.batch import EventBatch
+from djservice.cluster import cluster
 from djservice.errors import InputError
+from djservice.relaxed import relaxed_jets
 from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
@@ -42,6 +44,25 @@ class Follow:
     def sums(self, weights: Floats, shape: tuple[int, ...]) -> Floats:
         """Sum of weights per state over the states of each tree, shape (event, tree)."""
         return np.bincount(self.tree, weights, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Grows trees: :func:`djservice.cluster` with everything given but what the call gives.
+
+    Attributes
+    ----------
+    events
+        The particles.
+    settings
+        Arguments of :func:`djservice.cluster`.
+    """
+
+    events: EventBatch
+    settings: dict[str, Any]
+
+    def __call__(self, **more: Any) -> TreeSample:
+        return cluster(self.events, **{**self.settings, **more})
 
 
 @dataclass(frozen=True)
@@ -82,8 +103,8 @@ class Estimator(ABC):
     #: Whether it gives the derivative in any parameter that there is a score for, and not in R alone.
     in_any_parameter: ClassVar[bool] = False
 
-    def further(self, draw: Callable[..., TreeSample], radius: Floats, sample: TreeSample) -> tuple[TreeSample, ...]:
-        """Trees that it needs beside ``sample``; ``draw`` is :func:`djservice.cluster` of the same events and settings."""
+    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
+        """Leading jets that it needs beside those of ``sample``, shape (event, tree or 1, jet) each."""
         return ()
 
     @abstractmethod
@@ -265,8 +286,8 @@ class AlternativePath(Estimator):
     name: ClassVar[str] = "alternative_path"
     flips: ClassVar[bool] = True
 
-    def further(self, draw: Callable[..., TreeSample], radius: Floats, sample: TreeSample) -> tuple[TreeSample, ...]:
-        return (draw(radius=radius, flips=sample.flips),)
+    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
+        return (draw(radius=radius, flips=sample.flips).jets,)
 
     def slopes(self, values: Values) -> Slopes:
         ((quantity, accepted),) = values.further
@@ -299,21 +320,67 @@ class FiniteDifference(Estimator):
         if not (np.isfinite(self.step) and self.step > 0):
             raise InputError(f"step is {self.step}, expected a positive number, in R.")
 
-    def further(self, draw: Callable[..., TreeSample], radius: Floats, sample: TreeSample) -> tuple[TreeSample, ...]:
+    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
         if radius.min() <= self.step:
             raise InputError(
                 f"the step {self.step} of the finite difference reaches below R = 0 from R = {radius.min():g}."
             )
         # A tree's uniforms are keyed by its number: further numbers are independent trees.
         start = 0 if self.common else 2**30
-        return (
-            draw(radius=radius + self.step, first_tree=start),
-            draw(radius=radius - self.step, first_tree=2 * start),
-        )
+        high = draw(radius=radius + self.step, first_tree=start)
+        low = draw(radius=radius - self.step, first_tree=2 * start)
+        return high.jets, low.jets
 
     def slopes(self, values: Values) -> Slopes:
         (high, high_accepted), (low, low_accepted) = values.further
         return Slopes((high - low) / (2.0 * self.step), (high_accepted - low_accepted) / (2.0 * self.step))
+
+
+@dataclass(frozen=True)
+class SigmoidRelaxation(Estimator):
+    """df/dR of jets with soft edges around deterministic axes: no trees at all, and no unbiasedness.
+
+    The axes are those of the jets of infinite rigidity. A particle belongs to a jet with the weight
+    sigmoid((R^2 - dR^2) / (T R^2)) instead of a step (:mod:`djservice.relaxed`). The axes and the selection are held fixed.
+
+    Estimand dE[f]/dR; biased, whatever T, for the trees are not what they are differentiated as: on the exact tables its median
+    error is as large as the derivative itself. Costs one deterministic clustering; has no variance over trees. The baseline that
+    others must beat.
+
+    Attributes
+    ----------
+    temperature
+        T.
+    axes
+        At most so many jets of an event.
+    """
+
+    temperature: float = 0.1
+    axes: int = 16
+
+    name: ClassVar[str] = "sigmoid_relaxation"
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.temperature) and self.temperature > 0 and self.axes >= 1):
+            raise InputError(
+                f"expected a positive temperature and at least one axis, found {self.temperature} and {self.axes}."
+            )
+
+    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
+        exact = draw(radius=radius, rigidity=np.inf, trees=1, jets=self.axes, settled_pt=None)
+        return tuple(
+            relaxed_jets(draw.events, radius + step, exact.jets, self.temperature, draw.settings["jets"])
+            for step in (_STEP, -_STEP)
+        )
+
+    def slopes(self, values: Values) -> Slopes:
+        (high, high_accepted), (low, low_accepted) = values.further
+        slope = np.where(high_accepted == low_accepted, (high - low) / (2.0 * _STEP), 0.0)
+        return Slopes(np.broadcast_to(slope, values.quantity.shape), np.zeros_like(values.accepted))
+
+
+#: In R: the derivative of a smooth function by a central difference.
+_STEP = 1e-4
 
 
 def default_estimator(trees: int) -> Estimator:
@@ -330,4 +397,5 @@ ESTIMATORS: tuple[type[Estimator], ...] = (
     Score,
     AlternativePath,
     FiniteDifference,
+    SigmoidRelaxation,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
-from djservice.cluster import Scale, cluster
+from djservice.cluster import Scale
 from djservice.errors import InputError, RunError
-from djservice.estimators import Estimator, Follow, Slopes, Values, default_estimator
+from djservice.estimators import Draw, Estimator, Follow, Slopes, Values, default_estimator
 from djservice.losses import Loss, Term, as_loss
 from djservice.moments import Moments, Quantity
 from djservice.observables import Observable
@@ -193,20 +192,21 @@ def evaluate(
     for start in range(0, len(events), at_once):
         rows = slice(start, start + at_once)
         some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
-        draw = functools.partial(
-            cluster,
+        draw = Draw(
             some,
-            rigidity=sampling.rigidity,
-            power=sampling.power,
-            scale=sampling.scale,
-            asymmetry=sampling.asymmetry,
-            trees=trees,
-            jets=loss.jets,
-            seed=sampling.seed,
-            stream=stream,
-            iteration=iteration,
-            settled_pt=loss.settled_pt,
-            threads=threads,
+            {
+                "rigidity": sampling.rigidity,
+                "power": sampling.power,
+                "scale": sampling.scale,
+                "asymmetry": sampling.asymmetry,
+                "trees": trees,
+                "jets": loss.jets,
+                "seed": sampling.seed,
+                "stream": stream,
+                "iteration": iteration,
+                "settled_pt": loss.settled_pt,
+                "threads": threads,
+            },
         )
         own = radius if radii is None else radii[rows]
         named = () if parameter is None else (parameter,)
@@ -226,7 +226,7 @@ def trees_needed(loss: Loss, estimator: Estimator) -> int:
 
 
 def _sums(
-    events: EventBatch, sample: TreeSample, further: tuple[TreeSample, ...], loss: Loss, estimator: Estimator
+    events: EventBatch, sample: TreeSample, further: tuple[Any, ...], loss: Loss, estimator: Estimator
 ) -> tuple[Moments, PerEvent]:
     """Sums over some events, and the results per event."""
     jets, score = sample.jets, sample.score
@@ -241,7 +241,7 @@ def _sums(
                 accepted.astype(np.float64),
                 score,
                 _follow(events, sample, term, estimator),
-                tuple(_evaluated(term, other.jets, events.truth) for other in further),
+                tuple(_evaluated(term, other, events.truth) for other in further),
                 None if sample.flips is None else sample.flips[..., 0],
             )
         )

@@ -42,10 +42,11 @@ class States:
     @property
     def jets(self) -> Any:
         """The leading jets, shape (state, jet)."""
-        return _as_vectors(self.momenta)
+        return as_vectors(self.momenta)
 
 
-def _as_vectors(momenta: Floats) -> Any:
+def as_vectors(momenta: Floats) -> Any:
+    """Four-momenta, the last axis px, py, pz, E, as a ``vector`` momentum array."""
     import vector
 
     return momenta.view(_MOMENTUM)[..., 0].view(vector.MomentumNumpy4D)
@@ -97,7 +98,7 @@ class TreeSample:
     @property
     def jets(self) -> Any:
         """The leading jets, shape (event, tree, jet): a ``vector`` momentum array with pt, rapidity, phi, mass ..."""
-        return _as_vectors(self.momenta)
+        return as_vectors(self.momenta)
 
     @property
     def n_jets(self) -> NDArray[np.int64]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from brute_force import Setting, enumerate_trees, final_jets, shipped_events, to_batch
+from brute_force import Setting, enumerate_trees, event_of, final_jets, shipped_events, to_batch
 
 from djservice import SquaredError, cuts, observables
 from djservice.batch import EventBatch
-from djservice.cluster import replay
+from djservice.cluster import cluster, replay
 from djservice.errors import InputError
 from djservice.estimators import (
     ESTIMATORS,
@@ -23,18 +24,21 @@ from djservice.estimators import (
     OptimalBaseline,
     Score,
     ScoreEstimator,
+    SigmoidRelaxation,
     StateBaseline,
     Values,
 )
 from djservice.evaluate import gradient
 from djservice.radius import VariableR
+from djservice.relaxed import relaxed_jets
 
 TABLES = Path(__file__).parents[1] / "kernels" / "data"
 
 #: A new estimator is tested by adding a row.
 SCORE_TYPE: list[ScoreEstimator] = [Score(), LeaveOneOut(), StateBaseline(), MeanBaseline(), OptimalBaseline()]
 UNBIASED: list[Estimator] = [*SCORE_TYPE, AlternativePath()]
-BIASED: list[Estimator] = [FiniteDifference(), FiniteDifference(common=False)]
+FINITE = [FiniteDifference(), FiniteDifference(common=False)]
+BIASED: list[Estimator] = [*FINITE, SigmoidRelaxation()]
 
 
 def test_every_estimator_has_its_row() -> None:
@@ -75,7 +79,7 @@ def test_alternative_path_on_one_decision(t: float) -> None:
     assert abs(estimates.mean() - exact) < 4 * estimates.std(ddof=1) / np.sqrt(len(estimates))
 
 
-@pytest.mark.parametrize("estimator", BIASED, ids=["common", "independent"])
+@pytest.mark.parametrize("estimator", FINITE, ids=["common", "independent"])
 @pytest.mark.parametrize("step", [0.05, 0.2])
 def test_finite_difference_on_one_decision(estimator: FiniteDifference, step: float) -> None:
     """Its estimand is the central difference, which differs from the derivative by step^2 / 6 of the third."""
@@ -180,7 +184,7 @@ def test_variable_r_has_a_gradient() -> None:
     assert abs(slope) > 4 * error
 
 
-@pytest.mark.parametrize("estimator", [AlternativePath(), FiniteDifference()], ids=lambda e: e.name)
+@pytest.mark.parametrize("estimator", [AlternativePath(), *BIASED], ids=lambda e: e.name)
 def test_estimators_of_the_radius_alone(estimator: Estimator) -> None:
     event = shipped_events().select([0])
     for arguments in ({"radius": 0.7, "parameter": "rigidity"}, {"radius": VariableR(30.0)}):
@@ -222,6 +226,46 @@ def test_finite_difference_of_the_exact_tables(common: bool, step: float) -> Non
     assert abs(np.mean(z)) * np.sqrt(len(z)) < 4
     # The relative bias of the step itself falls like its square.
     assert np.median(biases) < (1e-3 if step == 0.02 else 0.1)
+
+
+def test_relaxed_jets_become_cones() -> None:
+    """T -> 0: a jet is what lies within R of its axis; at any T momentum is at most what there is."""
+    events = shipped_events().select(range(12))
+    exact = cluster(events, radius=0.6, rigidity=np.inf, jets=8)
+    sharp = relaxed_jets(events, np.full(12, 0.6), exact.jets, 1e-9, 2)
+    assert sharp.shape == (12, 1, 2)
+    for event in range(12):
+        own = event_of(events, event)
+        cones = []
+        for y, phi in zip(exact.jets.rapidity[event, 0], exact.jets.phi[event, 0], strict=True):
+            dphi = np.abs(own[:, 2] - phi)
+            inside = np.hypot(own[:, 1] - y, np.minimum(dphi, 2 * np.pi - dphi)) < 0.6
+            px, py = (own[inside, 0] * f(own[inside, 2]) for f in (np.cos, np.sin))
+            cones.append(np.hypot(px.sum(), py.sum()))
+        apart = exact.jets.deltaR(exact.jets[:, :, :1])[event, 0, 1:] > 1.2
+        if apart.all():  # no particle lies in two cones
+            assert sharp.pt[event, 0, 0] == pytest.approx(max(cones), rel=1e-9)
+    soft = relaxed_jets(events, np.full(12, 0.6), exact.jets, 1.0, 8)
+    energy = np.array(
+        [(np.hypot(e[:, 0], e[:, 3]) * np.cosh(e[:, 1])).sum() for e in map(partial(event_of, events), range(12))]
+    )
+    assert (np.nansum(soft.E, axis=(1, 2)) <= energy * (1 + 1e-12)).all()
+
+
+def test_sigmoid_relaxation_is_the_slope_of_the_relaxed_mass_and_its_bias_is_what_it_is() -> None:
+    events = shipped_events().select(range(12))
+    found = gradient(events, observables.dijet_mass, radius=0.6, trees=2, estimator=SigmoidRelaxation(0.2))
+    exact = cluster(events, radius=0.6, rigidity=np.inf, jets=16)
+    ends = [observables.dijet_mass(relaxed_jets(events, np.full(12, r), exact.jets, 0.2, 2)) for r in (0.6002, 0.5998)]
+    np.testing.assert_allclose(found.per_event.gradient, ((ends[0] - ends[1]) / 0.0004)[:, 0], rtol=1e-4, atol=1e-3)
+    assert found.tree_error == 0.0
+    errors = []
+    for particles, row in tables("n4"):
+        if row["exponent"] == -1:
+            batch, point = to_batch([particles]), {"radius": row["radius"], "rigidity": row["rigidity"]}
+            one = gradient(batch, observables.dijet_mass, **point, trees=2, estimator=SigmoidRelaxation())
+            errors.append(abs(one.value - row["d_radius"]) / abs(row["d_radius"]))
+    assert 0.9 < np.median(errors) < 1.1  # recorded in its docstring: as large as the derivative
 
 
 def test_estimators_without_enough_trees_or_radius() -> None:
