@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.batch import EventBatch, Floats
 from djservice.errors import ClusteringError, InputError
 from djservice.identity import draw_keys
-from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, OK, STATES_FULL, ZERO_PT, Setting
+from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, NO_DISTANCE, OK, STATES_FULL, ZERO_PT, Setting
 from djservice.kernels.cpu import cluster_items
 from djservice.kernels.options import MOST_PARTICLES, Work, allocate
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
@@ -100,13 +100,14 @@ def cluster(
     if settled_pt is not None and (history or trace or not settled_pt >= 0):
         raise InputError(f"settled_pt is {settled_pt}, expected 0 GeV or more, and no history or trace.")
     forced = np.empty((0, 4)) if isinstance(flips, bool) else np.reshape(flips, (-1, 4))
+    columns = _columns(radius, power, parameters)
     order, particles = _sorted_particles(events, power)
     sample = _grow(
         events,
         particles,
         reaches(events, radius),
-        _setting(radius, rigidity, power, scale, asymmetry, settled_pt),
-        _columns(radius, power, parameters),
+        _setting(columns, rigidity, power, scale, asymmetry, settled_pt),
+        columns,
         draw_keys(events.key, seed, stream),
         (iteration, first_tree),
         (trees, jets),
@@ -156,6 +157,7 @@ def replay(
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
     if math.isinf(rigidity):
         raise InputError("expected a finite rigidity: at infinity a history has probability 0 or 1.")
+    columns = _columns(radius, power, parameters)
     order, particles = _sorted_particles(events, power)
     for event, start, stop in _events(events, trees):
         own = order[events.offsets[event] : events.offsets[event + 1]]
@@ -166,8 +168,8 @@ def replay(
         events,
         particles,
         reaches(events, radius),
-        _setting(radius, rigidity, power, scale, asymmetry, None),
-        _columns(radius, power, parameters),
+        _setting(columns, rigidity, power, scale, asymmetry, None),
+        columns,
         events.key,
         (0, 0),
         (trees, jets),
@@ -178,7 +180,7 @@ def replay(
 
 
 def _setting(
-    radius: Radius, rigidity: float, power: float, scale: Scale, asymmetry: float, settled_pt: float | None
+    columns: dict[str, int], rigidity: float, power: float, scale: Scale, asymmetry: float, settled_pt: float | None
 ) -> Setting:
     return Setting(
         power=float(power),
@@ -186,7 +188,7 @@ def _setting(
         asymmetry=float(asymmetry) if scale == "safe" else 0.0,
         settled_pt=float(settled_pt or 0.0),
         stops=settled_pt is not None,
-        main=RHO if isinstance(radius, VariableR) else LOW,
+        main=next(iter(columns.values())),
     )
 
 
@@ -319,7 +321,10 @@ def _grow(
 
     def stretch(first: int, last: int) -> list[tuple[Floats, Floats]]:
         """Fill the results of items ``first`` to ``last``; returns their states."""
-        capacity, work = spare.pop() if spare else _work(largest, 16 * largest + 256, jets)
+        try:
+            capacity, work = spare.pop()
+        except IndexError:
+            capacity, work = _work(largest, 16 * largest + 256, jets)
         kept, room = [], STATES * (last - first) + largest if wanted.states else 0
         while True:
             state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, wide))
@@ -431,6 +436,11 @@ def _failure(status: int, events: EventBatch, event: int, tree: int) -> Exceptio
         return ClusteringError(
             f"{events.name(event)}, tree {tree}: two objects add up to pT = 0, where d = pT^(2p) is infinite for p < 0. "
             "Remove the event, or use power >= 0."
+        )
+    if status == NO_DISTANCE:
+        return ClusteringError(
+            f"{events.name(event)}, tree {tree}: all distances that are left are infinite: a pT so small that pT^(2p) overflows, "
+            "or 0 with variable-R jets, whose R is then infinite. Remove such particles (pt_min), or give a finite radius_max."
         )
     assert status == BAD_HISTORY
     return InputError(f"{events.name(event)}, tree {tree}: the history names an object that is not there at that step.")

@@ -124,7 +124,7 @@ def gradient(
         What to differentiate in, as the ``parameters`` of :func:`djservice.cluster`; R, or with variable-R jets rho, by
         default. Others need an estimator that is made of the score.
     estimator
-        :class:`djservice.StateBaseline` by default; with fewer than 4 trees :class:`djservice.LeaveOneOut`.
+        :class:`djservice.StateBaseline` by default; with fewer than 8 trees :class:`djservice.LeaveOneOut`.
     trees
         Per event.
 
@@ -232,6 +232,7 @@ def _sums(
     jets, score = sample.jets, sample.score
     trees = score.shape[1]
     columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
+    moves: list[Floats] = []  # how much each tree moves that mean, times the number of trees
     first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), math.nan
     for term in loss.terms:
         value, quantity, accepted = term.evaluate(jets, events.truth)
@@ -245,14 +246,15 @@ def _sums(
                 None if sample.flips is None else sample.flips[..., 0],
             )
         )
-        columns += _term_columns(term, quantity, accepted.astype(np.float64), slopes)
+        own, own_moves = _term_columns(term, quantity, accepted.astype(np.float64), slopes)
+        columns, moves = columns + own, moves + own_moves
         if term is loss.terms[0]:
             first_value, first_accepted = np.where(accepted, value, 0.0), accepted
             share = math.nan if slopes.share is None else float(slopes.share.mean(axis=1).sum())
-    columns += [first_accepted.astype(np.float64), first_value, first_value**2]
-    per_tree = np.stack(columns, axis=-1)
-    mean = per_tree.mean(axis=1)
-    centred = per_tree - mean[:, np.newaxis]
+    spectrum = [first_accepted.astype(np.float64), first_value, first_value**2]
+    mean = np.stack(columns + spectrum, axis=-1).mean(axis=1)
+    centred = np.stack(moves + spectrum, axis=-1)
+    centred -= centred.mean(axis=1, keepdims=True)
     z = mean * events.weight[:, np.newaxis]
     weighted = centred * events.weight[:, np.newaxis, np.newaxis]
     scale = 1.0 / (trees * max(trees - 1, 1))
@@ -294,13 +296,27 @@ def _evaluated(term: Term, jets: Any, truth: Floats) -> tuple[Floats, Floats]:
     return quantity, accepted.astype(np.float64)
 
 
-def _term_columns(term: Term, quantity: Floats, accepted: Floats, slopes: Slopes) -> list[Floats]:
-    """(a, b, ga, gb) of each tree for one term."""
+def _term_columns(term: Term, quantity: Floats, accepted: Floats, slopes: Slopes) -> tuple[list[Floats], list[Floats]]:
+    """(a, b, ga, gb) of each tree for one term, and how much each tree moves their means, but for a constant."""
     slope, accepted_slope = slopes.quantity, slopes.accepted
     if not term.squares_expectation:
-        return [quantity, accepted, slope, accepted_slope]
+        columns = [quantity, accepted, slope, accepted_slope]
+        return columns, columns
     others, others_accepted = _mean_of_others(quantity), _mean_of_others(accepted)
-    return [quantity * others, accepted * others_accepted, 2.0 * others * slope, 2.0 * others_accepted * accepted_slope]
+    columns = [
+        quantity * others,
+        accepted * others_accepted,
+        2.0 * others * slope,
+        2.0 * others_accepted * accepted_slope,
+    ]
+    # A tree is in its own term and in those of all others (Hoeffding's projection of a U-statistic).
+    moves = [
+        2.0 * columns[0],
+        2.0 * columns[1],
+        columns[2] + 2.0 * quantity * _mean_of_others(slope),
+        columns[3] + 2.0 * accepted * _mean_of_others(accepted_slope),
+    ]
+    return columns, moves
 
 
 def _mean_of_others(values: Floats) -> Floats:

@@ -166,7 +166,7 @@ class TreeSample:
         """The steps of one tree, a structured array of shape (n,).
 
         Fields: ``minimum`` and ``scale`` (D_min R^2 and S R^2), ``norm`` (sum of the weights), ``probability`` (of
-        the option that was drawn), ``score`` (its d log P / dR), ``options`` (how many survive the truncation).
+        the option that was drawn), ``score`` (its d log P by the first parameter), ``options`` (how many survive the truncation).
         """
         if self.trace is None:
             raise InputError("the trace was not kept; cluster with trace=True.")

@@ -46,7 +46,7 @@ from djservice.kernels.settled import Spread, changed, largest_pt, whole_event
 from djservice.kernels.slopes import SLOPES, step_slopes
 from djservice.kernels.stock import edge_above
 
-OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL = 0, 1, 2, 3, 4
+OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
 
 #: How far above the cut the threshold of the list is set when it has to be raised, at least.
 HEADROOM = 1.5
@@ -83,7 +83,7 @@ class Tree(NamedTuple):
 @jit
 def truncation(n: int) -> float:
     """L: an option with alpha (q - q_min) / S > L weighs less than e^-L and is left out."""
-    return 40.0 + 2.0 * math.log(n)
+    return 40.0 + 2.0 * math.log(max(n, 1))
 
 
 @jit
@@ -171,6 +171,8 @@ def cluster_tree(
                 scale, scale_is_beam = min(pair_scale, least_beam), least_beam < pair_scale
             if math.isinf(minimum):
                 minimum = scale = lower_bound(objects, m, threshold, stock, scratch)
+                if math.isinf(minimum):  # nothing is left but infinite distances
+                    return NO_DISTANCE
                 cut = minimum * (1.0 + length / alpha)
             else:
                 cut = minimum + scale * (length / alpha)
@@ -192,7 +194,7 @@ def cluster_tree(
         # Weigh and draw.
         norm = mean = pair_norm = 0.0
         zero_pairs = 0
-        rate = alpha / scale
+        rate = alpha / scale if scale > 0.0 else math.inf
         drawn, is_beam = -1, False
         tied = minimum == 0.0 and not sharp
         if tied:  # objects at the same point: they share the probability

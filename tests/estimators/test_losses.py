@@ -108,6 +108,19 @@ def test_gradient_is_the_slope_of_the_loss(name: str, estimator: Estimator, even
     assert abs(found.value - (4 * near - far) / 3) / error < 4
 
 
+@pytest.mark.parametrize("target", [80.0, 20.0])
+def test_standard_errors_of_a_squared_mean_are_those_of_repetitions(target: float, events: EventBatch) -> None:
+    """A tree is in the pairs of all others too."""
+    loss = SquaredErrorOfMean(MASS, target=target, scale=80.0)
+    few = events.select(range(10))
+    repeated = [gradient(few, loss, radius=0.7, trees=200, seed=100 + k) for k in range(100)]
+    for values, stated in (
+        ([r.value for r in repeated], [r.tree_error for r in repeated]),
+        ([r.loss.value for r in repeated], [r.loss.tree_error for r in repeated]),
+    ):
+        assert abs(np.std(values, ddof=1) / np.mean(stated) - 1) < 4 / np.sqrt(2 * 99)
+
+
 def test_standard_errors_are_those_of_repetitions(events: EventBatch) -> None:
     """tree_error against the spread over seeds; the error over events against that over bootstrapped samples."""
     loss = SQUARED.where(SELECTED)

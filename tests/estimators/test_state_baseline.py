@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import Objects, event_of, shipped_events
+from brute_force import Objects, event_of, shipped_events, to_batch
 
 from djservice import SquaredError, cuts, observables
 from djservice.batch import EventBatch
@@ -136,15 +138,69 @@ def test_a_share_does_not_know_its_own_half() -> None:
     assert before is not None
     assert ((before >= 0) & (before <= 1)).all() and before.std() > 0.1
     assert (before == before[:, np.arange(20) % 2]).all()
-    moved, unseen = values.quantity.copy(), values.score.copy()
-    moved[:, 0] += 5.0  # the leave-one-out means move for all alike, which the centred terms forget
-    after = StateBaseline().slopes(replace(values, quantity=moved)).share
-    assert after is not None
-    assert (after[:, 1] != before[:, 1]).any()
-    unseen[:, 0] *= 3.0
-    after = StateBaseline().slopes(replace(values, score=unseen)).share
-    assert after is not None
-    np.testing.assert_array_equal(after[:, 0], before[:, 0])
+    quantity, score = values.quantity.copy(), values.score.copy()
+    quantity[:, 0] += 5.0
+    score[:, 0] *= 3.0
+    for changed in (replace(values, quantity=quantity), replace(values, score=score)):
+        after = StateBaseline().slopes(changed).share
+        assert after is not None
+        np.testing.assert_array_equal(after[:, 0], before[:, 0])
+        assert (after[:, 1] != before[:, 1]).any()
+
+
+@pytest.mark.parametrize("trees", [4, 8])
+@pytest.mark.parametrize(("radius", "rigidity"), [(0.7, 0.1), (1.0, 0.1), (0.7, 1.0)])
+def test_unbiased_with_few_trees(radius: float, rigidity: float, trees: int) -> None:
+    """Many estimates of few trees each, paired with leave-one-out: a share that knew its own trees would show."""
+    path = Path(__file__).parents[1] / "kernels" / "data" / "exact_trees_n4.json"
+    loss = SquaredError(observables.dijet_mass, target=0.0)
+    for number, event in enumerate(json.loads(path.read_text())[:3]):
+        batch, many = to_batch([event["particles_pt_y_phi_m"]]), 60_000
+        sample = cluster(batch, radius=radius, rigidity=rigidity, trees=many, seed=number, settled_pt=0.0, states=True)
+        states = sample.states
+        assert states is not None
+        _, quantity, accepted = loss.evaluate(sample.jets, batch.truth)
+        _, of_state, in_state = loss.evaluate(states.jets[:, np.newaxis], batch.truth[states.tree // many])
+        follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+        groups = (x.reshape(-1, trees) for x in (quantity, accepted.astype(float), sample.score))
+        values = Values(*groups, follow)
+        difference = (StateBaseline().slopes(values).quantity - LeaveOneOut().slopes(values).quantity).mean(axis=1)
+        assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
+
+
+HARD = [[60.0, 0.0, 0.0, 0.0], [50.0, 0.3, 2.0, 0.0], [45.0, 0.2, -1.2, 0.0], [20.0, -0.4, 1.0, 0.0]]
+SOFT = [[3.0, 2.0, 0.0, 0.0], [2.0, -2.0, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("particles", "settings", "threshold"),
+    [
+        (HARD, {"radius": 2.0, "rigidity": 0.02}, None),  # leading objects cancel when they merge
+        (HARD + SOFT, {"radius": 0.6, "rigidity": 0.5, "power": 1.0}, 15.0),  # the first jets are below the threshold
+    ],
+    ids=["cancelling", "soft jets first"],
+)
+def test_states_of_unusual_events(particles: list[Any], settings: dict[str, Any], threshold: float | None) -> None:
+    batch, trees = to_batch([particles]), 200
+    whole = cluster(batch, **settings, trees=trees, seed=8, history=True, trace=True)
+    found = cluster(batch, **settings, trees=trees, seed=8, states=True, settled_pt=threshold)
+    states = found.states
+    assert states is not None
+    for tree in range(trees):
+        steps = int(found.steps[0, tree])
+        score = whole.trace_of(0, tree)["score"][:steps]
+        leading = leading_before(batch, whole.history_of(0, tree), 2, threshold or 0.0)[:steps]
+        own = states.tree == tree
+        expected = sum(
+            (
+                np.resize(p, (2, 4)) * [[s], [s * (len(p) > 1)]]
+                for p, s in zip(leading, score, strict=True)
+                if p is not None
+            ),
+            np.zeros((2, 4)),
+        )
+        got = (np.nan_to_num(states.momenta[own]) * states.scores[own, :, np.newaxis]).sum(axis=0)
+        np.testing.assert_allclose(got, expected, atol=1e-7 * (1 + np.abs(score).sum()))
 
 
 def test_full_acceptance_adds_no_noise() -> None:
@@ -163,6 +219,6 @@ def test_full_acceptance_adds_no_noise() -> None:
 
 def test_the_default_is_the_state_baseline_where_there_are_trees_enough() -> None:
     events = shipped_events().select(range(10))
-    for trees, estimator in ((3, LeaveOneOut()), (4, StateBaseline())):
+    for trees, estimator in ((7, LeaveOneOut()), (8, StateBaseline())):
         one = gradient(events, LOSS, radius=0.7, trees=trees, seed=1)
         assert one.value == gradient(events, LOSS, radius=0.7, trees=trees, seed=1, estimator=estimator).value

@@ -153,12 +153,14 @@ def test_the_same_bits_whatever_the_width_of_vectors(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys; sys.path.insert(0, sys.argv[1])
-from brute_force import shipped_events
+from brute_force import shipped_events, to_batch
 from djservice.cluster import cluster
 event = shipped_events().select([int(sys.argv[2])])
 for scale in ("minimum", "safe"):
     trees = cluster(event, radius=0.7, rigidity=1.0, trees=2, seed=3, scale=scale, history=True, threads=1)
     print(trees.history.tolist())
+unusual = to_batch([[], [[5.0, 0.3, 1.0, 0.2]] * 2, [[5.0, 0.3, 1.0, 0.2]]])  # empty, at one point, alone
+assert cluster(unusual, radius=0.7, rigidity=1.0, trees=2, threads=1).n_jets.min(axis=1).tolist() == [0, 1, 1]
 """
 
 

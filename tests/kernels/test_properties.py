@@ -52,6 +52,19 @@ def histories(trees: Any, trees_per_event: int) -> np.ndarray:
     return np.array([trees.history_of(0, tree) for tree in range(trees_per_event)])
 
 
+@pytest.mark.parametrize("power", (-1.0, 1.0))
+def test_the_order_of_particles_of_equal_pt_does_not_matter(power: float) -> None:
+    """Equal, and different by less than single precision."""
+    random, n = np.random.default_rng(3), 40
+    near = 3.0 * (1 + 1e-9 * random.integers(0, 5, n))
+    pt = np.where(np.arange(n) < 20, 2.0, near)
+    event = np.stack([pt, random.uniform(-2, 2, n), random.uniform(-3, 3, n), random.choice([0, 0.139], n)], axis=1)
+    event[5, 1] = event[6, 1]
+    order = random.permutation(n)
+    arguments: dict[str, Any] = {"radius": 0.7, "rigidity": 1.0, "power": power, "trees": 5, "seed": 1, "jets": 4}
+    assert_same_bits(*(cluster(to_batch([each]), **arguments) for each in (event, event[order])))
+
+
 @few
 @given(n=sizes, seed=seeds, power=powers, radius=radii, rigidity=rigidities, scale=scales)
 def test_the_order_of_the_particles_does_not_matter(

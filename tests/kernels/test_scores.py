@@ -114,6 +114,16 @@ def test_more_parameters_do_not_change_the_trees() -> None:
     np.testing.assert_array_equal(wide.score, wide.score_in("rigidity"))
 
 
+@pytest.mark.parametrize("radius", [0.7, VariableR(*VARIABLE)], ids=["constant", "variable"])
+@pytest.mark.parametrize("parameters", [(), ("rigidity",), ("power", "rigidity")])
+def test_a_trace_shows_the_score_in_the_first_parameter(radius: Any, parameters: tuple[str, ...]) -> None:
+    event = shipped_events().select([0])
+    trees = cluster(event, radius=radius, rigidity=1.0, trees=2, trace=True, parameters=parameters)
+    for tree in range(2):
+        steps = trees.trace_of(0, tree)["score"]
+        assert steps.sum() == pytest.approx(trees.score[0, tree], rel=1e-10, abs=1e-10 * np.abs(steps).sum())
+
+
 def test_slopes_of_the_mean_agree_with_finite_differences() -> None:
     """E[n_jets] at t + h and t - h, independent trees, against E[n_jets S]."""
     event = to_batch([TINY])

@@ -27,6 +27,7 @@ from scipy import stats
 from djservice.batch import EventBatch
 from djservice.cluster import cluster, replay
 from djservice.errors import ClusteringError
+from djservice.radius import VariableR
 
 RIGIDITIES = (0.1, 1.0, 10.0, 100.0, 1e4, 1e6)
 POWERS = (-1.0, 0.0, 1.0, -0.5)
@@ -305,6 +306,23 @@ def test_a_sum_without_pt_is_no_error_where_its_distance_is_defined(power: float
     merged = trees.n_jets[0] == 1
     assert 20 < merged.sum() < 180
     assert (trees.jets.pt[0, merged, 0] == 0).all()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("power", (0.0, 0.5, 1.0))
+def test_an_infinite_variable_radius_is_an_error_that_names_the_event(power: float) -> None:
+    batch = to_batch([[[5.0, 0.3, 1.0, 0.2]], opposite_pair()], source="cancels.root")
+    settings: dict[str, Any] = {"rigidity": 0.1, "power": power, "trees": 200, "seed": 3}
+    with pytest.raises(ClusteringError, match=r"cancels\.root, entry 1.*all distances that are left are infinite"):
+        cluster(batch, radius=VariableR(20.0), **settings)
+    assert (cluster(batch, radius=VariableR(20.0, 0.1, 1.5), **settings).n_jets > 0).all()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("pt", "power"), [(1e-170, -1.0), (1e-40, -4.0)])
+def test_a_distance_that_overflows_is_an_error_that_names_the_event(pt: float, power: float) -> None:
+    with pytest.raises(ClusteringError, match=r"all distances that are left are infinite"):
+        cluster(to_batch([[[pt, 0.0, 0.0, 0.0], [5.0, 3.0, 1.0, 0.0]]]), radius=0.5, rigidity=1.0, power=power)
 
 
 # replay
