@@ -226,7 +226,7 @@ class StateBaseline(LeaveOneOut):
     and 1 that is fitted, event by event, to the even trees alone for the odd ones and the other way round.
 
     Estimand d E[f]/dt; unbiased: b_t is known before the step is drawn, and a tree's share does not depend on it; costs
-    about a tenth of a tree; its variance is 0.3 to 0.8 of leave-one-out's at alpha = 1, and about equal at 100
+    about a tenth of a tree; its variance is 0.5 to 0.9 of leave-one-out's at alpha = 1, and about equal at 100
     (docs/performance.md). References: baselines that depend on the state: Greensmith, Bartlett, Baxter, JMLR 5 (2004)
     1471; control variates: Glynn 1990 (10.1145/84537.84552).
     """
