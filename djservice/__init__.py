@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from djservice.radius import VariableR as VariableR
     from djservice.read import read as read
     from djservice.report import report as report
+    from djservice.reweight import reweight as reweight
     from djservice.run import run as run
     from djservice.store import Store as Store
     from djservice.trees import TreeSample as TreeSample
@@ -61,6 +62,7 @@ _PUBLIC = {
     "AlternativePath": "estimators",
     "FiniteDifference": "estimators",
     "gradient": "evaluate",
+    "reweight": "reweight",
     "Run": "config",
     "run": "run",
     "Store": "store",
