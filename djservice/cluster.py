@@ -18,6 +18,7 @@ from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, NO_DISTANCE, OK
 from djservice.kernels.cpu import cluster_items
 from djservice.kernels.options import MOST_PARTICLES, Work, allocate
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
+from djservice.ordering import sorted_particles
 from djservice.radius import Radius, VariableR, reaches
 from djservice.trees import TRACE_FIELDS, States, TreeSample
 
@@ -101,7 +102,7 @@ def cluster(
         raise InputError(f"settled_pt is {settled_pt}, expected 0 GeV or more, and no history or trace.")
     forced = np.empty((0, 4)) if isinstance(flips, bool) else np.reshape(flips, (-1, 4))
     columns = _columns(radius, power, parameters)
-    order, particles = _sorted_particles(events, power)
+    order, particles = sorted_particles(events, power)
     sample = _grow(
         events,
         particles,
@@ -158,7 +159,7 @@ def replay(
     if math.isinf(rigidity):
         raise InputError("expected a finite rigidity: at infinity a history has probability 0 or 1.")
     columns = _columns(radius, power, parameters)
-    order, particles = _sorted_particles(events, power)
+    order, particles = sorted_particles(events, power)
     for event, start, stop in _events(events, trees):
         own = order[events.offsets[event] : events.offsets[event + 1]]
         rank = np.empty(len(own), np.int32)
@@ -251,33 +252,6 @@ def _relabel(history: NDArray[np.int32], names: NDArray[np.int32]) -> None:
     """Rename the particles of histories in place; merged objects keep their numbers."""
     particle = (history >= 0) & (history < len(names))
     history[particle] = names[history[particle]]
-
-
-def _sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32], Floats]:
-    """The particles of each event by falling d_i, as (pt, rapidity, phi, px, py, pz, E), and that order."""
-    event = np.repeat(np.arange(len(events)), events.counts)
-    index = _order(events, event, power)
-    order = (index - np.repeat(events.offsets[:-1], events.counts)).astype(np.int32)
-    pt, y, phi, mass = (field[index] for field in (events.pt, events.rapidity, events.phi, events.mass))
-    transverse = np.sqrt(pt * pt + mass * mass)
-    columns = pt, y, phi, pt * np.cos(phi), pt * np.sin(phi), transverse * np.sinh(y), transverse * np.cosh(y)
-    return order, np.stack(columns, axis=1)
-
-
-def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArray[np.int64]:
-    """Particles by event and falling d, then by rapidity, phi and mass: their order in the file does not matter."""
-    # Event and pT in one integer, which sorts fast; pT of single precision, and ties are sorted out afterwards.
-    rising = events.pt if power <= 0 else -events.pt
-    bits = events.pt.astype(np.float32).view(np.int32).astype(np.int64)
-    key = event << 32 | (bits if power <= 0 else 0x7FFFFFFF - bits)
-    index = np.argsort(key)
-    same = np.diff(key[index]) == 0
-    if same.any():
-        tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
-        among = index[tied]
-        fields = (x[among] for x in (events.mass, events.phi, events.rapidity, rising, key))
-        index[tied] = among[np.lexsort(tuple(fields))]
-    return index
 
 
 class Wanted(NamedTuple):

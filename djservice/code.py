@@ -11,6 +11,7 @@ _NUMERIC_TOO = (
     "moments",
     "observables",
     "optimisers",
+    "ordering",
     "per_event",
     "radius",
     "read",

@@ -278,7 +278,7 @@ class Fit:
         except RunError as error:
             raise RunError(f"{where}: {error}") from error
         try:
-            numbers = _numbers(moments)
+            numbers = spectrum_numbers(moments)
         except NothingAcceptedError as error:  # at a radius far off; the others are worth having
             self.watch.say(f"{where}: {error} Its row is left empty.")
             numbers = {**dict.fromkeys(SCAN, math.nan), "acceptance": moments.acceptance}
@@ -353,7 +353,7 @@ def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any
     return near, *np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")
 
 
-def _numbers(moments: Moments) -> dict[str, float]:
+def spectrum_numbers(moments: Moments) -> dict[str, float]:
     """The columns of a scan or spectrum."""
     loss, gradient, mean, sd = moments.loss(), moments.gradient(), moments.mean(), moments.sd()
     return {

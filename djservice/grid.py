@@ -26,7 +26,7 @@ from djservice.distribute import Bundles, schema_of
 from djservice.errors import ConfigError, NothingAcceptedError, StoreError
 from djservice.estimators import Estimator
 from djservice.evaluate import trees_needed
-from djservice.fit import Watch
+from djservice.fit import Watch, spectrum_numbers
 from djservice.moments import Moments
 from djservice.on_dask import compiled_client, complete
 from djservice.read import expand
@@ -198,21 +198,9 @@ async def _fill(run: Run, grid: Grid, path: Path, watch: Watch) -> Path:
 def _columns(moments: Moments) -> dict[str, float]:
     """What is kept of one cell; NaN where no tree passes the selection."""
     try:
-        loss, gradient, mean, sd = moments.loss(), moments.gradient(), moments.mean(), moments.sd()
+        return {**spectrum_numbers(moments), "gradient_tree_error": moments.gradient().tree_error}
     except NothingAcceptedError:
         return {**dict.fromkeys(COLUMNS[:-1], math.nan), "acceptance": moments.acceptance}
-    return {
-        "loss": loss.value,
-        "loss_error": loss.error,
-        "gradient": gradient.value,
-        "gradient_error": gradient.error,
-        "mean": mean.value,
-        "mean_error": mean.error,
-        "sd": sd.value,
-        "sd_error": sd.error,
-        "acceptance": moments.acceptance,
-        "gradient_tree_error": gradient.tree_error,
-    }
 
 
 def read_grid(path: str | Path) -> zarr.Group:

@@ -84,7 +84,7 @@ def weighted_sum(options: Options, count: int) -> float:
     if (count + LANES - 1) // LANES % 2 == 1:
         at = (count - 1) // LANES * LANES
         a = fma(load(options.w, at), load(options.q, at), a)
-    return total(a + b)
+    return float(total(a + b))
 
 
 @jit

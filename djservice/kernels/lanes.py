@@ -9,6 +9,9 @@ Lanes support ``+``, ``-`` and ``*`` with lanes. Masks are integers with a bit p
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import numba
 
 #: float64 in one group of lanes. Arrays that are read in lanes are padded by as many.
@@ -16,59 +19,20 @@ LANES = 8
 #: Ids that are compared at once by ``holds``.
 WIDE = 32
 
-if numba.config.DISABLE_JIT:
-    from djservice.kernels.lanes_numpy import (
-        absolute,
-        below,
-        fill,
-        fma,
-        highest,
-        holds,
-        least,
-        load,
-        lowest,
-        natural,
-        power_of_two,
-        smallest_lane,
-        store,
-        total,
-        where_below,
-    )
-else:
-    from djservice.kernels.lanes_llvm import (
-        absolute,
-        below,
-        fill,
-        fma,
-        highest,
-        holds,
-        least,
-        load,
-        lowest,
-        natural,
-        power_of_two,
-        smallest_lane,
-        store,
-        total,
-        where_below,
-    )
+_lanes: Any = importlib.import_module(f"djservice.kernels.lanes_{'numpy' if numba.config.DISABLE_JIT else 'llvm'}")
 
-__all__ = [
-    "LANES",
-    "WIDE",
-    "absolute",
-    "below",
-    "fill",
-    "fma",
-    "highest",
-    "holds",
-    "least",
-    "load",
-    "lowest",
-    "natural",
-    "power_of_two",
-    "smallest_lane",
-    "store",
-    "total",
-    "where_below",
-]
+load = _lanes.load
+store = _lanes.store
+fill = _lanes.fill
+fma = _lanes.fma
+least = _lanes.least
+absolute = _lanes.absolute
+where_below = _lanes.where_below
+power_of_two = _lanes.power_of_two
+below = _lanes.below
+smallest_lane = _lanes.smallest_lane
+total = _lanes.total
+holds = _lanes.holds
+lowest = _lanes.lowest
+highest = _lanes.highest
+natural = _lanes.natural

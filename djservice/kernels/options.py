@@ -267,7 +267,7 @@ def lower_bound(objects: Objects, m: int, threshold: float, stock: Stock, scratc
         beam = load(objects.beam, at)
         bounds = least(where_below(beam, lows, nothing, beam), bounds)
         bounds = least(load(objects.lower, at), bounds)
-    bound = smallest_lane(bounds)
+    bound = float(smallest_lane(bounds))
     taken = stock_end(stock, threshold, scratch.cell, scratch.cell_bits) if threshold > 0.0 else 0
     if taken < stock.ends[LEVELS - 1]:
         bound = min(bound, max(threshold, stock.q[taken] * 0.5))  # its level may hold a smaller one
@@ -283,7 +283,7 @@ def smallest(values: Floats, count: int) -> float:
     for at in range(0, count, 2 * LANES):
         a = least(load(values, at), a)
         b = least(load(values, at + LANES), b)
-    return smallest_lane(least(a, b))
+    return float(smallest_lane(least(a, b)))
 
 
 @jit
