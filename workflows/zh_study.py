@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import djservice as dj
+from djservice.summary import summary, with_error
 
 CONFIG = Path(__file__).with_name("zh_global_radius.yaml")
 #: Mean and standard deviation of m_jj in GeV.
@@ -23,8 +24,6 @@ PUBLISHED = {"R = 1.00": (145.8, 38.0), "R = 0.65": (125.1, 37.9), "one R per ev
 
 def done(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
     """The summary of one run, after doing it if need be."""
-    from djservice.summary import summary
-
     run = dj.Run.from_yaml(CONFIG, [f"output.store={folder / name}.zarr", *overrides])
     finished = dj.run(run)
     dj.report(finished.store)
@@ -43,16 +42,17 @@ def main(output: Path, overrides: tuple[str, ...]) -> None:
     events = done(output, "per_event", "radius.start=1.0", "task=per-event", *overrides)
     found = [(run["result"]["radius"], run["result"]["radius_error"]) for run in (low, high)]
     for start, (radius, error) in zip((0.3, 1.0), found, strict=True):
-        click.echo(f"from R = {start}: R = {radius:.3f} +- {error:.3f}")
-    apart = abs(found[0][0] - found[1][0]) / math.hypot(found[0][1], found[1][1])
-    click.echo(f"they differ by {apart:.1f} standard errors")
+        click.echo(f"from R = {start}: R = {with_error(radius, error, 3)}")
+    if all(error is not None for _, error in found):
+        apart = abs(found[0][0] - found[1][0]) / math.hypot(found[0][1], found[1][1])
+        click.echo(f"they differ by {apart:.1f} standard errors")
     rows = {"R = 1.00": events["spectrum"][0], "R = 0.65": events["spectrum"][2]}
     rows |= {f"R = {events['result']['radius']:.2f}, the optimum": events["spectrum"][1]}
     rows |= {"one R per event": events["per_event"]["fresh"], "  on its own trees": events["per_event"]["same"]}
     click.echo(f"{'m_jj [GeV]':24s} {'mean':>14s} {'sd':>14s}   published")
     for label, row in rows.items():
         published = "{:.1f} / {:.1f}".format(*PUBLISHED[label]) if label in PUBLISHED else ""
-        mean, sd = (f"{row[key]:.1f} +- {row[f'{key}_error']:.1f}" for key in ("mean", "sd"))
+        mean, sd = (with_error(row[key], row[f"{key}_error"], 1) for key in ("mean", "sd"))
         click.echo(f"{label:24s} {mean:>14s} {sd:>14s}   {published}")
 
 
