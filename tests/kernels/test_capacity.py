@@ -1,0 +1,95 @@
+"""Lists and stock that are too short say so, and write nothing beyond their end."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from brute_force import Setting, event_of, shipped_events, to_batch, walk
+
+from djservice.cluster import cluster
+from djservice.kernels.cpu import load_event
+from djservice.kernels.jit import jit
+from djservice.kernels.objects import copy_objects
+from djservice.kernels.options import PAD, allocate, append_new, append_row
+from djservice.kernels.stock import fill_stock
+
+CANARY = 7e77
+
+
+@jit
+def append_both(work, n, count):
+    """All pairs of the last particle, with room for fewer, by either way."""
+    copy_objects(work.origin, work.objects, n)
+    for j in range(n):
+        work.scratch.slot[j] = j
+    row = append_row(work.objects, n, n - 1, 0.0, 1e300, work.pairs, count, work.scratch.row, 0.0)
+    new, _ = append_new(work.objects, n, n - 1, 1e300, work.pairs, count, work.scratch.row, 0.0)
+    return row, new
+
+
+@pytest.mark.parametrize("room", [10, 62, 63, 64, 200])
+def test_a_row_that_does_not_fit_is_refused(room: int) -> None:
+    n = 64
+    random = np.random.default_rng(1)
+    particles = np.ones((n, 7))
+    particles[:, 1:3] = random.uniform(-1, 1, (n, 2))
+    work = allocate(n, room, 1)
+    load_event(particles, 0, n, -1.0, work.origin)
+    work.pairs.q[:] = CANARY
+    row, new = append_both(work, n, 0)
+    end = len(work.pairs.q) - PAD
+    assert end == room
+    assert (work.pairs.q[end:] == CANARY).all()
+    assert (row, new) == ((63, 63) if room >= 64 else (-1, -1))
+
+
+@jit
+def stocked(work, n):
+    fill_stock(work.origin, n, work.stock, work.scratch.row, work.scratch.row_bits)
+
+
+def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
+    """Near each other are just the particles that the guess does not look at."""
+    n = 120
+    random = np.random.default_rng(2)
+    looked_at = np.arange(n) % (1 + n // 32) == 0
+    event = np.zeros((n, 4))
+    event[:, 0] = np.linspace(1.0, 2.0, n)
+    event[:, 1] = np.where(looked_at, random.uniform(-4, 4, n), random.normal(0, 1e-4, n))
+    event[:, 2] = np.where(looked_at, random.uniform(-3, 3, n), random.normal(0, 1e-4, n))
+    particles = np.concatenate([event[:, :3], np.ones((n, 4))], axis=1)[::-1].copy()
+    work = allocate(n, 400, 1)
+    load_event(particles, 0, n, -1.0, work.origin)
+    stocked(work, n)
+    held = int(work.stock.ends[-1])
+    assert held <= len(work.stock.q) - 64
+    q, owner, other = work.stock.q[:held], work.stock.owner[:held], work.stock.other[:held]
+    assert (q < work.stock.top[0]).all() and (owner > other).all()
+    assert len({*zip(owner.tolist(), other.tolist(), strict=True)}) == held
+    # Every pair is in the stock, or not below the bound of its owner.
+    y, phi, d = (work.origin.y[:n], work.origin.phi[:n], work.origin.d[:n])
+    i, j = np.tril_indices(n, -1)
+    dphi = np.abs(phi[i] - phi[j])
+    dphi = np.minimum(dphi, 2 * np.pi - dphi)
+    distance = np.minimum(d[i], d[j]) * ((y[i] - y[j]) ** 2 + dphi**2)
+    inside = distance < work.stock.top[0]
+    assert inside.sum() == held
+    assert (distance[~inside] >= work.origin.lower[i[~inside]] * (1 - 1e-12)).all()
+
+    setting = Setting(0.4, 1.0, -1.0)
+    trees = cluster(to_batch([event]), **setting.arguments, trees=1, history=True, trace=True)
+    for t, step, drawn in walk(event, trees.history_of(0, 0), setting, {0, 1, 40, 100}):
+        assert trees.trace_of(0, 0)[t]["probability"] == pytest.approx(step.probability[drawn], rel=1e-6)
+
+
+def test_a_list_that_has_to_grow_gives_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["djservice.cluster"]
+    event = shipped_events().select([int(shipped_events().counts.argmax())])
+    roomy = cluster(event, radius=0.6, rigidity=0.3, trees=3, history=True, threads=1)
+    make, first = module._work, 16 * int(event.counts[0]) + 256  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "_work", lambda n, room, jets: make(n, 100 if room == first else room, jets))
+    tight = cluster(event, radius=0.6, rigidity=0.3, trees=3, history=True, threads=1)
+    np.testing.assert_array_equal(tight.history, roomy.history)
+    assert len(event_of(event, 0)) == event.counts[0]
