@@ -43,7 +43,7 @@ def by_hand(loss: Loss, events: EventBatch, radius: float, trees: int, seed: int
         events, radius=radius, rigidity=1.0, trees=trees, jets=loss.jets, seed=seed, settled_pt=loss.settled_pt
     )
     for term in loss.terms:
-        _, quantity, accepted = term.evaluate(sample.jets, events.truth)
+        _, (quantity,), accepted = term.evaluate(sample.jets, events.truth)
         a = b = ga = gb = 0.0
         for e in range(len(events)):
             h, i, s = quantity[e], accepted[e].astype(float), sample.score[e]
