@@ -9,7 +9,7 @@ comes from the finite number of trees from the sum of the covariances of z.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,19 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         summed = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "layout"}
         return Moments(layout=self.layout, **summed)
+
+    def scaled(self, parameter: int, factor: float) -> Moments:
+        """The same with the derivatives in a parameter that is ``factor`` times smaller."""
+        factors = np.ones(self.layout.length)
+        for term in range(len(self.layout.forms)):
+            factors[self.layout.slopes(term, parameter)] = factor
+        both = np.outer(factors, factors)
+        return replace(
+            self,
+            total=self.total * factors,
+            outer=self.outer * both,
+            tree_covariance=self.tree_covariance * both,
+        )
 
     @property
     def acceptance(self) -> float:

@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 from djservice.config import Run
 from djservice.distribute import CompileKernels, QuietFailures
 from djservice.errors import RunError
-from djservice.fit import Watch
+from djservice.iterations import Watch
 
 Result = TypeVar("Result")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from djservice.store import SCAN, Store
+from djservice.store import Store
+from djservice.store_shape import SCAN
 
 #: Events that a text names.
 NAMED = 20
