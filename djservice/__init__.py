@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from djservice.estimators import SigmoidRelaxation as SigmoidRelaxation
     from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
+    from djservice.features import feature as feature
     from djservice.grid import compare as compare
     from djservice.grid import scan as scan
+    from djservice.losses import RobustWidth as RobustWidth
     from djservice.losses import SquaredError as SquaredError
     from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
+    from djservice.losses import Width as Width
     from djservice.observables import observable as observable
     from djservice.radius import VariableR as VariableR
     from djservice.read import read as read
@@ -53,6 +56,8 @@ _PUBLIC = {
     "observable": "observables",
     "SquaredError": "losses",
     "SquaredErrorOfMean": "losses",
+    "Width": "losses",
+    "RobustWidth": "losses",
     "Score": "estimators",
     "LeaveOneOut": "estimators",
     "StateBaseline": "estimators",
@@ -62,6 +67,7 @@ _PUBLIC = {
     "AlternativePath": "estimators",
     "FiniteDifference": "estimators",
     "gradient": "evaluate",
+    "feature": "features",
     "reweight": "reweight",
     "Run": "config",
     "run": "run",

@@ -26,10 +26,12 @@ def build_loss(run: Run) -> Any:
         what = _build(term.observable, observables.Observable, observables.named_observables(), f"{where}.observable")
         loss: Any
         if term.kind == "width":
-            loss = losses.Width(what, coefficient=term.coefficient)
+            loss = losses.Width(what, scale=term.scale, coefficient=term.coefficient)
         elif term.kind == "robust_width":
             (low, high), bins = term.range, term.bins
-            loss = losses.RobustWidth(what, coefficient=term.coefficient, low=low, high=high, bins=bins)
+            loss = losses.RobustWidth(
+                what, scale=term.scale, coefficient=term.coefficient, low=low, high=high, bins=bins
+            )
         else:
             kind = losses.SquaredError if term.kind == "squared_error" else losses.SquaredErrorOfMean
             loss = kind(what, target=term.target, scale=term.scale, coefficient=term.coefficient)

@@ -77,7 +77,11 @@ class LossTerm(_Section):
         {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
     )
     target: float | None = Field(None, description="in the observable's units; null for each event's truth")
-    scale: float | None = Field(1.0, gt=0, description="what the error is divided by; null for the target")
+    scale: float | None = Field(
+        1.0,
+        gt=0,
+        description="what the error, or in a width the observable, is divided by; null for the target or the truth",
+    )
     cuts: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
         (), description="selection of trees: all must pass"
     )

@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -170,11 +170,10 @@ class Fit:
 
     def _at_rigidity(self, rigidity: float | None) -> None:
         """Forget the scan and the spectrum of another learned rigidity, of fewer iterations."""
-        scan = self.store.root["scan"].attrs
-        if rigidity is not None and scan.get("rigidity") != rigidity:
+        if rigidity is not None and self.store.attribute("scan", "rigidity") != rigidity:
             self.store.rewind("scan", 0)
             self.store.rewind("spectrum", 0)
-            scan["rigidity"] = rigidity
+            self.store.set_of("scan", rigidity=rigidity)
 
     async def _scan(self, rigidity: float | None) -> None:
         """Loss, gradient and spectrum on the grid of radii, over all events."""
@@ -206,7 +205,7 @@ class Fit:
             assert isinstance(events, PerEvent)
             if names:
                 slope = moments.gradient(1)
-                self.store.root["spectrum"].attrs["rigidity_gradient"] = [slope.value, slope.error]
+                self.store.set_of("spectrum", rigidity_gradient=[slope.value, slope.error])
             per_event = {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
@@ -216,9 +215,9 @@ class Fit:
     async def _per_event(self, optimum: float) -> None:
         """The radius of each event, and the observable with it: on fresh trees, and on those it was chosen on."""
         assert self.fit_events is not None
-        if self.store.root["per_event"].attrs.get("global_radius") != optimum:  # of fewer iterations
+        if self.store.attribute("per_event", "global_radius") != optimum:  # of fewer iterations
             self.store.rewind("per_event", 0)
-            self.store.root["per_event"].attrs["global_radius"] = optimum
+            self.store.set_of("per_event", global_radius=optimum)
         done, events = self.store.n_complete("per_event"), len(self.keys)
         self.watch.phase("per event", events, done)
         async for found in self.fit_events(build_descents(self.run), optimum, done):
@@ -242,8 +241,8 @@ class Fit:
         curvature, curvature_error = curvature_at(radius, *scan)
         rigidity, slope, slope_error = math.nan, math.nan, math.nan
         if len(self.parameters) > 1:
-            rigidity, found = descent.average[1], self.store.root["spectrum"].attrs["rigidity_gradient"]
-            slope, slope_error = cast(list[float], found)
+            rigidity = descent.average[1]
+            slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
         known = curvature > 0.0 and gradient_error > 0.0
         return Result(
             radius=radius,

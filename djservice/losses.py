@@ -156,27 +156,33 @@ class Mean(Term):
 
 
 @dataclass(frozen=True)
-class Width(Mean):
-    """Var(f) / mean(f)^2 over accepted trees and events: how wide a resonance is, whatever its mass; needs no truth.
+class Width(Term):
+    """Var(f) / mean(f)^2 over accepted trees and events: how wide a resonance is, whatever its mass.
 
-    Biased by the finite sample as any plug-in estimate, by O(1 / (events x trees)). A radius that makes everything small
-    makes the mean small too, so its square in the denominator keeps the minimum from R -> 0.
+    f is the observable over ``scale``, which changes nothing, or with ``scale`` None over the event's truth; else it needs no
+    truth. Biased by the finite sample as any plug-in estimate, by O(1 / (events x trees)). A radius that makes everything
+    small makes the mean small too, so its square in the denominator keeps the minimum from R -> 0.
     """
+
+    has_target: ClassVar[bool] = False
 
     @property
     def form(self) -> Form:
         return RelativeVariance()
 
+    def _target(self, truth: Floats) -> Floats:
+        return super()._target(truth) if self.scale is None else np.full(len(truth), self.scale)
+
     def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
-        return value, np.square(value)
+        return value / target, np.square(value / target)
 
 
 @dataclass(frozen=True)
-class RobustWidth(Mean):
-    """(q_84 - q_16) / (2 q_50) over accepted trees and events: half of the central 68 % over the median; no truth.
+class RobustWidth(Width):
+    """(q_84 - q_16) / (2 q_50) over accepted trees and events: half of the central 68 % over the median.
 
-    Tails count by their number alone. The quantiles are those of a histogram of equal bins from ``low`` to ``high``, within
-    which they are interpolated, so that chunks of events return sums; trees outside are left out.
+    f is as of :class:`Width`. Tails count by their number alone. The quantiles are those of a histogram of equal bins from
+    ``low`` to ``high``, within which they are interpolated, so that chunks of events return sums; trees outside are left out.
     """
 
     low: float = 0.0
@@ -184,6 +190,7 @@ class RobustWidth(Mean):
     bins: int = 50
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (np.isfinite([self.low, self.high]).all() and self.low < self.high and self.bins >= 4):
             raise InputError(f"expected low < high and 4 bins or more, found {self.low}, {self.high} and {self.bins}.")
 
@@ -192,7 +199,7 @@ class RobustWidth(Mean):
         return QuantileWidth(self.low, self.high, self.bins)
 
     def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
-        number = np.floor((value - self.low) * (self.bins / (self.high - self.low)))
+        number = np.floor((value / target - self.low) * (self.bins / (self.high - self.low)))
         return tuple((number == i).astype(np.float64) for i in range(self.bins))
 
 

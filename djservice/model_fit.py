@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from djservice.build import build_model
 from djservice.config import Run
 from djservice.descent import Descent, Parameter
+from djservice.errors import RunError
 from djservice.evaluate import PerEvent
 from djservice.features import Feature
 from djservice.fit import Evaluate, all_events
@@ -77,6 +78,11 @@ class ModelFit:
         self.share = run.radius_model.held_back
         back = held_back(sample.keys, run.seed, self.share)
         self.back = back
+        if back.all() or not back.any():
+            raise RunError(
+                f"{int(back.sum())} of {len(back)} events are held back (radius_model.held_back is {self.share:g}): expected some to "
+                "train on and some to score on. Use more events, or another share."
+            )
         self.scale = Standardiser.of(sample.features[~back])
         self.windows = Windows(sample.keys[~back], run.seed, run.radius_model.batch_events, self.share)
 
@@ -89,18 +95,16 @@ class ModelFit:
 
     async def complete(self, store: Store, global_radius: float) -> None:
         """Train, score, and write both."""
-        group = store.root["radius_model"].attrs
-        if group.get("global_radius") != global_radius:  # of fewer iterations
+        if store.attribute("radius_model", "global_radius") != global_radius:  # of fewer iterations
             store.rewind("radius_model", 0)
-            group.update(
-                {"global_radius": global_radius, "mean": self.scale.mean.tolist(), "sd": self.scale.sd.tolist()}
-            )
+            mean, sd = self.scale.mean.tolist(), self.scale.sd.tolist()
+            store.set_of("radius_model", global_radius=global_radius, mean=mean, sd=sd)
         descent = await self._train(store, global_radius)
         prediction = Prediction(self.model, self.scale, np.array(descent.average))
-        if group.get("theta") != descent.average:
+        if store.attribute("radius_model", "theta") != descent.average:
             for name in store.samples:
                 store.rewind(f"radius_model/{name}", 0)
-            group["theta"] = descent.average
+            store.set_of("radius_model", theta=descent.average)
         await self._score(store, global_radius, prediction)
 
     async def _train(self, store: Store, global_radius: float) -> Descent:

@@ -217,6 +217,15 @@ class Store:
         with _clear_errors(self.path):
             self.root.attrs.update(attributes)
 
+    def set_of(self, group: str, **attributes: Any) -> None:
+        """Set attributes of a group."""
+        with _clear_errors(self.path):  # opened anew: a group that is kept writes its old attributes again
+            self.root[group].attrs.update(attributes)
+
+    def attribute(self, group: str, name: str) -> Any:
+        """An attribute of a group, or None."""
+        return self.root[group].attrs.get(name)
+
     def consolidate(self) -> None:
         """Copy the metadata of every group's arrays into the group, which spares xarray a warning; of a finished run."""
         with _clear_errors(self.path), warnings.catch_warnings():
@@ -312,6 +321,8 @@ def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
         "task" not in there or "task" not in numbers
     ):  # more than a global R can be added, and need not be asked for again
         differing = [key for key in differing if key != "task" and not key.startswith(("per_event.", "radius_model."))]
+    if "task" in differing:  # the keys of its section differ too, of course
+        differing = [key for key in differing if not key.startswith(("per_event.", "radius_model."))]
     if differing:
         lines = "; ".join(
             f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"
