@@ -101,8 +101,10 @@ def model_rows(found: dict[str, Any]) -> list[list[str]]:
 
     def cell(pair: list[float | None], digits: int, factor: float = 1.0) -> str:
         value, error = pair
+        if value is None:
+            return "not determined"
         if error is None:  # of fewer than a hundred events
-            return "not determined" if value is None else f"{factor * value:.{digits}f} (no error)"
+            return f"{factor * value:.{digits}f} (no error)"
         return with_error(factor * value, factor * error, digits)
 
     rows = []
