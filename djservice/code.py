@@ -16,6 +16,7 @@ _NUMERIC = (
     "estimators",
     "evaluate",
     "fit",
+    "gumbel",
     "identity",
     "losses",
     "moments",

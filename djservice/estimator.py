@@ -7,6 +7,7 @@ over trees, the selection (docs/how-it-works.md) and the reduction over events c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
-from djservice.cluster import cluster
+from djservice.cluster import Flips, cluster
 from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
@@ -74,17 +75,14 @@ class Values:
     follow
         The same of the states of growing trees, for an estimator that ``follows``.
     further
-        (I l, I) of each sample that :meth:`Estimator.further` asked for.
-    rate
-        Shape (event, tree): the rate of each tree's alternative path, for an estimator that ``flips``.
+        (I l, I, weight) of each of the :meth:`Estimator.further` jets.
     """
 
     quantity: Floats
     accepted: Floats
     score: Floats
     follow: Follow | None = None
-    further: tuple[tuple[Floats, Floats], ...] = ()
-    rate: Floats | None = None
+    further: tuple[tuple[Floats, Floats, Floats], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,14 +102,26 @@ class Estimator(ABC):
     name: ClassVar[str]
     #: How many trees per event it needs.
     minimum_trees: ClassVar[int] = 1
-    #: Whether it reads the states of growing trees, and their alternative paths.
+    #: Whether it reads the states of growing trees.
     follows: ClassVar[bool] = False
-    flips: ClassVar[bool] = False
     #: Whether it gives the derivative in any parameter that there is a score for, and not in R alone.
     in_any_parameter: ClassVar[bool] = False
 
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
-        """Leading jets that it needs beside those of ``sample``, shape (event, tree or 1, jet) each."""
+    @property
+    def flips(self) -> Flips:
+        """Which alternative paths of the trees it needs, as in :func:`djservice.cluster`."""
+        return False
+
+    @property
+    def bulk(self) -> int:
+        """The memory that a tree takes with it, in that of a tree alone: so many fewer are held at once."""
+        return 1
+
+    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Iterable[tuple[Any, Floats | float]]:
+        """Leading jets that it needs beside those of ``sample``, shape (event, tree or 1, jet), with a weight per tree.
+
+        They are read one after the other, and once.
+        """
         return ()
 
     @abstractmethod

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.estimator import Draw, Estimator, Follow, Slopes, Values
-from djservice.pathwise import AlternativePath, FiniteDifference, SigmoidRelaxation
+from djservice.pathwise import AlternativePath, FiniteDifference, GumbelSoftmax, SigmoidRelaxation
 
 __all__ = [
     "ESTIMATORS",
@@ -19,6 +19,7 @@ __all__ = [
     "Estimator",
     "FiniteDifference",
     "Follow",
+    "GumbelSoftmax",
     "LeaveOneOut",
     "MeanBaseline",
     "OptimalBaseline",
@@ -205,4 +206,5 @@ ESTIMATORS: tuple[type[Estimator], ...] = (
     AlternativePath,
     FiniteDifference,
     SigmoidRelaxation,
+    GumbelSoftmax,
 )

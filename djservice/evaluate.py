@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,7 +189,7 @@ def evaluate(
         raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
     parts = []
-    at_once = max(1, TREES_AT_ONCE // trees)
+    at_once = max(1, TREES_AT_ONCE // (trees * estimator.bulk))
     for start in range(0, len(events), at_once):
         rows = slice(start, start + at_once)
         some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
@@ -226,7 +227,11 @@ def trees_needed(loss: Loss, estimator: Estimator) -> int:
 
 
 def _sums(
-    events: EventBatch, sample: TreeSample, further: tuple[Any, ...], loss: Loss, estimator: Estimator
+    events: EventBatch,
+    sample: TreeSample,
+    further: Iterable[tuple[Any, Floats | float]],
+    loss: Loss,
+    estimator: Estimator,
 ) -> tuple[Moments, PerEvent]:
     """Sums over some events, and the results per event."""
     jets, score = sample.jets, sample.score
@@ -234,7 +239,11 @@ def _sums(
     columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
     moves: list[Floats] = []  # how much each tree moves that mean, times the number of trees
     first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), math.nan
-    for term in loss.terms:
+    others = [
+        [(*_evaluated(term, other, events.truth), np.asarray(weight)) for term in loss.terms]
+        for other, weight in further
+    ]
+    for number, term in enumerate(loss.terms):
         value, quantity, accepted = term.evaluate(jets, events.truth)
         slopes = estimator.slopes(
             Values(
@@ -242,8 +251,7 @@ def _sums(
                 accepted.astype(np.float64),
                 score,
                 _follow(events, sample, term, estimator),
-                tuple(_evaluated(term, other, events.truth) for other in further),
-                None if sample.flips is None else sample.flips[..., 0],
+                tuple(of_terms[number] for of_terms in others),
             )
         )
         own, own_moves = _term_columns(term, quantity, accepted.astype(np.float64), slopes)
