@@ -290,9 +290,14 @@ def build_estimator(run: Run) -> Any:
     ConfigError
         If it is unknown, or does not take the parameters given.
     """
+    return estimator_of(run.estimator)
+
+
+def estimator_of(value: Any) -> Any:
+    """An estimator from a mapping with its name and its parameters, as :func:`build_estimator`."""
     from djservice.estimators import ESTIMATORS, Estimator
 
-    return _build(run.estimator, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")
+    return _build(value, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")
 
 
 def check_trees(run: Run) -> None:

@@ -104,6 +104,8 @@ class Estimator(ABC):
     minimum_trees: ClassVar[int] = 1
     #: Whether it reads the states of growing trees.
     follows: ClassVar[bool] = False
+    #: Whether it takes so long that `djservice compare` leaves it out unless it is named.
+    slow: ClassVar[bool] = False
     #: Whether it gives the derivative in any parameter that there is a score for, and not in R alone.
     in_any_parameter: ClassVar[bool] = False
 

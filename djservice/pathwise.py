@@ -159,10 +159,12 @@ class GumbelSoftmax(Estimator):
     it is taken for q = softmax((log P + g)/T): each object moves towards what it would be under the other options as their q
     grow with R, and moves the distances of all later steps (:mod:`djservice.kernels.gumbel`). The selection is held fixed.
 
-    Estimand dE[f]/dR; biased at every T: BIAS. Costs two trees and a pass over
-    all options of every step (COST); its variance rises as T falls. For comparison: the score estimators are unbiased and cheaper. Where f has
-    a kink, as the mass of a massless jet has, the derivative is that of a small step. Reference: Jang, Gu, Poole,
-    arXiv:1611.01144.
+    Estimand dE[f]/dR; biased at every T: on the exact tables of four particles its median error is 0.59, 0.43, 0.33 and 0.31 of
+    the derivative at T = 1, 0.5, 0.2 and 0.1, of five particles 0.37, 0.31, 0.36 and 0.38. The standard deviation of a tree grows
+    as T falls, there from 1.9 to 14 times the derivative (leave-one-out: 1.9), and with the number of steps and the rigidity, for a
+    tangent moves all later steps. Costs two trees and a pass over all options of every step, about 100 trees at n = 140.
+    There to be compared with: others have no bias and cost less. The derivative of f is that of a small step along the
+    tangents, which is large where f has a kink (the mass of a massless jet). Reference: Jang, Gu, Poole, arXiv:1611.01144.
 
     Attributes
     ----------
@@ -173,6 +175,7 @@ class GumbelSoftmax(Estimator):
     temperature: float = 0.5
 
     name: ClassVar[str] = "gumbel_softmax"
+    slow: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0):

@@ -154,7 +154,8 @@ def cluster_tree(
     spread = whole_event(objects, n) if setting.stops else Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     follows, state, state_is_old, state_edge = len(tree.state_jets) > 0, first_state - 1, True, math.inf
     flip, flips, all_flips, n_flips = no_flip(), len(tree.flip) > 0, len(tree.all_flips) > 0, 0
-    forced_step = int(forced[1]) if len(forced) > 0 else -1
+    # A flip whose rate is nothing but rounding, as no option gains, leads nowhere.
+    forced_step = int(forced[1]) if len(forced) > 0 and forced[2] >= 0.0 else -1
     settled_pt2 = setting.settled_pt * setting.settled_pt
 
     for step in range(n):

@@ -336,6 +336,16 @@ def test_flips_of_other_trees_and_of_none() -> None:
         assert found.value == 0.0
 
 
+@pytest.mark.parametrize("all_steps", [False, True])
+def test_a_flip_by_rounding_leads_nowhere(all_steps: bool) -> None:
+    """Three soft particles at the same distance from a hard one, beams beyond the cut: the mean of equal numbers is off by an ulp."""
+    for pt in np.linspace(50.0, 120.0, 20):
+        event = to_batch([[[pt, 1.0, 0.5, 0.0], [1.0, 0.0, 0.5, 0.0], [1.0, 2.0, 0.5, 0.0], [1.0, 1.0, 1.5, 0.0]]])
+        point = {"radius": 5.0, "rigidity": 100.0, "scale": "safe", "trees": 20}
+        found = gradient(event, observables.dijet_mass, **point, estimator=AlternativePath(all_steps))
+        assert abs(found.value) < 1e-9
+
+
 def test_leave_one_out_is_blind_to_an_offset_and_quieter() -> None:
     value, score, _ = one_decision(0.3, 2_000, 20, seed=3)
     plain, moved = (LeaveOneOut().contributions(v, score).mean(axis=1) for v in (value, value + 100.0))
