@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from djservice.errors import DjserviceError as DjserviceError
     from djservice.estimators import AlternativePath as AlternativePath
     from djservice.estimators import FiniteDifference as FiniteDifference
+    from djservice.estimators import GumbelSoftmax as GumbelSoftmax
     from djservice.estimators import LeaveOneOut as LeaveOneOut
     from djservice.estimators import MeanBaseline as MeanBaseline
     from djservice.estimators import OptimalBaseline as OptimalBaseline
@@ -63,6 +64,7 @@ _PUBLIC = {
     "StateBaseline": "estimators",
     "MeanBaseline": "estimators",
     "SigmoidRelaxation": "estimators",
+    "GumbelSoftmax": "estimators",
     "OptimalBaseline": "estimators",
     "AlternativePath": "estimators",
     "FiniteDifference": "estimators",

@@ -49,9 +49,15 @@ def build_estimator(run: Run) -> Any:
     ConfigError
         If it is unknown, or does not take the parameters given.
     """
-    from djservice.estimators import ESTIMATORS, Estimator
+    return estimator_of(run.estimator)
 
-    return _build(run.estimator, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")
+
+def estimator_of(value: Any) -> Any:
+    """An estimator from a mapping with its name and its parameters, as :func:`build_estimator`."""
+    from djservice.estimator import Estimator
+    from djservice.estimators import ESTIMATORS
+
+    return _build(value, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")
 
 
 def check_trees(run: Run) -> None:

@@ -32,13 +32,14 @@ from numpy.typing import NDArray
 from djservice.build import build_estimator, build_loss
 from djservice.config import Input, Run
 from djservice.errors import DjserviceError, InputError, RunError
-from djservice.evaluate import PerEvent, Sampling
+from djservice.evaluate import Sampling
 from djservice.features import Feature
 from djservice.identity import Keys
 from djservice.iterations import Watch
 from djservice.moments import Moments
 from djservice.per_event import Descents, PerEventRadii
 from djservice.read import InputFile, Segment, expand, inspect, read_segments, repeated_keys, segments, tell_apart
+from djservice.reduce import PerEvent
 from djservice.schemas import Schema, nanoaod, pfnanoaod
 from djservice.tasks import (
     Answer,

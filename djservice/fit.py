@@ -18,12 +18,12 @@ from djservice.build import build_descents
 from djservice.config import Run
 from djservice.descent import Descent, Parameter
 from djservice.errors import NothingAcceptedError, RunError, StoreError
-from djservice.evaluate import PerEvent
 from djservice.identity import Keys
 from djservice.iterations import Iterations, Watch
 from djservice.moments import Moments
 from djservice.optimisers import Optimiser, adam, momentum, sgd
 from djservice.per_event import CHOOSE, SCORE, Descents, PerEventRadii
+from djservice.reduce import PerEvent
 from djservice.store import Store
 from djservice.store_shape import SCAN
 from djservice.tasks import Answer, Request

@@ -15,7 +15,6 @@ from djservice.build import build_model
 from djservice.config import Run
 from djservice.descent import Descent, Parameter
 from djservice.errors import RunError
-from djservice.evaluate import PerEvent
 from djservice.features import Feature
 from djservice.fit import Evaluate, all_events
 from djservice.identity import Keys
@@ -23,6 +22,7 @@ from djservice.iterations import Iterations, Watch
 from djservice.moments import Moments
 from djservice.optimisers import adam
 from djservice.radius_model import Prediction, Standardiser
+from djservice.reduce import PerEvent
 from djservice.store import Store
 from djservice.store_shape import SCAN, ModelShape
 from djservice.tasks import HeldBack, Request, held_back

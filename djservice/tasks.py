@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.estimators import Estimator
-from djservice.evaluate import PerEvent, Sampling, evaluate
+from djservice.evaluate import Sampling, evaluate
 from djservice.features import Feature, features_of
 from djservice.identity import Keys, mix, text_key
 from djservice.losses import Loss
@@ -22,6 +22,7 @@ from djservice.moments import Moments
 from djservice.per_event import Descents, PerEventRadii, fit_per_event
 from djservice.radius import Radius, VariableR
 from djservice.radius_model import Prediction
+from djservice.reduce import PerEvent
 
 
 @dataclass(frozen=True)

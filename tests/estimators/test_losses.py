@@ -14,9 +14,9 @@ from djservice.cluster import cluster, replay
 from djservice.errors import InputError, RunError
 from djservice.estimators import Estimator
 from djservice.evaluate import Sampling, evaluate, gradient
-from djservice.evaluate import _sums as sums_of
 from djservice.forms import QUANTILES, Form, QuantileWidth, Ratio, RelativeVariance
 from djservice.losses import Loss, RobustWidth, Width
+from djservice.reduce import reduce_events
 
 MASS = observables.dijet_mass
 SELECTED = cuts.two_jets(pt_min=15.0) & cuts.mass_below(120.0)
@@ -240,7 +240,7 @@ def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: Eve
             total += term.coefficient * float(term.form.value(np.array([events.weight @ mean for mean in means])))
         return total
 
-    found, _ = sums_of(events, sample, (), loss, Score(), None)
+    found, _ = reduce_events(events, sample, (), loss, Score(), None)
     assert found.gradient().value == pytest.approx((value(0.7 + step) - value(0.7 - step)) / (2 * step), rel=1e-6)
 
 

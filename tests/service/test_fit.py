@@ -13,9 +13,9 @@ import pytest
 from djservice.config import Run
 from djservice.display import Lines
 from djservice.errors import RunError
-from djservice.evaluate import PerEvent
 from djservice.fit import Fit, Result, spectrum_radii
 from djservice.moments import Quantity
+from djservice.reduce import PerEvent
 from djservice.store import Store
 from djservice.store_shape import Shape
 from djservice.tasks import Request
