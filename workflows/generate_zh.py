@@ -1,6 +1,7 @@
 """Generate ZH or ZZ events like the example files of djservice, with Pythia 8 at 13.6 TeV.
 
     pip install pythia8mc==8.317.2 djservice
+    python generate_zh.py --events 700 --seed 2 --mass 90 --output mass_090.root
     python generate_zh.py --events 1000 --seed 1 --pt-min 0.5 --mantissa-bits 10 --output ZHllbb_1000.root
 
 pp -> ZH or pp -> ZZ, one Z -> ee or mumu, H (or the other Z) -> bb, default tune with multiparton interactions. The
@@ -47,13 +48,14 @@ SETTINGS = {
 Columns = dict[str, list[Any]]
 
 
-def generator(process: str, seed: int, pt_hat_min: float) -> Any:
+def generator(process: str, seed: int, pt_hat_min: float, mass: float) -> Any:
     """A Pythia ready to make events."""
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
     fixed = ("Beams:eCM = 13600.", "Print:quiet = on", "Random:setSeed = on", f"Random:seed = {seed}")
-    for line in (*fixed, *SETTINGS[process], f"PhaseSpace:pTHatMin = {pt_hat_min}"):
+    of_higgs = () if process != "zh" else (f"25:m0 = {mass}", "25:mMin = 10.")
+    for line in (*fixed, *SETTINGS[process], *of_higgs, f"PhaseSpace:pTHatMin = {pt_hat_min}"):
         if not pythia.readString(line):
             raise click.ClickException(f"Pythia does not know the setting {line!r}.")
     if not pythia.init():
@@ -218,13 +220,21 @@ def write(columns: Columns, output: str, bits: int) -> None:
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(1, 900_000_000), help="Seed of Pythia.")
 @click.option("--pt-min", default=0.5, show_default=True, type=click.FloatRange(min=0), help="Particles' pT in GeV.")
 @click.option("--process", default="zh", show_default=True, type=click.Choice(sorted(SETTINGS)), help="Hard process.")
+@click.option("--mass", default=125.0, show_default=True, type=click.FloatRange(20, 500), help="Of the Higgs in GeV.")
 @click.option("--pt-hat-min", default=0.0, show_default=True, type=click.FloatRange(min=0), help="Bosons' pT in GeV.")
 @click.option("--mantissa-bits", default=23, show_default=True, type=click.IntRange(1, 23), help="23 keeps float32.")
 @click.option("--output", required=True, type=click.Path(dir_okay=False), help="ROOT file to write.")
 def main(
-    events: int, seed: int, pt_min: float, process: str, pt_hat_min: float, mantissa_bits: int, output: str
+    events: int,
+    seed: int,
+    pt_min: float,
+    process: str,
+    mass: float,
+    pt_hat_min: float,
+    mantissa_bits: int,
+    output: str,
 ) -> None:
-    write(generate(generator(process, seed, pt_hat_min), events, pt_min), output, mantissa_bits)
+    write(generate(generator(process, seed, pt_hat_min, mass), events, pt_min), output, mantissa_bits)
     click.echo(f"{output}: {events} {process.upper()} events")
 
 
