@@ -29,7 +29,7 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin
 from distributed.comm import CommClosedError
 
 from djservice.config import Run, build_estimator, build_loss
-from djservice.errors import DjserviceError, InputError, RunError
+from djservice.errors import DjserviceError, InputError, RunError, TasksLostError
 from djservice.evaluate import PerEvent, Sampling
 from djservice.fit import Watch
 from djservice.identity import Keys
@@ -248,7 +248,7 @@ async def _gather(client: Client, futures: Sequence[Future]) -> Any:
             "where memory ran out, give them more, or choose smaller bundles (input.bundle_events)."
         ) from error
     except (CancelledError, CommClosedError) as error:
-        raise RunError(
+        raise TasksLostError(
             f"the Dask scheduler is gone or dropped our tasks ({' '.join(str(error).split())}). The same command goes on from the store."
         ) from error
     except Exception as error:  # of an observable or a cut

@@ -186,7 +186,7 @@ class Fit:
             moments, _ = await self.evaluate(request)
             loss, gradient = moments.loss(), moments.gradient()
         except RunError as error:
-            raise RunError(f"iteration {iteration} at R = {radius:.4f}: {error}") from error
+            raise type(error)(f"iteration {iteration} at R = {radius:.4f}: {error}") from error
         if not math.isfinite(gradient.value):
             raise RunError(f"iteration {iteration} at R = {radius:.4f}: dL/dR is {gradient.value}.")
         descent.update(gradient.value)
@@ -276,7 +276,7 @@ class Fit:
         try:
             moments, events = await self.evaluate(request)
         except RunError as error:
-            raise RunError(f"{where}: {error}") from error
+            raise type(error)(f"{where}: {error}") from error
         try:
             numbers = spectrum_numbers(moments)
         except NothingAcceptedError as error:  # at a radius far off; the others are worth having

@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from distributed import Client
 
 from djservice import store as stores
 from djservice.code import code_hash
 from djservice.config import Run, build_loss, check_trees
 from djservice.display import Lines
 from djservice.distribute import Bundles, schema_of
-from djservice.errors import RunError
 from djservice.fit import Fit, Result, Watch, spectrum_radii
 from djservice.on_dask import compiled_client, complete
 from djservice.read import expand
@@ -65,48 +65,73 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
         Whatever goes wrong; the store keeps what was complete, and the same call goes on from there.
     """
     told = watch or Lines()
-    check_trees(run)  # what can be found wrong without a cluster is found before one is started
+    check(run)  # what can be found wrong without a cluster is found before one is started
+    return complete(_on_cluster(run, overwrite, told), told)
+
+
+def check(run: Run) -> None:
+    """Find what is wrong with a run that can be found without a cluster.
+
+    Raises
+    ------
+    DjserviceError
+        If it has too few trees, names something unknown, or its input is not there.
+    """
+    check_trees(run)
     expand(run.input.files)
     schema_of(run)
-    return complete(_complete(run, overwrite, told), told)
 
 
-async def _complete(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
-    path = Path(run.output.store)
+async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
     async with compiled_client(run, watch) as client:
-        bundles = await Bundles.load(client, run, watch)
-        observable = build_loss(run).terms[0].observable
-        attributes = {
-            "run": run.to_dict(),
-            "versions": versions(),
-            "inputs": [asdict(file) for file in bundles.inputs],
-            "events": len(bundles.keys),
-            "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
-        }
-        identities = {
-            f"input.files[{i}]": [os.path.basename(file.path), file.size, file.uuid, file.entries]
-            for i, file in enumerate(bundles.inputs)
-        }
-        if overwrite:  # not before the input is known to be good
-            stores.remove(path)
-        with Store.open(
-            path,
-            attributes,
-            {**run.numbers, **identities, "code": code_hash()},
-            run.optimiser.iterations,
-            run.scan.radii,
-            len(spectrum_radii(run, np.nan)),
-            bundles.keys,
-            starts=run.per_event.starts if run.task == "per-event" else (),
-        ) as store:
-            fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event)
-            try:
-                return FinishedRun(await fit.complete(), path)
-            except asyncio.CancelledError:
-                store.set(status="interrupted", message="stopped by a signal")
-                raise RunError(
-                    f"stopped after {store.n_complete('history')} iterations; the same command goes on from there."
-                ) from None
+        return await conduct(client, run, watch, overwrite=overwrite)
+
+
+async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = False) -> FinishedRun:
+    """Do a run on the cluster of ``client``, or continue it where its store left off.
+
+    The one way from configuration to result, for a cluster of one's own and for the service on a scheduler. When it is
+    cancelled it writes what is done and marks the store as interrupted, with the message of the cancellation.
+
+    Raises
+    ------
+    DjserviceError
+        Whatever goes wrong.
+    CancelledError
+        When cancelled, saying how many iterations are done.
+    """
+    path = Path(run.output.store)
+    bundles = await Bundles.load(client, run, watch)
+    observable = build_loss(run).terms[0].observable
+    attributes = {
+        "run": run.to_dict(),
+        "versions": versions(),
+        "inputs": [asdict(file) for file in bundles.inputs],
+        "events": len(bundles.keys),
+        "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
+    }
+    identities = {
+        f"input.files[{i}]": [os.path.basename(file.path), file.size, file.uuid, file.entries]
+        for i, file in enumerate(bundles.inputs)
+    }
+    if overwrite:  # not before the input is known to be good
+        stores.remove(path)
+    with Store.open(
+        path,
+        attributes,
+        {**run.numbers, **identities, "code": code_hash()},
+        run.optimiser.iterations,
+        run.scan.radii,
+        len(spectrum_radii(run, np.nan)),
+        bundles.keys,
+        starts=run.per_event.starts if run.task == "per-event" else (),
+    ) as store:
+        fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event)
+        try:
+            return FinishedRun(await fit.complete(), path)
+        except asyncio.CancelledError as stop:
+            store.set(status="interrupted", message=str(stop) or "stopped by a signal")
+            raise asyncio.CancelledError(f"stopped after {store.n_complete('history')} iterations") from None
 
 
 def versions() -> dict[str, str]:
