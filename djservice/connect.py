@@ -20,7 +20,7 @@ from distributed.security import Security
 
 from djservice import errors
 from djservice.config import Run
-from djservice.errors import DjserviceError, RunError, ServiceError
+from djservice.errors import DjserviceError, RunError, ServiceError, UnreachableError
 from djservice.event_loops import finish
 from djservice.fit import Result, Watch
 from djservice.records import UNFINISHED
@@ -36,10 +36,6 @@ NO_SERVICE = (
     "the Dask scheduler at {address} takes no runs: start it with `dask scheduler --preload djservice.preload`, or call "
     "client.register_plugin(djservice.service.RunService()) on a client of it."
 )
-
-
-class Unreachable(ServiceError):
-    """There is no scheduler, or it went away."""
 
 
 def connect(address: str, security: Security | None = None) -> Service:
@@ -137,8 +133,8 @@ class Service:
             raise kind(reply["message"])
         return reply["answer"]
 
-    def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        return UnreachableError(
             f"no answer from a Dask scheduler at {self.address} ({' '.join(str(error).split()) or type(error).__name__}). "
             "Check the address, that it runs, and its certificates."
         )
@@ -233,7 +229,7 @@ class SubmittedRun:
         while True:
             try:
                 return await self.service.ask_async(action, run_id=self.id, **given)
-            except Unreachable:
+            except UnreachableError:
                 if time.monotonic() > end:
                     raise
             await asyncio.sleep(1.0)

@@ -54,3 +54,7 @@ class TasksLostError(RunError):
 
 class ServiceError(DjserviceError, RuntimeError):
     """A scheduler that cannot be reached, has no runs to offer, or does not know the run asked for."""
+
+
+class UnreachableError(ServiceError):
+    """There is no scheduler at an address, or it went away."""
