@@ -22,7 +22,9 @@ def clear_failures(command: Command) -> Command:
         try:
             command(*args, **keywords)
         except DjserviceError as error:
-            click.echo(f"djservice: {type(error).__name__}: {error}", err=True)
+            from djservice.redact import redacted
+
+            click.echo(f"djservice: {type(error).__name__}: {redacted(str(error))}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except KeyboardInterrupt:
             click.echo("djservice: stopped; the same command goes on from there.", err=True)

@@ -23,6 +23,7 @@ from djservice.identity import Keys
 from djservice.moments import Moments
 from djservice.optimisers import Optimiser, adam, momentum, sgd
 from djservice.per_event import CHOOSE, SCORE, Descents, PerEventRadii
+from djservice.redact import redacted
 from djservice.store import HISTORY, SCAN, Store
 from djservice.tasks import Answer, Request, Window, ranks
 
@@ -125,7 +126,7 @@ class Fit:
             result = self._result(descent)
         except Exception as error:
             with contextlib.suppress(StoreError):  # on a full disk the first error is the one that matters
-                self.store.set(status="failed", message=str(error))
+                self.store.set(status="failed", message=redacted(str(error)))
             raise
         self.store.set(status="finished", message="", result=asdict(result))
         self.store.consolidate()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any
 
+from djservice.redact import redacted
+
 #: Lines that are kept of a run.
 LINES = 500
 #: Steps that one who watches may lag behind without missing any.
@@ -53,6 +55,7 @@ class Journal:
 
     def say(self, text: str) -> None:
         """A line worth reading."""
+        text = redacted(text)
         with self._lock:
             self._lines.append((time.time(), text))
             self._add("say", text)

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, WorkerPlugin
 from distributed.security import Security
 
 from djservice.config import Run
@@ -20,6 +20,7 @@ from djservice.distribute import CompileKernels, QuietFailures
 from djservice.errors import RunError
 from djservice.event_loops import finish
 from djservice.fit import Watch
+from djservice.redact import redacted
 
 Result = TypeVar("Result")
 
@@ -115,7 +116,23 @@ async def _compile(client: Client, watch: Watch) -> None:
     watch.say(f"compiling the kernels on {workers} worker{'s' * (workers > 1)}: seconds if cached, else a minute")
     began = time.perf_counter()
     await client.register_plugin(CompileKernels())
+    await client.register_plugin(RedactLogs())
     watch.say(f"kernels ready on {workers} worker{'s' * (workers > 1)} after {time.perf_counter() - began:.1f} s")
+
+
+class RedactLogs(WorkerPlugin):
+    """Redacts what Dask logs on workers: of a task that failed it writes the arguments, and so the names of files."""
+
+    name = "djservice-redact-logs"
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask on each worker."""
+        logging.getLogger("distributed.worker").addFilter(_redact)
+
+
+def _redact(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redacted(record.getMessage()), ()
+    return True
 
 
 @contextlib.contextmanager

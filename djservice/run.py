@@ -21,6 +21,7 @@ from djservice.distribute import Bundles, schema_of
 from djservice.fit import Fit, Result, Watch, spectrum_radii
 from djservice.on_dask import compiled_client, complete
 from djservice.read import expand
+from djservice.redact import redacted, redacted_data
 from djservice.store import Store
 
 PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
@@ -104,14 +105,14 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
     bundles = await Bundles.load(client, run, watch)
     observable = build_loss(run).terms[0].observable
     attributes = {
-        "run": run.to_dict(),
+        "run": redacted_data(run.to_dict()),
         "versions": versions(),
-        "inputs": [asdict(file) for file in bundles.inputs],
+        "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
         "events": len(bundles.keys),
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
     identities = {
-        f"input.files[{i}]": [os.path.basename(file.path), file.size, file.uuid, file.entries]
+        f"input.files[{i}]": [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
         for i, file in enumerate(bundles.inputs)
     }
     if overwrite:  # not before the input is known to be good

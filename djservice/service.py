@@ -26,8 +26,10 @@ from djservice.distribute import CompileKernels
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
 from djservice.event_loops import OwnLoop, Stopped
 from djservice.journal import Journal
-from djservice.on_dask import client_of
+from djservice.on_dask import RedactLogs, client_of
 from djservice.records import RESUMABLE, UNFINISHED, Record, StateDirectory
+from djservice.redact import redacted
+from djservice.roots import check_roots
 from djservice.run import FinishedRun, check, conduct
 from djservice.submission import identity, same_numbers, unpack
 
@@ -83,8 +85,8 @@ class RunService(SchedulerPlugin):
         self._wanted: dict[str, tuple[str, str]] = {}
         self._served: dict[str, int] = {}
         self._closing = False
-        compiling = CompileKernels()
-        await scheduler.register_worker_plugin(None, dumps(compiling), compiling.name, idempotent=True)
+        for plugin in (CompileKernels(), RedactLogs()):
+            await scheduler.register_worker_plugin(None, dumps(plugin), plugin.name, idempotent=True)
         for record in await asyncio.to_thread(self._directory.read):
             self._records[record.id] = record
             self._journals[record.id] = Journal(lines=record.lines)
@@ -129,6 +131,7 @@ class RunService(SchedulerPlugin):
         if there is not None:
             gone = there.state == "finished" and not await asyncio.to_thread(Path(there.store).exists)
             if there.state in RESUMABLE or gone:
+                there.config = config  # the same but for tokens in its URLs
                 await self._enqueue(there, "the store is gone" if gone else f"submitted again by {user}")
             return self._describe(there) | {"new": False}
         for other in self._records.values():
@@ -202,7 +205,7 @@ class RunService(SchedulerPlugin):
 
     async def _move(self, record: Record, state: str, reason: str) -> None:
         """Enter a state, and write it down before anybody is told."""
-        record.move(state, reason)
+        record.move(state, redacted(reason))
         record.lines = self._journals[record.id].lines
         async with self._writing:  # one after the other, so that the last state is the one that stays
             await asyncio.to_thread(self._directory.write, record.id, record.to_json())
@@ -249,6 +252,7 @@ class RunService(SchedulerPlugin):
 
         async def job() -> FinishedRun:
             run = unpack(record.config)
+            check_roots(run)
             check(run)
             async with client_of(address, journal, security) as client:
                 return await conduct(client, run, journal)
@@ -332,7 +336,7 @@ def _answering(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
         try:
             return {"answer": await method(**given)}
         except DjserviceError as error:
-            return {"error": type(error).__name__, "message": str(error)}
+            return {"error": type(error).__name__, "message": redacted(str(error))}
 
     return handler
 
@@ -340,6 +344,7 @@ def _answering(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
 def _understand(config: Any) -> tuple[Run, str, str]:
     """The run of a submission, its identity and that of its numbers; touches files, so not for the scheduler's loop."""
     run = unpack(config)
+    check_roots(run)
     check(run)
     return run, identity(run), same_numbers(run)
 

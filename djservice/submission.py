@@ -12,6 +12,7 @@ from typing import Any
 
 from djservice.config import Run
 from djservice.errors import ConfigError
+from djservice.redact import redacted
 
 #: A configuration is never that large; what is larger is refused before it is looked at.
 LARGEST = 1_000_000
@@ -75,7 +76,7 @@ def identity(run: Run) -> str:
 
 def same_numbers(run: Run) -> str:
     """The same for two runs that would write the same numbers."""
-    return _digest([run.numbers, run.input.files, run.optimiser.iterations])
+    return _digest([run.numbers, [redacted(file) for file in run.input.files], run.optimiser.iterations])
 
 
 def _digest(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from distributed import Client
+from distributed.security import Security
 
 import djservice as dj
 from djservice.config import Run
@@ -41,6 +42,7 @@ class Cluster:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = int(listener.getsockname()[1])
+        self.host = "127.0.0.1"  # may have a scheme
         self.folder, self.address, self.state = folder, f"tcp://127.0.0.1:{self.port}", folder / "state"
         self.environment = os.environ | SHORT | (environment or {})
         self.log = open(folder / "cluster.log", "ab")  # noqa: SIM115
@@ -49,18 +51,18 @@ class Cluster:
         self.frozen: list[psutil.Process] = []
 
     def _start(self, *command: object) -> psutil.Popen:
-        listen = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+        listen = ("--host", self.host, "--dashboard-address", "127.0.0.1:0")
         texts = [str(part) for part in (SCRIPTS / "dask", *command, *listen)]
         return psutil.Popen(texts, stdout=self.log, stderr=self.log, cwd=self.folder, env=self.environment)
 
-    def start_scheduler(self, *options: object) -> Service:
+    def start_scheduler(self, *options: object, security: Security | None = None) -> Service:
         """The scheduler on the port and the state directory of this cluster."""
-        preload = ("--preload", "djservice.preload", "--state-directory", self.state, *options)
-        self.scheduler = self._start("scheduler", "--port", self.port, *preload)
+        preload = ("--preload", "djservice.preload", "--state-directory", self.state)
+        self.scheduler = self._start("scheduler", "--port", self.port, *options, *preload)
         end = time.monotonic() + 60
         while True:
             try:
-                return dj.connect(self.address)
+                return dj.connect(self.address, security)
             except ServiceError:
                 assert self.scheduler.poll() is None and time.monotonic() < end, self.text()
 
