@@ -82,8 +82,7 @@ class Service:
 
     def runs(self) -> list[dict[str, Any]]:
         """All runs as plain data, in the order of their submission; see :meth:`djservice.service.RunService.records`."""
-        found: list[dict[str, Any]] = self.ask("list")
-        return found
+        return list(self.ask("list"))
 
     def run(self, run_id: str) -> SubmittedRun:
         """A run by its id.

@@ -21,12 +21,6 @@ from djservice.errors import ServiceError
 
 SCRIPTS = Path(sys.executable).parent
 Settings = dict[str, Any]
-#: Times that would be minutes in production.
-SHORT = {
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s",
-    "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "1000",
-    "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
-}
 
 
 def disturbable(settings: Settings, **sections: Settings) -> Settings:
@@ -44,7 +38,7 @@ class Cluster:
             self.port = int(listener.getsockname()[1])
         self.host = "127.0.0.1"  # may have a scheme
         self.folder, self.address, self.state = folder, f"tcp://127.0.0.1:{self.port}", folder / "state"
-        self.environment = os.environ | SHORT | (environment or {})
+        self.environment = os.environ | (environment or {})
         self.log = open(folder / "cluster.log", "ab")  # noqa: SIM115
         self.scheduler: psutil.Popen
         self.nannies: list[psutil.Popen] = []
@@ -59,7 +53,7 @@ class Cluster:
         """The scheduler on the port and the state directory of this cluster."""
         preload = ("--preload", "djservice.preload", "--state-directory", self.state)
         self.scheduler = self._start("scheduler", "--port", self.port, *options, *preload)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while True:
             try:
                 return dj.connect(self.address, security)
@@ -79,7 +73,7 @@ class Cluster:
 
     def a_worker(self) -> psutil.Process:
         """The first of them, as soon as there is one."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not (found := self.workers()):
             assert time.monotonic() < end, self.text()
             time.sleep(0.05)
@@ -189,7 +183,7 @@ def reach() -> Callable[[SubmittedRun, str, int], None]:
 
     def wait(run: SubmittedRun, phase: str, done: int) -> None:
         phases = ("optimise", "scan", "spectrum")
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             now = run.status()
             progress = now["progress"]

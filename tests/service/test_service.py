@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -34,14 +35,12 @@ def test_a_run_goes_on_when_the_client_has_gone(
     """Submitted with relative paths by a process that ends; followed, waited for and awaited by others."""
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(disturbable_run.to_dict() | {"output": {"store": "tiny.zarr"}}))
-    began = time.monotonic()
     ended = command(cluster, "submit", config.name, cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     name = ended.stdout.strip()
     watching = command(cluster, "watch", name)
     assert watching.returncode == 0
     assert "optimise 100/100" in watching.stderr and f"{name}: finished" in watching.stderr.splitlines()[-1]
-    assert time.monotonic() - began < 100
     assert stored(tmp_path / "tiny.zarr") == stored(undisturbed)
     assert cluster.left_behind() == ([], 0, [])
 
@@ -108,7 +107,7 @@ def test_paused_and_resumed_it_gives_the_same_bits(
     with pytest.raises(RunError, match=f"run {run.id} was cancelled: cancelled by"):
         run.wait(timeout=5)
     assert not service.submit(disturbable_run).new
-    run.wait(timeout=60)
+    run.wait(timeout=300)
     assert states(run)[:2] == ["queued", "loading"]
     assert [state for state in states(run) if state not in ("queued", "loading", "running")] == [
         "paused",
@@ -119,6 +118,27 @@ def test_paused_and_resumed_it_gives_the_same_bits(
     for late in (run.cancel, run.pause, run.resume):
         with pytest.raises(ServiceError, match="finished"):
             late()
+
+
+def test_one_who_watches_may_leave(
+    cluster: Any, service: Service, disturbable_run: Run, tmp_path: Path, reach: Reach
+) -> None:
+    run = service.submit(disturbable_run)
+    with open(tmp_path / "watched", "w+") as watched:
+        watching = subprocess.Popen(
+            [Path(sys.executable).parent / "djservice", "watch", run.id, "--scheduler", cluster.address],
+            stderr=watched,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # type: ignore[arg-type,return-value]
+        )
+        end = time.monotonic() + 60
+        while "optimise" not in Path(watched.name).read_text() and time.monotonic() < end:
+            time.sleep(0.05)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=30) == 0
+    text = Path(tmp_path / "watched").read_text()
+    assert text.splitlines()[-1] == f"left; {run.id} goes on. The same command joins it again."
+    assert "Traceback" not in text
+    assert run.wait(timeout=300).result.iterations == 100
 
 
 def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any, tmp_path: Path) -> None:
@@ -133,7 +153,7 @@ def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any,
 
     many = [ask(f"many{i}", "ann", i) for i in range(5)]
     one = ask("one", "bob", 5)
-    ended = {name: service.run(name).wait(timeout=100) and service.run(name).status() for name in (*many, one)}
+    ended = {name: service.run(name).wait(timeout=300) and service.run(name).status() for name in (*many, one)}
     began = {
         name: next(entry["time"] for entry in status["transitions"] if entry["state"] == "loading")
         for name, status in ended.items()
@@ -150,11 +170,11 @@ def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any,
 def test_a_run_that_fails_says_why_and_goes_on_when_mended(service: Service, tiny: Settings) -> None:
     run = service.submit(Run.from_dict(tiny | {"input": tiny["input"] | {"tree": "Event"}}))
     with pytest.raises(RunError, match=f"run {run.id} failed: SchemaError: .*expected a tree 'Event', found 'Events'"):
-        run.wait(timeout=60)
+        run.wait(timeout=300)
     assert states(run) == ["queued", "loading", "failed"]
     mended = service.submit(Run.from_dict(tiny))
     assert mended.new
-    assert mended.wait(timeout=60).store == Path(tiny["output"]["store"])
+    assert mended.wait(timeout=300).store == Path(tiny["output"]["store"])
 
 
 def test_what_is_wrong_is_said_at_submission(service: Service, tiny: Settings) -> None:
@@ -178,7 +198,7 @@ def test_what_is_wrong_is_said_at_submission(service: Service, tiny: Settings) -
 
 def test_an_unknown_run_names_the_near_ones(service: Service, tiny: Settings) -> None:
     run = service.submit(Run.from_dict(tiny))
-    run.wait(timeout=60)
+    run.wait(timeout=300)
     with pytest.raises(ServiceError, match=f"no run '{run.id[:-1]}' here. Near: {run.id}"):
         service.run(run.id[:-1])
     with pytest.raises(ServiceError, match="djservice list"):
@@ -213,7 +233,7 @@ def test_registered_by_a_client_on_a_running_scheduler(tiny: Settings, tmp_path:
             client.register_plugin(RunService(tmp_path / "state"))
             client.register_plugin(RunService(tmp_path / "state"))  # changes nothing
         run = dj.connect(local.scheduler_address).submit(Run.from_dict(tiny))
-        assert run.wait(timeout=60).store == tmp_path / "tiny.zarr"
+        assert run.wait(timeout=300).store == tmp_path / "tiny.zarr"
     (record,) = (tmp_path / "state").glob("*.json")
     assert json.loads(record.read_text())["id"] == run.id
     assert record.stat().st_mode & 0o077 == 0

@@ -27,15 +27,6 @@ def signalled(number: int) -> Callable[[Any], None]:
     return fault
 
 
-def frozen(cluster: Any) -> None:
-    """A worker stands still for longer than the scheduler waits for it, and comes back."""
-    worker = cluster.a_worker()
-    cluster.frozen.append(worker)
-    worker.suspend()
-    time.sleep(13)  # the scheduler looks every 6 s for those it has not heard of for 6 s
-    worker.resume()
-
-
 def all_workers_gone(cluster: Any) -> None:
     cluster.kill_workers()
     time.sleep(1)
@@ -58,7 +49,7 @@ def scheduler_killed(cluster: Any) -> None:
 def scheduler_stopped(cluster: Any) -> None:
     """In order, as by a batch system at the end of its time."""
     cluster.scheduler.terminate()
-    cluster.scheduler.wait(timeout=60)
+    cluster.scheduler.wait(timeout=300)
     cluster.kill_workers()
     cluster.start_scheduler()
     cluster.start_workers()
@@ -68,7 +59,6 @@ FAULTS: dict[str, Callable[[Any], None]] = {
     "worker killed": signalled(signal.SIGKILL),
     "worker terminated": signalled(signal.SIGTERM),
     "worker segfaults": signalled(signal.SIGSEGV),
-    "worker frozen": frozen,
     "all workers gone": all_workers_gone,
     "restarted by a client": restarted_by_a_client,
     "scheduler killed": scheduler_killed,
@@ -91,9 +81,34 @@ def test_the_same_bits_though(
     run = service.submit(disturbable_run)
     reach(run, "optimise", random.Random(fault).randint(1, 60))
     FAULTS[fault](cluster)
-    run.wait(timeout=120)
+    run.wait(timeout=300)
     assert stored(disturbable_run.output.store) == stored(undisturbed)
     assert cluster.left_behind() == ([], 0, [])
+
+
+def test_the_same_bits_though_a_worker_stands_still_and_comes_back(
+    make_cluster: Any, disturbable_run: Run, undisturbed: Path, stored: Stored, reach: Reach, tmp_path: Path
+) -> None:
+    short = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "20"}
+    cluster = make_cluster(tmp_path, short)
+    run = cluster.start_scheduler().submit(disturbable_run)
+    cluster.start_workers()
+    reach(run, "optimise", 10)
+    worker = cluster.a_worker()
+    cluster.frozen.append(worker)
+    worker.suspend()
+    wait_for(lambda: "Worker failed to heartbeat" in cluster.text())
+    worker.resume()
+    run.wait(timeout=300)
+    assert stored(disturbable_run.output.store) == stored(undisturbed)
+    assert cluster.left_behind() == ([], 0, [])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
@@ -112,10 +127,10 @@ def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
     ):
         reach(run, phase, done)
         fault(cluster)
-    run.wait(timeout=120)
+    run.wait(timeout=300)
     assert stored(disturbable_run.output.store) == stored(undisturbed)
     assert [entry["reason"] for entry in run.status()["transitions"]].count("the scheduler started again") == 4
-    assert queued.wait(timeout=120).result.iterations == 100
+    assert queued.wait(timeout=300).result.iterations == 100
     assert paused.status()["state"] == "paused"
     assert cluster.left_behind() == ([], 0, [])
 
@@ -137,7 +152,7 @@ def test_a_random_schedule_of_faults(
     seed: int, cluster: Any, service: Service, disturbable_run: Run, undisturbed: Path, stored: Stored, reach: Reach
 ) -> None:
     dice = random.Random(seed)
-    names = dice.sample([name for name in FAULTS if name != "worker frozen"], 3)
+    names = dice.sample(list(FAULTS), 3)
     points = sorted(dice.sample(POINTS, 3), key=POINTS.index)
     delays = [dice.uniform(0.0, 0.2) for _ in points]
     print(f"FAULT_SEED={seed}: {list(zip(names, points, delays, strict=True))}")
@@ -146,7 +161,7 @@ def test_a_random_schedule_of_faults(
         reach_or_end(run, *point)
         time.sleep(delay)
         FAULTS[name](cluster)
-    run.wait(timeout=180)
+    run.wait(timeout=300)
     assert stored(disturbable_run.output.store) == stored(undisturbed)
     assert cluster.left_behind() == ([], 0, [])
 
@@ -154,7 +169,7 @@ def test_a_random_schedule_of_faults(
 def reach_or_end(run: SubmittedRun, phase: str, done: int) -> None:
     """Wait until a run is that far, or over: a fault may also hit a cluster whose run has just ended."""
     phases = ("optimise", "scan", "spectrum")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         now = run.status()
         progress = now["progress"]
@@ -184,9 +199,9 @@ def test_a_bundle_too_large_for_every_worker_is_named(make_cluster: Any, tiny: A
     with pytest.raises(
         RunError, match=r"2 workers died on the task read-\w+-0, so .* smaller bundles \(input\.bundle_events\)"
     ):
-        run.wait(timeout=120)
+        run.wait(timeout=300)
     small = service.submit(Run.from_dict(tiny | {"output": {"store": str(tmp_path / "small.zarr")}}))
-    assert small.wait(timeout=60).result.iterations == 6
+    assert small.wait(timeout=300).result.iterations == 6
     assert cluster.left_behind() == ([], 0, [])
 
 
