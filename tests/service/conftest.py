@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ class Cluster:
         self.nannies: list[psutil.Popen] = []
         self.frozen: list[psutil.Process] = []
 
-    def _start(self, *command: object) -> psutil.Popen:
+    def _start(self, command: str, *options: object, inside: Sequence[str] = ()) -> psutil.Popen:
         listen = ("--host", self.host, "--dashboard-address", "127.0.0.1:0")
-        texts = [str(part) for part in (SCRIPTS / "dask", *command, *listen)]
+        texts = [str(part) for part in (*inside, SCRIPTS / "dask", command, *listen, *options)]
         return psutil.Popen(texts, stdout=self.log, stderr=self.log, cwd=self.folder, env=self.environment)
 
     def start_scheduler(self, *options: object, security: Security | None = None) -> Service:
@@ -60,10 +60,10 @@ class Cluster:
             except ServiceError:
                 assert self.scheduler.poll() is None and time.monotonic() < end, self.text()
 
-    def start_workers(self, count: int = 2, *options: object) -> None:
-        """A nanny with so many workers of one thread."""
+    def start_workers(self, count: int = 2, *options: object, inside: Sequence[str] = ()) -> None:
+        """A nanny with so many workers of one thread; ``inside`` is a command that runs it somewhere else."""
         threads = ("--nworkers", count, "--nthreads", 1, "--local-directory", self.folder)
-        self.nannies.append(self._start("worker", self.address, *threads, *options))
+        self.nannies.append(self._start("worker", self.address, *threads, *options, inside=inside))
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes that are there now."""
