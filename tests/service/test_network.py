@@ -49,7 +49,11 @@ def test_the_same_bits_though_the_link_to_a_worker_is_cut(
     tmp_path: Path,
 ) -> None:
     space, near, here, there = link
-    short = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "20"}
+    short = {
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s",
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "20",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
+    }
     cluster = make_cluster(tmp_path, short)
     cluster.host, cluster.address = here, f"tcp://{here}:{cluster.port}"
     run = cluster.start_scheduler().submit(disturbable_run)
