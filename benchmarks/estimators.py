@@ -38,7 +38,7 @@ def variance(events: dj.EventBatch, estimator: Estimator, stops: bool, radius: f
         settled_pt=20.0 if stops else None,
         states=estimator.follows,
     )
-    _, quantity, accepted = LOSS.evaluate(sample.jets, events.truth)
+    _, (quantity,), accepted = LOSS.evaluate(sample.jets, events.truth)
     loss = quantity.sum() / accepted.sum()
     grouped: tuple[Any, ...] = tuple(
         np.reshape(x, (-1, TREES)) for x in (quantity, accepted.astype(float), sample.score)
@@ -46,7 +46,7 @@ def variance(events: dj.EventBatch, estimator: Estimator, stops: bool, radius: f
     follow = None
     if sample.states is not None:
         states = sample.states
-        _, of_state, in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // number])
+        _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // number])
         follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
     slopes = estimator.slopes(Values(*grouped, follow))
     estimates = (slopes.quantity - loss * slopes.accepted).mean(axis=1).reshape(len(events), ESTIMATES)

@@ -36,8 +36,8 @@ def main() -> None:
                 steps.append(stopped.steps.sum() / whole.steps.sum())
                 states = stopped.states
                 assert states is not None
-                _, quantity, accepted = LOSS.evaluate(whole.jets, events.truth)
-                _, of_state, in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
+                _, (quantity,), accepted = LOSS.evaluate(whole.jets, events.truth)
+                _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
                 follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
                 loss = quantity.sum() / accepted.sum()
                 one, two, three = (

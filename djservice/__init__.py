@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from djservice.errors import DjserviceError as DjserviceError
     from djservice.estimators import AlternativePath as AlternativePath
     from djservice.estimators import FiniteDifference as FiniteDifference
+    from djservice.estimators import GumbelSoftmax as GumbelSoftmax
     from djservice.estimators import LeaveOneOut as LeaveOneOut
     from djservice.estimators import MeanBaseline as MeanBaseline
     from djservice.estimators import OptimalBaseline as OptimalBaseline
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from djservice.estimators import SigmoidRelaxation as SigmoidRelaxation
     from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
+    from djservice.features import feature as feature
     from djservice.grid import compare as compare
     from djservice.grid import scan as scan
+    from djservice.losses import RobustWidth as RobustWidth
     from djservice.losses import SquaredError as SquaredError
     from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
+    from djservice.losses import Width as Width
     from djservice.observables import observable as observable
     from djservice.radius import VariableR as VariableR
     from djservice.read import read as read
@@ -54,15 +58,19 @@ _PUBLIC = {
     "observable": "observables",
     "SquaredError": "losses",
     "SquaredErrorOfMean": "losses",
+    "Width": "losses",
+    "RobustWidth": "losses",
     "Score": "estimators",
     "LeaveOneOut": "estimators",
     "StateBaseline": "estimators",
     "MeanBaseline": "estimators",
     "SigmoidRelaxation": "estimators",
+    "GumbelSoftmax": "estimators",
     "OptimalBaseline": "estimators",
     "AlternativePath": "estimators",
     "FiniteDifference": "estimators",
     "gradient": "evaluate",
+    "feature": "features",
     "reweight": "reweight",
     "Run": "config",
     "run": "run",

@@ -179,13 +179,27 @@ def scan(
     click.echo("\n".join(f"wrote {path}" for path in (store, *draw(store))))
 
 
+def _name_or_mapping(text: str) -> dict[str, Any]:
+    """An estimator as it is given in YAML."""
+    import yaml
+
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError:
+        given = text
+    if isinstance(given, dict) and "name" in given:
+        return given
+    return {"name": text}
+
+
 @main.command()
 @_of_a_run
 @click.option(
     "--estimator",
     "estimators",
     multiple=True,
-    help="Name; repeatable. The first is what the others are held against. [default: all]",
+    help="Name, or '{name: NAME, PARAMETER: VALUE}'; repeatable. The first is what the others are held against. "
+    "[default: all but gumbel_softmax, which takes 100 times as long]",
 )
 @click.option(
     "--rigidity", "rigidities", type=float, multiple=True, default=(1.0, 10.0), show_default=True, help="alpha."
@@ -223,22 +237,26 @@ def compare(
     Examples:
       djservice compare workflows/zh_global_radius.yaml --set input.files=example:ZHllbb_200
       djservice compare my_run.yaml --estimator leave_one_out --estimator score --rigidity 1 --trees 20
+      djservice compare my_run.yaml --estimator score --estimator '{name: alternative_path, all_steps: true}'
     """
+    from djservice.build import estimator_of
     from djservice.display import choose_display
     from djservice.estimators import ESTIMATORS
     from djservice.grid import compare as do_compare
     from djservice.grid_report import comparison_text, draw
 
-    known = {estimator.name: estimator for estimator in ESTIMATORS}
-    unknown = [name for name in estimators if name not in known]
+    known = [estimator.name for estimator in ESTIMATORS]
+    asked = [_name_or_mapping(text) for text in estimators]
+    unknown = [each["name"] for each in asked if each["name"] not in known]
     if unknown:
         raise ConfigError(f"--estimator {unknown[0]}: unknown; valid: {', '.join(known)}.")
+    default = [{"name": estimator.name} for estimator in ESTIMATORS if not estimator.slow]
     display = choose_display()
     try:
         store = do_compare(
             _settings(config, overrides, scheduler, workers, threads),
             output,
-            [known[name]() for name in estimators or known],
+            [estimator_of(each) for each in asked or default],
             rigidities=rigidities,
             radii=radii,
             repetitions=repetitions,

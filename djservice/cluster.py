@@ -6,7 +6,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,11 +18,12 @@ from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, NO_DISTANCE, OK
 from djservice.kernels.cpu import cluster_items
 from djservice.kernels.options import MOST_PARTICLES, Work, allocate
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
-from djservice.ordering import sorted_particles
+from djservice.ordering import ranks, rename, sorted_particles
 from djservice.radius import Radius, VariableR, reaches
 from djservice.trees import TRACE_FIELDS, States, TreeSample
 
 Scale = Literal["minimum", "safe"]
+Flips = bool | Literal["all"]
 
 
 def cluster(
@@ -44,7 +45,7 @@ def cluster(
     settled_pt: float | None = None,
     parameters: tuple[str, ...] = (),
     states: bool = False,
-    flips: bool | Floats = False,
+    flips: Flips | Floats = False,
     threads: int | None = None,
 ) -> TreeSample:
     """Sample clusterings of every event.
@@ -81,8 +82,9 @@ def cluster(
         Keep, from the first jet above ``settled_pt`` on, what the leading jets would be if the tree ended at once, and
         the score of the steps that begin in each such state: what a state baseline needs.
     flips
-        True: find an alternative path for each tree. Or those of the same call, shape (event, tree, 4): grow the trees
-        along them, with the same random numbers before and after the step that is flipped.
+        True: find an alternative path for each tree; "all": one for each of its steps that can flip, (particles x trees) rows of
+        memory. Or some of those of the same call, shape (event, tree, 4): grow the trees along them, with the same random
+        numbers before and after the step that is flipped.
     threads
         Threads to share the (event, tree) pairs; all processors by default. The trees do not depend on it.
 
@@ -100,7 +102,10 @@ def cluster(
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
     if settled_pt is not None and (history or trace or not settled_pt >= 0):
         raise InputError(f"settled_pt is {settled_pt}, expected 0 GeV or more, and no history or trace.")
-    forced = np.empty((0, 4)) if isinstance(flips, bool) else np.reshape(flips, (-1, 4))
+    kept: Flips = flips if isinstance(flips, (bool, str)) else False
+    forced = np.empty((0, 4)) if isinstance(flips, (bool, str)) else np.reshape(flips, (-1, 4))
+    if not isinstance(flips, (bool, str)) and len(forced) != len(events) * trees:
+        raise InputError(f"flips are those of {len(forced)} trees, expected one for each of {len(events) * trees}.")
     columns = _columns(radius, power, parameters)
     order, particles = sorted_particles(events, power)
     sample = _grow(
@@ -113,12 +118,11 @@ def cluster(
         (iteration, first_tree),
         (trees, jets),
         (np.empty((0, 2), np.int32), forced),
-        Wanted(history, trace, states, flips is True),
+        Wanted(history, trace, states, kept),
         threads,
     )
     if sample.history is not None:
-        for event, start, stop in _events(events, trees):
-            _relabel(sample.history[start:stop], order[events.offsets[event] : events.offsets[event + 1]])
+        rename(sample.history, order, events.offsets, trees)
     return sample
 
 
@@ -160,11 +164,7 @@ def replay(
         raise InputError("expected a finite rigidity: at infinity a history has probability 0 or 1.")
     columns = _columns(radius, power, parameters)
     order, particles = sorted_particles(events, power)
-    for event, start, stop in _events(events, trees):
-        own = order[events.offsets[event] : events.offsets[event + 1]]
-        rank = np.empty(len(own), np.int32)
-        rank[own] = np.arange(len(own), dtype=np.int32)
-        _relabel(rows[start:stop], rank)
+    rename(rows, ranks(order, events.offsets), events.offsets, trees)
     return _grow(
         events,
         particles,
@@ -240,27 +240,13 @@ def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[
     return {name: known[name] for name in names}
 
 
-def _events(events: EventBatch, trees: int) -> Any:
-    """(event, first row, last row + 1) of each event in histories and traces."""
-    return (
-        (event, int(events.offsets[event]) * trees, int(events.offsets[event + 1]) * trees)
-        for event in range(len(events))
-    )
-
-
-def _relabel(history: NDArray[np.int32], names: NDArray[np.int32]) -> None:
-    """Rename the particles of histories in place; merged objects keep their numbers."""
-    particle = (history >= 0) & (history < len(names))
-    history[particle] = names[history[particle]]
-
-
 class Wanted(NamedTuple):
     """What is kept beside jets and scores."""
 
     history: bool
     trace: bool
     states: bool
-    flips: bool
+    flips: Flips
 
 
 #: States that there is room for per tree, at first.
@@ -288,7 +274,8 @@ def _grow(
     scores, numbers = np.empty((items, wide)), np.empty((items, 4))
     histories = np.empty((rows if wanted.history else 0, 2), np.int32)
     traces = np.empty((rows if wanted.trace else 0, len(TRACE_FIELDS)))
-    flips = np.empty((items if wanted.flips else 0, 4))
+    flips = np.empty((items if wanted.flips is True else 0, 4))
+    all_flips = np.empty((rows if wanted.flips == "all" else 0, 4))
     largest = max(int(events.counts.max(initial=0)), 1)
 
     spare: list[tuple[int, Work]] = []  # work space, with its room for pairs, that no thread is using
@@ -323,6 +310,7 @@ def _grow(
                 state_jets,
                 state_scores,
                 flips,
+                all_flips,
             )
             kept.append((state_jets[:used], state_scores[:used]))
             if status == OK:
@@ -350,7 +338,9 @@ def _grow(
         parameters=tuple(columns),
         numbers=numbers.reshape(*per_tree, 4),
         states=_states(states, numbers[:, 3], chosen, physical, trees) if wanted.states else None,
-        flips=_with_physical_rate(flips, physical[:, 0], per_tree) if wanted.flips else None,
+        flips=_flips(flips, all_flips if wanted.flips == "all" else None, events, physical[:, 0], trees)
+        if wanted.flips
+        else None,
         history=histories if wanted.history else None,
         trace=_with_physical_score(traces, physical[:, 0], events.counts * trees) if wanted.trace else None,
         deterministic=math.isinf(setting.rigidity),
@@ -386,9 +376,17 @@ def _with_physical_score(trace: Floats, factor: Floats, rows: NDArray[np.int64])
     return trace
 
 
-def _with_physical_rate(flips: Floats, factor: Floats, shape: tuple[int, int]) -> Floats:
-    flips = flips.reshape(*shape, 4)
-    flips[..., 0] *= factor[:, np.newaxis]
+def _flips(one: Floats, of_steps: Floats | None, events: EventBatch, factor: Floats, trees: int) -> Floats:
+    """The flips of each tree, rates in R, shape (event, tree, flip, 4): one, or as many as the tree with most has."""
+    if of_steps is None:
+        flips = one.reshape(len(events), trees, 1, 4)
+    else:
+        each = [of_steps[a * trees : b * trees].reshape(trees, b - a, 4) for a, b in pairwise(events.offsets.tolist())]
+        most = max((int((own[..., 1] >= 0).sum(axis=1).max(initial=0)) for own in each), default=0)
+        flips = np.tile([0.0, -1.0, -1.0, -1.0], (len(events), trees, most, 1))
+        for event, own in enumerate(each):
+            flips[event, :, : own.shape[1]] = own[:, :most]
+    flips[..., 0] *= factor[:, np.newaxis, np.newaxis]
     return flips
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,7 +40,9 @@ class Input(_Section):
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
     eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
     weight: str | None = Field("genWeight", description="branch of the event weight; null for 1")
-    truth: float | str | None = Field(None, description="true mass in GeV: a number or a branch per event")
+    truth: float | str | None = Field(
+        None, description="true mass in GeV: a number, a branch, GenPart:higgs or GenPart:b_pair"
+    )
     entries: tuple[int, int] | None = Field(None, description="[first, last + 1] of the entries of all files together")
     dataset: str = Field("", description="name of the dataset, a part of each event's identity")
     bundle_events: int | None = Field(None, ge=1, description="events held by one task; null chooses from the input")
@@ -54,23 +55,45 @@ class Clustering(_Section):
     rigidity: float = Field(1.0, gt=0, description="alpha")
     scale: Literal["minimum", "safe"] = Field("minimum", description="the published scale, or the infrared-safe one")
     asymmetry: float = Field(1.0, gt=0, description="exponent q of the safe scale")
+    learn_rigidity: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="[lowest, highest] alpha: learn it together with R; null: it stays"
+    )
+
+    @model_validator(mode="after")
+    def _inside(self) -> Clustering:
+        if self.learn_rigidity and not self.learn_rigidity[0] <= self.rigidity <= self.learn_rigidity[1]:
+            raise ValueError(f"expected rigidity {self.rigidity} within learn_rigidity {list(self.learn_rigidity)}")
+        return self
 
 
 class LossTerm(_Section):
     """One term of the loss."""
 
-    kind: Literal["squared_error", "squared_error_of_mean"] = Field(
-        "squared_error", description="of each tree, or of the mean over trees"
+    kind: Literal["squared_error", "squared_error_of_mean", "width", "robust_width"] = Field(
+        "squared_error",
+        description="error of each tree, or of the mean over trees; or without a target variance / mean^2, or central 68 % / median",
     )
     observable: Annotated[Any, BeforeValidator(_named)] = Field(
         {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
     )
     target: float | None = Field(None, description="in the observable's units; null for each event's truth")
-    scale: float = Field(1.0, gt=0, description="what the error is divided by")
+    scale: float | None = Field(
+        1.0,
+        gt=0,
+        description="what the error, or in a width the observable, is divided by; null for the target or the truth",
+    )
     cuts: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
         (), description="selection of trees: all must pass"
     )
     coefficient: float = Field(1.0, description="of this term in the sum")
+    range: tuple[float, float] = Field((0.0, 250.0), description="of the histogram of a robust_width")
+    bins: int = Field(50, ge=4, description="of that histogram")
+
+    @model_validator(mode="after")
+    def _only_errors_have_a_target(self) -> LossTerm:
+        if self.kind in ("width", "robust_width") and self.target is not None:
+            raise ValueError(f"a {self.kind} has no target, found {self.target}")
+        return self
 
 
 class Radius(_Section):
@@ -79,9 +102,19 @@ class Radius(_Section):
     start: float = Field(1.0, gt=0, description="R of the first iteration")
     minimum: float = Field(0.1, gt=0, description="lower bound")
     maximum: float = Field(2.0, gt=0, description="upper bound")
+    reference_pt: float | None = Field(
+        None,
+        gt=0,
+        description="GeV; variable-R jets: R is that of objects with this pT, others have R reference_pt / pT",
+    )
+    reach: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = Field(
+        (0.1, 1.5), description="variable-R jets: bounds of an object's radius"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Radius:
+        if not self.reach[0] < self.reach[1]:
+            raise ValueError(f"expected reach as [lowest, highest], found {list(self.reach)}")
         if not self.minimum <= self.start <= self.maximum:
             raise ValueError(
                 f"expected minimum <= start <= maximum, found {self.minimum}, {self.start}, {self.maximum}"
@@ -145,6 +178,38 @@ class PerEvent(_Section):
     score_trees: int = Field(100, ge=2, description="fresh trees per event on which the radii are scored")
 
 
+class RadiusModel(_Section):
+    """R as a function of an event's features, for task: radius-model; after the global one."""
+
+    kind: Literal["linear", "network"] = Field("linear", description="in the features, or one hidden layer of tanh")
+    hidden: int = Field(8, ge=1, description="neurons of that layer")
+    features: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
+        ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt"),
+        min_length=1,
+        description="names of features",
+        validate_default=True,
+    )
+    feature_radius: float = Field(0.4, gt=0, description="R of the deterministic jets that features are made of")
+    iterations: int = Field(300, ge=1, description="of the training")
+    batch_events: int = Field(200, ge=1, description="events per iteration")
+    trees: int = Field(10, ge=1, description="trees per event and iteration")
+    learning_rate: float = Field(0.03, gt=0, description="Adam's, of the first iteration")
+    decay_iterations: float | None = Field(100.0, gt=0, description="as of the optimiser")
+    held_back: float = Field(
+        0.3, gt=0, lt=1, description="share of the events that it is scored on, and not trained on"
+    )
+    score_trees: int = Field(20, ge=2, description="trees per event on which it is scored")
+    checks: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")], Input] = Field(
+        {}, description="further samples to score it on, each an input section by name"
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> RadiusModel:
+        if "held_back" in self.checks:
+            raise ValueError("held_back names the events that are held back, choose another name")
+        return self
+
+
 class Output(_Section):
     """Where results go."""
 
@@ -171,8 +236,8 @@ class Cluster(_Section):
 class Run(_Section):
     """A run: what is read, how it is clustered, what is minimised, how, and where results go."""
 
-    task: Literal["global", "per-event"] = Field(
-        "global", description="one radius for all events, or after it one for each"
+    task: Literal["global", "per-event", "radius-model"] = Field(
+        "global", description="one radius for all events, or after it one for each, or one as a function of features"
     )
     input: Input
     clustering: Clustering = Clustering()
@@ -185,6 +250,7 @@ class Run(_Section):
     scan: Scan = Scan()
     spectrum: Spectrum = Spectrum()
     per_event: PerEvent = PerEvent()
+    radius_model: RadiusModel = RadiusModel()
     seed: int = Field(1, ge=0, lt=2**63, description="of all random numbers")
     output: Output
     cluster: Cluster = Cluster()
@@ -239,6 +305,7 @@ class Run(_Section):
         for term, given in zip(data["loss"], self.loss, strict=True):  # pydantic would take a Python object apart
             term["observable"] = _plain(given.observable)
             term["cuts"] = [_plain(cut) for cut in given.cuts]
+        data["radius_model"]["features"] = [_plain(feature) for feature in self.radius_model.features]
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
         return plain
 
@@ -247,128 +314,25 @@ class Run(_Section):
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     @property
+    def inputs(self) -> dict[str, Input]:
+        """Every input that is read, by the name of its section."""
+        checks = self.radius_model.checks if self.task == "radius-model" else {}
+        return {"input": self.input, **{f"radius_model.checks.{name}": section for name, section in checks.items()}}
+
+    @property
     def numbers(self) -> dict[str, Any]:
         """The part that affects numbers, flat: ``section.key`` -> value. What a store is compared by.
 
         Left out: where it runs and where results go, the names of the inputs (their identities are compared instead),
-        and what may be raised to continue a run (``optimiser.iterations``).
+        and what may be raised to continue a run (``iterations``).
         """
-        left_out = ("cluster", "output", *(("task", "per_event") if self.task == "global" else ()))
+        left_out = {"cluster", "output", "task", "per_event", "radius_model"}
+        left_out -= {"per-event": {"task", "per_event"}, "radius-model": {"task", "radius_model"}}.get(self.task, set())
         flat = _flatten({key: value for key, value in self.to_dict().items() if key not in left_out})
-        for key in ("input.files", "optimiser.iterations"):
+        more = [f"radius_model.checks.{name}.files" for name in self.radius_model.checks]
+        for key in ("input.files", "optimiser.iterations", "radius_model.iterations", *more):
             flat.pop(key, None)
         return flat
-
-
-def build_loss(run: Run) -> Any:
-    """The loss of a run as an object.
-
-    Raises
-    ------
-    ConfigError
-        If an observable or cut is unknown, or does not take the parameters given.
-    """
-    from djservice import cuts, losses, observables
-
-    kinds = {"squared_error": losses.SquaredError, "squared_error_of_mean": losses.SquaredErrorOfMean}
-    total: Any = None
-    for i, term in enumerate(run.loss):
-        where = f"loss[{i}]"
-        what = _build(term.observable, observables.Observable, observables.named_observables(), f"{where}.observable")
-        loss = kinds[term.kind](what, target=term.target, scale=term.scale, coefficient=term.coefficient)
-        for k, cut in enumerate(term.cuts):
-            loss = loss.where(_build(cut, cuts.Cut, cuts.named_cuts(), f"{where}.cuts[{k}]"))
-        total = loss if total is None else total + loss
-    return total
-
-
-def build_estimator(run: Run) -> Any:
-    """The estimator of a run as an object.
-
-    Raises
-    ------
-    ConfigError
-        If it is unknown, or does not take the parameters given.
-    """
-    from djservice.estimators import ESTIMATORS, Estimator
-
-    return _build(run.estimator, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")
-
-
-def check_trees(run: Run) -> None:
-    """Build the loss and the estimator, and see that a run has the trees that they need.
-
-    Raises
-    ------
-    ConfigError
-        If it has fewer, or as :func:`build_loss` says.
-    """
-    from djservice.evaluate import trees_needed
-
-    estimator = build_estimator(run)
-    needed = trees_needed(build_loss(run), estimator)
-    asked = {"optimiser.trees": run.optimiser.trees, "scan.trees": run.scan.trees, "spectrum.trees": run.spectrum.trees}
-    if run.task == "per-event":
-        build_descents(run)
-        section = run.per_event
-        asked |= {f"per_event.{name}": getattr(section, name) for name in ("trees", "choose_trees", "score_trees")}
-    for key, trees in asked.items():
-        if trees < needed:
-            raise ConfigError(
-                f"{key} is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
-            )
-
-
-def build_descents(run: Run) -> Any:
-    """How the radius of each event is looked for, as an object.
-
-    Raises
-    ------
-    ConfigError
-        If a start lies outside the bounds of the radius, or more accepted trees are asked for than are grown.
-    """
-    from djservice.per_event import Descents
-
-    given, bounds = run.per_event, run.radius
-    if given.accepted > given.choose_trees:
-        raise ConfigError(
-            f"per_event.accepted is {given.accepted}, expected at most per_event.choose_trees, {given.choose_trees}."
-        )
-    try:
-        return Descents(
-            starts=given.starts,
-            minimum=bounds.minimum,
-            maximum=bounds.maximum,
-            iterations=given.iterations,
-            trees=given.trees,
-            choose_trees=given.choose_trees,
-            accepted=given.accepted,
-            rate=given.learning_rate,
-            decay_iterations=given.decay_iterations,
-        )
-    except ValueError as error:
-        raise ConfigError(f"per_event: {error}") from None
-
-
-def _build(value: Any, kind: type, known: Mapping[str, Callable[..., Any]], where: str) -> Any:
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping) or "name" not in value:
-        raise ConfigError(f"{where}: expected a name, or a mapping with a name, found {value!r}.")
-    parameters = {key: parameter for key, parameter in value.items() if key != "name"}
-    name = value["name"]
-    if name not in known:
-        raise ConfigError(f"{where}: unknown name {name!r}{_nearest(str(name), list(known))}.")
-    make = known[name]
-    takes = list(inspect.signature(make).parameters)
-    for key in parameters:
-        if key not in takes:
-            raise ConfigError(f"{where}: {name} has no parameter {key!r}{_nearest(key, takes)}.")
-    try:
-        return make(**parameters)
-    except (TypeError, ValueError) as error:
-        takes_text = ", ".join(str(parameter) for parameter in inspect.signature(make).parameters.values())
-        raise ConfigError(f"{where}: {name}({takes_text}) cannot be made of {parameters}: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -421,7 +385,7 @@ def _explain(error: Any) -> str:
     location = [part for part in error["loc"] if not str(part).startswith("function-")]
     where = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
-        return f"unknown key {where}{_nearest(str(location[-1]), _keys(location[:-1]))}"
+        return f"unknown key {where}{nearest(str(location[-1]), _keys(location[:-1]))}"
     if error["type"] == "missing":
         return f"missing key {where}"
     return f"{where or 'run'}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r}"
@@ -437,7 +401,8 @@ def _keys(location: Sequence[Any]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def _nearest(name: str, valid: Sequence[str]) -> str:
+def nearest(name: str, valid: Sequence[str]) -> str:
+    """The valid names for a message, that most like ``name`` first."""
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f" ({hint}valid: {', '.join(valid)})"

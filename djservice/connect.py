@@ -22,7 +22,8 @@ from djservice import errors
 from djservice.config import Run
 from djservice.errors import DjserviceError, RunError, ServiceError, UnreachableError
 from djservice.event_loops import finish
-from djservice.fit import Result, Watch
+from djservice.fit import Result
+from djservice.iterations import Watch
 from djservice.records import UNFINISHED
 from djservice.run import FinishedRun
 from djservice.submission import pack

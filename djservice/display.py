@@ -31,7 +31,8 @@ class Pace:
         """Take in one finished step."""
         self.done += int(numbers.get("steps", 1))
         self.trees += numbers.get("trees", 0)
-        self.radii.append(numbers["radius"])
+        if "radius" in numbers:
+            self.radii.append(numbers["radius"])
 
     @property
     def trees_per_second(self) -> float:
@@ -56,7 +57,12 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
     parts = [  # in the order shown, with the order in which they are left out
         (9, f"{pace.done}/{pace.total}"),
         (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}" if "loss" in numbers else ""),
-        (8, f"{'median ' * (phase == 'per event')}R {numbers['radius']:.3f}{spread}"),
+        (
+            8,
+            f"{'median ' * (phase in ('per event', 'score'))}R {numbers['radius']:.3f}{spread}"
+            if "radius" in numbers
+            else "",
+        ),
         (1, f"(spread of {len(pace.radii)})" * bool(spread)),
         (
             3,

@@ -27,21 +27,26 @@ import cloudpickle
 import numpy as np
 from distributed import Client, Future, KilledWorker, WorkerPlugin
 from distributed.comm import CommClosedError
+from numpy.typing import NDArray
 
-from djservice.config import Run, build_estimator, build_loss
+from djservice.build import build_estimator, build_loss
+from djservice.config import Input, Run
 from djservice.errors import DjserviceError, InputError, RunError, TasksLostError
-from djservice.evaluate import PerEvent, Sampling
-from djservice.fit import Watch
+from djservice.evaluate import Sampling
+from djservice.features import Feature
 from djservice.identity import Keys
+from djservice.iterations import Watch
 from djservice.moments import Moments
 from djservice.per_event import Descents, PerEventRadii
 from djservice.read import InputFile, Segment, expand, inspect, read_segments, repeated_keys, segments, tell_apart
+from djservice.reduce import PerEvent
 from djservice.schemas import Schema, nanoaod, pfnanoaod
 from djservice.tasks import (
     Answer,
     BundleSummary,
     Request,
     Work,
+    bundle_features,
     evaluate_bundle,
     evaluate_timed,
     fit_bundle,
@@ -85,9 +90,8 @@ def _worth_reading(record: logging.LogRecord) -> bool:
     )
 
 
-def schema_of(run: Run) -> Schema:
-    """The schema that a run's input section describes."""
-    given = run.input
+def schema_of(given: Input) -> Schema:
+    """The schema that an input section describes."""
     return SCHEMAS[given.schema_](
         given.particles,
         tree=given.tree,
@@ -107,6 +111,8 @@ class Bundles:
         The files with their identities.
     keys
         Identities of all events, shape (event,), in bundle order.
+    truth
+        Their true masses in GeV, NaN where not known.
     sizes
         Events of each bundle.
     """
@@ -117,6 +123,8 @@ class Bundles:
         self.client, self.inputs, self.bundles, self.token = client, tuple(inputs), list(bundles), token
         self.work = cloudpickle.dumps(work)  # once, and not for every task
         self.keys: Keys = np.empty(0, np.uint64)
+        self.truth: NDArray[np.float64] = np.empty(0)
+        self.features: list[Future | None] = []
         self.sizes: list[int] = []
         self._count = itertools.count()
 
@@ -130,7 +138,7 @@ class Bundles:
             Whatever is wrong with the input, as the reader says it.
         """
         began = time.perf_counter()
-        schema, work = schema_of(run), cls._work(run)
+        schema, work = schema_of(run.input), cls._work(run)
         token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
         paths = expand(run.input.files)
         inspected = [client.submit(inspect, path, schema, key=f"inspect-{token}-{i}") for i, path in enumerate(paths)]
@@ -155,6 +163,8 @@ class Bundles:
             ]
             summaries = await self._summaries("summary-apart")
         self.keys = np.concatenate([s.keys for s in summaries])
+        self.truth = np.concatenate([s.truth for s in summaries])
+        self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in summaries]
         if len(repeated_keys(self.keys)):
             raise InputError(
@@ -173,8 +183,10 @@ class Bundles:
         """Evaluate on all bundles and merge in their order."""
         call = next(self._count)
         futures = [
-            self.client.submit(evaluate_bundle, bundle, self.work, own, key=f"evaluate-{self.token}-{call}-{i}")
-            for i, (bundle, own) in enumerate(zip(self.bundles, self._shares(request), strict=True))
+            self.client.submit(evaluate_bundle, bundle, self.work, own, known, key=f"evaluate-{self.token}-{call}-{i}")
+            for i, (bundle, own, known) in enumerate(
+                zip(self.bundles, self._shares(request), self.features, strict=True)
+            )
         ]
         answers: list[Answer] = await _gather(self.client, futures)
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
@@ -183,6 +195,15 @@ class Bundles:
         parts = [part for _, part in answers if part is not None]
         fields = PerEvent.__dataclass_fields__
         return moments, PerEvent(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    async def find_features(self, features: Sequence[Feature], radius: float, power: float) -> NDArray[np.float64]:
+        """Find the features of all events, shape (event, feature), and keep them beside the bundles."""
+        self.features = [
+            self.client.submit(bundle_features, bundle, features, radius, power, key=f"features-{self.token}-{i}")
+            for i, bundle in enumerate(self.bundles)
+        ]
+        parts: list[NDArray[np.float64]] = await _gather(self.client, self.features)
+        return np.concatenate(parts)
 
     async def evaluate_timed(self, request: Request) -> tuple[Moments, float]:
         """The sums over all bundles, and the CPU seconds that they took together."""
@@ -230,10 +251,11 @@ class Bundles:
     def _work(run: Run) -> Work:
         how = run.clustering
         sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed)
-        return Work(build_loss(run), build_estimator(run), sampling)
+        given = run.radius
+        return Work(build_loss(run), build_estimator(run), sampling, given.reference_pt, given.reach)
 
 
-async def _gather(client: Client, futures: Sequence[Future]) -> Any:
+async def _gather(client: Client, futures: Sequence[Future | None]) -> Any:
     """The results of tasks; whatever goes wrong as one clear error."""
     try:
         return await client.gather(futures)

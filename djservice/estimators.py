@@ -1,115 +1,38 @@
-"""Gradient estimators: values and scores of trees -> what each tree contributes to dE[I l]/dR and dE[I]/dR.
-
-An estimator is one class. The mean of its contributions over an event's trees is the estimate, so the standard error
-over trees, the selection (docs/how-it-works.md) and the reduction over events come for free, and are the same for all.
-"""
+"""The gradient estimators: here those that are made of the score; in :mod:`djservice.pathwise` those of other jets."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.batch import EventBatch
-from djservice.cluster import cluster
-from djservice.errors import InputError
-from djservice.relaxed import relaxed_jets
-from djservice.trees import TreeSample
+from djservice.estimator import Draw, Estimator, Follow, Slopes, Values
+from djservice.pathwise import AlternativePath, FiniteDifference, GumbelSoftmax, SigmoidRelaxation
+
+__all__ = [
+    "ESTIMATORS",
+    "AlternativePath",
+    "Draw",
+    "Estimator",
+    "FiniteDifference",
+    "Follow",
+    "GumbelSoftmax",
+    "LeaveOneOut",
+    "MeanBaseline",
+    "OptimalBaseline",
+    "Score",
+    "ScoreEstimator",
+    "SigmoidRelaxation",
+    "Slopes",
+    "StateBaseline",
+    "Values",
+    "default_estimator",
+]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Follow:
-    """The states of growing trees, as a baseline reads them; see :class:`djservice.trees.States`.
-
-    Attributes
-    ----------
-    quantity, accepted
-        Shape (state,): I l and I of the jets that the tree would have, did it end in the state.
-    score
-        Shape (state,): of the steps that begin in the state.
-    tree
-        Shape (state,): event * trees + tree.
-    """
-
-    quantity: Floats
-    accepted: Floats
-    score: Floats
-    tree: NDArray[np.int64]
-
-    def sums(self, weights: Floats, shape: tuple[int, ...]) -> Floats:
-        """Sum of weights per state over the states of each tree, shape (event, tree)."""
-        return np.bincount(self.tree, weights, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Grows trees: :func:`djservice.cluster` with everything given but what the call gives.
-
-    Attributes
-    ----------
-    events
-        The particles.
-    settings
-        Arguments of :func:`djservice.cluster`.
-    """
-
-    events: EventBatch
-    settings: dict[str, Any]
-
-    def __call__(self, **more: Any) -> TreeSample:
-        return cluster(self.events, **{**self.settings, **more})
-
-
-@dataclass(frozen=True)
-class Values:
-    """What an estimator may know of one term of a loss, for some events and their trees.
-
-    Attributes
-    ----------
-    quantity, accepted, score
-        I l, I and the score of each tree, shape (event, tree).
-    follow
-        The same of the states of growing trees, for an estimator that ``follows``.
-    further
-        (I l, I) of each sample that :meth:`Estimator.further` asked for.
-    rate
-        Shape (event, tree): the rate of each tree's alternative path, for an estimator that ``flips``.
-    """
-
-    quantity: Floats
-    accepted: Floats
-    score: Floats
-    follow: Follow | None = None
-    further: tuple[tuple[Floats, Floats], ...] = ()
-    rate: Floats | None = None
-
-
-@dataclass(frozen=True)
-class Estimator(ABC):
-    """An estimator of d E[f] / dR from trees, or of the derivative in another parameter."""
-
-    #: The name in a run configuration.
-    name: ClassVar[str]
-    #: How many trees per event it needs.
-    minimum_trees: ClassVar[int] = 1
-    #: Whether it reads the states of growing trees, and their alternative paths.
-    follows: ClassVar[bool] = False
-    flips: ClassVar[bool] = False
-    #: Whether it gives the derivative in any parameter that there is a score for, and not in R alone.
-    in_any_parameter: ClassVar[bool] = False
-
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
-        """Leading jets that it needs beside those of ``sample``, shape (event, tree or 1, jet) each."""
-        return ()
-
-    @abstractmethod
-    def slopes(self, values: Values) -> Slopes:
-        """What each tree contributes to dE[I l] and dE[I]: the means over an event's trees are the estimates."""
 
 
 @dataclass(frozen=True)
@@ -133,15 +56,6 @@ class ScoreEstimator(Estimator):
         return Slopes(
             self.contributions(values.quantity, values.score), -self.contributions(1.0 - values.accepted, values.score)
         )
-
-
-@dataclass(frozen=True)
-class Slopes:
-    """What each tree contributes to dE[I l] and dE[I], and the share of the state baseline in it, all (event, tree)."""
-
-    quantity: Floats
-    accepted: Floats
-    share: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -277,118 +191,6 @@ def _share(values: Values, plain: Slopes, more: Slopes, trees: slice) -> Floats:
     return np.asarray(np.clip(best, 0.0, 1.0)[:, np.newaxis])
 
 
-@dataclass(frozen=True)
-class AlternativePath(Estimator):
-    """W (f_alternative - f): what the tree would have been if R were infinitesimally larger (smoothed perturbation analysis).
-
-    At a step whose drawn option loses probability with R, at the rate -s, the tree could have gone to an option that gains;
-    W is the sum of these rates over the tree, and one such step, chosen in proportion to them, is flipped and the tree regrown
-    with the same random numbers (docs/how-it-works.md).
-
-    Estimand d E[f]/dR; unbiased, for what is lost is what is gained; costs two trees; its variance is about that of
-    leave-one-out, which costs one. References: Arya et al., arXiv:2210.08572; Kagan, Heinrich, arXiv:2308.16680.
-    """
-
-    name: ClassVar[str] = "alternative_path"
-    flips: ClassVar[bool] = True
-
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
-        return (draw(radius=radius, flips=sample.flips).jets,)
-
-    def slopes(self, values: Values) -> Slopes:
-        ((quantity, accepted),) = values.further
-        assert values.rate is not None
-        return Slopes(values.rate * (quantity - values.quantity), values.rate * (accepted - values.accepted))
-
-
-@dataclass(frozen=True)
-class FiniteDifference(Estimator):
-    """(f(R + h) - f(R - h)) / 2h from trees grown at both radii, with common or independent random numbers.
-
-    Estimand the central difference of E[f]; biased by h^2/6 times the third derivative, and more at kinks; costs three trees
-    (one for the value itself); its variance falls like 1/h^2, for trees soon go different ways even with common random
-    numbers. Reference: Glynn 1990 (10.1145/84537.84552).
-
-    Attributes
-    ----------
-    step
-        h, in R.
-    common
-        Whether both use the same random numbers.
-    """
-
-    step: float = 0.05
-    common: bool = True
-
-    name: ClassVar[str] = "finite_difference"
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.step) and self.step > 0):
-            raise InputError(f"step is {self.step}, expected a positive number, in R.")
-
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
-        if radius.min() <= self.step:
-            raise InputError(
-                f"the step {self.step} of the finite difference reaches below R = 0 from R = {radius.min():g}."
-            )
-        # A tree's uniforms are keyed by its number: further numbers are independent trees.
-        start = 0 if self.common else 2**30
-        high = draw(radius=radius + self.step, first_tree=start)
-        low = draw(radius=radius - self.step, first_tree=2 * start)
-        return high.jets, low.jets
-
-    def slopes(self, values: Values) -> Slopes:
-        (high, high_accepted), (low, low_accepted) = values.further
-        return Slopes((high - low) / (2.0 * self.step), (high_accepted - low_accepted) / (2.0 * self.step))
-
-
-@dataclass(frozen=True)
-class SigmoidRelaxation(Estimator):
-    """df/dR of jets with soft edges around deterministic axes: no trees at all, and no unbiasedness.
-
-    The axes are those of the jets of infinite rigidity. A particle belongs to a jet with the weight
-    sigmoid((R^2 - dR^2) / (T R^2)) instead of a step (:mod:`djservice.relaxed`). The axes and the selection are held fixed.
-
-    Estimand dE[f]/dR; biased, whatever T, for the trees are not what they are differentiated as: on the exact tables its median
-    error is as large as the derivative itself. Costs one deterministic clustering; has no variance over trees. The baseline that
-    others must beat.
-
-    Attributes
-    ----------
-    temperature
-        T.
-    axes
-        At most so many jets of an event.
-    """
-
-    temperature: float = 0.1
-    axes: int = 16
-
-    name: ClassVar[str] = "sigmoid_relaxation"
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.temperature) and self.temperature > 0 and self.axes >= 1):
-            raise InputError(
-                f"expected a positive temperature and at least one axis, found {self.temperature} and {self.axes}."
-            )
-
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> tuple[Any, ...]:
-        exact = draw(radius=radius, rigidity=np.inf, trees=1, jets=self.axes, settled_pt=None)
-        return tuple(
-            relaxed_jets(draw.events, radius + step, exact.jets, self.temperature, draw.settings["jets"])
-            for step in (_STEP, -_STEP)
-        )
-
-    def slopes(self, values: Values) -> Slopes:
-        (high, high_accepted), (low, low_accepted) = values.further
-        slope = np.where(high_accepted == low_accepted, (high - low) / (2.0 * _STEP), 0.0)
-        return Slopes(np.broadcast_to(slope, values.quantity.shape), np.zeros_like(values.accepted))
-
-
-#: In R: the derivative of a smooth function by a central difference.
-_STEP = 1e-4
-
-
 def default_estimator(trees: int) -> Estimator:
     """The state baseline, or where too few trees per event are left to fit its share, leave-one-out."""
     return StateBaseline() if trees >= 8 else LeaveOneOut()
@@ -404,4 +206,5 @@ ESTIMATORS: tuple[type[Estimator], ...] = (
     AlternativePath,
     FiniteDifference,
     SigmoidRelaxation,
+    GumbelSoftmax,
 )

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.cluster import Scale
-from djservice.errors import InputError, RunError
-from djservice.estimators import Draw, Estimator, Follow, Slopes, Values, default_estimator
-from djservice.losses import Loss, Term, as_loss
+from djservice.errors import InputError
+from djservice.estimators import Draw, Estimator, default_estimator
+from djservice.losses import Loss, as_loss
 from djservice.moments import Moments, Quantity
 from djservice.observables import Observable
 from djservice.radius import Radius, VariableR, radius_per_event
-from djservice.trees import TreeSample
+from djservice.reduce import PerEvent, no_events, reduce_events
 
 Floats = NDArray[np.float64]
 
@@ -42,30 +40,6 @@ class Sampling:
     scale: Scale = "minimum"
     asymmetry: float = 1.0
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class PerEvent:
-    """Results per event, shape (event,) each; NaN for an event without an accepted tree.
-
-    Attributes
-    ----------
-    mean, mean_error
-        Of the first term's observable over accepted trees, and its standard error.
-    accepted
-        Number of accepted trees.
-    loss
-        L of each event alone.
-    gradient, gradient_error
-        dL/dR of each event alone, and its standard error over trees.
-    """
-
-    mean: Floats
-    mean_error: Floats
-    accepted: NDArray[np.int64]
-    loss: Floats
-    gradient: Floats
-    gradient_error: Floats
 
 
 @dataclass(frozen=True)
@@ -142,7 +116,7 @@ def gradient(
         estimator or default_estimator(trees),
         sampling,
         radius=radius,
-        parameter=parameter,
+        parameters=() if parameter is None else (parameter,),
         trees=trees,
         threads=threads,
     )
@@ -157,7 +131,8 @@ def evaluate(
     sampling: Sampling,
     *,
     radius: Radius,
-    parameter: str | None = None,
+    parameters: tuple[str, ...] = (),
+    jacobian: Floats | None = None,
     trees: int,
     stream: str = "sample",
     iteration: int = 0,
@@ -169,8 +144,10 @@ def evaluate(
     ----------
     radius
         R: one number, one per event, or a :class:`djservice.VariableR`.
-    parameter
-        What to differentiate in.
+    parameters
+        What to differentiate in: R, or with variable-R jets rho, by default.
+    jacobian
+        Shape (event, theta): dR/dtheta of each event. The sums then hold the derivatives in theta and not in R.
     trees
         Per event.
     stream, iteration
@@ -182,13 +159,14 @@ def evaluate(
             f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
         )
     if len(events) == 0:
-        return _no_events(loss), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
-    in_radius = parameter in (None, "radius") and not isinstance(radius, VariableR)
+        number = len(parameters) or 1 if jacobian is None else jacobian.shape[1]
+        return no_events(loss, number), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
+    in_radius = parameters in ((), ("radius",)) and not isinstance(radius, VariableR)
     if not in_radius and not estimator.in_any_parameter:
         raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
     parts = []
-    at_once = max(1, TREES_AT_ONCE // trees)
+    at_once = max(1, TREES_AT_ONCE // (trees * estimator.bulk))
     for start in range(0, len(events), at_once):
         rows = slice(start, start + at_once)
         some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
@@ -209,10 +187,11 @@ def evaluate(
             },
         )
         own = radius if radii is None else radii[rows]
-        named = () if parameter is None else (parameter,)
-        sample = draw(radius=own, states=estimator.follows, flips=estimator.flips, parameters=named)
+        sample = draw(radius=own, states=estimator.follows, flips=estimator.flips, parameters=parameters)
         further = () if radii is None else estimator.further(draw, radii[rows], sample)
-        parts.append(_sums(some, sample, further, loss, estimator))
+        parts.append(
+            reduce_events(some, sample, further, loss, estimator, None if jacobian is None else jacobian[rows])
+        )
     moments = parts[0][0]
     for part, _ in parts[1:]:
         moments = moments + part
@@ -223,135 +202,3 @@ def evaluate(
 def trees_needed(loss: Loss, estimator: Estimator) -> int:
     """The least number of trees per event that a loss and an estimator are defined for."""
     return max(estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms))
-
-
-def _sums(
-    events: EventBatch, sample: TreeSample, further: tuple[Any, ...], loss: Loss, estimator: Estimator
-) -> tuple[Moments, PerEvent]:
-    """Sums over some events, and the results per event."""
-    jets, score = sample.jets, sample.score
-    trees = score.shape[1]
-    columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
-    moves: list[Floats] = []  # how much each tree moves that mean, times the number of trees
-    first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), math.nan
-    for term in loss.terms:
-        value, quantity, accepted = term.evaluate(jets, events.truth)
-        slopes = estimator.slopes(
-            Values(
-                quantity,
-                accepted.astype(np.float64),
-                score,
-                _follow(events, sample, term, estimator),
-                tuple(_evaluated(term, other, events.truth) for other in further),
-                None if sample.flips is None else sample.flips[..., 0],
-            )
-        )
-        own, own_moves = _term_columns(term, quantity, accepted.astype(np.float64), slopes)
-        columns, moves = columns + own, moves + own_moves
-        if term is loss.terms[0]:
-            first_value, first_accepted = np.where(accepted, value, 0.0), accepted
-            share = math.nan if slopes.share is None else float(slopes.share.mean(axis=1).sum())
-    spectrum = [first_accepted.astype(np.float64), first_value, first_value**2]
-    mean = np.stack(columns + spectrum, axis=-1).mean(axis=1)
-    centred = np.stack(moves + spectrum, axis=-1)
-    centred -= centred.mean(axis=1, keepdims=True)
-    z = mean * events.weight[:, np.newaxis]
-    weighted = centred * events.weight[:, np.newaxis, np.newaxis]
-    scale = 1.0 / (trees * max(trees - 1, 1))
-    bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
-    if len(bad):
-        names = "; ".join(events.name(int(i)) for i in bad[:5])
-        raise RunError(
-            f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and the event weights."
-        )
-    accepted_trees = first_accepted.sum(axis=1)
-    moments = Moments(
-        coefficients=np.array([term.coefficient for term in loss.terms]),
-        total=z.sum(axis=0),
-        outer=z.T @ z,
-        tree_covariance=scale * np.einsum("eti,etj->ij", weighted, weighted),
-        weight=float(events.weight.sum()),
-        events=len(events),
-        events_without=int((accepted_trees == 0).sum()),
-        trees=score.size,
-        trees_accepted=int(accepted_trees.sum()),
-        state_share=share,
-    )
-    return moments, _per_event(loss, mean, centred, accepted_trees, first_value, first_accepted)
-
-
-def _follow(events: EventBatch, sample: TreeSample, term: Term, estimator: Estimator) -> Follow | None:
-    """What the estimator reads of the states of growing trees, if it does."""
-    if not estimator.follows:
-        return None
-    states, trees = sample.states, sample.scores.shape[1]
-    assert states is not None
-    quantity, accepted = _evaluated(term, states.jets[:, np.newaxis], events.truth[states.tree // trees])
-    return Follow(quantity[:, 0], accepted[:, 0], states.scores[:, 0], states.tree)
-
-
-def _evaluated(term: Term, jets: Any, truth: Floats) -> tuple[Floats, Floats]:
-    """I l and I."""
-    _, quantity, accepted = term.evaluate(jets, truth)
-    return quantity, accepted.astype(np.float64)
-
-
-def _term_columns(term: Term, quantity: Floats, accepted: Floats, slopes: Slopes) -> tuple[list[Floats], list[Floats]]:
-    """(a, b, ga, gb) of each tree for one term, and how much each tree moves their means, but for a constant."""
-    slope, accepted_slope = slopes.quantity, slopes.accepted
-    if not term.squares_expectation:
-        columns = [quantity, accepted, slope, accepted_slope]
-        return columns, columns
-    others, others_accepted = _mean_of_others(quantity), _mean_of_others(accepted)
-    columns = [
-        quantity * others,
-        accepted * others_accepted,
-        2.0 * others * slope,
-        2.0 * others_accepted * accepted_slope,
-    ]
-    # A tree is in its own term and in those of all others (Hoeffding's projection of a U-statistic).
-    moves = [
-        2.0 * columns[0],
-        2.0 * columns[1],
-        columns[2] + 2.0 * quantity * _mean_of_others(slope),
-        columns[3] + 2.0 * accepted * _mean_of_others(accepted_slope),
-    ]
-    return columns, moves
-
-
-def _mean_of_others(values: Floats) -> Floats:
-    """For each tree the mean over the other trees of its event."""
-    others: Floats = (values.sum(axis=1, keepdims=True) - values) / (values.shape[1] - 1)
-    return others
-
-
-def _per_event(
-    loss: Loss,
-    mean: Floats,
-    centred: Floats,
-    accepted_trees: NDArray[np.int64],
-    value: Floats,
-    accepted: NDArray[np.bool_],
-) -> PerEvent:
-    """Each event by itself: the formulas of the sample with one event, errors over its trees."""
-    trees = value.shape[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        centre = value.sum(axis=1) / accepted_trees
-        spread = (np.where(accepted, value - centre[:, np.newaxis], 0.0) ** 2).sum(axis=1)
-        centre_error = np.sqrt(spread / (accepted_trees - 1) / accepted_trees)
-        gradient, influence, total = np.zeros(len(mean)), np.zeros(centred.shape[:2]), np.zeros(len(mean))
-        for term, coefficient in enumerate(t.coefficient for t in loss.terms):
-            a, b, ga, gb = mean[:, 4 * term : 4 * term + 4].T
-            slope = (ga - a / b * gb) / b
-            along = np.stack([-gb / b, gb / b * a / b - slope, np.ones_like(a), -a / b], axis=-1) / b[:, np.newaxis]
-            gradient += coefficient * slope
-            total += coefficient * a / b
-            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, 4 * term : 4 * term + 4], along)
-        gradient_error = np.sqrt((influence**2).sum(axis=1) / (trees * (trees - 1)))
-    return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
-
-
-def _no_events(loss: Loss) -> Moments:
-    size = 4 * len(loss.terms) + 3
-    coefficients = np.array([term.coefficient for term in loss.terms])
-    return Moments(coefficients, np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), 0.0, 0, 0, 0, 0, 0.0)

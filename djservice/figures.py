@@ -26,6 +26,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
             ("iterations", _ITERATIONS, iterations),
             ("spectra", _SPECTRA, spectra),
             ("radii_per_event", _RADII, radii_per_event),
+            ("radius_model", _MODEL, radius_model),
         ):
             figure = draw(store)
             if figure is not None:
@@ -52,6 +53,12 @@ _SPECTRA = (
 _RADII = (
     "The radius of least loss of each event, those without enough accepted trees left out; dotted: where the descents started; dashed: "
     "the global optimum. At the ends are the bounds."
+)
+
+
+_MODEL = (
+    "Each sample's observable event by event with the best fixed R and with the radius model, and the model's radii; below, where the "
+    "true mass is known, the median response (observable over truth) in eighths of the events by true mass, with its error."
 )
 
 
@@ -159,6 +166,48 @@ def radii_per_event(store: Store) -> Any:
     axes.set(xscale="log", xlabel="R", ylabel="events", ylim=(0, axes.get_ylim()[1] * 1.2))
     axes.legend()
     return figure
+
+
+def radius_model(store: Store) -> Any:
+    """What a radius model does to each sample."""
+    import matplotlib.pyplot as plt
+
+    samples = store.samples
+    if not samples or any(store.n_complete(f"radius_model/{name}") < 2 for name in samples):
+        return None
+    figure, rows = plt.subplots(3, len(samples), figsize=(5 * len(samples), 11), layout="constrained", squeeze=False)
+    label = axis_label(store.attributes["observable"])
+    for name, (top, middle, bottom) in zip(samples, rows.T, strict=True):
+        mean, radius, truth = (store.array(f"radius_model/{name}", c) for c in ("event_mean", "radius", "truth"))
+        known = np.isfinite(mean).all(axis=0)
+        edges = np.linspace(0.0, np.quantile(mean[:, known], 0.995), 41)
+        for row, (choice, colour) in enumerate((("best fixed R", COLOURS[0]), ("model", COLOURS[1]))):
+            top.stairs(np.histogram(mean[row, known], edges)[0], edges, color=colour, lw=1.8, label=choice)
+            if np.isfinite(truth).all():
+                _response(bottom, mean[row, known] / truth[known], truth[known], colour)
+        top.set(title=name.replace("_", " "), xlabel=f"mean {label}", ylabel="events")
+        top.set_ylim(0, top.get_ylim()[1] * 1.3)
+        top.legend()
+        bounds = store.attributes["run"]["radius"]
+        steps = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
+        middle.stairs(np.histogram(radius[1], steps)[0], steps, color=COLOURS[1], lw=1.8)
+        middle.axvline(radius[0, 0], color=COLOURS[0], ls="--")
+        middle.set(xscale="log", xlabel="R", ylabel="events")
+        bottom.axhline(1.0, color="0.6", ls=":", lw=1)
+        bottom.set(xlabel="true mass [GeV]", ylabel="median response")
+    return figure
+
+
+def _response(axes: Any, response: Any, truth: Any, colour: str) -> None:
+    """The median response in eighths of the events by true mass."""
+    low, middle, high = np.quantile(truth, (0.05, 0.5, 0.95))
+    number = 8 if high - low > 0.02 * middle else 1  # one mass
+    parts = np.array_split(np.argsort(truth, kind="stable"), number)
+    for part in parts:
+        spread = np.diff(np.quantile(response[part], (0.16, 0.84)))[0] / 2.0
+        error = 1.25 * spread / np.sqrt(len(part))  # of a median, for a normal core
+        axes.margins(x=0.1)
+        axes.errorbar(np.median(truth[part]), np.median(response[part]), error, fmt="o", color=colour, capsize=2)
 
 
 def spectra(store: Store) -> Any:

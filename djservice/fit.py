@@ -8,46 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from djservice.config import Run, build_descents
-from djservice.descent import Descent
+from djservice.build import build_descents
+from djservice.config import Run
+from djservice.descent import Descent, Parameter
 from djservice.errors import NothingAcceptedError, RunError, StoreError
-from djservice.evaluate import PerEvent
 from djservice.identity import Keys
+from djservice.iterations import Iterations, Watch
 from djservice.moments import Moments
 from djservice.optimisers import Optimiser, adam, momentum, sgd
 from djservice.per_event import CHOOSE, SCORE, Descents, PerEventRadii
 from djservice.redact import redacted
-from djservice.store import HISTORY, SCAN, Store
-from djservice.tasks import Answer, Request, Window, ranks
+from djservice.reduce import PerEvent
+from djservice.store import Store
+from djservice.store_shape import SCAN
+from djservice.tasks import Answer, Request
+from djservice.windows import Windows
 
 OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
-
-#: Finished iterations are written this often; those in between would be recomputed to the same bits.
-SECONDS_BETWEEN_WRITES = 1.0
 
 Evaluate = Callable[[Request], Awaitable[Answer]]
 #: Given how, the global radius and how many events are done: the radii of the other events, bundle by bundle.
 FitEvents = Callable[[Descents, float, int], AsyncIterator[PerEventRadii]]
-
-
-class Watch(Protocol):
-    """What a fit tells while it goes on."""
-
-    def phase(self, name: str, total: int, done: int) -> None:
-        """A phase begins: so many steps, of which some are done already."""
-
-    def step(self, numbers: dict[str, float]) -> None:
-        """A step of the phase is done."""
-
-    def say(self, text: str) -> None:
-        """A line worth reading."""
+#: Given the global radius: trains and scores a radius model, in the store.
+FitModel = Callable[[Store, float], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,10 @@ class Result:
     iterations, epoch_remainder
         Iterations done, and events left out at the end of each pass over the sample.
     converged
-        Whether the averaged radius stood still to the tolerance.
+        Whether the averages stood still to the tolerance.
+    rigidity, rigidity_gradient, rigidity_gradient_error
+        Where the rigidity is learned: its average, and dL/d alpha over all events there. R's error is then that at this
+        rigidity. NaN where it is not learned.
     remarks
         What speaks against taking the optimum and its error at face value.
     """
@@ -80,6 +72,9 @@ class Result:
     iterations: int
     epoch_remainder: int
     converged: bool
+    rigidity: float = math.nan
+    rigidity_gradient: float = math.nan
+    rigidity_gradient_error: float = math.nan
     remarks: tuple[str, ...] = ()
 
 
@@ -98,6 +93,8 @@ class Fit:
         Where rows go, and who is told.
     fit_events
         Finds the radius of each event; for task per-event.
+    fit_model
+        Learns the radius as a function of features; for task radius-model.
     """
 
     def __init__(
@@ -108,21 +105,27 @@ class Fit:
         store: Store,
         watch: Watch,
         fit_events: FitEvents | None = None,
+        fit_model: FitModel | None = None,
     ) -> None:
         self.run, self.keys, self.evaluate, self.store, self.watch = run, keys, evaluate, store, watch
-        self.fit_events = fit_events
-        self.batch_events = min(run.optimiser.batch_events, len(keys))
-        self._epoch, self._bounds = -1, np.empty(0, np.uint64)
+        self.fit_events, self.fit_model = fit_events, fit_model
+        self.windows = Windows(keys, run.seed, run.optimiser.batch_events)
+        self.parameters = learned(run)
 
     async def complete(self) -> Result:
         """Do what is left to do, and return the result."""
         self.store.set(status="running", message="", result=None)
         try:
             descent = await self._descend()
-            await self._scan()
-            await self._spectrum(descent.average)
+            radius, rigidity = descent.average[0], descent.average[1] if len(self.parameters) > 1 else None
+            self._at_rigidity(rigidity)
+            await self._scan(rigidity)
+            await self._spectrum(radius, rigidity)
             if self.run.task == "per-event":
-                await self._per_event(descent.average)
+                await self._per_event(radius)
+            if self.run.task == "radius-model":
+                assert self.fit_model is not None
+                await self.fit_model(self.store, radius)
             result = self._result(descent)
         except Exception as error:
             with contextlib.suppress(StoreError):  # on a full disk the first error is the one that matters
@@ -134,103 +137,58 @@ class Fit:
 
     async def _descend(self) -> Descent:
         """The iterations: those in the store replayed, then the rest."""
-        settings, radius = self.run.optimiser, self.run.radius
+        settings = self.run.optimiser
         descent = Descent(
+            parameters=self.parameters,
             optimiser=OPTIMISERS[settings.kind](),
             rate=settings.learning_rate,
             decay_iterations=settings.decay_iterations,
-            start=radius.start,
-            minimum=radius.minimum,
-            maximum=radius.maximum,
             averaging_start=settings.iterations // 2 if settings.averaging_start is None else settings.averaging_start,
             tolerance=settings.tolerance,
         )
-        self._replay(descent)
-        self.watch.phase("optimise", settings.iterations, descent.iteration)
-        rows: list[dict[str, float]] = []
-        written = time.monotonic()
-        try:
-            while descent.iteration < settings.iterations and not descent.converged:
-                rows.append(await self._iterate(descent))
-                self.watch.step(rows[-1])
-                if time.monotonic() - written > SECONDS_BETWEEN_WRITES:
-                    self._write_history(rows)
-                    rows, written = [], time.monotonic()
-        finally:
-            self._write_history(rows)
-        return descent
 
-    def _replay(self, descent: Descent) -> None:
-        """Take the steps of the iterations that are in the store."""
-        radii, gradients, stored = (self.store.column("history", n) for n in ("radius", "gradient", "radius_average"))
-        averages = []
-        for iteration, (radius, gradient) in enumerate(zip(radii, gradients, strict=True)):
-            if descent.converged:  # sooner than before, as the average starts at another iteration
-                self.store.rewind("history", iteration)
-                break
-            if radius != descent.radius:
-                raise StoreError(
-                    f"{self.store.path}: iteration {iteration} was at R = {radius!r}, and replaying the gradients gives "
-                    f"{descent.radius!r}: the store was written by another version. Choose another output.store."
-                )
-            descent.update(float(gradient))
-            averages.append(descent.average)
-        if averages != list(stored[: len(averages)]):  # with more iterations than before the average starts later
-            self.store.write_rows("history", 0, {"radius_average": averages})
+        async def evaluate(iteration: int, values: list[float]) -> Moments:
+            radius, rigidity = values[0], values[1] if len(values) > 1 else None
+            request = Request(
+                radius,
+                settings.trees,
+                "train",
+                iteration,
+                self.windows.at(iteration),
+                parameters=self._names(rigidity),
+                rigidity=rigidity,
+            )
+            return (await self.evaluate(request))[0]
 
-    async def _iterate(self, descent: Descent) -> dict[str, float]:
-        """One iteration; returns its row of the history."""
-        began = time.perf_counter()
-        iteration, radius, rate = descent.iteration, descent.radius, descent.learning_rate
-        request = Request(radius, self.run.optimiser.trees, "train", iteration, self._window(iteration))
-        try:
-            moments, _ = await self.evaluate(request)
-            loss, gradient = moments.loss(), moments.gradient()
-        except RunError as error:
-            raise type(error)(f"iteration {iteration} at R = {radius:.4f}: {error}") from error
-        if not math.isfinite(gradient.value):
-            raise RunError(f"iteration {iteration} at R = {radius:.4f}: dL/dR is {gradient.value}.")
-        descent.update(gradient.value)
-        return {
-            "radius": radius,
-            "radius_average": descent.average,
-            "loss": loss.value,
-            "loss_error": loss.error,
-            "gradient": gradient.value,
-            "gradient_error": gradient.error,
-            "acceptance": moments.acceptance,
-            "learning_rate": rate,
-            "seconds": time.perf_counter() - began,
-            "trees": moments.trees,
-            "state_share": moments.state_share / moments.events,
-        }
+        return await Iterations(
+            self.store, "history", self.watch, "optimise", descent, settings.iterations, evaluate
+        ).complete()
 
-    def _write_history(self, rows: list[dict[str, float]]) -> None:
-        if rows:
-            columns: dict[str, Any] = {name: [row[name] for row in rows] for name in HISTORY}
-            columns["parameters"] = [[row["radius"]] for row in rows]
-            self.store.write_rows("history", self.store.n_complete("history"), columns)
+    def _names(self, rigidity: float | None) -> tuple[str, ...]:
+        """What the kernels differentiate in."""
+        of_radius = "radius" if self.run.radius.reference_pt is None else "rho"
+        return () if rigidity is None else (of_radius, "rigidity")
 
-    def _window(self, iteration: int) -> Window:
-        """The events of an iteration: the next stretch of the epoch's order; the epoch's remainder is dropped."""
-        epoch, batch = divmod(iteration, len(self.keys) // self.batch_events)
-        if epoch != self._epoch:
-            self._epoch, self._bounds = epoch, np.sort(ranks(self.keys, self.run.seed, epoch))
-        first = batch * self.batch_events
-        low, high = self._bounds[first], self._bounds[first + self.batch_events - 1]
-        return Window(self.run.seed, epoch, int(low), int(high))
+    def _at_rigidity(self, rigidity: float | None) -> None:
+        """Forget the scan and the spectrum of another learned rigidity, of fewer iterations."""
+        if rigidity is not None and self.store.attribute("scan", "rigidity") != rigidity:
+            self.store.rewind("scan", 0)
+            self.store.rewind("spectrum", 0)
+            self.store.set_of("scan", rigidity=rigidity)
 
-    async def _scan(self) -> None:
+    async def _scan(self, rigidity: float | None) -> None:
         """Loss, gradient and spectrum on the grid of radii, over all events."""
         radii = self.run.scan.radii
         done = self.store.n_complete("scan")
         self.watch.phase("scan", len(radii), done)
         for row in range(done, len(radii)):
-            numbers, moments, _ = await self._all_events(Request(radii[row], self.run.scan.trees, "scan", row))
+            numbers, moments, _ = await all_events(
+                self.evaluate, Request(radii[row], self.run.scan.trees, "scan", row, rigidity=rigidity), self.watch
+            )
             self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
-    async def _spectrum(self, optimum: float) -> None:
+    async def _spectrum(self, optimum: float, rigidity: float | None) -> None:
         """The observable over all events and event by event, at the start, the optimum and the radii asked for."""
         radii = spectrum_radii(self.run, optimum)
         for row, radius in enumerate(self.store.column("spectrum", "radius")):
@@ -240,9 +198,15 @@ class Fit:
         done = self.store.n_complete("spectrum")
         self.watch.phase("spectrum", len(radii), done)
         for row in range(done, len(radii)):
-            request = Request(radii[row], self.run.spectrum.trees, "spectrum", row, per_event=True)
-            numbers, moments, events = await self._all_events(request)
+            names = self._names(rigidity) if row == 1 else ()
+            request = Request(
+                radii[row], self.run.spectrum.trees, "spectrum", row, None, True, names, rigidity=rigidity
+            )
+            numbers, moments, events = await all_events(self.evaluate, request, self.watch)
             assert isinstance(events, PerEvent)
+            if names:
+                slope = moments.gradient(1)
+                self.store.set_of("spectrum", rigidity_gradient=[slope.value, slope.error])
             per_event = {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
@@ -252,9 +216,9 @@ class Fit:
     async def _per_event(self, optimum: float) -> None:
         """The radius of each event, and the observable with it: on fresh trees, and on those it was chosen on."""
         assert self.fit_events is not None
-        if self.store.root["per_event"].attrs.get("global_radius") != optimum:  # of fewer iterations
+        if self.store.attribute("per_event", "global_radius") != optimum:  # of fewer iterations
             self.store.rewind("per_event", 0)
-            self.store.root["per_event"].attrs["global_radius"] = optimum
+            self.store.set_of("per_event", global_radius=optimum)
         done, events = self.store.n_complete("per_event"), len(self.keys)
         self.watch.phase("per event", events, done)
         async for found in self.fit_events(build_descents(self.run), optimum, done):
@@ -266,31 +230,20 @@ class Fit:
         given = self.run.per_event
         for row, (stream, trees) in enumerate(((SCORE, given.score_trees), (CHOOSE, given.choose_trees))):
             request = Request(radii, trees, stream, per_event=True)
-            numbers, _, per_event = await self._all_events(request)
+            numbers, _, per_event = await all_events(self.evaluate, request, self.watch)
             assert isinstance(per_event, PerEvent)
             self.store.write_scores(row, {**numbers, "event_mean": per_event.mean})
 
-    async def _all_events(self, request: Request) -> tuple[dict[str, float], Moments, PerEvent | None]:
-        """The columns of a scan or spectrum, and what they come from."""
-        at = "one R per event" if isinstance(request.radius, np.ndarray) else f"R = {request.radius:.4f}"
-        where = f"{request.stream} at {at}"
-        try:
-            moments, events = await self.evaluate(request)
-        except RunError as error:
-            raise type(error)(f"{where}: {error}") from error
-        try:
-            numbers = spectrum_numbers(moments)
-        except NothingAcceptedError as error:  # at a radius far off; the others are worth having
-            self.watch.say(f"{where}: {error} Its row is left empty.")
-            numbers = {**dict.fromkeys(SCAN, math.nan), "acceptance": moments.acceptance}
-        return numbers, moments, events
-
     def _result(self, descent: Descent) -> Result:
-        radius = descent.average
+        radius = descent.average[0]
         gradient = float(self.store.column("spectrum", "gradient")[1])
         gradient_error = float(self.store.column("spectrum", "gradient_error")[1])
         scan = (self.store.column("scan", name) for name in ("radius", "loss", "loss_error"))
         curvature, curvature_error = curvature_at(radius, *scan)
+        rigidity, slope, slope_error = math.nan, math.nan, math.nan
+        if len(self.parameters) > 1:
+            rigidity = descent.average[1]
+            slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
         known = curvature > 0.0 and gradient_error > 0.0
         return Result(
             radius=radius,
@@ -300,8 +253,11 @@ class Fit:
             curvature=curvature,
             curvature_error=curvature_error,
             iterations=descent.iteration,
-            epoch_remainder=len(self.keys) % self.batch_events,
+            epoch_remainder=self.windows.remainder,
             converged=descent.converged,
+            rigidity=rigidity,
+            rigidity_gradient=slope,
+            rigidity_gradient_error=slope_error,
             remarks=tuple(self._remarks(descent, gradient, gradient_error, curvature, curvature_error)),
         )
 
@@ -309,7 +265,7 @@ class Fit:
         self, descent: Descent, gradient: float, error: float, curvature: float, curvature_error: float
     ) -> Iterator[str]:
         """What a careful reader of the result would object."""
-        radius, tolerance = descent.average, self.run.optimiser.tolerance
+        radius, tolerance = descent.average[0], self.run.optimiser.tolerance
         if error == 0.0:
             yield "dL/dR is 0 in every event: at this rigidity the trees do not vary, so nothing was learned"
         elif abs(gradient) > 3.0 * error:
@@ -326,8 +282,38 @@ class Fit:
             )
         if tolerance is not None and not descent.converged:
             yield f"the averaged radius did not stand still to the tolerance of {tolerance:g}: use more iterations"
-        if self.batch_events < self.run.optimiser.batch_events:
-            yield f"batches hold all {self.batch_events} events, fewer than optimiser.batch_events"
+        if len(self.parameters) > 1:
+            yield "the error of R is that at the learned rigidity, which itself has none"
+            low, high = self.parameters[1].minimum, self.parameters[1].maximum
+            if not low * 1.01 < descent.average[1] < high * 0.99:
+                yield "the rigidity is at a bound of clustering.learn_rigidity"
+        if self.windows.batch < self.run.optimiser.batch_events:
+            yield f"batches hold all {self.windows.batch} events, fewer than optimiser.batch_events"
+
+
+async def all_events(
+    evaluate: Evaluate, request: Request, watch: Watch
+) -> tuple[dict[str, float], Moments, PerEvent | None]:
+    """The columns of a scan or spectrum, and what they come from."""
+    at = f"R = {request.radius:.4f}" if isinstance(request.radius, float) else "one R per event"
+    where = f"{request.stream} at {at}"
+    try:
+        moments, events = await evaluate(request)
+    except RunError as error:
+        raise type(error)(f"{where}: {error}") from error
+    try:
+        numbers = spectrum_numbers(moments)
+    except NothingAcceptedError as error:  # at a radius far off; the others are worth having
+        watch.say(f"{where}: {error} Its row is left empty.")
+        numbers = {**dict.fromkeys(SCAN, math.nan), "acceptance": moments.acceptance}
+    return numbers, moments, events
+
+
+def learned(run: Run) -> tuple[Parameter, ...]:
+    """What a run learns: R, and alpha if asked for."""
+    bounds, rigidity = run.radius, run.clustering.learn_rigidity
+    radius = Parameter("R", bounds.start, bounds.minimum, bounds.maximum, positive=True)
+    return (radius,) if rigidity is None else (radius, Parameter("alpha", run.clustering.rigidity, *rigidity, True))
 
 
 def spectrum_radii(run: Run, optimum: float) -> tuple[float, ...]:

@@ -1,11 +1,12 @@
 """Losses: what the radius is chosen to minimise, per event and tree. They carry their selection, add and scale.
 
-A term's value over a sample is a ratio pooled over events (weights w, selection I, N trees per event)
+A term's value over a sample is a function F of sums pooled over events (weights w, selection I, N trees per event)
 
-    L = sum_e w_e a_e / sum_e w_e b_e,
+    L = F(sum_e w_e a_e, sum_e w_e b_e),
 
-with a_e and b_e the means over trees of I l and of I, or for :class:`SquaredErrorOfMean` the means of their products
-over pairs of different trees (the U-statistic), which makes the square of an expectation unbiased.
+with a_e and b_e the means over trees of I l and of I. F is their ratio (:mod:`djservice.forms`), but for the widths of a
+resonance, which have several quantities l. For :class:`SquaredErrorOfMean` a_e and b_e are the means of products over
+pairs of different trees (the U-statistic), which makes the square of an expectation unbiased.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from djservice.cuts import Cut
 from djservice.errors import InputError
+from djservice.forms import Form, QuantileWidth, Ratio, RelativeVariance
 from djservice.observables import Observable
 
 Floats = NDArray[np.float64]
@@ -30,20 +32,27 @@ class Term(ABC):
 
     observable: Observable
     target: float | None = None
-    scale: float = 1.0
+    scale: float | None = 1.0
     cut: Cut | None = None
     coefficient: float = 1.0
 
     #: Whether the term is the square of an expectation over trees.
     squares_expectation: ClassVar[bool] = False
+    #: Whether it compares with a target, so that it means something for a single event.
+    has_target: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise InputError(f"scale is {self.scale}, expected a positive, finite number.")
+        if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
+            raise InputError(f"scale is {self.scale}, expected a positive, finite number, or None for the target.")
 
     @abstractmethod
-    def _of(self, value: Floats, target: Floats) -> Floats:
-        """The quantity whose mean over accepted trees counts."""
+    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        """The quantities whose sums over accepted trees count."""
+
+    @property
+    def form(self) -> Form:
+        """How the sums make the loss."""
+        return Ratio()
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -64,8 +73,8 @@ class Term(ABC):
         """The same with the trees that ``cut`` accepts, on top of any earlier selection."""
         return replace(self, cut=cut if self.cut is None else self.cut & cut)
 
-    def evaluate(self, jets: Any, truth: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """The observable, I times the quantity, and I, each of shape (event, tree).
+    def evaluate(self, jets: Any, truth: Floats) -> tuple[Floats, list[Floats], NDArray[np.bool_]]:
+        """The observable, I times each quantity (one but for a width), and I, each of shape (event, tree).
 
         Parameters
         ----------
@@ -82,8 +91,8 @@ class Term(ABC):
         value = self.observable(jets)
         target = self._target(truth)
         accepted = np.isfinite(value) & (True if self.cut is None else self.cut(jets))
-        quantity = self._of(np.where(accepted, value, 0.0), target[:, np.newaxis])
-        return value, np.where(accepted, quantity, 0.0), accepted
+        quantities = self._of(np.where(accepted, value, 0.0), target[:, np.newaxis])
+        return value, [np.where(accepted, quantity, 0.0) for quantity in quantities], accepted
 
     def _target(self, truth: Floats) -> Floats:
         if self.target is not None:
@@ -94,6 +103,10 @@ class Term(ABC):
                 "truth: give target=, or a truth in the schema."
             )
         return truth
+
+    def _scaled(self, value: Floats, target: Floats) -> Floats:
+        """(value - target) / scale."""
+        return np.asarray((value - target) / (target if self.scale is None else self.scale))
 
     def __mul__(self, factor: float) -> Self:
         return replace(self, coefficient=self.coefficient * factor)
@@ -106,10 +119,13 @@ class Term(ABC):
 
 @dataclass(frozen=True)
 class SquaredError(Term):
-    """((f - target) / scale)^2: mean over trees of the squared error; target None means the event's truth."""
+    """((f - target) / scale)^2: mean over trees of the squared error.
 
-    def _of(self, value: Floats, target: Floats) -> Floats:
-        return np.square((value - target) / self.scale)
+    ``target`` None is the event's truth, ``scale`` None the target, which makes it the relative error.
+    """
+
+    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        return (np.square(self._scaled(value, target)),)
 
 
 @dataclass(frozen=True)
@@ -122,19 +138,69 @@ class SquaredErrorOfMean(Term):
 
     squares_expectation: ClassVar[bool] = True
 
-    def _of(self, value: Floats, target: Floats) -> Floats:
-        return (value - target) / self.scale
+    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        return (self._scaled(value, target),)
 
 
 @dataclass(frozen=True)
 class Mean(Term):
     """E[f] / scale: an observable as an objective of its own. It has no target."""
 
+    has_target: ClassVar[bool] = False
+
     def _target(self, truth: Floats) -> Floats:
         return np.zeros(len(truth))
 
-    def _of(self, value: Floats, target: Floats) -> Floats:
-        return value / self.scale
+    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        return (value if self.scale is None else value / self.scale,)
+
+
+@dataclass(frozen=True)
+class Width(Term):
+    """Var(f) / mean(f)^2 over accepted trees and events: how wide a resonance is, whatever its mass.
+
+    f is the observable over ``scale``, which changes nothing, or with ``scale`` None over the event's truth; else it needs no
+    truth. Biased by the finite sample as any plug-in estimate, by O(1 / (events x trees)). A radius that makes everything
+    small makes the mean small too, so its square in the denominator keeps the minimum from R -> 0.
+    """
+
+    has_target: ClassVar[bool] = False
+
+    @property
+    def form(self) -> Form:
+        return RelativeVariance()
+
+    def _target(self, truth: Floats) -> Floats:
+        return super()._target(truth) if self.scale is None else np.full(len(truth), self.scale)
+
+    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        return value / target, np.square(value / target)
+
+
+@dataclass(frozen=True)
+class RobustWidth(Width):
+    """(q_84 - q_16) / (2 q_50) over accepted trees and events: half of the central 68 % over the median.
+
+    f is as of :class:`Width`. Tails count by their number alone. The quantiles are those of a histogram of equal bins from
+    ``low`` to ``high``, within which they are interpolated, so that chunks of events return sums; trees outside are left out.
+    """
+
+    low: float = 0.0
+    high: float = 250.0
+    bins: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (np.isfinite([self.low, self.high]).all() and self.low < self.high and self.bins >= 4):
+            raise InputError(f"expected low < high and 4 bins or more, found {self.low}, {self.high} and {self.bins}.")
+
+    @property
+    def form(self) -> Form:
+        return QuantileWidth(self.low, self.high, self.bins)
+
+    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        number = np.floor((value / target - self.low) * (self.bins / (self.high - self.low)))
+        return tuple((number == i).astype(np.float64) for i in range(self.bins))
 
 
 @dataclass(frozen=True)

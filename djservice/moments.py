@@ -1,22 +1,60 @@
 """Mergeable sums over events: everything a loss, its gradient, a spectrum and their standard errors need.
 
-Per event there is one vector z: for each term of the loss (a, b, ga, gb), its numerator, denominator and their
-derivatives, then (acceptance, mean f, mean f^2) of the observable, all times the event weight. Every result is a
-function of the sum of z, so its standard error over events follows from the sum of z z^T (delta method), and the part
-of it that comes from the finite number of trees from the sum of the covariances of z.
+Per event there is one vector z: for each term of the loss its sums (A_1, ..., A_k, B) and their derivatives in each
+parameter, then (acceptance, mean f, mean f^2) of the observable, all times the event weight. Every result is a function
+of the sum of z, so its standard error over events follows from the sum of z z^T (delta method), and the part of it that
+comes from the finite number of trees from the sum of the covariances of z.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.errors import NothingAcceptedError
+from djservice.forms import Form
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the entries of z are.
+
+    Attributes
+    ----------
+    forms, coefficients
+        Of the terms of the loss.
+    parameters
+        Number of parameters that there are derivatives in.
+    """
+
+    forms: tuple[Form, ...]
+    coefficients: tuple[float, ...]
+    parameters: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of sums of each term, B among them."""
+        return tuple(form.sums for form in self.forms)
+
+    @property
+    def length(self) -> int:
+        """Of z."""
+        return sum(self.sizes) * (1 + self.parameters) + 3
+
+    def sums(self, term: int) -> slice:
+        """Where the sums of a term are."""
+        start = sum(self.sizes[:term]) * (1 + self.parameters)
+        return slice(start, start + self.sizes[term])
+
+    def slopes(self, term: int, parameter: int) -> slice:
+        """Where their derivatives are."""
+        sums, size = self.sums(term), self.sizes[term]
+        return slice(sums.stop + parameter * size, sums.stop + (parameter + 1) * size)
 
 
 @dataclass(frozen=True)
@@ -25,8 +63,8 @@ class Moments:
 
     Attributes
     ----------
-    coefficients
-        Of the terms of the loss, shape (term,).
+    layout
+        What the entries of z are.
     total, outer, tree_covariance
         Sum of z, of z z^T, and of the covariance of z over trees; shapes (dim,), (dim, dim), (dim, dim).
     weight
@@ -39,7 +77,7 @@ class Moments:
         Sum over events of the share of the state baseline in the first term's gradient (NaN with another estimator).
     """
 
-    coefficients: Floats
+    layout: Layout
     total: Floats
     outer: Floats
     tree_covariance: Floats
@@ -51,10 +89,21 @@ class Moments:
     state_share: float
 
     def __add__(self, other: Moments) -> Moments:
-        summed = {
-            f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "coefficients"
-        }
-        return Moments(coefficients=self.coefficients, **summed)
+        summed = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "layout"}
+        return Moments(layout=self.layout, **summed)
+
+    def scaled(self, parameter: int, factor: float) -> Moments:
+        """The same with the derivatives in a parameter that is ``factor`` times smaller."""
+        factors = np.ones(self.layout.length)
+        for term in range(len(self.layout.forms)):
+            factors[self.layout.slopes(term, parameter)] = factor
+        both = np.outer(factors, factors)
+        return replace(
+            self,
+            total=self.total * factors,
+            outer=self.outer * both,
+            tree_covariance=self.tree_covariance * both,
+        )
 
     @property
     def acceptance(self) -> float:
@@ -62,27 +111,28 @@ class Moments:
         return float(self.total[-3] / self.weight)
 
     def loss(self) -> Quantity:
-        """L, the pooled ratio A / B of each term."""
+        """L, the sum over terms of F(A_1, ..., A_k, B)."""
         value, slope = 0.0, np.zeros_like(self.total)
-        for term, coefficient in enumerate(self.coefficients):
-            a, b = self._ratio(term)
-            value += coefficient * a / b
-            slope[4 * term] += coefficient / b
-            slope[4 * term + 1] -= coefficient * a / b**2
+        for term, (form, coefficient) in enumerate(self._terms()):
+            sums = self._sums(term)
+            value += coefficient * float(form.value(sums))
+            slope[self.layout.sums(term)] += coefficient * form.gradient(sums)
         return self._quantity(value, slope)
 
-    def gradient(self) -> Quantity:
-        """dL/dR = (GA - L GB) / B of each term."""
+    def gradient(self, parameter: int = 0) -> Quantity:
+        """dL/dR, or the derivative in another parameter: the sum over terms of F'(A, B) (GA, GB)."""
         value, slope = 0.0, np.zeros_like(self.total)
-        for term, coefficient in enumerate(self.coefficients):
-            a, b = self._ratio(term)
-            ga, gb = (float(x) for x in self.total[4 * term + 2 : 4 * term + 4])
-            loss, gradient = a / b, (ga - a / b * gb) / b
-            value += coefficient * gradient
-            slope[4 * term : 4 * term + 4] += (
-                coefficient * np.array([-gb / b, gb / b * loss - gradient, 1.0, -loss]) / b
-            )
+        for term, (form, coefficient) in enumerate(self._terms()):
+            sums, at = self._sums(term), self.layout.slopes(term, parameter)
+            first = form.gradient(sums)
+            value += coefficient * float(first @ self.total[at])
+            slope[at] += coefficient * first
+            slope[self.layout.sums(term)] += coefficient * (form.hessian(sums) @ self.total[at])
         return self._quantity(value, slope)
+
+    def gradients(self) -> list[Quantity]:
+        """The derivatives in all parameters."""
+        return [self.gradient(parameter) for parameter in range(self.layout.parameters)]
 
     def mean(self) -> Quantity:
         """Mean of the observable over accepted trees, pooled over events."""
@@ -106,10 +156,13 @@ class Moments:
         self._positive(weight)
         return weight, first, second
 
-    def _ratio(self, term: int) -> tuple[float, float]:
-        a, b = (float(x) for x in self.total[4 * term : 4 * term + 2])
-        self._positive(b)
-        return a, b
+    def _terms(self) -> list[tuple[Form, float]]:
+        return list(zip(self.layout.forms, self.layout.coefficients, strict=True))
+
+    def _sums(self, term: int) -> Floats:
+        sums = self.total[self.layout.sums(term)]
+        self._positive(float(sums[-1]))
+        return sums
 
     def _positive(self, weight: float) -> None:
         if not weight > 0.0:

@@ -19,7 +19,7 @@ from djservice.config import Run
 from djservice.distribute import CompileKernels, QuietFailures
 from djservice.errors import RunError
 from djservice.event_loops import finish
-from djservice.fit import Watch
+from djservice.iterations import Watch
 from djservice.redact import redacted
 
 Result = TypeVar("Result")

@@ -1,6 +1,11 @@
-"""The particles of each event in the order that the kernel wants: by falling d, the same whatever their order in the file."""
+"""The particles of each event in the order that the kernel wants, by falling d, and their names in histories.
+
+The order is the same whatever that in the file.
+"""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +38,22 @@ def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArra
         fields = (x[among] for x in (events.mass, events.phi, events.rapidity, rising, key))
         index[tied] = among[np.lexsort(tuple(fields))]
     return index
+
+
+def ranks(order: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The place of every particle in the kernel's order of its event: the inverse of ``order``."""
+    first = np.repeat(offsets[:-1], np.diff(offsets))
+    rank = np.empty(len(order), np.int32)
+    rank[order + first] = np.arange(len(order)) - first
+    return rank
+
+
+def rename(history: NDArray[np.int32], names: NDArray[np.int32], offsets: NDArray[np.int64], trees: int) -> None:
+    """Rename the particles of all events' histories in place: k becomes ``names`` of particle k of the event.
+
+    Merged objects keep their numbers.
+    """
+    for start, stop in pairwise(offsets.tolist()):
+        own = history[start * trees : stop * trees]
+        particle = (own >= 0) & (own < stop - start)
+        own[particle] = names[start:stop][own[particle]]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from djservice.errors import DjserviceError, StoreError
+from djservice.model_summary import model_text
 from djservice.store import Store
-from djservice.summary import axis_label, per_event_rows, per_event_text, summary, with_error
+from djservice.summary import axis_label, model_rows, per_event_rows, per_event_text, summary, with_error
 
 
 class ReportError(DjserviceError, RuntimeError):
@@ -63,6 +64,8 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             axis_label=axis_label,
             per_event_rows=per_event_rows,
             per_event_text=per_event_text,
+            model_rows=model_rows,
+            model_text=model_text,
             settings=_settings(facts),
             json=json,
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from djservice.batch import EventBatch
 from djservice.cluster import Scale, cluster, replay
 from djservice.errors import InputError, NothingAcceptedError
+from djservice.forms import Ratio
 from djservice.losses import Loss, Term, as_loss
 from djservice.observables import Observable
 
@@ -77,11 +78,11 @@ def reweight(
         a sum, or the square of an expectation.
     """
     loss = as_loss(objective)
-    if not isinstance(loss, Term) or loss.squares_expectation:
-        raise InputError("reweighting takes a loss of one term that is not the square of an expectation.")
+    if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.form, Ratio):
+        raise InputError("reweighting takes a loss of one term that is a mean over trees.")
     settings = {"rigidity": rigidity, "power": power, "scale": scale, "asymmetry": asymmetry, "jets": loss.jets}
     grown = cluster(events, radius=radius, trees=trees, seed=seed, history=True, threads=threads, **settings)  # type: ignore[arg-type]
-    _, quantity, accepted = loss.evaluate(grown.jets, events.truth)
+    _, (quantity,), accepted = loss.evaluate(grown.jets, events.truth)
     rows = []
     for other in radii:
         # The same trees, with their probability and score at R'.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from djservice.errors import DjserviceError, InputError, InputFileError, MissingFileError, SchemaError
 from djservice.redact import redacted
 from djservice.schemas import DEFAULT_WEIGHT, IDENTITY, Schema
+from djservice.truth import branches, generated_mass
 
 #: What uproot was seen to raise on files that are cut or have wrong bytes, besides its own and cramjam's errors.
 _DAMAGE = (
@@ -152,10 +153,14 @@ def columns(path: str, start: int, stop: int, schema: Schema) -> tuple[dict[str,
         of_event = [name for name in names if name in (*IDENTITY, schema.weight, schema.truth)]
         wanted = dict.fromkeys(of_particle, 2) | dict.fromkeys(of_event, 1)
         arrays = {name: _array(events, name, ndim, place) for name, ndim in wanted.items()}
+        of_gen = {name: _array(events, name, 2, place) for name in branches(schema.truth)}
         _check_aligned(tree, of_particle, path, start, stop)
     counts = ak.to_numpy(ak.num(arrays[of_particle[0]], axis=1))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    return {name: ak.to_numpy(ak.flatten(array, axis=None)) for name, array in arrays.items()}, offsets
+    flat = {name: ak.to_numpy(ak.flatten(array, axis=None)) for name, array in arrays.items()}
+    if of_gen:
+        flat[str(schema.truth)] = generated_mass(str(schema.truth), of_gen, place, start)
+    return flat, offsets
 
 
 def _nano_events(file: Any, tree: Any, schema: Schema, names: list[str], start: int, stop: int) -> Any:

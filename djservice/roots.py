@@ -28,9 +28,12 @@ def check_roots(run: Run) -> None:
     """
     inputs = dask.config.get("djservice.input-roots", None)
     if inputs is not None:
-        named = [name for name in run.input.files if not name.startswith("example:")]  # shipped with djservice
-        for path in expand(named) if named else []:
-            _check(path, inputs, "input.files", "djservice.input-roots")
+        for section, given in run.inputs.items():
+            named = [
+                name for name in given.files if not name.startswith("example:")
+            ]  # those are shipped with djservice
+            for path in expand(named) if named else []:
+                _check(path, inputs, f"{section}.files", "djservice.input-roots")
     outputs = dask.config.get("djservice.output-roots", None)
     if outputs is not None:
         for key, place in (("output.store", run.output.store), ("output.report", run.output.report)):

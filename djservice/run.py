@@ -9,20 +9,25 @@ import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from distributed import Client
 
 from djservice import store as stores
+from djservice.build import build_features, build_loss, check_trees
 from djservice.code import code_hash
-from djservice.config import Run, build_loss, check_trees
+from djservice.config import Run
 from djservice.display import Lines
 from djservice.distribute import Bundles, schema_of
-from djservice.fit import Fit, Result, Watch, spectrum_radii
+from djservice.fit import Fit, Result, learned, spectrum_radii
+from djservice.iterations import Watch
+from djservice.model_fit import ModelFit, Sample
 from djservice.on_dask import compiled_client, complete
 from djservice.read import expand
 from djservice.redact import redacted, redacted_data
 from djservice.store import Store
+from djservice.store_shape import Shape
 
 PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
 
@@ -79,8 +84,9 @@ def check(run: Run) -> None:
         If it has too few trees, names something unknown, or its input is not there.
     """
     check_trees(run)
-    expand(run.input.files)
-    schema_of(run)
+    for section in run.inputs.values():
+        expand(section.files)
+        schema_of(section)
 
 
 async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
@@ -111,28 +117,52 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         "events": len(bundles.keys),
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
-    identities = {
-        f"input.files[{i}]": [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
-        for i, file in enumerate(bundles.inputs)
-    }
+    identities = _identities(bundles, "input")
     if overwrite:  # not before the input is known to be good
         stores.remove(path)
-    with Store.open(
-        path,
-        attributes,
-        {**run.numbers, **identities, "code": code_hash()},
-        run.optimiser.iterations,
-        run.scan.radii,
-        len(spectrum_radii(run, np.nan)),
-        bundles.keys,
+    model = await _model_fit(client, run, bundles, identities, watch) if run.task == "radius-model" else None
+    shape = Shape(
+        iterations=run.optimiser.iterations,
+        scan_radii=run.scan.radii,
+        spectrum_radii=len(spectrum_radii(run, np.nan)),
+        keys=bundles.keys,
+        parameters=tuple(parameter.name for parameter in learned(run)),
         starts=run.per_event.starts if run.task == "per-event" else (),
-    ) as store:
-        fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event)
+        model=None if model is None else model.shape,
+    )
+    with Store.open(path, attributes, {**run.numbers, **identities, "code": code_hash()}, shape) as store:
+        learn = None if model is None else model.complete
+        fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event, learn)
         try:
             return FinishedRun(await fit.complete(), path)
         except asyncio.CancelledError as stop:
             store.set(status="interrupted", message=str(stop) or "stopped by a signal")
             raise asyncio.CancelledError(f"stopped after {store.n_complete('history')} iterations") from None
+
+
+def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
+    """What an input is known by, whatever its folder."""
+    return {
+        f"{section}.files[{i}]": [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
+        for i, file in enumerate(bundles.inputs)
+    }
+
+
+async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dict[str, Any], watch: Watch) -> ModelFit:
+    """The radius model's training, with the features of all its samples, whose identities are added."""
+    features, given = build_features(run), run.radius_model
+
+    async def sample(of: Bundles) -> Sample:
+        found = await of.find_features(features, given.feature_radius, run.clustering.power)
+        return Sample(of.evaluate, of.keys, of.truth, found)
+
+    checks = {}
+    for name, section in given.checks.items():
+        watch.say(f"sample {name}:")
+        loaded = await Bundles.load(client, run.model_copy(update={"input": section}), watch)
+        checks[name] = await sample(loaded)
+        identities |= _identities(loaded, f"radius_model.checks.{name}")
+    return ModelFit(run, features, await sample(bundles), checks, watch)
 
 
 def versions() -> dict[str, str]:

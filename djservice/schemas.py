@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from djservice.errors import InputError
+from djservice.truth import GENERATED, branches
 
 #: The event weight that simulation has and data have not: 1 where it is missing.
 DEFAULT_WEIGHT = "genWeight"
@@ -36,7 +37,8 @@ class Schema(BaseModel):
     weight
         Branch of the event weight; None: 1 for every event. Only the default may be missing.
     truth
-        The true mass in GeV: one number, the branch with one number per event, or None where it is unknown.
+        The true mass in GeV: one number, the branch with one number per event, ``GenPart:higgs`` or ``GenPart:b_pair``
+        (:func:`djservice.truth.generated_mass`), or None where it is unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -55,6 +57,12 @@ class Schema(BaseModel):
             raise ValueError(f"particles={self.particles!r}: a collection has no underscore in its name")
         return self
 
+    @model_validator(mode="after")
+    def _generated_truth_is_known(self) -> Self:
+        if isinstance(self.truth, str) and ":" in self.truth and self.truth not in GENERATED:
+            raise ValueError(f"truth={self.truth!r}: expected a branch, or one of {', '.join(GENERATED)}")
+        return self
+
     @property
     def particle_branches(self) -> dict[str, str]:
         """The branch of each particle field."""
@@ -65,7 +73,7 @@ class Schema(BaseModel):
         """Branches without which an input cannot be read."""
         charge = (f"{self.particles}_charge",) if self.kind == "pfnanoaod" else ()
         weight = (self.weight,) if self.weight not in (None, DEFAULT_WEIGHT) else ()
-        truth = (self.truth,) if isinstance(self.truth, str) else ()
+        truth = branches(self.truth) or ((self.truth,) if isinstance(self.truth, str) else ())
         return tuple(name for name in (*self.particle_branches.values(), *charge, *weight, *truth) if name)
 
 

@@ -4,12 +4,17 @@ Layout (Zarr v3, every array with dimension names, so xarray opens every group):
 
     /            attributes: format, run, versions, inputs, status, message, events, result
     history/     (iteration) radius, radius_average, loss, loss_error, gradient, gradient_error, acceptance,
-                 learning_rate, seconds, trees, state_share; (iteration, parameter) parameters
+                 learning_rate, seconds, trees, state_share; (iteration, parameter) parameters, parameters_average, gradients,
+                 gradients_error, of everything that is learned, R first
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd, sd_error, acceptance
     spectrum/    the same, at the start, the optimum and further radii; (radius, event) event_mean, event_error,
                  event_accepted; (event) key
     per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start) ends; (trees) the columns of
                  scan/, on fresh trees and on those that the radii were chosen on; (trees, event) event_mean
+    radius_model/
+                 of a run with task radius-model: the columns of history/ but the radii; a group for each sample that the model
+                 is scored on: (event) key, truth; (choice) the columns of scan/ with the best fixed R and with the model;
+                 (choice, event) event_mean, radius
 
 Rows are written first and the group's attribute ``n_complete`` is moved last, each file by an atomic rename; rows from
 ``n_complete`` on mean nothing. There is one writer, the process that drives the run, and it holds a lock.
@@ -22,7 +27,7 @@ import fcntl
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,31 +36,15 @@ import zarr
 from numpy.typing import ArrayLike
 
 from djservice.errors import StoreError
+from djservice.store_shape import (
+    GROUPS,
+    Shape,
+    create_groups,
+    create_model,
+    create_per_event,
+)
 
 FORMAT = 1
-GROUPS = ("history", "scan", "spectrum", "per_event")
-
-HISTORY = (
-    "radius",
-    "radius_average",
-    "loss",
-    "loss_error",
-    "gradient",
-    "gradient_error",
-    "acceptance",
-    "learning_rate",
-    "seconds",
-    "trees",
-    "state_share",
-)
-SCAN = ("loss", "loss_error", "gradient", "gradient_error", "mean", "mean_error", "sd", "sd_error", "acceptance")
-SPECTRUM = SCAN
-#: Per event, with the kind of number.
-PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
-SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
-
-#: Rows of a history in one file: one write touches one file per array.
-ROWS_PER_CHUNK = 512
 #: Columns that hold times, the only numbers that differ between two executions of a run.
 TIMINGS = ("seconds",)
 
@@ -106,12 +95,7 @@ class Store:
         path: str | Path,
         attributes: Mapping[str, Any],
         numbers: Mapping[str, Any],
-        iterations: int,
-        scan_radii: Sequence[float],
-        spectrum_radii: int,
-        keys: ArrayLike,
-        parameters: Sequence[str] = ("radius",),
-        starts: Sequence[float] = (),
+        shape: Shape,
     ) -> Iterator[Store]:
         """Create the store, or continue the one that is there, holding its lock meanwhile.
 
@@ -123,16 +107,8 @@ class Store:
             What is remembered of the run: run, versions, inputs.
         numbers
             Flat mapping of everything that affects numbers; must equal that of a store that is there.
-        iterations
-            Length of the history; a longer one continues a store that is there.
-        scan_radii, spectrum_radii
-            Radii of the scan, and number of radii of the spectrum.
-        keys
-            Identities of all events, shape (event,), in the order of the input.
-        parameters
-            Names of what is learned.
-        starts
-            Radii from which the radius of each event is looked for; none for a global radius alone.
+        shape
+            How much room there is to be; a longer history continues a store that is there.
 
         Raises
         ------
@@ -141,37 +117,46 @@ class Store:
         """
         path = Path(path)
         if not path.exists():
-            _create(
-                path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters, starts
-            )
+            _create(path, attributes, numbers, shape)
         elif _is_store(path) and _is_empty(path) and _group(path, "r").attrs["numbers"] != dict(numbers):
             remove(path)  # of a run that failed before its first row, and was mended
-            _create(
-                path, attributes, numbers, iterations, scan_radii, spectrum_radii, np.asarray(keys), parameters, starts
-            )
+            _create(path, attributes, numbers, shape)
         elif not _is_store(path):
             raise StoreError(f"{path}: is there and is not the store of a djservice run; choose another output.store.")
         with _lock(path):
             root = _group(path, "r+")
             _same_run(path, root, numbers)
             store = cls(path, root)
-            if store.n_complete("history") > iterations:
-                raise StoreError(
-                    f"{path}: holds {store.n_complete('history')} iterations and optimiser.iterations is {iterations}; ask for "
-                    "at least as many, or choose another output.store."
-                )
+            asked = {"history": ("optimiser", shape.iterations)}
+            if shape.model is not None and "radius_model" in root:
+                asked["radius_model"] = ("radius_model", shape.model.iterations)
+            for group, (section, iterations) in asked.items():
+                if store.n_complete(group) > iterations:
+                    raise StoreError(
+                        f"{path}: holds {store.n_complete(group)} iterations and {section}.iterations is {iterations}; ask for "
+                        "at least as many, or choose another output.store."
+                    )
             store._drop_consolidated()
-            store._lengthen(iterations)
-            if starts and "per_event" not in root:  # of a global run, which goes on
-                store._add_per_event(np.asarray(keys), starts)
+            for group, (_, iterations) in asked.items():
+                store._lengthen(group, iterations)
+            if shape.starts and "per_event" not in root:  # of a global run, which goes on
+                store._add("per_event", lambda parent: create_per_event(parent, shape))
+            if shape.model is not None and "radius_model" not in root:
+                model = shape.model
+                store._add("radius_model", lambda parent: create_model(parent, model))
             with _clear_errors(path):
                 root.attrs.update({**attributes, "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers}})
             yield store
 
     @property
     def groups(self) -> list[str]:
-        """The groups that this run has."""
-        return [name for name in GROUPS if name in self.root]
+        """The groups that this run has, those within others too."""
+        return [name for name in GROUPS if name in self.root] + [f"radius_model/{name}" for name in self.samples]
+
+    @property
+    def samples(self) -> list[str]:
+        """The samples that a radius model is scored on."""
+        return [name for name, _ in self.root["radius_model"].groups()] if "radius_model" in self.root else []  # type: ignore[union-attr]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -232,6 +217,15 @@ class Store:
         with _clear_errors(self.path):
             self.root.attrs.update(attributes)
 
+    def set_of(self, group: str, **attributes: Any) -> None:
+        """Set attributes of a group."""
+        with _clear_errors(self.path):  # opened anew: a group that is kept writes its old attributes again
+            self.root[group].attrs.update(attributes)
+
+    def attribute(self, group: str, name: str) -> Any:
+        """An attribute of a group, or None."""
+        return self.root[group].attrs.get(name)
+
     def consolidate(self) -> None:
         """Copy the metadata of every group's arrays into the group, which spares xarray a warning; of a finished run."""
         with _clear_errors(self.path), warnings.catch_warnings():
@@ -247,23 +241,22 @@ class Store:
                 attributes["n_complete"] = attributes["n_complete"]
             self.root.attrs["djservice_format"] = FORMAT
 
-    def _lengthen(self, iterations: int) -> None:
-        """Make the history long enough; repeated harmlessly if a process died in the middle."""
+    def _lengthen(self, group: str, iterations: int) -> None:
+        """Make the columns of iterations long enough; repeated harmlessly if a process died in the middle."""
         with _clear_errors(self.path):
-            for name in (*HISTORY, "iteration", "parameters"):
-                array = self._array("history", name)
+            for _, array in self.root[group].arrays():  # type: ignore[union-attr]
                 if array.shape[0] < iterations:
                     array.resize((iterations, *array.shape[1:]))
-            number = self._array("history", "iteration")
+            number = self._array(group, "iteration")
             number[:] = np.arange(number.shape[0])
 
-    def _add_per_event(self, keys: Any, starts: Sequence[float]) -> None:
-        """Build the group aside and rename it into place."""
-        building = self.path / f".per_event.{os.getpid()}"
+    def _add(self, group: str, create: Callable[[zarr.Group], None]) -> None:
+        """Build a group aside and rename it into place."""
+        building = self.path / f".{group}.{os.getpid()}"
         with _clear_errors(self.path), contextlib.ExitStack() as leftovers:
             leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-            _create_per_event(zarr.open_group(str(building), mode="w"), keys, starts)
-            os.rename(building / "per_event", self.path / "per_event")
+            create(zarr.open_group(str(building), mode="w"))
+            os.rename(building / group, self.path / group)
 
     def _array(self, group: str, name: str) -> Any:
         return self.root[f"{group}/{name}"]
@@ -304,44 +297,14 @@ def _is_store(path: str | Path) -> bool:
         return False
 
 
-def _create(
-    path: Path,
-    attributes: Mapping[str, Any],
-    numbers: Mapping[str, Any],
-    iterations: int,
-    scan_radii: Sequence[float],
-    spectrum_radii: int,
-    keys: Any,
-    parameters: Sequence[str],
-    starts: Sequence[float],
-) -> None:
+def _create(path: Path, attributes: Mapping[str, Any], numbers: Mapping[str, Any], shape: Shape) -> None:
     """Build the whole layout beside ``path`` and rename it into place, so that a store is there complete or not at all."""
     building = path.with_name(f".{path.name}.{os.getpid()}")
     with _clear_errors(path), contextlib.ExitStack() as leftovers:
         leftovers.callback(shutil.rmtree, building, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         root = zarr.open_group(str(building), mode="w")
-        rows = {"iteration": (iterations, ROWS_PER_CHUNK)}
-        history = root.create_group("history", attributes={"n_complete": 0, "parameters": list(parameters)})
-        for name in HISTORY:
-            _array(history, name, "f8", rows)
-        _array(history, "parameters", "f8", {**rows, "parameter": (len(parameters), len(parameters))})
-        _array(history, "iteration", "i8", rows)[:] = np.arange(iterations)
-        radii = len(scan_radii)
-        scan = root.create_group("scan", attributes={"n_complete": 0})
-        _array(scan, "radius", "f8", {"radius": (radii, radii)})[:] = np.asarray(scan_radii)
-        for name in SCAN:
-            _array(scan, name, "f8", {"radius": (radii, radii)})
-        spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
-        for name in ("radius", *SPECTRUM):
-            _array(spectrum, name, "f8", {"radius": (spectrum_radii, spectrum_radii)})
-        event = {"event": (len(keys), 65536)}
-        for name in SPECTRUM_EVENT:
-            kind = "i8" if name == "event_accepted" else "f8"
-            _array(spectrum, name, kind, {"radius": (spectrum_radii, 1), **event})
-        _array(spectrum, "key", "u8", event)[:] = keys
-        if starts:
-            _create_per_event(root, keys, starts)
+        create_groups(root, shape)
         root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": FORMAT})
         try:
             os.rename(building, path)
@@ -350,39 +313,16 @@ def _create(
                 raise
 
 
-def _create_per_event(root: zarr.Group, keys: Any, starts: Sequence[float]) -> None:
-    group = root.create_group("per_event", attributes={"n_complete": 0, "n_scored": 0})
-    event = {"event": (len(keys), 65536)}
-    _array(group, "key", "u8", event)[:] = keys
-    _array(group, "start", "f8", {"start": (len(starts), len(starts))})[:] = np.asarray(starts)
-    for name, kind in PER_EVENT.items():
-        _array(group, name, kind, event)
-    _array(group, "ends", "f8", {**event, "start": (len(starts), len(starts))})
-    for name in SCAN:
-        _array(group, name, "f8", {"trees": (2, 2)})
-    _array(group, "event_mean", "f8", {"trees": (2, 1), **event})
-
-
-def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> Any:
-    """An array whose ``dimensions`` are name -> (length, length of a chunk); floats are NaN until written."""
-    return group.create_array(
-        name,
-        shape=tuple(length for length, _ in dimensions.values()),
-        chunks=tuple(
-            max(1, min(length, chunk)) if key != "iteration" else chunk for key, (length, chunk) in dimensions.items()
-        ),
-        dtype=kind,
-        dimension_names=tuple(dimensions),
-        fill_value=np.nan if kind == "f8" else 0,
-    )
-
-
 def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
     """Refuse the store of another run, naming every key that differs."""
     there: Any = root.attrs["numbers"]
     differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
-    if "task" not in there or "task" not in numbers:  # one R per event can be added, and need not be asked for again
-        differing = [key for key in differing if key != "task" and not key.startswith("per_event.")]
+    if (
+        "task" not in there or "task" not in numbers
+    ):  # more than a global R can be added, and need not be asked for again
+        differing = [key for key in differing if key != "task" and not key.startswith(("per_event.", "radius_model."))]
+    if "task" in differing:  # the keys of its section differ too, of course
+        differing = [key for key in differing if not key.startswith(("per_event.", "radius_model."))]
     if differing:
         lines = "; ".join(
             f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"

@@ -34,9 +34,12 @@ def pack(run: Run) -> dict[str, Any]:
         for where, value in places.items():
             _refuse_object(where, value)
     _refuse_object("estimator", run.estimator)
+    for i, feature in enumerate(run.radius_model.features):
+        _refuse_object(f"radius_model.features[{i}]", feature)
     data = run.to_dict()
     data.pop("cluster")
-    data["input"]["files"] = [_absolute(path) for path in data["input"]["files"]]
+    for section in (data["input"], *data["radius_model"]["checks"].values()):
+        section["files"] = [_absolute(path) for path in section["files"]]
     output = data["output"]
     data["output"] = {key: path if path is None else _absolute(path) for key, path in output.items()}
     return data
@@ -61,7 +64,7 @@ def unpack(data: Any) -> Run:
     if not isinstance(data, Mapping):
         raise ConfigError(f"a submitted run must be a mapping of sections, found {type(data).__name__}.")
     run = Run.from_dict(data, "submitted run")
-    for path in (*run.input.files, run.output.store):
+    for path in (*_files(run), run.output.store):
         if _absolute(path) != path:
             raise ConfigError(f"submitted run: {path} is a relative path, which means nothing on the scheduler.")
     return run
@@ -76,7 +79,13 @@ def identity(run: Run) -> str:
 
 def same_numbers(run: Run) -> str:
     """The same for two runs that would write the same numbers."""
-    return _digest([run.numbers, [redacted(file) for file in run.input.files], run.optimiser.iterations])
+    return _digest(
+        [run.numbers, [redacted(path) for path in _files(run)], run.radius_model.iterations, run.optimiser.iterations]
+    )
+
+
+def _files(run: Run) -> list[str]:
+    return [path for section in run.inputs.values() for path in section.files]
 
 
 def _digest(value: Any) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from djservice.store import SCAN, Store
+from djservice.model_summary import model_summary, model_text
+from djservice.store import Store
+from djservice.store_shape import SCAN
 
 #: Events that a text names.
 NAMED = 20
@@ -38,6 +40,7 @@ def summary(path: str | Path) -> dict[str, Any]:
     wanted = ("status", "message", "result", "events", "observable", "inputs", "versions", "run")
     found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum, "per_event": _per_event(store)}
+    found["radius_model"] = model_summary(store)
     found["events_without_accepted"] = (
         int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
     )
@@ -93,6 +96,28 @@ def per_event_rows(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [("one per event", found["fresh"]), ("  on its own trees", found["same"])] if found else []
 
 
+def model_rows(found: dict[str, Any]) -> list[list[str]]:
+    """The rows of a table of what a radius model does: sample, choice, median, response and width."""
+
+    def cell(pair: list[float | None], digits: int, factor: float = 1.0) -> str:
+        value, error = pair
+        if value is None:
+            return "not determined"
+        if error is None:  # of fewer than a hundred events
+            return f"{factor * value:.{digits}f} (no error)"
+        return with_error(factor * value, factor * error, digits)
+
+    rows = []
+    for name, sample in found["samples"].items():
+        relative = sample["response"] or sample
+        for label, choice in (("fixed R", "fixed"), ("model", "model")):
+            response = cell(relative[choice]["median"], 3) if sample["response"] else ""
+            cells = [cell(sample[choice]["median"], 1), response, cell(relative[choice]["width"], 3)]
+            rows.append([name if choice == "fixed" else "", label, *cells])
+        rows.append(["", "narrower by", "", "", f"{cell(relative['narrower'], 1, 100.0)} %"])
+    return rows
+
+
 def per_event_text(found: dict[str, Any]) -> str:
     """How the radii per event came about, in a sentence or two."""
     starts = ", ".join(f"{start:g}" for start in found["starts"])
@@ -113,7 +138,7 @@ def per_event_text(found: dict[str, Any]) -> str:
 def print_summary(path: str | Path, page: Path | None) -> None:
     """Print the small table that ends a run."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     facts = summary(path)
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -126,6 +151,11 @@ def print_summary(path: str | Path, page: Path | None) -> None:
         if result["radius_error"] is None:
             console.print(
                 "   (no error: the curvature of the scan there is not positive or not determined; scan around it, or use more events)"
+            )
+        if result["rigidity"] is not None:
+            slope = with_error(result["rigidity_gradient"], result["rigidity_gradient_error"], 5)
+            console.print(
+                f"alpha: {facts['run']['clustering']['rigidity']:g} -> {result['rigidity']:.3f}   dL/d alpha {slope}"
             )
         for remark in result["remarks"]:
             console.print(f"   note: {remark}")
@@ -151,6 +181,13 @@ def print_summary(path: str | Path, page: Path | None) -> None:
         console.print(table)
         if facts["per_event"]:
             console.print(per_event_text(facts["per_event"]))
+    if facts["radius_model"]:
+        columns = [Column(name, no_wrap=True) for name in ("sample", "", "median", "response", "width")]
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in model_rows(facts["radius_model"]):
+            table.add_row(*row)
+        console.print(table)
+        console.print(model_text(facts["radius_model"]))
     if facts["events_without_accepted"]:
         console.print(
             f"{facts['events_without_accepted']} events have no accepted tree at the optimum and do not contribute"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cloudpickle
@@ -12,11 +14,15 @@ from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.estimators import Estimator
-from djservice.evaluate import PerEvent, Sampling, evaluate
+from djservice.evaluate import Sampling, evaluate
+from djservice.features import Feature, features_of
 from djservice.identity import Keys, mix, text_key
 from djservice.losses import Loss
 from djservice.moments import Moments
 from djservice.per_event import Descents, PerEventRadii, fit_per_event
+from djservice.radius import Radius, VariableR
+from djservice.radius_model import Prediction
+from djservice.reduce import PerEvent
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,14 @@ class Work:
     loss: Loss
     estimator: Estimator
     sampling: Sampling
+    #: With variable-R jets: the pT in GeV at which an object has the radius R, and the bounds of what it has.
+    reference_pt: float | None = None
+    reach: tuple[float, float] = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A batch: the events whose rank in an epoch lies between two bounds, both included.
+    """A batch: the events whose rank in an epoch lies between two bounds, both included, but for those held back.
 
     Ranks are hashes of (seed, epoch, identity), so every bundle finds its own share without a list of events.
     """
@@ -39,18 +48,41 @@ class Window:
     epoch: int
     low: int
     high: int
+    #: Share of the events that is never trained on.
+    share_held_back: float = 0.0
+
+    def of(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which events are in it."""
+        rank = ranks(keys, self.seed, self.epoch)
+        inside = (rank >= np.uint64(self.low)) & (rank <= np.uint64(self.high))
+        return np.asarray(inside & ~held_back(keys, self.seed, self.share_held_back))
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """The events that a radius model is not trained on."""
+
+    seed: int
+    share: float
+
+    def of(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which events they are."""
+        return held_back(keys, self.seed, self.share)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One evaluation: a radius (or one per event), trees per event, the random stream, and which events (None: all)."""
+    """One evaluation: the radius, trees per event, the random stream, and which events (None: all)."""
 
-    radius: float | NDArray[np.float64]
+    #: One number, one per event, or what gives each event its own.
+    radius: float | NDArray[np.float64] | Prediction
     trees: int
     stream: str
     iteration: int = 0
-    window: Window | None = None
+    window: Window | HeldBack | None = None
     per_event: bool = False
+    #: What to differentiate in, R by default.
+    parameters: tuple[str, ...] = ()
     #: Instead of those of the run.
     estimator: Estimator | None = None
     rigidity: float | None = None
@@ -64,6 +96,11 @@ def ranks(keys: Keys, seed: int, epoch: int) -> Keys:
     return mix(mix(mix(text_key("batch"), seed), epoch), keys)
 
 
+def held_back(keys: Keys, seed: int, share: float) -> NDArray[np.bool_]:
+    """Which events are held back: a share of them by a hash of seed and identity, whatever the bundles."""
+    return np.asarray(mix(mix(text_key("held back"), seed), keys) < np.float64(share) * 2.0**64)
+
+
 @functools.lru_cache(maxsize=8)
 def unpickled(work: bytes) -> Work:
     """The work of a run, unpickled once per worker and not once per task."""
@@ -71,26 +108,51 @@ def unpickled(work: bytes) -> Work:
     return found
 
 
-def evaluate_bundle(bundle: EventBatch, pickled_work: bytes, request: Request) -> Answer:
+def evaluate_bundle(
+    bundle: EventBatch, pickled_work: bytes, request: Request, features: NDArray[np.float64] | None = None
+) -> Answer:
     """Sums of one bundle, and its results per event where asked for; one thread, for Dask runs several tasks at once."""
     events, work = bundle, unpickled(pickled_work)
     if request.window is not None:
-        window = request.window
-        rank = ranks(bundle.key, window.seed, window.epoch)
-        events = bundle.select((rank >= np.uint64(window.low)) & (rank <= np.uint64(window.high)))
-    sampling = work.sampling if request.rigidity is None else replace(work.sampling, rigidity=request.rigidity)
+        chosen = request.window.of(bundle.key)
+        events = bundle.select(chosen)
+        features = None if features is None else features[chosen]
+    radius: Radius | Prediction = request.radius
+    jacobian = None
+    if isinstance(radius, Prediction):
+        assert features is not None
+        radius, jacobian = radius(features)
+    elif work.reference_pt is not None:
+        assert isinstance(radius, float)
+        radius = VariableR(radius * work.reference_pt, *work.reach)
     moments, per_event = evaluate(
         events,
         work.loss,
         request.estimator or work.estimator,
-        sampling,
-        radius=request.radius,
+        work.sampling if request.rigidity is None else replace(work.sampling, rigidity=request.rigidity),
+        radius=radius,
+        parameters=request.parameters,
+        jacobian=jacobian,
         trees=request.trees,
         stream=request.stream,
         iteration=request.iteration,
         threads=1,
     )
+    if work.reference_pt is not None:  # R is rho / reference_pt
+        moments = moments.scaled(0, work.reference_pt)
+        per_event = replace(
+            per_event,
+            gradient=per_event.gradient * work.reference_pt,
+            gradient_error=per_event.gradient_error * work.reference_pt,
+        )
     return moments, per_event if request.per_event else None
+
+
+def bundle_features(
+    bundle: EventBatch, features: Sequence[Feature], radius: float, power: float
+) -> NDArray[np.float64]:
+    """The features of the events of a bundle."""
+    return features_of(bundle, features, radius, power)
 
 
 def evaluate_timed(bundle: EventBatch, pickled_work: bytes, request: Request) -> tuple[Moments, float]:
@@ -110,16 +172,17 @@ def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, glob
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What the driver knows of a bundle: identities of its events, and how many particles they have."""
+    """What the driver knows of a bundle: identities and true masses of its events, and how many particles they have."""
 
     keys: Keys
     counts: NDArray[np.int64]
     nbytes: int
+    truth: NDArray[np.float64]
 
 
 def summarise(bundle: EventBatch) -> BundleSummary:
     """The summary of a bundle."""
-    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes)
+    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth)
 
 
 def warm_up() -> None:

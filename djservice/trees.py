@@ -69,8 +69,9 @@ class TreeSample:
     states
         :class:`States` or None.
     flips
-        Shape (event, tree, 4), or None: of each tree the rate W of an alternative path, and of the one that was kept the
-        step (-1: none) and the objects a and b of the option it takes there, by falling d in the event.
+        Shape (event, tree, flip, 4), or None: the rate of an alternative path, its step (-1: none), and the objects a and b of the
+        option that it takes there, by falling d in the event. Either one flip, that was kept of all steps with their summed rate
+        W; or those of all steps, by step.
     history
         Shape (row, 2), int32, or None: see :meth:`history_of`.
     trace

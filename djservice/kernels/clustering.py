@@ -78,6 +78,7 @@ class Tree(NamedTuple):
     state_jets: Floats  # (rows, jets, 4)
     state_scores: Floats  # (rows, 1 or 5)
     flip: Floats  # (4,): see flip
+    all_flips: Floats  # (n, 4): those of all steps, from the first row on; the rest have step -1
 
 
 @jit
@@ -152,8 +153,9 @@ def cluster_tree(
     steps = 0
     spread = whole_event(objects, n) if setting.stops else Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     follows, state, state_is_old, state_edge = len(tree.state_jets) > 0, first_state - 1, True, math.inf
-    flip, flips = no_flip(), len(tree.flip) > 0
-    forced_step = int(forced[1]) if len(forced) > 0 else -1
+    flip, flips, all_flips, n_flips = no_flip(), len(tree.flip) > 0, len(tree.all_flips) > 0, 0
+    # A flip whose rate is nothing but rounding, as no option gains, leads nowhere.
+    forced_step = int(forced[1]) if len(forced) > 0 and forced[2] >= 0.0 else -1
     settled_pt2 = setting.settled_pt * setting.settled_pt
 
     for step in range(n):
@@ -270,6 +272,11 @@ def cluster_tree(
                 other = uniform(key, iteration, sample, step, 2)
                 to_a, to_b = flipped_option(pairs, n_pairs, beams, n_beams, scale_is_beam, mean, other)
                 flip = Flip(total_rate, step, to_a, to_b)
+        if all_flips and step_score < 0.0:
+            other = uniform(key, iteration, sample, step, 2)
+            to_a, to_b = flipped_option(pairs, n_pairs, beams, n_beams, scale_is_beam, mean, other)
+            write_flip(Flip(-step_score, step, to_a, to_b), tree.all_flips[n_flips])
+            n_flips += 1
         if follows and (state_is_old or state < first_state) and jet_pt2[0] > settled_pt2:
             if state < first_state or largest(tree.state_scores[state]) > 0.0:
                 state += 1  # else the last state is not worth keeping
@@ -375,6 +382,8 @@ def cluster_tree(
         tree.scores[0] = score
     if flips:
         write_flip(flip, tree.flip)
+    for k in range(n_flips, len(tree.all_flips)):
+        write_flip(no_flip(), tree.all_flips[k])
     tree.numbers[0] = log_prob + math.log(probability)
     tree.numbers[1] = n_jets
     tree.numbers[2] = steps

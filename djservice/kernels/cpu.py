@@ -52,6 +52,7 @@ def cluster_items(
     state_jets: Floats,
     state_scores: Floats,
     flips: Floats,
+    all_flips: Floats,
 ) -> tuple[int, int, int]:
     """Grow the trees of items ``first`` to ``last``, item = event * trees + tree; returns status, item reached, states.
 
@@ -70,6 +71,8 @@ def cluster_items(
         Shapes (row, jet, 4), (row, 1 or 5), filled from the first row on. Length 0 if not wanted.
     flips, forced
         Shape (item, 4): the alternative paths found, or to be taken. Length 0 if not wanted.
+    all_flips
+        Shape (row, 4): the alternative paths of all steps, as the history. Length 0 if not wanted.
     """
     loaded, n, states = -1, 0, 0
     for item in range(first, last):
@@ -92,6 +95,7 @@ def cluster_items(
             state_jets,
             state_scores,
             flips[item] if len(flips) > 0 else numbers[item][:0],
+            all_flips[row : row + n] if len(all_flips) > 0 else all_flips,
         )
         status = cluster_tree(
             n,

@@ -2,7 +2,7 @@
 
 With P_k the probability of an option and s_k = d log P_k / d log R, the options with s < 0 lose the probability that those with
 s > 0 gain. Having drawn k, the step flips with rate -s_k (if that is positive), to an option drawn with probability
-proportional to P s+. Over the tree one flip is kept, chosen in proportion to the rates, whose sum is W.
+proportional to P s+. Over the tree all flips are kept, or one, chosen in proportion to the rates, whose sum is W.
 """
 
 from __future__ import annotations

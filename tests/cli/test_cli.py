@@ -10,16 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
 import djservice as dj
+from djservice.build import build_loss
 from djservice.cli import main
-from djservice.config import LossTerm, Run, build_loss
+from djservice.config import LossTerm, Run
 from djservice.display import Lines, Pace, describe
 from djservice.store import Store
+from djservice.store_shape import Shape
 
 SCRIPTS = Path(sys.executable).parent
 HEAVY = (
@@ -195,7 +198,7 @@ def test_show(call: Call, finished: Path) -> None:
 def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     name = tmp_path / "[half] a.zarr"
     attributes = {"run": Run.from_dict({"input": {"files": "a"}, "loss": {}, "output": {"store": "a"}}).to_dict()}
-    with Store.open(name, attributes, {}, 5, [0.4], 2, [1]) as store:
+    with Store.open(name, attributes, {}, Shape(5, [0.4], 2, np.array([1], np.uint64))) as store:
         store.set(status="interrupted", message="stopped by a signal", result=None)
         store.write_rows("history", 0, {"radius": [1.0, 0.9]})
     text = call("show", name).output

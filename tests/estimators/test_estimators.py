@@ -19,6 +19,7 @@ from djservice.estimators import (
     AlternativePath,
     Estimator,
     FiniteDifference,
+    GumbelSoftmax,
     LeaveOneOut,
     MeanBaseline,
     OptimalBaseline,
@@ -36,9 +37,9 @@ TABLES = Path(__file__).parents[1] / "kernels" / "data"
 
 #: A new estimator is tested by adding a row.
 SCORE_TYPE: list[ScoreEstimator] = [Score(), LeaveOneOut(), StateBaseline(), MeanBaseline(), OptimalBaseline()]
-UNBIASED: list[Estimator] = [*SCORE_TYPE, AlternativePath()]
+UNBIASED: list[Estimator] = [*SCORE_TYPE, AlternativePath(), AlternativePath(all_steps=True)]
 FINITE = [FiniteDifference(), FiniteDifference(common=False)]
-BIASED: list[Estimator] = [*FINITE, SigmoidRelaxation()]
+BIASED: list[Estimator] = [*FINITE, SigmoidRelaxation(), GumbelSoftmax()]
 
 
 def test_every_estimator_has_its_row() -> None:
@@ -70,9 +71,8 @@ def test_alternative_path_on_one_decision(t: float) -> None:
     """cos t loses probability to sin t at the rate p; what is sin t already stays."""
     value, score, slope = one_decision(t, 20_000, 3, seed=int(100 * (t + 5)))
     alternative = np.where(score < 0, np.sin(t), value)
-    values = Values(
-        value, np.ones_like(value), score, further=((alternative, np.ones_like(value)),), rate=np.maximum(-score, 0.0)
-    )
+    rate = np.maximum(-score, 0.0)
+    values = Values(value, np.ones_like(value), score, further=((alternative, np.ones_like(value), rate),))
     estimates = (AlternativePath().slopes(values).quantity + slope).mean(axis=1)
     p = 1.0 / (1.0 + np.exp(-t))
     exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
@@ -92,7 +92,8 @@ def test_finite_difference_on_one_decision(estimator: FiniteDifference, step: fl
     seeds = (1, 1) if estimator.common else (1, 2)
     ends = [one_decision(t + s, 1, trees, seed)[0] for s, seed in zip((step, -step), seeds, strict=True)]
     one = np.ones_like(ends[0])
-    values = Values(one, one, one, further=((ends[0], one), (ends[1], one)))
+    weight = np.array(0.5 / step)
+    values = Values(one, one, one, further=((ends[0], one, weight), (ends[1], one, -weight)))
     found = FiniteDifference(step, estimator.common).slopes(values).quantity
     central = (expectation(t + step) - expectation(t - step)) / (2 * step)
     error = found.std() / np.sqrt(trees)
@@ -184,7 +185,9 @@ def test_variable_r_has_a_gradient() -> None:
     assert abs(slope) > 4 * error
 
 
-@pytest.mark.parametrize("estimator", [AlternativePath(), *BIASED], ids=lambda e: e.name)
+@pytest.mark.parametrize(
+    "estimator", [AlternativePath(), AlternativePath(all_steps=True), *BIASED], ids=lambda e: e.name
+)
 def test_estimators_of_the_radius_alone(estimator: Estimator) -> None:
     event = shipped_events().select([0])
     for arguments in ({"radius": 0.7, "parameter": "rigidity"}, {"radius": VariableR(30.0)}):
@@ -287,6 +290,60 @@ def test_estimators_agree_on_real_events() -> None:
     values, errors = (np.array([getattr(g, name) for g in found]) for name in ("value", "tree_error"))
     best = np.average(values, weights=1 / errors**2)
     assert (np.abs(values - best) < 4 * errors).all()
+
+
+def test_flipping_all_steps_is_the_mean_over_the_step_that_is_flipped() -> None:
+    """The same trees: equal in expectation to one flip of each, pairwise, with less variance."""
+    events = shipped_events().select(range(25))
+    loss = SquaredError(observables.dijet_mass, target=80.0, scale=80.0)
+    loss = loss.where(cuts.two_jets(pt_min=15.0) & cuts.mass_below(150.0))
+    one, every = (
+        gradient(events, loss, radius=0.7, trees=200, estimator=AlternativePath(all_steps), seed=8)
+        for all_steps in (False, True)
+    )
+    # Var(one) = Var(every) + E[Var(one | tree)], so the variance of the difference of the two is the difference.
+    apart = np.sqrt(one.tree_error**2 - every.tree_error**2)
+    assert abs(one.value - every.value) < 4 * apart
+    assert every.tree_error < 0.7 * one.tree_error
+
+
+def test_all_flips_and_the_one_that_is_kept() -> None:
+    """W is the sum of the rates of all steps; the flip that is kept is among them, as often as its rate says."""
+    event, trees = shipped_events().select([3]), 2000
+    one, every = (cluster(event, radius=0.7, rigidity=1.0, trees=trees, seed=2, flips=f) for f in (True, "all"))
+    np.testing.assert_array_equal(one.momenta, every.momenta)
+    assert one.flips.shape == (1, trees, 1, 4)
+    kept, flips = one.flips[0, :, 0], every.flips[0]
+    np.testing.assert_allclose(kept[:, 0], flips[..., 0].sum(axis=1), rtol=1e-12)
+    same = (flips[..., 1] == kept[:, np.newaxis, 1]) & (flips[..., 0] > 0)
+    assert (same.sum(axis=1) == (kept[:, 0] > 0)).all()
+    np.testing.assert_array_equal(flips[same], np.column_stack([flips[same][:, 0], kept[kept[:, 0] > 0, 1:]]))
+    there = flips[..., 1] >= 0
+    assert (np.diff(there.astype(int), axis=1) <= 0).all() and (flips[~there][:, 0] == 0).all()
+    share = np.divide(flips[..., 0], kept[:, :1], out=np.zeros_like(flips[..., 0]), where=kept[:, :1] > 0)
+    for flip in range(5):  # the first, second ... of a tree
+        expected, variance = share[:, flip].sum(), (share[:, flip] * (1 - share[:, flip])).sum()
+        assert abs(same[:, flip].sum() - expected) < 4 * np.sqrt(variance)
+
+
+def test_flips_of_other_trees_and_of_none() -> None:
+    event = shipped_events().select([0])
+    with pytest.raises(InputError, match="flips are those of 3 trees, expected one for each of 2"):
+        cluster(event, radius=0.7, rigidity=1.0, trees=2, flips=np.zeros((1, 3, 4)))
+    alone = to_batch([[[50.0, 0.0, 0.0, 5.0]], []])  # nothing else could happen to it
+    for all_steps in (False, True):
+        found = gradient(alone, observables.dijet_mass, radius=0.7, trees=2, estimator=AlternativePath(all_steps))
+        assert found.value == 0.0
+
+
+@pytest.mark.parametrize("all_steps", [False, True])
+def test_a_flip_by_rounding_leads_nowhere(all_steps: bool) -> None:
+    """Three soft particles at the same distance from a hard one, beams beyond the cut: the mean of equal numbers is off by an ulp."""
+    for pt in np.linspace(50.0, 120.0, 20):
+        event = to_batch([[[pt, 1.0, 0.5, 0.0], [1.0, 0.0, 0.5, 0.0], [1.0, 2.0, 0.5, 0.0], [1.0, 1.0, 1.5, 0.0]]])
+        point = {"radius": 5.0, "rigidity": 100.0, "scale": "safe", "trees": 20}
+        found = gradient(event, observables.dijet_mass, **point, estimator=AlternativePath(all_steps))
+        assert abs(found.value) < 1e-9
 
 
 def test_leave_one_out_is_blind_to_an_offset_and_quieter() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from djservice import LeaveOneOut, Score, SquaredError, SquaredErrorOfMean, StateBaseline, cuts, observables
 from djservice.batch import EventBatch
-from djservice.cluster import cluster
+from djservice.cluster import cluster, replay
 from djservice.errors import InputError, RunError
 from djservice.estimators import Estimator
 from djservice.evaluate import Sampling, evaluate, gradient
-from djservice.losses import Loss
+from djservice.forms import QUANTILES, Form, QuantileWidth, Ratio, RelativeVariance
+from djservice.losses import Loss, RobustWidth, Width
+from djservice.reduce import reduce_events
 
 MASS = observables.dijet_mass
 SELECTED = cuts.two_jets(pt_min=15.0) & cuts.mass_below(120.0)
@@ -43,7 +48,7 @@ def by_hand(loss: Loss, events: EventBatch, radius: float, trees: int, seed: int
         events, radius=radius, rigidity=1.0, trees=trees, jets=loss.jets, seed=seed, settled_pt=loss.settled_pt
     )
     for term in loss.terms:
-        _, quantity, accepted = term.evaluate(sample.jets, events.truth)
+        _, (quantity,), accepted = term.evaluate(sample.jets, events.truth)
         a = b = ga = gb = 0.0
         for e in range(len(events)):
             h, i, s = quantity[e], accepted[e].astype(float), sample.score[e]
@@ -77,6 +82,18 @@ LOSSES = {
 }
 
 
+#: Those whose value is no mean of single terms; narrow bins, for the histogram is differentiated as it is.
+WIDTHS = {
+    "width": Width(MASS),
+    "width, selected": Width(MASS).where(SELECTED),
+    "robust width": RobustWidth(MASS, high=300.0, bins=20),
+    "robust width, selected": RobustWidth(MASS, high=120.0, bins=12).where(SELECTED),
+    "width of the response": Width(MASS, scale=None),
+    "robust width of the response": RobustWidth(MASS, scale=None, high=3.0, bins=20),
+    "width and error": 0.3 * Width(MASS).where(SELECTED) + SQUARED,
+}
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_sums_equal_the_formulas_written_out(name: str, events: EventBatch) -> None:
     found = gradient(events, LOSSES[name], radius=0.7, trees=6, seed=2, estimator=LeaveOneOut())
@@ -86,19 +103,17 @@ def test_sums_equal_the_formulas_written_out(name: str, events: EventBatch) -> N
 
 
 @pytest.mark.parametrize("estimator", [Score(), LeaveOneOut(), StateBaseline()], ids=lambda e: e.name)
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, "width", "width, selected", "width and error"])  # quantiles have kinks
 def test_gradient_is_the_slope_of_the_loss(name: str, estimator: Estimator, events: EventBatch) -> None:
     """Against finite differences of the loss with independent trees; both errors are over trees, the events given."""
     step, trees = 0.1, 4_000
     few = events.select(range(8))
-    found = gradient(few, LOSSES[name], radius=0.7, trees=trees, estimator=estimator, seed=11)
-    high, low = (
-        gradient(few, LOSSES[name], radius=0.7 + s, trees=trees, seed=40 + i) for i, s in enumerate((step, -step))
-    )
+    loss = {**LOSSES, **WIDTHS}[name]
+    found = gradient(few, loss, radius=0.7, trees=trees, estimator=estimator, seed=11)
+    high, low = (gradient(few, loss, radius=0.7 + s, trees=trees, seed=40 + i) for i, s in enumerate((step, -step)))
     # Richardson extrapolation removes the error of order step^2.
     far_high, far_low = (
-        gradient(few, LOSSES[name], radius=0.7 + s, trees=trees, seed=50 + i)
-        for i, s in enumerate((2 * step, -2 * step))
+        gradient(few, loss, radius=0.7 + s, trees=trees, seed=50 + i) for i, s in enumerate((2 * step, -2 * step))
     )
     near = (high.loss.value - low.loss.value) / (2 * step)
     far = (far_high.loss.value - far_low.loss.value) / (4 * step)
@@ -121,9 +136,9 @@ def test_standard_errors_of_a_squared_mean_are_those_of_repetitions(target: floa
         assert abs(np.std(values, ddof=1) / np.mean(stated) - 1) < 4 / np.sqrt(2 * 99)
 
 
-def test_standard_errors_are_those_of_repetitions(events: EventBatch) -> None:
+@pytest.mark.parametrize("loss", [SQUARED.where(SELECTED), WIDTHS["width"]], ids=["squared error", "width"])
+def test_standard_errors_are_those_of_repetitions(loss: Loss, events: EventBatch) -> None:
     """tree_error against the spread over seeds; the error over events against that over bootstrapped samples."""
-    loss = SQUARED.where(SELECTED)
     repeated = [gradient(events, loss, radius=0.7, trees=40, seed=100 + k, threads=1) for k in range(60)]
     for values, stated in (
         ([r.value for r in repeated], [r.tree_error for r in repeated]),
@@ -205,3 +220,114 @@ def test_arguments_without_meaning(events: EventBatch) -> None:
     without_truth = EventBatch.from_arrays(pt=[1.0], rapidity=[0], phi=[0], mass=[0], offsets=[0, 1])
     with pytest.raises(InputError, match="has no target, and event 0 has no truth"):
         gradient(without_truth, SquaredError(MASS), radius=0.7)
+
+
+@pytest.mark.parametrize("name", [*(name for name in LOSSES if "mean" not in name and name != "sum"), *WIDTHS])
+def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: EventBatch) -> None:
+    """Without statistics: the same trees weighted by P(R + h)/P(R), whose derivative at h = 0 the score estimator is."""
+    loss = {**LOSSES, **WIDTHS}[name]
+    settings: dict[str, Any] = {"rigidity": 1.0, "jets": loss.jets}
+    sample = cluster(events, radius=0.7, trees=50, seed=6, history=True, **settings)
+    step = 1e-5
+
+    def value(radius: float) -> float:
+        ratio = np.exp(replay(events, sample.history, radius=radius, **settings).log_prob - sample.log_prob)
+        total = 0.0
+        for term in loss.terms:
+            _, quantities, accepted = term.evaluate(sample.jets, events.truth)
+            means = [(quantity * ratio).mean(axis=1) for quantity in quantities]
+            means.append(1.0 - (~accepted * ratio).mean(axis=1))
+            total += term.coefficient * float(term.form.value(np.array([events.weight @ mean for mean in means])))
+        return total
+
+    found, _ = reduce_events(events, sample, (), loss, Score(), None)
+    assert found.gradient().value == pytest.approx((value(0.7 + step) - value(0.7 - step)) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "form", [Ratio(), RelativeVariance(), QuantileWidth(0.0, 10.0, 8)], ids=lambda f: type(f).__name__
+)
+def test_derivatives_of_forms(form: Form) -> None:
+    """Against central differences, of a sample and of several events at once."""
+    sums = np.random.default_rng(3).uniform(1.0, 2.0, (5, form.sums))
+    step = 1e-6
+    gradient_there, hessian = np.empty_like(sums), np.empty((5, form.sums, form.sums))
+    for i in range(form.sums):
+        shift = np.zeros(form.sums)
+        shift[i] = step
+        gradient_there[:, i] = (form.value(sums + shift) - form.value(sums - shift)) / (2 * step)
+        hessian[:, i] = (form.gradient(sums + shift) - form.gradient(sums - shift)) / (2 * step)
+    assert form.gradient(sums) == pytest.approx(gradient_there, rel=1e-7, abs=1e-8)
+    assert form.hessian(sums) == pytest.approx(hessian, rel=1e-6, abs=1e-7)
+    assert form.value(sums[2]) == pytest.approx(form.value(sums)[2], rel=1e-15)
+    assert form.gradient(sums[2]) == pytest.approx(form.gradient(sums)[2], rel=1e-15)
+
+
+def test_widths_are_those_of_the_pooled_trees(events: EventBatch) -> None:
+    even = events.select(np.flatnonzero(events.weight > 0))
+    even = replace(even, weight=np.ones(len(even)))
+    sample = cluster(even, radius=0.7, rigidity=1.0, trees=30, jets=2, seed=4)
+    mass = MASS(sample.jets)
+    accepted = SELECTED(sample.jets)
+    found = gradient(even, Width(MASS).where(SELECTED), radius=0.7, trees=30, seed=4)
+    assert found.loss.value == pytest.approx(mass[accepted].var() / mass[accepted].mean() ** 2, rel=1e-10)
+    # Quantiles within a bin: those of the trees themselves to a bin.
+    robust = gradient(even, RobustWidth(MASS, high=400.0, bins=400), radius=0.7, trees=30, seed=4)
+    low, middle, high = np.quantile(mass, QUANTILES)
+    assert robust.loss.value == pytest.approx((high - low) / (2 * middle), abs=2.0 / middle)
+
+
+def test_the_scale_may_be_the_target(events: EventBatch) -> None:
+    relative, absolute = (SquaredError(MASS, target=80.0, scale=scale) for scale in (None, 80.0))
+    a, b = (gradient(events, loss, radius=0.7, trees=6, seed=2) for loss in (relative, absolute))
+    assert a.loss == b.loss
+    truth = gradient(events, SquaredError(MASS, scale=None), radius=0.7, trees=6, seed=2, estimator=LeaveOneOut())
+    sample = cluster(events, radius=0.7, rigidity=1.0, trees=6, jets=2, seed=2, settled_pt=0.0)
+    by_event = ((MASS(sample.jets) / events.truth[:, np.newaxis] - 1) ** 2).mean(axis=1)
+    assert truth.loss.value == pytest.approx(np.average(by_event, weights=events.weight), rel=1e-12)
+
+
+def test_derivatives_in_several_parameters_are_those_one_by_one(events: EventBatch) -> None:
+    both, _ = evaluate(
+        events, SQUARED, LeaveOneOut(), Sampling(seed=2), radius=0.7, parameters=("radius", "rigidity"), trees=6
+    )
+    for number, name in enumerate(("radius", "rigidity")):
+        one = gradient(events, SQUARED, radius=0.7, parameter=name, trees=6, seed=2, estimator=LeaveOneOut())
+        found, expected = both.gradient(number), one.moments.gradient()
+        assert (found.value, found.error, found.tree_error) == pytest.approx(
+            (expected.value, expected.error, expected.tree_error), rel=1e-9
+        )
+
+
+def test_derivatives_through_radii_of_events(events: EventBatch) -> None:
+    """dL/dtheta with dR/dtheta given: values and errors from the results in R, event by event."""
+    rng = np.random.default_rng(8)
+    jacobian, radius = rng.normal(size=(len(events), 3)), rng.uniform(0.4, 1.0, len(events))
+    loss = SQUARED.where(SELECTED)
+    asked = {"radius": radius, "trees": 12}
+    through, _ = evaluate(events, loss, LeaveOneOut(), Sampling(seed=5), jacobian=jacobian, **asked)
+    singles = [
+        evaluate(events.select([e]), loss, LeaveOneOut(), Sampling(seed=5), radius=radius[e], trees=12)[0]
+        for e in range(40)
+    ]
+    a, b, ga, gb = np.array([single.total[:4] for single in singles]).T
+    total = a.sum() / b.sum()
+    by_event = (ga - total * gb) / b.sum()
+    for j in range(3):
+        found = through.gradient(j)
+        value = (by_event * jacobian[:, j]).sum()
+        assert found.value == pytest.approx(value, rel=1e-10)
+        norm = (gb * jacobian[:, j]).sum() / b.sum()
+        u = by_event * jacobian[:, j] - (norm * (a - total * b) + value * b) / b.sum()
+        assert found.error == pytest.approx(np.sqrt(40 / 39 * (u**2).sum()), rel=1e-9)
+        slope = np.array([-norm, norm * total - value, jacobian[0, j], -total * jacobian[0, j]]) / b.sum()
+        trees = 0.0
+        for e, single in enumerate(singles):
+            slope[2:] = np.array([1.0, -total]) * jacobian[e, j] / b.sum()
+            trees += slope @ single.tree_covariance[:4, :4] @ slope
+        assert found.tree_error == pytest.approx(np.sqrt(trees), rel=1e-9)
+
+
+def test_a_robust_width_with_no_sense_is_refused() -> None:
+    with pytest.raises(InputError, match="4 bins or more, found 0"):
+        RobustWidth(MASS, bins=2)

@@ -67,7 +67,7 @@ def test_at_its_own_radius_it_is_the_plain_estimate() -> None:
         (
             SquaredErrorOfMean(observables.dijet_mass, target=80.0),
             {"radii": [0.7]},
-            r"not the square of an expectation",
+            r"that is a mean over trees",
         ),
     ],
 )

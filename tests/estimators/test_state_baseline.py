@@ -109,8 +109,8 @@ def values_of(sample: TreeSample, events: EventBatch) -> Values:
     """What an estimator sees of the loss."""
     trees, states = sample.score.shape[1], sample.states
     assert states is not None
-    _, quantity, accepted = LOSS.evaluate(sample.jets, events.truth)
-    _, of_state, in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
+    _, (quantity,), accepted = LOSS.evaluate(sample.jets, events.truth)
+    _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
     follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
     return Values(quantity, accepted.astype(float), sample.score, follow)
 
@@ -159,8 +159,8 @@ def test_unbiased_with_few_trees(radius: float, rigidity: float, trees: int) -> 
         sample = cluster(batch, radius=radius, rigidity=rigidity, trees=many, seed=number, settled_pt=0.0, states=True)
         states = sample.states
         assert states is not None
-        _, quantity, accepted = loss.evaluate(sample.jets, batch.truth)
-        _, of_state, in_state = loss.evaluate(states.jets[:, np.newaxis], batch.truth[states.tree // many])
+        _, (quantity,), accepted = loss.evaluate(sample.jets, batch.truth)
+        _, (of_state,), in_state = loss.evaluate(states.jets[:, np.newaxis], batch.truth[states.tree // many])
         follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
         groups = (x.reshape(-1, trees) for x in (quantity, accepted.astype(float), sample.score))
         values = Values(*groups, follow)

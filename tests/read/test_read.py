@@ -287,3 +287,39 @@ def test_collections_that_coffea_treats_in_its_own_way_keep_their_masses(tmp_pat
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("Events", {"Photon": data.type.content}).extend({"Photon": data})
     np.testing.assert_array_equal(read(tmp_path / "a.root", schema=nanoaod("Photon")).mass, [1, 2, 3])
+
+
+def gen_file(path, events):
+    """A file with one particle per event and generator particles as (pdgId, mother, pt, eta, phi, mass)."""
+    names = ("pdgId", "genPartIdxMother", "pt", "eta", "phi", "mass")
+    columns = {name: ak.Array([[row[i] for row in event] for event in events]) for i, name in enumerate(names)}
+    one = {f: ak.Array([[v]] * len(events)) for f, v in (("pt", 10.0), ("eta", 0.1), ("phi", 0.2), ("mass", 0.0))}
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {"PFCands": ak.zip(one).type, "GenPart": ak.zip(columns).type})
+        file["Events"].extend({"PFCands": ak.zip(one), "GenPart": ak.zip(columns)})
+    return path
+
+
+def test_truth_from_generator_particles(tmp_path):
+    """The first Higgs, or the b pair of a boson, before radiation; not the b quarks of anything else."""
+    higgs, z = (25, -1, 50.0, 0.1, 0.0, 124.5), (23, -1, 50.0, -0.1, 3.0, 91.0)
+    pair = [(5, 0, 60.0, 0.3, 0.4, 0.0), (-5, 0, 40.0, -0.6, 1.9, 0.0)]
+    gluon_b = [(5, 5, 30.0, 2.0, 1.0, 0.0), (-5, 5, 30.0, 2.0, 1.4, 0.0)]
+    events = [
+        [higgs, z, *pair, (25, 0, 55.0, 0.1, 0.1, 1.0)],
+        [higgs, *gluon_b[:1], *pair, (5, -1, 1.0, 0.0, 0.0, 0.0), (21, -1, 1.0, 0.0, 0.0, 0.0)],
+    ]
+    path = gen_file(tmp_path / "gen.root", events)
+    assert read(path, schema=nanoaod(truth="GenPart:higgs")).truth == pytest.approx([124.5, 124.5])
+    mass = np.sqrt(2 * 60 * 40 * (np.cosh(0.9) - np.cos(1.5)))
+    assert read(path, schema=nanoaod(truth="GenPart:b_pair")).truth == pytest.approx([mass, mass], rel=1e-6)
+
+
+def test_an_event_without_the_true_particles_is_named(tmp_path):
+    path = gen_file(tmp_path / "gen.root", [[(25, -1, 50.0, 0.1, 0.0, 125.0)], [(23, -1, 50.0, 0.1, 0.0, 91.0)]])
+    with pytest.raises(InputError, match=r"gen.root\[0:2\]: entry 1 has no higgs in GenPart \(1 such events\)"):
+        read(path, schema=nanoaod(truth="GenPart:higgs"))
+    with pytest.raises(InputError, match=r"entry 0 has no b_pair in GenPart \(2 such events\)"):
+        read(path, schema=nanoaod(truth="GenPart:b_pair"))
+    with pytest.raises(InputError, match=r"truth='GenPart:top': expected a branch, or one of GenPart:higgs"):
+        nanoaod(truth="GenPart:top")

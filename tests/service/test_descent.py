@@ -6,21 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from djservice.descent import CHECK_EVERY, Descent
+from djservice.descent import CHECK_EVERY, Descent, Parameter
 from djservice.fit import OPTIMISERS, curvature_at, curvature_fit
 from djservice.optimisers import adam, learning_rate, momentum, sgd
 
 
 def descent(kind: str = "sgd", **changes: float | None) -> Descent:
-    settings = {
-        "rate": 0.1,
-        "decay_iterations": None,
-        "start": 1.0,
-        "minimum": 0.1,
-        "maximum": 2.0,
-        "averaging_start": 0,
-    } | changes
-    return Descent(OPTIMISERS[kind](), **settings)  # type: ignore[arg-type]
+    settings = {"rate": 0.1, "decay_iterations": None, "averaging_start": 0} | changes
+    bounds = {
+        name: settings.pop(name, default) for name, default in (("start", 1.0), ("minimum", 0.1), ("maximum", 2.0))
+    }
+    return Descent((Parameter("R", **bounds, positive=True),), OPTIMISERS[kind](), **settings)  # type: ignore[arg-type]
 
 
 def test_adam_follows_its_paper() -> None:
@@ -63,14 +59,14 @@ def test_the_learning_rate_halves_after_its_decay() -> None:
     rates = []
     for _ in range(3):
         rates.append(path.learning_rate)
-        path.update(0.0)
+        path.update([0.0])
     assert rates == pytest.approx([0.1, 0.1 / 1.5, 0.05])
 
 
 def test_the_radius_moves_in_its_logarithm() -> None:
     path = descent(start=0.8)
-    path.update(2.0)
-    assert path.radius == pytest.approx(0.8 * math.exp(-0.1 * 0.8 * 2.0), rel=1e-14)
+    path.update([2.0])
+    assert path.values[0] == pytest.approx(0.8 * math.exp(-0.1 * 0.8 * 2.0), rel=1e-14)
     assert path.iteration == 1
 
 
@@ -78,21 +74,21 @@ def test_the_radius_moves_in_its_logarithm() -> None:
 def test_the_radius_stays_within_its_bounds(gradient: float, bound: float) -> None:
     path = descent(minimum=0.3, maximum=1.7)
     for _ in range(5):
-        path.update(gradient)
-        assert path.radius == bound  # exactly, and not a rounding of it beyond
-        assert 0.3 <= path.average <= 1.7
+        path.update([gradient])
+        assert path.values[0] == bound  # exactly, and not a rounding of it beyond
+        assert 0.3 <= path.average[0] <= 1.7
     path.update(-1e-3 * gradient)  # and it comes away from there
-    assert path.radius != bound
+    assert path.values[0] != bound
 
 
 def test_the_average_is_the_geometric_mean_since_its_start() -> None:
     path, radii = descent("adam", averaging_start=3), []
     for gradient in np.random.default_rng(3).normal(size=12):
-        radii.append(path.radius)
-        path.update(float(gradient))
+        radii.append(path.values[0])
+        path.update([float(gradient)])
         since = radii[3:] or radii[-1:]
-        assert path.average == pytest.approx(float(np.exp(np.mean(np.log(since)))), rel=1e-14)
-    assert descent().average == 1.0  # before the first step: the start
+        assert path.average[0] == pytest.approx(float(np.exp(np.mean(np.log(since)))), rel=1e-14)
+    assert descent().average[0] == 1.0  # before the first step: the start
 
 
 def test_it_stands_still_at_two_checks_in_a_row() -> None:
@@ -100,7 +96,7 @@ def test_it_stands_still_at_two_checks_in_a_row() -> None:
         path = descent(tolerance=1e-3, averaging_start=start)
         found = []
         for gradient in gradients:
-            path.update(gradient)
+            path.update([gradient])
             if path.converged:
                 found.append(path.iteration)
         return found
@@ -114,8 +110,8 @@ def test_it_stands_still_at_two_checks_in_a_row() -> None:
     radii = []
     path = descent(tolerance=1e-3)
     for gradient in moved:
-        path.update(gradient)
-        radii.append(path.average)
+        path.update([gradient])
+        radii.append(path.average[0])
     checks = radii[::CHECK_EVERY]
     still = [abs(b - a) < 1e-3 for a, b in itertools.pairwise(checks)]
     expected = next(k for k in range(1, len(still)) if still[k] and still[k - 1])
@@ -126,7 +122,7 @@ def test_it_stands_still_at_two_checks_in_a_row() -> None:
 def test_without_a_tolerance_it_never_stops_by_itself() -> None:
     path = descent()
     for _ in range(200):
-        path.update(0.0)
+        path.update([0.0])
         assert not path.converged
 
 

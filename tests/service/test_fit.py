@@ -13,10 +13,11 @@ import pytest
 from djservice.config import Run
 from djservice.display import Lines
 from djservice.errors import RunError
-from djservice.evaluate import PerEvent
 from djservice.fit import Fit, Result, spectrum_radii
 from djservice.moments import Quantity
+from djservice.reduce import PerEvent
 from djservice.store import Store
+from djservice.store_shape import Shape
 from djservice.tasks import Request
 
 KEYS = np.arange(10, dtype=np.uint64) * 2**60
@@ -30,6 +31,7 @@ def answer(request: Request, gradient: float) -> Any:
     moments = SimpleNamespace(
         loss=lambda: Quantity(loss, 0.01, 0.01),
         gradient=lambda: Quantity(gradient, 0.02, 0.01),
+        gradients=lambda: [Quantity(gradient, 0.02, 0.01)],
         acceptance=0.9,
         trees=40,
         events=10,
@@ -48,8 +50,8 @@ def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **op
             asked.append(request)
         return answer(request, gradient(request))
 
-    rows = (run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)))
-    with Store.open(path, {"run": run.to_dict()}, run.numbers, *rows, KEYS) as store:
+    shape = Shape(run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)), KEYS)
+    with Store.open(path, {"run": run.to_dict()}, run.numbers, shape) as store:
         return asyncio.run(Fit(run, KEYS, evaluate, store, Lines(io.StringIO())).complete())
 
 

@@ -122,6 +122,8 @@ def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Pat
         "score",
         "--estimator",
         "leave_one_out",
+        "--estimator",
+        "{name: gumbel_softmax, temperature: 2.0}",
         "--rigidity",
         "1",
         "--repetitions",
@@ -132,5 +134,8 @@ def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Pat
     done = CliRunner().invoke(main, ["compare", str(config), *place, *few, "--output", output])
     assert done.exit_code == 0, done.output
     assert "variance x CPU / score" in done.output and (tmp_path / "c.svg").exists()
+    assert "gumbel_softmax (temperature 2.0)" in done.output
     wrong = CliRunner().invoke(main, ["compare", str(config), "--estimator", "scores"])
     assert wrong.exit_code == 2 and "--estimator scores: unknown; valid: state_baseline" in wrong.output
+    wrong = CliRunner().invoke(main, ["compare", str(config), "--estimator", "{name: gumbel_softmax, warmth: 1}"])
+    assert wrong.exit_code == 2 and "gumbel_softmax has no parameter 'warmth'" in wrong.output

@@ -17,7 +17,8 @@ import djservice as dj
 from djservice.config import Run
 from djservice.display import Lines
 from djservice.errors import RunError, StoreError
-from djservice.store import HISTORY, SCAN, SPECTRUM_EVENT, Store
+from djservice.store import Store
+from djservice.store_shape import HISTORY, SCAN, SPECTRUM_EVENT, Shape
 
 Changes = dict[str, Any]
 Do = Callable[..., Path]
@@ -89,7 +90,9 @@ def small_store(tmp_path: Path) -> Callable[..., Any]:
     """Open a store of five iterations without a run."""
 
     def opened(iterations: int = 5, path: Path = tmp_path / "a.zarr") -> Any:
-        return Store.open(path, {"run": {}}, {"seed": 1}, iterations, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64))
+        return Store.open(
+            path, {"run": {}}, {"seed": 1}, Shape(iterations, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64))
+        )
 
     return opened
 
@@ -359,10 +362,10 @@ def test_a_store_of_another_format_is_not_read(small_store: Callable[..., Any], 
 
 def test_history_written_by_another_optimiser_is_refused(do: Do, tmp_path: Path) -> None:
     path = do()
-    radii = Store.read(path).column("history", "radius")
-    radii[3] *= 1.0 + 1e-12
+    values = Store.read(path).column("history", "parameters")
+    values[3] *= 1.0 + 1e-12
     import zarr
 
-    zarr.open_group(str(path), mode="r+", use_consolidated=False)["history/radius"][:6] = radii
+    zarr.open_group(str(path), mode="r+", use_consolidated=False)["history/parameters"][:6] = values
     with pytest.raises(StoreError, match=r"iteration 3 was at R = .*another version"):
         do()
