@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from djservice.cluster import cluster as cluster
     from djservice.cluster import replay as replay
     from djservice.config import Run as Run
+    from djservice.connect import connect as connect
     from djservice.errors import DjserviceError as DjserviceError
     from djservice.estimators import AlternativePath as AlternativePath
     from djservice.estimators import FiniteDifference as FiniteDifference
@@ -73,6 +74,7 @@ _PUBLIC = {
     "reweight": "reweight",
     "Run": "config",
     "run": "run",
+    "connect": "connect",
     "Store": "store",
     "report": "report",
     "scan": "grid",

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import click
 
-from djservice.errors import ConfigError, DjserviceError
-
-Command = Callable[..., None]
-
-
-def _clear_failures(command: Command) -> Command:
-    """Errors of djservice as one line: exit code 2 for a wrong configuration, 1 for anything else."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **keywords: Any) -> None:
-        try:
-            command(*args, **keywords)
-        except DjserviceError as error:
-            click.echo(f"djservice: {type(error).__name__}: {error}", err=True)
-            sys.exit(2 if isinstance(error, ConfigError) else 1)
-        except KeyboardInterrupt:
-            click.echo("djservice: stopped; the same command goes on from there.", err=True)
-            sys.exit(1)
-
-    return wrapped
+from djservice import cli_service
+from djservice.cli_errors import clear_failures
+from djservice.errors import ConfigError
 
 
 @click.group("djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -46,13 +27,18 @@ def main() -> None:
       djservice scan my_run.yaml --rigidity 1 --rigidity 10
       djservice compare my_run.yaml          which gradient estimator to use
       djservice report my_run.zarr           the HTML report again
+      djservice submit my_run.yaml --scheduler tcp://login1:8786
     """
+
+
+for command in cli_service.COMMANDS:
+    main.add_command(command)
 
 
 @main.command()
 @click.argument("path", type=click.Path(dir_okay=False), default="run.yaml")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
-@_clear_failures
+@clear_failures
 def init(path: str, force: bool) -> None:
     """Write a commented configuration to start from.
 
@@ -105,7 +91,7 @@ def _settings(
 @_of_a_run
 @click.option("--overwrite", is_flag=True, help="Delete the store that is there and start again.")
 @click.option("--report/--no-report", default=True, help="Write the HTML report at the end.")
-@_clear_failures
+@clear_failures
 def run(
     config: str,
     overrides: tuple[str, ...],
@@ -152,7 +138,7 @@ def run(
 @click.option("--radius", "radii", type=float, multiple=True, help="R; repeatable. [default: scan.radii of CONFIG]")
 @click.option("--trees", type=click.IntRange(min=2), help="Trees per event and cell. [default: scan.trees of CONFIG]")
 @click.option("--output", type=click.Path(file_okay=False), default="scan.zarr", show_default=True, help="Zarr store.")
-@_clear_failures
+@clear_failures
 def scan(
     config: str,
     overrides: tuple[str, ...],
@@ -228,7 +214,7 @@ def _name_or_mapping(text: str) -> dict[str, Any]:
 @click.option(
     "--output", type=click.Path(file_okay=False), default="compare.zarr", show_default=True, help="Zarr store."
 )
-@_clear_failures
+@clear_failures
 def compare(
     config: str,
     overrides: tuple[str, ...],
@@ -286,7 +272,7 @@ def compare(
 @main.command()
 @click.argument("store", type=click.Path(file_okay=False))
 @click.option("--output", type=click.Path(dir_okay=False), help="HTML file to write. [default: STORE with .html]")
-@_clear_failures
+@clear_failures
 def report(store: str, output: str | None) -> None:
     """Write the HTML report of STORE, one file without external resources, and its figures as PNG and SVG.
 
@@ -302,7 +288,7 @@ def report(store: str, output: str | None) -> None:
 @main.command()
 @click.argument("store", type=click.Path(file_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="Everything but arrays, as JSON.")
-@_clear_failures
+@clear_failures
 def show(store: str, as_json: bool) -> None:
     """Show the state and the result of the run in STORE.
 

@@ -314,6 +314,12 @@ class Run(_Section):
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     @property
+    def inputs(self) -> dict[str, Input]:
+        """Every input that is read, by the name of its section."""
+        checks = self.radius_model.checks if self.task == "radius-model" else {}
+        return {"input": self.input, **{f"radius_model.checks.{name}": section for name, section in checks.items()}}
+
+    @property
     def numbers(self) -> dict[str, Any]:
         """The part that affects numbers, flat: ``section.key`` -> value. What a store is compared by.
 

@@ -13,6 +13,8 @@ import numpy as np
 RECENT = 20
 #: Columns of the bar on a terminal.
 BAR = 12
+#: A rate is told after this long: one who watches from afar hears of several steps at once.
+SECONDS_TO_TELL = 1.0
 #: Plain lines come at most this often.
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -34,14 +36,18 @@ class Pace:
 
     @property
     def trees_per_second(self) -> float:
-        """Since the phase began."""
-        return self.trees / max(time.monotonic() - self.began, 1e-9)
+        """Since the phase began; 0 where that is too short a time to tell."""
+        return self.trees / self._seconds if self._seconds > SECONDS_TO_TELL else 0.0
 
     @property
     def seconds_left(self) -> float:
         """At the pace so far."""
         steps = self.done - self.began_at
-        return (self.total - self.done) * (time.monotonic() - self.began) / steps if steps else float("nan")
+        return (self.total - self.done) * self._seconds / steps if steps else float("nan")
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self.began
 
 
 def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | None = None) -> str:
@@ -62,7 +68,7 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
             3,
             "" if optimising or "mean" not in numbers else f"mean {numbers['mean']:.1f} +- {numbers['mean_error']:.1f}",
         ),
-        (2, f"{pace.trees_per_second:,.0f} trees/s" * bool(pace.trees)),
+        (2, f"{pace.trees_per_second:,.0f} trees/s" * bool(pace.trees_per_second)),
         (6, f"{pace.seconds_left:.0f} s left"),
     ]
     shown = sorted((part for part in parts if part[1]), key=lambda part: -part[0])

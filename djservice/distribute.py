@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from djservice.build import build_estimator, build_loss
 from djservice.config import Input, Run
-from djservice.errors import DjserviceError, InputError, RunError
+from djservice.errors import DjserviceError, InputError, RunError, TasksLostError
 from djservice.evaluate import Sampling
 from djservice.features import Feature
 from djservice.identity import Keys
@@ -270,7 +270,7 @@ async def _gather(client: Client, futures: Sequence[Future | None]) -> Any:
             "where memory ran out, give them more, or choose smaller bundles (input.bundle_events)."
         ) from error
     except (CancelledError, CommClosedError) as error:
-        raise RunError(
+        raise TasksLostError(
             f"the Dask scheduler is gone or dropped our tasks ({' '.join(str(error).split())}). The same command goes on from the store."
         ) from error
     except Exception as error:  # of an observable or a cut

@@ -46,3 +46,15 @@ class RunError(DjserviceError, RuntimeError):
 
 class NothingAcceptedError(RunError):
     """A selection that no tree passes, or accepted weights that do not sum to more than 0."""
+
+
+class TasksLostError(RunError):
+    """The scheduler went away or dropped a run's tasks: what was asked for can be asked for again."""
+
+
+class ServiceError(DjserviceError, RuntimeError):
+    """A scheduler that cannot be reached, has no runs to offer, or does not know the run asked for."""
+
+
+class UnreachableError(ServiceError):
+    """There is no scheduler at an address, or it went away."""

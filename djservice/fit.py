@@ -23,6 +23,7 @@ from djservice.iterations import Iterations, Watch
 from djservice.moments import Moments
 from djservice.optimisers import Optimiser, adam, momentum, sgd
 from djservice.per_event import CHOOSE, SCORE, Descents, PerEventRadii
+from djservice.redact import redacted
 from djservice.reduce import PerEvent
 from djservice.store import Store
 from djservice.store_shape import SCAN
@@ -128,7 +129,7 @@ class Fit:
             result = self._result(descent)
         except Exception as error:
             with contextlib.suppress(StoreError):  # on a full disk the first error is the one that matters
-                self.store.set(status="failed", message=str(error))
+                self.store.set(status="failed", message=redacted(str(error)))
             raise
         self.store.set(status="finished", message="", result=asdict(result))
         self.store.consolidate()
@@ -299,7 +300,7 @@ async def all_events(
     try:
         moments, events = await evaluate(request)
     except RunError as error:
-        raise RunError(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     try:
         numbers = spectrum_numbers(moments)
     except NothingAcceptedError as error:  # at a radius far off; the others are worth having

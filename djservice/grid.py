@@ -32,6 +32,7 @@ from djservice.iterations import Watch
 from djservice.moments import Moments
 from djservice.on_dask import compiled_client, complete
 from djservice.read import expand
+from djservice.redact import redacted, redacted_data
 from djservice.run import versions
 from djservice.store_shape import SCAN
 from djservice.tasks import Request
@@ -160,12 +161,12 @@ async def _fill(run: Run, grid: Grid, path: Path, watch: Watch) -> Path:
         bundles = await Bundles.load(client, run, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {
-            "run": {key: value for key, value in run.to_dict().items() if key in sections},
+            "run": {key: redacted_data(value) for key, value in run.to_dict().items() if key in sections},
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),
             "events": len(bundles.keys),
-            "inputs": [[os.path.basename(f.path), f.size, f.uuid, f.entries] for f in bundles.inputs],
+            "inputs": [[os.path.basename(redacted(f.path)), f.size, f.uuid, f.entries] for f in bundles.inputs],
         }
         term = build_loss(run).terms[0].observable
         shown = {"versions": versions(), "observable": {"name": term.name.replace("_", " "), "units": term.units}}

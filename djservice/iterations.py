@@ -110,7 +110,7 @@ class Iterations:
             moments = await self.evaluate(iteration, values)
             loss, gradients = moments.loss(), moments.gradients()
         except RunError as error:
-            raise RunError(f"{where}: {error}") from error
+            raise type(error)(f"{where}: {error}") from error
         for parameter, gradient in zip(descent.parameters, gradients, strict=True):
             if not math.isfinite(gradient.value):
                 raise RunError(f"{where}: dL/d{parameter.name} is {gradient.value}.")

@@ -10,15 +10,17 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, WorkerPlugin
+from distributed.security import Security
 
 from djservice.config import Run
 from djservice.distribute import CompileKernels, QuietFailures
 from djservice.errors import RunError
+from djservice.event_loops import finish
 from djservice.iterations import Watch
+from djservice.redact import redacted
 
 Result = TypeVar("Result")
 
@@ -42,15 +44,10 @@ def complete(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
         with _stop_on_sigterm(), _dask_logs_to(watch):
             try:
                 return await job
-            except asyncio.CancelledError:
-                raise RunError("stopped by a signal; the same command goes on from its store.") from None
+            except asyncio.CancelledError as stop:
+                raise RunError(f"{str(stop) or 'stopped by a signal'}; the same command goes on from there.") from None
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(guarded())
-    with ThreadPoolExecutor(1) as thread:  # inside a notebook a loop is running already
-        return thread.submit(asyncio.run, guarded()).result()
+    return finish(guarded())
 
 
 @contextlib.asynccontextmanager
@@ -66,16 +63,7 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
     """A client of the scheduler that the run names, or of a cluster of this machine's processors."""
     given = run.cluster
     if given.scheduler is not None:
-        try:
-            client = await Client(given.scheduler, asynchronous=True, set_as_default=False, timeout="30s")
-        except (OSError, TimeoutError, ValueError) as error:
-            raise RunError(
-                f"no Dask scheduler at {given.scheduler}: {error}. Check --scheduler, and that it runs."
-            ) from None
-        async with client:
-            if await _count_workers(client) == 0:
-                watch.say(f"{given.scheduler} has no workers yet; waiting for one")
-            await client.wait_for_workers(1)
+        async with client_of(given.scheduler, watch) as client:
             yield client
         return
     threads = given.threads or 1
@@ -99,6 +87,26 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
         yield client
 
 
+@contextlib.asynccontextmanager
+async def client_of(address: str, watch: Watch, security: Security | None = None) -> AsyncIterator[Client]:
+    """A client of the scheduler at ``address``, once it has a worker.
+
+    Raises
+    ------
+    RunError
+        If there is no scheduler.
+    """
+    try:
+        client = await Client(address, security=security, asynchronous=True, set_as_default=False, timeout="30s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RunError(f"no Dask scheduler at {address}: {error}. Check --scheduler, and that it runs.") from None
+    async with client:
+        if await _count_workers(client) == 0:
+            watch.say(f"{address} has no workers yet; waiting for one")
+        await client.wait_for_workers(1)
+        yield client
+
+
 async def _count_workers(client: Client) -> int:
     return len((await client.scheduler.identity(n_workers=-1))["workers"])
 
@@ -108,7 +116,23 @@ async def _compile(client: Client, watch: Watch) -> None:
     watch.say(f"compiling the kernels on {workers} worker{'s' * (workers > 1)}: seconds if cached, else a minute")
     began = time.perf_counter()
     await client.register_plugin(CompileKernels())
+    await client.register_plugin(RedactLogs())
     watch.say(f"kernels ready on {workers} worker{'s' * (workers > 1)} after {time.perf_counter() - began:.1f} s")
+
+
+class RedactLogs(WorkerPlugin):
+    """Redacts what Dask logs on workers: of a task that failed it writes the arguments, and so the names of files."""
+
+    name = "djservice-redact-logs"
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask on each worker."""
+        logging.getLogger("distributed.worker").addFilter(_redact)
+
+
+def _redact(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redacted(record.getMessage()), ()
+    return True
 
 
 @contextlib.contextmanager

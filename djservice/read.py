@@ -23,6 +23,7 @@ from djservice import examples
 from djservice.batch import EventBatch
 from djservice.errors import InputError, MissingFileError
 from djservice.identity import Keys, entry_keys
+from djservice.redact import redacted
 from djservice.rootfile import branches_to_read, columns, find_tree, opened
 from djservice.schemas import IDENTITY, Schema, nanoaod
 
@@ -268,7 +269,8 @@ def _is_url(path: str) -> bool:
 
 
 def _basename(path: str) -> str:
-    return path.rsplit("/", 1)[-1]
+    """Name of a file; the query of a URL, which may be a token, is no part of it."""
+    return (path.partition("?")[0] if _is_url(path) else path).rsplit("/", 1)[-1]
 
 
 def _matches(pattern: str) -> list[str]:
@@ -297,7 +299,7 @@ def _read_segment(segment: Segment, schema: Schema, dataset: str) -> EventBatch:
         truth=flat[schema.truth] if isinstance(schema.truth, str) else schema.truth,
         identity=identity,  # type: ignore[arg-type]  # three of them, as IDENTITY has
         entry=entry,
-        source=segment.path,
+        source=redacted(segment.path),
         dataset=dataset,
     )
     if identity is None:  # the directory is no part of the identity: files may move

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.errors import DjserviceError, InputError, InputFileError, MissingFileError, SchemaError
+from djservice.redact import redacted
 from djservice.schemas import DEFAULT_WEIGHT, IDENTITY, Schema
 from djservice.truth import branches, generated_mass
 
@@ -62,12 +63,24 @@ def _damage_explained(place: str) -> Iterator[None]:
 
 
 @contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Redact the errors that quote the URL of a file: they travel to logs and pages."""
+    try:
+        yield
+    except Exception as error:
+        if redacted(str(error)) == str(error):
+            raise
+        kind = type(error) if isinstance(error, DjserviceError) else InputFileError
+        raise kind(redacted(str(error))) from None
+
+
+@contextmanager
 def opened(path: str, place: str) -> Iterator[Any]:
     """An open ROOT file that is as long as its header says."""
     import uproot
 
     # A dict keeps a colon in the name from being read as "file:tree".
-    with _damage_explained(place), uproot.open({path: None}) as file:
+    with _without_secrets(), _damage_explained(place), uproot.open({path: None}) as file:
         found, expected = file.file.source.num_bytes, file.file.fEND
         if found is not None and found < expected:
             raise InputFileError(

@@ -20,12 +20,12 @@ from djservice.code import code_hash
 from djservice.config import Run
 from djservice.display import Lines
 from djservice.distribute import Bundles, schema_of
-from djservice.errors import RunError
 from djservice.fit import Fit, Result, learned, spectrum_radii
 from djservice.iterations import Watch
 from djservice.model_fit import ModelFit, Sample
 from djservice.on_dask import compiled_client, complete
 from djservice.read import expand
+from djservice.redact import redacted, redacted_data
 from djservice.store import Store
 from djservice.store_shape import Shape
 
@@ -71,54 +71,79 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
         Whatever goes wrong; the store keeps what was complete, and the same call goes on from there.
     """
     told = watch or Lines()
-    check_trees(run)  # what can be found wrong without a cluster is found before one is started
-    for section in (run.input, *(run.radius_model.checks.values() if run.task == "radius-model" else ())):
+    check(run)  # what can be found wrong without a cluster is found before one is started
+    return complete(_on_cluster(run, overwrite, told), told)
+
+
+def check(run: Run) -> None:
+    """Find what is wrong with a run that can be found without a cluster.
+
+    Raises
+    ------
+    DjserviceError
+        If it has too few trees, names something unknown, or its input is not there.
+    """
+    check_trees(run)
+    for section in run.inputs.values():
         expand(section.files)
         schema_of(section)
-    return complete(_complete(run, overwrite, told), told)
 
 
-async def _complete(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
-    path = Path(run.output.store)
+async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
     async with compiled_client(run, watch) as client:
-        bundles = await Bundles.load(client, run, watch)
-        observable = build_loss(run).terms[0].observable
-        attributes = {
-            "run": run.to_dict(),
-            "versions": versions(),
-            "inputs": [asdict(file) for file in bundles.inputs],
-            "events": len(bundles.keys),
-            "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
-        }
-        identities = _identities(bundles, "input")
-        if overwrite:  # not before the input is known to be good
-            stores.remove(path)
-        model = await _model_fit(client, run, bundles, identities, watch) if run.task == "radius-model" else None
-        shape = Shape(
-            iterations=run.optimiser.iterations,
-            scan_radii=run.scan.radii,
-            spectrum_radii=len(spectrum_radii(run, np.nan)),
-            keys=bundles.keys,
-            parameters=tuple(parameter.name for parameter in learned(run)),
-            starts=run.per_event.starts if run.task == "per-event" else (),
-            model=None if model is None else model.shape,
-        )
-        with Store.open(path, attributes, {**run.numbers, **identities, "code": code_hash()}, shape) as store:
-            learn = None if model is None else model.complete
-            fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event, learn)
-            try:
-                return FinishedRun(await fit.complete(), path)
-            except asyncio.CancelledError:
-                store.set(status="interrupted", message="stopped by a signal")
-                raise RunError(
-                    f"stopped after {store.n_complete('history')} iterations; the same command goes on from there."
-                ) from None
+        return await conduct(client, run, watch, overwrite=overwrite)
+
+
+async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = False) -> FinishedRun:
+    """Do a run on the cluster of ``client``, or continue it where its store left off.
+
+    The one way from configuration to result, for a cluster of one's own and for the service on a scheduler. When it is
+    cancelled it writes what is done and marks the store as interrupted, with the message of the cancellation.
+
+    Raises
+    ------
+    DjserviceError
+        Whatever goes wrong.
+    CancelledError
+        When cancelled, saying how many iterations are done.
+    """
+    path = Path(run.output.store)
+    bundles = await Bundles.load(client, run, watch)
+    observable = build_loss(run).terms[0].observable
+    attributes = {
+        "run": redacted_data(run.to_dict()),
+        "versions": versions(),
+        "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
+        "events": len(bundles.keys),
+        "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
+    }
+    identities = _identities(bundles, "input")
+    if overwrite:  # not before the input is known to be good
+        stores.remove(path)
+    model = await _model_fit(client, run, bundles, identities, watch) if run.task == "radius-model" else None
+    shape = Shape(
+        iterations=run.optimiser.iterations,
+        scan_radii=run.scan.radii,
+        spectrum_radii=len(spectrum_radii(run, np.nan)),
+        keys=bundles.keys,
+        parameters=tuple(parameter.name for parameter in learned(run)),
+        starts=run.per_event.starts if run.task == "per-event" else (),
+        model=None if model is None else model.shape,
+    )
+    with Store.open(path, attributes, {**run.numbers, **identities, "code": code_hash()}, shape) as store:
+        learn = None if model is None else model.complete
+        fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event, learn)
+        try:
+            return FinishedRun(await fit.complete(), path)
+        except asyncio.CancelledError as stop:
+            store.set(status="interrupted", message=str(stop) or "stopped by a signal")
+            raise asyncio.CancelledError(f"stopped after {store.n_complete('history')} iterations") from None
 
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
     """What an input is known by, whatever its folder."""
     return {
-        f"{section}.files[{i}]": [os.path.basename(file.path), file.size, file.uuid, file.entries]
+        f"{section}.files[{i}]": [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
         for i, file in enumerate(bundles.inputs)
     }
 

@@ -44,7 +44,7 @@ def summary(path: str | Path) -> dict[str, Any]:
     found["events_without_accepted"] = (
         int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
     )
-    plain: dict[str, Any] = _finite(found)
+    plain: dict[str, Any] = finite(found)
     return plain
 
 
@@ -68,12 +68,12 @@ def _per_event(store: Store) -> dict[str, Any] | None:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """NaN and infinities as None, for JSON has neither."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Client, LocalCluster
 
 import djservice as dj
+from djservice.connect import Service
+from djservice.service import RunService
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,8 +37,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dj.Run:
     return run
 
 
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A scheduler that takes runs, with a worker."""
+    own = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as cluster:
+        with Client(cluster.scheduler_address, set_as_default=False) as client:
+            client.register_plugin(RunService(tmp_path_factory.mktemp("state")))
+        yield dj.connect(cluster.scheduler_address)
+
+
 @pytest.mark.parametrize("text", blocks())
-def test_python_blocks_run(text: str, finished: dj.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run(text: str, finished: dj.Run, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dj, "connect", lambda address: service)
     monkeypatch.chdir(Path(finished.output.store).parent)
     monkeypatch.setattr(dj.Run, "from_yaml", lambda path: finished)  # the same run whatever page asks for it
     exec(compile(text, "page", "exec"), {"__name__": "__main__"})

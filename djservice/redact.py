@@ -1,0 +1,40 @@
+"""Secrets stay out of logs, stores and pages: what may be shown of a text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_SECRETS = (
+    # The query of a URL may be a token (?authz=, X-Amz-Signature=), and what comes before @ a password.
+    (re.compile(r"(\b\w[\w+.-]*://[^\s?#'\"<>]*)\?[^\s'\"<>,;)[\]]*"), r"\1?***"),
+    (re.compile(r"(\b\w[\w+.-]*://)[^\s/@'\"<>]+@"), r"\1***@"),
+    (re.compile(r"(?i)\bbearer(?:\s|%20)+[\w.~+/=-]+"), "Bearer ***"),
+    # The same away from their URL, as libraries quote them.
+    (
+        re.compile(r"(?i)\b(authz|authorization|access_token|token|password|secret|signature)(\s*[=:]\s*)[^\s&'\",;]+"),
+        r"\1\2***",
+    ),
+    (
+        re.compile(r"(?i)\b(aws_\w*key\w*|aws_session_token|x-amz-[\w-]+|awsaccesskeyid)(\s*[=:]\s*)[^\s&'\",;]+"),
+        r"\1\2***",
+    ),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), "***"),  # a JSON web token
+    (re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),  # an AWS access key
+)
+
+
+def redacted(text: str) -> str:
+    """The text with ``***`` for what looks like a secret: queries and passwords of URLs, tokens, keys."""
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    return text
+
+
+def redacted_data(value: Any) -> Any:
+    """Plain data with every text redacted."""
+    if isinstance(value, dict):
+        return {key: redacted_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted_data(item) for item in value]
+    return redacted(value) if isinstance(value, str) else value

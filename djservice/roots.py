@@ -1,0 +1,60 @@
+"""Where submitted runs may read and write, where the operator of a scheduler says so.
+
+``djservice.input-roots`` and ``djservice.output-roots`` of Dask's configuration are lists of folders; those for input may
+also hold the beginnings of URLs. Without them everything is allowed that the scheduler's user may do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+import dask
+
+from djservice.config import Run
+from djservice.errors import ConfigError
+from djservice.read import expand
+from djservice.redact import redacted
+
+
+def check_roots(run: Run) -> None:
+    """See that a run stays within the roots; symbolic links and ``..`` are followed first.
+
+    Raises
+    ------
+    ConfigError
+        Naming what lies outside.
+    """
+    inputs = dask.config.get("djservice.input-roots", None)
+    if inputs is not None:
+        for section, given in run.inputs.items():
+            named = [
+                name for name in given.files if not name.startswith("example:")
+            ]  # those are shipped with djservice
+            for path in expand(named) if named else []:
+                _check(path, inputs, f"{section}.files", "djservice.input-roots")
+    outputs = dask.config.get("djservice.output-roots", None)
+    if outputs is not None:
+        for key, place in (("output.store", run.output.store), ("output.report", run.output.report)):
+            if place is not None:
+                _check(place, outputs, key, "djservice.output-roots")
+
+
+def _check(path: str, roots: Sequence[str], key: str, setting: str) -> None:
+    allowed = _url_within if "://" in path else _path_within
+    if not any(allowed(path, root) for root in roots):
+        raise ConfigError(
+            f"{key}: {redacted(path)} lies outside of what this scheduler allows ({setting}: {', '.join(roots) or 'nothing'})."
+        )
+
+
+def _path_within(path: str, root: str) -> bool:
+    if "://" in root:
+        return False
+    place, top = os.path.realpath(path), os.path.realpath(root)
+    return place == top or place.startswith(os.path.join(top, ""))
+
+
+def _url_within(url: str, root: str) -> bool:
+    return "://" in root and ".." not in unquote(unquote(url)) and url.startswith(root.rstrip("/") + "/")

@@ -1,0 +1,104 @@
+"""What travels from a client to the scheduler: a run as plain data, checked by the strict model where it arrives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from djservice.config import Run
+from djservice.errors import ConfigError
+from djservice.redact import redacted
+
+#: A configuration is never that large; what is larger is refused before it is looked at.
+LARGEST = 1_000_000
+
+
+def pack(run: Run) -> dict[str, Any]:
+    """A run as plain data whose paths mean the same on the scheduler.
+
+    Relative paths become absolute ones of this machine; URLs and ``example:`` names stay. Where it runs is left out.
+
+    Raises
+    ------
+    ConfigError
+        If it holds Python objects.
+    """
+    for i, term in enumerate(run.loss):
+        places = {f"loss[{i}].observable": term.observable}
+        places |= {f"loss[{i}].cuts[{k}]": cut for k, cut in enumerate(term.cuts)}
+        for where, value in places.items():
+            _refuse_object(where, value)
+    _refuse_object("estimator", run.estimator)
+    for i, feature in enumerate(run.radius_model.features):
+        _refuse_object(f"radius_model.features[{i}]", feature)
+    data = run.to_dict()
+    data.pop("cluster")
+    for section in (data["input"], *data["radius_model"]["checks"].values()):
+        section["files"] = [_absolute(path) for path in section["files"]]
+    output = data["output"]
+    data["output"] = {key: path if path is None else _absolute(path) for key, path in output.items()}
+    return data
+
+
+def unpack(data: Any) -> Run:
+    """The run that was submitted.
+
+    Raises
+    ------
+    ConfigError
+        If it is no plain data, too large, not a valid run, or has paths that mean nothing here.
+    """
+    try:
+        size = len(json.dumps(data))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"a submitted run must be plain data: {error}.") from None
+    if size > LARGEST:
+        raise ConfigError(
+            f"the submitted run has {size:,} bytes, at most {LARGEST:,} are taken. Use globs for its files."
+        )
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"a submitted run must be a mapping of sections, found {type(data).__name__}.")
+    run = Run.from_dict(data, "submitted run")
+    for path in (*_files(run), run.output.store):
+        if _absolute(path) != path:
+            raise ConfigError(f"submitted run: {path} is a relative path, which means nothing on the scheduler.")
+    return run
+
+
+def identity(run: Run) -> str:
+    """A name of the run and where it writes: the same for two submissions of one run, and for no other."""
+    place = os.path.realpath(run.output.store)
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(place).stem).strip("-")[:40] or "run"
+    return f"{name}-{_digest([place, same_numbers(run)])}"
+
+
+def same_numbers(run: Run) -> str:
+    """The same for two runs that would write the same numbers."""
+    return _digest(
+        [run.numbers, [redacted(path) for path in _files(run)], run.radius_model.iterations, run.optimiser.iterations]
+    )
+
+
+def _files(run: Run) -> list[str]:
+    return [path for section in run.inputs.values() for path in section.files]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path or path.startswith("example:") else os.path.abspath(os.path.expanduser(path))
+
+
+def _refuse_object(where: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{where} is a Python object, and a run on a scheduler is plain data. Install it as an entry point on the "
+            "scheduler and the workers and give its name, or use djservice.run."
+        )

@@ -1,0 +1,217 @@
+"""What must not get in, and what must not get out: certificates, roots, secrets."""
+
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import pytest
+import trustme
+from distributed.security import Security
+
+import djservice as dj
+from djservice import examples
+from djservice.config import Run
+from djservice.connect import Service
+from djservice.errors import ConfigError, DjserviceError, RunError, ServiceError
+from djservice.redact import redacted
+from djservice.roots import check_roots
+
+Settings = dict[str, Any]
+SECRET = "hunter2-5ab4c3d2"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        (f"root://h//a/b.root?authz={SECRET}: no", "root://h//a/b.root?*** no"),
+        (f"'https://h/b.root?x=1&X-Amz-Signature={SECRET}'", "'https://h/b.root?***'"),
+        (f"https://me:{SECRET}@h/b.root[0:3]", "https://***@h/b.root[0:3]"),
+        (f"Bearer {SECRET}, Bearer%20{SECRET}", "Bearer ***, Bearer ***"),
+        (f"aws_secret_access_key={SECRET}", "aws_secret_access_key=***"),
+        (f"authz={SECRET}&x", "authz=***&x"),
+        ("key AKIA0123456789ABCDEF", "key ***"),
+        ("/data/what?.root, s3://bucket/a*.root", "/data/what?.root, s3://bucket/a*.root"),
+    ],
+)
+def test_what_is_shown_of_a_text(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+class Events(http.server.BaseHTTPRequestHandler):
+    """The shipped events, in the ranges asked for; anything else is not there."""
+
+    data = Path(examples.path("ZHllbb_200")).read_bytes()
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        if not self.path.startswith("/events.root?"):
+            self.send_error(404)
+            return
+        first, last = 0, len(self.data) - 1
+        if asked := self.headers.get("Range"):
+            first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+            last = min(last, len(self.data) - 1)
+        self.send_response(206 if asked else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(self.data)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        if body:
+            self.wfile.write(self.data[first : last + 1])
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """The shipped events over HTTP."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Events)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/events.root"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_token_is_in_no_log_store_or_answer(
+    make_cluster: Any, url: str, tiny: Settings, stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+) -> None:
+    cluster = make_cluster(tmp_path)
+    service = cluster.start_scheduler()
+    cluster.start_workers(1)
+
+    def submit(name: str, files: str) -> Any:
+        given = {"input": tiny["input"] | {"files": files}, "output": {"store": str(tmp_path / f"{name}.zarr")}}
+        return service.submit(Run.from_dict(tiny | given))
+
+    good = submit("good", f"{url}?authz={SECRET}")
+    finished = good.wait(timeout=300)
+    bad = submit("bad", f"{url}.gone?authz={SECRET}")
+    with pytest.raises(RunError, match="gone") as failure:
+        bad.wait(timeout=300)
+    command = [Path(sys.executable).parent / "djservice", "watch", bad.id, "--scheduler", cluster.address]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "gone" in shown.stderr
+    said = repr((service.runs(), bad.status(), good.status(), bad.logs(), good.logs(), str(failure.value), shown))
+    assert SECRET not in said
+    assert "gone" in cluster.text() and SECRET not in cluster.text()
+    for path in (tmp_path / "good.zarr").rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+    for path in cluster.state.iterdir():  # needed there to go on; so nobody else may look
+        assert SECRET in path.read_text()
+        assert path.stat().st_mode & 0o077 == 0
+    assert cluster.state.stat().st_mode & 0o077 == 0
+    assert not submit("good", f"{url}?authz=another").new
+
+    local = tmp_path / "local.zarr"
+    dj.run(Run.from_dict(tiny | {"output": {"store": str(local)}, "cluster": {"scheduler": cluster.address}}))
+    assert stored(finished.store) == stored(local)
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Path]:
+    """A folder with an ``in`` that runs may read and an ``out`` that they may write."""
+    for name in ("in", "out", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "in/a.root").touch()
+    (tmp_path / "elsewhere/b.root").touch()
+    (tmp_path / "in/link.root").symlink_to(tmp_path / "elsewhere/b.root")
+    (tmp_path / "out/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/c.root").touch()
+    roots = {
+        "djservice.input-roots": [str(tmp_path / "in"), "root://eos.example//eos/public"],
+        "djservice.output-roots": [str(tmp_path / "out")],
+    }
+    with dask.config.set(roots):
+        yield tmp_path
+
+
+@pytest.mark.parametrize(
+    "files, store, key",
+    [
+        ("in/a.root", "out/run.zarr", None),
+        ("example:ZHllbb_200", "out/deep/er/run.zarr", None),
+        ("root://eos.example//eos/public/x.root?authz=1", "out/run.zarr", None),
+        ("elsewhere/b.root", "out/run.zarr", "input"),
+        ("in/../elsewhere/b.root", "out/run.zarr", "input"),
+        ("in/*.root", "out/run.zarr", "input"),
+        ("inside/c.root", "out/run.zarr", "input"),
+        ("root://eos.example//eos/public/../private/x.root", "out/run.zarr", "input"),
+        ("root://eos.example//eos/public/%2e%2e/private/x.root", "out/run.zarr", "input"),
+        ("root://eos.example//eos/public2/x.root", "out/run.zarr", "input"),
+        ("root://other//eos/public/x.root", "out/run.zarr", "input"),
+        ("file:///etc/passwd", "out/run.zarr", "input"),
+        ("in/a.root", "elsewhere/run.zarr", "output"),
+        ("in/a.root", "out/../elsewhere/run.zarr", "output"),
+        ("in/a.root", "out/link/run.zarr", "output"),
+    ],
+)
+def test_runs_stay_within_their_roots(limited: Path, tiny: Settings, files: str, store: str, key: str | None) -> None:
+    where = files if ":" in files else str(limited / files)
+    given = {"input": {"files": where}, "output": {"store": str(limited / store)}}
+    run = Run.from_dict(tiny | given)
+    if key is None:
+        check_roots(run)
+    else:
+        with pytest.raises(ConfigError, match=rf"{key}\..* lies outside .*djservice\.{key}-roots"):
+            check_roots(run)
+
+
+def test_roots_hold_at_submission(scheduler: str, make_cluster: Any, tiny: Settings, tmp_path: Path) -> None:
+    cluster = make_cluster(tmp_path, {"DASK_DJSERVICE__OUTPUT_ROOTS": f"['{tmp_path}/out']"})
+    with pytest.raises(ConfigError, match=r"output\.store: .*tiny\.zarr lies outside"):
+        cluster.start_scheduler().submit(Run.from_dict(tiny))
+
+
+def certificate(authority: trustme.CA, folder: Path, name: str) -> dict[str, str]:
+    """Paths of the authority, of a certificate of it and of its key."""
+    issued = authority.issue_cert("127.0.0.1")
+    paths = {key: folder / f"{name}-{key}.pem" for key in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(paths["ca"])
+    issued.cert_chain_pems[0].write_to_path(paths["cert"])
+    issued.private_key_pem.write_to_path(paths["key"])
+    return {key: str(path) for key, path in paths.items()}
+
+
+def test_tls_lets_in_who_has_a_certificate_and_nobody_else(make_cluster: Any, tiny: Settings, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    right, rogue = certificate(authority, tmp_path, "right"), certificate(trustme.CA(), tmp_path, "rogue")
+
+    def security(paths: dict[str, str]) -> Security:
+        client = {"tls_client_cert": paths["cert"], "tls_client_key": paths["key"]}
+        return Security(tls_ca_file=right["ca"], require_encryption=True, **client)
+
+    cluster = make_cluster(tmp_path)
+    plain = cluster.address
+    cluster.address, cluster.host = plain.replace("tcp://", "tls://"), "tls://127.0.0.1"
+    options = ("--tls-ca-file", right["ca"], "--tls-cert", right["cert"], "--tls-key", right["key"])
+    service = cluster.start_scheduler(*options, security=security(right))
+    cluster.start_workers(1, *options)
+    assert service.submit(Run.from_dict(tiny)).wait(timeout=300).result.iterations == 6
+    with pytest.raises(ServiceError, match="no answer from a Dask scheduler"):
+        dj.connect(plain)
+    with pytest.raises(ServiceError, match="no answer from a Dask scheduler"):
+        dj.connect(cluster.address, security(rogue))
+    listing = [Path(sys.executable).parent / "djservice", "list", "--scheduler", cluster.address]
+    assert "tiny" in subprocess.run([*listing, *options], capture_output=True, text=True, timeout=60).stdout
+    refused = subprocess.run(listing, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("djservice: UnreachableError: no answer")
+    assert "Traceback" not in refused.stderr
+
+
+def test_errors_travel_by_their_names(cluster: Any, service: Service) -> None:
+    with pytest.raises(DjserviceError) as failure:
+        service.ask("status", run_id="x")
+    assert type(failure.value) is ServiceError

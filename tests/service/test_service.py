@@ -1,0 +1,239 @@
+"""Runs that live on a scheduler of a process of its own: handed over, asked about, stopped, and going on."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from distributed import Client, LocalCluster
+
+import djservice as dj
+from djservice.config import Run
+from djservice.connect import Service, SubmittedRun
+from djservice.errors import ConfigError, MissingFileError, RunError, ServiceError
+from djservice.service import RunService
+
+Settings = dict[str, Any]
+Reach = Callable[[SubmittedRun, str, int], None]
+Stored = Callable[[str | Path], dict[str, bytes]]
+
+
+def states(run: SubmittedRun) -> list[str]:
+    return [transition["state"] for transition in run.status()["transitions"]]
+
+
+def test_a_run_goes_on_when_the_client_has_gone(
+    cluster: Any, disturbable_run: Run, undisturbed: Path, stored: Stored, tmp_path: Path
+) -> None:
+    """Submitted with relative paths by a process that ends; followed, waited for and awaited by others."""
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(disturbable_run.to_dict() | {"output": {"store": "tiny.zarr"}}))
+    ended = command(cluster, "submit", config.name, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    name = ended.stdout.strip()
+    watching = command(cluster, "watch", name)
+    assert watching.returncode == 0
+    assert "optimise 100/100" in watching.stderr and f"{name}: finished" in watching.stderr.splitlines()[-1]
+    assert stored(tmp_path / "tiny.zarr") == stored(undisturbed)
+    assert cluster.left_behind() == ([], 0, [])
+
+    run = dj.connect(cluster.address).run(name)
+    assert states(run) == ["queued", "loading", "running", "finished"]
+    times = [transition["time"] for transition in run.status()["transitions"]]
+    assert times == sorted(times)
+    finished = run.wait(timeout=5)
+    assert finished.store == tmp_path / "tiny.zarr"
+    assert finished.radius == dj.Store.read(undisturbed).attributes["result"]["radius"]
+
+    async def awaited() -> Any:
+        return await run
+
+    assert asyncio.run(awaited()) == finished
+    assert any("read 40 events" in line for _, line in run.logs())
+    again = command(cluster, "submit", config.name, cwd=tmp_path)
+    assert again.stdout.strip() == name
+    assert "submitted before" in again.stderr and "finished" in again.stderr
+    shown = json.loads(command(cluster, "status", name, "--json").stdout)
+    assert shown["result"]["radius"] == finished.radius
+    assert f"R: {finished.radius:.3f}" in command(cluster, "status", name).stdout
+    assert name in command(cluster, "list").stdout
+    assert "read 40 events" in command(cluster, "logs", name).stdout
+
+
+def command(cluster: Any, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).parent / "djservice", *words, "--scheduler", cluster.address],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+    )
+
+
+def test_two_submissions_of_one_run_are_one_run(service: Service, disturbable_run: Run, tmp_path: Path) -> None:
+    first, second = service.submit(disturbable_run), service.submit(disturbable_run)
+    assert (first.new, second.new) == (True, False)
+    assert first.id == second.id
+    elsewhere = {"output": {"store": str(tmp_path / "elsewhere.zarr")}}
+    assert service.submit(Run.from_dict(disturbable_run.to_dict() | elsewhere)).id == first.id
+    with pytest.raises(ConfigError, match=rf"tiny\.zarr: run {first.id} of \w+, which is \w+, writes this store"):
+        service.submit(Run.from_dict(disturbable_run.to_dict() | {"seed": 2}))
+    assert first.cancel()["state"] == "cancelled"
+    assert not (tmp_path / "elsewhere.zarr").exists()
+
+
+def test_paused_and_resumed_it_gives_the_same_bits(
+    cluster: Any, service: Service, disturbable_run: Run, undisturbed: Path, stored: Stored, reach: Reach
+) -> None:
+    run = service.submit(disturbable_run)
+    reach(run, "optimise", 20)
+    assert command(cluster, "pause", run.id).stdout == f"{run.id}: paused\n"
+    store = dj.Store.read(disturbable_run.output.store)
+    assert store.attributes["status"] == "interrupted"
+    assert store.attributes["message"].startswith("paused by")
+    assert 20 <= store.n_complete("history") < 100
+    assert cluster.left_behind() == ([], 0, [])
+    assert run.pause()["state"] == "paused"
+    assert command(cluster, "resume", run.id).stdout.startswith(f"{run.id}: ")
+    reach(run, "scan", 1)
+    assert run.cancel()["state"] == "cancelled"
+    with pytest.raises(RunError, match=f"run {run.id} was cancelled: cancelled by"):
+        run.wait(timeout=5)
+    assert not service.submit(disturbable_run).new
+    run.wait(timeout=300)
+    assert states(run)[:2] == ["queued", "loading"]
+    assert [state for state in states(run) if state not in ("queued", "loading", "running")] == [
+        "paused",
+        "cancelled",
+        "finished",
+    ]
+    assert stored(disturbable_run.output.store) == stored(undisturbed)
+    for late in (run.cancel, run.pause, run.resume):
+        with pytest.raises(ServiceError, match="finished"):
+            late()
+
+
+def test_one_who_watches_may_leave(
+    cluster: Any, service: Service, disturbable_run: Run, tmp_path: Path, reach: Reach
+) -> None:
+    run = service.submit(disturbable_run)
+    with open(tmp_path / "watched", "w+") as watched:
+        watching = subprocess.Popen(
+            [Path(sys.executable).parent / "djservice", "watch", run.id, "--scheduler", cluster.address],
+            stderr=watched,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # type: ignore[arg-type,return-value]
+        )
+        end = time.monotonic() + 60
+        while "optimise" not in Path(watched.name).read_text() and time.monotonic() < end:
+            time.sleep(0.05)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=30) == 0
+    text = Path(tmp_path / "watched").read_text()
+    assert text.splitlines()[-1] == f"left; {run.id} goes on. The same command joins it again."
+    assert "Traceback" not in text
+    assert run.wait(timeout=300).result.iterations == 100
+
+
+def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any, tmp_path: Path) -> None:
+    """With both places taken, the second user's one run comes before the first user's many."""
+
+    def ask(name: str, user: str, seed: int) -> str:
+        from djservice.submission import pack
+
+        settings = tiny_run(tmp_path / f"{name}.zarr") | {"seed": seed}
+        found: str = service.ask("submit", config=pack(Run.from_dict(settings)), user=user)["id"]
+        return found
+
+    many = [ask(f"many{i}", "ann", i) for i in range(5)]
+    one = ask("one", "bob", 5)
+    ended = {name: service.run(name).wait(timeout=300) and service.run(name).status() for name in (*many, one)}
+    began = {
+        name: next(entry["time"] for entry in status["transitions"] if entry["state"] == "loading")
+        for name, status in ended.items()
+    }
+    order = sorted(began, key=lambda name: began[name])
+    assert order[:2] == many[:2]
+    assert order[2] == one
+    at_once = max(
+        sum(began[other] <= began[name] < ended[other]["since"] for other in began if other in ended) for name in began
+    )
+    assert at_once == 2
+
+
+def test_a_run_that_fails_says_why_and_goes_on_when_mended(service: Service, tiny: Settings) -> None:
+    run = service.submit(Run.from_dict(tiny | {"input": tiny["input"] | {"tree": "Event"}}))
+    with pytest.raises(RunError, match=f"run {run.id} failed: SchemaError: .*expected a tree 'Event', found 'Events'"):
+        run.wait(timeout=300)
+    assert states(run) == ["queued", "loading", "failed"]
+    mended = service.submit(Run.from_dict(tiny))
+    assert mended.new
+    assert mended.wait(timeout=300).store == Path(tiny["output"]["store"])
+
+
+def test_what_is_wrong_is_said_at_submission(service: Service, tiny: Settings) -> None:
+    def refuse(error: type[Exception], match: str, **sections: Any) -> None:
+        data = Run.from_dict(tiny).to_dict() | sections
+        data.pop("cluster")
+        with pytest.raises(error, match=match):
+            service.ask("submit", config=data, user="ann")
+
+    with pytest.raises(ConfigError, match=r"loss\[0\]\.observable is a Python object.*entry point"):
+        service.submit(Run.from_dict(tiny | {"loss": {"observable": dj.observables.dijet_mass}}))
+    refuse(MissingFileError, "gone", input=tiny["input"] | {"files": ["/gone.root"]})
+    refuse(ConfigError, "sed .*did you mean 'seed'", sed=3)
+    refuse(ConfigError, r"tiny\.zarr is a relative path", output={"store": "tiny.zarr"})
+    refuse(ConfigError, r"has 1,\d+,\d+ bytes, at most 1,000,000", input=tiny["input"] | {"dataset": "x" * 1_000_000})
+    refuse(ConfigError, "plain data", seed={1, 2})
+    refuse(ConfigError, r"optimiser\.trees is 1, expected", optimiser={"trees": 1}, estimator="leave_one_out")
+    with pytest.raises(ConfigError, match="mapping"):
+        service.ask("submit", config=[1], user="ann")
+
+
+def test_an_unknown_run_names_the_near_ones(service: Service, tiny: Settings) -> None:
+    run = service.submit(Run.from_dict(tiny))
+    run.wait(timeout=300)
+    with pytest.raises(ServiceError, match=f"no run '{run.id[:-1]}' here. Near: {run.id}"):
+        service.run(run.id[:-1])
+    with pytest.raises(ServiceError, match="djservice list"):
+        service.run("0")
+
+
+def test_no_scheduler_and_one_without_runs(cluster: Any, scheduler: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ServiceError, match=r"no answer from a Dask scheduler at tcp://127\.0\.0\.1:1 "):
+        dj.connect("tcp://127.0.0.1:1")
+    assert time.monotonic() - began < 10
+    with pytest.raises(
+        ServiceError, match=r"takes no runs: start it with `dask scheduler --preload djservice\.preload`"
+    ):
+        dj.connect(scheduler)
+    ended = command(cluster, "status", "nothing")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("djservice: ServiceError: no run 'nothing' here.")
+
+
+def test_one_state_directory_has_one_scheduler(cluster: Any, make_cluster: Any, tmp_path: Path) -> None:
+    second = make_cluster(tmp_path)
+    second.state = cluster.state
+    with pytest.raises(AssertionError, match="another scheduler keeps its runs here"):
+        second.start_scheduler()
+
+
+def test_registered_by_a_client_on_a_running_scheduler(tiny: Settings, tmp_path: Path) -> None:
+    own: dict[str, Any] = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as local:
+        with Client(local.scheduler_address, set_as_default=False) as client:
+            client.register_plugin(RunService(tmp_path / "state"))
+            client.register_plugin(RunService(tmp_path / "state"))  # changes nothing
+        run = dj.connect(local.scheduler_address).submit(Run.from_dict(tiny))
+        assert run.wait(timeout=300).store == tmp_path / "tiny.zarr"
+    (record,) = (tmp_path / "state").glob("*.json")
+    assert json.loads(record.read_text())["id"] == run.id
+    assert record.stat().st_mode & 0o077 == 0

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Certificates for a Dask cluster: make_ca.sh FOLDER NAME... makes FOLDER/ca.pem once, and NAME.pem with NAME.key for each
+# scheduler, worker and user. Keep ca.key away from the cluster: whoever has it can let anyone in.
+set -euo pipefail
+[ $# -ge 2 ] || { echo "usage: $0 FOLDER NAME..." >&2; exit 2; }
+folder=$1
+shift
+umask 077
+mkdir -p "$folder"
+cd "$folder"
+if [ ! -e ca.pem ]; then
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj "/CN=djservice cluster" \
+        -keyout ca.key -out ca.pem 2>/dev/null
+fi
+for name in "$@"; do  # for both sides: the scheduler's own runs are its clients
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$name.key" -out "$name.csr" 2>/dev/null
+    openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 365 -out "$name.pem" \
+        -extfile <(printf 'extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:%s\n' "$name") 2>/dev/null
+    rm "$name.csr"
+done
