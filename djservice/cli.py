@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ import click
 from djservice import cli_service
 from djservice.cli_errors import clear_failures
 from djservice.errors import ConfigError
+
+#: Exit code of a run that is finished, without the inputs that could not be read.
+INCOMPLETE = 3
 
 
 @click.group("djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -105,6 +109,7 @@ def run(
 
     Results go to the Zarr store named there (output.store) as they come. A run that was stopped or killed goes on from
     its store with the same command, to the same numbers. Numbers do not depend on --scheduler, --workers or --threads.
+    Exit code: 0, 1 for a failure, 2 for a wrong CONFIG, 3 where bad inputs were left out (input.bad_inputs: quarantine).
 
     \b
     Examples:
@@ -129,7 +134,9 @@ def run(
 
             page = write_report(finished.store, settings.output.report)
     finally:  # the result is there, with or without a report
-        print_summary(finished.store, page)
+        facts = print_summary(finished.store, page)
+    if facts["quarantined"]:
+        sys.exit(INCOMPLETE)
 
 
 @main.command()

@@ -46,6 +46,9 @@ class Input(_Section):
     entries: tuple[int, int] | None = Field(None, description="[first, last + 1] of the entries of all files together")
     dataset: str = Field("", description="name of the dataset, a part of each event's identity")
     bundle_events: int | None = Field(None, ge=1, description="events held by one task; null chooses from the input")
+    bad_inputs: Literal["fail", "quarantine"] = Field(
+        "fail", description="a file or an event that cannot be read ends the run, or is left out and listed"
+    )
 
 
 class Clustering(_Section):

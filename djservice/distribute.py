@@ -38,6 +38,7 @@ from djservice.identity import Keys
 from djservice.iterations import Watch
 from djservice.moments import Moments
 from djservice.per_event import Descents, PerEventRadii
+from djservice.quarantine import Bad, inspect_or_bad, read_or_bad
 from djservice.read import InputFile, Segment, expand, inspect, read_segments, repeated_keys, segments, tell_apart
 from djservice.reduce import PerEvent
 from djservice.schemas import Schema, nanoaod, pfnanoaod
@@ -115,6 +116,8 @@ class Bundles:
         Their true masses in GeV, NaN where not known.
     sizes
         Events of each bundle.
+    bad
+        Inputs that are left out, where they do not end the run.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Bundles:
         self.keys: Keys = np.empty(0, np.uint64)
         self.truth: NDArray[np.float64] = np.empty(0)
         self.features: list[Future | None] = []
+        self.bad: tuple[Bad, ...] = ()
         self.sizes: list[int] = []
         self._count = itertools.count()
 
@@ -141,8 +145,14 @@ class Bundles:
         schema, work = schema_of(run.input), cls._work(run)
         token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
         paths = expand(run.input.files)
-        inspected = [client.submit(inspect, path, schema, key=f"inspect-{token}-{i}") for i, path in enumerate(paths)]
-        inputs: list[InputFile] = await _gather(client, inspected)
+        lenient = run.input.bad_inputs == "quarantine"
+        look = inspect_or_bad if lenient else inspect
+        inspected = [client.submit(look, path, schema, key=f"inspect-{token}-{i}") for i, path in enumerate(paths)]
+        found: list[InputFile | Bad] = await _gather(client, inspected)
+        inputs = [file for file in found if isinstance(file, InputFile)]
+        bad = [file for file in found if isinstance(file, Bad)]
+        if not inputs:
+            raise InputError(f"none of {len(bad)} files can be read; the first: {bad[0].reason}")
         events = sum(file.entries for file in inputs)
         first, last = run.input.entries or (0, events)
         size = run.input.bundle_events or default_bundle_events(last - first)
@@ -150,7 +160,19 @@ class Bundles:
         if not cut:
             raise InputError(f"{', '.join(paths)}: no events to read.")
         self = cls(client, work, inputs, [], token)
-        self.bundles = [self._read(i, part, schema, run.input.dataset) for i, part in enumerate(cut)]
+        self.bundles = [self._read(i, part, schema, run.input.dataset, lenient) for i, part in enumerate(cut)]
+        if lenient:  # each is a batch and what was left out of it
+            pairs = self.bundles
+            self.bundles = [
+                client.submit(operator.itemgetter(0), pair, key=f"good-{token}-{i}") for i, pair in enumerate(pairs)
+            ]
+            left_out = [
+                client.submit(operator.itemgetter(1), pair, key=f"bad-{token}-{i}") for i, pair in enumerate(pairs)
+            ]
+            bad += [each for some in await _gather(client, left_out) for each in some]
+            for each in bad:
+                watch.say(f"left out: {each}")
+        self.bad = tuple(bad)
         summaries = await self._summaries("summary")
         repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
         if len(repeated):
@@ -171,6 +193,8 @@ class Bundles:
                 f"{', '.join(paths)}: two files of the same name hold the same entries; rename one, or name it once."
             )
         counts = np.concatenate([s.counts for s in summaries])
+        if len(counts) == 0:
+            raise InputError(f"{', '.join(paths)}: no event can be read; the first: {bad[0].reason}")
         without = int((counts == 0).sum())
         watch.say(
             f"read {len(counts):,} events of {len(inputs)} file{'s' * (len(inputs) > 1)}: {counts.mean():.1f} particles each "
@@ -236,8 +260,9 @@ class Bundles:
         own = np.split(request.radius, np.cumsum(self.sizes)[:-1])
         return [replace(request, radius=radii) for radii in own]
 
-    def _read(self, i: int, part: tuple[Segment, ...], schema: Schema, dataset: str) -> Future:
-        return self.client.submit(read_segments, part, schema, dataset, key=f"read-{self.token}-{i}")
+    def _read(self, i: int, part: tuple[Segment, ...], schema: Schema, dataset: str, lenient: bool) -> Future:
+        read = read_or_bad if lenient else read_segments
+        return self.client.submit(read, part, schema, dataset, key=f"read-{self.token}-{i}")
 
     async def _summaries(self, prefix: str) -> list[BundleSummary]:
         summaries = [

@@ -114,6 +114,7 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         "run": redacted_data(run.to_dict()),
         "versions": versions(),
         "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
+        "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
@@ -141,11 +142,13 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
 
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
-    """What an input is known by, whatever its folder."""
-    return {
+    """What an input is known by, whatever its folder; and what was left out of it, which may be other entries another time."""
+    files = {
         f"{section}.files[{i}]": [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
         for i, file in enumerate(bundles.inputs)
     }
+    bad = [[os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad]
+    return files | ({f"{section}.quarantined": bad} if bad else {})
 
 
 async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dict[str, Any], watch: Watch) -> ModelFit:

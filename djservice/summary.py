@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from djservice.model_summary import model_summary, model_text
+from djservice.quarantine import Bad
 from djservice.store import Store
 from djservice.store_shape import SCAN
 
@@ -37,7 +38,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         }
         for row, radius in enumerate(radii)
     ]
-    wanted = ("status", "message", "result", "events", "observable", "inputs", "versions", "run")
+    wanted = ("status", "message", "result", "events", "observable", "inputs", "quarantined", "versions", "run")
     found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum, "per_event": _per_event(store)}
     found["radius_model"] = model_summary(store)
@@ -135,8 +136,8 @@ def per_event_text(found: dict[str, Any]) -> str:
     return text
 
 
-def print_summary(path: str | Path, page: Path | None) -> None:
-    """Print the small table that ends a run."""
+def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
+    """Print the small table that ends a run; returns what :func:`summary` does."""
     from rich.console import Console
     from rich.table import Column, Table
 
@@ -192,6 +193,14 @@ def print_summary(path: str | Path, page: Path | None) -> None:
         console.print(
             f"{facts['events_without_accepted']} events have no accepted tree at the optimum and do not contribute"
         )
+    left_out = facts["quarantined"] or []
+    if left_out:
+        console.print(f"{len(left_out)} bad inputs were left out:")
+        for bad in left_out[:NAMED]:
+            console.print(f"   {Bad(**bad)}")
+        if len(left_out) > NAMED:
+            console.print(f"   and {len(left_out) - NAMED} more, in the attribute 'quarantined' of the store")
     console.print(f"store:  {facts['store']}")
     if page is not None:
         console.print(f"report: {page}")
+    return facts

@@ -1,0 +1,163 @@
+"""A bad file or event among many: it ends the run, or is left out, listed, and told by the exit code."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+import yaml
+from click.testing import CliRunner
+
+import djservice as dj
+from djservice.cli import main
+from djservice.config import Run
+from djservice.display import Lines
+from djservice.errors import InputError, StoreError
+from djservice.examples import path as example
+from djservice.quarantine import Bad, read_or_bad
+from djservice.read import Segment
+from djservice.report import report
+from djservice.schemas import nanoaod
+from djservice.store import Store
+from djservice.summary import summary
+
+SCHEMA = nanoaod(pt_min=2.0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Forty shipped events; the same with bad particles in events 7, 20 and 21; a damaged file; a file without the tree."""
+    folder = tmp_path_factory.mktemp("files")
+    with uproot.open(example("ZHllbb_200")) as file:
+        columns = {
+            name: file["Events"][f"PFCands_{name}"].array(entry_stop=40) for name in ("pt", "eta", "phi", "mass")
+        }
+    paths = {}
+    for name in ("good", "bad"):
+        pt = ak.to_list(columns["pt"])
+        if name == "bad":
+            pt[7][3] = float("nan")
+            pt[20][0] = pt[21][1] = -1.0
+        paths[name] = folder / f"{name}.root"
+        with uproot.recreate(paths[name]) as file:
+            particles = ak.zip({**columns, "pt": ak.values_astype(ak.Array(pt), np.float32)})
+            event = np.arange(40, dtype=np.uint64)
+            if name == "good":
+                event = event + np.uint64(100)
+            one = np.ones(40, np.uint32)
+            data = {"run": one, "luminosityBlock": one, "event": event, "PFCands": particles}
+            file.mktree(
+                "Events", {k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()}
+            )
+            file["Events"].extend(data)
+    paths["damaged"] = folder / "damaged.root"
+    paths["damaged"].write_bytes(paths["good"].read_bytes()[:5000])
+    paths["other"] = folder / "other.root"
+    with uproot.recreate(paths["other"]) as file:
+        file.mktree("Muons", {"pt": np.float32}).extend({"pt": np.ones(3, np.float32)})
+    return paths
+
+
+def settings(tiny: dict[str, Any], scheduler: str, paths: list[Path], **section: Any) -> dict[str, Any]:
+    given = {"files": [str(path) for path in paths], "pt_min": 2.0, "bundle_events": 13, **section}
+    return tiny | {"input": given, "cluster": {"scheduler": scheduler}}
+
+
+def test_bad_events_stand_alone(files: dict[str, Path]) -> None:
+    batch, bad = read_or_bad([Segment(str(files["bad"]), 3, 40)], SCHEMA)
+    assert [(each.first, each.last) for each in bad] == [(7, 8), (20, 22)]  # neighbours with one reason are one range
+    assert "particle 3: pt is nan" in bad[0].reason and "particle 0: pt is -1.0" in bad[1].reason
+    assert [str(each)[-30:] for each in bad] == [bad[0].reason[-30:], "So are the 1 entries that follow."[-30:]]
+    assert batch.entry.tolist() == [i for i in range(3, 40) if i not in (7, 20, 21)]
+    whole = dj.read(files["good"], schema=SCHEMA, entries=(8, 20))
+    same = batch.select((batch.entry >= 8) & (batch.entry < 20))
+    np.testing.assert_array_equal(same.pt, whole.pt)
+
+
+def test_a_bundle_with_nothing_left(files: dict[str, Path]) -> None:
+    batch, bad = read_or_bad([Segment(str(files["bad"]), 20, 22)], SCHEMA)
+    assert len(batch) == 0 and len(bad) == 1
+
+
+def test_a_file_that_changed_behind_its_back(files: dict[str, Path], tmp_path: Path) -> None:
+    """Found whole, then cut: a damaged range is halved down to what cannot be read."""
+    gone, cut = tmp_path / "gone.root", tmp_path / "cut.root"
+    cut.write_bytes(files["good"].read_bytes()[:5000])
+    batch, bad = read_or_bad(
+        [Segment(str(gone), 0, 40), Segment(str(files["good"]), 0, 5), Segment(str(cut), 0, 4)], SCHEMA
+    )
+    assert len(batch) == 5
+    assert [(each.path, each.first, each.last) for each in bad] == [(str(gone), 0, 40), (str(cut), 0, 4)]
+
+
+def test_more_bad_ranges_than_an_exception(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("djservice.quarantine.MOST", 1)
+    with pytest.raises(
+        InputError, match=r"more than 1 bad ranges of entries, the first: .*bad.root, entry 7 .*leave the file out"
+    ):
+        read_or_bad([Segment(str(files["bad"]), 0, 40)], SCHEMA)
+
+
+def test_by_default_it_ends_the_run(files: dict[str, Path], tiny: dict[str, Any], scheduler: str) -> None:
+    with pytest.raises(InputError, match=r"bad.root, entry 7 .*particle 3: pt is nan"):
+        dj.run(Run.from_dict(settings(tiny, scheduler, [files["good"], files["bad"]])))
+
+
+def test_a_run_without_its_bad_inputs(
+    files: dict[str, Path],
+    tiny: dict[str, Any],
+    scheduler: str,
+    stored: Callable[[Path], dict[str, bytes]],
+    tmp_path: Path,
+) -> None:
+    paths = [files[name] for name in ("damaged", "good", "bad", "other")]
+    given = settings(tiny, scheduler, paths, bad_inputs="quarantine")
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(given))
+    done = CliRunner().invoke(main, ["run", str(config)])
+    assert done.exit_code == 3, done.output
+    assert "4 bad inputs were left out:" in done.output
+    store = Path(given["output"]["store"])
+    listed = [Bad(**bad) for bad in summary(store)["quarantined"]]
+    assert [(Path(bad.path).stem, bad.first, bad.last) for bad in listed] == [
+        ("damaged", -1, -1),
+        ("other", -1, -1),
+        ("bad", 7, 8),
+        ("bad", 20, 22),
+    ]
+    assert "expected a tree 'Events', found 'Muons'" in listed[1].reason
+    opened = Store.read(store)
+    good, bad = (
+        dj.read(files[name], schema=SCHEMA, entries=range_) for name, range_ in (("good", (0, 40)), ("bad", (0, 7)))
+    )
+    assert opened.attributes["events"] == 77
+    np.testing.assert_array_equal(opened.array("spectrum", "key")[:47], np.concatenate([good.key, bad.key]))
+    page = report(store).read_text()
+    assert "Left out: 4 bad inputs" in page and "20 to 21" in page
+
+    # The same command again finds the same and does nothing; with a file mended it is another run.
+    before = stored(store)
+    assert CliRunner().invoke(main, ["run", str(config), "--no-report"]).exit_code == 3
+    assert stored(store) == before
+    mended = settings(tiny, scheduler, [files["good"], files["bad"]], bad_inputs="quarantine")
+    with pytest.raises(StoreError, match=r"input.quarantined is .* there and .* now"):
+        dj.run(Run.from_dict(mended))
+
+
+def test_nothing_can_be_read(files: dict[str, Path], tiny: dict[str, Any], scheduler: str) -> None:
+    none = settings(tiny, scheduler, [files["damaged"], files["other"]], bad_inputs="quarantine")
+    with pytest.raises(InputError, match=r"none of 2 files can be read; the first: .*damaged.root"):
+        dj.run(Run.from_dict(none))
+
+
+def test_it_says_what_it_leaves_out_as_it_goes(files: dict[str, Path], tiny: dict[str, Any], scheduler: str) -> None:
+    told = io.StringIO()
+    dj.run(Run.from_dict(settings(tiny, scheduler, [files["bad"]], bad_inputs="quarantine")), watch=Lines(told))
+    assert told.getvalue().count("left out: ") == 2
+    complete = settings(tiny, scheduler, [files["good"]], bad_inputs="quarantine", dataset="other")
+    complete["output"] = {"store": str(files["good"].with_name("complete.zarr"))}
+    assert summary(dj.run(Run.from_dict(complete)).store)["quarantined"] == []
