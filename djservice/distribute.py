@@ -1,4 +1,4 @@
-"""Events on a Dask cluster: bundles loaded once as futures, one task per bundle and evaluation, sums in bundle order.
+"""Events on a Dask cluster: bundles loaded once as futures, one task per thread and evaluation, sums in bundle order.
 
 Bundles are cut by the run and never by who happens to be connected, and a sum is made in their order, so the result
 has the same bits for any number of workers and threads. A bundle is the future of a loading task: when its worker
@@ -29,6 +29,7 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin
 from distributed.comm import CommClosedError
 from numpy.typing import NDArray
 
+from djservice.balance import cost, groups
 from djservice.build import build_estimator, build_loss
 from djservice.config import Input, Run
 from djservice.errors import DjserviceError, InputError, RunError, TasksLostError
@@ -48,7 +49,7 @@ from djservice.tasks import (
     Request,
     Work,
     bundle_features,
-    evaluate_bundle,
+    evaluate_group,
     evaluate_timed,
     fit_bundle,
     summarise,
@@ -59,8 +60,8 @@ SCHEMAS = {"nanoaod": nanoaod, "pfnanoaod": pfnanoaod}
 
 
 def default_bundle_events(events: int) -> int:
-    """Events per bundle: eight bundles of a small input, 5,000 events each of a large one."""
-    return max(1, min(-(-events // 8), 5000))
+    """Events per bundle: eight bundles of a small input, 5,000 events each of a larger one, and not more than 128 bundles."""
+    return max(1, min(-(-events // 8), 5000), -(-events // 128))
 
 
 class CompileKernels(WorkerPlugin):
@@ -114,8 +115,8 @@ class Bundles:
         Identities of all events, shape (event,), in bundle order.
     truth
         Their true masses in GeV, NaN where not known.
-    sizes
-        Events of each bundle.
+    sizes, costs
+        Events of each bundle, and what they cost in comparison.
     bad
         Inputs that are left out, where they do not end the run.
     """
@@ -130,6 +131,9 @@ class Bundles:
         self.features: list[Future | None] = []
         self.bad: tuple[Bad, ...] = ()
         self.sizes: list[int] = []
+        self.costs: list[float] = []
+        self._together: list[list[int]] | None = None
+        self._threads: int | None = None
         self._count = itertools.count()
 
     @classmethod
@@ -188,6 +192,7 @@ class Bundles:
         self.truth = np.concatenate([s.truth for s in summaries])
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in summaries]
+        self.costs = [cost(s.counts) for s in summaries]
         if len(repeated_keys(self.keys)):
             raise InputError(
                 f"{', '.join(paths)}: two files of the same name hold the same entries; rename one, or name it once."
@@ -204,21 +209,41 @@ class Bundles:
         return self
 
     async def evaluate(self, request: Request) -> Answer:
-        """Evaluate on all bundles and merge in their order."""
-        call = next(self._count)
+        """Evaluate on all bundles and merge in their order; one task per thread of the cluster."""
+        call, requests = next(self._count), self._shares(request)
+        together = await self._groups()
         futures = [
-            self.client.submit(evaluate_bundle, bundle, self.work, own, known, key=f"evaluate-{self.token}-{call}-{i}")
-            for i, (bundle, own, known) in enumerate(
-                zip(self.bundles, self._shares(request), self.features, strict=True)
+            self.client.submit(
+                evaluate_group,
+                [self.bundles[i] for i in group],
+                self.work,
+                [requests[i] for i in group],
+                [self.features[i] for i in group],
+                key=f"evaluate-{self.token}-{call}-{number}",
             )
+            for number, group in enumerate(together)
         ]
-        answers: list[Answer] = await _gather(self.client, futures)
+        gathered: list[list[Answer]] = await _gather(self.client, futures)
+        by_number = dict(zip(itertools.chain(*together), itertools.chain(*gathered), strict=True))
+        answers = [by_number[i] for i in range(len(self.bundles))]
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
         if not request.per_event:
             return moments, None
         parts = [part for _, part in answers if part is not None]
         fields = PerEvent.__dataclass_fields__
         return moments, PerEvent(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    async def _groups(self) -> list[list[int]]:
+        """The bundles of each thread, made anew when there are more or fewer threads than before."""
+        threads = self.client.scheduler_info().get("total_threads")  # the client hears of it every two seconds
+        if self._together is None or threads != self._threads:
+            of_worker = {worker: number for worker, number in (await self.client.nthreads()).items() if number > 0}
+            if not of_worker:  # all gone: whoever comes takes all there is, until there is more to share
+                return [list(range(len(self.bundles)))]
+            where = await self.client.who_has(self.bundles)
+            holders = [where.get(bundle.key, ()) for bundle in self.bundles]
+            self._together, self._threads = groups(self.costs, holders, of_worker), threads
+        return self._together
 
     async def find_features(self, features: Sequence[Feature], radius: float, power: float) -> NDArray[np.float64]:
         """Find the features of all events, shape (event, feature), and keep them beside the bundles."""

@@ -148,6 +148,19 @@ def evaluate_bundle(
     return moments, per_event if request.per_event else None
 
 
+def evaluate_group(
+    bundles: Sequence[EventBatch],
+    pickled_work: bytes,
+    requests: Sequence[Request],
+    features: Sequence[NDArray[np.float64] | None],
+) -> list[Answer]:
+    """The answers of several bundles, one after the other."""
+    return [
+        evaluate_bundle(bundle, pickled_work, request, known)
+        for bundle, request, known in zip(bundles, requests, features, strict=True)
+    ]
+
+
 def bundle_features(
     bundle: EventBatch, features: Sequence[Feature], radius: float, power: float
 ) -> NDArray[np.float64]:

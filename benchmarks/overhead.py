@@ -1,0 +1,149 @@
+"""What an iteration costs beside the clustering: wall and CPU against the number of bundles and of workers.
+
+    python benchmarks/overhead.py
+
+First table: workers in processes of their own, trees that take no time, so that all of the wall is overhead; the CPU is that of driver
+and scheduler together, which are one process. Second: workers in threads of this process whose bundles sleep, so that many
+workers fit on one machine; the overhead is the wall beyond the sleep of the busiest thread. Third: the share of the overhead, and the
+imbalance, of iterations of real trees of about a second on two workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from typing import Any
+
+import numpy as np
+import psutil
+from distributed import Client, LocalCluster
+
+import djservice as dj
+from djservice.batch import EventBatch
+from djservice.config import Run
+from djservice.display import Lines
+from djservice.distribute import Bundles, CompileKernels
+from djservice.estimators import LeaveOneOut
+from djservice.evaluate import Sampling
+from djservice.tasks import Request, Work
+
+ITERATIONS = 30
+
+
+def tiny(number: int) -> EventBatch:
+    """A bundle of one event of three particles."""
+    return EventBatch.from_arrays(
+        pt=[30.0, 20.0, 10.0],
+        rapidity=[0.0, 0.5, 2.0],
+        phi=[0.0, 0.5, 2.0],
+        mass=[0.0] * 3,
+        offsets=[0, 3],
+        entry=[number],
+        truth=100.0,
+    )
+
+
+def bundles_of(client: Client, number: int, loss: Any) -> Bundles:
+    """So many tiny bundles on the workers of a cluster."""
+    work = Work(loss, LeaveOneOut(), Sampling())
+    token = f"overhead-{time.monotonic_ns()}"
+    futures = [client.submit(tiny, i, key=f"tiny-{token}-{i}") for i in range(number)]
+    found = Bundles(client, work, [], futures, token)
+    found.sizes, found.costs, found.features = [1] * number, [1.0] * number, [None] * number
+    return found
+
+
+async def per_iteration(bundles: Bundles) -> tuple[float, float]:
+    """Median wall and mean CPU of this process per iteration, in ms; the first few are left out."""
+    walls = []
+    for iteration in range(ITERATIONS + 5):
+        if iteration == 5:
+            cpu = sum(psutil.Process().cpu_times()[:2])
+        began = time.perf_counter()
+        await bundles.evaluate(Request(0.7, 2, "train", iteration))
+        walls.append(time.perf_counter() - began)
+    spent = sum(psutil.Process().cpu_times()[:2]) - cpu
+    return 1e3 * float(np.median(walls[5:])), 1e3 * spent / ITERATIONS
+
+
+def cluster(workers: int, processes: bool) -> Any:
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=processes,
+        host="127.0.0.1",
+        protocol="tcp",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        asynchronous=True,
+    )
+
+
+async def no_work() -> None:
+    print("\nTwo workers, trees that take no time: per iteration [ms]")
+    print("bundles   wall   CPU of driver and scheduler")
+    async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
+        await client.register_plugin(CompileKernels())
+        for number in (2, 8, 32, 128, 512, 1024):
+            wall, cpu = await per_iteration(bundles_of(client, number, dj.SquaredError(dj.observables.dijet_mass)))
+            print(f"{number:7d} {wall:6.1f} {cpu:6.1f}", flush=True)
+
+
+async def asleep() -> None:
+    print("\nWorkers in one process, 4 bundles each that sleep 50 ms: per iteration [ms]")
+    print("workers   wall beyond the sleep   CPU of all together")
+
+    @dj.observable(units="GeV")
+    def sleepy(jets: Any) -> Any:
+        time.sleep(0.05)
+        return jets.pt[..., 0]
+
+    for workers in (2, 4, 8, 16, 32, 64):
+        async with cluster(workers, False) as made, Client(made, asynchronous=True) as client:
+            wall, cpu = await per_iteration(bundles_of(client, 4 * workers, dj.SquaredError(sleepy)))
+            print(f"{workers:7d} {wall - 200.0:6.1f} {cpu:6.1f}", flush=True)
+
+
+async def real_work() -> None:
+    print("\n1,000 shipped events on two workers, iterations of all events")
+    print("trees   wall [s]   CPU of the busiest worker [s]   share beside it   its CPU over the mean")
+    run = Run.from_dict(
+        {
+            "input": {"files": "example:ZHllbb_1000", "pt_min": 0.5},
+            "loss": {
+                "target": 125.0,
+                "cuts": [{"name": "two_jets", "pt_min": 20.0}, {"name": "mass_below", "maximum": 250.0}],
+            },
+            "output": {"store": "none"},
+        }
+    )
+    async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
+        await client.register_plugin(CompileKernels())
+        bundles = await Bundles.load(client, run, Lines(io.StringIO()))
+        for trees in (5, 20, 40):
+            rows = []
+            for iteration in range(8):
+                before = await client.run(_cpu)
+                began = time.perf_counter()
+                await bundles.evaluate(Request(0.7, trees, "train", iteration))
+                wall = time.perf_counter() - began
+                after = await client.run(_cpu)
+                used = [after[worker] - before[worker] for worker in after]
+                rows.append((wall, max(used), 1.0 - max(used) / wall, max(used) / np.mean(used)))
+            wall, busiest, share, imbalance = np.median(rows[2:], axis=0)
+            print(f"{trees:5d} {wall:10.3f} {busiest:10.3f} {share:25.3f} {imbalance:18.3f}", flush=True)
+
+
+def _cpu() -> float:
+    return sum(psutil.Process().cpu_times()[:2])
+
+
+def main() -> None:
+    asyncio.run(no_work())
+    asyncio.run(asleep())
+    asyncio.run(real_work())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""How bundles are shared among threads: all of them, evenly, and where they are if that costs nothing."""
+
+import numpy as np
+import pytest
+
+from djservice.balance import cost, groups
+from djservice.distribute import default_bundle_events
+
+
+def test_every_bundle_once_and_evenly() -> None:
+    rng = np.random.default_rng(1)
+    costs = rng.uniform(0.5, 2.0, 200).tolist()
+    found = groups(costs, [()] * 200, {"a": 2, "b": 1, "c": 4})
+    assert sorted(i for group in found for i in group) == list(range(200))
+    assert len(found) == 7 and all(group == sorted(group) for group in found)
+    loads = [sum(costs[i] for i in group) for group in found]
+    assert max(loads) - min(loads) <= max(costs)
+
+
+def test_bundles_stay_where_they_are() -> None:
+    holders = [("a",), ("b",), ("a",), ("b",)]
+    assert sorted(groups([1.0] * 4, holders, {"a": 1, "b": 1})) == [[0, 2], [1, 3]]
+    # All on one worker: the other takes its share all the same.
+    loads = [len(group) for group in groups([1.0] * 8, [("a",)] * 8, {"a": 1, "b": 1})]
+    assert sorted(loads) == [4, 4]
+
+
+def test_fewer_bundles_than_threads() -> None:
+    assert groups([1.0, 1.0], [("gone",), ()], {"a": 64}) == [[0], [1]]
+
+
+def test_a_bundle_of_large_events_costs_more() -> None:
+    assert cost(np.array([100] * 10)) == pytest.approx(10 * 1001.0)
+    assert cost(np.array([400] * 10)) > 7.9 * cost(np.array([100] * 10))
+
+
+@pytest.mark.parametrize(
+    ("events", "bundles"), [(1, 1), (8, 8), (1_000, 8), (40_000, 8), (400_000, 80), (10_000_000, 128)]
+)
+def test_how_many_bundles(events: int, bundles: int) -> None:
+    assert -(-events // default_bundle_events(events)) == bundles
