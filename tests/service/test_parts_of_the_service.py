@@ -11,7 +11,7 @@ import pytest
 
 from djservice.config import Run
 from djservice.display import Lines
-from djservice.errors import ServiceError
+from djservice.errors import ConfigError, ServiceError
 from djservice.event_loops import OwnLoop, Stopped, finish
 from djservice.journal import EVENTS, Journal
 from djservice.records import Record, StateDirectory
@@ -83,6 +83,12 @@ def test_a_run_travels_as_plain_data(tiny: Settings, monkeypatch: pytest.MonkeyP
     given = tiny | {"input": tiny["input"] | {"files": ["data/*.root", *urls]}, "output": {"store": "a.zarr"}}
     run = Run.from_dict(given | {"cluster": {"scheduler": "tcp://somewhere:1"}})
     there = unpack(pack(run))
+    checks = {"task": "radius-model", "radius_model": {"checks": {"zz": {"files": "zz.root"}}}}
+    packed = pack(Run.from_dict(given | checks))
+    assert packed["radius_model"]["checks"]["zz"]["files"] == [str(tmp_path / "zz.root")]
+    packed["radius_model"]["checks"]["zz"]["files"] = ["zz.root"]
+    with pytest.raises(ConfigError, match=r"zz\.root is a relative path"):
+        unpack(packed)
     assert there.input.files == (str(tmp_path / "data/*.root"), *urls)
     assert there.output.store == str(tmp_path / "a.zarr")
     assert there.numbers == run.numbers
