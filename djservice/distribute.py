@@ -325,7 +325,9 @@ async def _gather(client: Client, futures: Sequence[Future | None]) -> Any:
         ) from error
     except Exception as error:  # of an observable or a cut
         place = traceback.extract_tb(error.__traceback__)[-1]
+        file = Path(place.filename).name  # none where a function came pickled by value
+        where = f"{place.name}, line {place.lineno}" + (f" of {file}" if not file.startswith("<") else "")
         raise RunError(
-            f"{type(error).__name__} on a worker, {Path(place.filename).name} line {place.lineno}: {' '.join(str(error).split())}. "
+            f"{type(error).__name__} on a worker in {where}: {' '.join(str(error).split())}. "
             "Is it raised by an observable or a cut of your own?"
         ) from error
