@@ -83,7 +83,13 @@ def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 @_of_a_service
 def list_runs(service: Any, as_json: bool) -> None:
-    """List the runs of a scheduler in the order of their submission."""
+    """List the runs of a scheduler in the order of their submission.
+
+    \b
+    Examples:
+      djservice list --scheduler tcp://login1:8786
+      djservice list --json | jq '.[] | .id + " " + .state'
+    """
     runs = service.runs()
     if as_json:
         click.echo(_as_json(runs))
@@ -121,7 +127,12 @@ def status(service: Any, run_id: str, as_json: bool) -> None:
 @_RUN_ID
 @_of_a_service
 def watch(service: Any, run_id: str) -> None:
-    """Follow the run ID until it ends. Ctrl-C leaves it to itself, and the same command joins it again."""
+    """Follow the run ID until it ends. Ctrl-C leaves it to itself, and the same command joins it again.
+
+    \b
+    Example:
+      djservice watch zh_global_radius-1a2b3c4d5e
+    """
     from djservice.display import choose_display
 
     submitted, display = service.run(run_id), choose_display()
@@ -142,7 +153,12 @@ def watch(service: Any, run_id: str) -> None:
 @_RUN_ID
 @_of_a_service
 def logs(service: Any, run_id: str) -> None:
-    """Print the last lines that the run ID had to say."""
+    """Print the last lines that the run ID had to say.
+
+    \b
+    Example:
+      djservice logs zh_global_radius-1a2b3c4d5e
+    """
     for when, line in service.run(run_id).logs():
         click.echo(f"{_clock(when)}  {line}")
 
@@ -151,7 +167,12 @@ def logs(service: Any, run_id: str) -> None:
 @_RUN_ID
 @_of_a_service
 def cancel(service: Any, run_id: str) -> None:
-    """End the run ID. Its store keeps what is there."""
+    """End the run ID. Its store keeps what is there.
+
+    \b
+    Example:
+      djservice cancel zh_global_radius-1a2b3c4d5e
+    """
     _say_state(service.run(run_id).cancel())
 
 
@@ -159,7 +180,12 @@ def cancel(service: Any, run_id: str) -> None:
 @_RUN_ID
 @_of_a_service
 def pause(service: Any, run_id: str) -> None:
-    """Stop the run ID, and give its place to the next, until it is resumed."""
+    """Stop the run ID, and give its place to the next, until it is resumed.
+
+    \b
+    Example:
+      djservice pause zh_global_radius-1a2b3c4d5e
+    """
     _say_state(service.run(run_id).pause())
 
 
@@ -167,7 +193,12 @@ def pause(service: Any, run_id: str) -> None:
 @_RUN_ID
 @_of_a_service
 def resume(service: Any, run_id: str) -> None:
-    """Queue the run ID again after a pause, a cancellation or a failure: it goes on from its store."""
+    """Queue the run ID again after a pause, a cancellation or a failure: it goes on from its store.
+
+    \b
+    Example:
+      djservice resume zh_global_radius-1a2b3c4d5e
+    """
     _say_state(service.run(run_id).resume())
 
 
