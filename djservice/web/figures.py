@@ -1,0 +1,113 @@
+"""The figures of a run's page, made once without data: the page's script fills their sources.
+
+The names and columns of the sources are those that ``static/run.js`` writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Okabe-Ito colours, as in the report.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8a8f98"
+
+
+def figures() -> dict[str, Any]:
+    """All figures as one item to embed."""
+    from bokeh.embed import json_item
+    from bokeh.layouts import column, row
+    from bokeh.models import ColumnDataSource
+
+    history = ColumnDataSource(
+        name="history",
+        data={
+            name: []
+            for name in (
+                *("iteration", "radius", "radius_average", "radius_low", "radius_high"),
+                *("loss", "loss_low", "loss_high", "trees_per_second"),
+            )
+        },
+    )
+    scan = ColumnDataSource(name="scan", data={name: [] for name in ("radius", "loss", "loss_low", "loss_high")})
+    result = ColumnDataSource(name="result", data={name: [] for name in ("radius", "low", "high")})
+    radius, loss = _radius(history), _loss(history)
+    loss.x_range = radius.x_range
+    rate = _rate(history)
+    rate.x_range = radius.x_range
+    pairs = [row(*pair, sizing_mode="stretch_width") for pair in ((radius, loss), (_landscape(scan, result), rate))]
+    return dict(json_item(column(*pairs, sizing_mode="stretch_width")))
+
+
+def _figure(title: str, x_label: str, y_label: str) -> Any:
+    from bokeh.models.annotations import Title
+    from bokeh.plotting import figure
+
+    made = figure(
+        title=Title(text=title, text_font_size="15px"),
+        x_axis_label=x_label,
+        y_axis_label=y_label,
+        height=300,
+        sizing_mode="stretch_width",
+        tools="pan,box_zoom,wheel_zoom,reset,save",
+        active_scroll=None,
+        output_backend="canvas",
+        min_border_left=70,
+    )
+    made.toolbar.logo = None
+    made.toolbar.autohide = True
+    for axis in (made.xaxis, made.yaxis):
+        axis.axis_label_text_font_size = "14px"
+        axis.axis_label_text_font_style = "normal"
+        axis.major_label_text_font_size = "12px"
+    made.grid.grid_line_color = "#ececec"
+    made.outline_line_color = "#cccccc"
+    return made
+
+
+def _legend(made: Any) -> None:
+    made.legend.label_text_font_size = "12px"
+    made.legend.background_fill_alpha = 0.75
+    made.legend.border_line_color = None
+    made.legend.padding = made.legend.margin = 5
+    made.legend.spacing = 0
+
+
+def _radius(history: Any) -> Any:
+    made = _figure("Radius", "iteration", "R")
+    made.varea(
+        "iteration",
+        "radius_low",
+        "radius_high",
+        source=history,
+        fill_color=BLUE,
+        fill_alpha=0.18,
+        legend_label="average ± spread of 20 iterates",
+    )
+    made.line("iteration", "radius", source=history, color=GREY, line_width=1.3, legend_label="iterates")
+    made.line("iteration", "radius_average", source=history, color=BLUE, line_width=2.5, legend_label="average")
+    _legend(made)
+    return made
+
+
+def _loss(history: Any) -> Any:
+    made = _figure("Loss of each batch, with its standard error", "iteration", "loss")
+    made.varea("iteration", "loss_low", "loss_high", source=history, fill_color=ORANGE, fill_alpha=0.25)
+    made.line("iteration", "loss", source=history, color=ORANGE, line_width=1.5)
+    return made
+
+
+def _landscape(scan: Any, result: Any) -> Any:
+    made = _figure("Landscape: loss of all events, with its standard error", "R", "loss")
+    made.vstrip("low", "high", source=result, fill_color=BLUE, fill_alpha=0.18, line_color=None)
+    optimum = made.vspan("radius", source=result, color=BLUE, line_width=2, legend_label="optimum")
+    errors = made.segment("radius", "loss_low", "radius", "loss_high", source=scan, color="black", line_width=1.3)
+    points = made.scatter("radius", "loss", source=scan, color="black", size=7, legend_label="scan")
+    made.x_range.renderers, made.y_range.renderers = [points, optimum], [points, errors]
+    _legend(made)
+    return made
+
+
+def _rate(history: Any) -> Any:
+    made = _figure("Throughput", "iteration", "trees per second")
+    made.line("iteration", "trees_per_second", source=history, color=BLUE, line_width=1.5)
+    made.y_range.start = 0
+    return made
