@@ -23,7 +23,7 @@ def figures() -> dict[str, Any]:
             name: []
             for name in (
                 *("iteration", "radius", "radius_average", "radius_low", "radius_high"),
-                *("loss", "loss_low", "loss_high", "trees_per_second"),
+                *("loss", "loss_low", "loss_high", "loss_mean", "trees_per_second"),
             )
         },
     )
@@ -33,8 +33,11 @@ def figures() -> dict[str, Any]:
     loss.x_range = radius.x_range
     rate = _rate(history)
     rate.x_range = radius.x_range
-    pairs = [row(*pair, sizing_mode="stretch_width") for pair in ((radius, loss), (_landscape(scan, result), rate))]
-    return dict(json_item(column(*pairs, sizing_mode="stretch_width")))
+    pairs = [
+        row(*pair, sizing_mode="stretch_width", spacing=14)
+        for pair in ((radius, loss), (_landscape(history, scan, result), rate))
+    ]
+    return dict(json_item(column(*pairs, sizing_mode="stretch_width", spacing=14)))
 
 
 def _figure(title: str, x_label: str, y_label: str) -> Any:
@@ -45,7 +48,7 @@ def _figure(title: str, x_label: str, y_label: str) -> Any:
         title=Title(text=title, text_font_size="15px"),
         x_axis_label=x_label,
         y_axis_label=y_label,
-        height=300,
+        height=320,
         sizing_mode="stretch_width",
         tools="pan,box_zoom,wheel_zoom,reset,save",
         active_scroll=None,
@@ -64,11 +67,13 @@ def _figure(title: str, x_label: str, y_label: str) -> Any:
 
 
 def _legend(made: Any) -> None:
-    made.legend.label_text_font_size = "12px"
-    made.legend.background_fill_alpha = 0.75
-    made.legend.border_line_color = None
-    made.legend.padding = made.legend.margin = 5
-    made.legend.spacing = 0
+    """Above the figure, where it hides nothing."""
+    legend = made.legend[0]
+    made.add_layout(legend, "above")
+    legend.orientation = "horizontal"
+    legend.label_text_font_size = "12px"
+    legend.border_line_color = None
+    legend.padding = legend.margin = 2
 
 
 def _radius(history: Any) -> Any:
@@ -80,7 +85,7 @@ def _radius(history: Any) -> Any:
         source=history,
         fill_color=BLUE,
         fill_alpha=0.18,
-        legend_label="average ± spread of 20 iterates",
+        legend_label="average ± spread of 20",
     )
     made.line("iteration", "radius", source=history, color=GREY, line_width=1.3, legend_label="iterates")
     made.line("iteration", "radius_average", source=history, color=BLUE, line_width=2.5, legend_label="average")
@@ -89,25 +94,41 @@ def _radius(history: Any) -> Any:
 
 
 def _loss(history: Any) -> Any:
-    made = _figure("Loss of each batch, with its standard error", "iteration", "loss")
-    made.varea("iteration", "loss_low", "loss_high", source=history, fill_color=ORANGE, fill_alpha=0.25)
-    made.line("iteration", "loss", source=history, color=ORANGE, line_width=1.5)
+    made = _figure("Loss", "iteration", "loss")
+    made.varea(
+        "iteration",
+        "loss_low",
+        "loss_high",
+        source=history,
+        fill_color=ORANGE,
+        fill_alpha=0.18,
+        legend_label="batch ± standard error",
+    )
+    made.line("iteration", "loss", source=history, color=ORANGE, alpha=0.45, line_width=1, legend_label="batch")
+    made.line("iteration", "loss_mean", source=history, color=ORANGE, line_width=2.5, legend_label="mean of 20")
+    _legend(made)
     return made
 
 
-def _landscape(scan: Any, result: Any) -> Any:
-    made = _figure("Landscape: loss of all events, with its standard error", "R", "loss")
+def _landscape(history: Any, scan: Any, result: Any) -> Any:
+    made = _figure("Landscape: loss against R, scanned after the iterations", "R", "loss")
     made.vstrip("low", "high", source=result, fill_color=BLUE, fill_alpha=0.18, line_color=None)
+    batches = made.scatter(
+        "radius", "loss", source=history, color=GREY, alpha=0.45, size=4, line_color=None, legend_label="iterations"
+    )
     optimum = made.vspan("radius", source=result, color=BLUE, line_width=2, legend_label="optimum")
     errors = made.segment("radius", "loss_low", "radius", "loss_high", source=scan, color="black", line_width=1.3)
-    points = made.scatter("radius", "loss", source=scan, color="black", size=7, legend_label="scan")
-    made.x_range.renderers, made.y_range.renderers = [points, optimum], [points, errors]
+    points = made.scatter("radius", "loss", source=scan, color="black", size=7, legend_label="all events")
+    made.x_range.renderers, made.y_range.renderers = [batches, points, optimum], [batches, points, errors]
     _legend(made)
     return made
 
 
 def _rate(history: Any) -> Any:
     made = _figure("Throughput", "iteration", "trees per second")
-    made.line("iteration", "trees_per_second", source=history, color=BLUE, line_width=1.5)
+    made.line(
+        "iteration", "trees_per_second", source=history, color=BLUE, line_width=1.5, legend_label="each iteration"
+    )
     made.y_range.start = 0
+    _legend(made)
     return made

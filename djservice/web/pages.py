@@ -56,6 +56,16 @@ class RunPage(Page):
         self.show("run.html", "", id=run_id, settings=text, figures=figures, version=version, no_bokeh=NO_BOKEH)
 
 
+class Files(StaticFileHandler):
+    """Scripts and styles; a browser asks whether they are still the same, unless the address has a version."""
+
+    def set_extra_headers(self, path: str) -> None:
+        """Called by Tornado."""
+        self.set_header("X-Content-Type-Options", "nosniff")
+        if "v" not in self.request.arguments:
+            self.set_header("Cache-Control", "no-cache")
+
+
 class Slash(Page):
     """``djservice/``, where links would lead astray."""
 
@@ -70,7 +80,9 @@ def _as_yaml(settings: dict[str, Any]) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(loader=jinja2.PackageLoader("djservice.web"), autoescape=True)
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("djservice.web"), autoescape=True)
+    environment.policies["json.dumps_kwargs"] = {}  # bokeh's items refer back to what comes earlier, so no sorting
+    return environment
 
 
 @cache
@@ -88,9 +100,9 @@ def _figures() -> tuple[dict[str, Any] | None, str]:
 routes: list[tuple[str, type[Any], dict[str, Any]]] = [
     (r"/djservice", ListPage, {}),
     (r"/djservice/", Slash, {}),
-    (r"/djservice/static/(.*)", StaticFileHandler, {"path": str(Path(__file__).parent / "static")}),
+    (r"/djservice/static/(.*)", Files, {"path": str(Path(__file__).parent / "static")}),
     (r"/djservice/([^/]+)", RunPage, {}),
 ]
 if _BOKEH is not None and _BOKEH.origin is not None:  # ours, for Dask serves its copy only with its dashboard
     scripts = Path(_BOKEH.origin).parent / "server" / "static" / "js"
-    routes.insert(2, (r"/djservice/bokeh/(.*)", StaticFileHandler, {"path": str(scripts)}))
+    routes.insert(2, (r"/djservice/bokeh/(.*)", Files, {"path": str(scripts)}))

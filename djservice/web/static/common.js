@@ -59,9 +59,10 @@ export async function live(step) {
     if (!document.hidden) {
       try {
         seconds = await step();
+        document.body.dataset.answers = Number(document.body.dataset.answers ?? 0) + 1;
         put("problem");
       } catch (error) {
-        put("problem", `No answer from the scheduler (${error.message}). What is shown is old.`);
+        put("problem", `What is shown may be old: ${error.message}`);
       }
     }
     await new Promise((wake) => setTimeout(wake, 1000 * seconds));

@@ -5,7 +5,8 @@ function row(run) {
   const name = element("a", { href: `djservice/${encodeURIComponent(run.id)}` }, run.id);
   const cells = [name, run.user, badge(run.state), clock(run.since), bar(run), radius(run), element("code", {}, run.store)];
   const made = element("tr", { "data-run": run.id }, ...cells.map((cell) => element("td", {}, cell)));
-  if (run.reason) made.cells[2].title = run.reason;
+  made.cells[2].title = run.reason;
+  made.cells[3].className = "time";
   return made;
 }
 

@@ -21,19 +21,21 @@ async function drawn() {
 
 const numbers = (values) => values.map((value) => (value === null ? NaN : value));
 
+/** A function of the last values at each of them. */
+const lately = (values, compute) => values.map((_, i) => compute(values.slice(Math.max(0, i + 1 - RECENT), i + 1)));
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+const mean = (values) => sum(values) / values.length;
+
 function spread(values) {
-  return values.map((_, i) => {
-    const recent = values.slice(Math.max(0, i + 1 - RECENT), i + 1);
-    const mean = recent.reduce((sum, value) => sum + value, 0) / recent.length;
-    return Math.sqrt(recent.reduce((sum, value) => sum + (value - mean) ** 2, 0) / recent.length);
-  });
+  const middle = mean(values);
+  return Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
 }
 
 const around = (values, errors, sign) => values.map((value, i) => value + sign * errors[i]);
 
 function draw(run) {
   const { radius: path, radius_average: average } = history;
-  const spreads = spread(path);
+  const spreads = lately(path, spread);
   const [loss, error] = [numbers(history.loss), numbers(history.loss_error)];
   sources("history").data = {
     iteration: history.iteration,
@@ -44,6 +46,7 @@ function draw(run) {
     loss,
     loss_low: around(loss, error, -1),
     loss_high: around(loss, error, 1),
+    loss_mean: lately(loss, mean),
     trees_per_second: history.trees.map((trees, i) => trees / history.seconds[i]),
   };
   const [height, width] = [numbers(run.scan.loss), numbers(run.scan.loss_error)];
@@ -82,18 +85,26 @@ function table() {
   return rows.length > 0;
 }
 
+/** Trees in all, and while it goes on how many per second in the last iterations. */
+function sampled(run) {
+  if (run.progress.trees === undefined) return "–";
+  const rate = Math.round(sum(history.trees.slice(-RECENT)) / sum(history.seconds.slice(-RECENT)));
+  const now = UNFINISHED.includes(run.state) && rate > 0 ? `, ${rate.toLocaleString("en")} per second lately` : "";
+  return `${run.progress.trees.toLocaleString("en")} trees since it was taken up here${now}`;
+}
+
 function text(run) {
   put("state", badge(run.state), ` since ${clock(run.since)}`, run.reason ? `: ${run.reason}` : "");
   put("user", run.user);
   put("store", run.store);
   put("radius", radius(run));
   put("progress", bar(run));
-  put("trees", `${(run.progress.trees ?? 0).toLocaleString("en")} trees since it was taken up here`);
+  put("trees", sampled(run));
   put("cluster", cluster(run.cluster));
   put("remarks", ...(run.result?.remarks ?? []).map((remark) => element("li", {}, remark)));
   put("unreadable", run.unreadable !== null && !UNFINISHED.includes(run.state) ? run.unreadable : "");
   const states = run.transitions.map((was) =>
-    element("tr", {}, element("td", {}, clock(was.time)), element("td", {}, badge(was.state)), element("td", {}, was.reason)),
+    element("tr", {}, element("td", { class: "time" }, clock(was.time)), element("td", {}, badge(was.state)), element("td", {}, was.reason)),
   );
   put("transitions", ...states);
   put("lines", run.lines.map(([when, line]) => `${clock(when)}  ${line}`).join("\n"));
