@@ -14,30 +14,23 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8a8f98"
 def figures() -> dict[str, Any]:
     """All figures as one item to embed."""
     from bokeh.embed import json_item
-    from bokeh.layouts import column, row
+    from bokeh.layouts import row
     from bokeh.models import ColumnDataSource
 
-    history = ColumnDataSource(
-        name="history",
-        data={
-            name: []
-            for name in (
-                *("iteration", "radius", "radius_average", "radius_low", "radius_high"),
-                *("loss", "loss_low", "loss_high", "loss_mean", "trees_per_second"),
-            )
-        },
-    )
-    scan = ColumnDataSource(name="scan", data={name: [] for name in ("radius", "loss", "loss_low", "loss_high")})
-    result = ColumnDataSource(name="result", data={name: [] for name in ("radius", "low", "high")})
-    radius, loss = _radius(history), _loss(history)
-    loss.x_range = radius.x_range
-    rate = _rate(history)
-    rate.x_range = radius.x_range
-    pairs = [
-        row(*pair, sizing_mode="stretch_width", spacing=14)
-        for pair in ((radius, loss), (_landscape(history, scan, result), rate))
-    ]
-    return dict(json_item(column(*pairs, sizing_mode="stretch_width", spacing=14)))
+    def source(name: str, *columns: str) -> Any:
+        return ColumnDataSource(name=name, data={column: [] for column in columns})
+
+    of_radius = ("iteration", "radius", "radius_average", "radius_low", "radius_high")
+    of_loss = ("loss", "loss_low", "loss_high")
+    history = source("history", *of_radius, *of_loss, "loss_mean", "trees_per_second")
+    scan, result = source("scan", "radius", *of_loss), source("result", "radius", "low", "high")
+    shown = (_radius(history), _loss(history), _landscape(history, scan, result), _rate(history))
+    for other in (shown[1], shown[3]):
+        other.x_range = shown[0].x_range
+    wrapped = row(
+        *shown, sizing_mode="stretch_width", spacing=14, styles={"flex-wrap": "wrap"}
+    )  # two beside each other
+    return dict(json_item(wrapped))
 
 
 def _figure(title: str, x_label: str, y_label: str) -> Any:
@@ -49,6 +42,7 @@ def _figure(title: str, x_label: str, y_label: str) -> Any:
         x_axis_label=x_label,
         y_axis_label=y_label,
         height=320,
+        min_width=430,
         sizing_mode="stretch_width",
         tools="pan,box_zoom,wheel_zoom,reset,save",
         active_scroll=None,
@@ -74,6 +68,7 @@ def _legend(made: Any) -> None:
     legend.label_text_font_size = "12px"
     legend.border_line_color = None
     legend.padding = legend.margin = 2
+    legend.spacing = 12
 
 
 def _radius(history: Any) -> Any:
@@ -111,7 +106,7 @@ def _loss(history: Any) -> Any:
 
 
 def _landscape(history: Any, scan: Any, result: Any) -> Any:
-    made = _figure("Landscape: loss against R, scanned after the iterations", "R", "loss")
+    made = _figure("Landscape (scanned after the iterations)", "R", "loss")
     made.vstrip("low", "high", source=result, fill_color=BLUE, fill_alpha=0.18, line_color=None)
     batches = made.scatter(
         "radius", "loss", source=history, color=GREY, alpha=0.45, size=4, line_color=None, legend_label="iterations"

@@ -304,7 +304,7 @@ def browse(requires: Callable[[str, object], None], tmp_path: Path) -> Iterator[
     def show(address: str) -> Shown:
         options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
         folder = f"--user-data-dir={tmp_path / 'browser'}"
-        command = [str(CHROMIUM), *options, folder, "--virtual-time-budget=6000", "--dump-dom", address]
+        command = [str(CHROMIUM), *options, folder, "--virtual-time-budget=8000", "--dump-dom", address]
         return Shown(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)
 
     yield show

@@ -6,7 +6,7 @@ function row(run) {
   const cells = [name, run.user, badge(run.state), clock(run.since), bar(run), radius(run), element("code", {}, run.store)];
   const made = element("tr", { "data-run": run.id }, ...cells.map((cell) => element("td", {}, cell)));
   made.cells[2].title = run.reason;
-  made.cells[3].className = "time";
+  made.cells[3].className = made.cells[5].className = "time";
   return made;
 }
 
@@ -15,5 +15,5 @@ live(async () => {
   put("cluster", cluster(found.cluster));
   put("runs", ...found.runs.reverse().map(row)); // the last submitted first
   document.getElementById("none").hidden = found.runs.length > 0;
-  return 2;
+  return 3;
 });

@@ -128,5 +128,5 @@ live(async () => {
   document.getElementById("rows").hidden = !table();
   await drawn();
   if (sources !== null) draw(run);
-  return UNFINISHED.includes(run.state) ? 1 : 5;
+  return UNFINISHED.includes(run.state) ? 2 : 10;
 });
