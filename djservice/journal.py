@@ -14,6 +14,8 @@ from djservice.redact import redacted
 LINES = 500
 #: Steps that one who watches may lag behind without missing any.
 EVENTS = 500
+#: The phase whose steps are the iterations of the radius.
+DESCENT = "optimise"
 
 
 class Journal:
@@ -37,13 +39,16 @@ class Journal:
         self._events: deque[tuple[str, list[Any]]] = deque(maxlen=EVENTS)
         self._count = 0
         self._progress: dict[str, Any] = {}
+        self._totals: dict[str, Any] = {"trees": 0, "iteration": None, "radius": None}
 
     def phase(self, name: str, total: int, done: int) -> None:
         """A phase begins."""
         if not self._progress:
             self._begun()
         with self._lock:
-            self._progress = {"phase": name, "total": total, "done": done, "numbers": {}}
+            if name == DESCENT:
+                self._totals["iteration"] = done
+            self._progress = {"phase": name, "total": total, "done": done, "numbers": {}} | self._totals
             self._add("phase", name, total, done)
 
     def step(self, numbers: dict[str, float]) -> None:
@@ -51,6 +56,10 @@ class Journal:
         with self._lock:
             self._progress["done"] += int(numbers.get("steps", 1))
             self._progress["numbers"] = dict(numbers)
+            self._totals["trees"] += int(numbers.get("trees", 0))
+            if self._progress["phase"] == DESCENT:
+                self._totals |= {"iteration": self._progress["done"], "radius": numbers.get("radius")}
+            self._progress |= self._totals
             self._add("step", dict(numbers))
 
     def say(self, text: str) -> None:
@@ -72,7 +81,11 @@ class Journal:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """Phase, steps in all and done, numbers of the last step; empty before the first phase."""
+        """What goes on; empty before the first phase.
+
+        Phase, steps in all and done, numbers of the last step; and whatever the phase, trees sampled since the run was taken
+        up here, the last iteration, and its radius (None before it).
+        """
         with self._lock:
             return dict(self._progress)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 from distributed import Scheduler
 
+from djservice import web
 from djservice.service import RunService
+
+web.install()  # Dask imports this before it makes its HTTP server
 
 
 @click.command()
@@ -14,3 +17,4 @@ from djservice.service import RunService
 def dask_setup(scheduler: Scheduler, state_directory: str | None, concurrent_runs: int | None) -> None:
     """Called by Dask when the scheduler starts."""
     scheduler.add_plugin(RunService(state_directory, concurrent_runs))
+    web.link(scheduler)

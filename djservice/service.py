@@ -28,7 +28,7 @@ from djservice.event_loops import OwnLoop, Stopped
 from djservice.journal import Journal
 from djservice.on_dask import RedactLogs, client_of
 from djservice.records import RESUMABLE, UNFINISHED, Record, StateDirectory
-from djservice.redact import redacted
+from djservice.redact import redacted, redacted_data
 from djservice.roots import check_roots
 from djservice.run import FinishedRun, check, conduct
 from djservice.submission import identity, same_numbers, unpack
@@ -66,6 +66,8 @@ class RunService(SchedulerPlugin):
 
     def __init__(self, state_directory: str | Path | None = None, concurrent_runs: int | None = None) -> None:
         self.state_directory, self.concurrent_runs = state_directory, concurrent_runs
+        self._records: dict[str, Record] = {}
+        self._journals: dict[str, Journal] = {}
 
     async def start(self, scheduler: Scheduler) -> None:
         """Called by Dask: take up what the directory holds, and answer clients."""
@@ -78,8 +80,6 @@ class RunService(SchedulerPlugin):
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
         self._writing = asyncio.Lock()
-        self._records: dict[str, Record] = {}
-        self._journals: dict[str, Journal] = {}
         self._hosts: dict[str, OwnLoop[FinishedRun]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wanted: dict[str, tuple[str, str]] = {}
@@ -119,10 +119,15 @@ class RunService(SchedulerPlugin):
         """All runs as plain data, in the order of their submission: what pages and metrics are made of.
 
         Each has id, user, store, state, reason and the time since when, all transitions, the result of a finished run (numbers
-        that are not determined are None), progress (phase, total, done, numbers of the last step; empty before it
-        began), and its last lines with their times. Call it on the scheduler's loop.
+        that are not determined are None), progress (:attr:`djservice.journal.Journal.progress`), and
+        its last lines with their times. Call it on the scheduler's loop.
         """
         return [self._describe(record, lines) for record in self._records.values()]
+
+    def settings(self, run_id: str) -> dict[str, Any]:
+        """The configuration of one run without its secrets. Call it on the scheduler's loop."""
+        found: dict[str, Any] = redacted_data(self._find(run_id).config)
+        return found
 
     async def submit(self, config: Any, user: str) -> dict[str, Any]:
         """Queue a run, or find the one that is the same: its record, with ``new`` true if it was not there."""

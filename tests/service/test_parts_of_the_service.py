@@ -33,8 +33,13 @@ def test_one_who_watches_hears_everything_once() -> None:
     assert journal.since(number) == (3, [])
     journal.step({"radius": 0.9, "steps": 3})
     assert journal.since(number) == (4, [("step", [{"radius": 0.9, "steps": 3}])])
-    assert journal.progress == {"phase": "optimise", "total": 10, "done": 6, "numbers": {"radius": 0.9, "steps": 3}}
+    totals = {"trees": 0, "iteration": 6, "radius": 0.9}
+    now = {"phase": "optimise", "total": 10, "done": 6, "numbers": {"radius": 0.9, "steps": 3}}
+    assert journal.progress == now | totals
     journal.phase("scan", 4, 0)
+    journal.step({"radius": 0.4, "trees": 60})
+    assert journal.progress["numbers"] == {"radius": 0.4, "trees": 60}
+    assert {name: journal.progress[name] for name in totals} == totals | {"trees": 60}
     assert begun == [1]
     assert [line for _, line in journal.lines] == ["hello token=***"]
 
