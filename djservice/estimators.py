@@ -187,7 +187,9 @@ def _share(values: Values, plain: Slopes, more: Slopes, trees: slice) -> Floats:
     a, b = (x.quantity - loss * x.accepted for x in (plain, more))
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
     square = (b**2).sum(axis=1) + (b**2).max(axis=1)
-    best = np.divide(-(a * b).sum(axis=1), square, out=np.zeros_like(square), where=square > 0)
+    # Where the baseline changes nothing, the difference is rounding, and so would be the share.
+    rounding = 1e-24 * ((quantity**2 + (loss * accepted) ** 2) * values.score[:, trees] ** 2).sum(axis=1)
+    best = np.divide(-(a * b).sum(axis=1), square, out=np.zeros_like(square), where=square > rounding)
     return np.asarray(np.clip(best, 0.0, 1.0)[:, np.newaxis])
 
 

@@ -15,7 +15,8 @@ from brute_force import Objects, event_of, shipped_events, to_batch
 from djservice import SquaredError, cuts, observables
 from djservice.batch import EventBatch
 from djservice.cluster import cluster
-from djservice.estimators import Follow, LeaveOneOut, Score, StateBaseline, Values
+from djservice.estimator import Slopes
+from djservice.estimators import Follow, LeaveOneOut, Score, StateBaseline, Values, _share
 from djservice.evaluate import Sampling, evaluate, gradient
 from djservice.trees import TreeSample
 
@@ -222,3 +223,14 @@ def test_the_default_is_the_state_baseline_where_there_are_trees_enough() -> Non
     for trees, estimator in ((7, LeaveOneOut()), (8, StateBaseline())):
         one = gradient(events, LOSS, radius=0.7, trees=trees, seed=1)
         assert one.value == gradient(events, LOSS, radius=0.7, trees=trees, seed=1, estimator=estimator).value
+
+
+def test_the_share_does_not_follow_rounding() -> None:
+    """What the state baseline adds is of the size of rounding where it changes nothing: its sign must not decide."""
+    rng = np.random.default_rng(4)
+    score, quantity, one = rng.normal(size=(1, 8)), rng.uniform(0.5, 1.0, (1, 8)), np.ones((1, 8))
+    values = Values(quantity, one, score)
+    plain = LeaveOneOut().slopes(values)
+    for size, expected in ((-1e-16, 0.0), (1e-16, 0.0), (-1.0, pytest.approx(0.5, abs=0.4)), (1.0, 0.0)):
+        more = Slopes(size * plain.quantity, size * plain.accepted)
+        assert _share(values, plain, more, np.s_[:])[0, 0] == expected
