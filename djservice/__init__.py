@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from djservice.estimators import SigmoidRelaxation as SigmoidRelaxation
     from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
+    from djservice.expectation import Expectation as Expectation
+    from djservice.expectation import expectation as expectation
     from djservice.features import feature as feature
     from djservice.grid import compare as compare
     from djservice.grid import scan as scan
+    from djservice.jets import cluster_jets as cluster_jets
     from djservice.losses import RobustWidth as RobustWidth
     from djservice.losses import SquaredError as SquaredError
     from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
@@ -55,6 +58,7 @@ _PUBLIC = {
     "cluster": "cluster",
     "replay": "cluster",
     "TreeSample": "trees",
+    "cluster_jets": "jets",
     "observable": "observables",
     "SquaredError": "losses",
     "SquaredErrorOfMean": "losses",
@@ -70,6 +74,8 @@ _PUBLIC = {
     "AlternativePath": "estimators",
     "FiniteDifference": "estimators",
     "gradient": "evaluate",
+    "expectation": "expectation",
+    "Expectation": "expectation",
     "feature": "features",
     "reweight": "reweight",
     "Run": "config",
