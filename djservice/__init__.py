@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.losses import Width as Width
     from djservice.observables import observable as observable
+    from djservice.processor import RadiusProcessor as RadiusProcessor
     from djservice.radius import VariableR as VariableR
     from djservice.read import read as read
     from djservice.report import report as report
@@ -83,6 +84,7 @@ _PUBLIC = {
     "connect": "connect",
     "Store": "store",
     "report": "report",
+    "RadiusProcessor": "processor",
     "scan": "grid",
     "compare": "grid",
     "DjserviceError": "errors",
@@ -92,6 +94,10 @@ __all__ = [*_MODULES, *_PUBLIC]
 
 class _Package(ModuleType):
     """Keeps a function such as ``djservice.read`` from being hidden by the submodule of its name."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, as any module: cloudpickle knows only modules of no class of their own, and scripts name this one."""
+        return importlib.import_module, (self.__name__,)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _PUBLIC.get(name) == name:

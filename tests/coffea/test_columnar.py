@@ -46,8 +46,7 @@ def test_the_error_covers_the_spread_over_seeds(batch: dj.EventBatch) -> None:
     mean, error = (np.array([getattr(run, name) for run in runs]) for name in ("mean", "error"))
     spread = (mean.var(axis=0, ddof=1) / (error**2).mean(axis=0))[(error > 0.01).all(axis=0)]
     assert len(spread) > 10
-    # chi^2 / 11 of each event, correlated by nothing
-    assert abs(spread.mean() - 1.0) < 4.0 * (2.0 / 11.0 / len(spread)) ** 0.5 + 0.3  # skewed masses: errors vary
+    assert abs(spread.mean() - 1.0) < 4.0 * (2.0 / 11.0 / len(spread)) ** 0.5  # chi^2 / 11 of each event
 
 
 def test_draws_go_with_the_identity_whatever_the_chunks(
