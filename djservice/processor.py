@@ -78,10 +78,10 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
     by the file's name and the entry. So results do not depend on chunks, executors or files, and equal those of a run whose
     ``input.dataset`` has that name.
 
-    Metadata of a dataset that count, all optional: ``weight``, a factor to every event weight; ``xsec``, its cross section, to
-    which its weights are normalised in ``spectrum`` and in "all", through the sum of the weights of all events that were processed,
-    or through ``sumw`` where that is given (needed where events were selected before). A dataset by itself is the same at any
-    normalisation, but for its spectrum.
+    Metadata of a dataset that count, all optional: ``xsec``, its cross section: its weights are scaled in ``spectrum`` and in "all"
+    so that they sum to it over all events that were processed; or so that the weights as read sum to it over the events that
+    ``sumw`` is the sum of weights of, which is needed where events were selected before. ``weight``, a factor on top: a luminosity, a
+    filter efficiency. A dataset by itself is the same at any normalisation, but for its spectrum.
 
     Parameters
     ----------

@@ -121,9 +121,9 @@ def test_sampled_jets_are_those_of_cluster(batch: dj.EventBatch, records: Record
     jets = dj.cluster_jets(records(batch), radius=0.8, rigidity=1.0, trees=3, seed=5, identity=identity)
     trees = dj.cluster(batch, radius=0.8, rigidity=1.0, trees=3, jets=4, seed=5)
     np.testing.assert_array_equal(ak.num(jets, axis=2), trees.n_jets)
-    for name in ("px", "py", "pz", "E"):
+    for k, name in enumerate(("px", "py", "pz", "E")):
         leading = ak.to_numpy(ak.pad_none(jets[name], 4, axis=2, clip=True)).filled(np.nan)
-        np.testing.assert_allclose(leading, getattr(trees.jets, name), rtol=1e-12)
+        np.testing.assert_allclose(leading, trees.momenta[..., k], rtol=1e-12)
     every = ak.flatten(jets.constituents, axis=3)
     counts = ak.from_numpy(np.repeat(batch.counts, 3).reshape(-1, 3))
     assert ak.all(ak.sort(every, axis=2) == ak.local_index(every, axis=2))  # each particle is in exactly one jet
@@ -158,6 +158,18 @@ def test_events_without_particles_and_no_events(batch: dj.EventBatch, records: R
     assert len(dj.cluster_jets(particles[2:3], radius=0.7)) == 1
     nothing = dj.expectation(particles[:0], MASS, radius=0.7)
     assert nothing.mean.shape == nothing.error.shape == nothing.acceptance.shape == (0,)
+
+
+@pytest.mark.parametrize("trees", [1, 3])
+def test_jets_stay_in_their_events_whatever_is_empty(trees: int, batch: dj.EventBatch, records: Records) -> None:
+    empty = records(batch)[:1, :0]
+    order = [empty, empty, records(batch)[:3], empty, empty, records(batch)[3:4], empty, records(batch)[4:6], empty]
+    events = dj.EventBatch.from_awkward(ak.concatenate(order))
+    jets = dj.cluster_jets(events, radius=0.6, rigidity=2.0, trees=trees, seed=4, jets=2)
+    expected = dj.cluster(events, radius=0.6, rigidity=2.0, trees=trees, seed=4).momenta
+    for k, name in enumerate(("px", "py", "pz", "E")):
+        padded = ak.to_numpy(ak.fill_none(ak.pad_none(jets[name], 2, axis=2, clip=True), np.nan, axis=None))
+        np.testing.assert_allclose(padded, expected[..., k], rtol=1e-12)
 
 
 def indexed(array: Any) -> Any:

@@ -15,6 +15,7 @@ import pytest
 import uproot
 from coffea import processor
 from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
+from coffea.nanoevents.trace import trace
 from distributed import Client
 
 import djservice as dj
@@ -147,6 +148,17 @@ def test_the_size_of_chunks_changes_rounding_only(chunksize: int) -> None:
     assert read == {"run", "luminosityBlock", "event", "genWeight", "nPFCands"} | {
         f"PFCands_{name}" for name in ("pt", "eta", "phi", "mass")
     }
+
+
+def test_branches_that_are_read_ahead_change_nothing() -> None:
+    own = dj.RadiusProcessor(LOSS, **SETTING)
+    runner = processor.Runner(processor.IterativeExecutor(status=False), schema=Schema, chunksize=120)
+    expected = evaluated(of_the_service())
+    ahead = ["genWeight", "run", "luminosityBlock", "event", "nPFCands", "PFCands_pt", "PFCands_eta"]
+    assert_close(runner({"ZH": {"files": {PATH: "Events"}, "preload": ahead}}, own)["all"].moments, expected)
+    with pytest.warns(RuntimeWarning, match="typetracer"):  # clustering needs numbers, so it goes on with none of them
+        found = runner({"ZH": {"files": {PATH: "Events"}}}, own, trace=trace)
+    assert_close(found["all"].moments, expected)
 
 
 def test_executors_agree(scheduler: str) -> None:
