@@ -282,6 +282,27 @@ def test_what_cannot_be_clustered_is_refused(
             call(spoil(records(batch)))
 
 
+def test_the_advice_of_the_errors_helps(batch: dj.EventBatch, records: Records, identity: Identity) -> None:
+    particles = records(batch)
+    some = ak.mask(particles, np.arange(len(batch)) % 5 != 3)
+    with pytest.raises(
+        InputError, match=r"events\[~ak\.is_none\(particles\)\].*ak\.fill_none\(particles, \[\], axis=0\)"
+    ):
+        dj.EventBatch.from_awkward(some)
+    keep = ~ak.is_none(some)
+    dropped = dj.EventBatch.from_awkward(some[keep], identity=tuple(ak.Array(x)[keep] for x in identity))
+    np.testing.assert_array_equal(dropped.key, batch.select(np.arange(len(batch)) % 5 != 3).key)
+    np.testing.assert_array_equal(dropped.pt, batch.select(np.arange(len(batch)) % 5 != 3).pt)
+    filled = dj.EventBatch.from_awkward(ak.fill_none(some, [], axis=0))
+    np.testing.assert_array_equal(filled.counts, np.where(np.arange(len(batch)) % 5 == 3, 0, batch.counts))
+    np.testing.assert_array_equal(filled.mass, dropped.mass)
+    hard = ak.mask(particles, particles.pt > 4.0)
+    with pytest.raises(InputError, match=r"particles\[~ak\.is_none\(particles\.pt, axis=1\)\]"):
+        dj.EventBatch.from_awkward(hard)
+    rest = dj.EventBatch.from_awkward(hard[~ak.is_none(hard.pt, axis=1)])
+    np.testing.assert_array_equal(rest.pt, batch.pt[batch.pt > 4.0])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
