@@ -31,14 +31,18 @@ if TYPE_CHECKING:
     from djservice.estimators import SigmoidRelaxation as SigmoidRelaxation
     from djservice.estimators import StateBaseline as StateBaseline
     from djservice.evaluate import gradient as gradient
+    from djservice.expectation import Expectation as Expectation
+    from djservice.expectation import expectation as expectation
     from djservice.features import feature as feature
     from djservice.grid import compare as compare
     from djservice.grid import scan as scan
+    from djservice.jets import cluster_jets as cluster_jets
     from djservice.losses import RobustWidth as RobustWidth
     from djservice.losses import SquaredError as SquaredError
     from djservice.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.losses import Width as Width
     from djservice.observables import observable as observable
+    from djservice.processor import RadiusProcessor as RadiusProcessor
     from djservice.radius import VariableR as VariableR
     from djservice.read import read as read
     from djservice.report import report as report
@@ -55,6 +59,7 @@ _PUBLIC = {
     "cluster": "cluster",
     "replay": "cluster",
     "TreeSample": "trees",
+    "cluster_jets": "jets",
     "observable": "observables",
     "SquaredError": "losses",
     "SquaredErrorOfMean": "losses",
@@ -70,6 +75,8 @@ _PUBLIC = {
     "AlternativePath": "estimators",
     "FiniteDifference": "estimators",
     "gradient": "evaluate",
+    "expectation": "expectation",
+    "Expectation": "expectation",
     "feature": "features",
     "reweight": "reweight",
     "Run": "config",
@@ -77,6 +84,7 @@ _PUBLIC = {
     "connect": "connect",
     "Store": "store",
     "report": "report",
+    "RadiusProcessor": "processor",
     "scan": "grid",
     "compare": "grid",
     "DjserviceError": "errors",
@@ -86,6 +94,10 @@ __all__ = [*_MODULES, *_PUBLIC]
 
 class _Package(ModuleType):
     """Keeps a function such as ``djservice.read`` from being hidden by the submodule of its name."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, as any module: cloudpickle knows only modules of no class of their own, and scripts name this one."""
+        return importlib.import_module, (self.__name__,)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _PUBLIC.get(name) == name:

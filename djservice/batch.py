@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from djservice.columnar import flat_particles
 from djservice.errors import InputError
 from djservice.identity import Keys, entry_keys, event_keys
 
@@ -117,7 +118,7 @@ class EventBatch:
             if column.shape != (bounds[-1],):
                 raise InputError(f"{source}: {field} has shape {column.shape}, expected ({bounds[-1]},) from offsets.")
         place = np.arange(events) if entry is None else np.asarray(entry)
-        run, block, event = identity if identity is not None else (np.zeros(events),) * 3
+        run, block, event = _identity(identity, events, source)
         keys = entry_keys(dataset, source, place) if identity is None else event_keys(dataset, run, block, event)
         batch = cls(
             pt=values["pt"],
@@ -128,9 +129,9 @@ class EventBatch:
             key=keys,
             weight=_per_event(1.0 if weight is None else weight, events, "weight", source),
             truth=_per_event(np.nan if truth is None else truth, events, "truth", source),
-            run=np.asarray(run).astype(np.uint32),
-            luminosity_block=np.asarray(block).astype(np.uint32),
-            event=np.asarray(event).astype(np.uint64),
+            run=run.astype(np.uint32),
+            luminosity_block=block.astype(np.uint32),
+            event=event.astype(np.uint64),
             file=np.zeros(events, dtype=np.int32),
             entry=place.astype(np.int64),
             files=(source,),
@@ -151,31 +152,17 @@ class EventBatch:
         Parameters
         ----------
         particles
-            Shape (event, var): for example ``events.PFCands`` of NanoEvents.
+            Shape (event, var): for example ``events.PFCands`` of NanoEvents. Other fields are not read.
         keywords
             As in :meth:`from_arrays`.
 
         Raises
         ------
         InputError
-            If a field is missing, or the array is not one list of particles per event.
+            If a field is missing, the array is not one list of particles per event, an event or a particle is None, or as
+            :meth:`from_arrays`.
         """
-        import awkward as ak
-
-        particles = ak.materialize(particles)
-        if particles.ndim != 2 or not {"pt", "phi", "mass"} <= set(ak.fields(particles)):
-            raise InputError(
-                "expected one list per event of records with pt, phi, mass and rapidity or eta, "
-                f"found {particles.type}."
-            )
-        polar = "rapidity" if "rapidity" in ak.fields(particles) else "eta"
-        flat = ak.flatten(particles, axis=1)  # drops events that are None; the particles of a None have None fields
-        names = ("pt", "phi", "mass", polar)
-        if ak.any(ak.is_none(particles, axis=0)) or any(ak.any(ak.is_none(flat[name])) for name in names):
-            raise InputError("missing values (None) among the particles: drop or fill them first.")
-        offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(particles, axis=1)))])
-        columns = {name: ak.to_numpy(flat[name]) for name in names}
-        return cls.from_arrays(offsets=offsets, **columns, **keywords)
+        return cls.from_arrays(**flat_particles(particles), **keywords)
 
     @classmethod
     def concatenate(cls, batches: Sequence[EventBatch]) -> EventBatch:
@@ -255,12 +242,68 @@ class EventBatch:
                 raise InputError(f"{self.name(event)}: {field} is {values[event]}, expected a finite number.")
 
 
+def as_batch(
+    particles: Any,
+    *,
+    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    weight: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
+) -> EventBatch:
+    """A batch as it is; anything else through :meth:`EventBatch.from_awkward`.
+
+    Raises
+    ------
+    InputError
+        As there, or if a batch is given with an identity, a weight or a truth: it has its own.
+    """
+    given = {
+        name: value
+        for name, value in (("identity", identity), ("weight", weight), ("truth", truth))
+        if value is not None
+    }
+    if not isinstance(particles, EventBatch):
+        return EventBatch.from_awkward(particles, **given)
+    if given:
+        raise InputError(f"{', '.join(given)}: an EventBatch has its own. Give it where the batch is built.")
+    return particles
+
+
 def _per_event(value: ArrayLike, events: int, field: str, source: str) -> Floats:
     with np.errstate(invalid="ignore"):
-        array = np.asarray(value, dtype=np.float64)
+        array = _plain(value, field, source).astype(np.float64)
     if array.shape not in ((), (events,)):
         raise InputError(f"{source}: {field} has shape {array.shape}, expected one number or shape ({events},).")
     return np.ascontiguousarray(np.broadcast_to(array, (events,)))
+
+
+def _plain(values: ArrayLike, field: str, source: str) -> NDArray[Any]:
+    """A column as an array, if it can be one."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise InputError(f"{source}: expected numbers in {field}, without None, found {found}") from None
+    if np.ma.is_masked(values) or array.dtype.kind not in "biuf":
+        raise InputError(f"{source}: expected numbers in {field}, without None, found {array.dtype}, or masked values.")
+    return array
+
+
+def _identity(identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None, events: int, source: str) -> list[NDArray[Any]]:
+    """(run, luminosityBlock, event), each an integer per event; 0 where there is no identity."""
+    if identity is None:
+        return [np.zeros(events, np.int64)] * 3
+    columns = [_plain(column, "identity", source) for column in identity]
+    wrong = [
+        f"{c.dtype} of shape {c.shape}"
+        for c in columns
+        if c.shape != (events,) or (events and c.dtype.kind not in "iu")
+    ]
+    if len(columns) != 3 or wrong:
+        raise InputError(
+            f"{source}: expected identity=(run, luminosityBlock, event), each an integer for each of {events} events, "
+            f"found {', '.join(wrong) or f'{len(columns)} columns'}."
+        )
+    return columns
 
 
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:

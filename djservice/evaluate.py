@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from djservice.batch import EventBatch
+from djservice.batch import EventBatch, as_batch
 from djservice.cluster import Scale
 from djservice.errors import InputError
 from djservice.estimators import Draw, Estimator, default_estimator
@@ -16,6 +18,7 @@ from djservice.moments import Moments, Quantity
 from djservice.observables import Observable
 from djservice.radius import Radius, VariableR, radius_per_event
 from djservice.reduce import PerEvent, no_events, reduce_events
+from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +73,7 @@ class Gradient:
 
 
 def gradient(
-    events: EventBatch,
+    particles: Any,
     objective: Loss | Observable,
     *,
     radius: Radius,
@@ -82,14 +85,17 @@ def gradient(
     scale: Scale = "minimum",
     asymmetry: float = 1.0,
     seed: int = 0,
+    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    weight: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
     threads: int | None = None,
 ) -> Gradient:
     """Loss of a sample of events and its derivative, in R by default.
 
     Parameters
     ----------
-    events
-        The particles.
+    particles
+        An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
         A loss, or an observable, which is then its own objective: d E[f] / dR.
     radius, rigidity, power, scale, asymmetry, seed, threads
@@ -101,17 +107,20 @@ def gradient(
         :class:`djservice.StateBaseline` by default; with fewer than 8 trees :class:`djservice.LeaveOneOut`.
     trees
         Per event.
+    identity, weight, truth
+        Of awkward particles, as in :meth:`djservice.EventBatch.from_arrays`; without an identity, draws depend on how the input
+        was cut into arrays.
 
     Raises
     ------
     InputError
-        If an argument has no meaning.
+        If an argument has no meaning, or the particles are not such records.
     RunError
         If no tree passes the selection, or the accepted weights do not sum to more than 0.
     """
     sampling = Sampling(rigidity, power, scale, asymmetry, seed)
     moments, per_event = evaluate(
-        events,
+        as_batch(particles, identity=identity, weight=weight, truth=truth),
         as_loss(objective),
         estimator or default_estimator(trees),
         sampling,
@@ -137,6 +146,7 @@ def evaluate(
     stream: str = "sample",
     iteration: int = 0,
     threads: int | None = None,
+    look: Callable[[EventBatch, TreeSample], None] | None = None,
 ) -> tuple[Moments, PerEvent]:
     """Sums over the events of a batch, and the results per event.
 
@@ -152,6 +162,8 @@ def evaluate(
         Per event.
     stream, iteration
         What the random numbers are keyed by, beside the seed and the identity of each event.
+    look
+        Called with some of the events and their trees, until all were seen.
     """
     needed = trees_needed(loss, estimator)
     if trees < needed:
@@ -188,6 +200,8 @@ def evaluate(
         )
         own = radius if radii is None else radii[rows]
         sample = draw(radius=own, states=estimator.follows, flips=estimator.flips, parameters=parameters)
+        if look is not None:
+            look(some, sample)
         further = () if radii is None else estimator.further(draw, radii[rows], sample)
         parts.append(
             reduce_events(some, sample, further, loss, estimator, None if jacobian is None else jacobian[rows])

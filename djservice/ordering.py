@@ -19,9 +19,13 @@ def sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32
     index = _order(events, event, power)
     order = (index - np.repeat(events.offsets[:-1], events.counts)).astype(np.int32)
     pt, y, phi, mass = (field[index] for field in (events.pt, events.rapidity, events.phi, events.mass))
+    return order, np.stack((pt, y, phi, *momenta_of(pt, y, phi, mass)), axis=1)
+
+
+def momenta_of(pt: Floats, rapidity: Floats, phi: Floats, mass: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """px, py, pz and E in GeV."""
     transverse = np.sqrt(pt * pt + mass * mass)
-    columns = pt, y, phi, pt * np.cos(phi), pt * np.sin(phi), transverse * np.sinh(y), transverse * np.cosh(y)
-    return order, np.stack(columns, axis=1)
+    return pt * np.cos(phi), pt * np.sin(phi), transverse * np.sinh(rapidity), transverse * np.cosh(rapidity)
 
 
 def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArray[np.int64]:

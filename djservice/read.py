@@ -242,7 +242,7 @@ def tell_apart(batch: EventBatch, repeated: Keys) -> EventBatch:
     key = batch.key.copy()
     for file in np.unique(batch.file[rows]):
         of_file = rows[batch.file[rows] == file]
-        key[of_file] = entry_keys(batch.dataset, _basename(batch.files[file]), batch.entry[of_file])
+        key[of_file] = entry_keys(batch.dataset, basename(batch.files[file]), batch.entry[of_file])
     again = repeated_keys(key[rows])
     if len(again):
         one, other = rows[key[rows] == again[0]][:2]
@@ -268,7 +268,7 @@ def _is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
-def _basename(path: str) -> str:
+def basename(path: str) -> str:
     """Name of a file; the query of a URL, which may be a token, is no part of it."""
     return (path.partition("?")[0] if _is_url(path) else path).rsplit("/", 1)[-1]
 
@@ -303,11 +303,11 @@ def _read_segment(segment: Segment, schema: Schema, dataset: str) -> EventBatch:
         dataset=dataset,
     )
     if identity is None:  # the directory is no part of the identity: files may move
-        batch = replace(batch, key=entry_keys(dataset, _basename(segment.path), entry))
-    return _cut(batch, schema, flat[schema.particle_branches["eta"]])
+        batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entry))
+    return cut_particles(batch, schema, flat[schema.particle_branches["eta"]])
 
 
-def _cut(batch: EventBatch, schema: Schema, eta: NDArray[Any]) -> EventBatch:
+def cut_particles(batch: EventBatch, schema: Schema, eta: NDArray[Any]) -> EventBatch:
     """The particles that the schema keeps. After the checks, so that a cut hides no bad particle."""
     keep = batch.pt > schema.pt_min
     if schema.eta_max is not None:

@@ -222,10 +222,8 @@ def _per_event(
     trees: int,
 ) -> PerEvent:
     """Each event by itself: the formulas of the sample with one event, errors over its trees."""
+    centre, centre_error = mean_of_accepted(value, accepted)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        centre = value.sum(axis=1) / accepted_trees
-        spread = (np.where(accepted, value - centre[:, np.newaxis], 0.0) ** 2).sum(axis=1)
-        centre_error = np.sqrt(spread / (accepted_trees - 1) / accepted_trees)
         gradient, influence, total = np.zeros(len(mean)), np.zeros(centred.shape[:2]), np.zeros(len(mean))
         for term, (form, coefficient) in enumerate(zip(layout.forms, layout.coefficients, strict=True)):
             at, slopes_at = layout.sums(term), layout.slopes(term, 0)
@@ -238,6 +236,21 @@ def _per_event(
             influence += coefficient * np.einsum("eti,ei->et", centred[:, :, slopes_at], first)
         gradient_error = np.sqrt((influence**2).sum(axis=1) / (trees * (trees - 1)))
     return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
+
+
+def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Mean over the accepted trees of each event and its standard error, NaN where there are too few.
+
+    Parameters
+    ----------
+    value, accepted
+        Shape (event, tree); the value is 0 where a tree is not accepted.
+    """
+    number = accepted.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        mean = value.sum(axis=1) / number
+        spread = (np.where(accepted, value - mean[:, np.newaxis], 0.0) ** 2).sum(axis=1)
+        return mean, np.sqrt(spread / (number - 1) / number)
 
 
 def _layout(loss: Loss, parameters: int) -> Layout:

@@ -152,8 +152,8 @@ def columns(path: str, start: int, stop: int, schema: Schema) -> tuple[dict[str,
         of_particle = list(schema.particle_branches.values())
         of_event = [name for name in names if name in (*IDENTITY, schema.weight, schema.truth)]
         wanted = dict.fromkeys(of_particle, 2) | dict.fromkeys(of_event, 1)
-        arrays = {name: _array(events, name, ndim, place) for name, ndim in wanted.items()}
-        of_gen = {name: _array(events, name, 2, place) for name in branches(schema.truth)}
+        arrays = {name: event_array(events, name, ndim, place) for name, ndim in wanted.items()}
+        of_gen = {name: event_array(events, name, 2, place) for name in branches(schema.truth)}
         _check_aligned(tree, of_particle, path, start, stop)
     counts = ak.to_numpy(ak.num(arrays[of_particle[0]], axis=1))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
@@ -201,7 +201,7 @@ def _coffea_schema(schema: Schema) -> Any:
     return type(f"Quiet{base.__name__}", (base,), quiet)
 
 
-def _array(events: Any, branch: str, ndim: int, place: str) -> Any:
+def event_array(events: Any, branch: str, ndim: int, place: str) -> Any:
     """One branch of NanoEvents in memory: ``Jet_pt`` is field ``pt`` of collection ``Jet``."""
     import awkward as ak
 

@@ -69,7 +69,7 @@ def test_from_awkward_refuses_other_shapes():
     with pytest.raises(InputError, match="expected one list per event of records with pt, phi, mass"):
         EventBatch.from_awkward(ak.Array([[1.0, 2.0]]))
     missing = ak.Array([[{"pt": 1.0, "eta": 0.0, "phi": 0.0, "mass": 0.0}], None])
-    with pytest.raises(InputError, match="missing values"):
+    with pytest.raises(InputError, match=r"event 1 is None \(1 of 2 events\): drop them"):
         EventBatch.from_awkward(missing)
 
 
