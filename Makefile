@@ -22,6 +22,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/resources.py
 	$(BIN)/python benchmarks/estimators.py
+	$(BIN)/python benchmarks/overhead.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

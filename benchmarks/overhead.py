@@ -74,6 +74,7 @@ def cluster(workers: int, processes: bool) -> Any:
         processes=processes,
         host="127.0.0.1",
         protocol="tcp",
+        memory_limit=0,  # workers in one process would all count all of it
         dashboard_address=None,
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
         asynchronous=True,
