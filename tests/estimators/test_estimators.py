@@ -109,6 +109,28 @@ def test_finite_difference_on_one_decision(estimator: FiniteDifference, step: fl
     assert central - slope == pytest.approx(step**2 / 6 * third, rel=0.1)
 
 
+@pytest.mark.parametrize(("temperature", "bias"), [(1.0, 0.0), (0.5, -0.0515), (0.1, 0.3362)])
+def test_sigmoid_relaxation_on_one_decision(temperature: float, bias: float) -> None:
+    """sigmoid(t/T) sin t + (1 - sigmoid(t/T)) cos t instead of the expectation: the same at T = 1 alone; the bias as it is."""
+    t, one = 0.3, np.ones((1, 1))
+
+    def relaxed(t: float) -> np.ndarray:
+        p = 1.0 / (1.0 + np.exp(-t / temperature))
+        return np.full((1, 1), p * np.sin(t) + (1 - p) * np.cos(t))
+
+    step = 1e-4  # the estimator's own
+    values = Values(
+        one, one, one, further=((relaxed(t + step), one, 0.5 * one / step), (relaxed(t - step), one, -0.5 * one / step))
+    )
+    found = SigmoidRelaxation(temperature).slopes(values).quantity[0, 0]
+    p = 1.0 / (1.0 + np.exp(-t))
+    exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
+    q = 1.0 / (1.0 + np.exp(-t / temperature))
+    of_relaxed = q * (1 - q) / temperature * (np.sin(t) - np.cos(t)) + q * np.cos(t) - (1 - q) * np.sin(t)
+    assert found == pytest.approx(of_relaxed, rel=1e-6)
+    assert found - exact == pytest.approx(bias, abs=1e-4)
+
+
 def tables(name: str) -> list[tuple[list, dict]]:
     events = json.loads((TABLES / f"exact_trees_{name}.json").read_text())
     # alpha = 5 rests on trees too rare to sample: enumerated in the kernel's tests.
