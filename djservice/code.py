@@ -37,6 +37,7 @@ _NUMERIC = (
     "rootfile",
     "schemas",
     "tasks",
+    "torch_model",
     "truth",
     "windows",
 )

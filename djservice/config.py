@@ -184,8 +184,11 @@ class PerEvent(_Section):
 class RadiusModel(_Section):
     """R as a function of an event's features, for task: radius-model; after the global one."""
 
-    kind: Literal["linear", "network"] = Field("linear", description="in the features, or one hidden layer of tanh")
-    hidden: int = Field(8, ge=1, description="neurons of that layer")
+    model: Annotated[Any, BeforeValidator(_named)] = Field(
+        "linear",
+        description="linear in the features, or {name: network, hidden: 8} with one hidden layer of tanh",
+        validate_default=True,
+    )
     features: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
         ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt"),
         min_length=1,
@@ -308,6 +311,7 @@ class Run(_Section):
         for term, given in zip(data["loss"], self.loss, strict=True):  # pydantic would take a Python object apart
             term["observable"] = _plain(given.observable)
             term["cuts"] = [_plain(cut) for cut in given.cuts]
+        data["radius_model"]["model"] = _plain(self.radius_model.model)
         data["radius_model"]["features"] = [_plain(feature) for feature in self.radius_model.features]
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
         return plain
@@ -339,7 +343,7 @@ class Run(_Section):
 
 
 def _plain(value: Any) -> Any:
-    """An observable or cut as data."""
+    """An observable, a cut, a feature or a radius model as data."""
     if isinstance(value, Mapping):
         return dict(value)
     from djservice.observables import fingerprint
