@@ -103,6 +103,9 @@ class RunService(SchedulerPlugin):
             "resume": self.resume,
         }
         scheduler.handlers.update({f"djservice_{name}": _answering(method) for name, method in answers.items()})
+        from djservice import web  # which is made of this module
+
+        web.serve(scheduler)
         logger.info("djservice keeps its runs in %s; %d at a time", self._directory.path, self._places)
         self._start_next()
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,14 +227,28 @@ def test_one_state_directory_has_one_scheduler(cluster: Any, make_cluster: Any, 
         second.start_scheduler()
 
 
+def fetched(address: str) -> str:
+    """What a server answers."""
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return str(answer.read(), "utf-8")
+
+
 def test_registered_by_a_client_on_a_running_scheduler(tiny: Settings, tmp_path: Path) -> None:
     own: dict[str, Any] = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as local:
         with Client(local.scheduler_address, set_as_default=False) as client:
             client.register_plugin(RunService(tmp_path / "state"))
             client.register_plugin(RunService(tmp_path / "state"))  # changes nothing
+            dashboard = client.dashboard_link.removesuffix("/status")
         run = dj.connect(local.scheduler_address).submit(Run.from_dict(tiny))
         assert run.wait(timeout=300).store == tmp_path / "tiny.zarr"
+        pages = {
+            page: fetched(f"{dashboard}/{page}") for page in ("djservice/api/runs", f"djservice/{run.id}", "metrics")
+        }
+        (shown,) = json.loads(pages["djservice/api/runs"])["runs"]
+        assert (shown["id"], shown["state"]) == (run.id, "finished")
+        assert run.id in pages[f"djservice/{run.id}"]
+        assert 'djservice_runs{state="finished"} 1.0' in pages["metrics"]
     (record,) = (tmp_path / "state").glob("*.json")
     assert json.loads(record.read_text())["id"] == run.id
     assert record.stat().st_mode & 0o077 == 0
