@@ -49,7 +49,7 @@ from djservice.tasks import (
     Request,
     Work,
     bundle_features,
-    evaluate_group,
+    evaluate_bundles,
     evaluate_timed,
     fit_bundle,
     summarise,
@@ -214,7 +214,7 @@ class Bundles:
         together = await self._groups()
         futures = [
             self.client.submit(
-                evaluate_group,
+                evaluate_bundles,
                 [self.bundles[i] for i in group],
                 self.work,
                 [requests[i] for i in group],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,25 +167,74 @@ def evaluate(
     look
         Called with some of the events and their trees, until all were seen.
     """
+    ((moments, per_event),) = evaluate_each(
+        [Part(events, radius, jacobian)],
+        loss,
+        estimator,
+        sampling,
+        parameters=parameters,
+        trees=trees,
+        stream=stream,
+        iteration=iteration,
+        threads=threads,
+        look=look,
+    )
+    return moments, per_event
+
+
+@dataclass(frozen=True)
+class Part:
+    """Events whose sums are wanted by themselves: ``radius`` and ``jacobian`` as in :func:`evaluate`."""
+
+    events: EventBatch
+    radius: Radius
+    jacobian: Floats | None = None
+
+    def pieces(self, at_once: int) -> list[Part]:
+        """The same in pieces of so many events at most."""
+        if len(self.events) <= at_once:
+            return [self]
+        rows = [np.arange(len(self.events))[start : start + at_once] for start in range(0, len(self.events), at_once)]
+        radii = None if isinstance(self.radius, VariableR) else radius_per_event(self.events, self.radius)
+        return [
+            Part(
+                self.events.select(some),
+                self.radius if radii is None else radii[some],
+                None if self.jacobian is None else self.jacobian[some],
+            )
+            for some in rows
+        ]
+
+
+def evaluate_each(
+    parts: Sequence[Part],
+    loss: Loss,
+    estimator: Estimator,
+    sampling: Sampling,
+    *,
+    parameters: tuple[str, ...] = (),
+    trees: int,
+    stream: str = "sample",
+    iteration: int = 0,
+    threads: int | None = None,
+    look: Callable[[EventBatch, TreeSample], None] | None = None,
+) -> list[tuple[Moments, PerEvent]]:
+    """:func:`evaluate` for each of several parts, with the same bits, small ones together: what a call costs, it costs once."""
     needed = trees_needed(loss, estimator)
     if trees < needed:
         raise InputError(
             f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
         )
-    if len(events) == 0:
-        number = len(parameters) or 1 if jacobian is None else jacobian.shape[1]
-        return no_events(loss, number), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
-    in_radius = parameters in ((), ("radius",)) and not isinstance(radius, VariableR)
-    if not in_radius and not estimator.in_any_parameter:
+    variable = any(isinstance(part.radius, VariableR) for part in parts)
+    if (parameters not in ((), ("radius",)) or variable) and not estimator.in_any_parameter:
         raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
-    radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    parts = []
     at_once = max(1, TREES_AT_ONCE // (trees * estimator.bulk))
-    for start in range(0, len(events), at_once):
-        rows = slice(start, start + at_once)
-        some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
+    pieces = [(number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)]
+    found: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
+    for together in _packed(pieces, at_once):
+        events, radius, jacobian = _joined([piece for _, piece in together])
         draw = Draw(
-            some,
+            events,
             {
                 "rigidity": sampling.rigidity,
                 "power": sampling.power,
@@ -198,19 +249,48 @@ def evaluate(
                 "threads": threads,
             },
         )
-        own = radius if radii is None else radii[rows]
-        sample = draw(radius=own, states=estimator.follows, flips=estimator.flips, parameters=parameters)
+        sample = draw(radius=radius, states=estimator.follows, flips=estimator.flips, parameters=parameters)
         if look is not None:
-            look(some, sample)
-        further = () if radii is None else estimator.further(draw, radii[rows], sample)
-        parts.append(
-            reduce_events(some, sample, further, loss, estimator, None if jacobian is None else jacobian[rows])
-        )
-    moments = parts[0][0]
-    for part, _ in parts[1:]:
-        moments = moments + part
-    joined = (np.concatenate([getattr(p, name) for _, p in parts]) for name in PerEvent.__dataclass_fields__)
-    return moments, PerEvent(*joined)
+            look(events, sample)
+        further = () if isinstance(radius, VariableR) else estimator.further(draw, radius, sample)
+        sizes = [len(piece.events) for _, piece in together]
+        reduced = reduce_events(events, sample, further, loss, estimator, jacobian, sizes)
+        for (number, _), answer in zip(together, reduced, strict=True):
+            found[number].append(answer)
+    nothing = PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
+    answers = []
+    for part, own in zip(parts, found, strict=True):
+        if not own:
+            number = len(parameters) or 1 if part.jacobian is None else part.jacobian.shape[1]
+            answers.append((no_events(loss, number), nothing))
+            continue
+        joined = (np.concatenate([getattr(p, name) for _, p in own]) for name in PerEvent.__dataclass_fields__)
+        answers.append((functools.reduce(operator.add, (moments for moments, _ in own)), PerEvent(*joined)))
+    return answers
+
+
+def _packed(pieces: Sequence[tuple[int, Part]], at_once: int) -> Iterator[list[tuple[int, Part]]]:
+    """Neighbours of one dataset together, so many events at most; those without events are left out."""
+    together: list[tuple[int, Part]] = []
+    for number, piece in pieces:
+        if len(piece.events) == 0:
+            continue
+        events = sum(len(other.events) for _, other in together) + len(piece.events)
+        if together and (events > at_once or piece.events.dataset != together[0][1].events.dataset):
+            yield together
+            together = []
+        together.append((number, piece))
+    if together:
+        yield together
+
+
+def _joined(parts: Sequence[Part]) -> tuple[EventBatch, VariableR | Floats, Floats | None]:
+    events = parts[0].events if len(parts) == 1 else EventBatch.concatenate([part.events for part in parts])
+    if isinstance(parts[0].radius, VariableR):
+        return events, parts[0].radius, None
+    radii = [radius_per_event(part.events, part.radius) for part in parts]  # type: ignore[arg-type]
+    jacobians = [part.jacobian for part in parts if part.jacobian is not None]
+    return events, np.concatenate(radii), np.concatenate(jacobians) if jacobians else None
 
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:
