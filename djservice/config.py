@@ -34,14 +34,24 @@ class Input(_Section):
     files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
         min_length=1, description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
     )
-    schema_: Literal["nanoaod", "pfnanoaod"] = Field("nanoaod", alias="schema", description="layout of the branches")
-    tree: str = Field("Events", description="name of the tree")
-    particles: str = Field("PFCands", description="collection that is clustered")
+    schema_: Literal["nanoaod", "pfnanoaod", "delphes", "physlite"] = Field(
+        "nanoaod", alias="schema", description="layout of the branches, and their units"
+    )
+    tree: str | None = Field(None, description="name of the tree; null for the layout's own: Events, Delphes")
+    particles: Annotated[tuple[str, ...] | None, BeforeValidator(_as_list)] = Field(
+        None, description="collections that are clustered together; null for the layout's own: PFCands, EFlow*"
+    )
+    particle_weight: str | None = Field(
+        None,
+        description="field of the particles that multiplies their momenta, as puppiWeight; those with 0 are left out",
+    )
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
     eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
-    weight: str | None = Field("genWeight", description="branch of the event weight; null for 1")
+    weight: str | None = Field(
+        "genWeight", description="branch of the event weight, or as here the generator's; null for 1"
+    )
     truth: float | str | None = Field(
-        None, description="true mass in GeV: a number, a branch, GenPart:higgs or GenPart:b_pair"
+        None, description="true mass: a number of GeV, a branch, GenPart:higgs or GenPart:b_pair"
     )
     entries: tuple[int, int] | None = Field(None, description="[first, last + 1] of the entries of all files together")
     dataset: str = Field("", description="name of the dataset, a part of each event's identity")

@@ -42,7 +42,7 @@ from djservice.per_event import Descents, PerEventRadii
 from djservice.quarantine import Bad, inspect_or_bad, read_or_bad
 from djservice.read import InputFile, Segment, expand, inspect, read_segments, repeated_keys, segments, tell_apart
 from djservice.reduce import PerEvent
-from djservice.schemas import Schema, nanoaod, pfnanoaod
+from djservice.schemas import Schema, make
 from djservice.tasks import (
     Answer,
     BundleSummary,
@@ -55,8 +55,6 @@ from djservice.tasks import (
     summarise,
     warm_up,
 )
-
-SCHEMAS = {"nanoaod": nanoaod, "pfnanoaod": pfnanoaod}
 
 
 def default_bundle_events(events: int) -> int:
@@ -94,14 +92,8 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 
 def schema_of(given: Input) -> Schema:
     """The schema that an input section describes."""
-    return SCHEMAS[given.schema_](
-        given.particles,
-        tree=given.tree,
-        pt_min=given.pt_min,
-        eta_max=given.eta_max,
-        weight=given.weight,
-        truth=given.truth,
-    )
+    names = ("particles", "particle_weight", "tree", "pt_min", "eta_max", "weight", "truth")
+    return make(given.schema_, **{name: getattr(given, name) for name in names})
 
 
 class Bundles:

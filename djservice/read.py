@@ -1,4 +1,4 @@
-"""Entry ranges of ROOT files -> EventBatch, through coffea's NanoEvents.
+"""Entry ranges of ROOT files -> EventBatch.
 
 ``read`` is for one process. A service takes the same steps apart: :func:`expand` the patterns, :func:`inspect` each
 file, cut :func:`segments`, :func:`read_segments` in many tasks, then :func:`repeated_keys` over all of them and
@@ -14,18 +14,17 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from djservice import examples
 from djservice.batch import EventBatch
 from djservice.errors import InputError, MissingFileError
 from djservice.identity import Keys, entry_keys
+from djservice.particles import batch_of
 from djservice.redact import redacted
-from djservice.rootfile import branches_to_read, columns, find_tree, opened
-from djservice.schemas import IDENTITY, Schema, nanoaod
+from djservice.rootfile import arrays, branches_of, find_tree, opened
+from djservice.schemas import Schema, nanoaod
 
 #: ``scheme://`` or a chain of fsspec protocols: not a path of this machine.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
@@ -160,7 +159,7 @@ def inspect(path: str, schema: Schema) -> InputFile:
     """
     with opened(path, path) as file:
         tree = find_tree(file, schema, path)
-        branches_to_read(tree, schema, path)
+        branches_of(tree, schema, path)
         size = int(file.file.source.num_bytes or 0)
         entries, uuid = int(tree.num_entries), str(file.file.uuid)
         mtime = 0 if _is_url(path) else os.stat(path).st_mtime_ns
@@ -289,31 +288,12 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _read_segment(segment: Segment, schema: Schema, dataset: str) -> EventBatch:
-    flat, offsets = columns(segment.path, segment.start, segment.stop, schema)
-    identity = tuple(flat[name] for name in IDENTITY) if set(IDENTITY) <= flat.keys() else None
+    branches, found = arrays(segment.path, segment.start, segment.stop, schema)
     entry = np.arange(segment.start, segment.stop)
-    batch = EventBatch.from_arrays(
-        **{field: flat[branch] for field, branch in schema.particle_branches.items()},
-        offsets=offsets,
-        weight=flat.get(schema.weight) if schema.weight else None,
-        truth=flat[schema.truth] if isinstance(schema.truth, str) else schema.truth,
-        identity=identity,  # type: ignore[arg-type]  # three of them, as IDENTITY has
-        entry=entry,
-        source=redacted(segment.path),
-        dataset=dataset,
+    source = redacted(segment.path)
+    batch, _ = batch_of(
+        branches, found.__getitem__, schema, place=str(segment), source=source, dataset=dataset, entry=entry
     )
-    if identity is None:  # the directory is no part of the identity: files may move
+    if not branches.identity:  # the directory is no part of the identity: files may move
         batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entry))
-    return cut_particles(batch, schema, flat[schema.particle_branches["eta"]])
-
-
-def cut_particles(batch: EventBatch, schema: Schema, eta: NDArray[Any]) -> EventBatch:
-    """The particles that the schema keeps. After the checks, so that a cut hides no bad particle."""
-    keep = batch.pt > schema.pt_min
-    if schema.eta_max is not None:
-        keep &= np.abs(eta) < schema.eta_max
-    if keep.all():
-        return batch
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[batch.offsets]
-    flat = {name: getattr(batch, name)[keep] for name in ("pt", "rapidity", "phi", "mass")}
-    return replace(batch, **flat, offsets=offsets)
+    return batch

@@ -1,4 +1,4 @@
-"""The true mass of an event from its generator particles (NanoAOD's ``GenPart``)."""
+"""The true mass of an event from its generated particles (NanoAOD's ``GenPart``, and their like in other layouts)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from numpy.typing import NDArray
 
 from djservice.errors import InputError
 
-#: What a schema's ``truth`` can be beside a number and a branch, with the fields of GenPart that it takes.
+#: What a schema's ``truth`` can be beside a number and a branch, with what it takes of the generated particles.
 GENERATED = {
     "GenPart:higgs": ("pdgId", "mass"),
-    "GenPart:b_pair": ("pdgId", "genPartIdxMother", "pt", "eta", "phi", "mass"),
+    "GenPart:b_pair": ("pdgId", "mother", "pt", "eta", "phi", "mass"),
 }
 
 HIGGS, Z, B = 25, 23, 5
 
 
-def branches(truth: object) -> tuple[str, ...]:
-    """The branches that a schema's truth needs from ``GenPart``; none if it is something else."""
-    return tuple(f"GenPart_{field}" for field in GENERATED.get(truth, ())) if isinstance(truth, str) else ()
-
-
 def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int) -> NDArray[np.float64]:
-    """The true mass in GeV of each event.
+    """The true mass of each event, in the units of the fields.
 
     Parameters
     ----------
@@ -33,7 +28,7 @@ def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int
         ``GenPart:higgs``: the mass of the first Higgs boson of the list. ``GenPart:b_pair``: of the b quark and the anti-b
         quark, first of their kind, whose mother is a Higgs or Z boson, before they radiate.
     fields
-        Awkward arrays of shape (event, var) by branch.
+        Awkward arrays of shape (event, var): those of :data:`GENERATED`; ``mother`` is an index into the list, or negative.
     place, first
         How messages call the input, and the entry of the first event.
 
@@ -45,17 +40,16 @@ def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int
     import awkward as ak
     import vector
 
-    own = {name.removeprefix("GenPart_"): array for name, array in fields.items()}
     if truth == "GenPart:higgs":
-        mass = ak.firsts(own["mass"][own["pdgId"] == HIGGS])
+        mass = ak.firsts(fields["mass"][fields["pdgId"] == HIGGS])
     else:
-        mother = own["genPartIdxMother"]
-        of_mother = own["pdgId"][ak.mask(mother, mother >= 0)]
+        mother = fields["mother"]
+        of_mother = fields["pdgId"][ak.mask(mother, mother >= 0)]
         from_boson = ak.fill_none((of_mother == HIGGS) | (of_mother == Z), False)
         pair = []
         for quark in (B, -B):
-            found = from_boson & (own["pdgId"] == quark)
-            pair.append(vector.zip({name: ak.firsts(own[name][found]) for name in ("pt", "eta", "phi", "mass")}))
+            found = from_boson & (fields["pdgId"] == quark)
+            pair.append(vector.zip({name: ak.firsts(fields[name][found]) for name in ("pt", "eta", "phi", "mass")}))
         mass = (pair[0] + pair[1]).mass
     missing = np.flatnonzero(ak.to_numpy(ak.is_none(mass)))
     if len(missing):
