@@ -25,6 +25,8 @@ _NUMERIC = (
     "model_fit",
     "moments",
     "observables",
+    "on_cpu",
+    "on_gpu",
     "optimisers",
     "ordering",
     "pathwise",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, as_batch
 from djservice.cluster import Scale
+from djservice.device import Device, gpu
 from djservice.errors import InputError
 from djservice.estimators import Draw, Estimator, default_estimator
 from djservice.losses import Loss, as_loss
@@ -22,8 +23,8 @@ from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
 
-#: Trees in memory together, of whole events: their jets, scores and states and nothing else.
-TREES_AT_ONCE = 20_000
+#: Trees in memory together, of whole events: their jets, scores and states and nothing else; and so many keep a GPU busy.
+TREES_AT_ONCE, TREES_AT_ONCE_ON_GPU = 20_000, 500_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Sampling:
         As in :func:`djservice.cluster`.
     seed
         Of the run.
+    device
+        Where trees grow.
     """
 
     rigidity: float = 1.0
@@ -43,6 +46,7 @@ class Sampling:
     scale: Scale = "minimum"
     asymmetry: float = 1.0
     seed: int = 0
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def gradient(
     weight: ArrayLike | None = None,
     truth: ArrayLike | None = None,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Gradient:
     """Loss of a sample of events and its derivative, in R by default.
 
@@ -98,7 +103,7 @@ def gradient(
         An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
         A loss, or an observable, which is then its own objective: d E[f] / dR.
-    radius, rigidity, power, scale, asymmetry, seed, threads
+    radius, rigidity, power, scale, asymmetry, seed, threads, device
         As in :func:`djservice.cluster`.
     parameter
         What to differentiate in, as the ``parameters`` of :func:`djservice.cluster`; R, or with variable-R jets rho, by
@@ -118,7 +123,7 @@ def gradient(
     RunError
         If no tree passes the selection, or the accepted weights do not sum to more than 0.
     """
-    sampling = Sampling(rigidity, power, scale, asymmetry, seed)
+    sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
     moments, per_event = evaluate(
         as_batch(particles, identity=identity, weight=weight, truth=truth),
         as_loss(objective),
@@ -178,7 +183,7 @@ def evaluate(
         raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
     parts = []
-    at_once = max(1, TREES_AT_ONCE // (trees * estimator.bulk))
+    at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.bulk))
     for start in range(0, len(events), at_once):
         rows = slice(start, start + at_once)
         some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
@@ -196,6 +201,7 @@ def evaluate(
                 "iteration": iteration,
                 "settled_pt": loss.settled_pt,
                 "threads": threads,
+                "device": sampling.device,
             },
         )
         own = radius if radii is None else radii[rows]
@@ -211,6 +217,11 @@ def evaluate(
         moments = moments + part
     joined = (np.concatenate([getattr(p, name) for _, p in parts]) for name in PerEvent.__dataclass_fields__)
     return moments, PerEvent(*joined)
+
+
+def trees_at_once(device: Device) -> int:
+    """How many trees are held together."""
+    return TREES_AT_ONCE if gpu(device) is None else TREES_AT_ONCE_ON_GPU
 
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:

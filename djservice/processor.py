@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.cluster import Scale
+from djservice.device import Device
 from djservice.errors import InputError, NothingAcceptedError, SchemaError
 from djservice.estimators import Estimator, default_estimator
 from djservice.evaluate import Sampling, evaluate, trees_needed
@@ -109,6 +110,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         Of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by default.
     threads
         In each call of ``process``.
+    device
+        As in :func:`djservice.cluster`, where ``process`` is called.
 
     Raises
     ------
@@ -139,6 +142,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         identity: tuple[str, str, str] = IDENTITY,
         axis: Any = None,
         threads: int = 1,
+        device: Device = "auto",
     ) -> None:
         self.loss = as_loss(loss)
         self.estimator = estimator or default_estimator(trees)
@@ -147,7 +151,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         if not isinstance(radius, VariableR) and np.ndim(radius) != 0:
             raise InputError(f"radius has shape {np.shape(radius)}, expected one number or a VariableR.")
         self.radius, self.trees = radius, trees
-        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed)
+        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
         self.stream, self.iteration, self.threads = stream, iteration, threads
         self.schema = nanoaod(particles, pt_min=pt_min, eta_max=eta_max, weight=weight, truth=truth)
         self.identity = tuple(identity)
