@@ -26,6 +26,8 @@ _NUMERIC = (
     "model_fit",
     "moments",
     "observables",
+    "on_cpu",
+    "on_gpu",
     "optimisers",
     "ordering",
     "particles",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, as_batch
 from djservice.cluster import Scale
+from djservice.device import Device, gpu
 from djservice.errors import InputError
 from djservice.estimators import Draw, Estimator, default_estimator
 from djservice.losses import Loss, as_loss
@@ -24,8 +25,8 @@ from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
 
-#: Trees in memory together, of whole events: their jets, scores and states and nothing else.
-TREES_AT_ONCE = 20_000
+#: Trees in memory together, of whole events: their jets, scores and states and nothing else; and so many keep a GPU busy.
+TREES_AT_ONCE, TREES_AT_ONCE_ON_GPU = 20_000, 500_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Sampling:
         As in :func:`djservice.cluster`.
     seed
         Of the run.
+    device
+        Where trees grow.
     """
 
     rigidity: float = 1.0
@@ -45,6 +48,7 @@ class Sampling:
     scale: Scale = "minimum"
     asymmetry: float = 1.0
     seed: int = 0
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def gradient(
     weight: ArrayLike | None = None,
     truth: ArrayLike | None = None,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Gradient:
     """Loss of a sample of events and its derivative, in R by default.
 
@@ -100,7 +105,7 @@ def gradient(
         An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
         A loss, or an observable, which is then its own objective: d E[f] / dR.
-    radius, rigidity, power, scale, asymmetry, seed, threads
+    radius, rigidity, power, scale, asymmetry, seed, threads, device
         As in :func:`djservice.cluster`.
     parameter
         What to differentiate in, as the ``parameters`` of :func:`djservice.cluster`; R, or with variable-R jets rho, by
@@ -120,7 +125,7 @@ def gradient(
     RunError
         If no tree passes the selection, or the accepted weights do not sum to more than 0.
     """
-    sampling = Sampling(rigidity, power, scale, asymmetry, seed)
+    sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
     moments, per_event = evaluate(
         as_batch(particles, identity=identity, weight=weight, truth=truth),
         as_loss(objective),
@@ -228,7 +233,7 @@ def evaluate_each(
     variable = any(isinstance(part.radius, VariableR) for part in parts)
     if (parameters not in ((), ("radius",)) or variable) and not estimator.in_any_parameter:
         raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
-    at_once = max(1, TREES_AT_ONCE // (trees * estimator.bulk))
+    at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.bulk))
     pieces = [(number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)]
     found: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
     for together in _packed(pieces, at_once):
@@ -247,6 +252,7 @@ def evaluate_each(
                 "iteration": iteration,
                 "settled_pt": loss.settled_pt,
                 "threads": threads,
+                "device": sampling.device,
             },
         )
         sample = draw(radius=radius, states=estimator.follows, flips=estimator.flips, parameters=parameters)
@@ -291,6 +297,11 @@ def _joined(parts: Sequence[Part]) -> tuple[EventBatch, VariableR | Floats, Floa
     radii = [radius_per_event(part.events, part.radius) for part in parts]  # type: ignore[arg-type]
     jacobians = [part.jacobian for part in parts if part.jacobian is not None]
     return events, np.concatenate(radii), np.concatenate(jacobians) if jacobians else None
+
+
+def trees_at_once(device: Device) -> int:
+    """How many trees are held together."""
+    return TREES_AT_ONCE if gpu(device) is None else TREES_AT_ONCE_ON_GPU
 
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:

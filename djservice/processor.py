@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.cluster import Scale
+from djservice.device import Device
 from djservice.errors import InputError, NothingAcceptedError, SchemaError
 from djservice.estimators import Estimator, default_estimator
 from djservice.evaluate import Sampling, evaluate, trees_needed
@@ -106,6 +107,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         Of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by default.
     threads
         In each call of ``process``.
+    device
+        As in :func:`djservice.cluster`, where ``process`` is called.
 
     Raises
     ------
@@ -138,6 +141,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         identity: tuple[str, str, str] | None = None,
         axis: Any = None,
         threads: int = 1,
+        device: Device = "auto",
     ) -> None:
         self.loss = as_loss(loss)
         self.estimator = estimator or default_estimator(trees)
@@ -146,7 +150,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         if not isinstance(radius, VariableR) and np.ndim(radius) != 0:
             raise InputError(f"radius has shape {np.shape(radius)}, expected one number or a VariableR.")
         self.radius, self.trees = radius, trees
-        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed)
+        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
         self.stream, self.iteration, self.threads = stream, iteration, threads
         self.schema = make(
             schema,
@@ -276,7 +280,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         found = ak.fields(events)
         if collection in found:
             found = [
-                name for field in events.layout[collection].fields for name in self.schema.layout.names(collection, field)
+                name
+                for field in events.layout[collection].fields
+                for name in self.schema.layout.names(collection, field)
             ]
         return SchemaError(f"{place}: expected {branch!r} in the events, found {', '.join(found)}. Name another one.")
 

@@ -203,4 +203,4 @@ def warm_up() -> None:
     )
     from djservice.cluster import cluster
 
-    cluster(event, radius=0.4, rigidity=1.0, threads=1)
+    cluster(event, radius=0.4, rigidity=1.0, threads=1, device="cpu")

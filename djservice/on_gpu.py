@@ -1,0 +1,226 @@
+"""The trees of a job on a GPU: events in portions that its memory holds, and the trees that lacked room once more."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.device import Gpu
+from djservice.kernels.clustering import LIST_FULL, OK, STATES_FULL
+from djservice.kernels.items import Batch, Given, Results
+from djservice.kernels.options import pairs_at_first
+from djservice.on_cpu import Job, TreeFailure
+
+Floats = NDArray[np.float64]
+
+#: States that there is room for per tree, at first.
+STATES = 16
+#: What is taken of the free memory.
+_SHARE = 0.8
+
+
+class NoRoomError(Exception):
+    """An event that does not fit into the GPU's memory with its trees; bytes that it needs, and that it could have."""
+
+    def __init__(self, event: int, needed: int, free: int) -> None:
+        super().__init__(event, needed, free)
+        self.event, self.needed, self.free = event, needed, free
+
+
+def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[Floats, Floats]]:
+    """As :func:`djservice.on_cpu.grow_on_cpu`.
+
+    Raises
+    ------
+    TreeFailure
+        Of a tree that cannot be grown.
+    NoRoomError
+        If the trees of one event do not fit into the memory.
+    """
+    counts, states, first = job.counts, [], 0
+    while first < len(counts):
+        last = _portion(job, counts, first, int(_SHARE * gpu.free()))
+        try:
+            states.append(_Portion(_events_of(job, first, last), gpu).grow())
+        except TreeFailure as failure:
+            raise TreeFailure(failure.status, failure.item + first * job.trees) from None
+        except NoRoomError as lack:
+            raise NoRoomError(lack.event + first, lack.needed, lack.free) from None
+        first = last
+    return states or [_by_item([], job)]
+
+
+def _portion(job: Job, counts: NDArray[np.int64], first: int, memory: int) -> int:
+    """Where a portion that begins with event ``first`` ends: its events and results take half of the memory at most."""
+    largest = np.maximum.accumulate(counts[first:])
+    each = np.array([_event_bytes(int(n), job.results.jets.shape[1]) for n in np.unique(largest)])
+    events = each[np.searchsorted(np.unique(largest), largest)] * np.arange(1, len(largest) + 1)
+    results = np.cumsum(_row_bytes(job) * counts[first:] + job.trees * _item_bytes(job))
+    last = first + int(np.searchsorted(events + results, memory // 2, side="right"))
+    if last == first:
+        raise NoRoomError(first, 2 * int(events[0] + results[0]), memory)
+    return last
+
+
+def _event_bytes(particles: int, jets: int) -> int:
+    from djservice.kernels.cuda import event_sizes, room_for
+
+    floats, ids, numbers = event_sizes(room_for(particles, 0, jets))
+    return 8 * floats + 2 * ids + 8 * numbers
+
+
+def _row_bytes(job: Job) -> int:
+    """Of a particle: its own numbers, and the rows of its trees."""
+    given, results = job.given, job.results
+    rows: tuple[NDArray[Any], ...] = (results.history, results.trace, results.all_flips, given.replay)
+    return 56 + job.trees * sum(array[:1].nbytes for array in rows)
+
+
+def _item_bytes(job: Job) -> int:
+    """Of a tree."""
+    results, given = job.results, job.given
+    state = results.jets[:1].nbytes + results.scores[:1].nbytes
+    rest: tuple[NDArray[Any], ...] = (results.numbers, results.flips, given.forced)
+    return state * (1 + STATES * job.states) + sum(array[:1].nbytes for array in rest) + 12  # its item and status
+
+
+def _events_of(job: Job, first: int, last: int) -> Job:
+    """The job of some of the events; its results are views."""
+    offsets, trees = job.batch.offsets[first : last + 1], job.trees
+    particles = slice(int(offsets[0]), int(offsets[-1]))
+    items, rows = slice(first * trees, last * trees), slice(int(offsets[0]) * trees, int(offsets[-1]) * trees)
+    batch, given, results = job.batch, job.given, job.results
+    return replace(
+        job,
+        batch=Batch(
+            batch.particles[particles], offsets - offsets[0], batch.reaches[first:last], batch.keys[first:last]
+        ),
+        given=Given(given.replay[rows], given.forced[items]),
+        results=Results(
+            results.jets[items],
+            results.history[rows],
+            results.trace[rows],
+            results.scores[items],
+            results.numbers[items],
+            results.flips[items],
+            results.all_flips[rows],
+        ),
+    )
+
+
+@dataclass
+class _Portion:
+    """Some events and their trees, which are on the GPU together."""
+
+    job: Job
+    gpu: Gpu
+
+    def grow(self) -> tuple[Floats, Floats]:
+        """Fill the results; returns the jets and scores of the states, by item."""
+        from djservice.kernels.cuda import room_for
+
+        job, gpu = self.job, self.gpu
+        xp = gpu.arrays
+        pairs, states = pairs_at_first(job.largest), STATES if job.states else 0
+        room = room_for(job.largest, pairs, job.results.jets.shape[1])
+        batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
+        given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
+        results = Results(*(xp.zeros(array.shape, array.dtype) for array in job.results))
+        events = self._prepared(batch, room)
+        items = np.argsort(-np.repeat(job.counts, job.trees), kind="stable")  # the longest first
+        kept: list[tuple[NDArray[np.int64], Floats, Floats]] = []
+        while len(items):
+            status, jets, scores = self._launch(items, batch, given, results, events, room, states)
+            number = gpu.to_host(results.numbers)[items, 3].astype(np.int64)
+            number[status != OK] = 0
+            bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
+            if bad.any():
+                item = int(items[bad].min())
+                raise TreeFailure(int(status[items == item][0]), item)
+            if states:
+                used = np.arange(states) < number[:, np.newaxis]
+                at = xp.asarray(used)
+                kept.append((np.repeat(items, number), gpu.to_host(jets[at]), gpu.to_host(scores[at])))
+            room = room_for(room.particles, room.pairs * (2 if (status == LIST_FULL).any() else 1), room.jets)
+            states *= 2 if (status == STATES_FULL).any() else 1
+            items = items[status != OK]
+        for name in Results._fields:
+            getattr(job.results, name)[...] = gpu.to_host(getattr(results, name))
+        return _by_item(kept, job)
+
+    def _prepared(self, batch: Any, room: Any) -> Any:
+        """The events with their stocks."""
+        from djservice.kernels.cuda import event_sizes, prepare_events_kernel
+
+        number = len(self.job.counts)
+        floats, ids, numbers = event_sizes(room)
+        events = self._memory(number, floats, ids, (numbers, np.int64), 0)
+        blocks = math.ceil(number / self.gpu.block)
+        prepare_events_kernel[blocks, self.gpu.block](self.job.setting.power, batch, events, room)
+        return events
+
+    def _launch(
+        self, items: NDArray[np.int64], batch: Any, given: Any, results: Results, events: Any, room: Any, states: int
+    ) -> tuple[NDArray[np.int32], Any, Any]:
+        """Grow the trees of some items; returns their status, and on the GPU the jets and scores of their states."""
+        from djservice.kernels.cuda import Turn, grow_trees_kernel, thread_sizes
+
+        job, gpu = self.job, self.gpu
+        xp = gpu.arrays
+        sizes = thread_sizes(room)
+        each, free = (
+            sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True)),
+            int(_SHARE * gpu.free()),
+        )
+        shape = (len(items), states)
+        jets, scores = xp.empty((*shape, room.jets, 4)), xp.empty((*shape, results.scores.shape[1]))
+        threads = min(gpu.threads, len(items), (free - jets.nbytes - scores.nbytes) // each)
+        if threads < 1:
+            raise NoRoomError(int(items[0]) // job.trees, each + jets.nbytes + scores.nbytes, free)
+        floats, ids, numbers, flags = sizes
+        rows = self._memory(threads, floats, ids, (numbers, np.int32), flags)
+        turn = Turn(xp.asarray(items), xp.empty(len(items), np.int32), jets, scores)
+        grow_trees_kernel[math.ceil(threads / gpu.block), gpu.block](
+            gpu.for_kernel(turn),
+            job.trees,
+            job.first_tree,
+            job.iteration,
+            job.setting,
+            batch,
+            given,
+            gpu.for_kernel(results),
+            events,
+            rows,
+            room,
+        )
+        return gpu.to_host(turn.status), jets, scores
+
+    def _memory(self, rows: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Any:
+        """Zeroed rows of memory: what lies beyond the objects in hand is read, though it counts for nothing."""
+        from djservice.kernels.cuda import Memory
+
+        xp = self.gpu.arrays
+        reals = xp.zeros((rows, floats))
+        return self.gpu.for_kernel(
+            Memory(
+                reals,
+                reals.view(np.int64),
+                xp.zeros((rows, ids), np.uint16),
+                xp.zeros((rows, numbers[0]), numbers[1]),
+                xp.zeros((rows, flags), np.uint8),
+            )
+        )
+
+
+def _by_item(parts: list[tuple[NDArray[np.int64], Floats, Floats]], job: Job) -> tuple[Floats, Floats]:
+    """States of trees that were grown in any order, by item."""
+    if not parts:
+        jets, scores = job.results.jets.shape[1:], job.results.scores.shape[1:]
+        return np.empty((0, *jets)), np.empty((0, *scores))
+    items, states, slopes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(items, kind="stable")
+    return states[order], slopes[order]
