@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from djservice import cli_service
+from djservice import cli_production, cli_service
 from djservice.cli_errors import clear_failures
 from djservice.errors import ConfigError
 
@@ -32,10 +32,11 @@ def main() -> None:
       djservice compare my_run.yaml          which gradient estimator to use
       djservice report my_run.zarr           the HTML report again
       djservice submit my_run.yaml --scheduler tcp://login1:8786
+      djservice reprocess nightly.yaml       what is new or changed, for a schedule
     """
 
 
-for command in cli_service.COMMANDS:
+for command in (*cli_service.COMMANDS, *cli_production.COMMANDS):
     main.add_command(command)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 #: Modules whose change may change a number.
 _NUMERIC = (
     "kernels/*",
+    "apply",
     "batch",
     "cluster",
     "cuts",

@@ -1,0 +1,63 @@
+"""Commands for production: reprocess, what a schedule calls; doctor, what to do when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from djservice.cli_errors import clear_failures
+
+#: Exit code of a result without the inputs that could not be read, as of `djservice run`.
+INCOMPLETE = 3
+
+
+@click.command()
+@click.argument("config", type=click.Path(dir_okay=False))
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the run; repeatable."
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes on this machine. [default: one per processor]"
+)
+@clear_failures
+def reprocess(config: str, overrides: tuple[str, ...], scheduler: str | None, workers: int | None) -> None:
+    """Bring results up to date as the YAML file CONFIG says: do what is new or changed, and nothing where nothing is.
+
+    CONFIG names the run that is fitted (run), the files that the fit is applied to (apply), and where results are kept
+    (folder); its `latest` leads to the last result, and earlier ones stay. Made for a schedule: where another process is at it,
+    or nothing changed, it says so and ends with exit code 0. Exit code: 0, 1 for a failure, 2 for a wrong CONFIG, 3 where bad
+    inputs were left out.
+
+    \b
+    Examples:
+      djservice reprocess nightly.yaml
+      djservice reprocess nightly.yaml --scheduler tcp://login1:8786
+    """
+    from djservice.lease import HeldError
+    from djservice.reprocess_config import Reprocessing
+
+    settings = Reprocessing.from_yaml(config)
+    given = {"scheduler": scheduler, "workers": workers}
+    places = [f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    run = settings.read_run([*overrides, *places])
+    from djservice.display import choose_display
+    from djservice.reprocess import reprocess as bring_up_to_date
+
+    display = choose_display()
+    try:
+        outcome = bring_up_to_date(settings, run, display)
+    except HeldError as held:
+        click.echo(str(held))
+        return
+    finally:
+        display.close()
+    click.echo(f"{'latest' if outcome.reasons else 'nothing changed; latest'}: {outcome.result}")
+    if outcome.left_out:
+        click.echo("\n".join([f"{len(outcome.left_out)} bad inputs are left out:", *outcome.left_out]))
+        sys.exit(INCOMPLETE)
+
+
+COMMANDS = (reprocess,)

@@ -1,0 +1,250 @@
+"""reprocess(settings): do again what its inputs, its settings or the code call for, and nothing where nothing changed.
+
+A radius that is learned is a statement about all events, so another set of files, or a changed one, means another fit, over
+all of them, from its start: then it depends on what it is made from, and not on the schedules before. What is *applied*
+to a file depends on that file and on the fit alone, so only new and changed files are read.
+
+Results are named after what they are made from, and are never changed once they are whole::
+
+    FOLDER/fits/NAME.zarr       the store of a run (djservice/store.py)
+    FOLDER/applied/NAME.zarr    a file's events with that fit (djservice/apply.py)
+    FOLDER/results/TIME-NAME/   one reprocessing: manifest.json, and links to the fit and to what was applied
+    FOLDER/latest               a link to the last of them, moved when all of it is there
+
+So whatever is killed, the same command goes on with what was done, and ``latest`` leads to something whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from djservice import results
+from djservice.code import code_hash
+from djservice.config import Run
+from djservice.errors import InputError, RunError
+from djservice.lease import Lease
+from djservice.manifest import FORMAT, Identity, differences, digest, identify
+from djservice.reprocess_config import Reprocessing
+
+if TYPE_CHECKING:  # nothing heavy is imported before there is something to do
+    from djservice.iterations import Watch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the latest result is to be made from.
+
+    Attributes
+    ----------
+    inputs
+        Files of the fit: their identities by the section of the run.
+    fit
+        Its name: a digest of files, settings and code.
+    files
+        Files that it is applied to, as they are read -> their identities.
+    names
+        Of what comes of these files, in the same order: digests of file, settings and fit.
+    settings
+        A digest of the settings.
+    """
+
+    inputs: dict[str, list[Identity]]
+    fit: str
+    files: dict[str, Identity]
+    names: tuple[str, ...]
+    settings: str
+
+    @property
+    def name(self) -> str:
+        """The same for the same files, settings and code."""
+        return digest([self.fit, self.names])
+
+    @property
+    def fit_store(self) -> str:
+        """Where the fit is, relative to the folder."""
+        return f"fits/{self.fit}.zarr"
+
+    @property
+    def applied(self) -> dict[str, str]:
+        """File as it is read -> where what comes of it is, relative to the folder."""
+        return {file: f"applied/{name}.zarr" for file, name in zip(self.files, self.names, strict=True)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a reprocessing.
+
+    Attributes
+    ----------
+    result
+        Folder of the latest result.
+    reasons
+        What had changed; empty if nothing had, and nothing was done.
+    left_out
+        Bad inputs that are not in it, in words.
+    """
+
+    result: Path
+    reasons: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def make_plan(settings: Reprocessing, run: Run) -> Plan:
+    """Look at all inputs, without reading any.
+
+    Raises
+    ------
+    DjserviceError
+        If an input is not there.
+    """
+    inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
+    asked = run.numbers | {"iterations": [run.optimiser.iterations, run.radius_model.iterations]}
+    fit = digest([asked, [[name, *map(asdict, files)] for name, files in inputs.items()], code_hash()])
+    files, how = {}, None
+    if settings.apply is not None:
+        files, how = identify(settings.apply), settings.apply.model_dump(exclude={"files"})
+    names = tuple(digest([fit, how, asdict(file)]) for file in files.values())
+    return Plan(inputs, fit, files, names, digest([asked, how]))
+
+
+def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
+    """Bring the latest result up to date.
+
+    Raises
+    ------
+    HeldError
+        If another process is at it.
+    DjserviceError
+        Whatever goes wrong; ``latest`` stays, and the same command goes on with what was done.
+    """
+    folder = Path(settings.folder)
+    current = _current(folder, make_plan(settings, run))
+    if current is not None:
+        return current
+    with Lease(folder, settings.lease) as lease:
+        if lease.taken_from:
+            watch.say(f"took over from {lease.taken_from}, whose lock was not renewed")
+        plan = make_plan(settings, run)  # again, for what another process did meanwhile need not be done twice
+        current = _current(folder, plan)
+        if current is not None:
+            return current
+        reasons = _reasons(folder, plan)
+        for reason in reasons:
+            watch.say(reason)
+        result = results.find(folder, plan.name)  # the inputs are as they were once before
+        if result is None:
+            left_out = _make(folder, settings, run, plan, watch)
+            if make_plan(settings, run) != plan:
+                raise RunError(
+                    f"{folder}: an input changed while it was read. latest is as it was; the same command starts from the inputs "
+                    "as they are now."
+                )
+            result = results.write(folder, _manifest(folder, plan, reasons, left_out, lease.owner))
+        with lease.kept():
+            results.point(folder, result)
+        return Outcome(result, tuple(reasons), tuple(results.read_manifest(result)["left_out"]))
+
+
+def _current(folder: Path, plan: Plan) -> Outcome | None:
+    """The latest result, if it is what the plan asks for and all of it is there."""
+    manifest = results.latest(folder)
+    if manifest is None or manifest["name"] != plan.name:
+        return None
+    if not all((folder / store).is_dir() for store in results.stores(manifest)):
+        return None
+    return Outcome((folder / "latest").resolve(), (), tuple(manifest["left_out"]))
+
+
+def _reasons(folder: Path, plan: Plan) -> list[str]:
+    """Why there is something to do, in words."""
+    latest = results.latest(folder)
+    if latest is None:
+        return ["there is no result yet"]
+    was = {name: _identities(files) for name, files in latest["fit"]["files"].items()}
+    reasons = []
+    for name in {**was, **plan.inputs}:
+        reasons += [f"{name}: {text}" for text in differences(was.get(name, []), plan.inputs.get(name, []))]
+    reasons += [f"apply: {text}" for text in differences(_identities(latest["files"]), list(plan.files.values()))]
+    if latest["code"] != code_hash():
+        reasons.append(f"the code is {code_hash()}, and was {latest['code']}")
+    if latest["settings"] != plan.settings:
+        reasons.append("the settings are others")
+    return reasons or ["stores of the latest result are gone"]
+
+
+def _identities(files: Sequence[Mapping[str, Any]]) -> list[Identity]:
+    return [Identity(**file) for file in files]
+
+
+def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch) -> list[str]:
+    """Fit and apply whatever is not there yet; returns, in words, the inputs of which nothing can be read."""
+    from djservice.apply import apply_fit
+    from djservice.on_dask import compiled_client, complete
+    from djservice.run import check, conduct
+    from djservice.store import Store
+
+    path = folder / plan.fit_store
+    own = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
+    check(own)
+    missing = [file for file, store in plan.applied.items() if not (folder / store).is_dir()]
+    fitted = path.is_dir() and Store.read(path).attributes["status"] == "finished"
+    left_out: list[str] = []
+
+    async def work() -> None:
+        async with compiled_client(own, watch) as client:
+            if not fitted:
+                await conduct(client, own, watch)
+            watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
+            for file in missing:
+                assert settings.apply is not None
+                section = settings.apply.model_copy(update={"files": (file,)})
+                known = {"djservice_applied": FORMAT, "fit": plan.fit_store, "file": asdict(plan.files[file])}
+                target = folder / plan.applied[file]
+                try:
+                    await apply_fit(client, own, Store.read(path), section, target, known, watch)
+                except InputError as error:  # nothing of the file can be read
+                    if section.bad_inputs == "fail":
+                        raise
+                    watch.say(f"left out: {error}")
+                    left_out.append(str(error))
+                watch.step({})
+
+    if missing or not fitted:
+        complete(work(), watch)
+    return left_out
+
+
+def _manifest(folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequence[str], owner: str) -> dict[str, Any]:
+    """What a result was made from, when, why, by whom and with what, and where it is."""
+    from djservice.apply import read_attributes
+    from djservice.quarantine import Bad
+    from djservice.run import versions
+    from djservice.summary import finite
+
+    fit = read_attributes(folder / plan.fit_store)
+    applied = {file: store for file, store in plan.applied.items() if (folder / store).is_dir()}
+    of_files = {file: read_attributes(folder / store) for file, store in applied.items()}
+    bad = [Bad(**each) for found in (fit, *of_files.values()) for each in found["quarantined"]]
+    return {
+        "format": FORMAT,
+        "name": plan.name,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "owner": owner,
+        "reasons": list(reasons),
+        "settings": plan.settings,
+        "code": code_hash(),
+        "versions": versions(),
+        "fit": {
+            "store": plan.fit_store,
+            "files": {name: [asdict(file) for file in files] for name, files in plan.inputs.items()},
+            "inputs": fit["inputs"],  # with entries and ROOT's identifier, of the files of the run's own input
+            "result": finite(fit["result"]),
+        },
+        "files": [asdict(file) for file in plan.files.values()],
+        "applied": [{"store": store, "inputs": of_files[file]["inputs"]} for file, store in applied.items()],
+        "left_out": [*left_out, *map(str, bad)],
+    }

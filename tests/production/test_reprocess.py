@@ -1,0 +1,369 @@
+"""Reprocessing: what is new or changed is done, everything else stays, and whatever happens `latest` is whole."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+
+from djservice import examples, results
+from djservice.build import build_loss, estimator_of
+from djservice.config import Run
+from djservice.errors import ConfigError, DjserviceError, MissingFileError, RunError, StoreError
+from djservice.evaluate import Sampling, evaluate
+from djservice.lease import HeldError, Lease
+from djservice.manifest import identify
+from djservice.read import read
+from djservice.reprocess import reprocess
+from djservice.reprocess_config import Reprocessing
+from djservice.schemas import nanoaod
+from djservice.store import Store
+
+Settings = dict[str, Any]
+
+
+class Quiet:
+    """A watch that keeps what is said, and does something when a phase begins."""
+
+    def __init__(self, at: Callable[[str], None] = lambda phase: None) -> None:
+        self.said: list[str] = []
+        self.at = at
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        self.at(name)
+
+    def step(self, numbers: dict[str, float]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+class Place:
+    """A folder with two files to apply a fit to, its configuration, and how to reprocess it."""
+
+    def __init__(self, folder: Path, run: Settings, scheduler: str, **more: Any) -> None:
+        self.folder, self.data, self.out, self.scheduler = folder, folder / "data", folder / "out", scheduler
+        self.data.mkdir()
+        for name in ("a", "b"):
+            self.add(name)
+        (folder / "run.yaml").write_text(yaml.safe_dump(run))
+        given = {"run": str(folder / "run.yaml"), "folder": str(self.out), "lease": 60.0} | more
+        given["apply"] = {"files": f"{self.data}/*.root", "pt_min": 2.0} | more.get("apply", {})
+        (folder / "nightly.yaml").write_text(yaml.safe_dump(given))
+
+    def add(self, name: str) -> Path:
+        return Path(shutil.copy(examples.path("ZHllbb_200"), self.data / f"{name}.root"))
+
+    @property
+    def settings(self) -> tuple[Reprocessing, Run]:
+        settings = Reprocessing.from_yaml(self.folder / "nightly.yaml")
+        return settings, settings.read_run([f"cluster.scheduler={self.scheduler}"])
+
+    def reprocess(self, watch: Quiet | None = None) -> Any:
+        return reprocess(*self.settings, watch or Quiet())
+
+    def command(self, code: str = "") -> subprocess.Popen[str]:
+        """The command line in a process of its own, after some code."""
+        call = ["reprocess", str(self.folder / "nightly.yaml"), "--scheduler", self.scheduler]
+        code = f"{code}\nfrom djservice.cli import main\nmain({call!r})"
+        return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def applied(self) -> dict[str, Path]:
+        """Name of each file -> the store of what came of it, as the latest result has it."""
+        manifest = results.read_manifest(self.out / "latest")
+        return {Path(each["inputs"][0]["path"]).stem: self.out / each["store"] for each in manifest["applied"]}
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny: Settings, scheduler: str) -> Place:
+    return Place(tmp_path, tiny, scheduler)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with the time of its last change."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() + str(path.stat().st_mtime_ns).encode()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def arrays(path: Path) -> dict[str, bytes]:
+    return {name: array[...].tobytes() for name, array in zarr.open_group(str(path), mode="r").arrays()}
+
+
+def test_only_what_is_new_or_changed_is_done_and_earlier_results_stay(place: Place, tmp_path: Path) -> None:
+    first = place.reprocess()
+    assert first.reasons == ("there is no result yet",)
+    one = place.applied()
+    assert sorted(one) == ["a", "b"]
+    before, (fit,) = content(place.out), place.out.glob("fits/*")
+
+    place.add("c")
+    second = place.reprocess()
+    assert second.reasons == (f"apply: new: {place.data / 'c.root'}",)
+    two = place.applied()
+    assert {name: two[name] for name in one} == one and len(two) == 3
+
+    os.utime(place.data / "b.root", (1, 1))
+    third = place.reprocess()
+    assert third.reasons == (f"apply: changed: {place.data / 'b.root'}",)
+    three = place.applied()
+    assert [name for name in three if three[name] != two[name]] == ["b"]
+
+    (place.data / "a.root").unlink()
+    fourth = place.reprocess()
+    assert fourth.reasons == (f"apply: removed: {place.data / 'a.root'}",)
+    assert place.applied() == {name: three[name] for name in ("b", "c")}
+
+    assert list(place.out.glob("fits/*")) == [fit]
+    assert len(list(place.out.glob("applied/*"))) == 4
+    after = content(place.out)
+    assert {name: after[name] for name in before} == before
+    for outcome, names in ((first, 2), (second, 3), (third, 3), (fourth, 2)):
+        assert Store.read(outcome.result / "fit.zarr").attributes["status"] == "finished"
+        assert len(list((outcome.result / "applied").iterdir())) == names
+        assert all(len(arrays(link)["radius"]) == 200 * 8 for link in (outcome.result / "applied").iterdir())
+    manifest = results.read_manifest(place.out / "latest")
+    assert manifest["code"] and manifest["versions"]["djservice"]
+    assert manifest["fit"]["inputs"][0]["entries"] == 200
+    assert [each["inputs"][0]["entries"] for each in manifest["applied"]] == [200, 200]
+
+
+def test_another_input_of_the_fit_means_another_fit_which_owes_nothing_to_the_first(
+    tmp_path: Path, tiny: Settings, scheduler: str, stored: Callable[[Path], dict[str, bytes]]
+) -> None:
+    places = []
+    for name in ("with a past", "without"):
+        (tmp_path / name).mkdir()
+        of_fit = tiny["input"] | {"files": f"{tmp_path / name}/fit/*.root"}
+        places.append(Place(tmp_path / name, tiny | {"input": of_fit}, scheduler))
+        (tmp_path / name / "fit").mkdir()
+        shutil.copy2(examples.path("ZHllbb_200"), tmp_path / name / "fit/second.root")
+    old, new = places
+    old.reprocess()
+    stores = old.applied()
+    for each in places:  # comes first, so other events are read
+        shutil.copy2(examples.path("ZHllbb_1000"), each.folder / "fit/first.root")
+    outcome = old.reprocess()
+    assert outcome.reasons == (f"input: new: {old.folder / 'fit/first.root'}",)
+    assert not set(stores.values()) & set(old.applied().values())
+    fresh = new.reprocess()
+    assert stored(outcome.result / "fit.zarr") == stored(fresh.result / "fit.zarr")
+    assert [arrays(path) for path in old.applied().values()] == [arrays(path) for path in new.applied().values()]
+    (old.folder / "fit/first.root").unlink()  # as it was before: nothing to do again
+    assert old.reprocess().result.name.split("-")[1] != outcome.result.name.split("-")[1]
+    assert old.applied() == stores and len(list(old.out.glob("fits/*"))) == 2
+    (old.folder / "run.yaml").write_text(
+        yaml.safe_dump(yaml.safe_load((old.folder / "run.yaml").read_text()) | {"seed": 2})
+    )
+    assert old.reprocess().reasons == ("the settings are others",)
+
+
+def test_nothing_is_done_nor_even_imported_where_nothing_changed(place: Place) -> None:
+    place.reprocess()
+    before = content(place.out)
+    heavy = "import atexit, sys\natexit.register(lambda: print({'numba', 'zarr', 'distributed', 'uproot'} & set(sys.modules)))"
+    process = place.command(heavy)
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert said.startswith("nothing changed; latest: ") and said.endswith("set()\n")
+    assert content(place.out) == before
+
+
+def test_killed_between_data_and_pointer(place: Place) -> None:
+    place.reprocess()
+    before = results.read_manifest(place.out / "latest")
+    place.add("c")
+    settings = yaml.safe_load((place.folder / "nightly.yaml").read_text())
+    (place.folder / "nightly.yaml").write_text(yaml.safe_dump(settings | {"lease": 3.0}))
+    process = place.command(
+        "import os, signal, djservice.results as r\nr.point = lambda *given: os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    process.communicate(timeout=100)
+    assert process.returncode == -signal.SIGKILL
+    assert results.read_manifest(place.out / "latest") == before
+    assert len(list(place.out.glob("results/*"))) == 2
+    done = content(place.out)
+    while json.loads((place.out / "lock.json").read_text())["expires"] > time.time():
+        with pytest.raises(HeldError, match=f"process {process.pid} is at it"):
+            place.reprocess()
+        time.sleep(0.5)
+    watch = Quiet()
+    outcome = place.reprocess(watch)
+    assert watch.said[0].startswith("took over from ") and "compiling" not in " ".join(watch.said)
+    assert (place.out / "latest").resolve() == outcome.result and len(place.applied()) == 3
+    del done["lock.json"]
+    assert content(place.out) == done
+
+
+def test_killed_in_the_middle_of_a_fit(place: Place) -> None:
+    settings = yaml.safe_load((place.folder / "nightly.yaml").read_text())
+    (place.folder / "nightly.yaml").write_text(yaml.safe_dump(settings | {"lease": 1.0}))
+    process = place.command(
+        "import os, signal, djservice.display as d\nclass Killing(d.Lines):\n    def phase(self, name, total, done):\n"
+        "        if name == 'scan':\n            os.kill(os.getpid(), signal.SIGKILL)\nd.choose_display = Killing"
+    )
+    process.communicate(timeout=100)
+    assert process.returncode == -signal.SIGKILL and not os.path.lexists(place.out / "latest")
+    (path,) = place.out.glob("fits/*")
+    assert Store.read(path).n_complete("history") == 6
+    before = content(path / "history/gradient")
+    time.sleep(max(0.0, json.loads((place.out / "lock.json").read_text())["expires"] - time.time()))
+    assert (place.reprocess().result / "fit.zarr").resolve() == path
+    assert content(path / "history/gradient") == before and sorted(place.applied()) == ["a", "b"]
+
+
+def test_two_at_once_do_it_once(place: Place) -> None:
+    processes = [place.command() for _ in range(2)]
+    said = [process.communicate(timeout=200) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    (did,) = (out for out, _ in said if out.startswith("latest: "))
+    (did_not,) = (out for out, _ in said if out != did)
+    assert "is at it" in did_not or "nothing changed" in did_not
+    assert len(list(place.out.glob("results/*"))) == 1 and not (place.out / "lock.json").exists()
+
+
+def test_of_many_who_find_an_expired_lock_one_gets_it(tmp_path: Path) -> None:
+    gone = {"owner": "someone@gone, process 7", "token": "x", "began": 0.0, "expires": time.time() - 1}
+    (tmp_path / "lock.json").write_text(json.dumps(gone))
+    code = (
+        "import sys, time\nfrom djservice.lease import HeldError, Lease\n"
+        f"try:\n    with Lease({str(tmp_path)!r}, 30) as lease:\n        print('took over from', lease.taken_from)\n        sys.stdin.read()\n"
+        "except HeldError:\n    print('held')"
+    )
+    waiting = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = []
+    for process in waiting:
+        assert process.stdout is not None
+        said.append(process.stdout.readline())
+    for process in waiting:
+        process.communicate(timeout=30)
+    assert sorted(said) == ["held\n"] * 3 + ["took over from someone@gone, process 7\n"]
+    assert not (tmp_path / "lock.json").exists()
+
+
+def test_a_lock_is_renewed_and_one_that_was_lost_is_not_used(tmp_path: Path) -> None:
+    with Lease(tmp_path, 0.6) as first:
+        time.sleep(1.2)
+        with pytest.raises(HeldError, match=r"is at it since"), Lease(tmp_path, 0.6):
+            pass
+        with first.kept():
+            pass
+        found = json.loads((tmp_path / "lock.json").read_text())
+        (tmp_path / "lock.json").write_text(json.dumps(found | {"token": "another"}))
+        with pytest.raises(RunError, match="another process took it"), first.kept():
+            pass
+    assert json.loads((tmp_path / "lock.json").read_text())["token"] == "another"
+    (tmp_path / "lock.json").write_text("{}")
+    with pytest.raises(StoreError, match="not a lock of djservice"), Lease(tmp_path, 1.0):
+        pass
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_either(place: Place) -> None:
+    place.reprocess()
+    before = (place.out / "latest").readlink()
+    place.add("c")
+    touch = Quiet(lambda phase: os.utime(place.data / "c.root", (1, 1)) if phase == "apply" else None)
+    with pytest.raises(RunError, match="an input changed while it was read"):
+        place.reprocess(touch)
+    assert (place.out / "latest").readlink() == before
+    place.reprocess()
+    assert sorted(place.applied()) == ["a", "b", "c"]
+
+
+def test_a_bad_file_holds_up_nothing_that_is_good(place: Place) -> None:
+    (place.data / "c.root").write_bytes(b"root, or is it")
+    with pytest.raises(DjserviceError, match=r"c\.root"):
+        place.reprocess()
+    assert not (place.out / "latest").exists()
+    assert len(list(place.out.glob("applied/*"))) == 2  # and they need not be done again
+    settings = yaml.safe_load((place.folder / "nightly.yaml").read_text())
+    settings["apply"]["bad_inputs"] = "quarantine"
+    (place.folder / "nightly.yaml").write_text(yaml.safe_dump(settings))
+    process = place.command()
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 3 and "1 bad inputs are left out" in said and "c.root" in said
+    assert sorted(place.applied()) == ["a", "b"]
+    again = place.command()
+    said, _ = again.communicate(timeout=100)
+    assert again.returncode == 3 and said.startswith("nothing changed")
+
+
+@pytest.mark.parametrize("task", ["global", "per-event", "radius-model"])
+def test_what_is_applied_is_what_was_learned(task: str, tmp_path: Path, tiny: Settings, scheduler: str) -> None:
+    few = {"iterations": 3, "trees": 4, "choose_trees": 4, "score_trees": 4, "accepted": 2}
+    model = {"iterations": 4, "batch_events": 16, "trees": 4, "score_trees": 4}
+    whole = tiny["input"] | {"entries": None, "bundle_events": 70}
+    run = tiny | {"task": task, "input": whole, "per_event": few, "radius_model": model}
+    place = Place(tmp_path, run, scheduler)
+    (place.data / "b.root").unlink()
+    fit = Store.read(place.reprocess().result / "fit.zarr")
+    found = zarr.open_group(str(place.applied()["a"]), mode="r")
+    radius, keys = found["radius"][:], found["key"][:]
+    assert np.array_equal(keys, fit.array("spectrum", "key"))
+    if task == "global":
+        assert set(radius) == {fit.attributes["result"]["radius"]}
+    if task == "per-event":
+        assert np.array_equal(radius, fit.column("per_event", "radius"))
+        assert np.array_equal(found["left"][:], fit.column("per_event", "left"))
+    if task == "radius-model":
+        held_back = np.isin(keys, fit.array("radius_model/held_back", "key"))
+        assert np.array_equal(radius[held_back], fit.column("radius_model/held_back", "radius")[1])
+        assert len(set(radius)) > 100
+    events = read(place.data / "a.root", schema=nanoaod(pt_min=2.0))
+    settings = place.settings[1]
+    _, alone = evaluate(
+        events,
+        build_loss(settings),
+        estimator_of({"name": "score"}),
+        Sampling(seed=settings.seed),
+        radius=radius,
+        trees=4,
+        stream="apply",
+    )
+    assert np.array_equal(found["event_mean"][:], alone.mean, equal_nan=True)
+    assert np.array_equal(found["event_accepted"][:], alone.accepted)
+    assert np.isfinite(alone.mean).sum() > 100
+
+
+def test_identities_of_urls_tell_changes_and_no_secrets(place: Place) -> None:
+    section = place.settings[1].input.model_copy(update={"files": (f"file://{place.data}/a.root",)})
+    ((_, before),) = identify(section).items()
+    os.utime(place.data / "a.root", (1, 1))
+    ((_, after),) = identify(section).items()
+    assert before.size == after.size > 0 and before.changed != after.changed
+    gone = section.model_copy(update={"files": ("file:///not/there.root?authz=hunter2",)})
+    with pytest.raises(MissingFileError, match="its server does not tell"):
+        identify(gone)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"run": "x.yaml"}, "missing key folder"),
+        ({"run": "x.yaml", "folder": "f", "appply": {}}, r"unknown key appply \(did you mean 'apply'"),
+        ({"run": "x.yaml", "folder": "f", "apply": {"file": "a"}}, r"unknown key apply\.file \(did you mean 'files'"),
+        ({"run": "x.yaml", "folder": "f", "apply": {"files": "a", "entries": [0, 1]}}, "files are applied whole"),
+        ({"run": "x.yaml", "folder": "f", "lease": 0}, "lease: .* greater than 0, found 0"),
+        ({"input": {"files": "a"}}, "expected the keys run and folder"),
+    ],
+)
+def test_a_wrong_configuration_says_what_is_wrong(given: Settings, message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(given))
+    with pytest.raises(ConfigError, match=rf"bad\.yaml: .*{message}"):
+        Reprocessing.from_yaml(tmp_path / "bad.yaml")
