@@ -178,6 +178,16 @@ class SubmittedRun:
         """Let it go on from its store, after a pause, a cancellation or a failure. Returns its status."""
         return self._ask("resume", user=getpass.getuser())
 
+    def forget(self) -> dict[str, Any]:
+        """Take it off the list, once it goes on no more; its store stays. Returns what its status was.
+
+        Raises
+        ------
+        ServiceError
+            If it is queued or goes on.
+        """
+        return self._ask("forget", user=getpass.getuser())
+
     def wait(self, timeout: float | None = None) -> FinishedRun:
         """Wait for its end, also while it is paused and while the scheduler is started anew.
 

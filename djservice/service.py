@@ -101,6 +101,7 @@ class RunService(SchedulerPlugin):
             "cancel": self.cancel,
             "pause": self.pause,
             "resume": self.resume,
+            "forget": self.forget,
         }
         scheduler.handlers.update({f"djservice_{name}": _answering(method) for name, method in answers.items()})
         from djservice import web  # which is made of this module
@@ -193,6 +194,18 @@ class RunService(SchedulerPlugin):
         if record.state in RESUMABLE:
             await self._enqueue(record, f"resumed by {user}")
         return self._describe(record)
+
+    async def forget(self, run_id: str, user: str) -> dict[str, Any]:
+        """Take a run that goes on no more off the list; its store stays. Returns what was known of it."""
+        record = self._find(run_id)
+        if record.state in UNFINISHED or record.id in self._tasks:
+            raise ServiceError(f"{run_id} is {record.state}: cancel it before.")
+        known = self._describe(record)
+        async with self._writing:
+            await asyncio.to_thread(self._directory.remove, record.id)
+        del self._records[run_id], self._journals[run_id]
+        logger.info("%s was forgotten by %s", run_id, user)
+        return known
 
     async def _stop(self, record: Record, state: str, user: str) -> dict[str, Any]:
         reason = f"{state} by {user}"

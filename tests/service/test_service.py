@@ -178,6 +178,41 @@ def test_a_run_that_fails_says_why_and_goes_on_when_mended(service: Service, tin
     assert mended.wait(timeout=300).store == Path(tiny["output"]["store"])
 
 
+def test_runs_that_have_ended_can_be_forgotten(cluster: Any, service: Service, tiny: Settings, tmp_path: Path) -> None:
+    before = [run["id"] for run in service.runs()]
+    stores = [str(tmp_path / f"{i}.zarr") for i in range(2)]
+    first, second = (
+        service.submit(Run.from_dict(tiny | {"seed": i + 1, "output": {"store": store}}))
+        for i, store in enumerate(stores)
+    )
+    first.wait(timeout=300)
+    assert second.pause()["state"] in ("paused", "finished")
+    some = command(cluster, "list", "--last", "1")
+    assert second.id in some.stdout and first.id not in some.stdout
+    assert some.stderr == f"{len(before) + 1} earlier ones: --last {len(before) + 2} shows them\n"
+    gone = command(cluster, "forget", first.id)
+    assert gone.stdout == f"forgotten; its store stays: {stores[0]}\n"
+    assert [run["id"] for run in service.runs()] == [*before, second.id]
+    assert not (cluster.state / f"{first.id}.json").exists()
+    assert (cluster.state / f"{second.id}.json").exists()
+    fresh = service.submit(Run.from_dict(tiny | {"seed": 1, "output": {"store": stores[0]}}))
+    assert (fresh.new, fresh.id) == (True, first.id)
+    fresh.wait(timeout=300)  # its store is finished: nothing is left to do
+
+
+def test_a_run_that_goes_on_is_not_forgotten(service: Service, disturbable_run: Run, reach: Reach) -> None:
+    run = service.submit(disturbable_run)
+    with pytest.raises(ServiceError, match=rf"{run.id} is \w+: cancel it before"):
+        run.forget()
+    reach(run, "optimise", 10)
+    with pytest.raises(ServiceError, match=f"{run.id} is running: cancel it before"):
+        run.forget()
+    run.cancel()
+    assert run.forget()["state"] == "cancelled"
+    with pytest.raises(ServiceError, match="no run"):
+        run.status()
+
+
 def test_what_is_wrong_is_said_at_submission(service: Service, tiny: Settings) -> None:
     def refuse(error: type[Exception], match: str, **sections: Any) -> None:
         data = Run.from_dict(tiny).to_dict() | sections
