@@ -21,6 +21,7 @@ from djservice.cluster import Scale
 from djservice.errors import InputError, NothingAcceptedError, SchemaError
 from djservice.estimators import Estimator, default_estimator
 from djservice.evaluate import Sampling, evaluate, trees_needed
+from djservice.fileset import normalisation
 from djservice.identity import entry_keys
 from djservice.losses import Loss, as_loss
 from djservice.moments import Layout, Moments, Quantity
@@ -276,7 +277,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         found = ak.fields(events)
         if collection in found:
             found = [
-                name for field in events.layout[collection].fields for name in self.schema.layout.names(collection, field)
+                name
+                for field in events.layout[collection].fields
+                for name in self.schema.layout.names(collection, field)
             ]
         return SchemaError(f"{place}: expected {branch!r} in the events, found {', '.join(found)}. Name another one.")
 
@@ -327,14 +330,8 @@ def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
     for key in ("xsec", "sumw"):
         if len(sums[key]) > 1:
             raise InputError(f"dataset {name!r}: expected one {key} in its metadata, found {sorted(sums[key])}.")
-    if not sums["xsec"]:
-        return 1.0
-    (xsec,), sumw = sums["xsec"], next(iter(sums["sumw"]), sums["sum_of_weights"])
-    if not (math.isfinite(xsec) and xsec > 0 and math.isfinite(sumw) and sumw > 0):
-        raise InputError(
-            f"dataset {name!r}: expected a positive xsec and a positive sum of weights, found {xsec} and {sumw}."
-        )
-    return float(xsec / sumw)
+    xsec, sumw = (next(iter(sums[key]), None) for key in ("xsec", "sumw"))
+    return normalisation(name, xsec, sumw, sums["sum_of_weights"])
 
 
 def _or_nan(number: Callable[[], Quantity]) -> Quantity:
