@@ -32,7 +32,11 @@ class Input(_Section):
     """What is read."""
 
     files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
-        min_length=1, description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
+        (), description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
+    )
+    fileset: str | dict[str, Any] | None = Field(
+        None,
+        description="instead of files: JSON of coffea's datasets, their files and their metadata xsec, sumw, weight",
     )
     schema_: Literal["nanoaod", "pfnanoaod", "delphes", "physlite"] = Field(
         "nanoaod", alias="schema", description="layout of the branches, and their units"
@@ -59,6 +63,14 @@ class Input(_Section):
     bad_inputs: Literal["fail", "quarantine"] = Field(
         "fail", description="a file or an event that cannot be read ends the run, or is left out and listed"
     )
+
+    @model_validator(mode="after")
+    def _files_or_fileset(self) -> Input:
+        if bool(self.files) == (self.fileset is not None):
+            raise ValueError("expected one of files and fileset")
+        if self.fileset is not None and self.dataset:
+            raise ValueError("a fileset has the names of its datasets, expected none beside it")
+        return self
 
 
 class Clustering(_Section):
@@ -346,10 +358,14 @@ class Run(_Section):
         left_out = {"cluster", "output", "task", "per_event", "radius_model"}
         left_out -= {"per-event": {"task", "per_event"}, "radius-model": {"task", "radius_model"}}.get(self.task, set())
         flat = _flatten({key: value for key, value in self.to_dict().items() if key not in left_out})
-        more = [f"radius_model.checks.{name}.files" for name in self.radius_model.checks]
-        for key in ("input.files", "optimiser.iterations", "radius_model.iterations", *more):
-            flat.pop(key, None)
-        return flat
+        sections = ("input", *(f"radius_model.checks.{name}" for name in self.radius_model.checks))
+        names = tuple(f"{section}.{key}" for section in sections for key in ("files", "fileset"))
+        skipped = ("optimiser.iterations", "radius_model.iterations", *names)
+        return {
+            key: value
+            for key, value in flat.items()
+            if key not in skipped and not key.startswith(tuple(f"{name}." for name in names))
+        }
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from djservice.device import Device
 from djservice.errors import InputError, NothingAcceptedError, SchemaError
 from djservice.estimators import Estimator, default_estimator
 from djservice.evaluate import Sampling, evaluate, trees_needed
+from djservice.fileset import normalisation
 from djservice.identity import entry_keys
 from djservice.losses import Loss, as_loss
 from djservice.moments import Layout, Moments, Quantity
@@ -333,14 +334,8 @@ def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
     for key in ("xsec", "sumw"):
         if len(sums[key]) > 1:
             raise InputError(f"dataset {name!r}: expected one {key} in its metadata, found {sorted(sums[key])}.")
-    if not sums["xsec"]:
-        return 1.0
-    (xsec,), sumw = sums["xsec"], next(iter(sums["sumw"]), sums["sum_of_weights"])
-    if not (math.isfinite(xsec) and xsec > 0 and math.isfinite(sumw) and sumw > 0):
-        raise InputError(
-            f"dataset {name!r}: expected a positive xsec and a positive sum of weights, found {xsec} and {sumw}."
-        )
-    return float(xsec / sumw)
+    xsec, sumw = (next(iter(sums[key]), None) for key in ("xsec", "sumw"))
+    return normalisation(name, xsec, sumw, sums["sum_of_weights"])
 
 
 def _or_nan(number: Callable[[], Quantity]) -> Quantity:

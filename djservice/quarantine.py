@@ -6,13 +6,13 @@ What is bad is found by reading: a range that cannot be read is halved until the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from djservice.batch import EventBatch
 from djservice.errors import DjserviceError, InputError, MissingFileError, SchemaError
-from djservice.read import InputFile, Segment, inspect, read_segments
+from djservice.read import Segment, read_segments
 from djservice.schemas import Schema
 
 #: More bad ranges than this in a bundle are no exception but a wrong input.
@@ -43,14 +43,6 @@ class Bad:
         return self.reason + (f" So are the {more} entries that follow." if more > 0 else "")
 
 
-def inspect_or_bad(path: str, schema: Schema) -> InputFile | Bad:
-    """A file as :func:`djservice.read.inspect` finds it, or why it is left out."""
-    try:
-        return inspect(path, schema)
-    except DjserviceError as error:
-        return Bad(path, -1, -1, str(error))
-
-
 def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> tuple[EventBatch, tuple[Bad, ...]]:
     """The events of several entry ranges that can be read, and those that are left out.
 
@@ -69,7 +61,7 @@ def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") 
         except DjserviceError as error:
             if segment.stop - segment.start > 1 and not isinstance(error, (MissingFileError, SchemaError)):
                 middle = (segment.start + segment.stop) // 2
-                left += [Segment(segment.path, middle, segment.stop), Segment(segment.path, segment.start, middle)]
+                left += [replace(segment, start=middle), replace(segment, stop=middle)]
                 continue
             _add(bad, Bad(segment.path, segment.start, segment.stop, str(error)))
             if len(bad) > MOST:

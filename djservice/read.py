@@ -46,6 +46,12 @@ class InputFile:
         Entries of the tree.
     uuid
         The identifier that ROOT wrote into the file.
+    dataset
+        That it belongs to.
+    tree
+        Name of its tree; None for the schema's.
+    steps
+        Ranges of entries that are read; None for all.
     """
 
     path: str
@@ -53,15 +59,30 @@ class InputFile:
     mtime_ns: int
     entries: int
     uuid: str
+    dataset: str = ""
+    tree: str | None = None
+    steps: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of entries that are read."""
+        return ((0, self.entries),) if self.steps is None else self.steps
+
+    @property
+    def selected(self) -> int:
+        """How many entries that are."""
+        return sum(last - first for first, last in self.ranges)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Entries ``start`` to ``stop`` (exclusive) of one file."""
+    """Entries ``start`` to ``stop`` (exclusive) of one file, of a dataset; its tree where it is not the schema's."""
 
     path: str
     start: int
     stop: int
+    dataset: str = ""
+    tree: str | None = None
 
     def __str__(self) -> str:
         return f"{self.path}[{self.start}:{self.stop}]"
@@ -169,7 +190,7 @@ def inspect(path: str, schema: Schema) -> InputFile:
 def segments(
     files: Sequence[InputFile], entries: tuple[int, int] | None, bundle_events: int
 ) -> list[tuple[Segment, ...]]:
-    """Cut a range of entries into bundles of exactly ``bundle_events`` events; the last one may be smaller.
+    """Cut a range of entries into bundles of ``bundle_events`` events of one dataset; the last of each may be smaller.
 
     Parameters
     ----------
@@ -185,7 +206,7 @@ def segments(
     InputError
         If the files have no entries, or fewer than the range asks for.
     """
-    total = sum(file.entries for file in files)
+    total = sum(file.selected for file in files)
     start, stop = (0, total) if entries is None else entries
     if bundle_events < 1:
         raise InputError(f"bundle_events is {bundle_events}, expected 1 or more.")
@@ -198,18 +219,19 @@ def segments(
         )
     bundles: list[tuple[Segment, ...]] = []
     bundle: list[Segment] = []
-    room, first = bundle_events, 0
+    room, before = bundle_events, 0
     for file in files:
-        at, end = max(start - first, 0), min(stop - first, file.entries)
-        first += file.entries
-        while at < end:
-            taken = min(room, end - at)
-            bundle.append(Segment(file.path, at, at + taken))
-            at, room = at + taken, room - taken
-            if room == 0:
-                bundles.append(tuple(bundle))
-                bundle, room = [], bundle_events
-    return [*bundles, tuple(bundle)] if bundle else bundles
+        for first, last in file.ranges:
+            at, end = max(first, first + start - before), min(last, first + stop - before)
+            before += last - first
+            while at < end:
+                if bundle and (room == 0 or bundle[-1].dataset != file.dataset):
+                    bundles.append(tuple(bundle))
+                    bundle, room = [], bundle_events
+                taken = min(room, end - at)
+                bundle.append(Segment(file.path, at, at + taken, file.dataset, file.tree))
+                at, room = at + taken, room - taken
+    return [*bundles, tuple(bundle)]
 
 
 def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> EventBatch:
@@ -288,6 +310,8 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _read_segment(segment: Segment, schema: Schema, dataset: str) -> EventBatch:
+    if segment.tree is not None:
+        schema = schema.model_copy(update={"tree": segment.tree})
     branches, found = arrays(segment.path, segment.start, segment.stop, schema)
     entry = np.arange(segment.start, segment.stop)
     source = redacted(segment.path)

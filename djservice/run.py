@@ -19,12 +19,13 @@ from djservice.build import build_features, build_loss, check_trees
 from djservice.code import code_hash
 from djservice.config import Run
 from djservice.display import Lines
-from djservice.distribute import Bundles, schema_of
+from djservice.distribute import Bundles
+from djservice.fileset import sources
 from djservice.fit import Fit, Result, learned, spectrum_radii
 from djservice.iterations import Watch
+from djservice.load import schema_of
 from djservice.model_fit import ModelFit, Sample
 from djservice.on_dask import compiled_client, complete
-from djservice.read import expand
 from djservice.redact import redacted, redacted_data
 from djservice.store import Store
 from djservice.store_shape import Shape
@@ -85,7 +86,7 @@ def check(run: Run) -> None:
     """
     check_trees(run)
     for section in run.inputs.values():
-        expand(section.files)
+        sources(section)
         schema_of(section)
 
 
@@ -116,6 +117,7 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
         "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
+        "datasets": bundles.datasets,
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
     identities = _identities(bundles, "input")
@@ -143,12 +145,19 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
     """What an input is known by, whatever its folder; and what was left out of it, which may be other entries another time."""
-    files = {
-        f"{section}.files[{i}]": [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
-        for i, file in enumerate(bundles.inputs)
-    }
-    bad = [[os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad]
-    return files | ({f"{section}.quarantined": bad} if bad else {})
+    found: dict[str, Any] = {}
+    for i, file in enumerate(bundles.inputs):
+        found[f"{section}.files[{i}]"] = [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
+        if bundles.datasets:
+            steps = None if file.steps is None else [list(step) for step in file.steps]
+            found[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
+    for name, facts in bundles.datasets.items():
+        found[f"{section}.datasets.{name}"] = facts["metadata"]
+    if bundles.bad:
+        found[f"{section}.quarantined"] = [
+            [os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad
+        ]
+    return found
 
 
 async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dict[str, Any], watch: Watch) -> ModelFit:

@@ -12,7 +12,8 @@ from typing import Any
 
 from djservice.config import Run
 from djservice.errors import ConfigError
-from djservice.redact import redacted
+from djservice.fileset import load_fileset
+from djservice.redact import redacted, redacted_data
 
 #: A configuration is never that large; what is larger is refused before it is looked at.
 LARGEST = 1_000_000
@@ -40,6 +41,10 @@ def pack(run: Run) -> dict[str, Any]:
     data.pop("cluster")
     for section in (data["input"], *data["radius_model"]["checks"].values()):
         section["files"] = [_absolute(path) for path in section["files"]]
+        if section["fileset"] is not None:  # itself, for its paths are those of this machine and this folder
+            section["fileset"] = load_fileset(section["fileset"])
+            for dataset in section["fileset"].values():
+                dataset["files"] = {_absolute(path): file for path, file in dataset["files"].items()}
     output = data["output"]
     data["output"] = {key: path if path is None else _absolute(path) for key, path in output.items()}
     return data
@@ -64,6 +69,8 @@ def unpack(data: Any) -> Run:
     if not isinstance(data, Mapping):
         raise ConfigError(f"a submitted run must be a mapping of sections, found {type(data).__name__}.")
     run = Run.from_dict(data, "submitted run")
+    if any(isinstance(section.fileset, str) for section in run.inputs.values()):
+        raise ConfigError("submitted run: expected the fileset itself, found the name of its file.")
     for path in (*_files(run), run.output.store):
         if _absolute(path) != path:
             raise ConfigError(f"submitted run: {path} is a relative path, which means nothing on the scheduler.")
@@ -80,12 +87,22 @@ def identity(run: Run) -> str:
 def same_numbers(run: Run) -> str:
     """The same for two runs that would write the same numbers."""
     return _digest(
-        [run.numbers, [redacted(path) for path in _files(run)], run.radius_model.iterations, run.optimiser.iterations]
+        [
+            run.numbers,
+            [redacted(path) for path in _files(run)],
+            [redacted_data(section.fileset) for section in run.inputs.values() if section.fileset],
+            run.radius_model.iterations,
+            run.optimiser.iterations,
+        ]
     )
 
 
 def _files(run: Run) -> list[str]:
-    return [path for section in run.inputs.values() for path in section.files]
+    found = [path for section in run.inputs.values() for path in section.files]
+    for section in run.inputs.values():
+        if section.fileset is not None:
+            found += [path for dataset in load_fileset(section.fileset).values() for path in dataset["files"]]
+    return found
 
 
 def _digest(value: Any) -> str:

@@ -183,17 +183,19 @@ def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, glob
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What the driver knows of a bundle: identities and true masses of its events, and how many particles they have."""
+    """What the driver knows of a bundle: identities and true masses of its events, how many particles they have, and the sum of
+    their weights."""
 
     keys: Keys
     counts: NDArray[np.int64]
     nbytes: int
     truth: NDArray[np.float64]
+    weight: float
 
 
 def summarise(bundle: EventBatch) -> BundleSummary:
     """The summary of a bundle."""
-    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth)
+    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, float(bundle.weight.sum()))
 
 
 def warm_up() -> None:

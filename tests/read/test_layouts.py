@@ -14,8 +14,8 @@ import vector
 
 import djservice as dj
 from djservice.config import Run
-from djservice.distribute import schema_of
 from djservice.errors import InputError, SchemaError
+from djservice.load import schema_of
 from djservice.schemas import Schema, delphes, nanoaod, pfnanoaod, physlite
 
 DATA = Path(__file__).parent / "data"  # written by ROOT itself: write_layouts.py
