@@ -100,7 +100,9 @@ def test_a_worker_that_announces_a_gpu_that_it_does_not_have(tiny: dict[str, Any
     own: dict[str, Any] = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, resources={"GPU": 1}, **own) as local:
         settings = {**tiny, "cluster": {"scheduler": local.scheduler_address}}
-        with pytest.raises(DeviceError, match=r"the worker tcp://.* announces GPU=1, but on it .*cupy is not installed"):
+        with pytest.raises(
+            DeviceError, match=r"the worker tcp://.* announces GPU=1, but on it .*cupy is not installed"
+        ):
             dj.run(dj.Run.from_dict(settings))
         settings["cluster"]["device"] = "cpu"
         settings["optimiser"] = {"iterations": 1, "batch_events": 8, "trees": 4}
