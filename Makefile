@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-long bench lint clean
+.PHONY: run test test-gpu test-long bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
 test: .venv/test.stamp lint
 	$(BIN)/python -m pytest -m "not long"
+
+test-gpu: .venv/test.stamp
+	$(BIN)/python -m pytest tests/gpu
 
 test-long: .venv/test.stamp
 	$(BIN)/python -m pytest

@@ -246,13 +246,17 @@ class Output(_Section):
 
 
 class Cluster(_Section):
-    """Where it runs; changes no number."""
+    """Where it runs; changes no number, but for the rounding of a GPU."""
 
     scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
     workers: int | None = Field(
         None, ge=1, description="worker processes of an embedded cluster; null: one per processor"
     )
     threads: int | None = Field(None, ge=1, description="threads per worker process of an embedded cluster; null: 1")
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where trees grow; auto: on GPUs if there are any"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Cluster:

@@ -52,8 +52,8 @@ class Gpu:
         return type(arrays)(*(cuda.as_cuda_array(array) for array in arrays))
 
 
-def gpu(device: Device) -> Gpu | None:
-    """The GPU that ``device`` means in this process, or None for its processors.
+def has_gpu(device: Device) -> bool:
+    """Whether ``device`` means a GPU in this process, and not its processors.
 
     Raises
     ------
@@ -65,18 +65,25 @@ def gpu(device: Device) -> Gpu | None:
     if device not in get_args(Device):
         raise InputError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'.")
     if device == "cpu":
-        return None
-    if _simulated():
-        return simulator() if device == "cuda" else None
+        return False
+    if simulated():
+        return device == "cuda"
     missing = _what_is_missing()
     if missing is None:
-        return _first_gpu()
+        return True
     if device == "cuda":
         raise DeviceError(
             f"device is 'cuda', but {missing}. Use device='cpu', or 'auto' to take a GPU where there is one."
         )
     _say_once(missing)
-    return None
+    return False
+
+
+def gpu(device: Device) -> Gpu | None:
+    """The GPU that ``device`` means in this process, or None for its processors; raises as :func:`has_gpu`."""
+    if not has_gpu(device):
+        return None
+    return simulator() if simulated() else _first_gpu()
 
 
 def simulator() -> Gpu:
@@ -84,7 +91,8 @@ def simulator() -> Gpu:
     return Gpu(np, threads=4, block=2, free=lambda: 2**30)
 
 
-def _simulated() -> bool:
+def simulated() -> bool:
+    """Whether numba simulates CUDA."""
     return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 

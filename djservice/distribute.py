@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from djservice.balance import cost, groups
 from djservice.build import build_estimator, build_loss
 from djservice.config import Run
+from djservice.device import Device
 from djservice.evaluate import Sampling
 from djservice.features import Feature
 from djservice.gather import gather
+from djservice.gpu_workers import GPU, device_of, gpus
 from djservice.identity import Keys
 from djservice.iterations import Watch
 from djservice.load import load
@@ -94,11 +96,15 @@ class Bundles:
         Inputs that are left out, where they do not end the run.
     datasets
         Of a fileset, what is known of each dataset.
+    device
+        Where trees grow.
     """
 
     def __init__(
         self, client: Client, work: Work, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str
     ) -> None:
+        self.device = work.sampling.device
+        self._needs = GPU if self.device == "cuda" else None
         self.client, self.inputs, self.bundles, self.token = client, tuple(inputs), list(bundles), token
         self.work = cloudpickle.dumps(work)  # once, and not for every task
         self.keys: Keys = np.empty(0, np.uint64)
@@ -121,7 +127,7 @@ class Bundles:
         DjserviceError
             Whatever is wrong with the input, as the reader says it.
         """
-        work = cls._work(run)
+        work = cls._work(run, await device_of(client, run))
         token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
         loaded = await load(client, run.input, watch, token)
         self = cls(client, work, loaded.inputs, loaded.bundles, token)
@@ -131,6 +137,8 @@ class Bundles:
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]
+        if self.device == "cuda":
+            watch.say(f"trees grow on {sum((await gpus(client)).values())} GPUs")
         return self
 
     async def evaluate(self, request: Request) -> Answer:
@@ -145,6 +153,7 @@ class Bundles:
                 [requests[i] for i in group],
                 [self.features[i] for i in group],
                 key=f"evaluate-{self.token}-{call}-{number}",
+                resources=self._needs,
             )
             for number, group in enumerate(together)
         ]
@@ -162,13 +171,16 @@ class Bundles:
         """The bundles of each thread, made anew when there are more or fewer threads than before."""
         threads = self.client.scheduler_info().get("total_threads")  # the client hears of it every two seconds
         if self._together is None or threads != self._threads:
-            of_worker = {worker: number for worker, number in (await self.client.nthreads()).items() if number > 0}
+            of_worker = await (gpus(self.client) if self._needs else self._processors())
             if not of_worker:  # all gone: whoever comes takes all there is, until there is more to share
                 return [list(range(len(self.bundles)))]
             where = await self.client.who_has(self.bundles)
             holders = [where.get(bundle.key, ()) for bundle in self.bundles]
             self._together, self._threads = groups(self.costs, holders, of_worker), threads
         return self._together
+
+    async def _processors(self) -> dict[str, int]:
+        return {worker: number for worker, number in (await self.client.nthreads()).items() if number > 0}
 
     async def find_features(self, features: Sequence[Feature], radius: float, power: float) -> NDArray[np.float64]:
         """Find the features of all events, shape (event, feature), and keep them beside the bundles."""
@@ -183,7 +195,9 @@ class Bundles:
         """The sums over all bundles, and the CPU seconds that they took together."""
         call = next(self._count)
         futures = [
-            self.client.submit(evaluate_timed, bundle, self.work, request, key=f"timed-{self.token}-{call}-{i}")
+            self.client.submit(
+                evaluate_timed, bundle, self.work, request, key=f"timed-{self.token}-{call}-{i}", resources=self._needs
+            )
             for i, bundle in enumerate(self.bundles)
         ]
         answers: list[tuple[Moments, float]] = await gather(self.client, futures)
@@ -194,7 +208,13 @@ class Bundles:
         call, first = next(self._count), np.cumsum([0, *self.sizes])
         futures = [
             self.client.submit(
-                fit_bundle, bundle, self.work, descents, global_radius, key=f"per-event-{self.token}-{call}-{i}"
+                fit_bundle,
+                bundle,
+                self.work,
+                descents,
+                global_radius,
+                key=f"per-event-{self.token}-{call}-{i}",
+                resources=self._needs,
             )
             for i, bundle in enumerate(self.bundles)
             if first[i] >= done
@@ -211,8 +231,8 @@ class Bundles:
         return [replace(request, radius=radii) for radii in own]
 
     @staticmethod
-    def _work(run: Run) -> Work:
+    def _work(run: Run, device: Device) -> Work:
         how = run.clustering
-        sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed)
+        sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed, device)
         given = run.radius
         return Work(build_loss(run), build_estimator(run), sampling, given.reference_pt, given.reach)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, as_batch
 from djservice.cluster import Scale
-from djservice.device import Device, gpu
+from djservice.device import Device, has_gpu
 from djservice.errors import InputError
 from djservice.estimators import Draw, Estimator, default_estimator
 from djservice.losses import Loss, as_loss
@@ -301,7 +301,7 @@ def _joined(parts: Sequence[Part]) -> tuple[EventBatch, VariableR | Floats, Floa
 
 def trees_at_once(device: Device) -> int:
     """How many trees are held together."""
-    return TREES_AT_ONCE if gpu(device) is None else TREES_AT_ONCE_ON_GPU
+    return TREES_AT_ONCE_ON_GPU if has_gpu(device) else TREES_AT_ONCE
 
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:

@@ -163,6 +163,7 @@ async def _fill(run: Run, grid: Grid, path: Path, watch: Watch) -> Path:
         sections = ("input", "clustering", "loss", "seed")
         facts = {
             "run": {key: redacted_data(value) for key, value in run.to_dict().items() if key in sections},
+            "device": bundles.device,
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),

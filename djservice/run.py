@@ -133,7 +133,9 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
     )
-    with Store.open(path, attributes, {**run.numbers, **identities, "code": code_hash()}, shape) as store:
+    with Store.open(
+        path, attributes, {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()}, shape
+    ) as store:
         learn = None if model is None else model.complete
         fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event, learn)
         try:

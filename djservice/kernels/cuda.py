@@ -7,6 +7,7 @@ one thread, so sums have the order that they have on the CPU.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 from numba import cuda
@@ -17,6 +18,9 @@ from djservice.kernels.jit import jit, keyed_by_sources
 from djservice.kernels.objects import Objects
 from djservice.kernels.options import PAD, Options, Scratch, Work, stock_room
 from djservice.kernels.stock import LEVELS, Stock
+
+# A small batch is a small grid, and there is nothing to be done about it.
+warnings.filterwarnings("ignore", message="Grid size .* under-utilization")
 
 
 class Room(NamedTuple):

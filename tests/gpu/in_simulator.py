@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from distributed import Scheduler, SchedulerPlugin, SpecCluster, Worker
 
 import djservice as dj
 from djservice.device import Gpu, simulator
-from djservice.errors import ClusteringError, DeviceError
+from djservice.display import Lines
+from djservice.errors import ClusteringError, DeviceError, StoreError
 
 FIELDS = ("momenta", "scores", "numbers", "history", "trace", "flips")
 
@@ -177,3 +180,62 @@ def test_expectations_jets_and_reweighting() -> None:
 def test_auto_does_not_take_the_simulator() -> None:
     assert simulator().arrays is np
     dj.cluster(some_events(3), radius=0.8, rigidity=1.0)
+
+
+def test_a_run_grows_its_trees_on_the_workers_with_gpus(tiny_run: Any, tmp_path: Path) -> None:
+    """To the bits of a run on processors, here where both are simulated; a store is continued by the same kind of device alone."""
+    radii = []
+    for device in ("cpu", "cuda"):
+        settings = tiny_run(tmp_path / f"{device}.zarr")
+        settings["input"] |= {"pt_min": 15.0, "entries": [0, 12], "bundle_events": 6}
+        settings["optimiser"] |= {"iterations": 2, "batch_events": 8}
+        settings["cluster"] = {"device": device, "workers": 1}
+        said: list[str] = []
+        radii.append(dj.run(dj.Run.from_dict(settings), watch=Listener(said)).radius)
+        assert any("trees grow on 1 GPU" in line for line in said) == (device == "cuda")
+    assert radii[0] == radii[1] != 1.0
+    settings["cluster"]["device"] = "auto"
+    with pytest.raises(StoreError, match=r"cluster\.device"):
+        dj.run(dj.Run.from_dict(settings))
+
+
+class Listener(Lines):
+    """Keeps what is said."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self.said = said
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+class Seen(SchedulerPlugin):
+    """Which workers evaluated, and which read."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, set[str]] = {"evaluate": set(), "read": set()}
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, worker: str = "", **more: Any) -> None:
+        kind = str(key).partition("-")[0]
+        if finish == "memory" and kind in self.workers:
+            self.workers[kind].add(worker)
+
+
+def test_in_a_mixed_cluster_workers_with_gpus_grow_all_trees(tiny_run: Any, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"nthreads": 1, "host": "127.0.0.1", "dashboard": False}
+    workers = {
+        0: {"cls": Worker, "options": plain | {"resources": {"GPU": 1}}},
+        1: {"cls": Worker, "options": plain | {"nthreads": 2}},
+    }
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    settings = tiny_run(tmp_path / "mixed.zarr")
+    settings["input"] |= {"pt_min": 20.0, "entries": [0, 12], "bundle_events": 2}
+    settings["optimiser"] |= {"iterations": 1, "batch_events": 8}
+    with SpecCluster(scheduler=scheduler, workers=workers) as cluster:
+        seen = Seen()
+        cluster.scheduler.add_plugin(seen)
+        settings["cluster"] = {"scheduler": cluster.scheduler_address}  # auto: there is a GPU
+        dj.run(dj.Run.from_dict(settings), watch=Listener([]))
+        assert seen.workers["evaluate"] == {cluster.workers[0].address}
+        assert len(seen.workers["read"]) == 2

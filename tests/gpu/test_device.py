@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed import LocalCluster
 
 import djservice as dj
 from djservice import device
@@ -18,8 +19,9 @@ EVENT = dj.EventBatch.from_arrays(pt=[2.0, 1.0], rapidity=[0.0, 1.0], phi=[0.0, 
 
 
 @pytest.fixture(autouse=True)
-def asked_anew() -> Any:
-    """Nothing is remembered of the modules before, nor afterwards of those that a test makes up."""
+def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """CuPy is not installed unless a test says so, and what was found out of the modules is forgotten before and afterwards."""
+    monkeypatch.setitem(sys.modules, "cupy", None)
     caches = (device._what_is_missing, device._say_once, device._first_gpu)
     for cache in caches:
         cache.cache_clear()
@@ -45,10 +47,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
     module(monkeypatch, "numba_cuda")
 
 
-def test_without_cupy_auto_is_the_processors_and_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", None)
+def test_without_cupy_auto_is_the_processors_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert device.gpu("auto") is None
     assert not caplog.records
@@ -77,8 +76,6 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
 def test_cuda_without_a_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
     if installed:
         cupy(monkeypatch, available=False)
-    else:
-        monkeypatch.setitem(sys.modules, "cupy", None)
     why = "CuPy finds no GPU" if installed else "cupy is not installed"
     with pytest.raises(DeviceError, match=f"device is 'cuda', but {why}.*device='cpu'"):
         dj.cluster(EVENT, radius=0.4, rigidity=1.0, device="cuda")
@@ -87,3 +84,26 @@ def test_cuda_without_a_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch, install
 def test_another_device_is_refused() -> None:
     with pytest.raises(InputError, match="device is 'tpu', expected 'auto', 'cpu' or 'cuda'"):
         dj.cluster(EVENT, radius=0.4, rigidity=1.0, device="tpu")  # type: ignore[arg-type]
+
+
+def test_a_run_on_cuda_without_a_gpu_ends_before_a_cluster_starts(tiny: dict[str, Any]) -> None:
+    with pytest.raises(DeviceError, match="device is 'cuda', but cupy is not installed"):
+        dj.run(dj.Run.from_dict({**tiny, "cluster": {"device": "cuda"}}))
+
+
+def test_a_run_on_cuda_where_no_worker_announces_a_gpu(tiny: dict[str, Any], scheduler: str) -> None:
+    with pytest.raises(DeviceError, match=r"no worker announces a GPU\. Start workers with `dask cuda worker ADDRESS"):
+        dj.run(dj.Run.from_dict({**tiny, "cluster": {"scheduler": scheduler, "device": "cuda"}}))
+
+
+def test_a_worker_that_announces_a_gpu_that_it_does_not_have(tiny: dict[str, Any]) -> None:
+    own: dict[str, Any] = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, resources={"GPU": 1}, **own) as local:
+        settings = {**tiny, "cluster": {"scheduler": local.scheduler_address}}
+        with pytest.raises(
+            DeviceError, match=r"the worker tcp://.* announces GPU=1, but on it .*cupy is not installed"
+        ):
+            dj.run(dj.Run.from_dict(settings))
+        settings["cluster"]["device"] = "cpu"
+        settings["optimiser"] = {"iterations": 1, "batch_events": 8, "trees": 4}
+        assert dj.run(dj.Run.from_dict(settings)).radius > 0
