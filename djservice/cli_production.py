@@ -60,4 +60,35 @@ def reprocess(config: str, overrides: tuple[str, ...], scheduler: str | None, wo
         sys.exit(INCOMPLETE)
 
 
-COMMANDS = (reprocess,)
+@click.command()
+@click.option(
+    "--scheduler", metavar="ADDRESS", envvar="DJSERVICE_SCHEDULER", show_envvar=True, help="Dask scheduler to look at."
+)
+@click.option(
+    "--folder", type=click.Path(file_okay=False), default=".", help="Where results are to go. [default: here]"
+)
+@clear_failures
+def doctor(scheduler: str | None, folder: str) -> None:
+    """Look for what may be wrong: versions, storage, clocks, certificates, GPUs, the service. Exit code 1 if anything is.
+
+    With --scheduler, the scheduler and all workers are compared with this machine. Certificates are those of Dask's
+    configuration.
+
+    \b
+    Examples:
+      djservice doctor --folder /data/results
+      djservice doctor --scheduler tls://login1:8786
+    """
+    from djservice.doctor import examine
+
+    wrong = 0
+    for finding in examine(folder, scheduler):
+        wrong += bool(finding.remedy)
+        click.echo(f"{'FIX' if finding.remedy else 'ok':<3}  {finding.what}: {finding.found}")
+        if finding.remedy:
+            click.echo(f"     -> {finding.remedy}")
+    click.echo(f"{wrong} to fix" if wrong else "all is well")
+    sys.exit(1 if wrong else 0)
+
+
+COMMANDS = (reprocess, doctor)

@@ -1,0 +1,100 @@
+"""The batch job on a real Slurm: cancelled, requeued, its controller gone, and the same bits at the end."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import djservice as dj
+from djservice.config import Run
+from djservice.errors import StoreError
+from djservice.store import Store
+
+DEPLOY = Path(__file__).parents[2] / "deploy/slurm"
+Stored = Callable[[str | Path], dict[str, bytes]]
+
+
+def wait_for(
+    condition: Callable[[], bool], explain: Callable[[], str], failed: Callable[[], bool] = lambda: False
+) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end and not failed(), explain()
+        time.sleep(0.1)
+
+
+def test_a_job_cancelled_requeued_and_without_its_controller_ends_with_the_same_bits(
+    slurm: Any, tiny_run: Callable[[Path], dict[str, Any]], scheduler: str, stored: Stored, tmp_path: Path
+) -> None:
+    enough = {"optimiser": {"iterations": 250, "batch_events": 16, "trees": 4}}
+    run = tiny_run(tmp_path / "slurm.zarr") | enough
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+
+    def iterations() -> int:
+        try:
+            return Store.read(tmp_path / "slurm.zarr").n_complete("history")
+        except StoreError:
+            return 0
+
+    def submit() -> str:
+        said = slurm.call(
+            "sbatch", "--parsable", "--cpus-per-task=1", DEPLOY / "djservice.sbatch", "run.yaml", cwd=tmp_path
+        )
+        assert said.strip().isdigit(), said
+        return str(said.strip())
+
+    def explain() -> str:
+        logs = "\n".join(path.read_text()[-3000:] for path in tmp_path.glob("*.log"))
+        return f"{iterations()} iterations\n{logs}\n{slurm.call('squeue')}\n{slurm.logs()}"
+
+    first = submit()
+    wait_for(lambda: iterations() > 20, explain, lambda: slurm.state(first) == "FAILED")
+    slurm.call("scancel", first)
+    wait_for(lambda: slurm.state(first) == "CANCELLED", explain)
+    cancelled_at = iterations()
+    assert cancelled_at < 250
+    second = submit()
+    wait_for(lambda: iterations() > cancelled_at + 20, explain)
+    slurm.call("scancel", "--batch", "--signal=USR1", second)  # as Slurm does when the time ends
+    wait_for(lambda: slurm.state(second) == "PENDING", explain)
+    requeued_at = iterations()
+    assert cancelled_at < requeued_at < 250
+    assert "Restarts=1" in slurm.call("scontrol", "show", "job", second)
+    wait_for(lambda: iterations() > requeued_at + 20, explain)
+    slurm.kill_controller()
+    before = iterations()
+    wait_for(lambda: iterations() > before, explain)
+    slurm.start_controller()
+    wait_for(lambda: slurm.state(second) in ("COMPLETED", "FAILED"), explain)
+    assert slurm.state(second) == "COMPLETED", explain()
+    undisturbed = dj.run(
+        Run.from_dict(run | {"output": {"store": str(tmp_path / "whole.zarr")}, "cluster": {"scheduler": scheduler}})
+    )
+    assert stored(tmp_path / "slurm.zarr") == stored(undisturbed.store)
+    assert "requeued" in (tmp_path / f"djservice-{second}.log").read_text()
+
+
+def test_workers_as_jobs_that_come_and_go(
+    slurm: Any, tiny: dict[str, Any], requires: Callable[[str, object], None], tmp_path: Path
+) -> None:
+    try:
+        import dask_jobqueue
+    except ImportError:
+        dask_jobqueue = None
+    requires("dask-jobqueue", dask_jobqueue)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny))
+    options = ["--jobs", "1", "--cores", "1", "--memory", "2GB", "--interface", "lo"]
+    done = subprocess.run(
+        [sys.executable, DEPLOY / "jobqueue.py", "run.yaml", *options],
+        cwd=tmp_path,
+        env=slurm.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith("R = "), done.stdout + done.stderr
+    assert Store.read(tmp_path / "tiny.zarr").attributes["status"] == "finished"

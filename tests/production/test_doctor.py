@@ -1,0 +1,81 @@
+"""The doctor finds what is wrong, says what to do, and ends with 1; where all is well it ends with 0."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+from click.testing import CliRunner
+from distributed import Client, LocalCluster
+
+from djservice import doctor
+from djservice.cli import main
+from djservice.service import RunService
+
+
+def ask(*options: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["doctor", *options])
+    return done.exit_code, done.output
+
+
+def test_a_cluster_without_the_service_then_with_it_then_gone(tmp_path: Path) -> None:
+    own = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as cluster:
+        address = cluster.scheduler_address
+        code, said = ask("--scheduler", address, "--folder", str(tmp_path))
+        assert code == 1 and said.endswith("1 to fix\n")
+        assert "takes no runs: start it with `dask scheduler --preload djservice.preload`" in said
+        with Client(address, set_as_default=False) as client:
+            client.register_plugin(RunService(tmp_path / "state"))
+        code, said = ask("--scheduler", address, "--folder", str(tmp_path))
+        assert code == 0 and said.endswith("all is well\n"), said
+        for expected in ("versions: python 3", "MB/s", "flock works", "takes runs, has 0", "loopback", "workers: 1"):
+            assert expected in said, said
+        assert list(tmp_path.iterdir()) == [tmp_path / "state"]  # nothing else is left behind
+    code, said = ask("--scheduler", address, "--folder", str(tmp_path))
+    assert code == 1 and f"no answer from a Dask scheduler at {address}" in said and "Traceback" not in said
+
+
+def test_storage_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = list(doctor.examine(tmp_path / "file/deeper", None))
+    assert [each.remedy for each in found if each.remedy] == [
+        "Choose a folder that can be written, or mend its permissions."
+    ]
+
+
+def process(**other: Any) -> list[str]:
+    """The remedies for a worker that differs from this process."""
+    here = doctor.look()
+    return [each.found for each in doctor._process("tcp://w", here | other, here, Path("/data")) if each.remedy]
+
+
+def test_processes_that_differ() -> None:
+    assert process() == []
+    assert process(versions=doctor.look()["versions"] | {"numba": "0.1"})[0].startswith("numba 0.1 (here ")
+    assert process(code="other") == ["djservice has other sources"]
+    assert process(sees=False) == ["does not see /data"]
+    assert process(time=time.time() + 100)[0].endswith("s from this machine's")
+    gone = list(doctor._process("tcp://w", ModuleNotFoundError("No module named 'djservice'"), {}, Path("/data")))
+    assert gone[0].remedy.startswith("Install djservice there")
+
+
+def test_ports_without_certificates_and_keys_that_others_can_read(tmp_path: Path) -> None:
+    assert doctor._encryption("tcp://10.1.2.3:8786").remedy and not doctor._encryption("tls://10.1.2.3:8786").remedy
+    make = Path(__file__).parents[2] / "workflows/make_ca.sh"
+    subprocess.run([make, tmp_path, "ann"], check=True)
+    (tmp_path / "ann.key").chmod(0o644)
+    tls = {"ca-file": "ca.pem", "client.cert": "gone.pem", "client.key": "ann.key"}
+    with dask.config.set({f"distributed.comm.tls.{key}": str(tmp_path / name) for key, name in tls.items()}):
+        found = {(each.what, each.remedy) for each in doctor._certificates()}
+    assert ("certificate", "Correct distributed.comm.tls in Dask's configuration.") in found
+    assert ("key", f"chmod go-rwx {tmp_path}/ann.key") in found
+    assert ("authority", "") in found
+
+
+def test_it_works_as_a_command(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("djservice"), "doctor", "--folder", tmp_path]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "") and "all is well" in done.stdout
