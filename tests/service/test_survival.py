@@ -230,5 +230,6 @@ def test_memory_stays_flat_through_a_long_run_with_worker_churn(
     print(f"scheduler, MB: {[round(size, 1) for size in sizes]}")
     assert run.wait(timeout=7000).result.iterations == iterations
     assert cluster.left_behind() == ([], 0, [])
-    assert sizes[-1] - sizes[1] < 15, sizes
+    # Dask's logs of events grow to a bound at first; from half-way on it is flat.
+    assert sizes[-1] - sizes[kills // 2] < 10, sizes
     assert max(worker.memory_info().rss for worker in cluster.workers()) < 600e6
