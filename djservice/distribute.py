@@ -98,6 +98,8 @@ class Bundles:
         Of a fileset, what is known of each dataset.
     device
         Where trees grow.
+    reading
+        The summary of the reading.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Bundles:
         self.features: list[Future | None] = []
         self.bad: tuple[Bad, ...] = ()
         self.datasets: dict[str, dict[str, Any]] = {}
+        self.reading: dict[str, Any] = {}
         self.sizes: list[int] = []
         self.costs: list[float] = []
         self._together: list[list[int]] | None = None
@@ -131,7 +134,7 @@ class Bundles:
         token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
         loaded = await load(client, run.input, watch, token)
         self = cls(client, work, loaded.inputs, loaded.bundles, token)
-        self.bad, self.datasets = loaded.bad, loaded.datasets
+        self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
         self.truth = np.concatenate([s.truth for s in loaded.summaries])
         self.features = [None] * len(self.bundles)

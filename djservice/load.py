@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import operator
 import time
@@ -18,9 +19,11 @@ from djservice.errors import DjserviceError, InputError
 from djservice.fileset import WEIGHTS, Source, load_fileset, normalisation, sources
 from djservice.gather import gather
 from djservice.iterations import Watch
+from djservice.journal import READ
 from djservice.quarantine import Bad, read_or_bad
-from djservice.read import InputFile, Segment, inspect, read_segments, repeated_keys, segments, tell_apart
+from djservice.read import InputFile, Segment, inspect, read_tallied, repeated_keys, segments, tell_apart
 from djservice.schemas import Schema, make
+from djservice.tally import Tally, reading_of, reading_text
 from djservice.tasks import BundleSummary, summarise
 
 
@@ -51,6 +54,8 @@ class Loaded:
         What is left out.
     datasets
         Of a fileset, by dataset: what its metadata say of its weights, its events, and the factor on their weights.
+    reading
+        The summary of :func:`djservice.tally.reading_of`.
     """
 
     inputs: tuple[InputFile, ...]
@@ -58,14 +63,16 @@ class Loaded:
     summaries: list[BundleSummary]
     bad: tuple[Bad, ...]
     datasets: dict[str, dict[str, Any]]
+    reading: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What a task reads: a bundle, and what is left out of it."""
+    """What a task reads: a bundle, what is left out of it, and what came of reading it."""
 
     batch: EventBatch
     bad: tuple[Bad, ...]
+    tally: Tally
 
 
 async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded:
@@ -102,8 +109,9 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
     cut = segments(inputs, given.entries, given.bundle_events or default_bundle_events(last - first))
     read = functools.partial(_read, schema=schema, lenient=lenient, named=bool(fileset))
     parts = [client.submit(read, part, key=f"read-{token}-{i}") for i, part in enumerate(cut)]
-    bundles = _each(client, "batch", parts, f"bundle-{token}")
-    bad += [each for some in await gather(client, _each(client, "bad", parts, f"bad-{token}")) for each in some]
+    bundles = _each(client, ("batch",), parts, f"bundle-{token}")
+    told = await _follow(client, parts, watch, token)
+    bad += [each for some, _ in told for each in some]
     for each in bad:
         watch.say(f"left out: {each}")
     summaries = await _summaries(client, bundles, f"summary-{token}")
@@ -131,13 +139,10 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
         bundle if factor == 1.0 else client.submit(_weighted, bundle, factor, key=f"weighted-{token}-{i}")
         for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
     ]
-    without = int((counts == 0).sum())
-    watch.say(
-        f"read {len(counts):,} events of {len(inputs)} file{'s' * (len(inputs) > 1)}: {counts.mean():.1f} particles each "
-        f"(median {np.median(counts):.0f}, at most {counts.max()}){f', {without} without any' * (without > 0)}; "
-        f"{sum(s.nbytes for s in summaries) / 1e6:.1f} MB in {len(bundles)} bundles; {time.perf_counter() - began:.1f} s"
-    )
-    return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets)
+    nbytes, seconds = sum(s.nbytes for s in summaries), time.perf_counter() - began
+    reading = reading_of([tally for _, tally in told], counts, len(inputs), len(bundles), nbytes, seconds)
+    watch.say(reading_text(reading))
+    return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading)
 
 
 def _inspect(source: Source, schema: Schema, lenient: bool, named: bool) -> InputFile | Bad:
@@ -174,19 +179,33 @@ def _read(part: Sequence[Segment], schema: Schema, lenient: bool, named: bool) -
     dataset = part[0].dataset
     try:
         if lenient:
-            batch, bad = read_or_bad(part, schema, dataset)
+            batch, bad, tally = read_or_bad(part, schema, dataset)
             if named:
                 bad = tuple(replace(each, reason=f"dataset {dataset!r}: {each.reason}") for each in bad)
-            return _Part(batch, bad)
-        return _Part(read_segments(part, schema, dataset), ())
+            return _Part(batch, bad, tally)
+        batch, tally = read_tallied(part, schema, dataset)
+        return _Part(batch, (), tally)
     except DjserviceError as error:
         if not named:
             raise
         raise type(error)(f"dataset {dataset!r}: {error}") from error
 
 
-def _each(client: Client, attribute: str, parts: Sequence[Future], prefix: str) -> list[Future]:
-    take = operator.attrgetter(attribute)
+async def _follow(
+    client: Client, parts: Sequence[Future], watch: Watch, token: str
+) -> list[tuple[tuple[Bad, ...], Tally]]:
+    """What is left out of each part, and what came of reading it; a step for each that is done."""
+    told = _each(client, ("bad", "tally"), parts, f"told-{token}")
+    watch.phase(READ, len(told), 0)
+    for done in asyncio.as_completed([asyncio.ensure_future(gather(client, [future])) for future in told]):
+        await done
+        watch.step({})
+    found: list[tuple[tuple[Bad, ...], Tally]] = await gather(client, told)
+    return found
+
+
+def _each(client: Client, attributes: Sequence[str], parts: Sequence[Future], prefix: str) -> list[Future]:
+    take = operator.attrgetter(*attributes)
     return [client.submit(take, part, key=f"{prefix}-{i}") for i, part in enumerate(parts)]
 
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from djservice.batch import EventBatch
 from djservice.errors import DjserviceError, InputError, MissingFileError, SchemaError
-from djservice.read import Segment, read_segments
+from djservice.read import Segment, read_tallied
 from djservice.schemas import Schema
+from djservice.tally import Tally
 
 #: More bad ranges than this in a bundle are no exception but a wrong input.
 MOST = 100
@@ -43,8 +44,10 @@ class Bad:
         return self.reason + (f" So are the {more} entries that follow." if more > 0 else "")
 
 
-def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> tuple[EventBatch, tuple[Bad, ...]]:
-    """The events of several entry ranges that can be read, and those that are left out.
+def read_or_bad(
+    segments: Sequence[Segment], schema: Schema, dataset: str = ""
+) -> tuple[EventBatch, tuple[Bad, ...], Tally]:
+    """The events of several entry ranges that can be read, those that are left out, and what came of reading the former.
 
     Raises
     ------
@@ -53,11 +56,14 @@ def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") 
     """
     batches: list[EventBatch] = []
     bad: list[Bad] = []
+    tally = Tally()
     left = list(reversed(segments))
     while left:
         segment = left.pop()
         try:
-            batches.append(read_segments([segment], schema, dataset))
+            batch, found = read_tallied([segment], schema, dataset)
+            batches.append(batch)
+            tally += found
         except DjserviceError as error:
             if segment.stop - segment.start > 1 and not isinstance(error, (MissingFileError, SchemaError)):
                 middle = (segment.start + segment.stop) // 2
@@ -76,7 +82,7 @@ def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") 
                 pt=nothing, rapidity=nothing, phi=nothing, mass=nothing, offsets=[0], dataset=dataset
             )
         ]
-    return EventBatch.concatenate(batches), tuple(bad)
+    return EventBatch.concatenate(batches), tuple(bad), tally
 
 
 def _add(bad: list[Bad], found: Bad) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from djservice.particles import batch_of
 from djservice.redact import redacted
 from djservice.rootfile import arrays, branches_of, find_tree, opened
 from djservice.schemas import Schema, nanoaod
+from djservice.tally import Tally
 
 #: ``scheme://`` or a chain of fsspec protocols: not a path of this machine.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
@@ -242,7 +244,13 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
     MissingFileError, InputFileError, SchemaError, InputError
         As :func:`read`.
     """
-    return EventBatch.concatenate([_read_segment(segment, schema, dataset) for segment in segments])
+    return read_tallied(segments, schema, dataset)[0]
+
+
+def read_tallied(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> tuple[EventBatch, Tally]:
+    """The same, and what came of reading them."""
+    read = [_read_segment(segment, schema, dataset) for segment in segments]
+    return EventBatch.concatenate([batch for batch, _ in read]), sum((tally for _, tally in read), Tally())
 
 
 def repeated_keys(keys: Keys) -> Keys:
@@ -309,15 +317,17 @@ def _matches(pattern: str) -> list[str]:
     return found
 
 
-def _read_segment(segment: Segment, schema: Schema, dataset: str) -> EventBatch:
+def _read_segment(segment: Segment, schema: Schema, dataset: str) -> tuple[EventBatch, Tally]:
+    began = time.perf_counter()
     if segment.tree is not None:
         schema = schema.model_copy(update={"tree": segment.tree})
-    branches, found = arrays(segment.path, segment.start, segment.stop, schema)
+    branches, found, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
     entry = np.arange(segment.start, segment.stop)
     source = redacted(segment.path)
-    batch, _ = batch_of(
+    batch, removed = batch_of(
         branches, found.__getitem__, schema, place=str(segment), source=source, dataset=dataset, entry=entry
     )
     if not branches.identity:  # the directory is no part of the identity: files may move
         batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entry))
-    return batch
+    particles = len(batch.pt) + sum(removed.values())
+    return batch, Tally(particles, tuple(removed.items()), bytes_read, time.perf_counter() - began)

@@ -12,6 +12,7 @@ from djservice.errors import DjserviceError, StoreError
 from djservice.model_summary import model_text
 from djservice.store import Store
 from djservice.summary import axis_label, model_rows, per_event_rows, per_event_text, summary, with_error
+from djservice.tally import reading_text
 
 
 class ReportError(DjserviceError, RuntimeError):
@@ -66,6 +67,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             per_event_text=per_event_text,
             model_rows=model_rows,
             model_text=model_text,
+            reading_text=reading_text,
             settings=_settings(facts),
             json=json,
         )

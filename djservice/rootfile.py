@@ -129,8 +129,8 @@ def _listed(names: Sequence[str], wanted: str) -> str:
     return ", ".join(repr(name) for name in nearest[:_LISTED]) + more
 
 
-def arrays(path: str, start: int, stop: int, schema: Schema) -> tuple[Branches, dict[str, Any]]:
-    """The branches to read, and their awkward arrays of entries ``start`` to ``stop``, read in one request.
+def arrays(path: str, start: int, stop: int, schema: Schema) -> tuple[Branches, dict[str, Any], int]:
+    """The branches to read, their awkward arrays of entries ``start`` to ``stop``, read in one request, and the bytes that it took.
 
     Raises
     ------
@@ -154,9 +154,10 @@ def arrays(path: str, start: int, stop: int, schema: Schema) -> tuple[Branches, 
         found: dict[str, Any] = tree.arrays(
             filter_name=wanted.__contains__, entry_start=start, entry_stop=stop, how=dict
         )
+        bytes_read = int(file.file.source.num_requested_bytes)
     for fields in branches.particles:
         _check_aligned(found, list(fields.values()), path, start)
-    return branches, found
+    return branches, found, bytes_read
 
 
 def _check_aligned(found: Mapping[str, Any], branches: Sequence[str], path: str, start: int) -> None:

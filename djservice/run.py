@@ -118,6 +118,7 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
         "datasets": bundles.datasets,
+        "reading": bundles.reading,
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
     identities = _identities(bundles, "input")

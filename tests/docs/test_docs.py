@@ -93,7 +93,7 @@ def test_the_command_line_knows_every_command_that_is_shown(
     """Names, options and the types of their values; what they do is tested where it is made."""
     monkeypatch.setenv("DJSERVICE_SCHEDULER", "tcp://127.0.0.1:8786")
     monkeypatch.chdir(tmp_path)
-    for certificate in re.findall(r"\S+\.pem", line):
+    for certificate in re.findall(r"\S+\.(?:pem|key)", line):
         Path(certificate).parent.mkdir(exist_ok=True)
         Path(certificate).touch()
     parent = click.Context(main, info_name="djservice")

@@ -68,7 +68,7 @@ def settings(tiny: dict[str, Any], scheduler: str, paths: list[Path], **section:
 
 
 def test_bad_events_stand_alone(files: dict[str, Path]) -> None:
-    batch, bad = read_or_bad([Segment(str(files["bad"]), 3, 40)], SCHEMA)
+    batch, bad, _ = read_or_bad([Segment(str(files["bad"]), 3, 40)], SCHEMA)
     assert [(each.first, each.last) for each in bad] == [(7, 8), (20, 22)]  # neighbours with one reason are one range
     assert "particle 3: pt is nan" in bad[0].reason and "particle 0: pt is -1.0" in bad[1].reason
     assert [str(each)[-30:] for each in bad] == [bad[0].reason[-30:], "So are the 1 entries that follow."[-30:]]
@@ -79,7 +79,7 @@ def test_bad_events_stand_alone(files: dict[str, Path]) -> None:
 
 
 def test_a_bundle_with_nothing_left(files: dict[str, Path]) -> None:
-    batch, bad = read_or_bad([Segment(str(files["bad"]), 20, 22)], SCHEMA)
+    batch, bad, _ = read_or_bad([Segment(str(files["bad"]), 20, 22)], SCHEMA)
     assert len(batch) == 0 and len(bad) == 1
 
 
@@ -87,7 +87,7 @@ def test_a_file_that_changed_behind_its_back(files: dict[str, Path], tmp_path: P
     """Found whole, then cut: a damaged range is halved down to what cannot be read."""
     gone, cut = tmp_path / "gone.root", tmp_path / "cut.root"
     cut.write_bytes(files["good"].read_bytes()[:5000])
-    batch, bad = read_or_bad(
+    batch, bad, _ = read_or_bad(
         [Segment(str(gone), 0, 40), Segment(str(files["good"]), 0, 5), Segment(str(cut), 0, 4)], SCHEMA
     )
     assert len(batch) == 5
