@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-gpu test-long test-tools bench lint clean
+.PHONY: run docs test test-gpu test-long test-tools bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
@@ -24,6 +24,9 @@ lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/test.stamp
+	$(BIN)/python -m mkdocs build --strict
 
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py

@@ -62,6 +62,7 @@ def test_gradients_agree(events: Any, estimator: Any) -> None:
     assert abs(other.value - one.value) < 4 * np.hypot(one.tree_error, other.tree_error)
 
 
+@pytest.mark.filterwarnings("default")  # what dask-cuda says is its own
 def test_a_run_with_a_worker_for_each_gpu(tiny: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("dask_cuda", reason="needs dask-cuda")
     found = {}
