@@ -1,0 +1,9 @@
+#!/bin/sh
+# Start of a container: the kernels that were compiled when the image was built, in a place that can be written.
+set -eu
+: "${NUMBA_CACHE_DIR:=/tmp/numba}" "${WARM_NUMBA_CACHE:=/opt/numba}"
+export NUMBA_CACHE_DIR
+if [ -d "$WARM_NUMBA_CACHE" ] && [ ! -d "$NUMBA_CACHE_DIR" ]; then
+    cp -Rp "$WARM_NUMBA_CACHE" "$NUMBA_CACHE_DIR"
+fi
+exec "$@"

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# What a job runs: start.sh scheduler | worker | run CONFIG. The folder it starts in is on a file system that all jobs see.
+set -euo pipefail
+[ ! -e environment.sh ] || . ./environment.sh  # such as: source /cvmfs/.../setup.sh; export X509_USER_PROXY=...
+export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR-${_CONDOR_SCRATCH_DIR:-/tmp}/numba}
+protocol=${DJSERVICE_PROTOCOL:-tcp}  # tls, with the certificates of docs/security.md in environment.sh
+scratch=${_CONDOR_SCRATCH_DIR:-/tmp}
+case $1 in
+scheduler)
+    exec dask scheduler --protocol "$protocol" --port 0 --scheduler-file scheduler.json --dashboard-address 127.0.0.1:0 \
+        --preload djservice.preload --state-directory state
+    ;;
+worker)
+    cpus=$(sed -n 's/^Cpus = //p' "${_CONDOR_MACHINE_AD:-/dev/null}")
+    exec dask worker --protocol "$protocol" --scheduler-file scheduler.json --dashboard-address 127.0.0.1:0 --nworkers "${cpus:-1}" --nthreads 1 \
+        --local-directory "$scratch" --lifetime "${DJSERVICE_LIFETIME:-7h}" --lifetime-stagger 10m
+    ;;
+run)
+    until [ -s scheduler.json ]; do sleep 1; done
+    DJSERVICE_SCHEDULER=$(sed -n 's/.*"address": "\([^"]*\)".*/\1/p' scheduler.json | head -n 1)
+    export DJSERVICE_SCHEDULER
+    for _ in {1..60}; do
+        djservice list > /dev/null 2>&1 && break
+        sleep 1
+    done
+    id=$(djservice submit "$2" | tail -n 1)
+    djservice watch "$id"
+    ;;
+*)
+    echo "usage: $0 scheduler | worker | run CONFIG" >&2
+    exit 2
+    ;;
+esac
