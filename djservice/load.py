@@ -97,7 +97,8 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
     began = time.perf_counter()
     schema, lenient = schema_of(given), given.bad_inputs == "quarantine"
     fileset = {} if given.fileset is None else load_fileset(given.fileset)
-    look = functools.partial(_inspect, schema=schema, lenient=lenient, named=bool(fileset))
+    how: dict[str, Any] = {"schema": schema, "lenient": lenient, "named": bool(fileset), "timeout": given.timeout}
+    look = functools.partial(_inspect, **how)
     submitted = [client.submit(look, source, key=f"inspect-{token}-{i}") for i, source in enumerate(sources(given))]
     found: list[InputFile | Bad] = await gather(client, submitted)
     inputs = [file for file in found if isinstance(file, InputFile)]
@@ -107,7 +108,7 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
     events = sum(file.selected for file in inputs)
     first, last = given.entries or (0, events)
     cut = segments(inputs, given.entries, given.bundle_events or default_bundle_events(last - first))
-    read = functools.partial(_read, schema=schema, lenient=lenient, named=bool(fileset))
+    read = functools.partial(_read, **how)
     parts = [client.submit(read, part, key=f"read-{token}-{i}") for i, part in enumerate(cut)]
     bundles = _each(client, ("batch",), parts, f"bundle-{token}")
     told = await _follow(client, parts, watch, token)
@@ -145,10 +146,10 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
     return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading)
 
 
-def _inspect(source: Source, schema: Schema, lenient: bool, named: bool) -> InputFile | Bad:
+def _inspect(source: Source, schema: Schema, lenient: bool, named: bool, timeout: float) -> InputFile | Bad:
     """The identity of a file, which must be what the fileset says of it; or why it is left out."""
     try:
-        found = inspect(source.path, schema.model_copy(update={"tree": source.tree or schema.tree}))
+        found = inspect(source.path, schema.model_copy(update={"tree": source.tree or schema.tree}), timeout)
         for what, expected, is_there in (
             ("num_entries", source.entries, found.entries),
             ("uuid", source.uuid, found.uuid),
@@ -174,16 +175,16 @@ def _inspect(source: Source, schema: Schema, lenient: bool, named: bool) -> Inpu
         raise type(error)(reason) from error
 
 
-def _read(part: Sequence[Segment], schema: Schema, lenient: bool, named: bool) -> _Part:
+def _read(part: Sequence[Segment], schema: Schema, lenient: bool, named: bool, timeout: float) -> _Part:
     """The events of a bundle, all of one dataset."""
     dataset = part[0].dataset
     try:
         if lenient:
-            batch, bad, tally = read_or_bad(part, schema, dataset)
+            batch, bad, tally = read_or_bad(part, schema, dataset, timeout)
             if named:
                 bad = tuple(replace(each, reason=f"dataset {dataset!r}: {each.reason}") for each in bad)
             return _Part(batch, bad, tally)
-        batch, tally = read_tallied(part, schema, dataset)
+        batch, tally = read_tallied(part, schema, dataset, timeout)
         return _Part(batch, (), tally)
     except DjserviceError as error:
         if not named:

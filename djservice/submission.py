@@ -14,6 +14,7 @@ from djservice.config import Run
 from djservice.errors import ConfigError
 from djservice.fileset import load_fileset
 from djservice.redact import redacted, redacted_data
+from djservice.remote import is_url
 
 #: A configuration is never that large; what is larger is refused before it is looked at.
 LARGEST = 1_000_000
@@ -79,7 +80,7 @@ def unpack(data: Any) -> Run:
 
 def identity(run: Run) -> str:
     """A name of the run and where it writes: the same for two submissions of one run, and for no other."""
-    place = os.path.realpath(run.output.store)
+    place = run.output.store if is_url(run.output.store) else os.path.realpath(run.output.store)
     name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(place).stem).strip("-")[:40] or "run"
     return f"{name}-{_digest([place, same_numbers(run)])}"
 
