@@ -64,6 +64,14 @@ class Input(_Section):
         "fail", description="a file or an event that cannot be read ends the run, or is left out and listed"
     )
 
+    cache: str | None = Field(
+        None,
+        description="folder that keeps the selected events, so that a second run on the same files does not read them",
+    )
+    timeout: float = Field(
+        120.0, gt=0, description="seconds that one attempt at a read of a URL may take; there are three of them"
+    )
+
     @model_validator(mode="after")
     def _files_or_fileset(self) -> Input:
         if bool(self.files) == (self.fileset is not None):
@@ -241,7 +249,7 @@ class RadiusModel(_Section):
 class Output(_Section):
     """Where results go."""
 
-    store: str = Field(description="Zarr store, a folder")
+    store: str = Field(description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr")
     report: str | None = Field(None, description="HTML report; null: the store's name with .html")
 
 
@@ -363,7 +371,7 @@ class Run(_Section):
         left_out -= {"per-event": {"task", "per_event"}, "radius-model": {"task", "radius_model"}}.get(self.task, set())
         flat = _flatten({key: value for key, value in self.to_dict().items() if key not in left_out})
         sections = ("input", *(f"radius_model.checks.{name}" for name in self.radius_model.checks))
-        names = tuple(f"{section}.{key}" for section in sections for key in ("files", "fileset"))
+        names = tuple(f"{section}.{key}" for section in sections for key in ("files", "fileset", "cache", "timeout"))
         skipped = ("optimiser.iterations", "radius_model.iterations", *names)
         return {
             key: value

@@ -11,7 +11,6 @@ import getpass
 import math
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 from distributed.core import connect as open_comm
@@ -25,7 +24,7 @@ from djservice.event_loops import finish
 from djservice.fit import Result
 from djservice.iterations import Watch
 from djservice.records import UNFINISHED
-from djservice.run import FinishedRun
+from djservice.run import FinishedRun, store_path
 from djservice.submission import pack
 
 #: Seconds within which a scheduler must be there, and within which it must have answered.
@@ -216,7 +215,7 @@ class SubmittedRun:
         if now["state"] != "finished":
             raise RunError(f"run {self.id} {'was ' * (now['state'] == 'cancelled')}{now['state']}: {now['reason']}")
         known: dict[str, Any] = {name: math.nan if value is None else value for name, value in now["result"].items()}
-        return FinishedRun(Result(**known | {"remarks": tuple(known["remarks"])}), Path(now["store"]))
+        return FinishedRun(Result(**known | {"remarks": tuple(known["remarks"])}), store_path(now["store"]))
 
     async def _follow(self, watch: Watch) -> dict[str, Any]:
         number, state = None, ""

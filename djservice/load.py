@@ -23,6 +23,7 @@ from djservice.journal import READ
 from djservice.quarantine import Bad, read_or_bad
 from djservice.read import InputFile, Segment, inspect, read_tallied, repeated_keys, segments, tell_apart
 from djservice.schemas import Schema, make
+from djservice.skim import cached_inspection, key_of, load_skim, save_skim, unchanged
 from djservice.tally import Tally, reading_of, reading_text
 from djservice.tasks import BundleSummary, summarise
 
@@ -97,7 +98,14 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
     began = time.perf_counter()
     schema, lenient = schema_of(given), given.bad_inputs == "quarantine"
     fileset = {} if given.fileset is None else load_fileset(given.fileset)
-    look = functools.partial(_inspect, schema=schema, lenient=lenient, named=bool(fileset))
+    how: dict[str, Any] = {
+        "schema": schema,
+        "lenient": lenient,
+        "named": bool(fileset),
+        "timeout": given.timeout,
+        "cache": given.cache,
+    }
+    look = functools.partial(_inspect, **how)
     submitted = [client.submit(look, source, key=f"inspect-{token}-{i}") for i, source in enumerate(sources(given))]
     found: list[InputFile | Bad] = await gather(client, submitted)
     inputs = [file for file in found if isinstance(file, InputFile)]
@@ -107,8 +115,13 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
     events = sum(file.selected for file in inputs)
     first, last = given.entries or (0, events)
     cut = segments(inputs, given.entries, given.bundle_events or default_bundle_events(last - first))
-    read = functools.partial(_read, schema=schema, lenient=lenient, named=bool(fileset))
-    parts = [client.submit(read, part, key=f"read-{token}-{i}") for i, part in enumerate(cut)]
+    read = functools.partial(_read, **how)
+    by_name = {(file.path, file.dataset): file for file in inputs}
+    files = [[by_name[segment.path, segment.dataset] for segment in part] for part in cut]
+    parts = [
+        client.submit(read, part, of_part, key=f"read-{token}-{i}")
+        for i, (part, of_part) in enumerate(zip(cut, files, strict=True))
+    ]
     bundles = _each(client, ("batch",), parts, f"bundle-{token}")
     told = await _follow(client, parts, watch, token)
     bad += [each for some, _ in told for each in some]
@@ -145,10 +158,14 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
     return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading)
 
 
-def _inspect(source: Source, schema: Schema, lenient: bool, named: bool) -> InputFile | Bad:
+def _inspect(
+    source: Source, schema: Schema, lenient: bool, named: bool, timeout: float, cache: str | None
+) -> InputFile | Bad:
     """The identity of a file, which must be what the fileset says of it; or why it is left out."""
+    of_tree = schema.model_copy(update={"tree": source.tree or schema.tree})
+    look = functools.partial(inspect, source.path, of_tree, timeout)
     try:
-        found = inspect(source.path, schema.model_copy(update={"tree": source.tree or schema.tree}))
+        found = look() if cache is None else cached_inspection(cache, source.path, of_tree, look)
         for what, expected, is_there in (
             ("num_entries", source.entries, found.entries),
             ("uuid", source.uuid, found.uuid),
@@ -174,16 +191,37 @@ def _inspect(source: Source, schema: Schema, lenient: bool, named: bool) -> Inpu
         raise type(error)(reason) from error
 
 
-def _read(part: Sequence[Segment], schema: Schema, lenient: bool, named: bool) -> _Part:
+def _read(
+    part: Sequence[Segment],
+    files: Sequence[InputFile],
+    schema: Schema,
+    lenient: bool,
+    named: bool,
+    timeout: float,
+    cache: str | None,
+) -> _Part:
     """The events of a bundle, all of one dataset."""
+    if cache is None:
+        return _read_files(part, schema, lenient, named, timeout)
+    key = key_of(part, files, schema)
+    there = load_skim(cache, key)
+    if there is not None:
+        return _Part(there[0], (), there[1])
+    read = _read_files(part, schema, lenient, named, timeout)
+    if not read.bad and all(map(unchanged, files)):  # else it is said again what is bad
+        save_skim(cache, key, read.batch, read.tally)
+    return read
+
+
+def _read_files(part: Sequence[Segment], schema: Schema, lenient: bool, named: bool, timeout: float) -> _Part:
     dataset = part[0].dataset
     try:
         if lenient:
-            batch, bad, tally = read_or_bad(part, schema, dataset)
+            batch, bad, tally = read_or_bad(part, schema, dataset, timeout)
             if named:
                 bad = tuple(replace(each, reason=f"dataset {dataset!r}: {each.reason}") for each in bad)
             return _Part(batch, bad, tally)
-        batch, tally = read_tallied(part, schema, dataset)
+        batch, tally = read_tallied(part, schema, dataset, timeout)
         return _Part(batch, (), tally)
     except DjserviceError as error:
         if not named:

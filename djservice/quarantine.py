@@ -13,6 +13,7 @@ import numpy as np
 from djservice.batch import EventBatch
 from djservice.errors import DjserviceError, InputError, MissingFileError, SchemaError
 from djservice.read import Segment, read_tallied
+from djservice.remote import TIMEOUT
 from djservice.schemas import Schema
 from djservice.tally import Tally
 
@@ -45,7 +46,7 @@ class Bad:
 
 
 def read_or_bad(
-    segments: Sequence[Segment], schema: Schema, dataset: str = ""
+    segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
 ) -> tuple[EventBatch, tuple[Bad, ...], Tally]:
     """The events of several entry ranges that can be read, those that are left out, and what came of reading the former.
 
@@ -61,7 +62,7 @@ def read_or_bad(
     while left:
         segment = left.pop()
         try:
-            batch, found = read_tallied([segment], schema, dataset)
+            batch, found = read_tallied([segment], schema, dataset, timeout)
             batches.append(batch)
             tally += found
         except DjserviceError as error:

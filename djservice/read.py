@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import time
 import warnings
 from collections.abc import Sequence
@@ -24,12 +23,10 @@ from djservice.errors import InputError, MissingFileError
 from djservice.identity import Keys, entry_keys
 from djservice.particles import batch_of
 from djservice.redact import redacted
+from djservice.remote import TIMEOUT, is_url, patiently
 from djservice.rootfile import arrays, branches_of, find_tree, opened
 from djservice.schemas import Schema, nanoaod
 from djservice.tally import Tally
-
-#: ``scheme://`` or a chain of fsspec protocols: not a path of this machine.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
         raise InputError("no input files: expected at least one path, glob, URL or example:<name>.")
     seen: dict[str, str] = {}
     for path in paths:
-        place = path if _is_url(path) else os.path.realpath(path)
+        place = path if is_url(path) else os.path.realpath(path)
         if place in seen:
             other = f" (as {seen[place]})" if seen[place] != path else ""
             raise InputError(f"{path}: named twice among the inputs{other}. Remove one: its events would count twice.")
@@ -172,21 +169,31 @@ def expand(patterns: Sequence[str]) -> list[str]:
     return paths
 
 
-def inspect(path: str, schema: Schema) -> InputFile:
+def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
     """Open a file, check that it is whole and has the tree and the branches, and count its entries.
+
+    Parameters
+    ----------
+    path, schema
+        The file, and what it must have.
+    timeout
+        Seconds that an attempt at a URL may take.
 
     Raises
     ------
     MissingFileError, InputFileError, SchemaError
         As :func:`read`.
     """
-    with opened(path, path) as file:
-        tree = find_tree(file, schema, path)
-        branches_of(tree, schema, path)
-        size = int(file.file.source.num_bytes or 0)
-        entries, uuid = int(tree.num_entries), str(file.file.uuid)
-        mtime = 0 if _is_url(path) else os.stat(path).st_mtime_ns
-    return InputFile(path=path, size=size, mtime_ns=mtime, entries=entries, uuid=uuid)
+
+    def look() -> InputFile:
+        with opened(path, path) as file:
+            tree = find_tree(file, schema, path)
+            branches_of(tree, schema, path)
+            size = int(file.file.source.num_bytes or 0)
+            entries, uuid = int(tree.num_entries), str(file.file.uuid)
+        return InputFile(path, size, 0 if is_url(path) else os.stat(path).st_mtime_ns, entries, uuid)
+
+    return patiently(look, path, timeout)
 
 
 def segments(
@@ -247,9 +254,11 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
     return read_tallied(segments, schema, dataset)[0]
 
 
-def read_tallied(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> tuple[EventBatch, Tally]:
-    """The same, and what came of reading them."""
-    read = [_read_segment(segment, schema, dataset) for segment in segments]
+def read_tallied(
+    segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
+) -> tuple[EventBatch, Tally]:
+    """The same, and what came of reading them; an attempt at a range of a URL may take ``timeout`` seconds."""
+    read = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
     return EventBatch.concatenate([batch for batch, _ in read]), sum((tally for _, tally in read), Tally())
 
 
@@ -293,19 +302,15 @@ def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     )
 
 
-def _is_url(path: str) -> bool:
-    return _URL.match(path) is not None
-
-
 def basename(path: str) -> str:
     """Name of a file; the query of a URL, which may be a token, is no part of it."""
-    return (path.partition("?")[0] if _is_url(path) else path).rsplit("/", 1)[-1]
+    return (path.partition("?")[0] if is_url(path) else path).rsplit("/", 1)[-1]
 
 
 def _matches(pattern: str) -> list[str]:
     if pattern.startswith("example:"):
         return [examples.path(pattern.removeprefix("example:"))]
-    if _is_url(pattern):
+    if is_url(pattern):
         return [pattern]
     path = os.path.abspath(os.path.expanduser(pattern))
     if os.path.exists(path):  # before globbing: a name may have brackets of its own
@@ -317,11 +322,13 @@ def _matches(pattern: str) -> list[str]:
     return found
 
 
-def _read_segment(segment: Segment, schema: Schema, dataset: str) -> tuple[EventBatch, Tally]:
+def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float) -> tuple[EventBatch, Tally]:
     began = time.perf_counter()
     if segment.tree is not None:
         schema = schema.model_copy(update={"tree": segment.tree})
-    branches, found, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
+    branches, found, bytes_read = patiently(
+        lambda: arrays(segment.path, segment.start, segment.stop, schema), segment.path, timeout
+    )
     entry = np.arange(segment.start, segment.stop)
     source = redacted(segment.path)
     batch, removed = batch_of(

@@ -32,6 +32,9 @@ _DAMAGE = (
     zlib.error,
 )  # several thousand cut and overwritten files, TTree and RNTuple, every compression
 
+#: The extras that read URLs.
+_EXTRAS = {"root://": "xrootd", "s3://": "s3"}
+
 #: Branches that a message lists before it says how many more there are.
 _LISTED = 12
 
@@ -52,9 +55,15 @@ def _damage_explained(place: str) -> Iterator[None]:
         ) from None
     except ImportError as error:
         found = " ".join(str(error).split())
-        raise InputFileError(f"{place}: expected a package that can read this file, found none: {found}.") from error
+        extra = next((name for scheme, name in _EXTRAS.items() if place.startswith(scheme)), None)
+        raise InputFileError(
+            f"{place}: expected a package that can read this file, found none: {found}."
+            + (f" Here: pip install 'djservice[{extra}]'." if extra else "")
+        ) from error
     except (*_DAMAGE, uproot.DeserializationError, cramjam.DecompressionError) as error:
         found = (str(error).strip() or "no message").splitlines()[0]
+        if "no such file" in found.lower():  # as XRootD says it
+            raise MissingFileError(f"{place}: there is no such file on the server: {found}. Check the path.") from None
         raise InputFileError(
             f"{place}: expected a readable ROOT file, found {type(error).__name__}: {found}. "
             "The file is not a ROOT file, is damaged, or cannot be accessed: copy it again, or remove it."

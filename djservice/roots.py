@@ -36,7 +36,8 @@ def check_roots(run: Run) -> None:
                     _check(source.path, inputs, f"{section}.files", "djservice.input-roots")
     outputs = dask.config.get("djservice.output-roots", None)
     if outputs is not None:
-        for key, place in (("output.store", run.output.store), ("output.report", run.output.report)):
+        caches = [(f"{section}.cache", given.cache) for section, given in run.inputs.items()]
+        for key, place in (("output.store", run.output.store), ("output.report", run.output.report), *caches):
             if place is not None:
                 _check(place, outputs, key, "djservice.output-roots")
 

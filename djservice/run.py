@@ -27,6 +27,7 @@ from djservice.load import schema_of
 from djservice.model_fit import ModelFit, Sample
 from djservice.on_dask import compiled_client, complete
 from djservice.redact import redacted, redacted_data
+from djservice.remote import is_url
 from djservice.store import Store
 from djservice.store_shape import Shape
 
@@ -42,11 +43,11 @@ class FinishedRun:
     result
         The optimum with its error.
     store
-        The store's folder.
+        The store's folder, or its URL.
     """
 
     result: Result
-    store: Path
+    store: Path | str
 
     @property
     def radius(self) -> float:
@@ -108,7 +109,7 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
     CancelledError
         When cancelled, saying how many iterations are done.
     """
-    path = Path(run.output.store)
+    path = store_path(run.output.store)
     bundles = await Bundles.load(client, run, watch)
     observable = build_loss(run).terms[0].observable
     attributes = {
@@ -178,6 +179,11 @@ async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dic
         checks[name] = await sample(loaded)
         identities |= _identities(loaded, f"radius_model.checks.{name}")
     return ModelFit(run, features, await sample(bundles), checks, watch)
+
+
+def store_path(store: str) -> Path | str:
+    """A folder as a path, a URL as it is."""
+    return store if is_url(store) else Path(store)
 
 
 def versions() -> dict[str, str]:

@@ -27,8 +27,10 @@ from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLos
 from djservice.event_loops import OwnLoop, Stopped
 from djservice.journal import Journal
 from djservice.on_dask import RedactLogs, client_of
+from djservice.place import place
 from djservice.records import RESUMABLE, UNFINISHED, Record, StateDirectory
 from djservice.redact import redacted, redacted_data
+from djservice.remote import is_url
 from djservice.roots import check_roots
 from djservice.run import FinishedRun, check, conduct
 from djservice.submission import identity, same_numbers, unpack
@@ -138,7 +140,7 @@ class RunService(SchedulerPlugin):
         run, name, numbers = await asyncio.to_thread(_understand, config)
         there = self._records.get(name) or self._twin(numbers)
         if there is not None:
-            gone = there.state == "finished" and not await asyncio.to_thread(Path(there.store).exists)
+            gone = there.state == "finished" and not await asyncio.to_thread(_is_there, there.store)
             if there.state in RESUMABLE or gone:
                 there.config = config  # the same but for tokens in its URLs
                 await self._enqueue(there, "the store is gone" if gone else f"submitted again by {user}")
@@ -371,7 +373,11 @@ def _understand(config: Any) -> tuple[Run, str, str]:
 
 
 def _same_place(one: str, other: str) -> bool:
-    return Path(one).resolve() == Path(other).resolve()
+    return one == other if is_url(one) or is_url(other) else Path(one).resolve() == Path(other).resolve()
+
+
+def _is_there(store: str) -> bool:
+    return place(store).exists()
 
 
 def _own_security(security: Security) -> Security:

@@ -14,6 +14,7 @@ from djservice.config import Run
 from djservice.errors import ConfigError
 from djservice.fileset import load_fileset
 from djservice.redact import redacted, redacted_data
+from djservice.remote import is_url
 
 #: A configuration is never that large; what is larger is refused before it is looked at.
 LARGEST = 1_000_000
@@ -41,6 +42,7 @@ def pack(run: Run) -> dict[str, Any]:
     data.pop("cluster")
     for section in (data["input"], *data["radius_model"]["checks"].values()):
         section["files"] = [_absolute(path) for path in section["files"]]
+        section["cache"] = None if section["cache"] is None else _absolute(section["cache"])
         if section["fileset"] is not None:  # itself, for its paths are those of this machine and this folder
             section["fileset"] = load_fileset(section["fileset"])
             for dataset in section["fileset"].values():
@@ -71,7 +73,8 @@ def unpack(data: Any) -> Run:
     run = Run.from_dict(data, "submitted run")
     if any(isinstance(section.fileset, str) for section in run.inputs.values()):
         raise ConfigError("submitted run: expected the fileset itself, found the name of its file.")
-    for path in (*_files(run), run.output.store):
+    caches = [section.cache for section in run.inputs.values() if section.cache is not None]
+    for path in (*_files(run), *caches, run.output.store):
         if _absolute(path) != path:
             raise ConfigError(f"submitted run: {path} is a relative path, which means nothing on the scheduler.")
     return run
@@ -79,7 +82,7 @@ def unpack(data: Any) -> Run:
 
 def identity(run: Run) -> str:
     """A name of the run and where it writes: the same for two submissions of one run, and for no other."""
-    place = os.path.realpath(run.output.store)
+    place = run.output.store if is_url(run.output.store) else os.path.realpath(run.output.store)
     name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(place).stem).strip("-")[:40] or "run"
     return f"{name}-{_digest([place, same_numbers(run)])}"
 

@@ -51,7 +51,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "versions",
         "run",
     )
-    found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
+    found: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in wanted}}
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum, "per_event": _per_event(store)}
     found["radius_model"] = model_summary(store)
     found["events_without_accepted"] = (

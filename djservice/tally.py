@@ -24,12 +24,15 @@ class Tally:
         From the files, their headers included.
     seconds
         Wall time of the reading, of all tasks together.
+    cached
+        Bundles that came from the cache, where bytes are those of the cache.
     """
 
     particles: int = 0
     removed: tuple[tuple[str, int], ...] = ()
     bytes_read: int = 0
     seconds: float = 0.0
+    cached: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         removed = dict(self.removed)
@@ -40,6 +43,7 @@ class Tally:
             tuple(removed.items()),
             self.bytes_read + other.bytes_read,
             self.seconds + other.seconds,
+            self.cached + other.cached,
         )
 
 
@@ -71,6 +75,7 @@ def reading_of(
         "bytes_read": total.bytes_read,
         "bytes_in_memory": nbytes,
         "bundles": bundles,
+        "bundles_cached": total.cached,
         "seconds": seconds,
         "seconds_of_tasks": total.seconds,
     }
@@ -81,11 +86,13 @@ def reading_text(found: dict[str, Any]) -> str:
     files, without = found["files"], found["events_without_particles"]
     removed = ", ".join(f"{number:,} by {name}" for name, number in found["removed"].items() if number)
     cuts = f"; {removed} removed of {found['particles_in_files']:,}" if removed else ""
+    cached = f", {found['bundles_cached']} of them from the cache" if found["bundles_cached"] else ""
     return (
         f"read {found['events']:,} events of {files} file{'s' * (files > 1)}: {found['particles_mean']:.1f} particles each "
         f"(median {found['particles_median']:.0f}, at most {found['particles_most']})"
         f"{f', {without} without any' * (without > 0)}"
         f"{cuts}; "
-        f"{found['bytes_read'] / 1e6:.1f} MB read, {found['bytes_in_memory'] / 1e6:.1f} MB in {found['bundles']} bundles; "
+        f"{found['bytes_read'] / 1e6:.1f} MB read, {found['bytes_in_memory'] / 1e6:.1f} MB in {found['bundles']} bundles"
+        f"{cached}; "
         f"{found['seconds']:.1f} s"
     )
