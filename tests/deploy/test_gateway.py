@@ -1,0 +1,56 @@
+"""A gateway of its own with the local backend: a cluster is made, computes, and takes runs."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy/gateway/dask_gateway_config.py"
+#: In a process of its own, for dask-gateway registers a protocol and warns of what others deprecate.
+USER = """
+import sys
+from dask_gateway import BasicAuth, Gateway
+import djservice as dj
+with Gateway(sys.argv[1], auth=BasicAuth("ann", "opensesame")) as gateway, gateway.new_cluster() as cluster:
+    cluster.scale(1)
+    with cluster.get_client() as client:
+        print(client.submit(lambda x: x + 1, 41).result(timeout=60))
+    print(dj.connect(cluster.scheduler_address, cluster.security).runs())
+"""
+
+
+def test_a_cluster_of_a_gateway_computes_and_takes_runs(
+    requires: Callable[[str, object], None], tmp_path: Path
+) -> None:
+    program = shutil.which("dask-gateway-server", path=Path(sys.executable).parent)
+    requires("dask-gateway-server", program)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    settings = {"GATEWAY_ADDRESS": address, "GATEWAY_PASSWORD": "opensesame"}
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with open(tmp_path / "log", "ab") as log:
+        server = psutil.Popen(
+            [str(program), "-f", CONFIGURATION], cwd=tmp_path, env=os.environ | settings | path, stdout=log, stderr=log
+        )
+    try:
+        end = time.monotonic() + 60
+        while "server started" not in (said := (tmp_path / "log").read_text()):
+            assert server.poll() is None and time.monotonic() < end, said
+            time.sleep(0.1)
+        user = [sys.executable, "-c", USER, f"http://{address}"]
+        done = subprocess.run(user, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        assert done.stdout.split() == ["42", "[]"], done.stderr + (tmp_path / "log").read_text()
+    finally:
+        family = server.children(recursive=True)
+        server.terminate()
+        server.wait(30)
+        for process in family:
+            if process.is_running():
+                process.kill()
