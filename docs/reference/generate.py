@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_origin
 
@@ -22,6 +23,11 @@ def on_page_markdown(markdown: str, **given: Any) -> str:
     return markdown
 
 
+def on_page_content(html: str, **given: Any) -> str:
+    """Called by mkdocs with each page: the roles of Sphinx, which docstrings have, are no Markdown."""
+    return re.sub(r":(?:func|class|data|attr|meth|mod):\s*<code>", "<code>", html)
+
+
 def configuration() -> Iterator[str]:
     """Every key of a run, a table for each section."""
     for name, field in config.Run.model_fields.items():
@@ -34,7 +40,7 @@ def configuration() -> Iterator[str]:
             yield f"## {name}\n\n{inspect.getdoc(model)}\n"
             yield "| key | default | meaning |\n|---|---|---|"
             for key, own in model.model_fields.items():
-                yield f"| `{own.alias or key}` | {_default(own)} | {own.description or ''} |"
+                yield f"| `{own.alias or key}` | {_default(own)} | {_cell(own.description or '')} |"
             yield ""
 
 
@@ -61,7 +67,7 @@ def names() -> Iterator[str]:
         yield f"## {title}\n\n| name | parameters | |\n|---|---|---|"
         for name, make in known.items():
             parameters = [str(p) for p in inspect.signature(make).parameters.values() if p.name != "value"]
-            yield f"| `{name}` | {', '.join(f'`{_plainly(p)}`' for p in parameters)} | {_first_line(name, make)} |"
+            yield f"| `{name}` | {', '.join(f'`{_plainly(p)}`' for p in parameters)} | {_first_line(make)} |"
         yield ""
 
 
@@ -72,7 +78,7 @@ def api() -> Iterator[str]:
         if inspect.ismodule(found):
             yield f"## {name}\n\n::: {found.__name__}\n"
         else:
-            yield f"## {name}\n\n::: {found.__module__}.{found.__qualname__}\n    options:\n      show_root_heading: false\n"
+            yield f"## {name}\n\n::: {found.__module__}.{found.__qualname__}\n"
 
 
 MAKERS: dict[str, Callable[[], Iterator[str]]] = {
@@ -99,11 +105,14 @@ def _default(field: Any) -> str:
     return "null" if value is None else f"`{value}`" if value != "" else ""
 
 
-def _first_line(name: str, make: Callable[..., Any]) -> str:
-    made = None if inspect.signature(make).parameters and not inspect.isclass(make) else make
-    value = made() if made is not None and not inspect.isclass(made) and made.__name__ == "<lambda>" else make
-    text = inspect.getdoc(getattr(value, "function", value)) or ""
-    return text.split("\n")[0].replace("|", "\\|")
+def _first_line(make: Callable[..., Any]) -> str:
+    named = make() if make.__name__ == "<lambda>" else make  # an object, or what makes one with parameters
+    described = named if inspect.isclass(named) else getattr(named, "function", named)
+    return _cell((inspect.getdoc(described) or "").split("\n")[0])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _plainly(parameter: str) -> str:
