@@ -202,6 +202,21 @@ def _setting(
     )
 
 
+def check_counts(events: EventBatch) -> None:
+    """Refuse an event of more particles than can be clustered.
+
+    Raises
+    ------
+    InputError
+        Naming the largest.
+    """
+    if len(events) and events.counts.max() > MOST_PARTICLES:
+        large = int(events.counts.argmax())
+        raise InputError(
+            f"{events.name(large)} has {events.counts[large]} particles, expected {MOST_PARTICLES} at most: raise pt_min."
+        )
+
+
 def _check(
     events: EventBatch,
     radius: Radius,
@@ -213,11 +228,7 @@ def _check(
     asymmetry: float,
 ) -> None:
     reaches(events, radius)
-    if len(events) and events.counts.max() > MOST_PARTICLES:
-        large = int(events.counts.argmax())
-        raise InputError(
-            f"{events.name(large)} has {events.counts[large]} particles, expected {MOST_PARTICLES} at most: raise pt_min."
-        )
+    check_counts(events)
     if not rigidity > 0:
         raise InputError(
             f"rigidity is {rigidity}, expected a positive number, or infinity for the deterministic algorithm."

@@ -336,5 +336,8 @@ def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float
     )
     if not branches.identity:  # the directory is no part of the identity: files may move
         batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entry))
+    from djservice.cluster import check_counts  # imports numba
+
+    check_counts(batch)  # here, and not when it is clustered: an event that is too large may be set aside
     particles = len(batch.pt) + sum(removed.values())
     return batch, Tally(particles, tuple(removed.items()), bytes_read, time.perf_counter() - began)

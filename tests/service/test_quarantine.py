@@ -161,3 +161,21 @@ def test_it_says_what_it_leaves_out_as_it_goes(files: dict[str, Path], tiny: dic
     complete = settings(tiny, scheduler, [files["good"]], bad_inputs="quarantine", dataset="other")
     complete["output"] = {"store": str(files["good"].with_name("complete.zarr"))}
     assert summary(dj.run(Run.from_dict(complete)).store)["quarantined"] == []
+
+
+def test_an_event_that_cannot_be_clustered_is_set_aside(tmp_path: Path) -> None:
+    counts = [5, 2**15 + 1, 7]
+    rng = np.random.default_rng(1)
+    fields = {"pt": rng.uniform(2.0, 9.0, sum(counts)), "eta": rng.normal(size=sum(counts))}
+    fields |= {"phi": rng.uniform(-3.0, 3.0, sum(counts)), "mass": np.zeros(sum(counts))}
+    particles = ak.zip({k: ak.unflatten(v.astype(np.float32), counts) for k, v in fields.items()})
+    with uproot.recreate(tmp_path / "large.root") as file:
+        file.mktree("Events", {"PFCands": particles.type.content}).extend({"PFCands": particles})
+    segment = Segment(str(tmp_path / "large.root"), 0, 3)
+    batch, (bad,), _ = read_or_bad([segment], nanoaod(weight=None))
+    assert batch.counts.tolist() == [5, 7]
+    assert (bad.first, bad.last) == (1, 2)
+    assert "large.root, entry 1 has 32769 particles, expected 32768 at most: raise pt_min" in bad.reason
+    with pytest.raises(InputError, match="entry 1 has 32769 particles"):
+        dj.read(tmp_path / "large.root", schema=nanoaod(weight=None))
+    assert len(dj.read(tmp_path / "large.root", schema=nanoaod(weight=None, pt_min=3.0))) == 3
