@@ -42,6 +42,7 @@ _NUMERIC = (
     "relaxed",
     "rootfile",
     "schemas",
+    "selection",
     "tasks",
     "truth",
     "windows",
