@@ -45,6 +45,7 @@ _NUMERIC = (
     "relaxed",
     "rootfile",
     "schemas",
+    "selection",
     "tasks",
     "torch_model",
     "truth",

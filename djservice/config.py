@@ -64,6 +64,10 @@ class Input(_Section):
         "fail", description="a file or an event that cannot be read ends the run, or is left out and listed"
     )
 
+    selection: Annotated[dict[str, Any] | None, BeforeValidator(_named)] = Field(
+        None,
+        description="of events and particles: name of an entry point of djservice.selections, or {name: ..., parameters}",
+    )
     cache: str | None = Field(
         None,
         description="folder that keeps the selected events, so that a second run on the same files does not read them",

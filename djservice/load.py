@@ -23,6 +23,7 @@ from djservice.journal import READ
 from djservice.quarantine import Bad, read_or_bad
 from djservice.read import InputFile, Segment, inspect, read_tallied, repeated_keys, segments, tell_apart
 from djservice.schemas import Schema, make
+from djservice.selection import selection_fingerprint
 from djservice.skim import cached_inspection, key_of, load_skim, save_skim, unchanged
 from djservice.tally import Tally, reading_of, reading_text
 from djservice.tasks import BundleSummary, summarise
@@ -35,7 +36,7 @@ def default_bundle_events(events: int) -> int:
 
 def schema_of(given: Input) -> Schema:
     """The schema that an input section describes."""
-    names = ("particles", "particle_weight", "tree", "pt_min", "eta_max", "weight", "truth")
+    names = ("particles", "particle_weight", "tree", "pt_min", "eta_max", "weight", "truth", "selection")
     return make(given.schema_, **{name: getattr(given, name) for name in names})
 
 
@@ -143,7 +144,8 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
         )
     counts = np.concatenate([s.counts for s in summaries])
     if len(counts) == 0:
-        raise InputError(f"{_files(inputs)}: no event can be read; the first: {bad[0].reason}")
+        why = f"no event can be read; the first: {bad[0].reason}" if bad else "no event passes the selection."
+        raise InputError(f"{_files(inputs)}: {why}")
     datasets = _datasets(fileset, cut, summaries)
     for name, facts in datasets.items():
         watch.say(f"dataset {name}: {facts['events']:,} events, weights multiplied by {facts['factor']:.6g}")
@@ -153,7 +155,8 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
         for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
     ]
     nbytes, seconds = sum(s.nbytes for s in summaries), time.perf_counter() - began
-    reading = reading_of([tally for _, tally in told], counts, len(inputs), len(bundles), nbytes, seconds)
+    selected = selection_fingerprint(schema.selection)
+    reading = reading_of([tally for _, tally in told], counts, len(inputs), len(bundles), nbytes, seconds, selected)
     watch.say(reading_text(reading))
     return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading)
 
@@ -203,7 +206,7 @@ def _read(
     """The events of a bundle, all of one dataset."""
     if cache is None:
         return _read_files(part, schema, lenient, named, timeout)
-    key = key_of(part, files, schema)
+    key = key_of(part, files, schema, selection_fingerprint(schema.selection))
     there = load_skim(cache, key)
     if there is not None:
         return _Part(there[0], (), there[1])
@@ -235,9 +238,15 @@ async def _follow(
     """What is left out of each part, and what came of reading it; a step for each that is done."""
     told = _each(client, ("bad", "tally"), parts, f"told-{token}")
     watch.phase(READ, len(told), 0)
-    for done in asyncio.as_completed([asyncio.ensure_future(gather(client, [future])) for future in told]):
-        await done
-        watch.step({})
+    waiting = [asyncio.ensure_future(gather(client, [future])) for future in told]
+    try:
+        for done in asyncio.as_completed(waiting):
+            await done
+            watch.step({})
+    finally:
+        for task in waiting:  # of those that are left after a failure nobody asks again
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
     found: list[tuple[tuple[Bad, ...], Tally]] = await gather(client, told)
     return found
 

@@ -134,8 +134,7 @@ def batch_of(
         truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.layout.per_gev
     elif branches.truth:
         fields = {name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()}
-        first = int(entry[0]) if len(entry) else 0
-        truth = generated_mass(str(schema.truth), fields, place, first) / schema.layout.per_gev
+        truth = generated_mass(str(schema.truth), fields, place, entry) / schema.layout.per_gev
     batch = EventBatch.from_awkward(
         particles,
         weight=per_event(branches.weight) if branches.weight else None,

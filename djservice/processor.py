@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import awkward as ak
 import hist
 import numpy as np
 from coffea.processor import ProcessorABC
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from djservice.batch import EventBatch
 from djservice.cluster import Scale
 from djservice.device import Device
-from djservice.errors import InputError, NothingAcceptedError, SchemaError
+from djservice.errors import InputError, NothingAcceptedError
 from djservice.estimators import Estimator, default_estimator
 from djservice.evaluate import Sampling, evaluate, trees_needed
 from djservice.fileset import normalisation
@@ -27,11 +26,12 @@ from djservice.identity import entry_keys
 from djservice.losses import Loss, as_loss
 from djservice.moments import Layout, Moments, Quantity
 from djservice.observables import Observable
-from djservice.particles import batch_of, find_branches
+from djservice.particles import batch_of
 from djservice.radius import Radius, VariableR
 from djservice.read import basename
 from djservice.redact import redacted
 from djservice.schemas import DEFAULT_WEIGHT, Kind, make
+from djservice.selection import branches_of_events
 from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
@@ -236,16 +236,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         first, last = int(metadata.get("entrystart", 0)), int(metadata.get("entrystop", len(events)))
         whole = last - first == len(events)
         place = f"{file}[{first}:{last}]"
-        branches = find_branches(
-            self.schema,
-            lambda name: self._column(events, name) is not None,
-            lambda name: self._missing(events, name, place),
-            self.identity,
-        )
-        if self.identity is not None and not branches.identity:
-            raise self._missing(
-                events, next(name for name in self.identity if self._column(events, name) is None), place
-            )
+        branches, get = branches_of_events(events, self.schema, place, self.identity)
         if not branches.identity and not whole:
             raise InputError(
                 f"{place}: {len(events)} selected events without run, luminosityBlock and event, so nothing identifies them. "
@@ -254,7 +245,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         entry = first + np.arange(len(events))
         batch, _ = batch_of(
             branches,
-            lambda name: self._column(events, name),
+            get,
             self.schema,
             place=place,
             source=file if whole else f"a selection of {place}",
@@ -262,30 +253,6 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             entry=entry,
         )
         return batch if branches.identity else replace(batch, key=entry_keys(dataset, basename(path), entry))
-
-    def _column(self, events: Any, branch: str) -> Any:
-        """A branch of NanoEvents by its name in the file; None where there is none.
-
-        Past the behaviour of a collection: that of PHYSLITE's true particles refuses an energy beside a mass (coffea 2026.9).
-        """
-        found = events.layout
-        for name in filter(None, self.schema.layout.place(branch)):
-            if name not in found.fields:
-                return None
-            found = found[name]
-        return ak.Array(found)
-
-    def _missing(self, events: Any, branch: str, place: str) -> SchemaError:
-        """What is wrong where a branch is not among the events."""
-        collection, _ = self.schema.layout.place(branch)
-        found = ak.fields(events)
-        if collection in found:
-            found = [
-                name
-                for field in events.layout[collection].fields
-                for name in self.schema.layout.names(collection, field)
-            ]
-        return SchemaError(f"{place}: expected {branch!r} in the events, found {', '.join(found)}. Name another one.")
 
     def _fill(self, spectrum: Any, events: EventBatch, sample: TreeSample) -> None:
         """Add the observable of some events' trees."""

@@ -16,16 +16,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from djservice import examples
 from djservice.batch import EventBatch
 from djservice.errors import InputError, MissingFileError
 from djservice.identity import Keys, entry_keys
-from djservice.particles import batch_of
+from djservice.particles import Branches, Get, batch_of
 from djservice.redact import redacted
 from djservice.remote import TIMEOUT, is_url, patiently
-from djservice.rootfile import arrays, branches_of, find_tree, opened
+from djservice.rootfile import arrays, branches_of, find_tree, nano_events, opened
 from djservice.schemas import Schema, nanoaod
+from djservice.selection import branches_of_events, select
 from djservice.tally import Tally
 
 
@@ -326,18 +328,38 @@ def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float
     began = time.perf_counter()
     if segment.tree is not None:
         schema = schema.model_copy(update={"tree": segment.tree})
-    branches, found, bytes_read = patiently(
-        lambda: arrays(segment.path, segment.start, segment.stop, schema), segment.path, timeout
-    )
-    entry = np.arange(segment.start, segment.stop)
-    source = redacted(segment.path)
-    batch, removed = batch_of(
-        branches, found.__getitem__, schema, place=str(segment), source=source, dataset=dataset, entry=entry
-    )
-    if not branches.identity:  # the directory is no part of the identity: files may move
-        batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entry))
+    entries = np.arange(segment.start, segment.stop)
+
+    def read() -> tuple[EventBatch, dict[str, int], int]:
+        if schema.selection is not None:
+            return _read_selected(segment, schema, dataset)
+        branches, found, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
+        return *_batch(segment, schema, dataset, branches, found.__getitem__, entries), bytes_read
+
     from djservice.cluster import check_counts  # imports numba
 
+    batch, removed, bytes_read = patiently(read, segment.path, timeout)
     check_counts(batch)  # here, and not when it is clustered: an event that is too large may be set aside
     particles = len(batch.pt) + sum(removed.values())
-    return batch, Tally(particles, tuple(removed.items()), bytes_read, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return batch, Tally(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
+
+
+def _read_selected(segment: Segment, schema: Schema, dataset: str) -> tuple[EventBatch, dict[str, int], int]:
+    """The events that the schema's selection lets through."""
+    assert schema.selection is not None
+    with nano_events(segment.path, segment.start, segment.stop, schema) as (events, file):
+        chosen, entries = select(events, schema.selection, str(segment), segment.start)
+        branches, get = branches_of_events(chosen, schema, str(segment))
+        batch, removed = _batch(segment, schema, dataset, branches, get, entries)
+        return batch, removed, int(file.file.source.num_requested_bytes)
+
+
+def _batch(
+    segment: Segment, schema: Schema, dataset: str, branches: Branches, get: Get, entries: NDArray[np.int64]
+) -> tuple[EventBatch, dict[str, int]]:
+    source = redacted(segment.path)
+    batch, removed = batch_of(branches, get, schema, place=str(segment), source=source, dataset=dataset, entry=entries)
+    if not branches.identity:  # the directory is no part of the identity: files may move
+        batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entries))
+    return batch, removed

@@ -41,17 +41,17 @@ def patiently(read: Callable[[], Found], path: str, timeout: float = TIMEOUT) ->
     Raises
     ------
     InputFileError
-        If no attempt ends in time. Otherwise whatever the last attempt raises; a file that is not there, and what is wrong with
-        the content of one, are not tried again.
+        If no attempt ends in time. Otherwise whatever the last attempt raises; a file that is not there, a missing
+        package, and what is wrong with the content of a file are not tried again.
     """
     if not is_url(path):
         return read()
     for pause in (*PAUSES, None):
         try:
             return _within(read, path, timeout)
-        except MissingFileError:
-            raise
         except InputFileError as error:
+            if isinstance(error, MissingFileError) or isinstance(error.__cause__, ImportError):
+                raise
             if pause is None:
                 raise InputFileError(f"{error} It was tried {len(PAUSES) + 1} times.") from error
             time.sleep(pause)

@@ -154,10 +154,7 @@ def arrays(path: str, start: int, stop: int, schema: Schema) -> tuple[Branches, 
     with opened(path, place) as file:
         tree = find_tree(file, schema, place)
         if stop > tree.num_entries:
-            raise InputFileError(
-                f"{place}: expected {stop} entries or more, found {tree.num_entries}: the file changed since "
-                "it was inspected. Start again with the file as it is."
-            )
+            raise _shorter(place, stop, tree.num_entries)
         branches = branches_of(tree, schema, place)
         wanted = set(branches)
         found: dict[str, Any] = tree.arrays(
@@ -167,6 +164,38 @@ def arrays(path: str, start: int, stop: int, schema: Schema) -> tuple[Branches, 
     for fields in branches.particles:
         _check_aligned(found, list(fields.values()), path, start)
     return branches, found, bytes_read
+
+
+@contextmanager
+def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tuple[Any, Any]]:
+    """NanoEvents of entries ``start`` to ``stop``, whose branches are read when they are asked for, and the open file.
+
+    Raises
+    ------
+    MissingFileError, InputFileError, SchemaError
+        As :func:`arrays`.
+    """
+    import coffea.nanoevents
+
+    place = f"{path}[{start}:{stop}]"
+    with opened(path, place) as file:
+        tree = find_tree(file, schema, place)
+        if stop > tree.num_entries:
+            raise _shorter(place, stop, tree.num_entries)
+        made = getattr(coffea.nanoevents, schema.layout.coffea)
+        if issubclass(made, coffea.nanoevents.NanoAODSchema):  # identity is optional here, and indices may lead nowhere
+            made = type(made.__name__, (made,), {"warn_missing_crossrefs": False, "event_ids": []})
+        factory = coffea.nanoevents.NanoEventsFactory.from_root(
+            file, treepath=schema.tree, mode="virtual", entry_start=start, entry_stop=stop, schemaclass=made
+        )
+        yield factory.events(), file
+
+
+def _shorter(place: str, expected: int, found: int) -> InputFileError:
+    return InputFileError(
+        f"{place}: expected {expected} entries or more, found {found}: the file changed since "
+        "it was inspected. Start again with the file as it is."
+    )
 
 
 def _check_aligned(found: Mapping[str, Any], branches: Sequence[str], path: str, start: int) -> None:

@@ -28,6 +28,7 @@ from djservice.model_fit import ModelFit, Sample
 from djservice.on_dask import compiled_client, complete
 from djservice.redact import redacted, redacted_data
 from djservice.remote import is_url
+from djservice.selection import selection_fingerprint
 from djservice.store import Store
 from djservice.store_shape import Shape
 
@@ -88,7 +89,7 @@ def check(run: Run) -> None:
     check_trees(run)
     for section in run.inputs.values():
         sources(section)
-        schema_of(section)
+        selection_fingerprint(schema_of(section).selection)
 
 
 async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
@@ -157,6 +158,8 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
             found[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
     for name, facts in bundles.datasets.items():
         found[f"{section}.datasets.{name}"] = facts["metadata"]
+    if bundles.reading["selection"]:
+        found[f"{section}.selection"] = bundles.reading["selection"]
     if bundles.bad:
         found[f"{section}.quarantined"] = [
             [os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad

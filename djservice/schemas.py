@@ -47,6 +47,8 @@ class Schema(BaseModel):
         The true mass: a number of GeV; the branch with one number per event, in the units of the layout; ``GenPart:higgs`` or
         ``GenPart:b_pair``, from the layout's generated particles (:func:`djservice.truth.generated_mass`); or None where it is
         unknown.
+    selection
+        Name, and any parameters, of a user's selection of events and particles (:mod:`djservice.selection`); None: all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -59,6 +61,7 @@ class Schema(BaseModel):
     eta_max: float | None = Field(default=None, gt=0)
     weight: Name | None = DEFAULT_WEIGHT
     truth: float | Name | None = None
+    selection: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _collections_are_names(self) -> Self:

@@ -90,7 +90,7 @@ def load_skim(cache: str, key: str) -> tuple[EventBatch, Tally] | None:
             facts: Any = dict(root.attrs)
             columns: dict[str, Any] = {f.name: root[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES}  # type: ignore[index]
         batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
-        tally = Tally(facts["particles"], tuple((name, number) for name, number in facts["removed"]))
+        tally = Tally(facts["entries"], facts["particles"], tuple((name, number) for name, number in facts["removed"]))
     except _DAMAGE:
         return None
     return batch, replace(tally, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1)
@@ -106,7 +106,7 @@ def save_skim(cache: str, key: str, batch: EventBatch, tally: Tally) -> None:
     """
     place = Path(cache) / f"{key}.zarr.zip"
     with _written(cache, place) as aside, zarr.storage.ZipStore(aside, mode="w") as store:
-        facts = {"files": list(batch.files), "dataset": batch.dataset}
+        facts = {"files": list(batch.files), "dataset": batch.dataset, "entries": tally.entries}
         root = zarr.create_group(
             store, attributes=facts | {"particles": tally.particles, "removed": [list(cut) for cut in tally.removed]}
         )

@@ -16,8 +16,10 @@ class Tally:
 
     Attributes
     ----------
+    entries
+        Of the files.
     particles
-        In these entries, before any cut.
+        In the events of these entries that pass the selection, if there is one, before any cut.
     removed
         Particles that each cut removed, in the order in which they are applied.
     bytes_read
@@ -28,6 +30,7 @@ class Tally:
         Bundles that came from the cache, where bytes are those of the cache.
     """
 
+    entries: int = 0
     particles: int = 0
     removed: tuple[tuple[str, int], ...] = ()
     bytes_read: int = 0
@@ -39,6 +42,7 @@ class Tally:
         for name, number in other.removed:
             removed[name] = removed.get(name, 0) + number
         return Tally(
+            self.entries + other.entries,
             self.particles + other.particles,
             tuple(removed.items()),
             self.bytes_read + other.bytes_read,
@@ -48,7 +52,13 @@ class Tally:
 
 
 def reading_of(
-    tallies: Sequence[Tally], counts: NDArray[np.int64], files: int, bundles: int, nbytes: int, seconds: float
+    tallies: Sequence[Tally],
+    counts: NDArray[np.int64],
+    files: int,
+    bundles: int,
+    nbytes: int,
+    seconds: float,
+    selection: str = "",
 ) -> dict[str, Any]:
     """The summary of a run's reading as plain data, which its store keeps.
 
@@ -60,10 +70,13 @@ def reading_of(
         Particles of each event, after the cuts.
     files, bundles, nbytes, seconds
         How many, the memory that the events take, and the wall time of all of it.
+    selection
+        Fingerprint of the user's selection.
     """
     total = sum(tallies, Tally())
     return {
         "files": files,
+        "entries": total.entries,
         "events": len(counts),
         "events_without_particles": int((counts == 0).sum()),
         "particles_in_files": total.particles,
@@ -78,6 +91,7 @@ def reading_of(
         "bundles_cached": total.cached,
         "seconds": seconds,
         "seconds_of_tasks": total.seconds,
+        "selection": selection,
     }
 
 
@@ -87,8 +101,9 @@ def reading_text(found: dict[str, Any]) -> str:
     removed = ", ".join(f"{number:,} by {name}" for name, number in found["removed"].items() if number)
     cuts = f"; {removed} removed of {found['particles_in_files']:,}" if removed else ""
     cached = f", {found['bundles_cached']} of them from the cache" if found["bundles_cached"] else ""
+    passed = f" that pass the selection, of {found['entries']:,}" if found["selection"] else ""
     return (
-        f"read {found['events']:,} events of {files} file{'s' * (files > 1)}: {found['particles_mean']:.1f} particles each "
+        f"read {found['events']:,} events{passed} of {files} file{'s' * (files > 1)}: {found['particles_mean']:.1f} particles each "
         f"(median {found['particles_median']:.0f}, at most {found['particles_most']})"
         f"{f', {without} without any' * (without > 0)}"
         f"{cuts}; "

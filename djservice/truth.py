@@ -19,7 +19,7 @@ GENERATED = {
 HIGGS, Z, B = 25, 23, 5
 
 
-def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int) -> NDArray[np.float64]:
+def generated_mass(truth: str, fields: Mapping[str, Any], place: str, entries: NDArray[Any]) -> NDArray[np.float64]:
     """The true mass of each event, in the units of the fields.
 
     Parameters
@@ -29,8 +29,8 @@ def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int
         quark, first of their kind, whose mother is a Higgs or Z boson, before they radiate.
     fields
         Awkward arrays of shape (event, var): those of :data:`GENERATED`; ``mother`` is an index into the list, or negative.
-    place, first
-        How messages call the input, and the entry of the first event.
+    place, entries
+        How messages call the input, and the entry of each event.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int
     missing = np.flatnonzero(ak.to_numpy(ak.is_none(mass)))
     if len(missing):
         raise InputError(
-            f"{place}: entry {first + missing[0]} has no {truth.partition(':')[2]} in GenPart ({len(missing)} such events). "
+            f"{place}: entry {entries[missing[0]]} has no {truth.partition(':')[2]} in GenPart ({len(missing)} such events). "
             "Choose another truth, or select the events."
         )
     return np.asarray(ak.to_numpy(mass), dtype=np.float64)

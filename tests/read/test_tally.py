@@ -60,8 +60,8 @@ def test_bytes_are_those_asked_of_the_file() -> None:
 
 
 def test_tallies_add_up() -> None:
-    one, other = Tally(5, (("pt_min", 2),), 100, 0.5), Tally(3, (("weight 0", 1), ("pt_min", 1)), 10, 0.25)
-    assert one + other == Tally(8, (("pt_min", 3), ("weight 0", 1)), 110, 0.75)
+    one, other = Tally(2, 5, (("pt_min", 2),), 100, 0.5), Tally(1, 3, (("weight 0", 1), ("pt_min", 1)), 10, 0.25)
+    assert one + other == Tally(3, 8, (("pt_min", 3), ("weight 0", 1)), 110, 0.75)
 
 
 def test_a_run_says_what_it_read_and_keeps_it(tiny: dict[str, Any], scheduler: str) -> None:
