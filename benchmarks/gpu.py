@@ -12,7 +12,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,7 +22,9 @@ from events import overlaid
 
 import djservice as dj
 from djservice import on_gpu
-from djservice.device import gpu
+from djservice.device import Gpu, gpu
+from djservice.kernels.cuda import grow_trees_kernel, prepare_events_kernel
+from djservice.kernels.cuda_shared import shared_bytes
 
 #: What numba reads when it is imported.
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
@@ -31,8 +34,8 @@ SIZES = (5, 6) if SIMULATE else (50, 70, 140, 365)
 RIGIDITIES = (1.0, 10.0)
 #: Events of each size; trees of each event where CPU and GPU are compared tree by tree; seconds that a measurement may take.
 EVENTS, COMPARED, SECONDS = (2, 2, 0.05) if SIMULATE else (200, 10, 3.0)
-#: Threads of a multiprocessor that are tried.
-THREADS = (1, 2) if SIMULATE else (32, 64, 128, 192, 256)
+#: Threads of a multiprocessor that are tried; and threads of a block that grow a tree together.
+THREADS, TOGETHER = ((1, 2), (2,)) if SIMULATE else ((32, 64, 128, 192, 256), (32, 64, 128))
 RADIUS = 0.4
 
 
@@ -101,15 +104,17 @@ class Kernel:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        launch = on_gpu._Portion._launch
+        for name in ("_launch", "_launch_blocks"):
+            setattr(on_gpu._Portion, name, self._timed(getattr(on_gpu._Portion, name)))
 
+    def _timed(self, launch: Callable[..., Any]) -> Callable[..., Any]:
         def timed(portion: Any, *given: Any) -> Any:
             start = time.perf_counter()
             found = launch(portion, *given)  # it waits for the trees' status
             self.seconds += time.perf_counter() - start
             return found
 
-        on_gpu._Portion._launch = timed  # type: ignore[method-assign]
+        return timed
 
 
 def rate(events: dj.EventBatch, rigidity: float, trees: int, kernel: Kernel | None = None, **how: Any) -> float:
@@ -143,8 +148,6 @@ def occupancy(best: Machine) -> None:
     if SIMULATE:
         print("registers, occupancy: not in the simulator")
         return
-    from djservice.kernels.cuda import grow_trees_kernel, prepare_events_kernel
-
     for name, kernel in (("grow_trees", grow_trees_kernel), ("prepare_events", prepare_events_kernel)):
         for signature, registers in kernel.get_regs_per_thread().items():
             local, shared = kernel.get_local_mem_per_thread(signature), kernel.get_shared_mem_per_block(signature)
@@ -155,25 +158,49 @@ def occupancy(best: Machine) -> None:
             )
 
 
-def by_threads(events: dj.EventBatch, best: Machine, kernel: Kernel) -> None:
-    """Fewer threads share the caches among fewer trees."""
-    found = gpu("cuda")
+@contextmanager
+def gpu_with(**changes: Any) -> Iterator[Gpu]:
+    """Lets dj.cluster take the GPU with another setting of it."""
+    found, module = gpu("cuda"), sys.modules["djservice.cluster"]
     assert found is not None
-    module = sys.modules["djservice.cluster"]
+    changed = replace(found, **changes)
+    module.gpu = lambda device: changed if device == "cuda" else None  # type: ignore[attr-defined]
     try:
-        for threads in THREADS:
-            fewer = replace(found, threads=threads * best.multiprocessors)
-            module.gpu = lambda device, fewer=fewer: fewer  # type: ignore[attr-defined]
-            trees = max(1, fewer.threads // len(events))
-            print(
-                f"{threads:4d} threads a multiprocessor: {rate(events, 1.0, trees, kernel, device='cuda'):.3g} trees/s"
-            )
+        yield changed
     finally:
         module.gpu = gpu  # type: ignore[attr-defined]
 
 
+def by_threads(events: dj.EventBatch, best: Machine, kernel: Kernel) -> None:
+    """Fewer threads share the caches among fewer trees."""
+    for threads in THREADS:
+        with gpu_with(threads=threads * best.multiprocessors) as fewer:
+            found = rate(events, 1.0, max(1, fewer.threads // len(events)), kernel, device="cuda")
+        print(f"{threads:4d} threads a multiprocessor: {found:.3g} trees/s", flush=True)
+
+
+def together(events: dj.EventBatch, size: int, filled: int, kernel: Kernel) -> None:
+    """A block of threads to each tree: whether its trees are what they say they are, and how many there are per second."""
+    for threads in TOGETHER:
+        if shared_bytes(size, threads, 2) > on_gpu._SHARED:
+            print(f"n = {size:3d}: the pairs do not fit into {on_gpu._SHARED} bytes of shared memory")
+            return
+        with gpu_with(together=threads):
+            trees = dj.cluster(events, radius=RADIUS, rigidity=1.0, trees=2, history=True, device="cuda")
+            rates = [rate(events, rigidity, filled, kernel, device="cuda") for rigidity in RIGIDITIES]
+        again = dj.replay(events, trees.history, radius=RADIUS, rigidity=1.0, device="cpu")
+        off = np.abs(again.log_prob - trees.log_prob).max()
+        print(
+            f"n = {size:3d}, {threads:3d} threads: {rates[0]:.3g} and {rates[1]:.3g} trees/s at alpha = 1 and 10; the "
+            f"log-probability differs by {off:.1e} at most from that of the replayed history",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Print the tables."""
+    if SIMULATE:
+        sys.setswitchinterval(1e-5)  # the simulator polls its threads
     best, began = machine(), time.perf_counter()
     print(f"{best.name}, against {os.cpu_count()} cores of {platform.processor() or platform.machine()}")
     first = overlaid(shipped(EVENTS), SIZES[0], 1)
@@ -203,6 +230,9 @@ def main() -> None:
     size = SIZES[1]
     print(f"\nn = {size}, alpha = 1, the kernel by the number of threads")
     by_threads(overlaid(shipped(EVENTS), size, EVENTS), best, kernel)
+    print("\na block of threads to each tree, whose pairs are in shared memory")
+    for size in SIZES:
+        together(overlaid(shipped(EVENTS), size, EVENTS), size, filled, kernel)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

@@ -32,12 +32,16 @@ class Gpu:
         As many grow trees at once; ``block`` of them make a block.
     free
         Bytes that can be had.
+    together
+        Instead, as many threads grow a tree together where its pairs fit into the shared memory of a block: an experiment, by other
+        draws, which only the benchmark asks for. 0: never.
     """
 
     arrays: Any
     threads: int
     block: int
     free: Callable[[], int]
+    together: int = 0
 
     def to_host(self, array: Any) -> Any:
         """As a NumPy array."""

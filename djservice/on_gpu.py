@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 STATES = 16
 #: What is taken of the free memory.
 _SHARE = 0.8
+#: Bytes of shared memory that a block has without further ado.
+_SHARED = 48 * 1024
 
 
 class NoRoomError(Exception):
@@ -130,11 +132,15 @@ class _Portion:
         batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
         given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
         results = Results(*(xp.zeros(array.shape, array.dtype) for array in job.results))
-        events = self._prepared(batch, room)
+        together = self._block_bytes() <= _SHARED
+        events = None if together else self._prepared(batch, room)
         items = np.argsort(-np.repeat(job.counts, job.trees), kind="stable")  # the longest first
         kept: list[tuple[NDArray[np.int64], Floats, Floats]] = []
         while len(items):
-            status, jets, scores = self._launch(items, batch, given, results, events, room, states)
+            if together:
+                status, jets, scores = self._launch_blocks(items, batch, results, states)
+            else:
+                status, jets, scores = self._launch(items, batch, given, results, events, room, states)
             number = gpu.to_host(results.numbers)[items, 3].astype(np.int64)
             number[status != OK] = 0
             bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
@@ -152,6 +158,41 @@ class _Portion:
             getattr(job.results, name)[...] = gpu.to_host(getattr(results, name))
         return _by_item(kept, job)
 
+    def _block_bytes(self) -> float:
+        """Shared memory of a block that grows a tree together; infinite where that is not asked for, or not possible."""
+        from djservice.kernels.cuda_shared import shared_bytes
+
+        job, results, setting = self.job, self.job.results, self.job.setting
+        others = (results.trace, results.flips, results.all_flips, job.given.replay, job.given.forced)
+        plain = setting.asymmetry == 0.0 and math.isfinite(setting.rigidity) and results.scores.shape[1] == 1
+        if not self.gpu.together or not plain or any(len(other) for other in others):
+            return math.inf
+        return shared_bytes(job.largest, self.gpu.together, results.jets.shape[1])
+
+    def _launch_blocks(
+        self, items: NDArray[np.int64], batch: Any, results: Results, states: int
+    ) -> tuple[NDArray[np.int32], Any, Any]:
+        """As :meth:`_launch`, a block of threads to each tree."""
+        from djservice.kernels.cuda_shared import grow_in_blocks_kernel
+
+        job, gpu = self.job, self.gpu
+        turn, blocks = self._turn(items, states), min(len(items), max(1, gpu.threads // 8))
+        grow_in_blocks_kernel[blocks, gpu.together, 0, self._block_bytes()](
+            gpu.for_kernel(turn), job.trees, job.first_tree, job.iteration, job.setting, batch, gpu.for_kernel(results)
+        )
+        return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
+
+    def _turn(self, items: NDArray[np.int64], states: int) -> Any:
+        from djservice.kernels.cuda import Turn
+
+        xp, results, shape = self.gpu.arrays, self.job.results, (len(items), states)
+        return Turn(
+            xp.asarray(items),
+            xp.asarray(np.full(len(items), -1, np.int32)),  # a tree that nobody grew is not one that is done
+            xp.empty((*shape, *results.jets.shape[1:])),
+            xp.empty((*shape, results.scores.shape[1])),
+        )
+
     def _prepared(self, batch: Any, room: Any) -> Any:
         """The events with their stocks."""
         from djservice.kernels.cuda import event_sizes, prepare_events_kernel
@@ -167,23 +208,21 @@ class _Portion:
         self, items: NDArray[np.int64], batch: Any, given: Any, results: Results, events: Any, room: Any, states: int
     ) -> tuple[NDArray[np.int32], Any, Any]:
         """Grow the trees of some items; returns their status, and on the GPU the jets and scores of their states."""
-        from djservice.kernels.cuda import Turn, grow_trees_kernel, thread_sizes
+        from djservice.kernels.cuda import grow_trees_kernel, thread_sizes
 
         job, gpu = self.job, self.gpu
-        xp = gpu.arrays
         sizes = thread_sizes(room)
         each, free = (
             sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True)),
             int(_SHARE * gpu.free()),
         )
-        shape = (len(items), states)
-        jets, scores = xp.empty((*shape, room.jets, 4)), xp.empty((*shape, results.scores.shape[1]))
-        threads = min(gpu.threads, len(items), (free - jets.nbytes - scores.nbytes) // each)
+        turn = self._turn(items, states)
+        of_states = turn.state_jets.nbytes + turn.state_scores.nbytes
+        threads = min(gpu.threads, len(items), (free - of_states) // each)
         if threads < 1:
-            raise NoRoomError(int(items[0]) // job.trees, each + jets.nbytes + scores.nbytes, free)
+            raise NoRoomError(int(items[0]) // job.trees, each + of_states, free)
         floats, ids, numbers, flags = sizes
         rows = self._memory(threads, floats, ids, (numbers, np.int32), flags)
-        turn = Turn(xp.asarray(items), xp.empty(len(items), np.int32), jets, scores)
         grow_trees_kernel[math.ceil(threads / gpu.block), gpu.block](
             gpu.for_kernel(turn),
             job.trees,
@@ -197,7 +236,7 @@ class _Portion:
             rows,
             room,
         )
-        return gpu.to_host(turn.status), jets, scores
+        return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
 
     def _memory(self, rows: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Any:
         """Zeroed rows of memory: what lies beyond the objects in hand is read, though it counts for nothing."""

@@ -205,10 +205,11 @@ def grow_trees(
             )
 
 
-def _kernel(function: Any) -> Any:
+def compiled_kernel(function: Any) -> Any:
+    """A kernel from a function, kept on disk as long as no kernel source changes."""
     compiled = cuda.jit(cache=True)(function)
     return compiled if keyed_by_sources(compiled) else cuda.jit(function)
 
 
-prepare_events_kernel = _kernel(prepare_events)
-grow_trees_kernel = _kernel(grow_trees)
+prepare_events_kernel = compiled_kernel(prepare_events)
+grow_trees_kernel = compiled_kernel(grow_trees)

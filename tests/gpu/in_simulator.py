@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import djservice as dj
 from djservice.device import Gpu, simulator
 from djservice.display import Lines
 from djservice.errors import ClusteringError, DeviceError, StoreError
+
+sys.setswitchinterval(1e-5)  # the simulator polls its threads
 
 FIELDS = ("momenta", "scores", "numbers", "history", "trace", "flips")
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numba.cuda.dispatcher
 from numba import cuda
 from numba.cuda import types
-from djservice.kernels import cuda as kernels
+from djservice.kernels import cuda as kernels, cuda_shared
 from djservice.kernels.clustering import Setting
 from djservice.kernels.items import Batch, Given, Results
 
@@ -45,6 +45,7 @@ events, threads = memory(whole), memory(types.int32)
 for kernel, arguments in (
     (kernels.prepare_events, (real, batch, events, room)),
     (kernels.grow_trees, (turn, whole, whole, whole, setting, batch, given, results, events, threads, room)),
+    (cuda_shared.grow_in_blocks, (turn, whole, whole, whole, setting, batch, results)),
 ):
     ptx, _ = cuda.compile(kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx")
     print(ptx)
@@ -57,6 +58,7 @@ def test_the_kernels_compile_to_ptx() -> None:
     done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, env=without)
     assert done.returncode == 0, done.stderr[-5000:]
     kernels = re.findall(r"\.visible \.entry (\w+)\(", done.stdout)
-    assert ["prepare_events" in kernels[0], "grow_trees" in kernels[1]] == [True, True]
+    for name, kernel in zip(("prepare_events", "grow_trees", "grow_in_blocks"), kernels, strict=True):
+        assert name in kernel
     assert done.stdout.count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
-    assert "vprintf" not in done.stdout and ".extern" not in done.stdout
+    assert "vprintf" not in done.stdout and ".extern .func" not in done.stdout
