@@ -17,7 +17,7 @@ the Dask operator (`operator`). Wrong values are refused by `values.schema.json`
 Kubernetes 1.25 and 1.37, the DaskCluster resource of dask-kubernetes 2026.3, and checkov without failed checks. The resources of
 cert-manager and of the Prometheus operator were checked against nothing.
 
-- Stores are folders on a volume that all pods share (ReadWriteMany); an object store can hold inputs, not results.
+- All pods share a volume (ReadWriteMany). Stores of runs may go to S3 instead (`storage.results`), what is reprocessed may not.
 - No pod talks to the Kubernetes API: the service account has no Role and mounts no token. (The operator has rights of its own.)
 - With the network policy, pods of this cluster reach each other and a name server; inputs from elsewhere need a rule in
   `networkPolicy.egress`. Prometheus needs one in `networkPolicy.dashboardFrom`.

@@ -191,7 +191,7 @@ def test_readme_is_that_of_the_values() -> None:
         ("reprocess.enabled=true", "at '/reprocess/run': minLength: got 0, want 1"),
         ("reprocess.enabled=true,reprocess.run=zh", 'reprocess.run is "zh", expected one of the runs'),
         ("reprocess.schedule=daily", "at '/reprocess/schedule': 'daily' does not match pattern"),
-        ("storage.s3.bucket=b", "at '/storage': additional properties 's3' not allowed"),
+        ("storage.results=/elsewhere", "at '/storage/results': '/elsewhere' does not match pattern"),
         ("cluster=operator,gpu.replicas=1", "at '/gpu/replicas': value must be 0"),
         (
             "workers.resources.limits.memory=lots",
