@@ -8,7 +8,7 @@ run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
 test: .venv/test.stamp lint
-	$(BIN)/python -m pytest -m "not long and not tools"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not tools"
 
 test-tools: .venv/test.stamp
 	$(BIN)/python tests/deploy/tools.py
