@@ -33,6 +33,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/resources.py
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/reading.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
