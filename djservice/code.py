@@ -21,6 +21,7 @@ _NUMERIC = (
     "gumbel",
     "identity",
     "iterations",
+    "job",
     "losses",
     "model_fit",
     "moments",
