@@ -13,12 +13,12 @@ from djservice.batch import EventBatch, Floats
 from djservice.device import Device, gpu
 from djservice.errors import ClusteringError, DeviceError, InputError
 from djservice.identity import draw_keys
+from djservice.job import Job, NoRoomError, TreeFailure
 from djservice.kernels.clustering import BAD_HISTORY, NO_DISTANCE, ZERO_PT, Setting
 from djservice.kernels.items import Batch, Given, Results
 from djservice.kernels.options import MOST_PARTICLES
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
-from djservice.on_cpu import Job, TreeFailure, grow_on_cpu
-from djservice.on_gpu import NoRoomError, grow_on_gpu
+from djservice.on_cpu import grow_on_cpu
 from djservice.ordering import ranks, rename, sorted_particles
 from djservice.radius import Radius, VariableR, reaches
 from djservice.trees import TRACE_FIELDS, States, TreeSample
@@ -300,7 +300,12 @@ def _grow(
     batch = Batch(particles, events.offsets, reach, keys)
     job = Job(batch, setting, trees, first_tree, iteration, given, results, wanted.states)
     try:
-        states = grow_on_cpu(job, threads) if there is None else grow_on_gpu(job, there)
+        if there is None:
+            states = grow_on_cpu(job, threads)
+        else:
+            from djservice.on_gpu import grow_on_gpu
+
+            states = grow_on_gpu(job, there)
     except TreeFailure as failure:
         raise _failure(failure.status, events, *divmod(failure.item, trees)) from None
     except NoRoomError as lack:

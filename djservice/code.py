@@ -25,6 +25,7 @@ _NUMERIC = (
     "gumbel",
     "identity",
     "iterations",
+    "job",
     "layouts",
     "load",
     "losses",

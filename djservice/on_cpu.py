@@ -4,56 +4,20 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.kernels.clustering import LIST_FULL, OK, STATES_FULL, Setting
+from djservice.job import Job, TreeFailure
+from djservice.kernels.clustering import LIST_FULL, OK, STATES_FULL
 from djservice.kernels.cpu import cluster_items
-from djservice.kernels.items import Batch, Given, Results
 from djservice.kernels.options import Work, allocate, pairs_at_first
 
 Floats = NDArray[np.float64]
 
 #: States that there is room for per tree, at first.
 STATES = 8
-
-
-@dataclass(frozen=True)
-class Job:
-    """Trees to be grown, item = event * trees + tree, and the arrays for their results.
-
-    ``states`` says whether states are wanted; ``first_tree`` and ``iteration`` key the random numbers.
-    """
-
-    batch: Batch
-    setting: Setting
-    trees: int
-    first_tree: int
-    iteration: int
-    given: Given
-    results: Results
-    states: bool
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Particles of each event."""
-        return np.diff(self.batch.offsets)
-
-    @property
-    def largest(self) -> int:
-        """Particles of the largest event, 1 at least."""
-        return max(int(self.counts.max(initial=0)), 1)
-
-
-class TreeFailure(Exception):
-    """A tree that cannot be grown: the kernel's status, and its item."""
-
-    def __init__(self, status: int, item: int) -> None:
-        super().__init__(status, item)
-        self.status, self.item = status, item
 
 
 def grow_on_cpu(job: Job, threads: int | None) -> list[tuple[Floats, Floats]]:

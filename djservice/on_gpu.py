@@ -1,4 +1,7 @@
-"""The trees of a job on a GPU: events in portions that its memory holds, and the trees that lacked room once more."""
+"""The trees of a job on a GPU: events in portions that its memory holds, and the trees that lacked room once more.
+
+Imports numba.cuda, so it is imported where a GPU is to grow trees.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.device import Gpu
+from djservice.job import Job, NoRoomError, TreeFailure
 from djservice.kernels.clustering import LIST_FULL, OK, STATES_FULL
+from djservice.kernels.cuda import (
+    Memory,
+    Room,
+    Turn,
+    event_sizes,
+    grow_trees_kernel,
+    prepare_events_kernel,
+    room_for,
+    thread_sizes,
+)
+from djservice.kernels.cuda_shared import grow_in_blocks_kernel, shared_bytes
 from djservice.kernels.items import Batch, Given, Results
 from djservice.kernels.options import pairs_at_first
-from djservice.on_cpu import Job, TreeFailure
 
 Floats = NDArray[np.float64]
 
@@ -23,14 +37,6 @@ STATES = 16
 _SHARE = 0.8
 #: Bytes of shared memory that a block has without further ado.
 _SHARED = 48 * 1024
-
-
-class NoRoomError(Exception):
-    """An event that does not fit into the GPU's memory with its trees; bytes that it needs, and that it could have."""
-
-    def __init__(self, event: int, needed: int, free: int) -> None:
-        super().__init__(event, needed, free)
-        self.event, self.needed, self.free = event, needed, free
 
 
 def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[Floats, Floats]]:
@@ -69,8 +75,6 @@ def _portion(job: Job, counts: NDArray[np.int64], first: int, memory: int) -> in
 
 
 def _event_bytes(particles: int, jets: int) -> int:
-    from djservice.kernels.cuda import event_sizes, room_for
-
     floats, ids, numbers = event_sizes(room_for(particles, 0, jets))
     return 8 * floats + 2 * ids + 8 * numbers
 
@@ -123,8 +127,6 @@ class _Portion:
 
     def grow(self) -> tuple[Floats, Floats]:
         """Fill the results; returns the jets and scores of the states, by item."""
-        from djservice.kernels.cuda import room_for
-
         job, gpu = self.job, self.gpu
         xp = gpu.arrays
         pairs, states = pairs_at_first(job.largest), STATES if job.states else 0
@@ -160,8 +162,6 @@ class _Portion:
 
     def _block_bytes(self) -> float:
         """Shared memory of a block that grows a tree together; infinite where that is not asked for, or not possible."""
-        from djservice.kernels.cuda_shared import shared_bytes
-
         job, results, setting = self.job, self.job.results, self.job.setting
         others = (results.trace, results.flips, results.all_flips, job.given.replay, job.given.forced)
         plain = setting.asymmetry == 0.0 and math.isfinite(setting.rigidity) and results.scores.shape[1] == 1
@@ -173,8 +173,6 @@ class _Portion:
         self, items: NDArray[np.int64], batch: Any, results: Results, states: int
     ) -> tuple[NDArray[np.int32], Any, Any]:
         """As :meth:`_launch`, a block of threads to each tree."""
-        from djservice.kernels.cuda_shared import grow_in_blocks_kernel
-
         job, gpu = self.job, self.gpu
         turn, blocks = self._turn(items, states), min(len(items), max(1, gpu.threads // 8))
         grow_in_blocks_kernel[blocks, gpu.together, 0, self._block_bytes()](
@@ -182,9 +180,7 @@ class _Portion:
         )
         return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
 
-    def _turn(self, items: NDArray[np.int64], states: int) -> Any:
-        from djservice.kernels.cuda import Turn
-
+    def _turn(self, items: NDArray[np.int64], states: int) -> Turn:
         xp, results, shape = self.gpu.arrays, self.job.results, (len(items), states)
         return Turn(
             xp.asarray(items),
@@ -193,10 +189,8 @@ class _Portion:
             xp.empty((*shape, results.scores.shape[1])),
         )
 
-    def _prepared(self, batch: Any, room: Any) -> Any:
+    def _prepared(self, batch: Batch, room: Room) -> Memory:
         """The events with their stocks."""
-        from djservice.kernels.cuda import event_sizes, prepare_events_kernel
-
         number = len(self.job.counts)
         floats, ids, numbers = event_sizes(room)
         events = self._memory(number, floats, ids, (numbers, np.int64), 0)
@@ -205,17 +199,13 @@ class _Portion:
         return events
 
     def _launch(
-        self, items: NDArray[np.int64], batch: Any, given: Any, results: Results, events: Any, room: Any, states: int
+        self, items: NDArray[np.int64], batch: Any, given: Any, results: Results, events: Any, room: Room, states: int
     ) -> tuple[NDArray[np.int32], Any, Any]:
         """Grow the trees of some items; returns their status, and on the GPU the jets and scores of their states."""
-        from djservice.kernels.cuda import grow_trees_kernel, thread_sizes
-
         job, gpu = self.job, self.gpu
         sizes = thread_sizes(room)
-        each, free = (
-            sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True)),
-            int(_SHARE * gpu.free()),
-        )
+        each = sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
+        free = int(_SHARE * gpu.free())
         turn = self._turn(items, states)
         of_states = turn.state_jets.nbytes + turn.state_scores.nbytes
         threads = min(gpu.threads, len(items), (free - of_states) // each)
@@ -238,13 +228,11 @@ class _Portion:
         )
         return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
 
-    def _memory(self, rows: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Any:
+    def _memory(self, rows: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Memory:
         """Zeroed rows of memory: what lies beyond the objects in hand is read, though it counts for nothing."""
-        from djservice.kernels.cuda import Memory
-
         xp = self.gpu.arrays
         reals = xp.zeros((rows, floats))
-        return self.gpu.for_kernel(
+        memory: Memory = self.gpu.for_kernel(
             Memory(
                 reals,
                 reals.view(np.int64),
@@ -253,6 +241,7 @@ class _Portion:
                 xp.zeros((rows, flags), np.uint8),
             )
         )
+        return memory
 
 
 def _by_item(parts: list[tuple[NDArray[np.int64], Floats, Floats]], job: Job) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ import pytest
 from distributed import Scheduler, SchedulerPlugin, SpecCluster, Worker
 
 import djservice as dj
+from djservice import on_gpu
 from djservice.device import Gpu, simulator
 from djservice.display import Lines
 from djservice.errors import ClusteringError, DeviceError, StoreError
@@ -96,10 +97,8 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
     rooms: list[int] = []
     monkeypatch.setattr("djservice.on_gpu.STATES", 1)
     monkeypatch.setattr("djservice.on_gpu.pairs_at_first", lambda particles: 10)
-    from djservice.kernels import cuda
-
-    make = cuda.room_for
-    monkeypatch.setattr(cuda, "room_for", lambda *sizes: rooms.append(sizes[1]) or make(*sizes))
+    make = on_gpu.room_for
+    monkeypatch.setattr(on_gpu, "room_for", lambda *sizes: rooms.append(sizes[1]) or make(*sizes))
     same(both(events, states=True)[1], expected)
     assert max(rooms) >= 80
 
@@ -111,8 +110,6 @@ def with_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 
 def test_a_batch_is_split_to_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from djservice import on_gpu
-
     events = some_events(9, 14, 3, 12)
     expected, _ = both(events, history=True, states=True)
     portions: list[int] = []
