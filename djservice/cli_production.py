@@ -56,7 +56,7 @@ def reprocess(config: str, overrides: tuple[str, ...], scheduler: str | None, wo
         display.close()
     click.echo(f"{'latest' if outcome.reasons else 'nothing changed; latest'}: {outcome.result}")
     if outcome.left_out:
-        click.echo("\n".join([f"{len(outcome.left_out)} bad inputs are left out:", *outcome.left_out]))
+        click.echo("\n".join([f"bad inputs that are left out: {len(outcome.left_out)}", *outcome.left_out]))
         sys.exit(INCOMPLETE)
 
 

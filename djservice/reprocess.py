@@ -156,7 +156,7 @@ def _current(folder: Path, plan: Plan) -> Outcome | None:
         return None
     if not all((folder / store).is_dir() for store in results.stores(manifest)):
         return None
-    return Outcome((folder / "latest").resolve(), (), tuple(manifest["left_out"]))
+    return Outcome(folder / (folder / "latest").readlink(), (), tuple(manifest["left_out"]))
 
 
 def _reasons(folder: Path, plan: Plan) -> list[str]:
