@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py
 
-First table: workers in processes of their own, trees that take no time, so that all of the wall is overhead; the CPU is that of driver
-and scheduler together, which are one process. Second: workers in threads of this process whose bundles sleep, so that many
-workers fit on one machine; the overhead is the wall beyond the sleep of the busiest thread. Third: the share of the overhead, and the
+First tables: workers in processes of their own, trees that take no time, so that all of the wall is overhead; the CPU is that of driver
+and scheduler together, which are one process. Against the number of files, as a run reads them by default, and of bundles. Next: workers in threads of this process whose bundles sleep, so that many
+workers fit on one machine; the overhead is the wall beyond the sleep of the busiest thread. Last: the share of the overhead, and the
 imbalance, of iterations of real trees of about a second on two workers.
 """
 
@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
+import tempfile
 import time
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import psutil
+import uproot
 from distributed import Client, LocalCluster
 
 import djservice as dj
@@ -91,13 +95,35 @@ async def no_work() -> None:
             print(f"{number:7d} {wall:6.1f} {cpu:6.1f}", flush=True)
 
 
+async def of_files() -> None:
+    print("\nTwo workers, files of four tiny events, bundles as they are by default: per iteration [ms]")
+    print("files   bundles   wall   CPU of driver and scheduler")
+    particles = ak.zip({name: [[30.0, 20.0, 10.0]] * 4 for name in ("pt", "mass")})
+    particles["eta"], particles["phi"] = [[0.0, 0.5, 2.0]] * 4, [[0.0, 0.5, 2.0]] * 4
+    with tempfile.TemporaryDirectory() as folder:
+        with uproot.recreate(f"{folder}/0.root") as file:
+            file.mktree("Events", {"PFCands": particles.type.content}).extend({"PFCands": particles})
+        for i in range(1, 1024):
+            shutil.copy(f"{folder}/0.root", f"{folder}/{i}.root")
+        async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
+            await client.register_plugin(CompileKernels())
+            for number in (2, 128, 1024):
+                files = [f"{folder}/{i}.root" for i in range(number)]
+                loss = {"target": 100.0}
+                how = {"loss": loss, "estimator": "leave_one_out", "output": {"store": "none"}}
+                run = Run.from_dict({"input": {"files": files}} | how)
+                bundles = await Bundles.load(client, run, Lines(io.StringIO()))
+                wall, cpu = await per_iteration(bundles)
+                print(f"{number:5d} {len(bundles.bundles):9d} {wall:6.1f} {cpu:6.1f}", flush=True)
+
+
 async def asleep() -> None:
     print("\nWorkers in one process, 4 bundles each that sleep 50 ms: per iteration [ms]")
     print("workers   wall beyond the sleep   CPU of all together")
 
     @dj.observable(units="GeV")
     def sleepy(jets: Any) -> Any:
-        time.sleep(0.05)
+        time.sleep(0.05 * jets.shape[0])  # the bundles of a worker come together
         return jets.pt[..., 0]
 
     for workers in (2, 4, 8, 16, 32, 64):
@@ -141,6 +167,7 @@ def _cpu() -> float:
 
 
 def main() -> None:
+    asyncio.run(of_files())
     asyncio.run(no_work())
     asyncio.run(asleep())
     asyncio.run(real_work())
