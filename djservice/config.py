@@ -8,84 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from djservice.errors import ConfigError
+from djservice.input_section import Input as Input
+from djservice.input_section import Section, as_list, named
 
 
-class _Section(BaseModel):
-    """Frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, (str, Mapping)) else value
-
-
-def _named(value: Any) -> Any:
-    """``name`` as ``{name: name}``; Python objects as they are."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-class Input(_Section):
-    """What is read."""
-
-    files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
-        (), description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
-    )
-    fileset: str | dict[str, Any] | None = Field(
-        None,
-        description="instead of files: JSON of coffea's datasets, their files and their metadata xsec, sumw, weight",
-    )
-    schema_: Literal["nanoaod", "pfnanoaod", "delphes", "physlite"] = Field(
-        "nanoaod", alias="schema", description="layout of the branches, and their units"
-    )
-    tree: str | None = Field(None, description="name of the tree; null for the layout's own: Events, Delphes")
-    particles: Annotated[tuple[str, ...] | None, BeforeValidator(_as_list)] = Field(
-        None, description="collections that are clustered together; null for the layout's own: PFCands, EFlow*"
-    )
-    particle_weight: str | None = Field(
-        None,
-        description="field of the particles that multiplies their momenta, as puppiWeight; those with 0 are left out",
-    )
-    pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
-    eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
-    weight: str | None = Field(
-        "genWeight", description="branch of the event weight, or as here the generator's; null for 1"
-    )
-    truth: float | str | None = Field(
-        None, description="true mass: a number of GeV, a branch, GenPart:higgs or GenPart:b_pair"
-    )
-    entries: tuple[int, int] | None = Field(None, description="[first, last + 1] of the entries of all files together")
-    dataset: str = Field("", description="name of the dataset, a part of each event's identity")
-    bundle_events: int | None = Field(None, ge=1, description="events held by one task; null chooses from the input")
-    bad_inputs: Literal["fail", "quarantine"] = Field(
-        "fail", description="a file or an event that cannot be read ends the run, or is left out and listed"
-    )
-
-    selection: Annotated[dict[str, Any] | None, BeforeValidator(_named)] = Field(
-        None,
-        description="of events and particles: name of an entry point of djservice.selections, or {name: ..., parameters}",
-    )
-    cache: str | None = Field(
-        None,
-        description="folder that keeps the selected events, so that a second run on the same files does not read them",
-    )
-    timeout: float = Field(
-        120.0, gt=0, description="seconds that one attempt at a read of a URL may take; there are three of them"
-    )
-
-    @model_validator(mode="after")
-    def _files_or_fileset(self) -> Input:
-        if bool(self.files) == (self.fileset is not None):
-            raise ValueError("expected one of files and fileset")
-        if self.fileset is not None and self.dataset:
-            raise ValueError("a fileset has the names of its datasets, expected none beside it")
-        return self
-
-
-class Clustering(_Section):
+class Clustering(Section):
     """How trees are grown."""
 
     power: float = Field(-1.0, description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT")
@@ -103,14 +33,14 @@ class Clustering(_Section):
         return self
 
 
-class LossTerm(_Section):
+class LossTerm(Section):
     """One term of the loss."""
 
     kind: Literal["squared_error", "squared_error_of_mean", "width", "robust_width"] = Field(
         "squared_error",
         description="error of each tree, or of the mean over trees; or without a target variance / mean^2, or central 68 % / median",
     )
-    observable: Annotated[Any, BeforeValidator(_named)] = Field(
+    observable: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
     )
     target: float | None = Field(None, description="in the observable's units; null for each event's truth")
@@ -119,7 +49,7 @@ class LossTerm(_Section):
         gt=0,
         description="what the error, or in a width the observable, is divided by; null for the target or the truth",
     )
-    cuts: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
+    cuts: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
         (), description="selection of trees: all must pass"
     )
     coefficient: float = Field(1.0, description="of this term in the sum")
@@ -133,7 +63,7 @@ class LossTerm(_Section):
         return self
 
 
-class Radius(_Section):
+class Radius(Section):
     """Where the search starts and where it stays."""
 
     start: float = Field(1.0, gt=0, description="R of the first iteration")
@@ -159,7 +89,7 @@ class Radius(_Section):
         return self
 
 
-class Optimiser(_Section):
+class Optimiser(Section):
     """How the radius is moved."""
 
     kind: Literal["adam", "momentum", "sgd"] = Field("adam", description="update rule, on log R")
@@ -176,7 +106,7 @@ class Optimiser(_Section):
     )
 
 
-class Scan(_Section):
+class Scan(Section):
     """The loss on a grid of radii, over all events, after the optimisation."""
 
     radii: tuple[Annotated[float, Field(gt=0)], ...] = Field(
@@ -191,14 +121,14 @@ class Scan(_Section):
         return self
 
 
-class Spectrum(_Section):
+class Spectrum(Section):
     """The observable's distribution over all events, at the start, the optimum and these radii."""
 
     radii: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.65, 1.0), description="radii beside start and optimum")
     trees: int = Field(20, ge=2, description="trees per event and radius")
 
 
-class PerEvent(_Section):
+class PerEvent(Section):
     """One radius per event, for task: per-event; after the global one."""
 
     starts: tuple[Annotated[float, Field(gt=0)], ...] = Field(
@@ -215,15 +145,15 @@ class PerEvent(_Section):
     score_trees: int = Field(100, ge=2, description="fresh trees per event on which the radii are scored")
 
 
-class RadiusModel(_Section):
+class RadiusModel(Section):
     """R as a function of an event's features, for task: radius-model; after the global one."""
 
-    model: Annotated[Any, BeforeValidator(_named)] = Field(
+    model: Annotated[Any, BeforeValidator(named)] = Field(
         "linear",
         description="linear in the features, or {name: network, hidden: 8} with one hidden layer of tanh",
         validate_default=True,
     )
-    features: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
+    features: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
         ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt"),
         min_length=1,
         description="names of features",
@@ -250,14 +180,14 @@ class RadiusModel(_Section):
         return self
 
 
-class Output(_Section):
+class Output(Section):
     """Where results go."""
 
     store: str = Field(description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr")
     report: str | None = Field(None, description="HTML report; null: the store's name with .html")
 
 
-class Cluster(_Section):
+class Cluster(Section):
     """Where it runs; changes no number, but for the rounding of a GPU."""
 
     scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
@@ -277,7 +207,7 @@ class Cluster(_Section):
         return self
 
 
-class Run(_Section):
+class Run(Section):
     """A run: what is read, how it is clustered, what is minimised, how, and where results go."""
 
     task: Literal["global", "per-event", "radius-model"] = Field(
@@ -285,8 +215,8 @@ class Run(_Section):
     )
     input: Input
     clustering: Clustering = Clustering()
-    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(_as_list), Field(min_length=1)]
-    estimator: Annotated[Any, BeforeValidator(_named)] = Field(
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_list), Field(min_length=1)]
+    estimator: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
     )
     radius: Radius = Radius()

@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from djservice.config import Input, Run, _Section, nearest
+from djservice.config import Input, Run, Section, nearest
 from djservice.errors import ConfigError
 
 
-class Reprocessing(_Section):
+class Reprocessing(Section):
     """What is looked after: a fit, the files that it is applied to, and where results are kept."""
 
     run: str = Field(description="YAML file of the run that is fitted; its output.store is not used")

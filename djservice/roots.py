@@ -1,7 +1,7 @@
 """Where submitted runs may read and write, where the operator of a scheduler says so.
 
-``djservice.input-roots`` and ``djservice.output-roots`` of Dask's configuration are lists of folders; those for input may
-also hold the beginnings of URLs. Without them everything is allowed that the scheduler's user may do.
+``djservice.input-roots`` and ``djservice.output-roots`` of Dask's configuration are lists of folders and of the
+beginnings of URLs. Without them everything is allowed that the scheduler's user may do.
 """
 
 from __future__ import annotations

@@ -349,7 +349,7 @@ def _clear_errors(where: Folder | Bucket, what: str = "written") -> Iterator[Non
         yield
     except where.errors as error:
         found = getattr(error, "strerror", None) or redacted(" ".join(str(error).split()))
-        raise StoreError(
-            f"{where}: cannot be {what}: {found}. What was complete is kept: free space or mend the "
-            "permissions, and run the same command to go on."
-        ) from error
+        advice = "What was complete is kept: free space or mend the permissions, and run the same command to go on."
+        if what == "read":
+            advice = "See that you may read it, and for a URL that its server answers and that its keys are in the environment."
+        raise StoreError(f"{where}: cannot be {what}: {found}. {advice}") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,14 @@ import uproot
 from coffea import processor
 from coffea.dataset_tools.filespec import DataGroupSpec
 from coffea.nanoevents import NanoAODSchema
+from distributed import Client, LocalCluster
 
 import djservice as dj
 from djservice.config import Run
+from djservice.display import Lines
 from djservice.errors import ConfigError, DjserviceError, InputError, MissingFileError
 from djservice.fileset import Source, load_fileset, sources
+from djservice.load import default_bundle_events, load
 from djservice.read import InputFile, Segment, segments
 from djservice.redact import redacted_data
 from djservice.store import Store
@@ -196,12 +201,25 @@ def test_bundles_are_of_one_dataset_and_within_steps() -> None:
         segments(files, (0, 16), 6)
 
 
-def test_one_large_file_is_shared_by_many_workers() -> None:
-    """Of a file of a million events, ranges of entries that 120 workers read side by side."""
-    (file,) = [InputFile("huge", 1, 0, 10**6, "")]
-    bundles = segments([file], None, max(1, -(-(10**6) // 128)))
+def test_a_large_file_is_cut_in_ranges_of_entries_that_workers_read_side_by_side(tiny: dict[str, Any]) -> None:
+    huge = InputFile("huge", 1, 0, 10**6, "")
+    bundles = segments([huge], None, default_bundle_events(huge.entries))
     assert len(bundles) == 128
     assert [(part.start, part.stop) for (part,) in bundles[:2]] == [(0, 7813), (7813, 15626)]
+
+    async def holders() -> set[str]:
+        here: dict[str, Any] = {"processes": False, "dashboard_address": None, "host": "127.0.0.1", "protocol": "tcp"}
+        ports = {"dashboard_address": "127.0.0.1:0"}
+        async with (
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, asynchronous=True, scheduler_kwargs=ports, **here
+            ) as cluster,
+            Client(cluster, asynchronous=True, set_as_default=False) as client,
+        ):
+            loaded = await load(client, Run.from_dict(tiny).input, Lines(io.StringIO()), "shared")
+            return {worker for workers in (await client.who_has(loaded.bundles)).values() for worker in workers}
+
+    assert len(asyncio.run(holders())) == 2
 
 
 def test_a_submitted_run_holds_its_fileset_with_absolute_paths(

@@ -29,6 +29,7 @@ from djservice.report import report
 from djservice.store import Store, remove
 from djservice.summary import summary
 
+pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # s3fs closes at the end of the process
 Settings = dict[str, Any]
 KEYS = {"accessKey": "reader", "secretKey": "hush-hush"}
 
@@ -84,7 +85,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             server.kill()  # its data are not needed any more
             server.wait(30)
-            with warnings.catch_warnings():  # s3fs leaves its connections to the end of the process
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 s3fs.S3FileSystem.clear_instance_cache()
                 gc.collect()
@@ -207,6 +208,18 @@ def test_what_is_no_store_is_left_alone(bucket: str, tiny: Settings, scheduler: 
 def test_a_bucket_that_is_not_there_or_may_not_be_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match=r"s3://nowhere/a\.zarr: there is no store here"):
         Store.read("s3://nowhere/a.zarr")
+    import s3fs
+
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+        s3fs.S3FileSystem.clear_instance_cache()
+        with pytest.raises(
+            StoreError, match=r"s3://runs/a\.zarr: cannot be read: .*keys are in the environment"
+        ) as caught:
+            Store.read(f"{bucket}/a.zarr")
+        assert "another" not in str(caught.value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    gc.collect()
     monkeypatch.setattr("fsspec.core.url_to_fs", _no_package)
     with pytest.raises(StoreError, match=r"Install s3fs.*pip install 'djservice\[s3\]'"):
         Store.read(f"{bucket}/a.zarr")
