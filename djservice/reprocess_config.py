@@ -8,8 +8,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from djservice.config import Input, Run, Section, nearest
+from djservice.config import Input, Run, nearest
 from djservice.errors import ConfigError
+from djservice.input_section import Section
 
 
 class Reprocessing(Section):
