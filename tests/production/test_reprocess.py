@@ -269,6 +269,9 @@ def test_a_lock_is_renewed_and_one_that_was_lost_is_not_used(tmp_path: Path) -> 
         with pytest.raises(RunError, match="another process took it"), first.kept():
             pass
     assert json.loads((tmp_path / "lock.json").read_text())["token"] == "another"
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be locked and written"), Lease(tmp_path / "file", 1.0):
+        pass
     (tmp_path / "lock.json").write_text("{}")
     with pytest.raises(StoreError, match="not a lock of djservice"), Lease(tmp_path, 1.0):
         pass
