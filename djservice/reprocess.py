@@ -16,6 +16,7 @@ So whatever is killed, the same command goes on with what was done, and ``latest
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -138,11 +139,6 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
         result = results.find(folder, plan.name)  # the inputs are as they were once before
         if result is None:
             left_out = _make(folder, settings, run, plan, watch)
-            if make_plan(settings, run) != plan:
-                raise RunError(
-                    f"{folder}: an input changed while it was read. latest is as it was; the same command starts from the inputs "
-                    "as they are now."
-                )
             result = results.write(folder, _manifest(folder, plan, reasons, left_out, lease.owner))
         with lease.kept():
             results.point(folder, result)
@@ -198,6 +194,9 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
         async with compiled_client(own, watch) as client:
             if not fitted:
                 await conduct(client, own, watch)
+                _check_unchanged(
+                    path, plan.inputs, {name: list(identify(of).values()) for name, of in run.inputs.items()}
+                )
             watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
             for file in missing:
                 assert settings.apply is not None
@@ -206,6 +205,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
                 target = folder / plan.applied[file]
                 try:
                     await apply_fit(client, own, Store.read(path), section, target, known, watch)
+                    _check_unchanged(target, plan.files[file], identify(section)[file])
                 except InputError as error:  # nothing of the file can be read
                     if section.bad_inputs == "fail":
                         raise
@@ -216,6 +216,16 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
     if missing or not fitted:
         complete(work(), watch)
     return left_out
+
+
+def _check_unchanged(store: Path, planned: Any, now: Any) -> None:
+    """Remove a store whose files are no longer those that it is named after: nobody knows what was read."""
+    if now != planned:
+        shutil.rmtree(store)
+        raise RunError(
+            f"{store}: an input changed while it was read, so it was removed. latest is as it was; the same command starts from the "
+            "inputs as they are now."
+        )
 
 
 def _manifest(folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequence[str], owner: str) -> dict[str, Any]:
