@@ -2,17 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-long test-tools bench lint clean
+.PHONY: run docs test test-gpu test-long test-tools bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
 test: .venv/test.stamp lint
-	$(BIN)/python -m pytest -m "not long and not tools"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not tools"
 
 test-tools: .venv/test.stamp
 	$(BIN)/python tests/deploy/tools.py
 	REQUIRE_SERVERS=1 $(BIN)/python -m pytest -m tools
+
+test-gpu: .venv/test.stamp
+	$(BIN)/python -m pytest tests/gpu
 
 test-long: .venv/test.stamp
 	$(BIN)/python -m pytest -m "not tools"
@@ -22,11 +25,15 @@ lint: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/test.stamp
+	$(BIN)/python -m mkdocs build --strict
+
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py
 	$(BIN)/python benchmarks/resources.py
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/reading.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from djservice.observables import observable as observable
     from djservice.processor import RadiusProcessor as RadiusProcessor
     from djservice.radius import VariableR as VariableR
+    from djservice.radius_model import RadiusModel as RadiusModel
     from djservice.read import read as read
     from djservice.report import report as report
     from djservice.reweight import reweight as reweight
     from djservice.run import run as run
     from djservice.store import Store as Store
+    from djservice.torch_model import TorchModel as TorchModel
     from djservice.trees import TreeSample as TreeSample
 
 _MODULES = ("schemas", "examples", "observables", "cuts")
@@ -78,6 +80,8 @@ _PUBLIC = {
     "expectation": "expectation",
     "Expectation": "expectation",
     "feature": "features",
+    "RadiusModel": "radius_model",
+    "TorchModel": "torch_model",
     "reweight": "reweight",
     "Run": "config",
     "run": "run",

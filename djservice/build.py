@@ -81,6 +81,7 @@ def check_trees(run: Run) -> None:
         asked |= {f"per_event.{name}": getattr(section, name) for name in ("trees", "choose_trees", "score_trees")}
     if run.task == "radius-model":
         build_features(run)
+        build_model(run)
         asked |= {f"radius_model.{name}": getattr(run.radius_model, name) for name in ("trees", "score_trees")}
     given = {
         "radius.reference_pt": run.radius.reference_pt is not None,
@@ -112,13 +113,17 @@ def _check_task(run: Run) -> None:
 
 
 def build_model(run: Run) -> Any:
-    """The radius model of a run as an object."""
-    from djservice.radius_model import Linear, Network
+    """The radius model of a run as an object.
 
-    given, bounds = run.radius_model, run.radius
-    if given.kind == "linear":
-        return Linear(bounds.minimum, bounds.maximum)
-    return Network(bounds.minimum, bounds.maximum, given.hidden)
+    Raises
+    ------
+    ConfigError
+        If it is unknown, or does not take the parameters given.
+    """
+    from djservice.radius_model import Bounded, RadiusModel, named_models
+
+    model = _build(run.radius_model.model, RadiusModel, named_models(), "radius_model.model")
+    return Bounded(model, run.radius.minimum, run.radius.maximum)
 
 
 def build_features(run: Run) -> tuple[Any, ...]:

@@ -80,21 +80,24 @@ def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@click.option("--last", type=click.IntRange(min=1), default=50, show_default=True, help="How many, the last submitted.")
+@click.option("--json", "as_json", is_flag=True, help="Everything of all, as JSON.")
 @_of_a_service
-def list_runs(service: Any, as_json: bool) -> None:
+def list_runs(service: Any, last: int, as_json: bool) -> None:
     """List the runs of a scheduler in the order of their submission.
 
     \b
     Examples:
-      djservice list --scheduler tcp://login1:8786
+      djservice list --scheduler tcp://login1:8786 --last 10
       djservice list --json | jq '.[] | .id + " " + .state'
     """
     runs = service.runs()
     if as_json:
         click.echo(_as_json(runs))
         return
-    for status in runs:
+    if len(runs) > last:
+        click.echo(f"{len(runs) - last} earlier ones: --last {len(runs)} shows them", err=True)
+    for status in runs[-last:]:
         click.echo(f"{status['id']}  {status['state']:<9}  {_how_far(status):<22}  {status['user']}  {status['store']}")
 
 
@@ -202,7 +205,20 @@ def resume(service: Any, run_id: str) -> None:
     _say_state(service.run(run_id).resume())
 
 
-COMMANDS = (submit, list_runs, status, watch, logs, pause, resume, cancel)
+@click.command()
+@_RUN_ID
+@_of_a_service
+def forget(service: Any, run_id: str) -> None:
+    """Take the run ID off the list, once it goes on no more. Its store stays.
+
+    \b
+    Example:
+      djservice forget zh_global_radius-1a2b3c4d5e
+    """
+    click.echo(f"forgotten; its store stays: {service.run(run_id).forget()['store']}")
+
+
+COMMANDS = (submit, list_runs, status, watch, logs, pause, resume, cancel, forget)
 
 
 def _say_state(found: dict[str, Any]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -12,12 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, Floats
-from djservice.errors import ClusteringError, InputError
+from djservice.device import Device, gpu
+from djservice.errors import ClusteringError, DeviceError, InputError
 from djservice.identity import draw_keys
-from djservice.kernels.clustering import BAD_HISTORY, LIST_FULL, NO_DISTANCE, OK, STATES_FULL, ZERO_PT, Setting
-from djservice.kernels.cpu import cluster_items
-from djservice.kernels.options import MOST_PARTICLES, Work, allocate
+from djservice.job import Job, NoRoomError, TreeFailure
+from djservice.kernels.clustering import BAD_HISTORY, NO_DISTANCE, ZERO_PT, Setting
+from djservice.kernels.items import Batch, Given, Results
+from djservice.kernels.options import MOST_PARTICLES
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
+from djservice.on_cpu import grow_on_cpu
 from djservice.ordering import ranks, rename, sorted_particles
 from djservice.radius import Radius, VariableR, reaches
 from djservice.trees import TRACE_FIELDS, States, TreeSample
@@ -47,6 +48,7 @@ def cluster(
     states: bool = False,
     flips: Flips | Floats = False,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> TreeSample:
     """Sample clusterings of every event.
 
@@ -87,6 +89,8 @@ def cluster(
         numbers before and after the step that is flipped.
     threads
         Threads to share the (event, tree) pairs; all processors by default. The trees do not depend on it.
+    device
+        "cpu", "cuda", or "auto": a GPU if there is one. The trees are the same but for rounding, see docs/gpu.md.
 
     Raises
     ------
@@ -94,6 +98,8 @@ def cluster(
         If an argument has no meaning.
     ClusteringError
         If, with power < 0, momenta cancel to a sum without pT; the message names the event.
+    DeviceError
+        If there is no GPU with device "cuda", or its memory does not hold the trees of one event.
 
     References
     ----------
@@ -117,9 +123,10 @@ def cluster(
         draw_keys(events.key, seed, stream),
         (iteration, first_tree),
         (trees, jets),
-        (np.empty((0, 2), np.int32), forced),
+        Given(np.empty((0, 2), np.int32), forced),
         Wanted(history, trace, states, kept),
         threads,
+        device,
     )
     if sample.history is not None:
         rename(sample.history, order, events.offsets, trees)
@@ -139,6 +146,7 @@ def replay(
     trace: bool = False,
     parameters: tuple[str, ...] = (),
     threads: int | None = None,
+    device: Device = "auto",
 ) -> TreeSample:
     """Follow given histories and return their log-probability and score with these parameters.
 
@@ -146,7 +154,7 @@ def replay(
     ----------
     history
         ``TreeSample.history`` of the same events; or, for a batch of one event, shape (tree, n, 2).
-    radius, rigidity, power, jets, scale, asymmetry, trace, parameters, threads
+    radius, rigidity, power, jets, scale, asymmetry, trace, parameters, threads, device
         As in :func:`cluster`; the rigidity is finite.
 
     Raises
@@ -174,9 +182,10 @@ def replay(
         events.key,
         (0, 0),
         (trees, jets),
-        (rows, np.empty((0, 4))),
+        Given(rows, np.empty((0, 4))),
         Wanted(history=False, trace=trace, states=False, flips=False),
         threads,
+        device,
     )
 
 
@@ -193,6 +202,21 @@ def _setting(
     )
 
 
+def check_counts(events: EventBatch) -> None:
+    """Refuse an event of more particles than can be clustered.
+
+    Raises
+    ------
+    InputError
+        Naming the largest.
+    """
+    if len(events) and events.counts.max() > MOST_PARTICLES:
+        large = int(events.counts.argmax())
+        raise InputError(
+            f"{events.name(large)} has {events.counts[large]} particles, expected {MOST_PARTICLES} at most: raise pt_min."
+        )
+
+
 def _check(
     events: EventBatch,
     radius: Radius,
@@ -204,11 +228,7 @@ def _check(
     asymmetry: float,
 ) -> None:
     reaches(events, radius)
-    if len(events) and events.counts.max() > MOST_PARTICLES:
-        large = int(events.counts.argmax())
-        raise InputError(
-            f"{events.name(large)} has {events.counts[large]} particles, expected {MOST_PARTICLES} at most: raise pt_min."
-        )
+    check_counts(events)
     if not rigidity > 0:
         raise InputError(
             f"rigidity is {rigidity}, expected a positive number, or infinity for the deterministic algorithm."
@@ -249,10 +269,6 @@ class Wanted(NamedTuple):
     flips: Flips
 
 
-#: States that there is room for per tree, at first.
-STATES = 8
-
-
 def _grow(
     events: EventBatch,
     particles: Floats,
@@ -262,106 +278,60 @@ def _grow(
     keys: NDArray[np.uint64],
     numbering: tuple[int, int],
     shape: tuple[int, int],
-    given: tuple[NDArray[np.int32], Floats],
+    given: Given,
     wanted: Wanted,
     threads: int | None,
+    device: Device,
 ) -> TreeSample:
-    """Run the kernel over all (event, tree), shared among threads in stretches."""
+    """Run the kernel over all (event, tree)."""
+    there = gpu(device)
     (iteration, first_tree), (trees, jets) = numbering, shape
     items, rows = len(events) * trees, len(particles) * trees
     wide = 1 if tuple(columns) == ("radius",) else SLOPES
-    momenta = np.empty((items, jets, 4))
-    scores, numbers = np.empty((items, wide)), np.empty((items, 4))
-    histories = np.empty((rows if wanted.history else 0, 2), np.int32)
-    traces = np.empty((rows if wanted.trace else 0, len(TRACE_FIELDS)))
-    flips = np.empty((items if wanted.flips is True else 0, 4))
-    all_flips = np.empty((rows if wanted.flips == "all" else 0, 4))
-    largest = max(int(events.counts.max(initial=0)), 1)
+    results = Results(
+        jets=np.empty((items, jets, 4)),
+        history=np.empty((rows if wanted.history else 0, 2), np.int32),
+        trace=np.empty((rows if wanted.trace else 0, len(TRACE_FIELDS))),
+        scores=np.empty((items, wide)),
+        numbers=np.empty((items, 4)),
+        flips=np.empty((items if wanted.flips is True else 0, 4)),
+        all_flips=np.empty((rows if wanted.flips == "all" else 0, 4)),
+    )
+    batch = Batch(particles, events.offsets, reach, keys)
+    job = Job(batch, setting, trees, first_tree, iteration, given, results, wanted.states)
+    try:
+        if there is None:
+            states = grow_on_cpu(job, threads)
+        else:
+            from djservice.on_gpu import grow_on_gpu
 
-    spare: list[tuple[int, Work]] = []  # work space, with its room for pairs, that no thread is using
-
-    def stretch(first: int, last: int) -> list[tuple[Floats, Floats]]:
-        """Fill the results of items ``first`` to ``last``; returns their states."""
-        try:
-            capacity, work = spare.pop()
-        except IndexError:
-            capacity, work = _work(largest, 16 * largest + 256, jets)
-        kept, room = [], STATES * (last - first) + largest if wanted.states else 0
-        while True:
-            state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, wide))
-            status, first, used = cluster_items(
-                first,
-                last,
-                trees,
-                first_tree,
-                iteration,
-                setting,
-                particles,
-                events.offsets,
-                reach,
-                keys,
-                work,
-                *given,
-                momenta,
-                histories,
-                traces,
-                scores,
-                numbers,
-                state_jets,
-                state_scores,
-                flips,
-                all_flips,
-            )
-            kept.append((state_jets[:used], state_scores[:used]))
-            if status == OK:
-                spare.append((capacity, work))
-                return kept
-            if status == LIST_FULL:
-                capacity, work = _work(largest, 2 * capacity, jets)
-            elif status != STATES_FULL:
-                raise _failure(status, events, first // trees, first % trees)
-
-    workers = max(1, min(threads or os.cpu_count() or 1, items))
-    if workers == 1:
-        states = stretch(0, items)
-    else:
-        cuts = _cuts(events.counts, trees, workers)
-        with ThreadPoolExecutor(workers) as pool:
-            running = [pool.submit(stretch, int(a), int(b)) for a, b in pairwise(cuts)]
-            states = [part for done in running for part in done.result()]
+            states = grow_on_gpu(job, there)
+    except TreeFailure as failure:
+        raise _failure(failure.status, events, *divmod(failure.item, trees)) from None
+    except NoRoomError as lack:
+        raise DeviceError(
+            f"{events.name(lack.event)}: its {events.counts[lack.event]} particles and {trees} trees need "
+            f"{lack.needed / 1e9:.3g} GB of the GPU's memory, {lack.free / 1e9:.3g} GB are free. Ask for fewer trees at once or "
+            "a higher pt_min, or use device='cpu'."
+        ) from None
     physical = _per_parameter(reach)[:, list(columns.values())]
     chosen = [0] if wide == 1 else list(columns.values())
     per_tree = (len(events), trees)
     return TreeSample(
-        momenta=momenta.reshape(*per_tree, jets, 4),
-        scores=scores[:, chosen].reshape(*per_tree, len(chosen)) * physical[:, np.newaxis],
+        momenta=results.jets.reshape(*per_tree, jets, 4),
+        scores=results.scores[:, chosen].reshape(*per_tree, len(chosen)) * physical[:, np.newaxis],
         parameters=tuple(columns),
-        numbers=numbers.reshape(*per_tree, 4),
-        states=_states(states, numbers[:, 3], chosen, physical, trees) if wanted.states else None,
-        flips=_flips(flips, all_flips if wanted.flips == "all" else None, events, physical[:, 0], trees)
+        numbers=results.numbers.reshape(*per_tree, 4),
+        states=_states(states, results.numbers[:, 3], chosen, physical, trees) if wanted.states else None,
+        flips=_flips(results.flips, results.all_flips if wanted.flips == "all" else None, events, physical[:, 0], trees)
         if wanted.flips
         else None,
-        history=histories if wanted.history else None,
-        trace=_with_physical_score(traces, physical[:, 0], events.counts * trees) if wanted.trace else None,
+        history=results.history if wanted.history else None,
+        trace=_with_physical_score(results.trace, physical[:, 0], events.counts * trees) if wanted.trace else None,
         deterministic=math.isinf(setting.rigidity),
         stopped=setting.stops,
         offsets=events.offsets,
     )
-
-
-def _work(largest: int, capacity: int, jets: int) -> tuple[int, Work]:
-    """Work space, and its room for pairs on the list."""
-    return capacity, allocate(largest, capacity, jets)
-
-
-def _cuts(counts: NDArray[np.int64], trees: int, workers: int) -> NDArray[np.int64]:
-    """Where to cut (event, tree) into stretches for threads: ever smaller ones, so that all end at the same time."""
-    cost = np.concatenate([[0.0], np.cumsum(counts**1.5 + 1.0)])  # measured: docs/performance.md
-    done = [0.0]
-    while done[-1] < 1.0:
-        done.append(min(1.0, done[-1] + max((1.0 - done[-1]) / (2 * workers), 0.005)))
-    items = np.interp(np.array(done) * cost[-1], cost, np.arange(len(cost)) * trees)
-    return np.unique(np.rint(items).astype(np.int64))
 
 
 def _per_parameter(reach: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 #: Modules whose change may change a number.
@@ -11,23 +12,31 @@ _NUMERIC = (
     "apply",
     "batch",
     "cluster",
+    "columnar",
     "cuts",
     "descent",
     "estimator",
     "estimators",
     "evaluate",
     "features",
+    "fileset",
     "fit",
     "forms",
     "gumbel",
     "identity",
     "iterations",
+    "job",
+    "layouts",
+    "load",
     "losses",
     "model_fit",
     "moments",
     "observables",
+    "on_cpu",
+    "on_gpu",
     "optimisers",
     "ordering",
+    "particles",
     "pathwise",
     "per_event",
     "radius",
@@ -37,14 +46,20 @@ _NUMERIC = (
     "relaxed",
     "rootfile",
     "schemas",
+    "selection",
     "tasks",
+    "torch_model",
     "truth",
     "windows",
 )
 
 
-def code_hash() -> str:
-    """Hash of the sources of every module that a number can depend on."""
+#: Those of them that make events of files.
+READING = ("batch", "columnar", "identity", "layouts", "particles", "read", "rootfile", "schemas", "selection", "truth")
+
+
+def code_hash(modules: Sequence[str] = _NUMERIC) -> str:
+    """Hash of the sources of modules, by default of every one that a number can depend on."""
     folder = Path(__file__).parent
-    files = sorted(path for name in _NUMERIC for path in folder.glob(f"{name}.py"))
+    files = sorted(path for name in modules for path in folder.glob(f"{name}.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]

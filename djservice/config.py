@@ -32,16 +32,30 @@ class Input(_Section):
     """What is read."""
 
     files: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
-        min_length=1, description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
+        (), description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
     )
-    schema_: Literal["nanoaod", "pfnanoaod"] = Field("nanoaod", alias="schema", description="layout of the branches")
-    tree: str = Field("Events", description="name of the tree")
-    particles: str = Field("PFCands", description="collection that is clustered")
+    fileset: str | dict[str, Any] | None = Field(
+        None,
+        description="instead of files: JSON of coffea's datasets, their files and their metadata xsec, sumw, weight",
+    )
+    schema_: Literal["nanoaod", "pfnanoaod", "delphes", "physlite"] = Field(
+        "nanoaod", alias="schema", description="layout of the branches, and their units"
+    )
+    tree: str | None = Field(None, description="name of the tree; null for the layout's own: Events, Delphes")
+    particles: Annotated[tuple[str, ...] | None, BeforeValidator(_as_list)] = Field(
+        None, description="collections that are clustered together; null for the layout's own: PFCands, EFlow*"
+    )
+    particle_weight: str | None = Field(
+        None,
+        description="field of the particles that multiplies their momenta, as puppiWeight; those with 0 are left out",
+    )
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
     eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
-    weight: str | None = Field("genWeight", description="branch of the event weight; null for 1")
+    weight: str | None = Field(
+        "genWeight", description="branch of the event weight, or as here the generator's; null for 1"
+    )
     truth: float | str | None = Field(
-        None, description="true mass in GeV: a number, a branch, GenPart:higgs or GenPart:b_pair"
+        None, description="true mass: a number of GeV, a branch, GenPart:higgs or GenPart:b_pair"
     )
     entries: tuple[int, int] | None = Field(None, description="[first, last + 1] of the entries of all files together")
     dataset: str = Field("", description="name of the dataset, a part of each event's identity")
@@ -49,6 +63,26 @@ class Input(_Section):
     bad_inputs: Literal["fail", "quarantine"] = Field(
         "fail", description="a file or an event that cannot be read ends the run, or is left out and listed"
     )
+
+    selection: Annotated[dict[str, Any] | None, BeforeValidator(_named)] = Field(
+        None,
+        description="of events and particles: name of an entry point of djservice.selections, or {name: ..., parameters}",
+    )
+    cache: str | None = Field(
+        None,
+        description="folder that keeps the selected events, so that a second run on the same files does not read them",
+    )
+    timeout: float = Field(
+        120.0, gt=0, description="seconds that one attempt at a read of a URL may take; there are three of them"
+    )
+
+    @model_validator(mode="after")
+    def _files_or_fileset(self) -> Input:
+        if bool(self.files) == (self.fileset is not None):
+            raise ValueError("expected one of files and fileset")
+        if self.fileset is not None and self.dataset:
+            raise ValueError("a fileset has the names of its datasets, expected none beside it")
+        return self
 
 
 class Clustering(_Section):
@@ -184,8 +218,11 @@ class PerEvent(_Section):
 class RadiusModel(_Section):
     """R as a function of an event's features, for task: radius-model; after the global one."""
 
-    kind: Literal["linear", "network"] = Field("linear", description="in the features, or one hidden layer of tanh")
-    hidden: int = Field(8, ge=1, description="neurons of that layer")
+    model: Annotated[Any, BeforeValidator(_named)] = Field(
+        "linear",
+        description="linear in the features, or {name: network, hidden: 8} with one hidden layer of tanh",
+        validate_default=True,
+    )
     features: tuple[Annotated[Any, BeforeValidator(_named)], ...] = Field(
         ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt"),
         min_length=1,
@@ -216,18 +253,22 @@ class RadiusModel(_Section):
 class Output(_Section):
     """Where results go."""
 
-    store: str = Field(description="Zarr store, a folder")
+    store: str = Field(description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr")
     report: str | None = Field(None, description="HTML report; null: the store's name with .html")
 
 
 class Cluster(_Section):
-    """Where it runs; changes no number."""
+    """Where it runs; changes no number, but for the rounding of a GPU."""
 
     scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
     workers: int | None = Field(
         None, ge=1, description="worker processes of an embedded cluster; null: one per processor"
     )
     threads: int | None = Field(None, ge=1, description="threads per worker process of an embedded cluster; null: 1")
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where trees grow; auto: on GPUs if there are any"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Cluster:
@@ -308,6 +349,7 @@ class Run(_Section):
         for term, given in zip(data["loss"], self.loss, strict=True):  # pydantic would take a Python object apart
             term["observable"] = _plain(given.observable)
             term["cuts"] = [_plain(cut) for cut in given.cuts]
+        data["radius_model"]["model"] = _plain(self.radius_model.model)
         data["radius_model"]["features"] = [_plain(feature) for feature in self.radius_model.features]
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
         return plain
@@ -332,14 +374,18 @@ class Run(_Section):
         left_out = {"cluster", "output", "task", "per_event", "radius_model"}
         left_out -= {"per-event": {"task", "per_event"}, "radius-model": {"task", "radius_model"}}.get(self.task, set())
         flat = _flatten({key: value for key, value in self.to_dict().items() if key not in left_out})
-        more = [f"radius_model.checks.{name}.files" for name in self.radius_model.checks]
-        for key in ("input.files", "optimiser.iterations", "radius_model.iterations", *more):
-            flat.pop(key, None)
-        return flat
+        sections = ("input", *(f"radius_model.checks.{name}" for name in self.radius_model.checks))
+        names = tuple(f"{section}.{key}" for section in sections for key in ("files", "fileset", "cache", "timeout"))
+        skipped = ("optimiser.iterations", "radius_model.iterations", *names)
+        return {
+            key: value
+            for key, value in flat.items()
+            if key not in skipped and not key.startswith(tuple(f"{name}." for name in names))
+        }
 
 
 def _plain(value: Any) -> Any:
-    """An observable or cut as data."""
+    """An observable, a cut, a feature or a radius model as data."""
     if isinstance(value, Mapping):
         return dict(value)
     from djservice.observables import fingerprint

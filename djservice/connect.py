@@ -11,7 +11,6 @@ import getpass
 import math
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 from distributed.core import connect as open_comm
@@ -25,7 +24,7 @@ from djservice.event_loops import finish
 from djservice.fit import Result
 from djservice.iterations import Watch
 from djservice.records import UNFINISHED
-from djservice.run import FinishedRun
+from djservice.run import FinishedRun, store_path
 from djservice.submission import pack
 
 #: Seconds within which a scheduler must be there, and within which it must have answered.
@@ -178,6 +177,16 @@ class SubmittedRun:
         """Let it go on from its store, after a pause, a cancellation or a failure. Returns its status."""
         return self._ask("resume", user=getpass.getuser())
 
+    def forget(self) -> dict[str, Any]:
+        """Take it off the list, once it goes on no more; its store stays. Returns what its status was.
+
+        Raises
+        ------
+        ServiceError
+            If it is queued or goes on.
+        """
+        return self._ask("forget", user=getpass.getuser())
+
     def wait(self, timeout: float | None = None) -> FinishedRun:
         """Wait for its end, also while it is paused and while the scheduler is started anew.
 
@@ -206,7 +215,7 @@ class SubmittedRun:
         if now["state"] != "finished":
             raise RunError(f"run {self.id} {'was ' * (now['state'] == 'cancelled')}{now['state']}: {now['reason']}")
         known: dict[str, Any] = {name: math.nan if value is None else value for name, value in now["result"].items()}
-        return FinishedRun(Result(**known | {"remarks": tuple(known["remarks"])}), Path(now["store"]))
+        return FinishedRun(Result(**known | {"remarks": tuple(known["remarks"])}), store_path(now["store"]))
 
     async def _follow(self, watch: Watch) -> dict[str, Any]:
         number, state = None, ""

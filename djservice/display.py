@@ -9,6 +9,8 @@ from typing import IO
 
 import numpy as np
 
+from djservice.journal import READ
+
 #: Radii of this many iterations make up the spread that is shown as the error of R.
 RECENT = 20
 #: Columns of the bar on a terminal.
@@ -86,14 +88,16 @@ class Lines:
 
     def phase(self, name: str, total: int, done: int) -> None:
         """A phase begins."""
-        self.name, self.pace, self.last = name, Pace(total, done), 0.0
+        # A summary follows the reading, so that only one that takes long has lines of its own.
+        self.name, self.pace, self.last = name, Pace(total, done), time.monotonic() if name == READ else 0.0
         if done:
             self.say(f"{name}: {done} of {total} done already")
 
     def step(self, numbers: dict[str, float]) -> None:
         """A step is done."""
         self.pace.step(numbers)
-        if self.pace.done == self.pace.total or time.monotonic() - self.last > SECONDS_BETWEEN_LINES:
+        ended = self.pace.done == self.pace.total and self.name != READ
+        if ended or time.monotonic() - self.last > SECONDS_BETWEEN_LINES:
             self.last = time.monotonic()
             self.say(f"{self.name} {describe(self.name, numbers, self.pace)}")
 

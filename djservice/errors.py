@@ -32,6 +32,10 @@ class ClusteringError(DjserviceError, ArithmeticError):
     """An event that cannot be clustered with the setting asked for."""
 
 
+class DeviceError(DjserviceError, RuntimeError):
+    """A GPU that is asked for and is not there, or whose memory is too small."""
+
+
 class ConfigError(DjserviceError, ValueError):
     """A run configuration that is not valid."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, as_batch
 from djservice.cluster import Scale
+from djservice.device import Device, has_gpu
 from djservice.errors import InputError
 from djservice.estimators import Draw, Estimator, default_estimator
 from djservice.losses import Loss, as_loss
@@ -22,8 +25,8 @@ from djservice.trees import TreeSample
 
 Floats = NDArray[np.float64]
 
-#: Trees in memory together, of whole events: their jets, scores and states and nothing else.
-TREES_AT_ONCE = 20_000
+#: Trees in memory together, of whole events: their jets, scores and states and nothing else; and so many keep a GPU busy.
+TREES_AT_ONCE, TREES_AT_ONCE_ON_GPU = 20_000, 500_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Sampling:
         As in :func:`djservice.cluster`.
     seed
         Of the run.
+    device
+        Where trees grow.
     """
 
     rigidity: float = 1.0
@@ -43,6 +48,7 @@ class Sampling:
     scale: Scale = "minimum"
     asymmetry: float = 1.0
     seed: int = 0
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ def gradient(
     weight: ArrayLike | None = None,
     truth: ArrayLike | None = None,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Gradient:
     """Loss of a sample of events and its derivative, in R by default.
 
@@ -98,7 +105,7 @@ def gradient(
         An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
         A loss, or an observable, which is then its own objective: d E[f] / dR.
-    radius, rigidity, power, scale, asymmetry, seed, threads
+    radius, rigidity, power, scale, asymmetry, seed, threads, device
         As in :func:`djservice.cluster`.
     parameter
         What to differentiate in, as the ``parameters`` of :func:`djservice.cluster`; R, or with variable-R jets rho, by
@@ -118,7 +125,7 @@ def gradient(
     RunError
         If no tree passes the selection, or the accepted weights do not sum to more than 0.
     """
-    sampling = Sampling(rigidity, power, scale, asymmetry, seed)
+    sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
     moments, per_event = evaluate(
         as_batch(particles, identity=identity, weight=weight, truth=truth),
         as_loss(objective),
@@ -165,25 +172,74 @@ def evaluate(
     look
         Called with some of the events and their trees, until all were seen.
     """
+    ((moments, per_event),) = evaluate_each(
+        [Part(events, radius, jacobian)],
+        loss,
+        estimator,
+        sampling,
+        parameters=parameters,
+        trees=trees,
+        stream=stream,
+        iteration=iteration,
+        threads=threads,
+        look=look,
+    )
+    return moments, per_event
+
+
+@dataclass(frozen=True)
+class Part:
+    """Events whose sums are wanted by themselves: ``radius`` and ``jacobian`` as in :func:`evaluate`."""
+
+    events: EventBatch
+    radius: Radius
+    jacobian: Floats | None = None
+
+    def pieces(self, at_once: int) -> list[Part]:
+        """The same in pieces of so many events at most."""
+        if len(self.events) <= at_once:
+            return [self]
+        rows = [np.arange(len(self.events))[start : start + at_once] for start in range(0, len(self.events), at_once)]
+        radii = None if isinstance(self.radius, VariableR) else radius_per_event(self.events, self.radius)
+        return [
+            Part(
+                self.events.select(some),
+                self.radius if radii is None else radii[some],
+                None if self.jacobian is None else self.jacobian[some],
+            )
+            for some in rows
+        ]
+
+
+def evaluate_each(
+    parts: Sequence[Part],
+    loss: Loss,
+    estimator: Estimator,
+    sampling: Sampling,
+    *,
+    parameters: tuple[str, ...] = (),
+    trees: int,
+    stream: str = "sample",
+    iteration: int = 0,
+    threads: int | None = None,
+    look: Callable[[EventBatch, TreeSample], None] | None = None,
+) -> list[tuple[Moments, PerEvent]]:
+    """:func:`evaluate` for each of several parts, with the same bits, small ones together: what a call costs, it costs once."""
     needed = trees_needed(loss, estimator)
     if trees < needed:
         raise InputError(
             f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
         )
-    if len(events) == 0:
-        number = len(parameters) or 1 if jacobian is None else jacobian.shape[1]
-        return no_events(loss, number), PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
-    in_radius = parameters in ((), ("radius",)) and not isinstance(radius, VariableR)
-    if not in_radius and not estimator.in_any_parameter:
+    variable = any(isinstance(part.radius, VariableR) for part in parts)
+    if (parameters not in ((), ("radius",)) or variable) and not estimator.in_any_parameter:
         raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
-    radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    parts = []
-    at_once = max(1, TREES_AT_ONCE // (trees * estimator.bulk))
-    for start in range(0, len(events), at_once):
-        rows = slice(start, start + at_once)
-        some = events if len(events) <= at_once else events.select(np.arange(len(events))[rows])
+    at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.bulk))
+    pieces = [(number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)]
+    found: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
+    for together in _packed(pieces, at_once):
+        events, radius, jacobian = _joined([piece for _, piece in together])
         draw = Draw(
-            some,
+            events,
             {
                 "rigidity": sampling.rigidity,
                 "power": sampling.power,
@@ -196,21 +252,56 @@ def evaluate(
                 "iteration": iteration,
                 "settled_pt": loss.settled_pt,
                 "threads": threads,
+                "device": sampling.device,
             },
         )
-        own = radius if radii is None else radii[rows]
-        sample = draw(radius=own, states=estimator.follows, flips=estimator.flips, parameters=parameters)
+        sample = draw(radius=radius, states=estimator.follows, flips=estimator.flips, parameters=parameters)
         if look is not None:
-            look(some, sample)
-        further = () if radii is None else estimator.further(draw, radii[rows], sample)
-        parts.append(
-            reduce_events(some, sample, further, loss, estimator, None if jacobian is None else jacobian[rows])
-        )
-    moments = parts[0][0]
-    for part, _ in parts[1:]:
-        moments = moments + part
-    joined = (np.concatenate([getattr(p, name) for _, p in parts]) for name in PerEvent.__dataclass_fields__)
-    return moments, PerEvent(*joined)
+            look(events, sample)
+        further = () if isinstance(radius, VariableR) else estimator.further(draw, radius, sample)
+        sizes = [len(piece.events) for _, piece in together]
+        reduced = reduce_events(events, sample, further, loss, estimator, jacobian, sizes)
+        for (number, _), answer in zip(together, reduced, strict=True):
+            found[number].append(answer)
+    nothing = PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
+    answers = []
+    for part, own in zip(parts, found, strict=True):
+        if not own:
+            number = len(parameters) or 1 if part.jacobian is None else part.jacobian.shape[1]
+            answers.append((no_events(loss, number), nothing))
+            continue
+        joined = (np.concatenate([getattr(p, name) for _, p in own]) for name in PerEvent.__dataclass_fields__)
+        answers.append((functools.reduce(operator.add, (moments for moments, _ in own)), PerEvent(*joined)))
+    return answers
+
+
+def _packed(pieces: Sequence[tuple[int, Part]], at_once: int) -> Iterator[list[tuple[int, Part]]]:
+    """Neighbours of one dataset together, so many events at most; those without events are left out."""
+    together: list[tuple[int, Part]] = []
+    for number, piece in pieces:
+        if len(piece.events) == 0:
+            continue
+        events = sum(len(other.events) for _, other in together) + len(piece.events)
+        if together and (events > at_once or piece.events.dataset != together[0][1].events.dataset):
+            yield together
+            together = []
+        together.append((number, piece))
+    if together:
+        yield together
+
+
+def _joined(parts: Sequence[Part]) -> tuple[EventBatch, VariableR | Floats, Floats | None]:
+    events = parts[0].events if len(parts) == 1 else EventBatch.concatenate([part.events for part in parts])
+    if isinstance(parts[0].radius, VariableR):
+        return events, parts[0].radius, None
+    radii = [radius_per_event(part.events, part.radius) for part in parts]  # type: ignore[arg-type]
+    jacobians = [part.jacobian for part in parts if part.jacobian is not None]
+    return events, np.concatenate(radii), np.concatenate(jacobians) if jacobians else None
+
+
+def trees_at_once(device: Device) -> int:
+    """How many trees are held together."""
+    return TREES_AT_ONCE_ON_GPU if has_gpu(device) else TREES_AT_ONCE
 
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:

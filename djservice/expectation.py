@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.batch import as_batch
 from djservice.cluster import Scale, cluster
 from djservice.cuts import Cut
-from djservice.evaluate import TREES_AT_ONCE
+from djservice.device import Device
+from djservice.evaluate import trees_at_once
 from djservice.losses import Mean
 from djservice.observables import Observable
 from djservice.radius import Radius, VariableR, radius_per_event
@@ -54,6 +55,7 @@ def expectation(
     seed: int = 0,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Expectation:
     """Mean of an observable over the sampled clusterings of each event, with its Monte-Carlo error.
 
@@ -64,7 +66,7 @@ def expectation(
         after any cleaning; or an :class:`djservice.EventBatch`.
     observable
         Of the leading jets of each tree.
-    radius, rigidity, power, scale, asymmetry, seed, threads
+    radius, rigidity, power, scale, asymmetry, seed, threads, device
         As in :func:`djservice.cluster`. With infinite rigidity there is one tree, whatever ``trees``. Inside a Dask task of one
         thread, give ``threads=1``.
     trees
@@ -88,7 +90,7 @@ def expectation(
         trees = min(trees, 1)
     term = Mean(observable, cut=where)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    at_once = max(1, TREES_AT_ONCE // max(trees, 1))
+    at_once = max(1, trees_at_once(device) // max(trees, 1))
     parts: list[tuple[Floats, Floats, Floats]] = []
     for start in range(0, max(len(events), 1), at_once):
         rows = np.arange(start, min(start + at_once, len(events)))
@@ -105,6 +107,7 @@ def expectation(
             asymmetry=asymmetry,
             settled_pt=term.settled_pt,
             threads=threads,
+            device=device,
         )
         _, (value,), accepted = term.evaluate(sample.jets, some.truth)
         mean, error = mean_of_accepted(value, accepted)

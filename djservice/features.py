@@ -141,7 +141,7 @@ def features_of(events: EventBatch, features: Sequence[Feature], radius: float, 
     radius, power
         Of the deterministic generalised-kT clustering.
     """
-    jets = cluster(events, radius=radius, power=power, rigidity=np.inf, jets=JETS, threads=1).jets[:, 0]
+    jets = cluster(events, radius=radius, power=power, rigidity=np.inf, jets=JETS, threads=1, device="cpu").jets[:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Floats = np.stack([each(jets, events) for each in features], axis=1)
     return found

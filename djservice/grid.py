@@ -23,15 +23,16 @@ from djservice.build import build_estimator, build_loss
 from djservice.code import code_hash
 from djservice.config import Run
 from djservice.display import Lines
-from djservice.distribute import Bundles, schema_of
+from djservice.distribute import Bundles
 from djservice.errors import ConfigError, NothingAcceptedError, StoreError
 from djservice.estimators import Estimator
 from djservice.evaluate import trees_needed
+from djservice.fileset import sources
 from djservice.fit import spectrum_numbers
 from djservice.iterations import Watch
+from djservice.load import schema_of
 from djservice.moments import Moments
 from djservice.on_dask import compiled_client, complete
-from djservice.read import expand
 from djservice.redact import redacted, redacted_data
 from djservice.run import versions
 from djservice.store_shape import SCAN
@@ -150,7 +151,7 @@ def fill(run: Run, grid: Grid, output: str | Path, watch: Watch | None = None) -
         needed = trees_needed(loss, estimator)
         if grid.trees < needed:
             raise ConfigError(f"trees is {grid.trees}, expected {needed} or more with the {estimator.name} estimator.")
-    expand(run.input.files)
+    sources(run.input)
     schema_of(run.input)
     told = watch or Lines()
     return complete(_fill(run, grid, Path(output), told), told)
@@ -162,6 +163,7 @@ async def _fill(run: Run, grid: Grid, path: Path, watch: Watch) -> Path:
         sections = ("input", "clustering", "loss", "seed")
         facts = {
             "run": {key: redacted_data(value) for key, value in run.to_dict().items() if key in sections},
+            "device": bundles.device,
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),

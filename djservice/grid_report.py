@@ -170,7 +170,10 @@ def _compare_figure(root: Any) -> Any:
         rows, columns, figsize=(4.6 * columns, 3.8 * rows), sharex=True, layout="constrained", squeeze=False
     )
     panels = axes.ravel()
-    middle = np.quantile(gradient, [0.02, 0.98])
+    # One scale for all but those that scatter so much that nothing else would be seen.
+    widths = np.ptp(np.quantile(gradient, [0.02, 0.98], axis=(1, 2, 3)), axis=0)
+    wild = widths > 20.0 * np.median(widths)
+    middle = np.quantile(gradient[~wild], [0.02, 0.98])
     for a, rigidity in enumerate(rigidities):
         colour = COLOURS[a % len(COLOURS)]
         for panel, values in zip(panels, (loss[0, a], *gradient[:, a]), strict=False):
@@ -180,9 +183,13 @@ def _compare_figure(root: Any) -> Any:
     for panel, title in zip(panels, ("loss", *(f"dL/dR: {name}" for name in names)), strict=False):
         panel.set_title(title, fontsize=11)
     reach = 0.15 * (middle[1] - middle[0])
-    for panel in panels[1 : 1 + len(names)]:
+    for panel, off_scale in zip(panels[1:], wild, strict=False):
         panel.axhline(0.0, color="0.6", lw=0.8)
-        panel.set_ylim(middle[0] - reach, middle[1] + reach)
+        if off_scale:
+            panel.set_yscale("symlog", linthresh=np.abs(middle).max() + reach)
+            panel.set_title(f"{panel.get_title()}, logarithmic scale", fontsize=11)
+        else:
+            panel.set_ylim(middle[0] - reach, middle[1] + reach)
     for panel in panels[1 + len(names) :]:
         panel.set_axis_off()
     for panel in axes[-1]:

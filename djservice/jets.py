@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, as_batch
 from djservice.cluster import Scale, cluster
+from djservice.device import Device
 from djservice.errors import InputError
 from djservice.kernels.constituents import constituents_of_histories, jets_of_histories
 from djservice.ordering import momenta_of
@@ -32,6 +33,7 @@ def cluster_jets(
     asymmetry: float = 1.0,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Any:
     """Jets of awkward particles, for a columnar analysis.
 
@@ -39,7 +41,7 @@ def cluster_jets(
     ----------
     particles
         Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), or an :class:`djservice.EventBatch`.
-    radius, rigidity, power, trees, seed, scale, asymmetry, threads
+    radius, rigidity, power, trees, seed, scale, asymmetry, threads, device
         As in :func:`djservice.cluster`; the deterministic algorithm by default: FastJet's jets.
     pt_min
         Jets with pT > ``pt_min`` (GeV) are returned.
@@ -85,6 +87,7 @@ def cluster_jets(
         asymmetry=asymmetry,
         history=True,
         threads=threads,
+        device=device,
     )
     assert sample.history is not None
     return _awkward(events, sample.history, trees, pt_min, jets, per_tree=not math.isinf(rigidity))

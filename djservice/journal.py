@@ -16,6 +16,8 @@ LINES = 500
 EVENTS = 500
 #: The phase whose steps are the iterations of the radius.
 DESCENT = "optimise"
+#: The phase before the input is there.
+READ = "read"
 
 
 class Journal:
@@ -27,7 +29,7 @@ class Journal:
     Parameters
     ----------
     begun
-        Called at the first phase: the input is loaded.
+        Called at the first phase after the reading: the input is loaded.
     lines
         What was said before, with times.
     """
@@ -43,7 +45,7 @@ class Journal:
 
     def phase(self, name: str, total: int, done: int) -> None:
         """A phase begins."""
-        if not self._progress:
+        if name != READ and self._progress.get("phase", READ) == READ:
             self._begun()
         with self._lock:
             if name == DESCENT:

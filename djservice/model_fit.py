@@ -74,7 +74,7 @@ class ModelFit:
     ) -> None:
         self.run, self.sample, self.checks, self.watch = run, sample, checks, watch
         self.model = build_model(run)
-        self.names: tuple[str, ...] = self.model.names([feature.name for feature in features])
+        self.names: tuple[str, ...] = self.model.model.names([feature.name for feature in features])
         self.share = run.radius_model.held_back
         back = held_back(sample.keys, run.seed, self.share)
         self.back = back

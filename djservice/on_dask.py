@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, WorkerPlugin
 from distributed.security import Security
 
 from djservice.config import Run
 from djservice.distribute import CompileKernels, QuietFailures
 from djservice.errors import RunError
 from djservice.event_loops import finish
+from djservice.gpu_workers import local_cluster
 from djservice.iterations import Watch
 from djservice.redact import redacted
 
@@ -66,14 +66,13 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
         async with client_of(given.scheduler, watch) as client:
             yield client
         return
-    threads = given.threads or 1
-    workers = given.workers or max(1, len(os.sched_getaffinity(0)) // threads)
     async with contextlib.AsyncExitStack() as stack:
         with _ctrl_c_held():
             cluster = await stack.enter_async_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=threads,
+                local_cluster(
+                    given.workers,
+                    given.threads,
+                    given.device,
                     dashboard_address=None,
                     scheduler_kwargs={
                         "dashboard_address": "127.0.0.1:0"

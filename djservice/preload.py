@@ -5,10 +5,7 @@ from __future__ import annotations
 import click
 from distributed import Scheduler
 
-from djservice import web
 from djservice.service import RunService
-
-web.install()  # Dask imports this before it makes its HTTP server
 
 
 @click.command()
@@ -17,4 +14,3 @@ web.install()  # Dask imports this before it makes its HTTP server
 def dask_setup(scheduler: Scheduler, state_directory: str | None, concurrent_runs: int | None) -> None:
     """Called by Dask when the scheduler starts."""
     scheduler.add_plugin(RunService(state_directory, concurrent_runs))
-    web.link(scheduler)

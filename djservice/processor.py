@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import awkward as ak
 import hist
 import numpy as np
 from coffea.processor import ProcessorABC
@@ -18,20 +17,22 @@ from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.cluster import Scale
-from djservice.errors import InputError, NothingAcceptedError, SchemaError
+from djservice.device import Device
+from djservice.errors import InputError, NothingAcceptedError
 from djservice.estimators import Estimator, default_estimator
 from djservice.evaluate import Sampling, evaluate, trees_needed
+from djservice.fileset import normalisation
 from djservice.identity import entry_keys
 from djservice.losses import Loss, as_loss
 from djservice.moments import Layout, Moments, Quantity
 from djservice.observables import Observable
+from djservice.particles import batch_of
 from djservice.radius import Radius, VariableR
-from djservice.read import basename, cut_particles
+from djservice.read import basename
 from djservice.redact import redacted
-from djservice.rootfile import event_array
-from djservice.schemas import DEFAULT_WEIGHT, IDENTITY, nanoaod
+from djservice.schemas import DEFAULT_WEIGHT, Kind, make
+from djservice.selection import branches_of_events
 from djservice.trees import TreeSample
-from djservice.truth import branches, generated_mass
 
 Floats = NDArray[np.float64]
 
@@ -97,18 +98,18 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         As in :func:`djservice.cluster`.
     stream, iteration
         What draws are keyed by beside the seed: ("scan", row) are those of a row of a run's scan.
-    particles
-        The collection of particles.
-    pt_min, eta_max
-        Particles with pt > ``pt_min`` (GeV) and, if given, \\|eta\\| < ``eta_max`` are kept.
-    weight, truth
-        As in :func:`djservice.schemas.nanoaod`; branches are named as in the file, ``GenMET_pt`` for ``events.GenMET.pt``.
+    schema
+        The layout of the files, of :data:`djservice.layouts.LAYOUTS`, whose coffea schema made the NanoEvents.
+    particles, particle_weight, pt_min, eta_max, weight, truth
+        As in :class:`djservice.schemas.Schema`; branches are named as in the file, ``GenMET_pt`` for ``events.GenMET.pt``.
     identity
-        The branches of run, luminosity block and event number.
+        The branches of run, luminosity block and event number; the layout's by default.
     axis
         Of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by default.
     threads
         In each call of ``process``.
+    device
+        As in :func:`djservice.cluster`, where ``process`` is called.
 
     Raises
     ------
@@ -131,14 +132,17 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         seed: int = 0,
         stream: str = "sample",
         iteration: int = 0,
-        particles: str = "PFCands",
+        schema: Kind = "nanoaod",
+        particles: str | tuple[str, ...] | None = None,
+        particle_weight: str | None = None,
         pt_min: float = 0.0,
         eta_max: float | None = None,
         weight: str | None = DEFAULT_WEIGHT,
         truth: float | str | None = None,
-        identity: tuple[str, str, str] = IDENTITY,
+        identity: tuple[str, str, str] | None = None,
         axis: Any = None,
         threads: int = 1,
+        device: Device = "auto",
     ) -> None:
         self.loss = as_loss(loss)
         self.estimator = estimator or default_estimator(trees)
@@ -147,10 +151,18 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         if not isinstance(radius, VariableR) and np.ndim(radius) != 0:
             raise InputError(f"radius has shape {np.shape(radius)}, expected one number or a VariableR.")
         self.radius, self.trees = radius, trees
-        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed)
+        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
         self.stream, self.iteration, self.threads = stream, iteration, threads
-        self.schema = nanoaod(particles, pt_min=pt_min, eta_max=eta_max, weight=weight, truth=truth)
-        self.identity = tuple(identity)
+        self.schema = make(
+            schema,
+            particles=particles,
+            particle_weight=particle_weight,
+            pt_min=pt_min,
+            eta_max=eta_max,
+            weight=weight,
+            truth=truth,
+        )
+        self.identity = identity
         first = self.loss.terms[0].observable
         self.axis: Any = axis or hist.axis.Regular(
             50, 0.0, 250.0, label=f"{first.name} [{first.units}]".removesuffix(" []")
@@ -218,53 +230,29 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         SchemaError, InputError
             As the class says.
         """
-        schema, metadata = self.schema, events.metadata
+        metadata = events.metadata
         path, dataset = str(metadata.get("filename", "events")), str(metadata["dataset"])
         file = redacted(path)
         first, last = int(metadata.get("entrystart", 0)), int(metadata.get("entrystop", len(events)))
         whole = last - first == len(events)
         place = f"{file}[{first}:{last}]"
-        entry = first + np.arange(len(events))
-        if schema.particles not in ak.fields(events):
-            raise _missing(place, schema.particles, ak.fields(events))
-        particles = events[schema.particles]
-        identity: Any = None
-        if set(self.identity) <= set(ak.fields(events)):
-            identity = tuple(event_array(events, name, 1, place) for name in self.identity)
-        elif self.identity != IDENTITY:
-            raise _missing(place, next(name for name in self.identity if name not in events.fields), ak.fields(events))
-        elif not whole:
+        branches, get = branches_of_events(events, self.schema, place, self.identity)
+        if not branches.identity and not whole:
             raise InputError(
                 f"{place}: {len(events)} selected events without run, luminosityBlock and event, so nothing identifies them. "
                 "Process whole chunks, or name the branches of the identity."
             )
-        batch = EventBatch.from_awkward(
-            particles,
-            weight=None if schema.weight is None else self._weight(events, place),
-            truth=self._truth(events, place, first),
-            identity=identity,
-            entry=entry,
+        entry = first + np.arange(len(events))
+        batch, _ = batch_of(
+            branches,
+            get,
+            self.schema,
+            place=place,
             source=file if whole else f"a selection of {place}",
             dataset=dataset,
+            entry=entry,
         )
-        if identity is None:
-            batch = replace(batch, key=entry_keys(dataset, basename(path), entry))
-        eta = ak.to_numpy(ak.flatten(particles["eta"], axis=1)) if schema.eta_max is not None else batch.rapidity
-        return cut_particles(batch, schema, np.asarray(eta))
-
-    def _weight(self, events: Any, place: str) -> Any:
-        name = str(self.schema.weight)
-        if name == DEFAULT_WEIGHT and name not in ak.fields(events):
-            return None  # data have none
-        return _column(events, name, 1, place)
-
-    def _truth(self, events: Any, place: str, first: int) -> Any:
-        truth = self.schema.truth
-        if not isinstance(truth, str):
-            return truth
-        if needed := branches(truth):
-            return generated_mass(truth, {name: _column(events, name, 2, place) for name in needed}, place, first)
-        return _column(events, truth, 1, place)
+        return batch if branches.identity else replace(batch, key=entry_keys(dataset, basename(path), entry))
 
     def _fill(self, spectrum: Any, events: EventBatch, sample: TreeSample) -> None:
         """Add the observable of some events' trees."""
@@ -313,14 +301,8 @@ def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
     for key in ("xsec", "sumw"):
         if len(sums[key]) > 1:
             raise InputError(f"dataset {name!r}: expected one {key} in its metadata, found {sorted(sums[key])}.")
-    if not sums["xsec"]:
-        return 1.0
-    (xsec,), sumw = sums["xsec"], next(iter(sums["sumw"]), sums["sum_of_weights"])
-    if not (math.isfinite(xsec) and xsec > 0 and math.isfinite(sumw) and sumw > 0):
-        raise InputError(
-            f"dataset {name!r}: expected a positive xsec and a positive sum of weights, found {xsec} and {sumw}."
-        )
-    return float(xsec / sumw)
+    xsec, sumw = (next(iter(sums[key]), None) for key in ("xsec", "sumw"))
+    return normalisation(name, xsec, sumw, sums["sum_of_weights"])
 
 
 def _or_nan(number: Callable[[], Quantity]) -> Quantity:
@@ -329,17 +311,3 @@ def _or_nan(number: Callable[[], Quantity]) -> Quantity:
         return number()
     except NothingAcceptedError:
         return Quantity(math.nan, math.nan, math.nan)
-
-
-def _column(events: Any, branch: str, ndim: int, place: str) -> Any:
-    """A branch of NanoEvents by its name in the file."""
-    collection, _, field = branch.partition("_")
-    if collection not in ak.fields(events):
-        raise _missing(place, branch, ak.fields(events))
-    if field and field not in ak.fields(events[collection]):
-        raise _missing(place, branch, [f"{collection}_{name}" for name in ak.fields(events[collection])])
-    return event_array(events, branch, ndim, place)
-
-
-def _missing(place: str, name: str, found: list[str]) -> SchemaError:
-    return SchemaError(f"{place}: expected {name!r} in the events, found {', '.join(found)}. Name another one.")

@@ -6,14 +6,16 @@ What is bad is found by reading: a range that cannot be read is halved until the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from djservice.batch import EventBatch
 from djservice.errors import DjserviceError, InputError, MissingFileError, SchemaError
-from djservice.read import InputFile, Segment, inspect, read_segments
+from djservice.read import Segment, read_tallied
+from djservice.remote import TIMEOUT
 from djservice.schemas import Schema
+from djservice.tally import Tally
 
 #: More bad ranges than this in a bundle are no exception but a wrong input.
 MOST = 100
@@ -43,16 +45,10 @@ class Bad:
         return self.reason + (f" So are the {more} entries that follow." if more > 0 else "")
 
 
-def inspect_or_bad(path: str, schema: Schema) -> InputFile | Bad:
-    """A file as :func:`djservice.read.inspect` finds it, or why it is left out."""
-    try:
-        return inspect(path, schema)
-    except DjserviceError as error:
-        return Bad(path, -1, -1, str(error))
-
-
-def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> tuple[EventBatch, tuple[Bad, ...]]:
-    """The events of several entry ranges that can be read, and those that are left out.
+def read_or_bad(
+    segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
+) -> tuple[EventBatch, tuple[Bad, ...], Tally]:
+    """The events of several entry ranges that can be read, those that are left out, and what came of reading the former.
 
     Raises
     ------
@@ -61,15 +57,18 @@ def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") 
     """
     batches: list[EventBatch] = []
     bad: list[Bad] = []
+    tally = Tally()
     left = list(reversed(segments))
     while left:
         segment = left.pop()
         try:
-            batches.append(read_segments([segment], schema, dataset))
+            batch, found = read_tallied([segment], schema, dataset, timeout)
+            batches.append(batch)
+            tally += found
         except DjserviceError as error:
             if segment.stop - segment.start > 1 and not isinstance(error, (MissingFileError, SchemaError)):
                 middle = (segment.start + segment.stop) // 2
-                left += [Segment(segment.path, middle, segment.stop), Segment(segment.path, segment.start, middle)]
+                left += [replace(segment, start=middle), replace(segment, stop=middle)]
                 continue
             _add(bad, Bad(segment.path, segment.start, segment.stop, str(error)))
             if len(bad) > MOST:
@@ -84,7 +83,7 @@ def read_or_bad(segments: Sequence[Segment], schema: Schema, dataset: str = "") 
                 pt=nothing, rapidity=nothing, phi=nothing, mass=nothing, offsets=[0], dataset=dataset
             )
         ]
-    return EventBatch.concatenate(batches), tuple(bad)
+    return EventBatch.concatenate(batches), tuple(bad), tally
 
 
 def _add(bad: list[Bad], found: Bad) -> None:

@@ -2,35 +2,27 @@
 
     R = R_min (R_max / R_min)^sigmoid(h(x, theta))
 
-with x the standardised features. A model gives R and dR/dtheta; the chain rule dL/dtheta = sum_e dL_e/dR_e dR_e/dtheta
-does the rest (:func:`djservice.evaluate.evaluate`).
+with x the standardised features. A model gives h and dh/dtheta, :class:`Bounded` makes R and dR/dtheta of them, and the chain
+rule dL/dtheta = sum_e dL_e/dR_e dR_e/dtheta does the rest (:func:`djservice.evaluate.evaluate`).
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.errors import InputError
+
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
 class RadiusModel(ABC):
-    """R(x, theta).
-
-    Attributes
-    ----------
-    minimum, maximum
-        Bounds of R.
-    """
-
-    minimum: float
-    maximum: float
+    """h(x, theta). One of your own is a subclass; a frozen dataclass, if it has settings, for a store knows it by its repr."""
 
     @abstractmethod
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
@@ -38,17 +30,44 @@ class RadiusModel(ABC):
 
     @abstractmethod
     def start(self, features: int, seed: int) -> Floats:
-        """theta at which h is 0 for every x."""
+        """theta at which h is 0 for every x, shape (theta,)."""
 
     @abstractmethod
     def height(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
-        """h and dh/dtheta, of shapes (event,) and (event, theta)."""
+        """h and dh/dtheta, of shapes (event,) and (event, theta), from standardised features of shape (event, feature)."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return repr(self)
+
+    @property
+    def function(self) -> Callable[..., object]:
+        """What a store knows it by, beside its name: the hash of this function's source."""
+        return type(self).height
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """R(x, theta) between two bounds.
+
+    Attributes
+    ----------
+    model
+        h(x, theta).
+    minimum, maximum
+        Bounds of R.
+    """
+
+    model: RadiusModel
+    minimum: float
+    maximum: float
 
     def begin(self, features: int, radius: float, seed: int) -> Floats:
         """theta that gives every event the same R."""
         share = math.log(radius / self.minimum) / math.log(self.maximum / self.minimum)
         share = min(max(share, 0.01), 0.99)  # at a bound itself nothing moves
-        theta = self.start(features, seed)
+        theta = self.model.start(features, seed)
         theta[-1] = math.log(share / (1.0 - share))
         return theta
 
@@ -66,7 +85,7 @@ class RadiusModel(ABC):
         -------
         Shapes (event,) and (event, theta).
         """
-        height, slope = self.height(features, theta)
+        height, slope = self.model.height(features, theta)
         share = 0.5 * (1.0 + np.tanh(0.5 * height))
         span = math.log(self.maximum / self.minimum)
         radius = self.minimum * np.exp(span * share)
@@ -100,6 +119,10 @@ class Network(RadiusModel):
 
     hidden: int = 8
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.hidden, int) and self.hidden >= 1):
+            raise InputError(f"hidden is {self.hidden!r}, expected a positive whole number.")
+
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
         weights = (f"{name} -> {i}" for i in range(self.hidden) for name in (*features, "bias"))
         return (*weights, *(f"{i} ->" for i in range(self.hidden)), "bias")
@@ -117,6 +140,17 @@ class Network(RadiusModel):
         back = (second * (1.0 - layer**2))[:, :, np.newaxis] * inputs[:, np.newaxis, :]
         slope = np.concatenate([back.reshape(len(features), size), layer, np.ones((len(features), 1))], axis=1)
         return layer @ second + theta[-1], slope
+
+
+def named_models() -> dict[str, Callable[..., RadiusModel]]:
+    """What a run configuration can name: the models here and those of the entry-point group ``djservice.radius_models``."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, Callable[..., RadiusModel]] = {"linear": Linear, "network": Network}
+    for point in entry_points(group="djservice.radius_models"):
+        loaded = point.load()
+        found[point.name] = (lambda value=loaded: value) if isinstance(loaded, RadiusModel) else loaded
+    return found
 
 
 @dataclass(frozen=True)
@@ -158,7 +192,7 @@ class Prediction:
         R = model.radius(scale(features), theta).
     """
 
-    model: RadiusModel
+    model: Bounded
     scale: Standardiser
     theta: Floats
 

@@ -1,4 +1,4 @@
-"""Entry ranges of ROOT files -> EventBatch, through coffea's NanoEvents.
+"""Entry ranges of ROOT files -> EventBatch.
 
 ``read`` is for one process. A service takes the same steps apart: :func:`expand` the patterns, :func:`inspect` each
 file, cut :func:`segments`, :func:`read_segments` in many tasks, then :func:`repeated_keys` over all of them and
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import glob
 import os
-import re
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +22,13 @@ from djservice import examples
 from djservice.batch import EventBatch
 from djservice.errors import InputError, MissingFileError
 from djservice.identity import Keys, entry_keys
+from djservice.particles import Branches, Get, batch_of
 from djservice.redact import redacted
-from djservice.rootfile import branches_to_read, columns, find_tree, opened
-from djservice.schemas import IDENTITY, Schema, nanoaod
-
-#: ``scheme://`` or a chain of fsspec protocols: not a path of this machine.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+from djservice.remote import TIMEOUT, is_url, patiently
+from djservice.rootfile import arrays, branches_of, find_tree, nano_events, opened
+from djservice.schemas import Schema, nanoaod
+from djservice.selection import branches_of_events, select
+from djservice.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class InputFile:
         Entries of the tree.
     uuid
         The identifier that ROOT wrote into the file.
+    dataset
+        That it belongs to.
+    tree
+        Name of its tree; None for the schema's.
+    steps
+        Ranges of entries that are read; None for all.
     """
 
     path: str
@@ -54,15 +60,30 @@ class InputFile:
     mtime_ns: int
     entries: int
     uuid: str
+    dataset: str = ""
+    tree: str | None = None
+    steps: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of entries that are read."""
+        return ((0, self.entries),) if self.steps is None else self.steps
+
+    @property
+    def selected(self) -> int:
+        """How many entries that are."""
+        return sum(last - first for first, last in self.ranges)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Entries ``start`` to ``stop`` (exclusive) of one file."""
+    """Entries ``start`` to ``stop`` (exclusive) of one file, of a dataset; its tree where it is not the schema's."""
 
     path: str
     start: int
     stop: int
+    dataset: str = ""
+    tree: str | None = None
 
     def __str__(self) -> str:
         return f"{self.path}[{self.start}:{self.stop}]"
@@ -142,7 +163,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
         raise InputError("no input files: expected at least one path, glob, URL or example:<name>.")
     seen: dict[str, str] = {}
     for path in paths:
-        place = path if _is_url(path) else os.path.realpath(path)
+        place = path if is_url(path) else os.path.realpath(path)
         if place in seen:
             other = f" (as {seen[place]})" if seen[place] != path else ""
             raise InputError(f"{path}: named twice among the inputs{other}. Remove one: its events would count twice.")
@@ -150,27 +171,37 @@ def expand(patterns: Sequence[str]) -> list[str]:
     return paths
 
 
-def inspect(path: str, schema: Schema) -> InputFile:
+def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
     """Open a file, check that it is whole and has the tree and the branches, and count its entries.
+
+    Parameters
+    ----------
+    path, schema
+        The file, and what it must have.
+    timeout
+        Seconds that an attempt at a URL may take.
 
     Raises
     ------
     MissingFileError, InputFileError, SchemaError
         As :func:`read`.
     """
-    with opened(path, path) as file:
-        tree = find_tree(file, schema, path)
-        branches_to_read(tree, schema, path)
-        size = int(file.file.source.num_bytes or 0)
-        entries, uuid = int(tree.num_entries), str(file.file.uuid)
-        mtime = 0 if _is_url(path) else os.stat(path).st_mtime_ns
-    return InputFile(path=path, size=size, mtime_ns=mtime, entries=entries, uuid=uuid)
+
+    def look() -> InputFile:
+        with opened(path, path) as file:
+            tree = find_tree(file, schema, path)
+            branches_of(tree, schema, path)
+            size = int(file.file.source.num_bytes or 0)
+            entries, uuid = int(tree.num_entries), str(file.file.uuid)
+        return InputFile(path, size, 0 if is_url(path) else os.stat(path).st_mtime_ns, entries, uuid)
+
+    return patiently(look, path, timeout)
 
 
 def segments(
     files: Sequence[InputFile], entries: tuple[int, int] | None, bundle_events: int
 ) -> list[tuple[Segment, ...]]:
-    """Cut a range of entries into bundles of exactly ``bundle_events`` events; the last one may be smaller.
+    """Cut a range of entries into bundles of ``bundle_events`` events of one dataset; the last of each may be smaller.
 
     Parameters
     ----------
@@ -186,7 +217,7 @@ def segments(
     InputError
         If the files have no entries, or fewer than the range asks for.
     """
-    total = sum(file.entries for file in files)
+    total = sum(file.selected for file in files)
     start, stop = (0, total) if entries is None else entries
     if bundle_events < 1:
         raise InputError(f"bundle_events is {bundle_events}, expected 1 or more.")
@@ -199,18 +230,19 @@ def segments(
         )
     bundles: list[tuple[Segment, ...]] = []
     bundle: list[Segment] = []
-    room, first = bundle_events, 0
+    room, before = bundle_events, 0
     for file in files:
-        at, end = max(start - first, 0), min(stop - first, file.entries)
-        first += file.entries
-        while at < end:
-            taken = min(room, end - at)
-            bundle.append(Segment(file.path, at, at + taken))
-            at, room = at + taken, room - taken
-            if room == 0:
-                bundles.append(tuple(bundle))
-                bundle, room = [], bundle_events
-    return [*bundles, tuple(bundle)] if bundle else bundles
+        for first, last in file.ranges:
+            at, end = max(first, first + start - before), min(last, first + stop - before)
+            before += last - first
+            while at < end:
+                if bundle and (room == 0 or bundle[-1].dataset != file.dataset):
+                    bundles.append(tuple(bundle))
+                    bundle, room = [], bundle_events
+                taken = min(room, end - at)
+                bundle.append(Segment(file.path, at, at + taken, file.dataset, file.tree))
+                at, room = at + taken, room - taken
+    return [*bundles, tuple(bundle)]
 
 
 def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> EventBatch:
@@ -221,7 +253,15 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
     MissingFileError, InputFileError, SchemaError, InputError
         As :func:`read`.
     """
-    return EventBatch.concatenate([_read_segment(segment, schema, dataset) for segment in segments])
+    return read_tallied(segments, schema, dataset)[0]
+
+
+def read_tallied(
+    segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
+) -> tuple[EventBatch, Tally]:
+    """The same, and what came of reading them; an attempt at a range of a URL may take ``timeout`` seconds."""
+    read = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
+    return EventBatch.concatenate([batch for batch, _ in read]), sum((tally for _, tally in read), Tally())
 
 
 def repeated_keys(keys: Keys) -> Keys:
@@ -264,19 +304,15 @@ def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     )
 
 
-def _is_url(path: str) -> bool:
-    return _URL.match(path) is not None
-
-
 def basename(path: str) -> str:
     """Name of a file; the query of a URL, which may be a token, is no part of it."""
-    return (path.partition("?")[0] if _is_url(path) else path).rsplit("/", 1)[-1]
+    return (path.partition("?")[0] if is_url(path) else path).rsplit("/", 1)[-1]
 
 
 def _matches(pattern: str) -> list[str]:
     if pattern.startswith("example:"):
         return [examples.path(pattern.removeprefix("example:"))]
-    if _is_url(pattern):
+    if is_url(pattern):
         return [pattern]
     path = os.path.abspath(os.path.expanduser(pattern))
     if os.path.exists(path):  # before globbing: a name may have brackets of its own
@@ -288,32 +324,42 @@ def _matches(pattern: str) -> list[str]:
     return found
 
 
-def _read_segment(segment: Segment, schema: Schema, dataset: str) -> EventBatch:
-    flat, offsets = columns(segment.path, segment.start, segment.stop, schema)
-    identity = tuple(flat[name] for name in IDENTITY) if set(IDENTITY) <= flat.keys() else None
-    entry = np.arange(segment.start, segment.stop)
-    batch = EventBatch.from_arrays(
-        **{field: flat[branch] for field, branch in schema.particle_branches.items()},
-        offsets=offsets,
-        weight=flat.get(schema.weight) if schema.weight else None,
-        truth=flat[schema.truth] if isinstance(schema.truth, str) else schema.truth,
-        identity=identity,  # type: ignore[arg-type]  # three of them, as IDENTITY has
-        entry=entry,
-        source=redacted(segment.path),
-        dataset=dataset,
-    )
-    if identity is None:  # the directory is no part of the identity: files may move
-        batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entry))
-    return cut_particles(batch, schema, flat[schema.particle_branches["eta"]])
+def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float) -> tuple[EventBatch, Tally]:
+    began = time.perf_counter()
+    if segment.tree is not None:
+        schema = schema.model_copy(update={"tree": segment.tree})
+    entries = np.arange(segment.start, segment.stop)
+
+    def read() -> tuple[EventBatch, dict[str, int], int]:
+        if schema.selection is not None:
+            return _read_selected(segment, schema, dataset)
+        branches, found, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
+        return *_batch(segment, schema, dataset, branches, found.__getitem__, entries), bytes_read
+
+    from djservice.cluster import check_counts  # imports numba
+
+    batch, removed, bytes_read = patiently(read, segment.path, timeout)
+    check_counts(batch)  # here, and not when it is clustered: an event that is too large may be set aside
+    particles = len(batch.pt) + sum(removed.values())
+    seconds = time.perf_counter() - began
+    return batch, Tally(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
 
 
-def cut_particles(batch: EventBatch, schema: Schema, eta: NDArray[Any]) -> EventBatch:
-    """The particles that the schema keeps. After the checks, so that a cut hides no bad particle."""
-    keep = batch.pt > schema.pt_min
-    if schema.eta_max is not None:
-        keep &= np.abs(eta) < schema.eta_max
-    if keep.all():
-        return batch
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[batch.offsets]
-    flat = {name: getattr(batch, name)[keep] for name in ("pt", "rapidity", "phi", "mass")}
-    return replace(batch, **flat, offsets=offsets)
+def _read_selected(segment: Segment, schema: Schema, dataset: str) -> tuple[EventBatch, dict[str, int], int]:
+    """The events that the schema's selection lets through."""
+    assert schema.selection is not None
+    with nano_events(segment.path, segment.start, segment.stop, schema) as (events, file):
+        chosen, entries = select(events, schema.selection, str(segment), segment.start)
+        branches, get = branches_of_events(chosen, schema, str(segment))
+        batch, removed = _batch(segment, schema, dataset, branches, get, entries)
+        return batch, removed, int(file.file.source.num_requested_bytes)
+
+
+def _batch(
+    segment: Segment, schema: Schema, dataset: str, branches: Branches, get: Get, entries: NDArray[np.int64]
+) -> tuple[EventBatch, dict[str, int]]:
+    source = redacted(segment.path)
+    batch, removed = batch_of(branches, get, schema, place=str(segment), source=source, dataset=dataset, entry=entries)
+    if not branches.identity:  # the directory is no part of the identity: files may move
+        batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entries))
+    return batch, removed

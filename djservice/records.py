@@ -152,6 +152,19 @@ class StateDirectory:
         except OSError as error:
             raise ServiceError(f"{self.path}: cannot be written: {error.strerror}.") from error
 
+    def remove(self, name: str) -> None:
+        """Remove a record.
+
+        Raises
+        ------
+        ServiceError
+            If the directory cannot be written.
+        """
+        try:
+            (self.path / f"{name}.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise ServiceError(f"{self.path}: cannot be written: {error.strerror}.") from error
+
     def close(self) -> None:
         """Let another scheduler have it."""
         os.close(self._lock)

@@ -34,7 +34,7 @@ def redacted(text: str) -> str:
 def redacted_data(value: Any) -> Any:
     """Plain data with every text redacted."""
     if isinstance(value, dict):
-        return {key: redacted_data(item) for key, item in value.items()}
+        return {redacted_data(key): redacted_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted_data(item) for item in value]
     return redacted(value) if isinstance(value, str) else value

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,9 @@ def reduce_events(
     loss: Loss,
     estimator: Estimator,
     jacobian: Floats | None,
-) -> tuple[Moments, PerEvent]:
-    """Sums over some events, and the results per event.
+    sizes: Sequence[int],
+) -> list[tuple[Moments, PerEvent]]:
+    """Sums over each of some parts of the events, and the results per event.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def reduce_events(
         What is evaluated.
     jacobian
         Shape (event, theta), or None: dR/dtheta, which makes the sums hold derivatives in theta.
+    sizes
+        Events of each part: one follows the other. Its sums have the same bits whatever the other parts.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def reduce_events(
     layout = _layout(loss, len(sample.parameters))
     columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
     moves: list[Floats] = []  # how much each tree moves that mean, times the number of trees
-    first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), math.nan
+    first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), np.empty(0)
     # Once each, for all terms: estimators make them as they are asked for.
     others = [
         [(*_evaluated(term, other, events.truth), np.asarray(weight)) for term in loss.terms]
@@ -89,7 +92,7 @@ def reduce_events(
         if term is loss.terms[0]:
             first_value, first_accepted = np.where(mask, value, 0.0), mask
             first = slopes[0][0].share
-            share = math.nan if first is None else float(first.mean(axis=1).sum())
+            share = np.full(len(mask), math.nan) if first is None else first.mean(axis=1)
     spectrum = [first_accepted.astype(np.float64), first_value, first_value**2]
     mean = np.stack(columns + spectrum, axis=-1).mean(axis=1)
     centred = np.stack(moves + spectrum, axis=-1)
@@ -101,24 +104,28 @@ def reduce_events(
             f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and the event weights."
         )
     accepted_trees = first_accepted.sum(axis=1)
-    total, outer, tree_covariance = _reduce(mean, centred, events.weight)
-    if jacobian is not None:
-        total, outer, tree_covariance = _through(jacobian, layout, mean, centred, events.weight)
-        layout = _layout(loss, jacobian.shape[1])
-    moments = Moments(
-        layout=layout,
-        total=total,
-        outer=outer,
-        tree_covariance=tree_covariance,
-        weight=float(events.weight.sum()),
-        events=len(events),
-        events_without=int((accepted_trees == 0).sum()),
-        trees=first_accepted.size,
-        trees_accepted=int(accepted_trees.sum()),
-        state_share=share,
-    )
-    one = _layout(loss, len(sample.parameters))
-    return moments, _per_event(one, mean, centred, accepted_trees, first_value, first_accepted, trees)
+    per_event = _per_event(layout, mean, centred, accepted_trees, first_value, first_accepted, trees)
+    found = []
+    for stop, size in zip(np.cumsum(sizes), sizes, strict=True):
+        rows = slice(stop - size, stop)
+        weight, through = events.weight[rows], None if jacobian is None else jacobian[rows]
+        sums = (
+            _reduce(mean[rows], centred[rows], weight)
+            if through is None
+            else _through(through, layout, mean[rows], centred[rows], weight)
+        )
+        moments = Moments(
+            layout if through is None else _layout(loss, through.shape[1]),
+            *sums,
+            weight=float(weight.sum()),
+            events=size,
+            events_without=int((accepted_trees[rows] == 0).sum()),
+            trees=size * trees,
+            trees_accepted=int(accepted_trees[rows].sum()),
+            state_share=float(share[rows].sum()),
+        )
+        found.append((moments, PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))))
+    return found
 
 
 def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:

@@ -10,8 +10,10 @@ from typing import Any
 
 from djservice.errors import DjserviceError, StoreError
 from djservice.model_summary import model_text
+from djservice.remote import is_url
 from djservice.store import Store
 from djservice.summary import axis_label, model_rows, per_event_rows, per_event_text, summary, with_error
+from djservice.tally import reading_text
 
 
 class ReportError(DjserviceError, RuntimeError):
@@ -24,9 +26,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     Parameters
     ----------
     store
-        The store's folder; the run may be unfinished.
+        The store's folder or URL; the run may be unfinished.
     output
-        HTML file to write; by default the store's name with ``.html``. The figures go to a folder of the same name
+        HTML file to write; by default the store's name with ``.html``, beside it or, for a URL, here. The figures go to a folder of the same name
         with ``.report``.
 
     Returns
@@ -51,7 +53,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     facts = summary(store)
     if facts["iterations"] == 0:
         raise StoreError(f"{store}: no finished iteration yet, so there is nothing to report.")
-    page = Path(output) if output is not None else Path(str(store).rstrip("/")).with_suffix(".html")
+    name = str(store).rstrip("/")
+    page = Path(output or (name.rsplit("/", 1)[-1] if is_url(name) else name))
+    page = page if output is not None else page.with_suffix(".html")
     folder = page.with_suffix(".report")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +70,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             per_event_text=per_event_text,
             model_rows=model_rows,
             model_text=model_text,
+            reading_text=reading_text,
             settings=_settings(facts),
             json=json,
         )

@@ -27,8 +27,10 @@ from djservice import results
 from djservice.code import code_hash
 from djservice.config import Run
 from djservice.errors import InputError, RunError
+from djservice.fileset import load_fileset
 from djservice.lease import Lease
 from djservice.manifest import FORMAT, Identity, differences, digest, identify
+from djservice.redact import redacted_data
 from djservice.reprocess_config import Reprocessing
 
 if TYPE_CHECKING:  # nothing heavy is imported before there is something to do
@@ -104,10 +106,14 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
     """
     inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
     asked = run.numbers | {"iterations": [run.optimiser.iterations, run.radius_model.iterations]}
+    filesets = {
+        name: load_fileset(section.fileset) for name, section in run.inputs.items() if section.fileset is not None
+    }
+    asked |= {"filesets": redacted_data(filesets)}  # weights, trees and ranges of entries
     fit = digest([asked, [[name, *map(asdict, files)] for name, files in inputs.items()], code_hash()])
     files, how = {}, None
     if settings.apply is not None:
-        files, how = identify(settings.apply), settings.apply.model_dump(exclude={"files"})
+        files, how = identify(settings.apply), settings.apply.model_dump(exclude={"files", "cache", "timeout"})
     names = tuple(digest([fit, how, asdict(file)]) for file in files.values())
     return Plan(inputs, fit, files, names, digest([asked, how]))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.cluster import Scale, cluster, replay
+from djservice.device import Device
 from djservice.errors import InputError, NothingAcceptedError
 from djservice.forms import Ratio
 from djservice.losses import Loss, Term, as_loss
@@ -54,6 +56,7 @@ def reweight(
     seed: int = 0,
     least_fraction: float = 0.3,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Reweighted:
     """Loss and dL/dR in a neighbourhood of R from one set of trees.
 
@@ -68,7 +71,7 @@ def reweight(
         R, where the trees are grown, and R', where they are evaluated.
     least_fraction
         Effective part of the trees below which an R' is refused.
-    trees, rigidity, power, scale, asymmetry, seed, threads
+    trees, rigidity, power, scale, asymmetry, seed, threads, device
         As in :func:`djservice.gradient`.
 
     Raises
@@ -80,13 +83,21 @@ def reweight(
     loss = as_loss(objective)
     if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.form, Ratio):
         raise InputError("reweighting takes a loss of one term that is a mean over trees.")
-    settings = {"rigidity": rigidity, "power": power, "scale": scale, "asymmetry": asymmetry, "jets": loss.jets}
-    grown = cluster(events, radius=radius, trees=trees, seed=seed, history=True, threads=threads, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {
+        "rigidity": rigidity,
+        "power": power,
+        "scale": scale,
+        "asymmetry": asymmetry,
+        "jets": loss.jets,
+    }
+    settings |= {"threads": threads, "device": device}
+    grown = cluster(events, radius=radius, trees=trees, seed=seed, history=True, **settings)
+    assert grown.history is not None
     _, (quantity,), accepted = loss.evaluate(grown.jets, events.truth)
     rows = []
     for other in radii:
         # The same trees, with their probability and score at R'.
-        there = replay(events, grown.history, radius=other, threads=threads, **settings)  # type: ignore[arg-type]
+        there = replay(events, grown.history, radius=other, **settings)
         ratio = np.exp(there.log_prob - grown.log_prob)
         total = ratio.sum(axis=1, keepdims=True)
         fraction = float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees) if len(events) else 1.0

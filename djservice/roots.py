@@ -12,9 +12,10 @@ from urllib.parse import unquote
 
 import dask
 
+from djservice import examples
 from djservice.config import Run
 from djservice.errors import ConfigError
-from djservice.read import expand
+from djservice.fileset import sources
 from djservice.redact import redacted
 
 
@@ -28,15 +29,15 @@ def check_roots(run: Run) -> None:
     """
     inputs = dask.config.get("djservice.input-roots", None)
     if inputs is not None:
+        shipped = {examples.path(name) for name in examples.names()}
         for section, given in run.inputs.items():
-            named = [
-                name for name in given.files if not name.startswith("example:")
-            ]  # those are shipped with djservice
-            for path in expand(named) if named else []:
-                _check(path, inputs, f"{section}.files", "djservice.input-roots")
+            for source in sources(given):
+                if source.path not in shipped:
+                    _check(source.path, inputs, f"{section}.files", "djservice.input-roots")
     outputs = dask.config.get("djservice.output-roots", None)
     if outputs is not None:
-        for key, place in (("output.store", run.output.store), ("output.report", run.output.report)):
+        caches = [(f"{section}.cache", given.cache) for section, given in run.inputs.items()]
+        for key, place in (("output.store", run.output.store), ("output.report", run.output.report), *caches):
             if place is not None:
                 _check(place, outputs, key, "djservice.output-roots")
 

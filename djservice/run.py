@@ -19,13 +19,16 @@ from djservice.build import build_features, build_loss, check_trees
 from djservice.code import code_hash
 from djservice.config import Run
 from djservice.display import Lines
-from djservice.distribute import Bundles, schema_of
+from djservice.distribute import Bundles
+from djservice.fileset import sources
 from djservice.fit import Fit, Result, learned, spectrum_radii
 from djservice.iterations import Watch
+from djservice.load import schema_of
 from djservice.model_fit import ModelFit, Sample
 from djservice.on_dask import compiled_client, complete
-from djservice.read import expand
 from djservice.redact import redacted, redacted_data
+from djservice.remote import is_url
+from djservice.selection import selection_fingerprint
 from djservice.store import Store
 from djservice.store_shape import Shape
 
@@ -41,11 +44,11 @@ class FinishedRun:
     result
         The optimum with its error.
     store
-        The store's folder.
+        The store's folder, or its URL.
     """
 
     result: Result
-    store: Path
+    store: Path | str
 
     @property
     def radius(self) -> float:
@@ -85,8 +88,8 @@ def check(run: Run) -> None:
     """
     check_trees(run)
     for section in run.inputs.values():
-        expand(section.files)
-        schema_of(section)
+        sources(section)
+        selection_fingerprint(schema_of(section).selection)
 
 
 async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
@@ -107,7 +110,7 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
     CancelledError
         When cancelled, saying how many iterations are done.
     """
-    path = Path(run.output.store)
+    path = store_path(run.output.store)
     bundles = await Bundles.load(client, run, watch)
     observable = build_loss(run).terms[0].observable
     attributes = {
@@ -116,6 +119,8 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
         "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
+        "datasets": bundles.datasets,
+        "reading": bundles.reading,
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
     identities = _identities(bundles, "input")
@@ -131,7 +136,9 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
     )
-    with Store.open(path, attributes, {**run.numbers, **identities, "code": code_hash()}, shape) as store:
+    with Store.open(
+        path, attributes, {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()}, shape
+    ) as store:
         learn = None if model is None else model.complete
         fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event, learn)
         try:
@@ -143,12 +150,21 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
     """What an input is known by, whatever its folder; and what was left out of it, which may be other entries another time."""
-    files = {
-        f"{section}.files[{i}]": [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
-        for i, file in enumerate(bundles.inputs)
-    }
-    bad = [[os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad]
-    return files | ({f"{section}.quarantined": bad} if bad else {})
+    found: dict[str, Any] = {}
+    for i, file in enumerate(bundles.inputs):
+        found[f"{section}.files[{i}]"] = [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
+        if bundles.datasets:
+            steps = None if file.steps is None else [list(step) for step in file.steps]
+            found[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
+    for name, facts in bundles.datasets.items():
+        found[f"{section}.datasets.{name}"] = facts["metadata"]
+    if bundles.reading["selection"]:
+        found[f"{section}.selection"] = bundles.reading["selection"]
+    if bundles.bad:
+        found[f"{section}.quarantined"] = [
+            [os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad
+        ]
+    return found
 
 
 async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dict[str, Any], watch: Watch) -> ModelFit:
@@ -166,6 +182,11 @@ async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dic
         checks[name] = await sample(loaded)
         identities |= _identities(loaded, f"radius_model.checks.{name}")
     return ModelFit(run, features, await sample(bundles), checks, watch)
+
+
+def store_path(store: str) -> Path | str:
+    """A folder as a path, a URL as it is."""
+    return store if is_url(store) else Path(store)
 
 
 def versions() -> dict[str, str]:

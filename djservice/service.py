@@ -27,8 +27,10 @@ from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLos
 from djservice.event_loops import OwnLoop, Stopped
 from djservice.journal import Journal
 from djservice.on_dask import RedactLogs, client_of
+from djservice.place import place
 from djservice.records import RESUMABLE, UNFINISHED, Record, StateDirectory
 from djservice.redact import redacted, redacted_data
+from djservice.remote import is_url
 from djservice.roots import check_roots
 from djservice.run import FinishedRun, check, conduct
 from djservice.submission import identity, same_numbers, unpack
@@ -101,8 +103,12 @@ class RunService(SchedulerPlugin):
             "cancel": self.cancel,
             "pause": self.pause,
             "resume": self.resume,
+            "forget": self.forget,
         }
         scheduler.handlers.update({f"djservice_{name}": _answering(method) for name, method in answers.items()})
+        from djservice import web  # which is made of this module
+
+        web.serve(scheduler)
         logger.info("djservice keeps its runs in %s; %d at a time", self._directory.path, self._places)
         self._start_next()
 
@@ -134,7 +140,7 @@ class RunService(SchedulerPlugin):
         run, name, numbers = await asyncio.to_thread(_understand, config)
         there = self._records.get(name) or self._twin(numbers)
         if there is not None:
-            gone = there.state == "finished" and not await asyncio.to_thread(Path(there.store).exists)
+            gone = there.state == "finished" and not await asyncio.to_thread(_is_there, there.store)
             if there.state in RESUMABLE or gone:
                 there.config = config  # the same but for tokens in its URLs
                 await self._enqueue(there, "the store is gone" if gone else f"submitted again by {user}")
@@ -190,6 +196,18 @@ class RunService(SchedulerPlugin):
         if record.state in RESUMABLE:
             await self._enqueue(record, f"resumed by {user}")
         return self._describe(record)
+
+    async def forget(self, run_id: str, user: str) -> dict[str, Any]:
+        """Take a run that goes on no more off the list; its store stays. Returns what was known of it."""
+        record = self._find(run_id)
+        if record.state in UNFINISHED or record.id in self._tasks:
+            raise ServiceError(f"{run_id} is {record.state}: cancel it before.")
+        known = self._describe(record)
+        async with self._writing:
+            await asyncio.to_thread(self._directory.remove, record.id)
+        del self._records[run_id], self._journals[run_id]
+        logger.info("%s was forgotten by %s", run_id, user)
+        return known
 
     async def _stop(self, record: Record, state: str, user: str) -> dict[str, Any]:
         reason = f"{state} by {user}"
@@ -355,7 +373,11 @@ def _understand(config: Any) -> tuple[Run, str, str]:
 
 
 def _same_place(one: str, other: str) -> bool:
-    return Path(one).resolve() == Path(other).resolve()
+    return one == other if is_url(one) or is_url(other) else Path(one).resolve() == Path(other).resolve()
+
+
+def _is_there(store: str) -> bool:
+    return place(store).exists()
 
 
 def _own_security(security: Security) -> Security:

@@ -23,9 +23,6 @@ Rows are written first and the group's attribute ``n_complete`` is moved last, e
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +33,8 @@ import zarr
 from numpy.typing import ArrayLike
 
 from djservice.errors import StoreError
+from djservice.place import Bucket, Folder, place
+from djservice.redact import redacted
 from djservice.store_shape import (
     GROUPS,
     Shape,
@@ -55,13 +54,13 @@ class Store:
     Attributes
     ----------
     path
-        The folder.
+        The folder or URL, as messages call it.
     root
         The zarr group.
     """
 
-    def __init__(self, path: str | Path, root: zarr.Group) -> None:
-        self.path = Path(path)
+    def __init__(self, where: Folder | Bucket, root: zarr.Group) -> None:
+        self.where, self.path = where, str(where)
         self.root = root
 
     @classmethod
@@ -73,20 +72,22 @@ class Store:
         StoreError
             If there is no store of a run at ``path``.
         """
-        if not Path(path).is_dir():
-            raise StoreError(
-                f"{path}: there is no store here. Give the folder that `djservice run` wrote (output.store)."
-            )
-        if not _is_store(path):
-            raise StoreError(
-                f"{path}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'."
-            )
-        root = _group(path, "r")
+        where = place(path)
+        with _clear_errors(where, "read"):
+            if not where.exists():
+                raise StoreError(
+                    f"{where}: there is no store here. Give the folder that `djservice run` wrote (output.store)."
+                )
+            if not _is_store(where):
+                raise StoreError(
+                    f"{where}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'."
+                )
+            root = where.group("r")
         if root.attrs["djservice_format"] != FORMAT:
             raise StoreError(
-                f"{path}: written in format {root.attrs['djservice_format']}, this version reads {FORMAT}."
+                f"{where}: written in format {root.attrs['djservice_format']}, this version reads {FORMAT}."
             )
-        return cls(path, root)
+        return cls(where, root)
 
     @classmethod
     @contextlib.contextmanager
@@ -115,25 +116,28 @@ class Store:
         StoreError
             If it cannot be written, belongs to another run (naming what differs), or is in use.
         """
-        path = Path(path)
-        if not path.exists():
-            _create(path, attributes, numbers, shape)
-        elif _is_store(path) and _is_empty(path) and _group(path, "r").attrs["numbers"] != dict(numbers):
-            remove(path)  # of a run that failed before its first row, and was mended
-            _create(path, attributes, numbers, shape)
-        elif not _is_store(path):
-            raise StoreError(f"{path}: is there and is not the store of a djservice run; choose another output.store.")
-        with _lock(path):
-            root = _group(path, "r+")
-            _same_run(path, root, numbers)
-            store = cls(path, root)
+        where = place(path)
+        with _clear_errors(where):
+            if not where.exists():
+                _create(where, attributes, numbers, shape)
+            elif _is_store(where) and _is_empty(where) and where.group("r").attrs["numbers"] != dict(numbers):
+                remove(path)  # of a run that failed before its first row, and was mended
+                _create(where, attributes, numbers, shape)
+            if not _is_store(where):
+                raise StoreError(
+                    f"{where}: is there and is not the store of a djservice run; choose another output.store."
+                )
+        with _locked(where):
+            root = where.group("r+")
+            _same_run(where, root, numbers)
+            store = cls(where, root)
             asked = {"history": ("optimiser", shape.iterations)}
             if shape.model is not None and "radius_model" in root:
                 asked["radius_model"] = ("radius_model", shape.model.iterations)
             for group, (section, iterations) in asked.items():
                 if store.n_complete(group) > iterations:
                     raise StoreError(
-                        f"{path}: holds {store.n_complete(group)} iterations and {section}.iterations is {iterations}; ask for "
+                        f"{where}: holds {store.n_complete(group)} iterations and {section}.iterations is {iterations}; ask for "
                         "at least as many, or choose another output.store."
                     )
             store._drop_consolidated()
@@ -144,7 +148,7 @@ class Store:
             if shape.model is not None and "radius_model" not in root:
                 model = shape.model
                 store._add("radius_model", lambda parent: create_model(parent, model))
-            with _clear_errors(path):
+            with _clear_errors(where):
                 root.attrs.update({**attributes, "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers}})
             yield store
 
@@ -184,7 +188,7 @@ class Store:
         StoreError
             If the disk is full or the folder cannot be written; what was complete stays so.
         """
-        with _clear_errors(self.path):
+        with _clear_errors(self.where):
             count = 0
             for name, values in rows.items():
                 block = np.asarray(values)
@@ -194,7 +198,7 @@ class Store:
 
     def write_scores(self, row: int, values: Mapping[str, ArrayLike]) -> None:
         """Write one row of the scores of the radii per event: 0 on fresh trees, 1 on those they were chosen on."""
-        with _clear_errors(self.path):
+        with _clear_errors(self.where):
             for name, value in values.items():
                 self._array("per_event", name)[row] = value
             self.root["per_event"].attrs["n_scored"] = row + 1
@@ -209,17 +213,17 @@ class Store:
     def rewind(self, group: str, rows: int) -> None:
         """Declare only the first ``rows`` rows of a group valid."""
         if self.n_complete(group) > rows:
-            with _clear_errors(self.path):
+            with _clear_errors(self.where):
                 self.root[group].attrs["n_complete"] = rows
 
     def set(self, **attributes: Any) -> None:
         """Set attributes of the root, such as status and result."""
-        with _clear_errors(self.path):
+        with _clear_errors(self.where):
             self.root.attrs.update(attributes)
 
     def set_of(self, group: str, **attributes: Any) -> None:
         """Set attributes of a group."""
-        with _clear_errors(self.path):  # opened anew: a group that is kept writes its old attributes again
+        with _clear_errors(self.where):  # opened anew: a group that is kept writes its old attributes again
             self.root[group].attrs.update(attributes)
 
     def attribute(self, group: str, name: str) -> Any:
@@ -228,22 +232,22 @@ class Store:
 
     def consolidate(self) -> None:
         """Copy the metadata of every group's arrays into the group, which spares xarray a warning; of a finished run."""
-        with _clear_errors(self.path), warnings.catch_warnings():
+        with _clear_errors(self.where), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)  # not yet in the specification
             for group in (*self.groups, None):
-                zarr.consolidate_metadata(str(self.path), path=group)
+                self.where.consolidate(group)
 
     def _drop_consolidated(self) -> None:
         """Remove the copies, which go stale when the store is written."""
-        with _clear_errors(self.path):
+        with _clear_errors(self.where):
             for group in self.groups:  # writing an attribute writes the group's metadata, without the copies
-                attributes = _group(self.path / group, "r+").attrs
+                attributes = self.where.group("r+", group).attrs
                 attributes["n_complete"] = attributes["n_complete"]
             self.root.attrs["djservice_format"] = FORMAT
 
     def _lengthen(self, group: str, iterations: int) -> None:
         """Make the columns of iterations long enough; repeated harmlessly if a process died in the middle."""
-        with _clear_errors(self.path):
+        with _clear_errors(self.where):
             for _, array in self.root[group].arrays():  # type: ignore[union-attr]
                 if array.shape[0] < iterations:
                     array.resize((iterations, *array.shape[1:]))
@@ -251,12 +255,9 @@ class Store:
             number[:] = np.arange(number.shape[0])
 
     def _add(self, group: str, create: Callable[[zarr.Group], None]) -> None:
-        """Build a group aside and rename it into place."""
-        building = self.path / f".{group}.{os.getpid()}"
-        with _clear_errors(self.path), contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-            create(zarr.open_group(str(building), mode="w"))
-            os.rename(building / group, self.path / group)
+        """Make a group that is there complete or not at all."""
+        with _clear_errors(self.where):
+            self.where.add(group, create)
 
     def _array(self, group: str, name: str) -> Any:
         return self.root[f"{group}/{name}"]
@@ -270,50 +271,41 @@ def remove(path: str | Path) -> None:
     StoreError
         If ``path`` holds anything else, or the store is in use.
     """
-    if not Path(path).exists():
-        return
-    if not _is_store(path):
-        raise StoreError(
-            f"{path}: not the store of a djservice run, so --overwrite leaves it alone; choose another output.store."
-        )
-    with _lock(Path(path)):
-        shutil.rmtree(path)
+    where = place(path)
+    with _clear_errors(where):
+        if not where.exists():
+            return
+        if not _is_store(where):
+            raise StoreError(
+                f"{where}: not the store of a djservice run, so --overwrite leaves it alone; choose another output.store."
+            )
+    with _locked(where), _clear_errors(where):
+        where.remove()
 
 
-def _group(path: str | Path, mode: Any) -> zarr.Group:
-    """A group as it is on disk, without the copies of :meth:`Store.consolidate`."""
-    return zarr.open_group(str(path), mode=mode, use_consolidated=False)
-
-
-def _is_empty(path: str | Path) -> bool:
-    root = _group(path, "r")
+def _is_empty(where: Folder | Bucket) -> bool:
+    root = where.group("r")
     return all(root[name].attrs["n_complete"] == 0 for name in GROUPS if name in root)
 
 
-def _is_store(path: str | Path) -> bool:
+def _is_store(where: Folder | Bucket) -> bool:
     try:
-        return "djservice_format" in _group(path, "r").attrs
+        return "djservice_format" in where.group("r").attrs
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
 
 
-def _create(path: Path, attributes: Mapping[str, Any], numbers: Mapping[str, Any], shape: Shape) -> None:
-    """Build the whole layout beside ``path`` and rename it into place, so that a store is there complete or not at all."""
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    with _clear_errors(path), contextlib.ExitStack() as leftovers:
-        leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        root = zarr.open_group(str(building), mode="w")
+def _create(where: Folder | Bucket, attributes: Mapping[str, Any], numbers: Mapping[str, Any], shape: Shape) -> None:
+    """Make the whole layout, so that a store is there complete or not at all; another process may be faster."""
+
+    def fill(root: zarr.Group) -> None:
         create_groups(root, shape)
         root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": FORMAT})
-        try:
-            os.rename(building, path)
-        except OSError:
-            if not _is_store(path):  # else another process was faster, and holds or held the lock
-                raise
+
+    where.create(fill)
 
 
-def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
+def _same_run(where: Folder | Bucket, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
     """Refuse the store of another run, naming every key that differs."""
     there: Any = root.attrs["numbers"]
     differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
@@ -331,7 +323,7 @@ def _same_run(path: Path, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
         if len(differing) > _NAMED:
             lines += f"; and {len(differing) - _NAMED} more keys"
         raise StoreError(
-            f"{path}: the store of another run: {lines}. Choose another output.store, or pass --overwrite to delete it."
+            f"{where}: the store of another run: {lines}. Choose another output.store, or pass --overwrite to delete it."
         )
 
 
@@ -341,28 +333,23 @@ _NAMED = 5
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the operating system gives back when the process dies."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"{path}: another process is writing this store; wait for it, or choose another output.store."
-            ) from None
+def _locked(where: Folder | Bucket) -> Iterator[None]:
+    """Hold the lock of a store; what goes wrong in taking or giving it back is an error of the store."""
+    with contextlib.ExitStack() as lock:
+        with _clear_errors(where):
+            lock.enter_context(where.lock())
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """Say what an operating-system error means for the store."""
+def _clear_errors(where: Folder | Bucket, what: str = "written") -> Iterator[None]:
+    """Say what an error of the operating system or of the server means for the store."""
     try:
+        where.check()
         yield
-    except OSError as error:
+    except where.errors as error:
+        found = getattr(error, "strerror", None) or redacted(" ".join(str(error).split()))
         raise StoreError(
-            f"{path}: cannot be written: {error.strerror or error}. What was complete is kept: free space or mend the "
+            f"{where}: cannot be {what}: {found}. What was complete is kept: free space or mend the "
             "permissions, and run the same command to go on."
         ) from error

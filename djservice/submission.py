@@ -12,7 +12,9 @@ from typing import Any
 
 from djservice.config import Run
 from djservice.errors import ConfigError
-from djservice.redact import redacted
+from djservice.fileset import load_fileset
+from djservice.redact import redacted, redacted_data
+from djservice.remote import is_url
 
 #: A configuration is never that large; what is larger is refused before it is looked at.
 LARGEST = 1_000_000
@@ -40,6 +42,11 @@ def pack(run: Run) -> dict[str, Any]:
     data.pop("cluster")
     for section in (data["input"], *data["radius_model"]["checks"].values()):
         section["files"] = [_absolute(path) for path in section["files"]]
+        section["cache"] = None if section["cache"] is None else _absolute(section["cache"])
+        if section["fileset"] is not None:  # itself, for its paths are those of this machine and this folder
+            section["fileset"] = load_fileset(section["fileset"])
+            for dataset in section["fileset"].values():
+                dataset["files"] = {_absolute(path): file for path, file in dataset["files"].items()}
     output = data["output"]
     data["output"] = {key: path if path is None else _absolute(path) for key, path in output.items()}
     return data
@@ -64,7 +71,10 @@ def unpack(data: Any) -> Run:
     if not isinstance(data, Mapping):
         raise ConfigError(f"a submitted run must be a mapping of sections, found {type(data).__name__}.")
     run = Run.from_dict(data, "submitted run")
-    for path in (*_files(run), run.output.store):
+    if any(isinstance(section.fileset, str) for section in run.inputs.values()):
+        raise ConfigError("submitted run: expected the fileset itself, found the name of its file.")
+    caches = [section.cache for section in run.inputs.values() if section.cache is not None]
+    for path in (*_files(run), *caches, run.output.store):
         if _absolute(path) != path:
             raise ConfigError(f"submitted run: {path} is a relative path, which means nothing on the scheduler.")
     return run
@@ -72,7 +82,7 @@ def unpack(data: Any) -> Run:
 
 def identity(run: Run) -> str:
     """A name of the run and where it writes: the same for two submissions of one run, and for no other."""
-    place = os.path.realpath(run.output.store)
+    place = run.output.store if is_url(run.output.store) else os.path.realpath(run.output.store)
     name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(place).stem).strip("-")[:40] or "run"
     return f"{name}-{_digest([place, same_numbers(run)])}"
 
@@ -80,12 +90,22 @@ def identity(run: Run) -> str:
 def same_numbers(run: Run) -> str:
     """The same for two runs that would write the same numbers."""
     return _digest(
-        [run.numbers, [redacted(path) for path in _files(run)], run.radius_model.iterations, run.optimiser.iterations]
+        [
+            run.numbers,
+            [redacted(path) for path in _files(run)],
+            [redacted_data(section.fileset) for section in run.inputs.values() if section.fileset],
+            run.radius_model.iterations,
+            run.optimiser.iterations,
+        ]
     )
 
 
 def _files(run: Run) -> list[str]:
-    return [path for section in run.inputs.values() for path in section.files]
+    found = [path for section in run.inputs.values() for path in section.files]
+    for section in run.inputs.values():
+        if section.fileset is not None:
+            found += [path for dataset in load_fileset(section.fileset).values() for path in dataset["files"]]
+    return found
 
 
 def _digest(value: Any) -> str:

@@ -38,8 +38,20 @@ def summary(path: str | Path) -> dict[str, Any]:
         }
         for row, radius in enumerate(radii)
     ]
-    wanted = ("status", "message", "result", "events", "observable", "inputs", "quarantined", "versions", "run")
-    found: dict[str, Any] = {"store": str(path), **{key: attributes.get(key) for key in wanted}}
+    wanted = (
+        "status",
+        "message",
+        "result",
+        "events",
+        "observable",
+        "inputs",
+        "datasets",
+        "reading",
+        "quarantined",
+        "versions",
+        "run",
+    )
+    found: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in wanted}}
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum, "per_event": _per_event(store)}
     found["radius_model"] = model_summary(store)
     found["events_without_accepted"] = (

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from djservice.batch import EventBatch
 from djservice.estimators import Estimator
-from djservice.evaluate import Sampling, evaluate
+from djservice.evaluate import Part, Sampling, evaluate_each
 from djservice.features import Feature, features_of
 from djservice.identity import Keys, mix, text_key
 from djservice.losses import Loss
 from djservice.moments import Moments
 from djservice.per_event import Descents, PerEventRadii, fit_per_event
-from djservice.radius import Radius, VariableR
+from djservice.radius import VariableR
 from djservice.radius_model import Prediction
 from djservice.reduce import PerEvent
 
@@ -108,57 +108,55 @@ def unpickled(work: bytes) -> Work:
     return found
 
 
-def evaluate_bundle(
-    bundle: EventBatch, pickled_work: bytes, request: Request, features: NDArray[np.float64] | None = None
-) -> Answer:
-    """Sums of one bundle, and its results per event where asked for; one thread, for Dask runs several tasks at once."""
-    events, work = bundle, unpickled(pickled_work)
-    if request.window is not None:
-        chosen = request.window.of(bundle.key)
-        events = bundle.select(chosen)
-        features = None if features is None else features[chosen]
-    radius: Radius | Prediction = request.radius
-    jacobian = None
-    if isinstance(radius, Prediction):
-        assert features is not None
-        radius, jacobian = radius(features)
-    elif work.reference_pt is not None:
-        assert isinstance(radius, float)
-        radius = VariableR(radius * work.reference_pt, *work.reach)
-    moments, per_event = evaluate(
-        events,
+def evaluate_bundles(
+    bundles: Sequence[EventBatch],
+    pickled_work: bytes,
+    requests: Sequence[Request],
+    features: Sequence[NDArray[np.float64] | None],
+) -> list[Answer]:
+    """Sums of several bundles, and their results per event where asked for; in one thread, for Dask runs several tasks at once.
+
+    The requests of the bundles differ in nothing but radii of events.
+    """
+    work, request = unpickled(pickled_work), requests[0]
+    answers = evaluate_each(
+        [_asked(*each, work) for each in zip(bundles, requests, features, strict=True)],
         work.loss,
         request.estimator or work.estimator,
         work.sampling if request.rigidity is None else replace(work.sampling, rigidity=request.rigidity),
-        radius=radius,
         parameters=request.parameters,
-        jacobian=jacobian,
         trees=request.trees,
         stream=request.stream,
         iteration=request.iteration,
         threads=1,
     )
     if work.reference_pt is not None:  # R is rho / reference_pt
-        moments = moments.scaled(0, work.reference_pt)
-        per_event = replace(
-            per_event,
-            gradient=per_event.gradient * work.reference_pt,
-            gradient_error=per_event.gradient_error * work.reference_pt,
-        )
-    return moments, per_event if request.per_event else None
+        answers = [_in_reference_radius(*answer, work.reference_pt) for answer in answers]
+    return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
 
 
-def evaluate_group(
-    bundles: Sequence[EventBatch],
-    pickled_work: bytes,
-    requests: Sequence[Request],
-    features: Sequence[NDArray[np.float64] | None],
-) -> list[Answer]:
-    """The answers of several bundles, one after the other."""
-    return [
-        evaluate_bundle(bundle, pickled_work, request, known)
-        for bundle, request, known in zip(bundles, requests, features, strict=True)
-    ]
+def _asked(bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, work: Work) -> Part:
+    """The events of a bundle that a request is about, with their radii."""
+    events = bundle
+    if request.window is not None:
+        chosen = request.window.of(bundle.key)
+        events = bundle.select(chosen)
+        features = None if features is None else features[chosen]
+    if isinstance(request.radius, Prediction):
+        assert features is not None
+        return Part(events, *request.radius(features))
+    if work.reference_pt is not None:
+        assert isinstance(request.radius, float)
+        return Part(events, VariableR(request.radius * work.reference_pt, *work.reach))
+    return Part(events, request.radius)
+
+
+def _in_reference_radius(moments: Moments, per_event: PerEvent, reference_pt: float) -> tuple[Moments, PerEvent]:
+    return moments.scaled(0, reference_pt), replace(
+        per_event,
+        gradient=per_event.gradient * reference_pt,
+        gradient_error=per_event.gradient_error * reference_pt,
+    )
 
 
 def bundle_features(
@@ -171,7 +169,7 @@ def bundle_features(
 def evaluate_timed(bundle: EventBatch, pickled_work: bytes, request: Request) -> tuple[Moments, float]:
     """Sums of one bundle, and the CPU seconds that they took."""
     began = time.thread_time()
-    moments, _ = evaluate_bundle(bundle, pickled_work, request)
+    ((moments, _),) = evaluate_bundles([bundle], pickled_work, [request], [None])
     return moments, time.thread_time() - began
 
 
@@ -185,17 +183,19 @@ def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, glob
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What the driver knows of a bundle: identities and true masses of its events, and how many particles they have."""
+    """What the driver knows of a bundle: identities and true masses of its events, how many particles they have, and the sum of
+    their weights."""
 
     keys: Keys
     counts: NDArray[np.int64]
     nbytes: int
     truth: NDArray[np.float64]
+    weight: float
 
 
 def summarise(bundle: EventBatch) -> BundleSummary:
     """The summary of a bundle."""
-    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth)
+    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, float(bundle.weight.sum()))
 
 
 def warm_up() -> None:
@@ -205,4 +205,4 @@ def warm_up() -> None:
     )
     from djservice.cluster import cluster
 
-    cluster(event, radius=0.4, rigidity=1.0, threads=1)
+    cluster(event, radius=0.4, rigidity=1.0, threads=1, device="cpu")

@@ -1,4 +1,4 @@
-"""The true mass of an event from its generator particles (NanoAOD's ``GenPart``)."""
+"""The true mass of an event from its generated particles (NanoAOD's ``GenPart``, and their like in other layouts)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from numpy.typing import NDArray
 
 from djservice.errors import InputError
 
-#: What a schema's ``truth`` can be beside a number and a branch, with the fields of GenPart that it takes.
+#: What a schema's ``truth`` can be beside a number and a branch, with what it takes of the generated particles.
 GENERATED = {
     "GenPart:higgs": ("pdgId", "mass"),
-    "GenPart:b_pair": ("pdgId", "genPartIdxMother", "pt", "eta", "phi", "mass"),
+    "GenPart:b_pair": ("pdgId", "mother", "pt", "eta", "phi", "mass"),
 }
 
 HIGGS, Z, B = 25, 23, 5
 
 
-def branches(truth: object) -> tuple[str, ...]:
-    """The branches that a schema's truth needs from ``GenPart``; none if it is something else."""
-    return tuple(f"GenPart_{field}" for field in GENERATED.get(truth, ())) if isinstance(truth, str) else ()
-
-
-def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int) -> NDArray[np.float64]:
-    """The true mass in GeV of each event.
+def generated_mass(truth: str, fields: Mapping[str, Any], place: str, entries: NDArray[Any]) -> NDArray[np.float64]:
+    """The true mass of each event, in the units of the fields.
 
     Parameters
     ----------
@@ -33,9 +28,9 @@ def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int
         ``GenPart:higgs``: the mass of the first Higgs boson of the list. ``GenPart:b_pair``: of the b quark and the anti-b
         quark, first of their kind, whose mother is a Higgs or Z boson, before they radiate.
     fields
-        Awkward arrays of shape (event, var) by branch.
-    place, first
-        How messages call the input, and the entry of the first event.
+        Awkward arrays of shape (event, var): those of :data:`GENERATED`; ``mother`` is an index into the list, or negative.
+    place, entries
+        How messages call the input, and the entry of each event.
 
     Raises
     ------
@@ -45,22 +40,21 @@ def generated_mass(truth: str, fields: Mapping[str, Any], place: str, first: int
     import awkward as ak
     import vector
 
-    own = {name.removeprefix("GenPart_"): array for name, array in fields.items()}
     if truth == "GenPart:higgs":
-        mass = ak.firsts(own["mass"][own["pdgId"] == HIGGS])
+        mass = ak.firsts(fields["mass"][fields["pdgId"] == HIGGS])
     else:
-        mother = own["genPartIdxMother"]
-        of_mother = own["pdgId"][ak.mask(mother, mother >= 0)]
+        mother = fields["mother"]
+        of_mother = fields["pdgId"][ak.mask(mother, mother >= 0)]
         from_boson = ak.fill_none((of_mother == HIGGS) | (of_mother == Z), False)
         pair = []
         for quark in (B, -B):
-            found = from_boson & (own["pdgId"] == quark)
-            pair.append(vector.zip({name: ak.firsts(own[name][found]) for name in ("pt", "eta", "phi", "mass")}))
+            found = from_boson & (fields["pdgId"] == quark)
+            pair.append(vector.zip({name: ak.firsts(fields[name][found]) for name in ("pt", "eta", "phi", "mass")}))
         mass = (pair[0] + pair[1]).mass
     missing = np.flatnonzero(ak.to_numpy(ak.is_none(mass)))
     if len(missing):
         raise InputError(
-            f"{place}: entry {first + missing[0]} has no {truth.partition(':')[2]} in GenPart ({len(missing)} such events). "
+            f"{place}: entry {entries[missing[0]]} has no {truth.partition(':')[2]} in GenPart ({len(missing)} such events). "
             "Choose another truth, or select the events."
         )
     return np.asarray(ak.to_numpy(mass), dtype=np.float64)

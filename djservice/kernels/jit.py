@@ -31,10 +31,17 @@ def jit(function: Function) -> Function:
     if numba.config.DISABLE_JIT:  # compiled code does not warn of infinities either
         return np.errstate(all="ignore")(function)
     compiled: Any = numba.njit(**_OPTIONS, cache=True)(function)
-    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if not hasattr(file, "_source_stamp"):  # another numba: better compiled every time than an old kernel
-        compiled = numba.njit(**_OPTIONS)(function)
-    else:
-        file._source_stamp = (file._source_stamp, _SOURCES)
-    kernel: Function = compiled
+    kernel: Function = compiled if keyed_by_sources(compiled) else numba.njit(**_OPTIONS)(function)
     return kernel
+
+
+def keyed_by_sources(compiled: Any) -> bool:
+    """Let the copy on disk of a compiled function go with all kernel sources; False if this numba has another cache.
+
+    Then it is better compiled every time than an old kernel.
+    """
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if not hasattr(file, "_source_stamp"):
+        return False
+    file._source_stamp = (file._source_stamp, _SOURCES)
+    return True

@@ -347,6 +347,16 @@ def remove_beam(beams: Options, count: int, ident: int, minimum: float, beam_at:
     return count, lost
 
 
+def pairs_at_first(particles: int) -> int:
+    """Room for pairs on the list to begin with; a tree that needs more is grown again with twice as much."""
+    return 16 * particles + 256
+
+
+def stock_room(particles: int) -> int:
+    """Room for pairs in the stock."""
+    return math.ceil(1.5 * particles * math.sqrt(particles)) + PAD
+
+
 def allocate(particles: int, capacity: int, jets: int) -> Work:
     """Work space for events of up to ``particles`` particles and ``capacity`` pairs on the list.
 
@@ -360,7 +370,7 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         q, w, s = np.zeros((3, length + PAD))
         return Options(q, w, s, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
 
-    held = math.ceil(1.5 * particles**1.5) + PAD
+    held = stock_room(particles)
     row, cell, top, loose = np.empty(particles + PAD), np.empty(1), np.empty(1), np.empty(held)
     owner, other, loose_owner, loose_other = np.empty((4, held), np.uint16)
     stock = Stock(

@@ -1,37 +1,27 @@
-"""Pages, JSON and metrics of the runs, on the scheduler's own HTTP server. Read-only, and asked for nothing they do nothing.
-
-Dask looks for ``routes`` here once :func:`install` has told it to.
-"""
+"""Pages, JSON and metrics of the runs, on the scheduler's own HTTP server. Read-only, and asked for nothing they do nothing."""
 
 from __future__ import annotations
 
-import dask
+import importlib.util
+from typing import Any
+
 from distributed import Scheduler
+from distributed.http.utils import get_handlers
+from tornado.routing import PathMatches
 
 from djservice.web import api, pages
 
 routes = [*api.routes, *pages.routes]
 
 
-def install() -> None:
-    """Add the routes and the metrics to those of every scheduler that this process starts from now on."""
-    modules = dask.config.get("distributed.scheduler.http.routes")
-    if __name__ not in modules:
-        modules.append(__name__)
-    try:
-        from distributed.http.scheduler.prometheus.core import COLLECTORS
-    except ModuleNotFoundError as error:
-        if error.name != "prometheus_client":  # without it Dask has no metrics either, and says so
-            raise
-        return
-    from djservice.web.metrics import RunsCollector
+def serve(scheduler: Scheduler) -> None:
+    """Add the routes, the metrics, and a link in the navigation of Dask's dashboard to a scheduler whose HTTP server runs."""
+    application = scheduler.http_application
+    application.add_handlers(".*$", get_handlers(scheduler, [__name__], _prefix(application)))
+    if importlib.util.find_spec("prometheus_client"):  # without it Dask has no metrics either, and says so
+        from djservice.web.metrics import register
 
-    if RunsCollector not in COLLECTORS:
-        COLLECTORS.append(RunsCollector)
-
-
-def link(scheduler: Scheduler) -> None:
-    """Add the list of runs to the navigation of Dask's dashboard, where there is one."""
+        register(scheduler)
     try:
         from distributed.dashboard.scheduler import template_variables
     except ImportError:  # no bokeh, so no dashboard
@@ -39,3 +29,15 @@ def link(scheduler: Scheduler) -> None:
     shown = template_variables(scheduler)["pages"]
     if "djservice" not in shown:
         shown.append("djservice")
+
+
+def _prefix(application: Any) -> str:
+    """``--dashboard-prefix``, which the scheduler does not keep: what stands before its own ``/health``."""
+    rules = [rule for host in application.default_router.rules for rule in getattr(host.target, "rules", [])]
+    paths = [
+        rule.matcher.regex.pattern
+        for rule in (*application.wildcard_router.rules, *rules)
+        if isinstance(rule.matcher, PathMatches)
+    ]
+    (health,) = {path for path in paths if path.endswith("/health$")}
+    return str(health.removesuffix("/health$"))

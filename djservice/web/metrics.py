@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from distributed.http.prometheus import PrometheusCollector
+from distributed import Scheduler
+from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from djservice.records import STATES, UNFINISHED
 from djservice.service import RunService
 
 
-class RunsCollector(PrometheusCollector):
-    """Made by Dask with the scheduler as ``server``, and asked on its loop."""
+class RunsCollector:
+    """Of the scheduler that began to serve last: a process has one registry. Asked on its loop."""
+
+    server: Scheduler
 
     def collect(self) -> Iterator[Any]:
         """The metrics; none on a scheduler that takes no runs."""
@@ -35,6 +38,17 @@ class RunsCollector(PrometheusCollector):
         )
         yield _by_run(GaugeMetricFamily, "djservice_steps_done", "Steps of the phase that are done", active, "done")
         yield _by_run(GaugeMetricFamily, "djservice_steps", "Steps of the phase in all", active, "total")
+
+
+_COLLECTOR = RunsCollector()
+
+
+def register(scheduler: Scheduler) -> None:
+    """Have the runs of this scheduler under ``/metrics``."""
+    known = hasattr(_COLLECTOR, "server")
+    _COLLECTOR.server = scheduler
+    if not known:
+        REGISTRY.register(_COLLECTOR)
 
 
 def _by_run(kind: type[Any], name: str, text: str, active: dict[str, dict[str, Any]], key: str) -> Any:

@@ -127,7 +127,7 @@ def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
         ("input.pt_min=.nan", "input.pt_min: "),
         ("loss.observable=dijet_mas", "unknown name 'dijet_mas' (did you mean 'dijet_mass'?"),
         ("loss.observable={name: n_jet_mass, m: 2}", "n_jet_mass has no parameter 'm'"),
-        ("input.files=[]", "input.files: "),
+        ("input.files=[]", "input: expected one of files and fileset"),
         ("scan.radii=[1, 2", "not valid YAML"),
         ("optimiser", "expected section.key=value"),
         ("seed.of=1", "seed is not a section"),

@@ -326,7 +326,7 @@ def test_a_dataset_without_an_accepted_tree_is_nan_and_takes_no_other_with_it() 
             {"particles": "Tracks"},
             lambda e: e,
             SchemaError,
-            r"ZHllbb_200\.root\[0:5\]: expected 'Tracks' in the events",
+            r"ZHllbb_200\.root\[0:5\]: expected 'Tracks_pt' in the events",
         ),
         ({"weight": "LHEWeight_nominal"}, lambda e: e, SchemaError, "expected 'LHEWeight_nominal' in the events"),
         ({"truth": "GenVisH_Mass"}, lambda e: e, SchemaError, "expected 'GenVisH_Mass' in the events, found GenVisH_"),

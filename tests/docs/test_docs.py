@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from distributed import Client, LocalCluster
 
 import djservice as dj
+from djservice.cli import main
+from djservice.config import Optimiser
 from djservice.connect import Service
 from djservice.service import RunService
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks() -> list:
-    """Every Python block of every page."""
+    """The Python blocks of every page, each with those before it on that page."""
     found = []
     for page in PAGES:
-        for number, text in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)):
-            found.append(pytest.param(text, id=f"{page.name}-{number}"))
+        texts = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+        for number, text in enumerate(texts):
+            before = texts[:number] if "how-to" in page.parts else []
+            found.append(pytest.param([*before, text], id=f"{page.name}-{number}"))
     return found
 
 
@@ -47,12 +55,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield dj.connect(cluster.scheduler_address)
 
 
-@pytest.mark.parametrize("text", blocks())
-def test_python_blocks_run(text: str, finished: dj.Run, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("texts", blocks())
+def test_python_blocks_run(
+    texts: list[str], finished: dj.Run, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dj, "connect", lambda address: service)
     monkeypatch.chdir(Path(finished.output.store).parent)
     monkeypatch.setattr(dj.Run, "from_yaml", lambda path: finished)  # the same run whatever page asks for it
-    exec(compile(text, "page", "exec"), {"__name__": "__main__"})
+    names = {"__name__": "__main__"}
+    for text in texts:
+        exec(compile(text, "page", "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -60,6 +72,48 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def commands() -> list:
+    """Every command line of djservice in the pages: in indented lines and in blocks that are no Python."""
+    found = []
+    for page in PAGES:
+        text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL).replace("\\\n", " ")
+        for line in re.findall(
+            r"^(?:    |\t|\$ )(?:srun |\.venv/bin/|dask )?djservice (\w.*)$", text, flags=re.MULTILINE
+        ):
+            found.append(pytest.param(line.split(" | ")[0].split("  #")[0], id=f"{page.name}: {line[:40]}"))
+    return found
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_command_line_knows_every_command_that_is_shown(
+    line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Names, options and the types of their values; what they do is tested where it is made."""
+    monkeypatch.setenv("DJSERVICE_SCHEDULER", "tcp://127.0.0.1:8786")
+    monkeypatch.chdir(tmp_path)
+    for certificate in re.findall(r"\S+\.(?:pem|key)", line):
+        Path(certificate).parent.mkdir(exist_ok=True)
+        Path(certificate).touch()
+    parent = click.Context(main, info_name="djservice")
+    name, command, arguments = main.resolve_command(parent, shlex.split(line))
+    assert command is not None
+    command.make_context(name, arguments, parent=parent)
+
+
+def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
+    """Its reference pages are made of the code; every page is in the navigation."""
+    building = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(building, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    configuration = (tmp_path / "reference/configuration.html").read_text()
+    for key in Optimiser.model_fields:
+        assert f"<code>{key}</code>" in configuration
+    assert "submit" in (tmp_path / "reference/commands.html").read_text()
+    api = (tmp_path / "reference/api.html").read_text()
+    for name in dj.__all__:
+        assert f'id="{name.lower()}"' in api, name
 
 
 def test_make_commands_exist() -> None:

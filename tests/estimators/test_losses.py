@@ -240,7 +240,7 @@ def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: Eve
             total += term.coefficient * float(term.form.value(np.array([events.weight @ mean for mean in means])))
         return total
 
-    found, _ = reduce_events(events, sample, (), loss, Score(), None)
+    ((found, _),) = reduce_events(events, sample, (), loss, Score(), None, [len(events)])
     assert found.gradient().value == pytest.approx((value(0.7 + step) - value(0.7 - step)) / (2 * step), rel=1e-6)
 
 

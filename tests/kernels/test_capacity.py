@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from brute_force import Setting, event_of, shipped_events, to_batch, walk
 
 from djservice.cluster import cluster
-from djservice.kernels.cpu import load_event
+from djservice.kernels.items import Batch, load_event
 from djservice.kernels.jit import jit
 from djservice.kernels.objects import copy_objects
 from djservice.kernels.options import PAD, allocate, append_new, append_row
-from djservice.kernels.stock import fill_stock
 
 CANARY = 7e77
 
@@ -36,7 +33,7 @@ def test_a_row_that_does_not_fit_is_refused(room: int) -> None:
     particles = np.ones((n, 7))
     particles[:, 1:3] = random.uniform(-1, 1, (n, 2))
     work = allocate(n, room, 1)
-    load_event(particles, 0, n, -1.0, work.origin)
+    load(particles, work)
     work.pairs.q[:] = CANARY
     row, new = append_both(work, n, 0)
     end = len(work.pairs.q) - PAD
@@ -45,9 +42,11 @@ def test_a_row_that_does_not_fit_is_refused(room: int) -> None:
     assert (row, new) == ((63, 63) if room >= 64 else (-1, -1))
 
 
-@jit
-def stocked(work, n):
-    fill_stock(work.origin, n, work.stock, work.scratch.row, work.scratch.row_bits)
+def load(particles, work):
+    """The particles of one event with R = 1."""
+    offsets, reaches, keys = np.array([0, len(particles)]), np.array([[0.0, 1.0, 1.0]]), np.zeros(1, np.uint64)
+    batch = Batch(particles, offsets, reaches, keys)
+    load_event(batch, 0, -1.0, work.origin, work.stock, work.scratch.row, work.scratch.row_bits)
 
 
 def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
@@ -61,8 +60,7 @@ def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
     event[:, 2] = np.where(looked_at, random.uniform(-3, 3, n), random.normal(0, 1e-4, n))
     particles = np.concatenate([event[:, :3], np.ones((n, 4))], axis=1)[::-1].copy()
     work = allocate(n, 400, 1)
-    load_event(particles, 0, n, -1.0, work.origin)
-    stocked(work, n)
+    load(particles, work)
     held = int(work.stock.ends[-1])
     assert held <= len(work.stock.q) - 64
     q, owner, other = work.stock.q[:held], work.stock.owner[:held], work.stock.other[:held]
@@ -85,11 +83,9 @@ def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
 
 
 def test_a_list_that_has_to_grow_gives_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["djservice.cluster"]
     event = shipped_events().select([int(shipped_events().counts.argmax())])
     roomy = cluster(event, radius=0.6, rigidity=0.3, trees=3, history=True, threads=1)
-    make, first = module._work, 16 * int(event.counts[0]) + 256  # type: ignore[attr-defined]
-    monkeypatch.setattr(module, "_work", lambda n, room, jets: make(n, 100 if room == first else room, jets))
+    monkeypatch.setattr("djservice.on_cpu.pairs_at_first", lambda particles: 100)
     tight = cluster(event, radius=0.6, rigidity=0.3, trees=3, history=True, threads=1)
     np.testing.assert_array_equal(tight.history, roomy.history)
     assert len(event_of(event, 0)) == event.counts[0]

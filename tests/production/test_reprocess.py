@@ -171,6 +171,19 @@ def test_another_input_of_the_fit_means_another_fit_which_owes_nothing_to_the_fi
     assert old.reprocess().reasons == ("the settings are others",)
 
 
+def test_another_weight_in_a_fileset_means_another_fit(tmp_path: Path, tiny: Settings, scheduler: str) -> None:
+    fileset = {"zh": {"files": {examples.path("ZHllbb_200"): "Events"}, "metadata": {"weight": 1.0}}}
+    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+    of_fit = {key: value for key, value in tiny["input"].items() if key != "files"}
+    place = Place(tmp_path, tiny | {"input": of_fit | {"fileset": str(tmp_path / "fileset.json")}}, scheduler)
+    place.reprocess()
+    assert place.reprocess().reasons == ()
+    fileset["zh"]["metadata"] = {"weight": 2.0}
+    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+    assert place.reprocess().reasons == ("the settings are others",)
+    assert len(list(place.out.glob("fits/*"))) == 2
+
+
 def test_nothing_is_done_nor_even_imported_where_nothing_changed(place: Place) -> None:
     place.reprocess()
     before = content(place.out)
@@ -381,6 +394,7 @@ def test_identities_of_urls_tell_changes_and_no_secrets(place: Place) -> None:
         ({"run": "x.yaml", "folder": "f", "appply": {}}, r"unknown key appply \(did you mean 'apply'"),
         ({"run": "x.yaml", "folder": "f", "apply": {"file": "a"}}, r"unknown key apply\.file \(did you mean 'files'"),
         ({"run": "x.yaml", "folder": "f", "apply": {"files": "a", "entries": [0, 1]}}, "files are applied whole"),
+        ({"run": "x.yaml", "folder": "f", "apply": {"fileset": "a.json"}}, "name them in apply.files"),
         ({"run": "x.yaml", "folder": "f", "lease": 0}, "lease: .* greater than 0, found 0"),
         ({"input": {"files": "a"}}, "expected the keys run and folder"),
     ],

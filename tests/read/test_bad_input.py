@@ -11,7 +11,7 @@ import uproot
 from djservice import examples
 from djservice.errors import DjserviceError, InputError, InputFileError, MissingFileError, SchemaError
 from djservice.read import InputFile, Segment, expand, inspect, read, read_segments, segments
-from djservice.schemas import Schema, nanoaod, pfnanoaod
+from djservice.schemas import Schema, nanoaod
 
 
 def write(path, columns=None, tree="Events", **particles):
@@ -119,8 +119,6 @@ def test_a_missing_branch_names_those_there_are_nearest_first(tmp_path):
         f"{path}[0:2]: schema 'nanoaod' needs branch 'PFCand_pt'; the tree 'Events' has 'PFCands_pt'"
     )
     assert "and 14 more. Choose another schema" in text and "zz" not in text
-    with pytest.raises(SchemaError, match="needs branch 'PFCands_charge'"):
-        read(path, schema=pfnanoaod())
     with pytest.raises(SchemaError, match="needs branch 'PFCands_mass'"):
         read(write(tmp_path / "b.root", mass=None))
 
@@ -142,12 +140,6 @@ def test_branches_of_another_shape(tmp_path):
         file.mktree("Events", {name: column.dtype for name, column in columns.items()}).extend(columns)
     with pytest.raises(SchemaError, match=r"expected one list of numbers per event in branch 'Vis_pt', found 3 \* f"):
         read(str(tmp_path / "b.root"), schema=nanoaod("Vis"))
-
-
-def test_a_branch_that_coffea_hides(tmp_path):
-    path = write(tmp_path / "a.root", {"w": np.ones(3), "w_mass": np.ones(3)})
-    with pytest.raises(SchemaError, match="branch 'w_mass' is hidden"):
-        read(path, schema=nanoaod(weight="w", truth="w_mass"))
 
 
 @pytest.mark.parametrize("rntuple", [True, False])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from djservice.balance import cost, groups
-from djservice.distribute import default_bundle_events
+from djservice.load import default_bundle_events
 
 
 def test_every_bundle_once_and_evenly() -> None:

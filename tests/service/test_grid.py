@@ -17,7 +17,7 @@ from djservice.errors import ConfigError, DjserviceError, StoreError
 from djservice.estimators import FiniteDifference, LeaveOneOut, Score, StateBaseline
 from djservice.evaluate import Sampling, evaluate
 from djservice.grid import COLUMNS, compare, label, read_grid, scan
-from djservice.grid_report import comparison, comparison_text, draw
+from djservice.grid_report import _compare_figure, comparison, comparison_text, draw
 
 
 @pytest.fixture
@@ -65,7 +65,16 @@ def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None
     assert [row.cost for row in rows] == pytest.approx((variance * cpu / (variance[1] * cpu[1])).tolist())
     assert "variance x CPU / score" in comparison_text(store)
 
+    # One that scatters over orders of magnitude does not hide the others.
     root = zarr.open_group(str(store), mode="r+")
+    scales = [panel.get_yscale() for panel in _compare_figure(root).axes[1:4]]
+    assert scales == ["linear"] * 3
+    root["gradient"][2] = 1e6 * before["gradient"][2]
+    _, first, second, third = _compare_figure(root).axes[:4]
+    assert [panel.get_yscale() for panel in (first, second, third)] == ["linear", "linear", "symlog"]
+    assert np.abs(first.get_ylim()).max() < 10.0 * np.abs(before["gradient"][:2]).max()
+    root["gradient"][2] = before["gradient"][2]
+
     root.attrs["n_complete"] = 7
     root["gradient"][1, 0, 0, 1:] = np.nan
     with pytest.raises(DjserviceError, match=r"7 of 18 cells are done"):

@@ -68,7 +68,7 @@ def settings(tiny: dict[str, Any], scheduler: str, paths: list[Path], **section:
 
 
 def test_bad_events_stand_alone(files: dict[str, Path]) -> None:
-    batch, bad = read_or_bad([Segment(str(files["bad"]), 3, 40)], SCHEMA)
+    batch, bad, _ = read_or_bad([Segment(str(files["bad"]), 3, 40)], SCHEMA)
     assert [(each.first, each.last) for each in bad] == [(7, 8), (20, 22)]  # neighbours with one reason are one range
     assert "particle 3: pt is nan" in bad[0].reason and "particle 0: pt is -1.0" in bad[1].reason
     assert [str(each)[-30:] for each in bad] == [bad[0].reason[-30:], "So are the 1 entries that follow."[-30:]]
@@ -79,7 +79,7 @@ def test_bad_events_stand_alone(files: dict[str, Path]) -> None:
 
 
 def test_a_bundle_with_nothing_left(files: dict[str, Path]) -> None:
-    batch, bad = read_or_bad([Segment(str(files["bad"]), 20, 22)], SCHEMA)
+    batch, bad, _ = read_or_bad([Segment(str(files["bad"]), 20, 22)], SCHEMA)
     assert len(batch) == 0 and len(bad) == 1
 
 
@@ -87,7 +87,7 @@ def test_a_file_that_changed_behind_its_back(files: dict[str, Path], tmp_path: P
     """Found whole, then cut: a damaged range is halved down to what cannot be read."""
     gone, cut = tmp_path / "gone.root", tmp_path / "cut.root"
     cut.write_bytes(files["good"].read_bytes()[:5000])
-    batch, bad = read_or_bad(
+    batch, bad, _ = read_or_bad(
         [Segment(str(gone), 0, 40), Segment(str(files["good"]), 0, 5), Segment(str(cut), 0, 4)], SCHEMA
     )
     assert len(batch) == 5
@@ -161,3 +161,21 @@ def test_it_says_what_it_leaves_out_as_it_goes(files: dict[str, Path], tiny: dic
     complete = settings(tiny, scheduler, [files["good"]], bad_inputs="quarantine", dataset="other")
     complete["output"] = {"store": str(files["good"].with_name("complete.zarr"))}
     assert summary(dj.run(Run.from_dict(complete)).store)["quarantined"] == []
+
+
+def test_an_event_that_cannot_be_clustered_is_set_aside(tmp_path: Path) -> None:
+    counts = [5, 2**15 + 1, 7]
+    rng = np.random.default_rng(1)
+    fields = {"pt": rng.uniform(2.0, 9.0, sum(counts)), "eta": rng.normal(size=sum(counts))}
+    fields |= {"phi": rng.uniform(-3.0, 3.0, sum(counts)), "mass": np.zeros(sum(counts))}
+    particles = ak.zip({k: ak.unflatten(v.astype(np.float32), counts) for k, v in fields.items()})
+    with uproot.recreate(tmp_path / "large.root") as file:
+        file.mktree("Events", {"PFCands": particles.type.content}).extend({"PFCands": particles})
+    segment = Segment(str(tmp_path / "large.root"), 0, 3)
+    batch, (bad,), _ = read_or_bad([segment], nanoaod(weight=None))
+    assert batch.counts.tolist() == [5, 7]
+    assert (bad.first, bad.last) == (1, 2)
+    assert "large.root, entry 1 has 32769 particles, expected 32768 at most: raise pt_min" in bad.reason
+    with pytest.raises(InputError, match="entry 1 has 32769 particles"):
+        dj.read(tmp_path / "large.root", schema=nanoaod(weight=None))
+    assert len(dj.read(tmp_path / "large.root", schema=nanoaod(weight=None, pt_min=3.0))) == 3

@@ -1,6 +1,6 @@
 """R as a function of features: its derivatives, its training against plain loops, its scores on events it never saw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,51 @@ from djservice.evaluate import Sampling, evaluate
 from djservice.features import Feature, features_of, named_features
 from djservice.model_fit import HELD_BACK
 from djservice.optimisers import adam, learning_rate
-from djservice.radius_model import Linear, Network, RadiusModel, Standardiser
+from djservice.radius_model import Bounded, Linear, Network, RadiusModel, Standardiser
 from djservice.report import report
 from djservice.store import Store
 from djservice.summary import summary
 from djservice.tasks import HeldBack, held_back
 
-#: A new model is tested by adding a row.
-MODELS: list[RadiusModel] = [Linear(0.1, 2.0), Network(0.2, 1.5, hidden=3)]
 NAMES = ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt")
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
-def test_a_model_is_bounded_and_has_its_derivatives(model: RadiusModel) -> None:
+def small(features: int) -> Any:
+    """A PyTorch module with two layers."""
+    from torch import nn
+
+    return nn.Sequential(nn.Linear(features, 3), nn.SiLU(), nn.Linear(3, 1))
+
+
+class Quadratic(RadiusModel):
+    """One of a user's own."""
+
+    def names(self, features: Sequence[str]) -> tuple[str, ...]:
+        return (*(f"{name}^2" for name in features), "bias")
+
+    def start(self, features: int, seed: int) -> Any:
+        return np.zeros(features + 1)
+
+    def height(self, features: Any, theta: Any) -> tuple[Any, Any]:
+        slope = np.concatenate([features**2, np.ones((len(features), 1))], axis=1)
+        return slope @ theta, slope
+
+
+#: A new model is tested by adding a row.
+MODELS: list[RadiusModel] = [Linear(), Network(hidden=3), Quadratic(), dj.TorchModel(small)]
+
+
+@pytest.fixture(params=MODELS, ids=lambda model: type(model).__name__)
+def model(request: pytest.FixtureRequest) -> Bounded:
+    if isinstance(request.param, dj.TorchModel):
+        pytest.importorskip("torch", reason="PyTorch is 5 GB: its tests run where it is installed")
+    return Bounded(request.param, 0.2, 1.5)
+
+
+def test_a_model_is_bounded_and_has_its_derivatives(model: Bounded) -> None:
     rng = np.random.default_rng(1)
     features = rng.normal(size=(20, 4))
-    theta = rng.normal(size=len(model.names("abcd")))
+    theta = rng.normal(size=len(model.model.names("abcd")))
     radius, slope = model.radius(features, theta)
     assert ((radius > model.minimum) & (radius < model.maximum)).all()
     step = 1e-6
@@ -46,13 +75,12 @@ def test_a_model_is_bounded_and_has_its_derivatives(model: RadiusModel) -> None:
     assert ((far >= model.minimum) & (far <= model.maximum)).all()
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: type(m).__name__)
 def test_it_begins_at_one_radius_for_all(model: RadiusModel) -> None:
     features = np.random.default_rng(2).normal(size=(20, 4))
     for radius in (0.5, 0.9):
-        assert model.radius(features, model.begin(4, radius, seed=3))[0] == pytest.approx(
-            np.full(20, radius), rel=1e-12
-        )
+        theta = model.begin(4, radius, seed=3)
+        assert len(theta) == len(model.model.names("abcd"))
+        assert model.radius(features, theta)[0] == pytest.approx(np.full(20, radius), rel=1e-12)
     _, slope = model.radius(features, model.begin(4, model.maximum, seed=3))  # not stuck at a bound
     assert (slope[:, -1] > 0).all()
 
@@ -130,7 +158,7 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
     back = held_back(batch.key, run.seed, 0.3)
     assert 0 < back.sum() < 40
     scale = Standardiser.of(features[~back])
-    model, optimum = Linear(0.1, 2.0), opened.root["radius_model"].attrs["global_radius"]
+    model, optimum = Bounded(Linear(), 0.1, 2.0), opened.root["radius_model"].attrs["global_radius"]
 
     # The training again, without windows or bundles: the events of each iteration are those that the ranks say.
     from djservice.windows import Windows
@@ -195,10 +223,28 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
     assert stored(store) == before
 
 
+@pytest.mark.parametrize("own", [Quadratic(), dj.TorchModel(small)], ids=lambda model: type(model).__name__)
+def test_a_run_with_a_model_of_a_users_own(
+    settings: dict[str, Any], own: RadiusModel, stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+) -> None:
+    if isinstance(own, dj.TorchModel):
+        pytest.importorskip("torch", reason="PyTorch is 5 GB: its tests run where it is installed")
+    given = settings | {"radius_model": settings["radius_model"] | {"model": own}}
+    store = dj.run(Run.from_dict(given)).store
+    again = given | {"output": {"store": str(tmp_path / "again.zarr")}}
+    assert stored(dj.run(Run.from_dict(again)).store) == stored(store)
+    opened = Store.read(store)
+    assert (np.diff(opened.column("radius_model", "parameters"), axis=0) != 0).all(axis=1).any()  # all parameters move
+    assert np.ptp(opened.array(f"radius_model/{HELD_BACK}", "radius")[1]) > 0
+    other = given | {"radius_model": given["radius_model"] | {"model": Linear()}}
+    with pytest.raises(StoreError, match=r"radius_model.model"):
+        dj.run(Run.from_dict(other))
+
+
 def test_more_training_equals_training_at_once(
     settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
 ) -> None:
-    network = settings | {"radius_model": settings["radius_model"] | {"kind": "network", "hidden": 2}}
+    network = settings | {"radius_model": settings["radius_model"] | {"model": {"name": "network", "hidden": 2}}}
     at_once = dj.run(Run.from_dict(network)).store
     elsewhere = network | {"output": {"store": str(tmp_path / "two.zarr")}}
     less = elsewhere | {"radius_model": elsewhere["radius_model"] | {"iterations": 4}}
@@ -208,8 +254,8 @@ def test_more_training_equals_training_at_once(
     assert stored(store) == stored(at_once)
     with pytest.raises(StoreError, match=r"holds 6 iterations and radius_model.iterations is 4"):
         dj.run(Run.from_dict(less))
-    other = elsewhere | {"radius_model": elsewhere["radius_model"] | {"hidden": 3}}
-    with pytest.raises(StoreError, match=r"radius_model.hidden is 2 there and 3 now"):
+    other = elsewhere | {"radius_model": elsewhere["radius_model"] | {"model": {"name": "network", "hidden": 3}}}
+    with pytest.raises(StoreError, match=r"radius_model.model.hidden is 2 there and 3 now"):
         dj.run(Run.from_dict(other))
     with pytest.raises(StoreError, match=r"task is 'radius-model' there and 'per-event' now"):
         dj.run(Run.from_dict(elsewhere | {"task": "per-event", "per_event": {"accepted": 4, "choose_trees": 8}}))
@@ -223,6 +269,8 @@ def test_more_training_equals_training_at_once(
             r"radius_model.features\[0\]: unknown name 'leading_p' \(did you mean 'leading_pt'",
         ),
         ({"features": ["leading_pt"] * 2}, r"radius_model.features: expected different features"),
+        ({"model": "linaer"}, r"radius_model.model: unknown name 'linaer' \(did you mean 'linear'"),
+        ({"model": {"name": "network", "hidden": 0}}, r"radius_model.model: .*expected a positive whole number"),
         ({"trees": 2}, r"radius_model.trees is 2, expected 4 or more"),
     ],
 )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,41 @@ def test_a_run_that_fails_says_why_and_goes_on_when_mended(service: Service, tin
     assert mended.wait(timeout=300).store == Path(tiny["output"]["store"])
 
 
+def test_runs_that_have_ended_can_be_forgotten(cluster: Any, service: Service, tiny: Settings, tmp_path: Path) -> None:
+    before = [run["id"] for run in service.runs()]
+    stores = [str(tmp_path / f"{i}.zarr") for i in range(2)]
+    first, second = (
+        service.submit(Run.from_dict(tiny | {"seed": i + 1, "output": {"store": store}}))
+        for i, store in enumerate(stores)
+    )
+    first.wait(timeout=300)
+    second.wait(timeout=300)
+    some = command(cluster, "list", "--last", "1")
+    assert second.id in some.stdout and first.id not in some.stdout
+    assert some.stderr == f"{len(before) + 1} earlier ones: --last {len(before) + 2} shows them\n"
+    gone = command(cluster, "forget", first.id)
+    assert gone.stdout == f"forgotten; its store stays: {stores[0]}\n"
+    assert [run["id"] for run in service.runs()] == [*before, second.id]
+    assert not (cluster.state / f"{first.id}.json").exists()
+    assert (cluster.state / f"{second.id}.json").exists()
+    fresh = service.submit(Run.from_dict(tiny | {"seed": 1, "output": {"store": stores[0]}}))
+    assert (fresh.new, fresh.id) == (True, first.id)
+    fresh.wait(timeout=300)  # its store is finished: nothing is left to do
+
+
+def test_a_run_that_goes_on_is_not_forgotten(service: Service, disturbable_run: Run, reach: Reach) -> None:
+    run = service.submit(disturbable_run)
+    with pytest.raises(ServiceError, match=rf"{run.id} is \w+: cancel it before"):
+        run.forget()
+    reach(run, "optimise", 10)
+    with pytest.raises(ServiceError, match=f"{run.id} is running: cancel it before"):
+        run.forget()
+    run.cancel()
+    assert run.forget()["state"] == "cancelled"
+    with pytest.raises(ServiceError, match="no run"):
+        run.status()
+
+
 def test_what_is_wrong_is_said_at_submission(service: Service, tiny: Settings) -> None:
     def refuse(error: type[Exception], match: str, **sections: Any) -> None:
         data = Run.from_dict(tiny).to_dict() | sections
@@ -226,14 +262,28 @@ def test_one_state_directory_has_one_scheduler(cluster: Any, make_cluster: Any, 
         second.start_scheduler()
 
 
+def fetched(address: str) -> str:
+    """What a server answers."""
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return str(answer.read(), "utf-8")
+
+
 def test_registered_by_a_client_on_a_running_scheduler(tiny: Settings, tmp_path: Path) -> None:
     own: dict[str, Any] = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as local:
         with Client(local.scheduler_address, set_as_default=False) as client:
             client.register_plugin(RunService(tmp_path / "state"))
             client.register_plugin(RunService(tmp_path / "state"))  # changes nothing
+            dashboard = client.dashboard_link.removesuffix("/status")
         run = dj.connect(local.scheduler_address).submit(Run.from_dict(tiny))
         assert run.wait(timeout=300).store == tmp_path / "tiny.zarr"
+        pages = {
+            page: fetched(f"{dashboard}/{page}") for page in ("djservice/api/runs", f"djservice/{run.id}", "metrics")
+        }
+        (shown,) = json.loads(pages["djservice/api/runs"])["runs"]
+        assert (shown["id"], shown["state"]) == (run.id, "finished")
+        assert run.id in pages[f"djservice/{run.id}"]
+        assert 'djservice_runs{state="finished"} 1.0' in pages["metrics"]
     (record,) = (tmp_path / "state").glob("*.json")
     assert json.loads(record.read_text())["id"] == run.id
     assert record.stat().st_mode & 0o077 == 0

@@ -168,7 +168,7 @@ def test_a_random_schedule_of_faults(
 
 def reach_or_end(run: SubmittedRun, phase: str, done: int) -> None:
     """Wait until a run is that far, or over: a fault may also hit a cluster whose run has just ended."""
-    phases = ("optimise", "scan", "spectrum")
+    phases = ("read", "optimise", "scan", "spectrum")
     end = time.monotonic() + 300
     while time.monotonic() < end:
         now = run.status()
@@ -215,15 +215,21 @@ def soak(cluster: Any, run: SubmittedRun, iterations: int, kills: int, reach: Re
     return sizes
 
 
-@pytest.mark.parametrize("iterations", [800, pytest.param(50_000, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
+LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
+
+
+@pytest.mark.parametrize(
+    ("iterations", "kills"), [(800, 5), pytest.param(2_000, 20, marks=LONG), pytest.param(50_000, 5, marks=LONG)]
+)
 def test_memory_stays_flat_through_a_long_run_with_worker_churn(
-    iterations: int, cluster: Any, service: Service, tiny: Any, reach: Reach
+    iterations: int, kills: int, cluster: Any, service: Service, tiny: Any, reach: Reach
 ) -> None:
     few = {"optimiser": {"iterations": iterations, "batch_events": 8, "trees": 4, "averaging_start": 10}}
     run = service.submit(Run.from_dict(tiny | {"input": tiny["input"] | {"bundle_events": 20}} | few))
-    sizes = soak(cluster, run, iterations, 5, reach)
+    sizes = soak(cluster, run, iterations, kills, reach)
     print(f"scheduler, MB: {[round(size, 1) for size in sizes]}")
     assert run.wait(timeout=7000).result.iterations == iterations
     assert cluster.left_behind() == ([], 0, [])
-    assert sizes[-1] - sizes[1] < 15, sizes
+    # Dask's logs of events grow to a bound at first; from half-way on it is flat.
+    assert sizes[-1] - sizes[kills // 2] < 10, sizes
     assert max(worker.memory_info().rss for worker in cluster.workers()) < 600e6

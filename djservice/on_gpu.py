@@ -1,0 +1,254 @@
+"""The trees of a job on a GPU: events in portions that its memory holds, and the trees that lacked room once more.
+
+Imports numba.cuda, so it is imported where a GPU is to grow trees.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.device import Gpu
+from djservice.job import Job, NoRoomError, TreeFailure
+from djservice.kernels.clustering import LIST_FULL, OK, STATES_FULL
+from djservice.kernels.cuda import (
+    Memory,
+    Room,
+    Turn,
+    event_sizes,
+    grow_trees_kernel,
+    prepare_events_kernel,
+    room_for,
+    thread_sizes,
+)
+from djservice.kernels.cuda_shared import grow_in_blocks_kernel, shared_bytes
+from djservice.kernels.items import Batch, Given, Results
+from djservice.kernels.options import pairs_at_first
+
+Floats = NDArray[np.float64]
+
+#: States that there is room for per tree, at first.
+STATES = 16
+#: What is taken of the free memory.
+_SHARE = 0.8
+#: Bytes of shared memory that a block has without further ado.
+_SHARED = 48 * 1024
+
+
+def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[Floats, Floats]]:
+    """As :func:`djservice.on_cpu.grow_on_cpu`.
+
+    Raises
+    ------
+    TreeFailure
+        Of a tree that cannot be grown.
+    NoRoomError
+        If the trees of one event do not fit into the memory.
+    """
+    counts, states, first = job.counts, [], 0
+    while first < len(counts):
+        last = _portion(job, counts, first, int(_SHARE * gpu.free()))
+        try:
+            states.append(_Portion(_events_of(job, first, last), gpu).grow())
+        except TreeFailure as failure:
+            raise TreeFailure(failure.status, failure.item + first * job.trees) from None
+        except NoRoomError as lack:
+            raise NoRoomError(lack.event + first, lack.needed, lack.free) from None
+        first = last
+    return states or [_by_item([], job)]
+
+
+def _portion(job: Job, counts: NDArray[np.int64], first: int, memory: int) -> int:
+    """Where a portion that begins with event ``first`` ends: its events and results take half of the memory at most."""
+    largest = np.maximum.accumulate(counts[first:])
+    each = np.array([_event_bytes(int(n), job.results.jets.shape[1]) for n in np.unique(largest)])
+    events = each[np.searchsorted(np.unique(largest), largest)] * np.arange(1, len(largest) + 1)
+    results = np.cumsum(_row_bytes(job) * counts[first:] + job.trees * _item_bytes(job))
+    last = first + int(np.searchsorted(events + results, memory // 2, side="right"))
+    if last == first:
+        raise NoRoomError(first, 2 * int(events[0] + results[0]), memory)
+    return last
+
+
+def _event_bytes(particles: int, jets: int) -> int:
+    floats, ids, numbers = event_sizes(room_for(particles, 0, jets))
+    return 8 * floats + 2 * ids + 8 * numbers
+
+
+def _row_bytes(job: Job) -> int:
+    """Of a particle: its own numbers, and the rows of its trees."""
+    given, results = job.given, job.results
+    rows: tuple[NDArray[Any], ...] = (results.history, results.trace, results.all_flips, given.replay)
+    return 56 + job.trees * sum(array[:1].nbytes for array in rows)
+
+
+def _item_bytes(job: Job) -> int:
+    """Of a tree."""
+    results, given = job.results, job.given
+    state = results.jets[:1].nbytes + results.scores[:1].nbytes
+    rest: tuple[NDArray[Any], ...] = (results.numbers, results.flips, given.forced)
+    return state * (1 + STATES * job.states) + sum(array[:1].nbytes for array in rest) + 12  # its item and status
+
+
+def _events_of(job: Job, first: int, last: int) -> Job:
+    """The job of some of the events; its results are views."""
+    offsets, trees = job.batch.offsets[first : last + 1], job.trees
+    particles = slice(int(offsets[0]), int(offsets[-1]))
+    items, rows = slice(first * trees, last * trees), slice(int(offsets[0]) * trees, int(offsets[-1]) * trees)
+    batch, given, results = job.batch, job.given, job.results
+    return replace(
+        job,
+        batch=Batch(
+            batch.particles[particles], offsets - offsets[0], batch.reaches[first:last], batch.keys[first:last]
+        ),
+        given=Given(given.replay[rows], given.forced[items]),
+        results=Results(
+            results.jets[items],
+            results.history[rows],
+            results.trace[rows],
+            results.scores[items],
+            results.numbers[items],
+            results.flips[items],
+            results.all_flips[rows],
+        ),
+    )
+
+
+@dataclass
+class _Portion:
+    """Some events and their trees, which are on the GPU together."""
+
+    job: Job
+    gpu: Gpu
+
+    def grow(self) -> tuple[Floats, Floats]:
+        """Fill the results; returns the jets and scores of the states, by item."""
+        job, gpu = self.job, self.gpu
+        xp = gpu.arrays
+        pairs, states = pairs_at_first(job.largest), STATES if job.states else 0
+        room = room_for(job.largest, pairs, job.results.jets.shape[1])
+        batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
+        given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
+        results = Results(*(xp.zeros(array.shape, array.dtype) for array in job.results))
+        together = self._block_bytes() <= _SHARED
+        events = None if together else self._prepared(batch, room)
+        items = np.argsort(-np.repeat(job.counts, job.trees), kind="stable")  # the longest first
+        kept: list[tuple[NDArray[np.int64], Floats, Floats]] = []
+        while len(items):
+            if together:
+                status, jets, scores = self._launch_blocks(items, batch, results, states)
+            else:
+                status, jets, scores = self._launch(items, batch, given, results, events, room, states)
+            number = gpu.to_host(results.numbers)[items, 3].astype(np.int64)
+            number[status != OK] = 0
+            bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
+            if bad.any():
+                item = int(items[bad].min())
+                raise TreeFailure(int(status[items == item][0]), item)
+            if states:
+                used = np.arange(states) < number[:, np.newaxis]
+                at = xp.asarray(used)
+                kept.append((np.repeat(items, number), gpu.to_host(jets[at]), gpu.to_host(scores[at])))
+            room = room_for(room.particles, room.pairs * (2 if (status == LIST_FULL).any() else 1), room.jets)
+            states *= 2 if (status == STATES_FULL).any() else 1
+            items = items[status != OK]
+        for name in Results._fields:
+            getattr(job.results, name)[...] = gpu.to_host(getattr(results, name))
+        return _by_item(kept, job)
+
+    def _block_bytes(self) -> float:
+        """Shared memory of a block that grows a tree together; infinite where that is not asked for, or not possible."""
+        job, results, setting = self.job, self.job.results, self.job.setting
+        others = (results.trace, results.flips, results.all_flips, job.given.replay, job.given.forced)
+        plain = setting.asymmetry == 0.0 and math.isfinite(setting.rigidity) and results.scores.shape[1] == 1
+        if not self.gpu.together or not plain or any(len(other) for other in others):
+            return math.inf
+        return shared_bytes(job.largest, self.gpu.together, results.jets.shape[1])
+
+    def _launch_blocks(
+        self, items: NDArray[np.int64], batch: Any, results: Results, states: int
+    ) -> tuple[NDArray[np.int32], Any, Any]:
+        """As :meth:`_launch`, a block of threads to each tree."""
+        job, gpu = self.job, self.gpu
+        turn, blocks = self._turn(items, states), min(len(items), max(1, gpu.threads // 8))
+        grow_in_blocks_kernel[blocks, gpu.together, 0, self._block_bytes()](
+            gpu.for_kernel(turn), job.trees, job.first_tree, job.iteration, job.setting, batch, gpu.for_kernel(results)
+        )
+        return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
+
+    def _turn(self, items: NDArray[np.int64], states: int) -> Turn:
+        xp, results, shape = self.gpu.arrays, self.job.results, (len(items), states)
+        return Turn(
+            xp.asarray(items),
+            xp.asarray(np.full(len(items), -1, np.int32)),  # a tree that nobody grew is not one that is done
+            xp.empty((*shape, *results.jets.shape[1:])),
+            xp.empty((*shape, results.scores.shape[1])),
+        )
+
+    def _prepared(self, batch: Batch, room: Room) -> Memory:
+        """The events with their stocks."""
+        number = len(self.job.counts)
+        floats, ids, numbers = event_sizes(room)
+        events = self._memory(number, floats, ids, (numbers, np.int64), 0)
+        blocks = math.ceil(number / self.gpu.block)
+        prepare_events_kernel[blocks, self.gpu.block](self.job.setting.power, batch, events, room)
+        return events
+
+    def _launch(
+        self, items: NDArray[np.int64], batch: Any, given: Any, results: Results, events: Any, room: Room, states: int
+    ) -> tuple[NDArray[np.int32], Any, Any]:
+        """Grow the trees of some items; returns their status, and on the GPU the jets and scores of their states."""
+        job, gpu = self.job, self.gpu
+        sizes = thread_sizes(room)
+        each = sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
+        free = int(_SHARE * gpu.free())
+        turn = self._turn(items, states)
+        of_states = turn.state_jets.nbytes + turn.state_scores.nbytes
+        threads = min(gpu.threads, len(items), (free - of_states) // each)
+        if threads < 1:
+            raise NoRoomError(int(items[0]) // job.trees, each + of_states, free)
+        floats, ids, numbers, flags = sizes
+        rows = self._memory(threads, floats, ids, (numbers, np.int32), flags)
+        grow_trees_kernel[math.ceil(threads / gpu.block), gpu.block](
+            gpu.for_kernel(turn),
+            job.trees,
+            job.first_tree,
+            job.iteration,
+            job.setting,
+            batch,
+            given,
+            gpu.for_kernel(results),
+            events,
+            rows,
+            room,
+        )
+        return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
+
+    def _memory(self, rows: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Memory:
+        """Zeroed rows of memory: what lies beyond the objects in hand is read, though it counts for nothing."""
+        xp = self.gpu.arrays
+        reals = xp.zeros((rows, floats))
+        memory: Memory = self.gpu.for_kernel(
+            Memory(
+                reals,
+                reals.view(np.int64),
+                xp.zeros((rows, ids), np.uint16),
+                xp.zeros((rows, numbers[0]), numbers[1]),
+                xp.zeros((rows, flags), np.uint8),
+            )
+        )
+        return memory
+
+
+def _by_item(parts: list[tuple[NDArray[np.int64], Floats, Floats]], job: Job) -> tuple[Floats, Floats]:
+    """States of trees that were grown in any order, by item."""
+    if not parts:
+        jets, scores = job.results.jets.shape[1:], job.results.scores.shape[1:]
+        return np.empty((0, *jets)), np.empty((0, *scores))
+    items, states, slopes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(items, kind="stable")
+    return states[order], slopes[order]

@@ -1,0 +1,119 @@
+"""Fills the reference pages from the code, when mkdocs builds the site: what is said there cannot be out of date."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+
+import djservice
+from djservice import cli, config, cuts, estimators, features, observables, radius_model
+
+
+def on_page_markdown(markdown: str, **given: Any) -> str:
+    """Called by mkdocs with each page."""
+    for name, make in MAKERS.items():
+        marker = f"<!-- {name} -->"
+        if marker in markdown:
+            markdown = markdown.replace(marker, "\n".join(make()))
+    return markdown
+
+
+def on_page_content(html: str, **given: Any) -> str:
+    """Called by mkdocs with each page: the roles of Sphinx, which docstrings have, are no Markdown."""
+    return re.sub(r":(?:func|class|data|attr|meth|mod):\s*<code>", "<code>", html)
+
+
+def configuration() -> Iterator[str]:
+    """Every key of a run, a table for each section."""
+    for name, field in config.Run.model_fields.items():
+        model = _model(field.annotation)
+        if model is None:
+            yield f"**`{name}`**: {field.description}. {_default(field)}\n"
+    for name, field in config.Run.model_fields.items():
+        model = _model(field.annotation)
+        if model is not None:
+            yield f"## {name}\n\n{inspect.getdoc(model)}\n"
+            yield "| key | default | meaning |\n|---|---|---|"
+            for key, own in model.model_fields.items():
+                yield f"| `{own.alias or key}` | {_default(own)} | {_cell(own.description or '')} |"
+            yield ""
+
+
+def commands() -> Iterator[str]:
+    """The help of every command."""
+    parent = click.Context(cli.main, info_name="djservice")
+    for name in cli.main.list_commands(parent):
+        command = cli.main.get_command(parent, name)
+        assert command is not None
+        text = command.get_help(click.Context(command, info_name=name, parent=parent, max_content_width=100))
+        yield f"## {name}\n\n```text\n{text}\n```\n"
+
+
+def names() -> Iterator[str]:
+    """What a configuration can name, with the parameters and the first line of the description."""
+    groups: dict[str, dict[str, Callable[..., Any]]] = {
+        "Observables": observables.named_observables(),
+        "Cuts": cuts.named_cuts(),
+        "Features of a radius model": features.named_features(),
+        "Radius models": radius_model.named_models(),
+        "Estimators": {estimator.name: estimator for estimator in estimators.ESTIMATORS},
+    }
+    for title, known in groups.items():
+        yield f"## {title}\n\n| name | parameters | |\n|---|---|---|"
+        for name, make in known.items():
+            parameters = [str(p) for p in inspect.signature(make).parameters.values() if p.name != "value"]
+            yield f"| `{name}` | {', '.join(f'`{_plainly(p)}`' for p in parameters)} | {_first_line(make)} |"
+        yield ""
+
+
+def api() -> Iterator[str]:
+    """The public names, in the order of the flow of data."""
+    for name in djservice.__all__:
+        found = getattr(djservice, name)
+        if inspect.ismodule(found):
+            yield f"## {name}\n\n::: {found.__name__}\n"
+        else:
+            yield f"## {name}\n\n::: {found.__module__}.{found.__qualname__}\n"
+
+
+MAKERS: dict[str, Callable[[], Iterator[str]]] = {
+    "configuration": configuration,
+    "commands": commands,
+    "names": names,
+    "api": api,
+}
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds, or holds several of."""
+    if inspect.isclass(annotation) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model(part))), None)
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, tuple):
+        value = list(value)
+    return "null" if value is None else f"`{value}`" if value != "" else ""
+
+
+def _first_line(make: Callable[..., Any]) -> str:
+    named = make() if make.__name__ == "<lambda>" else make  # an object, or what makes one with parameters
+    described = named if inspect.isclass(named) else getattr(named, "function", named)
+    return _cell((inspect.getdoc(described) or "").split("\n")[0])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _plainly(parameter: str) -> str:
+    return parameter.replace("'", "").replace("|", "or")

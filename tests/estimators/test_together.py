@@ -1,0 +1,81 @@
+"""Parts of a sample evaluated together have the bits that they have alone: what is shared is the cost of a call."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import djservice as dj
+import djservice.evaluate as evaluation
+from djservice.estimators import ESTIMATORS, Estimator
+from djservice.evaluate import Part, Sampling, evaluate, evaluate_each
+from djservice.moments import Moments
+from djservice.radius import VariableR
+from djservice.reduce import PerEvent
+
+SELECTED = dj.cuts.two_jets(pt_min=10.0)
+LOSSES = {
+    "squared error": dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0).where(SELECTED),
+    "of the mean": dj.SquaredErrorOfMean(dj.observables.scalar_ht(10.0), target=100.0, scale=100.0),
+    "robust width": dj.RobustWidth(dj.observables.dijet_mass, scale=None, low=0.0, high=2.5, bins=4).where(SELECTED)
+    + dj.Width(dj.observables.leading_jet_mass).where(SELECTED),
+}
+#: Events of each part: none, one, few, and more than are evaluated at once.
+SIZES = [0, 1, 3, 0, 2, 1, 17, 1, 5]
+
+
+def same(a: Moments | PerEvent, b: Moments | PerEvent) -> None:
+    for field in fields(a):
+        if field.name != "layout":
+            assert np.asarray(getattr(a, field.name)).tobytes() == np.asarray(getattr(b, field.name)).tobytes(), (
+                field.name
+            )
+
+
+@pytest.fixture(scope="module")
+def events() -> dj.EventBatch:
+    schema = dj.schemas.nanoaod(pt_min=3.0, truth="GenPart:higgs")
+    return dj.read("example:ZHllbb_200", schema=schema, entries=(0, sum(SIZES)))
+
+
+@pytest.mark.parametrize("trees", [4, 11])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("estimator", [make() for make in ESTIMATORS], ids=lambda estimator: estimator.name)
+def test_the_same_bits_as_alone(
+    events: dj.EventBatch, estimator: Estimator, loss: dj.SquaredError, trees: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "TREES_AT_ONCE", 10 * trees * estimator.bulk)
+    rng = np.random.default_rng(5)
+    split = np.split(np.arange(len(events)), np.cumsum(SIZES)[:-1])
+    own_radius, through = rng.uniform(0.4, 1.0, len(events)), rng.normal(size=(len(events), 3))
+    cases = [[Part(events.select(rows), 0.7) for rows in split]]
+    cases += [[Part(events.select(rows), own_radius[rows], through[rows]) for rows in split]]
+    if estimator.in_any_parameter:
+        cases += [[Part(events.select(rows), VariableR(30.0, 0.1, 1.5)) for rows in split]]
+    for parts in cases:
+        together = evaluate_each(parts, loss, estimator, Sampling(seed=3), trees=trees, threads=1)
+        for part, (moments, per_event) in zip(parts, together, strict=True):
+            alone = evaluate(
+                part.events,
+                loss,
+                estimator,
+                Sampling(seed=3),
+                radius=part.radius,
+                jacobian=part.jacobian,
+                trees=trees,
+                threads=1,
+            )
+            same(moments, alone[0])
+            same(per_event, alone[1])
+            assert moments.events == len(part.events)
+
+
+def test_parts_of_two_datasets_are_not_mixed(events: dj.EventBatch) -> None:
+    from dataclasses import replace
+
+    parts = [Part(events.select([i]), 0.7) for i in range(3)]
+    parts[1] = Part(replace(parts[1].events, dataset="other"), 0.7)
+    loss = LOSSES["squared error"]
+    together = evaluate_each(parts, loss, dj.LeaveOneOut(), Sampling(), trees=4)
+    for part, (moments, _) in zip(parts, together, strict=True):
+        same(moments, evaluate(part.events, loss, dj.LeaveOneOut(), Sampling(), radius=0.7, trees=4)[0])

@@ -1,0 +1,21 @@
+"""The benchmark that is to work at the first try where a GPU is at hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_it_runs_to_its_end_in_the_simulator() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+    done = subprocess.run([sys.executable, script, "--simulate"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert sum("4 of 4 trees are the same" in line for line in lines) == 2
+    table = lines.index(next(line for line in lines if line.startswith("whole trees per second")))
+    numbers = [[float(word) for word in line.split()] for line in lines[table + 2 : table + 6]]
+    assert [row[:2] for row in numbers] == [[5, 1], [5, 10], [6, 1], [6, 10]]
+    assert all(number > 0 for row in numbers for number in row) and {len(row) for row in numbers} == {9}
+    assert sum("from that of the replayed history" in line for line in lines) == 2
+    assert lines[-1].endswith(" s")

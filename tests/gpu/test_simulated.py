@@ -1,0 +1,25 @@
+"""The GPU's code on the processors, in numba's simulator of CUDA. Nothing here needs a GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(HERE)}
+
+
+@pytest.mark.parametrize("file", ["in_simulator.py", "in_simulator_together.py"])
+def test_the_kernels_in_the_simulator(file: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", HERE / file],
+        capture_output=True,
+        text=True,
+        cwd=HERE.parents[1],
+        env=os.environ | SIMULATOR,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

@@ -1,0 +1,223 @@
+"""Filesets: coffea's datasets in a run, with their names, weights, steps and checks; a run on one equals a RadiusProcessor."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from coffea import processor
+from coffea.dataset_tools.filespec import DataGroupSpec
+from coffea.nanoevents import NanoAODSchema
+
+import djservice as dj
+from djservice.config import Run
+from djservice.errors import ConfigError, DjserviceError, InputError, MissingFileError
+from djservice.fileset import Source, load_fileset, sources
+from djservice.read import InputFile, Segment, segments
+from djservice.redact import redacted_data
+from djservice.store import Store
+from djservice.submission import pack, same_numbers, unpack
+
+PATH = dj.examples.path("ZHllbb_200")
+Fileset = dict[str, Any]
+
+
+class Quiet(NanoAODSchema):
+    """Without warnings of indices into collections that these files do not have."""
+
+    warn_missing_crossrefs = False
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """30 events of the example in a tree of another name, with weights."""
+    with uproot.open({PATH: "Events"}) as tree:
+        names = ("run", "luminosityBlock", "event", *(f"PFCands_{f}" for f in ("pt", "eta", "phi", "mass")))
+        columns = tree.arrays(names, entry_start=150, entry_stop=180, how=dict)
+    particles = ak.zip({name[8:]: column for name, column in columns.items() if name.startswith("PFCands")})
+    data = {name: ak.to_numpy(columns[name]) for name in names[:3]}
+    data |= {"genWeight": np.linspace(0.5, 1.5, 30), "PFCands": particles}
+    path = tmp_path_factory.mktemp("fileset") / "other.root"
+    with uproot.recreate(path) as file:
+        types = {k: v.dtype if isinstance(v, np.ndarray) else v.type for k, v in data.items()}
+        file.mktree("Selected", types).extend(data)
+    return str(path)
+
+
+@pytest.fixture
+def fileset(other: str) -> Fileset:
+    """Two datasets with cross sections; of the first file two steps are read."""
+    steps = {"object_path": "Events", "steps": [[0, 7], [20, 33]], "num_entries": 200}
+    return {
+        "ZH": {"files": {PATH: steps}, "metadata": {"xsec": 0.08, "weight": 3.0}},
+        "more": {"files": {other: "Selected"}, "metadata": {"xsec": 0.5, "sumw": 60.0}},
+    }
+
+
+def written(fileset: Fileset, path: Path) -> str:
+    path.write_text(json.dumps(fileset))
+    return str(path)
+
+
+def settings(tiny: dict[str, Any], fileset: str | Fileset, scheduler: str) -> dict[str, Any]:
+    given = {"fileset": fileset, "pt_min": 2.0, "bundle_events": 10}
+    return tiny | {"input": given, "cluster": {"scheduler": scheduler}}
+
+
+def test_a_run_on_a_fileset_equals_a_processor_on_it(
+    tiny: dict[str, Any], fileset: Fileset, tmp_path: Path, scheduler: str
+) -> None:
+    fileset["ZH"]["files"] = {PATH: "Events"}
+    run = Run.from_dict(settings(tiny, written(fileset, tmp_path / "fileset.json"), scheduler))
+    dj.run(run)
+    store = Store.read(run.output.store)
+    loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0).where(
+        dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0)
+    )
+    row = 1
+    scanned = {"stream": "scan", "iteration": row, "estimator": dj.StateBaseline()}
+    own = dj.RadiusProcessor(loss, radius=0.7, trees=4, pt_min=2.0, seed=1, **scanned)
+    found = processor.Runner(processor.IterativeExecutor(status=False), schema=Quiet)(fileset, own)
+    assert found["all"].moments.events == 230 == store.attributes["events"]
+    for column, number in (("loss", found["all"].loss), ("gradient", found["all"].gradient)):
+        np.testing.assert_allclose(store.column("scan", column)[row], number.value, rtol=1e-12)
+        np.testing.assert_allclose(store.column("scan", f"{column}_error")[row], number.error, rtol=1e-10)
+
+
+def test_names_weights_and_steps_of_a_fileset_are_part_of_a_run(
+    tiny: dict[str, Any], fileset: Fileset, tmp_path: Path, scheduler: str
+) -> None:
+    given = settings(tiny, written(fileset, tmp_path / "fileset.json"), scheduler)
+    store = Store.read(dj.run(Run.from_dict(given)).store)
+    datasets = store.attributes["datasets"]
+    assert {name: facts["events"] for name, facts in datasets.items()} == {"ZH": 20, "more": 30}
+    np.testing.assert_allclose([facts["factor"] for facts in datasets.values()], [3 * 0.08 / 20, 0.5 / 60], rtol=1e-15)
+    assert [(file["dataset"], file["tree"], file["entries"]) for file in store.attributes["inputs"]] == [
+        ("ZH", "Events", 200),
+        ("more", "Selected", 30),
+    ]
+    given["input"]["fileset"] = written(fileset, tmp_path / "renamed.json")
+    dj.run(Run.from_dict(given))  # the same run, which is finished
+    fileset["ZH"]["metadata"]["xsec"] = 0.09
+    written(fileset, tmp_path / "renamed.json")
+    with pytest.raises(DjserviceError, match=r"store of another run: input\.datasets\.ZH.* is .*0\.08.* there"):
+        dj.run(Run.from_dict(given))
+
+
+def test_filesets_as_coffea_writes_them(fileset: Fileset, other: str, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "fileset.json.gz", "wt") as file:
+        file.write(DataGroupSpec(fileset).model_dump_json())
+    found = sources(section({"fileset": str(tmp_path / "fileset.json.gz")}))
+    assert found == [
+        Source(PATH, "ZH", "Events", ((0, 7), (20, 33)), 200, None),
+        Source(other, "more", "Selected"),
+    ]
+    url = "root://host:1094//store/a.root"
+    for dataset in ([f"{url}:Events"], {"files": [url], "treename": "Events"}, {"files": {url: "Events"}}):
+        assert load_fileset({"d": dataset})["d"]["files"] == {url: {"object_path": "Events"}}
+    assert load_fileset({"d": [url]})["d"]["files"] == {url: {}}  # the tree of the run
+
+
+def section(given: dict[str, Any]) -> Any:
+    return Run.from_dict({"input": given, "loss": {}, "output": {"store": "none"}}).input
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": {"gone.root": "Events"}}, r"dataset 'more': .*gone\.root: there is no such file"),
+        (
+            {"files": {PATH: {"step": [[0, 5]]}}},
+            r"dataset 'more': file '.*ZHllbb_200\.root': step: unknown key",
+        ),
+        ({"filez": {PATH: "Events"}, "files": {PATH: "Events"}}, "dataset 'more': filez: unknown key"),
+        ({"files": {}}, "dataset 'more': files: .*at least 1"),
+        ({"metadata": {}}, "xsec is missing in the metadata of more, and given for others"),
+        ({"metadata": {"xsec": "big"}}, r"dataset 'more': metadata\.xsec is 'big', expected a finite number"),
+    ],
+)
+def test_a_fileset_without_meaning_is_refused(
+    fileset: Fileset, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    fileset["more"] |= change
+    with pytest.raises((InputError, MissingFileError), match=message):
+        sources(section({"fileset": written(fileset, tmp_path / "fileset.json")}))
+
+
+def test_a_fileset_that_is_no_json_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "fileset.json").write_text("{")
+    with pytest.raises(InputError, match=r"fileset\.json: expected a fileset in JSON, found JSONDecodeError"):
+        load_fileset(str(tmp_path / "fileset.json"))
+    with pytest.raises(InputError, match=r"gone\.json: expected a fileset in JSON, found FileNotFoundError"):
+        load_fileset(str(tmp_path / "gone.json"))
+    with pytest.raises(ConfigError, match="expected one of files and fileset"):
+        section({"fileset": "a.json", "files": "b.root"})
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({"object_path": "Events", "num_entries": 12}, "num_entries is 200, and the fileset says 12: the file changed"),
+        ({"object_path": "Events", "uuid": "x"}, "uuid is .*, and the fileset says x"),
+        ({"object_path": "Events", "steps": [[0, 201]]}, r"the step \[0, 201\] is no range within its 200 entries"),
+        ({"object_path": "Muons"}, "expected a tree 'Muons'"),
+    ],
+)
+def test_a_file_that_is_not_what_the_fileset_says_is_named_with_its_dataset(
+    tiny: dict[str, Any], file: dict[str, Any], message: str, scheduler: str
+) -> None:
+    given = settings(tiny, {"ZH": {"files": {PATH: file}}}, scheduler)
+    with pytest.raises(InputError, match=rf"^dataset 'ZH': .*ZHllbb_200\.root: {message}"):
+        dj.run(Run.from_dict(given))
+
+
+def test_bundles_are_of_one_dataset_and_within_steps() -> None:
+    files = [
+        InputFile("a", 1, 0, 100, "", "one", "T", ((0, 5), (50, 53))),
+        InputFile("b", 1, 0, 3, "", "one"),
+        InputFile("c", 1, 0, 4, "", "two"),
+    ]
+    assert segments(files, None, 6) == [
+        (Segment("a", 0, 5, "one", "T"), Segment("a", 50, 51, "one", "T")),
+        (Segment("a", 51, 53, "one", "T"), Segment("b", 0, 3, "one")),
+        (Segment("c", 0, 4, "two"),),
+    ]
+    assert segments(files, (6, 12), 100) == [
+        (Segment("a", 51, 53, "one", "T"), Segment("b", 0, 3, "one")),
+        (Segment("c", 0, 1, "two"),),
+    ]
+    with pytest.raises(InputError, match="not a range within the 15 entries of 3"):
+        segments(files, (0, 16), 6)
+
+
+def test_one_large_file_is_shared_by_many_workers() -> None:
+    """Of a file of a million events, ranges of entries that 120 workers read side by side."""
+    (file,) = [InputFile("huge", 1, 0, 10**6, "")]
+    bundles = segments([file], None, max(1, -(-(10**6) // 128)))
+    assert len(bundles) == 128
+    assert [(part.start, part.stop) for (part,) in bundles[:2]] == [(0, 7813), (7813, 15626)]
+
+
+def test_a_submitted_run_holds_its_fileset_with_absolute_paths(
+    tiny: dict[str, Any], fileset: Fileset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.root").symlink_to(PATH)
+    token = "root://host//a.root?authz=secret"
+    fileset["ZH"]["files"] = {"here.root": "Events", token: "Events"}
+    run = Run.from_dict(tiny | {"input": {"fileset": written(fileset, tmp_path / "fileset.json")}})
+    packed = pack(run)
+    assert list(packed["input"]["fileset"]["ZH"]["files"]) == [str(tmp_path / "here.root"), token]
+    there = unpack(packed)
+    fileset["ZH"]["metadata"]["xsec"] = 1.0
+    other = unpack(pack(Run.from_dict(tiny | {"input": {"fileset": fileset}})))
+    assert same_numbers(there) != same_numbers(other)
+    with pytest.raises(ConfigError, match="expected the fileset itself, found the name"):
+        unpack(run.to_dict() | {"cluster": {}})
+    assert "secret" not in json.dumps(redacted_data(packed))

