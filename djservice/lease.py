@@ -108,13 +108,16 @@ class Lease:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            raise StoreError(f"{self.folder}: {error.strerror}. Choose another folder.") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            raise StoreError(
+                f"{self.folder}: cannot be locked and written: {error.strerror or error}. Mend that, or choose another folder; "
+                "`djservice doctor --folder` looks at it."
+            ) from error
 
     def _is_ours(self) -> bool:
         there = self._read()

@@ -11,7 +11,7 @@ from typing import Any
 
 from djservice.config import Input
 from djservice.errors import MissingFileError
-from djservice.read import expand
+from djservice.fileset import sources
 from djservice.redact import redacted
 
 #: Of manifests, and of what they name.
@@ -44,9 +44,9 @@ def identify(section: Input) -> dict[str, Identity]:
     Raises
     ------
     MissingFileError, InputError
-        If a pattern matches nothing, or a server does not know the file.
+        If a pattern matches nothing, a fileset is none, or a server does not know the file.
     """
-    return {path: _identify(path) for path in expand(section.files)}
+    return {source.path: _identify(source.path) for source in sources(section)}
 
 
 def _identify(path: str) -> Identity:

@@ -16,6 +16,7 @@ So whatever is killed, the same command goes on with what was done, and ``latest
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,8 +27,10 @@ from djservice import results
 from djservice.code import code_hash
 from djservice.config import Run
 from djservice.errors import InputError, RunError
+from djservice.fileset import load_fileset
 from djservice.lease import Lease
 from djservice.manifest import FORMAT, Identity, differences, digest, identify
+from djservice.redact import redacted_data
 from djservice.reprocess_config import Reprocessing
 
 if TYPE_CHECKING:  # nothing heavy is imported before there is something to do
@@ -103,10 +106,14 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
     """
     inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
     asked = run.numbers | {"iterations": [run.optimiser.iterations, run.radius_model.iterations]}
+    filesets = {
+        name: load_fileset(section.fileset) for name, section in run.inputs.items() if section.fileset is not None
+    }
+    asked |= {"filesets": redacted_data(filesets)}  # weights, trees and ranges of entries
     fit = digest([asked, [[name, *map(asdict, files)] for name, files in inputs.items()], code_hash()])
     files, how = {}, None
     if settings.apply is not None:
-        files, how = identify(settings.apply), settings.apply.model_dump(exclude={"files"})
+        files, how = identify(settings.apply), settings.apply.model_dump(exclude={"files", "cache", "timeout"})
     names = tuple(digest([fit, how, asdict(file)]) for file in files.values())
     return Plan(inputs, fit, files, names, digest([asked, how]))
 
@@ -138,11 +145,6 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
         result = results.find(folder, plan.name)  # the inputs are as they were once before
         if result is None:
             left_out = _make(folder, settings, run, plan, watch)
-            if make_plan(settings, run) != plan:
-                raise RunError(
-                    f"{folder}: an input changed while it was read. latest is as it was; the same command starts from the inputs "
-                    "as they are now."
-                )
             result = results.write(folder, _manifest(folder, plan, reasons, left_out, lease.owner))
         with lease.kept():
             results.point(folder, result)
@@ -198,6 +200,9 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
         async with compiled_client(own, watch) as client:
             if not fitted:
                 await conduct(client, own, watch)
+                _check_unchanged(
+                    path, plan.inputs, {name: list(identify(of).values()) for name, of in run.inputs.items()}
+                )
             watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
             for file in missing:
                 assert settings.apply is not None
@@ -206,6 +211,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
                 target = folder / plan.applied[file]
                 try:
                     await apply_fit(client, own, Store.read(path), section, target, known, watch)
+                    _check_unchanged(target, plan.files[file], identify(section)[file])
                 except InputError as error:  # nothing of the file can be read
                     if section.bad_inputs == "fail":
                         raise
@@ -216,6 +222,16 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
     if missing or not fitted:
         complete(work(), watch)
     return left_out
+
+
+def _check_unchanged(store: Path, planned: Any, now: Any) -> None:
+    """Remove a store whose files are no longer those that it is named after: nobody knows what was read."""
+    if now != planned:
+        shutil.rmtree(store)
+        raise RunError(
+            f"{store}: an input changed while it was read, so it was removed. latest is as it was; the same command starts from the "
+            "inputs as they are now."
+        )
 
 
 def _manifest(folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequence[str], owner: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Reprocessing(Section):
     def _whole_files(self) -> Reprocessing:
         if self.apply is not None and self.apply.entries is not None:
             raise ValueError("apply.entries: files are applied whole, leave it out")
+        if self.apply is not None and self.apply.fileset is not None:
+            raise ValueError("apply.fileset: each file is applied by itself, name them in apply.files")
         return self
 
     @classmethod

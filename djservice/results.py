@@ -28,7 +28,9 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise StoreError(f"{file}: no result of a reprocessing can be read here: {error}.") from error
+        raise StoreError(
+            f"{file}: no result of a reprocessing can be read here: {error}. If it was removed, remove latest too."
+        ) from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise StoreError(f"{file}: not a manifest of format {FORMAT}, which this version reads.")
     return found

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a job runs: start.sh scheduler | worker | run CONFIG. The folder it starts in is on a file system that all jobs see.
 set -euo pipefail
+# shellcheck source=/dev/null
 [ ! -e environment.sh ] || . ./environment.sh  # such as: source /cvmfs/.../setup.sh; export X509_USER_PROXY=...
 export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR-${_CONDOR_SCRATCH_DIR:-/tmp}/numba}
 protocol=${DJSERVICE_PROTOCOL:-tcp}  # tls, with the certificates of docs/security.md in environment.sh

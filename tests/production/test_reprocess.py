@@ -171,6 +171,19 @@ def test_another_input_of_the_fit_means_another_fit_which_owes_nothing_to_the_fi
     assert old.reprocess().reasons == ("the settings are others",)
 
 
+def test_another_weight_in_a_fileset_means_another_fit(tmp_path: Path, tiny: Settings, scheduler: str) -> None:
+    fileset = {"zh": {"files": {examples.path("ZHllbb_200"): "Events"}, "metadata": {"weight": 1.0}}}
+    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+    of_fit = {key: value for key, value in tiny["input"].items() if key != "files"}
+    place = Place(tmp_path, tiny | {"input": of_fit | {"fileset": str(tmp_path / "fileset.json")}}, scheduler)
+    place.reprocess()
+    assert place.reprocess().reasons == ()
+    fileset["zh"]["metadata"] = {"weight": 2.0}
+    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+    assert place.reprocess().reasons == ("the settings are others",)
+    assert len(list(place.out.glob("fits/*"))) == 2
+
+
 def test_nothing_is_done_nor_even_imported_where_nothing_changed(place: Place) -> None:
     place.reprocess()
     before = content(place.out)
@@ -269,6 +282,9 @@ def test_a_lock_is_renewed_and_one_that_was_lost_is_not_used(tmp_path: Path) -> 
         with pytest.raises(RunError, match="another process took it"), first.kept():
             pass
     assert json.loads((tmp_path / "lock.json").read_text())["token"] == "another"
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be locked and written"), Lease(tmp_path / "file", 1.0):
+        pass
     (tmp_path / "lock.json").write_text("{}")
     with pytest.raises(StoreError, match="not a lock of djservice"), Lease(tmp_path, 1.0):
         pass
@@ -282,6 +298,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_for_either(place: Pla
     with pytest.raises(RunError, match="an input changed while it was read"):
         place.reprocess(touch)
     assert (place.out / "latest").readlink() == before
+    assert len(list(place.out.glob("applied/*"))) == 2  # nothing is kept of what was read
     place.reprocess()
     assert sorted(place.applied()) == ["a", "b", "c"]
 
@@ -304,19 +321,35 @@ def test_a_bad_file_holds_up_nothing_that_is_good(place: Place) -> None:
     assert again.returncode == 3 and said.startswith("nothing changed")
 
 
-@pytest.mark.parametrize("task", ["global", "per-event", "radius-model"])
+def test_an_input_of_the_fit_that_changes_while_it_is_read(tmp_path: Path, tiny: Settings, scheduler: str) -> None:
+    source = Path(shutil.copy(examples.path("ZHllbb_200"), tmp_path / "fit.root"))
+    place = Place(tmp_path, tiny | {"input": tiny["input"] | {"files": str(source)}}, scheduler)
+    with pytest.raises(RunError, match="an input changed while it was read"):
+        place.reprocess(Quiet(lambda phase: os.utime(source, (1, 1)) if phase == "scan" else None))
+    assert not list(place.out.glob("fits/*")) and not os.path.lexists(place.out / "latest")
+    assert sorted(path.name for path in place.out.iterdir()) == ["fits"]
+
+
+@pytest.mark.parametrize("task", ["global", "global with its rigidity", "per-event", "radius-model"])
 def test_what_is_applied_is_what_was_learned(task: str, tmp_path: Path, tiny: Settings, scheduler: str) -> None:
     few = {"iterations": 3, "trees": 4, "choose_trees": 4, "score_trees": 4, "accepted": 2}
     model = {"iterations": 4, "batch_events": 16, "trees": 4, "score_trees": 4}
     whole = tiny["input"] | {"entries": None, "bundle_events": 70}
-    run = tiny | {"task": task, "input": whole, "per_event": few, "radius_model": model}
+    learned = {"learn_rigidity": [0.5, 2.0]} if "rigidity" in task else {}
+    run = tiny | {
+        "task": task.split()[0],
+        "clustering": learned,
+        "input": whole,
+        "per_event": few,
+        "radius_model": model,
+    }
     place = Place(tmp_path, run, scheduler)
     (place.data / "b.root").unlink()
     fit = Store.read(place.reprocess().result / "fit.zarr")
     found = zarr.open_group(str(place.applied()["a"]), mode="r")
     radius, keys = found["radius"][:], found["key"][:]
     assert np.array_equal(keys, fit.array("spectrum", "key"))
-    if task == "global":
+    if task.startswith("global"):
         assert set(radius) == {fit.attributes["result"]["radius"]}
     if task == "per-event":
         assert np.array_equal(radius, fit.column("per_event", "radius"))
@@ -327,11 +360,13 @@ def test_what_is_applied_is_what_was_learned(task: str, tmp_path: Path, tiny: Se
         assert len(set(radius)) > 100
     events = read(place.data / "a.root", schema=nanoaod(pt_min=2.0))
     settings = place.settings[1]
+    rigidity = fit.attributes["result"]["rigidity"] if learned else 1.0
+    assert learned == {} or rigidity != 1.0
     _, alone = evaluate(
         events,
         build_loss(settings),
         estimator_of({"name": "score"}),
-        Sampling(seed=settings.seed),
+        Sampling(rigidity=rigidity, seed=settings.seed),
         radius=radius,
         trees=4,
         stream="apply",
@@ -359,6 +394,7 @@ def test_identities_of_urls_tell_changes_and_no_secrets(place: Place) -> None:
         ({"run": "x.yaml", "folder": "f", "appply": {}}, r"unknown key appply \(did you mean 'apply'"),
         ({"run": "x.yaml", "folder": "f", "apply": {"file": "a"}}, r"unknown key apply\.file \(did you mean 'files'"),
         ({"run": "x.yaml", "folder": "f", "apply": {"files": "a", "entries": [0, 1]}}, "files are applied whole"),
+        ({"run": "x.yaml", "folder": "f", "apply": {"fileset": "a.json"}}, "name them in apply.files"),
         ({"run": "x.yaml", "folder": "f", "lease": 0}, "lease: .* greater than 0, found 0"),
         ({"input": {"files": "a"}}, "expected the keys run and folder"),
     ],

@@ -1,4 +1,4 @@
-"""The images' recipes, which were never built here: linted, their versions are real, and the entry point is tried."""
+"""Scripts are linted, and the images' recipes, which were never built here; the entry point is tried."""
 
 import os
 import re
@@ -18,6 +18,15 @@ def test_lint(name: str, requires: Callable[[str, object], None]) -> None:
     program = shutil.which("hadolint")
     requires("hadolint", program)
     done = subprocess.run([str(program), "--failure-threshold", "style", DEPLOY / name], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_scripts(requires: Callable[[str, object], None]) -> None:
+    program = shutil.which("shellcheck")
+    requires("shellcheck", program)
+    scripts = [*DEPLOY.rglob("*.sh"), *DEPLOY.rglob("*.sbatch"), *(DEPLOY.parent / "workflows").glob("*.sh")]
+    assert len(scripts) >= 5
+    done = subprocess.run([str(program), *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
