@@ -45,6 +45,10 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
+#: They end when this process does, even where it is killed before it can stop them.
+WITH_US = ("setpriv", "--pdeathsig", "KILL")
+
+
 class Slurm:
     """``munged``, ``slurmctld`` and ``slurmd`` as processes, which are all gone after :meth:`stop`."""
 
@@ -88,7 +92,10 @@ class Slurm:
     def _start(self, name: str, *options: str) -> None:
         with open(self.folder / f"{name}.out", "ab") as log:
             self.processes[name] = psutil.Popen(
-                [shutil.which(name) or f"/usr/sbin/{name}", *options], stdout=log, stderr=log, env=self.environment
+                [*WITH_US, shutil.which(name) or f"/usr/sbin/{name}", *options],
+                stdout=log,
+                stderr=log,
+                env=self.environment,
             )
 
     def call(self, *command: object, cwd: Path | None = None) -> str:
