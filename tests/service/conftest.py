@@ -135,9 +135,9 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_cluster() -> Iterator[Callable[..., Cluster]]:
-    """``make_cluster(folder)``: a cluster without processes yet."""
+    """``make_cluster(folder)``: a cluster without processes yet. They end with the module, for idle ones take time too."""
     made: list[Cluster] = []
 
     def make(folder: Path, environment: dict[str, str] | None = None) -> Cluster:
