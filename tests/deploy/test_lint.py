@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -11,18 +12,19 @@ from pathlib import Path
 import pytest
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu"])
 def test_lint(name: str, requires: Callable[[str, object], None]) -> None:
-    program = shutil.which("hadolint")
+    program = shutil.which("hadolint", path=PROGRAMS)
     requires("hadolint", program)
     done = subprocess.run([str(program), "--failure-threshold", "style", DEPLOY / name], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 def test_scripts(requires: Callable[[str, object], None]) -> None:
-    program = shutil.which("shellcheck")
+    program = shutil.which("shellcheck", path=PROGRAMS)
     requires("shellcheck", program)
     scripts = [*DEPLOY.rglob("*.sh"), *DEPLOY.rglob("*.sbatch"), *(DEPLOY.parent / "workflows").glob("*.sh")]
     assert len(scripts) >= 5

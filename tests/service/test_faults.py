@@ -28,7 +28,7 @@ Stored = Callable[[str | Path], dict[str, bytes]]
 
 def slow(settings: Settings) -> Settings:
     """The same run with enough to do to be caught in the middle of each phase."""
-    more = {"optimiser": {"iterations": 60}, "scan": {"trees": 100}, "spectrum": {"trees": 150}}
+    more = {"optimiser": {"iterations": 60}, "scan": {"trees": 100}, "spectrum": {"trees": 300}}
     return settings | {key: settings[key] | value for key, value in more.items()}
 
 

@@ -95,13 +95,13 @@ def test_paused_and_resumed_it_gives_the_same_bits(
 ) -> None:
     run = service.submit(disturbable_run)
     reach(run, "optimise", 20)
-    assert command(cluster, "pause", run.id).stdout == f"{run.id}: paused\n"
+    assert run.pause()["state"] == "paused"
     store = dj.Store.read(disturbable_run.output.store)
     assert store.attributes["status"] == "interrupted"
     assert store.attributes["message"].startswith("paused by")
     assert 20 <= store.n_complete("history") < 100
     assert cluster.left_behind() == ([], 0, [])
-    assert run.pause()["state"] == "paused"
+    assert command(cluster, "pause", run.id).stdout == f"{run.id}: paused\n"
     assert command(cluster, "resume", run.id).stdout.startswith(f"{run.id}: ")
     reach(run, "scan", 1)
     assert run.cancel()["state"] == "cancelled"

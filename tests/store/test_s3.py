@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -35,10 +37,13 @@ KEYS = {"accessKey": "reader", "secretKey": "hush-hush"}
 
 
 def free_port() -> int:
-    """A port whose partner for gRPC, 10,000 above, seaweedfs can use too."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1]) % 20000 + 20000
+    """A port that is free, with its partner for gRPC, 10,000 above; below those that the system gives to anybody."""
+    while True:
+        port = random.SystemRandom().randrange(12_000, 22_000)
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 @pytest.fixture(scope="module")
