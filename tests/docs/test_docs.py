@@ -102,6 +102,46 @@ def test_the_command_line_knows_every_command_that_is_shown(
     command.make_context(name, arguments, parent=parent)
 
 
+#: Other command lines that pages show, by how they begin -> the test that runs it, or None: never run, and the page says so.
+SHOWN = {
+    "sbatch --cpus-per-task": "tests/deploy/test_slurm.py",
+    "sbatch --gpus-per-node": None,
+    "python deploy/slurm/jobqueue.py": "tests/deploy/test_slurm.py",
+    "cp deploy/htcondor/*": None,
+    "helm install": None,
+    "docker build": None,
+    "snakemake --snakefile workflows/Snakefile": "tests/deploy/test_workflows.py",
+    "dask scheduler --host 127.0.0.1 --port 8786": "tests/service/conftest.py",
+    "dask scheduler --host tls://127.0.0.1": "tests/service/conftest.py",
+    "dask worker": "tests/service/conftest.py",
+    "dask cuda worker": None,
+    "python benchmarks/gpu.py --simulate": "tests/gpu/test_benchmark.py",
+    "python benchmarks/gpu.py ": None,
+    "python workflows/zh_study.py": "tests/docs/test_study.py",
+    "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
+    "curl -s": "tests/service/test_pages.py",
+}
+
+
+def test_every_other_command_is_run_by_a_test_or_said_to_be_never_run() -> None:
+    tools = r"^    ((?:sbatch|python|helm|docker|snakemake|dask|curl|cp|workflows/|deploy/|reana-client|argo|kubectl|srun|scontrol)\b.*)$"
+    used = set()
+    for page in PAGES:
+        text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL)
+        for line in re.findall(tools, text, flags=re.MULTILINE):
+            known = [start for start in SHOWN if line.startswith(start)]
+            assert known, f"{page.name} shows {line!r}: which test runs it?"
+            test = SHOWN[max(known, key=len)]
+            used.add(max(known, key=len))
+            if test is None:
+                assert re.search(
+                    r"\b(never|not) (been )?(run|built|installed|submitted)|None of this has run", text, re.I
+                )
+            else:
+                assert (ROOT / test).exists()
+    assert used == set(SHOWN)
+
+
 def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
     """Its reference pages are made of the code; every page is in the navigation."""
     building = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
