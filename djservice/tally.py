@@ -99,7 +99,7 @@ def reading_text(found: dict[str, Any]) -> str:
     """The summary in one line."""
     files, without = found["files"], found["events_without_particles"]
     removed = ", ".join(f"{number:,} by {name}" for name, number in found["removed"].items() if number)
-    cuts = f"; {removed} removed of {found['particles_in_files']:,}" if removed else ""
+    cuts = f"; of {found['particles_in_files']:,} were removed {removed}" if removed else ""
     cached = f", {found['bundles_cached']} of them from the cache" if found["bundles_cached"] else ""
     passed = f" that pass the selection, of {found['entries']:,}" if found["selection"] else ""
     return (

@@ -77,7 +77,7 @@ def test_a_run_says_what_it_read_and_keeps_it(tiny: dict[str, Any], scheduler: s
     lines = heard.stream.getvalue().splitlines()  # type: ignore[union-attr]
     assert lines.count(reading_text(found)) == 1
     assert not any(line.startswith("read 4/4") for line in lines)  # the summary says it
-    assert f"{dict(tally.removed)['pt_min']:,} by pt_min removed of {tally.particles:,};" in reading_text(found)
+    assert f"of {tally.particles:,} were removed {dict(tally.removed)['pt_min']:,} by pt_min;" in reading_text(found)
     page = report(run.output.store).read_text()
     assert f"R{reading_text(found)[1:]}." in page
 
