@@ -2,23 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run docs test test-gpu test-long test-tools bench lint clean
+.PHONY: run docs test test-gpu test-long bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
 test: .venv/test.stamp lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not tools"
-
-test-tools: .venv/test.stamp
-	$(BIN)/python tests/deploy/tools.py
-	REQUIRE_SERVERS=1 $(BIN)/python -m pytest -m tools
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
 test-gpu: .venv/test.stamp
 	$(BIN)/python -m pytest tests/gpu
 
 test-long: .venv/test.stamp
-	$(BIN)/python -m pytest -m "not tools"
+	$(BIN)/python -m pytest
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

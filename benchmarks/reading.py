@@ -25,9 +25,9 @@ from distributed import LocalCluster
 import djservice as dj
 from djservice.config import Run
 from djservice.display import Lines
+from djservice.input_cache import key_of, load_cached, save_cached
 from djservice.load import default_bundle_events
 from djservice.read import InputFile, Segment, inspect, read_tallied, segments
-from djservice.skim import key_of, load_skim, save_skim
 from djservice.store import Store
 from djservice.tally import Tally
 
@@ -137,10 +137,12 @@ def from_cache(file: InputFile, size: int) -> None:
     with tempfile.TemporaryDirectory() as cache:
         keys = [key_of(part, [file] * len(part), SCHEMA) for part in parts]
         saved = cpu(
-            lambda: [save_skim(cache, key, *read_tallied(part, SCHEMA)) for key, part in zip(keys, parts, strict=True)]
+            lambda: [
+                save_cached(cache, key, *read_tallied(part, SCHEMA)) for key, part in zip(keys, parts, strict=True)
+            ]
         )
         ratios = [
-            cpu(lambda: [load_skim(cache, key) for key in keys]) / cpu(lambda: ours(parts)) for _ in range(REPEATS)
+            cpu(lambda: [load_cached(cache, key) for key in keys]) / cpu(lambda: ours(parts)) for _ in range(REPEATS)
         ]
         nbytes = sum(place.stat().st_size for place in Path(cache).iterdir())
     print(

@@ -1,4 +1,4 @@
-"""Commands for production: reprocess, what a schedule calls; doctor, what to do when something is wrong."""
+"""Commands for production: reprocess, what a schedule calls; skim, what a workflow begins with; doctor, what is wrong."""
 
 from __future__ import annotations
 
@@ -91,4 +91,39 @@ def doctor(scheduler: str | None, folder: str) -> None:
     sys.exit(1 if wrong else 0)
 
 
-COMMANDS = (reprocess, doctor)
+@click.command()
+@click.argument("source")
+@click.argument("target", type=click.Path(dir_okay=False))
+@click.option("--pt-min", type=click.FloatRange(min=0), default=0.5, show_default=True, help="GeV.")
+@click.option("--particles", multiple=True, default=["PFCands"], show_default=True, help="Collection; repeatable.")
+@clear_failures
+def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) -> None:
+    """Write what djservice reads of the NanoAOD file SOURCE, a path or URL, to the ROOT file TARGET.
+
+    All events are kept, particles above --pt-min, and the generated particles, which the true mass comes from. Runs with that
+    pt_min or a higher one give the same numbers from it, and read less.
+
+    \b
+    Examples:
+      djservice skim root://eos.example.org//store/zh.root zh.root --pt-min 1
+      djservice skim zh.root small.root --particles PFCands --particles LostTracks
+    """
+    from djservice.display import choose_display
+    from djservice.read import expand
+    from djservice.schemas import nanoaod
+    from djservice.skim import skim as write
+
+    (path,) = expand([source])
+    display, done, before, after = choose_display(), 0, 0, 0
+    try:
+        for total, events, of_before, of_after in write(path, target, nanoaod(particles=particles, pt_min=pt_min)):
+            if not done:
+                display.phase("skim", total, 0)
+            display.step({"steps": events})
+            done, before, after = done + events, before + of_before, after + of_after
+    finally:
+        display.close()
+    click.echo(f"{target}: {done} events, {after} of {before} particles")
+
+
+COMMANDS = (reprocess, skim, doctor)

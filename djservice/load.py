@@ -18,13 +18,13 @@ from djservice.config import Input
 from djservice.errors import DjserviceError, InputError
 from djservice.fileset import WEIGHTS, Source, load_fileset, normalisation, sources
 from djservice.gather import gather
+from djservice.input_cache import cached_inspection, key_of, load_cached, save_cached, unchanged
 from djservice.iterations import Watch
 from djservice.journal import READ
 from djservice.quarantine import Bad, read_or_bad
 from djservice.read import InputFile, Segment, inspect, read_tallied, repeated_keys, segments, tell_apart
 from djservice.schemas import Schema, make
 from djservice.selection import selection_fingerprint
-from djservice.skim import cached_inspection, key_of, load_skim, save_skim, unchanged
 from djservice.tally import Tally, reading_of, reading_text
 from djservice.tasks import BundleSummary, summarise
 
@@ -207,12 +207,12 @@ def _read(
     if cache is None:
         return _read_files(part, schema, lenient, named, timeout)
     key = key_of(part, files, schema, selection_fingerprint(schema.selection))
-    there = load_skim(cache, key)
+    there = load_cached(cache, key)
     if there is not None:
         return _Part(there[0], (), there[1])
     read = _read_files(part, schema, lenient, named, timeout)
     if not read.bad and all(map(unchanged, files)):  # else it is said again what is bad
-        save_skim(cache, key, read.batch, read.tally)
+        save_cached(cache, key, read.batch, read.tally)
     return read
 
 

@@ -1,146 +1,88 @@
-"""A cache of what was read: the selected, flat events of a bundle in one Zarr file, found by the identity of all that made them.
-
-A second run on the same input then opens no ROOT file. A file is written aside and renamed, so that it is there whole or not at all;
-one that is damaged is made again. Nothing is ever removed: the folder can be deleted at any time.
-"""
+"""A NanoAOD file -> a smaller one with what djservice reads: all events, particles above a pT, generated particles."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import itertools
 import os
-import time
-import uuid
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import zarr
-
-from djservice.batch import EventBatch
-from djservice.code import READING, code_hash
-from djservice.errors import InputFileError
-from djservice.read import InputFile, Segment
-from djservice.redact import redacted
-from djservice.remote import is_url
+from djservice.errors import DjserviceError, InputFileError
+from djservice.rootfile import branches_of, find_tree, opened
 from djservice.schemas import Schema
-from djservice.tally import Tally
 
-#: What of a batch is no array.
-_NAMES = ("files", "dataset")
-#: What a file that is cut or has wrong bytes was seen to raise.
-_DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, RuntimeError)
-
-
-def cached_inspection(cache: str, path: str, schema: Schema, look: Callable[[], InputFile]) -> InputFile:
-    """What ``look`` finds of a file, or found when its path, size and time of change were the same.
-
-    URLs are looked at every time, for the identifier in the file is what tells that they changed.
-    """
-    if is_url(path):
-        return look()
-    try:
-        there = os.stat(path)
-    except OSError:
-        return look()  # which says what is wrong
-    known = [os.path.abspath(path), there.st_size, there.st_mtime_ns, schema.model_dump(mode="json")]
-    place = Path(cache) / f"{_digest(known)}.json"
-    try:
-        found = json.loads(place.read_text())
-        return InputFile(**found)
-    except (OSError, ValueError, TypeError):  # not there, or damaged
-        pass
-    file = look()
-    with _written(cache, place) as aside:
-        aside.write_text(json.dumps(asdict(file)))
-    return file
+#: Kept where they are there, besides what is read: coffea's schema of particles wants the charge.
+_MORE = ("charge", "pdgId")
+#: In memory at a time, uncompressed.
+_STEP = "50 MB"
 
 
-def key_of(part: Sequence[Segment], files: Sequence[InputFile], schema: Schema, selection: str = "") -> str:
-    """The name of a bundle in the cache: a hash of all that its events follow from.
+def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterator[tuple[int, ...]]:
+    """Write a skim; it is there at the end, whole, and replaces what was there.
+
+    A run learns the same from it as long as it asks for no lower pT.
 
     Parameters
     ----------
-    part
-        Ranges of entries.
-    files
-        The file of each, with its path, size, time of change and identifier.
-    schema, selection
-        What is read, and the fingerprint of the user's selection.
-    """
-    ranges = [
-        [redacted(segment.path), file.size, file.mtime_ns, file.uuid, segment.start, segment.stop, segment.tree]
-        for segment, file in zip(part, files, strict=True)
-    ]
-    return _digest([ranges, part[0].dataset, schema.model_dump(mode="json"), selection, code_hash(READING)])
+    source
+        A path or URL.
+    target
+        A path.
+    schema
+        Of :func:`djservice.schemas.nanoaod`: tree, collections of particles, truth, and ``pt_min``.
 
-
-def load_skim(cache: str, key: str) -> tuple[EventBatch, Tally] | None:
-    """A bundle from the cache, and what came of reading it the first time; None where it is not there, or damaged."""
-    began = time.perf_counter()
-    place = Path(cache) / f"{key}.zarr.zip"
-    if not zipfile.is_zipfile(place):  # not there, or cut
-        return None
-    try:
-        with zarr.storage.ZipStore(place, mode="r") as store:
-            root = zarr.open_group(store, mode="r")
-            facts: Any = dict(root.attrs)
-            columns: dict[str, Any] = {f.name: root[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES}  # type: ignore[index]
-        batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
-        tally = Tally(facts["entries"], facts["particles"], tuple((name, number) for name, number in facts["removed"]))
-    except _DAMAGE:
-        return None
-    return batch, replace(tally, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1)
-
-
-def save_skim(cache: str, key: str, batch: EventBatch, tally: Tally) -> None:
-    """Write a bundle into the cache.
+    Yields
+    ------
+    Events in the file; and of the next events that are written, how many, and their particles before and after.
 
     Raises
     ------
-    InputFileError
-        If it cannot be written.
+    MissingFileError, InputFileError, SchemaError
+        As :func:`djservice.read`, or if the target cannot be written.
     """
-    place = Path(cache) / f"{key}.zarr.zip"
-    with _written(cache, place) as aside, zarr.storage.ZipStore(aside, mode="w") as store:
-        facts = {"files": list(batch.files), "dataset": batch.dataset, "entries": tally.entries}
-        root = zarr.create_group(
-            store, attributes=facts | {"particles": tally.particles, "removed": [list(cut) for cut in tally.removed]}
-        )
-        for field in fields(EventBatch):
-            if field.name not in _NAMES:
-                values = getattr(batch, field.name)
-                root.create_array(field.name, data=values, chunks=(max(1, len(values)),))
+    import uproot
 
-
-def unchanged(file: InputFile) -> bool:
-    """Whether a file of this machine still is what it was when it was looked at."""
-    if is_url(file.path):
-        return True
-    there = os.stat(file.path)
-    return (there.st_size, there.st_mtime_ns) == (file.size, file.mtime_ns)
-
-
-@contextmanager
-def _written(cache: str, place: Path) -> Iterator[Path]:
-    """A path beside ``place``, which is renamed to it at the end."""
-    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    target = Path(target)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    steps = _steps(source, schema)
+    first = next(steps)  # what is wrong with the source comes before anything is written
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield aside
-            os.replace(aside, place)
+            with uproot.recreate(aside) as written:
+                written.mktree(schema.tree, {name: array.type for name, array in first[0].items()})
+                for columns, *numbers in itertools.chain([first], steps):
+                    written[schema.tree].extend(columns)
+                    yield tuple(numbers)
+            aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        raise InputFileError(
-            f"{cache}: the cache cannot be written: {error.strerror or error}. Free space, mend the permissions, or leave out "
-            "input.cache."
-        ) from error
+        if isinstance(error, DjserviceError):
+            raise
+        raise InputFileError(f"{target}: the skim cannot be written: {error.strerror or error}.") from error
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
+    """Columns of the next events, one of no events if there are none, and the numbers of :func:`skim`."""
+    import awkward as ak
+
+    with opened(source, source) as file:
+        tree = find_tree(file, schema, source)
+        wanted = {*branches_of(tree, schema, source)}
+        wanted |= {f"{collection}_{field}" for collection in schema.particles for field in _MORE}
+        names = [name for name in list(tree.keys()) if name in wanted or name.startswith("GenPart_")]
+        for step in tree.iterate(names, step_size=_STEP) if tree.num_entries else [tree.arrays(names)]:
+            columns = {}
+            for collection in (*schema.particles, "GenPart"):
+                own = [name for name in names if name.startswith(f"{collection}_")]
+                if own:
+                    columns[collection] = ak.zip({name.partition("_")[2]: step[name] for name in own})
+            columns |= {name: step[name] for name in names if name.partition("_")[0] not in columns}
+            before = after = 0
+            for collection in schema.particles:
+                particles = columns[collection]
+                columns[collection] = particles[particles.pt > schema.pt_min]
+                before += int(ak.count(particles.pt))
+                after += int(ak.count(columns[collection].pt))
+            yield columns, tree.num_entries, len(step), before, after

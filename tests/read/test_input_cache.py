@@ -1,0 +1,170 @@
+"""The cache of what was read: the same bits without ROOT, made again when anything changed, there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import uproot
+
+import djservice as dj
+from djservice.batch import EventBatch
+from djservice.config import Run
+from djservice.errors import ConfigError, InputFileError
+from djservice.input_cache import key_of, load_cached, save_cached, unchanged
+from djservice.read import Segment, inspect, read_tallied
+from djservice.roots import check_roots
+from djservice.store import Store
+from djservice.submission import pack
+from djservice.tally import reading_text
+
+SCHEMA = dj.schemas.nanoaod(pt_min=1.0, truth="GenPart:higgs")
+Settings = dict[str, Any]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A copy of the example that may be changed."""
+    shutil.copy(dj.examples.path("ZHllbb_200"), tmp_path / "events.root")
+    return str(tmp_path / "events.root")
+
+
+def no_root(*_arguments: Any, **_options: Any) -> None:
+    raise AssertionError("a ROOT file is opened")
+
+
+@pytest.fixture
+def cached(tiny: Settings, path: str, scheduler: str, tmp_path: Path) -> Settings:
+    """A run with a cache."""
+    section = tiny["input"] | {"files": path, "cache": str(tmp_path / "cache")}
+    few = tiny["optimiser"] | {"iterations": 1}
+    return tiny | {"input": section, "cluster": {"scheduler": scheduler}, "optimiser": few}
+
+
+def do(settings: Settings, name: str) -> Any:
+    """Do a run in a store of that name; its summary of reading, and its store."""
+    store = str(Path(settings["output"]["store"]).with_name(name))
+    finished = dj.run(Run.from_dict(settings | {"output": {"store": store}}))
+    return Store.read(finished.store).attributes["reading"], finished.store
+
+
+def test_a_second_run_opens_no_root_file_and_has_the_same_bits(
+    cached: Settings, stored: Callable[[Path], dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = cached | {"input": {key: value for key, value in cached["input"].items() if key != "cache"}}
+    plain, first_store = do(without, "without.zarr")
+    first, second_store = do(cached, "first.zarr")
+    assert (first["bundles_cached"], first["bytes_read"]) == (0, plain["bytes_read"])
+    monkeypatch.setattr(uproot, "open", no_root)
+    second, third_store = do(cached, "second.zarr")
+    assert stored(first_store) == stored(second_store) == stored(third_store)
+    assert second["bundles_cached"] == second["bundles"] == 4
+    same = ("events", "particles", "particles_in_files", "removed")
+    assert [second[name] for name in same] == [plain[name] for name in same]
+    assert "in 4 bundles, 4 of them from the cache; " in reading_text(second)
+    files = list((tmp_path / "cache").iterdir())
+    assert second["bytes_read"] == sum(file.stat().st_size for file in files if file.suffix == ".zip")
+    assert [file.name for file in files if file.name.startswith(".")] == []
+
+
+def test_a_file_that_changed_is_read_again(cached: Settings, path: str) -> None:
+    do(cached, "first.zarr")
+    touched = os.stat(path).st_mtime_ns + 10**9
+    os.utime(path, ns=(touched, touched))
+    reading, _ = do(cached, "touched.zarr")
+    assert reading["bundles_cached"] == 0
+    before = inspect(path, SCHEMA)
+    assert unchanged(before)
+    shutil.copy(dj.examples.path("ZHllbb_1000"), path)
+    assert not unchanged(before)
+    os.utime(path, ns=(touched, touched))  # another size at the same time
+    reading, _ = do(cached, "other.zarr")
+    assert reading["bundles_cached"] == 0
+
+
+def test_other_cuts_other_entries_and_another_dataset_are_not_in_it(path: str) -> None:
+    files = [inspect(path, SCHEMA)]
+    keys = [
+        key_of(part, files, schema)
+        for part, schema in (
+            ([Segment(path, 0, 10)], SCHEMA),
+            ([Segment(path, 1, 10)], SCHEMA),
+            ([Segment(path, 0, 10, "other")], SCHEMA),
+            ([Segment(path, 0, 10, "", "Tree")], SCHEMA),
+            ([Segment(path, 0, 10)], SCHEMA.model_copy(update={"pt_min": 1.5})),
+            ([Segment(path, 0, 10)], SCHEMA.model_copy(update={"truth": 125.0})),
+        )
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("damage", ["cut", "bytes", "empty"])
+def test_a_damaged_file_of_the_cache_is_made_again(path: str, tmp_path: Path, damage: str) -> None:
+    part, files = [Segment(path, 3, 40)], [inspect(path, SCHEMA)]
+    key = key_of(part, files, SCHEMA)
+    assert load_cached(str(tmp_path / "cache"), key) is None
+    batch, tally = read_tallied(part, SCHEMA)
+    save_cached(str(tmp_path / "cache"), key, batch, tally)
+    found = load_cached(str(tmp_path / "cache"), key)
+    assert found is not None
+    for field in fields(EventBatch):
+        np.testing.assert_array_equal(getattr(found[0], field.name), getattr(batch, field.name), err_msg=field.name)
+    assert (found[1].particles, found[1].removed) == (tally.particles, tally.removed)
+    place = tmp_path / "cache" / f"{key}.zarr.zip"
+    content = bytearray(place.read_bytes())
+    if damage == "bytes":
+        content[len(content) // 2] ^= 0xFF
+    place.write_bytes({"cut": content[: len(content) // 2], "bytes": content, "empty": b""}[damage])
+    assert load_cached(str(tmp_path / "cache"), key) is None
+    save_cached(str(tmp_path / "cache"), key, batch, tally)
+    assert load_cached(str(tmp_path / "cache"), key) is not None
+
+
+def test_a_crash_while_writing_leaves_no_half_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, files = [Segment(path, 0, 20)], [inspect(path, SCHEMA)]
+    batch, tally = read_tallied(part, SCHEMA)
+    key = key_of(part, files, SCHEMA)
+
+    def crash(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_cached(str(tmp_path / "cache"), key, batch, tally)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_says_so(cached: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cached["input"] |= {"cache": str(tmp_path / "file" / "cache")}
+    with pytest.raises(InputFileError, match=r"file/cache: the cache cannot be written: .*leave out input\.cache"):
+        do(cached, "a.zarr")
+
+
+def test_no_token_is_in_the_cache(path: str) -> None:
+    url = "root://host//a.root?authz="
+    files = [inspect(path, SCHEMA)]
+    one, other = (key_of([Segment(url + token, 0, 5)], files, SCHEMA) for token in ("one", "two"))
+    assert one == other  # a new token is for the same file
+    assert json.dumps(one)
+
+
+def test_a_submitted_run_keeps_its_cache_within_the_roots(cached: Settings, tmp_path: Path) -> None:
+    run = Run.from_dict(cached)
+    with dask.config.set({"djservice.output-roots": [str(tmp_path)]}):
+        check_roots(run)
+    with (
+        dask.config.set({"djservice.output-roots": [str(Path(run.output.store))]}),
+        pytest.raises(ConfigError, match=r"input\.cache: .*cache lies outside"),
+    ):
+        check_roots(run)
+    packed = pack(Run.from_dict(cached | {"input": cached["input"] | {"cache": "here"}}))
+    assert packed["input"]["cache"] == os.path.abspath("here")
