@@ -1,4 +1,4 @@
-"""The batch job on a real Slurm: cancelled, requeued, its controller gone, and the same bits at the end."""
+"""The batch job on a real Slurm: cancelled, requeued, preempted, its controller gone, and the same bits at the end."""
 
 import subprocess
 import sys
@@ -27,10 +27,10 @@ def wait_for(
         time.sleep(0.1)
 
 
-def test_a_job_cancelled_requeued_and_without_its_controller_ends_with_the_same_bits(
+def test_a_job_cancelled_requeued_preempted_and_without_its_controller_ends_with_the_same_bits(
     slurm: Any, tiny_run: Callable[[Path], dict[str, Any]], scheduler: str, stored: Stored, tmp_path: Path
 ) -> None:
-    enough = {"optimiser": {"iterations": 250, "batch_events": 16, "trees": 4}}
+    enough = {"optimiser": {"iterations": 600, "batch_events": 16, "trees": 4}}
     run = tiny_run(tmp_path / "slurm.zarr") | enough
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
 
@@ -56,19 +56,26 @@ def test_a_job_cancelled_requeued_and_without_its_controller_ends_with_the_same_
     slurm.call("scancel", first)
     wait_for(lambda: slurm.state(first) == "CANCELLED", explain)
     cancelled_at = iterations()
-    assert cancelled_at < 250
+    assert cancelled_at < 600
     second = submit()
     wait_for(lambda: iterations() > cancelled_at + 20, explain)
     slurm.call("scancel", "--batch", "--signal=USR1", second)  # as Slurm does when the time ends
     wait_for(lambda: slurm.state(second) == "PENDING", explain)
     requeued_at = iterations()
-    assert cancelled_at < requeued_at < 250
+    assert cancelled_at < requeued_at < 600
     assert "Restarts=1" in slurm.call("scontrol", "show", "job", second)
     wait_for(lambda: iterations() > requeued_at + 20, explain)
     slurm.kill_controller()
     before = iterations()
     wait_for(lambda: iterations() > before, explain)
     slurm.start_controller()
+    urgent = slurm.call(
+        "sbatch", "--parsable", "--partition=urgent", "--exclusive", "--wrap=sleep 1", cwd=tmp_path
+    ).strip()
+    wait_for(lambda: "Restarts=2" in slurm.call("scontrol", "show", "job", second), explain)
+    preempted_at = iterations()
+    assert requeued_at < preempted_at < 600
+    wait_for(lambda: slurm.state(urgent) == "COMPLETED", explain)
     wait_for(lambda: slurm.state(second) in ("COMPLETED", "FAILED"), explain)
     assert slurm.state(second) == "COMPLETED", explain()
     undisturbed = dj.run(
