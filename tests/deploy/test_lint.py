@@ -15,7 +15,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu"])
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu", "Dockerfile.workflow"])
 def test_lint(name: str, requires: Callable[[str, object], None]) -> None:
     program = shutil.which("hadolint", path=PROGRAMS)
     requires("hadolint", program)
@@ -34,7 +34,7 @@ def test_scripts(requires: Callable[[str, object], None]) -> None:
 
 def test_what_is_copied_is_let_in_and_there() -> None:
     ignored = (DEPLOY.parent / ".dockerignore").read_text().split()
-    for name in ("Dockerfile", "Dockerfile.gpu"):
+    for name in ("Dockerfile", "Dockerfile.gpu", "Dockerfile.workflow"):
         for line in re.findall(r"^COPY (?!--from)(.*)$", (DEPLOY / name).read_text(), flags=re.MULTILINE):
             for source in line.split()[:-1]:
                 assert (DEPLOY.parent / source).exists() and f"!{source}" in ignored, source
