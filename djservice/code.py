@@ -10,11 +10,13 @@ from pathlib import Path
 _NUMERIC = (
     "kernels/*",
     "apply",
+    "arrays",
     "batch",
     "cluster",
     "columnar",
     "cuts",
     "descent",
+    "device_jets",
     "estimator",
     "estimators",
     "evaluate",
