@@ -32,10 +32,10 @@ FUNCTIONS = {
     "zeros_like": "a dtype order subok shape",
 }
 UFUNCS = (
-    "absolute add arctan2 arcsinh bitwise_and bitwise_or copysign cos cosh divide equal exp floor floor_divide greater "
+    "absolute add arccos arctan2 arcsinh bitwise_and bitwise_or copysign cos cosh divide equal exp floor floor_divide greater "
     "greater_equal invert isfinite isnan less less_equal log logical_and logical_not maximum minimum multiply negative "
     "not_equal power remainder sign sin sinh sqrt square subtract tan"
-).split()
+)
 METHODS = {
     "all": "axis out keepdims",
     "any": "axis out keepdims",
@@ -69,7 +69,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     __cuda_array_interface__: Any = None
 
     shape, ndim, dtype, size, nbytes = (
-        property(lambda self, name=name: getattr(self.host, name)) for name in ("shape", "ndim", "dtype", "size", "nbytes")
+        property(lambda self, name=name: getattr(self.host, name))
+        for name in ("shape", "ndim", "dtype", "size", "nbytes")
     )
     T = property(lambda self: ndarray(self.host.T))
 
@@ -77,7 +78,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **how: Any) -> Any:
-        if method != "__call__" or ufunc.__name__ not in UFUNCS:
+        if method != "__call__" or ufunc.__name__ not in UFUNCS.split():
             return NotImplemented if ufunc.__name__ != "matmul" else self._matmul(inputs, how)
         if not set(how) <= {"out", "dtype", "casting"}:
             raise TypeError(f"{ufunc.__name__} of CuPy has no {sorted(how)}")
