@@ -40,9 +40,13 @@ def sums_by_owner(values: Any, owner: Any, owners: int) -> Any:
     module = module_of(values)
     if module is np:
         return np.bincount(owner, values, owners).astype(np.float64)
-    # CuPy's bincount adds in any order, so its last bits change from call to call. Here value k of every owner is in row k.
+    # CuPy's bincount adds in any order, so its last bits change from call to call. Here row k has value k of each owner, and rows
+    # are added one after the other, so that a sum does not depend on how many values other owners have.
     first = np.searchsorted(owner, module.arange(owners + 1))
     number = first[1:] - first[:-1]
     row = module.arange(int(number.max()) if owners else 0)[:, np.newaxis]
     at = np.minimum(first[:-1] + row, len(values) - 1)
-    return np.where(row < number, values[at], 0.0).sum(axis=0)
+    total = module.zeros(owners)
+    for values_k in np.where(row < number, values[at], 0.0):
+        total += values_k
+    return total

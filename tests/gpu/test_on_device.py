@@ -242,3 +242,24 @@ def test_the_class_refuses_what_cupy_refuses() -> None:
         lambda: (float(there.sum()), bool((there == 0).all()), fake_cupy.asnumpy(there).tolist())
     )
     assert found == (0.0, True, [0.0] * 3) and crossed == 8 + 1 + 24
+
+
+@pytest.mark.usefixtures("there")
+def test_the_spectrum_of_a_coffea_processor() -> None:
+    """Takes one number and one bit of each tree."""
+    from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
+
+    path = dj.examples.path("ZHllbb_200")
+    place = {"dataset": "ZH", "filename": path, "entrystart": 0, "entrystop": 12}
+    open_ = NanoEventsFactory.from_root
+    chunk = open_({path: "Events"}, entry_stop=12, schemaclass=NanoAODSchema, metadata=place, mode="virtual").events()
+    setting: dict[str, Any] = {"radius": 0.7, "pt_min": 2.0, "estimator": dj.LeaveOneOut()}
+
+    def spectrum(device: Any, trees: int) -> Any:
+        return dj.RadiusProcessor(LOSSES["squared error"], trees=trees, device=device, **setting).process(chunk)["ZH"][
+            "spectrum"
+        ]
+
+    found, few = bytes_to_host(lambda: spectrum("cuda", 4))
+    assert found == spectrum("cpu", 4) and found.sum().value > 0
+    assert bytes_to_host(lambda: spectrum("cuda", 8))[1] - few == 12 * 4 * (8 + 1)
