@@ -27,6 +27,8 @@ ENVIRONMENTS = {
         "snakemake-executor-plugin-kubernetes==0.5.1",
     ],
     "reana-client": ["reana-client==0.9.6"],
+    # What deploy/Dockerfile.gpu installs, but for dask-cuda: imported and compiled for without a GPU. numba is a program of it.
+    "numba": ["cupy-cuda12x==14.2.0", "numba-cuda[cu12]==0.30.4"],
 }
 
 
@@ -71,6 +73,20 @@ def dask_crds() -> dict[str, str]:
     return {path.stem: path.read_text() for path in folder.iterdir()}
 
 
+def dask_cuda() -> str:
+    """The source of dask-cuda's command line.
+
+    Raises
+    ------
+    CalledProcessError
+        If it cannot be downloaded.
+    """
+    source = KEPT / "dask-cuda-26.10.0.py"
+    if not source.exists():
+        _keep(source, _wheel("dask-cuda==26.10.0").read("dask_cuda/cli.py"))
+    return source.read_text()
+
+
 def environment(name: str) -> Path | None:
     """The programs of an environment, or None where it was not made (it takes up to minutes)."""
     programs = KEPT / name / "bin"
@@ -100,7 +116,7 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    print(helm(), *dask_crds())
+    print(helm(), *dask_crds(), len(dask_cuda()))
     for each in ENVIRONMENTS:
         if environment(each) is None:
             make_environment(each)
