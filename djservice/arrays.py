@@ -14,7 +14,7 @@ import numpy as np
 
 def module_of(array: Any) -> Any:
     """NumPy, or for an array on a GPU the module of its class: CuPy."""
-    on_gpu = hasattr(array, "__cuda_array_interface__")
+    on_gpu = hasattr(type(array), "__cuda_array_interface__")
     return sys.modules[type(array).__module__.partition(".")[0]] if on_gpu else np
 
 

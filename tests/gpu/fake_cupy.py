@@ -1,7 +1,7 @@
 """CuPy as far as djservice calls it, on the host: NumPy arrays in a class that refuses what CuPy's refuses.
 
 An array of it does not become NumPy's by itself, does not mix with those, and knows only CuPy's functions with CuPy's arguments
-(test_cupy.py compares :data:`FUNCTIONS` and :data:`METHODS` with CuPy). Bytes that cross to the host are counted. It is stricter in
+(test_compiled.py compares :data:`FUNCTIONS` and :data:`METHODS` with CuPy). Bytes that cross to the host are counted. It is stricter in
 one thing: CuPy takes NumPy's arrays as indices, copying them.
 """
 
@@ -17,7 +17,7 @@ FUNCTIONS = {
     "broadcast_to": "array shape",
     "clip": "a a_min a_max out",
     "concatenate": "tup axis out dtype casting",
-    "einsum": "operands",
+    "einsum": "operands kwargs",
     "flatnonzero": "a",
     "full_like": "a fill_value dtype order subok shape",
     "moveaxis": "a source destination",

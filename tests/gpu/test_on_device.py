@@ -14,7 +14,7 @@ from typing import Any
 import fake_cupy
 import numpy as np
 import pytest
-from on_device import bytes_to_host, fake_gpu
+from on_device import CUT, LOSSES, MASS, bytes_to_host, check_bits, check_sums, fake_gpu
 
 import djservice as dj
 from djservice.arrays import module_of, sums_by_owner
@@ -22,21 +22,9 @@ from djservice.device_jets import DeviceJets
 from djservice.estimators import ESTIMATORS
 from djservice.evaluate import Part, Sampling, evaluate, evaluate_each
 from djservice.job import Job
-from djservice.losses import Loss, Mean
+from djservice.losses import Loss
 from djservice.on_cpu import grow_on_cpu
 from djservice.trees import as_vectors
-
-MASS = dj.observables.dijet_mass
-CUT = dj.cuts.two_jets(pt_min=20.0, rapidity_max=4.9) & dj.cuts.mass_below(250.0)
-LOSSES: dict[str, Loss] = {
-    "squared error": dj.SquaredError(MASS, target=125.0, scale=125.0).where(CUT),
-    "to the truth": dj.SquaredError(MASS, scale=None).where(CUT),
-    "of the mean": dj.SquaredErrorOfMean(MASS, target=125.0, scale=100.0).where(CUT),
-    "an observable": Mean(dj.observables.scalar_ht(jets=40)),
-    "width": dj.Width(dj.observables.leading_jet_mass).where(dj.cuts.leading_jets(1, 10.0) | ~CUT),
-    "robust width": dj.RobustWidth(MASS, bins=8),
-    "sum": dj.SquaredError(MASS, target=125.0).where(CUT) + 0.1 * Mean(dj.observables.jet_multiplicity(jets=40)),
-}
 
 
 def grow(job: Job, gpu: Any) -> Any:
@@ -89,6 +77,14 @@ def test_every_estimator_and_loss_gives_the_numbers_of_the_host(
     for one, other in zip(*found, strict=True):
         same(one, other)
     assert found[0][0].loss().value != 0.0
+
+
+@pytest.mark.usefixtures("there")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_checks_of_a_gpu(loss: str, events: dj.EventBatch) -> None:
+    """Those of test_gpu.py, here with the fake."""
+    check_sums(events, LOSSES[loss], 0.0)
+    check_bits(events, LOSSES[loss])
 
 
 def crossing(events: dj.EventBatch, loss: Loss, estimator: Any, trees: int) -> int:
@@ -249,10 +245,13 @@ def test_the_spectrum_of_a_coffea_processor() -> None:
     """Takes one number and one bit of each tree."""
     from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
 
+    class Schema(NanoAODSchema):
+        warn_missing_crossrefs = False
+
     path = dj.examples.path("ZHllbb_200")
     place = {"dataset": "ZH", "filename": path, "entrystart": 0, "entrystop": 12}
     open_ = NanoEventsFactory.from_root
-    chunk = open_({path: "Events"}, entry_stop=12, schemaclass=NanoAODSchema, metadata=place, mode="virtual").events()
+    chunk = open_({path: "Events"}, entry_stop=12, schemaclass=Schema, metadata=place, mode="virtual").events()
     setting: dict[str, Any] = {"radius": 0.7, "pt_min": 2.0, "estimator": dj.LeaveOneOut()}
 
     def spectrum(device: Any, trees: int) -> Any:
