@@ -59,7 +59,7 @@ def as_vectors(momenta: Floats) -> Any:
 
 @dataclass(frozen=True)
 class TreeSample:
-    """Sampled clusterings of the events of a batch.
+    """Sampled clusterings of the events of a batch, in arrays of NumPy, or of CuPy where they were left on a GPU.
 
     Attributes
     ----------
