@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from djservice.arrays import module_of
 from djservice.batch import EventBatch, Floats
 from djservice.device import Device, gpu
 from djservice.errors import ClusteringError, DeviceError, InputError
@@ -20,8 +19,9 @@ from djservice.kernels.options import MOST_PARTICLES
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
 from djservice.on_cpu import grow_on_cpu
 from djservice.ordering import ranks, rename, sorted_particles
+from djservice.physical import flips_of, per_parameter, states_of, with_physical_score
 from djservice.radius import Radius, VariableR, reaches
-from djservice.trees import TRACE_FIELDS, States, TreeSample
+from djservice.trees import TRACE_FIELDS, TreeSample
 
 Scale = Literal["minimum", "safe"]
 Flips = bool | Literal["all"]
@@ -327,7 +327,7 @@ def _grow(
             f"{lack.needed / 1e9:.3g} GB of the GPU's memory, {lack.free / 1e9:.3g} GB are free. Ask for fewer trees at once or "
             "a higher pt_min, or use device='cpu'."
         ) from None
-    physical = module.asarray(_per_parameter(reach)[:, list(columns.values())])
+    physical = module.asarray(per_parameter(reach)[:, list(columns.values())])
     chosen = [0] if wide == 1 else list(columns.values())
     per_tree = (len(events), trees)
     return TreeSample(
@@ -335,59 +335,17 @@ def _grow(
         scores=results.scores[:, chosen].reshape(*per_tree, len(chosen)) * physical[:, np.newaxis],
         parameters=tuple(columns),
         numbers=results.numbers.reshape(*per_tree, 4),
-        states=_states(states, np.concatenate(owners), chosen, physical, trees) if wanted.states else None,
-        flips=_flips(results.flips, results.all_flips if wanted.flips == "all" else None, events, physical[:, 0], trees)
+        states=states_of(states, np.concatenate(owners), chosen, physical, trees) if wanted.states else None,
+        flips=flips_of(
+            results.flips, results.all_flips if wanted.flips == "all" else None, events, physical[:, 0], trees
+        )
         if wanted.flips
         else None,
         history=results.history if wanted.history else None,
-        trace=_with_physical_score(results.trace, physical[:, 0], events.counts * trees) if wanted.trace else None,
+        trace=with_physical_score(results.trace, physical[:, 0], events.counts * trees) if wanted.trace else None,
         deterministic=math.isinf(setting.rigidity),
         stopped=setting.stops,
         offsets=events.offsets,
-    )
-
-
-def _per_parameter(reach: Floats) -> Floats:
-    """Per event, what takes each of the kernel's slopes from d/d log R, rho ... to d/dR, shape (event, 5)."""
-    with np.errstate(divide="ignore"):
-        per = np.where(np.isfinite(reach) & (reach > 0), 1.0 / reach, 0.0)
-    return np.concatenate([per, np.ones((len(reach), 2))], axis=1)
-
-
-def _with_physical_score(trace: Floats, factor: Floats, rows: NDArray[np.int64]) -> Floats:
-    trace[:, TRACE_FIELDS.index("score")] *= np.repeat(factor, rows)
-    return trace
-
-
-def _flips(one: Floats, of_steps: Floats | None, events: EventBatch, factor: Floats, trees: int) -> Floats:
-    """The flips of each tree, rates in R, shape (event, tree, flip, 4): one, or as many as the tree with most has."""
-    if of_steps is None:
-        flips = one.reshape(len(events), trees, 1, 4)
-    else:
-        # Those of a tree are the first of its rows.
-        module, largest = module_of(of_steps), int(events.counts.max(initial=0))
-        counts, start = (
-            module.asarray(x)[:, np.newaxis, np.newaxis] for x in (events.counts, events.offsets[:-1] * trees)
-        )
-        place = module.arange(largest)
-        row = np.minimum(start + module.arange(trees)[:, np.newaxis] * counts + place, len(of_steps) - 1)
-        flipped = (of_steps[:, 1] >= 0)[row] & (place < counts)
-        most = int(flipped.sum(axis=-1).max()) if flipped.size else 0
-        none = module.asarray([0.0, -1.0, -1.0, -1.0])
-        flips = np.where(flipped[..., :most, np.newaxis], of_steps[row[..., :most]], none)
-    flips[..., 0] *= factor[:, np.newaxis, np.newaxis]
-    return flips
-
-
-def _states(
-    parts: list[tuple[Floats, Floats]], tree: NDArray[np.int64], chosen: list[int], physical: Floats, trees: int
-) -> States:
-    """The states of all stretches, in the order of (event, tree)."""
-    score = np.concatenate([scores for _, scores in parts])[:, chosen]
-    return States(
-        momenta=np.concatenate([momenta for momenta, _ in parts]),
-        scores=score * physical[tree // trees],
-        tree=tree,
     )
 
 

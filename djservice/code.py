@@ -41,6 +41,7 @@ _NUMERIC = (
     "particles",
     "pathwise",
     "per_event",
+    "physical",
     "radius",
     "radius_model",
     "read",
