@@ -22,6 +22,7 @@ from events import overlaid
 
 import djservice as dj
 from djservice import on_gpu
+from djservice.arrays import to_host
 from djservice.device import Gpu, gpu
 from djservice.kernels.cuda import grow_trees_kernel, prepare_events_kernel
 from djservice.kernels.cuda_shared import shared_bytes
@@ -110,7 +111,8 @@ class Kernel:
     def _timed(self, launch: Callable[..., Any]) -> Callable[..., Any]:
         def timed(portion: Any, *given: Any) -> Any:
             start = time.perf_counter()
-            found = launch(portion, *given)  # it waits for the trees' status
+            found = launch(portion, *given)
+            to_host(found[0])  # waits for the trees
             self.seconds += time.perf_counter() - start
             return found
 
@@ -179,6 +181,25 @@ def by_threads(events: dj.EventBatch, best: Machine, kernel: Kernel) -> None:
         print(f"{threads:4d} threads a multiprocessor: {found:.3g} trees/s", flush=True)
 
 
+def gradients(events: dj.EventBatch, trees: int) -> None:
+    """Trees per second of a whole evaluation, from which sums come back; and of its trees, left on the GPU."""
+    loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0).where(dj.cuts.two_jets(pt_min=1.0))
+    trees = max(trees, 8)
+    for estimator in (dj.StateBaseline(), dj.LeaveOneOut()):
+        how: dict[str, Any] = {"radius": RADIUS, "rigidity": 1.0, "trees": trees, "device": "cuda"}
+
+        def whole(how: dict[str, Any] = how, estimator: Any = estimator) -> None:
+            dj.gradient(events, loss, estimator=estimator, **how)
+
+        def alone(how: dict[str, Any] = how, estimator: Any = estimator) -> None:
+            found = dj.cluster(events, **how, states=estimator.follows, settled_pt=1.0, on_device=True)
+            to_host(found.numbers[0])  # waits for them
+
+        whole()  # compiles
+        rates = [len(events) * trees / seconds(work) for work in (whole, alone)]
+        print(f"{estimator.name}: {rates[0]:.3g} trees/s, without observable, loss and sums {rates[1]:.3g}")
+
+
 def together(events: dj.EventBatch, size: int, filled: int, kernel: Kernel) -> None:
     """A block of threads to each tree: whether its trees are what they say they are, and how many there are per second."""
     for threads in TOGETHER:
@@ -230,6 +251,8 @@ def main() -> None:
     size = SIZES[1]
     print(f"\nn = {size}, alpha = 1, the kernel by the number of threads")
     by_threads(overlaid(shipped(EVENTS), size, EVENTS), best, kernel)
+    print(f"\nn = {size}, alpha = 1, a gradient")
+    gradients(overlaid(shipped(EVENTS), size, EVENTS), filled)
     print("\na block of threads to each tree, whose pairs are in shared memory")
     for size in SIZES:
         together(overlaid(shipped(EVENTS), size, EVENTS), size, filled, kernel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,8 +19,9 @@ from djservice.kernels.options import MOST_PARTICLES
 from djservice.kernels.slopes import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
 from djservice.on_cpu import grow_on_cpu
 from djservice.ordering import ranks, rename, sorted_particles
+from djservice.physical import flips_of, per_parameter, states_of, with_physical_score
 from djservice.radius import Radius, VariableR, reaches
-from djservice.trees import TRACE_FIELDS, States, TreeSample
+from djservice.trees import TRACE_FIELDS, TreeSample
 
 Scale = Literal["minimum", "safe"]
 Flips = bool | Literal["all"]
@@ -49,6 +49,7 @@ def cluster(
     flips: Flips | Floats = False,
     threads: int | None = None,
     device: Device = "auto",
+    on_device: bool = False,
 ) -> TreeSample:
     """Sample clusterings of every event.
 
@@ -91,6 +92,8 @@ def cluster(
         Threads to share the (event, tree) pairs; all processors by default. The trees do not depend on it.
     device
         "cpu", "cuda", or "auto": a GPU if there is one. The trees are the same but for rounding, see docs/gpu.md.
+    on_device
+        Leave what a GPU gives there: the arrays of the sample are then CuPy's. Not with ``history`` or ``trace``.
 
     Raises
     ------
@@ -108,6 +111,10 @@ def cluster(
     _check(events, radius, rigidity, power, trees, jets, scale, asymmetry)
     if settled_pt is not None and (history or trace or not settled_pt >= 0):
         raise InputError(f"settled_pt is {settled_pt}, expected 0 GeV or more, and no history or trace.")
+    if on_device and (history or trace):
+        raise InputError(
+            "on_device is for jets, scores, states and flips; histories and traces are brought to the host."
+        )
     kept: Flips = flips if isinstance(flips, (bool, str)) else False
     forced = np.empty((0, 4)) if isinstance(flips, (bool, str)) else np.reshape(flips, (-1, 4))
     if not isinstance(flips, (bool, str)) and len(forced) != len(events) * trees:
@@ -127,6 +134,7 @@ def cluster(
         Wanted(history, trace, states, kept),
         threads,
         device,
+        on_device,
     )
     if sample.history is not None:
         rename(sample.history, order, events.offsets, trees)
@@ -186,6 +194,7 @@ def replay(
         Wanted(history=False, trace=trace, states=False, flips=False),
         threads,
         device,
+        on_device=False,
     )
 
 
@@ -282,30 +291,34 @@ def _grow(
     wanted: Wanted,
     threads: int | None,
     device: Device,
+    on_device: bool,
 ) -> TreeSample:
     """Run the kernel over all (event, tree)."""
     there = gpu(device)
     (iteration, first_tree), (trees, jets) = numbering, shape
     items, rows = len(events) * trees, len(particles) * trees
     wide = 1 if tuple(columns) == ("radius",) else SLOPES
+    module = there.arrays if there is not None and on_device else np
     results = Results(
-        jets=np.empty((items, jets, 4)),
-        history=np.empty((rows if wanted.history else 0, 2), np.int32),
-        trace=np.empty((rows if wanted.trace else 0, len(TRACE_FIELDS))),
-        scores=np.empty((items, wide)),
-        numbers=np.empty((items, 4)),
-        flips=np.empty((items if wanted.flips is True else 0, 4)),
-        all_flips=np.empty((rows if wanted.flips == "all" else 0, 4)),
+        jets=module.empty((items, jets, 4)),
+        history=module.empty((rows if wanted.history else 0, 2), np.int32),
+        trace=module.empty((rows if wanted.trace else 0, len(TRACE_FIELDS))),
+        scores=module.empty((items, wide)),
+        numbers=module.empty((items, 4)),
+        flips=module.empty((items if wanted.flips is True else 0, 4)),
+        all_flips=module.empty((rows if wanted.flips == "all" else 0, 4)),
     )
     batch = Batch(particles, events.offsets, reach, keys)
     job = Job(batch, setting, trees, first_tree, iteration, given, results, wanted.states)
     try:
         if there is None:
             states = grow_on_cpu(job, threads)
+            owners = [np.repeat(np.arange(items), results.numbers[:, 3].astype(np.int64))] if wanted.states else []
         else:
             from djservice.on_gpu import grow_on_gpu
 
-            states = grow_on_gpu(job, there)
+            found = grow_on_gpu(job, there)
+            owners, states = [items for items, *_ in found], [(jets, scores) for _, jets, scores in found]
     except TreeFailure as failure:
         raise _failure(failure.status, events, *divmod(failure.item, trees)) from None
     except NoRoomError as lack:
@@ -314,7 +327,7 @@ def _grow(
             f"{lack.needed / 1e9:.3g} GB of the GPU's memory, {lack.free / 1e9:.3g} GB are free. Ask for fewer trees at once or "
             "a higher pt_min, or use device='cpu'."
         ) from None
-    physical = _per_parameter(reach)[:, list(columns.values())]
+    physical = module.asarray(per_parameter(reach)[:, list(columns.values())])
     chosen = [0] if wide == 1 else list(columns.values())
     per_tree = (len(events), trees)
     return TreeSample(
@@ -322,54 +335,17 @@ def _grow(
         scores=results.scores[:, chosen].reshape(*per_tree, len(chosen)) * physical[:, np.newaxis],
         parameters=tuple(columns),
         numbers=results.numbers.reshape(*per_tree, 4),
-        states=_states(states, results.numbers[:, 3], chosen, physical, trees) if wanted.states else None,
-        flips=_flips(results.flips, results.all_flips if wanted.flips == "all" else None, events, physical[:, 0], trees)
+        states=states_of(states, np.concatenate(owners), chosen, physical, trees) if wanted.states else None,
+        flips=flips_of(
+            results.flips, results.all_flips if wanted.flips == "all" else None, events, physical[:, 0], trees
+        )
         if wanted.flips
         else None,
         history=results.history if wanted.history else None,
-        trace=_with_physical_score(results.trace, physical[:, 0], events.counts * trees) if wanted.trace else None,
+        trace=with_physical_score(results.trace, physical[:, 0], events.counts * trees) if wanted.trace else None,
         deterministic=math.isinf(setting.rigidity),
         stopped=setting.stops,
         offsets=events.offsets,
-    )
-
-
-def _per_parameter(reach: Floats) -> Floats:
-    """Per event, what takes each of the kernel's slopes from d/d log R, rho ... to d/dR, shape (event, 5)."""
-    with np.errstate(divide="ignore"):
-        per = np.where(np.isfinite(reach) & (reach > 0), 1.0 / reach, 0.0)
-    return np.concatenate([per, np.ones((len(reach), 2))], axis=1)
-
-
-def _with_physical_score(trace: Floats, factor: Floats, rows: NDArray[np.int64]) -> Floats:
-    trace[:, TRACE_FIELDS.index("score")] *= np.repeat(factor, rows)
-    return trace
-
-
-def _flips(one: Floats, of_steps: Floats | None, events: EventBatch, factor: Floats, trees: int) -> Floats:
-    """The flips of each tree, rates in R, shape (event, tree, flip, 4): one, or as many as the tree with most has."""
-    if of_steps is None:
-        flips = one.reshape(len(events), trees, 1, 4)
-    else:
-        each = [of_steps[a * trees : b * trees].reshape(trees, b - a, 4) for a, b in pairwise(events.offsets.tolist())]
-        most = max((int((own[..., 1] >= 0).sum(axis=1).max(initial=0)) for own in each), default=0)
-        flips = np.tile([0.0, -1.0, -1.0, -1.0], (len(events), trees, most, 1))
-        for event, own in enumerate(each):
-            flips[event, :, : own.shape[1]] = own[:, :most]
-    flips[..., 0] *= factor[:, np.newaxis, np.newaxis]
-    return flips
-
-
-def _states(
-    parts: list[tuple[Floats, Floats]], counts: Floats, chosen: list[int], physical: Floats, trees: int
-) -> States:
-    """The states of all stretches, in the order of (event, tree)."""
-    tree = np.repeat(np.arange(len(counts)), counts.astype(np.int64))
-    score = np.concatenate([scores for _, scores in parts])[:, chosen]
-    return States(
-        momenta=np.concatenate([momenta for momenta, _ in parts]),
-        scores=score * physical[tree // trees],
-        tree=tree,
     )
 
 

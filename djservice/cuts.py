@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.errors import InputError
-from djservice.observables import Observable, dijet_mass
+from djservice.observables import Observable, answer, dijet_mass
 
 Mask = NDArray[np.bool_]
 
@@ -29,16 +29,19 @@ class Cut:
         How many leading jets it reads.
     settled_pt
         A tree whose ``jets``-th jet has a pT below this (GeV) is rejected, whatever the rest; 0 if there is no such pT.
+    on_device
+        Whether the function can take the jets of a GPU (docs/gpu.md); else it is given a copy on the host.
     """
 
     function: Callable[[Any], Mask]
     name: str
     jets: int = 2
     settled_pt: float = 0.0
+    on_device: bool = False
 
     def __call__(self, jets: Any) -> Mask:
         """Whether each (event, tree) is accepted."""
-        mask = np.asarray(self.function(jets))
+        mask: Mask = answer(self.function, jets, self.on_device)
         if mask.shape != jets.shape[:-1] or mask.dtype != np.bool_:
             raise InputError(
                 f"cut {self.name!r} returned {mask.dtype} of shape {mask.shape}, expected booleans of shape {jets.shape[:-1]}."
@@ -48,13 +51,17 @@ class Cut:
     def __and__(self, other: Cut) -> Cut:
         jets = max(self.jets, other.jets)
         settled_pt = max(cut.settled_pt for cut in (self, other) if cut.jets == jets)
-        return Cut(lambda jets: self(jets) & other(jets), f"{self.name} and {other.name}", jets, settled_pt)
+        # Each of the two brings its jets to where it needs them.
+        return Cut(
+            lambda jets: self(jets) & other(jets), f"{self.name} and {other.name}", jets, settled_pt, on_device=True
+        )
 
     def __or__(self, other: Cut) -> Cut:
-        return Cut(lambda jets: self(jets) | other(jets), f"({self.name} or {other.name})", max(self.jets, other.jets))
+        jets = max(self.jets, other.jets)
+        return Cut(lambda jets: self(jets) | other(jets), f"({self.name} or {other.name})", jets, on_device=True)
 
     def __invert__(self) -> Cut:
-        return Cut(lambda jets: ~self(jets), f"not ({self.name})", self.jets)
+        return Cut(lambda jets: ~self(jets), f"not ({self.name})", self.jets, on_device=True)
 
 
 def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
@@ -66,11 +73,11 @@ def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> C
         lead = jets[..., :n]
         # A missing jet is NaN, which fails every comparison; a jet along the beam has infinite rapidity.
         with np.errstate(divide="ignore", invalid="ignore"):
-            good: Mask = np.asarray((lead.pt > pt_min) & (np.abs(lead.rapidity) < rapidity_max))
-        return np.asarray(good.all(axis=-1))
+            good: Mask = ((lead.pt > pt_min) & (np.abs(lead.rapidity) < rapidity_max)).all(axis=-1)
+        return good
 
     limit = f", |y| < {rapidity_max:g}" if np.isfinite(rapidity_max) else ""
-    return Cut(accept, f"{n} leading jets with pT > {pt_min:g} GeV{limit}", n, pt_min)
+    return Cut(accept, f"{n} leading jets with pT > {pt_min:g} GeV{limit}", n, pt_min, on_device=True)
 
 
 def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
@@ -84,6 +91,7 @@ def below(observable: Observable, maximum: float) -> Cut:
         lambda jets: observable(jets) < maximum,
         f"{observable.name} < {maximum:g} {observable.units}".rstrip(),
         observable.jets,
+        on_device=True,
     )
 
 
@@ -93,6 +101,7 @@ def above(observable: Observable, minimum: float) -> Cut:
         lambda jets: observable(jets) > minimum,
         f"{observable.name} > {minimum:g} {observable.units}".rstrip(),
         observable.jets,
+        on_device=True,
     )
 
 

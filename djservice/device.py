@@ -43,10 +43,6 @@ class Gpu:
     free: Callable[[], int]
     together: int = 0
 
-    def to_host(self, array: Any) -> Any:
-        """As a NumPy array."""
-        return array if self.arrays is np else self.arrays.asnumpy(array)
-
     def for_kernel(self, arrays: Any) -> Any:
         """A named tuple of arrays as numba takes it."""
         if self.arrays is np:

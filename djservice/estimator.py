@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.arrays import sums_by_owner
 from djservice.batch import EventBatch
 from djservice.cluster import Flips, cluster
 from djservice.trees import TreeSample
@@ -42,7 +43,8 @@ class Follow:
 
     def sums(self, weights: Floats, shape: tuple[int, ...]) -> Floats:
         """Sum of weights per state over the states of each tree, shape (event, tree)."""
-        return np.bincount(self.tree, weights, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+        sums: Floats = sums_by_owner(weights, self.tree, int(np.prod(shape))).reshape(shape)
+        return sums
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.arrays import quotient
 from djservice.estimator import Draw, Estimator, Follow, Slopes, Values
 from djservice.pathwise import AlternativePath, FiniteDifference, GumbelSoftmax, SigmoidRelaxation
 
@@ -87,7 +88,8 @@ class LeaveOneOut(ScoreEstimator):
 
     def contributions(self, values: Floats, score: Floats) -> Floats:
         trees = values.shape[1]
-        return np.asarray((values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1)))
+        weighed: Floats = (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
+        return weighed
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class MeanBaseline(ScoreEstimator):
 
     def contributions(self, values: Floats, score: Floats) -> Floats:
         trees = values.shape[1]
-        return np.asarray((values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1)))
+        weighed: Floats = (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
+        return weighed
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,10 @@ class OptimalBaseline(ScoreEstimator):
         others, norm = own.sum(axis=1, keepdims=True) - own, weight.sum(axis=1, keepdims=True) - weight
         # Where no other tree has a score to speak of, the difference of the sums is rounding.
         sound = norm > 1e-12 * weight.sum(axis=1, keepdims=True)
-        baseline = np.divide(others, norm, out=np.zeros_like(own), where=sound)
+        baseline = quotient(others, norm, sound)
         low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
-        return np.asarray((values - np.clip(baseline, low, high)) * score)
+        weighed: Floats = (values - np.clip(baseline, low, high)) * score
+        return weighed
 
 
 @dataclass(frozen=True)
@@ -182,15 +186,16 @@ def _share(values: Values, plain: Slopes, more: Slopes, trees: slice) -> Floats:
     """
     quantity, accepted = values.quantity[:, trees], values.accepted[:, trees]
     number = accepted.sum(axis=1, keepdims=True)
-    loss = np.divide(quantity.sum(axis=1, keepdims=True), number, out=np.zeros_like(number), where=number > 0)
+    loss = quotient(quantity.sum(axis=1, keepdims=True), number, number > 0)
     # The gradient of the ratio follows dE[I l] - L dE[I].
     a, b = (x.quantity - loss * x.accepted for x in (plain, more))
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
     square = (b**2).sum(axis=1) + (b**2).max(axis=1)
     # Where the baseline changes nothing, the difference is rounding, and so would be the share.
     rounding = 1e-24 * ((quantity**2 + (loss * accepted) ** 2) * values.score[:, trees] ** 2).sum(axis=1)
-    best = np.divide(-(a * b).sum(axis=1), square, out=np.zeros_like(square), where=square > rounding)
-    return np.asarray(np.clip(best, 0.0, 1.0)[:, np.newaxis])
+    best = quotient(-(a * b).sum(axis=1), square, square > rounding)
+    share: Floats = np.clip(best, 0.0, 1.0)[:, np.newaxis]
+    return share
 
 
 def default_estimator(trees: int) -> Estimator:

@@ -170,7 +170,7 @@ def evaluate(
     stream, iteration
         What the random numbers are keyed by, beside the seed and the identity of each event.
     look
-        Called with some of the events and their trees, until all were seen.
+        Called with some of the events and their trees, until all were seen; on a GPU their arrays are CuPy's.
     """
     ((moments, per_event),) = evaluate_each(
         [Part(events, radius, jacobian)],
@@ -253,6 +253,7 @@ def evaluate_each(
                 "settled_pt": loss.settled_pt,
                 "threads": threads,
                 "device": sampling.device,
+                "on_device": True,
             },
         )
         sample = draw(radius=radius, states=estimator.follows, flips=estimator.flips, parameters=parameters)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from djservice.arrays import to_host
 from djservice.batch import as_batch
 from djservice.cluster import Scale, cluster
 from djservice.cuts import Cut
@@ -108,10 +109,11 @@ def expectation(
             settled_pt=term.settled_pt,
             threads=threads,
             device=device,
+            on_device=True,
         )
         _, (value,), accepted = term.evaluate(sample.jets, some.truth)
-        mean, error = mean_of_accepted(value, accepted)
+        mean, error = (to_host(x) for x in mean_of_accepted(value, accepted))
         if sample.deterministic:
             error = np.where(np.isnan(mean), np.nan, 0.0)
-        parts.append((mean, error, accepted.mean(axis=1)))
+        parts.append((mean, error, to_host(accepted.mean(axis=1))))
     return Expectation(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.arrays import module_of
 from djservice.cuts import Cut
 from djservice.errors import InputError
 from djservice.forms import Form, QuantileWidth, Ratio, RelativeVariance
@@ -79,7 +80,7 @@ class Term(ABC):
         Parameters
         ----------
         jets
-            Leading jets, shape (event, tree, jet).
+            Leading jets, shape (event, tree, jet); where they are on a GPU, so is what is returned.
         truth
             True mass per event in GeV, shape (event,); used where the loss has no target of its own.
 
@@ -89,14 +90,14 @@ class Term(ABC):
             If the loss has no target and an event no truth.
         """
         value = self.observable(jets)
-        target = self._target(truth)
+        target = self._target(module_of(value).asarray(truth))
         accepted = np.isfinite(value) & (True if self.cut is None else self.cut(jets))
         quantities = self._of(np.where(accepted, value, 0.0), target[:, np.newaxis])
         return value, [np.where(accepted, quantity, 0.0) for quantity in quantities], accepted
 
     def _target(self, truth: Floats) -> Floats:
         if self.target is not None:
-            return np.full(len(truth), self.target)
+            return np.full_like(truth, self.target)
         if np.isnan(truth).any():
             raise InputError(
                 f"the loss of {self.observable.name!r} has no target, and event {int(np.flatnonzero(np.isnan(truth))[0])} has no "
@@ -106,7 +107,8 @@ class Term(ABC):
 
     def _scaled(self, value: Floats, target: Floats) -> Floats:
         """(value - target) / scale."""
-        return np.asarray((value - target) / (target if self.scale is None else self.scale))
+        scaled: Floats = (value - target) / (target if self.scale is None else self.scale)
+        return scaled
 
     def __mul__(self, factor: float) -> Self:
         return replace(self, coefficient=self.coefficient * factor)
@@ -149,7 +151,7 @@ class Mean(Term):
     has_target: ClassVar[bool] = False
 
     def _target(self, truth: Floats) -> Floats:
-        return np.zeros(len(truth))
+        return np.zeros_like(truth)
 
     def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return (value if self.scale is None else value / self.scale,)
@@ -171,7 +173,7 @@ class Width(Term):
         return RelativeVariance()
 
     def _target(self, truth: Floats) -> Floats:
-        return super()._target(truth) if self.scale is None else np.full(len(truth), self.scale)
+        return super()._target(truth) if self.scale is None else np.full_like(truth, self.scale)
 
     def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return value / target, np.square(value / target)

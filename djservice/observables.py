@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from djservice.arrays import module_of
 from djservice.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -29,12 +30,15 @@ class Observable:
         For tables and axes.
     jets
         How many leading jets it reads.
+    on_device
+        Whether the function can take the jets of a GPU (docs/gpu.md); else it is given a copy on the host.
     """
 
     function: Callable[[Any], ArrayLike]
     name: str
     units: str = ""
     jets: int = 2
+    on_device: bool = False
 
     def __call__(self, jets: Any) -> Floats:
         """The value per (event, tree).
@@ -44,7 +48,7 @@ class Observable:
         InputError
             If the function returns another shape than that of its jets.
         """
-        values = np.asarray(self.function(jets), dtype=np.float64)
+        values: Floats = answer(self.function, jets, self.on_device).astype(np.float64, copy=False)
         if values.shape != jets.shape[:-1]:
             raise InputError(
                 f"observable {self.name!r} returned shape {values.shape}, expected {jets.shape[:-1]} (event, tree)."
@@ -69,6 +73,14 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}#{digest}"
 
 
+def answer(function: Callable[[Any], Any], jets: Any, on_device: bool) -> Any:
+    """What a function of jets returns, as an array where the jets are; on the GPU's only if it can take those."""
+    if not hasattr(jets, "on_host"):
+        return np.asarray(function(jets))
+    found = function(jets) if on_device else np.asarray(function(jets.on_host()))
+    return module_of(jets.px).asarray(found)
+
+
 def _captured_name(value: Any) -> str:
     """A captured value as text that is the same in every process."""
     if isinstance(value, Observable):
@@ -77,7 +89,7 @@ def _captured_name(value: Any) -> str:
 
 
 def observable(
-    *, units: str = "", jets: int = 2, name: str | None = None
+    *, units: str = "", jets: int = 2, name: str | None = None, on_device: bool = False
 ) -> Callable[[Callable[[Any], ArrayLike]], Observable]:
     """Make an :class:`Observable` of a function of the jets.
 
@@ -86,10 +98,13 @@ def observable(
     >>> @observable(units="GeV", jets=1)
     ... def leading_pt(jets):
     ...     return jets.pt[..., 0]
+
+    With ``on_device=True`` the jets of a GPU are not copied to the host for it; it may then call NumPy's functions and methods of
+    arrays, as far as CuPy has them.
     """
 
     def wrap(function: Callable[[Any], ArrayLike]) -> Observable:
-        return Observable(function, name or function.__name__, units, jets)
+        return Observable(function, name or function.__name__, units, jets, on_device)
 
     return wrap
 
@@ -101,13 +116,13 @@ def _mass(jets: Any, number: int) -> Floats:
     return np.where(np.isnan(jets[..., 0].E), np.nan, np.sqrt(np.maximum(mass2, 0.0)))
 
 
-@observable(units="GeV")
+@observable(units="GeV", on_device=True)
 def dijet_mass(jets: Any) -> Floats:
     """Mass of the two leading jets together; with one jet, that jet's."""
     return _mass(jets, 2)
 
 
-@observable(units="GeV", jets=1)
+@observable(units="GeV", jets=1, on_device=True)
 def leading_jet_mass(jets: Any) -> Floats:
     """Mass of the leading jet."""
     return _mass(jets, 1)
@@ -117,7 +132,7 @@ def n_jet_mass(n: int) -> Observable:
     """Mass of the ``n`` leading jets together, of all there are where there are fewer."""
     if n < 1:
         raise InputError(f"n_jet_mass needs n >= 1, found {n}.")
-    return Observable(lambda jets: _mass(jets, n), f"{n}-jet mass", "GeV", n)
+    return Observable(lambda jets: _mass(jets, n), f"{n}-jet mass", "GeV", n, on_device=True)
 
 
 def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
@@ -130,9 +145,10 @@ def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
     """
 
     def count(leading: Any) -> Floats:
-        return np.asarray(_above(leading, pt_min, jets).sum(axis=-1), dtype=np.float64)
+        number: Floats = _above(leading, pt_min, jets).sum(axis=-1).astype(np.float64)
+        return number
 
-    return Observable(count, f"jets above {pt_min:g} GeV", "", jets)
+    return Observable(count, f"jets above {pt_min:g} GeV", "", jets, on_device=True)
 
 
 def scalar_ht(pt_min: float = 20.0, jets: int = 16) -> Observable:
@@ -145,13 +161,14 @@ def scalar_ht(pt_min: float = 20.0, jets: int = 16) -> Observable:
     """
 
     def total(leading: Any) -> Floats:
-        return np.asarray(np.where(_above(leading, pt_min, jets), leading.pt, 0.0).sum(axis=-1))
+        ht: Floats = np.where(_above(leading, pt_min, jets), leading.pt, 0.0).sum(axis=-1)
+        return ht
 
-    return Observable(total, f"HT of jets above {pt_min:g} GeV", "GeV", jets)
+    return Observable(total, f"HT of jets above {pt_min:g} GeV", "GeV", jets, on_device=True)
 
 
 def _above(leading: Any, pt_min: float, jets: int) -> NDArray[np.bool_]:
-    above: NDArray[np.bool_] = np.nan_to_num(np.asarray(leading.pt)) > pt_min
+    above: NDArray[np.bool_] = np.nan_to_num(leading.pt) > pt_min
     if above.shape[-1] and above[..., -1].any():
         raise InputError(
             f"a tree has {jets} jets or more above {pt_min:g} GeV, so some may be missed; raise jets={jets}."

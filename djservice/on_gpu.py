@@ -1,5 +1,7 @@
 """The trees of a job on a GPU: events in portions that its memory holds, and the trees that lacked room once more.
 
+What goes on between the kernels is done there too; from there comes what a loop has to know.
+
 Imports numba.cuda, so it is imported where a GPU is to grow trees.
 """
 
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.arrays import module_of, to_host
 from djservice.device import Gpu
 from djservice.job import Job, NoRoomError, TreeFailure
 from djservice.kernels.clustering import LIST_FULL, OK, STATES_FULL
@@ -39,8 +42,8 @@ _SHARE = 0.8
 _SHARED = 48 * 1024
 
 
-def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[Floats, Floats]]:
-    """As :func:`djservice.on_cpu.grow_on_cpu`.
+def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[NDArray[np.int64], Floats, Floats]]:
+    """Fill the results, on the host or the GPU; returns there the items, jets and scores of the states, in parts, by item.
 
     Raises
     ------
@@ -49,15 +52,17 @@ def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[Floats, Floats]]:
     NoRoomError
         If the trees of one event do not fit into the memory.
     """
-    counts, states, first = job.counts, [], 0
+    counts, first = job.counts, 0
+    states: list[tuple[NDArray[np.int64], Floats, Floats]] = []
     while first < len(counts):
         last = _portion(job, counts, first, int(_SHARE * gpu.free()))
         try:
-            states.append(_Portion(_events_of(job, first, last), gpu).grow())
+            items, jets, scores = _Portion(_events_of(job, first, last), gpu).grow()
         except TreeFailure as failure:
             raise TreeFailure(failure.status, failure.item + first * job.trees) from None
         except NoRoomError as lack:
             raise NoRoomError(lack.event + first, lack.needed, lack.free) from None
+        states.append((items + first * job.trees, jets, scores))
         first = last
     return states or [_by_item([], job)]
 
@@ -125,39 +130,41 @@ class _Portion:
     job: Job
     gpu: Gpu
 
-    def grow(self) -> tuple[Floats, Floats]:
-        """Fill the results; returns the jets and scores of the states, by item."""
+    def grow(self) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Fill the results; returns the item, the jets and the scores of the states, by item."""
         job, gpu = self.job, self.gpu
         xp = gpu.arrays
         pairs, states = pairs_at_first(job.largest), STATES if job.states else 0
         room = room_for(job.largest, pairs, job.results.jets.shape[1])
         batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
         given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
-        results = Results(*(xp.zeros(array.shape, array.dtype) for array in job.results))
+        stay = module_of(job.results.scores) is xp
+        results = job.results if stay else Results(*(xp.empty(array.shape, array.dtype) for array in job.results))
         together = self._block_bytes() <= _SHARED
         events = None if together else self._prepared(batch, room)
-        items = np.argsort(-np.repeat(job.counts, job.trees), kind="stable")  # the longest first
-        kept: list[tuple[NDArray[np.int64], Floats, Floats]] = []
+        longest_first = xp.asarray(np.argsort(-job.counts, kind="stable"))
+        items = (longest_first[:, np.newaxis] * job.trees + xp.arange(job.trees)).ravel()
+        kept: list[tuple[Any, ...]] = []
         while len(items):
             if together:
                 status, jets, scores = self._launch_blocks(items, batch, results, states)
             else:
                 status, jets, scores = self._launch(items, batch, given, results, events, room, states)
-            number = gpu.to_host(results.numbers)[items, 3].astype(np.int64)
-            number[status != OK] = 0
             bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
             if bad.any():
                 item = int(items[bad].min())
                 raise TreeFailure(int(status[items == item][0]), item)
             if states:
-                used = np.arange(states) < number[:, np.newaxis]
-                at = xp.asarray(used)
-                kept.append((np.repeat(items, number), gpu.to_host(jets[at]), gpu.to_host(scores[at])))
+                number = np.where(status == OK, results.numbers[items, 3], 0.0)
+                turn, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
+                found = (items[turn], jets[turn, state], scores[turn, state])
+                kept.append(found if stay else tuple(to_host(array) for array in found))
             room = room_for(room.particles, room.pairs * (2 if (status == LIST_FULL).any() else 1), room.jets)
             states *= 2 if (status == STATES_FULL).any() else 1
             items = items[status != OK]
-        for name in Results._fields:
-            getattr(job.results, name)[...] = gpu.to_host(getattr(results, name))
+        if not stay:
+            for name in Results._fields:
+                getattr(job.results, name)[...] = to_host(getattr(results, name))
         return _by_item(kept, job)
 
     def _block_bytes(self) -> float:
@@ -169,22 +176,20 @@ class _Portion:
             return math.inf
         return shared_bytes(job.largest, self.gpu.together, results.jets.shape[1])
 
-    def _launch_blocks(
-        self, items: NDArray[np.int64], batch: Any, results: Results, states: int
-    ) -> tuple[NDArray[np.int32], Any, Any]:
+    def _launch_blocks(self, items: Any, batch: Any, results: Results, states: int) -> tuple[Any, Any, Any]:
         """As :meth:`_launch`, a block of threads to each tree."""
         job, gpu = self.job, self.gpu
         turn, blocks = self._turn(items, states), min(len(items), max(1, gpu.threads // 8))
         grow_in_blocks_kernel[blocks, gpu.together, 0, self._block_bytes()](
             gpu.for_kernel(turn), job.trees, job.first_tree, job.iteration, job.setting, batch, gpu.for_kernel(results)
         )
-        return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
+        return turn.status, turn.state_jets, turn.state_scores
 
-    def _turn(self, items: NDArray[np.int64], states: int) -> Turn:
+    def _turn(self, items: Any, states: int) -> Turn:
         xp, results, shape = self.gpu.arrays, self.job.results, (len(items), states)
         return Turn(
-            xp.asarray(items),
-            xp.asarray(np.full(len(items), -1, np.int32)),  # a tree that nobody grew is not one that is done
+            items,
+            xp.full(len(items), -1, np.int32),  # a tree that nobody grew is not one that is done
             xp.empty((*shape, *results.jets.shape[1:])),
             xp.empty((*shape, results.scores.shape[1])),
         )
@@ -199,9 +204,9 @@ class _Portion:
         return events
 
     def _launch(
-        self, items: NDArray[np.int64], batch: Any, given: Any, results: Results, events: Any, room: Room, states: int
-    ) -> tuple[NDArray[np.int32], Any, Any]:
-        """Grow the trees of some items; returns their status, and on the GPU the jets and scores of their states."""
+        self, items: Any, batch: Any, given: Any, results: Results, events: Any, room: Room, states: int
+    ) -> tuple[Any, Any, Any]:
+        """Grow the trees of some items; returns their status, and the jets and scores of their states, all on the GPU."""
         job, gpu = self.job, self.gpu
         sizes = thread_sizes(room)
         each = sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
@@ -226,7 +231,7 @@ class _Portion:
             rows,
             room,
         )
-        return gpu.to_host(turn.status), turn.state_jets, turn.state_scores
+        return turn.status, turn.state_jets, turn.state_scores
 
     def _memory(self, rows: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Memory:
         """Zeroed rows of memory: what lies beyond the objects in hand is read, though it counts for nothing."""
@@ -244,11 +249,11 @@ class _Portion:
         return memory
 
 
-def _by_item(parts: list[tuple[NDArray[np.int64], Floats, Floats]], job: Job) -> tuple[Floats, Floats]:
+def _by_item(parts: list[tuple[Any, ...]], job: Job) -> tuple[NDArray[np.int64], Floats, Floats]:
     """States of trees that were grown in any order, by item."""
     if not parts:
-        jets, scores = job.results.jets.shape[1:], job.results.scores.shape[1:]
-        return np.empty((0, *jets)), np.empty((0, *scores))
+        module, jets, scores = module_of(job.results.scores), job.results.jets.shape[1:], job.results.scores.shape[1:]
+        return module.empty(0, np.int64), module.empty((0, *jets)), module.empty((0, *scores))
     items, states, slopes = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(items, kind="stable")
-    return states[order], slopes[order]
+    return items[order], states[order], slopes[order]

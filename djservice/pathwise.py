@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.arrays import to_host
 from djservice.cluster import Flips
 from djservice.errors import InputError
 from djservice.estimator import Draw, Estimator, Slopes, Values
@@ -56,9 +57,10 @@ class AlternativePath(Estimator):
         assert sample.flips is not None
         for flip in np.moveaxis(sample.flips, 2, 0):
             left = np.flatnonzero((flip[..., 1] >= 0).any(axis=1))  # events in which a tree has so many flips
-            some = Draw(draw.events.select(left), draw.settings)
+            events = to_host(left)
+            some = Draw(draw.events.select(events), draw.settings)
             momenta = sample.momenta.copy()
-            momenta[left] = some(radius=radius[left], flips=flip[left]).momenta
+            momenta[left] = some(radius=radius[events], flips=flip[left]).momenta
             yield as_vectors(momenta), flip[..., 0]
 
     def slopes(self, values: Values) -> Slopes:
@@ -141,7 +143,7 @@ class SigmoidRelaxation(Estimator):
             )
 
     def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Further:
-        exact = draw(radius=radius, rigidity=np.inf, trees=1, jets=self.axes, settled_pt=None)
+        exact = draw(radius=radius, rigidity=np.inf, trees=1, jets=self.axes, settled_pt=None, on_device=False)
         return tuple(
             (relaxed_jets(draw.events, radius + step, exact.jets, self.temperature, draw.settings["jets"]), 0.5 / step)
             for step in (_STEP, -_STEP)
@@ -184,7 +186,7 @@ class GumbelSoftmax(Estimator):
     def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Further:
         if sample.deterministic:
             raise InputError("gumbel_softmax needs a finite rigidity: without random draws there is no softmax.")
-        whole = draw(radius=radius, history=True, settled_pt=None)
+        whole = draw(radius=radius, history=True, settled_pt=None, on_device=False)
         given = draw.settings
         tangents = jet_tangents(
             draw.events,

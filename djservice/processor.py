@@ -15,6 +15,7 @@ import numpy as np
 from coffea.processor import ProcessorABC
 from numpy.typing import NDArray
 
+from djservice.arrays import to_host
 from djservice.batch import EventBatch
 from djservice.cluster import Scale
 from djservice.device import Device
@@ -256,7 +257,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
 
     def _fill(self, spectrum: Any, events: EventBatch, sample: TreeSample) -> None:
         """Add the observable of some events' trees."""
-        value, _, accepted = self.loss.terms[0].evaluate(sample.jets, events.truth)
+        value, accepted = (to_host(x) for x in self.loss.terms[0].evaluate(sample.jets, events.truth)[::2])
         event, _ = np.nonzero(accepted)
         share = np.zeros((len(events), self.axis.size + 2))
         np.add.at(share, (event, np.asarray(self.axis.index(value[accepted])) + 1), 1.0 / self.trees)

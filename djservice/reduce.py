@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.arrays import module_of, to_host
 from djservice.batch import EventBatch
 from djservice.errors import RunError
 from djservice.estimator import Estimator, Follow, Slopes, Values
@@ -58,7 +59,7 @@ def reduce_events(
     Parameters
     ----------
     events, sample
-        The events and their trees.
+        The events and their trees. Where these are on a GPU, so is the work, and sums over the trees of an event come back.
     further
         What :meth:`djservice.estimator.Estimator.further` gave.
     loss, estimator
@@ -73,14 +74,14 @@ def reduce_events(
     RunError
         If an event's sums are not finite.
     """
-    trees = sample.scores.shape[1]
+    trees, module = sample.scores.shape[1], module_of(sample.scores)
     layout = _layout(loss, len(sample.parameters))
     columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
     moves: list[Floats] = []  # how much each tree moves that mean, times the number of trees
     first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), np.empty(0)
     # Once each, for all terms: estimators make them as they are asked for.
     others = [
-        [(*_evaluated(term, other, events.truth), np.asarray(weight)) for term in loss.terms]
+        [(*_evaluated(term, other, events.truth, module), module.asarray(weight)) for term in loss.terms]
         for other, weight in further
     ]
     for number, term in enumerate(loss.terms):
@@ -92,9 +93,9 @@ def reduce_events(
         if term is loss.terms[0]:
             first_value, first_accepted = np.where(mask, value, 0.0), mask
             first = slopes[0][0].share
-            share = np.full(len(mask), math.nan) if first is None else first.mean(axis=1)
+            share = np.full(len(mask), math.nan) if first is None else to_host(first.mean(axis=1))
     spectrum = [first_accepted.astype(np.float64), first_value, first_value**2]
-    mean = np.stack(columns + spectrum, axis=-1).mean(axis=1)
+    mean = to_host(np.stack(columns + spectrum, axis=-1).mean(axis=1))
     centred = np.stack(moves + spectrum, axis=-1)
     centred -= centred.mean(axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(mean * events.weight[:, np.newaxis]).all(axis=1))
@@ -103,7 +104,7 @@ def reduce_events(
         raise RunError(
             f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and the event weights."
         )
-    accepted_trees = first_accepted.sum(axis=1)
+    accepted_trees = to_host(first_accepted.sum(axis=1))
     per_event = _per_event(layout, mean, centred, accepted_trees, first_value, first_accepted, trees)
     found = []
     for stop, size in zip(np.cumsum(sizes), sizes, strict=True):
@@ -132,8 +133,8 @@ def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floa
     """Sum over events of z, of z z^T, and of the covariance of z over trees."""
     trees = centred.shape[1]
     z = mean * weight[:, np.newaxis]
-    weighted = (centred * weight[:, np.newaxis, np.newaxis]).reshape(-1, z.shape[1])
-    return z.sum(axis=0), z.T @ z, weighted.T @ weighted / (trees * max(trees - 1, 1))
+    weighted = (centred * module_of(centred).asarray(weight)[:, np.newaxis, np.newaxis]).reshape(-1, z.shape[1])
+    return z.sum(axis=0), z.T @ z, to_host(weighted.T @ weighted) / (trees * max(trees - 1, 1))
 
 
 def _through(
@@ -150,7 +151,8 @@ def _through(
     factors = np.stack(factor + [one] * 3, axis=1) * weight[:, np.newaxis]
     z = mean[:, source] * factors
     trees = centred.shape[1]
-    covariance = centred.transpose(0, 2, 1) @ centred / (trees * max(trees - 1, 1))  # of each event, before it
+    # Of each event, before it.
+    covariance = to_host(centred.transpose(0, 2, 1) @ centred) / (trees * max(trees - 1, 1))
     place = np.asarray(source)
     tree_covariance = np.empty((len(place), len(place)))
     for i in range(layout.length):
@@ -173,7 +175,9 @@ def _slopes(
     """The estimator's contributions to the derivatives of each quantity of a term, by parameter."""
     states, trees = sample.states, accepted.shape[1]
     if states is not None:
-        of_states, in_states = _evaluated(term, states.jets[:, np.newaxis], events.truth[states.tree // trees])
+        module = module_of(accepted)
+        truth = module.asarray(events.truth)[states.tree // trees]
+        of_states, in_states = _evaluated(term, states.jets[:, np.newaxis], truth, module)
     found = []
     for parameter, name in enumerate(sample.parameters):
         score, own = sample.score_in(name), []
@@ -187,10 +191,10 @@ def _slopes(
     return found
 
 
-def _evaluated(term: Term, jets: Any, truth: Floats) -> tuple[list[Floats], Floats]:
-    """I times each quantity, and I."""
+def _evaluated(term: Term, jets: Any, truth: Floats, module: Any) -> tuple[list[Floats], Floats]:
+    """I times each quantity, and I, as arrays of a module; jets that an estimator made may be on the host."""
     _, quantities, accepted = term.evaluate(jets, truth)
-    return quantities, accepted.astype(np.float64)
+    return [module.asarray(quantity) for quantity in quantities], module.asarray(accepted.astype(np.float64))
 
 
 def _term_columns(
@@ -229,9 +233,10 @@ def _per_event(
     trees: int,
 ) -> PerEvent:
     """Each event by itself: the formulas of the sample with one event, errors over its trees."""
-    centre, centre_error = mean_of_accepted(value, accepted)
+    centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
+    module = module_of(centred)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        gradient, influence, total = np.zeros(len(mean)), np.zeros(centred.shape[:2]), np.zeros(len(mean))
+        gradient, influence, total = np.zeros(len(mean)), module.zeros(centred.shape[:2]), np.zeros(len(mean))
         for term, (form, coefficient) in enumerate(zip(layout.forms, layout.coefficients, strict=True)):
             at, slopes_at = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, at], mean[:, slopes_at]
@@ -239,9 +244,9 @@ def _per_event(
             along = np.einsum("eij,ej->ei", form.hessian(sums), slopes)
             gradient += coefficient * (first * slopes).sum(axis=1)
             total += coefficient * form.value(sums)
-            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, at], along)
-            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, slopes_at], first)
-        gradient_error = np.sqrt((influence**2).sum(axis=1) / (trees * (trees - 1)))
+            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, at], module.asarray(along))
+            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, slopes_at], module.asarray(first))
+        gradient_error = np.sqrt(to_host((influence**2).sum(axis=1)) / (trees * (trees - 1)))
     return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.arrays import module_of
 from djservice.errors import ClusteringError, InputError
 
 Floats = NDArray[np.float64]
@@ -46,15 +47,19 @@ class States:
 
 
 def as_vectors(momenta: Floats) -> Any:
-    """Four-momenta, the last axis px, py, pz, E, as a ``vector`` momentum array."""
+    """Four-momenta, the last axis px, py, pz, E, as a ``vector`` momentum array; on a GPU as :class:`djservice.device_jets.DeviceJets`."""
     import vector
 
+    if module_of(momenta) is not np:
+        from djservice.device_jets import DeviceJets
+
+        return DeviceJets.of(momenta)
     return momenta.view(_MOMENTUM)[..., 0].view(vector.MomentumNumpy4D)
 
 
 @dataclass(frozen=True)
 class TreeSample:
-    """Sampled clusterings of the events of a batch.
+    """Sampled clusterings of the events of a batch, in arrays of NumPy, or of CuPy where they were left on a GPU.
 
     Attributes
     ----------

@@ -1,6 +1,7 @@
 """Fixtures that several folders share: a run that takes seconds, a scheduler in this process, a store's arrays."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,20 @@ def requires() -> Callable[[str, object], None]:
             (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(f"needs {what}")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def fetched() -> Callable[..., Path]:
+    """``fetched(function, ...)`` is what a function of ``tools`` returns; where it cannot be had, the test is skipped or fails."""
+
+    def fetch(function: Callable[..., Path], *arguments: str) -> Path:
+        try:
+            return function(*arguments)
+        except subprocess.CalledProcessError as error:
+            required = os.environ.get("REQUIRE_SERVERS") == "1"
+            (pytest.fail if required else pytest.skip)(f"needs {arguments or function}: {error.stderr.decode()[-300:]}")
+
+    return fetch
 
 
 @pytest.fixture(scope="session")

@@ -161,17 +161,3 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         yield found
     finally:
         found.stop()
-
-
-@pytest.fixture(scope="session")
-def fetched() -> Callable[..., Path]:
-    """``fetched(function, ...)`` is what a function of ``tools`` returns; where it cannot be had, the test is skipped or fails."""
-
-    def fetch(function: Callable[..., Path], *arguments: str) -> Path:
-        try:
-            return function(*arguments)
-        except subprocess.CalledProcessError as error:
-            required = os.environ.get("REQUIRE_SERVERS") == "1"
-            (pytest.fail if required else pytest.skip)(f"needs {arguments or function}: {error.stderr.decode()[-300:]}")
-
-    return fetch

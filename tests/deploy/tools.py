@@ -16,7 +16,12 @@ from pathlib import Path
 
 KEPT = Path(os.environ.get("DJSERVICE_TOOLS", Path.home() / ".cache/djservice-tools"))
 #: Python programs whose dependencies do not go together with others.
-ENVIRONMENTS = {"checkov": "checkov==3.3.30", "reana-client": "reana-client==0.9.6"}
+ENVIRONMENTS = {
+    "checkov": ["checkov==3.3.30"],
+    "reana-client": ["reana-client==0.9.6"],
+    # What deploy/Dockerfile.gpu installs, but for dask-cuda: imported and compiled for without a GPU. numba is a program of it.
+    "numba": ["cupy-cuda12x==14.2.0", "numba-cuda[cu12]==0.30.4"],
+}
 
 
 def helm() -> Path:
@@ -60,6 +65,20 @@ def dask_crds() -> Path:
     return folder
 
 
+def dask_cuda() -> Path:
+    """The source of dask-cuda's command line.
+
+    Raises
+    ------
+    CalledProcessError
+        If it cannot be downloaded.
+    """
+    source = KEPT / "dask-cuda-26.10.0.py"
+    if not source.exists():
+        _keep(source, _wheel("dask-cuda==26.10.0").read("dask_cuda/cli.py"))
+    return source
+
+
 def program(name: str) -> Path:
     """A Python program in an environment of its own, which takes a minute to make.
 
@@ -71,7 +90,7 @@ def program(name: str) -> Path:
     found = KEPT / name / "bin" / name
     if not found.exists():
         venv.create(KEPT / name, with_pip=True, clear=True)
-        install = [KEPT / name / "bin/pip", "install", "--quiet", ENVIRONMENTS[name]]
+        install = [KEPT / name / "bin/pip", "install", "--quiet", *ENVIRONMENTS[name]]
         subprocess.run(install, check=True, capture_output=True, timeout=500)
     return found
 

@@ -18,4 +18,5 @@ def test_it_runs_to_its_end_in_the_simulator() -> None:
     assert [row[:2] for row in numbers] == [[5, 1], [5, 10], [6, 1], [6, 10]]
     assert all(number > 0 for row in numbers for number in row) and {len(row) for row in numbers} == {9}
     assert sum("from that of the replayed history" in line for line in lines) == 2
+    assert sum("without observable, loss and sums" in line for line in lines) == 2
     assert lines[-1].endswith(" s")

@@ -1,16 +1,24 @@
-"""The kernels compiled to PTX for an H100, where numba-cuda and NVIDIA's compiler are installed (extras cuda12, cuda13).
+"""The kernels compiled to PTX for an H100, and CuPy as fake_cupy.py has it: in an environment that has numba-cuda and CuPy.
 
-No GPU is needed: what the simulator cannot see, types and unsupported instructions, is seen here.
+No GPU is needed: what the simulator and the fake cannot see, types and unsupported instructions and what CuPy's functions
+take, is seen here. An installed extra (cuda12, cuda13) is used where there is one.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-import pytest
+import fake_cupy
+import tools
+
+Fetched = Callable[..., Path]
 
 COMPILE = """
 from types import SimpleNamespace
@@ -51,14 +59,50 @@ for kernel, arguments in (
     print(ptx)
 """
 
+#: Prints the arguments of CuPy's functions and methods, and which names are its ufuncs.
+ARGUMENTS = """
+import inspect, json, re, sys
+import cupy
 
-def test_the_kernels_compile_to_ptx() -> None:
-    pytest.importorskip("numba_cuda", reason="needs numba-cuda, which no test but this one does")
+functions, methods, ufuncs = json.loads(sys.argv[1])
+
+def of_method(name):
+    first = getattr(cupy.ndarray, name).__doc__.splitlines()[0]  # compiled: its signature is the first line
+    return [part.split("=")[0].split()[-1].strip("*") for part in re.search(r"\\((.*)\\)", first)[1].split(", ")[1:]]
+
+print(json.dumps([
+    {name: list(inspect.signature(getattr(cupy, name)).parameters) for name in functions},
+    {name: of_method(name) for name in methods},
+    [name for name in ufuncs if isinstance(getattr(cupy, name), cupy.ufunc)],
+    [hasattr(cupy.ndarray, "__cuda_array_interface__"), cupy.ndarray.__module__],
+]))
+"""
+
+
+def run(code: str, fetched: Fetched, *arguments: str) -> str:
+    """What code prints where CuPy and numba-cuda are installed: here, or in an environment of the tools."""
+    here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
+    python = sys.executable if here else fetched(tools.program, "numba").with_name("python")
     without = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, env=without)
+    without["PYTHONPATH"] = str(Path(__file__).parents[2])
+    done = subprocess.run([python, "-c", code, *arguments], capture_output=True, text=True, env=without)
     assert done.returncode == 0, done.stderr[-5000:]
-    kernels = re.findall(r"\.visible \.entry (\w+)\(", done.stdout)
+    return done.stdout
+
+
+def test_cupy_has_what_its_fake_has(fetched: Fetched) -> None:
+    asked = [list(fake_cupy.FUNCTIONS), list(fake_cupy.METHODS), fake_cupy.UFUNCS.split()]
+    functions, methods, ufuncs, of_class = json.loads(run(ARGUMENTS, fetched, json.dumps(asked)))
+    assert {name: " ".join(names) for name, names in functions.items()} == fake_cupy.FUNCTIONS
+    assert {name: " ".join(names) for name, names in methods.items()} == fake_cupy.METHODS
+    assert ufuncs == fake_cupy.UFUNCS.split()
+    assert of_class == [True, "cupy"]
+
+
+def test_the_kernels_compile_to_ptx(fetched: Fetched) -> None:
+    ptx = run(COMPILE, fetched)
+    kernels = re.findall(r"\.visible \.entry (\w+)\(", ptx)
     for name, kernel in zip(("prepare_events", "grow_trees", "grow_in_blocks"), kernels, strict=True):
         assert name in kernel
-    assert done.stdout.count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
-    assert "vprintf" not in done.stdout and ".extern .func" not in done.stdout
+    assert ptx.count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
+    assert "vprintf" not in ptx and ".extern .func" not in ptx

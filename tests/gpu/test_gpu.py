@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from on_device import LOSSES, check_bits, check_sums
 
 import djservice as dj
 from djservice.device import has_gpu
@@ -60,6 +62,13 @@ def test_gradients_agree(events: Any, estimator: Any) -> None:
     )
     assert abs(same.value - one.value) < 0.2 * one.tree_error
     assert abs(other.value - one.value) < 4 * np.hypot(one.tree_error, other.tree_error)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sums_are_those_of_the_host_and_have_the_same_bits_each_time(events: Any, loss: str) -> None:
+    some = replace(events.select(np.arange(50)), truth=np.full(50, 125.0))
+    check_sums(some, LOSSES[loss], 1e-9)
+    check_bits(some, LOSSES[loss])
 
 
 @pytest.mark.filterwarnings("default")  # what dask-cuda says is its own
