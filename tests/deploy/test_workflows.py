@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -118,6 +119,23 @@ def test_reana_takes_its_specification(fetched: Callable[..., Path]) -> None:
     done = subprocess.run(validate, cwd=WORKFLOWS.parent, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "SUCCESS: Valid REANA specification file" in done.stdout, done.stdout + done.stderr
     assert "ERROR" not in done.stdout and "WARNING" not in done.stdout
+
+
+def test_the_steps_of_reana(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Its commands with its parameters, one after the other in one folder, as a serial workflow does."""
+    given = yaml.safe_load((WORKFLOWS / "reana.yaml").read_text())
+    put_inputs(tmp_path, tiny)
+    parameters = given["inputs"]["parameters"] | {"run": "run.yaml", "file": "data/a.root"}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for step in given["workflow"]["specification"]["steps"]:
+        for command in step["commands"]:
+            told = Template(command).substitute(parameters)
+            done = subprocess.run(told, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, (told, done.stdout, done.stderr)
+    fit = Store.read(tmp_path / parameters["store"])
+    assert fit.attributes["status"] == "finished" and fit.n_complete("per_event") == 40
+    (report,) = given["outputs"]["files"]
+    assert (tmp_path / report).stat().st_size > 10_000
 
 
 def test_argo_knows_every_key_of_the_scheduled_workflow(requires: Requires) -> None:
