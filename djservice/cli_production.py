@@ -101,7 +101,8 @@ def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) ->
     """Write what djservice reads of the NanoAOD file SOURCE, a path or URL, to the ROOT file TARGET.
 
     All events are kept, particles above --pt-min, and the generated particles, which the true mass comes from. Runs with that
-    pt_min or a higher one give the same numbers from it, and read less.
+    pt_min or a higher one give the same numbers from it, and read less; but for events without run and event numbers, whose
+    random numbers are keyed by the name of the file.
 
     \b
     Examples:

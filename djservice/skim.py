@@ -21,7 +21,7 @@ _STEP = "50 MB"
 def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterator[tuple[int, ...]]:
     """Write a skim; it is there at the end, whole, and replaces what was there.
 
-    A run learns the same from it as long as it asks for no lower pT.
+    A run learns the same from it as long as it asks for no lower pT and events have an identity.
 
     Parameters
     ----------

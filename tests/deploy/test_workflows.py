@@ -81,6 +81,18 @@ def test_snakemake(profile: str, tiny: dict[str, Any], requires: Requires, tmp_p
     assert "Nothing to be done" in snakemake(here, profile, environment, *sooner, files='["data/*.root"]')
 
 
+def test_files_of_the_same_name_are_refused(tiny: dict[str, Any], requires: Requires, tmp_path: Path) -> None:
+    """One of them would be left out."""
+    requires("snakemake", find_spec("snakemake"))
+    here = tmp_path / "here"
+    put_inputs(here, tiny)
+    shutil.copytree(here / "data", here / "more")
+    shutil.copytree(WORKFLOWS, here / "workflows")
+    with pytest.raises(AssertionError, match=r"expected different names, found several times: a, b\."):
+        snakemake(here, "local", dict(os.environ), files='["data/*.root", "more/*.root"]')
+    assert not (here / "results").exists()
+
+
 def test_snakemake_on_kubernetes(tiny: dict[str, Any], requires: Requires, tmp_path: Path) -> None:
     """Against a server that takes Jobs and runs their containers as processes, which share the volume and nothing else."""
     requires("snakemake", find_spec("snakemake"))
