@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, Floats
-from djservice.device import Device, gpu
+from djservice.device import Device, gpu, memory_for
 from djservice.errors import ClusteringError, DeviceError, InputError
 from djservice.identity import draw_keys
 from djservice.job import Job, NoRoomError, TreeFailure
@@ -102,7 +102,7 @@ def cluster(
     ClusteringError
         If, with power < 0, momenta cancel to a sum without pT; the message names the event.
     DeviceError
-        If there is no GPU with device "cuda", or its memory does not hold the trees of one event.
+        If there is no GPU with device "cuda", or its memory does not hold the trees of one event, or of all if they stay there.
 
     References
     ----------
@@ -121,21 +121,22 @@ def cluster(
         raise InputError(f"flips are those of {len(forced)} trees, expected one for each of {len(events) * trees}.")
     columns = _columns(radius, power, parameters)
     order, particles = sorted_particles(events, power)
-    sample = _grow(
-        events,
-        particles,
-        reaches(events, radius),
-        _setting(columns, rigidity, power, scale, asymmetry, settled_pt),
-        columns,
-        draw_keys(events.key, seed, stream),
-        (iteration, first_tree),
-        (trees, jets),
-        Given(np.empty((0, 2), np.int32), forced),
-        Wanted(history, trace, states, kept),
-        threads,
-        device,
-        on_device,
-    )
+    with memory_for(f"{trees} trees of each of {len(events)} events", device):
+        sample = _grow(
+            events,
+            particles,
+            reaches(events, radius),
+            _setting(columns, rigidity, power, scale, asymmetry, settled_pt),
+            columns,
+            draw_keys(events.key, seed, stream),
+            (iteration, first_tree),
+            (trees, jets),
+            Given(np.empty((0, 2), np.int32), forced),
+            Wanted(history, trace, states, kept),
+            threads,
+            device,
+            on_device,
+        )
     if sample.history is not None:
         rename(sample.history, order, events.offsets, trees)
     return sample
@@ -181,21 +182,22 @@ def replay(
     columns = _columns(radius, power, parameters)
     order, particles = sorted_particles(events, power)
     rename(rows, ranks(order, events.offsets), events.offsets, trees)
-    return _grow(
-        events,
-        particles,
-        reaches(events, radius),
-        _setting(columns, rigidity, power, scale, asymmetry, None),
-        columns,
-        events.key,
-        (0, 0),
-        (trees, jets),
-        Given(rows, np.empty((0, 4))),
-        Wanted(history=False, trace=trace, states=False, flips=False),
-        threads,
-        device,
-        on_device=False,
-    )
+    with memory_for(f"{trees} trees of each of {len(events)} events", device):
+        return _grow(
+            events,
+            particles,
+            reaches(events, radius),
+            _setting(columns, rigidity, power, scale, asymmetry, None),
+            columns,
+            events.key,
+            (0, 0),
+            (trees, jets),
+            Given(rows, np.empty((0, 4))),
+            Wanted(history=False, trace=trace, states=False, flips=False),
+            threads,
+            device,
+            on_device=False,
+        )
 
 
 def _setting(

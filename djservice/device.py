@@ -7,7 +7,8 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -84,6 +85,26 @@ def gpu(device: Device) -> Gpu | None:
     if not has_gpu(device):
         return None
     return simulator() if simulated() else _first_gpu()
+
+
+@contextmanager
+def memory_for(what: str, device: Device) -> Iterator[None]:
+    """Something that takes memory of a GPU, where ``device`` means one.
+
+    Raises
+    ------
+    DeviceError
+        If there is not enough of it.
+    """
+    try:
+        yield
+    except MemoryError as lack:  # CuPy's and RMM's errors are such
+        if not has_gpu(device):
+            raise
+        raise DeviceError(
+            f"{what} do not fit into the GPU's memory: {lack} Take fewer trees or events together (in a run a smaller "
+            "input.bundle_events), leave the GPU to one process, or use device='cpu'."
+        ) from lack
 
 
 def simulator() -> Gpu:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.batch import EventBatch, as_batch
 from djservice.cluster import Scale
-from djservice.device import Device, has_gpu
+from djservice.device import Device, has_gpu, memory_for
 from djservice.errors import InputError
 from djservice.estimators import Draw, Estimator, default_estimator
 from djservice.losses import Loss, as_loss
@@ -256,12 +256,13 @@ def evaluate_each(
                 "on_device": True,
             },
         )
-        sample = draw(radius=radius, states=estimator.follows, flips=estimator.flips, parameters=parameters)
-        if look is not None:
-            look(events, sample)
-        further = () if isinstance(radius, VariableR) else estimator.further(draw, radius, sample)
-        sizes = [len(piece.events) for _, piece in together]
-        reduced = reduce_events(events, sample, further, loss, estimator, jacobian, sizes)
+        with memory_for(f"{trees} trees of each of {len(events)} events, with their sums,", sampling.device):
+            sample = draw(radius=radius, states=estimator.follows, flips=estimator.flips, parameters=parameters)
+            if look is not None:
+                look(events, sample)
+            further = () if isinstance(radius, VariableR) else estimator.further(draw, radius, sample)
+            sizes = [len(piece.events) for _, piece in together]
+            reduced = reduce_events(events, sample, further, loss, estimator, jacobian, sizes)
         for (number, _), answer in zip(together, reduced, strict=True):
             found[number].append(answer)
     nothing = PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)

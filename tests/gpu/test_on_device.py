@@ -19,6 +19,7 @@ from on_device import CUT, LOSSES, MASS, bytes_to_host, check_bits, check_sums, 
 import djservice as dj
 from djservice.arrays import module_of, sums_by_owner
 from djservice.device_jets import DeviceJets
+from djservice.errors import DeviceError
 from djservice.estimators import ESTIMATORS
 from djservice.evaluate import Part, Sampling, evaluate, evaluate_each
 from djservice.job import Job
@@ -262,3 +263,28 @@ def test_the_spectrum_of_a_coffea_processor() -> None:
     found, few = bytes_to_host(lambda: spectrum("cuda", 4))
     assert found == spectrum("cpu", 4) and found.sum().value > 0
     assert bytes_to_host(lambda: spectrum("cuda", 8))[1] - few == 12 * 4 * (8 + 1)
+
+
+@pytest.mark.usefixtures("there")
+def test_a_memory_that_is_too_small_for_the_sums_is_said(
+    monkeypatch: pytest.MonkeyPatch, events: dj.EventBatch
+) -> None:
+    def full(*given: Any) -> Any:
+        raise MemoryError("Out of memory allocating 1,024 bytes.")
+
+    monkeypatch.setattr("djservice.evaluate.reduce_events", full)
+    too_small = r"8 trees of each of 12 events, with their sums, do not fit .* 1,024 bytes\. Take fewer .*device='cpu'"
+    with pytest.raises(DeviceError, match=too_small):
+        dj.gradient(events, LOSSES["squared error"], radius=0.8, trees=8, device="cuda")
+    with pytest.raises(MemoryError, match=r"1,024 bytes\.$"):
+        dj.gradient(events, LOSSES["squared error"], radius=0.8, trees=8, device="cpu")
+
+
+@pytest.mark.usefixtures("there")
+def test_a_memory_that_is_too_small_for_trees_is_said(monkeypatch: pytest.MonkeyPatch, events: dj.EventBatch) -> None:
+    def full(*given: Any) -> Any:
+        raise MemoryError("Out of memory allocating 1,024 bytes.")
+
+    monkeypatch.setattr(fake_cupy, "empty", full)
+    with pytest.raises(DeviceError, match=r"^3 trees of each of 12 events do not fit .* 1,024 bytes\. Take fewer"):
+        dj.cluster(events, radius=0.8, rigidity=1.0, trees=3, device="cuda", on_device=True)
