@@ -7,7 +7,8 @@ from typing import Any
 import fake_cupy
 import numpy as np
 import pytest
-from in_simulator import LOSS, WAYS, both, same, some_events
+from asked import WAYS, some_events
+from in_simulator import LOSS, both, same
 from on_device import bytes_to_host, fake_gpu
 
 import djservice as dj

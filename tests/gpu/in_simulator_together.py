@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from in_simulator import some_events
+from asked import some_events
 
 import djservice as dj
 from djservice.cluster import Wanted
 from djservice.device import simulator
 from djservice.errors import ClusteringError
+
+sys.setswitchinterval(1e-5)  # the simulator polls its threads
 
 
 def team(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:

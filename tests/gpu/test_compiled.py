@@ -1,22 +1,37 @@
 """The kernels compiled to PTX for an H100, and CuPy as fake_cupy.py has it: in an environment that has numba-cuda and CuPy.
 
-No GPU is needed: what the simulator and the fake cannot see, types and unsupported instructions and what CuPy's functions
-take, is seen here. An installed extra (cuda12, cuda13) is used where there is one.
+No GPU is needed: a processor executes the PTX, translated to C by gcc. What the simulator and the fake cannot see, types, the
+compiler's arithmetic, NVIDIA's functions, and what CuPy's functions take, is seen here. An installed extra (cuda12, cuda13) is
+used where there is one.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
+import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fake_cupy
+import numpy as np
+import pytest
 import tools
+from asked import FIELDS, WAYS, some_events
+from ptx_as_c import PtxKernel
+
+import djservice as dj
+from djservice import on_gpu
+from djservice.device import Gpu
+from djservice.errors import ClusteringError
 
 Fetched = Callable[..., Path]
 
@@ -99,10 +114,116 @@ def test_cupy_has_what_its_fake_has(fetched: Fetched) -> None:
     assert of_class == [True, "cupy"]
 
 
-def test_the_kernels_compile_to_ptx(fetched: Fetched) -> None:
-    ptx = run(COMPILE, fetched)
-    kernels = re.findall(r"\.visible \.entry (\w+)\(", ptx)
-    for name, kernel in zip(("prepare_events", "grow_trees", "grow_in_blocks"), kernels, strict=True):
-        assert name in kernel
-    assert ptx.count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
-    assert "vprintf" not in ptx and ".extern .func" not in ptx
+@pytest.fixture(scope="module")
+def ptx(fetched: Fetched) -> dict[str, str]:
+    """Of each kernel."""
+    _, *modules = re.split(r"(?=\.version)", run(COMPILE, fetched))
+    return dict(zip(("prepare_events", "grow_trees", "grow_in_blocks"), modules, strict=True))
+
+
+def test_the_kernels_compile_to_ptx(ptx: dict[str, str]) -> None:
+    for name, text in ptx.items():
+        head = text[text.index(".visible .entry") :]
+        assert name in head[: head.index("(")]
+        assert "vprintf" not in text and ".extern .func" not in text
+    assert ptx["grow_trees"].count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
+
+
+@pytest.fixture(scope="module")
+def kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PtxKernel]:
+    """The same as a processor executes them."""
+    if shutil.which("gcc") is None:
+        (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)("needs gcc")
+    folder = tmp_path_factory.mktemp("ptx")
+    return {name: PtxKernel(text, folder, name) for name, text in ptx.items()}
+
+
+@pytest.fixture
+def gpu(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """Its kernels are what an H100 would be given; "cuda" means it."""
+    found = Gpu(np, threads=64, block=32, free=lambda: 2**30)
+    take(found, monkeypatch)
+    for name, kernel in kernels.items():
+        kernel.calls, kernel.backwards = 0, False
+        monkeypatch.setattr(on_gpu, f"{name}_kernel", kernel)
+    return found
+
+
+def take(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("djservice.cluster")  # the name is that of a function too
+    monkeypatch.setattr(module, "gpu", lambda device: gpu if device == "cuda" else None)
+
+
+def close(one: Any, other: Any) -> None:
+    """The same steps; numbers that differ by rounding."""
+    for name in FIELDS:
+        a, b = getattr(one, name), getattr(other, name)
+        if name == "history":
+            np.testing.assert_array_equal(b, a)
+        elif a is not None:
+            np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-12, err_msg=name)
+    assert (one.states is None) == (other.states is None)
+    if one.states is not None:
+        for name in ("tree", "momenta", "scores"):
+            np.testing.assert_allclose(
+                getattr(other.states, name), getattr(one.states, name), rtol=1e-9, atol=1e-12, err_msg=name
+            )
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("way", WAYS)
+def test_ptx_grows_trees_in_every_way_as_the_processors_do(way: str, kernels: dict[str, PtxKernel]) -> None:
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 20, "seed": 2, **WAYS[way]}
+    found = [dj.cluster(some_events(9, 0, 40), **asked, device=device, threads=1) for device in ("cpu", "cuda")]
+    close(*found)
+    assert kernels["grow_trees"].calls == kernels["prepare_events"].calls == 1
+
+
+@pytest.mark.usefixtures("gpu")
+def test_ptx_follows_flips_and_histories() -> None:
+    events, how = some_events(8, 30), {"radius": 0.8, "rigidity": 1.0, "trees": 5, "seed": 3}
+    first = dj.cluster(events, **how, flips=True, history=True, device="cpu")  # type: ignore[arg-type]
+    close(*(dj.cluster(events, **how, flips=first.flips[:, :, 0], device=device) for device in ("cpu", "cuda")))  # type: ignore[arg-type]
+    close(*(
+        dj.replay(events, first.history, radius=0.6, rigidity=2.0, trace=True, device=device)  # type: ignore[arg-type]
+        for device in ("cpu", "cuda")
+    ))  # fmt: skip
+
+
+@pytest.mark.usefixtures("gpu")
+def test_an_event_that_ptx_cannot_cluster_is_named() -> None:
+    px = np.array([3.0, 4.0, 3.0, 3.0])
+    events = dj.EventBatch.from_arrays(
+        pt=px, rapidity=[0.0, 1.0, 0.0, 0.0], phi=[0.0, 0.0, np.pi / 2, -np.pi / 2], mass=[0.0] * 4, offsets=[0, 2, 4]
+    )
+    with pytest.raises(ClusteringError, match=r"arrays, entry 1, tree 0: .* infinite"):
+        dj.cluster(events, radius=0.8, rigidity=math.inf, power=-400.0, device="cuda")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("rigidity", [1.0, 10.0])
+def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float) -> None:
+    events, trees = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5)), 50
+    asked: dict[str, Any] = {"radius": 0.7, "rigidity": rigidity, "trees": trees, "seed": 1, "history": True}
+    one, other = (dj.cluster(events, **asked, device=device) for device in ("cpu", "cuda"))
+    starts = (events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]).ravel()
+    differs = np.add.reduceat((one.history != other.history).any(axis=1), starts) > 0
+    same = ~differs.reshape(len(events), trees)
+    assert same.mean() > 0.999
+    np.testing.assert_allclose(other.scores[same], one.scores[same], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("threads", "backwards"), [(32, False), (32, True), (64, True), (7, False)])
+def test_ptx_of_a_block_to_each_tree_grows_trees_with_the_probability_of_their_histories(
+    threads: int, backwards: bool, gpu: Gpu, kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(replace(gpu, together=threads), monkeypatch)
+    kernels["grow_in_blocks"].backwards = backwards
+    events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
+    events = events.select(np.flatnonzero(events.counts < 90)[:5])
+    how: dict[str, Any] = {"radius": 0.7, "rigidity": 1.0}
+    trees = dj.cluster(events, **how, trees=3, seed=1, history=True, device="cuda")
+    again = dj.replay(events, trees.history, **how, device="cpu")
+    assert kernels["grow_in_blocks"].calls == 1 and kernels["grow_trees"].calls == 0
+    for name in ("momenta", "numbers", "scores"):
+        np.testing.assert_allclose(getattr(trees, name), getattr(again, name), rtol=1e-9, atol=1e-9, err_msg=name)
