@@ -30,7 +30,7 @@ class Gpu:
     arrays
         The module of its arrays: CuPy, or NumPy in numba's simulator.
     threads
-        As many grow trees at once; ``block`` of them make a block.
+        As many grow trees at once; ``block`` of them make a block, ``warp`` of them go along together.
     free
         Bytes that can be had.
     together
@@ -41,6 +41,7 @@ class Gpu:
     arrays: Any
     threads: int
     block: int
+    warp: int
     free: Callable[[], int]
     together: int = 0
 
@@ -109,7 +110,7 @@ def memory_for(what: str, device: Device) -> Iterator[None]:
 
 def simulator() -> Gpu:
     """numba's simulator of CUDA on the processors: for tests of small events."""
-    return Gpu(np, threads=4, block=2, free=lambda: 2**30)
+    return Gpu(np, threads=4, block=2, warp=2, free=lambda: 2**30)
 
 
 def simulated() -> bool:
@@ -138,7 +139,7 @@ def _first_gpu() -> Gpu:
         return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
 
     # The kernel takes 255 registers a thread, so a multiprocessor holds 256 of its threads.
-    return Gpu(cupy, 256 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, free)
+    return Gpu(cupy, 256 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, 32, free)
 
 
 @functools.cache

@@ -209,16 +209,16 @@ class _Portion:
         """Grow the trees of some items; returns their status, and the jets and scores of their states, all on the GPU."""
         job, gpu = self.job, self.gpu
         sizes = thread_sizes(room)
-        each = sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
+        each = gpu.warp * sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
         free = int(_SHARE * gpu.free())
         turn = self._turn(items, states)
         of_states = turn.state_jets.nbytes + turn.state_scores.nbytes
-        threads = min(gpu.threads, len(items), (free - of_states) // each)
-        if threads < 1:
+        warps = min(math.ceil(min(gpu.threads, len(items)) / gpu.warp), (free - of_states) // each)
+        if warps < 1:
             raise NoRoomError(int(items[0]) // job.trees, each + of_states, free)
         floats, ids, numbers, flags = sizes
-        rows = self._memory(threads, floats, ids, (numbers, np.int32), flags)
-        grow_trees_kernel[math.ceil(threads / gpu.block), gpu.block](
+        threads = self._memory(warps, floats, ids, (numbers, np.int32), flags, (gpu.warp,))
+        grow_trees_kernel[math.ceil(warps * gpu.warp / gpu.block), gpu.block](
             gpu.for_kernel(turn),
             job.trees,
             job.first_tree,
@@ -228,22 +228,24 @@ class _Portion:
             given,
             gpu.for_kernel(results),
             events,
-            rows,
+            threads,
             room,
         )
         return turn.status, turn.state_jets, turn.state_scores
 
-    def _memory(self, rows: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Memory:
-        """Zeroed rows of memory: what lies beyond the objects in hand is read, though it counts for nothing."""
+    def _memory(
+        self, owners: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int, threads: tuple[int, ...] = ()
+    ) -> Memory:
+        """Zeroed memory of events or warps: what lies beyond the objects in hand is read, though it counts for nothing."""
         xp = self.gpu.arrays
-        reals = xp.zeros((rows, floats))
+        reals = xp.zeros((owners, floats, *threads))
         memory: Memory = self.gpu.for_kernel(
             Memory(
                 reals,
                 reals.view(np.int64),
-                xp.zeros((rows, ids), np.uint16),
-                xp.zeros((rows, numbers[0]), numbers[1]),
-                xp.zeros((rows, flags), np.uint8),
+                xp.zeros((owners, ids, *threads), np.uint16),
+                xp.zeros((owners, numbers[0], *threads), numbers[1]),
+                xp.zeros((owners, flags, *threads), np.uint8),
             )
         )
         return memory

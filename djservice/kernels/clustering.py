@@ -45,6 +45,7 @@ from djservice.kernels.random import uniform
 from djservice.kernels.settled import Spread, changed, largest_pt, whole_event
 from djservice.kernels.slopes import SLOPES, step_slopes
 from djservice.kernels.stock import edge_above
+from djservice.kernels.warp import meet
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
 
@@ -158,6 +159,9 @@ def cluster_tree(
     forced_step = int(forced[1]) if len(forced) > 0 and forced[2] >= 0.0 else -1
     settled_pt2 = setting.settled_pt * setting.settled_pt
 
+    # No way out of a step but where all trees come by: threads of a GPU that took different branches go on together where these
+    # meet again, and after a return from within a branch that is the end of the tree.
+    status = OK
     for step in range(n):
         if setting.stops:
             most = largest_pt(spread)
@@ -174,7 +178,8 @@ def cluster_tree(
             if math.isinf(minimum):
                 minimum = scale = lower_bound(objects, m, threshold, stock, scratch)
                 if math.isinf(minimum):  # nothing is left but infinite distances
-                    return NO_DISTANCE
+                    status = NO_DISTANCE
+                    break
                 cut = minimum * (1.0 + length / alpha)
             else:
                 cut = minimum + scale * (length / alpha)
@@ -187,11 +192,14 @@ def cluster_tree(
                 objects, m, threshold, higher, stock, pairs, n_pairs, beams, n_beams, scratch, asymmetry
             )
             if n_pairs < 0:
-                return LIST_FULL
+                status = LIST_FULL
+                break
             threshold = higher
             end_list(pairs, n_pairs, safe)
             end_list(beams, n_beams, safe)
             least_pair, least_beam = smallest(pairs.q, n_pairs), smallest(beams.q, n_beams)
+        if meet(status) != OK:
+            break
 
         # Weigh and draw.
         norm = mean = pair_norm = 0.0
@@ -221,7 +229,7 @@ def cluster_tree(
             if not is_live(a, n + step, m, slots, objects) or (
                 b >= 0 and (a == b or not is_live(b, n + step, m, slots, objects))
             ):
-                return BAD_HISTORY
+                status = BAD_HISTORY
             is_beam = b < 0
         else:
             target = 0.0 if sharp else uniform(key, iteration, sample, step, 0) * norm
@@ -242,6 +250,8 @@ def cluster_tree(
             drawn = natural(drawn)
             a = int(beams.owner[drawn]) if is_beam else int(pairs.owner[drawn])
             b = -1 if is_beam else int(pairs.other[drawn])
+        if meet(status) != OK:
+            break
 
         # Its probability and score.
         a = natural(a)
@@ -280,12 +290,15 @@ def cluster_tree(
         if follows and (state_is_old or state < first_state) and jet_pt2[0] > settled_pt2:
             if state < first_state or largest(tree.state_scores[state]) > 0.0:
                 state += 1  # else the last state is not worth keeping
-                if state == len(tree.state_jets):
-                    return STATES_FULL
-            for k in range(len(tree.scores)):
-                tree.state_scores[state, k] = 0.0
-            leading_so_far(objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2)
-            state_is_old, state_edge = False, scratch.state_pt2[-1]
+            if state == len(tree.state_jets):
+                status = STATES_FULL
+            else:
+                for k in range(len(tree.scores)):
+                    tree.state_scores[state, k] = 0.0
+                leading_so_far(objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2)
+                state_is_old, state_edge = False, scratch.state_pt2[-1]
+        if meet(status) != OK:
+            break
         if wide:
             for k in range(SLOPES):
                 slopes[k] = 0.0
@@ -346,7 +359,7 @@ def cluster_tree(
         new = n + step
         if not is_beam:
             if not merge(objects, slot_a, slot_b, new, setting.power, reach):
-                return ZERO_PT
+                status = ZERO_PT
             state_is_old = state_is_old or objects.pt2[slot_a] >= state_edge
             if setting.stops:
                 spread = changed(spread, objects.px[slot_a], objects.py[slot_a], 1.0)
@@ -362,22 +375,24 @@ def cluster_tree(
             least_pair = smallest(pairs.q, n_pairs)
         if beam_lost:
             least_beam = smallest(beams.q, n_beams)
-        if is_beam:
-            continue
+        if not is_beam:  # the sum's options: one pass over the live objects
+            slot = int(slots[new])
+            n_pairs, nearest = append_new(objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry)
+            if n_pairs < 0:
+                status = LIST_FULL
+            else:
+                if nearest < threshold:
+                    least_pair = min(least_pair, nearest)
+                end_list(pairs, n_pairs, safe)
+                if objects.beam[slot] < threshold:
+                    n_beams = append_beam(objects, slot, beams, n_beams, beam_at)
+                    end_list(beams, n_beams, safe)
+                    least_beam = min(least_beam, objects.beam[slot])
+        if meet(status) != OK:
+            break
 
-        # The sum's options: one pass over the live objects.
-        slot = int(slots[new])
-        n_pairs, nearest = append_new(objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry)
-        if n_pairs < 0:
-            return LIST_FULL
-        if nearest < threshold:
-            least_pair = min(least_pair, nearest)
-        end_list(pairs, n_pairs, safe)
-        if objects.beam[slot] < threshold:
-            n_beams = append_beam(objects, slot, beams, n_beams, beam_at)
-            end_list(beams, n_beams, safe)
-            least_beam = min(least_beam, objects.beam[slot])
-
+    if status != OK:
+        return status
     if not wide:
         tree.scores[0] = score
     if flips:

@@ -1,8 +1,9 @@
 """The CUDA loops over (event, tree): a thread makes an event ready, and a thread grows a tree, by the source of the CPU.
 
-The particles' objects and the stock of an event are shared by its trees; the lists and objects of a tree are in a row of
-memory of the thread that grows it, and the thread takes one tree after the other. Eight lanes are eight numbers side by side in
-one thread, so sums have the order that they have on the CPU.
+The particles' objects and the stock of an event are shared by its trees; the lists and objects of a tree are in memory of the
+thread that grows it, and the thread takes one tree after the other. A warp's threads grow trees of one event, mostly, so they
+read the same word at the same time: these are side by side. Eight lanes are eight numbers in one thread, so sums have the order that
+they have on the CPU.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from djservice.kernels.jit import jit, keyed_by_sources
 from djservice.kernels.objects import Objects
 from djservice.kernels.options import PAD, Options, Scratch, Work, stock_room
 from djservice.kernels.stock import LEVELS, Stock
+from djservice.kernels.warp import apart
 
 # A small batch is a small grid, and there is nothing to be done about it.
 warnings.filterwarnings("ignore", message="Grid size .* under-utilization")
@@ -33,7 +35,7 @@ class Room(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Rows of memory, one for each event or thread, by type; ``bits`` are the floats seen as integers."""
+    """Memory of events, shape (event, word), or of threads, shape (warp, word, thread); ``bits`` are the floats as integers."""
 
     floats: Any
     bits: Any
@@ -67,7 +69,7 @@ def thread_sizes(room: Room) -> tuple[int, int, int, int]:
     slots, pairs, objects = room.particles + PAD, room.pairs + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
     floats = 15 * slots + 3 * pairs + 1 + longest // 8 + 8 + longest // 64 + 1 + objects + 5 + 2 * room.jets
-    return floats, 2 * pairs + 2 * slots + objects, objects, objects
+    return floats, 2 * pairs + 2 * slots + objects + room.particles, objects, objects
 
 
 @jit
@@ -123,8 +125,14 @@ def options_at(floats: Any, ids: Any, at: int, id_at: int, length: int) -> Optio
 @jit
 def work_at(events: Memory, index: int, threads: Memory, thread: int, room: Room) -> Work:
     """The work space of a thread for a tree of an event."""
-    floats, bits, ids = threads.floats[thread], threads.bits[thread], threads.ids[thread]
-    numbers, flags = threads.numbers[thread], threads.flags[thread]
+    size = threads.floats.shape[2]
+    warp, own = thread // size, thread % size
+    floats, bits, ids = (
+        apart(threads.floats[warp, :, own]),
+        apart(threads.bits[warp, :, own]),
+        apart(threads.ids[warp, :, own]),
+    )
+    numbers, flags = apart(threads.numbers[warp, :, own]), apart(threads.flags[warp, :, own])
     slots, pairs, objects = room.particles + PAD, room.pairs + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
     at = 11 * slots
@@ -145,6 +153,7 @@ def work_at(events: Memory, index: int, threads: Memory, thread: int, room: Room
         floats[sums:blocks],
         floats[blocks:logs],
         ids[slot_ids : slot_ids + objects],
+        ids[slot_ids + objects : slot_ids + objects + room.particles],
         numbers,
         flags,
         floats[logs:slopes],
@@ -192,11 +201,11 @@ def grow_trees(
     events
         A row for each event of the batch, made ready.
     threads
-        A row for each thread that is to grow trees.
+        Room for each thread that is to grow trees.
     """
-    thread = cuda.grid(1)
-    if thread < len(threads.floats):
-        for k in range(thread, len(turn.items), len(threads.floats)):
+    thread, number = cuda.grid(1), len(threads.floats) * threads.floats.shape[2]
+    if thread < number:
+        for k in range(thread, len(turn.items), number):
             item = turn.items[k]
             work = work_at(events, item // trees, threads, thread, room)
             jets, scores = turn.state_jets[k], turn.state_scores[k]

@@ -77,9 +77,27 @@ def _call(builder: Any, name: str, *vectors: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.v8f64"), vectors)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+def _pointers(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Any) -> list[Any]:
+    """To a whole vector, or where elements are not side by side to each of them."""
+    data = context.make_array(array_type)(context, builder, array)
+    if array_type.layout == "C":
+        return [builder.bitcast(builder.gep(data.data, [at]), vector.as_pointer())]
+    (stride,) = cgutils.unpack_tuple(builder, data.strides, 1)
+    first = builder.mul(at, stride)
+    offsets = [builder.add(first, builder.mul(stride, ir.Constant(_INT64, k))) for k in range(vector.count)]
+    return [cgutils.pointer_add(builder, data.data, offset) for offset in offsets]
+
+
+def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Any) -> Any:
+    """The elements from ``at`` on that fill a vector."""
+    size = array_type.dtype.bitwidth // 8
+    pointers = _pointers(context, builder, array_type, array, at, vector)
+    if len(pointers) == 1:
+        return builder.load(pointers[0], align=size)
+    found = ir.Constant(vector, ir.Undefined)
+    for k, pointer in enumerate(pointers):
+        found = builder.insert_element(found, builder.load(pointer, align=size), ir.Constant(ir.IntType(32), k))
+    return found
 
 
 def _to_int64(builder: Any, flags: Any, width: int) -> Any:
@@ -113,7 +131,7 @@ def load(typing_context, array, at):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load(_pointer(context, builder, array, values[0], values[1], _VECTOR), align=8)
+        return _read(context, builder, array, values[0], values[1], _VECTOR)
 
     return lanes_type(array, types.int64), code
 
@@ -123,7 +141,12 @@ def store(typing_context, array, at, lanes):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store(values[2], _pointer(context, builder, array, values[0], values[1], _VECTOR), align=8)
+        pointers = _pointers(context, builder, array, values[0], values[1], _VECTOR)
+        if len(pointers) == 1:
+            builder.store(values[2], pointers[0], align=8)
+        else:
+            for k, pointer in enumerate(pointers):
+                builder.store(builder.extract_element(values[2], ir.Constant(ir.IntType(32), k)), pointer, align=8)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, lanes_type), code
@@ -205,8 +228,7 @@ def holds(typing_context, owner, other, at, a, b):
             one = builder.insert_element(ir.Constant(vector, ir.Undefined), narrow, ir.Constant(ir.IntType(32), 0))
             wanted = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
             for array_type, array in ((owner, values[0]), (other, values[1])):
-                pointer = _pointer(context, builder, array_type, array, values[2], vector)
-                ids = builder.load(pointer, align=element.width // 8)
+                ids = _read(context, builder, array_type, array, values[2], vector)
                 found = builder.or_(found, builder.icmp_unsigned("==", ids, wanted))
         return _to_int64(builder, found, 32)
 

@@ -65,6 +65,7 @@ class Scratch(NamedTuple):
     sums: Floats
     blocks: Floats
     slot: Ids
+    marked: Ids
     beam_at: Ints
     alive: NDArray[np.uint8]
     log_pt2: Floats
@@ -154,7 +155,8 @@ def append_row(
             bound = least(where_below(q, highs, nothing, q), bound)
             hits |= (below(q, highs) & ~below(q, lows)) << (at - start)
         if count + STRETCH > len(pairs.q) - PAD:
-            return -1
+            count = -1
+            break
         while hits != 0:
             k = lowest(hits)
             hits &= hits - 1
@@ -206,7 +208,8 @@ def append_stock(
     while taken < end:
         stop = min(end, taken + len(pairs.q) - PAD - count)
         if stop == taken:
-            return -1
+            count = -1
+            break
         for k in range(natural(taken), natural(stop)):
             count = natural(count)
             if asymmetry > 0.0:
@@ -236,13 +239,14 @@ def refill(
     scratch: Scratch,
     asymmetry: float,
 ) -> tuple[int, int]:
-    """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists, -1 if one is too short."""
+    """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists, of pairs -1 if it is too short."""
     taken = stock_end(stock, low, scratch.cell, scratch.cell_bits) if low > 0.0 else 0
     end = stock_end(stock, high, scratch.cell, scratch.cell_bits)
     n_pairs = append_stock(stock, taken, end, objects, pairs, n_pairs, scratch, asymmetry)
     if n_pairs < 0:
-        return -1, -1
+        return -1, n_beams
     lows, highs = fill(low), fill(high)
+    marked = 0
     for at in range(0, m, LANES):
         beam = load(objects.beam, at)
         hits = below(beam, highs) & ~below(beam, lows)
@@ -250,12 +254,15 @@ def refill(
             n_beams = append_beam(objects, at + lowest(hits), beams, n_beams, scratch.beam_at)
             hits &= hits - 1
         hits = below(load(objects.lower, at), highs)
-        while hits != 0:
-            slot = at + lowest(hits)
+        while hits != 0:  # looked at below, where the threads of a GPU do so at once
+            scratch.marked[marked] = at + lowest(hits)
+            marked += 1
             hits &= hits - 1
-            n_pairs = append_row(objects, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
-            if n_pairs < 0:
-                return -1, -1
+    k = 0
+    while k < marked and n_pairs >= 0:
+        slot = int(scratch.marked[k])
+        n_pairs = append_row(objects, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
+        k += 1
     return n_pairs, n_beams
 
 
@@ -394,6 +401,7 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         np.empty(longest // 8 + 8),
         np.empty(longest // 64 + 1),
         np.empty(2 * particles, np.uint16),
+        np.empty(particles, np.uint16),
         np.empty(2 * particles, np.int32),
         np.empty(2 * particles, np.uint8),
         np.empty(2 * particles),

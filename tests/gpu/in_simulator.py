@@ -71,7 +71,7 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Let the simulated GPU have so many free bytes."""
-    small = Gpu(np, threads=4, block=2, free=lambda: free)
+    small = Gpu(np, threads=4, block=2, warp=2, free=lambda: free)
     monkeypatch.setattr("djservice.device.simulator", lambda: small)
 
 

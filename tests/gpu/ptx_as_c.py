@@ -150,6 +150,10 @@ class Translation:
             return f"goto {name_of(parts[0])};"
         if name == "bar":
             return "wait_for_others();"
+        if name == "activemask":  # a thread runs alone as long as it can
+            return self._set(parts[0], "b32", "1u << r_tid_x % 32")
+        if name == "vote" and words[1:3] == ["sync", "ballot"]:
+            return self._set(parts[0], "b32", f"{name_of(parts[1])} ? {name_of(parts[2])} : 0")
         if name == "ret":
             return f"return {self.result};"
         if name == "call":

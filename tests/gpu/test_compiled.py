@@ -55,8 +55,8 @@ def tuple_of(kind, *members):
 def arrays(kind, *members):
     return tuple_of(kind, *(types.Array(dtype, ndim, "C") for dtype, ndim in members))
 
-def memory(numbers):
-    return arrays(kernels.Memory, (real, 2), (whole, 2), (types.uint16, 2), (numbers, 2), (types.uint8, 2))
+def memory(numbers, ndim):
+    return arrays(kernels.Memory, *((dtype, ndim) for dtype in (real, whole, types.uint16, numbers, types.uint8)))
 
 batch = arrays(Batch, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
 given = arrays(Given, (types.int32, 2), (real, 2))
@@ -64,7 +64,7 @@ results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
 turn = arrays(kernels.Turn, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
 setting = tuple_of(Setting, real, real, real, real, types.boolean, whole)
 room = tuple_of(kernels.Room, *[whole] * 4)
-events, threads = memory(whole), memory(types.int32)
+events, threads = memory(whole, 2), memory(types.int32, 3)
 for kernel, arguments in (
     (kernels.prepare_events, (real, batch, events, room)),
     (kernels.grow_trees, (turn, whole, whole, whole, setting, batch, given, results, events, threads, room)),
@@ -141,7 +141,7 @@ def kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> di
 @pytest.fixture
 def gpu(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> Gpu:
     """Its kernels are what an H100 would be given; "cuda" means it."""
-    found = Gpu(np, threads=64, block=32, free=lambda: 2**30)
+    found = Gpu(np, threads=64, block=32, warp=32, free=lambda: 2**30)
     take(found, monkeypatch)
     for name, kernel in kernels.items():
         kernel.calls, kernel.backwards = 0, False

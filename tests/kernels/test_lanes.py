@@ -55,6 +55,10 @@ def test_vectors_and_arrays_have_the_same_bits(seed: int) -> None:
     one, two = np.zeros(56), np.zeros(56)
     assert every_function(a, b, c, one) == by_arrays(a, b, c, two)
     np.testing.assert_array_equal(one.view(np.int64), two.view(np.int64))
+    # As in the memory of a warp, where a thread's numbers are apart.
+    apart = np.zeros((56, 3))
+    assert every_function(*(np.repeat(array, 2)[::2] for array in (a, b, c)), apart[:, 1]) == by_arrays(a, b, c, two)
+    np.testing.assert_array_equal(apart.view(np.int64), np.outer(two.view(np.int64), [0, 1, 0]))
 
 
 @jit
@@ -83,6 +87,7 @@ def test_masks_of_ids(seed: int) -> None:
     for a, b in ((owner[5], other[20]), (owner[33], owner[33]), (65535, 0)):
         mask, low, high = masks(owner, other, 3, int(a), int(b))
         assert mask == lanes_numpy.holds(owner, other, 3, int(a), int(b))
+        assert mask == masks(np.repeat(owner, 2)[::2], np.repeat(other, 3)[::3], 3, int(a), int(b))[0]
         if mask:
             assert (low, high) == (lanes_numpy.lowest(mask), lanes_numpy.highest(mask))
 
