@@ -17,6 +17,7 @@ import numpy as np
 from djservice.errors import DjserviceError, InputError, InputFileError, MissingFileError, SchemaError
 from djservice.particles import Branches, find_branches
 from djservice.redact import redacted
+from djservice.remote import is_url
 from djservice.schemas import Schema
 
 #: What uproot was seen to raise on files that are cut or have wrong bytes, besides its own and cramjam's errors.
@@ -60,7 +61,10 @@ def _damage_explained(place: str) -> Iterator[None]:
             f"{place}: expected a package that can read this file, found none: {found}."
             + (f" Here: pip install 'djservice[{extra}]'." if extra else "")
         ) from error
-    except (*_DAMAGE, uproot.DeserializationError, cramjam.DecompressionError) as error:
+    except Exception as error:  # that of a URL may be of any library: a cut connection is no OSError to aiohttp
+        damage = (*_DAMAGE, uproot.DeserializationError, cramjam.DecompressionError)
+        if not is_url(place) and not isinstance(error, damage):
+            raise
         found = (str(error).strip() or "no message").splitlines()[0]
         if "no such file" in found.lower():  # as XRootD says it
             raise MissingFileError(f"{place}: there is no such file on the server: {found}. Check the path.") from None

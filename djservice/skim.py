@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from djservice.errors import DjserviceError, InputFileError
+from djservice.remote import patiently
 from djservice.rootfile import branches_of, find_tree, opened
 from djservice.schemas import Schema
 
 #: Kept where they are there, besides what is read: coffea's schema of particles wants the charge.
 _MORE = ("charge", "pdgId")
-#: In memory at a time, uncompressed.
-_STEP = "50 MB"
+#: Events that are read at a time: as many as a task of a run does.
+_STEP = 5_000
 
 
 def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterator[tuple[int, ...]]:
@@ -26,7 +28,7 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
     Parameters
     ----------
     source
-        A path or URL.
+        A path; or a URL, which is read with the time limits and retries of a run.
     target
         A path.
     schema
@@ -67,12 +69,19 @@ def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, i
     """Columns of the next events, one of no events if there are none, and the numbers of :func:`skim`."""
     import awkward as ak
 
-    with opened(source, source) as file:
-        tree = find_tree(file, schema, source)
-        wanted = {*branches_of(tree, schema, source)}
-        wanted |= {f"{collection}_{field}" for collection in schema.particles for field in _MORE}
-        names = [name for name in list(tree.keys()) if name in wanted or name.startswith("GenPart_")]
-        for step in tree.iterate(names, step_size=_STEP) if tree.num_entries else [tree.arrays(names)]:
+    def look() -> tuple[list[str], int, str]:
+        with opened(source, source) as file:
+            tree = find_tree(file, schema, source)
+            wanted = {*branches_of(tree, schema, source)}
+            wanted |= {f"{collection}_{field}" for collection in schema.particles for field in _MORE}
+            names = [name for name in list(tree.keys()) if name in wanted or name.startswith("GenPart_")]
+            return names, int(tree.num_entries), str(file.file.uuid)
+
+    def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
+        with opened(source, f"{source}[{start}:{stop}]") as file:
+            if str(file.file.uuid) != uuid:
+                raise InputFileError(f"{source}: expected one file, found another in its place meanwhile. Start again.")
+            step = file[schema.tree].arrays(names, entry_start=start, entry_stop=stop)
             columns = {}
             for collection in (*schema.particles, "GenPart"):
                 own = [name for name in names if name.startswith(f"{collection}_")]
@@ -85,4 +94,8 @@ def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, i
                 columns[collection] = particles[particles.pt > schema.pt_min]
                 before += int(ak.count(particles.pt))
                 after += int(ak.count(columns[collection].pt))
-            yield columns, tree.num_entries, len(step), before, after
+            return columns, total, len(step), before, after
+
+    names, total, uuid = patiently(look, source)
+    for start in range(0, total, _STEP) or [0]:
+        yield patiently(functools.partial(read, start, min(start + _STEP, total)), source)

@@ -1,6 +1,7 @@
 """What a client that submits Jobs needs of a Kubernetes API server. Their containers run as processes of this machine.
 
-Each has a fresh working directory, which all see at the same path, and shares the rest of the file system, but for what is hidden.
+Each has a fresh working directory, which all see at the same path, and shares the rest of the file system, but for what is hidden;
+of the network it has a loopback device of its own.
 Every request body is held against the schemas of Kubernetes. It is no Kubernetes: nothing is scheduled, confined or retried.
 """
 
@@ -50,11 +51,24 @@ class KubernetesApi(ThreadingHTTPServer):
         (container,) = body["spec"]["template"]["spec"]["containers"]
         place = self.folder / name
         place.mkdir()
-        inside = 'mount -t tmpfs none "$0" && mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"'
+        inside = (
+            'ip link set lo up && mount -t tmpfs none "$0" && mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"'
+        )
         command = [*container["command"], *container["args"]]
         with open(self.folder / f"{name}.log", "wb") as log:
             self.processes[name] = subprocess.Popen(
-                ["unshare", "--mount", "sh", "-c", inside, self.hidden, place, self.folder / "workdir", *command],
+                [
+                    "unshare",
+                    "--mount",
+                    "--net",
+                    "sh",
+                    "-c",
+                    inside,
+                    self.hidden,
+                    place,
+                    self.folder / "workdir",
+                    *command,
+                ],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

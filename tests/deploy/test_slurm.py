@@ -82,7 +82,24 @@ def test_a_job_cancelled_requeued_preempted_and_without_its_controller_ends_with
         Run.from_dict(run | {"output": {"store": str(tmp_path / "whole.zarr")}, "cluster": {"scheduler": scheduler}})
     )
     assert stored(tmp_path / "slurm.zarr") == stored(undisturbed.store)
-    assert "requeued" in (tmp_path / f"djservice-{second}.log").read_text()
+    log = (tmp_path / f"djservice-{second}.log").read_text()
+    assert "the time of this job ends: requeued" in log and "stopped" in log
+    assert "optimise 1200/1200" in log and "R: 1 -> " in log
+    assert log.endswith(f"store:  {tmp_path / 'slurm.zarr'}\n")
+    assert "distributed." not in log and log.count("Dask's logs: ") == 3
+    for name in ("scheduler", "workers"):
+        assert "distributed." in (tmp_path / f".djservice-{second}/{name}.log").read_text()
+
+
+def test_a_job_without_workers_fails_and_says_why(slurm: Any, tiny: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny))
+    without = ("--cpus-per-task=1", "--export=ALL,DJSERVICE_WORKER=no-such-program")
+    job = slurm.call("sbatch", "--parsable", *without, DEPLOY / "djservice.sbatch", "run.yaml", cwd=tmp_path).strip()
+    log = tmp_path / f"djservice-{job}.log"
+    wait_for(lambda: slurm.state(job) in ("COMPLETED", "FAILED"), lambda: log.read_text() + slurm.logs())
+    assert slurm.state(job) == "FAILED"
+    said = log.read_text()
+    assert "the workers ended before the run" in said and "execve(): no-such-program" in said, said
 
 
 def test_workers_as_jobs_that_come_and_go(

@@ -1,6 +1,7 @@
 """Workflows around djservice: the skim, Snakemake here and on a Slurm, and what REANA and Argo are given."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,17 +94,23 @@ def test_files_of_the_same_name_are_refused(tiny: dict[str, Any], requires: Requ
     assert not (here / "results").exists()
 
 
-def test_snakemake_on_kubernetes(tiny: dict[str, Any], requires: Requires, tmp_path: Path) -> None:
+def test_snakemake_on_kubernetes(
+    tiny: dict[str, Any], requires: Requires, fetched: Callable[..., Path], tmp_path: Path
+) -> None:
     """Against a server that takes Jobs and runs their containers as processes, which share the volume and nothing else."""
     requires("snakemake", find_spec("snakemake"))
-    requires("rsync and unshare, as root", shutil.which("rsync") and shutil.which("unshare") and os.geteuid() == 0)
+    there = all(map(shutil.which, ("rsync", "unshare", "ip"))) and os.geteuid() == 0
+    requires("rsync, unshare and iproute2, as root", there)
     from kubernetes_api import KubernetesApi
 
     here, pods, volume = tmp_path / "here", tmp_path / "pods", tmp_path / "volume"
     put_inputs(volume / "workflow", tiny)
     shutil.copytree(WORKFLOWS, here / "workflows")
     pods.mkdir()
-    image = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "NUMBA_"))}
+    recipe = (WORKFLOWS.parent / "deploy/Dockerfile.workflow").read_text()
+    (plugin,) = re.findall(r"pip download .* --dest /opt/wheels '(.*)'", recipe)
+    image = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
+    image |= dict(re.findall(r"(PIP_\w+)=(\S+)", recipe)) | {"PIP_FIND_LINKS": str(fetched(tools.wheels, plugin))}
     image |= {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
     server = KubernetesApi(pods, here, image, "1.37")
     try:
@@ -122,6 +129,7 @@ def test_snakemake_on_kubernetes(tiny: dict[str, Any], requires: Requires, tmp_p
         pod = job["spec"]["template"]["spec"]
         assert {"name": "djservice", "persistentVolumeClaim": {"claimName": "djservice"}} in pod["volumes"]
         assert pod["containers"][0]["image"] == "ghcr.io/example/djservice-workflow:0.1.0"
+        assert "pip install" in pod["containers"][0]["args"][1]  # if it is no more, the image needs no wheel
         assert pod["containers"][0]["resources"]["requests"]["memory"] == "4000M"
 
 

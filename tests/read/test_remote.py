@@ -12,6 +12,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ import pytest
 
 import djservice as dj
 from djservice import remote
+from djservice import skim as skimming
 from djservice.config import Run
 from djservice.errors import InputFileError, MissingFileError, SchemaError
 from djservice.read import inspect
 from djservice.remote import patiently
+from djservice.skim import skim
 from djservice.store import Store
 
 EXAMPLE = Path(dj.examples.path("ZHllbb_200"))
@@ -91,19 +95,71 @@ def hung() -> Iterator[int]:
             client.close()
 
 
+class Flaky(ThreadingHTTPServer):
+    """Serves an example file in ranges, but for the requests of these numbers, which get an error or half an answer."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Ranges)
+        self.failing: range = range(0)
+        self.taken, self.lock = 0, threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Ranges(BaseHTTPRequestHandler):
+    server: Flaky
+    data = EXAMPLE.read_bytes()
+
+    def _answer(self) -> None:
+        with self.server.lock:
+            number, self.server.taken = self.server.taken, self.server.taken + 1
+        failing = number in self.server.failing
+        if failing and number % 2:
+            return self.send_error(503)
+        first, last = 0, len(self.data) - 1
+        if asked := self.headers.get("Range"):
+            first, last = (int(at) for at in asked.removeprefix("bytes=").split("-"))
+        content = self.data[first : last + 1]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Range", f"bytes {first}-{first + len(content) - 1}/{len(self.data)}")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content[: len(content) // 2] if failing else content)
+        return None
+
+    do_HEAD = do_GET = _answer
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def flaky() -> Iterator[Flaky]:
+    server = Flaky()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rest between attempts."""
     monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0))
 
 
-def test_a_file_on_an_xrootd_server_is_read_like_one_here(xrootd: str) -> None:
+def test_a_file_on_an_xrootd_server_is_read_like_one_here(xrootd: str, tmp_path: Path) -> None:
     url, schema = f"{xrootd}/{EXAMPLE.name}", dj.schemas.nanoaod(pt_min=1.0)
     there, here = inspect(url, schema), inspect(str(EXAMPLE), schema)
     assert (there.size, there.entries, there.uuid, there.mtime_ns) == (here.size, here.entries, here.uuid, 0)
-    found, expected = (dj.read(path, schema=schema, entries=(20, 60)) for path in (url, EXAMPLE))
+    assert list(skim(url, tmp_path / "skim.root", schema)) == list(skim(str(EXAMPLE), tmp_path / "here.root", schema))
+    found, skimmed, expected = (
+        dj.read(path, schema=schema, entries=(20, 60)) for path in (url, tmp_path / "skim.root", EXAMPLE)
+    )
     for name in ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(skimmed, name), getattr(expected, name))
 
 
 def test_a_run_reads_from_xrootd_and_keeps_its_token_to_itself(
@@ -143,6 +199,57 @@ def test_a_run_on_a_server_that_hangs_ends(hung: int, tiny: dict[str, Any], sche
     tiny["input"] = {"files": f"http://127.0.0.1:{hung}/a.root?token=hush-hush", "timeout": 0.3}
     with pytest.raises(InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s"):
         dj.run(Run.from_dict(tiny))
+
+
+def test_a_skim_from_a_server_that_hangs_ends(
+    hung: int, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skimming, "patiently", partial(patiently, timeout=0.3))
+    with pytest.raises(InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s.*tried 3 times"):
+        list(skim(f"http://127.0.0.1:{hung}/a.root?token=hush-hush", tmp_path / "skim.root", dj.schemas.nanoaod()))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_skim_is_whole_though_the_server_fails_in_passing(
+    flaky: Flaky, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skimming, "_STEP", 80)
+    schema = dj.schemas.nanoaod(pt_min=2.0, truth="GenPart:higgs")
+    url, target, expected = (
+        f"http://127.0.0.1:{flaky.server_port}/a.root",
+        tmp_path / "skim.root",
+        dj.read(EXAMPLE, schema=schema),
+    )
+
+    def check(failing: range) -> int:
+        """Skim with these requests failing; how many there were."""
+        flaky.failing, flaky.taken = failing, 0
+        assert [numbers[1] for numbers in skim(url, target, schema)] == [80, 80, 40]
+        found = dj.read(target, schema=schema)
+        for name in ("key", "offsets", "pt", "rapidity", "phi", "mass", "weight", "truth"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        return flaky.taken
+
+    requests = check(range(0))
+    for number in range(requests):
+        check(range(number, number + 1))
+    target.write_text("earlier")
+    for failing in (range(1000), range(requests - 1, 1000)):  # from the first, and from the last
+        with pytest.raises(InputFileError, match=r"expected a readable ROOT file, found .* It was tried 3 times"):
+            check(failing)
+        assert target.read_text() == "earlier" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_is_another_meanwhile_makes_no_skim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skimming, "_STEP", 80)
+    source = tmp_path / "a.root"
+    shutil.copy(EXAMPLE, source)
+    steps = skim(str(source), tmp_path / "skim.root", dj.schemas.nanoaod())
+    next(steps)
+    shutil.copy(dj.examples.path("ZHllbb_1000"), source)
+    with pytest.raises(InputFileError, match=r"a\.root: expected one file, found another in its place meanwhile"):
+        list(steps)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_failure_in_passing_is_tried_again(impatient: None) -> None:
