@@ -107,6 +107,11 @@ def test_init_writes_a_run_with_every_key_described(call: Call, tmp_path: Path) 
             assert f"# {field.description}" in line, key
 
 
+def test_init_names_the_store_after_the_file(call: Call, tmp_path: Path) -> None:
+    assert call("init", "my run.yaml").exit_code == 0
+    assert Run.from_yaml(tmp_path / "my run.yaml").output.store == "my run.zarr"
+
+
 def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("mine")
     again = call("init")
