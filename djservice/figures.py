@@ -75,6 +75,7 @@ def style() -> Iterator[None]:
         "font.size": 13,
         "axes.labelsize": 15,
         "legend.fontsize": 12,
+        "legend.borderaxespad": 1.4,  # clear of the ticks, which point inwards
         "figure.dpi": 110,
         "svg.hashsalt": "djservice",
     }
