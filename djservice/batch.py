@@ -186,6 +186,10 @@ class EventBatch:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __repr__(self) -> str:
+        more = f" and {len(self.files) - 1:,} more" if len(self.files) > 1 else ""
+        return f"EventBatch({len(self):,} events with {len(self.pt):,} particles from {''.join(self.files[:1])}{more})"
+
     @property
     def counts(self) -> NDArray[np.int64]:
         """Particles in each event, shape (event,)."""

@@ -97,8 +97,14 @@ def list_runs(service: Any, last: int, as_json: bool) -> None:
         return
     if len(runs) > last:
         click.echo(f"{len(runs) - last} earlier ones: --last {len(runs)} shows them", err=True)
-    for status in runs[-last:]:
-        click.echo(f"{status['id']}  {status['state']:<9}  {_how_far(status):<22}  {status['user']}  {status['store']}")
+    if not runs:
+        click.echo("no runs yet; `djservice submit` hands one over", err=True)
+    shown = runs[-last:]
+    width = max((len(status["id"]) for status in shown), default=0)
+    for status in shown:
+        click.echo(
+            f"{status['id']:<{width}}  {status['state']:<9}  {_how_far(status):<22}  {status['user']}  {status['store']}"
+        )
 
 
 @click.command()

@@ -367,7 +367,8 @@ def _explain(error: Any) -> str:
         return f"unknown key {where}{nearest(str(location[-1]), _keys(location[:-1]))}"
     if error["type"] == "missing":
         return f"missing key {where}"
-    return f"{where or 'run'}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where or 'run'}: {message}" + ("" if ", found " in message else f", found {error['input']!r}")
 
 
 def _keys(location: Sequence[Any]) -> list[str]:

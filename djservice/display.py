@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -52,10 +53,19 @@ class Pace:
         return time.monotonic() - self.began
 
 
+def decimals(error: float | None) -> int:
+    """Of a number with this error: one, and for an error below 0.1 as many as show two digits of it."""
+    return 1 - math.floor(math.log10(error)) if error is not None and 0.0 < error < 0.1 else 1
+
+
 def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | None = None) -> str:
     """One step in one line; of at most ``width`` columns, leaving out what matters least, if given."""
     optimising = phase == "optimise"
     spread = f" +- {np.std(pace.radii):.3f}" if optimising and len(pace.radii) > 1 else ""
+    mean = ""
+    if "mean" in numbers:
+        digits = decimals(numbers["mean_error"])
+        mean = f"mean {numbers['mean']:.{digits}f} +- {numbers['mean_error']:.{digits}f}"
     parts = [  # in the order shown, with the order in which they are left out
         (9, f"{pace.done}/{pace.total}"),
         (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}" if "loss" in numbers else ""),
@@ -66,10 +76,7 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
             else "",
         ),
         (1, f"(spread of {len(pace.radii)})" * bool(spread)),
-        (
-            3,
-            "" if optimising or "mean" not in numbers else f"mean {numbers['mean']:.1f} +- {numbers['mean_error']:.1f}",
-        ),
+        (3, "" if optimising else mean),
         (2, f"{pace.trees_per_second:,.0f} trees/s" * bool(pace.trees_per_second)),
         (6, f"{pace.seconds_left:.0f} s left"),
     ]

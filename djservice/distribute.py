@@ -62,20 +62,21 @@ class CompileKernels(WorkerPlugin):
 
 
 class QuietFailures(WorkerPlugin):
-    """Keeps workers of our own from saying what the driver says in one line: failed tasks, Ctrl-C, that it leaves."""
+    """Keeps workers of our own from saying what the driver says in one line: failed and cancelled tasks, Ctrl-C, that it leaves."""
 
     name = "djservice-quiet-failures"
 
     def setup(self, worker: Any) -> None:
         """Called by Dask on each worker."""
-        logging.getLogger("distributed.worker").addFilter(_worth_reading)
+        for name in ("distributed.worker", "distributed.worker.state_machine"):
+            logging.getLogger(name).addFilter(_worth_reading)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which stops us in order
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(
-        ("Compute Failed", "Failed to communicate with scheduler during heartbeat")
+        ("Compute Failed", "Async instruction for", "Failed to communicate with scheduler during heartbeat")
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -74,8 +74,8 @@ class Gradient:
     tree_error: float
     loss: Quantity
     acceptance: float
-    per_event: PerEvent
-    moments: Moments
+    per_event: PerEvent = field(repr=False)  # long arrays
+    moments: Moments = field(repr=False)
 
 
 def gradient(
@@ -125,6 +125,8 @@ def gradient(
     RunError
         If no tree passes the selection, or the accepted weights do not sum to more than 0.
     """
+    if not isinstance(estimator, Estimator | None):
+        raise InputError(f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut().")
     sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
     moments, per_event = evaluate(
         as_batch(particles, identity=identity, weight=weight, truth=truth),

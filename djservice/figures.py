@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from djservice.display import decimals
 from djservice.fit import curvature_fit
 from djservice.store import Store
 from djservice.summary import axis_label
@@ -74,6 +75,7 @@ def style() -> Iterator[None]:
         "font.size": 13,
         "axes.labelsize": 15,
         "legend.fontsize": 12,
+        "legend.borderaxespad": 1.4,  # clear of the ticks, which point inwards
         "figure.dpi": 110,
         "svg.hashsalt": "djservice",
     }
@@ -230,14 +232,14 @@ def spectra(store: Store) -> Any:
     labels = ["start", "optimum", *[""] * len(radii)]
     for row in np.argsort(radii):
         text = f"R = {radii[row]:.3g} {labels[row]}".strip()
-        label = f"{text}: {mean[row]:.1f} $\\pm$ {mean_error[row]:.1f}, sd {sd[row]:.1f} $\\pm$ {sd_error[row]:.1f}"
+        label = f"{text}: {_with_error(mean[row], mean_error[row])}, sd {_with_error(sd[row], sd_error[row])}"
         counts, _ = np.histogram(events[row][np.isfinite(events[row])], edges)
         colour = COLOURS[int(row) % len(COLOURS)]
         axes.stairs(counts, edges, label=label, lw=2.2 if row == 1 else 1.3, color=colour)
     if len(store.scores("mean")):
         mean, mean_error, sd, sd_error, events = (store.scores(name)[0] for name in names)
         counts, _ = np.histogram(events[np.isfinite(events)], edges)
-        label = f"one R per event: {mean:.1f} $\\pm$ {mean_error:.1f}, sd {sd:.1f} $\\pm$ {sd_error:.1f}"
+        label = f"one R per event: {_with_error(mean, mean_error)}, sd {_with_error(sd, sd_error)}"
         axes.stairs(counts, edges, label=label, lw=2.2, color="black")
     if term["target"] is not None:
         axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
@@ -245,6 +247,11 @@ def spectra(store: Store) -> Any:
     axes.set_ylim(0, axes.get_ylim()[1] * 1.35)
     axes.legend(loc="upper left", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
     return figure
+
+
+def _with_error(value: float, error: float) -> str:
+    digits = decimals(error)
+    return f"{value:.{digits}f} $\\pm$ {error:.{digits}f}"
 
 
 def _mark(span: Any, line: Any, radius: float, error: float) -> None:

@@ -192,7 +192,8 @@ def _compare_figure(root: Any) -> Any:
             panel.set_ylim(middle[0] - reach, middle[1] + reach)
     for panel in panels[1 + len(names) :]:
         panel.set_axis_off()
-    for panel in axes[-1]:
+    for panel in panels[1 + len(names) - columns : 1 + len(names)]:  # those with none below
         panel.set_xlabel("R")
+        panel.tick_params(labelbottom=True)
     panels[0].legend(fontsize=10)
     return figure

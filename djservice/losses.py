@@ -234,5 +234,17 @@ Loss = Term | LossSum
 
 
 def as_loss(objective: Loss | Observable) -> Loss:
-    """A loss as it is; an observable as its mean."""
-    return Mean(objective) if isinstance(objective, Observable) else objective
+    """A loss as it is; an observable as its mean.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(objective, Observable):
+        return Mean(objective)
+    if isinstance(objective, (Term, LossSum)):
+        return objective
+    raise InputError(
+        f"expected a loss or an observable, found {objective!r}. Make an observable of a function with @djservice.observable(...)."
+    )

@@ -131,6 +131,8 @@ def read(
         If events share an identity; their draws are then keyed by file name and entry.
     """
     schema = nanoaod() if schema is None else schema
+    if not isinstance(schema, Schema):
+        raise InputError(f"schema is {schema!r}, expected a schema such as djservice.schemas.nanoaod(pt_min=0.5).")
     patterns = [files] if isinstance(files, (str, os.PathLike)) else list(files)
     inputs = [inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])]
     total = sum(file.entries for file in inputs)

@@ -75,6 +75,8 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
     """
     told = watch or Lines()
     check(run)  # what can be found wrong without a cluster is found before one is started
+    if not overwrite:
+        stores.check_it_continues(store_path(run.output.store), run.numbers)
     return complete(_on_cluster(run, overwrite, told), told)
 
 

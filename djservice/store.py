@@ -123,10 +123,7 @@ class Store:
             elif _is_store(where) and _is_empty(where) and where.group("r").attrs["numbers"] != dict(numbers):
                 remove(path)  # of a run that failed before its first row, and was mended
                 _create(where, attributes, numbers, shape)
-            if not _is_store(where):
-                raise StoreError(
-                    f"{where}: is there and is not the store of a djservice run; choose another output.store."
-                )
+            _need_store(where)
         with _locked(where):
             root = where.group("r+")
             _same_run(where, root, numbers)
@@ -263,6 +260,26 @@ class Store:
         return self.root[f"{group}/{name}"]
 
 
+def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
+    """Refuse what is no store, or one of another run, as far as the settings alone tell; nothing there is well.
+
+    Raises
+    ------
+    StoreError
+        As :meth:`Store.open`.
+    """
+    where = place(path)
+    with _clear_errors(where):
+        if not where.exists():
+            return
+        _need_store(where)
+        if _is_empty(where):
+            return
+        root = where.group("r")
+    there: Any = root.attrs["numbers"]
+    _same_run(where, root, {**there, **numbers})
+
+
 def remove(path: str | Path) -> None:
     """Delete a store, and nothing that is not one.
 
@@ -281,6 +298,11 @@ def remove(path: str | Path) -> None:
             )
     with _locked(where), _clear_errors(where):
         where.remove()
+
+
+def _need_store(where: Folder | Bucket) -> None:
+    if not _is_store(where):
+        raise StoreError(f"{where}: is there and is not the store of a djservice run; choose another output.store.")
 
 
 def _is_empty(where: Folder | Bucket) -> bool:

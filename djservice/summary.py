@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from djservice.display import decimals
 from djservice.model_summary import model_summary, model_text
 from djservice.quarantine import Bad
 from djservice.store import Store
@@ -96,10 +97,11 @@ def axis_label(observable: dict[str, str]) -> str:
     return f"{observable['name']} [{units}]" if units else observable["name"]
 
 
-def with_error(value: float | None, error: float | None, digits: int) -> str:
-    """``value +- error``; an error that is not determined is said to be."""
+def with_error(value: float | None, error: float | None, digits: int | None = None) -> str:
+    """``value +- error``, with as many digits as the error asks for; an error that is not determined is said to be."""
     if value is None:
         return "not determined"
+    digits = decimals(error) if digits is None else digits
     return f"{value:.{digits}f} +- " + ("not determined" if error is None else f"{error:.{digits}f}")
 
 
@@ -178,16 +180,16 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
         for row in facts["spectrum"]:
             table.add_row(
                 f"{row['radius']:.3f} {row['label']}".strip(),
-                with_error(row["mean"], row["mean_error"], 1),
-                with_error(row["sd"], row["sd_error"], 1),
+                with_error(row["mean"], row["mean_error"]),
+                with_error(row["sd"], row["sd_error"]),
                 f"{row['acceptance']:.3f}",
                 with_error(row["loss"], row["loss_error"], 4),
             )
         for label, row in per_event_rows(facts):
             table.add_row(
                 label,
-                with_error(row["mean"], row["mean_error"], 1),
-                with_error(row["sd"], row["sd_error"], 1),
+                with_error(row["mean"], row["mean_error"]),
+                with_error(row["sd"], row["sd_error"]),
                 f"{row['acceptance']:.3f}",
                 with_error(row["loss"], row["loss_error"], 4),
             )

@@ -22,24 +22,24 @@ _EXAMPLES: dict[str, Any] = {
         {"name": "two_jets", "pt_min": 20.0, "rapidity_max": 4.9},
         {"name": "mass_below", "maximum": 250.0},
     ],
-    "output.store": "run.zarr",
 }
 
 
-def template() -> str:
-    """The configuration as YAML text; it runs as it is, on events shipped with the package."""
+def template(store: str = "run.zarr") -> str:
+    """The configuration as YAML text; it runs as it is, on events shipped with the package, into this store."""
+    examples = {**_EXAMPLES, "output.store": store}
     lines = ["# A djservice run. Start it with: djservice run THIS_FILE. Units are GeV and rad.", ""]
     for name, field in Run.model_fields.items():
         section = LossTerm if name == "loss" else field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
-            lines += [f"# {(section.__doc__ or '').strip()}", f"{name}:", *_keys(name, section), ""]
+            lines += [f"# {(section.__doc__ or '').strip()}", f"{name}:", *_keys(name, section, examples), ""]
         else:
             lines += [f"{name}: {_yaml(field.default)}  # {field.description}", ""]
     return "\n".join(lines)
 
 
 def write_template(path: str | Path, force: bool) -> None:
-    """Write :func:`template` to a file.
+    """Write :func:`template` to a file, for a store of its name.
 
     Raises
     ------
@@ -48,19 +48,19 @@ def write_template(path: str | Path, force: bool) -> None:
     """
     try:
         with open(path, "w" if force else "x") as file:
-            file.write(template())
+            file.write(template(f"{Path(path).stem}.zarr"))
     except FileExistsError:
         raise ConfigError(f"{path}: is there already; choose another name, or --force to replace it.") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
-def _keys(section: str, model: type[BaseModel]) -> list[str]:
+def _keys(section: str, model: type[BaseModel], examples: dict[str, Any]) -> list[str]:
     """One line per key of a section."""
     lines = []
     for name, field in model.model_fields.items():
         key = field.alias or name
-        value = _EXAMPLES.get(f"{section}.{key}", field.default)
+        value = examples.get(f"{section}.{key}", field.default)
         if value is PydanticUndefined:
             raise AssertionError(f"{section}.{key} has no default and no example")
         choices = f" ({' | '.join(get_args(field.annotation))})" if get_origin(field.annotation) is Literal else ""

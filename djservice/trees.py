@@ -101,6 +101,10 @@ class TreeSample:
     stopped: bool
     offsets: NDArray[np.int64]
 
+    def __repr__(self) -> str:
+        events, trees, jets, _ = self.momenta.shape
+        return f"TreeSample({events:,} events, {trees:,} trees of each, {jets} leading jets)"
+
     @property
     def jets(self) -> Any:
         """The leading jets, shape (event, tree, jet): a ``vector`` momentum array with pt, rapidity, phi, mass ..."""

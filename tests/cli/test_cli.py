@@ -23,6 +23,7 @@ from djservice.config import LossTerm, Run
 from djservice.display import Lines, Pace, describe
 from djservice.store import Store
 from djservice.store_shape import Shape
+from djservice.summary import with_error
 
 SCRIPTS = Path(sys.executable).parent
 HEAVY = (
@@ -106,6 +107,11 @@ def test_init_writes_a_run_with_every_key_described(call: Call, tmp_path: Path) 
             assert f"# {field.description}" in line, key
 
 
+def test_init_names_the_store_after_the_file(call: Call, tmp_path: Path) -> None:
+    assert call("init", "my run.yaml").exit_code == 0
+    assert Run.from_yaml(tmp_path / "my run.yaml").output.store == "my run.zarr"
+
+
 def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("mine")
     again = call("init")
@@ -141,6 +147,7 @@ def test_a_wrong_setting_ends_with_2_and_names_it(call: Call, config: Path, chan
     assert ended.exit_code == 2, ended.output
     assert ended.output.startswith("djservice: ConfigError: ")
     assert message in ended.output
+    assert ended.output.count(", found ") <= 1
     assert len(ended.output.strip().splitlines()) == 1 or "YAML" in message
 
 
@@ -269,6 +276,22 @@ def test_one_line_leaves_out_what_matters_least_where_it_is_narrow() -> None:
         assert line.startswith("13/80")
     assert "R 0.712" in describe("optimise", NUMBERS, pace, 24)
     assert "mean 120.0 +- 2.0" in describe("scan", NUMBERS, pace)
+    assert "mean 0.5312 +- 0.0085" in describe("scan", NUMBERS | {"mean": 0.53124, "mean_error": 0.0085}, pace)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (124.42, 1.06, "124.4 +- 1.1"),
+        (124.42, 0.64, "124.4 +- 0.6"),
+        (0.53124, 0.0085, "0.5312 +- 0.0085"),  # of an observable that is a ratio
+        (0.53124, 0.05, "0.531 +- 0.050"),
+        (1.0, 0.0, "1.0 +- 0.0"),
+        (1.0, None, "1.0 +- not determined"),
+    ],
+)
+def test_a_number_has_the_digits_of_its_error(value: float, error: float | None, text: str) -> None:
+    assert with_error(value, error) == text
 
 
 def test_lines_come_at_a_bounded_rate_and_at_the_end(tmp_path: Path) -> None:

@@ -204,6 +204,13 @@ def test_negative_weights_are_said_to_be(events: EventBatch) -> None:
         gradient(negative, SQUARED, radius=0.7, trees=4)
 
 
+def test_results_print_in_one_line_and_not_their_arrays(events: EventBatch) -> None:
+    found = gradient(events, SQUARED, radius=0.7, trees=4)
+    assert repr(found).startswith(f"Gradient(value={found.value!r}, error=") and len(repr(found)) < 400
+    trees = cluster(events, radius=0.7, rigidity=1.0, trees=4)
+    assert repr(trees) == "TreeSample(40 events, 4 trees of each, 2 leading jets)"
+
+
 def test_arguments_without_meaning(events: EventBatch) -> None:
     with pytest.raises(InputError, match="trees is 1, expected 2 or more with the leave_one_out"):
         gradient(events, SQUARED, radius=0.7, trees=1)
@@ -215,6 +222,10 @@ def test_arguments_without_meaning(events: EventBatch) -> None:
         gradient(events, SQUARED, radius=[0.5, 0.6])
     with pytest.raises(InputError, match="rigidity is 0, expected a positive number"):
         gradient(events, SQUARED, radius=0.7, rigidity=0)
+    with pytest.raises(InputError, match=r"estimator is 'score', expected an object such as djservice.LeaveOneOut\(\)"):
+        gradient(events, SQUARED, radius=0.7, estimator="score")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"expected a loss or an observable, found <function .*@djservice.observable"):
+        gradient(events, lambda jets: jets.pt[..., 0], radius=0.7)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"scale is 0.0, expected a positive"):
         SquaredError(MASS, target=1.0, scale=0.0)
     without_truth = EventBatch.from_arrays(pt=[1.0], rapidity=[0], phi=[0], mass=[0], offsets=[0, 1])

@@ -139,3 +139,10 @@ def test_concatenate_wants_one_dataset_and_something_to_join():
 def test_arrays_without_meaning_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
         EventBatch.from_arrays(**arrays(**wrong))
+
+
+def test_it_prints_in_one_line_and_not_its_arrays():
+    batch = EventBatch.from_arrays(**arrays(), source="a.root")
+    assert repr(batch) == "EventBatch(3 events with 5 particles from a.root)"
+    both = EventBatch.concatenate([batch, EventBatch.from_arrays(**arrays(), source="b.root")])
+    assert repr(both) == "EventBatch(6 events with 10 particles from a.root and 1 more)"

@@ -274,6 +274,11 @@ def test_examples_are_named_and_unknown_ones_refused():
         examples.path("ttbar")
 
 
+def test_a_name_is_no_schema():
+    with pytest.raises(InputError, match=r"schema is 'nanoaod', expected a schema such as djservice.schemas.nanoaod\("):
+        read("example:ZHllbb_200", schema="nanoaod")
+
+
 def test_a_schema_is_plain_data():
     schema = nanoaod("GenCands", pt_min=0.5, eta_max=4, weight=None, truth="GenVisH_mass")
     assert Schema(**schema.model_dump()) == schema

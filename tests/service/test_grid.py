@@ -67,6 +67,7 @@ def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None
 
     # One that scatters over orders of magnitude does not hide the others.
     root = zarr.open_group(str(store), mode="r+")
+    assert [panel.get_xlabel() for panel in _compare_figure(root).axes[:4]] == ["", "R", "R", "R"]
     scales = [panel.get_yscale() for panel in _compare_figure(root).axes[1:4]]
     assert scales == ["linear"] * 3
     root["gradient"][2] = 1e6 * before["gradient"][2]

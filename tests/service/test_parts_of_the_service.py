@@ -1,16 +1,22 @@
 """The parts of the service by themselves: journal, records, submissions, jobs on loops of their own."""
 
 import asyncio
+import importlib
+import logging
 import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from djservice.cli import main
 from djservice.config import Run
 from djservice.display import Lines
+from djservice.distribute import QuietFailures
 from djservice.errors import ConfigError, ServiceError
 from djservice.event_loops import OwnLoop, Stopped, finish
 from djservice.journal import EVENTS, Journal
@@ -185,3 +191,40 @@ def test_a_rate_is_told_after_a_second(capsys: pytest.CaptureFixture[str], monke
     first, second = capsys.readouterr().err.splitlines()
     assert "trees/s" not in first
     assert "20 trees/s" in second
+
+
+def test_the_list_of_runs_has_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        importlib.import_module("djservice.connect"), "connect", lambda *_: SimpleNamespace(runs=lambda: runs)
+    )
+    command = ["list", "--scheduler", "tcp://127.0.0.1:1"]
+    empty = CliRunner().invoke(main, command)
+    assert (empty.exit_code, empty.stdout, "no runs yet" in empty.stderr) == (0, "", True)
+    for name in ("a-1", "a_longer_name-2"):
+        runs.append({"id": name, "state": "failed", "progress": {}, "user": "ann", "store": f"/{name}.zarr"})
+    first, second = CliRunner().invoke(main, command).stdout.splitlines()
+    assert first.index("failed") == second.index("failed") == len("a_longer_name-2  ")
+    assert first.endswith("ann  /a-1.zarr")
+
+
+@pytest.mark.parametrize(
+    ("logger", "message", "kept"),
+    [
+        ("distributed.worker", "Compute Failed\nKey: read-1", False),
+        ("distributed.worker.state_machine", "Async instruction for <Task cancelled> ended with CancelledError", False),
+        ("distributed.worker", "Worker is at 85% memory usage", True),
+    ],
+)
+def test_workers_of_our_own_leave_out_what_the_driver_says(logger: str, message: str, kept: bool) -> None:
+    loggers = [logging.getLogger(name) for name in ("distributed.worker", "distributed.worker.state_machine")]
+    before = [list(of.filters) for of in loggers]
+    try:
+        setup = threading.Thread(target=QuietFailures().setup, args=(None,))  # in the main thread it ignores Ctrl-C
+        setup.start()
+        setup.join()
+        record = logging.LogRecord(logger, logging.WARNING, "", 0, message, (), None)
+        assert bool(logging.getLogger(logger).filter(record)) is kept
+    finally:
+        for of, filters in zip(loggers, before, strict=True):
+            of.filters = filters

@@ -201,6 +201,18 @@ def test_the_store_of_another_run_is_refused_naming_what_differs(do: Do, stored:
         assert stored(path) == before
 
 
+def test_another_store_is_refused_before_a_cluster_is_started(
+    do: Do, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do()
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(sys.modules["djservice.run"], "compiled_client", None)
+    with pytest.raises(StoreError, match=r"seed is 1 there and 2 now"):
+        do({"seed": 2})
+    with pytest.raises(StoreError, match=r"is there and is not the store"):
+        do({"output.store": str(tmp_path / "other")})
+
+
 def test_an_input_file_that_changed_is_refused(do: Do, tmp_path: Path) -> None:
     from djservice import examples
 
