@@ -8,6 +8,7 @@ fuse a multiplication with an addition where PTX leaves that open. An instructio
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -86,16 +87,38 @@ ARITHMETIC = {"add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "r
 LOGIC = {"and": "a & b", "or": "a | b", "xor": "a ^ b"}
 
 
+def printed(python: Path, *arguments: str | Path) -> str:
+    """What an interpreter prints, for which numba is as it is by itself."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    done = subprocess.run([python, *arguments], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-5000:])
+    return done.stdout
+
+
+def kernels_in_ptx(python: Path) -> dict[str, str]:
+    """PTX of each kernel, from an interpreter that has numba-cuda."""
+    _, *modules = re.split(r"(?=\.version)", printed(python, Path(__file__).with_name("to_ptx.py")))
+    return dict(zip(("prepare_events", "grow_trees", "grow_in_blocks"), modules, strict=True))
+
+
 class Translation:
     """C of the kernel and the functions of a module in PTX; ``parameters`` is the number of the kernel's."""
 
+    prelude = PRELUDE
+
     def __init__(self, ptx: str) -> None:
         self.classes: dict[str, str] = {}
-        self.lines: list[str] = [PRELUDE]
+        self.lines: list[str] = [self.prelude]
         self.parameters, self.result = 0, ""
         for statement in statements(ptx):
             self._statement(statement)
-        self.lines.append(BLOCK)
+        self.lines.append(self.end())
+
+    def end(self) -> str:
+        """C of how threads run."""
+        return BLOCK
 
     def _statement(self, text: str) -> None:
         if text in ("{", "}"):
@@ -140,9 +163,14 @@ class Translation:
         self.lines.append(f"{CLASSES[kind]} {', '.join(map(name_of, names))};")
 
     def _instruction(self, text: str) -> None:
-        guard, operation, rest = re.fullmatch(r"(?:@(!?%\w+)\s+)?([\w.]+)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        guard, operation, rest = self.parts_of(text)
         line = self._line(operation.split("."), [part.strip() for part in re.split(r",(?![^{(]*[})])", rest)])
         self.lines.append(f"if ({name_of(guard)}) {{ {line} }}" if guard else line)
+
+    @staticmethod
+    def parts_of(text: str) -> Any:
+        """Of an instruction: the register that it is executed on condition of, its name, and its operands."""
+        return re.fullmatch(r"(?:@(!?%\w+)\s+)?([\w.]+)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
 
     def _line(self, words: list[str], parts: list[str]) -> str:
         name, kind = words[0], words[-1]
@@ -150,10 +178,6 @@ class Translation:
             return f"goto {name_of(parts[0])};"
         if name == "bar":
             return "wait_for_others();"
-        if name == "activemask":  # a thread runs alone as long as it can
-            return self._set(parts[0], "b32", "1u << r_tid_x % 32")
-        if name == "vote" and words[1:3] == ["sync", "ballot"]:
-            return self._set(parts[0], "b32", f"{name_of(parts[1])} ? {name_of(parts[2])} : 0")
         if name == "ret":
             return f"return {self.result};"
         if name == "call":
@@ -291,6 +315,10 @@ def flat(value: Any) -> Iterator[int]:
         yield int(value) % 2**64
 
 
+#: As a GPU does it: nothing is fused, integers wrap around, any bits may be seen as another type.
+OPTIONS = ("-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-w", "-shared", "-fPIC")
+
+
 class PtxKernel:
     """A kernel in PTX, called like numba's: ``kernel[blocks, threads](...)``.
 
@@ -304,17 +332,7 @@ class PtxKernel:
         translated = Translation(ptx)
         source, library = folder / f"{name}.c", folder / f"{name}.so"
         source.write_text("\n".join(translated.lines))
-        options = (
-            "-O1",
-            "-march=native",
-            "-ffp-contract=off",
-            "-fno-strict-aliasing",
-            "-fwrapv",
-            "-w",
-            "-shared",
-            "-fPIC",
-        )
-        subprocess.run(["gcc", *options, source, "-o", library, "-lm"], check=True)
+        subprocess.run(["gcc", *OPTIONS, source, "-o", library, "-lm"], check=True)
         self.parameters, self.block = translated.parameters, ctypes.CDLL(str(library)).run_block
         self.calls, self.backwards = 0, False
 

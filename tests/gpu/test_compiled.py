@@ -12,9 +12,7 @@ import importlib.util
 import json
 import math
 import os
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +24,8 @@ import numpy as np
 import pytest
 import tools
 from asked import FIELDS, WAYS, some_events
-from ptx_as_c import PtxKernel
+from ptx_as_c import PtxKernel, kernels_in_ptx, printed
+from warp_model import LANES, WarpModel
 
 import djservice as dj
 from djservice import on_gpu
@@ -34,45 +33,6 @@ from djservice.device import Gpu
 from djservice.errors import ClusteringError
 
 Fetched = Callable[..., Path]
-
-COMPILE = """
-from types import SimpleNamespace
-import numba.cuda.dispatcher
-from numba import cuda
-from numba.cuda import types
-from djservice.kernels import cuda as kernels, cuda_shared
-from djservice.kernels.clustering import Setting
-from djservice.kernels.items import Batch, Given, Results
-
-# Without a driver there is no current device, which called functions are compiled for.
-numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
-real, whole = types.float64, types.int64
-
-def tuple_of(kind, *members):
-    alike = len(set(members)) == 1
-    return types.NamedUniTuple(members[0], len(members), kind) if alike else types.NamedTuple(members, kind)
-
-def arrays(kind, *members):
-    return tuple_of(kind, *(types.Array(dtype, ndim, "C") for dtype, ndim in members))
-
-def memory(numbers, ndim):
-    return arrays(kernels.Memory, *((dtype, ndim) for dtype in (real, whole, types.uint16, numbers, types.uint8)))
-
-batch = arrays(Batch, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
-given = arrays(Given, (types.int32, 2), (real, 2))
-results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
-turn = arrays(kernels.Turn, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
-setting = tuple_of(Setting, real, real, real, real, types.boolean, whole)
-room = tuple_of(kernels.Room, *[whole] * 4)
-events, threads = memory(whole, 2), memory(types.int32, 3)
-for kernel, arguments in (
-    (kernels.prepare_events, (real, batch, events, room)),
-    (kernels.grow_trees, (turn, whole, whole, whole, setting, batch, given, results, events, threads, room)),
-    (cuda_shared.grow_in_blocks, (turn, whole, whole, whole, setting, batch, results)),
-):
-    ptx, _ = cuda.compile(kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx")
-    print(ptx)
-"""
 
 #: Prints the arguments of CuPy's functions and methods, and which names are its ufuncs.
 ARGUMENTS = """
@@ -94,20 +54,15 @@ print(json.dumps([
 """
 
 
-def run(code: str, fetched: Fetched, *arguments: str) -> str:
-    """What code prints where CuPy and numba-cuda are installed: here, or in an environment of the tools."""
+def python(fetched: Fetched) -> Path:
+    """One that has CuPy and numba-cuda: this, or that of an environment of the tools."""
     here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
-    python = sys.executable if here else fetched(tools.program, "numba").with_name("python")
-    without = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    without["PYTHONPATH"] = str(Path(__file__).parents[2])
-    done = subprocess.run([python, "-c", code, *arguments], capture_output=True, text=True, env=without)
-    assert done.returncode == 0, done.stderr[-5000:]
-    return done.stdout
+    return Path(sys.executable) if here else fetched(tools.program, "numba").with_name("python")
 
 
 def test_cupy_has_what_its_fake_has(fetched: Fetched) -> None:
     asked = [list(fake_cupy.FUNCTIONS), list(fake_cupy.METHODS), fake_cupy.UFUNCS.split()]
-    functions, methods, ufuncs, of_class = json.loads(run(ARGUMENTS, fetched, json.dumps(asked)))
+    functions, methods, ufuncs, of_class = json.loads(printed(python(fetched), "-c", ARGUMENTS, json.dumps(asked)))
     assert {name: " ".join(names) for name, names in functions.items()} == fake_cupy.FUNCTIONS
     assert {name: " ".join(names) for name, names in methods.items()} == fake_cupy.METHODS
     assert ufuncs == fake_cupy.UFUNCS.split()
@@ -117,8 +72,7 @@ def test_cupy_has_what_its_fake_has(fetched: Fetched) -> None:
 @pytest.fixture(scope="module")
 def ptx(fetched: Fetched) -> dict[str, str]:
     """Of each kernel."""
-    _, *modules = re.split(r"(?=\.version)", run(COMPILE, fetched))
-    return dict(zip(("prepare_events", "grow_trees", "grow_in_blocks"), modules, strict=True))
+    return kernels_in_ptx(python(fetched))
 
 
 def test_the_kernels_compile_to_ptx(ptx: dict[str, str]) -> None:
@@ -211,6 +165,20 @@ def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float) -
     same = ~differs.reshape(len(events), trees)
     assert same.mean() > 0.999
     np.testing.assert_allclose(other.scores[same], one.scores[same], rtol=1e-9, atol=1e-9)
+
+
+def test_the_threads_of_a_warp_stay_together(
+    ptx: dict[str, str], gpu: Gpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As far as their trees differ: a way out of a step from within a branch leaves less than 0.1 of them together."""
+    model = WarpModel(ptx["grow_trees"], tmp_path, "grow_trees", warps=1)
+    monkeypatch.setattr(on_gpu, "grow_trees_kernel", model)
+    take(replace(gpu, threads=LANES), monkeypatch)
+    events, how = some_events(60), {"radius": 0.8, "rigidity": 10.0, "trees": 64, "seed": 1}
+    close(*(dj.cluster(events, **how, device=device) for device in ("cpu", "cuda")))  # type: ignore[arg-type]
+    assert model.counts is not None
+    assert model.counts.used > 0.4
+    assert model.counts.lines < 5 * model.counts.requests  # and read what is side by side
 
 
 @pytest.mark.parametrize(("threads", "backwards"), [(32, False), (32, True), (64, True), (7, False)])

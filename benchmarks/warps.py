@@ -1,0 +1,78 @@
+"""What a GPU has to do for a tree, without a GPU: the kernel's PTX for an H100 in a model of one of its multiprocessors.
+
+Counts instructions, requests to the cache and bytes, and prints how many trees a second each of them would leave time for if nothing
+else took any: bounds, by a model. Needs gcc, and fetches numba-cuda into an environment of its own if it is not installed.
+
+    python benchmarks/warps.py
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from events import HERE, overlaid
+
+import djservice as dj
+from djservice import on_gpu
+from djservice.device import Gpu
+
+sys.path += [str(HERE.parent / "tests" / folder) for folder in ("gpu", "deploy")]
+import tools
+from ptx_as_c import PtxKernel, kernels_in_ptx
+from warp_model import LANES, Counts, WarpModel
+
+#: Warps of a multiprocessor: 255 registers a thread leave room for 8. Events of each size, of each as many trees as there are threads.
+WARPS, EVENTS = 8, 2
+#: An H100 (SXM): multiprocessors, clock in Hz, bytes per second of its memory; instructions and bytes a multiprocessor takes per cycle.
+PROCESSORS, CLOCK, MEMORY, ISSUED, MOVED = 132, 1.755e9, 3.35e12, 4, 64
+
+
+def bounds(counts: Counts) -> dict[str, float]:
+    """Trees per second if nothing but this took time."""
+    cycles = {
+        "issue": (counts.issued + counts.wide) / ISSUED,
+        "L1": counts.lines,
+        "L2": counts.moved / MOVED,
+        "memory": (counts.from_memory + counts.to_memory) / (MEMORY / PROCESSORS / CLOCK),
+    }
+    return {name: PROCESSORS * CLOCK / each for name, each in cycles.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
+    ptx = kernels_in_ptx(Path(sys.executable) if here else tools.program("numba").with_name("python"))
+    shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
+    threads = WARPS * LANES
+    gpu = Gpu(np, threads=threads, block=threads, warp=LANES, free=lambda: 2**36)
+    importlib.import_module("djservice.cluster").gpu = lambda device: gpu if device == "cuda" else None  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        on_gpu.prepare_events_kernel = PtxKernel(ptx["prepare_events"], Path(folder), "prepare_events")  # type: ignore[assignment]
+        model = on_gpu.grow_trees_kernel = WarpModel(ptx["grow_trees"], Path(folder), "grow_trees", WARPS)  # type: ignore[assignment]
+        print(
+            f"{'n':>4s} {'alpha':>5s} {'issued':>8s} {'used':>5s} {'requests':>8s} {'lines':>8s} {'kB memory':>9s}   trees/s at most by"
+        )
+        for size in (50, 70, 140, 365):
+            events = overlaid(shipped, size, EVENTS)
+            for rigidity in (1.0, 10.0):
+                how = {"radius": 0.4, "rigidity": rigidity, "trees": threads, "seed": 3}
+                found, wanted = (dj.cluster(events, **how, device=device) for device in ("cuda", "cpu"))  # type: ignore[arg-type]
+                np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-9, atol=1e-9)
+                counts = model.counts
+                assert counts is not None
+                memory = (counts.from_memory + counts.to_memory) / 1e3
+                most = ", ".join(f"{name} {value:.2g}" for name, value in bounds(counts).items())
+                print(
+                    f"{size:4d} {rigidity:5g} {counts.issued:8.0f} {counts.used:5.2f} {counts.requests:8.0f} {counts.lines:8.0f} "
+                    f"{memory:9.0f}   {most}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

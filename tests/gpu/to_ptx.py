@@ -1,0 +1,45 @@
+"""Prints the kernels as PTX for an H100, one after the other; needs numba-cuda and no GPU."""
+
+from types import SimpleNamespace
+
+import numba.cuda.dispatcher
+from numba import cuda
+from numba.cuda import types
+
+from djservice.kernels import cuda as kernels
+from djservice.kernels import cuda_shared
+from djservice.kernels.clustering import Setting
+from djservice.kernels.items import Batch, Given, Results
+
+# Without a driver there is no current device, which called functions are compiled for.
+numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
+real, whole = types.float64, types.int64
+
+
+def tuple_of(kind, *members):
+    alike = len(set(members)) == 1
+    return types.NamedUniTuple(members[0], len(members), kind) if alike else types.NamedTuple(members, kind)
+
+
+def arrays(kind, *members):
+    return tuple_of(kind, *(types.Array(dtype, ndim, "C") for dtype, ndim in members))
+
+
+def memory(numbers, ndim):
+    return arrays(kernels.Memory, *((dtype, ndim) for dtype in (real, whole, types.uint16, numbers, types.uint8)))
+
+
+batch = arrays(Batch, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
+given = arrays(Given, (types.int32, 2), (real, 2))
+results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
+turn = arrays(kernels.Turn, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
+setting = tuple_of(Setting, real, real, real, real, types.boolean, whole)
+room = tuple_of(kernels.Room, *[whole] * 4)
+events, threads = memory(whole, 2), memory(types.int32, 3)
+for kernel, arguments in (
+    (kernels.prepare_events, (real, batch, events, room)),
+    (kernels.grow_trees, (turn, whole, whole, whole, setting, batch, given, results, events, threads, room)),
+    (cuda_shared.grow_in_blocks, (turn, whole, whole, whole, setting, batch, results)),
+):
+    ptx, _ = cuda.compile(kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx")
+    print(ptx)
