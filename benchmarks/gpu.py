@@ -248,9 +248,10 @@ def main() -> None:
             numbers = (one, every, call, alone, alone / one, *floor(events, rigidity, best))
             print(f"{size:9d} {rigidity:9g} " + " ".join(f"{number:9.3g}" for number in numbers), flush=True)
 
+    for size in SIZES[1:3]:
+        print(f"\nn = {size}, alpha = 1, the kernel by the number of threads")
+        by_threads(overlaid(shipped(EVENTS), size, EVENTS), best, kernel)
     size = SIZES[1]
-    print(f"\nn = {size}, alpha = 1, the kernel by the number of threads")
-    by_threads(overlaid(shipped(EVENTS), size, EVENTS), best, kernel)
     print(f"\nn = {size}, alpha = 1, a gradient")
     gradients(overlaid(shipped(EVENTS), size, EVENTS), filled)
     print("\na block of threads to each tree, whose pairs are in shared memory")

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from events import HERE, overlaid
@@ -43,35 +46,45 @@ def bounds(counts: Counts) -> dict[str, float]:
     return {name: PROCESSORS * CLOCK / each for name, each in cycles.items()}
 
 
+def counted(
+    ptx: dict[str, str], sizes: Sequence[int], rigidities: Sequence[float], warps: int = WARPS
+) -> Iterator[tuple[int, float, Counts]]:
+    """Of trees of events of each size at each rigidity; they are compared with the processors'.
+
+    From then on djservice takes the model for its GPU.
+    """
+    shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
+    threads = warps * LANES
+    gpu = Gpu(np, threads=threads, block=threads, warp=LANES, free=lambda: 2**36)
+    module: Any = importlib.import_module("djservice.cluster")  # the name is that of a function too
+    module.gpu = lambda device: gpu if device == "cuda" else None
+    kernels: Any = on_gpu
+    with tempfile.TemporaryDirectory() as folder:
+        kernels.prepare_events_kernel = PtxKernel(ptx["prepare_events"], Path(folder), "prepare_events")
+        model = kernels.grow_trees_kernel = WarpModel(ptx["grow_trees"], Path(folder), "grow_trees", warps)
+        for size, rigidity in itertools.product(sizes, rigidities):
+            how: dict[str, Any] = {"radius": 0.4, "rigidity": rigidity, "trees": threads, "seed": 3}
+            found, wanted = (
+                dj.cluster(overlaid(shipped, size, EVENTS), **how, device=device) for device in ("cuda", "cpu")
+            )
+            np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-9, atol=1e-9)
+            assert model.counts is not None
+            yield size, rigidity, model.counts
+
+
 def main() -> None:
     """Print the table."""
     here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
     ptx = kernels_in_ptx(Path(sys.executable) if here else tools.program("numba").with_name("python"))
-    shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
-    threads = WARPS * LANES
-    gpu = Gpu(np, threads=threads, block=threads, warp=LANES, free=lambda: 2**36)
-    importlib.import_module("djservice.cluster").gpu = lambda device: gpu if device == "cuda" else None  # type: ignore[attr-defined]
-    with tempfile.TemporaryDirectory() as folder:
-        on_gpu.prepare_events_kernel = PtxKernel(ptx["prepare_events"], Path(folder), "prepare_events")  # type: ignore[assignment]
-        model = on_gpu.grow_trees_kernel = WarpModel(ptx["grow_trees"], Path(folder), "grow_trees", WARPS)  # type: ignore[assignment]
+    print("   n alpha   issued  used requests    lines kB memory   trees/s at most by")
+    for size, rigidity, counts in counted(ptx, (50, 70, 140, 365), (1.0, 10.0)):
+        memory = (counts.from_memory + counts.to_memory) / 1e3
+        most = ", ".join(f"{name} {value:.2g}" for name, value in bounds(counts).items())
         print(
-            f"{'n':>4s} {'alpha':>5s} {'issued':>8s} {'used':>5s} {'requests':>8s} {'lines':>8s} {'kB memory':>9s}   trees/s at most by"
+            f"{size:4d} {rigidity:5g} {counts.issued:8.0f} {counts.used:5.2f} {counts.requests:8.0f} {counts.lines:8.0f} "
+            f"{memory:9.0f}   {most}",
+            flush=True,
         )
-        for size in (50, 70, 140, 365):
-            events = overlaid(shipped, size, EVENTS)
-            for rigidity in (1.0, 10.0):
-                how = {"radius": 0.4, "rigidity": rigidity, "trees": threads, "seed": 3}
-                found, wanted = (dj.cluster(events, **how, device=device) for device in ("cuda", "cpu"))  # type: ignore[arg-type]
-                np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-9, atol=1e-9)
-                counts = model.counts
-                assert counts is not None
-                memory = (counts.from_memory + counts.to_memory) / 1e3
-                most = ", ".join(f"{name} {value:.2g}" for name, value in bounds(counts).items())
-                print(
-                    f"{size:4d} {rigidity:5g} {counts.issued:8.0f} {counts.used:5.2f} {counts.requests:8.0f} {counts.lines:8.0f} "
-                    f"{memory:9.0f}   {most}",
-                    flush=True,
-                )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from djservice.kernels.items import Batch, Given, Results
 class Job:
     """Trees to be grown, item = event * trees + tree, and the arrays for their results.
 
-    Those arrays are on the host, or on the GPU if they are to stay there. ``states`` says whether states are wanted; ``first_tree`` and ``iteration`` key the random numbers.
+    Those arrays are on the host, or on the GPU if they are to stay there. ``states`` says whether states are wanted;
+    ``first_tree`` and ``iteration`` key the random numbers.
     """
 
     batch: Batch

@@ -117,6 +117,7 @@ SHOWN = {
     "dask cuda worker": None,
     "python benchmarks/gpu.py --simulate": "tests/gpu/test_benchmark.py",
     "python benchmarks/gpu.py ": None,
+    "python benchmarks/warps.py": "tests/gpu/test_compiled.py",
     "python workflows/zh_study.py": "tests/docs/test_study.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
     "curl -s": "tests/service/test_pages.py",

@@ -25,13 +25,13 @@ import pytest
 import tools
 from asked import FIELDS, WAYS, some_events
 from ptx_as_c import PtxKernel, kernels_in_ptx, printed
-from warp_model import LANES, WarpModel
 
 import djservice as dj
 from djservice import on_gpu
 from djservice.device import Gpu
 from djservice.errors import ClusteringError
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 Fetched = Callable[..., Path]
 
 #: Prints the arguments of CuPy's functions and methods, and which names are its ufuncs.
@@ -167,18 +167,13 @@ def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float) -
     np.testing.assert_allclose(other.scores[same], one.scores[same], rtol=1e-9, atol=1e-9)
 
 
-def test_the_threads_of_a_warp_stay_together(
-    ptx: dict[str, str], gpu: Gpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("gpu")  # put back at the end
+def test_the_threads_of_a_warp_stay_together(ptx: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as their trees differ: a way out of a step from within a branch leaves less than 0.1 of them together."""
-    model = WarpModel(ptx["grow_trees"], tmp_path, "grow_trees", warps=1)
-    monkeypatch.setattr(on_gpu, "grow_trees_kernel", model)
-    take(replace(gpu, threads=LANES), monkeypatch)
-    events, how = some_events(60), {"radius": 0.8, "rigidity": 10.0, "trees": 64, "seed": 1}
-    close(*(dj.cluster(events, **how, device=device) for device in ("cpu", "cuda")))  # type: ignore[arg-type]
-    assert model.counts is not None
-    assert model.counts.used > 0.4
-    assert model.counts.lines < 5 * model.counts.requests  # and read what is side by side
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    ((_, _, counts),) = importlib.import_module("warps").counted(ptx, [60], [10.0], warps=1)
+    assert counts.used > 0.4
+    assert counts.lines < 5 * counts.requests  # and they read what is side by side
 
 
 @pytest.mark.parametrize(("threads", "backwards"), [(32, False), (32, True), (64, True), (7, False)])
