@@ -133,13 +133,15 @@ def _what_is_missing() -> str | None:
 @functools.cache
 def _first_gpu() -> Gpu:
     """The first GPU that this process sees: dask-cuda shows each worker its own as the first."""
+    from djservice.kernels.warp import WARP
+
     cupy = importlib.import_module("cupy")
 
     def free() -> int:
         return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
 
     # The kernel takes 255 registers a thread, so a multiprocessor holds 256 of its threads.
-    return Gpu(cupy, 256 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, 32, free)
+    return Gpu(cupy, 256 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, WARP, free)
 
 
 @functools.cache
