@@ -1,9 +1,10 @@
 """A GPU against the processors: the same trees, trees per second, what limits them, and how far from it they are.
 
 Needs the extra cuda12 or cuda13 and nothing but the shipped events. It takes a few minutes, of which the first goes into
-compiling. With --simulate it runs to its end in numba's simulator, on tiny events, where its numbers mean nothing.
+compiling. With --simulate it runs to its end in numba's simulator, on tiny events, where its numbers mean nothing. With
+--team N each tree has 1, 2 or 4 threads instead of 8.
 
-    python benchmarks/gpu.py [--simulate]
+    python benchmarks/gpu.py [--simulate | --team N]
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from events import overlaid
+from numba import cuda as numba_cuda
 
 import djservice as dj
 from djservice import on_gpu
 from djservice.arrays import to_host
 from djservice.device import Gpu, gpu
-from djservice.kernels.cuda import grow_trees_kernel, prepare_events_kernel
-from djservice.kernels.cuda_shared import shared_bytes
+from djservice.kernels import cuda, team
 
 #: What numba reads when it is imported.
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
@@ -35,8 +36,8 @@ SIZES = (5, 6) if SIMULATE else (50, 70, 140, 365)
 RIGIDITIES = (1.0, 10.0)
 #: Events of each size; trees of each event where CPU and GPU are compared tree by tree; seconds that a measurement may take.
 EVENTS, COMPARED, SECONDS = (2, 2, 0.05) if SIMULATE else (200, 10, 3.0)
-#: Threads of a multiprocessor that are tried; and threads of a block that grow a tree together.
-THREADS, TOGETHER = ((1, 2), (2,)) if SIMULATE else ((32, 64, 128, 192, 256), (32, 64, 128))
+#: Threads of a multiprocessor that are tried, and the registers that each may have.
+THREADS = ((1, 255), (2, 255)) if SIMULATE else ((64, 255), (128, 255), (256, 255), (384, 168), (512, 128), (640, 96))
 RADIUS = 0.4
 
 
@@ -105,8 +106,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        for name in ("_launch", "_launch_blocks"):
-            setattr(on_gpu._Portion, name, self._timed(getattr(on_gpu._Portion, name)))
+        on_gpu._Portion._launch = self._timed(on_gpu._Portion._launch)  # type: ignore[method-assign]
 
     def _timed(self, launch: Callable[..., Any]) -> Callable[..., Any]:
         def timed(portion: Any, *given: Any) -> Any:
@@ -150,7 +150,7 @@ def occupancy(best: Machine) -> None:
     if SIMULATE:
         print("registers, occupancy: not in the simulator")
         return
-    for name, kernel in (("grow_trees", grow_trees_kernel), ("prepare_events", prepare_events_kernel)):
+    for name, kernel in (("grow_trees", cuda.grow_trees_kernel), ("prepare_events", cuda.prepare_events_kernel)):
         for signature, registers in kernel.get_regs_per_thread().items():
             local, shared = kernel.get_local_mem_per_thread(signature), kernel.get_shared_mem_per_block(signature)
             warps = min(64, 65536 // (-(-registers * 32 // 256) * 256))
@@ -174,11 +174,14 @@ def gpu_with(**changes: Any) -> Iterator[Gpu]:
 
 
 def by_threads(events: dj.EventBatch, best: Machine, kernel: Kernel) -> None:
-    """Fewer threads share the caches among fewer trees."""
-    for threads in THREADS:
-        with gpu_with(threads=threads * best.multiprocessors) as fewer:
-            found = rate(events, 1.0, max(1, fewer.threads // len(events)), kernel, device="cuda")
-        print(f"{threads:4d} threads a multiprocessor: {found:.3g} trees/s", flush=True)
+    """More threads hide each other's latencies, and have fewer registers and smaller shares of the caches."""
+    for threads, registers in THREADS:
+        if registers < 255:
+            on_gpu.grow_trees_kernel = numba_cuda.jit(max_registers=registers)(cuda.grow_trees)
+        with gpu_with(threads=threads * best.multiprocessors) as other:
+            found = rate(events, 1.0, max(1, other.threads // len(events)), kernel, device="cuda")
+        print(f"{threads:4d} threads a multiprocessor, {registers} registers each: {found:.3g} trees/s", flush=True)
+    on_gpu.grow_trees_kernel = cuda.grow_trees_kernel
 
 
 def gradients(events: dj.EventBatch, trees: int) -> None:
@@ -198,24 +201,6 @@ def gradients(events: dj.EventBatch, trees: int) -> None:
         whole()  # compiles
         rates = [len(events) * trees / seconds(work) for work in (whole, alone)]
         print(f"{estimator.name}: {rates[0]:.3g} trees/s, without observable, loss and sums {rates[1]:.3g}")
-
-
-def together(events: dj.EventBatch, size: int, filled: int, kernel: Kernel) -> None:
-    """A block of threads to each tree: whether its trees are what they say they are, and how many there are per second."""
-    for threads in TOGETHER:
-        if shared_bytes(size, threads, 2) > on_gpu._SHARED:
-            print(f"n = {size:3d}: the pairs do not fit into {on_gpu._SHARED} bytes of shared memory")
-            return
-        with gpu_with(together=threads):
-            trees = dj.cluster(events, radius=RADIUS, rigidity=1.0, trees=2, history=True, device="cuda")
-            rates = [rate(events, rigidity, filled, kernel, device="cuda") for rigidity in RIGIDITIES]
-        again = dj.replay(events, trees.history, radius=RADIUS, rigidity=1.0, device="cpu")
-        off = np.abs(again.log_prob - trees.log_prob).max()
-        print(
-            f"n = {size:3d}, {threads:3d} threads: {rates[0]:.3g} and {rates[1]:.3g} trees/s at alpha = 1 and 10; the "
-            f"log-probability differs by {off:.1e} at most from that of the replayed history",
-            flush=True,
-        )
 
 
 def main() -> None:
@@ -254,13 +239,14 @@ def main() -> None:
     size = SIZES[1]
     print(f"\nn = {size}, alpha = 1, a gradient")
     gradients(overlaid(shipped(EVENTS), size, EVENTS), filled)
-    print("\na block of threads to each tree, whose pairs are in shared memory")
-    for size in SIZES:
-        together(overlaid(shipped(EVENTS), size, EVENTS), size, filled, kernel)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":
     if "--simulate" in sys.argv[1:] and not SIMULATE:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | SIMULATOR)
+    if "--team" in sys.argv[1:]:
+        team.TEAM = int(sys.argv[sys.argv.index("--team") + 1])
+        on_gpu.grow_trees_kernel = cuda.grow_trees_kernel = numba_cuda.jit(cuda.grow_trees)  # not those on disk
+        on_gpu.prepare_events_kernel = cuda.prepare_events_kernel = numba_cuda.jit(cuda.prepare_events)
     main()

@@ -3,7 +3,9 @@
 Counts instructions, requests to the cache and bytes, and prints how many trees a second each of them would leave time for if nothing
 else took any: bounds, by a model. Needs gcc, and fetches numba-cuda into an environment of its own if it is not installed.
 
-    python benchmarks/warps.py
+    python benchmarks/warps.py [THREADS]
+
+THREADS is how many grow a tree together, by default as many as do.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from events import HERE, overlaid
 import djservice as dj
 from djservice import on_gpu
 from djservice.device import Gpu
+from djservice.kernels import team
 
 sys.path += [str(HERE.parent / "tests" / folder) for folder in ("gpu", "deploy")]
 import tools
 from ptx_as_c import PtxKernel, kernels_in_ptx
 from warp_model import LANES, Counts, WarpModel
 
-#: Warps of a multiprocessor: 255 registers a thread leave room for 8. Events of each size, of each as many trees as there are threads.
+#: Warps of a multiprocessor: 255 registers a thread leave room for 8. Events of each size, of each as many trees as there are teams.
 WARPS, EVENTS = 8, 2
 #: An H100 (SXM): multiprocessors, clock in Hz, bytes per second of its memory; instructions and bytes a multiprocessor takes per cycle.
 PROCESSORS, CLOCK, MEMORY, ISSUED, MOVED = 132, 1.755e9, 3.35e12, 4, 64
@@ -55,7 +58,7 @@ def counted(
     """
     shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
     threads = warps * LANES
-    gpu = Gpu(np, threads=threads, block=threads, warp=LANES, free=lambda: 2**36)
+    gpu = Gpu(np, threads=threads, block=threads, free=lambda: 2**36)
     module: Any = importlib.import_module("djservice.cluster")  # the name is that of a function too
     module.gpu = lambda device: gpu if device == "cuda" else None
     kernels: Any = on_gpu
@@ -63,7 +66,7 @@ def counted(
         kernels.prepare_events_kernel = PtxKernel(ptx["prepare_events"], Path(folder), "prepare_events")
         model = kernels.grow_trees_kernel = WarpModel(ptx["grow_trees"], Path(folder), "grow_trees", warps)
         for size, rigidity in itertools.product(sizes, rigidities):
-            how: dict[str, Any] = {"radius": 0.4, "rigidity": rigidity, "trees": threads, "seed": 3}
+            how: dict[str, Any] = {"radius": 0.4, "rigidity": rigidity, "trees": threads // team.TEAM, "seed": 3}
             found, wanted = (
                 dj.cluster(overlaid(shipped, size, EVENTS), **how, device=device) for device in ("cuda", "cpu")
             )
@@ -74,8 +77,9 @@ def counted(
 
 def main() -> None:
     """Print the table."""
+    team.TEAM = int(sys.argv[1]) if len(sys.argv) > 1 else team.TEAM
     here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
-    ptx = kernels_in_ptx(Path(sys.executable) if here else tools.program("numba").with_name("python"))
+    ptx = kernels_in_ptx(Path(sys.executable) if here else tools.program("numba").with_name("python"), team.TEAM)
     print("   n alpha   issued  used requests    lines kB memory   trees/s at most by")
     for size, rigidity, counts in counted(ptx, (50, 70, 140, 365), (1.0, 10.0)):
         memory = (counts.from_memory + counts.to_memory) / 1e3

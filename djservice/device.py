@@ -30,20 +30,15 @@ class Gpu:
     arrays
         The module of its arrays: CuPy, or NumPy in numba's simulator.
     threads
-        As many grow trees at once; ``block`` of them make a block, ``warp`` of them go along together.
+        As many grow trees at once; ``block`` of them make a block.
     free
         Bytes that can be had.
-    together
-        Instead, as many threads grow a tree together where its pairs fit into the shared memory of a block: an experiment, by other
-        draws, which only the benchmark asks for. 0: never.
     """
 
     arrays: Any
     threads: int
     block: int
-    warp: int
     free: Callable[[], int]
-    together: int = 0
 
     def for_kernel(self, arrays: Any) -> Any:
         """A named tuple of arrays as numba takes it."""
@@ -110,7 +105,7 @@ def memory_for(what: str, device: Device) -> Iterator[None]:
 
 def simulator() -> Gpu:
     """numba's simulator of CUDA on the processors: for tests of small events."""
-    return Gpu(np, threads=4, block=2, warp=2, free=lambda: 2**30)
+    return Gpu(np, threads=4, block=2, free=lambda: 2**30)
 
 
 def simulated() -> bool:
@@ -133,15 +128,12 @@ def _what_is_missing() -> str | None:
 @functools.cache
 def _first_gpu() -> Gpu:
     """The first GPU that this process sees: dask-cuda shows each worker its own as the first."""
-    from djservice.kernels.warp import WARP
-
     cupy = importlib.import_module("cupy")
 
     def free() -> int:
         return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
 
-    # The kernel takes 255 registers a thread, so a multiprocessor holds 256 of its threads.
-    return Gpu(cupy, 256 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, WARP, free)
+    return Gpu(cupy, 256 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, free)
 
 
 @functools.cache

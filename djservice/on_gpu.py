@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from djservice.arrays import module_of, to_host
 from djservice.device import Gpu
 from djservice.job import Job, NoRoomError, TreeFailure
+from djservice.kernels import team
 from djservice.kernels.clustering import LIST_FULL, OK, STATES_FULL
 from djservice.kernels.cuda import (
     Memory,
@@ -26,9 +27,8 @@ from djservice.kernels.cuda import (
     grow_trees_kernel,
     prepare_events_kernel,
     room_for,
-    thread_sizes,
+    team_sizes,
 )
-from djservice.kernels.cuda_shared import grow_in_blocks_kernel, shared_bytes
 from djservice.kernels.items import Batch, Given, Results
 from djservice.kernels.options import pairs_at_first
 
@@ -38,8 +38,6 @@ Floats = NDArray[np.float64]
 STATES = 16
 #: What is taken of the free memory.
 _SHARE = 0.8
-#: Bytes of shared memory that a block has without further ado.
-_SHARED = 48 * 1024
 
 
 def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[NDArray[np.int64], Floats, Floats]]:
@@ -140,16 +138,12 @@ class _Portion:
         given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
         stay = module_of(job.results.scores) is xp
         results = job.results if stay else Results(*(xp.empty(array.shape, array.dtype) for array in job.results))
-        together = self._block_bytes() <= _SHARED
-        events = None if together else self._prepared(batch, room)
+        events = self._prepared(batch, room)
         longest_first = xp.asarray(np.argsort(-job.counts, kind="stable"))
         items = (longest_first[:, np.newaxis] * job.trees + xp.arange(job.trees)).ravel()
         kept: list[tuple[Any, ...]] = []
         while len(items):
-            if together:
-                status, jets, scores = self._launch_blocks(items, batch, results, states)
-            else:
-                status, jets, scores = self._launch(items, batch, given, results, events, room, states)
+            status, jets, scores = self._launch(items, batch, given, results, events, room, states)
             bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
             if bad.any():
                 item = int(items[bad].min())
@@ -167,39 +161,12 @@ class _Portion:
                 getattr(job.results, name)[...] = to_host(getattr(results, name))
         return _by_item(kept, job)
 
-    def _block_bytes(self) -> float:
-        """Shared memory of a block that grows a tree together; infinite where that is not asked for, or not possible."""
-        job, results, setting = self.job, self.job.results, self.job.setting
-        others = (results.trace, results.flips, results.all_flips, job.given.replay, job.given.forced)
-        plain = setting.asymmetry == 0.0 and math.isfinite(setting.rigidity) and results.scores.shape[1] == 1
-        if not self.gpu.together or not plain or any(len(other) for other in others):
-            return math.inf
-        return shared_bytes(job.largest, self.gpu.together, results.jets.shape[1])
-
-    def _launch_blocks(self, items: Any, batch: Any, results: Results, states: int) -> tuple[Any, Any, Any]:
-        """As :meth:`_launch`, a block of threads to each tree."""
-        job, gpu = self.job, self.gpu
-        turn, blocks = self._turn(items, states), min(len(items), max(1, gpu.threads // 8))
-        grow_in_blocks_kernel[blocks, gpu.together, 0, self._block_bytes()](
-            gpu.for_kernel(turn), job.trees, job.first_tree, job.iteration, job.setting, batch, gpu.for_kernel(results)
-        )
-        return turn.status, turn.state_jets, turn.state_scores
-
-    def _turn(self, items: Any, states: int) -> Turn:
-        xp, results, shape = self.gpu.arrays, self.job.results, (len(items), states)
-        return Turn(
-            items,
-            xp.full(len(items), -1, np.int32),  # a tree that nobody grew is not one that is done
-            xp.empty((*shape, *results.jets.shape[1:])),
-            xp.empty((*shape, results.scores.shape[1])),
-        )
-
     def _prepared(self, batch: Batch, room: Room) -> Memory:
         """The events with their stocks."""
         number = len(self.job.counts)
         floats, ids, numbers = event_sizes(room)
         events = self._memory(number, floats, ids, (numbers, np.int64), 0)
-        blocks = math.ceil(number / self.gpu.block)
+        blocks = math.ceil(number * team.TEAM / self.gpu.block)
         prepare_events_kernel[blocks, self.gpu.block](self.job.setting.power, batch, events, room)
         return events
 
@@ -207,18 +174,24 @@ class _Portion:
         self, items: Any, batch: Any, given: Any, results: Results, events: Any, room: Room, states: int
     ) -> tuple[Any, Any, Any]:
         """Grow the trees of some items; returns their status, and the jets and scores of their states, all on the GPU."""
-        job, gpu = self.job, self.gpu
-        sizes = thread_sizes(room)
-        each = gpu.warp * sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
+        job, gpu, xp = self.job, self.gpu, self.gpu.arrays
+        sizes = team_sizes(room)
+        each = sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
         free = int(_SHARE * gpu.free())
-        turn = self._turn(items, states)
+        shape = (len(items), states)
+        turn = Turn(
+            items,
+            xp.full(len(items), -1, np.int32),  # a tree that nobody grew is not one that is done
+            xp.empty((*shape, *results.jets.shape[1:])),
+            xp.empty((*shape, results.scores.shape[1])),
+        )
         of_states = turn.state_jets.nbytes + turn.state_scores.nbytes
-        warps = min(math.ceil(min(gpu.threads, len(items)) / gpu.warp), (free - of_states) // each)
-        if warps < 1:
+        teams = min(gpu.threads // team.TEAM, len(items), (free - of_states) // each)
+        if teams < 1:
             raise NoRoomError(int(items[0]) // job.trees, each + of_states, free)
         floats, ids, numbers, flags = sizes
-        threads = self._memory(warps, floats, ids, (numbers, np.int32), flags, (gpu.warp,))
-        grow_trees_kernel[math.ceil(warps * gpu.warp / gpu.block), gpu.block](
+        memory = self._memory(teams, floats, ids, (numbers, np.int32), flags)
+        grow_trees_kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
             gpu.for_kernel(turn),
             job.trees,
             job.first_tree,
@@ -228,24 +201,20 @@ class _Portion:
             given,
             gpu.for_kernel(results),
             events,
-            threads,
+            memory,
             room,
         )
         return turn.status, turn.state_jets, turn.state_scores
 
-    def _memory(
-        self, owners: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int, threads: tuple[int, ...] = ()
-    ) -> Memory:
-        """Zeroed memory of events or warps: what lies beyond the objects in hand is read, though it counts for nothing."""
+    def _memory(self, owners: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Memory:
+        """Zeroed memory of events or teams: what lies beyond the objects in hand is read, though it counts for nothing."""
         xp = self.gpu.arrays
-        reals = xp.zeros((owners, floats, *threads))
         memory: Memory = self.gpu.for_kernel(
             Memory(
-                reals,
-                reals.view(np.int64),
-                xp.zeros((owners, ids, *threads), np.uint16),
-                xp.zeros((owners, numbers[0], *threads), numbers[1]),
-                xp.zeros((owners, flags, *threads), np.uint8),
+                xp.zeros((owners, floats)),
+                xp.zeros((owners, ids), np.uint16),
+                xp.zeros((owners, numbers[0]), numbers[1]),
+                xp.zeros((owners, flags), np.uint8),
             )
         )
         return memory

@@ -30,12 +30,12 @@ from djservice.kernels.objects import (
 )
 from djservice.kernels.options import (
     Work,
-    append_beam,
     append_new,
     count_matter,
-    end_list,
+    end_lists,
     index_of,
     lower_bound,
+    put_beam,
     refill,
     remove_beam,
     remove_pairs,
@@ -45,7 +45,7 @@ from djservice.kernels.random import uniform
 from djservice.kernels.settled import Spread, changed, largest_pt, whole_event
 from djservice.kernels.slopes import SLOPES, step_slopes
 from djservice.kernels.stock import edge_above
-from djservice.kernels.warp import meet
+from djservice.kernels.team import meet, rank, sync
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
 
@@ -132,7 +132,9 @@ def cluster_tree(
         scratch.slopes,
         scratch.jet_pt2,
     )
+    sync()
     copy_objects(work.origin, objects, n)
+    sync()
     for j in range(n):
         slots[j] = j
         beam_at[j] = -1
@@ -176,7 +178,7 @@ def cluster_tree(
                 pair_scale = smallest(pairs.s, n_pairs)
                 scale, scale_is_beam = min(pair_scale, least_beam), least_beam < pair_scale
             if math.isinf(minimum):
-                minimum = scale = lower_bound(objects, m, threshold, stock, scratch)
+                minimum = scale = lower_bound(objects, m, threshold, stock)
                 if math.isinf(minimum):  # nothing is left but infinite distances
                     status = NO_DISTANCE
                     break
@@ -185,7 +187,7 @@ def cluster_tree(
                 cut = minimum + scale * (length / alpha)
                 if (cut < threshold and scale < threshold) or math.isinf(threshold):
                     break
-            higher = edge_above(max(cut, scale) + HEADROOM * minimum, scratch.cell, scratch.cell_bits)
+            higher = edge_above(max(cut, scale) + HEADROOM * minimum)
             if threshold < stock.top[0]:  # particles have their other pairs beyond the stock
                 higher = min(higher, stock.top[0])
             n_pairs, n_beams = refill(
@@ -195,8 +197,7 @@ def cluster_tree(
                 status = LIST_FULL
                 break
             threshold = higher
-            end_list(pairs, n_pairs, safe)
-            end_list(beams, n_beams, safe)
+            end_lists(pairs, n_pairs, beams, n_beams, safe)
             least_pair, least_beam = smallest(pairs.q, n_pairs), smallest(beams.q, n_beams)
         if meet(status) != OK:
             break
@@ -295,26 +296,30 @@ def cluster_tree(
             else:
                 for k in range(len(tree.scores)):
                     tree.state_scores[state, k] = 0.0
-                leading_so_far(objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2)
+                if rank() == 0:
+                    leading_so_far(objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2)
+                sync()
                 state_is_old, state_edge = False, scratch.state_pt2[-1]
         if meet(status) != OK:
             break
         if wide:
-            for k in range(SLOPES):
-                slopes[k] = 0.0
-            if not tied and not sharp:
-                step_slopes(
-                    objects, reach, alpha, scale, scale_is_beam, safe, pairs, n_pairs, beams, n_beams, norm,
-                    slot_a, slot_b, q, scratch, slopes,
-                )  # fmt: skip
+            if rank() == 0:
+                for k in range(SLOPES):
+                    slopes[k] = 0.0
+                if not tied and not sharp:
+                    step_slopes(
+                        objects, reach, alpha, scale, scale_is_beam, safe, pairs, n_pairs, beams, n_beams, norm,
+                        slot_a, slot_b, q, scratch, slopes,
+                    )  # fmt: skip
+                for k in range(SLOPES):
+                    tree.scores[k] += slopes[k]
+                    if state >= first_state:
+                        tree.state_scores[state, k] += slopes[k]
+            sync()
             step_score = slopes[setting.main]
-            for k in range(SLOPES):
-                tree.scores[k] += slopes[k]
-                if state >= first_state:
-                    tree.state_scores[state, k] += slopes[k]
         else:
             score += step_score
-            if state >= first_state:
+            if state >= first_state and rank() == 0:
                 tree.state_scores[state, 0] += step_score
         if chance >= 1e-100:
             probability *= chance
@@ -335,6 +340,7 @@ def cluster_tree(
             tree.trace[step, 3] = chance
             tree.trace[step, 4] = step_score
             tree.trace[step, 5] = count_matter(pairs, n_pairs, cut) + count_matter(beams, n_beams, cut)
+            sync()
 
         # Take the dead off the list.
         n_pairs, pair_lost = remove_pairs(pairs, n_pairs, a, b if b >= 0 else a, least_pair, safe)
@@ -344,7 +350,8 @@ def cluster_tree(
             spread = changed(spread, objects.px[slot_a], objects.py[slot_a], -1.0)
         if is_beam:
             n_jets += 1
-            insert_jet(objects, slot_a, tree.jets, jet_pt2)
+            if rank() == 0:
+                insert_jet(objects, slot_a, tree.jets, jet_pt2)
             slot_b = slot_a
         else:
             n_beams, other_lost = remove_beam(beams, n_beams, b, least_beam, beam_at)
@@ -353,8 +360,7 @@ def cluster_tree(
             state_is_old = state_is_old or max(objects.pt2[slot_a], objects.pt2[slot_b]) >= state_edge
             if setting.stops:
                 spread = changed(spread, objects.px[slot_b], objects.py[slot_b], -1.0)
-        end_list(pairs, n_pairs, safe)
-        end_list(beams, n_beams, safe)
+        end_lists(pairs, n_pairs, beams, n_beams, safe)
         weighed_pairs, weighed_beams = n_pairs, n_beams
         new = n + step
         if not is_beam:
@@ -368,7 +374,10 @@ def cluster_tree(
             slots[new] = slot_a
             beam_at[new] = -1
             alive[new] = 1
-        remove_slot(objects, slot_b, m, slots)
+        sync()
+        if rank() == 0:
+            remove_slot(objects, slot_b, m, slots)
+        sync()
         m -= 1
         # Only now, for reading the lists in lanes right after they were written stalls the processor.
         if pair_lost:
@@ -383,11 +392,11 @@ def cluster_tree(
             else:
                 if nearest < threshold:
                     least_pair = min(least_pair, nearest)
-                end_list(pairs, n_pairs, safe)
                 if objects.beam[slot] < threshold:
-                    n_beams = append_beam(objects, slot, beams, n_beams, beam_at)
-                    end_list(beams, n_beams, safe)
+                    put_beam(objects, slot, beams, n_beams, beam_at)
+                    n_beams += 1
                     least_beam = min(least_beam, objects.beam[slot])
+                end_lists(pairs, n_pairs, beams, n_beams, safe)
         if meet(status) != OK:
             break
 

@@ -35,7 +35,7 @@ def cluster_items(
     for item in range(first, last):
         event = item // trees
         if event != loaded:
-            load_event(batch, event, setting.power, work.origin, work.stock, work.scratch.row, work.scratch.row_bits)
+            load_event(batch, event, setting.power, work.origin, work.stock, work.scratch.row)
             loaded = event
         status = grow_item(
             item, trees, first_tree, iteration, setting, batch, work, given, results, states, state_jets, state_scores

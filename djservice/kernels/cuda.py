@@ -1,9 +1,8 @@
-"""The CUDA loops over (event, tree): a thread makes an event ready, and a thread grows a tree, by the source of the CPU.
+"""The CUDA loops over (event, tree): a team of threads makes an event ready, and a team grows a tree, by the source of the CPU.
 
-The particles' objects and the stock of an event are shared by its trees; the lists and objects of a tree are in memory of the
-thread that grows it, and the thread takes one tree after the other. A warp's threads grow trees of one event, mostly, so they
-read the same word at the same time: these are side by side. Eight lanes are eight numbers in one thread, so sums have the order that
-they have on the CPU.
+The particles' objects and the stock of an event are shared by its trees; the lists and objects of a tree are in memory of the team
+that grows it, and a team takes one tree after the other. Its threads share the lanes (:mod:`djservice.kernels.team`), so sums have the
+order that they have on the CPU.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, NamedTuple
 
-from numba import cuda
+from numba import config, cuda
 
 from djservice.kernels.clustering import Setting
 from djservice.kernels.items import Batch, Given, Results, grow_item, load_event
@@ -19,7 +18,10 @@ from djservice.kernels.jit import jit, keyed_by_sources
 from djservice.kernels.objects import Objects
 from djservice.kernels.options import PAD, Options, Scratch, Work, stock_room
 from djservice.kernels.stock import LEVELS, Stock
-from djservice.kernels.warp import apart
+from djservice.kernels.team import placed, size
+
+if not config.ENABLE_CUDASIM:
+    from djservice.kernels import lanes_cuda  # noqa: F401  a type is made known
 
 # A small batch is a small grid, and there is nothing to be done about it.
 warnings.filterwarnings("ignore", message="Grid size .* under-utilization")
@@ -35,12 +37,11 @@ class Room(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory of events, shape (event, word), or of threads, shape (warp, word, thread); ``bits`` are the floats as integers."""
+    """Memory of events, shape (event, word), or of teams, shape (team, word)."""
 
     floats: Any
-    bits: Any
     ids: Any  # uint16
-    numbers: Any  # int32 of threads, int64 of events
+    numbers: Any  # int32 of teams, int64 of events
     flags: Any  # uint8
 
 
@@ -64,11 +65,11 @@ def event_sizes(room: Room) -> tuple[int, int, int]:
     return 12 * slots + 2 * room.stock + 1, 4 * room.stock, LEVELS
 
 
-def thread_sizes(room: Room) -> tuple[int, int, int, int]:
-    """Float64, uint16, int32 and uint8 that a thread needs."""
+def team_sizes(room: Room) -> tuple[int, int, int, int]:
+    """Float64, uint16, int32 and uint8 that a team needs."""
     slots, pairs, objects = room.particles + PAD, room.pairs + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
-    floats = 15 * slots + 3 * pairs + 1 + longest // 8 + 8 + longest // 64 + 1 + objects + 5 + 2 * room.jets
+    floats = 15 * slots + 3 * pairs + longest // 8 + 8 + longest // 64 + 1 + objects + 5 + 2 * room.jets
     return floats, 2 * pairs + 2 * slots + objects + room.particles, objects, objects
 
 
@@ -76,37 +77,35 @@ def thread_sizes(room: Room) -> tuple[int, int, int, int]:
 def objects_at(floats: Any, at: int, slots: int) -> Objects:
     """Objects in a row of memory, from ``at`` on."""
     return Objects(
-        floats[at : at + slots],
-        floats[at + slots : at + 2 * slots],
-        floats[at + 2 * slots : at + 3 * slots],
-        floats[at + 3 * slots : at + 4 * slots],
-        floats[at + 4 * slots : at + 5 * slots],
-        floats[at + 5 * slots : at + 6 * slots],
-        floats[at + 6 * slots : at + 7 * slots],
-        floats[at + 7 * slots : at + 8 * slots],
-        floats[at + 8 * slots : at + 9 * slots],
-        floats[at + 9 * slots : at + 10 * slots],
-        floats[at + 10 * slots : at + 11 * slots],
+        placed(floats[at : at + slots]),
+        placed(floats[at + slots : at + 2 * slots]),
+        placed(floats[at + 2 * slots : at + 3 * slots]),
+        placed(floats[at + 3 * slots : at + 4 * slots]),
+        placed(floats[at + 4 * slots : at + 5 * slots]),
+        placed(floats[at + 5 * slots : at + 6 * slots]),
+        placed(floats[at + 6 * slots : at + 7 * slots]),
+        placed(floats[at + 7 * slots : at + 8 * slots]),
+        placed(floats[at + 8 * slots : at + 9 * slots]),
+        placed(floats[at + 9 * slots : at + 10 * slots]),
+        placed(floats[at + 10 * slots : at + 11 * slots]),
     )
 
 
 @jit
 def stock_at(events: Memory, index: int, room: Room) -> Stock:
     """The stock in the memory of an event; before it are its objects and a row of distances."""
-    floats, bits, ids, held = events.floats[index], events.bits[index], events.ids[index], room.stock
+    floats, ids, held = events.floats[index], events.ids[index], room.stock
     at = 12 * (room.particles + PAD)
     loose, top = at + held, at + 2 * held
     return Stock(
-        floats[at:loose],
-        ids[:held],
-        ids[held : 2 * held],
-        events.numbers[index],
-        floats[top : top + 1],
-        bits[top : top + 1],
-        floats[loose:top],
-        bits[loose:top],
-        ids[2 * held : 3 * held],
-        ids[3 * held : 4 * held],
+        placed(floats[at:loose]),
+        placed(ids[:held]),
+        placed(ids[held : 2 * held]),
+        placed(events.numbers[index]),
+        placed(floats[top : top + 1]),
+        placed(floats[loose:top]),
+        placed(ids[2 * held : 3 * held]),
+        placed(ids[3 * held : 4 * held]),
     )
 
 
@@ -114,52 +113,41 @@ def stock_at(events: Memory, index: int, room: Room) -> Stock:
 def options_at(floats: Any, ids: Any, at: int, id_at: int, length: int) -> Options:
     """An option list in a row of memory."""
     return Options(
-        floats[at : at + length],
-        floats[at + length : at + 2 * length],
-        floats[at + 2 * length : at + 3 * length],
-        ids[id_at : id_at + length],
-        ids[id_at + length : id_at + 2 * length],
+        placed(floats[at : at + length]),
+        placed(floats[at + length : at + 2 * length]),
+        placed(floats[at + 2 * length : at + 3 * length]),
+        placed(ids[id_at : id_at + length]),
+        placed(ids[id_at + length : id_at + 2 * length]),
     )
 
 
 @jit
-def work_at(events: Memory, index: int, threads: Memory, thread: int, room: Room) -> Work:
-    """The work space of a thread for a tree of an event."""
-    size = threads.floats.shape[2]
-    warp, own = thread // size, thread % size
-    floats, bits, ids = (
-        apart(threads.floats[warp, :, own]),
-        apart(threads.bits[warp, :, own]),
-        apart(threads.ids[warp, :, own]),
-    )
-    numbers, flags = apart(threads.numbers[warp, :, own]), apart(threads.flags[warp, :, own])
+def work_at(events: Memory, index: int, teams: Memory, team: int, room: Room) -> Work:
+    """The work space of a team for a tree of an event."""
+    floats, ids = teams.floats[team], teams.ids[team]
     slots, pairs, objects = room.particles + PAD, room.pairs + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
     at = 11 * slots
     beams = at + 3 * pairs
     row = beams + 3 * slots
-    cell = row + slots
-    sums = cell + 1
+    sums = row + slots
     blocks = sums + longest // 8 + 8
     logs = blocks + longest // 64 + 1
     slopes = logs + objects
     jets = slopes + 5
     slot_ids = 2 * pairs + 2 * slots
     scratch = Scratch(
-        floats[row:cell],
-        bits[row:cell],
-        floats[cell:sums],
-        bits[cell:sums],
-        floats[sums:blocks],
-        floats[blocks:logs],
-        ids[slot_ids : slot_ids + objects],
-        ids[slot_ids + objects : slot_ids + objects + room.particles],
-        numbers,
-        flags,
-        floats[logs:slopes],
-        floats[slopes:jets],
-        floats[jets : jets + room.jets],
-        floats[jets + room.jets : jets + 2 * room.jets],
+        placed(floats[row:sums]),
+        placed(floats[sums:blocks]),
+        placed(floats[blocks:logs]),
+        placed(ids[slot_ids : slot_ids + objects]),
+        placed(ids[slot_ids + objects : slot_ids + objects + room.particles]),
+        placed(teams.numbers[team]),
+        placed(teams.flags[team]),
+        placed(floats[logs:slopes]),
+        placed(floats[slopes:jets]),
+        placed(floats[jets : jets + room.jets]),
+        placed(floats[jets + room.jets : jets + 2 * room.jets]),
     )
     return Work(
         objects_at(events.floats[index], 0, slots),
@@ -172,13 +160,14 @@ def work_at(events: Memory, index: int, threads: Memory, thread: int, room: Room
 
 
 def prepare_events(power: float, batch: Batch, events: Memory, room: Room) -> None:
-    """Kernel: make the events of a batch ready, a thread each."""
-    index = cuda.grid(1)
+    """Kernel: make the events of a batch ready, a team each."""
+    index = cuda.grid(1) // size()
     if index < len(events.floats):
         slots = room.particles + PAD
         objects = objects_at(events.floats[index], 0, slots)
-        row, bits = events.floats[index][11 * slots : 12 * slots], events.bits[index][11 * slots : 12 * slots]
-        load_event(batch, index, power, objects, stock_at(events, index, room), row, bits)
+        load_event(
+            batch, index, power, objects, stock_at(events, index, room), events.floats[index][11 * slots : 12 * slots]
+        )
 
 
 def grow_trees(
@@ -191,23 +180,23 @@ def grow_trees(
     given: Given,
     results: Results,
     events: Memory,
-    threads: Memory,
+    teams: Memory,
     room: Room,
 ) -> None:
-    """Kernel: grow the trees of a turn; a thread takes one, then the one as many further on as there are threads.
+    """Kernel: grow the trees of a turn; a team takes one, then the one as many further on as there are teams.
 
     Parameters
     ----------
     events
         A row for each event of the batch, made ready.
-    threads
-        Room for each thread that is to grow trees.
+    teams
+        A row for each team that is to grow trees.
     """
-    thread, number = cuda.grid(1), len(threads.floats) * threads.floats.shape[2]
-    if thread < number:
-        for k in range(thread, len(turn.items), number):
+    team, number = cuda.grid(1) // size(), len(teams.floats)
+    if team < number:
+        for k in range(team, len(turn.items), number):
             item = turn.items[k]
-            work = work_at(events, item // trees, threads, thread, room)
+            work = work_at(events, item // trees, teams, team, room)
             jets, scores = turn.state_jets[k], turn.state_scores[k]
             turn.status[k] = grow_item(
                 item, trees, first_tree, iteration, setting, batch, work, given, results, 0, jets, scores

@@ -13,6 +13,7 @@ from djservice.kernels.jit import jit
 from djservice.kernels.lanes import LANES, fill, fma, load, power_of_two, store, total, where_below
 from djservice.kernels.objects import Floats
 from djservice.kernels.options import Options, Scratch
+from djservice.kernels.team import sync
 
 #: Options in a run.
 BLOCK = 64
@@ -90,6 +91,7 @@ def weighted_sum(options: Options, count: int) -> float:
 @jit
 def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     """The option that ``target``, below the sum of the weights, falls on."""
+    sync()
     block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
     start = block * BLOCK

@@ -57,9 +57,7 @@ def reach_of(batch: Batch, event: int) -> Reach:
 
 
 @jit
-def load_event(
-    batch: Batch, event: int, power: float, objects: Objects, stock: Stock, row: Floats, row_bits: NDArray[np.int64]
-) -> int:
+def load_event(batch: Batch, event: int, power: float, objects: Objects, stock: Stock, row: Floats) -> int:
     """Fill the objects of one event, ids by the order of its particles, and its stock; returns how many particles it has."""
     particles, start = batch.particles, batch.offsets[event]
     n = batch.offsets[event + 1] - start
@@ -76,7 +74,7 @@ def load_event(
         objects.beam[j] = objects.d[j] * radius2(reach, objects.pt2[j])
         objects.ident[j] = j
     end_slots(objects, n)
-    fill_stock(objects, n, stock, row, row_bits)
+    fill_stock(objects, n, stock, row)
     return int(n)
 
 

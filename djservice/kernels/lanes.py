@@ -4,7 +4,8 @@ Where numba compiles, :mod:`djservice.kernels.lanes_llvm` makes them LLVM vector
 simulator, debugging), :mod:`djservice.kernels.lanes_numpy` makes them arrays of length 8. Results do not depend on the
 width of the registers: sums over lanes have a fixed order, and multiply-adds are fused only where ``fma`` says so.
 
-Lanes support ``+``, ``-`` and ``*`` with lanes. Masks are integers with a bit per lane, lane 0 lowest.
+Lanes support ``+``, ``-`` and ``*`` with lanes. Masks are integers with a bit per lane, lane 0 lowest. On a GPU each thread of a
+team (:mod:`djservice.kernels.team`) has some of the lanes; masks, and what is made of all lanes, all of them have.
 """
 
 from __future__ import annotations
@@ -34,5 +35,9 @@ smallest_lane = _lanes.smallest_lane
 total = _lanes.total
 holds = _lanes.holds
 lowest = _lanes.lowest
-highest = _lanes.highest
+own = _lanes.own
+bit_count = _lanes.bit_count
+bits_below = _lanes.bits_below
+bits_of = _lanes.bits_of
+float_of = _lanes.float_of
 natural = _lanes.natural

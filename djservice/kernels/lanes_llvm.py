@@ -1,6 +1,6 @@
-"""Lanes as LLVM vectors of eight doubles, which LLVM fits to the registers that there are.
+"""Lanes as LLVM vectors of eight doubles, which LLVM fits to the registers that there are; on a GPU each thread of a team has a part.
 
-Each function does what its namesake in :mod:`djservice.kernels.lanes_numpy` does; tests hold the two side by side.
+Of a team of T threads, thread j has the lanes j, j + T, j + 2 T ..., so that what they load at once is side by side. Each function does what its namesake in :mod:`djservice.kernels.lanes_numpy` does; tests hold the two side by side.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
+from djservice.kernels.team import INT32, ballot_of, partners, rank_of, team_size
+
 _DOUBLE, _INT64 = ir.DoubleType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_DOUBLE, 8)
-_BITS = ir.VectorType(_INT64, 8)
 
 
 class LanesType(types.Type):
@@ -31,7 +31,7 @@ lanes_type = LanesType()
 @register_model(LanesType)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, of: Any) -> None:
-        super().__init__(manager, of, _VECTOR)
+        super().__init__(manager, of, ir.VectorType(_DOUBLE, 8))
 
 
 def _operator(symbol: Any, instruction: str) -> None:
@@ -54,11 +54,11 @@ for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (o
 
 
 def _lane_function(arguments: int, result: Any = lanes_type) -> Callable[..., Any]:
-    """Make a function of lanes from one that builds its instructions: (builder, *vectors) -> value."""
+    """Make a function of lanes from one that builds its instructions: (context, builder, *vectors) -> value."""
 
     def wrap(build: Callable[..., Any]) -> Any:
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            return build(builder, *values)
+            return build(context, builder, *values)
 
         signature = result(*(lanes_type,) * arguments)
         if arguments == 1:
@@ -73,53 +73,70 @@ def _lane_function(arguments: int, result: Any = lanes_type) -> Callable[..., An
 
 
 def _call(builder: Any, name: str, *vectors: Any) -> Any:
-    function = ir.FunctionType(_VECTOR, [_VECTOR] * len(vectors))
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.v8f64"), vectors)
+    kind = vectors[0].type
+    function = ir.FunctionType(kind, [kind] * len(vectors))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.v{kind.count}f64"), vectors)
 
 
-def _pointers(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Any) -> list[Any]:
-    """To a whole vector, or where elements are not side by side to each of them."""
-    data = context.make_array(array_type)(context, builder, array)
-    if array_type.layout == "C":
-        return [builder.bitcast(builder.gep(data.data, [at]), vector.as_pointer())]
-    (stride,) = cgutils.unpack_tuple(builder, data.strides, 1)
-    first = builder.mul(at, stride)
-    offsets = [builder.add(first, builder.mul(stride, ir.Constant(_INT64, k))) for k in range(vector.count)]
-    return [cgutils.pointer_add(builder, data.data, offset) for offset in offsets]
+def _all(builder: Any, value: Any, count: int) -> Any:
+    """A vector of so many times the same."""
+    nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    return builder.shuffle_vector(
+        builder.insert_element(nothing, value, INT32(0)), nothing, ir.VectorType(INT32, count)([INT32(0)] * count)
+    )
 
 
-def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, vector: Any) -> Any:
-    """The elements from ``at`` on that fill a vector."""
+def _pointers(context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int) -> list[Any]:
+    """To what this thread has of the ``count`` elements from ``at`` on: to a vector, or to each where they are not side by side."""
+    assert array_type.layout == "C"
+    data, team = context.make_array(array_type)(context, builder, array).data, team_size(context)
+    if team == 1:
+        vector = ir.VectorType(context.get_value_type(array_type.dtype), count)
+        return [builder.bitcast(builder.gep(data, [at]), vector.as_pointer())]
+    first = builder.gep(data, [builder.add(at, builder.zext(rank_of(builder), _INT64))])
+    return [builder.gep(first, [_INT64(k)]) for k in range(0, count, team)]
+
+
+def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int) -> Any:
+    """What this thread has of the ``count`` elements from ``at`` on."""
     size = array_type.dtype.bitwidth // 8
-    pointers = _pointers(context, builder, array_type, array, at, vector)
-    if len(pointers) == 1:
+    pointers = _pointers(context, builder, array_type, array, at, count)
+    if team_size(context) == 1:
         return builder.load(pointers[0], align=size)
-    found = ir.Constant(vector, ir.Undefined)
+    found = ir.Constant(ir.VectorType(context.get_value_type(array_type.dtype), len(pointers)), ir.Undefined)
     for k, pointer in enumerate(pointers):
-        found = builder.insert_element(found, builder.load(pointer, align=size), ir.Constant(ir.IntType(32), k))
+        found = builder.insert_element(found, builder.load(pointer, align=size), INT32(k))
     return found
 
 
-def _to_int64(builder: Any, flags: Any, width: int) -> Any:
-    """A vector of booleans as the bits of an int64."""
-    return builder.zext(builder.bitcast(flags, ir.IntType(width)), _INT64)
+def _mask(context: Any, builder: Any, flags: Any) -> Any:
+    """What the team's threads have of booleans, as the bits of an int64."""
+    if team_size(context) == 1:
+        return builder.zext(builder.bitcast(flags, ir.IntType(flags.type.count)), _INT64)
+    found = _INT64(0)
+    for k in range(flags.type.count):
+        votes = ballot_of(builder, builder.extract_element(flags, INT32(k)))
+        found = builder.or_(found, builder.shl(votes, _INT64(k * team_size(context))))
+    return found
 
 
-def _fold(builder: Any, vector: Any, combine: Callable[..., Any]) -> Any:
+def _fold(context: Any, builder: Any, vector: Any, combine: Callable[..., Any]) -> Any:
     """Combine lanes i and i + 4, then i and i + 2, then both that are left."""
-    for width in (4, 2, 1):
+    width = vector.type.count // 2
+    while width:
+        nothing = ir.Constant(vector.type, ir.Undefined)
+        chosen = ir.VectorType(INT32, width)
         halves = [
-            builder.shuffle_vector(
-                vector,
-                ir.Constant(vector.type, ir.Undefined),
-                ir.Constant(
-                    ir.VectorType(ir.IntType(32), width), [ir.Constant(ir.IntType(32), first + k) for k in range(width)]
-                ),
-            )
+            builder.shuffle_vector(vector, nothing, chosen([INT32(first + k) for k in range(width)]))
             for first in (0, width)
         ]
         vector = combine(builder, *halves)
-    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+        width //= 2
+    value, distance = builder.extract_element(vector, INT32(0)), team_size(context) // 2
+    while distance:
+        value = combine(builder, value, partners(builder, value, distance))
+        distance //= 2
+    return value
 
 
 def _smaller(builder: Any, a: Any, b: Any) -> Any:
@@ -131,7 +148,7 @@ def load(typing_context, array, at):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _read(context, builder, array, values[0], values[1], _VECTOR)
+        return _read(context, builder, array, values[0], values[1], 8)
 
     return lanes_type(array, types.int64), code
 
@@ -141,12 +158,12 @@ def store(typing_context, array, at, lanes):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        pointers = _pointers(context, builder, array, values[0], values[1], _VECTOR)
-        if len(pointers) == 1:
+        pointers = _pointers(context, builder, array, values[0], values[1], 8)
+        if team_size(context) == 1:
             builder.store(values[2], pointers[0], align=8)
         else:
             for k, pointer in enumerate(pointers):
-                builder.store(builder.extract_element(values[2], ir.Constant(ir.IntType(32), k)), pointer, align=8)
+                builder.store(builder.extract_element(values[2], INT32(k)), pointer, align=8)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, lanes_type), code
@@ -157,80 +174,78 @@ def fill(typing_context, value):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), values[0], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), 8), [ir.Constant(ir.IntType(32), 0)] * 8)
-        return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), zeros)
+        return _all(builder, values[0], 8 // team_size(context))
 
     return lanes_type(types.float64), code
 
 
 @_lane_function(3)
-def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def fma(context: Any, builder: Any, a: Any, b: Any, c: Any) -> Any:
     """See lanes_numpy."""
     return _call(builder, "llvm.fma", a, b, c)
 
 
 @_lane_function(2)
-def least(builder: Any, a: Any, b: Any) -> Any:
+def least(context: Any, builder: Any, a: Any, b: Any) -> Any:
     """See lanes_numpy."""
     return _smaller(builder, a, b)
 
 
 @_lane_function(1)
-def absolute(builder: Any, a: Any) -> Any:
+def absolute(context: Any, builder: Any, a: Any) -> Any:
     """See lanes_numpy. By its bits: CUDA's compiler knows no llvm.fabs of vectors."""
-    without_sign = ir.Constant(_BITS, [ir.Constant(_INT64, (1 << 63) - 1)] * 8)
-    return builder.bitcast(builder.and_(builder.bitcast(a, _BITS), without_sign), _VECTOR)
+    bits = ir.VectorType(_INT64, a.type.count)
+    without_sign = bits([_INT64((1 << 63) - 1)] * a.type.count)
+    return builder.bitcast(builder.and_(builder.bitcast(a, bits), without_sign), a.type)
 
 
 @_lane_function(4)
-def where_below(builder: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
+def where_below(context: Any, builder: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
     """See lanes_numpy."""
     return builder.select(builder.fcmp_ordered("<", a, b), then, otherwise)
 
 
 @_lane_function(1)
-def power_of_two(builder: Any, shifted: Any) -> Any:
+def power_of_two(context: Any, builder: Any, shifted: Any) -> Any:
     """See lanes_numpy."""
-    bits = builder.add(builder.bitcast(shifted, _BITS), ir.Constant(_BITS, [ir.Constant(_INT64, 1023)] * 8))
-    return builder.bitcast(builder.shl(bits, ir.Constant(_BITS, [ir.Constant(_INT64, 52)] * 8)), _VECTOR)
+    count = shifted.type.count
+    bits = ir.VectorType(_INT64, count)
+    exponents = builder.add(builder.bitcast(shifted, bits), bits([_INT64(1023)] * count))
+    return builder.bitcast(builder.shl(exponents, bits([_INT64(52)] * count)), shifted.type)
 
 
 @_lane_function(2, types.int64)
-def below(builder: Any, a: Any, b: Any) -> Any:
+def below(context: Any, builder: Any, a: Any, b: Any) -> Any:
     """See lanes_numpy."""
-    return _to_int64(builder, builder.fcmp_ordered("<", a, b), 8)
+    return _mask(context, builder, builder.fcmp_ordered("<", a, b))
 
 
 @_lane_function(1, types.float64)
-def smallest_lane(builder: Any, a: Any) -> Any:
+def smallest_lane(context: Any, builder: Any, a: Any) -> Any:
     """See lanes_numpy."""
-    return _fold(builder, a, _smaller)
+    return _fold(context, builder, a, _smaller)
 
 
 @_lane_function(1, types.float64)
-def total(builder: Any, a: Any) -> Any:
+def total(context: Any, builder: Any, a: Any) -> Any:
     """See lanes_numpy."""
-    return _fold(builder, a, lambda builder, left, right: builder.fadd(left, right))
+    return _fold(context, builder, a, lambda builder, left, right: builder.fadd(left, right))
 
 
 @intrinsic
 def holds(typing_context, owner, other, at, a, b):
     """See lanes_numpy."""
     element = ir.IntType(owner.dtype.bitwidth)
-    vector = ir.VectorType(element, 32)
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        found = ir.Constant(ir.VectorType(ir.IntType(1), 32), [ir.Constant(ir.IntType(1), 0)] * 32)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), 32), [ir.Constant(ir.IntType(32), 0)] * 32)
+        count = 32 // team_size(context)
+        found = ir.VectorType(ir.IntType(1), count)([ir.IntType(1)(0)] * count)
         for ident in values[3:]:
-            narrow = builder.trunc(ident, element)
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), narrow, ir.Constant(ir.IntType(32), 0))
-            wanted = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+            wanted = _all(builder, builder.trunc(ident, element), count)
             for array_type, array in ((owner, values[0]), (other, values[1])):
-                ids = _read(context, builder, array_type, array, values[2], vector)
+                ids = _read(context, builder, array_type, array, values[2], 32)
                 found = builder.or_(found, builder.icmp_unsigned("==", ids, wanted))
-        return _to_int64(builder, found, 32)
+        return _mask(context, builder, found)
 
     return types.int64(owner, other, types.int64, types.int64, types.int64), code
 
@@ -240,20 +255,60 @@ def lowest(typing_context, mask):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
+        return builder.cttz(values[0], ir.IntType(1)(1))
 
     return types.int64(types.int64), code
 
 
 @intrinsic
-def highest(typing_context, mask):
+def own(typing_context, mask):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        zeros = builder.ctlz(values[0], ir.Constant(ir.IntType(1), 1))
-        return builder.sub(ir.Constant(_INT64, 63), zeros)
+        team = team_size(context)
+        if team == 1:
+            return values[0]
+        every = _INT64(sum(1 << k for k in range(0, 64, team)))
+        return builder.and_(values[0], builder.shl(every, builder.zext(rank_of(builder), _INT64)))
 
     return types.int64(types.int64), code
+
+
+@intrinsic
+def bit_count(typing_context, mask):
+    """See lanes_numpy."""
+    return types.int64(types.int64), lambda context, builder, signature, values: builder.ctpop(values[0])
+
+
+@intrinsic
+def bits_below(typing_context, mask, bit):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        lower = builder.sub(builder.shl(_INT64(1), values[1]), _INT64(1))
+        return builder.ctpop(builder.and_(values[0], lower))
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def bits_of(typing_context, value):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], _INT64)
+
+    return types.int64(types.float64), code
+
+
+@intrinsic
+def float_of(typing_context, bits):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], _DOUBLE)
+
+    return types.float64(types.int64), code
 
 
 @intrinsic
@@ -263,7 +318,7 @@ def natural(typing_context, index):
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         function = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])
         assume = cgutils.get_or_insert_function(builder.module, function, "llvm.assume")
-        builder.call(assume, [builder.icmp_signed(">=", values[0], ir.Constant(_INT64, 0))])
+        builder.call(assume, [builder.icmp_signed(">=", values[0], _INT64(0))])
         return values[0]
 
     return types.int64(types.int64), code

@@ -80,9 +80,29 @@ def lowest(mask: int) -> int:
     return (mask & -mask).bit_length() - 1
 
 
-def highest(mask: int) -> int:
-    """The highest bit that is set."""
-    return mask.bit_length() - 1
+def own(mask: int) -> int:
+    """Of a mask of up to 64 lanes the bits of this thread's: all."""
+    return mask
+
+
+def bit_count(mask: int) -> int:
+    """How many bits are set."""
+    return mask.bit_count()
+
+
+def bits_below(mask: int, bit: int) -> int:
+    """How many of the bits are set that are lower than ``bit``."""
+    return (mask & ((1 << bit) - 1)).bit_count()
+
+
+def bits_of(value: float) -> int:
+    """The bits of a float64 as an integer."""
+    return int(np.float64(value).view(np.int64))
+
+
+def float_of(bits: int) -> float:
+    """The float64 of these bits."""
+    return float(np.int64(bits).view(np.float64))
 
 
 def natural(index: int) -> int:

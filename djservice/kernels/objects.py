@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from djservice.kernels.jit import jit
 from djservice.kernels.kinematics import TWO_PI, momentum_scale, rapidity
 from djservice.kernels.lanes import LANES, absolute, fill, fma, least, load, natural, store
+from djservice.kernels.team import sync
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -118,6 +119,7 @@ def merge(objects: Objects, into: int, other: int, ident: int, power: float, rea
     pz = objects.pz[into] + objects.pz[other]
     e = objects.e[into] + objects.e[other]
     pt2 = px * px + py * py
+    sync()
     if pt2 <= 0.0 and power < 0.0:
         return False
     objects.px[into] = px
@@ -163,5 +165,7 @@ def option_distance(objects: Objects, m: int, a: int, b: int, row: Floats) -> fl
     """q of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
     if b < 0:
         return float(objects.beam[a])
+    sync()
     row_distances(row, objects, m, a)
+    sync()
     return float(row[b])

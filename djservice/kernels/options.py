@@ -23,19 +23,22 @@ from djservice.kernels.lanes import (
     LANES,
     WIDE,
     below,
+    bit_count,
+    bits_below,
     fill,
-    highest,
     holds,
     least,
     load,
     lowest,
     natural,
+    own,
     smallest_lane,
     store,
     where_below,
 )
 from djservice.kernels.objects import STRETCH, Floats, Ids, Ints, Objects, distances
 from djservice.kernels.stock import LEVELS, Stock, stock_end
+from djservice.kernels.team import ballot, rank, size, sync
 
 #: Stands for "nothing": beyond all distances, and finite, so that a weight of 0 times it is 0.
 FAR = 1e308
@@ -59,9 +62,6 @@ class Scratch(NamedTuple):
     """Work space of one thread."""
 
     row: Floats
-    row_bits: NDArray[np.int64]
-    cell: Floats
-    cell_bits: NDArray[np.int64]
     sums: Floats
     blocks: Floats
     slot: Ids
@@ -86,8 +86,16 @@ class Work(NamedTuple):
 
 
 @jit
-def end_list(options: Options, count: int, safe: bool) -> None:
-    """Make what is read beyond the end of a list, in whole groups of lanes, weigh nothing."""
+def end_lists(pairs: Options, n_pairs: int, beams: Options, n_beams: int, safe: bool) -> None:
+    """Make what is read beyond the ends of the lists, in whole groups of lanes, weigh nothing."""
+    sync()
+    _end_list(pairs, n_pairs, safe)
+    _end_list(beams, n_beams, safe)
+    sync()
+
+
+@jit
+def _end_list(options: Options, count: int, safe: bool) -> None:
     nothing = fill(FAR)
     store(options.q, count, nothing)
     store(options.q, count + LANES, nothing)
@@ -98,27 +106,38 @@ def end_list(options: Options, count: int, safe: bool) -> None:
 
 
 @jit
-def append_pair(objects: Objects, a: int, b: int, q: float, pairs: Options, count: int, asymmetry: float) -> int:
-    """Put the pair of the objects in slots ``a`` (its owner) and ``b`` on the list; returns the list's new length."""
-    a, b, count = natural(a), natural(b), natural(count)
-    pairs.q[count] = q
-    pairs.owner[count] = int(objects.ident[a])
-    pairs.other[count] = int(objects.ident[b])
+def put_pair(objects: Objects, a: int, b: int, q: float, pairs: Options, at: int, asymmetry: float) -> None:
+    """Put the pair of the objects in slots ``a`` (its owner) and ``b`` on the list."""
+    a, b, at = natural(a), natural(b), natural(at)
+    pairs.q[at] = q
+    pairs.owner[at] = int(objects.ident[a])
+    pairs.other[at] = int(objects.ident[b])
     if asymmetry > 0.0:
-        pairs.s[count] = q * asymmetry_factor(objects.pt2[a], objects.pt2[b], asymmetry) if q > 0.0 else 0.0
-    return count + 1
+        pairs.s[at] = q * asymmetry_factor(objects.pt2[a], objects.pt2[b], asymmetry) if q > 0.0 else 0.0
 
 
 @jit
-def append_beam(objects: Objects, slot: int, beams: Options, count: int, beam_at: Ints) -> int:
-    """Put the beam option of the object in ``slot`` on the list; returns the list's new length."""
-    slot, count = natural(slot), natural(count)
+def put_beam(objects: Objects, slot: int, beams: Options, at: int, beam_at: Ints) -> None:
+    """Put the beam option of the object in ``slot`` on the list."""
+    slot, at = natural(slot), natural(at)
     ident = natural(int(objects.ident[slot]))
-    beams.q[count] = objects.beam[slot]
-    beams.s[count] = objects.beam[slot]
-    beams.owner[count] = ident
-    beam_at[ident] = count
-    return count + 1
+    beams.q[at] = objects.beam[slot]
+    beams.s[at] = objects.beam[slot]
+    beams.owner[at] = ident
+    beam_at[ident] = at
+
+
+@jit
+def put_row(
+    objects: Objects, slot: int, start: int, hits: int, pairs: Options, count: int, row: Floats, asymmetry: float
+) -> int:
+    """Put the pairs of the object in ``slot`` with those of ``start`` + each bit on the list; returns the list's new length."""
+    mine = own(hits)
+    while mine != 0:
+        k = lowest(mine)
+        mine &= mine - 1
+        put_pair(objects, slot, start + k, row[k], pairs, count + bits_below(hits, k), asymmetry)
+    return int(count + bit_count(hits))
 
 
 @jit
@@ -157,10 +176,7 @@ def append_row(
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
-        while hits != 0:
-            k = lowest(hits)
-            hits &= hits - 1
-            count = append_pair(objects, slot, start + k, row[k], pairs, count, asymmetry)
+        count = put_row(objects, slot, start, hits, pairs, count, row, asymmetry)
     objects.lower[slot] = smallest_lane(bound)
     return count
 
@@ -175,6 +191,7 @@ def append_new(
     """
     y_slot = objects.y[slot]
     y, phi, d = fill(y_slot), fill(objects.phi[slot]), fill(objects.d[slot])
+    sync()
     objects.y[slot] = math.inf  # out of its own reach
     highs, nothing = fill(high), fill(math.inf)
     bound = nearest = nothing
@@ -190,10 +207,8 @@ def append_new(
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
-        while hits != 0:
-            k = lowest(hits)
-            hits &= hits - 1
-            count = append_pair(objects, slot, start + k, row[k], pairs, count, asymmetry)
+        count = put_row(objects, slot, start, hits, pairs, count, row, asymmetry)
+    sync()
     objects.y[slot] = y_slot
     objects.lower[slot] = smallest_lane(bound)
     return count, smallest_lane(nearest)
@@ -210,17 +225,20 @@ def append_stock(
         if stop == taken:
             count = -1
             break
-        for k in range(natural(taken), natural(stop)):
-            count = natural(count)
+        for first in range(natural(taken), natural(stop), size()):
+            k = natural(first + rank())
+            lives = k < stop and alive[owner[k]] & alive[other[k]] != 0
+            living = ballot(lives)
+            at = natural(count + bits_below(living, rank()))
             if asymmetry > 0.0:
-                if alive[owner[k]] & alive[other[k]]:
+                if lives:
                     a, b = scratch.slot[owner[k]], scratch.slot[other[k]]
-                    count = append_pair(objects, a, b, stock.q[k], pairs, count, asymmetry)
-            else:  # without a branch, which would be mispredicted
-                pairs.q[count] = stock.q[k]
-                pairs.owner[count] = owner[k]
-                pairs.other[count] = other[k]
-                count += int(alive[owner[k]] & alive[other[k]])
+                    put_pair(objects, a, b, stock.q[k], pairs, at, asymmetry)
+            elif lives or size() == 1:  # on a processor without a branch, which would be mispredicted
+                pairs.q[at] = stock.q[k]
+                pairs.owner[at] = owner[k]
+                pairs.other[at] = other[k]
+            count += bit_count(living)
         taken = stop
     return count
 
@@ -240,8 +258,9 @@ def refill(
     asymmetry: float,
 ) -> tuple[int, int]:
     """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists, of pairs -1 if it is too short."""
-    taken = stock_end(stock, low, scratch.cell, scratch.cell_bits) if low > 0.0 else 0
-    end = stock_end(stock, high, scratch.cell, scratch.cell_bits)
+    sync()
+    taken = stock_end(stock, low) if low > 0.0 else 0
+    end = stock_end(stock, high)
     n_pairs = append_stock(stock, taken, end, objects, pairs, n_pairs, scratch, asymmetry)
     if n_pairs < 0:
         return -1, n_beams
@@ -250,14 +269,20 @@ def refill(
     for at in range(0, m, LANES):
         beam = load(objects.beam, at)
         hits = below(beam, highs) & ~below(beam, lows)
-        while hits != 0:
-            n_beams = append_beam(objects, at + lowest(hits), beams, n_beams, scratch.beam_at)
-            hits &= hits - 1
+        mine = own(hits)
+        while mine != 0:
+            k = lowest(mine)
+            mine &= mine - 1
+            put_beam(objects, at + k, beams, n_beams + bits_below(hits, k), scratch.beam_at)
+        n_beams += bit_count(hits)
         hits = below(load(objects.lower, at), highs)
-        while hits != 0:  # looked at below, where the threads of a GPU do so at once
-            scratch.marked[marked] = at + lowest(hits)
-            marked += 1
-            hits &= hits - 1
+        mine = own(hits)
+        while mine != 0:  # looked at below, where the threads of a GPU do so at once
+            k = lowest(mine)
+            mine &= mine - 1
+            scratch.marked[marked + bits_below(hits, k)] = at + k
+        marked += bit_count(hits)
+    sync()
     k = 0
     while k < marked and n_pairs >= 0:
         slot = int(scratch.marked[k])
@@ -267,7 +292,7 @@ def refill(
 
 
 @jit
-def lower_bound(objects: Objects, m: int, threshold: float, stock: Stock, scratch: Scratch) -> float:
+def lower_bound(objects: Objects, m: int, threshold: float, stock: Stock) -> float:
     """A lower bound, not below ``threshold``, of all options that are not on the list."""
     lows, bounds, nothing = fill(threshold), fill(math.inf), fill(math.inf)
     for at in range(0, m, LANES):
@@ -275,7 +300,7 @@ def lower_bound(objects: Objects, m: int, threshold: float, stock: Stock, scratc
         bounds = least(where_below(beam, lows, nothing, beam), bounds)
         bounds = least(load(objects.lower, at), bounds)
     bound = float(smallest_lane(bounds))
-    taken = stock_end(stock, threshold, scratch.cell, scratch.cell_bits) if threshold > 0.0 else 0
+    taken = stock_end(stock, threshold) if threshold > 0.0 else 0
     if taken < stock.ends[LEVELS - 1]:
         bound = min(bound, max(threshold, stock.q[taken] * 0.5))  # its level may hold a smaller one
     return bound
@@ -318,23 +343,38 @@ def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, saf
     lost = False
     at = (count - 1) // WIDE * WIDE
     within = (1 << (count - at)) - 1 if count > 0 else 0
-    while at >= 0:  # from the end, so that the last option is never a dead one
+    while at >= 0:  # from the end, so that what comes after is alive
         dead = holds(owner, other, at, a, b) & within
         within = (1 << WIDE) - 1
-        while dead != 0:
-            lane = highest(dead)
-            dead ^= 1 << lane
-            k = natural(at + lane)
-            lost = lost | (pairs.q[k] <= minimum)
-            count = natural(count - 1)
-            pairs.q[k] = pairs.q[count]
-            pairs.w[k] = pairs.w[count]
-            owner[k] = owner[count]
-            other[k] = other[count]
-            if safe:
-                pairs.s[k] = pairs.s[count]
+        if dead != 0:
+            left = count - bit_count(dead)
+            mine = own(dead)
+            while mine != 0:
+                lane = lowest(mine)
+                mine &= mine - 1
+                k = natural(at + lane)
+                lost = lost | (pairs.q[k] <= minimum)
+                if k < left:
+                    last = natural(_replacement(dead, lane, at, count))
+                    pairs.q[k] = pairs.q[last]
+                    pairs.w[k] = pairs.w[last]
+                    owner[k] = owner[last]
+                    other[k] = other[last]
+                    if safe:
+                        pairs.s[k] = pairs.s[last]
+            count = left
+            sync()
         at -= WIDE
-    return count, lost
+    return count, ballot(lost) != 0
+
+
+@jit
+def _replacement(dead: int, lane: int, at: int, count: int) -> int:
+    """Which of ``count`` options comes to where ``at`` + ``lane`` is dead: taken off from the highest, each is replaced by the last."""
+    found = count - bit_count(dead) + bits_below(dead, lane)
+    while found < at + WIDE and dead >> (found - at) & 1 != 0:  # it is dead, and had been replaced itself
+        found = count - bit_count(dead) + bits_below(dead, found - at)
+    return int(found)
 
 
 @jit
@@ -345,11 +385,13 @@ def remove_beam(beams: Options, count: int, ident: int, minimum: float, beam_at:
         return count, False
     lost = beams.q[at] <= minimum
     count = natural(count - 1)
-    beams.q[at] = beams.q[count]
-    beams.s[at] = beams.s[count]
-    beams.w[at] = beams.w[count]
-    beams.owner[at] = beams.owner[count]
-    beam_at[beams.owner[at]] = at
+    q, w, s, last = beams.q[count], beams.w[count], beams.s[count], beams.owner[count]
+    sync()
+    beams.q[at] = q
+    beams.s[at] = s
+    beams.w[at] = w
+    beams.owner[at] = last
+    beam_at[last] = at
     beam_at[ident] = -1
     return count, lost
 
@@ -378,26 +420,20 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
         return Options(q, w, s, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
 
     held = stock_room(particles)
-    row, cell, top, loose = np.empty(particles + PAD), np.empty(1), np.empty(1), np.empty(held)
     owner, other, loose_owner, loose_other = np.empty((4, held), np.uint16)
     stock = Stock(
         np.empty(held),
         owner,
         other,
         np.empty(LEVELS, np.int64),
-        top,
-        top.view(np.int64),
-        loose,
-        loose.view(np.int64),
+        np.empty(1),
+        np.empty(held),
         loose_owner,
         loose_other,
     )
     longest = max(capacity, particles) + PAD
     scratch = Scratch(
-        row,
-        row.view(np.int64),
-        cell,
-        cell.view(np.int64),
+        np.empty(particles + PAD),
         np.empty(longest // 8 + 8),
         np.empty(longest // 64 + 1),
         np.empty(2 * particles, np.uint16),

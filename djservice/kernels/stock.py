@@ -18,16 +18,22 @@ from djservice.kernels.jit import jit
 from djservice.kernels.lanes import (
     LANES,
     below,
+    bit_count,
+    bits_below,
+    bits_of,
     fill,
+    float_of,
     least,
     load,
     lowest,
     natural,
+    own,
     smallest_lane,
     store,
     where_below,
 )
 from djservice.kernels.objects import STRETCH, Floats, Ids, Objects, distances, row_distances
+from djservice.kernels.team import rank, sync
 
 #: Bits below those that make the level of a float64.
 _SHIFT = 51
@@ -47,72 +53,91 @@ class Stock(NamedTuple):
     other: Ids
     ends: NDArray[np.int64]
     top: Floats
-    top_bits: NDArray[np.int64]
     loose_q: Floats
-    loose_bits: NDArray[np.int64]
     loose_owner: Ids
     loose_other: Ids
 
 
 @jit
-def level(bits: int) -> int:
-    """The level of a distance that is seen as an integer."""
-    return min(max((bits >> _SHIFT) - _FIRST, 0), LEVELS - 1)
+def level(q: float) -> int:
+    """The level of a distance."""
+    return int(min(max((bits_of(q) >> _SHIFT) - _FIRST, 0), LEVELS - 1))
 
 
 @jit
-def edge_above(q: float, cell: Floats, cell_bits: NDArray[np.int64]) -> float:
+def edge_below(own: int) -> float:
+    """The edge between a level and the one before."""
+    return float(float_of((own + _FIRST) << _SHIFT)) if own > 0 else 0.0
+
+
+@jit
+def edge_above(q: float) -> float:
     """The edge between levels that is next above ``q``; infinity above all levels."""
-    cell[0] = q
-    if level(cell_bits[0]) >= LEVELS - 1:
-        return math.inf
-    cell_bits[0] = (level(cell_bits[0]) + 1 + _FIRST) << _SHIFT
-    return float(cell[0])
+    own = level(q)
+    return edge_below(own + 1) if own < LEVELS - 1 else math.inf
 
 
 @jit
-def stock_end(stock: Stock, threshold: float, cell: Floats, cell_bits: NDArray[np.int64]) -> int:
+def stock_end(stock: Stock, threshold: float) -> int:
     """How many pairs of the stock lie below an edge."""
-    cell[0] = threshold
-    return int(stock.ends[level(cell_bits[0]) - 1])
+    return int(stock.ends[level(threshold) - 1])
 
 
 @jit
-def fill_stock(objects: Objects, n: int, stock: Stock, row: Floats, row_bits: NDArray[np.int64]) -> None:
+def fill_stock(objects: Objects, n: int, stock: Stock, row: Floats) -> None:
     """Put the closest pairs in the stock, whole levels and about n^1.5 pairs; sets ``objects.lower`` for the others.
 
     More would be dead when their turn comes. The last level is guessed from some of the particles, and lowered until
     its pairs have room.
     """
     ends, stride = stock.ends, 1 + n // 32
-    for k in range(LEVELS):
-        ends[k] = 0
+    if rank() == 0:
+        clear(ends)
     for i in range(stride, n, stride):
+        sync()
         row_distances(row, objects, i, i)
-        for j in range(i):
-            ends[level(row_bits[j])] += stride
+        sync()
+        if rank() == 0:
+            for j in range(i):
+                ends[level(row[j])] += stride
+    sync()
     top, held = 0, 0  # levels below top are held
     while top < LEVELS - 1 and held + ends[top] <= n * math.sqrt(n):
         held += ends[top]
         top += 1
-    held = -1
+    edge, held = edge_below(top), _gather(objects, n, stock, edge_below(top), row)
     while held < 0:
-        stock.top[0] = 0.0
-        if top > 0:
-            stock.top_bits[0] = (top + _FIRST) << _SHIFT
-        held = _gather(objects, n, stock, row)
         top -= 1
+        edge = edge_below(top)
+        held = _gather(objects, n, stock, edge, row)
+    sync()
+    if rank() == 0:
+        stock.top[0] = edge
+        put_in_order(stock, held)
+    sync()
+
+
+@jit
+def clear(ends: NDArray[np.int64]) -> None:
+    """Nothing in any level."""
     for k in range(LEVELS):
         ends[k] = 0
+
+
+@jit
+def put_in_order(stock: Stock, held: int) -> None:
+    """Put the loose pairs into their levels."""
+    ends = stock.ends
+    clear(ends)
     for k in range(held):
-        ends[level(stock.loose_bits[k])] += 1
+        ends[level(stock.loose_q[k])] += 1
     begin = 0
     for k in range(LEVELS):  # ends begin as beginnings, which filling moves
         count = ends[k]
         ends[k] = begin
         begin += count
     for k in range(held):
-        own = level(stock.loose_bits[k])
+        own = level(stock.loose_q[k])
         at = natural(ends[own])
         stock.q[at] = stock.loose_q[k]
         stock.owner[at] = stock.loose_owner[k]
@@ -121,10 +146,9 @@ def fill_stock(objects: Objects, n: int, stock: Stock, row: Floats, row_bits: ND
 
 
 @jit
-def _gather(objects: Objects, n: int, stock: Stock, row: Floats) -> int:
-    """Put all pairs below the top among the loose ones; returns their number, -1 if they have no room."""
-    held, nothing = 0, fill(math.inf)
-    top = fill(stock.top[0])
+def _gather(objects: Objects, n: int, stock: Stock, edge: float, row: Floats) -> int:
+    """Put all pairs below ``edge`` among the loose ones; returns their number, -1 if they have no room."""
+    held, nothing, top = 0, fill(math.inf), fill(edge)
     for i in range(n):
         y, phi, d = fill(objects.y[i]), fill(objects.phi[i]), fill(objects.d[i])
         bound = nothing
@@ -138,13 +162,14 @@ def _gather(objects: Objects, n: int, stock: Stock, row: Floats) -> int:
                 hits |= below(q, top) << (at - start)
             if held + STRETCH > len(stock.q):
                 return -1
-            while hits != 0:
-                k = lowest(hits)
-                hits &= hits - 1
-                held = natural(held)
-                stock.loose_q[held] = row[k]
-                stock.loose_owner[held] = i
-                stock.loose_other[held] = start + k
-                held += 1
+            mine = own(hits)
+            while mine != 0:
+                k = lowest(mine)
+                mine &= mine - 1
+                here = natural(held + bits_below(hits, k))
+                stock.loose_q[here] = row[k]
+                stock.loose_owner[here] = i
+                stock.loose_other[here] = start + k
+            held += bit_count(hits)
         objects.lower[i] = smallest_lane(bound)
     return held

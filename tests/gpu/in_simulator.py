@@ -71,7 +71,7 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Let the simulated GPU have so many free bytes."""
-    small = Gpu(np, threads=4, block=2, warp=2, free=lambda: free)
+    small = Gpu(np, threads=4, block=2, free=lambda: free)
     monkeypatch.setattr("djservice.device.simulator", lambda: small)
 
 
@@ -92,7 +92,7 @@ def test_a_batch_is_split_to_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_event_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too large for the half that events and results take, or for a thread with its lists."""
+    """Too large for the half that events and results take, or for a team with its lists."""
     events, needs = some_events(2, 60), r"arrays, entry 1: its 60 particles and 3 trees need .* GB .* device='cpu'"
     with_memory(monkeypatch, 100_000)
     with pytest.raises(DeviceError, match=needs):

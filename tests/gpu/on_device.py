@@ -39,7 +39,7 @@ class FakeGpu(Gpu):
 
 def fake_gpu(free: int = 2**30) -> FakeGpu:
     """With so many free bytes."""
-    return FakeGpu(fake_cupy, threads=4, block=2, warp=2, free=lambda: free)
+    return FakeGpu(fake_cupy, threads=4, block=2, free=lambda: free)
 
 
 def bytes_to_host(work: Any) -> tuple[Any, int]:

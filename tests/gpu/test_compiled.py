@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import numpy as np
 import pytest
 import tools
 from asked import FIELDS, WAYS, some_events
-from ptx_as_c import PtxKernel, kernels_in_ptx, printed
+from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel, kernels_in_ptx, printed
 
 import djservice as dj
 from djservice import on_gpu
@@ -83,29 +82,47 @@ def test_the_kernels_compile_to_ptx(ptx: dict[str, str]) -> None:
     assert ptx["grow_trees"].count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
 
 
-@pytest.fixture(scope="module")
-def kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PtxKernel]:
-    """The same as a processor executes them."""
+def as_c(ptx: dict[str, str], folder: Path, watched: bool) -> dict[str, PtxKernel]:
+    """As a processor executes them."""
     if shutil.which("gcc") is None:
         (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)("needs gcc")
-    folder = tmp_path_factory.mktemp("ptx")
-    return {name: PtxKernel(text, folder, name) for name, text in ptx.items()}
+    return {name: PtxKernel(text, folder, name, watched) for name, text in ptx.items()}
+
+
+@pytest.fixture(scope="module")
+def kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PtxKernel]:
+    """Those of the next fixture."""
+    return as_c(ptx, tmp_path_factory.mktemp("ptx"), watched=False)
+
+
+@pytest.fixture(scope="module")
+def watched_kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PtxKernel]:
+    """Those of the one after it."""
+    return as_c(ptx, tmp_path_factory.mktemp("watched"), watched=True)
 
 
 @pytest.fixture
-def gpu(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """Its kernels are what an H100 would be given; "cuda" means it."""
-    found = Gpu(np, threads=64, block=32, warp=32, free=lambda: 2**30)
-    take(found, monkeypatch)
-    for name, kernel in kernels.items():
-        kernel.calls, kernel.backwards = 0, False
-        monkeypatch.setattr(on_gpu, f"{name}_kernel", kernel)
-    return found
+def gpu(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> dict[str, PtxKernel]:
+    """The kernels that an H100 would be given; "cuda" means these."""
+    take(kernels, monkeypatch)
+    return kernels
 
 
-def take(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("djservice.cluster")  # the name is that of a function too
+@pytest.fixture
+def watched(watched_kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The same; and in the end there was nothing in memory for which it matters which thread of a team comes first."""
+    take(watched_kernels, monkeypatch)
+    yield watched_kernels
+    for kernel in watched_kernels.values():
+        assert kernel.disorder == [0, 0, 0]
+
+
+def take(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, module = Gpu(np, threads=64, block=32, free=lambda: 2**30), importlib.import_module("djservice.cluster")
     monkeypatch.setattr(module, "gpu", lambda device: gpu if device == "cuda" else None)
+    for name, kernel in kernels.items():
+        kernel.calls, kernel.order = 0, FORWARDS
+        monkeypatch.setattr(on_gpu, f"{name}_kernel", kernel)
 
 
 def close(one: Any, other: Any) -> None:
@@ -124,16 +141,20 @@ def close(one: Any, other: Any) -> None:
             )
 
 
-@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("way", WAYS)
-def test_ptx_grows_trees_in_every_way_as_the_processors_do(way: str, kernels: dict[str, PtxKernel]) -> None:
-    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 20, "seed": 2, **WAYS[way]}
-    found = [dj.cluster(some_events(9, 0, 40), **asked, device=device, threads=1) for device in ("cpu", "cuda")]
-    close(*found)
-    assert kernels["grow_trees"].calls == kernels["prepare_events"].calls == 1
+def test_ptx_grows_trees_in_every_way_as_the_processors_do(way: str, watched: dict[str, PtxKernel]) -> None:
+    """In whatever order threads come."""
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 15, "seed": 2, **WAYS[way]}
+    events = some_events(9, 0, 70)
+    expected = dj.cluster(events, **asked, device="cpu", threads=1)
+    orders = (FORWARDS, BACKWARDS, ANY + list(WAYS).index(way))
+    for order in orders:
+        watched["grow_trees"].order = watched["prepare_events"].order = order
+        close(expected, dj.cluster(events, **asked, device="cuda"))
+    assert watched["grow_trees"].calls >= watched["prepare_events"].calls == len(orders)
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("watched")
 def test_ptx_follows_flips_and_histories() -> None:
     events, how = some_events(8, 30), {"radius": 0.8, "rigidity": 1.0, "trees": 5, "seed": 3}
     first = dj.cluster(events, **how, flips=True, history=True, device="cpu")  # type: ignore[arg-type]
@@ -144,7 +165,7 @@ def test_ptx_follows_flips_and_histories() -> None:
     ))  # fmt: skip
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.usefixtures("watched")
 def test_an_event_that_ptx_cannot_cluster_is_named() -> None:
     px = np.array([3.0, 4.0, 3.0, 3.0])
     events = dj.EventBatch.from_arrays(
@@ -157,7 +178,7 @@ def test_an_event_that_ptx_cannot_cluster_is_named() -> None:
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("rigidity", [1.0, 10.0])
 def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float) -> None:
-    events, trees = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5)), 50
+    events, trees = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5)), 3
     asked: dict[str, Any] = {"radius": 0.7, "rigidity": rigidity, "trees": trees, "seed": 1, "history": True}
     one, other = (dj.cluster(events, **asked, device=device) for device in ("cpu", "cuda"))
     starts = (events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]).ravel()
@@ -168,25 +189,9 @@ def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float) -
 
 
 @pytest.mark.usefixtures("gpu")  # put back at the end
-def test_the_threads_of_a_warp_stay_together(ptx: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As far as their trees differ: a way out of a step from within a branch leaves less than 0.1 of them together."""
+def test_the_teams_of_a_warp_stay_together(ptx: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as their trees differ: a way out of a step from within a branch leaves them alone, a quarter of the warp."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     ((_, _, counts),) = importlib.import_module("warps").counted(ptx, [60], [10.0], warps=1)
     assert counts.used > 0.4
     assert counts.lines < 5 * counts.requests  # and they read what is side by side
-
-
-@pytest.mark.parametrize(("threads", "backwards"), [(32, False), (32, True), (64, True), (7, False)])
-def test_ptx_of_a_block_to_each_tree_grows_trees_with_the_probability_of_their_histories(
-    threads: int, backwards: bool, gpu: Gpu, kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take(replace(gpu, together=threads), monkeypatch)
-    kernels["grow_in_blocks"].backwards = backwards
-    events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
-    events = events.select(np.flatnonzero(events.counts < 90)[:5])
-    how: dict[str, Any] = {"radius": 0.7, "rigidity": 1.0}
-    trees = dj.cluster(events, **how, trees=3, seed=1, history=True, device="cuda")
-    again = dj.replay(events, trees.history, **how, device="cpu")
-    assert kernels["grow_in_blocks"].calls == 1 and kernels["grow_trees"].calls == 0
-    for name in ("momenta", "numbers", "scores"):
-        np.testing.assert_allclose(getattr(trees, name), getattr(again, name), rtol=1e-9, atol=1e-9, err_msg=name)

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(HERE)}
 
 
-@pytest.mark.parametrize("file", ["in_simulator.py", "in_simulator_on_device.py", "in_simulator_together.py"])
+@pytest.mark.parametrize("file", ["in_simulator.py", "in_simulator_on_device.py"])
 def test_the_kernels_in_the_simulator(file: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", HERE / file],

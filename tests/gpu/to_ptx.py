@@ -1,5 +1,6 @@
-"""Prints the kernels as PTX for an H100, one after the other; needs numba-cuda and no GPU."""
+"""Prints the kernels as PTX for an H100, one after the other, for teams of so many threads; needs numba-cuda and no GPU."""
 
+import sys
 from types import SimpleNamespace
 
 import numba.cuda.dispatcher
@@ -7,10 +8,11 @@ from numba import cuda
 from numba.cuda import types
 
 from djservice.kernels import cuda as kernels
-from djservice.kernels import cuda_shared
+from djservice.kernels import team
 from djservice.kernels.clustering import Setting
 from djservice.kernels.items import Batch, Given, Results
 
+team.TEAM = int(sys.argv[1])
 # Without a driver there is no current device, which called functions are compiled for.
 numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
 real, whole = types.float64, types.int64
@@ -26,7 +28,7 @@ def arrays(kind, *members):
 
 
 def memory(numbers, ndim):
-    return arrays(kernels.Memory, *((dtype, ndim) for dtype in (real, whole, types.uint16, numbers, types.uint8)))
+    return arrays(kernels.Memory, *((dtype, ndim) for dtype in (real, types.uint16, numbers, types.uint8)))
 
 
 batch = arrays(Batch, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
@@ -35,11 +37,10 @@ results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
 turn = arrays(kernels.Turn, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
 setting = tuple_of(Setting, real, real, real, real, types.boolean, whole)
 room = tuple_of(kernels.Room, *[whole] * 4)
-events, threads = memory(whole, 2), memory(types.int32, 3)
+events, teams = memory(whole, 2), memory(types.int32, 2)
 for kernel, arguments in (
     (kernels.prepare_events, (real, batch, events, room)),
-    (kernels.grow_trees, (turn, whole, whole, whole, setting, batch, given, results, events, threads, room)),
-    (cuda_shared.grow_in_blocks, (turn, whole, whole, whole, setting, batch, results)),
+    (kernels.grow_trees, (turn, whole, whole, whole, setting, batch, given, results, events, teams, room)),
 ):
     ptx, _ = cuda.compile(kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx")
     print(ptx)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ptx_as_c import OPTIONS, Translation, address, flat, name_of
+from ptx_as_c import MEETINGS, THREADS, Translation, address, compile_c, flat, name_of
 
 #: Threads in a warp; bytes of the caches: of an H100, what its multiprocessors have at most, and 50 MB shared by 132.
 LANES, FIRST_LEVEL, SECOND_LEVEL = 32, 200 * 1024, 380 * 1024
@@ -27,7 +26,7 @@ static void at_block(int); static void touched(u64, int);
 """
 MODEL = r"""
 #define LANES 32
-typedef struct { ucontext_t context; int block, ended; u32 n; u64 at[512]; u8 is_store[512]; u8 *stack; } lane;
+typedef struct { int block; u32 n; u64 at[512]; u8 is_store[512]; } lane;
 typedef struct { int block, meets; u32 mask; } part;   /* threads that are together, and where they meet the others */
 typedef struct { lane *lanes; part parts[512]; int n; } warp;
 typedef struct { u64 tag, used; u8 valid, dirty; } line;
@@ -35,20 +34,19 @@ typedef struct { u32 sets, ways; line *lines; } cache;
 typedef struct { u64 issued, wide, used, requests, lines, moved, from_memory, to_memory; } tally;
 enum { END = -1, RETURN = -2 };
 tally counts;
-static const u64 *arguments;
-static ucontext_t here;
 static lane *all;
-static u32 running;
 static u64 clock_;
 static cache first_level, second_level;
 
-static void at_block(int block) { all[running].block = block; swapcontext(&all[running].context, &here); }
+static void in_step(void) {}
+static void let_others_run(void) { abort(); }
+static void at_block(int block) { all[running].block = block; leave(); }
 static void touched(u64 at, int is_store) {
     lane *l = &all[running];
     if (l->n == 512) abort();
     l->at[l->n] = at; l->is_store[l->n++] = is_store;
 }
-static void run_thread(void) { u32 own = running; kernel(arguments, own); all[own].ended = 1; }
+static int ended(const lane *l) { return threads[l - all].ended; }
 
 static line *look(cache *c, u64 tag, int takes, line *gone) {
     line *set = c->lines + (tag * 0x9E3779B97F4A7C15ull >> 40) % c->sets * c->ways, *oldest = set;
@@ -88,7 +86,7 @@ static int step(warp *w) {
     while (w->n) {
         part *top = &w->parts[w->n - 1];
         u32 mask = 0; int block = -9;
-        for (int k = 0; k < LANES; k++) if (top->mask >> k & 1 && !w->lanes[k].ended) { mask |= 1u << k; block = w->lanes[k].block; }
+        for (int k = 0; k < LANES; k++) if (top->mask >> k & 1 && !ended(w->lanes + k)) { mask |= 1u << k; block = w->lanes[k].block; }
         if (mask && top->block < 0) top->block = block;   /* all that parted are back */
         int back = mask && (top->block == top->meets || (top->meets == RETURN && is_main[top->block]));
         if (mask && !back) {
@@ -98,7 +96,7 @@ static int step(warp *w) {
             for (u32 i = 0; i < n; i++) {
                 lane *l = &w->lanes[own[i]];
                 if (l->block != block) abort();
-                l->n = 0; running = l - all; swapcontext(&here, &l->context);
+                l->n = 0; run(l - all);
                 if (l->n > most) most = l->n;
             }
             counts.issued += instructions[block]; counts.wide += wide[block]; counts.used += (u64)instructions[block] * n;
@@ -110,7 +108,7 @@ static int step(warp *w) {
             int ways[LANES]; u32 masks[LANES], t = 0;
             for (u32 i = 0; i < n; i++) {
                 lane *l = &w->lanes[own[i]]; u32 j = 0;
-                if (l->ended) continue;
+                if (ended(l)) continue;
                 while (j < t && ways[j] != l->block) j++;
                 if (j == t) { ways[t] = l->block; masks[t++] = 0; }
                 masks[j] |= 1u << own[i];
@@ -132,27 +130,21 @@ static int step(warp *w) {
     return 0;
 }
 void run_multiprocessor(const u64 *given, u32 warps, u32 first_bytes, u32 second_bytes) {
-    const size_t stack = 1 << 18;
     warp *of = calloc(warps, sizeof *of);
     cache *caches[] = {&first_level, &second_level};
     for (int k = 0; k < 2; k++) {
         caches[k]->ways = 16; caches[k]->sets = (k ? second_bytes : first_bytes) / 128 / 16;
         caches[k]->lines = calloc(caches[k]->sets * 16, sizeof(line));
     }
-    arguments = given; all = calloc(warps * LANES, sizeof *all);
     r_nctaid_x = 1; r_ctaid_x = 0; r_ntid_x = warps * LANES;
-    for (u32 k = 0; k < warps * LANES; k++) {
-        getcontext(&all[k].context);
-        all[k].stack = malloc(stack);
-        all[k].context.uc_stack.ss_sp = all[k].stack; all[k].context.uc_stack.ss_size = stack; all[k].context.uc_link = &here;
-        makecontext(&all[k].context, run_thread, 0);
-        running = k; swapcontext(&here, &all[k].context);
-    }
+    make_threads(warps * LANES, given);
+    all = calloc(warps * LANES, sizeof *all);
+    for (u32 k = 0; k < warps * LANES; k++) run(k);
     for (u32 k = 0; k < warps; k++) {
         of[k].lanes = all + k * LANES; of[k].n = 1; of[k].parts[0] = (part){of[k].lanes[0].block, END, ~0u};
     }
     for (int any = 1; any;) { any = 0; for (u32 k = 0; k < warps; k++) any |= step(of + k); }
-    for (u32 k = 0; k < warps * LANES; k++) free(all[k].stack);
+    free_threads(warps * LANES);
     free(all); free(of); free(first_level.lines); free(second_level.lines);
 }
 """
@@ -160,12 +152,12 @@ void run_multiprocessor(const u64 *given, u32 warps, u32 first_bytes, u32 second
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one thread's work, so of a tree, on average.
+    """Of a tree, on average.
 
     Attributes
     ----------
     issued, wide
-        Instructions that a warp issues, divided by its threads; and how many of them are of integers of 64 bits, which take two.
+        Instructions that a warp issues, divided by its trees; and how many of them are of integers of 64 bits, which take two.
     used
         Share of the threads of a warp for which an instruction is issued.
     requests, lines
@@ -198,6 +190,11 @@ class Warps(Translation):
         self.main = True
         super().__init__(ptx)
 
+    def wait(self, mask: str, place: int) -> None:
+        """A block ends where threads wait for others, which are with them."""
+        self._new_block()
+        self.lines.append(f"wait_for({mask}, {place});")
+
     def end(self) -> str:
         """The model, with tables of the blocks."""
         columns = {
@@ -207,7 +204,7 @@ class Warps(Translation):
             "int post": self._meetings(),
         }
         tables = [f"static const {name}[] = {{{', '.join(map(str, values))}}};" for name, values in columns.items()]
-        return "\n".join(tables) + MODEL
+        return "\n".join(tables) + MEETINGS + THREADS + MODEL
 
     def _meetings(self) -> list[int]:
         """The first block after each that all ways from it come by; -1 if there is none."""
@@ -287,14 +284,14 @@ class WarpModel:
         translated = Warps(ptx)
         source, library = folder / f"{name}.c", folder / f"{name}.so"
         source.write_text("\n".join(translated.lines))
-        subprocess.run(["gcc", *OPTIONS, source, "-o", library, "-lm"], check=True)
+        compile_c(source, library)
         self.parameters, self.library, self.warps = translated.parameters, ctypes.CDLL(str(library)), warps
         self.counts: Counts | None = None
 
     def __getitem__(self, shape: tuple[int, ...]) -> Callable[..., None]:
         def launch(turn: Any, *given: Any) -> None:
             words = np.array([*flat((turn, *given))], np.uint64)
-            assert len(words) == self.parameters and math.prod(shape[:2]) == self.warps * LANES
+            assert len(words) == self.parameters and math.prod(shape) == self.warps * LANES
             tally = (ctypes.c_uint64 * 8).in_dll(self.library, "counts")
             before = np.array(tally)
             self.library.run_multiprocessor(ctypes.c_void_p(words.ctypes.data), self.warps, FIRST_LEVEL, SECOND_LEVEL)

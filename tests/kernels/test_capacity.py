@@ -46,7 +46,7 @@ def load(particles, work):
     """The particles of one event with R = 1."""
     offsets, reaches, keys = np.array([0, len(particles)]), np.array([[0.0, 1.0, 1.0]]), np.zeros(1, np.uint64)
     batch = Batch(particles, offsets, reaches, keys)
-    load_event(batch, 0, -1.0, work.origin, work.stock, work.scratch.row, work.scratch.row_bits)
+    load_event(batch, 0, -1.0, work.origin, work.stock, work.scratch.row)
 
 
 def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:

@@ -55,10 +55,6 @@ def test_vectors_and_arrays_have_the_same_bits(seed: int) -> None:
     one, two = np.zeros(56), np.zeros(56)
     assert every_function(a, b, c, one) == by_arrays(a, b, c, two)
     np.testing.assert_array_equal(one.view(np.int64), two.view(np.int64))
-    # As in the memory of a warp, where a thread's numbers are apart.
-    apart = np.zeros((56, 3))
-    assert every_function(*(np.repeat(array, 2)[::2] for array in (a, b, c)), apart[:, 1]) == by_arrays(a, b, c, two)
-    np.testing.assert_array_equal(apart.view(np.int64), np.outer(two.view(np.int64), [0, 1, 0]))
 
 
 @jit
@@ -77,7 +73,7 @@ def test_fma_rounds_once() -> None:
 @jit
 def masks(owner, other, at, a, b):
     mask = lanes.holds(owner, other, at, a, b)
-    return mask, lanes.lowest(mask) if mask else -1, lanes.highest(mask) if mask else -1
+    return mask, lanes.lowest(mask) if mask else -1, lanes.bit_count(mask), lanes.bits_below(mask, b % 32)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -85,11 +81,23 @@ def test_masks_of_ids(seed: int) -> None:
     random = np.random.default_rng(seed)
     owner, other = random.integers(0, 65536, (2, 64)).astype(np.uint16)
     for a, b in ((owner[5], other[20]), (owner[33], owner[33]), (65535, 0)):
-        mask, low, high = masks(owner, other, 3, int(a), int(b))
+        mask, low, set_bits, below = masks(owner, other, 3, int(a), int(b))
         assert mask == lanes_numpy.holds(owner, other, 3, int(a), int(b))
-        assert mask == masks(np.repeat(owner, 2)[::2], np.repeat(other, 3)[::3], 3, int(a), int(b))[0]
-        if mask:
-            assert (low, high) == (lanes_numpy.lowest(mask), lanes_numpy.highest(mask))
+        assert low == (lanes_numpy.lowest(mask) if mask else -1)
+        assert set_bits == mask.bit_count() == lanes_numpy.bit_count(mask)
+        assert below == f"{mask:032b}"[32 - int(b) % 32 :].count("1") == lanes_numpy.bits_below(mask, int(b) % 32)
+
+
+@jit
+def there_and_back(value):
+    return lanes.float_of(lanes.bits_of(value))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.5, -(2.0**-1074), np.inf])
+def test_bits_of_a_number(value: float) -> None:
+    bits = lanes_numpy.bits_of(value)
+    assert bits == np.float64(value).view(np.int64) and lanes_numpy.float_of(bits).hex() == value.hex()
+    assert there_and_back(value).hex() == value.hex()
 
 
 @jit

@@ -1,0 +1,170 @@
+"""A team: the threads of a GPU that grow a tree together, each with its share of the lanes. On a processor a team is one thread.
+
+All threads of a team do all that is not in lanes, on the same numbers with the same results, in memory of the team. They need not be
+at the same place: where one writes what another reads, or has read, ``sync`` comes between; and where numbers are read, changed and
+written back, the thread of rank 0 does it alone. What is done for each of many things, they share.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+#: Threads of a team on a GPU, 1, 2, 4 or 8; in numba's simulator, whose lanes are arrays, 1. A warp has 32.
+TEAM = 1 if numba.config.DISABLE_JIT else 8
+
+_BIT, INT32, _INT64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+#: NVVM's numbers for a ballot, and for a shuffle with the thread whose number differs in some bits; and no limit of the latter.
+_BALLOT, _BUTTERFLY, _NO_LIMIT = 3, 3, 31
+#: Of the numbered address spaces, the one of the device's memory.
+_GLOBAL = 1
+
+
+def on_gpu(context: Any) -> bool:
+    """Whether a GPU is compiled for."""
+    return "cuda" in type(context).__module__
+
+
+def team_size(context: Any) -> int:
+    """Threads of a team of the machine that is compiled for."""
+    return TEAM if on_gpu(context) else 1
+
+
+def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    function = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.nvvm.{name}"), arguments)
+
+
+def _lane(builder: Any) -> Any:
+    """The number of this thread in its warp."""
+    return _call(builder, "read.ptx.sreg.laneid", INT32)
+
+
+def rank_of(builder: Any) -> Any:
+    """The number of this thread in its team."""
+    return builder.and_(_lane(builder), INT32(TEAM - 1))
+
+
+def _first(builder: Any) -> Any:
+    """The number in its warp of the team's first thread."""
+    return builder.and_(_lane(builder), INT32(32 - TEAM))
+
+
+def _members(builder: Any) -> Any:
+    """The threads of this team, a bit for each of the warp."""
+    return builder.shl(INT32(2**TEAM - 1), _first(builder))
+
+
+def _wait(builder: Any) -> None:
+    _call(builder, "bar.warp.sync", ir.VoidType(), _members(builder))
+
+
+def ballot_of(builder: Any, flag: Any) -> Any:
+    """An int64 with a bit for each thread of the team, set where its ``flag`` is."""
+    answer = ir.LiteralStructType((INT32, _BIT))
+    votes = builder.extract_value(_call(builder, "vote.sync", answer, _members(builder), INT32(_BALLOT), flag), 0)
+    return builder.zext(builder.and_(builder.lshr(votes, _first(builder)), INT32(2**TEAM - 1)), _INT64)
+
+
+def partners(builder: Any, value: Any, distance: int) -> Any:
+    """The float64 of the thread of the team whose number differs by that bit."""
+    bits, answer = builder.bitcast(value, _INT64), ir.LiteralStructType((INT32, _BIT))
+    halves = []
+    for shift in (0, 32):
+        half = builder.trunc(builder.lshr(bits, _INT64(shift)), INT32)
+        given = (_members(builder), INT32(_BUTTERFLY), half, INT32(distance), INT32(_NO_LIMIT))
+        got = builder.extract_value(_call(builder, "shfl.sync.i32", answer, *given), 0)
+        halves.append(builder.shl(builder.zext(got, _INT64), _INT64(shift)))
+    return builder.bitcast(builder.or_(*halves), ir.DoubleType())
+
+
+@intrinsic
+def _sync(typing_context):  # type: ignore[no-untyped-def]
+    """See :func:`sync`."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if team_size(context) > 1:
+            _wait(builder)
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic
+def _meet(typing_context, number):  # type: ignore[no-untyped-def]
+    """See :func:`meet`."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if not on_gpu(context):
+            return values[0]
+        unseen = ir.InlineAsm(ir.FunctionType(_INT64, [_INT64]), "mov.b64 $0, $1;", "=l,l", side_effect=True)
+        number = builder.call(unseen, values)
+        if team_size(context) > 1:
+            _wait(builder)
+        return number
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def _size(typing_context):  # type: ignore[no-untyped-def]
+    """See :func:`size`."""
+    return types.int64(), lambda context, builder, signature, values: _INT64(team_size(context))
+
+
+@intrinsic
+def _rank(typing_context):  # type: ignore[no-untyped-def]
+    """See :func:`rank`."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.zext(rank_of(builder), _INT64) if team_size(context) > 1 else _INT64(0)
+
+    return types.int64(), code
+
+
+@intrinsic
+def _ballot(typing_context, flag):  # type: ignore[no-untyped-def]
+    """See :func:`ballot`."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        flag = builder.icmp_unsigned("!=", values[0], values[0].type(0))
+        return ballot_of(builder, flag) if team_size(context) > 1 else builder.zext(flag, _INT64)
+
+    return types.int64(types.boolean), code
+
+
+@intrinsic
+def _placed(typing_context, array):  # type: ignore[no-untyped-def]
+    """See :func:`placed`."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if not on_gpu(context):
+            return values[0]
+        view = context.make_array(array)(context, builder, values[0])
+        here = ir.PointerType(context.get_data_type(array.dtype), _GLOBAL)
+        unseen = ir.InlineAsm(ir.FunctionType(_INT64, [_INT64]), "mov.b64 $0, $1;", "=l,l")
+        address = builder.call(unseen, [builder.ptrtoint(builder.addrspacecast(view.data, here), _INT64)])
+        view.data = builder.addrspacecast(builder.inttoptr(address, here), view.data.type)
+        return view._getvalue()
+
+    return array(array), code
+
+
+#: ``sync()``: the threads of a team wait for each other, and see what the others have written.
+sync: Any = (lambda: None) if numba.config.DISABLE_JIT else _sync
+#: ``size()``: threads of the team; ``rank()``: the number of this one, from 0. On a processor 1 and 0.
+size: Any = (lambda: 1) if numba.config.DISABLE_JIT else _size
+rank: Any = (lambda: 0) if numba.config.DISABLE_JIT else _rank
+#: ``ballot(flag)``: a bit for each thread of the team, set where ``flag`` is.
+ballot: Any = int if numba.config.DISABLE_JIT else _ballot
+#: ``meet(number)`` is the number, of which a compiler for GPUs knows nothing: so the teams of a warp, which go apart at a branch, all
+#: come by here, where they go on together. A compiler that knew it would lead ``status = FULL`` straight to what follows from that. And
+#: the team is in step, as after ``sync``.
+meet: Any = (lambda number: number) if numba.config.DISABLE_JIT else _meet
+#: ``placed(view)`` is the same view of an array, of whose place a compiler for GPUs knows nothing: so it keeps that, instead of adding
+#: it up anew for each element.
+placed: Any = (lambda view: view) if numba.config.DISABLE_JIT else _placed
