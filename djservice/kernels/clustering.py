@@ -45,7 +45,7 @@ from djservice.kernels.random import uniform
 from djservice.kernels.settled import Spread, changed, largest_pt, whole_event
 from djservice.kernels.slopes import SLOPES, step_slopes
 from djservice.kernels.stock import edge_above
-from djservice.kernels.team import meet, rank, sync
+from djservice.kernels.team import rank, sync
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
 
@@ -132,7 +132,6 @@ def cluster_tree(
         scratch.slopes,
         scratch.jet_pt2,
     )
-    sync()
     copy_objects(work.origin, objects, n)
     sync()
     for j in range(n):
@@ -161,8 +160,8 @@ def cluster_tree(
     forced_step = int(forced[1]) if len(forced) > 0 and forced[2] >= 0.0 else -1
     settled_pt2 = setting.settled_pt * setting.settled_pt
 
-    # No way out of a step but where all trees come by: threads of a GPU that took different branches go on together where these
-    # meet again, and after a return from within a branch that is the end of the tree.
+    # No way out of a step but where all trees come by: the teams of a warp of a GPU that took different branches go on together where
+    # these meet again, and after a return from within a branch that is the end of the tree.
     status = OK
     for step in range(n):
         if setting.stops:
@@ -199,7 +198,8 @@ def cluster_tree(
             threshold = higher
             end_lists(pairs, n_pairs, beams, n_beams, safe)
             least_pair, least_beam = smallest(pairs.q, n_pairs), smallest(beams.q, n_beams)
-        if meet(status) != OK:
+        sync()
+        if status != OK:
             break
 
         # Weigh and draw.
@@ -251,7 +251,8 @@ def cluster_tree(
             drawn = natural(drawn)
             a = int(beams.owner[drawn]) if is_beam else int(pairs.owner[drawn])
             b = -1 if is_beam else int(pairs.other[drawn])
-        if meet(status) != OK:
+        sync()
+        if status != OK:
             break
 
         # Its probability and score.
@@ -300,7 +301,8 @@ def cluster_tree(
                     leading_so_far(objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2)
                 sync()
                 state_is_old, state_edge = False, scratch.state_pt2[-1]
-        if meet(status) != OK:
+        sync()
+        if status != OK:
             break
         if wide:
             if rank() == 0:
@@ -397,7 +399,8 @@ def cluster_tree(
                     n_beams += 1
                     least_beam = min(least_beam, objects.beam[slot])
                 end_lists(pairs, n_pairs, beams, n_beams, safe)
-        if meet(status) != OK:
+        sync()
+        if status != OK:
             break
 
     if status != OK:

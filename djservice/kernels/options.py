@@ -347,22 +347,20 @@ def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, saf
         dead = holds(owner, other, at, a, b) & within
         within = (1 << WIDE) - 1
         if dead != 0:
-            left = count - bit_count(dead)
             mine = own(dead)
             while mine != 0:
                 lane = lowest(mine)
                 mine &= mine - 1
                 k = natural(at + lane)
                 lost = lost | (pairs.q[k] <= minimum)
-                if k < left:
-                    last = natural(_replacement(dead, lane, at, count))
-                    pairs.q[k] = pairs.q[last]
-                    pairs.w[k] = pairs.w[last]
-                    owner[k] = owner[last]
-                    other[k] = other[last]
-                    if safe:
-                        pairs.s[k] = pairs.s[last]
-            count = left
+                last = natural(_replacement(dead, lane, at, count))
+                pairs.q[k] = pairs.q[last]
+                pairs.w[k] = pairs.w[last]
+                owner[k] = owner[last]
+                other[k] = other[last]
+                if safe:
+                    pairs.s[k] = pairs.s[last]
+            count -= bit_count(dead)
             sync()
         at -= WIDE
     return count, ballot(lost) != 0
@@ -372,7 +370,7 @@ def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, saf
 def _replacement(dead: int, lane: int, at: int, count: int) -> int:
     """Which of ``count`` options comes to where ``at`` + ``lane`` is dead: taken off from the highest, each is replaced by the last."""
     found = count - bit_count(dead) + bits_below(dead, lane)
-    while found < at + WIDE and dead >> (found - at) & 1 != 0:  # it is dead, and had been replaced itself
+    while at + lane < found < at + WIDE and dead >> (found - at) & 1 != 0:  # it is dead, and had been replaced itself
         found = count - bit_count(dead) + bits_below(dead, found - at)
     return int(found)
 

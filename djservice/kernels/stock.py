@@ -114,7 +114,6 @@ def fill_stock(objects: Objects, n: int, stock: Stock, row: Floats) -> None:
     if rank() == 0:
         stock.top[0] = edge
         put_in_order(stock, held)
-    sync()
 
 
 @jit

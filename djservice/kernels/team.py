@@ -95,22 +95,6 @@ def _sync(typing_context):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _meet(typing_context, number):  # type: ignore[no-untyped-def]
-    """See :func:`meet`."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        if not on_gpu(context):
-            return values[0]
-        unseen = ir.InlineAsm(ir.FunctionType(_INT64, [_INT64]), "mov.b64 $0, $1;", "=l,l", side_effect=True)
-        number = builder.call(unseen, values)
-        if team_size(context) > 1:
-            _wait(builder)
-        return number
-
-    return types.int64(types.int64), code
-
-
-@intrinsic
 def _size(typing_context):  # type: ignore[no-untyped-def]
     """See :func:`size`."""
     return types.int64(), lambda context, builder, signature, values: _INT64(team_size(context))
@@ -161,10 +145,6 @@ size: Any = (lambda: 1) if numba.config.DISABLE_JIT else _size
 rank: Any = (lambda: 0) if numba.config.DISABLE_JIT else _rank
 #: ``ballot(flag)``: a bit for each thread of the team, set where ``flag`` is.
 ballot: Any = int if numba.config.DISABLE_JIT else _ballot
-#: ``meet(number)`` is the number, of which a compiler for GPUs knows nothing: so the teams of a warp, which go apart at a branch, all
-#: come by here, where they go on together. A compiler that knew it would lead ``status = FULL`` straight to what follows from that. And
-#: the team is in step, as after ``sync``.
-meet: Any = (lambda number: number) if numba.config.DISABLE_JIT else _meet
 #: ``placed(view)`` is the same view of an array, of whose place a compiler for GPUs knows nothing: so it keeps that, instead of adding
 #: it up anew for each element.
 placed: Any = (lambda view: view) if numba.config.DISABLE_JIT else _placed
