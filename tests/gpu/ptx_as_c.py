@@ -329,7 +329,7 @@ class Translation:
     def _formula(self, name: str, how: list[str], kind: str) -> str:
         real, bits = kind.startswith("f"), int(kind[1:]) if kind[1:].isdigit() else 1
         known = {
-            "mov": "a", "cvta": "a", "abs": "fabs(a)", "neg": "-a", "sqrt": "sqrt(a)", "rcp": "1.0 / a",
+            "mov": "a", "cvta": "a", "abs": "fabs(a)", "neg": "-a", "copysign": "copysign(b, a)", "sqrt": "sqrt(a)", "rcp": "1.0 / a",
             "popc": "__builtin_popcountll(a)", "clz": "a ? __builtin_clzll(a) : 64", "not": "!a" if bits == 1 else "~a",
             "fma": "fma(a, b, c)", "bfi": "inserted(a, b, c, d)", "prmt": "permuted(a, b, c)",
             "shl": f"b >= {bits} ? 0 : a << b", "shr": f"a >> (b >= {bits} ? {bits - 1} : b)",
