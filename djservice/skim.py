@@ -41,11 +41,15 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
     Raises
     ------
     MissingFileError, InputFileError, SchemaError
-        As :func:`djservice.read`, or if the target cannot be written.
+        As :func:`djservice.read`, or if the target cannot be written or is the source.
     """
     import uproot
 
     target = Path(target)
+    if target.exists() and os.path.exists(source) and target.samefile(source):
+        raise InputFileError(
+            f"{target}: expected another file for the skim, found its source, which it would replace. Name another."
+        )
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     steps = _steps(source, schema)
     first = next(steps)  # what is wrong with the source comes before anything is written

@@ -65,16 +65,16 @@ def level(q: float) -> int:
 
 
 @jit
-def edge_below(own: int) -> float:
+def edge_below(index: int) -> float:
     """The edge between a level and the one before."""
-    return float(float_of((own + _FIRST) << _SHIFT)) if own > 0 else 0.0
+    return float(float_of((index + _FIRST) << _SHIFT)) if index > 0 else 0.0
 
 
 @jit
 def edge_above(q: float) -> float:
     """The edge between levels that is next above ``q``; infinity above all levels."""
-    own = level(q)
-    return edge_below(own + 1) if own < LEVELS - 1 else math.inf
+    index = level(q)
+    return edge_below(index + 1) if index < LEVELS - 1 else math.inf
 
 
 @jit
@@ -108,6 +108,7 @@ def fill_stock(objects: Objects, n: int, stock: Stock, row: Floats) -> None:
     edge, held = edge_below(top), _gather(objects, n, stock, edge_below(top), row)
     while held < 0:
         top -= 1
+        sync()
         edge = edge_below(top)
         held = _gather(objects, n, stock, edge, row)
     sync()
@@ -136,12 +137,12 @@ def put_in_order(stock: Stock, held: int) -> None:
         ends[k] = begin
         begin += count
     for k in range(held):
-        own = level(stock.loose_q[k])
-        at = natural(ends[own])
+        index = level(stock.loose_q[k])
+        at = natural(ends[index])
         stock.q[at] = stock.loose_q[k]
         stock.owner[at] = stock.loose_owner[k]
         stock.other[at] = stock.loose_other[k]
-        ends[own] = at + 1
+        ends[index] = at + 1
 
 
 @jit

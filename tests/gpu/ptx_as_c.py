@@ -52,7 +52,7 @@ static inline u32 permuted(u32 a, u32 b, u32 how) {
 static u32 r_nctaid_x, r_ctaid_x, r_ntid_x, running;
 #define r_laneid (running % 32)
 static void arrive(u32 mask, u32 brought, u32 place, int is_barrier), wait_for(u32 mask, u32 place);
-static void seen(u64 at, u64 value, int is_store, u32 line);
+static void read_at(u64 at, u32 line), written_at(u64 at, u64 before, u64 now, u32 line);
 static u32 of_partner(u32 distance), votes(u32 mask);
 """
 #: Threads with stacks of their own, of which one runs until it leaves. Jumps, for ``swapcontext`` calls the system each time.
@@ -107,35 +107,43 @@ static u32 votes(u32 mask) {
     return found;
 }
 """
-#: What the threads of a team did with memory since they were last in step.
+#: What the threads of a team did with memory since they were last in step: who read what only others have written, and who changed it.
 ORDER = r"""
 #define PLACES 65536
-typedef struct { u64 at, first, last[TEAM]; u32 epoch, readers, writers, several, lines[2]; } cell;
+typedef struct { u64 at, first, last[TEAM]; u32 epoch, strangers, readers, writers, changers, several, lines[2]; } cell;
 static struct { cell *cells; u32 *used; u32 number, epoch; } teams[64];
-u64 disorder[4];
-static void seen(u64 at, u64 value, int is_store, u32 line) {
-    u32 own = running % TEAM, k = at * 0x9E3779B97F4A7C15ull >> 48;
-    typeof(*teams) *team = teams + running / TEAM;
+u64 disorder[3];
+static cell *cell_at(u64 at) {
+    typeof(*teams) *team = teams + running / TEAM; u32 k = at * 0x9E3779B97F4A7C15ull >> 48;
     if (!team->cells) { team->cells = calloc(PLACES, sizeof(cell)); team->used = calloc(PLACES, 4); }
     while (team->cells[k].epoch == team->epoch && team->cells[k].at != at) k = (k + 1) % PLACES;
     cell *c = team->cells + k;
     if (c->epoch != team->epoch) {
-        memset(c, 0, sizeof *c); c->at = at; c->first = value; c->epoch = team->epoch; team->used[team->number++] = k;
+        memset(c, 0, sizeof *c); c->at = at; c->epoch = team->epoch; team->used[team->number++] = k;
         if (team->number > PLACES / 2) abort();
     }
-    c->several |= c->first != value; c->lines[is_store] = line;
-    if (is_store) { c->writers |= 1u << own; c->last[own] = value; } else c->readers |= 1u << own;
+    return c;
 }
+static void read_at(u64 at, u32 line) {
+    cell *c = cell_at(at); u32 own = 1u << running % TEAM;
+    c->lines[0] = line; c->readers |= own; if (!(c->writers & own)) c->strangers |= own;
+}
+static void written_at(u64 at, u64 before, u64 now, u32 line) {
+    cell *c = cell_at(at); u32 own = running % TEAM;
+    if (!c->writers) c->first = now;
+    c->several |= c->first != now; c->writers |= 1u << own; c->last[own] = now; c->lines[1] = line;
+    if (before != now) c->changers |= 1u << own;
+}
+static int is_alone(u32 threads) { return __builtin_popcount(threads) == 1; }
 static void in_step(void) {
     typeof(*teams) *team = teams + running / TEAM;
     for (u32 i = 0; i < team->number; i++) {
         cell *c = team->cells + team->used[i];
-        if (!c->writers || !c->several || __builtin_popcount(c->writers | c->readers) == 1) continue;
-        int differ = 0; u64 last = c->last[__builtin_ctz(c->writers)];
+        int differ = 0; u64 last = c->writers ? c->last[__builtin_ctz(c->writers)] : 0;
         for (u32 k = 0; k < TEAM; k++) differ |= c->writers >> k & 1 && c->last[k] != last;
-        if (c->readers || differ) {
-            if (!disorder[0]++) { disorder[1] = c->lines[0]; disorder[2] = c->lines[1]; }
-        }
+        int unseen = c->strangers && c->changers && !is_alone(c->strangers | c->changers);
+        int between = c->readers && c->several && !is_alone(c->writers);
+        if ((differ || unseen || between) && !disorder[0]++) { disorder[1] = c->lines[0]; disorder[2] = c->lines[1]; }
     }
     team->number = 0; team->epoch++;
 }
@@ -324,7 +332,9 @@ class Translation:
         if not self.watched or words[1] == "param":
             return line
         bits = f"*(u{kind[1:]} *)at"
-        return f"{{ char *at = {address(place)}; {line} seen((u64)at, {bits}, {int(name == 'st')}, __LINE__); }}"
+        if name == "ld":
+            return f"{{ char *at = {address(place)}; {line} read_at((u64)at, __LINE__); }}"
+        return f"{{ char *at = {address(place)}; u64 before = {bits}; {line} written_at((u64)at, before, {bits}, __LINE__); }}"
 
     def _formula(self, name: str, how: list[str], kind: str) -> str:
         real, bits = kind.startswith("f"), int(kind[1:]) if kind[1:].isdigit() else 1

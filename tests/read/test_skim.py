@@ -70,6 +70,16 @@ def test_what_is_wrong_is_said_and_the_target_stays(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_is_not_replaced_by_its_own_skim(tmp_path: Path) -> None:
+    source = tmp_path / "zh.root"
+    source.write_bytes(Path(examples.path("ZHllbb_200")).read_bytes())
+    (tmp_path / "link.root").symlink_to(source)
+    for target in (source, tmp_path / "link.root"):
+        done = skim(source, target, "--pt-min", 2)
+        assert done.exit_code == 1 and "found its source" in " ".join(done.output.split()), done.output
+    assert source.read_bytes() == Path(examples.path("ZHllbb_200")).read_bytes()
+
+
 @pytest.mark.parametrize("option", [("--pt-min", "-1"), ()])
 def test_wrong_options(option: tuple[str, ...], tmp_path: Path) -> None:
     assert skim(*(("example:ZHllbb_200", tmp_path / "x.root") if option else ()), *option).exit_code == 2
