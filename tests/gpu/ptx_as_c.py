@@ -115,7 +115,7 @@ static struct { cell *cells; u32 *used; u32 number, epoch; } teams[64];
 u64 disorder[3];
 static cell *cell_at(u64 at) {
     typeof(*teams) *team = teams + running / TEAM; u32 k = at * 0x9E3779B97F4A7C15ull >> 48;
-    if (!team->cells) { team->cells = calloc(PLACES, sizeof(cell)); team->used = calloc(PLACES, 4); }
+    if (!team->cells) { team->cells = calloc(PLACES, sizeof(cell)); team->used = calloc(PLACES, 4); team->epoch = 1; }
     while (team->cells[k].epoch == team->epoch && team->cells[k].at != at) k = (k + 1) % PLACES;
     cell *c = team->cells + k;
     if (c->epoch != team->epoch) {
@@ -147,7 +147,6 @@ static void in_step(void) {
     }
     team->number = 0; team->epoch++;
 }
-static void begin(void) { for (u32 k = 0; k < 64; k++) { teams[k].number = 0; teams[k].epoch++; } }
 """
 BLOCK = r"""
 enum { FORWARDS, BACKWARDS, ANY };
@@ -156,7 +155,6 @@ int run_block(const u64 *given, u32 blocks, u32 block, u32 size, int order) {
     r_nctaid_x = blocks; r_ctaid_x = block; r_ntid_x = size;
     make_threads(size, given);
     u32 left = size, random = order;
-    begin();
     for (u32 waited = 0; left && waited < 1000; waited++) for (u32 k = 0; k < size; k++) {
         random = random * 1664525 + 1013904223;
         u32 next = order == FORWARDS ? k : order == BACKWARDS ? size - 1 - k : (random >> 8) % size;
@@ -166,6 +164,7 @@ int run_block(const u64 *given, u32 blocks, u32 block, u32 size, int order) {
         if (threads[next].ended || visitors[next].came != came) waited = 0;
         left -= threads[next].ended;
     }
+    for (running = 0; running < size; running += TEAM) in_step();
     free_threads(size);
     return left;
 }
@@ -221,7 +220,7 @@ class Translation:
         return (
             MEETINGS
             + THREADS
-            + (ORDER if self.watched else "static void in_step(void) {} static void begin(void) {}")
+            + (ORDER if self.watched else "static void in_step(void) {}")
             + BLOCK
         )
 
