@@ -217,12 +217,7 @@ class Translation:
 
     def end(self) -> str:
         """C of how threads run."""
-        return (
-            MEETINGS
-            + THREADS
-            + (ORDER if self.watched else "static void in_step(void) {}")
-            + BLOCK
-        )
+        return MEETINGS + THREADS + (ORDER if self.watched else "static void in_step(void) {}") + BLOCK
 
     def _statement(self, text: str) -> None:
         if text in ("{", "}"):
