@@ -12,6 +12,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -152,6 +153,19 @@ def test_ptx_grows_trees_in_every_way_as_the_processors_do(way: str, watched: di
         watched["grow_trees"].order = watched["prepare_events"].order = order
         close(expected, dj.cluster(events, **asked, device="cuda"))
     assert watched["grow_trees"].calls >= watched["prepare_events"].calls == len(orders)
+
+
+@pytest.mark.usefixtures("gpu")  # put back at the end
+@pytest.mark.parametrize("wait", [0, 1, 2])
+def test_a_wait_that_is_missing_is_noticed(
+    wait: int, ptx: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, *after = re.split(r"(?=\tbar\.warp\.sync)", ptx["prepare_events"])
+    without = before + "".join(f"//{part}" if number == wait else part for number, part in enumerate(after))
+    kernel = PtxKernel(without, tmp_path, "prepare_events", watched=True)
+    monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernel)
+    dj.cluster(some_events(9, 0, 70), radius=0.8, rigidity=1.0, device="cuda")
+    assert kernel.disorder[0] > 0
 
 
 @pytest.mark.usefixtures("watched")
