@@ -37,11 +37,10 @@ from djservice.kernels.options import (
     lower_bound,
     put_beam,
     refill,
-    remove_beam,
-    remove_pairs,
     smallest,
 )
 from djservice.kernels.random import uniform
+from djservice.kernels.removal import remove_beam, remove_pairs
 from djservice.kernels.settled import Spread, changed, largest_pt, whole_event
 from djservice.kernels.slopes import SLOPES, step_slopes
 from djservice.kernels.stock import edge_above
