@@ -38,7 +38,7 @@ async def apply_fit(
 ) -> None:
     """Write the store of one file; it is there wholly or not at all.
 
-    Arrays, shape (event,) in the order of the entries: ``key``, the identities of the events; ``radius``; ``event_mean``,
+    Arrays, shape (event,) in the order of the entries: ``key``, the identities of the events; ``weight``; ``radius``; ``event_mean``,
     ``event_error``, mean of the observable over the accepted trees with that radius and its standard error;
     ``event_accepted``, their number. With a radius per event also ``left``, whether it stayed at the global one.
 
@@ -61,7 +61,7 @@ async def apply_fit(
     bundles = await Bundles.load(client, _of_file(run, section), watch)
     result = fit.attributes["result"]
     rigidity = result["rigidity"] if run.clustering.learn_rigidity is not None else None
-    columns: dict[str, Any] = {"key": bundles.keys}
+    columns: dict[str, Any] = {"key": bundles.keys, "weight": bundles.weight}
     radius: Any = result["radius"]
     trees = run.spectrum.trees
     if run.task == "per-event":

@@ -128,8 +128,7 @@ def status(service: Any, run_id: str, as_json: bool) -> None:
     if found["state"] in ("loading", "running", "paused"):
         click.echo(_how_far(found))
     if found["result"]:
-        radius, error = found["result"]["radius"], found["result"]["radius_error"]
-        click.echo(f"R: {radius:.3f} +- {'not determined' if error is None else f'{error:.3f}'}")
+        click.echo(_radius(found["result"]))
 
 
 @click.command()
@@ -232,8 +231,17 @@ def _say_state(found: dict[str, Any]) -> None:
 
 
 def _how_far(found: dict[str, Any]) -> str:
+    """The progress of a run that goes on, the radius of one that is finished."""
+    if found["state"] == "finished":
+        return _radius(found["result"])
     progress = found["progress"]
     return f"{progress['phase']} {progress['done']}/{progress['total']}" if progress else "-"
+
+
+def _radius(result: dict[str, Any]) -> str:
+    from djservice.summary import with_error
+
+    return f"R: {with_error(result['radius'], result['radius_error'], 3)}"
 
 
 def _clock(when: float) -> str:

@@ -7,12 +7,14 @@ dies, Dask reads it again elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import logging
 import operator
 import signal
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -55,10 +57,29 @@ class CompileKernels(WorkerPlugin):
     """Compiles the kernels on every worker when it joins, so that no iteration waits for it."""
 
     name = "djservice-compile"
+    idempotent = True  # workers that have it are not asked again
 
     def setup(self, worker: Any) -> None:
         """Called by Dask on each worker."""
         warm_up()
+
+
+async def compile_kernels(client: Client, watch: Watch) -> None:
+    """Have the kernels on every worker. Where they come from numba's cache nothing is said, else that it goes on."""
+    began, said = time.perf_counter(), False
+    registering = asyncio.ensure_future(client.register_plugin(CompileKernels()))
+    try:
+        while not (await asyncio.wait([registering], timeout=20.0 if said else 2.0))[0]:
+            how_long = (
+                f"{time.perf_counter() - began:.0f} s so far" if said else "a minute or two, once per installation"
+            )
+            watch.say(f"compiling the kernels: {how_long}")
+            said = True
+        await registering
+    finally:
+        registering.cancel()
+    if said:
+        watch.say(f"kernels ready after {time.perf_counter() - began:.1f} s")
 
 
 class QuietFailures(WorkerPlugin):
@@ -89,6 +110,8 @@ class Bundles:
         The files with their identities.
     keys
         Identities of all events, shape (event,), in bundle order.
+    weight
+        Their weights, normalised where their dataset is.
     truth
         Their true masses in GeV, NaN where not known.
     sizes, costs
@@ -111,6 +134,7 @@ class Bundles:
         self.client, self.inputs, self.bundles, self.token = client, tuple(inputs), list(bundles), token
         self.work = cloudpickle.dumps(work)  # once, and not for every task
         self.keys: Keys = np.empty(0, np.uint64)
+        self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)
         self.features: list[Future | None] = []
         self.bad: tuple[Bad, ...] = ()
@@ -124,7 +148,7 @@ class Bundles:
 
     @classmethod
     async def load(cls, client: Client, run: Run, watch: Watch) -> Bundles:
-        """Read the input of ``run`` onto the workers of ``client``.
+        """Read the input of ``run`` onto the workers of ``client``, which have their kernels then.
 
         Raises
         ------
@@ -137,10 +161,12 @@ class Bundles:
         self = cls(client, work, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
+        self.weight = np.concatenate([s.weight for s in loaded.summaries])
         self.truth = np.concatenate([s.truth for s in loaded.summaries])
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]
+        await compile_kernels(client, watch)  # not before the input is known to be good
         if self.device == "cuda":
             watch.say(f"trees grow on {sum((await gpus(client)).values())} GPUs")
         return self

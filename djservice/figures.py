@@ -160,12 +160,14 @@ def radii_per_event(store: Store) -> Any:
     bounds = store.attributes["run"]["radius"]
     edges = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
-    axes.stairs(np.histogram(radius[left == 0], edges)[0], edges, color=COLOURS[1], lw=2, label="events")
+    weight = store.array("spectrum", "weight")
+    _histogram(axes, radius, weight, left == 0, edges, color=COLOURS[1], lw=2, label="events")
     optimum: Any = store.root["per_event"].attrs["global_radius"]
     axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
     for start in store.array("per_event", "start"):
         axes.axvline(start, color="0.6", ls=":", lw=1)
-    axes.set(xscale="log", xlabel="R", ylabel="events", ylim=(0, axes.get_ylim()[1] * 1.2))
+    axes.set(xscale="log", xlabel="R", ylabel=_events(weight))
+    _room_above(axes, 1.2)
     axes.legend()
     return figure
 
@@ -180,21 +182,22 @@ def radius_model(store: Store) -> Any:
     figure, rows = plt.subplots(3, len(samples), figsize=(5 * len(samples), 11), layout="constrained", squeeze=False)
     label = axis_label(store.attributes["observable"])
     for name, (top, middle, bottom) in zip(samples, rows.T, strict=True):
-        mean, radius, truth = (store.array(f"radius_model/{name}", c) for c in ("event_mean", "radius", "truth"))
+        columns = ("event_mean", "radius", "weight", "truth")
+        mean, radius, weight, truth = (store.array(f"radius_model/{name}", column) for column in columns)
         known = np.isfinite(mean).all(axis=0)
         edges = np.linspace(0.0, np.quantile(mean[:, known], 0.995), 41)
         for row, (choice, colour) in enumerate((("best fixed R", COLOURS[0]), ("model", COLOURS[1]))):
-            top.stairs(np.histogram(mean[row, known], edges)[0], edges, color=colour, lw=1.8, label=choice)
+            _histogram(top, mean[row], weight, known, edges, color=colour, lw=1.8, label=choice)
             if np.isfinite(truth).all():
                 _response(bottom, mean[row, known] / truth[known], truth[known], colour)
-        top.set(title=name.replace("_", " "), xlabel=f"mean {label}", ylabel="events")
-        top.set_ylim(0, top.get_ylim()[1] * 1.3)
+        top.set(title=name.replace("_", " "), xlabel=f"mean {label}", ylabel=_events(weight))
+        _room_above(top, 1.3)
         top.legend()
         bounds = store.attributes["run"]["radius"]
         steps = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
-        middle.stairs(np.histogram(radius[1], steps)[0], steps, color=COLOURS[1], lw=1.8)
+        _histogram(middle, radius[1], weight, np.isfinite(radius[1]), steps, color=COLOURS[1], lw=1.8)
         middle.axvline(radius[0, 0], color=COLOURS[0], ls="--")
-        middle.set(xscale="log", xlabel="R", ylabel="events")
+        middle.set(xscale="log", xlabel="R", ylabel=_events(weight))
         bottom.axhline(1.0, color="0.6", ls=":", lw=1)
         bottom.set(xlabel="true mass [GeV]", ylabel="median response")
     return figure
@@ -229,24 +232,39 @@ def spectra(store: Store) -> Any:
         else np.linspace(0, 1, 2)
     )
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    weight = store.array("spectrum", "weight")
     labels = ["start", "optimum", *[""] * len(radii)]
     for row in np.argsort(radii):
         text = f"R = {radii[row]:.3g} {labels[row]}".strip()
         label = f"{text}: {_with_error(mean[row], mean_error[row])}, sd {_with_error(sd[row], sd_error[row])}"
-        counts, _ = np.histogram(events[row][np.isfinite(events[row])], edges)
-        colour = COLOURS[int(row) % len(COLOURS)]
-        axes.stairs(counts, edges, label=label, lw=2.2 if row == 1 else 1.3, color=colour)
+        look = {"lw": 2.2 if row == 1 else 1.3, "color": COLOURS[int(row) % len(COLOURS)]}
+        _histogram(axes, events[row], weight, np.isfinite(events[row]), edges, label=label, **look)
     if len(store.scores("mean")):
         mean, mean_error, sd, sd_error, events = (store.scores(name)[0] for name in names)
-        counts, _ = np.histogram(events[np.isfinite(events)], edges)
         label = f"one R per event: {_with_error(mean, mean_error)}, sd {_with_error(sd, sd_error)}"
-        axes.stairs(counts, edges, label=label, lw=2.2, color="black")
+        _histogram(axes, events, weight, np.isfinite(events), edges, label=label, lw=2.2, color="black")
     if term["target"] is not None:
         axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
-    axes.set(xlabel=f"mean {axis_label(store.attributes['observable'])} of each event", ylabel="events")
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.35)
+    axes.set(xlabel=f"mean {axis_label(store.attributes['observable'])} of each event", ylabel=_events(weight))
+    _room_above(axes, 1.35)
     axes.legend(loc="upper left", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
     return figure
+
+
+def _histogram(axes: Any, values: Any, weight: Any, which: Any, edges: Any, **look: Any) -> None:
+    """The sum of weights in each bin, of the events of a mask."""
+    axes.stairs(np.histogram(values[which], edges, weights=weight[which])[0], edges, **look)
+
+
+def _events(weight: Any) -> str:
+    """What an axis counts."""
+    return "events" if (weight == 1.0).all() else "weighted events"
+
+
+def _room_above(axes: Any, factor: float) -> None:
+    """Room for the legend; sums of weights may be negative."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.0), high * factor)
 
 
 def _with_error(value: float, error: float) -> str:

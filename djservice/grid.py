@@ -32,7 +32,7 @@ from djservice.fit import spectrum_numbers
 from djservice.iterations import Watch
 from djservice.load import schema_of
 from djservice.moments import Moments
-from djservice.on_dask import compiled_client, complete
+from djservice.on_dask import client_for, complete
 from djservice.redact import redacted, redacted_data
 from djservice.run import versions
 from djservice.store_shape import SCAN
@@ -158,7 +158,7 @@ def fill(run: Run, grid: Grid, output: str | Path, watch: Watch | None = None) -
 
 
 async def _fill(run: Run, grid: Grid, path: Path, watch: Watch) -> Path:
-    async with compiled_client(run, watch) as client:
+    async with client_for(run, watch) as client:
         bundles = await Bundles.load(client, run, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {

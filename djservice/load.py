@@ -154,6 +154,7 @@ async def load(client: Client, given: Input, watch: Watch, token: str) -> Loaded
         bundle if factor == 1.0 else client.submit(_weighted, bundle, factor, key=f"weighted-{token}-{i}")
         for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
     ]
+    summaries = [replace(known, weight=known.weight * factor) for known, factor in zip(summaries, factors, strict=True)]
     nbytes, seconds = sum(s.nbytes for s in summaries), time.perf_counter() - began
     selected = selection_fingerprint(schema.selection)
     reading = reading_of([tally for _, tally in told], counts, len(inputs), len(bundles), nbytes, seconds, selected)
@@ -272,7 +273,7 @@ def _datasets(
         if name in fileset:
             facts = found.setdefault(name, {"events": 0, "sum_of_weights": 0.0})
             facts["events"] += len(summary.keys)
-            facts["sum_of_weights"] += summary.weight
+            facts["sum_of_weights"] += float(summary.weight.sum())
     for name, facts in found.items():
         facts["metadata"] = {key: fileset[name]["metadata"].get(key) for key in WEIGHTS}
         xsec, sumw, weight = facts["metadata"].values()

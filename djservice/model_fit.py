@@ -40,14 +40,15 @@ class Sample:
     ----------
     evaluate
         Answers a request over all events, merged in their order.
-    keys, truth
-        Identities and true masses, shape (event,).
+    keys, weight, truth
+        Identities, weights and true masses, shape (event,).
     features
         Shape (event, feature).
     """
 
     evaluate: Evaluate
     keys: Keys
+    weight: NDArray[np.float64]
     truth: NDArray[np.float64]
     features: NDArray[np.float64]
 
@@ -89,8 +90,9 @@ class ModelFit:
     @property
     def shape(self) -> ModelShape:
         """The room that it needs in a store."""
-        samples = {HELD_BACK: (self.sample.keys[self.back], self.sample.truth[self.back])}
-        samples |= {name: (sample.keys, sample.truth) for name, sample in self.checks.items()}
+        own, back = self.sample, self.back
+        samples = {HELD_BACK: (own.keys[back], own.weight[back], own.truth[back])}
+        samples |= {name: (sample.keys, sample.weight, sample.truth) for name, sample in self.checks.items()}
         return ModelShape(self.names, self.run.radius_model.iterations, samples)
 
     async def complete(self, store: Store, global_radius: float) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import multiprocessing
 import signal
-import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from distributed import Client, WorkerPlugin
 from distributed.security import Security
 
 from djservice.config import Run
-from djservice.distribute import CompileKernels, QuietFailures
+from djservice.distribute import QuietFailures
 from djservice.errors import RunError
 from djservice.event_loops import finish
 from djservice.gpu_workers import local_cluster
@@ -51,10 +50,10 @@ def complete(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
 
 
 @contextlib.asynccontextmanager
-async def compiled_client(run: Run, watch: Watch) -> AsyncIterator[Client]:
-    """A client of the cluster that the run names, whose workers have their kernels."""
+async def client_for(run: Run, watch: Watch) -> AsyncIterator[Client]:
+    """A client of the cluster that the run names, whose workers redact what they log."""
     async with _client(run, watch) as client:
-        await _compile(client, watch)
+        await client.register_plugin(RedactLogs())
         yield client
 
 
@@ -108,15 +107,6 @@ async def client_of(address: str, watch: Watch, security: Security | None = None
 
 async def _count_workers(client: Client) -> int:
     return len((await client.scheduler.identity(n_workers=-1))["workers"])
-
-
-async def _compile(client: Client, watch: Watch) -> None:
-    workers = await _count_workers(client)
-    watch.say(f"compiling the kernels on {workers} worker{'s' * (workers > 1)}: seconds if cached, else a minute")
-    began = time.perf_counter()
-    await client.register_plugin(CompileKernels())
-    await client.register_plugin(RedactLogs())
-    watch.say(f"kernels ready on {workers} worker{'s' * (workers > 1)} after {time.perf_counter() - began:.1f} s")
 
 
 class RedactLogs(WorkerPlugin):

@@ -57,6 +57,10 @@ class Folder:
         """The root group or one within, without the copies of consolidated metadata."""
         return zarr.open_group(str(self.path / name), mode=mode, use_consolidated=False)
 
+    def written(self, group: str) -> float:
+        """When the metadata of a group were last written, in seconds since 1970."""
+        return (self.path / group / "zarr.json").stat().st_mtime
+
     def consolidate(self, group: str | None) -> None:
         """Copy the metadata of the arrays of a group into it."""
         zarr.consolidate_metadata(str(self.path), path=group)
@@ -144,6 +148,10 @@ class Bucket:
     @property
     def _options(self) -> dict[str, Any]:
         return {"storage_options": {"use_listings_cache": False}}
+
+    def written(self, group: str) -> float:
+        """When the metadata of a group were last written, in seconds since 1970."""
+        return float(self.fs.modified(f"{self.root}/{group}/zarr.json").timestamp())
 
     def consolidate(self, group: str | None) -> None:
         """Copy the metadata of the arrays of a group into it."""

@@ -185,7 +185,7 @@ def _identities(files: Sequence[Mapping[str, Any]]) -> list[Identity]:
 def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch) -> list[str]:
     """Fit and apply whatever is not there yet; returns, in words, the inputs of which nothing can be read."""
     from djservice.apply import apply_fit
-    from djservice.on_dask import compiled_client, complete
+    from djservice.on_dask import client_for, complete
     from djservice.run import check, conduct
     from djservice.store import Store
 
@@ -197,7 +197,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
     left_out: list[str] = []
 
     async def work() -> None:
-        async with compiled_client(own, watch) as client:
+        async with client_for(own, watch) as client:
             if not fitted:
                 await conduct(client, own, watch)
                 _check_unchanged(

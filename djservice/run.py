@@ -25,7 +25,7 @@ from djservice.fit import Fit, Result, learned, spectrum_radii
 from djservice.iterations import Watch
 from djservice.load import schema_of
 from djservice.model_fit import ModelFit, Sample
-from djservice.on_dask import compiled_client, complete
+from djservice.on_dask import client_for, complete
 from djservice.redact import redacted, redacted_data
 from djservice.remote import is_url
 from djservice.selection import selection_fingerprint
@@ -95,7 +95,7 @@ def check(run: Run) -> None:
 
 
 async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
-    async with compiled_client(run, watch) as client:
+    async with client_for(run, watch) as client:
         return await conduct(client, run, watch, overwrite=overwrite)
 
 
@@ -134,6 +134,7 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
         scan_radii=run.scan.radii,
         spectrum_radii=len(spectrum_radii(run, np.nan)),
         keys=bundles.keys,
+        weight=bundles.weight,
         parameters=tuple(parameter.name for parameter in learned(run)),
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
@@ -175,7 +176,7 @@ async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dic
 
     async def sample(of: Bundles) -> Sample:
         found = await of.find_features(features, given.feature_radius, run.clustering.power)
-        return Sample(of.evaluate, of.keys, of.truth, found)
+        return Sample(of.evaluate, of.keys, of.weight, of.truth, found)
 
     checks = {}
     for name, section in given.checks.items():

@@ -8,12 +8,12 @@ Layout (Zarr v3, every array with dimension names, so xarray opens every group):
                  gradients_error, of everything that is learned, R first
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd, sd_error, acceptance
     spectrum/    the same, at the start, the optimum and further radii; (radius, event) event_mean, event_error,
-                 event_accepted; (event) key
+                 event_accepted; (event) key, weight
     per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start) ends; (trees) the columns of
                  scan/, on fresh trees and on those that the radii were chosen on; (trees, event) event_mean
     radius_model/
                  of a run with task radius-model: the columns of history/ but the radii; a group for each sample that the model
-                 is scored on: (event) key, truth; (choice) the columns of scan/ with the best fixed R and with the model;
+                 is scored on: (event) key, weight, truth; (choice) the columns of scan/ with the best fixed R and with the model;
                  (choice, event) event_mean, radius
 
 Rows are written first and the group's attribute ``n_complete`` is moved last, each file by an atomic rename; rows from
@@ -43,7 +43,7 @@ from djservice.store_shape import (
     create_per_event,
 )
 
-FORMAT = 1
+FORMAT = 2
 #: Columns that hold times, the only numbers that differ between two executions of a run.
 TIMINGS = ("seconds",)
 
@@ -163,6 +163,12 @@ class Store:
     def attributes(self) -> dict[str, Any]:
         """The attributes of the root: run, versions, inputs, status, message, events, result."""
         return dict(self.root.attrs)
+
+    @property
+    def written(self) -> float:
+        """When rows were last written, in seconds since 1970."""
+        with _clear_errors(self.where, "read"):
+            return max(map(self.where.written, self.groups))
 
     def n_complete(self, group: str) -> int:
         """How many rows of a group are valid."""

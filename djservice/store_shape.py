@@ -42,12 +42,12 @@ class ModelShape:
     iterations
         Of its descent.
     samples
-        Of each sample that it is scored on, identities and true masses of the events.
+        Of each sample that it is scored on, identities, weights and true masses of the events.
     """
 
     parameters: tuple[str, ...]
     iterations: int
-    samples: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+    samples: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Shape:
         Radii of the scan, and number of radii of the spectrum.
     keys
         Identities of all events, shape (event,), in the order of the input.
+    weight
+        Their weights.
     parameters
         Names of what is learned.
     starts
@@ -74,6 +76,7 @@ class Shape:
     scan_radii: Sequence[float]
     spectrum_radii: int
     keys: NDArray[Any]
+    weight: NDArray[Any]
     parameters: tuple[str, ...] = ("R",)
     starts: tuple[float, ...] = ()
     model: ModelShape | None = None
@@ -98,6 +101,7 @@ def create_groups(root: zarr.Group, shape: Shape) -> None:
         kind = "i8" if name == "event_accepted" else "f8"
         _array(spectrum, name, kind, {"radius": (rows, 1), **event})
     _array(spectrum, "key", "u8", event)[:] = shape.keys
+    _array(spectrum, "weight", "f8", event)[:] = shape.weight
     if shape.starts:
         create_per_event(root, shape)
     if shape.model is not None:
@@ -131,10 +135,11 @@ def create_per_event(root: zarr.Group, shape: Shape) -> None:
 
 def create_model(root: zarr.Group, shape: ModelShape) -> None:
     group = create_iterations(root, "radius_model", shape.iterations, shape.parameters)
-    for name, (keys, truth) in shape.samples.items():
+    for name, (keys, weight, truth) in shape.samples.items():
         sample = group.create_group(name, attributes={"n_complete": 0})
         event = {"event": (len(keys), 65536)}
         _array(sample, "key", "u8", event)[:] = keys
+        _array(sample, "weight", "f8", event)[:] = weight
         _array(sample, "truth", "f8", event)[:] = truth
         for column in SCAN:
             _array(sample, column, "f8", {"choice": (2, 2)})

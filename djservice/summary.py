@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "run",
     )
     found: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in wanted}}
+    found["written"] = store.written
     found |= {"iterations": store.n_complete("history"), "spectrum": spectrum, "per_event": _per_event(store)}
     found["radius_model"] = model_summary(store)
     found["events_without_accepted"] = (
@@ -160,6 +162,9 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
     result, start = facts["result"], facts["run"]["radius"]["start"]
     if result is None:
         console.print(f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}")
+        if facts["status"] == "running":  # which it says too after its process was killed
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["written"]))
+            console.print(f"last written at {when}; if nothing runs any more, the same command goes on from there")
     else:
         found = with_error(result["radius"], result["radius_error"], 3)
         console.print(f"\nR: {start:g} -> {found}   after {result['iterations']} iterations")

@@ -183,19 +183,18 @@ def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, glob
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What the driver knows of a bundle: identities and true masses of its events, how many particles they have, and the sum of
-    their weights."""
+    """What the driver knows of a bundle: identities, weights and true masses of its events, and how many particles they have."""
 
     keys: Keys
     counts: NDArray[np.int64]
     nbytes: int
     truth: NDArray[np.float64]
-    weight: float
+    weight: NDArray[np.float64]
 
 
 def summarise(bundle: EventBatch) -> BundleSummary:
     """The summary of a bundle."""
-    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, float(bundle.weight.sum()))
+    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, bundle.weight)
 
 
 def warm_up() -> None:

@@ -8,6 +8,27 @@ from typing import Any
 
 import pytest
 
+#: Files that take minutes. They come first: one that is left to the end goes on alone, without work for the other processes. And of
+#: these the first three compile nothing that another of them compiles, so that the next find the kernels in numba's cache.
+LONG_FILES = (
+    "estimators",
+    "compiled",
+    "simulated",
+    "workflows",
+    "survival",
+    "faults",
+    "slurm",
+    "service",
+    "s3",
+    "pods",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, else in the order that they have."""
+    names = [f"test_{name}.py" for name in LONG_FILES]
+    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
+
 
 @pytest.fixture
 def requires() -> Callable[[str, object], None]:

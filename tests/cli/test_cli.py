@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,13 +206,22 @@ def test_show(call: Call, finished: Path) -> None:
 def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     name = tmp_path / "[half] a.zarr"
     attributes = {"run": Run.from_dict({"input": {"files": "a"}, "loss": {}, "output": {"store": "a"}}).to_dict()}
-    with Store.open(name, attributes, {}, Shape(5, [0.4], 2, np.array([1], np.uint64))) as store:
+    with Store.open(name, attributes, {}, Shape(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
         store.set(status="interrupted", message="stopped by a signal", result=None)
         store.write_rows("history", 0, {"radius": [1.0, 0.9]})
+        written = time.time()
     text = call("show", name).output
     assert "status: interrupted; 2 iterations done. stopped by a signal" in text
     assert "[half] a.zarr" in text
     assert json.loads(call("show", name, "--json").stdout)["result"] is None
+    with Store.open(name, attributes, {}, Shape(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
+        store.set(status="running", message="")  # and was killed
+    facts = json.loads(call("show", name, "--json").stdout)
+    assert written - 1 < facts["written"] < time.time() + 1
+    text = call("show", name).output
+    assert re.search(
+        r"status: running; 2 .*\nlast written at \d{4}-.*; if nothing runs any more, the same command", text
+    )
 
 
 def test_the_report_is_one_file_and_its_figures(call: Call, finished: Path, tmp_path: Path) -> None:

@@ -109,6 +109,12 @@ def test_names_weights_and_steps_of_a_fileset_are_part_of_a_run(
         ("ZH", "Events", 200),
         ("more", "Selected", 30),
     ]
+    weight = store.array("spectrum", "weight")
+    np.testing.assert_allclose(weight[:20], 3 * 0.08 / 20, rtol=1e-15)
+    np.testing.assert_allclose(weight[20:], np.linspace(0.5, 1.5, 30) * 0.5 / 60, rtol=1e-6)
+    means, accepted = (store.column("spectrum", column) for column in ("event_mean", "event_accepted"))
+    of_events = np.nansum(weight * accepted * means, axis=1) / (weight * accepted).sum(axis=1)
+    np.testing.assert_allclose(store.column("spectrum", "mean"), of_events, rtol=1e-12)  # what the spectrum draws
     given["input"]["fileset"] = written(fileset, tmp_path / "renamed.json")
     dj.run(Run.from_dict(given))  # the same run, which is finished
     fileset["ZH"]["metadata"]["xsec"] = 0.09

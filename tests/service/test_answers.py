@@ -187,8 +187,6 @@ def test_an_error_on_a_worker_is_one_line_and_exit_code_1(tiny: Settings, tmp_pa
     command = [Path(sys.executable).parent / "djservice", "run", config, "--set", "input.tree=Event"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout) == (1, "")
-    compiling, ready, error = ended.stderr.splitlines()
-    assert compiling.startswith("compiling")
-    assert ready.startswith("kernels ready")
+    (error,) = ended.stderr.splitlines()  # found before anything is compiled
     assert error.startswith("djservice: SchemaError: ")
     assert "expected a tree 'Event', found 'Events'" in error

@@ -152,7 +152,7 @@ def test_stopped_before_its_first_iteration(
 ) -> None:
     process = start("--workers", "1")
     end = time.monotonic() + 60
-    while "compiling" not in (tmp_path / "stderr").read_text() and time.monotonic() < end:
+    while "read 40 events" not in (tmp_path / "stderr").read_text() and time.monotonic() < end:
         time.sleep(0.02)
     family = offspring(process)
     process.terminate()

@@ -50,7 +50,7 @@ def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **op
             asked.append(request)
         return answer(request, gradient(request))
 
-    shape = Shape(run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)), KEYS)
+    shape = Shape(run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)), KEYS, np.ones(len(KEYS)))
     with Store.open(path, {"run": run.to_dict()}, run.numbers, shape) as store:
         return asyncio.run(Fit(run, KEYS, evaluate, store, Lines(io.StringIO())).complete())
 

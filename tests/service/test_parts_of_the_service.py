@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from djservice.cli import main
 from djservice.config import Run
 from djservice.display import Lines
-from djservice.distribute import QuietFailures
+from djservice.distribute import QuietFailures, compile_kernels
 from djservice.errors import ConfigError, ServiceError
 from djservice.event_loops import OwnLoop, Stopped, finish
 from djservice.journal import EVENTS, Journal
@@ -48,6 +48,19 @@ def test_one_who_watches_hears_everything_once() -> None:
     assert {name: journal.progress[name] for name in totals} == totals | {"trees": 60}
     assert begun == [1]
     assert [line for _, line in journal.lines] == ["hello token=***"]
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 0), (2.3, 2)])
+def test_kernels_that_take_long_are_said_to_be_compiled(seconds: float, lines: int) -> None:
+    journal = Journal()
+
+    async def register_plugin(plugin: Any) -> None:
+        await asyncio.sleep(seconds)
+
+    asyncio.run(compile_kernels(SimpleNamespace(register_plugin=register_plugin), journal))  # type: ignore[arg-type]
+    said = [line for _, line in journal.lines]
+    expected = ["compiling the kernels: a minute or two, once per installation", "kernels ready after 2.3 s"]
+    assert said == expected[:lines]
 
 
 @pytest.mark.parametrize("known", [None, 3, 10**6])

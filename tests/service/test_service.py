@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_a_run_goes_on_when_the_client_has_gone(
     shown = json.loads(command(cluster, "status", name, "--json").stdout)
     assert shown["result"]["radius"] == finished.radius
     assert f"R: {finished.radius:.3f}" in command(cluster, "status", name).stdout
-    assert name in command(cluster, "list").stdout
+    assert re.search(rf"{name} +finished +R: {finished.radius:.3f} \+- ", command(cluster, "list").stdout)
     assert "read 40 events" in command(cluster, "logs", name).stdout
 
 

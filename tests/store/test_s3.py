@@ -132,6 +132,7 @@ def test_a_run_in_a_bucket_has_the_bits_of_one_in_a_folder(
     assert stored(finished.store) == stored(local)
     same, other = summary(finished.store), summary(local)
     assert same["store"] == f"{bucket}/a.zarr" and same["result"] == other["result"]
+    assert -2 < time.time() - same["written"] < 60  # of whole seconds
     monkeypatch.chdir(tmp_path)
     page = report(finished.store)
     assert page == Path("a.html") and f"Jet radius of {bucket}/a.zarr" in page.read_text()

@@ -91,7 +91,7 @@ def small_store(tmp_path: Path) -> Callable[..., Any]:
 
     def opened(iterations: int = 5, path: Path = tmp_path / "a.zarr") -> Any:
         return Store.open(
-            path, {"run": {}}, {"seed": 1}, Shape(iterations, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64))
+            path, {"run": {}}, {"seed": 1}, Shape(iterations, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64), np.ones(3))
         )
 
     return opened
@@ -206,7 +206,7 @@ def test_another_store_is_refused_before_a_cluster_is_started(
 ) -> None:
     do()
     (tmp_path / "other").mkdir()
-    monkeypatch.setattr(sys.modules["djservice.run"], "compiled_client", None)
+    monkeypatch.setattr(sys.modules["djservice.run"], "client_for", None)
     with pytest.raises(StoreError, match=r"seed is 1 there and 2 now"):
         do({"seed": 2})
     with pytest.raises(StoreError, match=r"is there and is not the store"):
@@ -368,7 +368,7 @@ def test_what_is_no_store_is_not_read(tmp_path: Path) -> None:
 def test_a_store_of_another_format_is_not_read(small_store: Callable[..., Any], tmp_path: Path) -> None:
     with small_store() as store:
         store.set(djservice_format=99)
-    with pytest.raises(StoreError, match="format 99, this version reads 1"):
+    with pytest.raises(StoreError, match="format 99, this version reads 2"):
         Store.read(tmp_path / "a.zarr")
 
 

@@ -102,7 +102,8 @@ function text(run) {
   put("trees", sampled(run));
   put("cluster", cluster(run.cluster));
   put("remarks", ...(run.result?.remarks ?? []).map((remark) => element("li", {}, remark)));
-  put("unreadable", run.unreadable !== null && !UNFINISHED.includes(run.state) ? run.unreadable : "");
+  const written = run.transitions.some((was) => was.state === "running"); // before, there is no store to be read
+  put("unreadable", written && !UNFINISHED.includes(run.state) ? run.unreadable ?? "" : "");
   const states = run.transitions.map((was) =>
     element("tr", {}, element("td", { class: "time" }, clock(was.time)), element("td", {}, badge(was.state)), element("td", {}, was.reason)),
   );
