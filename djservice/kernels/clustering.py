@@ -145,7 +145,7 @@ def cluster_tree(
     clear_jets(tree.jets, jet_pt2)
 
     m = n
-    n_pairs = n_beams = 0
+    n_pairs = n_beams = natural(0)  # not a literal, for which callees would be compiled once more
     threshold = 0.0
     weighed_pairs = weighed_beams = 0  # entries whose weights are those of (old_minimum, old_scale)
     old_minimum = old_scale = -1.0
@@ -212,7 +212,7 @@ def cluster_tree(
             norm = float(zero_pairs + count_matter(beams, n_beams, 0.0))
         elif not sharp:
             if minimum != old_minimum or scale != old_scale:
-                weighed_pairs = weighed_beams = 0
+                weighed_pairs = weighed_beams = natural(0)
             weigh(pairs, weighed_pairs, n_pairs, minimum, rate, length)
             weigh(beams, weighed_beams, n_beams, minimum, rate, length)
             beam_norm = sum_weights(beams.w, n_beams, scratch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from djservice.kernels.clustering import OK, Setting
 from djservice.kernels.items import Batch, Given, Results, grow_item, load_event
 from djservice.kernels.jit import jit
+from djservice.kernels.lanes import natural
 from djservice.kernels.objects import Floats
 from djservice.kernels.options import Work
 
@@ -31,7 +32,7 @@ def cluster_items(
     state_jets, state_scores
         Shapes (row, jet, 4), (row, 1 or 5), filled from the first row on. Length 0 if not wanted.
     """
-    loaded, states = -1, 0
+    loaded, states = -1, natural(0)  # a literal would have the callees compiled for it too
     for item in range(first, last):
         event = item // trees
         if event != loaded:
