@@ -246,7 +246,7 @@ def spectra(store: Store) -> Any:
     if term["target"] is not None:
         axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
     axes.set(xlabel=f"mean {axis_label(store.attributes['observable'])} of each event", ylabel=_events(weight))
-    _room_above(axes, 1.35)
+    _room_above(axes, 1.0 / (0.95 - 0.055 * min(len(axes.get_legend_handles_labels()[0]), 10)))
     axes.legend(loc="upper left", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
     return figure
 
