@@ -55,11 +55,10 @@ def check_results(store: Path, report: Path) -> None:
 
 
 @pytest.fixture
-def where_all_look(slurm: Any) -> Iterator[None]:
+def where_all_look(slurm: Any, requires: Requires) -> Iterator[None]:
     """The plugin forgets SLURM_CONF on its way: for this test alone the configuration is where Slurm looks by itself."""
     usual = Path("/etc/slurm/slurm.conf")
-    if usual.exists():
-        pytest.skip(f"{usual} is there, of another Slurm")
+    requires(f"that {usual} is not there, of another Slurm", not usual.exists())
     usual.unlink(missing_ok=True)  # of a test that was killed: it leads nowhere
     usual.symlink_to(slurm.folder / "slurm.conf")
     yield
