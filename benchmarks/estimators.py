@@ -16,8 +16,9 @@ import numpy as np
 from events import classes
 
 import djservice as dj
-from djservice.estimators import Estimator, Follow, Values
-from djservice.evaluate import Sampling, evaluate
+from djservice.clustering.sampling import Sampling
+from djservice.estimators.base import Estimator, Follow, Values
+from djservice.evaluation.evaluate import evaluate
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
 LOSS = LOSS.where(dj.cuts.two_jets(pt_min=20) & dj.cuts.mass_below(250))

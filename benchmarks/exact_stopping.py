@@ -14,7 +14,7 @@ from estimators import LOSS
 from events import classes
 
 import djservice as dj
-from djservice.estimators import Follow, Values
+from djservice.estimators.base import Follow, Values
 
 
 def main() -> None:

@@ -23,10 +23,11 @@ from events import overlaid
 from numba import cuda as numba_cuda
 
 import djservice as dj
-from djservice import on_gpu
-from djservice.arrays import to_host
-from djservice.device import Gpu, gpu
-from djservice.kernels import cuda, team
+from djservice.clustering import on_gpu
+from djservice.clustering.device import Gpu, gpu
+from djservice.clustering.kernels import cuda
+from djservice.clustering.kernels.lanes import team
+from djservice.core.array_module import to_host
 
 #: What numba reads when it is imported.
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
@@ -163,7 +164,7 @@ def occupancy(best: Machine) -> None:
 @contextmanager
 def gpu_with(**changes: Any) -> Iterator[Gpu]:
     """Lets dj.cluster take the GPU with another setting of it."""
-    found, module = gpu("cuda"), sys.modules["djservice.cluster"]
+    found, module = gpu("cuda"), sys.modules["djservice.clustering.cluster"]
     assert found is not None
     changed = replace(found, **changes)
     module.gpu = lambda device: changed if device == "cuda" else None  # type: ignore[attr-defined]

@@ -24,13 +24,14 @@ import uproot
 from distributed import Client, LocalCluster
 
 import djservice as dj
-from djservice.batch import EventBatch
-from djservice.config import Run
-from djservice.display import Lines
-from djservice.distribute import Bundles, CompileKernels
-from djservice.estimators import LeaveOneOut
-from djservice.evaluate import Sampling
-from djservice.tasks import Request, Work
+from djservice.clustering.sampling import Sampling
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.estimators.score_function import LeaveOneOut
+from djservice.events.batch import EventBatch
+from djservice.fit.requests import Request, Work
+from djservice.on_dask.bundles import Bundles
+from djservice.on_dask.plugins import CompileKernels
 
 ITERATIONS = 30
 

@@ -23,13 +23,15 @@ import uproot
 from distributed import LocalCluster
 
 import djservice as dj
-from djservice.config import Run
-from djservice.display import Lines
-from djservice.input_cache import key_of, load_cached, save_cached
-from djservice.load import default_bundle_events
-from djservice.read import InputFile, Segment, inspect, read_tallied, segments
-from djservice.store import Store
-from djservice.tally import Tally
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.input.cache import key_of, load_cached, save_cached
+from djservice.input.cutflow import Tally
+from djservice.input.files import InputFile, inspect
+from djservice.input.read import read_tallied
+from djservice.input.segments import Segment, segments
+from djservice.on_dask.load import default_bundle_events
+from djservice.store.run_store import Store
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = dj.schemas.nanoaod(pt_min=0.5)

@@ -23,7 +23,7 @@ start = time.perf_counter()
 import djservice as dj
 event = dj.EventBatch.from_arrays(pt=[3.0, 2.0], rapidity=[0.0, 1.0], phi=[0.0, 1.0], mass=[0.0, 0.0], offsets=[0, 2])
 middle = time.perf_counter()
-import djservice.kernels.cpu
+import djservice.clustering.kernels.cpu
 loaded = time.perf_counter()
 dj.cluster(event, radius=0.4, rigidity=1.0, threads=1)
 print(middle - start, loaded - middle, time.perf_counter() - loaded)

@@ -23,9 +23,9 @@ import numpy as np
 from events import HERE, overlaid
 
 import djservice as dj
-from djservice import on_gpu
-from djservice.device import Gpu
-from djservice.kernels import team
+from djservice.clustering import on_gpu
+from djservice.clustering.device import Gpu
+from djservice.clustering.kernels.lanes import team
 
 sys.path += [str(HERE.parent / "tests" / folder) for folder in ("gpu", "deploy")]
 import tools
@@ -59,7 +59,7 @@ def counted(
     shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
     threads = warps * LANES
     gpu = Gpu(np, threads=threads, block=threads, free=lambda: 2**36)
-    module: Any = importlib.import_module("djservice.cluster")  # the name is that of a function too
+    module: Any = importlib.import_module("djservice.clustering.cluster")  # the name is that of a function too
     module.gpu = lambda device: gpu if device == "cuda" else None
     kernels: Any = on_gpu
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from distributed import Scheduler
 
-from djservice.service import RunService
+from djservice.service.plugin import RunService
 
 
 @click.command()

@@ -103,7 +103,7 @@ def scheduler() -> Iterator[str]:
 @pytest.fixture
 def stored() -> Callable[[str | Path], dict[str, bytes]]:
     """``stored(path)``: the bytes of every array's valid rows, of the result and of the status; no times."""
-    from djservice.store import TIMINGS, Store
+    from djservice.store.run_store import TIMINGS, Store
 
     def arrays(path: str | Path) -> dict[str, bytes]:
         store = Store.read(path)

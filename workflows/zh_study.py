@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 import djservice as dj
-from djservice.summary import summary, with_error
+from djservice.core.formatting import with_error
+from djservice.reports.summary import summary
 
 CONFIG = Path(__file__).with_name("zh_global_radius.yaml")
 #: Mean and standard deviation of m_jj in GeV.

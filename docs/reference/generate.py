@@ -11,7 +11,12 @@ import click
 from pydantic import BaseModel
 
 import djservice
-from djservice import cli, config, cuts, estimators, features, observables, radius_model
+from djservice import cuts, observables
+from djservice.cli import app as cli
+from djservice.config import run as config
+from djservice.estimators import registry as estimators
+from djservice.radius_models import builtin as radius_model
+from djservice.radius_models import features
 
 
 def on_page_markdown(markdown: str, **given: Any) -> str:

@@ -18,13 +18,14 @@ from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
 import djservice as dj
-from djservice.build import build_loss
 from djservice.cli import main
-from djservice.config import LossTerm, Run
-from djservice.display import Lines, Pace, describe
-from djservice.store import Store
-from djservice.store_shape import Shape
-from djservice.summary import with_error
+from djservice.config.run import Run
+from djservice.config.sections import LossTerm
+from djservice.core.display import Lines, Pace, describe
+from djservice.core.formatting import with_error
+from djservice.fit.build import build_loss
+from djservice.store.columns import Shape
+from djservice.store.run_store import Store
 
 SCRIPTS = Path(sys.executable).parent
 HEAVY = (

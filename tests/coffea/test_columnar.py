@@ -64,7 +64,7 @@ def test_draws_go_with_the_identity_whatever_the_chunks(
 def test_many_trees_are_grown_in_parts(batch: dj.EventBatch, monkeypatch: pytest.MonkeyPatch) -> None:
     radii = np.linspace(0.4, 1.0, len(batch))
     whole = dj.expectation(batch, MASS, radius=radii, trees=4)
-    monkeypatch.setattr(sys.modules["djservice.evaluate"], "TREES_AT_ONCE", 20)
+    monkeypatch.setattr(sys.modules["djservice.evaluation.evaluate"], "TREES_AT_ONCE", 20)
     same(whole, dj.expectation(batch, MASS, radius=radii, trees=4))
 
 

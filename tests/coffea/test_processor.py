@@ -19,11 +19,12 @@ from coffea.nanoevents.trace import trace
 from distributed import Client
 
 import djservice as dj
-from djservice.config import Run
+from djservice.clustering.sampling import Sampling
+from djservice.config.run import Run
 from djservice.errors import InputError, SchemaError
-from djservice.evaluate import Sampling, evaluate
-from djservice.moments import Moments
-from djservice.store import Store
+from djservice.evaluation.evaluate import evaluate
+from djservice.evaluation.moments import Moments
+from djservice.store.run_store import Store
 
 PATH = dj.examples.path("ZHllbb_200")
 MASS = dj.observables.dijet_mass

@@ -15,8 +15,8 @@ import tools
 import yaml
 
 import djservice as dj
-from djservice.config import Input
-from djservice.reprocess_config import Reprocessing
+from djservice.config.input import Input
+from djservice.reprocessing.config import Reprocessing
 
 ROOT = Path(__file__).parents[2]
 CHART, GOLDEN = ROOT / "helm/djservice", Path(__file__).parent / "golden"

@@ -71,7 +71,7 @@ def test_a_scheduler_starts_with_them(place: str, tmp_path: Path) -> None:
         address = yaml.safe_load(file.read_text())["address"]
         assert address.startswith("tls://")
         code = (
-            "import dask.config, time\nfrom djservice.connect import connect\nfrom djservice.errors import ServiceError\n"
+            "import dask.config, time\nfrom djservice.service.client import connect\nfrom djservice.errors import ServiceError\n"
             f"from distributed import Client\nend = time.monotonic() + 30\nwhile True:\n    try:\n        print(connect({address!r}).runs())\n"
             "        break\n    except ServiceError:\n        assert time.monotonic() < end\n        time.sleep(0.2)\n"
             f"with Client({address!r}) as client:\n    print(client.run_on_scheduler(lambda: __import__('dask').config.get('distributed.scheduler.worker-ttl')))"

@@ -58,7 +58,7 @@ def test_gpu_workers_of_the_batch_job(known: set[str]) -> None:
 
 
 def test_gpu_workers_of_the_documents_and_messages(known: set[str]) -> None:
-    files = [*(ROOT / "docs").rglob("*.md"), ROOT / "djservice/gpu_workers.py"]
+    files = [*(ROOT / "docs").rglob("*.md"), ROOT / "djservice/on_dask/gpu_workers.py"]
     calls = [call for file in files for call in re.findall(r"dask cuda worker[^`#\n]*", file.read_text())]
     assert len(calls) >= 4
     for call in calls:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from djservice.store import Store
+from djservice.store.run_store import Store
 
 FOLDER = Path(__file__).parents[2] / "deploy/htcondor"
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NUMBA_CACHE_DIR": ""}

@@ -15,7 +15,7 @@ import trustme
 import yaml
 
 from djservice import examples
-from djservice.store import Store
+from djservice.store.run_store import Store
 
 CHART = Path(__file__).parents[2] / "helm/djservice"
 

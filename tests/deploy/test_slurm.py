@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 import djservice as dj
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import StoreError
-from djservice.store import Store
+from djservice.store.run_store import Store
 
 DEPLOY = Path(__file__).parents[2] / "deploy/slurm"
 Stored = Callable[[str | Path], dict[str, bytes]]

@@ -16,7 +16,7 @@ import tools
 import yaml
 
 from djservice import examples
-from djservice.store import Store
+from djservice.store.run_store import Store
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 Requires = Callable[[str, object], None]

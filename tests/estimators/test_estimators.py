@@ -11,27 +11,19 @@ import pytest
 from brute_force import Setting, enumerate_trees, event_of, final_jets, shipped_events, to_batch
 
 from djservice import SquaredError, cuts, observables
-from djservice.batch import EventBatch
-from djservice.cluster import cluster, replay
+from djservice.clustering.cluster import cluster, replay
+from djservice.clustering.radius import VariableR
 from djservice.errors import InputError
-from djservice.estimators import (
-    ESTIMATORS,
-    AlternativePath,
-    Estimator,
-    FiniteDifference,
-    GumbelSoftmax,
-    LeaveOneOut,
-    MeanBaseline,
-    OptimalBaseline,
-    Score,
-    ScoreEstimator,
-    SigmoidRelaxation,
-    StateBaseline,
-    Values,
-)
-from djservice.evaluate import gradient
-from djservice.radius import VariableR
-from djservice.relaxed import relaxed_jets
+from djservice.estimators.alternative_path import AlternativePath
+from djservice.estimators.base import Estimator, Values
+from djservice.estimators.finite_difference import FiniteDifference
+from djservice.estimators.gumbel_softmax import GumbelSoftmax
+from djservice.estimators.registry import ESTIMATORS
+from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, OptimalBaseline, Score, ScoreEstimator
+from djservice.estimators.sigmoid_relaxation import SigmoidRelaxation, relaxed_jets
+from djservice.estimators.state_baseline import StateBaseline
+from djservice.evaluation.gradient import gradient
+from djservice.events.batch import EventBatch
 
 TABLES = Path(__file__).parents[1] / "kernels" / "data"
 

@@ -14,13 +14,13 @@ from brute_force import Floats, shipped_events, to_batch
 from scipy import integrate, stats
 
 from djservice import GumbelSoftmax, observables
-from djservice.cluster import cluster
+from djservice.clustering.cluster import cluster
+from djservice.clustering.jet_tangents import jet_tangents
+from djservice.clustering.kernels.philox import uniform
+from djservice.clustering.kernels.tangents import FIRST_DRAW, exponential_of, race, soften
 from djservice.errors import InputError
-from djservice.evaluate import gradient
-from djservice.gumbel import jet_tangents
-from djservice.identity import draw_keys
-from djservice.kernels.gumbel import FIRST_DRAW, exponential_of, race, soften
-from djservice.kernels.random import uniform
+from djservice.evaluation.gradient import gradient
+from djservice.events.keys import draw_keys
 
 TABLES = Path(__file__).parents[1] / "kernels" / "data"
 

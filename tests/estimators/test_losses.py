@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from djservice import LeaveOneOut, Score, SquaredError, SquaredErrorOfMean, StateBaseline, cuts, observables
-from djservice.batch import EventBatch
-from djservice.cluster import cluster, replay
+from djservice.clustering.cluster import cluster, replay
+from djservice.clustering.sampling import Sampling
 from djservice.errors import InputError, RunError
-from djservice.estimators import Estimator
-from djservice.evaluate import Sampling, evaluate, gradient
-from djservice.forms import QUANTILES, Form, QuantileWidth, Ratio, RelativeVariance
-from djservice.losses import Loss, RobustWidth, Width
-from djservice.reduce import reduce_events
+from djservice.estimators.base import Estimator
+from djservice.evaluation.evaluate import evaluate
+from djservice.evaluation.gradient import gradient
+from djservice.evaluation.reduce import reduce_events
+from djservice.events.batch import EventBatch
+from djservice.objectives.losses import Loss, RobustWidth, Width
+from djservice.objectives.pooled_statistics import QUANTILES, Form, QuantileWidth, Ratio, RelativeVariance
 
 MASS = observables.dijet_mass
 SELECTED = cuts.two_jets(pt_min=15.0) & cuts.mass_below(120.0)

@@ -11,9 +11,9 @@ import pytest
 from brute_force import shipped_events, to_batch
 
 from djservice import SquaredError, SquaredErrorOfMean, cuts, observables
+from djservice.analysis.reweight import reweight
 from djservice.errors import InputError
-from djservice.evaluate import gradient
-from djservice.reweight import reweight
+from djservice.evaluation.gradient import gradient
 
 LOSS = SquaredError(observables.dijet_mass, target=80.0, scale=80.0).where(cuts.two_jets(pt_min=15.0))
 TABLE = Path(__file__).parents[1] / "kernels" / "data" / "exact_trees_n4.json"

@@ -13,12 +13,15 @@ import pytest
 from brute_force import Objects, event_of, shipped_events, to_batch
 
 from djservice import SquaredError, cuts, observables
-from djservice.batch import EventBatch
-from djservice.cluster import cluster
-from djservice.estimator import Slopes
-from djservice.estimators import Follow, LeaveOneOut, Score, StateBaseline, Values, _share
-from djservice.evaluate import Sampling, evaluate, gradient
-from djservice.trees import TreeSample
+from djservice.clustering.cluster import cluster
+from djservice.clustering.sampling import Sampling
+from djservice.clustering.trees import TreeSample
+from djservice.estimators.base import Follow, Slopes, Values
+from djservice.estimators.score_function import LeaveOneOut, Score
+from djservice.estimators.state_baseline import StateBaseline, _share
+from djservice.evaluation.evaluate import evaluate
+from djservice.evaluation.gradient import gradient
+from djservice.events.batch import EventBatch
 
 LOSS = SquaredError(observables.dijet_mass, target=125.0, scale=125.0).where(
     cuts.two_jets(pt_min=20.0) & cuts.mass_below(250.0)
@@ -98,7 +101,7 @@ def test_states_outgrow_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
     events = shipped_events().select(range(10))
     settings: dict[str, Any] = {"radius": 0.4, "rigidity": 0.3, "trees": 30, "states": True, "threads": 1}
     roomy = cluster(events, **settings)
-    monkeypatch.setattr(sys.modules["djservice.on_cpu"], "STATES", 0)
+    monkeypatch.setattr(sys.modules["djservice.clustering.on_cpu"], "STATES", 0)
     tight = cluster(events, **settings)
     assert roomy.states is not None and tight.states is not None
     np.testing.assert_array_equal(roomy.states.momenta, tight.states.momenta)

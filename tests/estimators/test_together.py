@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import djservice as dj
-import djservice.evaluate as evaluation
-from djservice.estimators import ESTIMATORS, Estimator
-from djservice.evaluate import Part, Sampling, evaluate, evaluate_each
-from djservice.moments import Moments
-from djservice.radius import VariableR
-from djservice.reduce import PerEvent
+import djservice.evaluation.evaluate as evaluation
+from djservice.clustering.radius import VariableR
+from djservice.clustering.sampling import Sampling
+from djservice.estimators.base import Estimator
+from djservice.estimators.registry import ESTIMATORS
+from djservice.evaluation.evaluate import Part, evaluate, evaluate_each
+from djservice.evaluation.moments import Moments
+from djservice.evaluation.reduce import PerEvent
 
 SELECTED = dj.cuts.two_jets(pt_min=10.0)
 LOSSES = {

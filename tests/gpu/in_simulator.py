@@ -13,9 +13,9 @@ from asked import FIELDS, WAYS, some_events
 from distributed import Scheduler, SchedulerPlugin, SpecCluster, Worker
 
 import djservice as dj
-from djservice import on_gpu
-from djservice.device import Gpu, simulator
-from djservice.display import Lines
+from djservice.clustering import on_gpu
+from djservice.clustering.device import Gpu, simulator
+from djservice.core.display import Lines
 from djservice.errors import ClusteringError, DeviceError, StoreError
 
 sys.setswitchinterval(1e-5)  # the simulator polls its threads
@@ -61,8 +61,8 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
     events = some_events(20, 11)
     expected, _ = both(events, states=True)
     rooms: list[int] = []
-    monkeypatch.setattr("djservice.on_gpu.STATES", 1)
-    monkeypatch.setattr("djservice.on_gpu.pairs_at_first", lambda particles: 10)
+    monkeypatch.setattr("djservice.clustering.on_gpu.STATES", 1)
+    monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
     make = on_gpu.room_for
     monkeypatch.setattr(on_gpu, "room_for", lambda *sizes: rooms.append(sizes[1]) or make(*sizes))
     same(both(events, states=True)[1], expected)
@@ -72,7 +72,7 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
 def with_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Let the simulated GPU have so many free bytes."""
     small = Gpu(np, threads=4, block=2, free=lambda: free)
-    monkeypatch.setattr("djservice.device.simulator", lambda: small)
+    monkeypatch.setattr("djservice.clustering.device.simulator", lambda: small)
 
 
 def test_a_batch_is_split_to_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_an_event_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) ->
         both(events)
     with_memory(monkeypatch, 200_000)
     both(events)
-    monkeypatch.setattr("djservice.on_gpu.pairs_at_first", lambda particles: 10_000)
+    monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10_000)
     with pytest.raises(DeviceError, match=needs):
         both(events.select([1]))
 

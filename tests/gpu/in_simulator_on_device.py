@@ -17,7 +17,7 @@ from djservice.errors import ClusteringError
 
 @pytest.fixture(autouse=True)
 def arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("djservice.device.simulator", fake_gpu)
+    monkeypatch.setattr("djservice.clustering.device.simulator", fake_gpu)
 
 
 @pytest.mark.parametrize("way", ["histories and traces", "states and all scores", "a flip", "all flips", "variable R"])
@@ -40,9 +40,9 @@ def test_samples_stay(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
             for name in {"momenta", "scores", "numbers", "flips", "tree"} & vars(one).keys():
                 if getattr(one, name) is not None:
                     np.testing.assert_array_equal(getattr(other, name).host, getattr(one, name), err_msg=name)
-        monkeypatch.setattr("djservice.device.simulator", lambda: fake_gpu(free=200_000))
-        monkeypatch.setattr("djservice.on_gpu.STATES", 1)
-        monkeypatch.setattr("djservice.on_gpu.pairs_at_first", lambda particles: 10)
+        monkeypatch.setattr("djservice.clustering.device.simulator", lambda: fake_gpu(free=200_000))
+        monkeypatch.setattr("djservice.clustering.on_gpu.STATES", 1)
+        monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
 
 
 def test_no_events_and_events_that_cannot_be_clustered() -> None:

@@ -10,12 +10,14 @@ import numpy as np
 from fake_cupy import Traffic
 
 import djservice as dj
-from djservice.arrays import module_of, to_host
-from djservice.device import Gpu
-from djservice.estimators import ESTIMATORS, ScoreEstimator
-from djservice.evaluate import Part, Sampling, evaluate, evaluate_each
-from djservice.losses import Loss, Mean
-from djservice.reduce import reduce_events
+from djservice.clustering.device import Gpu
+from djservice.clustering.sampling import Sampling
+from djservice.core.array_module import module_of, to_host
+from djservice.estimators.registry import ESTIMATORS
+from djservice.estimators.score_function import ScoreEstimator
+from djservice.evaluation.evaluate import Part, evaluate, evaluate_each
+from djservice.evaluation.reduce import reduce_events
+from djservice.objectives.losses import Loss, Mean
 
 MASS = dj.observables.dijet_mass
 CUT = dj.cuts.two_jets(pt_min=20.0, rapidity_max=4.9) & dj.cuts.mass_below(250.0)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from djservice.kernels import team
+from djservice.clustering.kernels.lanes import team
 
 PRELUDE = r"""
 #include <math.h>

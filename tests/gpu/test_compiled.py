@@ -27,8 +27,8 @@ from asked import FIELDS, WAYS, some_events
 from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel, kernels_in_ptx, printed
 
 import djservice as dj
-from djservice import on_gpu
-from djservice.device import Gpu
+from djservice.clustering import on_gpu
+from djservice.clustering.device import Gpu
 from djservice.errors import ClusteringError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -119,7 +119,10 @@ def watched(watched_kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPat
 
 
 def take(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, module = Gpu(np, threads=64, block=32, free=lambda: 2**30), importlib.import_module("djservice.cluster")
+    gpu, module = (
+        Gpu(np, threads=64, block=32, free=lambda: 2**30),
+        importlib.import_module("djservice.clustering.cluster"),
+    )
     monkeypatch.setattr(module, "gpu", lambda device: gpu if device == "cuda" else None)
     for name, kernel in kernels.items():
         kernel.calls, kernel.order = 0, FORWARDS

@@ -12,7 +12,7 @@ import pytest
 from distributed import LocalCluster
 
 import djservice as dj
-from djservice import device
+from djservice.clustering import device
 from djservice.errors import DeviceError, InputError
 
 EVENT = dj.EventBatch.from_arrays(pt=[2.0, 1.0], rapidity=[0.0, 1.0], phi=[0.0, 1.0], mass=[0.0, 0.0], offsets=[0, 2])

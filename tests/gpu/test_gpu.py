@@ -11,7 +11,7 @@ import pytest
 from on_device import LOSSES, check_bits, check_sums
 
 import djservice as dj
-from djservice.device import has_gpu
+from djservice.clustering.device import has_gpu
 
 pytestmark = [
     pytest.mark.gpu,

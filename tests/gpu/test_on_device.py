@@ -17,15 +17,16 @@ import pytest
 from on_device import CUT, LOSSES, MASS, bytes_to_host, check_bits, check_sums, fake_gpu
 
 import djservice as dj
-from djservice.arrays import module_of, sums_by_owner
-from djservice.device_jets import DeviceJets
+from djservice.clustering.device_jets import DeviceJets
+from djservice.clustering.on_cpu import grow_on_cpu
+from djservice.clustering.sampling import Sampling
+from djservice.clustering.tree_job import Job
+from djservice.clustering.trees import as_vectors
+from djservice.core.array_module import module_of, sums_by_owner
 from djservice.errors import DeviceError
-from djservice.estimators import ESTIMATORS
-from djservice.evaluate import Part, Sampling, evaluate, evaluate_each
-from djservice.job import Job
-from djservice.losses import Loss
-from djservice.on_cpu import grow_on_cpu
-from djservice.trees import as_vectors
+from djservice.estimators.registry import ESTIMATORS
+from djservice.evaluation.evaluate import Part, evaluate, evaluate_each
+from djservice.objectives.losses import Loss
 
 
 def grow(job: Job, gpu: Any) -> Any:
@@ -46,12 +47,12 @@ def grow(job: Job, gpu: Any) -> Any:
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """There is a GPU, as far as anybody can see."""
-    for module in ("device", "evaluate"):
+    for module in ("clustering.device", "evaluation.evaluate"):
         monkeypatch.setattr(f"djservice.{module}.has_gpu", lambda device: device == "cuda")
     monkeypatch.setattr(
-        sys.modules["djservice.cluster"], "gpu", lambda device: fake_gpu() if device == "cuda" else None
+        sys.modules["djservice.clustering.cluster"], "gpu", lambda device: fake_gpu() if device == "cuda" else None
     )
-    monkeypatch.setitem(sys.modules, "djservice.on_gpu", SimpleNamespace(grow_on_gpu=grow))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "djservice.clustering.on_gpu", SimpleNamespace(grow_on_gpu=grow))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +273,7 @@ def test_a_memory_that_is_too_small_for_the_sums_is_said(
     def full(*given: Any) -> Any:
         raise MemoryError("Out of memory allocating 1,024 bytes.")
 
-    monkeypatch.setattr("djservice.evaluate.reduce_events", full)
+    monkeypatch.setattr("djservice.evaluation.evaluate.reduce_events", full)
     too_small = r"8 trees of each of 12 events, with their sums, do not fit .* 1,024 bytes\. Take fewer .*device='cpu'"
     with pytest.raises(DeviceError, match=too_small):
         dj.gradient(events, LOSSES["squared error"], radius=0.8, trees=8, device="cuda")

@@ -7,10 +7,10 @@ import numba.cuda.dispatcher
 from numba import cuda
 from numba.cuda import types
 
-from djservice.kernels import cuda as kernels
-from djservice.kernels import team
-from djservice.kernels.clustering import Setting
-from djservice.kernels.items import Batch, Given, Results
+from djservice.clustering.kernels import cuda as kernels
+from djservice.clustering.kernels.grow import Batch, Given, Results
+from djservice.clustering.kernels.lanes import team
+from djservice.clustering.kernels.tree import Setting
 
 team.TEAM = int(sys.argv[1])
 # Without a driver there is no current device, which called functions are compiled for.

@@ -19,8 +19,8 @@ import numpy as np
 import uproot
 from numpy.typing import ArrayLike, NDArray
 
-from djservice.batch import EventBatch
-from djservice.radius import VariableR
+from djservice.clustering.radius import VariableR
+from djservice.events.batch import EventBatch
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

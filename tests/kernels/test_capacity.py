@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from brute_force import Setting, event_of, shipped_events, to_batch, walk
 
-from djservice.cluster import cluster
-from djservice.kernels.items import Batch, load_event
-from djservice.kernels.jit import jit
-from djservice.kernels.objects import copy_objects
-from djservice.kernels.options import PAD, allocate, append_new, append_row
+from djservice.clustering.cluster import cluster
+from djservice.clustering.kernels.candidates import PAD, allocate, append_new, append_row
+from djservice.clustering.kernels.grow import Batch, load_event
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.pseudojets import copy_objects
 
 CANARY = 7e77
 
@@ -85,7 +85,7 @@ def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
 def test_a_list_that_has_to_grow_gives_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     event = shipped_events().select([int(shipped_events().counts.argmax())])
     roomy = cluster(event, radius=0.6, rigidity=0.3, trees=3, history=True, threads=1)
-    monkeypatch.setattr("djservice.on_cpu.pairs_at_first", lambda particles: 100)
+    monkeypatch.setattr("djservice.clustering.on_cpu.pairs_at_first", lambda particles: 100)
     tight = cluster(event, radius=0.6, rigidity=0.3, trees=3, history=True, threads=1)
     np.testing.assert_array_equal(tight.history, roomy.history)
     assert len(event_of(event, 0)) == event.counts[0]

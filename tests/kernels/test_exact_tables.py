@@ -13,7 +13,7 @@ import pytest
 from brute_force import Floats, Setting, enumerate_trees, exact, final_jets, to_batch
 from scipy import stats
 
-from djservice.cluster import cluster, replay
+from djservice.clustering.cluster import cluster, replay
 
 DATA = Path(__file__).parent / "data"
 TABLES = {name: DATA / f"exact_trees_{name}.json" for name in ("n4", "n4_safe", "n5")}

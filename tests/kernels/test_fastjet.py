@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from brute_force import Floats, shipped_events
 
-from djservice.batch import EventBatch
-from djservice.cluster import cluster
+from djservice.clustering.cluster import cluster
+from djservice.events.batch import EventBatch
 
 POWERS = (-1, 0, 1)
 RADII = (0.4, 0.65, 1.0)

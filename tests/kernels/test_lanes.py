@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from brute_force import shipped_events
 
-from djservice.cluster import cluster
-from djservice.kernels import lanes, lanes_numpy
-from djservice.kernels.draw import choose, exponential, sum_weights, weighted_sum
-from djservice.kernels.jit import jit
-from djservice.kernels.options import allocate, smallest
+from djservice.clustering.cluster import cluster
+from djservice.clustering.kernels import lanes
+from djservice.clustering.kernels.candidates import allocate, smallest
+from djservice.clustering.kernels.draw import choose, exponential, sum_weights, weighted_sum
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import reference as lanes_numpy
 
 INFINITE = [np.inf, -np.inf, 1e308, -0.0, 0.0, 5e-324, 1.0, -1.0]
 
@@ -141,7 +142,7 @@ def test_sums_and_choices_of_a_list(count: int) -> None:
 BITS = """
 import hashlib, sys; sys.path.insert(0, sys.argv[1])
 from brute_force import shipped_events
-from djservice.cluster import cluster
+from djservice.clustering.cluster import cluster
 digest, events = hashlib.sha256(), shipped_events().select(range(20))
 for scale in ("minimum", "safe"):
     trees = cluster(events, radius=0.7, rigidity=1.0, trees=3, scale=scale, parameters=("radius", "rigidity"), states=True)
@@ -167,7 +168,7 @@ def test_the_same_bits_whatever_the_width_of_vectors(tmp_path: Path) -> None:
 SCRIPT = """
 import sys; sys.path.insert(0, sys.argv[1])
 from brute_force import shipped_events, to_batch
-from djservice.cluster import cluster
+from djservice.clustering.cluster import cluster
 event = shipped_events().select([int(sys.argv[2])])
 for scale in ("minimum", "safe"):
     trees = cluster(event, radius=0.7, rigidity=1.0, trees=2, seed=3, scale=scale, history=True, threads=1)

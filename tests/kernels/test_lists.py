@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from djservice.kernels.options import allocate
-from djservice.kernels.removal import remove_pairs
+from djservice.clustering.kernels.candidates import allocate
+from djservice.clustering.kernels.removal import remove_pairs
 
 
 def removed(pairs, count, a, b):

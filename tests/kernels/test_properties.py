@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from djservice import observables
-from djservice.batch import EventBatch
-from djservice.cluster import cluster, replay
+from djservice.clustering.cluster import cluster, replay
+from djservice.events.batch import EventBatch
 
 few = settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 2**32 - 1)

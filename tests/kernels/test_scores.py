@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from brute_force import BEAM, Setting, enumerate_trees, event_of, exact, shipped_events, to_batch, walk
 
-from djservice.cluster import cluster, replay
+from djservice.clustering.cluster import cluster, replay
+from djservice.clustering.radius import VariableR
 from djservice.errors import InputError
-from djservice.radius import VariableR
 
 TINY = np.array([[60.0, 0.0, 0.0, 5.0], [18.0, 0.5, 2.6, 0.1], [15.0, 0.3, 1.4, 0.0], [8.0, 0.2, 0.5, 0.1]])
 VARIABLE = (20.0, 0.3, 1.2)

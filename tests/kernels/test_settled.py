@@ -7,9 +7,9 @@ import pytest
 from brute_force import shipped_events
 
 from djservice import cuts, observables
-from djservice.batch import EventBatch
-from djservice.cluster import cluster
+from djservice.clustering.cluster import cluster
 from djservice.errors import ClusteringError, InputError
+from djservice.events.batch import EventBatch
 
 
 @pytest.mark.parametrize("jets", [1, 2, 3])

@@ -24,10 +24,10 @@ from brute_force import (
 )
 from scipy import stats
 
-from djservice.batch import EventBatch
-from djservice.cluster import cluster, replay
+from djservice.clustering.cluster import cluster, replay
+from djservice.clustering.radius import VariableR
 from djservice.errors import ClusteringError
-from djservice.radius import VariableR
+from djservice.events.batch import EventBatch
 
 RIGIDITIES = (0.1, 1.0, 10.0, 100.0, 1e4, 1e6)
 POWERS = (-1.0, 0.0, 1.0, -0.5)

@@ -10,9 +10,8 @@ import dask
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
-from djservice import doctor
-from djservice.cli import main
-from djservice.service import RunService
+from djservice.cli import doctor, main
+from djservice.service.plugin import RunService
 
 
 def ask(*options: str) -> tuple[int, str]:

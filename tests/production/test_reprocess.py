@@ -16,18 +16,20 @@ import pytest
 import yaml
 import zarr
 
-from djservice import examples, results
-from djservice.build import build_loss, estimator_of
-from djservice.config import Run
+from djservice import examples
+from djservice.clustering.sampling import Sampling
+from djservice.config.run import Run
 from djservice.errors import ConfigError, DjserviceError, MissingFileError, RunError, StoreError
-from djservice.evaluate import Sampling, evaluate
-from djservice.lease import HeldError, Lease
-from djservice.manifest import identify
-from djservice.read import read
-from djservice.reprocess import reprocess
-from djservice.reprocess_config import Reprocessing
-from djservice.schemas import nanoaod
-from djservice.store import Store
+from djservice.evaluation.evaluate import evaluate
+from djservice.fit.build import build_loss, estimator_of
+from djservice.input.read import read
+from djservice.input.schemas import nanoaod
+from djservice.reprocessing import results
+from djservice.reprocessing.config import Reprocessing
+from djservice.reprocessing.file_identity import identify
+from djservice.reprocessing.lease import HeldError, Lease
+from djservice.reprocessing.update import reprocess
+from djservice.store.run_store import Store
 
 Settings = dict[str, Any]
 
@@ -202,7 +204,7 @@ def test_killed_between_data_and_pointer(place: Place) -> None:
     settings = yaml.safe_load((place.folder / "nightly.yaml").read_text())
     (place.folder / "nightly.yaml").write_text(yaml.safe_dump(settings | {"lease": 3.0}))
     process = place.command(
-        "import os, signal, djservice.results as r\nr.point = lambda *given: os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, djservice.reprocessing.results as r\nr.point = lambda *given: os.kill(os.getpid(), signal.SIGKILL)"
     )
     process.communicate(timeout=100)
     assert process.returncode == -signal.SIGKILL
@@ -228,7 +230,7 @@ def test_killed_in_the_middle_of_a_fit(place: Place) -> None:
     settings = yaml.safe_load((place.folder / "nightly.yaml").read_text())
     (place.folder / "nightly.yaml").write_text(yaml.safe_dump(settings | {"lease": 1.0}))
     process = place.command(
-        "import os, signal, djservice.display as d\nclass Killing(d.Lines):\n    def phase(self, name, total, done):\n"
+        "import os, signal, djservice.core.display as d\nclass Killing(d.Lines):\n    def phase(self, name, total, done):\n"
         "        if name == 'scan':\n            os.kill(os.getpid(), signal.SIGKILL)\nd.choose_display = Killing"
     )
     process.communicate(timeout=100)
@@ -255,7 +257,7 @@ def test_of_many_who_find_an_expired_lock_one_gets_it(tmp_path: Path) -> None:
     gone = {"owner": "someone@gone, process 7", "token": "x", "began": 0.0, "expires": time.time() - 1}
     (tmp_path / "lock.json").write_text(json.dumps(gone))
     code = (
-        "import sys, time\nfrom djservice.lease import HeldError, Lease\n"
+        "import sys, time\nfrom djservice.reprocessing.lease import HeldError, Lease\n"
         f"try:\n    with Lease({str(tmp_path)!r}, 30) as lease:\n        print('took over from', lease.taken_from)\n        sys.stdin.read()\n"
         "except HeldError:\n    print('held')"
     )

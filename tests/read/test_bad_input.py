@@ -10,8 +10,10 @@ import uproot
 
 from djservice import examples
 from djservice.errors import DjserviceError, InputError, InputFileError, MissingFileError, SchemaError
-from djservice.read import InputFile, Segment, expand, inspect, read, read_segments, segments
-from djservice.schemas import Schema, nanoaod
+from djservice.input.files import InputFile, expand, inspect
+from djservice.input.read import read, read_segments
+from djservice.input.schemas import Schema, nanoaod
+from djservice.input.segments import Segment, segments
 
 
 def write(path, columns=None, tree="Events", **particles):

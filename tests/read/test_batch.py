@@ -4,9 +4,9 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from djservice.batch import EventBatch
 from djservice.errors import InputError
-from djservice.identity import entry_keys, event_keys
+from djservice.events.batch import EventBatch
+from djservice.events.keys import entry_keys, event_keys
 
 OFFSETS = [0, 2, 2, 5]
 FIELDS = ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight", "truth", "run", "event", "file", "entry")

@@ -19,15 +19,16 @@ from coffea.nanoevents import NanoAODSchema
 from distributed import Client, LocalCluster
 
 import djservice as dj
-from djservice.config import Run
-from djservice.display import Lines
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.core.redact import redacted_data
 from djservice.errors import ConfigError, DjserviceError, InputError, MissingFileError
-from djservice.fileset import Source, load_fileset, sources
-from djservice.load import default_bundle_events, load
-from djservice.read import InputFile, Segment, segments
-from djservice.redact import redacted_data
-from djservice.store import Store
-from djservice.submission import pack, same_numbers, unpack
+from djservice.input.files import InputFile
+from djservice.input.fileset import Source, load_fileset, sources
+from djservice.input.segments import Segment, segments
+from djservice.on_dask.load import default_bundle_events, load
+from djservice.service.submission import pack, same_numbers, unpack
+from djservice.store.run_store import Store
 
 PATH = dj.examples.path("ZHllbb_200")
 Fileset = dict[str, Any]

@@ -16,15 +16,17 @@ import pytest
 import uproot
 
 import djservice as dj
-from djservice.batch import EventBatch
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import ConfigError, InputFileError
-from djservice.input_cache import key_of, load_cached, save_cached, unchanged
-from djservice.read import Segment, inspect, read_tallied
-from djservice.roots import check_roots
-from djservice.store import Store
-from djservice.submission import pack
-from djservice.tally import reading_text
+from djservice.events.batch import EventBatch
+from djservice.input.cache import key_of, load_cached, save_cached, unchanged
+from djservice.input.cutflow import reading_text
+from djservice.input.files import inspect
+from djservice.input.read import read_tallied
+from djservice.input.segments import Segment
+from djservice.service.allowed_paths import check_roots
+from djservice.service.submission import pack
+from djservice.store.run_store import Store
 
 SCHEMA = dj.schemas.nanoaod(pt_min=1.0, truth="GenPart:higgs")
 Settings = dict[str, Any]

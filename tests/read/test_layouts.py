@@ -13,10 +13,9 @@ import uproot
 import vector
 
 import djservice as dj
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import InputError, SchemaError
-from djservice.load import schema_of
-from djservice.schemas import Schema, delphes, nanoaod, pfnanoaod, physlite
+from djservice.input.schemas import Schema, delphes, nanoaod, pfnanoaod, physlite, schema_of
 
 DATA = Path(__file__).parent / "data"  # written by ROOT itself: write_layouts.py
 FLOW = ("GlobalChargedParticleFlowObjects", "GlobalNeutralParticleFlowObjects")

@@ -10,19 +10,12 @@ import uproot
 
 from djservice import examples
 from djservice.errors import InputError, MissingFileError
-from djservice.identity import entry_keys, event_keys
-from djservice.read import (
-    InputFile,
-    Segment,
-    expand,
-    inspect,
-    read,
-    read_segments,
-    repeated_keys,
-    segments,
-    tell_apart,
-)
-from djservice.schemas import Schema, nanoaod, pfnanoaod
+from djservice.events.keys import entry_keys, event_keys
+from djservice.input.files import InputFile, expand, inspect
+from djservice.input.read import read, read_segments
+from djservice.input.repeats import repeated_keys, tell_apart
+from djservice.input.schemas import Schema, nanoaod, pfnanoaod
+from djservice.input.segments import Segment, segments
 
 FLAT = ("pt", "rapidity", "phi", "mass")
 
@@ -275,7 +268,9 @@ def test_examples_are_named_and_unknown_ones_refused():
 
 
 def test_a_name_is_no_schema():
-    with pytest.raises(InputError, match=r"schema is 'nanoaod', expected a schema such as djservice.schemas.nanoaod\("):
+    with pytest.raises(
+        InputError, match=r"schema is 'nanoaod', expected a schema such as djservice.input.schemas.nanoaod\("
+    ):
         read("example:ZHllbb_200", schema="nanoaod")
 
 

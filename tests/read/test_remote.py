@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 
 import djservice as dj
-from djservice import remote
-from djservice import skim as skimming
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import InputFileError, MissingFileError, SchemaError
-from djservice.read import inspect
-from djservice.remote import patiently
-from djservice.skim import skim
-from djservice.store import Store
+from djservice.input import retries as remote
+from djservice.input import skim as skimming
+from djservice.input.files import inspect
+from djservice.input.retries import patiently
+from djservice.input.skim import skim
+from djservice.store.run_store import Store
 
 EXAMPLE = Path(dj.examples.path("ZHllbb_200"))
 

@@ -12,13 +12,14 @@ import pytest
 import uproot
 
 import djservice as dj
-from djservice.config import Run
-from djservice.display import Lines
-from djservice.journal import Journal
-from djservice.read import Segment, read_tallied
-from djservice.report import report
-from djservice.store import Store
-from djservice.tally import Tally, reading_text
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.input.cutflow import Tally, reading_text
+from djservice.input.read import read_tallied
+from djservice.input.segments import Segment
+from djservice.reports.html import report
+from djservice.service.journal import Journal
+from djservice.store.run_store import Store
 
 PATH = dj.examples.path("ZHllbb_200")
 

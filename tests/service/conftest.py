@@ -15,9 +15,9 @@ from distributed import Client
 from distributed.security import Security
 
 import djservice as dj
-from djservice.config import Run
-from djservice.connect import Service, SubmittedRun
+from djservice.config.run import Run
 from djservice.errors import ServiceError
+from djservice.service.client import Service, SubmittedRun
 
 SCRIPTS = Path(sys.executable).parent
 Settings = dict[str, Any]

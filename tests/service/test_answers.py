@@ -14,10 +14,10 @@ import yaml
 
 import djservice as dj
 from djservice import examples
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import ConfigError, InputError, MissingFileError, RunError
-from djservice.report import report
-from djservice.store import TIMINGS, Store
+from djservice.reports.html import report
+from djservice.store.run_store import TIMINGS, Store
 
 Settings = dict[str, Any]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from djservice.balance import cost, groups
-from djservice.load import default_bundle_events
+from djservice.on_dask.balance import cost, groups
+from djservice.on_dask.load import default_bundle_events
 
 
 def test_every_bundle_once_and_evenly() -> None:

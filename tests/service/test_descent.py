@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from djservice.descent import CHECK_EVERY, Descent, Parameter
-from djservice.fit import OPTIMISERS, curvature_at, curvature_fit
-from djservice.optimisers import adam, learning_rate, momentum, sgd
+from djservice.fit.curvature import curvature_at, curvature_fit
+from djservice.fit.descent import CHECK_EVERY, Descent, Parameter
+from djservice.fit.optimisers import adam, learning_rate, momentum, sgd
+from djservice.fit.radius_fit import OPTIMISERS
 
 
 def descent(kind: str = "sgd", **changes: float | None) -> Descent:

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 import djservice as dj
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import StoreError
-from djservice.store import Store
+from djservice.store.run_store import Store
 
 SCRIPTS = Path(sys.executable).parent
 Settings = dict[str, Any]

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from djservice.config import Run
-from djservice.display import Lines
+from djservice.config.run import Run
+from djservice.core.display import Lines
 from djservice.errors import RunError
-from djservice.fit import Fit, Result, spectrum_radii
-from djservice.moments import Quantity
-from djservice.reduce import PerEvent
-from djservice.store import Store
-from djservice.store_shape import Shape
-from djservice.tasks import Request
+from djservice.evaluation.moments import Quantity
+from djservice.evaluation.reduce import PerEvent
+from djservice.fit.radius_fit import Fit, spectrum_radii
+from djservice.fit.requests import Request
+from djservice.fit.result import Result
+from djservice.store.columns import Shape
+from djservice.store.run_store import Store
 
 KEYS = np.arange(10, dtype=np.uint64) * 2**60
 Gradient = Callable[[Request], float]
@@ -68,7 +69,7 @@ def test_it_finds_the_minimum_with_its_error(tmp_path: Path) -> None:
 
 
 def test_an_epoch_takes_every_event_at_most_once_and_another_order_next(tmp_path: Path) -> None:
-    from djservice.tasks import ranks
+    from djservice.fit.minibatches import ranks
 
     asked: list[Request] = []
     fit(tmp_path / "a.zarr", downhill, asked, iterations=6)

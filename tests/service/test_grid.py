@@ -12,12 +12,16 @@ from click.testing import CliRunner
 
 import djservice as dj
 from djservice.cli import main
-from djservice.config import Run
+from djservice.clustering.sampling import Sampling
+from djservice.config.run import Run
 from djservice.errors import ConfigError, DjserviceError, StoreError
-from djservice.estimators import FiniteDifference, LeaveOneOut, Score, StateBaseline
-from djservice.evaluate import Sampling, evaluate
-from djservice.grid import COLUMNS, compare, label, read_grid, scan
-from djservice.grid_report import _compare_figure, comparison, comparison_text, draw
+from djservice.estimators.finite_difference import FiniteDifference
+from djservice.estimators.score_function import LeaveOneOut, Score
+from djservice.estimators.state_baseline import StateBaseline
+from djservice.evaluation.evaluate import evaluate
+from djservice.reports.grid_figures import _compare_figure, comparison, comparison_text, draw
+from djservice.runs.grid import compare, label, scan
+from djservice.store.grid_store import COLUMNS, read_grid
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ from click.testing import CliRunner
 
 import djservice as dj
 from djservice.cli import main
-from djservice.config import Run
+from djservice.clustering.sampling import Sampling
+from djservice.config.run import Run
 from djservice.errors import ConfigError
-from djservice.estimators import StateBaseline
-from djservice.evaluate import Sampling, evaluate
-from djservice.store import Store
-from djservice.windows import Windows
+from djservice.estimators.state_baseline import StateBaseline
+from djservice.evaluation.evaluate import evaluate
+from djservice.fit.minibatches import Windows
+from djservice.store.run_store import Store
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
 LOSS = LOSS.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))

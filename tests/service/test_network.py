@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from djservice.config import Run
+from djservice.config.run import Run
 
 
 def ip(*words: str) -> None:

@@ -24,12 +24,12 @@ from distributed import Scheduler
 from prometheus_client.parser import text_string_to_metric_families
 
 import djservice as dj
-from djservice.config import Run
-from djservice.connect import Service, SubmittedRun
-from djservice.records import Record
-from djservice.submission import pack
-from djservice.web import answers, api, pages
-from djservice.web.answers import HISTORY, LANDSCAPE
+from djservice.config.run import Run
+from djservice.service.client import Service, SubmittedRun
+from djservice.service.records import Record
+from djservice.service.submission import pack
+from djservice.service.web import answers, api, pages
+from djservice.service.web.answers import HISTORY, LANDSCAPE
 
 Settings = dict[str, Any]
 #: As the name of a user, in lines, reasons and settings.

@@ -14,14 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 from djservice.cli import main
-from djservice.config import Run
-from djservice.display import Lines
-from djservice.distribute import QuietFailures, compile_kernels
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.core.event_loops import OwnLoop, Stopped, finish
 from djservice.errors import ConfigError, ServiceError
-from djservice.event_loops import OwnLoop, Stopped, finish
-from djservice.journal import EVENTS, Journal
-from djservice.records import Record, StateDirectory
-from djservice.submission import identity, pack, same_numbers, unpack
+from djservice.on_dask.plugins import QuietFailures, compile_kernels
+from djservice.service.journal import EVENTS, Journal
+from djservice.service.records import Record, StateDirectory
+from djservice.service.submission import identity, pack, same_numbers, unpack
 
 Settings = dict[str, Any]
 
@@ -209,7 +209,7 @@ def test_a_rate_is_told_after_a_second(capsys: pytest.CaptureFixture[str], monke
 def test_the_list_of_runs_has_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        importlib.import_module("djservice.connect"), "connect", lambda *_: SimpleNamespace(runs=lambda: runs)
+        importlib.import_module("djservice.service.client"), "connect", lambda *_: SimpleNamespace(runs=lambda: runs)
     )
     command = ["list", "--scheduler", "tcp://127.0.0.1:1"]
     empty = CliRunner().invoke(main, command)

@@ -10,16 +10,17 @@ import zarr
 from click.testing import CliRunner
 
 import djservice as dj
-from djservice.batch import EventBatch
 from djservice.cli import main
-from djservice.config import Run
+from djservice.clustering.sampling import Sampling
+from djservice.config.run import Run
 from djservice.errors import ConfigError, InputError, StoreError
-from djservice.estimators import StateBaseline
-from djservice.evaluate import Sampling, evaluate
-from djservice.per_event import CHOOSE, SCORE, Descents, fit_per_event
-from djservice.report import report
-from djservice.store import Store
-from djservice.summary import summary
+from djservice.estimators.state_baseline import StateBaseline
+from djservice.evaluation.evaluate import evaluate
+from djservice.events.batch import EventBatch
+from djservice.fit.per_event import CHOOSE, SCORE, Descents, fit_per_event
+from djservice.reports.html import report
+from djservice.reports.summary import summary
+from djservice.store.run_store import Store
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
 LOSS = LOSS.where(dj.cuts.two_jets(pt_min=20) & dj.cuts.mass_below(250))

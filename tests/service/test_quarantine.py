@@ -14,16 +14,16 @@ from click.testing import CliRunner
 
 import djservice as dj
 from djservice.cli import main
-from djservice.config import Run
-from djservice.display import Lines
+from djservice.config.run import Run
+from djservice.core.display import Lines
 from djservice.errors import InputError, StoreError
-from djservice.examples import path as example
-from djservice.quarantine import Bad, read_or_bad
-from djservice.read import Segment
-from djservice.report import report
-from djservice.schemas import nanoaod
-from djservice.store import Store
-from djservice.summary import summary
+from djservice.input.examples import path as example
+from djservice.input.quarantine import Bad, read_or_bad
+from djservice.input.schemas import nanoaod
+from djservice.input.segments import Segment
+from djservice.reports.html import report
+from djservice.reports.summary import summary
+from djservice.store.run_store import Store
 
 SCHEMA = nanoaod(pt_min=2.0)
 
@@ -95,7 +95,7 @@ def test_a_file_that_changed_behind_its_back(files: dict[str, Path], tmp_path: P
 
 
 def test_more_bad_ranges_than_an_exception(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("djservice.quarantine.MOST", 1)
+    monkeypatch.setattr("djservice.input.quarantine.MOST", 1)
     with pytest.raises(
         InputError, match=r"more than 1 bad ranges of entries, the first: .*bad.root, entry 7 .*leave the file out"
     ):

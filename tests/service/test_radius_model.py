@@ -10,20 +10,23 @@ import zarr
 from click.testing import CliRunner
 
 import djservice as dj
-from djservice.batch import EventBatch
 from djservice.cli import main
-from djservice.config import Run
+from djservice.clustering.sampling import Sampling
+from djservice.config.run import Run
 from djservice.errors import ConfigError, InputError, RunError, StoreError
-from djservice.estimators import StateBaseline
-from djservice.evaluate import Sampling, evaluate
-from djservice.features import Feature, features_of, named_features
-from djservice.model_fit import HELD_BACK
-from djservice.optimisers import adam, learning_rate
-from djservice.radius_model import Bounded, Linear, Network, RadiusModel, Standardiser
-from djservice.report import report
-from djservice.store import Store
-from djservice.summary import summary
-from djservice.tasks import HeldBack, held_back
+from djservice.estimators.state_baseline import StateBaseline
+from djservice.evaluation.evaluate import evaluate
+from djservice.events.batch import EventBatch
+from djservice.fit.minibatches import HeldBack, held_back
+from djservice.fit.model_fit import HELD_BACK
+from djservice.fit.optimisers import adam, learning_rate
+from djservice.radius_models.base import Bounded, RadiusModel
+from djservice.radius_models.builtin import Linear, Network
+from djservice.radius_models.features import Feature, features_of, named_features
+from djservice.radius_models.prediction import Standardiser
+from djservice.reports.html import report
+from djservice.reports.summary import summary
+from djservice.store.run_store import Store
 
 NAMES = ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt")
 
@@ -161,7 +164,7 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
     model, optimum = Bounded(Linear(), 0.1, 2.0), opened.root["radius_model"].attrs["global_radius"]
 
     # The training again, without windows or bundles: the events of each iteration are those that the ranks say.
-    from djservice.windows import Windows
+    from djservice.fit.minibatches import Windows
 
     windows = Windows(batch.key[~back], run.seed, 8, 0.3)
     theta, path = model.begin(7, optimum, run.seed), []

@@ -15,11 +15,11 @@ from distributed.security import Security
 
 import djservice as dj
 from djservice import examples
-from djservice.config import Run
-from djservice.connect import Service
+from djservice.config.run import Run
+from djservice.core.redact import redacted
 from djservice.errors import ConfigError, DjserviceError, RunError, ServiceError
-from djservice.redact import redacted
-from djservice.roots import check_roots
+from djservice.service.allowed_paths import check_roots
+from djservice.service.client import Service
 
 Settings = dict[str, Any]
 SECRET = "hunter2-5ab4c3d2"

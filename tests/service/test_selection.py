@@ -13,11 +13,11 @@ import pytest
 from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
 
 import djservice as dj
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import ConfigError, InputError
-from djservice.run import check
-from djservice.selection import find_selection
-from djservice.store import Store
+from djservice.input.selections import find_selection
+from djservice.runs.run import check
+from djservice.store.run_store import Store
 
 PATH = dj.examples.path("ZHllbb_200")
 
@@ -152,7 +152,7 @@ def test_a_selection_that_changed_is_another_run(
     given["input"] |= {"cache": str(tmp_path / "cache")}
     first = dj.run(Run.from_dict(given))
     assert Store.read(first.store).attributes["reading"]["bundles_cached"] == 0
-    monkeypatch.setattr("djservice.selection.fingerprint", lambda function: "my_analysis.clean#other")
+    monkeypatch.setattr("djservice.input.selections.fingerprint", lambda function: "my_analysis.clean#other")
     with pytest.raises(
         dj.DjserviceError, match=r"another run: input\.selection is .* and 'my_analysis\.clean#other' now"
     ):

@@ -17,10 +17,10 @@ import yaml
 from distributed import Client, LocalCluster
 
 import djservice as dj
-from djservice.config import Run
-from djservice.connect import Service, SubmittedRun
+from djservice.config.run import Run
 from djservice.errors import ConfigError, MissingFileError, RunError, ServiceError
-from djservice.service import RunService
+from djservice.service.client import Service, SubmittedRun
+from djservice.service.plugin import RunService
 
 Settings = dict[str, Any]
 Reach = Callable[[SubmittedRun, str, int], None]
@@ -147,7 +147,7 @@ def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any,
     """With both places taken, the second user's one run comes before the first user's many."""
 
     def ask(name: str, user: str, seed: int) -> str:
-        from djservice.submission import pack
+        from djservice.service.submission import pack
 
         settings = tiny_run(tmp_path / f"{name}.zarr") | {"seed": seed}
         found: str = service.ask("submit", config=pack(Run.from_dict(settings)), user=user)["id"]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from djservice.config import Run
-from djservice.connect import Service, SubmittedRun
+from djservice.config.run import Run
 from djservice.errors import RunError
+from djservice.service.client import Service, SubmittedRun
 
 Reach = Callable[[SubmittedRun, str, int], None]
 Stored = Callable[[str | Path], dict[str, bytes]]

@@ -23,13 +23,13 @@ import pytest
 import yaml
 
 import djservice as dj
-from djservice import place as places
-from djservice.config import Run
+from djservice.config.run import Run
 from djservice.errors import StoreError
-from djservice.place import Bucket, place
-from djservice.report import report
-from djservice.store import Store, remove
-from djservice.summary import summary
+from djservice.reports.html import report
+from djservice.reports.summary import summary
+from djservice.store import location as places
+from djservice.store.location import Bucket, place
+from djservice.store.run_store import Store, remove
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # s3fs closes at the end of the process
 Settings = dict[str, Any]

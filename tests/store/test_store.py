@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import djservice as dj
-from djservice.config import Run
-from djservice.display import Lines
+from djservice.config.run import Run
+from djservice.core.display import Lines
 from djservice.errors import RunError, StoreError
-from djservice.store import Store
-from djservice.store_shape import HISTORY, SCAN, SPECTRUM_EVENT, Shape
+from djservice.store.columns import HISTORY, SCAN, SPECTRUM_EVENT, Shape
+from djservice.store.run_store import Store
 
 Changes = dict[str, Any]
 Do = Callable[..., Path]
@@ -206,7 +206,7 @@ def test_another_store_is_refused_before_a_cluster_is_started(
 ) -> None:
     do()
     (tmp_path / "other").mkdir()
-    monkeypatch.setattr(sys.modules["djservice.run"], "client_for", None)
+    monkeypatch.setattr(sys.modules["djservice.runs.run"], "client_for", None)
     with pytest.raises(StoreError, match=r"seed is 1 there and 2 now"):
         do({"seed": 2})
     with pytest.raises(StoreError, match=r"is there and is not the store"):
@@ -230,7 +230,7 @@ def test_an_input_file_that_changed_is_refused(do: Do, tmp_path: Path) -> None:
 
 def test_a_store_of_other_code_is_refused(do: Do, monkeypatch: pytest.MonkeyPatch) -> None:
     do()
-    monkeypatch.setattr(sys.modules["djservice.run"], "code_hash", lambda: "0123")
+    monkeypatch.setattr(sys.modules["djservice.runs.run"], "code_hash", lambda: "0123")
     with pytest.raises(StoreError, match=r"code is '[0-9a-f]{16}' there and '0123' now"):
         do()
 

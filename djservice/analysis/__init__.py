@@ -1,0 +1,1 @@
+"""For an analysis of one's own: expectations, reweighting, a coffea processor."""

@@ -1,0 +1,118 @@
+"""expectation(particles, observable, ...): the mean of an observable over each event's clusterings, for a columnar analysis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from djservice.clustering.cluster import Scale, cluster
+from djservice.clustering.device import Device
+from djservice.clustering.radius import Radius, VariableR, radius_per_event
+from djservice.core.array_module import to_host
+from djservice.core.typing import Floats
+from djservice.evaluation.evaluate import trees_at_once
+from djservice.evaluation.reduce import mean_of_accepted
+from djservice.events.batch import as_batch
+from djservice.objectives.cuts import Cut
+from djservice.objectives.losses import Mean
+from djservice.objectives.observables import Observable
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """An observable's mean over the accepted trees of each event, shape (event,) each.
+
+    Attributes
+    ----------
+    mean
+        In the units of the observable; NaN where no tree is accepted.
+    error
+        Its standard error over trees: NaN with fewer than two accepted trees, 0 for the one deterministic clustering.
+    acceptance
+        Fraction of the trees that are accepted.
+    """
+
+    mean: Floats
+    error: Floats
+    acceptance: Floats
+
+
+def expectation(
+    particles: Any,
+    observable: Observable,
+    *,
+    radius: Radius,
+    trees: int = 100,
+    rigidity: float = 1.0,
+    power: float = -1.0,
+    scale: Scale = "minimum",
+    asymmetry: float = 1.0,
+    where: Cut | None = None,
+    seed: int = 0,
+    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    threads: int | None = None,
+    device: Device = "auto",
+) -> Expectation:
+    """Mean of an observable over the sampled clusterings of each event, with its Monte-Carlo error.
+
+    Parameters
+    ----------
+    particles
+        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), such as ``events.PFCands`` of NanoEvents
+        after any cleaning; or an :class:`djservice.EventBatch`.
+    observable
+        Of the leading jets of each tree.
+    radius, rigidity, power, scale, asymmetry, seed, threads, device
+        As in :func:`djservice.clustering.cluster`. With infinite rigidity there is one tree, whatever ``trees``. Inside a Dask task of one
+        thread, give ``threads=1``.
+    trees
+        Per event.
+    where
+        The trees that count, beside those for which the observable is a finite number; all by default.
+    identity
+        ``(events.run, events.luminosityBlock, events.event)``, which the random draws are keyed by: an event then has the same
+        trees in whatever chunk, order, process or selection it is met. Without it, draws go by the place in this array, so they
+        depend on how the input was cut into chunks and on the events selected before.
+
+    Raises
+    ------
+    InputError
+        If an argument has no meaning, or the particles are not such records; the message names the first bad one.
+    ClusteringError
+        As :func:`djservice.clustering.cluster`.
+    """
+    events = as_batch(particles, identity=identity)
+    if math.isinf(rigidity):
+        trees = min(trees, 1)
+    term = Mean(observable, cut=where)
+    radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
+    at_once = max(1, trees_at_once(device) // max(trees, 1))
+    parts: list[tuple[Floats, Floats, Floats]] = []
+    for start in range(0, max(len(events), 1), at_once):
+        rows = np.arange(start, min(start + at_once, len(events)))
+        some = events if len(events) <= at_once else events.select(rows)
+        sample = cluster(
+            some,
+            radius=radius if radii is None else radii[rows],
+            rigidity=rigidity,
+            power=power,
+            trees=trees,
+            jets=term.jets,
+            seed=seed,
+            scale=scale,
+            asymmetry=asymmetry,
+            settled_pt=term.settled_pt,
+            threads=threads,
+            device=device,
+            on_device=True,
+        )
+        _, (value,), accepted = term.evaluate(sample.jets, some.truth)
+        mean, error = (to_host(x) for x in mean_of_accepted(value, accepted))
+        if sample.deterministic:
+            error = np.where(np.isnan(mean), np.nan, 0.0)
+        parts.append((mean, error, to_host(accepted.mean(axis=1))))
+    return Expectation(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,314 @@
+"""RadiusProcessor: the service's evaluation of a radius as a coffea processor, with sums that merge.
+
+Imports coffea, so it is imported on first use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import hist
+import numpy as np
+from coffea.processor import ProcessorABC
+
+from djservice.clustering.cluster import Scale
+from djservice.clustering.device import Device
+from djservice.clustering.radius import Radius, VariableR
+from djservice.clustering.sampling import Sampling
+from djservice.clustering.trees import TreeSample
+from djservice.core.array_module import to_host
+from djservice.core.redact import redacted
+from djservice.core.typing import Floats
+from djservice.core.urls import basename
+from djservice.errors import InputError, NothingAcceptedError
+from djservice.estimators.base import Estimator
+from djservice.estimators.registry import default_estimator
+from djservice.evaluation.evaluate import evaluate, trees_needed
+from djservice.evaluation.moments import Layout, Moments, Quantity
+from djservice.events.batch import EventBatch
+from djservice.events.keys import entry_keys
+from djservice.input.branches import batch_of
+from djservice.input.fileset import normalisation
+from djservice.input.nanoevents import branches_of_events
+from djservice.input.schemas import DEFAULT_WEIGHT, Kind, make
+from djservice.objectives.losses import Loss, as_loss
+from djservice.objectives.observables import Observable
+
+#: What is accumulated of :class:`djservice.evaluation.moments.Moments`: all but the layout, which the loss has.
+_SUMS = tuple(f.name for f in fields(Moments) if f.name != "layout")
+
+
+@dataclass(frozen=True)
+class RadiusResult:
+    """A loss and its derivative at one radius, over a dataset or all of them.
+
+    Attributes
+    ----------
+    loss, gradient
+        L and dL/dR (with variable-R jets dL/drho); NaN where no tree is accepted, or their weights do not sum to more than 0.
+    mean, sd
+        Of the first term's observable over accepted trees; NaN likewise.
+    acceptance
+        Weighted fraction of accepted trees.
+    spectrum
+        ``hist.Hist`` of the first term's observable: the event weight shared among the trees of an event. Variances are over
+        events, whose trees are not independent.
+    moments
+        The sums that the numbers follow from: numbers of events and trees among them.
+    """
+
+    loss: Quantity
+    gradient: Quantity
+    mean: Quantity
+    sd: Quantity
+    acceptance: Quantity
+    spectrum: Any
+    moments: Moments
+
+
+class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
+    """Evaluates a loss and its derivative in R on NanoEvents, tree for tree as the service does.
+
+    ``process(events)`` returns ``{dataset: sums}``, plain dicts of numbers, arrays, sets and a histogram, which merge with
+    coffea's ``accumulate``. ``postprocess(sums)`` returns ``{"datasets": {name: RadiusResult}, "all": RadiusResult}``. To use it
+    within another processor, call both from there, with selected events if you like.
+
+    The random draws of an event go by the seed, the name of its dataset and its identity; or, in whole chunks without identity,
+    by the file's name and the entry. So results do not depend on chunks, executors or files, and equal those of a run whose
+    ``input.dataset`` has that name.
+
+    Metadata of a dataset that count, all optional: ``xsec``, its cross section: its weights are scaled in ``spectrum`` and in "all"
+    so that they sum to it over all events that were processed; or so that the weights as read sum to it over the events that
+    ``sumw`` is the sum of weights of, which is needed where events were selected before. ``weight``, a factor on top: a luminosity, a
+    filter efficiency. A dataset by itself is the same at any normalisation, but for its spectrum.
+
+    Parameters
+    ----------
+    loss
+        A loss, or an observable, which is then its own objective.
+    radius
+        One number, or a :class:`djservice.VariableR`.
+    trees
+        Per event.
+    estimator
+        As in :func:`djservice.gradient`.
+    rigidity, power, scale, asymmetry, seed
+        As in :func:`djservice.clustering.cluster`.
+    stream, iteration
+        What draws are keyed by beside the seed: ("scan", row) are those of a row of a run's scan.
+    schema
+        The layout of the files, of :data:`djservice.input.layouts.LAYOUTS`, whose coffea schema made the NanoEvents.
+    particles, particle_weight, pt_min, eta_max, weight, truth
+        As in :class:`djservice.input.schemas.Schema`; branches are named as in the file, ``GenMET_pt`` for ``events.GenMET.pt``.
+    identity
+        The branches of run, luminosity block and event number; the layout's by default.
+    axis
+        Of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by default.
+    threads
+        In each call of ``process``.
+    device
+        As in :func:`djservice.clustering.cluster`, where ``process`` is called.
+
+    Raises
+    ------
+    InputError
+        If an argument has no meaning. ``process`` raises it for particles without meaning, and :class:`djservice.errors.SchemaError`
+        where a branch is missing; ``postprocess`` where metadata do not go together.
+    """
+
+    def __init__(
+        self,
+        loss: Loss | Observable,
+        *,
+        radius: Radius,
+        trees: int = 10,
+        estimator: Estimator | None = None,
+        rigidity: float = 1.0,
+        power: float = -1.0,
+        scale: Scale = "minimum",
+        asymmetry: float = 1.0,
+        seed: int = 0,
+        stream: str = "sample",
+        iteration: int = 0,
+        schema: Kind = "nanoaod",
+        particles: str | tuple[str, ...] | None = None,
+        particle_weight: str | None = None,
+        pt_min: float = 0.0,
+        eta_max: float | None = None,
+        weight: str | None = DEFAULT_WEIGHT,
+        truth: float | str | None = None,
+        identity: tuple[str, str, str] | None = None,
+        axis: Any = None,
+        threads: int = 1,
+        device: Device = "auto",
+    ) -> None:
+        self.loss = as_loss(loss)
+        self.estimator = estimator or default_estimator(trees)
+        if trees < trees_needed(self.loss, self.estimator):
+            raise InputError(f"trees is {trees}, too few for the {self.estimator.name} estimator and this loss.")
+        if not isinstance(radius, VariableR) and np.ndim(radius) != 0:
+            raise InputError(f"radius has shape {np.shape(radius)}, expected one number or a VariableR.")
+        self.radius, self.trees = radius, trees
+        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
+        self.stream, self.iteration, self.threads = stream, iteration, threads
+        self.schema = make(
+            schema,
+            particles=particles,
+            particle_weight=particle_weight,
+            pt_min=pt_min,
+            eta_max=eta_max,
+            weight=weight,
+            truth=truth,
+        )
+        self.identity = identity
+        first = self.loss.terms[0].observable
+        self.axis: Any = axis or hist.axis.Regular(
+            50, 0.0, 250.0, label=f"{first.name} [{first.units}]".removesuffix(" []")
+        )
+        if not (self.axis.traits.underflow and self.axis.traits.overflow):
+            raise InputError(f"axis is {self.axis}, expected one with underflow and overflow: nothing may get lost.")
+
+    def process(self, events: Any) -> dict[str, dict[str, Any]]:
+        """The sums of a chunk of NanoEvents."""
+        metadata = getattr(events, "metadata", None) or {}
+        if "dataset" not in metadata:
+            raise InputError("expected NanoEvents with a dataset in their metadata: a coffea Runner names it.")
+        factor = float(metadata.get("weight", 1.0))
+        batch = self.batch(events)
+        sum_of_weights = float(batch.weight.sum())
+        batch = replace(batch, weight=batch.weight * factor)
+        spectrum = hist.Hist(self.axis, storage=hist.storage.Weight())
+        moments, per_event = evaluate(
+            batch,
+            self.loss,
+            self.estimator,
+            self.sampling,
+            radius=self.radius,
+            trees=self.trees,
+            stream=self.stream,
+            iteration=self.iteration,
+            threads=self.threads,
+            look=lambda some, sample: self._fill(spectrum, some, sample),
+        )
+        accepted, weight2 = per_event.accepted / self.trees, batch.weight**2
+        sums = {
+            "moments": {name: getattr(moments, name) for name in _SUMS},
+            "acceptance": np.array([weight2.sum(), weight2 @ accepted, weight2 @ accepted**2]),
+            "spectrum": spectrum,
+            "sum_of_weights": sum_of_weights,
+            # Sets, for these are the same in all chunks and must not add up.
+            **{name: {float(metadata[name])} if name in metadata else set() for name in ("xsec", "sumw")},
+        }
+        return {str(metadata["dataset"]): sums}
+
+    def postprocess(self, accumulator: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The results of each dataset and of all of them together."""
+        if not accumulator:
+            raise InputError("no dataset was processed, so there is no result. Give files with events.")
+        names = sorted(accumulator)  # so that rounding does not depend on which chunk came first
+        scales = {name: _normalisation(name, accumulator[name]) for name in names}
+        without = [name for name in names if not accumulator[name]["xsec"]]
+        if 0 < len(without) < len(names):
+            raise InputError(
+                f"xsec is missing in the metadata of {', '.join(without)}, and given for others: give it for all datasets or for none."
+            )
+        parts = {name: self._scaled(accumulator[name], scales[name]) for name in names}
+        moments, acceptance, spectrum = parts[names[0]]
+        for name in names[1:]:
+            own = parts[name]
+            moments, acceptance, spectrum = moments + own[0], acceptance + own[1], spectrum + own[2]
+        together = self._result(moments, acceptance, spectrum)
+        return {"datasets": {name: self._result(*parts[name]) for name in names}, "all": together}
+
+    def batch(self, events: Any) -> EventBatch:
+        """The particles of a chunk of NanoEvents, as they are clustered.
+
+        Raises
+        ------
+        SchemaError, InputError
+            As the class says.
+        """
+        metadata = events.metadata
+        path, dataset = str(metadata.get("filename", "events")), str(metadata["dataset"])
+        file = redacted(path)
+        first, last = int(metadata.get("entrystart", 0)), int(metadata.get("entrystop", len(events)))
+        whole = last - first == len(events)
+        place = f"{file}[{first}:{last}]"
+        branches, get = branches_of_events(events, self.schema, place, self.identity)
+        if not branches.identity and not whole:
+            raise InputError(
+                f"{place}: {len(events)} selected events without run, luminosityBlock and event, so nothing identifies them. "
+                "Process whole chunks, or name the branches of the identity."
+            )
+        entry = first + np.arange(len(events))
+        batch, _ = batch_of(
+            branches,
+            get,
+            self.schema,
+            place=place,
+            source=file if whole else f"a selection of {place}",
+            dataset=dataset,
+            entry=entry,
+        )
+        return batch if branches.identity else replace(batch, key=entry_keys(dataset, basename(path), entry))
+
+    def _fill(self, spectrum: Any, events: EventBatch, sample: TreeSample) -> None:
+        """Add the observable of some events' trees."""
+        value, accepted = (to_host(x) for x in self.loss.terms[0].evaluate(sample.jets, events.truth)[::2])
+        event, _ = np.nonzero(accepted)
+        share = np.zeros((len(events), self.axis.size + 2))
+        np.add.at(share, (event, np.asarray(self.axis.index(value[accepted])) + 1), 1.0 / self.trees)
+        bins = spectrum.view(flow=True)
+        bins.value += events.weight @ share
+        bins.variance += events.weight**2 @ share**2
+
+    def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
+        """The sums of a dataset with its weights multiplied by a factor."""
+        terms = self.loss.terms
+        layout = Layout(tuple(term.form for term in terms), tuple(term.coefficient for term in terms), 1)
+        moments = Moments(layout=layout, **sums["moments"])
+        moments = replace(
+            moments,
+            total=moments.total * factor,
+            outer=moments.outer * factor**2,
+            tree_covariance=moments.tree_covariance * factor**2,
+            weight=moments.weight * factor,
+        )
+        return moments, sums["acceptance"] * factor**2, sums["spectrum"] * factor
+
+    def _result(self, moments: Moments, acceptance: Floats, spectrum: Any) -> RadiusResult:
+        numbers = {name: _or_nan(getattr(moments, name)) for name in ("loss", "gradient", "mean", "sd")}
+        return RadiusResult(
+            **numbers, acceptance=self._acceptance(moments, acceptance), spectrum=spectrum, moments=moments
+        )
+
+    def _acceptance(self, moments: Moments, sums: Floats) -> Quantity:
+        """A = sum w a / sum w with its errors, from the sums of w^2 (1, a, a^2) over events."""
+        if moments.weight == 0.0:
+            return Quantity(math.nan, math.nan, math.nan)
+        value, n = moments.acceptance, moments.events
+        over_events = max(float(sums @ [value**2, -2.0 * value, 1.0]), 0.0)
+        over_trees = max(float(sums[1] - sums[2]), 0.0)
+        error = math.sqrt(over_events * n / (n - 1)) / abs(moments.weight) if n > 1 else math.nan
+        tree_error = math.sqrt(over_trees / (self.trees - 1)) / abs(moments.weight) if self.trees > 1 else math.nan
+        return Quantity(value, error, tree_error)
+
+
+def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
+    """What the weights of a dataset are multiplied by for its cross section."""
+    for key in ("xsec", "sumw"):
+        if len(sums[key]) > 1:
+            raise InputError(f"dataset {name!r}: expected one {key} in its metadata, found {sorted(sums[key])}.")
+    xsec, sumw = (next(iter(sums[key]), None) for key in ("xsec", "sumw"))
+    return normalisation(name, xsec, sumw, sums["sum_of_weights"])
+
+
+def _or_nan(number: Callable[[], Quantity]) -> Quantity:
+    """A number, or NaN where it is not defined: one empty dataset must not take the others with it."""
+    try:
+        return number()
+    except NothingAcceptedError:
+        return Quantity(math.nan, math.nan, math.nan)

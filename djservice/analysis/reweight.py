@@ -1,0 +1,135 @@
+"""From trees grown at one R, the loss and its slope at others nearby: every tree weighed by the ratio of its probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from djservice.clustering.cluster import Scale, cluster, replay
+from djservice.clustering.device import Device
+from djservice.core.typing import Floats
+from djservice.errors import InputError, NothingAcceptedError
+from djservice.events.batch import EventBatch
+from djservice.objectives.losses import Loss, Term, as_loss
+from djservice.objectives.observables import Observable
+from djservice.objectives.pooled_statistics import Ratio
+
+
+@dataclass(frozen=True)
+class Reweighted:
+    """Loss and slope at other radii, shape (radius,) each.
+
+    Attributes
+    ----------
+    radii
+        R'.
+    loss, loss_error, gradient, gradient_error
+        L and dL/dR at R', with standard errors over events and trees.
+    fraction
+        Effective number of trees, (sum r)^2 / sum r^2, as a part of those there are; mean over events.
+    """
+
+    radii: Floats
+    loss: Floats
+    loss_error: Floats
+    gradient: Floats
+    gradient_error: Floats
+    fraction: Floats
+
+
+def reweight(
+    events: EventBatch,
+    objective: Loss | Observable,
+    *,
+    radius: float,
+    radii: Sequence[float],
+    trees: int = 100,
+    rigidity: float = 1.0,
+    power: float = -1.0,
+    scale: Scale = "minimum",
+    asymmetry: float = 1.0,
+    seed: int = 0,
+    least_fraction: float = 0.3,
+    threads: int | None = None,
+    device: Device = "auto",
+) -> Reweighted:
+    """Loss and dL/dR in a neighbourhood of R from one set of trees.
+
+    Tree n of an event counts at R' with r_n = P_R'(tree) / P_R(tree), divided by the mean of r over the event's trees
+    (self-normalised: biased by order 1/trees).
+
+    Parameters
+    ----------
+    objective
+        A loss of one term, or an observable.
+    radius, radii
+        R, where the trees are grown, and R', where they are evaluated.
+    least_fraction
+        Effective part of the trees below which an R' is refused.
+    trees, rigidity, power, scale, asymmetry, seed, threads, device
+        As in :func:`djservice.gradient`.
+
+    Raises
+    ------
+    InputError
+        If an R' is so far away that fewer trees count than ``least_fraction`` of them, naming the fraction; or the objective is
+        a sum, or the square of an expectation.
+    """
+    loss = as_loss(objective)
+    if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.form, Ratio):
+        raise InputError("reweighting takes a loss of one term that is a mean over trees.")
+    settings: dict[str, Any] = {
+        "rigidity": rigidity,
+        "power": power,
+        "scale": scale,
+        "asymmetry": asymmetry,
+        "jets": loss.jets,
+    }
+    settings |= {"threads": threads, "device": device}
+    grown = cluster(events, radius=radius, trees=trees, seed=seed, history=True, **settings)
+    assert grown.history is not None
+    _, (quantity,), accepted = loss.evaluate(grown.jets, events.truth)
+    rows = []
+    for other in radii:
+        # The same trees, with their probability and score at R'.
+        there = replay(events, grown.history, radius=other, **settings)
+        ratio = np.exp(there.log_prob - grown.log_prob)
+        total = ratio.sum(axis=1, keepdims=True)
+        fraction = float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees) if len(events) else 1.0
+        if fraction < least_fraction:
+            raise InputError(
+                f"R = {other:g} is too far from {radius:g} at rigidity {rigidity:g}: only {fraction:.2f} of the trees count "
+                f"effectively, expected {least_fraction:g} or more. Grow trees nearer to it, or use more of them and a lower "
+                "least_fraction."
+            )
+        share = ratio / total
+        own = _pooled(events.weight, quantity, accepted.astype(np.float64), there.score, share)
+        rows.append((*own, fraction))
+    return Reweighted(np.asarray(radii, dtype=np.float64), *np.array(rows).reshape(-1, 5).T)
+
+
+def _pooled(
+    weight: Floats, quantity: Floats, accepted: Floats, score: Floats, share: Floats
+) -> tuple[float, float, float, float]:
+    """L and dL/dR of weighed trees pooled over events, with their standard errors (docs/how-it-works.md)."""
+
+    def mean(values: Floats) -> Floats:
+        return np.asarray((share * values).sum(axis=1))
+
+    centred = score - mean(score)[:, np.newaxis]
+    score = np.where(share > 0, centred, 0.0)
+    a, b = weight * mean(quantity), weight * mean(accepted)
+    ga, gb = (weight * mean((h - mean(h)[:, np.newaxis]) * score) for h in (quantity, accepted))
+    norm, events = float(b.sum()), len(weight)
+    if not norm > 0.0:
+        raise NothingAcceptedError("no tree passes the selection, so the loss is not defined. Loosen the cuts.")
+    loss = float(a.sum()) / norm
+    slope = float((ga - loss * gb).sum()) / norm
+    of_loss = (a - loss * b) / norm
+    of_slope = (ga - loss * gb - float(gb.sum()) / norm * (a - loss * b) - slope * b) / norm
+    factor = events / (events - 1) if events > 1 else np.nan
+    errors = [float(np.sqrt(factor * (u**2).sum())) for u in (of_loss, of_slope)]
+    return loss, errors[0], slope, errors[1]

@@ -1,0 +1,3 @@
+"""The command line: ``djservice`` and ``dask djservice``."""
+
+from djservice.cli.app import main as main

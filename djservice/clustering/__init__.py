@@ -1,0 +1,1 @@
+"""From events to sampled trees, jets and scores."""

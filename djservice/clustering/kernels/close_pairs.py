@@ -1,0 +1,175 @@
+"""The stock of an event: its closest pairs of particles by rising distance, made once and shared by all its trees.
+
+q = D R^2 of a pair of particles does not depend on R or on the rigidity. So the pairs are put in order once per event,
+and a tree that raises the threshold of its list takes the next stretch instead of looking for them. The order is that
+of levels, two to a factor of 2 in q: the exponent of the float and the first bit of its mantissa. Thresholds are edges
+of levels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import (
+    LANES,
+    below,
+    bit_count,
+    bits_below,
+    bits_of,
+    fill,
+    float_of,
+    least,
+    load,
+    lowest,
+    natural,
+    own,
+    smallest_lane,
+    store,
+    where_below,
+)
+from djservice.clustering.kernels.lanes.team import rank, sync
+from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Ids, Objects, distances, row_distances
+
+#: Bits below those that make the level of a float64.
+_SHIFT = 51
+#: The level of 2^-256: everything below it, 0 too, counts as level 0; and what is above level 1022 is not in the stock.
+_FIRST = 2 * (1023 - 256)
+LEVELS = 1024
+
+
+class Stock(NamedTuple):
+    """Pairs of particles by level: ``q`` and ids; where the levels end, ``ends[level]``; and the edge ``top[0]`` of the last.
+
+    ``loose_q``, ``loose_owner`` and ``loose_other`` hold them before they are put in order.
+    """
+
+    q: Floats
+    owner: Ids
+    other: Ids
+    ends: NDArray[np.int64]
+    top: Floats
+    loose_q: Floats
+    loose_owner: Ids
+    loose_other: Ids
+
+
+@jit
+def level(q: float) -> int:
+    """The level of a distance."""
+    return int(min(max((bits_of(q) >> _SHIFT) - _FIRST, 0), LEVELS - 1))
+
+
+@jit
+def edge_below(index: int) -> float:
+    """The edge between a level and the one before."""
+    return float(float_of((index + _FIRST) << _SHIFT)) if index > 0 else 0.0
+
+
+@jit
+def edge_above(q: float) -> float:
+    """The edge between levels that is next above ``q``; infinity above all levels."""
+    index = level(q)
+    return edge_below(index + 1) if index < LEVELS - 1 else math.inf
+
+
+@jit
+def stock_end(stock: Stock, threshold: float) -> int:
+    """How many pairs of the stock lie below an edge."""
+    return int(stock.ends[level(threshold) - 1])
+
+
+@jit
+def fill_stock(objects: Objects, n: int, stock: Stock, row: Floats) -> None:
+    """Put the closest pairs in the stock, whole levels and about n^1.5 pairs; sets ``objects.lower`` for the others.
+
+    More would be dead when their turn comes. The last level is guessed from some of the particles, and lowered until
+    its pairs have room.
+    """
+    ends, stride = stock.ends, 1 + n // 32
+    if rank() == 0:
+        clear(ends)
+    for i in range(stride, n, stride):
+        sync()
+        row_distances(row, objects, i, i)
+        sync()
+        if rank() == 0:
+            for j in range(i):
+                ends[level(row[j])] += stride
+    sync()
+    top, held = 0, 0  # levels below top are held
+    while top < LEVELS - 1 and held + ends[top] <= n * math.sqrt(n):
+        held += ends[top]
+        top += 1
+    edge, held = edge_below(top), _gather(objects, n, stock, edge_below(top), row)
+    while held < 0:
+        top -= 1
+        sync()
+        edge = edge_below(top)
+        held = _gather(objects, n, stock, edge, row)
+    sync()
+    if rank() == 0:
+        stock.top[0] = edge
+        put_in_order(stock, held)
+
+
+@jit
+def clear(ends: NDArray[np.int64]) -> None:
+    """Nothing in any level."""
+    for k in range(LEVELS):
+        ends[k] = 0
+
+
+@jit
+def put_in_order(stock: Stock, held: int) -> None:
+    """Put the loose pairs into their levels."""
+    ends = stock.ends
+    clear(ends)
+    for k in range(held):
+        ends[level(stock.loose_q[k])] += 1
+    begin = 0
+    for k in range(LEVELS):  # ends begin as beginnings, which filling moves
+        count = ends[k]
+        ends[k] = begin
+        begin += count
+    for k in range(held):
+        index = level(stock.loose_q[k])
+        at = natural(ends[index])
+        stock.q[at] = stock.loose_q[k]
+        stock.owner[at] = stock.loose_owner[k]
+        stock.other[at] = stock.loose_other[k]
+        ends[index] = at + 1
+
+
+@jit
+def _gather(objects: Objects, n: int, stock: Stock, edge: float, row: Floats) -> int:
+    """Put all pairs below ``edge`` among the loose ones; returns their number, -1 if they have no room."""
+    held, nothing, top = 0, fill(math.inf), fill(edge)
+    for i in range(n):
+        y, phi, d = fill(objects.y[i]), fill(objects.phi[i]), fill(objects.d[i])
+        bound = nothing
+        for start in range(0, i, STRETCH):
+            stop = min(start + STRETCH, i)
+            hits = 0
+            for at in range(start, stop, LANES):
+                q = where_below(load(objects.ident, at), fill(float(i)), distances(objects, at, y, phi, d), nothing)
+                store(row, at - start, q)
+                bound = least(where_below(q, top, nothing, q), bound)
+                hits |= below(q, top) << (at - start)
+            if held + STRETCH > len(stock.q):
+                return -1
+            mine = own(hits)
+            while mine != 0:
+                k = lowest(mine)
+                mine &= mine - 1
+                here = natural(held + bits_below(hits, k))
+                stock.loose_q[here] = row[k]
+                stock.loose_owner[here] = i
+                stock.loose_other[here] = start + k
+            held += bit_count(hits)
+        objects.lower[i] = smallest_lane(bound)
+    return held

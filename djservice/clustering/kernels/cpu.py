@@ -1,0 +1,47 @@
+"""The CPU loop over (event, tree): prepares each event once, then grows its trees in the thread's own work space."""
+
+from __future__ import annotations
+
+from djservice.clustering.kernels.candidates import Work
+from djservice.clustering.kernels.grow import Batch, Given, Results, grow_item, load_event
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import natural
+from djservice.clustering.kernels.pseudojets import Floats
+from djservice.clustering.kernels.tree import OK, Setting
+
+
+@jit
+def cluster_items(
+    first: int,
+    last: int,
+    trees: int,
+    first_tree: int,
+    iteration: int,
+    setting: Setting,
+    batch: Batch,
+    work: Work,
+    given: Given,
+    results: Results,
+    state_jets: Floats,
+    state_scores: Floats,
+) -> tuple[int, int, int]:
+    """Grow the trees of items ``first`` to ``last``, item = event * trees + tree; returns status, item reached, states.
+
+    Parameters
+    ----------
+    state_jets, state_scores
+        Shapes (row, jet, 4), (row, 1 or 5), filled from the first row on. Length 0 if not wanted.
+    """
+    loaded, states = -1, natural(0)  # a literal would have the callees compiled for it too
+    for item in range(first, last):
+        event = item // trees
+        if event != loaded:
+            load_event(batch, event, setting.power, work.origin, work.stock, work.scratch.row)
+            loaded = event
+        status = grow_item(
+            item, trees, first_tree, iteration, setting, batch, work, given, results, states, state_jets, state_scores
+        )
+        if status != OK:
+            return status, item, states
+        states += int(results.numbers[item, 3])
+    return OK, last, states

@@ -1,0 +1,126 @@
+"""From the options on the list to a choice: their weights, the sums of these, and the option that a uniform picks.
+
+A uniform times the sum of all weights falls into the pairs or, beyond, into the beams; there into one of the runs of
+64 options, in their order; in it into a lane, that is the options 0, 8, 16 ... of the run, then 1, 9, 17 ..., as the
+sums are formed lane by lane; and in the lane on one option.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from djservice.clustering.kernels.candidates import Options, Scratch
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import LANES, fill, fma, load, power_of_two, store, total, where_below
+from djservice.clustering.kernels.lanes.team import sync
+from djservice.clustering.kernels.pseudojets import Floats
+
+#: Options in a run.
+BLOCK = 64
+
+_LOG2E = 1.4426950408889634
+_LN2_HIGH = 6.93145751953125e-1
+_LN2_LOW = 1.42860682030941723212e-6
+_SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, which then stands in the low bits
+
+
+@jit
+def exponential(x: Any) -> Any:
+    """exp(x) of each lane to 2 ulp, for -700 < x < 700; below, anything.
+
+    The argument is reduced to k ln 2 + r; the polynomial of degree 11 is within 1.6e-17 of exp(r) (Chebyshev fit of
+    (exp(r) - 1 - r) / r^2), and 2^k is put together from its bits.
+    """
+    shifted = fma(x, fill(_LOG2E), fill(_SHIFT))
+    whole = shifted - fill(_SHIFT)
+    r = fma(whole, fill(-_LN2_LOW), fma(whole, fill(-_LN2_HIGH), x))
+    r2 = r * r
+    r4 = r2 * r2
+    low = fma(r2, fma(r, fill(0.16666666666666669), fill(0.5)), r + fill(1.0))
+    middle = fma(
+        r2,
+        fma(r, fill(0.0001984126986305362), fill(0.0013888888917213717)),
+        fma(r, fill(0.008333333333330062), fill(0.04166666666662413)),
+    )
+    high = fma(
+        r2,
+        fma(r, fill(2.510038549551032e-08), fill(2.7620088445409746e-07)),
+        fma(r, fill(2.7557268459997064e-06), fill(2.4801521295954376e-05)),
+    )
+    p = fma(r4, fma(r4, high, middle), low)
+    return p * power_of_two(shifted)
+
+
+@jit
+def weigh(options: Options, first: int, count: int, minimum: float, rate: float, length: float) -> None:
+    """Weights exp(-rate (q - minimum)) of options ``first`` to ``count``; 0 where the exponent is below -``length``."""
+    minima, rates, least_exponent, zero = fill(minimum), fill(rate), fill(-length), fill(0.0)
+    for at in range(first // LANES * LANES, count, LANES):
+        x = (minima - load(options.q, at)) * rates
+        store(options.w, at, where_below(x, least_exponent, zero, exponential(x)))
+
+
+@jit
+def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
+    """Sum of ``count`` weights; the scratch keeps the sums of lanes and of runs for :func:`choose`."""
+    norm = 0.0
+    for start in range(0, count, BLOCK):
+        lanes = fill(0.0)
+        for at in range(start, min(start + BLOCK, count), LANES):
+            lanes = lanes + load(w, at)
+        store(scratch.sums, start // LANES, lanes)
+        run = total(lanes)
+        scratch.blocks[start // BLOCK] = run
+        norm += run
+    return norm
+
+
+@jit
+def weighted_sum(options: Options, count: int) -> float:
+    """Sum of w q over an option list."""
+    a = b = fill(0.0)
+    for at in range(0, count - LANES, 2 * LANES):
+        a = fma(load(options.w, at), load(options.q, at), a)
+        b = fma(load(options.w, at + LANES), load(options.q, at + LANES), b)
+    if (count + LANES - 1) // LANES % 2 == 1:
+        at = (count - 1) // LANES * LANES
+        a = fma(load(options.w, at), load(options.q, at), a)
+    return float(total(a + b))
+
+
+@jit
+def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
+    """The option that ``target``, below the sum of the weights, falls on."""
+    sync()
+    block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
+    lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
+    start = block * BLOCK
+    lane -= block * LANES
+    option, target = _pick(w, start + lane, min(start + BLOCK, count), LANES, target)
+    return option
+
+
+@jit
+def _pick(values: Floats, start: int, stop: int, stride: int, target: float) -> tuple[int, float]:
+    """Which value ``target`` falls on, and how far into it; where rounding leaves none, the last that is not 0."""
+    found, left = start, target
+    for k in range(start, stop, stride):
+        if values[k] > 0.0:
+            found, left = k, target
+            if target < values[k]:
+                break
+            target -= values[k]
+    return found, left
+
+
+@jit
+def choose_zero(options: Options, count: int, target: float) -> int:
+    """The option at zero distance whose unit stretch holds ``target``."""
+    last = -1
+    for k in range(count):
+        if options.q[k] == 0.0:
+            last = k
+            if target < 1.0:
+                return k
+            target -= 1.0
+    return last

@@ -1,0 +1,45 @@
+"""Eight float64 side by side, as the kernels see them: one source, whatever the registers of the machine.
+
+Where numba compiles, :mod:`djservice.clustering.kernels.lanes.llvm` makes them LLVM vectors; where it is switched off (the CUDA
+simulator, debugging), :mod:`djservice.clustering.kernels.lanes.reference` makes them arrays of length 8. Results do not depend on the
+width of the registers: sums over lanes have a fixed order, and multiply-adds are fused only where ``fma`` says so.
+
+Lanes support ``+``, ``-`` and ``*`` with lanes. Masks are integers with a bit per lane, lane 0 lowest. On a GPU each thread of a
+team (:mod:`djservice.clustering.kernels.lanes.team`) has some of the lanes; masks, and what is made of all lanes, all of them have.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numba
+
+#: float64 in one group of lanes. Arrays that are read in lanes are padded by as many.
+LANES = 8
+#: Ids that are compared at once by ``holds``.
+WIDE = 32
+
+_lanes: Any = importlib.import_module(
+    f"djservice.clustering.kernels.lanes.{'reference' if numba.config.DISABLE_JIT else 'llvm'}"
+)
+
+load = _lanes.load
+store = _lanes.store
+fill = _lanes.fill
+fma = _lanes.fma
+least = _lanes.least
+absolute = _lanes.absolute
+where_below = _lanes.where_below
+power_of_two = _lanes.power_of_two
+below = _lanes.below
+smallest_lane = _lanes.smallest_lane
+total = _lanes.total
+holds = _lanes.holds
+lowest = _lanes.lowest
+own = _lanes.own
+bit_count = _lanes.bit_count
+bits_below = _lanes.bits_below
+bits_of = _lanes.bits_of
+float_of = _lanes.float_of
+natural = _lanes.natural

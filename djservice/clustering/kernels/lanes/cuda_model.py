@@ -1,0 +1,20 @@
+"""What numba-cuda has to know of lanes: how many of them a thread of a team has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.cuda.models import register_model
+from numba.extending import models
+
+from djservice.clustering.kernels.lanes import team
+from djservice.clustering.kernels.lanes.llvm import LanesType
+
+
+@register_model(LanesType)
+class LanesOfThread(models.PrimitiveModel):
+    """A vector of its lanes."""
+
+    def __init__(self, manager: Any, of: Any) -> None:
+        super().__init__(manager, of, ir.VectorType(ir.DoubleType(), 8 // team.TEAM))

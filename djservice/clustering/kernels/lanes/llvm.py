@@ -1,0 +1,324 @@
+"""Lanes as LLVM vectors of eight doubles, which LLVM fits to the registers that there are; on a GPU each thread of a team has a part.
+
+Of a team of T threads, thread j has the lanes j, j + T, j + 2 T ..., so that what they load at once is side by side. Each function does what its namesake in :mod:`djservice.clustering.kernels.lanes.reference` does; tests hold the two side by side.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+from djservice.clustering.kernels.lanes.team import INT32, ballot_of, partners, rank_of, team_size
+
+_DOUBLE, _INT64 = ir.DoubleType(), ir.IntType(64)
+
+
+class LanesType(types.Type):
+    """numba's type of eight float64."""
+
+    def __init__(self) -> None:
+        super().__init__(name="float64x8")
+
+
+lanes_type = LanesType()
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, of: Any) -> None:
+        super().__init__(manager, of, ir.VectorType(_DOUBLE, 8))
+
+
+def _operator(symbol: Any, instruction: str) -> None:
+    """Let a Python operator between lanes be one instruction."""
+
+    @type_callable(symbol)
+    def typed(context: Any) -> Callable[..., Any]:
+        def result(a: Any, b: Any) -> Any:
+            return lanes_type if isinstance(a, LanesType) and isinstance(b, LanesType) else None
+
+        return result
+
+    @lower_builtin(symbol, lanes_type, lanes_type)
+    def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return getattr(builder, instruction)(*arguments)
+
+
+for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _operator(_symbol, _instruction)
+
+
+def _lane_function(arguments: int, result: Any = lanes_type) -> Callable[..., Any]:
+    """Make a function of lanes from one that builds its instructions: (context, builder, *vectors) -> value."""
+
+    def wrap(build: Callable[..., Any]) -> Any:
+        def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return build(context, builder, *values)
+
+        signature = result(*(lanes_type,) * arguments)
+        if arguments == 1:
+            return intrinsic(lambda context, a: (signature, code))
+        if arguments == 2:
+            return intrinsic(lambda context, a, b: (signature, code))
+        if arguments == 3:
+            return intrinsic(lambda context, a, b, c: (signature, code))
+        return intrinsic(lambda context, a, b, c, d: (signature, code))
+
+    return wrap
+
+
+def _call(builder: Any, name: str, *vectors: Any) -> Any:
+    kind = vectors[0].type
+    function = ir.FunctionType(kind, [kind] * len(vectors))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.v{kind.count}f64"), vectors)
+
+
+def _all(builder: Any, value: Any, count: int) -> Any:
+    """A vector of so many times the same."""
+    nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    return builder.shuffle_vector(
+        builder.insert_element(nothing, value, INT32(0)), nothing, ir.VectorType(INT32, count)([INT32(0)] * count)
+    )
+
+
+def _pointers(context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int) -> list[Any]:
+    """To what this thread has of the ``count`` elements from ``at`` on: to a vector, or to each where they are not side by side."""
+    assert array_type.layout == "C"
+    data, team = context.make_array(array_type)(context, builder, array).data, team_size(context)
+    if team == 1:
+        vector = ir.VectorType(context.get_value_type(array_type.dtype), count)
+        return [builder.bitcast(builder.gep(data, [at]), vector.as_pointer())]
+    first = builder.gep(data, [builder.add(at, builder.zext(rank_of(builder), _INT64))])
+    return [builder.gep(first, [_INT64(k)]) for k in range(0, count, team)]
+
+
+def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int) -> Any:
+    """What this thread has of the ``count`` elements from ``at`` on."""
+    size = array_type.dtype.bitwidth // 8
+    pointers = _pointers(context, builder, array_type, array, at, count)
+    if team_size(context) == 1:
+        return builder.load(pointers[0], align=size)
+    found = ir.Constant(ir.VectorType(context.get_value_type(array_type.dtype), len(pointers)), ir.Undefined)
+    for k, pointer in enumerate(pointers):
+        found = builder.insert_element(found, builder.load(pointer, align=size), INT32(k))
+    return found
+
+
+def _mask(context: Any, builder: Any, flags: Any) -> Any:
+    """What the team's threads have of booleans, as the bits of an int64."""
+    if team_size(context) == 1:
+        return builder.zext(builder.bitcast(flags, ir.IntType(flags.type.count)), _INT64)
+    found = _INT64(0)
+    for k in range(flags.type.count):
+        votes = ballot_of(builder, builder.extract_element(flags, INT32(k)))
+        found = builder.or_(found, builder.shl(votes, _INT64(k * team_size(context))))
+    return found
+
+
+def _fold(context: Any, builder: Any, vector: Any, combine: Callable[..., Any]) -> Any:
+    """Combine lanes i and i + 4, then i and i + 2, then both that are left."""
+    width = vector.type.count // 2
+    while width:
+        nothing = ir.Constant(vector.type, ir.Undefined)
+        chosen = ir.VectorType(INT32, width)
+        halves = [
+            builder.shuffle_vector(vector, nothing, chosen([INT32(first + k) for k in range(width)]))
+            for first in (0, width)
+        ]
+        vector = combine(builder, *halves)
+        width //= 2
+    value, distance = builder.extract_element(vector, INT32(0)), team_size(context) // 2
+    while distance:
+        value = combine(builder, value, partners(builder, value, distance))
+        distance //= 2
+    return value
+
+
+def _smaller(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+@intrinsic
+def load(typing_context, array, at):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return _read(context, builder, array, values[0], values[1], 8)
+
+    return lanes_type(array, types.int64), code
+
+
+@intrinsic
+def store(typing_context, array, at, lanes):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointers = _pointers(context, builder, array, values[0], values[1], 8)
+        if team_size(context) == 1:
+            builder.store(values[2], pointers[0], align=8)
+        else:
+            for k, pointer in enumerate(pointers):
+                builder.store(builder.extract_element(values[2], INT32(k)), pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, lanes_type), code
+
+
+@intrinsic
+def fill(typing_context, value):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return _all(builder, values[0], 8 // team_size(context))
+
+    return lanes_type(types.float64), code
+
+
+@_lane_function(3)
+def fma(context: Any, builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """See lanes_numpy."""
+    return _call(builder, "llvm.fma", a, b, c)
+
+
+@_lane_function(2)
+def least(context: Any, builder: Any, a: Any, b: Any) -> Any:
+    """See lanes_numpy."""
+    return _smaller(builder, a, b)
+
+
+@_lane_function(1)
+def absolute(context: Any, builder: Any, a: Any) -> Any:
+    """See lanes_numpy. By its bits: CUDA's compiler knows no llvm.fabs of vectors."""
+    bits = ir.VectorType(_INT64, a.type.count)
+    without_sign = bits([_INT64((1 << 63) - 1)] * a.type.count)
+    return builder.bitcast(builder.and_(builder.bitcast(a, bits), without_sign), a.type)
+
+
+@_lane_function(4)
+def where_below(context: Any, builder: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
+    """See lanes_numpy."""
+    return builder.select(builder.fcmp_ordered("<", a, b), then, otherwise)
+
+
+@_lane_function(1)
+def power_of_two(context: Any, builder: Any, shifted: Any) -> Any:
+    """See lanes_numpy."""
+    count = shifted.type.count
+    bits = ir.VectorType(_INT64, count)
+    exponents = builder.add(builder.bitcast(shifted, bits), bits([_INT64(1023)] * count))
+    return builder.bitcast(builder.shl(exponents, bits([_INT64(52)] * count)), shifted.type)
+
+
+@_lane_function(2, types.int64)
+def below(context: Any, builder: Any, a: Any, b: Any) -> Any:
+    """See lanes_numpy."""
+    return _mask(context, builder, builder.fcmp_ordered("<", a, b))
+
+
+@_lane_function(1, types.float64)
+def smallest_lane(context: Any, builder: Any, a: Any) -> Any:
+    """See lanes_numpy."""
+    return _fold(context, builder, a, _smaller)
+
+
+@_lane_function(1, types.float64)
+def total(context: Any, builder: Any, a: Any) -> Any:
+    """See lanes_numpy."""
+    return _fold(context, builder, a, lambda builder, left, right: builder.fadd(left, right))
+
+
+@intrinsic
+def holds(typing_context, owner, other, at, a, b):
+    """See lanes_numpy."""
+    element = ir.IntType(owner.dtype.bitwidth)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        count = 32 // team_size(context)
+        found = ir.VectorType(ir.IntType(1), count)([ir.IntType(1)(0)] * count)
+        for ident in values[3:]:
+            wanted = _all(builder, builder.trunc(ident, element), count)
+            for array_type, array in ((owner, values[0]), (other, values[1])):
+                ids = _read(context, builder, array_type, array, values[2], 32)
+                found = builder.or_(found, builder.icmp_unsigned("==", ids, wanted))
+        return _mask(context, builder, found)
+
+    return types.int64(owner, other, types.int64, types.int64, types.int64), code
+
+
+@intrinsic
+def lowest(typing_context, mask):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.cttz(values[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def own(typing_context, mask):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        team = team_size(context)
+        if team == 1:
+            return values[0]
+        every = _INT64(sum(1 << k for k in range(0, 64, team)))
+        return builder.and_(values[0], builder.shl(every, builder.zext(rank_of(builder), _INT64)))
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def bit_count(typing_context, mask):
+    """See lanes_numpy."""
+    return types.int64(types.int64), lambda context, builder, signature, values: builder.ctpop(values[0])
+
+
+@intrinsic
+def bits_below(typing_context, mask, bit):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        lower = builder.sub(builder.shl(_INT64(1), values[1]), _INT64(1))
+        return builder.ctpop(builder.and_(values[0], lower))
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def bits_of(typing_context, value):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], _INT64)
+
+    return types.int64(types.float64), code
+
+
+@intrinsic
+def float_of(typing_context, bits):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], _DOUBLE)
+
+    return types.float64(types.int64), code
+
+
+@intrinsic
+def natural(typing_context, index):
+    """See lanes_numpy."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])
+        assume = cgutils.get_or_insert_function(builder.module, function, "llvm.assume")
+        builder.call(assume, [builder.icmp_signed(">=", values[0], _INT64(0))])
+        return values[0]
+
+    return types.int64(types.int64), code

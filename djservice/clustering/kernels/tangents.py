@@ -1,0 +1,381 @@
+"""The backward pass of the Gumbel-softmax straight-through estimator over a grown tree (arXiv:1611.01144).
+
+The tree's draws are argmaxima of log P_k + g_k with Gumbel noises g, and are differentiated as if they were the softmax at
+temperature T. Noises are sampled given the argmax, as a race: option k arrives at the time exp(-(log P_k + g_k)), which is
+exponential with rate P_k, and the drawn one is the first. So its time is a standard exponential (the rates sum to 1), and that
+of another is later by an exponential with rate P_k.
+
+The state is a row per particle: the row of larger pT holds the sum of a pair. Every row, and every jet, has a tangent
+d(px, py, pz, E)/dR. All options are looked at in every step, for this is an estimator to compare others with.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.kinematics import TWO_PI, asymmetry_factor, momentum_scale, rapidity
+from djservice.clustering.kernels.philox import uniform
+from djservice.clustering.kernels.pseudojets import Floats, Ints
+from djservice.clustering.kernels.tree import Setting, truncation
+
+#: Draws 0 to 2 of a step belong to the tree and its alternative paths; option (i, j) has draw 3 + i n + j.
+FIRST_DRAW = 3
+
+
+class Rows(NamedTuple):
+    """The state of one tree, and the options of one step.
+
+    ``momentum``, ``tangent`` and ``change`` have shape (n, 4), ``q`` has (n, n): D R^2 of rows i < j, on the diagonal of the beam.
+    ``live`` lists the rows that there are, rising; ``row_of`` says which row is an object. ``d_log_d``, ``d_y`` and ``d_phi``
+    are derivatives in R. ``first`` = ``second`` is a beam option; ``weight`` and ``slope`` hold w and d log w / dR, later the
+    times of arrival and the dq; ``wait`` the exponentials that the times are made of.
+    """
+
+    momentum: Floats
+    tangent: Floats
+    change: Floats
+    q: Floats
+    pt2: Floats
+    y: Floats
+    phi: Floats
+    d: Floats
+    d_log_d: Floats
+    d_y: Floats
+    d_phi: Floats
+    live: Ints
+    row_of: Ints
+    first: Ints
+    second: Ints
+    weight: Floats
+    wait: Floats
+    slope: Floats
+
+
+def allocate_rows(n: int) -> Rows:
+    """Rows for events of up to ``n`` particles: 24 n^2 bytes."""
+    momentum, tangent, change = np.zeros((3, n, 4))
+    pt2, y, phi, d, d_log_d, d_y, d_phi = np.zeros((7, n))
+    first, second = np.zeros((2, n * (n + 1) // 2), np.int32)
+    weight, wait, slope = np.zeros((3, len(first)))
+    live, row_of = np.zeros(n, np.int32), np.zeros(2 * n, np.int32)
+    return Rows(
+        momentum, tangent, change, np.zeros((n, n)), pt2, y, phi, d, d_log_d, d_y, d_phi, live, row_of, first, second,
+        weight, wait, slope,
+    )  # fmt: skip
+
+
+@jit
+def set_distances(rows: Rows, r: int, m: int, radius: float) -> None:
+    """Distances of row ``r`` to the live ones, and its own to the beam."""
+    for at in range(m):
+        s = rows.live[at]
+        i, j = min(r, s), max(r, s)
+        if i == j:
+            rows.q[r, r] = rows.d[r] * radius * radius
+        else:
+            dy, dphi = rows.y[i] - rows.y[j], folded(rows.phi[i] - rows.phi[j])
+            rows.q[i, j] = min(rows.d[i], rows.d[j]) * (dy * dy + dphi * dphi)
+
+
+@jit
+def folded(dphi: float) -> float:
+    """A difference of angles between -pi and pi."""
+    if dphi > math.pi:
+        return dphi - TWO_PI
+    return dphi + TWO_PI if dphi < -math.pi else dphi
+
+
+@jit
+def set_slopes(rows: Rows, r: int, power: float) -> None:
+    """d log d, dy and dphi of row ``r`` from the tangent of its momentum."""
+    px, py, pz, e = rows.momentum[r, 0], rows.momentum[r, 1], rows.momentum[r, 2], rows.momentum[r, 3]
+    tx, ty, tz, te = rows.tangent[r, 0], rows.tangent[r, 1], rows.tangent[r, 2], rows.tangent[r, 3]
+    pt2 = rows.pt2[r]
+    transverse2 = max((e + pz) * (e - pz), pt2)
+    rows.d_log_d[r] = 2.0 * power * (px * tx + py * ty) / pt2 if pt2 > 0.0 and power != 0.0 else 0.0
+    rows.d_phi[r] = (px * ty - py * tx) / pt2 if pt2 > 0.0 else 0.0
+    rows.d_y[r] = (e * tz - pz * te) / transverse2 if transverse2 > 0.0 else 0.0
+
+
+@jit
+def distance_slope(rows: Rows, i: int, j: int, radius: float) -> float:
+    """dq/dR of option (i, j): through the momenta, and of a beam through R itself."""
+    if i == j:
+        return float(rows.q[i, i] * (rows.d_log_d[i] + 2.0 / radius))
+    nearer = i if rows.d[i] <= rows.d[j] else j
+    dy, dphi = rows.y[i] - rows.y[j], folded(rows.phi[i] - rows.phi[j])
+    turned = dy * (rows.d_y[i] - rows.d_y[j]) + dphi * (rows.d_phi[i] - rows.d_phi[j])
+    return float(rows.q[i, j] * rows.d_log_d[nearer] + 2.0 * rows.d[nearer] * turned)
+
+
+@jit
+def list_options(
+    rows: Rows, m: int, a: int, b: int, radius: float, setting: Setting, length: float
+) -> tuple[int, int, float]:
+    """Weights and slopes d log w / dR of all options that are not truncated.
+
+    Returns their number, which of them is (a, b), and the sum of the weights; no option where one has no distance.
+    """
+    alpha, asymmetry = setting.rigidity, setting.asymmetry
+    minimum = scale = math.inf
+    least_i = least_j = scale_i = scale_j = 0
+    for at in range(m):
+        i = rows.live[at]
+        for to in range(at, m):
+            j = rows.live[to]
+            q = rows.q[i, j]
+            if q < minimum:
+                minimum, least_i, least_j = q, i, j
+            if asymmetry > 0.0 and q < scale:  # the measure is not below q
+                measure = q * asymmetry_factor(rows.pt2[i], rows.pt2[j], asymmetry) if i != j and q > 0.0 else q
+                if measure < scale:
+                    scale, scale_i, scale_j = measure, i, j
+    if minimum == 0.0:
+        return 0, 0, 0.0
+    minimum_slope = distance_slope(rows, least_i, least_j, radius)
+    scale_slope = minimum_slope
+    if asymmetry > 0.0:
+        scale_slope = distance_slope(rows, scale_i, scale_j, radius) * scale / rows.q[scale_i, scale_j]
+        if scale_i != scale_j:
+            turned = log_pt_slope(rows, scale_i) - log_pt_slope(rows, scale_j)
+            harder_is_i = rows.pt2[scale_i] >= rows.pt2[scale_j]
+            scale_slope += scale * asymmetry * (turned if harder_is_i else -turned)
+    else:
+        scale = minimum
+    count, chosen, norm = 0, 0, 0.0
+    for at in range(m):
+        i = rows.live[at]
+        for to in range(at, m):
+            j = rows.live[to]
+            excess = (rows.q[i, j] - minimum) / scale
+            is_drawn = i == a and j == b  # listed even where rounding puts it beyond the cut
+            if alpha * excess <= length or is_drawn:
+                if is_drawn:
+                    chosen = count
+                moved = distance_slope(rows, i, j, radius) - minimum_slope - excess * scale_slope
+                rows.first[count], rows.second[count] = i, j
+                rows.weight[count] = math.exp(-alpha * excess)
+                rows.slope[count] = -alpha * moved / scale
+                norm += rows.weight[count]
+                count += 1
+    return count, chosen, norm
+
+
+@jit
+def log_pt_slope(rows: Rows, r: int) -> float:
+    """d log pT / dR of row ``r``."""
+    px, py, tx, ty = rows.momentum[r, 0], rows.momentum[r, 1], rows.tangent[r, 0], rows.tangent[r, 1]
+    return float((px * tx + py * ty) / rows.pt2[r])
+
+
+@jit
+def exponential_of(key: np.uint64, iteration: int, sample: int, step: int, draw: int) -> float:
+    """A standard exponential, positive and finite."""
+    return -math.log(max(uniform(key, iteration, sample, step, draw), 2.0**-54))
+
+
+@jit
+def race(weight: Floats, waits: Floats, count: int, chosen: int, norm: float) -> None:
+    """Replace the weights of options by their times of arrival, given that ``chosen`` is the first.
+
+    ``waits`` are independent standard exponentials. -log(time) - log(weight / norm) is the option's Gumbel noise.
+    """
+    first = waits[chosen]
+    for k in range(count):
+        weight[k] = first if k == chosen else first + waits[k] * norm / weight[k]
+
+
+@jit
+def soften(times: Floats, slope: Floats, count: int, chosen: int, temperature: float) -> None:
+    """Replace the slopes l of options by dq = q (l - sum q l) / T, with q = softmax(-log(times) / T)."""
+    total = mean = 0.0
+    for k in range(count):
+        times[k] = (times[chosen] / times[k]) ** (1.0 / temperature) if k != chosen else times[k]
+    times[chosen] = 1.0
+    for k in range(count):
+        total += times[k]
+        mean += times[k] * slope[k]
+    mean /= total
+    for k in range(count):
+        slope[k] = times[k] / total * (slope[k] - mean) / temperature
+
+
+@jit
+def spread(rows: Rows, count: int) -> None:
+    """Add sum_k dq_k T_k(X) to the change of every row, where T_k(X) are the momenta under option k.
+
+    As the dq sum to 0, only what an option makes of a row beside leaving it alone counts.
+    """
+    for k in range(count):
+        i, j, dq = rows.first[k], rows.second[k], rows.slope[k]
+        kept, gone = (i, j) if rows.pt2[i] >= rows.pt2[j] else (j, i)
+        for c in range(4):
+            part = dq * rows.momentum[gone, c]
+            rows.change[gone, c] -= part
+            if kept != gone:
+                rows.change[kept, c] += part
+
+
+@jit
+def load_rows(particles: Floats, n: int, power: float, radius: float, rows: Rows) -> None:
+    """The particles of an event, (pt, rapidity, phi, px, py, pz, E) each, with no tangent."""
+    for r in range(n):
+        rows.live[r] = rows.row_of[r] = r
+        rows.pt2[r] = particles[r, 0] * particles[r, 0]
+        rows.y[r], rows.phi[r] = particles[r, 1], particles[r, 2]
+        rows.d[r] = momentum_scale(rows.pt2[r], power)
+        rows.d_log_d[r] = rows.d_y[r] = rows.d_phi[r] = 0.0
+        for c in range(4):
+            rows.momentum[r, c] = particles[r, 3 + c]
+            rows.tangent[r, c] = 0.0
+    for r in range(n):
+        set_distances(rows, r, r + 1, radius)
+
+
+@jit
+def tree_tangents(
+    n: int,
+    particles: Floats,
+    history: Ints,
+    radius: float,
+    setting: Setting,
+    temperature: float,
+    key: np.uint64,
+    iteration: int,
+    sample: int,
+    rows: Rows,
+    jets: Floats,
+    jet_pt2: Floats,
+) -> None:
+    """Tangents of the leading jets of one tree.
+
+    Parameters
+    ----------
+    particles, history
+        Shapes (n, 7) and (n, 2): in the order of the kernel.
+    radius, setting, temperature
+        R, what the tree was drawn with, and T.
+    key, iteration, sample
+        Those of the tree.
+    jets, jet_pt2
+        Shapes (jet, 4) and (jet,): filled with the tangents of the leading jets, NaN where there are fewer, and with their pT^2.
+    """
+    load_rows(particles, n, setting.power, radius, rows)
+    length = truncation(n)
+    for at in range(len(jet_pt2)):
+        jet_pt2[at] = -1.0
+        for c in range(4):
+            jets[at, c] = math.nan
+    m = n
+    for step in range(n):
+        kept = gone = int(rows.row_of[history[step, 0]])
+        is_beam = history[step, 1] < 0
+        if not is_beam:
+            gone = int(rows.row_of[history[step, 1]])
+            if rows.pt2[gone] > rows.pt2[kept] or (rows.pt2[gone] == rows.pt2[kept] and gone < kept):
+                kept, gone = gone, kept
+        a, b = min(kept, gone), max(kept, gone)
+        count, chosen, norm = list_options(rows, m, a, b, radius, setting, length)
+        for at in range(m):
+            for c in range(4):
+                rows.change[rows.live[at], c] = 0.0
+        dq = 0.0
+        if count > 0:
+            for k in range(count):
+                draw = FIRST_DRAW + int(rows.first[k]) * n + int(rows.second[k])
+                rows.wait[k] = exponential_of(key, iteration, sample, step, draw)
+            race(rows.weight, rows.wait, count, chosen, norm)
+            soften(rows.weight, rows.slope, count, chosen, temperature)
+            spread(rows, count)
+            dq = float(rows.slope[chosen])
+        # Take the row that goes off the list.
+        place = 0
+        while rows.live[place] != gone:
+            place += 1
+        for at in range(place, m - 1):
+            rows.live[at] = rows.live[at + 1]
+        m -= 1
+        for at in range(m):
+            r = rows.live[at]
+            for c in range(4):
+                rows.tangent[r, c] += rows.change[r, c]
+        if is_beam:
+            for c in range(4):
+                rows.tangent[gone, c] += dq * rows.momentum[gone, c]
+            insert_tangent(rows, gone, jets, jet_pt2)
+        else:
+            for c in range(4):
+                rows.momentum[kept, c] += rows.momentum[gone, c]
+                rows.tangent[kept, c] += rows.tangent[gone, c]
+            px, py, pz, e = (
+                rows.momentum[kept, 0],
+                rows.momentum[kept, 1],
+                rows.momentum[kept, 2],
+                rows.momentum[kept, 3],
+            )
+            rows.pt2[kept] = px * px + py * py
+            rows.y[kept], rows.phi[kept] = rapidity(px, py, pz, e), math.atan2(py, px)
+            rows.d[kept] = momentum_scale(rows.pt2[kept], setting.power)
+            rows.row_of[n + step] = kept
+            set_distances(rows, kept, m, radius)
+        for at in range(m):
+            set_slopes(rows, rows.live[at], setting.power)
+
+
+@jit
+def insert_tangent(rows: Rows, r: int, jets: Floats, jet_pt2: Floats) -> None:
+    """Put the tangent of row ``r`` among those of the leading jets, in falling pT, if it belongs there."""
+    at = kept = len(jet_pt2)
+    while at > 0 and rows.pt2[r] > jet_pt2[at - 1]:
+        at -= 1
+    if at == kept:
+        return
+    for j in range(kept - 1, at, -1):
+        jet_pt2[j] = jet_pt2[j - 1]
+        for c in range(4):
+            jets[j, c] = jets[j - 1, c]
+    jet_pt2[at] = rows.pt2[r]
+    for c in range(4):
+        jets[at, c] = rows.tangent[r, c]
+
+
+@jit
+def tangents_of_trees(
+    trees: int,
+    particles: Floats,
+    offsets: NDArray[np.int64],
+    history: Ints,
+    radii: Floats,
+    setting: Setting,
+    temperature: float,
+    keys: NDArray[np.uint64],
+    iteration: int,
+    rows: Rows,
+    jets: Floats,
+    jet_pt2: Floats,
+) -> None:
+    """The tangents of all events' trees, into ``jets`` of shape (event * trees, jet, 4); ``jet_pt2`` is scratch."""
+    for event in range(len(radii)):
+        start, stop = offsets[event], offsets[event + 1]
+        n = stop - start
+        for tree in range(trees):
+            row = start * trees + tree * n
+            tree_tangents(
+                n,
+                particles[start:stop],
+                history[row : row + n],
+                radii[event],
+                setting,
+                temperature,
+                keys[event],
+                iteration,
+                tree,
+                rows,
+                jets[event * trees + tree],
+                jet_pt2,
+            )

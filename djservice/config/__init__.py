@@ -1,0 +1,1 @@
+"""A run as plain, strict data: YAML in, YAML out."""

@@ -1,0 +1,201 @@
+"""Run: everything that defines a run, as one frozen tree of strict models. YAML in, YAML out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError
+
+from djservice.config.base import Section, as_list, named
+from djservice.config.input import Input
+from djservice.config.sections import (
+    Cluster,
+    Clustering,
+    LossTerm,
+    Optimiser,
+    Output,
+    PerEvent,
+    Radius,
+    RadiusModel,
+    Scan,
+    Spectrum,
+)
+from djservice.core.suggest import nearest
+from djservice.errors import ConfigError
+
+
+class Run(Section):
+    """A run: what is read, how it is clustered, what is minimised, how, and where results go."""
+
+    task: Literal["global", "per-event", "radius-model"] = Field(
+        "global", description="one radius for all events, or after it one for each, or one as a function of features"
+    )
+    input: Input
+    clustering: Clustering = Clustering()
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_list), Field(min_length=1)]
+    estimator: Annotated[Any, BeforeValidator(named)] = Field(
+        {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
+    )
+    radius: Radius = Radius()
+    optimiser: Optimiser = Optimiser()
+    scan: Scan = Scan()
+    spectrum: Spectrum = Spectrum()
+    per_event: PerEvent = PerEvent()
+    radius_model: RadiusModel = RadiusModel()
+    seed: int = Field(1, ge=0, lt=2**63, description="of all random numbers")
+    output: Output
+    cluster: Cluster = Cluster()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "run") -> Run:
+        """A run from plain data.
+
+        Raises
+        ------
+        ConfigError
+            Naming each key at fault, what was expected and found, and for an unknown key the nearest valid one.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Run:
+        """A run from a YAML file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        overrides
+            ``section.key=value`` each, the value in YAML.
+
+        Raises
+        ------
+        ConfigError
+            If the file is not there, is not YAML, or is not a valid run.
+        """
+        try:
+            data = yaml.safe_load(Path(path).read_text())
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror}); `djservice init` writes a file to start from."
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: expected a mapping of sections, found {type(data).__name__}.")
+        for text in overrides:
+            _override(data, text)
+        return cls.from_dict(data, str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that :meth:`from_dict` reads back; Python observables and cuts by name and hash of their source."""
+        data = self.model_dump(mode="python", by_alias=True)
+        for term, given in zip(data["loss"], self.loss, strict=True):  # pydantic would take a Python object apart
+            term["observable"] = _plain(given.observable)
+            term["cuts"] = [_plain(cut) for cut in given.cuts]
+        data["radius_model"]["model"] = _plain(self.radius_model.model)
+        data["radius_model"]["features"] = [_plain(feature) for feature in self.radius_model.features]
+        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
+        return plain
+
+    def to_yaml(self) -> str:
+        """The run as YAML."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """Every input that is read, by the name of its section."""
+        checks = self.radius_model.checks if self.task == "radius-model" else {}
+        return {"input": self.input, **{f"radius_model.checks.{name}": section for name, section in checks.items()}}
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The part that affects numbers, flat: ``section.key`` -> value. What a store is compared by.
+
+        Left out: where it runs and where results go, the names of the inputs (their identities are compared instead),
+        and what may be raised to continue a run (``iterations``).
+        """
+        left_out = {"cluster", "output", "task", "per_event", "radius_model"}
+        left_out -= {"per-event": {"task", "per_event"}, "radius-model": {"task", "radius_model"}}.get(self.task, set())
+        flat = _flatten({key: value for key, value in self.to_dict().items() if key not in left_out})
+        sections = ("input", *(f"radius_model.checks.{name}" for name in self.radius_model.checks))
+        names = tuple(f"{section}.{key}" for section in sections for key in ("files", "fileset", "cache", "timeout"))
+        skipped = ("optimiser.iterations", "radius_model.iterations", *names)
+        return {
+            key: value
+            for key, value in flat.items()
+            if key not in skipped and not key.startswith(tuple(f"{name}." for name in names))
+        }
+
+
+def _plain(value: Any) -> Any:
+    """An observable, a cut, a feature or a radius model as data."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    from djservice.core.fingerprints import fingerprint
+
+    return {"python": fingerprint(value.function), "title": value.name}
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {
+            k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}.{key}" if prefix else key).items()
+        }
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return {k: v for i, item in enumerate(value) for k, v in _flatten(item, f"{prefix}[{i}]").items()}
+    return {prefix: value}
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    """Set one ``section.key=value`` in place."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {text!r}: expected section.key=value, as in optimiser.learning_rate=0.02.")
+    *sections, last = path.split(".")
+    place: Any = data
+    for section in sections:
+        if isinstance(place, list) and section.isdigit() and int(section) < len(place):
+            place = place[int(section)]
+        else:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        raise ConfigError(f"--set {text!r}: {'.'.join(sections)} is not a section.")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML: {error}") from None
+
+
+def _explain(error: Any) -> str:
+    """One validation error in words."""
+    location = [part for part in error["loc"] if not str(part).startswith("function-")]
+    where = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where}{nearest(str(location[-1]), _keys(location[:-1]))}"
+    if error["type"] == "missing":
+        return f"missing key {where}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where or 'run'}: {message}" + ("" if ", found " in message else f", found {error['input']!r}")
+
+
+def _keys(location: Sequence[Any]) -> list[str]:
+    """The valid keys of the section at ``location``."""
+    model: Any = Run
+    for part in location:
+        if isinstance(part, int):
+            continue
+        model = {"loss": LossTerm}.get(str(part)) or model.model_fields[str(part)].annotation or Run
+    return [info.alias or name for name, info in model.model_fields.items()]

@@ -1,0 +1,202 @@
+"""The sections of a configuration other than ``input``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from djservice.config.base import Section, named
+from djservice.config.input import Input
+
+
+class Clustering(Section):
+    """How trees are grown."""
+
+    power: float = Field(-1.0, description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT")
+    rigidity: float = Field(1.0, gt=0, description="alpha")
+    scale: Literal["minimum", "safe"] = Field("minimum", description="the published scale, or the infrared-safe one")
+    asymmetry: float = Field(1.0, gt=0, description="exponent q of the safe scale")
+    learn_rigidity: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="[lowest, highest] alpha: learn it together with R; null: it stays"
+    )
+
+    @model_validator(mode="after")
+    def _inside(self) -> Clustering:
+        if self.learn_rigidity and not self.learn_rigidity[0] <= self.rigidity <= self.learn_rigidity[1]:
+            raise ValueError(f"expected rigidity {self.rigidity} within learn_rigidity {list(self.learn_rigidity)}")
+        return self
+
+
+class LossTerm(Section):
+    """One term of the loss."""
+
+    kind: Literal["squared_error", "squared_error_of_mean", "width", "robust_width"] = Field(
+        "squared_error",
+        description="error of each tree, or of the mean over trees; or without a target variance / mean^2, or central 68 % / median",
+    )
+    observable: Annotated[Any, BeforeValidator(named)] = Field(
+        {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
+    )
+    target: float | None = Field(None, description="in the observable's units; null for each event's truth")
+    scale: float | None = Field(
+        1.0,
+        gt=0,
+        description="what the error, or in a width the observable, is divided by; null for the target or the truth",
+    )
+    cuts: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
+        (), description="selection of trees: all must pass"
+    )
+    coefficient: float = Field(1.0, description="of this term in the sum")
+    range: tuple[float, float] = Field((0.0, 250.0), description="of the histogram of a robust_width")
+    bins: int = Field(50, ge=4, description="of that histogram")
+
+    @model_validator(mode="after")
+    def _only_errors_have_a_target(self) -> LossTerm:
+        if self.kind in ("width", "robust_width") and self.target is not None:
+            raise ValueError(f"a {self.kind} has no target, found {self.target}")
+        return self
+
+
+class Radius(Section):
+    """Where the search starts and where it stays."""
+
+    start: float = Field(1.0, gt=0, description="R of the first iteration")
+    minimum: float = Field(0.1, gt=0, description="lower bound")
+    maximum: float = Field(2.0, gt=0, description="upper bound")
+    reference_pt: float | None = Field(
+        None,
+        gt=0,
+        description="GeV; variable-R jets: R is that of objects with this pT, others have R reference_pt / pT",
+    )
+    reach: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = Field(
+        (0.1, 1.5), description="variable-R jets: bounds of an object's radius"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Radius:
+        if not self.reach[0] < self.reach[1]:
+            raise ValueError(f"expected reach as [lowest, highest], found {list(self.reach)}")
+        if not self.minimum <= self.start <= self.maximum:
+            raise ValueError(
+                f"expected minimum <= start <= maximum, found {self.minimum}, {self.start}, {self.maximum}"
+            )
+        return self
+
+
+class Optimiser(Section):
+    """How the radius is moved."""
+
+    kind: Literal["adam", "momentum", "sgd"] = Field("adam", description="update rule, on log R")
+    learning_rate: float = Field(0.05, gt=0, description="of the first iteration")
+    decay_iterations: float | None = Field(
+        25.0, gt=0, description="the rate is divided by 1 + iteration / this; null: constant"
+    )
+    iterations: int = Field(80, ge=1, description="number of iterations")
+    batch_events: int = Field(100, ge=1, description="events per iteration")
+    trees: int = Field(10, ge=1, description="trees per event and iteration")
+    averaging_start: int | None = Field(None, ge=0, description="first iteration of the average of log R; null: half")
+    tolerance: float | None = Field(
+        None, gt=0, description="stop when the averaged R stands still to this; null: never"
+    )
+
+
+class Scan(Section):
+    """The loss on a grid of radii, over all events, after the optimisation."""
+
+    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), min_length=4, description="grid of R"
+    )
+    trees: int = Field(10, ge=2, description="trees per event and radius")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Scan:
+        if len(set(self.radii)) < len(self.radii):
+            raise ValueError("expected radii that differ from each other")
+        return self
+
+
+class Spectrum(Section):
+    """The observable's distribution over all events, at the start, the optimum and these radii."""
+
+    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.65, 1.0), description="radii beside start and optimum")
+    trees: int = Field(20, ge=2, description="trees per event and radius")
+
+
+class PerEvent(Section):
+    """One radius per event, for task: per-event; after the global one."""
+
+    starts: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.4, 0.7, 1.0), min_length=1, description="radii that every event descends from"
+    )
+    iterations: int = Field(40, ge=1, description="of each descent")
+    trees: int = Field(20, ge=1, description="trees per event and iteration")
+    learning_rate: float = Field(0.2, gt=0, description="Adam's, in log R, of the first iteration")
+    decay_iterations: float | None = Field(10.0, gt=0, description="as of the optimiser")
+    choose_trees: int = Field(100, ge=2, description="trees per event on which the ends of the descents are compared")
+    accepted: int = Field(
+        20, ge=1, description="accepted trees of these that an event needs, else it stays at the global R"
+    )
+    score_trees: int = Field(100, ge=2, description="fresh trees per event on which the radii are scored")
+
+
+class RadiusModel(Section):
+    """R as a function of an event's features, for task: radius-model; after the global one."""
+
+    model: Annotated[Any, BeforeValidator(named)] = Field(
+        "linear",
+        description="linear in the features, or {name: network, hidden: 8} with one hidden layer of tanh",
+        validate_default=True,
+    )
+    features: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
+        ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt"),
+        min_length=1,
+        description="names of features",
+        validate_default=True,
+    )
+    feature_radius: float = Field(0.4, gt=0, description="R of the deterministic jets that features are made of")
+    iterations: int = Field(300, ge=1, description="of the training")
+    batch_events: int = Field(200, ge=1, description="events per iteration")
+    trees: int = Field(10, ge=1, description="trees per event and iteration")
+    learning_rate: float = Field(0.03, gt=0, description="Adam's, of the first iteration")
+    decay_iterations: float | None = Field(100.0, gt=0, description="as of the optimiser")
+    held_back: float = Field(
+        0.3, gt=0, lt=1, description="share of the events that it is scored on, and not trained on"
+    )
+    score_trees: int = Field(20, ge=2, description="trees per event on which it is scored")
+    checks: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")], Input] = Field(
+        {}, description="further samples to score it on, each an input section by name"
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> RadiusModel:
+        if "held_back" in self.checks:
+            raise ValueError("held_back names the events that are held back, choose another name")
+        return self
+
+
+class Output(Section):
+    """Where results go."""
+
+    store: str = Field(description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr")
+    report: str | None = Field(None, description="HTML report; null: the store's name with .html")
+
+
+class Cluster(Section):
+    """Where it runs; changes no number, but for the rounding of a GPU."""
+
+    scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
+    workers: int | None = Field(
+        None, ge=1, description="worker processes of an embedded cluster; null: one per processor"
+    )
+    threads: int | None = Field(None, ge=1, description="threads per worker process of an embedded cluster; null: 1")
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where trees grow; auto: on GPUs if there are any"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Cluster:
+        if self.scheduler is not None and (self.workers is not None or self.threads is not None):
+            raise ValueError("workers and threads are those of a cluster on this machine; a scheduler has its own")
+        return self

@@ -1,0 +1,158 @@
+"""What a run shows while it goes on: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import IO
+
+import numpy as np
+
+from djservice.core.formatting import decimals
+from djservice.core.progress import READ
+
+#: Radii of this many iterations make up the spread that is shown as the error of R.
+RECENT = 20
+#: Columns of the bar on a terminal.
+BAR = 12
+#: A rate is told after this long: one who watches from afar hears of several steps at once.
+SECONDS_TO_TELL = 1.0
+#: Plain lines come at most this often.
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Pace:
+    """Progress of one phase: steps done, trees per second, time left; and the spread of recent radii."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.done, self.began_at, self.trees = total, done, done, 0.0
+        self.began = time.monotonic()
+        self.radii: deque[float] = deque(maxlen=RECENT)
+
+    def step(self, numbers: dict[str, float]) -> None:
+        """Take in one finished step."""
+        self.done += int(numbers.get("steps", 1))
+        self.trees += numbers.get("trees", 0)
+        if "radius" in numbers:
+            self.radii.append(numbers["radius"])
+
+    @property
+    def trees_per_second(self) -> float:
+        """Since the phase began; 0 where that is too short a time to tell."""
+        return self.trees / self._seconds if self._seconds > SECONDS_TO_TELL else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """At the pace so far."""
+        steps = self.done - self.began_at
+        return (self.total - self.done) * self._seconds / steps if steps else float("nan")
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | None = None) -> str:
+    """One step in one line; of at most ``width`` columns, leaving out what matters least, if given."""
+    optimising = phase == "optimise"
+    spread = f" +- {np.std(pace.radii):.3f}" if optimising and len(pace.radii) > 1 else ""
+    mean = ""
+    if "mean" in numbers:
+        digits = decimals(numbers["mean_error"])
+        mean = f"mean {numbers['mean']:.{digits}f} +- {numbers['mean_error']:.{digits}f}"
+    parts = [  # in the order shown, with the order in which they are left out
+        (9, f"{pace.done}/{pace.total}"),
+        (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}" if "loss" in numbers else ""),
+        (
+            8,
+            f"{'median ' * (phase in ('per event', 'score'))}R {numbers['radius']:.3f}{spread}"
+            if "radius" in numbers
+            else "",
+        ),
+        (1, f"(spread of {len(pace.radii)})" * bool(spread)),
+        (3, "" if optimising else mean),
+        (2, f"{pace.trees_per_second:,.0f} trees/s" * bool(pace.trees_per_second)),
+        (6, f"{pace.seconds_left:.0f} s left"),
+    ]
+    shown = sorted((part for part in parts if part[1]), key=lambda part: -part[0])
+    while width is not None and len(shown) > 1 and sum(len(text) + 2 for _, text in shown) - 2 > width:
+        shown.pop()
+    return "  ".join(text for part, text in parts if (part, text) in shown)
+
+
+class Lines:
+    """Progress as plain lines, for logs and batch systems."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.name, self.pace, self.last = "", Pace(0, 0), 0.0
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """A phase begins."""
+        # A summary follows the reading, so that only one that takes long has lines of its own.
+        self.name, self.pace, self.last = name, Pace(total, done), time.monotonic() if name == READ else 0.0
+        if done:
+            self.say(f"{name}: {done} of {total} done already")
+
+    def step(self, numbers: dict[str, float]) -> None:
+        """A step is done."""
+        self.pace.step(numbers)
+        ended = self.pace.done == self.pace.total and self.name != READ
+        if ended or time.monotonic() - self.last > SECONDS_BETWEEN_LINES:
+            self.last = time.monotonic()
+            self.say(f"{self.name} {describe(self.name, numbers, self.pace)}")
+
+    def say(self, text: str) -> None:
+        """A line."""
+        print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+class Terminal:
+    """Progress as a live bar with its numbers, for a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        whole = Column(no_wrap=True)
+        columns = (
+            TextColumn("{task.description:<8}", table_column=whole),
+            BarColumn(BAR),
+            TextColumn("{task.fields[numbers]}", table_column=whole, markup=False),
+        )
+        self.progress = Progress(*columns, console=Console(stderr=True, highlight=False, markup=False))
+        self.progress.start()
+        self.name, self.pace = "", Pace(0, 0)
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """A phase begins: a new bar."""
+        self.name, self.pace = name, Pace(total, done)
+        self.task = self.progress.add_task(
+            name, total=total, completed=done, numbers=f"{done} of {total} done already" * (done > 0)
+        )
+
+    def step(self, numbers: dict[str, float]) -> None:
+        """A step is done."""
+        self.pace.step(numbers)
+        width = self.progress.console.width - len("optimise") - BAR - 2
+        self.progress.update(
+            self.task, completed=self.pace.done, numbers=describe(self.name, numbers, self.pace, width)
+        )
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        self.progress.console.print(text)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self.progress.stop()
+
+
+def choose_display() -> Lines | Terminal:
+    """The live display if standard error is a terminal, else lines."""
+    return Terminal() if sys.stderr.isatty() else Lines()

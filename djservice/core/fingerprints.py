@@ -1,0 +1,27 @@
+"""A name and a hash for a Python function."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """Qualified name of a function and a hash of its source (of its bytecode where there is none) and of what it captures."""
+    try:
+        source = inspect.getsource(function).encode()
+    except (OSError, TypeError):
+        source = function.__code__.co_code + repr(function.__code__.co_consts).encode()
+    captured = [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
+    names = [_captured_name(value) for value in captured]
+    digest = hashlib.sha256(source + repr(names).encode()).hexdigest()[:16]
+    return f"{function.__module__}.{function.__qualname__}#{digest}"
+
+
+def _captured_name(value: Any) -> str:
+    """A captured value as text that is the same in every process."""
+    if isinstance(own := getattr(value, "fingerprint", None), str):
+        return own
+    return fingerprint(value) if inspect.isfunction(value) else repr(value)

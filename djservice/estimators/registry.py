@@ -1,0 +1,30 @@
+"""The gradient estimators: here those that are made of the score; in :mod:`djservice.estimators.gumbel_softmax` those of other jets."""
+
+from __future__ import annotations
+
+from djservice.estimators.alternative_path import AlternativePath
+from djservice.estimators.base import Estimator
+from djservice.estimators.finite_difference import FiniteDifference
+from djservice.estimators.gumbel_softmax import GumbelSoftmax
+from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, OptimalBaseline, Score
+from djservice.estimators.sigmoid_relaxation import SigmoidRelaxation
+from djservice.estimators.state_baseline import StateBaseline
+
+
+def default_estimator(trees: int) -> Estimator:
+    """The state baseline, or where too few trees per event are left to fit its share, leave-one-out."""
+    return StateBaseline() if trees >= 8 else LeaveOneOut()
+
+
+#: The estimators a run configuration can name.
+ESTIMATORS: tuple[type[Estimator], ...] = (
+    StateBaseline,
+    LeaveOneOut,
+    MeanBaseline,
+    OptimalBaseline,
+    Score,
+    AlternativePath,
+    FiniteDifference,
+    SigmoidRelaxation,
+    GumbelSoftmax,
+)

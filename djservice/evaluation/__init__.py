@@ -1,0 +1,1 @@
+"""A loss and its gradient over a batch, as mergeable sums."""

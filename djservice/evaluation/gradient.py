@@ -1,0 +1,113 @@
+"""A loss and its gradient for a sample in memory: ``dj.gradient``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from djservice.clustering.cluster import Scale
+from djservice.clustering.device import Device
+from djservice.clustering.radius import Radius
+from djservice.clustering.sampling import Sampling
+from djservice.errors import InputError
+from djservice.estimators.base import Estimator
+from djservice.estimators.registry import default_estimator
+from djservice.evaluation.evaluate import evaluate
+from djservice.evaluation.moments import Moments, Quantity
+from djservice.evaluation.reduce import PerEvent
+from djservice.events.batch import as_batch
+from djservice.objectives.losses import Loss, as_loss
+from djservice.objectives.observables import Observable
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """dL/dR, or the derivative in another parameter, over a sample.
+
+    Attributes
+    ----------
+    value, error, tree_error
+        dL/dR; its standard error over events and trees; the part of it that comes from the trees.
+    loss
+        L with its errors.
+    acceptance
+        Weighted fraction of accepted trees.
+    per_event
+        The same event by event.
+    moments
+        The sums that all of it follows from.
+    """
+
+    value: float
+    error: float
+    tree_error: float
+    loss: Quantity
+    acceptance: float
+    per_event: PerEvent = field(repr=False)  # long arrays
+    moments: Moments = field(repr=False)
+
+
+def gradient(
+    particles: Any,
+    objective: Loss | Observable,
+    *,
+    radius: Radius,
+    parameter: str | None = None,
+    estimator: Estimator | None = None,
+    trees: int = 100,
+    rigidity: float = 1.0,
+    power: float = -1.0,
+    scale: Scale = "minimum",
+    asymmetry: float = 1.0,
+    seed: int = 0,
+    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    weight: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
+    threads: int | None = None,
+    device: Device = "auto",
+) -> Gradient:
+    """Loss of a sample of events and its derivative, in R by default.
+
+    Parameters
+    ----------
+    particles
+        An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta, shape (event, var).
+    objective
+        A loss, or an observable, which is then its own objective: d E[f] / dR.
+    radius, rigidity, power, scale, asymmetry, seed, threads, device
+        As in :func:`djservice.clustering.cluster`.
+    parameter
+        What to differentiate in, as the ``parameters`` of :func:`djservice.clustering.cluster`; R, or with variable-R jets rho, by
+        default. Others need an estimator that is made of the score.
+    estimator
+        :class:`djservice.StateBaseline` by default; with fewer than 8 trees :class:`djservice.LeaveOneOut`.
+    trees
+        Per event.
+    identity, weight, truth
+        Of awkward particles, as in :meth:`djservice.EventBatch.from_arrays`; without an identity, draws depend on how the input
+        was cut into arrays.
+
+    Raises
+    ------
+    InputError
+        If an argument has no meaning, or the particles are not such records.
+    RunError
+        If no tree passes the selection, or the accepted weights do not sum to more than 0.
+    """
+    if not isinstance(estimator, Estimator | None):
+        raise InputError(f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut().")
+    sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
+    moments, per_event = evaluate(
+        as_batch(particles, identity=identity, weight=weight, truth=truth),
+        as_loss(objective),
+        estimator or default_estimator(trees),
+        sampling,
+        radius=radius,
+        parameters=() if parameter is None else (parameter,),
+        trees=trees,
+        threads=threads,
+    )
+    value = moments.gradient()
+    return Gradient(value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments)

@@ -1,0 +1,46 @@
+"""The loss and the spectrum over all events."""
+
+from __future__ import annotations
+
+import math
+
+from djservice.core.progress import Watch
+from djservice.errors import NothingAcceptedError, RunError
+from djservice.evaluation.moments import Moments
+from djservice.evaluation.reduce import PerEvent
+from djservice.fit.requests import Evaluate, Request
+from djservice.store.columns import SCAN
+
+
+async def all_events(
+    evaluate: Evaluate, request: Request, watch: Watch
+) -> tuple[dict[str, float], Moments, PerEvent | None]:
+    """The columns of a scan or spectrum, and what they come from."""
+    at = f"R = {request.radius:.4f}" if isinstance(request.radius, float) else "one R per event"
+    where = f"{request.stream} at {at}"
+    try:
+        moments, events = await evaluate(request)
+    except RunError as error:
+        raise type(error)(f"{where}: {error}") from error
+    try:
+        numbers = spectrum_numbers(moments)
+    except NothingAcceptedError as error:  # at a radius far off; the others are worth having
+        watch.say(f"{where}: {error} Its row is left empty.")
+        numbers = {**dict.fromkeys(SCAN, math.nan), "acceptance": moments.acceptance}
+    return numbers, moments, events
+
+
+def spectrum_numbers(moments: Moments) -> dict[str, float]:
+    """The columns of a scan or spectrum."""
+    loss, gradient, mean, sd = moments.loss(), moments.gradient(), moments.mean(), moments.sd()
+    return {
+        "loss": loss.value,
+        "loss_error": loss.error,
+        "gradient": gradient.value,
+        "gradient_error": gradient.error,
+        "mean": mean.value,
+        "mean_error": mean.error,
+        "sd": sd.value,
+        "sd_error": sd.error,
+        "acceptance": moments.acceptance,
+    }

@@ -1,0 +1,27 @@
+"""The second derivative of the loss, from a scan around the final R."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[float, float]:
+    """d^2L/dR^2 at ``radius`` and its standard error, from :func:`curvature_fit`."""
+    _, coefficients, covariance = curvature_fit(radius, radii, loss, error)
+    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(float(covariance[1, 1]))
+
+
+def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
+    """A cubic in R - ``radius`` through the seven points of a scan nearest to it: their indices, coefficients, covariance.
+
+    Points are weighted by their errors, which are those of independent trees on the same events; points without one are left
+    out. NaN where fewer than four are left, as with a single event.
+    """
+    usable = np.flatnonzero(np.isfinite(error) & (error > 0.0))
+    near = usable[np.argsort(np.abs(radii[usable] - radius), kind="stable")[:7]]
+    if len(near) < 4:
+        return near, np.full(4, np.nan), np.full((4, 4), np.nan)
+    return near, *np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")

@@ -1,0 +1,66 @@
+"""Optimisers as pairs of pure functions: ``init(parameters) -> state`` and ``update(gradient, state, rate) -> step, state``.
+
+They work on the vector of unconstrained parameters (for a radius its logarithm) and know nothing of where gradients
+come from. The state is never stored: replaying the gradients of a run gives it back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from djservice.core.typing import Floats
+
+
+class Optimiser(NamedTuple):
+    """An optimiser.
+
+    Attributes
+    ----------
+    init
+        Parameters, shape (parameter,) -> state.
+    update
+        Gradient of shape (parameter,), state, learning rate -> step to add to the parameters, new state.
+    """
+
+    init: Callable[[Floats], Any]
+    update: Callable[[Floats, Any, float], tuple[Floats, Any]]
+
+
+def sgd() -> Optimiser:
+    """Steepest descent: step = -rate * gradient."""
+    return Optimiser(lambda parameters: (), lambda gradient, state, rate: (-rate * gradient, state))
+
+
+def momentum(decay: float = 0.9) -> Optimiser:
+    """Heavy ball (Polyak 1964): velocity = decay * velocity + gradient; step = -rate * velocity."""
+
+    def update(gradient: Floats, velocity: Floats, rate: float) -> tuple[Floats, Floats]:
+        velocity = decay * velocity + gradient
+        return -rate * velocity, velocity
+
+    return Optimiser(np.zeros_like, update)
+
+
+def adam(first_decay: float = 0.9, second_decay: float = 0.999, epsilon: float = 1e-8) -> Optimiser:
+    """Adam (Kingma & Ba, arXiv:1412.6980), with both bias corrections."""
+
+    def init(parameters: Floats) -> tuple[int, Floats, Floats]:
+        return 0, np.zeros_like(parameters), np.zeros_like(parameters)
+
+    def update(gradient: Floats, state: tuple[int, Floats, Floats], rate: float) -> tuple[Floats, Any]:
+        count, first, second = state[0] + 1, state[1], state[2]
+        first = first_decay * first + (1.0 - first_decay) * gradient
+        second = second_decay * second + (1.0 - second_decay) * gradient**2
+        mean = first / (1.0 - first_decay**count)
+        spread = np.sqrt(second / (1.0 - second_decay**count))
+        return -rate * mean / (spread + epsilon), (count, first, second)
+
+    return Optimiser(init, update)
+
+
+def learning_rate(start: float, decay_iterations: float | None, iteration: int) -> float:
+    """start / (1 + iteration / decay_iterations), which with averaging converges; constant without a decay."""
+    return start if decay_iterations is None else start / (1.0 + iteration / decay_iterations)

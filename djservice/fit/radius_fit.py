@@ -1,0 +1,267 @@
+"""Fit: the optimisation from first iteration to final radius. Knows nothing of Dask: it is given "evaluate this".
+
+The path is a pure function of the gradients, and every draw is keyed, so a run that was killed anywhere continues from
+its store to the same numbers, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from djservice.config.run import Run
+from djservice.core.progress import Watch
+from djservice.core.redact import redacted
+from djservice.errors import StoreError
+from djservice.evaluation.moments import Moments
+from djservice.evaluation.reduce import PerEvent
+from djservice.events.keys import Keys
+from djservice.fit.all_events import all_events
+from djservice.fit.build import build_descents
+from djservice.fit.curvature import curvature_at
+from djservice.fit.descent import Descent, Parameter
+from djservice.fit.iterations import Iterations
+from djservice.fit.minibatches import Windows
+from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
+from djservice.fit.per_event import CHOOSE, SCORE, Descents, PerEventRadii
+from djservice.fit.requests import Evaluate, Request
+from djservice.fit.result import Result
+from djservice.store.columns import SCAN
+from djservice.store.run_store import Store
+
+OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
+
+#: Given how, the global radius and how many events are done: the radii of the other events, bundle by bundle.
+FitEvents = Callable[[Descents, float, int], AsyncIterator[PerEventRadii]]
+#: Given the global radius: trains and scores a radius model, in the store.
+FitModel = Callable[[Store, float], Awaitable[None]]
+
+
+class Fit:
+    """One run in progress.
+
+    Parameters
+    ----------
+    run
+        What to do.
+    keys
+        Identities of all events, shape (event,), in the order of the input.
+    evaluate
+        Answers a request over all bundles, merged in their order.
+    store, watch
+        Where rows go, and who is told.
+    fit_events
+        Finds the radius of each event; for task per-event.
+    fit_model
+        Learns the radius as a function of features; for task radius-model.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        keys: Keys,
+        evaluate: Evaluate,
+        store: Store,
+        watch: Watch,
+        fit_events: FitEvents | None = None,
+        fit_model: FitModel | None = None,
+    ) -> None:
+        self.run, self.keys, self.evaluate, self.store, self.watch = run, keys, evaluate, store, watch
+        self.fit_events, self.fit_model = fit_events, fit_model
+        self.windows = Windows(keys, run.seed, run.optimiser.batch_events)
+        self.parameters = learned(run)
+
+    async def complete(self) -> Result:
+        """Do what is left to do, and return the result."""
+        self.store.set(status="running", message="", result=None)
+        try:
+            descent = await self._descend()
+            radius, rigidity = descent.average[0], descent.average[1] if len(self.parameters) > 1 else None
+            self._at_rigidity(rigidity)
+            await self._scan(rigidity)
+            await self._spectrum(radius, rigidity)
+            if self.run.task == "per-event":
+                await self._per_event(radius)
+            if self.run.task == "radius-model":
+                assert self.fit_model is not None
+                await self.fit_model(self.store, radius)
+            result = self._result(descent)
+        except Exception as error:
+            with contextlib.suppress(StoreError):  # on a full disk the first error is the one that matters
+                self.store.set(status="failed", message=redacted(str(error)))
+            raise
+        self.store.set(status="finished", message="", result=asdict(result))
+        self.store.consolidate()
+        return result
+
+    async def _descend(self) -> Descent:
+        """The iterations: those in the store replayed, then the rest."""
+        settings = self.run.optimiser
+        descent = Descent(
+            parameters=self.parameters,
+            optimiser=OPTIMISERS[settings.kind](),
+            rate=settings.learning_rate,
+            decay_iterations=settings.decay_iterations,
+            averaging_start=settings.iterations // 2 if settings.averaging_start is None else settings.averaging_start,
+            tolerance=settings.tolerance,
+        )
+
+        async def evaluate(iteration: int, values: list[float]) -> Moments:
+            radius, rigidity = values[0], values[1] if len(values) > 1 else None
+            request = Request(
+                radius,
+                settings.trees,
+                "train",
+                iteration,
+                self.windows.at(iteration),
+                parameters=self._names(rigidity),
+                rigidity=rigidity,
+            )
+            return (await self.evaluate(request))[0]
+
+        return await Iterations(
+            self.store, "history", self.watch, "optimise", descent, settings.iterations, evaluate
+        ).complete()
+
+    def _names(self, rigidity: float | None) -> tuple[str, ...]:
+        """What the kernels differentiate in."""
+        of_radius = "radius" if self.run.radius.reference_pt is None else "rho"
+        return () if rigidity is None else (of_radius, "rigidity")
+
+    def _at_rigidity(self, rigidity: float | None) -> None:
+        """Forget the scan and the spectrum of another learned rigidity, of fewer iterations."""
+        if rigidity is not None and self.store.attribute("scan", "rigidity") != rigidity:
+            self.store.rewind("scan", 0)
+            self.store.rewind("spectrum", 0)
+            self.store.set_of("scan", rigidity=rigidity)
+
+    async def _scan(self, rigidity: float | None) -> None:
+        """Loss, gradient and spectrum on the grid of radii, over all events."""
+        radii = self.run.scan.radii
+        done = self.store.n_complete("scan")
+        self.watch.phase("scan", len(radii), done)
+        for row in range(done, len(radii)):
+            numbers, moments, _ = await all_events(
+                self.evaluate, Request(radii[row], self.run.scan.trees, "scan", row, rigidity=rigidity), self.watch
+            )
+            self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
+            self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
+
+    async def _spectrum(self, optimum: float, rigidity: float | None) -> None:
+        """The observable over all events and event by event, at the start, the optimum and the radii asked for."""
+        radii = spectrum_radii(self.run, optimum)
+        for row, radius in enumerate(self.store.column("spectrum", "radius")):
+            if radius != radii[row]:
+                self.store.rewind("spectrum", row)
+                break
+        done = self.store.n_complete("spectrum")
+        self.watch.phase("spectrum", len(radii), done)
+        for row in range(done, len(radii)):
+            names = self._names(rigidity) if row == 1 else ()
+            request = Request(
+                radii[row], self.run.spectrum.trees, "spectrum", row, None, True, names, rigidity=rigidity
+            )
+            numbers, moments, events = await all_events(self.evaluate, request, self.watch)
+            assert isinstance(events, PerEvent)
+            if names:
+                slope = moments.gradient(1)
+                self.store.set_of("spectrum", rigidity_gradient=[slope.value, slope.error])
+            per_event = {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
+            columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
+            columns |= {name: values[np.newaxis] for name, values in per_event.items()}
+            self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
+            self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
+
+    async def _per_event(self, optimum: float) -> None:
+        """The radius of each event, and the observable with it: on fresh trees, and on those it was chosen on."""
+        assert self.fit_events is not None
+        if self.store.attribute("per_event", "global_radius") != optimum:  # of fewer iterations
+            self.store.rewind("per_event", 0)
+            self.store.set_of("per_event", global_radius=optimum)
+        done, events = self.store.n_complete("per_event"), len(self.keys)
+        self.watch.phase("per event", events, done)
+        async for found in self.fit_events(build_descents(self.run), optimum, done):
+            columns = {"radius": found.radius, "left": found.left, "agree": found.agree, "ends": found.ends}
+            self.store.write_rows("per_event", done, columns)
+            done += len(found.radius)
+            self.watch.step({"radius": float(np.median(found.radius)), "steps": len(found.radius)})
+        radii = self.store.column("per_event", "radius")
+        given = self.run.per_event
+        for row, (stream, trees) in enumerate(((SCORE, given.score_trees), (CHOOSE, given.choose_trees))):
+            request = Request(radii, trees, stream, per_event=True)
+            numbers, _, per_event = await all_events(self.evaluate, request, self.watch)
+            assert isinstance(per_event, PerEvent)
+            self.store.write_scores(row, {**numbers, "event_mean": per_event.mean})
+
+    def _result(self, descent: Descent) -> Result:
+        radius = descent.average[0]
+        gradient = float(self.store.column("spectrum", "gradient")[1])
+        gradient_error = float(self.store.column("spectrum", "gradient_error")[1])
+        scan = (self.store.column("scan", name) for name in ("radius", "loss", "loss_error"))
+        curvature, curvature_error = curvature_at(radius, *scan)
+        rigidity, slope, slope_error = math.nan, math.nan, math.nan
+        if len(self.parameters) > 1:
+            rigidity = descent.average[1]
+            slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
+        known = curvature > 0.0 and gradient_error > 0.0
+        return Result(
+            radius=radius,
+            radius_error=gradient_error / curvature if known else math.nan,
+            gradient=gradient,
+            gradient_error=gradient_error,
+            curvature=curvature,
+            curvature_error=curvature_error,
+            iterations=descent.iteration,
+            epoch_remainder=self.windows.remainder,
+            converged=descent.converged,
+            rigidity=rigidity,
+            rigidity_gradient=slope,
+            rigidity_gradient_error=slope_error,
+            remarks=tuple(self._remarks(descent, gradient, gradient_error, curvature, curvature_error)),
+        )
+
+    def _remarks(
+        self, descent: Descent, gradient: float, error: float, curvature: float, curvature_error: float
+    ) -> Iterator[str]:
+        """What a careful reader of the result would object."""
+        radius, tolerance = descent.average[0], self.run.optimiser.tolerance
+        if error == 0.0:
+            yield "dL/dR is 0 in every event: at this rigidity the trees do not vary, so nothing was learned"
+        elif abs(gradient) > 3.0 * error:
+            yield (
+                f"dL/dR at the optimum is {gradient:.4f} +- {error:.4f}, more than three standard errors from 0: "
+                "use more iterations or a larger learning rate"
+            )
+        if not self.run.radius.minimum * 1.01 < radius < self.run.radius.maximum * 0.99:
+            yield "the optimum is at a bound of the radius: widen radius.minimum and radius.maximum"
+        if not curvature > 2.0 * curvature_error:
+            yield (
+                f"the curvature of the scan, {curvature:.3f} +- {curvature_error:.3f}, is not clearly positive, so the error of R "
+                "is uncertain: scan around the optimum, or use more events or trees"
+            )
+        if tolerance is not None and not descent.converged:
+            yield f"the averaged radius did not stand still to the tolerance of {tolerance:g}: use more iterations"
+        if len(self.parameters) > 1:
+            yield "the error of R is that at the learned rigidity, which itself has none"
+            low, high = self.parameters[1].minimum, self.parameters[1].maximum
+            if not low * 1.01 < descent.average[1] < high * 0.99:
+                yield "the rigidity is at a bound of clustering.learn_rigidity"
+        if self.windows.batch < self.run.optimiser.batch_events:
+            yield f"batches hold all {self.windows.batch} events, fewer than optimiser.batch_events"
+
+
+def learned(run: Run) -> tuple[Parameter, ...]:
+    """What a run learns: R, and alpha if asked for."""
+    bounds, rigidity = run.radius, run.clustering.learn_rigidity
+    radius = Parameter("R", bounds.start, bounds.minimum, bounds.maximum, positive=True)
+    return (radius,) if rigidity is None else (radius, Parameter("alpha", run.clustering.rigidity, *rigidity, True))
+
+
+def spectrum_radii(run: Run, optimum: float) -> tuple[float, ...]:
+    """Rows of the spectrum: start, optimum, then the radii asked for."""
+    return (run.radius.start, optimum, *(radius for radius in run.spectrum.radii if radius != run.radius.start))

@@ -1,0 +1,1 @@
+"""From ROOT files to events."""

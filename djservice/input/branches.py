@@ -1,0 +1,240 @@
+"""Branches of an input -> EventBatch, by a schema: collections put together, weights of particles, units, truth, cuts.
+
+The same whether branches come from a file (``rootfile``) or are fields of coffea's NanoEvents (``processor``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.errors import InputError, SchemaError
+from djservice.events.batch import EventBatch
+from djservice.input.schemas import DEFAULT_WEIGHT, Schema
+from djservice.input.truth import GENERATED, generated_mass
+
+#: Gives the awkward array of a branch.
+Get = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The branches of an input that are read.
+
+    Attributes
+    ----------
+    particles
+        Of each collection, the branch of each field; ``weight`` is that of the particles.
+    identity
+        Run, luminosity block and event number; none where one of them is not there.
+    weight
+        That of the event; None for 1.
+    truth
+        ``truth``, or fields of the generated particles; none where the truth is a number, or unknown.
+    """
+
+    particles: tuple[dict[str, str], ...]
+    identity: tuple[str, ...]
+    weight: str | None
+    truth: dict[str, str]
+
+    def __iter__(self) -> Iterator[str]:
+        """All of them, each once."""
+        names = [name for fields in self.particles for name in fields.values()]
+        return iter(
+            dict.fromkeys([*self.identity, *([self.weight] if self.weight else []), *names, *self.truth.values()])
+        )
+
+
+def find_branches(
+    schema: Schema,
+    has: Callable[[str], bool],
+    missing: Callable[[str], SchemaError],
+    identity: tuple[str, ...] | None = None,
+) -> Branches:
+    """The branches that a schema needs, and those that it uses when they are there.
+
+    Parameters
+    ----------
+    schema
+        What is read.
+    has
+        Whether there is a branch.
+    missing
+        The error about one that is not there.
+    identity
+        Instead of the layout's.
+    """
+    layout = schema.layout
+
+    def needed(*names: str) -> str:
+        for name in names:
+            if has(name):
+                return name
+        raise missing(names[0])
+
+    particles = []
+    for collection in schema.particles:
+        fields = {name: layout.names(collection, name) for name in ("pt", "eta", "phi", "mass")}
+        if layout.massless and not any(has(name) for name in fields["mass"]):
+            del fields["mass"]
+        if schema.particle_weight is not None:
+            fields["weight"] = layout.names(collection, schema.particle_weight)
+        particles.append({name: needed(*names) for name, names in fields.items()})
+    weight = schema.weight
+    if weight == DEFAULT_WEIGHT:
+        weight = layout.weight if has(layout.weight) else None  # data have none
+    truth = {}
+    if schema.truth in GENERATED:
+        truth = {name: needed(layout.generated[name]) for name in GENERATED[str(schema.truth)]}
+    elif isinstance(schema.truth, str):
+        truth = {"truth": needed(schema.truth)}
+    own = layout.identity if identity is None else identity
+    return Branches(
+        tuple(particles),
+        own if all(has(name) for name in own) else (),
+        None if weight is None else needed(weight),
+        truth,
+    )
+
+
+def batch_of(
+    branches: Branches, get: Get, schema: Schema, *, place: str, source: str, dataset: str, entry: NDArray[Any]
+) -> tuple[EventBatch, dict[str, int]]:
+    """The events of an input, and how many particles each cut removed.
+
+    Parameters
+    ----------
+    branches, get
+        What is read, and how.
+    schema
+        Units, cuts, and a truth that is a number.
+    place, source, dataset, entry
+        How messages call all of the input, and as in :meth:`djservice.EventBatch.from_arrays`.
+
+    Raises
+    ------
+    SchemaError
+        If a branch has another shape than it must.
+    InputError
+        If a value has no meaning.
+    """
+    import awkward as ak
+
+    def per_event(branch: str) -> NDArray[Any]:
+        return _per_event(get(branch), branch, schema, place, entry)
+
+    particles = _together([_records(fields, get, schema, place) for fields in branches.particles])
+    truth: Any = schema.truth
+    if "truth" in branches.truth:
+        truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.layout.per_gev
+    elif branches.truth:
+        fields = {name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()}
+        truth = generated_mass(str(schema.truth), fields, place, entry) / schema.layout.per_gev
+    batch = EventBatch.from_awkward(
+        particles,
+        weight=per_event(branches.weight) if branches.weight else None,
+        truth=truth,
+        identity=tuple(per_event(name) for name in branches.identity) if branches.identity else None,
+        entry=entry,
+        source=source,
+        dataset=dataset,
+    )
+    eta = np.asarray(ak.to_numpy(ak.flatten(particles["eta"], axis=1)))
+    scale = None
+    if schema.particle_weight is not None:
+        scale = np.asarray(ak.to_numpy(ak.flatten(particles["weight"], axis=1)), dtype=np.float64)
+    return _cut(batch, schema, eta, scale)
+
+
+def _records(fields: dict[str, str], get: Get, schema: Schema, place: str) -> Any:
+    """The particles of one collection, in GeV."""
+    import awkward as ak
+
+    columns = {name: _lists(get(branch), branch, place) for name, branch in fields.items()}
+    if schema.layout.per_gev != 1.0:
+        for name in ("pt", "mass"):
+            columns[name] = ak.values_astype(columns[name], np.float64) / schema.layout.per_gev
+    if "mass" not in columns:
+        columns["mass"] = ak.zeros_like(columns["pt"])
+    return ak.zip(columns, depth_limit=2)
+
+
+def _together(collections: list[Any]) -> Any:
+    import awkward as ak
+
+    return collections[0] if len(collections) == 1 else ak.concatenate(collections, axis=1)
+
+
+def _cut(
+    batch: EventBatch, schema: Schema, eta: NDArray[Any], scale: NDArray[np.float64] | None
+) -> tuple[EventBatch, dict[str, int]]:
+    """The particles that the schema keeps. After the checks, so that a cut hides no bad particle."""
+    keep = np.ones(len(batch.pt), dtype=bool)
+    removed = {}
+
+    def remove(name: str, good: NDArray[np.bool_]) -> None:
+        removed[name] = int((keep & ~good).sum())
+        np.logical_and(keep, good, out=keep)
+
+    if scale is not None:
+        _check_scale(batch, scale, str(schema.particle_weight))
+        batch = replace(batch, pt=batch.pt * scale, mass=batch.mass * scale)  # the rapidity stays
+        remove("weight 0", scale > 0)
+    remove("pt_min", batch.pt > schema.pt_min)
+    if schema.eta_max is not None:
+        remove("eta_max", np.abs(eta) < schema.eta_max)
+    if keep.all():
+        return batch, removed
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[batch.offsets]
+    flat = {name: getattr(batch, name)[keep] for name in ("pt", "rapidity", "phi", "mass")}
+    return replace(batch, **flat, offsets=offsets), removed
+
+
+def _check_scale(batch: EventBatch, scale: NDArray[np.float64], field: str) -> None:
+    bad = np.flatnonzero(~(np.isfinite(scale) & (scale >= 0)))
+    if len(bad):
+        event = int(np.searchsorted(batch.offsets, bad[0], side="right")) - 1
+        raise InputError(
+            f"{batch.name(event)}, particle {bad[0] - batch.offsets[event]}: {field} is {scale[bad[0]]}, expected a finite "
+            f"number of 0 or more ({len(bad)} such particles in {len(batch)} events). Remove or correct them in the input."
+        )
+
+
+def _lists(array: Any, branch: str, place: str) -> Any:
+    """A branch with one list of numbers per event."""
+    return _checked(array, branch, 2, "one list of numbers per event", place)
+
+
+def _per_event(array: Any, branch: str, schema: Schema, place: str, entry: NDArray[Any]) -> NDArray[Any]:
+    """A branch with one number per event, or where the layout has it so the first of a list."""
+    import awkward as ak
+
+    if schema.layout.in_lists and array.ndim == 2:
+        array = ak.firsts(_lists(array, branch, place))
+        none = np.flatnonzero(ak.to_numpy(ak.is_none(array)))
+        if len(none):
+            raise InputError(
+                f"{place}, entry {entry[none[0]]}: expected a number in branch {branch!r}, found an empty list "
+                f"({len(none)} such events). Name another branch in the schema."
+            )
+    array = ak.to_numpy(_checked(array, branch, 1, "one number per event", place))
+    return array if np.ma.is_masked(array) else np.ma.getdata(array)
+
+
+def _checked(array: Any, branch: str, ndim: int, expected: str, place: str) -> Any:
+    import awkward as ak
+
+    array = ak.materialize(array)
+    number = (
+        array.ndim == ndim and not array.fields and ak.to_numpy(ak.flatten(array, axis=None)[:1]).dtype.kind in "biuf"
+    )
+    if not number:
+        raise SchemaError(
+            f"{place}: expected {expected} in branch {branch!r}, found {array.type}. Name another branch in the schema."
+        )
+    return array

@@ -1,0 +1,147 @@
+"""A cache of what was read: the selected, flat events of a bundle in one Zarr file, found by the identity of all that made them.
+
+A second run on the same input then opens no ROOT file. A file is written aside and renamed, so that it is there whole or not at all;
+one that is damaged is made again. Nothing is ever removed: the folder can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from djservice.core.provenance import READING, code_hash
+from djservice.core.redact import redacted
+from djservice.core.urls import is_url
+from djservice.errors import InputFileError
+from djservice.events.batch import EventBatch
+from djservice.input.cutflow import Tally
+from djservice.input.files import InputFile
+from djservice.input.schemas import Schema
+from djservice.input.segments import Segment
+
+#: What of a batch is no array.
+_NAMES = ("files", "dataset")
+#: What a file that is cut or has wrong bytes was seen to raise.
+_DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, RuntimeError)
+
+
+def cached_inspection(cache: str, path: str, schema: Schema, look: Callable[[], InputFile]) -> InputFile:
+    """What ``look`` finds of a file, or found when its path, size and time of change were the same.
+
+    URLs are looked at every time, for the identifier in the file is what tells that they changed.
+    """
+    if is_url(path):
+        return look()
+    try:
+        there = os.stat(path)
+    except OSError:
+        return look()  # which says what is wrong
+    known = [os.path.abspath(path), there.st_size, there.st_mtime_ns, schema.model_dump(mode="json")]
+    place = Path(cache) / f"{_digest(known)}.json"
+    try:
+        found = json.loads(place.read_text())
+        return InputFile(**found)
+    except (OSError, ValueError, TypeError):  # not there, or damaged
+        pass
+    file = look()
+    with _written(cache, place) as aside:
+        aside.write_text(json.dumps(asdict(file)))
+    return file
+
+
+def key_of(part: Sequence[Segment], files: Sequence[InputFile], schema: Schema, selection: str = "") -> str:
+    """The name of a bundle in the cache: a hash of all that its events follow from.
+
+    Parameters
+    ----------
+    part
+        Ranges of entries.
+    files
+        The file of each, with its path, size, time of change and identifier.
+    schema, selection
+        What is read, and the fingerprint of the user's selection.
+    """
+    ranges = [
+        [redacted(segment.path), file.size, file.mtime_ns, file.uuid, segment.start, segment.stop, segment.tree]
+        for segment, file in zip(part, files, strict=True)
+    ]
+    return _digest([ranges, part[0].dataset, schema.model_dump(mode="json"), selection, code_hash(READING)])
+
+
+def load_cached(cache: str, key: str) -> tuple[EventBatch, Tally] | None:
+    """A bundle from the cache, and what came of reading it the first time; None where it is not there, or damaged."""
+    began = time.perf_counter()
+    place = Path(cache) / f"{key}.zarr.zip"
+    if not zipfile.is_zipfile(place):  # not there, or cut
+        return None
+    try:
+        with zarr.storage.ZipStore(place, mode="r") as store:
+            root = zarr.open_group(store, mode="r")
+            facts: Any = dict(root.attrs)
+            columns: dict[str, Any] = {f.name: root[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES}  # type: ignore[index]
+        batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
+        tally = Tally(facts["entries"], facts["particles"], tuple((name, number) for name, number in facts["removed"]))
+    except _DAMAGE:
+        return None
+    return batch, replace(tally, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1)
+
+
+def save_cached(cache: str, key: str, batch: EventBatch, tally: Tally) -> None:
+    """Write a bundle into the cache.
+
+    Raises
+    ------
+    InputFileError
+        If it cannot be written.
+    """
+    place = Path(cache) / f"{key}.zarr.zip"
+    with _written(cache, place) as aside, zarr.storage.ZipStore(aside, mode="w") as store:
+        facts = {"files": list(batch.files), "dataset": batch.dataset, "entries": tally.entries}
+        root = zarr.create_group(
+            store, attributes=facts | {"particles": tally.particles, "removed": [list(cut) for cut in tally.removed]}
+        )
+        for field in fields(EventBatch):
+            if field.name not in _NAMES:
+                values = getattr(batch, field.name)
+                root.create_array(field.name, data=values, chunks=(max(1, len(values)),))
+
+
+def unchanged(file: InputFile) -> bool:
+    """Whether a file of this machine still is what it was when it was looked at."""
+    if is_url(file.path):
+        return True
+    there = os.stat(file.path)
+    return (there.st_size, there.st_mtime_ns) == (file.size, file.mtime_ns)
+
+
+@contextmanager
+def _written(cache: str, place: Path) -> Iterator[Path]:
+    """A path beside ``place``, which is renamed to it at the end."""
+    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            os.replace(aside, place)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputFileError(
+            f"{cache}: the cache cannot be written: {error.strerror or error}. Free space, mend the permissions, or leave out "
+            "input.cache."
+        ) from error
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,36 @@
+r"""Example files that come with djservice.
+
+Pythia 8.317, pp collisions at 13.6 TeV, default tune with multiparton interactions: pp -> ZH with Z -> ee or mumu and
+H -> bb. The particles are the visible stable ones with \|eta\| < 4.9 and pT > 0.5 GeV; the Z leptons and everything
+else that comes from the leptonic Z are removed. ``djservice/data/README.md`` describes every branch, and
+``workflows/generate_zh.py`` makes such files.
+
+- ``ZHllbb_1000``: 1,000 events; mantissas of the particles are rounded to 10 bits (pT, mass) and 12 bits (eta, phi).
+- ``ZHllbb_200``: the first 200 of these events in full float32 precision.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from djservice.errors import MissingFileError
+
+_DATA = Path(__file__).parents[1] / "data"
+
+
+def names() -> tuple[str, ...]:
+    """Names of the example files."""
+    return tuple(sorted(file.stem for file in _DATA.glob("*.root")))
+
+
+def path(name: str) -> str:
+    """Absolute path of an example file.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no example of that name.
+    """
+    if name not in names():
+        raise MissingFileError(f"no example file {name!r}; there are {', '.join(names())}.")
+    return str((_DATA / f"{name}.root").absolute())

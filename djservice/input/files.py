@@ -1,0 +1,129 @@
+"""From the patterns of a configuration to files with their identities."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from djservice.core.urls import is_url
+from djservice.errors import InputError, MissingFileError
+from djservice.input import examples
+from djservice.input.retries import TIMEOUT, patiently
+from djservice.input.root_file import branches_of, find_tree, opened
+from djservice.input.schemas import Schema
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """Identity of one input: what a result says it was made from.
+
+    Attributes
+    ----------
+    path
+        Absolute path or URL.
+    size
+        Bytes; 0 where a remote server does not tell.
+    mtime_ns
+        Time of the last change in ns since the epoch; 0 for a URL.
+    entries
+        Entries of the tree.
+    uuid
+        The identifier that ROOT wrote into the file.
+    dataset
+        That it belongs to.
+    tree
+        Name of its tree; None for the schema's.
+    steps
+        Ranges of entries that are read; None for all.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    entries: int
+    uuid: str
+    dataset: str = ""
+    tree: str | None = None
+    steps: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of entries that are read."""
+        return ((0, self.entries),) if self.steps is None else self.steps
+
+    @property
+    def selected(self) -> int:
+        """How many entries that are."""
+        return sum(last - first for first, last in self.ranges)
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """The files that patterns stand for, in the order given; the matches of one pattern are sorted.
+
+    Parameters
+    ----------
+    patterns
+        Paths and globs (``~`` and ``**`` work), which become absolute; ``example:<name>``; URLs, passed on untouched.
+
+    Raises
+    ------
+    MissingFileError
+        If a pattern matches nothing.
+    InputError
+        If a file is named twice, or none at all.
+    """
+    paths = [path for pattern in patterns for path in _matches(pattern)]
+    if not paths:
+        raise InputError("no input files: expected at least one path, glob, URL or example:<name>.")
+    seen: dict[str, str] = {}
+    for path in paths:
+        place = path if is_url(path) else os.path.realpath(path)
+        if place in seen:
+            other = f" (as {seen[place]})" if seen[place] != path else ""
+            raise InputError(f"{path}: named twice among the inputs{other}. Remove one: its events would count twice.")
+        seen[place] = path
+    return paths
+
+
+def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
+    """Open a file, check that it is whole and has the tree and the branches, and count its entries.
+
+    Parameters
+    ----------
+    path, schema
+        The file, and what it must have.
+    timeout
+        Seconds that an attempt at a URL may take.
+
+    Raises
+    ------
+    MissingFileError, InputFileError, SchemaError
+        As :func:`read`.
+    """
+
+    def look() -> InputFile:
+        with opened(path, path) as file:
+            tree = find_tree(file, schema, path)
+            branches_of(tree, schema, path)
+            size = int(file.file.source.num_bytes or 0)
+            entries, uuid = int(tree.num_entries), str(file.file.uuid)
+        return InputFile(path, size, 0 if is_url(path) else os.stat(path).st_mtime_ns, entries, uuid)
+
+    return patiently(look, path, timeout)
+
+
+def _matches(pattern: str) -> list[str]:
+    if pattern.startswith("example:"):
+        return [examples.path(pattern.removeprefix("example:"))]
+    if is_url(pattern):
+        return [pattern]
+    path = os.path.abspath(os.path.expanduser(pattern))
+    if os.path.exists(path):  # before globbing: a name may have brackets of its own
+        return [path]
+    found = sorted(glob.glob(path, recursive=True))
+    if not found:
+        what = "no file matches this pattern" if glob.has_magic(pattern) else "there is no such file"
+        raise MissingFileError(f"{pattern}: {what} (looked for {path}). Check the spelling and the working directory.")
+    return found

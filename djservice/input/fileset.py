@@ -1,0 +1,198 @@
+"""A fileset, as coffea has it -> the files of each dataset, and what its events weigh."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from djservice.config.input import Input
+from djservice.core.redact import redacted
+from djservice.errors import DjserviceError, InputError
+from djservice.input.files import expand
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that a run reads.
+
+    Attributes
+    ----------
+    path
+        Absolute path or URL.
+    dataset
+        That it belongs to.
+    tree
+        Name of its tree; None for the schema's.
+    steps
+        Ranges of entries that are read; None for all.
+    entries, uuid
+        What it must have; None where that is not said.
+    """
+
+    path: str
+    dataset: str = ""
+    tree: str | None = None
+    steps: tuple[tuple[int, int], ...] | None = None
+    entries: int | None = None
+    uuid: str | None = None
+
+
+class _File(BaseModel):
+    """A file of coffea's DataGroupSpec."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    object_path: Annotated[str, Field(min_length=1)] | None = None
+    steps: Annotated[list[tuple[int, int]], Field(min_length=1)] | None = None
+    num_entries: int | None = None
+    uuid: str | None = None
+    num_selected_entries: int | None = None
+    format: Literal["root"] | None = None
+    lfn: str | None = None
+    pfn: str | None = None
+
+
+def _as_mapping(dataset: Any) -> Any:
+    """A dataset whose files are a mapping, from all that coffea takes: a list of files, and one name for all trees."""
+    if not isinstance(dataset, Mapping):
+        dataset = {"files": dataset}
+    files, tree = dataset.get("files"), dataset.get("treename")
+    if isinstance(files, list):
+        parts = [_WITH_TREE.fullmatch(str(file)) for file in files]
+        files = {part[1] if part else file: part[2] if part else None for file, part in zip(files, parts, strict=True)}
+    if isinstance(files, Mapping):
+        files = {
+            path: file if isinstance(file, Mapping) else {"object_path": tree if file is None else file}
+            for path, file in files.items()
+        }
+    return {key: value for key, value in dataset.items() if key != "treename"} | {"files": files}
+
+
+#: ``file.root:tree``
+_WITH_TREE = re.compile(r"(.+\.root):([^:]+)")
+
+
+class _Dataset(BaseModel):
+    """A dataset of coffea's DataGroupSpec."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    files: Annotated[dict[str, _File], Field(min_length=1)]
+    metadata: dict[str, Any] = {}
+    format: str | None = None
+    compressed_form: str | None = None
+    did: str | None = None
+    preload: list[str] | None = None
+
+
+#: What of a dataset's metadata changes the weights of its events.
+WEIGHTS = ("xsec", "sumw", "weight")
+
+
+def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The fileset in a JSON file (also .gz, or a URL), or one that is there already, checked; as plain data.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is no fileset, naming the dataset and the file at fault.
+    """
+    where, data = "fileset", given
+    if isinstance(given, str):
+        import fsspec
+
+        where = redacted(given)
+        try:
+            with fsspec.open(given, "rt", compression="infer") as file:
+                data = json.load(file)
+        except (OSError, ValueError, ImportError) as error:
+            raise InputError(f"{where}: expected a fileset in JSON, found {type(error).__name__}: {error}.") from None
+    if not isinstance(data, Mapping) or not data:
+        raise InputError(f"{where}: expected a mapping of datasets, found {type(data).__name__}.")
+    found: dict[str, Any] = {}
+    for name, dataset in data.items():
+        try:
+            found[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(exclude_none=True)
+        except ValidationError as error:
+            raise InputError(f"{where}: dataset {name!r}: {_explained(error)}") from None
+        for key in WEIGHTS:
+            value = found[str(name)]["metadata"].get(key, 1.0)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise InputError(f"{where}: dataset {name!r}: metadata.{key} is {value!r}, expected a finite number.")
+    without = [name for name, dataset in found.items() if "xsec" not in dataset["metadata"]]
+    if 0 < len(without) < len(found):
+        raise InputError(
+            f"{where}: xsec is missing in the metadata of {', '.join(without)}, and given for others: give it for all "
+            "datasets or for none."
+        )
+    return found
+
+
+def _explained(error: ValidationError) -> str:
+    """The first thing that is wrong, in words."""
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    file = f"file {redacted(location[1])!r}: " if location[0] == "files" and len(location) > 1 else ""
+    key = ".".join(location[2:] if file else location)
+    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+    return (
+        f"{file}{key + ': ' if key else ''}{what}, found {redacted(str(first['input']))[:100]!r}. Expected files as "
+        "{path: tree}, or {path: {object_path: tree, steps, num_entries, uuid}}."
+    )
+
+
+def sources(given: Input) -> list[Source]:
+    """The files that an input section names, in order.
+
+    Raises
+    ------
+    DjserviceError
+        If there is no such file, or the fileset is none.
+    """
+    if given.fileset is None:
+        return [Source(path, given.dataset) for path in expand(given.files)]
+    found = []
+    for name, dataset in load_fileset(given.fileset).items():
+        try:
+            paths = expand(list(dataset["files"]))
+        except DjserviceError as error:
+            raise type(error)(f"dataset {name!r}: {error}") from None
+        if len(paths) != len(dataset["files"]):
+            raise InputError(f"dataset {name!r}: a pattern stands for {len(paths)} files, expected the name of one.")
+        for path, file in zip(paths, dataset["files"].values(), strict=True):
+            steps = tuple((first, last) for first, last in file["steps"]) if "steps" in file else None
+            found.append(Source(path, name, file.get("object_path"), steps, file.get("num_entries"), file.get("uuid")))
+    return found
+
+
+def normalisation(name: str, xsec: float | None, sumw: float | None, sum_of_weights: float) -> float:
+    """What the weights of a dataset are multiplied by for its cross section; 1 without one.
+
+    Parameters
+    ----------
+    name
+        Of the dataset.
+    xsec, sumw
+        Of its metadata: the cross section, and the sum of weights that it belongs to.
+    sum_of_weights
+        Of the events that were read, where ``sumw`` is not given.
+
+    Raises
+    ------
+    InputError
+        If one of them is not positive.
+    """
+    if xsec is None:
+        return 1.0
+    total = sum_of_weights if sumw is None else sumw
+    if not (math.isfinite(xsec) and xsec > 0 and math.isfinite(total) and total > 0):
+        raise InputError(
+            f"dataset {name!r}: expected a positive xsec and a positive sum of weights, found {xsec} and {total}."
+        )
+    return float(xsec / total)

@@ -1,0 +1,159 @@
+"""Entry ranges of ROOT files -> EventBatch.
+
+``read`` is for one process. A service takes the same steps apart: :func:`expand` the patterns, :func:`inspect` each
+file, cut :func:`segments`, :func:`read_segments` in many tasks, then :func:`repeated_keys` over all of them and
+:func:`tell_apart` in each. Every failure is one message with the place, what was expected, what was found and what to
+do.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.core.redact import redacted
+from djservice.core.urls import basename
+from djservice.errors import InputError
+from djservice.events.batch import EventBatch, check_counts
+from djservice.events.keys import Keys, entry_keys
+from djservice.input.branches import Branches, Get, batch_of
+from djservice.input.cutflow import Tally
+from djservice.input.files import expand, inspect
+from djservice.input.nanoevents import branches_of_events
+from djservice.input.repeats import repeated_keys, tell_apart
+from djservice.input.retries import TIMEOUT, patiently
+from djservice.input.root_file import arrays, nano_events
+from djservice.input.schemas import Schema, nanoaod
+from djservice.input.segments import Segment, segments
+from djservice.input.selections import select
+
+
+def read(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    schema: Schema | None = None,
+    entries: tuple[int, int] | None = None,
+    dataset: str = "",
+) -> EventBatch:
+    """Read events into one batch.
+
+    Parameters
+    ----------
+    files
+        Paths, globs, URLs or ``example:<name>``; one or several.
+    schema
+        Which branches to read, and the cuts on particles; ``schemas.nanoaod()`` by default.
+    entries
+        Range ``(start, stop)`` of entries, counted over all the files put one after the other; all by default.
+    dataset
+        A part of the identity of the events.
+
+    Returns
+    -------
+    EventBatch
+        float64 whatever the precision of the file. Events without particles are kept.
+
+    Raises
+    ------
+    MissingFileError
+        If a pattern matches nothing.
+    InputFileError
+        If a file is not a ROOT file, or is damaged.
+    SchemaError
+        If the tree or a branch is missing.
+    InputError
+        If there are no events, the range goes beyond them, or a particle or a weight has no meaning.
+
+    Warns
+    -----
+    UserWarning
+        If events share an identity; their draws are then keyed by file name and entry.
+    """
+    schema = nanoaod() if schema is None else schema
+    if not isinstance(schema, Schema):
+        raise InputError(f"schema is {schema!r}, expected a schema such as djservice.schemas.nanoaod(pt_min=0.5).")
+    patterns = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    inputs = [inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])]
+    total = sum(file.entries for file in inputs)
+    (whole,) = segments(inputs, entries, max(total, 1))
+    batch = read_segments(whole, schema, dataset)
+    repeated = repeated_keys(batch.key)
+    if len(repeated) == 0:
+        return batch
+    _warn_repeated(batch, repeated)
+    return tell_apart(batch, repeated)
+
+
+def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> EventBatch:
+    """One batch of the events of several entry ranges, in order. Repeated identities are left as they are.
+
+    Raises
+    ------
+    MissingFileError, InputFileError, SchemaError, InputError
+        As :func:`read`.
+    """
+    return read_tallied(segments, schema, dataset)[0]
+
+
+def read_tallied(
+    segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
+) -> tuple[EventBatch, Tally]:
+    """The same, and what came of reading them; an attempt at a range of a URL may take ``timeout`` seconds."""
+    read = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
+    return EventBatch.concatenate([batch for batch, _ in read]), sum((tally for _, tally in read), Tally())
+
+
+def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
+    shared = np.isin(batch.key, repeated)
+    one, other = np.flatnonzero(batch.key == repeated[0])[:2]
+    warnings.warn(
+        f"{int(shared.sum())} of {len(batch)} events share their identity with another, for example "
+        f"{batch.name(int(one))} and {batch.name(int(other))}: their random draws are keyed by file name and entry.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float) -> tuple[EventBatch, Tally]:
+    began = time.perf_counter()
+    if segment.tree is not None:
+        schema = schema.model_copy(update={"tree": segment.tree})
+    entries = np.arange(segment.start, segment.stop)
+
+    def read() -> tuple[EventBatch, dict[str, int], int]:
+        if schema.selection is not None:
+            return _read_selected(segment, schema, dataset)
+        branches, found, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
+        return *_batch(segment, schema, dataset, branches, found.__getitem__, entries), bytes_read
+
+    batch, removed, bytes_read = patiently(read, segment.path, timeout)
+    check_counts(batch)  # here, and not when it is clustered: an event that is too large may be set aside
+    particles = len(batch.pt) + sum(removed.values())
+    seconds = time.perf_counter() - began
+    return batch, Tally(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
+
+
+def _read_selected(segment: Segment, schema: Schema, dataset: str) -> tuple[EventBatch, dict[str, int], int]:
+    """The events that the schema's selection lets through."""
+    assert schema.selection is not None
+    with nano_events(segment.path, segment.start, segment.stop, schema) as (events, file):
+        chosen, entries = select(events, schema.selection, str(segment), segment.start)
+        branches, get = branches_of_events(chosen, schema, str(segment))
+        batch, removed = _batch(segment, schema, dataset, branches, get, entries)
+        return batch, removed, int(file.file.source.num_requested_bytes)
+
+
+def _batch(
+    segment: Segment, schema: Schema, dataset: str, branches: Branches, get: Get, entries: NDArray[np.int64]
+) -> tuple[EventBatch, dict[str, int]]:
+    source = redacted(segment.path)
+    batch, removed = batch_of(branches, get, schema, place=str(segment), source=source, dataset=dataset, entry=entries)
+    if not branches.identity:  # the directory is no part of the identity: files may move
+        batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entries))
+    return batch, removed

@@ -1,0 +1,70 @@
+"""Ranges of a file's entries, cut into bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from djservice.errors import InputError
+from djservice.input.files import InputFile
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Entries ``start`` to ``stop`` (exclusive) of one file, of a dataset; its tree where it is not the schema's."""
+
+    path: str
+    start: int
+    stop: int
+    dataset: str = ""
+    tree: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}[{self.start}:{self.stop}]"
+
+
+def segments(
+    files: Sequence[InputFile], entries: tuple[int, int] | None, bundle_events: int
+) -> list[tuple[Segment, ...]]:
+    """Cut a range of entries into bundles of ``bundle_events`` events of one dataset; the last of each may be smaller.
+
+    Parameters
+    ----------
+    files
+        Read one after the other, in this order; a bundle may span several.
+    entries
+        Range ``(start, stop)`` counted over all files; all by default.
+    bundle_events
+        Events of one bundle, at least 1.
+
+    Raises
+    ------
+    InputError
+        If the files have no entries, or fewer than the range asks for.
+    """
+    total = sum(file.selected for file in files)
+    start, stop = (0, total) if entries is None else entries
+    if bundle_events < 1:
+        raise InputError(f"bundle_events is {bundle_events}, expected 1 or more.")
+    if total == 0:
+        raise InputError(f"no events: 0 entries in {', '.join(file.path for file in files)}. Give files with events.")
+    if not 0 <= start < stop <= total:
+        raise InputError(
+            f"entries {start}:{stop} are not a range within the {total} entries of {len(files)} file(s), "
+            f"expected 0 <= start < stop <= {total}. Change the range or add files."
+        )
+    bundles: list[tuple[Segment, ...]] = []
+    bundle: list[Segment] = []
+    room, before = bundle_events, 0
+    for file in files:
+        for first, last in file.ranges:
+            at, end = max(first, first + start - before), min(last, first + stop - before)
+            before += last - first
+            while at < end:
+                if bundle and (room == 0 or bundle[-1].dataset != file.dataset):
+                    bundles.append(tuple(bundle))
+                    bundle, room = [], bundle_events
+                taken = min(room, end - at)
+                bundle.append(Segment(file.path, at, at + taken, file.dataset, file.tree))
+                at, room = at + taken, room - taken
+    return [*bundles, tuple(bundle)]

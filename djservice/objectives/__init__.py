@@ -1,0 +1,1 @@
+"""From jets to numbers: observables, cuts, losses."""

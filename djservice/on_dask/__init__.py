@@ -1,0 +1,1 @@
+"""Events and evaluations on a Dask cluster."""

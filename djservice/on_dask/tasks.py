@@ -1,0 +1,129 @@
+"""What Dask workers run: pure functions of a bundle of events, each a few lines over the library."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cloudpickle
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.clustering.radius import VariableR
+from djservice.evaluation.evaluate import Part, evaluate_each
+from djservice.evaluation.moments import Moments
+from djservice.evaluation.reduce import PerEvent
+from djservice.events.batch import EventBatch
+from djservice.events.keys import Keys
+from djservice.fit.per_event import Descents, PerEventRadii, fit_per_event
+from djservice.fit.requests import Answer, Request, Work
+from djservice.radius_models.features import Feature, features_of
+from djservice.radius_models.prediction import Prediction
+
+
+@functools.lru_cache(maxsize=8)
+def unpickled(work: bytes) -> Work:
+    """The work of a run, unpickled once per worker and not once per task."""
+    found: Work = cloudpickle.loads(work)
+    return found
+
+
+def evaluate_bundles(
+    bundles: Sequence[EventBatch],
+    pickled_work: bytes,
+    requests: Sequence[Request],
+    features: Sequence[NDArray[np.float64] | None],
+) -> list[Answer]:
+    """Sums of several bundles, and their results per event where asked for; in one thread, for Dask runs several tasks at once.
+
+    The requests of the bundles differ in nothing but radii of events.
+    """
+    work, request = unpickled(pickled_work), requests[0]
+    answers = evaluate_each(
+        [_asked(*each, work) for each in zip(bundles, requests, features, strict=True)],
+        work.loss,
+        request.estimator or work.estimator,
+        work.sampling if request.rigidity is None else replace(work.sampling, rigidity=request.rigidity),
+        parameters=request.parameters,
+        trees=request.trees,
+        stream=request.stream,
+        iteration=request.iteration,
+        threads=1,
+    )
+    if work.reference_pt is not None:  # R is rho / reference_pt
+        answers = [_in_reference_radius(*answer, work.reference_pt) for answer in answers]
+    return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
+
+
+def _asked(bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, work: Work) -> Part:
+    """The events of a bundle that a request is about, with their radii."""
+    events = bundle
+    if request.window is not None:
+        chosen = request.window.of(bundle.key)
+        events = bundle.select(chosen)
+        features = None if features is None else features[chosen]
+    if isinstance(request.radius, Prediction):
+        assert features is not None
+        return Part(events, *request.radius(features))
+    if work.reference_pt is not None:
+        assert isinstance(request.radius, float)
+        return Part(events, VariableR(request.radius * work.reference_pt, *work.reach))
+    return Part(events, request.radius)
+
+
+def _in_reference_radius(moments: Moments, per_event: PerEvent, reference_pt: float) -> tuple[Moments, PerEvent]:
+    return moments.scaled(0, reference_pt), replace(
+        per_event,
+        gradient=per_event.gradient * reference_pt,
+        gradient_error=per_event.gradient_error * reference_pt,
+    )
+
+
+def bundle_features(
+    bundle: EventBatch, features: Sequence[Feature], radius: float, power: float
+) -> NDArray[np.float64]:
+    """The features of the events of a bundle."""
+    return features_of(bundle, features, radius, power)
+
+
+def evaluate_timed(bundle: EventBatch, pickled_work: bytes, request: Request) -> tuple[Moments, float]:
+    """Sums of one bundle, and the CPU seconds that they took."""
+    began = time.thread_time()
+    ((moments, _),) = evaluate_bundles([bundle], pickled_work, [request], [None])
+    return moments, time.thread_time() - began
+
+
+def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, global_radius: float) -> PerEventRadii:
+    """The radius of least loss of each event of a bundle."""
+    work = unpickled(pickled_work)
+    return fit_per_event(
+        bundle, work.loss, work.estimator, work.sampling, descents, global_radius=global_radius, threads=1
+    )
+
+
+@dataclass(frozen=True)
+class BundleSummary:
+    """What the driver knows of a bundle: identities, weights and true masses of its events, and how many particles they have."""
+
+    keys: Keys
+    counts: NDArray[np.int64]
+    nbytes: int
+    truth: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+
+def summarise(bundle: EventBatch) -> BundleSummary:
+    """The summary of a bundle."""
+    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, bundle.weight)
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from numba's cache, by clustering a small event."""
+    event = EventBatch.from_arrays(
+        pt=[3.0, 2.0, 1.0], rapidity=[0.0, 0.1, 2.0], phi=[0.0, 0.1, 2.0], mass=[0.0] * 3, offsets=[0, 3]
+    )
+    from djservice.clustering.cluster import cluster
+
+    cluster(event, radius=0.4, rigidity=1.0, threads=1, device="cpu")

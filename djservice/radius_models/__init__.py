@@ -1,0 +1,1 @@
+"""R as a function of an event."""

@@ -1,0 +1,80 @@
+"""Radius models: R of an event as a bounded function of its features, with parameters theta that are learned.
+
+    R = R_min (R_max / R_min)^sigmoid(h(x, theta))
+
+with x the standardised features. A model gives h and dh/dtheta, :class:`Bounded` makes R and dR/dtheta of them, and the chain
+rule dL/dtheta = sum_e dL_e/dR_e dR_e/dtheta does the rest (:func:`djservice.evaluation.evaluate.evaluate`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from djservice.core.typing import Floats
+from djservice.errors import InputError
+from djservice.radius_models.base import RadiusModel
+
+
+@dataclass(frozen=True)
+class Linear(RadiusModel):
+    """h = w . x + b."""
+
+    def names(self, features: Sequence[str]) -> tuple[str, ...]:
+        return (*features, "bias")
+
+    def start(self, features: int, seed: int) -> Floats:
+        return np.zeros(features + 1)
+
+    def height(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
+        slope = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+        return slope @ theta, slope
+
+
+@dataclass(frozen=True)
+class Network(RadiusModel):
+    """h = v . tanh(W x + c) + b, a network with one hidden layer; v = 0 and W random at the start.
+
+    Attributes
+    ----------
+    hidden
+        Neurons of the layer.
+    """
+
+    hidden: int = 8
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.hidden, int) and self.hidden >= 1):
+            raise InputError(f"hidden is {self.hidden!r}, expected a positive whole number.")
+
+    def names(self, features: Sequence[str]) -> tuple[str, ...]:
+        weights = (f"{name} -> {i}" for i in range(self.hidden) for name in (*features, "bias"))
+        return (*weights, *(f"{i} ->" for i in range(self.hidden)), "bias")
+
+    def start(self, features: int, seed: int) -> Floats:
+        size = self.hidden * (features + 1)
+        first = np.random.default_rng(seed).normal(0.0, 1.0 / math.sqrt(features + 1), size)
+        return np.concatenate([first, np.zeros(self.hidden + 1)])
+
+    def height(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
+        inputs = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+        size = self.hidden * inputs.shape[1]
+        first, second = theta[:size].reshape(self.hidden, -1), theta[size:-1]
+        layer = np.tanh(inputs @ first.T)
+        back = (second * (1.0 - layer**2))[:, :, np.newaxis] * inputs[:, np.newaxis, :]
+        slope = np.concatenate([back.reshape(len(features), size), layer, np.ones((len(features), 1))], axis=1)
+        return layer @ second + theta[-1], slope
+
+
+def named_models() -> dict[str, Callable[..., RadiusModel]]:
+    """What a run configuration can name: the models here and those of the entry-point group ``djservice.radius_models``."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, Callable[..., RadiusModel]] = {"linear": Linear, "network": Network}
+    for point in entry_points(group="djservice.radius_models"):
+        loaded = point.load()
+        found[point.name] = (lambda value=loaded: value) if isinstance(loaded, RadiusModel) else loaded
+    return found

@@ -1,0 +1,1 @@
+"""From a store to text, figures and pages."""

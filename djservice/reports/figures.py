@@ -1,0 +1,286 @@
+"""The figures of a report, drawn from a store in the mplhep style."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from djservice.core.formatting import axis_label, decimals
+from djservice.fit.curvature import curvature_fit
+from djservice.store.run_store import Store
+
+#: Okabe-Ito colours: start, optimum, further radii.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
+    """(name, caption, figure) of each figure that the store has data for; the caller closes them."""
+    import matplotlib.pyplot as plt
+
+    with style():
+        for name, caption, draw in (
+            ("landscape", _LANDSCAPE, landscape),
+            ("iterations", _ITERATIONS, iterations),
+            ("spectra", _SPECTRA, spectra),
+            ("radii_per_event", _RADII, radii_per_event),
+            ("radius_model", _MODEL, radius_model),
+        ):
+            figure = draw(store)
+            if figure is not None:
+                yield name, caption, figure
+                plt.close(figure)
+
+
+_LANDSCAPE = (
+    "Loss over all events against R, with standard errors (black points: independent trees on the same events), and the cubic that "
+    "the curvature is taken from. Coloured points: the radius of each iteration, placed on the line between the black ones. The band "
+    "is the optimum with its error."
+)
+_ITERATIONS = (
+    "Radius and loss per iteration. The radius: the iterates, and their running geometric mean from the iteration where averaging "
+    "starts; band: the final error. The loss: each batch with its standard error; line: the running mean of ten."
+)
+_SPECTRA = (
+    "The observable's mean over accepted trees, event by event, at the radii of the spectrum, and where it was asked for with one "
+    "radius per event, on trees that it was not chosen on. The legend gives mean and standard deviation over accepted trees pooled "
+    "over events, with standard errors."
+)
+
+
+_RADII = (
+    "The radius of least loss of each event, those without enough accepted trees left out; dotted: where the descents started; dashed: "
+    "the global optimum. At the ends are the bounds."
+)
+
+
+_MODEL = (
+    "Each sample's observable event by event with the best fixed R and with the radius model, and the model's radii; below, where the "
+    "true mass is known, the median response (observable over truth) in eighths of the events by true mass, with its error."
+)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """mplhep's style without its logos, on a canvas that needs no display."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+    import mplhep
+
+    matplotlib.use("Agg")
+    small = {
+        "font.size": 13,
+        "axes.labelsize": 15,
+        "legend.fontsize": 12,
+        "legend.borderaxespad": 1.4,  # clear of the ticks, which point inwards
+        "figure.dpi": 110,
+        "svg.hashsalt": "djservice",
+    }
+    with plt.style.context([mplhep.style.ROOT, small]):
+        yield
+
+
+def landscape(store: Store) -> Any:
+    """Loss against R with the trajectory on it."""
+    import matplotlib.pyplot as plt
+
+    radii, loss, error = (store.column("scan", name) for name in ("radius", "loss", "loss_error"))
+    if len(radii) == 0:
+        return None
+    order = np.argsort(radii)
+    radii, loss, error = radii[order], loss[order], error[order]
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    path = store.column("history", "radius")
+    path_colours = axes.scatter(
+        path,
+        np.interp(path, radii, loss, left=np.nan, right=np.nan),
+        c=np.arange(len(path)),
+        cmap="viridis",
+        s=42,
+        zorder=3,
+    )
+    figure.colorbar(path_colours, ax=axes, label="iteration", pad=0.02)
+    axes.errorbar(radii, loss, error, fmt="o", color="black", capsize=3, label="all events")
+    result = store.attributes.get("result")
+    if isinstance(result, dict):
+        optimum, width = result["radius"], result["radius_error"]
+        near, coefficients, _ = curvature_fit(optimum, radii, loss, error)
+        if np.isfinite(coefficients).all():
+            grid = np.linspace(radii[near].min(), radii[near].max(), 200)
+            cubic = np.polyval(coefficients, grid - optimum)
+            axes.plot(grid, cubic, color=COLOURS[1], lw=1.5, label="cubic around the optimum")
+        _mark(axes.axvspan, axes.axvline, optimum, width)
+    axes.set(xlabel="R", ylabel="loss")
+    width = np.nan_to_num(error)  # a single event has no error
+    axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
+    axes.legend(loc="upper center", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
+    return figure
+
+
+def iterations(store: Store) -> Any:
+    """Radius and loss against iteration."""
+    import matplotlib.pyplot as plt
+
+    names = ("radius", "radius_average", "loss", "loss_error")
+    radius, average, loss, error = (store.column("history", name) for name in names)
+    if len(radius) == 0:
+        return None
+    number = np.arange(len(radius))
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
+    top.plot(number, radius, color="0.55", lw=1.2, label="iterates")
+    averaged = average != radius
+    if averaged.any():
+        start = int(np.argmax(averaged))
+        top.plot(number[start:], average[start:], color=COLOURS[1], lw=2, label="average")
+    result = store.attributes.get("result")
+    if isinstance(result, dict):
+        _mark(top.axhspan, top.axhline, result["radius"], result["radius_error"])
+    top.set_ylabel("R")
+    top.legend()
+    bottom.fill_between(number, loss - error, loss + error, color="0.85", lw=0, label="batch $\\pm$ standard error")
+    bottom.plot(number, loss, color="0.55", lw=1)
+    if len(loss) >= 10:
+        smooth = np.convolve(loss, np.full(10, 0.1), mode="valid")
+        bottom.plot(number[9:], smooth, color=COLOURS[1], lw=2, label="mean of the last ten")
+    bottom.set(xlabel="iteration", ylabel="loss")
+    bottom.legend()
+    return figure
+
+
+def radii_per_event(store: Store) -> Any:
+    """The radii of single events."""
+    import matplotlib.pyplot as plt
+
+    if len(store.scores("mean")) == 0:
+        return None
+    radius, left = (store.column("per_event", name) for name in ("radius", "left"))
+    bounds = store.attributes["run"]["radius"]
+    edges = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    weight = store.array("spectrum", "weight")
+    _histogram(axes, radius, weight, left == 0, edges, color=COLOURS[1], lw=2, label="events")
+    optimum: Any = store.root["per_event"].attrs["global_radius"]
+    axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
+    for start in store.array("per_event", "start"):
+        axes.axvline(start, color="0.6", ls=":", lw=1)
+    axes.set(xscale="log", xlabel="R", ylabel=_events(weight))
+    _room_above(axes, 1.2)
+    axes.legend()
+    return figure
+
+
+def radius_model(store: Store) -> Any:
+    """What a radius model does to each sample."""
+    import matplotlib.pyplot as plt
+
+    samples = store.samples
+    if not samples or any(store.n_complete(f"radius_model/{name}") < 2 for name in samples):
+        return None
+    figure, rows = plt.subplots(3, len(samples), figsize=(5 * len(samples), 11), layout="constrained", squeeze=False)
+    label = axis_label(store.attributes["observable"])
+    for name, (top, middle, bottom) in zip(samples, rows.T, strict=True):
+        columns = ("event_mean", "radius", "weight", "truth")
+        mean, radius, weight, truth = (store.array(f"radius_model/{name}", column) for column in columns)
+        known = np.isfinite(mean).all(axis=0)
+        edges = np.linspace(0.0, np.quantile(mean[:, known], 0.995), 41)
+        for row, (choice, colour) in enumerate((("best fixed R", COLOURS[0]), ("model", COLOURS[1]))):
+            _histogram(top, mean[row], weight, known, edges, color=colour, lw=1.8, label=choice)
+            if np.isfinite(truth).all():
+                _response(bottom, mean[row, known] / truth[known], truth[known], colour)
+        top.set(title=name.replace("_", " "), xlabel=f"mean {label}", ylabel=_events(weight))
+        _room_above(top, 1.3)
+        top.legend()
+        bounds = store.attributes["run"]["radius"]
+        steps = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
+        _histogram(middle, radius[1], weight, np.isfinite(radius[1]), steps, color=COLOURS[1], lw=1.8)
+        middle.axvline(radius[0, 0], color=COLOURS[0], ls="--")
+        middle.set(xscale="log", xlabel="R", ylabel=_events(weight))
+        bottom.axhline(1.0, color="0.6", ls=":", lw=1)
+        bottom.set(xlabel="true mass [GeV]", ylabel="median response")
+    return figure
+
+
+def _response(axes: Any, response: Any, truth: Any, colour: str) -> None:
+    """The median response in eighths of the events by true mass."""
+    low, middle, high = np.quantile(truth, (0.05, 0.5, 0.95))
+    number = 8 if high - low > 0.02 * middle else 1  # one mass
+    parts = np.array_split(np.argsort(truth, kind="stable"), number)
+    for part in parts:
+        spread = np.diff(np.quantile(response[part], (0.16, 0.84)))[0] / 2.0
+        error = 1.25 * spread / np.sqrt(len(part))  # of a median, for a normal core
+        axes.margins(x=0.1)
+        axes.errorbar(np.median(truth[part]), np.median(response[part]), error, fmt="o", color=colour, capsize=2)
+
+
+def spectra(store: Store) -> Any:
+    """The observable's distribution at each radius of the spectrum."""
+    import matplotlib.pyplot as plt
+
+    radii = store.column("spectrum", "radius")
+    if len(radii) == 0:
+        return None
+    names = ("mean", "mean_error", "sd", "sd_error", "event_mean")
+    mean, mean_error, sd, sd_error, events = (store.column("spectrum", name) for name in names)
+    term = store.attributes["run"]["loss"][0]
+    finite = events[np.isfinite(events)]
+    edges = (
+        np.linspace(min(finite.min(), 0.0), np.quantile(finite, 0.999) * 1.05, 51)
+        if len(finite)
+        else np.linspace(0, 1, 2)
+    )
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    weight = store.array("spectrum", "weight")
+    labels = ["start", "optimum", *[""] * len(radii)]
+    for row in np.argsort(radii):
+        text = f"R = {radii[row]:.3g} {labels[row]}".strip()
+        label = f"{text}: {_with_error(mean[row], mean_error[row])}, sd {_with_error(sd[row], sd_error[row])}"
+        look = {"lw": 2.2 if row == 1 else 1.3, "color": COLOURS[int(row) % len(COLOURS)]}
+        _histogram(axes, events[row], weight, np.isfinite(events[row]), edges, label=label, **look)
+    if len(store.scores("mean")):
+        mean, mean_error, sd, sd_error, events = (store.scores(name)[0] for name in names)
+        label = f"one R per event: {_with_error(mean, mean_error)}, sd {_with_error(sd, sd_error)}"
+        _histogram(axes, events, weight, np.isfinite(events), edges, label=label, lw=2.2, color="black")
+    if term["target"] is not None:
+        axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
+    axes.set(xlabel=f"mean {axis_label(store.attributes['observable'])} of each event", ylabel=_events(weight))
+    _room_above(axes, 1.0 / (0.95 - 0.055 * min(len(axes.get_legend_handles_labels()[0]), 10)))
+    axes.legend(loc="upper left", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
+    return figure
+
+
+def _histogram(axes: Any, values: Any, weight: Any, which: Any, edges: Any, **look: Any) -> None:
+    """The sum of weights in each bin, of the events of a mask."""
+    axes.stairs(np.histogram(values[which], edges, weights=weight[which])[0], edges, **look)
+
+
+def _events(weight: Any) -> str:
+    """What an axis counts."""
+    return "events" if (weight == 1.0).all() else "weighted events"
+
+
+def _room_above(axes: Any, factor: float) -> None:
+    """Room for the legend; sums of weights may be negative."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.0), high * factor)
+
+
+def _with_error(value: float, error: float) -> str:
+    digits = decimals(error)
+    return f"{value:.{digits}f} $\\pm$ {error:.{digits}f}"
+
+
+def _mark(span: Any, line: Any, radius: float, error: float) -> None:
+    """The optimum with its error as a band."""
+    if np.isfinite(error):
+        span(radius - error, radius + error, color=COLOURS[1], alpha=0.15, lw=0)
+        line(radius, color=COLOURS[1], ls="--", lw=1.2, label=f"optimum {radius:.3f} $\\pm$ {error:.3f}")
+    else:
+        line(radius, color=COLOURS[1], ls="--", lw=1.2, label=f"optimum {radius:.3f} (error not determined)")
+
+
+def _limits(values: Any) -> tuple[float, float]:
+    """Axis limits with room for the legend above."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    return low - 0.08 * (high - low), high + 0.35 * (high - low)

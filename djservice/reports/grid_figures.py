@@ -1,0 +1,197 @@
+"""What a grid shows: the figures of a scan and of a comparison of estimators, and the table of the latter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from djservice.core.formatting import axis_label
+from djservice.core.typing import Floats
+from djservice.errors import DjserviceError
+from djservice.store.grid_store import read_grid
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator at one rigidity.
+
+    Attributes
+    ----------
+    estimator, rigidity
+        Which.
+    apart
+        Largest distance of its mean gradient from that of the first estimator, over the radii, in standard errors.
+    variance
+        Of the gradient over repetitions, mean over the radii.
+    cpu
+        Microseconds per tree of the value, whatever else the estimator grows.
+    cost
+        variance x CPU relative to that of the plain score, if it is there, else to the first estimator.
+    """
+
+    estimator: str
+    rigidity: float
+    apart: float
+    variance: float
+    cpu: float
+    cost: float
+
+
+def comparison(path: str | Path) -> list[Row]:
+    """The table of a comparison.
+
+    Raises
+    ------
+    DjserviceError
+        If the grid is not finished.
+    """
+    root = read_grid(path)
+    gradient, cpu = _finished(root, "gradient"), _finished(root, "cpu")
+    facts: Any = root.attrs["facts"]
+    names, rigidities = facts["estimators"], np.asarray(root["rigidity"])
+    mean, repetitions = gradient.mean(axis=-1), gradient.shape[-1]
+    variance = gradient.var(axis=-1, ddof=1)
+    error2 = variance / repetitions
+    reference = names.index("score") if "score" in names else 0
+    rows = []
+    for a, rigidity in enumerate(rigidities):
+        product = [np.nanmean(variance[e, a]) * np.nanmean(cpu[e, a]) for e in range(len(names))]
+        for e, name in enumerate(names):
+            spread = np.sqrt(error2[e, a] + error2[0, a])
+            apart = np.abs(mean[e, a] - mean[0, a]) / np.where(spread > 0, spread, np.inf)
+            rows.append(
+                Row(
+                    name,
+                    float(rigidity),
+                    float(np.nanmax(apart)),
+                    float(np.nanmean(variance[e, a])),
+                    float(np.nanmean(cpu[e, a])),
+                    float(product[e] / product[reference]),
+                )
+            )
+    return rows
+
+
+def comparison_text(path: str | Path) -> str:
+    """The table as text."""
+    root = read_grid(path)
+    facts: Any = root.attrs["facts"]
+    names = facts["estimators"]
+    relative = "score" if "score" in names else names[0]
+    width = max(len(name) for name in names)
+    lines = [
+        f"{'estimator':{width}s}  alpha  max |z| from {names[0]}  variance of dL/dR  CPU/tree [us]  variance x CPU / {relative}"
+    ]
+    for row in comparison(path):
+        lines.append(
+            f"{row.estimator:{width}s} {row.rigidity:6g} {row.apart:{15 + len(names[0])}.1f} {row.variance:18.3g} {row.cpu:14.1f}"
+            f" {row.cost:{17 + len(relative)}.3g}"
+        )
+    return "\n".join(lines)
+
+
+def draw(path: str | Path) -> list[Path]:
+    """Draw the figure of a grid beside it, as PNG and SVG; returns the files."""
+    try:
+        import matplotlib.pyplot as plt
+
+        from djservice.reports.figures import style
+    except ImportError as error:
+        raise DjserviceError(f"the figure needs {error.name}: pip install 'djservice[report]'.") from None
+    root = read_grid(path)
+    repeated = _finished(root, "loss").shape[3] > 1
+    with style():
+        figure = _compare_figure(root) if repeated else _scan_figure(root)
+        files = [Path(str(path).rstrip("/")).with_suffix(suffix) for suffix in (".png", ".svg")]
+        figure.savefig(files[0], dpi=130)
+        figure.savefig(files[1], metadata={"Date": None})
+        plt.close(figure)
+    return files
+
+
+def _finished(root: Any, name: str) -> Floats:
+    """A column, shape (estimator, rigidity, radius, repetition)."""
+    values = np.asarray(root[name])
+    if root.attrs["n_complete"] < values.size:
+        raise DjserviceError(
+            f"{root.store_path}: {root.attrs['n_complete']} of {values.size} cells are done; run the same command again."
+        )
+    return values
+
+
+def _scan_figure(root: Any) -> Any:
+    import matplotlib.pyplot as plt
+
+    from djservice.reports.figures import COLOURS
+
+    radii, rigidities = np.asarray(root["radius"]), np.asarray(root["rigidity"])
+    order = np.argsort(radii)
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, layout="constrained")
+    observable = axis_label(root.attrs["observable"])
+    titles = {"loss": "loss", "mean": f"mean {observable}", "sd": f"sd of {observable}", "acceptance": "acceptance"}
+    for axis, (name, title) in zip(axes.ravel(), titles.items(), strict=True):
+        values = _finished(root, name)[0, :, :, 0]
+        errors = _finished(root, f"{name}_error")[0, :, :, 0] if name != "acceptance" else np.zeros_like(values)
+        for a, rigidity in enumerate(rigidities):
+            axis.errorbar(
+                radii[order],
+                values[a, order],
+                errors[a, order],
+                marker="o",
+                ms=4,
+                lw=1.2,
+                capsize=2,
+                color=COLOURS[a % len(COLOURS)],
+                label=rf"$\alpha$ = {rigidity:g}",
+            )
+        axis.set_ylabel(title)
+    for axis in axes[1]:
+        axis.set_xlabel("R")
+    axes[0, 0].legend()
+    return figure
+
+
+def _compare_figure(root: Any) -> Any:
+    import matplotlib.pyplot as plt
+
+    from djservice.reports.figures import COLOURS
+
+    radii, rigidities = np.asarray(root["radius"]), np.asarray(root["rigidity"])
+    order, names = np.argsort(radii), root.attrs["facts"]["estimators"]
+    loss, gradient = _finished(root, "loss"), _finished(root, "gradient")
+    columns = min(3, 1 + len(names))
+    rows = -(-(1 + len(names)) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4.6 * columns, 3.8 * rows), sharex=True, layout="constrained", squeeze=False
+    )
+    panels = axes.ravel()
+    # One scale for all but those that scatter so much that nothing else would be seen.
+    widths = np.ptp(np.quantile(gradient, [0.02, 0.98], axis=(1, 2, 3)), axis=0)
+    wild = widths > 20.0 * np.median(widths)
+    middle = np.quantile(gradient[~wild], [0.02, 0.98])
+    for a, rigidity in enumerate(rigidities):
+        colour = COLOURS[a % len(COLOURS)]
+        for panel, values in zip(panels, (loss[0, a], *gradient[:, a]), strict=False):
+            centre, spread = values[order].mean(axis=-1), values[order].std(axis=-1, ddof=1)
+            panel.plot(radii[order], centre, marker="o", ms=3, lw=1.2, color=colour, label=rf"$\alpha$ = {rigidity:g}")
+            panel.fill_between(radii[order], centre - spread, centre + spread, color=colour, alpha=0.2, lw=0)
+    for panel, title in zip(panels, ("loss", *(f"dL/dR: {name}" for name in names)), strict=False):
+        panel.set_title(title, fontsize=11)
+    reach = 0.15 * (middle[1] - middle[0])
+    for panel, off_scale in zip(panels[1:], wild, strict=False):
+        panel.axhline(0.0, color="0.6", lw=0.8)
+        if off_scale:
+            panel.set_yscale("symlog", linthresh=np.abs(middle).max() + reach)
+            panel.set_title(f"{panel.get_title()}, logarithmic scale", fontsize=11)
+        else:
+            panel.set_ylim(middle[0] - reach, middle[1] + reach)
+    for panel in panels[1 + len(names) :]:
+        panel.set_axis_off()
+    for panel in panels[1 + len(names) - columns : 1 + len(names)]:  # those with none below
+        panel.set_xlabel("R")
+        panel.tick_params(labelbottom=True)
+    panels[0].legend(fontsize=10)
+    return figure

@@ -1,0 +1,98 @@
+"""report(store) -> one self-contained HTML file, and the figures as PNG and SVG beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from djservice.core.formatting import axis_label, with_error
+from djservice.core.urls import is_url
+from djservice.errors import DjserviceError, StoreError
+from djservice.input.cutflow import reading_text
+from djservice.reports.summary import summary
+from djservice.reports.text import model_rows, model_text, per_event_rows, per_event_text
+from djservice.store.run_store import Store
+
+
+class ReportError(DjserviceError, RuntimeError):
+    """A report that cannot be written."""
+
+
+def report(store: str | Path, output: str | Path | None = None) -> Path:
+    """Write the report of the run in a store.
+
+    Parameters
+    ----------
+    store
+        The store's folder or URL; the run may be unfinished.
+    output
+        HTML file to write; by default the store's name with ``.html``, beside it or, for a URL, here. The figures go to a folder of the same name
+        with ``.report``.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or it holds no finished iteration.
+    ReportError
+        If the packages of the ``report`` extra are missing, or a file cannot be written.
+    """
+    try:
+        import jinja2
+
+        from djservice.reports.figures import figures
+    except ImportError as error:
+        raise ReportError(f"the report needs {error.name}: pip install 'djservice[report]'.") from None
+    opened = Store.read(store)
+    facts = summary(store)
+    if facts["iterations"] == 0:
+        raise StoreError(f"{store}: no finished iteration yet, so there is nothing to report.")
+    name = str(store).rstrip("/")
+    page = Path(output or (name.rsplit("/", 1)[-1] if is_url(name) else name))
+    page = page if output is not None else page.with_suffix(".html")
+    folder = page.with_suffix(".report")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures = [(caption, _save(figure, folder / name)) for name, caption, figure in figures(opened)]
+        environment = jinja2.Environment(loader=jinja2.PackageLoader("djservice.reports"), autoescape=True)
+        html = environment.get_template("report.html").render(
+            facts=facts,
+            pictures=pictures,
+            with_error=with_error,
+            axis_label=axis_label,
+            per_event_rows=per_event_rows,
+            per_event_text=per_event_text,
+            model_rows=model_rows,
+            model_text=model_text,
+            reading_text=reading_text,
+            settings=_settings(facts),
+            json=json,
+        )
+        page.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(
+            f"{page}: cannot be written: {error.strerror or error}. Choose another file with --output."
+        ) from error
+    return page
+
+
+def _save(figure: Any, path: Path) -> str:
+    """Write a figure as PNG and SVG; returns the PNG for embedding."""
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    path.with_suffix(".png").write_bytes(buffer.getvalue())
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _settings(facts: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(facts["run"], sort_keys=False)

@@ -1,0 +1,78 @@
+"""What a store says in a few lines, for the terminal and for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from djservice.core.formatting import finite
+from djservice.reports.model_summary import model_summary
+from djservice.store.columns import SCAN
+from djservice.store.run_store import Store
+
+
+def summary(path: str | Path) -> dict[str, Any]:
+    """State, result and spectra of the run in a store, as plain data; numbers that are not determined are None.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    """
+    store = Store.read(path)
+    attributes = store.attributes
+    radii = store.column("spectrum", "radius")
+    columns = {name: store.column("spectrum", name) for name in SCAN}
+    labels = ["start", "optimum", *[""] * len(radii)]
+    spectrum = [
+        {
+            "label": labels[row],
+            "radius": float(radius),
+            **{name: float(values[row]) for name, values in columns.items()},
+        }
+        for row, radius in enumerate(radii)
+    ]
+    wanted = (
+        "status",
+        "message",
+        "result",
+        "events",
+        "observable",
+        "inputs",
+        "datasets",
+        "reading",
+        "quarantined",
+        "versions",
+        "run",
+    )
+    found: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in wanted}}
+    found["written"] = store.written
+    found |= {"iterations": store.n_complete("history"), "spectrum": spectrum, "per_event": _per_event(store)}
+    found["radius_model"] = model_summary(store)
+    found["events_without_accepted"] = (
+        int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
+    )
+    plain: dict[str, Any] = finite(found)
+    return plain
+
+
+def _per_event(store: Store) -> dict[str, Any] | None:
+    """What a run with one radius per event found; None without."""
+    mean = store.scores("mean")
+    if len(mean) < 2:
+        return None
+    columns = {name: store.scores(name) for name in SCAN}
+    fresh, same = ({name: float(values[row]) for name, values in columns.items()} for row in (0, 1))
+    radius, left, agree = (store.column("per_event", name) for name in ("radius", "left", "agree"))
+    found = radius[left == 0]
+    quantiles = dict(zip(("low", "median", "high"), np.quantile(found, [0.16, 0.5, 0.84]).tolist(), strict=True))
+    return {
+        "fresh": fresh,
+        "same": same,
+        "starts": store.array("per_event", "start").tolist(),
+        "left": (np.flatnonzero(left) + (store.attributes["run"]["input"]["entries"] or [0])[0]).tolist(),
+        "agree": float(agree[left == 0].mean()),
+        "radius": quantiles if len(found) else None,
+    }

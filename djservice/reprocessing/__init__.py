@@ -1,0 +1,1 @@
+"""Do what is new or changed, on a schedule."""

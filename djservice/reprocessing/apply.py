@@ -1,0 +1,128 @@
+"""Apply what a run has learned to a file: the radius of each of its events, and the observable there.
+
+Every event stands for itself here, so a file's results depend on that file and on the fit, and on no other file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from distributed import Client
+
+from djservice.config.input import Input
+from djservice.config.run import Run
+from djservice.core.progress import Watch
+from djservice.core.provenance import code_hash, versions
+from djservice.core.redact import redacted_data
+from djservice.errors import StoreError
+from djservice.fit.build import build_descents, build_features, build_model, estimator_of
+from djservice.fit.requests import Request
+from djservice.on_dask.bundles import Bundles
+from djservice.radius_models.prediction import Prediction, Standardiser
+from djservice.store.run_store import Store
+
+#: Random stream of the trees on which the observable is found.
+STREAM = "apply"
+
+
+async def apply_fit(
+    client: Client, run: Run, fit: Store, section: Input, path: Path, attributes: Mapping[str, Any], watch: Watch
+) -> None:
+    """Write the store of one file; it is there wholly or not at all.
+
+    Arrays, shape (event,) in the order of the entries: ``key``, the identities of the events; ``weight``; ``radius``; ``event_mean``,
+    ``event_error``, mean of the observable over the accepted trees with that radius and its standard error;
+    ``event_accepted``, their number. With a radius per event also ``left``, whether it stayed at the global one.
+
+    Parameters
+    ----------
+    run
+        The run that was fitted.
+    fit
+        Its finished store.
+    section
+        The file, and how it is read.
+    attributes
+        What is remembered beside versions and input.
+
+    Raises
+    ------
+    DjserviceError
+        If the file cannot be read, or the store not be written.
+    """
+    bundles = await Bundles.load(client, _of_file(run, section), watch)
+    result = fit.attributes["result"]
+    rigidity = result["rigidity"] if run.clustering.learn_rigidity is not None else None
+    columns: dict[str, Any] = {"key": bundles.keys, "weight": bundles.weight}
+    radius: Any = result["radius"]
+    trees = run.spectrum.trees
+    if run.task == "per-event":
+        parts = [part async for part in bundles.per_event(build_descents(run), radius, 0)]
+        radius = np.concatenate([part.radius for part in parts])
+        columns["left"] = np.concatenate([part.left for part in parts])
+        trees = run.per_event.score_trees
+    if run.task == "radius-model":
+        features = await bundles.find_features(
+            build_features(run), run.radius_model.feature_radius, run.clustering.power
+        )
+        prediction = prediction_of(run, fit)
+        radius, _ = prediction(features)
+        trees = run.radius_model.score_trees
+    request = Request(
+        radius, trees, STREAM, per_event=True, rigidity=rigidity, estimator=estimator_of({"name": "score"})
+    )
+    _, events = await bundles.evaluate(request)
+    assert events is not None
+    columns["radius"] = np.broadcast_to(np.asarray(radius, dtype=np.float64), bundles.keys.shape)
+    columns |= {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
+    known = {
+        "code": code_hash(),
+        "versions": versions(),
+        "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
+        "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
+    }
+    _write(path, columns, {**attributes, **known})
+
+
+def prediction_of(run: Run, fit: Store) -> Prediction:
+    """The radius model of a finished run."""
+    theta, mean, sd = (np.array(fit.attribute("radius_model", name)) for name in ("theta", "mean", "sd"))
+    return Prediction(build_model(run), Standardiser(mean, sd), theta)
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a store, of a run or of a file."""
+    return dict(zarr.open_group(str(path), mode="r", use_consolidated=False).attrs)
+
+
+def _of_file(run: Run, section: Input) -> Run:
+    """The run with the file as its input. What is applied is the observable with its cuts: only oracles need the loss."""
+    if run.task == "per-event":
+        return run.model_copy(update={"input": section})
+    first = run.loss[0].model_copy(update={"kind": "squared_error", "target": 0.0, "scale": 1.0})
+    return run.model_copy(update={"input": section, "loss": (first,)})
+
+
+def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with contextlib.ExitStack() as leftovers:
+            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            root = zarr.open_group(str(building), mode="w")
+            for name, values in columns.items():
+                root.create_array(name, data=np.ascontiguousarray(values), dimension_names=["event"])
+            root.attrs.update(dict(attributes))
+            os.rename(building, path)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror or error}. Free space or mend the permissions."
+        ) from error

@@ -1,0 +1,183 @@
+"""run(run) -> FinishedRun: the main job from input to store, on an embedded Dask cluster or an existing one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client
+
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.core.progress import Watch
+from djservice.core.provenance import code_hash, versions
+from djservice.core.redact import redacted, redacted_data
+from djservice.fit.build import build_features, build_loss, check_trees
+from djservice.fit.model_fit import ModelFit, Sample
+from djservice.fit.radius_fit import Fit, learned, spectrum_radii
+from djservice.fit.result import Result
+from djservice.input.fileset import sources
+from djservice.input.schemas import schema_of
+from djservice.input.selections import selection_fingerprint
+from djservice.on_dask.bundles import Bundles
+from djservice.on_dask.session import client_for, complete
+from djservice.store import run_store as stores
+from djservice.store.columns import Shape
+from djservice.store.location import store_path
+from djservice.store.run_store import Store
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that came to its end.
+
+    Attributes
+    ----------
+    result
+        The optimum with its error.
+    store
+        The store's folder, or its URL.
+    """
+
+    result: Result
+    store: Path | str
+
+    @property
+    def radius(self) -> float:
+        """The optimal radius."""
+        return self.result.radius
+
+
+def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> FinishedRun:
+    """Do a run, or continue it where its store left off.
+
+    Parameters
+    ----------
+    run
+        What to do.
+    overwrite
+        Delete the store that is there first.
+    watch
+        Who is told of the progress; lines on standard error by default.
+
+    Raises
+    ------
+    DjserviceError
+        Whatever goes wrong; the store keeps what was complete, and the same call goes on from there.
+    """
+    told = watch or Lines()
+    check(run)  # what can be found wrong without a cluster is found before one is started
+    if not overwrite:
+        stores.check_it_continues(store_path(run.output.store), run.numbers)
+    return complete(_on_cluster(run, overwrite, told), told)
+
+
+def check(run: Run) -> None:
+    """Find what is wrong with a run that can be found without a cluster.
+
+    Raises
+    ------
+    DjserviceError
+        If it has too few trees, names something unknown, or its input is not there.
+    """
+    check_trees(run)
+    for section in run.inputs.values():
+        sources(section)
+        selection_fingerprint(schema_of(section).selection)
+
+
+async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
+    async with client_for(run, watch) as client:
+        return await conduct(client, run, watch, overwrite=overwrite)
+
+
+async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = False) -> FinishedRun:
+    """Do a run on the cluster of ``client``, or continue it where its store left off.
+
+    The one way from configuration to result, for a cluster of one's own and for the service on a scheduler. When it is
+    cancelled it writes what is done and marks the store as interrupted, with the message of the cancellation.
+
+    Raises
+    ------
+    DjserviceError
+        Whatever goes wrong.
+    CancelledError
+        When cancelled, saying how many iterations are done.
+    """
+    path = store_path(run.output.store)
+    bundles = await Bundles.load(client, run, watch)
+    observable = build_loss(run).terms[0].observable
+    attributes = {
+        "run": redacted_data(run.to_dict()),
+        "versions": versions(),
+        "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
+        "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
+        "events": len(bundles.keys),
+        "datasets": bundles.datasets,
+        "reading": bundles.reading,
+        "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
+    }
+    identities = _identities(bundles, "input")
+    if overwrite:  # not before the input is known to be good
+        stores.remove(path)
+    model = await _model_fit(client, run, bundles, identities, watch) if run.task == "radius-model" else None
+    shape = Shape(
+        iterations=run.optimiser.iterations,
+        scan_radii=run.scan.radii,
+        spectrum_radii=len(spectrum_radii(run, np.nan)),
+        keys=bundles.keys,
+        weight=bundles.weight,
+        parameters=tuple(parameter.name for parameter in learned(run)),
+        starts=run.per_event.starts if run.task == "per-event" else (),
+        model=None if model is None else model.shape,
+    )
+    with Store.open(
+        path, attributes, {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()}, shape
+    ) as store:
+        learn = None if model is None else model.complete
+        fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event, learn)
+        try:
+            return FinishedRun(await fit.complete(), path)
+        except asyncio.CancelledError as stop:
+            store.set(status="interrupted", message=str(stop) or "stopped by a signal")
+            raise asyncio.CancelledError(f"stopped after {store.n_complete('history')} iterations") from None
+
+
+def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
+    """What an input is known by, whatever its folder; and what was left out of it, which may be other entries another time."""
+    found: dict[str, Any] = {}
+    for i, file in enumerate(bundles.inputs):
+        found[f"{section}.files[{i}]"] = [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
+        if bundles.datasets:
+            steps = None if file.steps is None else [list(step) for step in file.steps]
+            found[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
+    for name, facts in bundles.datasets.items():
+        found[f"{section}.datasets.{name}"] = facts["metadata"]
+    if bundles.reading["selection"]:
+        found[f"{section}.selection"] = bundles.reading["selection"]
+    if bundles.bad:
+        found[f"{section}.quarantined"] = [
+            [os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad
+        ]
+    return found
+
+
+async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dict[str, Any], watch: Watch) -> ModelFit:
+    """The radius model's training, with the features of all its samples, whose identities are added."""
+    features, given = build_features(run), run.radius_model
+
+    async def sample(of: Bundles) -> Sample:
+        found = await of.find_features(features, given.feature_radius, run.clustering.power)
+        return Sample(of.evaluate, of.keys, of.weight, of.truth, found)
+
+    checks = {}
+    for name, section in given.checks.items():
+        watch.say(f"sample {name}:")
+        loaded = await Bundles.load(client, run.model_copy(update={"input": section}), watch)
+        checks[name] = await sample(loaded)
+        identities |= _identities(loaded, f"radius_model.checks.{name}")
+    return ModelFit(run, features, await sample(bundles), checks, watch)

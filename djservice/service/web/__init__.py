@@ -1,0 +1,43 @@
+"""Pages, JSON and metrics of the runs, on the scheduler's own HTTP server. Read-only, and asked for nothing they do nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from distributed import Scheduler
+from distributed.http.utils import get_handlers
+from tornado.routing import PathMatches
+
+from djservice.service.web import api, pages
+
+routes = [*api.routes, *pages.routes]
+
+
+def serve(scheduler: Scheduler) -> None:
+    """Add the routes, the metrics, and a link in the navigation of Dask's dashboard to a scheduler whose HTTP server runs."""
+    application = scheduler.http_application
+    application.add_handlers(".*$", get_handlers(scheduler, [__name__], _prefix(application)))
+    if importlib.util.find_spec("prometheus_client"):  # without it Dask has no metrics either, and says so
+        from djservice.service.web.metrics import register
+
+        register(scheduler)
+    try:
+        from distributed.dashboard.scheduler import template_variables
+    except ImportError:  # no bokeh, so no dashboard
+        return
+    shown = template_variables(scheduler)["pages"]
+    if "djservice" not in shown:
+        shown.append("djservice")
+
+
+def _prefix(application: Any) -> str:
+    """``--dashboard-prefix``, which the scheduler does not keep: what stands before its own ``/health``."""
+    rules = [rule for host in application.default_router.rules for rule in getattr(host.target, "rules", [])]
+    paths = [
+        rule.matcher.regex.pattern
+        for rule in (*application.wildcard_router.rules, *rules)
+        if isinstance(rule.matcher, PathMatches)
+    ]
+    (health,) = {path for path in paths if path.endswith("/health$")}
+    return str(health.removesuffix("/health$"))

@@ -1,0 +1,1 @@
+"""What a run leaves: Zarr, in a folder or a bucket."""

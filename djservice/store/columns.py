@@ -1,0 +1,161 @@
+"""The arrays of the store of one run: their names, shapes and chunks (see :mod:`djservice.store.run_store`), and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+GROUPS = ("history", "scan", "spectrum", "per_event", "radius_model")
+
+#: Columns of iterations with one number per parameter, and what they are called in the history where it is R.
+VECTORS = {
+    "parameters": "radius",
+    "parameters_average": "radius_average",
+    "gradients": "gradient",
+    "gradients_error": "gradient_error",
+}
+ITERATIONS = ("loss", "loss_error", "acceptance", "learning_rate", "seconds", "trees", "state_share")
+HISTORY = (*VECTORS.values(), *ITERATIONS)
+SCAN = ("loss", "loss_error", "gradient", "gradient_error", "mean", "mean_error", "sd", "sd_error", "acceptance")
+SPECTRUM = SCAN
+#: Per event, with the kind of number.
+PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
+SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
+
+#: Rows of a history in one file: one write touches one file per array.
+ROWS_PER_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Room for a radius model.
+
+    Attributes
+    ----------
+    parameters
+        Names of its parameters.
+    iterations
+        Of its descent.
+    samples
+        Of each sample that it is scored on, identities, weights and true masses of the events.
+    """
+
+    parameters: tuple[str, ...]
+    iterations: int
+    samples: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How much room a store has.
+
+    Attributes
+    ----------
+    iterations
+        Length of the history; a longer one continues a store that is there.
+    scan_radii, spectrum_radii
+        Radii of the scan, and number of radii of the spectrum.
+    keys
+        Identities of all events, shape (event,), in the order of the input.
+    weight
+        Their weights.
+    parameters
+        Names of what is learned.
+    starts
+        Radii from which the radius of each event is looked for; none for a global radius alone.
+    model
+        Of a radius model, if there is to be one.
+    """
+
+    iterations: int
+    scan_radii: Sequence[float]
+    spectrum_radii: int
+    keys: NDArray[Any]
+    weight: NDArray[Any]
+    parameters: tuple[str, ...] = ("R",)
+    starts: tuple[float, ...] = ()
+    model: ModelShape | None = None
+
+
+def create_groups(root: zarr.Group, shape: Shape) -> None:
+    """The groups of a new store, all of them empty."""
+    history = create_iterations(root, "history", shape.iterations, shape.parameters)
+    for name in VECTORS.values():
+        _array(history, name, "f8", {"iteration": (shape.iterations, ROWS_PER_CHUNK)})
+    radii = len(shape.scan_radii)
+    scan = root.create_group("scan", attributes={"n_complete": 0})
+    _array(scan, "radius", "f8", {"radius": (radii, radii)})[:] = np.asarray(shape.scan_radii)
+    for name in SCAN:
+        _array(scan, name, "f8", {"radius": (radii, radii)})
+    spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
+    rows = shape.spectrum_radii
+    for name in ("radius", *SPECTRUM):
+        _array(spectrum, name, "f8", {"radius": (rows, rows)})
+    event = {"event": (len(shape.keys), 65536)}
+    for name in SPECTRUM_EVENT:
+        kind = "i8" if name == "event_accepted" else "f8"
+        _array(spectrum, name, kind, {"radius": (rows, 1), **event})
+    _array(spectrum, "key", "u8", event)[:] = shape.keys
+    _array(spectrum, "weight", "f8", event)[:] = shape.weight
+    if shape.starts:
+        create_per_event(root, shape)
+    if shape.model is not None:
+        create_model(root, shape.model)
+
+
+def create_iterations(root: zarr.Group, name: str, iterations: int, parameters: Sequence[str]) -> zarr.Group:
+    """A group of the columns that every descent has."""
+    rows = {"iteration": (iterations, ROWS_PER_CHUNK)}
+    group = root.create_group(name, attributes={"n_complete": 0, "parameters": list(parameters)})
+    for column in ITERATIONS:
+        _array(group, column, "f8", rows)
+    for column in VECTORS:
+        _array(group, column, "f8", {**rows, "parameter": (len(parameters), len(parameters))})
+    _array(group, "iteration", "i8", rows)[:] = np.arange(iterations)
+    return group
+
+
+def create_per_event(root: zarr.Group, shape: Shape) -> None:
+    group = root.create_group("per_event", attributes={"n_complete": 0, "n_scored": 0})
+    event, starts = {"event": (len(shape.keys), 65536)}, len(shape.starts)
+    _array(group, "key", "u8", event)[:] = shape.keys
+    _array(group, "start", "f8", {"start": (starts, starts)})[:] = np.asarray(shape.starts)
+    for name, kind in PER_EVENT.items():
+        _array(group, name, kind, event)
+    _array(group, "ends", "f8", {**event, "start": (starts, starts)})
+    for name in SCAN:
+        _array(group, name, "f8", {"trees": (2, 2)})
+    _array(group, "event_mean", "f8", {"trees": (2, 1), **event})
+
+
+def create_model(root: zarr.Group, shape: ModelShape) -> None:
+    group = create_iterations(root, "radius_model", shape.iterations, shape.parameters)
+    for name, (keys, weight, truth) in shape.samples.items():
+        sample = group.create_group(name, attributes={"n_complete": 0})
+        event = {"event": (len(keys), 65536)}
+        _array(sample, "key", "u8", event)[:] = keys
+        _array(sample, "weight", "f8", event)[:] = weight
+        _array(sample, "truth", "f8", event)[:] = truth
+        for column in SCAN:
+            _array(sample, column, "f8", {"choice": (2, 2)})
+        for column in ("event_mean", "radius"):
+            _array(sample, column, "f8", {"choice": (2, 1), **event})
+
+
+def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> Any:
+    """An array whose ``dimensions`` are name -> (length, length of a chunk); floats are NaN until written."""
+    return group.create_array(
+        name,
+        shape=tuple(length for length, _ in dimensions.values()),
+        chunks=tuple(
+            max(1, min(length, chunk)) if key != "iteration" else chunk for key, (length, chunk) in dimensions.items()
+        ),
+        dtype=kind,
+        dimension_names=tuple(dimensions),
+        fill_value=np.nan if kind == "f8" else 0,
+    )
