@@ -20,6 +20,7 @@ lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: .venv/test.stamp
 	$(BIN)/python -m mkdocs build --strict

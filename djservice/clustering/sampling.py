@@ -1,4 +1,4 @@
-"""How trees are sampled: rigidity, power, scale, number, seed and device, in one object."""
+"""How trees are sampled: rigidity, power, scale, seed and device, in one object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Sampling:
     Attributes
     ----------
     rigidity, power, scale, asymmetry
-        As in :func:`djservice.clustering.cluster`.
+        As in :func:`djservice.clustering.cluster.cluster`.
     seed
         Of the run.
     device

@@ -1,4 +1,4 @@
-"""Gradient estimators that look at other jets than those of the sampled trees: other trees, or jets that are differentiable."""
+"""Gumbel-softmax: trees are grown as ever, and each draw is differentiated as a softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gradient estimators: here those that are made of the score; in :mod:`djservice.estimators.gumbel_softmax` those of other jets."""
+"""The estimators that a configuration can name, and the default."""
 
 from __future__ import annotations
 

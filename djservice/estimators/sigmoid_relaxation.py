@@ -19,7 +19,7 @@ class SigmoidRelaxation(Estimator):
     """df/dR of jets with soft edges around deterministic axes: no trees at all, and no unbiasedness.
 
     The axes are those of the jets of infinite rigidity. A particle belongs to a jet with the weight
-    sigmoid((R^2 - dR^2) / (T R^2)) instead of a step (:mod:`djservice.estimators.sigmoid_relaxation`). The axes and the selection are held fixed.
+    sigmoid((R^2 - dR^2) / (T R^2)) instead of a step (:func:`relaxed_jets`). The axes and the selection are held fixed.
 
     Estimand dE[f]/dR; biased, whatever T, for the trees are not what they are differentiated as: on the exact tables its median
     error is as large as the derivative itself. Costs one deterministic clustering; has no variance over trees. The baseline that

@@ -1,4 +1,10 @@
-"""What a radius model is, and R between its bounds."""
+"""Radius models: R of an event as a bounded function of its features, with parameters theta that are learned.
+
+    R = R_min (R_max / R_min)^sigmoid(h(x, theta))
+
+with x the standardised features. A model gives h and dh/dtheta, :class:`Bounded` makes R and dR/dtheta of them, and the chain
+rule dL/dtheta = sum_e dL_e/dR_e dR_e/dtheta does the rest (:func:`djservice.evaluation.evaluate.evaluate`).
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""Radius models: R of an event as a bounded function of its features, with parameters theta that are learned.
-
-    R = R_min (R_max / R_min)^sigmoid(h(x, theta))
-
-with x the standardised features. A model gives h and dh/dtheta, :class:`Bounded` makes R and dR/dtheta of them, and the chain
-rule dL/dtheta = sum_e dL_e/dR_e dR_e/dtheta does the rest (:func:`djservice.evaluation.evaluate.evaluate`).
-"""
+"""The radius models that come with djservice: a linear function and a small network; and those that packages add."""
 
 from __future__ import annotations
 
