@@ -9,30 +9,29 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-#: Folders of all that a number can depend on.
-_NUMERIC = (
-    "events",
-    "input",
-    "clustering",
-    "objectives",
-    "estimators",
-    "evaluation",
-    "radius_models",
-    "fit",
-    "on_dask",
-    "reprocessing",
-)
+PACKAGE = Path(__file__).parents[1]
 
+#: Packages that no number of a store comes from: they say what is asked for, which is compared by its values, carry it or show it.
+NO_NUMBERS = ("analysis", "cli", "config", "reports", "service", "store")
 
-#: Those of them that make events of files.
+#: Those that make events of files.
 READING = ("events", "input")
 
 
-def code_hash(modules: Sequence[str] = _NUMERIC) -> str:
-    """Hash of the sources of modules, by default of every one that a number can depend on."""
-    package = Path(__file__).parents[1]
-    files = sorted(path for name in modules for path in (package / name).rglob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+def numeric_packages(package: Path = PACKAGE) -> tuple[str, ...]:
+    """Packages that a number can depend on: all that are not known to be without, so that a new one counts."""
+    names = (path.parent.name for path in package.glob("*/__init__.py"))
+    return tuple(sorted(name for name in names if name not in NO_NUMBERS))
+
+
+def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) -> str:
+    """Hash of the sources of packages and of their names, by default of every one that a number can depend on."""
+    digest = hashlib.sha256()
+    for name in numeric_packages(package) if packages is None else packages:
+        for path in sorted((package / name).rglob("*.py")):
+            source = path.read_bytes()
+            digest.update(f"{path.relative_to(package).as_posix()} {len(source)}\n".encode() + source)
+    return digest.hexdigest()[:16]
 
 
 PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
