@@ -17,6 +17,9 @@ from djservice.events.keys import Keys, entry_keys, event_keys
 #: A mass this far below zero, relative to pt, is the rounding of a reduced-precision file and is read as zero.
 MASS_ROUNDING = 1e-2
 
+#: Ids are 16 bits, and an event of n particles has 2 n - 1 objects.
+MOST_PARTICLES = 2**15
+
 
 @dataclass(frozen=True)
 class EventBatch:
@@ -335,7 +338,3 @@ def check_counts(events: EventBatch) -> None:
         raise InputError(
             f"{events.name(large)} has {events.counts[large]} particles, expected {MOST_PARTICLES} at most: raise pt_min."
         )
-
-
-#: Ids are 16 bits, and an event of n particles has 2 n - 1 objects.
-MOST_PARTICLES = 2**15

@@ -111,16 +111,16 @@ SHOWN = {
     "helm install": None,
     "docker build": None,
     "snakemake --snakefile workflows/Snakefile": "tests/deploy/test_workflows.py",
-    "dask scheduler --host 127.0.0.1 --port 8786": "tests/service/conftest.py",
-    "dask scheduler --host tls://127.0.0.1": "tests/service/conftest.py",
-    "dask worker": "tests/service/conftest.py",
+    "dask scheduler --host 127.0.0.1 --port 8786": "tests/service/processes.py",
+    "dask scheduler --host tls://127.0.0.1": "tests/service/processes.py",
+    "dask worker": "tests/service/processes.py",
     "dask cuda worker": None,
     "python benchmarks/gpu.py --simulate": "tests/gpu/test_benchmark.py",
     "python benchmarks/gpu.py ": None,
     "python benchmarks/warps.py": "tests/gpu/test_compiled.py",
     "python workflows/zh_study.py": "tests/docs/test_study.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
-    "curl -s": "tests/service/test_pages.py",
+    "curl -s": "tests/service/web/test_pages.py",
 }
 
 

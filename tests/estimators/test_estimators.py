@@ -25,7 +25,7 @@ from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.gradient import gradient
 from djservice.events.batch import EventBatch
 
-TABLES = Path(__file__).parents[1] / "kernels" / "data"
+TABLES = Path(__file__).parents[1] / "clustering" / "data"
 
 #: A new estimator is tested by adding a row.
 SCORE_TYPE: list[ScoreEstimator] = [Score(), LeaveOneOut(), StateBaseline(), MeanBaseline(), OptimalBaseline()]

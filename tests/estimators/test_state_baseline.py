@@ -156,7 +156,7 @@ def test_a_share_does_not_know_its_own_half() -> None:
 @pytest.mark.parametrize(("radius", "rigidity"), [(0.7, 0.1), (1.0, 0.1), (0.7, 1.0)])
 def test_unbiased_with_few_trees(radius: float, rigidity: float, trees: int) -> None:
     """Many estimates of few trees each, paired with leave-one-out: a share that knew its own trees would show."""
-    path = Path(__file__).parents[1] / "kernels" / "data" / "exact_trees_n4.json"
+    path = Path(__file__).parents[1] / "clustering" / "data" / "exact_trees_n4.json"
     loss = SquaredError(observables.dijet_mass, target=0.0)
     for number, event in enumerate(json.loads(path.read_text())[:3]):
         batch, many = to_batch([event["particles_pt_y_phi_m"]]), 60_000

@@ -22,7 +22,7 @@ from djservice.errors import InputError
 from djservice.evaluation.gradient import gradient
 from djservice.events.keys import draw_keys
 
-TABLES = Path(__file__).parents[1] / "kernels" / "data"
+TABLES = Path(__file__).parents[1] / "clustering" / "data"
 
 
 def softmax(values: Floats) -> Floats:

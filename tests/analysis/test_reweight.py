@@ -16,7 +16,7 @@ from djservice.errors import InputError
 from djservice.evaluation.gradient import gradient
 
 LOSS = SquaredError(observables.dijet_mass, target=80.0, scale=80.0).where(cuts.two_jets(pt_min=15.0))
-TABLE = Path(__file__).parents[1] / "kernels" / "data" / "exact_trees_n4.json"
+TABLE = Path(__file__).parents[1] / "clustering" / "data" / "exact_trees_n4.json"
 
 
 def test_it_agrees_with_the_exact_tables() -> None:

@@ -1,0 +1,47 @@
+"""What workers are given when they start."""
+
+import asyncio
+import logging
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from djservice.on_dask.plugins import QuietFailures, compile_kernels
+from djservice.service.journal import Journal
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 0), (2.3, 2)])
+def test_kernels_that_take_long_are_said_to_be_compiled(seconds: float, lines: int) -> None:
+    journal = Journal()
+
+    async def register_plugin(plugin: Any) -> None:
+        await asyncio.sleep(seconds)
+
+    asyncio.run(compile_kernels(SimpleNamespace(register_plugin=register_plugin), journal))  # type: ignore[arg-type]
+    said = [line for _, line in journal.lines]
+    expected = ["compiling the kernels: a minute or two, once per installation", "kernels ready after 2.3 s"]
+    assert said == expected[:lines]
+
+
+@pytest.mark.parametrize(
+    ("logger", "message", "kept"),
+    [
+        ("distributed.worker", "Compute Failed\nKey: read-1", False),
+        ("distributed.worker.state_machine", "Async instruction for <Task cancelled> ended with CancelledError", False),
+        ("distributed.worker", "Worker is at 85% memory usage", True),
+    ],
+)
+def test_workers_of_our_own_leave_out_what_the_driver_says(logger: str, message: str, kept: bool) -> None:
+    loggers = [logging.getLogger(name) for name in ("distributed.worker", "distributed.worker.state_machine")]
+    before = [list(of.filters) for of in loggers]
+    try:
+        setup = threading.Thread(target=QuietFailures().setup, args=(None,))  # in the main thread it ignores Ctrl-C
+        setup.start()
+        setup.join()
+        record = logging.LogRecord(logger, logging.WARNING, "", 0, message, (), None)
+        assert bool(logging.getLogger(logger).filter(record)) is kept
+    finally:
+        for of, filters in zip(loggers, before, strict=True):
+            of.filters = filters

@@ -1,0 +1,38 @@
+"""What a run tells, for one who watches."""
+
+import pytest
+
+from djservice.service.journal import EVENTS, Journal
+
+
+def test_one_who_watches_hears_everything_once() -> None:
+    begun: list[int] = []
+    journal = Journal(lambda: begun.append(1))
+    assert journal.since(None) == (0, [])
+    assert journal.progress == {}
+    journal.say("hello token=abc")
+    journal.phase("optimise", 10, 2)
+    journal.step({"radius": 1.0})
+    number, events = journal.since(0)
+    assert (number, [call for call, _ in events]) == (3, ["say", "phase", "step"])
+    assert journal.since(number) == (3, [])
+    journal.step({"radius": 0.9, "steps": 3})
+    assert journal.since(number) == (4, [("step", [{"radius": 0.9, "steps": 3}])])
+    totals = {"trees": 0, "iteration": 6, "radius": 0.9}
+    now = {"phase": "optimise", "total": 10, "done": 6, "numbers": {"radius": 0.9, "steps": 3}}
+    assert journal.progress == now | totals
+    journal.phase("scan", 4, 0)
+    journal.step({"radius": 0.4, "trees": 60})
+    assert journal.progress["numbers"] == {"radius": 0.4, "trees": 60}
+    assert {name: journal.progress[name] for name in totals} == totals | {"trees": 60}
+    assert begun == [1]
+    assert [line for _, line in journal.lines] == ["hello token=***"]
+
+
+@pytest.mark.parametrize("known", [None, 3, 10**6])
+def test_one_who_missed_something_begins_with_the_phase_as_it_stands(known: int | None) -> None:
+    journal = Journal()
+    journal.phase("optimise", 10**6, 0)
+    for _ in range(EVENTS + 10):
+        journal.step({"radius": 1.0})
+    assert journal.since(known) == (EVENTS + 11, [("phase", ["optimise", 10**6, EVENTS + 10])])
