@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,6 +49,15 @@ def test_the_rule_of_imports_has_a_floor_for_every_package() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     assert {name for layer in layers for name in layer.split(" | ")} == PACKAGES | {"errors", "preload"}
+
+
+def test_the_drawing_of_the_imports_is_that_of_the_code() -> None:
+    command = [sys.executable, ROOT / "docs/import_diagram.py"]
+    drawn = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert drawn == (ROOT / "docs/images/imports.svg").read_text(), (
+        "python docs/import_diagram.py > docs/images/imports.svg"
+    )
+    assert ", 0 circles" in drawn
 
 
 def test_every_package_says_what_it_is_for() -> None:

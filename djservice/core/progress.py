@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+#: The phase whose steps are the iterations of the radius.
+DESCENT = "optimise"
+#: The phase before the input is there.
+READ = "read"
+
 
 class Watch(Protocol):
     """What a run tells while it goes on."""
@@ -16,9 +21,3 @@ class Watch(Protocol):
 
     def say(self, text: str) -> None:
         """A line worth reading."""
-
-
-#: The phase whose steps are the iterations of the radius.
-DESCENT = "optimise"
-#: The phase before the input is there.
-READ = "read"

@@ -1,4 +1,4 @@
-"""A hash of the code that numbers come from: a store is continued only by the code that began it."""
+"""A hash of the code that numbers come from, for a store is continued only by the code that began it; versions of packages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+#: Installed packages whose versions a store keeps.
+PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -32,9 +35,6 @@ def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) ->
             source = path.read_bytes()
             digest.update(f"{path.relative_to(package).as_posix()} {len(source)}\n".encode() + source)
     return digest.hexdigest()[:16]
-
-
-PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
 
 
 def versions() -> dict[str, str]:

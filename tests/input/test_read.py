@@ -268,9 +268,7 @@ def test_examples_are_named_and_unknown_ones_refused():
 
 
 def test_a_name_is_no_schema():
-    with pytest.raises(
-        InputError, match=r"schema is 'nanoaod', expected a schema such as djservice.input.schemas.nanoaod\("
-    ):
+    with pytest.raises(InputError, match=r"schema is 'nanoaod', expected a schema such as djservice.schemas.nanoaod\("):
         read("example:ZHllbb_200", schema="nanoaod")
 
 
