@@ -210,6 +210,8 @@ def _setting(
         settled_pt=float(settled_pt or 0.0),
         stops=settled_pt is not None,
         main=next(iter(columns.values())),
+        sharp=math.isinf(rigidity),
+        wide=_is_wide(columns),
     )
 
 
@@ -256,6 +258,11 @@ def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[
     return {name: known[name] for name in names}
 
 
+def _is_wide(columns: dict[str, int]) -> bool:
+    """Whether the kernel has to keep the scores in all parameters, and not that in R alone."""
+    return tuple(columns) != ("radius",)
+
+
 class Wanted(NamedTuple):
     """What is kept beside jets and scores."""
 
@@ -284,13 +291,13 @@ def _grow(
     there = gpu(device)
     (iteration, first_tree), (trees, jets) = numbering, shape
     items, rows = len(events) * trees, len(particles) * trees
-    wide = 1 if tuple(columns) == ("radius",) else SLOPES
+    width = SLOPES if setting.wide else 1
     module = there.arrays if there is not None and on_device else np
     results = Results(
         jets=module.empty((items, jets, 4)),
         history=module.empty((rows if wanted.history else 0, 2), np.int32),
         trace=module.empty((rows if wanted.trace else 0, len(TRACE_FIELDS))),
-        scores=module.empty((items, wide)),
+        scores=module.empty((items, width)),
         numbers=module.empty((items, 4)),
         flips=module.empty((items if wanted.flips is True else 0, 4)),
         all_flips=module.empty((rows if wanted.flips == "all" else 0, 4)),
@@ -315,7 +322,7 @@ def _grow(
             "a higher pt_min, or use device='cpu'."
         ) from None
     physical = module.asarray(per_parameter(reach)[:, list(columns.values())])
-    chosen = [0] if wide == 1 else list(columns.values())
+    chosen = list(columns.values()) if setting.wide else [0]
     per_tree = (len(events), trees)
     return TreeSample(
         momenta=results.jets.reshape(*per_tree, jets, 4),

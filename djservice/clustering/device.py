@@ -132,8 +132,8 @@ def _first_gpu() -> Gpu:
     def free() -> int:
         return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
 
-    # The kernel takes 255 registers a thread, so a multiprocessor holds 256 of its threads.
-    return Gpu(cupy, 256 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, free)
+    # As many threads as a multiprocessor has registers for (kernels/cuda.py).
+    return Gpu(cupy, 384 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, free)
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from djservice.clustering.kernels.cuda import (
     Room,
     Turn,
     event_sizes,
+    features_of,
     grow_trees_kernel,
     prepare_events_kernel,
     room_for,
@@ -190,7 +191,8 @@ class _Portion:
             raise NoRoomError(int(items[0]) // job.trees, each + of_states, free)
         floats, ids, numbers, flags = sizes
         memory = self._memory(teams, floats, ids, (numbers, np.int32), flags)
-        grow_trees_kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
+        kernel = grow_trees_kernel(features_of(job.setting, job.given, job.results, job.states))
+        kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
             gpu.for_kernel(turn),
             job.trees,
             job.first_tree,

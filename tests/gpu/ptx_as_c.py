@@ -53,7 +53,7 @@ static u32 r_nctaid_x, r_ctaid_x, r_ntid_x, running;
 #define r_laneid (running % 32)
 static void arrive(u32 mask, u32 brought, u32 place, int is_barrier), wait_for(u32 mask, u32 place);
 static void read_at(u64 at, u32 line), written_at(u64 at, u64 before, u64 now, u32 line);
-static u32 of_partner(u32 distance), votes(u32 mask);
+static u32 of_partner(u32 distance), of_thread(u32 lane), votes(u32 mask);
 """
 #: Threads with stacks of their own, of which one runs until it leaves. Jumps, for ``swapcontext`` calls the system each time.
 THREADS = r"""
@@ -100,6 +100,7 @@ static void wait_for(u32 mask, u32 place) {
         if (warp[k].place[number & 1] != place) abort();
     }
 }
+static u32 of_thread(u32 lane) { return visitors[running / 32 * 32 + lane].brought[visitors[running].came & 1]; }
 static u32 of_partner(u32 distance) { return visitors[running ^ distance].brought[visitors[running].came & 1]; }
 static u32 votes(u32 mask) {
     const visitor *warp = visitors + running / 32 * 32; u32 found = 0, now = visitors[running].came & 1;
@@ -195,7 +196,7 @@ def printed(python: Path, *arguments: str | Path) -> str:
 def kernels_in_ptx(python: Path, threads: int = team.TEAM) -> dict[str, str]:
     """PTX of each kernel, from an interpreter that has numba-cuda; with so many threads to a team."""
     _, *modules = re.split(r"(?=\.version)", printed(python, Path(__file__).with_name("to_ptx.py"), str(threads)))
-    return dict(zip(("prepare_events", "grow_trees"), modules, strict=True))
+    return dict(zip(("prepare_events", "grow_trees", "grow_usual", "grow_plain"), modules, strict=True))
 
 
 class Translation:
@@ -274,7 +275,7 @@ class Translation:
         if name == "bra":
             return f"goto {name_of(parts[0])};"
         if name in ("bar", "shfl", "vote"):
-            return self._together(name, parts)
+            return self._together(name, words, parts)
         if name == "ret":
             return f"return {self.result};"
         if name == "call":
@@ -302,7 +303,7 @@ class Translation:
             formula = f"({TYPES[result]})a * b"
         return f"{{ {given}{self._set(parts[0], result, formula)} }}"
 
-    def _together(self, name: str, parts: list[str]) -> str:
+    def _together(self, name: str, words: list[str], parts: list[str]) -> str:
         """What threads of a warp do together: they arrive, wait, and see what the others brought."""
         into, given = ("", parts) if name == "bar" else (name_of(parts[0].partition("|")[0]), parts[1:])
         mask, place = self._get(given[-1], "b32"), len(self.lines)
@@ -311,7 +312,10 @@ class Translation:
         self.wait(mask, place)
         if name == "bar":
             return ""
-        return f"{into} = votes({mask});" if name == "vote" else f"{into} = of_partner({self._get(given[1], 'b32')});"
+        if name == "vote":
+            return f"{into} = votes({mask});"
+        of = {"bfly": "of_partner", "idx": "of_thread"}[words[2]]
+        return f"{into} = {of}({self._get(given[1], 'b32')});"
 
     def wait(self, mask: str, place: int) -> None:
         """C that waits for the threads."""

@@ -1,4 +1,7 @@
-"""Prints the kernels as PTX for an H100, one after the other, for teams of so many threads; needs numba-cuda and no GPU."""
+"""Prints kernels as PTX for an H100, one after the other, for teams of so many threads; needs numba-cuda and no GPU.
+
+That which makes events ready; that of trees with all features; with those of a run by default; and with none.
+"""
 
 import sys
 from types import SimpleNamespace
@@ -35,12 +38,16 @@ batch = arrays(Batch, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
 given = arrays(Given, (types.int32, 2), (real, 2))
 results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
 turn = arrays(kernels.Turn, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
-setting = tuple_of(Setting, real, real, real, real, types.boolean, whole)
+setting = tuple_of(Setting, real, real, real, real, types.boolean, whole, types.boolean, types.boolean)
 room = tuple_of(kernels.Room, *[whole] * 4)
 events, teams = memory(whole, 2), memory(types.int32, 2)
+able = kernels.Features(*(True for _ in kernels.Features._fields))
+of_trees = (turn, whole, whole, whole, setting, batch, given, results, events, teams, room)
 for kernel, arguments in (
     (kernels.prepare_events, (real, batch, events, room)),
-    (kernels.grow_trees, (turn, whole, whole, whole, setting, batch, given, results, events, teams, room)),
+    (kernels.grow_trees(able), of_trees),
+    (kernels.grow_trees(kernels.Features(states=True, stops=True)), of_trees),
+    (kernels.grow_trees(kernels.Features()), of_trees),
 ):
     ptx, _ = cuda.compile(kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx")
     print(ptx)

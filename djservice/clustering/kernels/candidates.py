@@ -21,7 +21,6 @@ from djservice.clustering.kernels.close_pairs import LEVELS, Stock, stock_end
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import asymmetry_factor
 from djservice.clustering.kernels.lanes import (
-    LANES,
     below,
     bit_count,
     bits_below,
@@ -34,6 +33,7 @@ from djservice.clustering.kernels.lanes import (
     smallest_lane,
     store,
     where_below,
+    width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
 from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Ids, Ints, Objects, distances
@@ -94,11 +94,11 @@ def end_lists(pairs: Options, n_pairs: int, beams: Options, n_beams: int, safe: 
 def _end_list(options: Options, count: int, safe: bool) -> None:
     nothing = fill(FAR)
     store(options.q, count, nothing)
-    store(options.q, count + LANES, nothing)
+    store(options.q, count + width(), nothing)
     store(options.w, count, fill(0.0))
     if safe:
         store(options.s, count, nothing)
-        store(options.s, count + LANES, nothing)
+        store(options.s, count + width(), nothing)
 
 
 @jit
@@ -160,19 +160,23 @@ def append_row(
     )
     lows, highs, nothing = fill(low), fill(high), fill(math.inf)
     bound = nothing
-    for start in range(0, m, STRETCH):
+    start = 0
+    while start < m:
         stop = min(start + STRETCH, m)
         hits = 0
-        for at in range(start, stop, LANES):
+        at = start
+        while at < stop:
             q = distances(objects, at, y, phi, d)
             q = where_below(load(objects.ident, at), ident, q, nothing)
             store(row, at - start, q)
             bound = least(where_below(q, highs, nothing, q), bound)
             hits |= (below(q, highs) & ~below(q, lows)) << (at - start)
+            at += width()
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
         count = put_row(objects, slot, start, hits, pairs, count, row, asymmetry)
+        start += STRETCH
     objects.lower[slot] = smallest_lane(bound)
     return count
 
@@ -191,19 +195,23 @@ def append_new(
     objects.y[slot] = math.inf  # out of its own reach
     highs, nothing = fill(high), fill(math.inf)
     bound = nearest = nothing
-    for start in range(0, m, STRETCH):
+    start = 0
+    while start < m:
         stop = min(start + STRETCH, m)
         hits = 0
-        for at in range(start, stop, LANES):
+        at = start
+        while at < stop:
             q = distances(objects, at, y, phi, d)
             store(row, at - start, q)
             nearest = least(q, nearest)
             bound = least(where_below(q, highs, nothing, q), bound)
             hits |= below(q, highs) << (at - start)
+            at += width()
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
         count = put_row(objects, slot, start, hits, pairs, count, row, asymmetry)
+        start += STRETCH
     sync()
     objects.y[slot] = y_slot
     objects.lower[slot] = smallest_lane(bound)
@@ -221,7 +229,8 @@ def append_stock(
         if stop == taken:
             count = -1
             break
-        for first in range(natural(taken), natural(stop), size()):
+        first = natural(taken)
+        while first < stop:
             k = natural(first + rank())
             lives = k < stop and alive[owner[k]] & alive[other[k]] != 0
             living = ballot(lives)
@@ -235,6 +244,7 @@ def append_stock(
                 pairs.owner[at] = owner[k]
                 pairs.other[at] = other[k]
             count += bit_count(living)
+            first = natural(first + size())
         taken = stop
     return count
 
@@ -262,7 +272,8 @@ def refill(
         return -1, n_beams
     lows, highs = fill(low), fill(high)
     marked = 0
-    for at in range(0, m, LANES):
+    at = 0
+    while at < m:
         beam = load(objects.beam, at)
         hits = below(beam, highs) & ~below(beam, lows)
         mine = own(hits)
@@ -278,6 +289,7 @@ def refill(
             mine &= mine - 1
             scratch.marked[marked + bits_below(hits, k)] = at + k
         marked += bit_count(hits)
+        at += width()
     sync()
     k = 0
     while k < marked and n_pairs >= 0:
@@ -291,10 +303,12 @@ def refill(
 def lower_bound(objects: Objects, m: int, threshold: float, stock: Stock) -> float:
     """A lower bound, not below ``threshold``, of all options that are not on the list."""
     lows, bounds, nothing = fill(threshold), fill(math.inf), fill(math.inf)
-    for at in range(0, m, LANES):
+    at = 0
+    while at < m:
         beam = load(objects.beam, at)
         bounds = least(where_below(beam, lows, nothing, beam), bounds)
         bounds = least(load(objects.lower, at), bounds)
+        at += width()
     bound = float(smallest_lane(bounds))
     taken = stock_end(stock, threshold) if threshold > 0.0 else 0
     if taken < stock.ends[LEVELS - 1]:
@@ -308,9 +322,11 @@ def smallest(values: Floats, count: int) -> float:
     if count == 0:
         return math.inf
     a = b = fill(math.inf)
-    for at in range(0, count, 2 * LANES):
+    at = 0
+    while at < count:
         a = least(load(values, at), a)
-        b = least(load(values, at + LANES), b)
+        b = least(load(values, at + width()), b)
+        at += 2 * width()
     return float(smallest_lane(least(a, b)))
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
-    LANES,
     below,
     bit_count,
     bits_below,
@@ -31,6 +30,7 @@ from djservice.clustering.kernels.lanes import (
     smallest_lane,
     store,
     where_below,
+    width,
 )
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Ids, Objects, distances, row_distances
@@ -155,7 +155,7 @@ def _gather(objects: Objects, n: int, stock: Stock, edge: float, row: Floats) ->
         for start in range(0, i, STRETCH):
             stop = min(start + STRETCH, i)
             hits = 0
-            for at in range(start, stop, LANES):
+            for at in range(start, stop, width()):
                 q = where_below(load(objects.ident, at), fill(float(i)), distances(objects, at, y, phi, d), nothing)
                 store(row, at - start, q)
                 bound = least(where_below(q, top, nothing, q), bound)

@@ -7,6 +7,7 @@ order that they have on the CPU.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any, NamedTuple
 
@@ -16,15 +17,21 @@ from djservice.clustering.kernels.candidates import PAD, Options, Scratch, Work,
 from djservice.clustering.kernels.close_pairs import LEVELS, Stock
 from djservice.clustering.kernels.grow import Batch, Given, Results, grow_item, load_event
 from djservice.clustering.kernels.jit import jit, keyed_by_sources
-from djservice.clustering.kernels.lanes.team import placed, size
+from djservice.clustering.kernels.lanes.team import placed, size, without
 from djservice.clustering.kernels.pseudojets import Objects
 from djservice.clustering.kernels.tree import Setting
 
-if not config.ENABLE_CUDASIM:
-    from djservice.clustering.kernels.lanes import cuda_model as lanes_cuda  # noqa: F401  a type is made known
+if (
+    not config.ENABLE_CUDASIM
+):  # what these are imported for is their effect: a type is made known, and loops stay rolled
+    from djservice.clustering.kernels.lanes import cuda_model, rolled  # noqa: F401
 
 # A small batch is a small grid, and there is nothing to be done about it.
 warnings.filterwarnings("ignore", message="Grid size .* under-utilization")
+
+
+#: Registers of a thread: with as many a multiprocessor has room for 384 threads.
+REGISTERS = 168
 
 
 class Room(NamedTuple):
@@ -170,44 +177,113 @@ def prepare_events(power: float, batch: Batch, events: Memory, room: Room) -> No
         )
 
 
-def grow_trees(
-    turn: Turn,
-    trees: int,
-    first_tree: int,
-    iteration: int,
-    setting: Setting,
-    batch: Batch,
-    given: Given,
-    results: Results,
-    events: Memory,
-    teams: Memory,
-    room: Room,
-) -> None:
-    """Kernel: grow the trees of a turn; a team takes one, then the one as many further on as there are teams.
+class Features(NamedTuple):
+    """What a kernel of trees is able to do; what it need not, it is compiled without.
 
-    Parameters
-    ----------
-    events
-        A row for each event of the batch, made ready.
-    teams
-        A row for each team that is to grow trees.
+    A GPU runs it the faster, the more of its instructions fit into its caches and the fewer registers it takes.
     """
-    team, number = cuda.grid(1) // size(), len(teams.floats)
-    if team < number:
-        for k in range(team, len(turn.items), number):
-            item = turn.items[k]
-            work = work_at(events, item // trees, teams, team, room)
-            jets, scores = turn.state_jets[k], turn.state_scores[k]
-            turn.status[k] = grow_item(
-                item, trees, first_tree, iteration, setting, batch, work, given, results, 0, jets, scores
-            )
+
+    states: bool = False
+    stops: bool = False
+    records: bool = False  # histories and traces
+    flips: bool = False  # those that are found, and those to be taken
+    replay: bool = False
+    safe: bool = False
+    sharp: bool = False
+    wide: bool = False
+
+
+def features_of(setting: Setting, given: Given, results: Results, states: bool) -> Features:
+    """What the trees of a job ask for."""
+    return Features(
+        states=states,
+        stops=setting.stops,
+        records=len(results.history) + len(results.trace) > 0,
+        flips=len(results.flips) + len(results.all_flips) + len(given.forced) > 0,
+        replay=len(given.replay) > 0,
+        safe=setting.asymmetry > 0.0,
+        sharp=setting.sharp,
+        wide=setting.wide,
+    )
+
+
+def grow_trees(features: Features) -> Any:
+    """The kernel that grows trees with these features, to be compiled."""
+    with_states, with_stops, with_records, with_flips, with_replay, safe, sharp, wide = features
+
+    def grow_trees(
+        turn: Turn,
+        trees: int,
+        first_tree: int,
+        iteration: int,
+        setting: Setting,
+        batch: Batch,
+        given: Given,
+        results: Results,
+        events: Memory,
+        teams: Memory,
+        room: Room,
+    ) -> None:
+        # A team takes a tree, then the one as many further on as there are teams. ``events`` has a row for each event, made ready,
+        # ``teams`` one for each team. What is known to be absent is said once more, for the compiler.
+        setting = Setting(
+            setting.power,
+            setting.rigidity,
+            setting.asymmetry if safe else 0.0,
+            setting.settled_pt,
+            setting.stops and with_stops,
+            setting.main,
+            setting.sharp and sharp,
+            setting.wide and wide,
+        )
+        given = Given(
+            given.replay if with_replay else without(given.replay),
+            given.forced if with_flips else without(given.forced),
+        )
+        results = Results(
+            results.jets,
+            results.history if with_records else without(results.history),
+            results.trace if with_records else without(results.trace),
+            results.scores,
+            results.numbers,
+            results.flips if with_flips else without(results.flips),
+            results.all_flips if with_flips else without(results.all_flips),
+        )
+        team, number = cuda.grid(1) // size(), len(teams.floats)
+        if team < number:
+            for k in range(team, len(turn.items), number):
+                item = turn.items[k]
+                work = work_at(events, item // trees, teams, team, room)
+                jets, scores = turn.state_jets[k], turn.state_scores[k]
+                turn.status[k] = grow_item(
+                    item,
+                    trees,
+                    first_tree,
+                    iteration,
+                    setting,
+                    batch,
+                    work,
+                    given,
+                    results,
+                    0,
+                    jets if with_states else without(jets),
+                    scores if with_states else without(scores),
+                )
+
+    return grow_trees
 
 
 def compiled_kernel(function: Any) -> Any:
     """A kernel from a function, kept on disk as long as no kernel source changes."""
-    compiled = cuda.jit(cache=True)(function)
-    return compiled if keyed_by_sources(compiled) else cuda.jit(function)
+    options = {} if config.ENABLE_CUDASIM else {"max_registers": REGISTERS}
+    compiled = cuda.jit(cache=True, **options)(function)
+    return compiled if keyed_by_sources(compiled) else cuda.jit(**options)(function)
+
+
+@functools.cache
+def grow_trees_kernel(features: Features) -> Any:
+    """The compiled kernel that grows trees with these features."""
+    return compiled_kernel(grow_trees(features))
 
 
 prepare_events_kernel = compiled_kernel(prepare_events)
-grow_trees_kernel = compiled_kernel(grow_trees)

@@ -11,8 +11,20 @@ from typing import Any
 
 from djservice.clustering.kernels.candidates import Options, Scratch
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.lanes import LANES, fill, fma, load, power_of_two, store, total, where_below
-from djservice.clustering.kernels.lanes.team import sync
+from djservice.clustering.kernels.lanes import (
+    LANES,
+    fill,
+    fma,
+    load,
+    natural,
+    power_of_two,
+    store,
+    sum_of_eight,
+    total,
+    where_below,
+    width,
+)
+from djservice.clustering.kernels.lanes.team import of_rank, rank, size, sync
 from djservice.clustering.kernels.pseudojets import Floats
 
 #: Options in a run.
@@ -55,23 +67,49 @@ def exponential(x: Any) -> Any:
 def weigh(options: Options, first: int, count: int, minimum: float, rate: float, length: float) -> None:
     """Weights exp(-rate (q - minimum)) of options ``first`` to ``count``; 0 where the exponent is below -``length``."""
     minima, rates, least_exponent, zero = fill(minimum), fill(rate), fill(-length), fill(0.0)
-    for at in range(first // LANES * LANES, count, LANES):
+    at = first & -width()
+    while at < count:
         x = (minima - load(options.q, at)) * rates
         store(options.w, at, where_below(x, least_exponent, zero, exponential(x)))
+        at += width()
 
 
 @jit
 def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
     """Sum of ``count`` weights; the scratch keeps the sums of lanes and of runs for :func:`choose`."""
-    norm = 0.0
-    for start in range(0, count, BLOCK):
-        lanes = fill(0.0)
-        for at in range(start, min(start + BLOCK, count), LANES):
+    if size() > LANES:
+        return _sum_runs_side_by_side(w, count, scratch)
+    norm, at, block = 0.0, 0, natural(0)
+    while at < count:
+        lanes, stop = fill(0.0), min(at + BLOCK, count)
+        while at < stop:
             lanes = lanes + load(w, at)
-        store(scratch.sums, start // LANES, lanes)
+            at += LANES
+        store(scratch.sums, block * LANES, lanes)
         run = total(lanes)
-        scratch.blocks[start // BLOCK] = run
+        scratch.blocks[block] = run
         norm += run
+        block = natural(block + 1)
+    return norm
+
+
+@jit
+def _sum_runs_side_by_side(w: Floats, count: int, scratch: Scratch) -> float:
+    """As :func:`sum_weights`, with the same bits: eight threads of a large team to each run."""
+    first, end, norm = natural(0), natural(count), 0.0
+    while first < end:
+        run, lane = natural(first // BLOCK + rank() // LANES), 0.0
+        at, stop = natural(run * BLOCK + rank() % LANES), min((run + 1) * BLOCK, end)
+        while at < stop:
+            lane += w[at]
+            at = natural(at + LANES)
+        of_run = sum_of_eight(lane)
+        if run * BLOCK < end:
+            scratch.sums[natural(run * LANES + rank() % LANES)] = lane
+            scratch.blocks[run] = of_run
+        for k in range(0, size(), LANES):
+            norm += of_rank(of_run, k)
+        first = natural(first + BLOCK // LANES * size())
     return norm
 
 
@@ -79,11 +117,12 @@ def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
 def weighted_sum(options: Options, count: int) -> float:
     """Sum of w q over an option list."""
     a = b = fill(0.0)
-    for at in range(0, count - LANES, 2 * LANES):
+    at = 0
+    while at < count - width():
         a = fma(load(options.w, at), load(options.q, at), a)
-        b = fma(load(options.w, at + LANES), load(options.q, at + LANES), b)
-    if (count + LANES - 1) // LANES % 2 == 1:
-        at = (count - 1) // LANES * LANES
+        b = fma(load(options.w, at + width()), load(options.q, at + width()), b)
+        at += 2 * width()
+    if at < count:
         a = fma(load(options.w, at), load(options.q, at), a)
     return float(total(a + b))
 
@@ -95,21 +134,22 @@ def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
     start = block * BLOCK
-    lane -= block * LANES
-    option, target = _pick(w, start + lane, min(start + BLOCK, count), LANES, target)
+    option, target = _pick(w, start + lane - block * LANES, min(start + BLOCK, count), LANES, target)
     return option
 
 
 @jit
 def _pick(values: Floats, start: int, stop: int, stride: int, target: float) -> tuple[int, float]:
     """Which value ``target`` falls on, and how far into it; where rounding leaves none, the last that is not 0."""
-    found, left = start, target
-    for k in range(start, stop, stride):
-        if values[k] > 0.0:
+    found, left, k = natural(start), target, natural(start)
+    while k < stop:
+        value = values[k]
+        if value > 0.0:
             found, left = k, target
-            if target < values[k]:
+            if target < value:
                 break
-            target -= values[k]
+            target -= value
+        k = natural(k + stride)
     return found, left
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import TWO_PI, momentum_scale, rapidity
-from djservice.clustering.kernels.lanes import LANES, absolute, fill, fma, least, load, natural, store
+from djservice.clustering.kernels.lanes import absolute, fill, fma, least, load, natural, store, width
 from djservice.clustering.kernels.lanes.team import sync
 
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ def radius2(reach: Reach, pt2: float) -> float:
 @jit
 def copy_objects(source: Objects, target: Objects, n: int) -> None:
     """Copy the first ``n`` slots, and put those beyond out of reach."""
-    for at in range(0, n, LANES):
+    for at in range(0, n, width()):
         store(target.y, at, load(source.y, at))
         store(target.phi, at, load(source.phi, at))
         store(target.d, at, load(source.d, at))
@@ -156,8 +156,10 @@ def distances(objects: Objects, at: int, y: Any, phi: Any, d: Any) -> Any:
 def row_distances(row: Floats, objects: Objects, m: int, slot: int) -> None:
     """q of the pairs of the object in ``slot`` with those in slots 0 to ``m``."""
     y, phi, d = fill(objects.y[slot]), fill(objects.phi[slot]), fill(objects.d[slot])
-    for at in range(0, m, LANES):
+    at = 0
+    while at < m:
         store(row, at, distances(objects, at, y, phi, d))
+        at += width()
 
 
 @jit

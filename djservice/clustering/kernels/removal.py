@@ -14,7 +14,7 @@ def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, saf
     """Take the options of objects ``a`` and ``b`` off the list; returns its length and whether the minimum went."""
     owner, other = pairs.owner, pairs.other
     lost = False
-    at = (count - 1) // WIDE * WIDE
+    at = (count - 1) & -WIDE
     within = (1 << (count - at)) - 1 if count > 0 else 0
     while at >= 0:  # from the end, so that what comes after is alive
         dead = holds(owner, other, at, a, b) & within

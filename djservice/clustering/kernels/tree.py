@@ -29,7 +29,7 @@ from djservice.clustering.kernels.close_pairs import edge_above
 from djservice.clustering.kernels.draw import choose, choose_zero, sum_weights, weigh, weighted_sum
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
-from djservice.clustering.kernels.lanes.team import rank, sync
+from djservice.clustering.kernels.lanes.team import of_rank, rank, size, sync
 from djservice.clustering.kernels.leading_jets import clear_jets, insert_jet, leading_so_far
 from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import (
@@ -65,6 +65,8 @@ class Setting(NamedTuple):
     settled_pt: float
     stops: bool
     main: int
+    sharp: bool
+    wide: bool
 
 
 class Tree(NamedTuple):
@@ -122,7 +124,7 @@ def cluster_tree(
     """
     objects, stock, pairs, beams, scratch = work.objects, work.stock, work.pairs, work.beams, work.scratch
     alpha, asymmetry = setting.rigidity, setting.asymmetry
-    safe, sharp, wide = asymmetry > 0.0, math.isinf(alpha), len(tree.scores) == SLOPES
+    safe, sharp, wide = asymmetry > 0.0, setting.sharp, setting.wide
     length = truncation(n)
     slots, beam_at, alive, slopes, jet_pt2 = (
         scratch.slot,
@@ -133,13 +135,14 @@ def cluster_tree(
     )
     copy_objects(work.origin, objects, n)
     sync()
-    for j in range(n):
+    j = natural(rank())
+    while j < n:
         slots[j] = j
         beam_at[j] = -1
         alive[j] = 1
-    if wide:
-        for j in range(n):
+        if wide:
             scratch.log_pt2[j] = math.log(objects.pt2[j])
+        j = natural(j + size())
     for k in range(len(tree.scores)):
         tree.scores[k] = 0.0
     clear_jets(tree.jets, jet_pt2)
@@ -151,7 +154,7 @@ def cluster_tree(
     old_minimum = old_scale = -1.0
     least_pair = least_beam = math.inf
     score, log_prob, probability, n_jets = 0.0, 0.0, 1.0, 0
-    steps = 0
+    steps, drawn_ahead = 0, 0.0
     spread = whole_event(objects, n) if setting.stops else Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     follows, state, state_is_old, state_edge = len(tree.state_jets) > 0, first_state - 1, True, math.inf
     flip, flips, all_flips, n_flips = no_flip(), len(tree.flip) > 0, len(tree.all_flips) > 0, 0
@@ -221,6 +224,10 @@ def cluster_tree(
             mean = (weighted_sum(pairs, n_pairs) if scale_is_beam else weighted_sum(beams, n_beams)) / norm
         old_minimum, old_scale = minimum, scale
 
+        if (
+            step % size() == 0 and len(replay) == 0 and not sharp
+        ):  # each thread of a team draws for one of the next steps
+            drawn_ahead = uniform(key, iteration, sample, step + rank(), 0)
         if len(replay) > 0 or step == forced_step:
             if step == forced_step:
                 a, b = int(forced[2]), int(forced[3])
@@ -232,7 +239,7 @@ def cluster_tree(
                 status = BAD_HISTORY
             is_beam = b < 0
         else:
-            target = 0.0 if sharp else uniform(key, iteration, sample, step, 0) * norm
+            target = of_rank(drawn_ahead, step % size()) * norm
             if sharp:
                 is_beam = least_beam < least_pair
                 drawn = index_of(beams.q if is_beam else pairs.q, minimum)
@@ -241,12 +248,12 @@ def cluster_tree(
                 drawn = (
                     choose_zero(beams, n_beams, target - zero_pairs) if is_beam else choose_zero(pairs, n_pairs, target)
                 )
-            elif target < pair_norm or n_beams == 0:
-                drawn = choose(pairs.w, n_pairs, scratch, target)
             else:
-                is_beam = True
-                sum_weights(beams.w, n_beams, scratch)
-                drawn = choose(beams.w, n_beams, scratch, target - pair_norm)
+                is_beam = target >= pair_norm and n_beams > 0
+                if is_beam:
+                    target -= pair_norm
+                    sum_weights(beams.w, n_beams, scratch)
+                drawn = choose(beams.w if is_beam else pairs.w, n_beams if is_beam else n_pairs, scratch, target)
             drawn = natural(drawn)
             a = int(beams.owner[drawn]) if is_beam else int(pairs.owner[drawn])
             b = -1 if is_beam else int(pairs.other[drawn])

@@ -17,4 +17,4 @@ class LanesOfThread(models.PrimitiveModel):
     """A vector of its lanes."""
 
     def __init__(self, manager: Any, of: Any) -> None:
-        super().__init__(manager, of, ir.VectorType(ir.DoubleType(), 8 // team.TEAM))
+        super().__init__(manager, of, ir.VectorType(ir.DoubleType(), max(8 // team.TEAM, 1)))

@@ -97,6 +97,11 @@ def _pointers(context: Any, builder: Any, array_type: Any, array: Any, at: Any, 
     return [builder.gep(first, [_INT64(k)]) for k in range(0, count, team)]
 
 
+def width_of(context: Any) -> int:
+    """float64 in one group of lanes."""
+    return max(8, team_size(context))
+
+
 def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int) -> Any:
     """What this thread has of the ``count`` elements from ``at`` on."""
     size = array_type.dtype.bitwidth // 8
@@ -132,10 +137,14 @@ def _fold(context: Any, builder: Any, vector: Any, combine: Callable[..., Any]) 
         ]
         vector = combine(builder, *halves)
         width //= 2
-    value, distance = builder.extract_element(vector, INT32(0)), team_size(context) // 2
-    while distance:
-        value = combine(builder, value, partners(builder, value, distance))
-        distance //= 2
+    return _fold_threads(builder, builder.extract_element(vector, INT32(0)), team_size(context), combine)
+
+
+def _fold_threads(builder: Any, value: Any, threads: int, combine: Callable[..., Any]) -> Any:
+    """Combine the numbers of so many neighbouring threads, first those that are farthest from each other."""
+    while threads > 1:
+        threads //= 2
+        value = combine(builder, value, partners(builder, value, threads))
     return value
 
 
@@ -148,7 +157,7 @@ def load(typing_context, array, at):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _read(context, builder, array, values[0], values[1], 8)
+        return _read(context, builder, array, values[0], values[1], width_of(context))
 
     return lanes_type(array, types.int64), code
 
@@ -158,7 +167,7 @@ def store(typing_context, array, at, lanes):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        pointers = _pointers(context, builder, array, values[0], values[1], 8)
+        pointers = _pointers(context, builder, array, values[0], values[1], width_of(context))
         if team_size(context) == 1:
             builder.store(values[2], pointers[0], align=8)
         else:
@@ -174,7 +183,7 @@ def fill(typing_context, value):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _all(builder, values[0], 8 // team_size(context))
+        return _all(builder, values[0], width_of(context) // team_size(context))
 
     return lanes_type(types.float64), code
 
@@ -224,6 +233,23 @@ def below(context: Any, builder: Any, a: Any, b: Any) -> Any:
 def smallest_lane(context: Any, builder: Any, a: Any) -> Any:
     """See lanes_numpy."""
     return _fold(context, builder, a, _smaller)
+
+
+@intrinsic
+def width(typing_context):
+    """See reference."""
+    return types.int64(), lambda context, builder, signature, values: _INT64(width_of(context))
+
+
+@intrinsic
+def sum_of_eight(typing_context, value):
+    """See reference."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        add = lambda builder, left, right: builder.fadd(left, right)  # noqa: E731
+        return _fold_threads(builder, values[0], min(8, team_size(context)), add)
+
+    return types.float64(types.float64), code
 
 
 @_lane_function(1, types.float64)

@@ -108,3 +108,13 @@ def float_of(bits: int) -> float:
 def natural(index: int) -> int:
     """The index itself, which is not negative: spares compiled code the case of Python's negative indices."""
     return index
+
+
+def width() -> int:
+    """float64 in one group of lanes: 8, and on a GPU as many as a team has threads if these are more."""
+    return 8
+
+
+def sum_of_eight(value: float) -> float:
+    """Sum of the numbers of eight neighbouring threads of a team, in the order of :func:`total`; on a processor the number itself."""
+    return value

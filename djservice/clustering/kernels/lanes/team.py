@@ -14,12 +14,12 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-#: Threads of a team on a GPU, 1, 2, 4 or 8; in numba's simulator, whose lanes are arrays, 1. A warp has 32.
-TEAM = 1 if numba.config.DISABLE_JIT else 8
+#: Threads of a team on a GPU, 1, 2, 4, 8 or 32, which is a warp; in numba's simulator, whose lanes are arrays, 1.
+TEAM = 1 if numba.config.DISABLE_JIT else 32
 
 _BIT, INT32, _INT64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
-#: NVVM's numbers for a ballot, and for a shuffle with the thread whose number differs in some bits; and no limit of the latter.
-_BALLOT, _BUTTERFLY, _NO_LIMIT = 3, 3, 31
+#: NVVM's numbers for a ballot, and for shuffles with a thread of a number, or of one that differs in some bits; and no limit of these.
+_BALLOT, _OF_THREAD, _BUTTERFLY, _NO_LIMIT = 3, 0, 3, 31
 #: Of the numbered address spaces, the one of the device's memory.
 _GLOBAL = 1
 
@@ -72,14 +72,32 @@ def ballot_of(builder: Any, flag: Any) -> Any:
 
 def partners(builder: Any, value: Any, distance: int) -> Any:
     """The float64 of the thread of the team whose number differs by that bit."""
+    return _shuffled(builder, value, _BUTTERFLY, INT32(distance))
+
+
+def _shuffled(builder: Any, value: Any, how: int, thread: Any) -> Any:
+    """The float64 of another thread of the warp."""
     bits, answer = builder.bitcast(value, _INT64), ir.LiteralStructType((INT32, _BIT))
     halves = []
     for shift in (0, 32):
         half = builder.trunc(builder.lshr(bits, _INT64(shift)), INT32)
-        given = (_members(builder), INT32(_BUTTERFLY), half, INT32(distance), INT32(_NO_LIMIT))
+        given = (_members(builder), INT32(how), half, thread, INT32(_NO_LIMIT))
         got = builder.extract_value(_call(builder, "shfl.sync.i32", answer, *given), 0)
         halves.append(builder.shl(builder.zext(got, _INT64), _INT64(shift)))
     return builder.bitcast(builder.or_(*halves), ir.DoubleType())
+
+
+@intrinsic
+def _without(typing_context, array):  # type: ignore[no-untyped-def]
+    """See :func:`without`."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        view = context.make_array(array)(context, builder, values[0])
+        shape = cgutils.unpack_tuple(builder, view.shape)
+        view.nitems, view.shape = _INT64(0), cgutils.pack_array(builder, [_INT64(0), *shape[1:]])
+        return view._getvalue()
+
+    return array(array), code
 
 
 @intrinsic
@@ -122,6 +140,18 @@ def _ballot(typing_context, flag):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def _of_rank(typing_context, value, number):  # type: ignore[no-untyped-def]
+    """See :func:`of_rank`."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if team_size(context) == 1:
+            return values[0]
+        return _shuffled(builder, values[0], _OF_THREAD, builder.add(_first(builder), builder.trunc(values[1], INT32)))
+
+    return types.float64(types.float64, types.int64), code
+
+
+@intrinsic
 def _placed(typing_context, array):  # type: ignore[no-untyped-def]
     """See :func:`placed`."""
 
@@ -140,11 +170,15 @@ def _placed(typing_context, array):  # type: ignore[no-untyped-def]
 
 #: ``sync()``: the threads of a team wait for each other, and see what the others have written.
 sync: Any = (lambda: None) if numba.config.DISABLE_JIT else _sync
+#: ``without(array)`` is the array with length 0, which a compiler knows.
+without: Any = (lambda array: array[:0]) if numba.config.DISABLE_JIT else _without
 #: ``size()``: threads of the team; ``rank()``: the number of this one, from 0. On a processor 1 and 0.
 size: Any = (lambda: 1) if numba.config.DISABLE_JIT else _size
 rank: Any = (lambda: 0) if numba.config.DISABLE_JIT else _rank
 #: ``ballot(flag)``: a bit for each thread of the team, set where ``flag`` is.
 ballot: Any = int if numba.config.DISABLE_JIT else _ballot
+#: ``of_rank(value, number)``: the ``value`` of the thread of that rank.
+of_rank: Any = (lambda value, number: value) if numba.config.DISABLE_JIT else _of_rank
 #: ``placed(view)`` is the same view of an array, of whose place a compiler for GPUs knows nothing: so it keeps that, instead of adding
 #: it up anew for each element.
 placed: Any = (lambda view: view) if numba.config.DISABLE_JIT else _placed
