@@ -1,4 +1,4 @@
-"""Draws the formulas of a page as SVG, when mkdocs builds the site: no page needs a script or a font from elsewhere."""
+"""Sets formulas as SVG, when mkdocs builds the site: no page needs a script or a font. A number stays with its error."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ ziamath.config.svg2 = False  # shapes in place: identifiers would repeat on a pa
 
 def on_page_content(page: str, /, **_: Any) -> str:
     """Called by mkdocs with each page as HTML, in which pymdownx.arithmatex has marked the formulas."""
+    page = page.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     page = _INLINE.sub(lambda formula: drawn(html.unescape(formula[1]), inline=True), page)
     return _BLOCK.sub(lambda formula: f'<div class="formula">{drawn(html.unescape(formula[1]))}</div>', page)
 
