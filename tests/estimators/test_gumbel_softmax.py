@@ -244,7 +244,7 @@ def test_bias_on_the_exact_tables() -> None:
 
 SCRIPT = """
 import sys; sys.path.insert(0, sys.argv[1])
-from test_gumbel import few_tangents
+from test_gumbel_softmax import few_tangents
 print(few_tangents().tolist())
 """
 

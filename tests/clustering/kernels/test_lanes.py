@@ -154,7 +154,7 @@ print(digest.hexdigest())
 
 def test_the_same_bits_whatever_the_width_of_vectors(tmp_path: Path) -> None:
     """Compiled for this processor, and for the plainest of its architecture."""
-    arguments = [sys.executable, "-c", BITS, os.path.dirname(__file__)]
+    arguments = [sys.executable, "-c", BITS, str(Path(__file__).parents[1])]
     plainest = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
     own, generic = (
         subprocess.run(
@@ -182,7 +182,7 @@ def test_the_same_trees_without_a_compiler() -> None:
     """numba switched off, as in CUDA's simulator: lanes are arrays then."""
     events = shipped_events()
     smallest_event = int(events.counts.argmin())
-    arguments = [sys.executable, "-c", SCRIPT, os.path.dirname(__file__), str(smallest_event)]
+    arguments = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(smallest_event)]
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment, timeout=300)
     for scale, line in zip(("minimum", "safe"), done.stdout.splitlines(), strict=True):
