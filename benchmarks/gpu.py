@@ -1,30 +1,38 @@
-"""A GPU against the processors: the same trees, trees per second, what limits them, and how far from it they are.
+"""A GPU against the processors beside it: the same trees, trees per second, what limits them.
 
-Needs the extra cuda12 or cuda13 and nothing but the shipped events. It takes a few minutes, of which the first goes into
-compiling. With --simulate it runs to its end in numba's simulator, on tiny events, where its numbers mean nothing. With
---team N each tree has 1, 2 or 4 threads instead of 8.
+One command measures everything and takes about three minutes, a third of it for compiling. What a
+machine lacks is left out by name: the package uproot (--events), those of a whole run, Nsight
+Compute (ncu), compute-sanitizer. With --simulate it runs to its end in numba's simulator, on tiny
+events, where its numbers mean nothing.
 
-    python benchmarks/gpu.py [--simulate | --team N]
+    python benchmarks/gpu.py [--events FILE.npz] [--output FOLDER] [--simulate | --team N]
+    python benchmarks/gpu.py --write-events FILE.npz [LARGE.root]
+
+The second form, on a machine that reads ROOT files, writes the events that the first needs; those of
+LARGE.root become its largest. --team N lets 1, 2, 4 or 8 threads grow a tree instead of 32.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from events import overlaid
-from numba import cuda as numba_cuda
 
 import djservice as dj
 from djservice.clustering import on_gpu
-from djservice.clustering.device import Gpu, gpu
+from djservice.clustering.device import gpu
 from djservice.clustering.kernels import cuda
 from djservice.clustering.kernels.lanes import team
 from djservice.core.array_module import to_host
@@ -33,66 +41,136 @@ from djservice.core.array_module import to_host
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
 SIMULATE = SIMULATOR.items() <= os.environ.items()
 
-SIZES = (5, 6) if SIMULATE else (50, 70, 140, 365)
+SIZES = (5, 6) if SIMULATE else (50, 70, 140, 365, 1800)
 RIGIDITIES = (1.0, 10.0)
-#: Events of each size; trees of each event where CPU and GPU are compared tree by tree; seconds that a measurement may take.
-EVENTS, COMPARED, SECONDS = (2, 2, 0.05) if SIMULATE else (200, 10, 3.0)
-#: Threads of a multiprocessor that are tried, and the registers that each may have.
-THREADS = ((1, 255), (2, 255)) if SIMULATE else ((64, 255), (128, 255), (256, 255), (384, 168), (512, 128), (640, 96))
+#: Events of each size; trees of each event that are compared one by one; seconds for a measurement.
+EVENTS, COMPARED, SECONDS = (2, 2, 0.05) if SIMULATE else (200, 10, 0.6)
 RADIUS = 0.4
+#: Seconds that another program may take.
+LONGEST = 80
+COLUMNS = ("pt", "rapidity", "phi", "mass")
+LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0).where(dj.cuts.two_jets(pt_min=1.0))
+#: Every kernel that is measured, by a call that needs it: compiled at once, in a process for each.
+COMPILED: dict[str, dict[str, Any]] = {
+    "cpu": {"device": "cpu"},
+    "plain": {"device": "cuda"},
+    "histories": {"device": "cuda", "history": True},
+    "states": {"device": "cuda", "states": True, "settled_pt": 1.0},
+    "stopping": {"device": "cuda", "settled_pt": 1.0},
+}
+#: What Nsight Compute is asked for, and which of its lines are shown.
+SECTIONS = ("SpeedOfLight", "WarpStateStats", "SchedulerStats", "MemoryWorkloadAnalysis", "Occupancy")
+SHOWN = (
+    "Duration",
+    "Achieved Occupancy",
+    "Issued Warp Per Scheduler",
+    "Warp Cycles Per Issued",
+    "Avg. Active Threads",
+    "L1/TEX Hit Rate",
+    "L2 Hit Rate",
+    "DRAM Throughput",
+    "being stalled",
+)
 
 
-class Machine(NamedTuple):
-    """What a GPU can do at best: float64 operations and bytes per second; and its multiprocessors."""
+def write_events(path: str, large: str | None) -> None:
+    """Events of every size, as arrays that need no package to be read."""
+    shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
+    batches = {"real": shipped} | {str(size): overlaid(shipped, size, EVENTS) for size in SIZES[:-1]}
+    batches[str(SIZES[-1])] = overlaid(dj.read(large) if large else shipped, SIZES[-1], 20)
+    columns = {f"{name} {field}": getattr(batch, field) for name, batch in batches.items() for field in COLUMNS}
+    offsets = {f"{name} offsets": batch.offsets for name, batch in batches.items()}
+    np.savez_compressed(path, **columns, **offsets)
 
-    name: str
-    operations: float
-    bytes: float
-    multiprocessors: int
+
+def events_of(path: str | None) -> dict[str, dj.EventBatch]:
+    """The events by size, and the real ones; in the simulator a few of their particles."""
+    if path is None:
+        path = str(Path(tempfile.mkdtemp()) / "events.npz")
+        write_events(path, None)
+    arrays = np.load(path)
+    return {
+        name: dj.EventBatch.from_arrays(**{field: arrays[f"{name} {field}"] for field in (*COLUMNS, "offsets")})
+        for name in (word.removesuffix(" pt") for word in arrays.files if word.endswith(" pt"))
+    }
 
 
-def machine() -> Machine:
-    """The GPU that there is; in the simulator the numbers of an H100 (SXM)."""
+def environment() -> dict[str, Any]:
+    """The machine and its packages."""
+    import numba
+
+    found = {"numpy": np.__version__, "numba": numba.__version__, "python": platform.python_version()}
+    found |= {"processor": processor(), "cores": os.cpu_count(), "team": team.TEAM, "registers": cuda.REGISTERS}
     if SIMULATE:
-        return Machine("simulated", 132 * 128 * 1.98e9, 3.35e12, 1)
+        return found | {"gpu": "simulated"}
     import cupy
+    import numba_cuda
 
-    device = cupy.cuda.Device()
-    name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
-    # By CUDA's numbers: multiprocessors, kHz of their clock, kHz of the memory's, bits of its bus.
-    processors, clock, memory_clock, bus = (
-        cupy.cuda.runtime.deviceGetAttribute(number, device.id) for number in (16, 13, 36, 37)
+    found |= {"cupy": cupy.__version__, "numba-cuda": numba_cuda.__version__}
+    if shutil.which("nvidia-smi"):
+        asked = "--query-gpu=name,driver_version,clocks.max.sm,memory.total"
+        found["gpu"] = output("nvidia-smi", asked, "--format=csv,noheader").strip()
+    return found
+
+
+def processor() -> str:
+    """The name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def output(*command: str) -> str:
+    """What a command prints, its errors too."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST)
+    except subprocess.TimeoutExpired as end:
+        return f"{end.stdout or b''!r}, stopped after {LONGEST} s"
+    return done.stdout + done.stderr
+
+
+def compile_all() -> float:
+    """Compile the kernels, each in a process of its own, into numba's cache; returns the seconds."""
+
+    def compiling() -> None:
+        command = [sys.executable, __file__, *(["--team", str(team.TEAM)] if option("--team") else []), "--compile"]
+        processes = [subprocess.Popen([*command, name], stdout=subprocess.DEVNULL) for name in COMPILED]
+        failed = [name for name, process in zip(COMPILED, processes, strict=True) if process.wait()]
+        if failed:
+            sys.exit(f"not compiled: {', '.join(failed)}")
+
+    return 0.0 if SIMULATE else seconds(compiling)
+
+
+def same_trees(events: dj.EventBatch, rigidity: float) -> dict[str, Any]:
+    """How many trees are those of the processors, and what the others do to expectations."""
+    how: dict[str, Any] = {"radius": 0.7, "rigidity": rigidity, "trees": COMPARED}
+    one, other, again = (
+        dj.cluster(events, **how, seed=1, history=True, device=device) for device in ("cpu", "cuda", "cuda")
     )
-    # 64 fused operations a clock where float64 is at half the rate of float32, else 2.
-    per_clock = 128 if device.compute_capability in ("60", "70", "80", "90", "100") else 4
-    return Machine(name, processors * per_clock * 1e3 * clock, 2e3 * memory_clock * bus / 8, processors)
-
-
-def shipped(number: int) -> dj.EventBatch:
-    """Shipped events; in the simulator a few of their particles."""
-    events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
-    return overlaid(events, 8, number) if SIMULATE else events.select(np.arange(number))
-
-
-def same_trees(rigidity: float) -> None:
-    """How many trees of both are the same, step by step, and what the others do to expectations."""
-    events = shipped(EVENTS)
-    setting: dict[str, Any] = {"radius": 0.7, "rigidity": rigidity, "trees": COMPARED}
-    one = dj.cluster(events, **setting, seed=1, history=True, device="cpu")
-    other = dj.cluster(events, **setting, seed=1, history=True, device="cuda")
-    assert one.history is not None and other.history is not None
+    assert one.history is not None and other.history is not None and again.history is not None
     starts = (events.offsets[:-1, np.newaxis] * COMPARED + np.arange(COMPARED) * events.counts[:, np.newaxis]).ravel()
     differs = np.add.reduceat((one.history != other.history).any(axis=1), starts) > 0
     same = ~differs.reshape(len(events), COMPARED)
-    scores = np.abs(other.scores - one.scores)[same] / np.abs(one.scores).max()
-    independent = dj.cluster(events, **setting, seed=2, device="cuda")
-    mass = [np.nan_to_num(dj.observables.dijet_mass(trees.jets)) for trees in (one, independent)]
+    independent = dj.cluster(events, **how, seed=2, device="cuda")
+    mass = [pair_mass(trees.momenta) for trees in (one, independent)]
     error = np.sqrt(sum(m.var(axis=1, ddof=1).sum() for m in mass) / COMPARED)
-    z = (mass[1].mean(axis=1) - mass[0].mean(axis=1)).sum() / error
-    print(
-        f"alpha {rigidity:3g}: {same.sum()} of {same.size} trees are the same ({same.mean():.5f}); their scores differ by "
-        f"{scores.max():.1e} at most; mean dijet mass with other draws: z = {z:+.2f}"
-    )
+    return {
+        "trees": int(same.size),
+        "the same": int(same.sum()),
+        "scores differ by": float(np.abs(other.scores - one.scores)[same].max() / np.abs(one.scores).max()),
+        "z of the mass with other draws": float((mass[1].mean(axis=1) - mass[0].mean(axis=1)).sum() / error),
+        "same bits twice": all(
+            np.array_equal(a, b)
+            for a, b in ((other.scores, again.scores), (other.momenta, again.momenta), (other.history, again.history))
+        ),
+    }
+
+
+def pair_mass(momenta: Any) -> Any:
+    """Mass of both leading jets; 0 where there are none."""
+    px, py, pz, e = np.moveaxis(np.nan_to_num(momenta).sum(axis=2), -1, 0)
+    return np.sqrt(np.maximum(e * e - px * px - py * py - pz * pz, 0.0))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -112,143 +190,223 @@ class Kernel:
     def _timed(self, launch: Callable[..., Any]) -> Callable[..., Any]:
         def timed(portion: Any, *given: Any) -> Any:
             start = time.perf_counter()
-            found = launch(portion, *given)
-            to_host(found[0])  # waits for the trees
+            result = launch(portion, *given)
+            to_host(result[0])  # waits for the trees
             self.seconds += time.perf_counter() - start
-            return found
+            return result
 
         return timed
 
 
 def rate(events: dj.EventBatch, rigidity: float, trees: int, kernel: Kernel | None = None, **how: Any) -> float:
-    """Trees per second, with as many trees per event as the time allows; of the kernel alone if one is given."""
+    """Trees per second, with as many trees of each event as the time allows; of the kernel if given."""
     while True:
         asked: dict[str, Any] = {"radius": RADIUS, "rigidity": rigidity, "trees": trees, "seed": 3, **how}
         before = 0.0 if kernel is None else kernel.seconds
         took = seconds(lambda asked=asked: dj.cluster(events, **asked))  # type: ignore[misc]
-        if took > 0.3 * SECONDS or trees * len(events) > 4_000_000:
+        if took > 0.4 * SECONDS or trees * len(events) > 2_000_000:
             return trees * len(events) / (took if kernel is None else kernel.seconds - before)
         trees = int(trees * min(8.0, SECONDS / took)) + 1
 
 
-def floor(events: dj.EventBatch, rigidity: float, best: Machine) -> tuple[float, float]:
-    """Trees per second if nothing but arithmetic, or nothing but memory, took time.
+def throughput(batches: dict[str, dj.EventBatch], filled: int) -> list[dict[str, float]]:
+    """Whole trees per second of one core, of all of them and of the GPU, by size and rigidity."""
+    kernel, rows = Kernel(), []
+    names = ("n", "alpha", "1 core", "all cores", "GPU call", "kernel", "/1 core", "/all cores")
+    print(f"\nwhole trees per second, R = {RADIUS}\n" + " ".join(f"{name:>10s}" for name in names))
+    for size in SIZES:
+        events = batches[str(size)]
+        some = events.select(np.arange(max(2, min(len(events), 20_000 // size))))  # for one core
+        for rigidity in RIGIDITIES:
+            one = rate(some, rigidity, 1, threads=1, device="cpu")
+            every = rate(events, rigidity, 1, device="cpu")
+            start = filled // len(events) + 1
+            call = rate(events, rigidity, start, device="cuda")
+            alone = rate(events, rigidity, start, kernel, device="cuda")
+            numbers = (size, rigidity, one, every, call, alone, alone / one, alone / every)
+            rows.append(dict(zip(names, numbers, strict=True)))
+            print(" ".join(f"{number:10.3g}" for number in numbers), flush=True)
+    return rows
 
-    Per step: 9 operations for the distance of the new sum to each live object; 27 for the exponential of each option that
-    matters and 4 for its sums; and 4 float64 of each object, and 2 of each such option read and one written.
-    """
-    some = events.select(np.arange(min(len(events), 20)))
-    trace = dj.cluster(some, radius=RADIUS, rigidity=rigidity, trees=1, trace=True, device="cpu").trace
-    assert trace is not None
-    options, live = trace[:, 5].sum(), sum(n * (n + 1) / 2 for n in some.counts.tolist())
-    operations = (9 * live + 31 * options) / len(some)
-    moved = 8 * (4 * live + 3 * options) / len(some)
-    return best.operations / operations, best.bytes / moved
 
-
-def occupancy(best: Machine) -> None:
-    """Registers, and the warps that they leave room for: 65,536 registers and 64 warps to a multiprocessor."""
+def compiled() -> list[str]:
+    """Registers and stack of the kernels, and the warps that these leave room for."""
     if SIMULATE:
-        print("registers, occupancy: not in the simulator")
-        return
-    for name, kernel in (("grow_trees", cuda.grow_trees_kernel), ("prepare_events", cuda.prepare_events_kernel)):
+        print("registers: not in the simulator")
+        return []
+    able = [cuda.Features(), cuda.Features(records=True), cuda.Features(states=True, stops=True)]
+    kernels = {"prepare": cuda.prepare_events_kernel} | {str(f): cuda.grow_trees_kernel(f) for f in able}
+    lines = []
+    for name, kernel in kernels.items():
         for signature, registers in kernel.get_regs_per_thread().items():
-            local, shared = kernel.get_local_mem_per_thread(signature), kernel.get_shared_mem_per_block(signature)
             warps = min(64, 65536 // (-(-registers * 32 // 256) * 256))
-            print(
-                f"{name}: {registers} registers a thread, {local} bytes of local memory, {shared} of shared memory a block: "
-                f"{warps} of 64 warps, {warps * 32 * best.multiprocessors} threads at once"
-            )
+            stack = kernel.get_local_mem_per_thread(signature)
+            lines.append(f"{registers} registers, {stack} bytes of stack, room for {warps} of 64 warps: {name}")
+    print("\n" + "\n".join(lines), flush=True)
+    return lines
 
 
-@contextmanager
-def gpu_with(**changes: Any) -> Iterator[Gpu]:
-    """Lets dj.cluster take the GPU with another setting of it."""
-    found, module = gpu("cuda"), sys.modules["djservice.clustering.cluster"]
-    assert found is not None
-    changed = replace(found, **changes)
-    module.gpu = lambda device: changed if device == "cuda" else None  # type: ignore[attr-defined]
-    try:
-        yield changed
-    finally:
-        module.gpu = gpu  # type: ignore[attr-defined]
-
-
-def by_threads(events: dj.EventBatch, best: Machine, kernel: Kernel) -> None:
-    """More threads hide each other's latencies, and have fewer registers and smaller shares of the caches."""
-    for threads, registers in THREADS:
-        if registers < 255:
-            on_gpu.grow_trees_kernel = numba_cuda.jit(max_registers=registers)(cuda.grow_trees)
-        dj.cluster(events.select([0]), radius=RADIUS, rigidity=1.0, device="cuda")  # compiles, which is not to be timed
-        with gpu_with(threads=threads * best.multiprocessors) as other:
-            found = rate(events, 1.0, max(1, other.threads // len(events)), kernel, device="cuda")
-        print(f"{threads:4d} threads a multiprocessor, {registers} registers each: {found:.3g} trees/s", flush=True)
-    on_gpu.grow_trees_kernel = cuda.grow_trees_kernel
-
-
-def gradients(events: dj.EventBatch, trees: int) -> None:
-    """Trees per second of a whole evaluation, from which sums come back; and of its trees, left on the GPU."""
-    loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0).where(dj.cuts.two_jets(pt_min=1.0))
-    trees = max(trees, 8)
+def gradients(events: dj.EventBatch, trees: int) -> list[dict[str, Any]]:
+    """Trees per second of a whole gradient; and of its trees alone, left on the GPU."""
+    print(f"\nn = {SIZES[1]}, alpha = 1, a gradient")
+    rows = []
     for estimator in (dj.StateBaseline(), dj.LeaveOneOut()):
-        how: dict[str, Any] = {"radius": RADIUS, "rigidity": 1.0, "trees": trees, "device": "cuda"}
+        how: dict[str, Any] = {"radius": RADIUS, "rigidity": 1.0, "trees": max(trees, 8), "device": "cuda"}
 
         def whole(how: dict[str, Any] = how, estimator: Any = estimator) -> None:
-            dj.gradient(events, loss, estimator=estimator, **how)
+            dj.gradient(events, LOSS, estimator=estimator, **how)
 
         def alone(how: dict[str, Any] = how, estimator: Any = estimator) -> None:
-            found = dj.cluster(events, **how, states=estimator.follows, settled_pt=1.0, on_device=True)
-            to_host(found.numbers[0])  # waits for them
+            sample = dj.cluster(events, **how, states=estimator.follows, settled_pt=1.0, on_device=True)
+            to_host(sample.numbers[0])  # waits for them
 
-        whole()  # compiles
-        rates = [len(events) * trees / seconds(work) for work in (whole, alone)]
-        print(f"{estimator.name}: {rates[0]:.3g} trees/s, without observable, loss and sums {rates[1]:.3g}")
+        def one_core(estimator: Any = estimator) -> None:
+            some = {"radius": RADIUS, "rigidity": 1.0, "trees": 8, "device": "cpu", "threads": 1}
+            dj.gradient(events, LOSS, estimator=estimator, **some)
+
+        whole()  # compiles what CuPy does
+        one_core()
+        rates = [len(events) * how["trees"] / min(seconds(work), seconds(work)) for work in (whole, alone)]
+        core = len(events) * 8 / seconds(one_core)
+        rows.append({"estimator": estimator.name, "whole": rates[0], "trees alone": rates[1], "1 core": core})
+        print(
+            f"{estimator.name}: {rates[0]:.3g} trees/s, {rates[0] / core:.0f} times one core ({core:.3g}); "
+            f"trees alone {rates[1]:.3g}"
+        )
+    return rows
+
+
+def whole_run(trees: int) -> dict[str, Any]:
+    """A run with a worker for the GPU, and with the processors: seconds and R, each in a process of its own."""
+    lacking = [name for name in ("zarr", "uproot", "distributed", "dask_cuda", "pydantic") if not find_spec(name)]
+    if SIMULATE or lacking:
+        print(f"a whole run: left out, for lack of {', '.join(lacking) or 'a GPU'}")
+        return {"left out": lacking}
+    results = {}
+    for device in ("cuda", "cpu"):
+        said = output(sys.executable, __file__, "--run", device, "--trees", str(trees))
+        results[device] = said.strip().splitlines()[-1] if said.strip() else "nothing"
+        print(f"a run on {device}: {results[device]}", flush=True)
+    return results
+
+
+def run_once(device: str, trees: int) -> None:
+    """20 iterations over the shipped events, and what they took."""
+    squared = {"kind": "squared_error", "observable": "dijet_mass", "target": 125.0, "scale": 125.0}
+    cuts = [{"name": "two_jets", "pt_min": 20.0}, {"name": "mass_below", "maximum": 250.0}]
+    with tempfile.TemporaryDirectory() as folder:
+        config = {
+            "input": {"files": "example:ZHllbb_1000", "pt_min": 0.5},
+            "radius": {"start": 1.0, "minimum": 0.1, "maximum": 2.0},
+            "loss": {**squared, "cuts": cuts},
+            "optimiser": {"kind": "adam", "learning_rate": 0.05, "iterations": 20, "trees": trees},
+            "cluster": {"device": device},
+            "seed": 1,
+            "output": {"store": f"{folder}/run.zarr"},
+        }
+        fit, start = None, time.perf_counter()
+        for store in ("compiles", "run"):  # the second time is what counts
+            config["output"] = {"store": f"{folder}/{store}.zarr"}
+            start = time.perf_counter()
+            fit = dj.run(dj.Run.from_dict(config))
+        assert fit is not None
+        took = time.perf_counter() - start
+        print(f"20 iterations, 1,000 events, {trees} trees of each: {took:.1f} s, R = {fit.radius:.4f}")
+
+
+def tool(name: str, *options: str, size: int) -> str:
+    """What a tool of NVIDIA says of a call that grows few trees; or that it is not there."""
+    if SIMULATE or shutil.which(name) is None:
+        return f"{name}: not there"
+    return output(name, *options, sys.executable, __file__, "--one", str(size), *sys.argv[1:])
+
+
+def profile() -> dict[str, list[str]]:
+    """What limits the kernel, by Nsight Compute."""
+    options = [word for section in SECTIONS for word in ("--section", section)]
+    options += ["--clock-control", "none", "-k", "regex:grow_trees", "-c", "1"]
+    reports = {}
+    for size in SIZES[1:4:2]:
+        report = tool("ncu", *options, size=size)
+        reports[str(size)] = [" ".join(line.split()) for line in report.splitlines() if any(w in line for w in SHOWN)]
+        print(f"\nn = {size}, alpha = 1, by Nsight Compute\n" + "\n".join(reports[str(size)] or [report[-300:]]))
+    return reports
+
+
+def sanitizer() -> dict[str, str]:
+    """What compute-sanitizer says, in a line for each of its tools."""
+    reports = {}
+    for check in ("memcheck", "racecheck"):
+        report = tool("compute-sanitizer", "--tool", check, "--report-api-errors", "no", size=SIZES[0])
+        said = [line for line in report.splitlines() if "SUMMARY" in line or "not there" in line]
+        reports[check] = said[-1].strip("= ") if said else report[-300:]
+        print(f"{check}: {reports[check]}")
+    return reports
+
+
+def few_trees(events: dj.EventBatch) -> None:
+    """A call for the tools."""
+    dj.cluster(events.select(np.arange(min(len(events), 20))), radius=RADIUS, rigidity=1.0, trees=80, device="cuda")
 
 
 def main() -> None:
-    """Print the tables."""
+    """Measure, print, and write ``gpu.json``."""
     if SIMULATE:
         sys.setswitchinterval(1e-5)  # the simulator polls its threads
-    best, began = machine(), time.perf_counter()
-    print(f"{best.name}, against {os.cpu_count()} cores of {platform.processor() or platform.machine()}")
-    first = overlaid(shipped(EVENTS), SIZES[0], 1)
-    took = seconds(lambda: dj.cluster(first, radius=RADIUS, rigidity=1.0, device="cuda"))
-    print(f"first call, with compiling if there is no cache: {took:.1f} s")
-    dj.cluster(first, radius=RADIUS, rigidity=1.0, device="cpu")
-    print(f"\nthe same {COMPARED} trees of {EVENTS} events, step by step")
+    began, results = time.perf_counter(), {"environment": environment()}
+    batches, there = events_of(option("--events")), gpu("cuda")
+    assert there is not None
+    real, middle = batches["real"], batches[str(SIZES[1])]
+    if SIMULATE:
+        real = overlaid(real, 8, EVENTS)
+    filled = 4 * there.threads // team.TEAM
+    print(json.dumps(results["environment"], indent=1))
+    results["compiling"] = compile_all()
+    print(f"compiling {len(COMPILED)} kernels at once: {results['compiling']:.0f} s", flush=True)
+    print(f"\nthe same {COMPARED} trees of {len(real)} events, step by step")
     for rigidity in RIGIDITIES:
-        same_trees(rigidity)
-    print("\nthe compiled kernels")
-    occupancy(best)
+        results[f"same trees, alpha {rigidity:g}"] = same = same_trees(real, rigidity)
+        print(f"alpha {rigidity:g}: {same}", flush=True)
+    parts: dict[str, Callable[[], Any]] = {
+        "throughput": lambda: throughput(batches, filled),
+        "gradients": lambda: gradients(middle, 5 * filled // len(middle) + 1),
+        "kernels": compiled,
+        "run": lambda: whole_run(50),
+        "sanitizer": sanitizer,
+        "profile": profile,
+    }
+    folder = Path(option("--output") or tempfile.mkdtemp())
+    for name, part in parts.items():
+        results[name] = part()
+        results["seconds"] = time.perf_counter() - began
+        (folder / "gpu.json").write_text(json.dumps(results, indent=1))
+    print(f"\n{results['seconds']:.0f} s; all numbers are in {folder / 'gpu.json'}")
 
-    kernel = Kernel()
-    filled = (4 if SIMULATE else 256 * best.multiprocessors) // EVENTS + 1
-    names = ("n", "alpha", "1 core", "all cores", "GPU call", "kernel", "/1 core", "floor: op", "bytes")
-    print(f"\nwhole trees per second, R = {RADIUS}\n" + " ".join(f"{name:>9s}" for name in names))
-    for size in SIZES:
-        events = overlaid(shipped(EVENTS), size, EVENTS)
-        for rigidity in RIGIDITIES:
-            one = rate(events, rigidity, 1, threads=1, device="cpu")
-            every = rate(events, rigidity, 1, device="cpu")
-            call = rate(events, rigidity, filled, device="cuda")
-            alone = rate(events, rigidity, filled, kernel, device="cuda")
-            numbers = (one, every, call, alone, alone / one, *floor(events, rigidity, best))
-            print(f"{size:9d} {rigidity:9g} " + " ".join(f"{number:9.3g}" for number in numbers), flush=True)
 
-    for size in SIZES[1:3]:
-        print(f"\nn = {size}, alpha = 1, the kernel by the number of threads")
-        by_threads(overlaid(shipped(EVENTS), size, EVENTS), best, kernel)
-    size = SIZES[1]
-    print(f"\nn = {size}, alpha = 1, a gradient")
-    gradients(overlaid(shipped(EVENTS), size, EVENTS), filled)
-    print(f"\n{time.perf_counter() - began:.0f} s")
+def option(name: str) -> str | None:
+    """What follows a word of the command line."""
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv[1:] else None
 
 
 if __name__ == "__main__":
+    if "--help" in sys.argv[1:]:
+        sys.exit(__doc__)
     if "--simulate" in sys.argv[1:] and not SIMULATE:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | SIMULATOR)
-    if "--team" in sys.argv[1:]:
-        team.TEAM = int(sys.argv[sys.argv.index("--team") + 1])
-        on_gpu.grow_trees_kernel = cuda.grow_trees_kernel = numba_cuda.jit(cuda.grow_trees)  # not those on disk
-        on_gpu.prepare_events_kernel = cuda.prepare_events_kernel = numba_cuda.jit(cuda.prepare_events)
-    main()
+    if (threads := option("--team")) and not SIMULATE:
+        cache = str(Path(tempfile.gettempdir()) / f"djservice-team-{threads}")  # not that of other teams
+        if os.environ.get("NUMBA_CACHE_DIR") != cache:
+            os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"NUMBA_CACHE_DIR": cache})
+        team.TEAM = int(threads)
+    if path := option("--write-events"):
+        rest = sys.argv[sys.argv.index(path) + 1 :]
+        write_events(path, rest[0] if rest else None)
+    elif way := option("--compile"):
+        tiny = dj.EventBatch.from_arrays(**{name: [1.0, 2.0] for name in COLUMNS[:3]}, mass=[0.0, 0.0], offsets=[0, 2])
+        dj.cluster(tiny, radius=RADIUS, rigidity=1.0, **COMPILED[way])
+    elif device := option("--run"):
+        run_once(device, int(option("--trees") or 100))
+    elif size := option("--one"):
+        few_trees(events_of(option("--events"))[size])
+    else:
+        main()

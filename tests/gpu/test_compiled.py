@@ -78,9 +78,13 @@ def ptx(fetched: Fetched) -> dict[str, str]:
 def test_the_kernels_compile_to_ptx(ptx: dict[str, str]) -> None:
     for name, text in ptx.items():
         head = text[text.index(".visible .entry") :]
-        assert name in head[: head.index("(")]
+        assert ("prepare_events" if name == "prepare_events" else "grow_trees") in head[: head.index("(")]
         assert "vprintf" not in text and ".extern .func" not in text
     assert ptx["grow_trees"].count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
+    # Loops are not unrolled, and what is not asked for is not there: both are half of it.
+    length = {name: text.count(";\n") for name, text in ptx.items()}
+    assert ptx["grow_plain"].count("fma.rn.f64") < 300
+    assert length["grow_plain"] < length["grow_usual"] < 0.8 * length["grow_trees"] < 10_000
 
 
 def as_c(ptx: dict[str, str], folder: Path, watched: bool) -> dict[str, PtxKernel]:
@@ -118,15 +122,17 @@ def watched(watched_kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPat
         assert kernel.disorder == [0, 0, 0]
 
 
-def take(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch) -> None:
+def take(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch, of_trees: str = "grow_trees") -> None:
+    """Let "cuda" mean these, trees growing by the one of that name: by default by that which has all features."""
     gpu, module = (
         Gpu(np, threads=64, block=32, free=lambda: 2**30),
         importlib.import_module("djservice.clustering.cluster"),
     )
     monkeypatch.setattr(module, "gpu", lambda device: gpu if device == "cuda" else None)
-    for name, kernel in kernels.items():
+    for kernel in kernels.values():
         kernel.calls, kernel.order = 0, FORWARDS
-        monkeypatch.setattr(on_gpu, f"{name}_kernel", kernel)
+    monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernels["prepare_events"])
+    monkeypatch.setattr(on_gpu, "grow_trees_kernel", lambda features: kernels[of_trees])
 
 
 def close(one: Any, other: Any) -> None:
@@ -169,6 +175,20 @@ def test_a_wait_that_is_missing_is_noticed(
     monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernel)
     dj.cluster(some_events(9, 0, 70), radius=0.8, rigidity=1.0, device="cuda")
     assert kernel.disorder[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("of_trees", "way"),
+    [("grow_plain", {}), ("grow_usual", {"states": True, "settled_pt": 5.0}), ("grow_usual", {"states": True})],
+)
+def test_a_kernel_without_what_is_not_asked_for_grows_the_same_trees(
+    of_trees: str, way: dict[str, Any], kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(kernels, monkeypatch, of_trees)
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 15, "seed": 2, **way}
+    one, other = (dj.cluster(some_events(9, 0, 70), **asked, device=device) for device in ("cpu", "cuda"))
+    close(one, other)
+    assert kernels[of_trees].calls > 0
 
 
 @pytest.mark.usefixtures("watched")

@@ -270,6 +270,9 @@ def grow_trees(features: Features) -> Any:
                     scores if with_states else without(scores),
                 )
 
+    # A name of its own, and so a file of its own on disk: processes that compile at once do not overwrite each other's.
+    able = "_".join(name for name, is_able in features._asdict().items() if is_able)
+    grow_trees.__name__ = grow_trees.__qualname__ = f"grow_trees_{able}" if able else "grow_trees"
     return grow_trees
 
 

@@ -96,6 +96,7 @@ def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
 @jit
 def _sum_runs_side_by_side(w: Floats, count: int, scratch: Scratch) -> float:
     """As :func:`sum_weights`, with the same bits: eight threads of a large team to each run."""
+    sync()  # they read weights that others have found
     first, end, norm = natural(0), natural(count), 0.0
     while first < end:
         run, lane = natural(first // BLOCK + rank() // LANES), 0.0
