@@ -238,9 +238,9 @@ def compiled() -> list[str]:
     kernels = {"prepare": cuda.prepare_events_kernel} | {str(f): cuda.grow_trees_kernel(f) for f in able}
     lines = []
     for name, kernel in kernels.items():
+        stacks = kernel.get_local_mem_per_thread()
         for signature, registers in kernel.get_regs_per_thread().items():
-            warps = min(64, 65536 // (-(-registers * 32 // 256) * 256))
-            stack = kernel.get_local_mem_per_thread(signature)
+            warps, stack = min(64, 65536 // (-(-registers * 32 // 256) * 256)), stacks[signature]
             lines.append(f"{registers} registers, {stack} bytes of stack, room for {warps} of 64 warps: {name}")
     print("\n" + "\n".join(lines), flush=True)
     return lines

@@ -63,8 +63,9 @@ def counted(
     module.gpu = lambda device: gpu if device == "cuda" else None
     kernels: Any = on_gpu
     with tempfile.TemporaryDirectory() as folder:
+        kernels.grow_trees_kernel = lambda features: model
         kernels.prepare_events_kernel = PtxKernel(ptx["prepare_events"], Path(folder), "prepare_events")
-        model = kernels.grow_trees_kernel = WarpModel(ptx["grow_trees"], Path(folder), "grow_trees", warps)
+        model = WarpModel(ptx["grow_plain"], Path(folder), "grow_plain", warps)
         for size, rigidity in itertools.product(sizes, rigidities):
             how: dict[str, Any] = {"radius": 0.4, "rigidity": rigidity, "trees": threads // team.TEAM, "seed": 3}
             found, wanted = (
