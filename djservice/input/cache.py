@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 
 import zarr
 
+from djservice.core.atomic import written_aside
 from djservice.core.provenance import READING, code_hash
 from djservice.core.redact import redacted
 from djservice.core.urls import is_url
@@ -128,14 +128,10 @@ def unchanged(file: InputFile) -> bool:
 @contextmanager
 def _written(cache: str, place: Path) -> Iterator[Path]:
     """A path beside ``place``, which is renamed to it at the end."""
-    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with written_aside(place) as aside:
             yield aside
-            os.replace(aside, place)
-        finally:
-            aside.unlink(missing_ok=True)
     except OSError as error:
         raise InputFileError(
             f"{cache}: the cache cannot be written: {error.strerror or error}. Free space, mend the permissions, or leave out "

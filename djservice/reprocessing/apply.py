@@ -5,9 +5,6 @@ Every event stands for itself here, so a file's results depend on that file and 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +16,7 @@ from distributed import Client
 
 from djservice.config.input import Input
 from djservice.config.run import Run
+from djservice.core.atomic import written_aside
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
 from djservice.core.redact import redacted_data
@@ -112,16 +110,13 @@ def _of_file(run: Run, section: Input) -> Run:
 
 
 def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-    building = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            root = zarr.open_group(str(building), mode="w")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as aside:
+            root = zarr.open_group(str(aside), mode="w")
             for name, values in columns.items():
                 root.create_array(name, data=np.ascontiguousarray(values), dimension_names=["event"])
             root.attrs.update(dict(attributes))
-            os.rename(building, path)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}. Free space or mend the permissions."

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from djservice.core.atomic import write_whole
+from djservice.core.atomic import write_text
 from djservice.errors import RunError, StoreError
 
 
@@ -140,4 +140,4 @@ class Lease:
             "began": self._began,
             "expires": time.time() + self.seconds,
         }
-        write_whole(self._path, json.dumps(found, indent=1))
+        write_text(self._path, json.dumps(found, indent=1))

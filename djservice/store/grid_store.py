@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
+from djservice.core.atomic import written_aside
 from djservice.errors import StoreError
 from djservice.store.columns import SCAN
 
@@ -57,27 +56,24 @@ def open_grid(
         if differing:
             raise StoreError(f"{path}: another grid: {', '.join(differing)} differ. Choose another --output.")
         return zarr.open_group(str(path), mode="r+")
-    building = path.with_name(f".{path.name}.{os.getpid()}")
+    dimensions = ("estimator", "rigidity", "radius", "repetition")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        root = zarr.open_group(str(building), mode="w")
-        dimensions = ("estimator", "rigidity", "radius", "repetition")
-        for name in COLUMNS:
-            root.create_array(
-                name,
-                shape=shape,
-                chunks=(1, 1, *shape[2:]),
-                dtype="f8",
-                fill_value=np.nan,
-                dimension_names=dimensions,
-            )
-        for name, values in (("rigidity", rigidities), ("radius", radii)):
-            array = root.create_array(name, shape=(len(values),), dtype="f8", dimension_names=(name,))
-            array[:] = np.asarray(values)
-        root.attrs.update({"djservice_grid": FORMAT, "n_complete": 0, "facts": facts, **shown})
-        os.rename(building, path)
+        with written_aside(path) as aside:
+            root = zarr.open_group(str(aside), mode="w")
+            for name in COLUMNS:
+                root.create_array(
+                    name,
+                    shape=shape,
+                    chunks=(1, 1, *shape[2:]),
+                    dtype="f8",
+                    fill_value=np.nan,
+                    dimension_names=dimensions,
+                )
+            for name, values in (("rigidity", rigidities), ("radius", radii)):
+                array = root.create_array(name, shape=(len(values),), dtype="f8", dimension_names=(name,))
+                array[:] = np.asarray(values)
+            root.attrs.update({"djservice_grid": FORMAT, "n_complete": 0, "facts": facts, **shown})
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return zarr.open_group(str(path), mode="r+")

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import zarr
 
+from djservice.core.atomic import written_aside
 from djservice.core.redact import redacted
 from djservice.core.urls import is_url
 from djservice.errors import StoreError
@@ -67,26 +68,20 @@ class Folder:
 
     def create(self, fill: Create) -> bool:
         """Make the whole store; False where another process was faster."""
-        building = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fill(zarr.open_group(str(building), mode="w"))
-            try:
-                os.rename(building, self.path)
-            except OSError:
-                if not self.exists():
-                    raise
-                return False
+            with written_aside(self.path) as aside:
+                fill(zarr.open_group(str(aside), mode="w"))
+        except OSError:
+            if not self.exists():
+                raise
+            return False
         return True
 
     def add(self, name: str, fill: Create) -> None:
         """Make a group of the store."""
-        building = self.path / f".{name}.{os.getpid()}"
-        with contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-            fill(zarr.open_group(str(building), mode="w"))
-            os.rename(building / name, self.path / name)
+        with written_aside(self.path / name) as aside:
+            fill(zarr.open_group(str(aside), mode="w"))
 
     def remove(self) -> None:
         """Delete it."""
@@ -168,7 +163,7 @@ class Bucket:
 
     def add(self, name: str, fill: Create) -> None:
         """Make a group of the store."""
-        self._upload(name, fill)
+        self._upload(name, lambda root: fill(root.create_group(name)))
 
     def _upload(self, name: str, fill: Create) -> None:
         made: dict[str, Any] = {}

@@ -135,10 +135,10 @@ class Store:
             for group, (_, iterations) in asked.items():
                 store._lengthen(group, iterations)
             if shape.starts and "per_event" not in root:  # of a global run, which goes on
-                store._add("per_event", lambda parent: create_per_event(parent, shape))
+                store._add("per_event", lambda group: create_per_event(group, shape))
             if shape.model is not None and "radius_model" not in root:
                 model = shape.model
-                store._add("radius_model", lambda parent: create_model(parent, model))
+                store._add("radius_model", lambda group: create_model(group, model))
             with _clear_errors(where):
                 root.attrs.update({**attributes, "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers}})
             yield store
