@@ -70,7 +70,7 @@ class LeaveOneOut(ScoreEstimator):
 
 
 @dataclass(frozen=True)
-class MeanBaseline(ScoreEstimator):
+class MeanBaseline(LeaveOneOut):
     """(f_n - mean of all trees' f) S_n, times N / (N - 1).
 
     Without the factor it is biased by -1/N, for a tree's own f is in the mean; with it, it is leave-one-out in other words.
@@ -78,12 +78,6 @@ class MeanBaseline(ScoreEstimator):
     """
 
     name: ClassVar[str] = "mean_baseline"
-    minimum_trees: ClassVar[int] = 2
-
-    def contributions(self, values: Floats, score: Floats) -> Floats:
-        trees = values.shape[1]
-        weighed: Floats = (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
-        return weighed
 
 
 @dataclass(frozen=True)
