@@ -148,9 +148,12 @@ def section(given: dict[str, Any]) -> Any:
         ({"files": {"gone.root": "Events"}}, r"dataset 'more': .*gone\.root: there is no such file"),
         (
             {"files": {PATH: {"step": [[0, 5]]}}},
-            r"dataset 'more': file '.*ZHllbb_200\.root': step: unknown key",
+            r"dataset 'more': unknown key files\..*ZHllbb_200\.root\.step \(did you mean 'steps'",
         ),
-        ({"filez": {PATH: "Events"}, "files": {PATH: "Events"}}, "dataset 'more': filez: unknown key"),
+        (
+            {"filez": {PATH: "Events"}, "files": {PATH: "Events"}},
+            r"dataset 'more': unknown key filez \(did you mean 'files'",
+        ),
         ({"files": {}}, "dataset 'more': files: .*at least 1"),
         ({"metadata": {}}, "xsec is missing in the metadata of more, and given for others"),
         ({"metadata": {"xsec": "big"}}, r"dataset 'more': metadata\.xsec is 'big', expected a finite number"),
