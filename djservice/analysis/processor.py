@@ -19,6 +19,7 @@ from djservice.clustering.device import Device
 from djservice.clustering.radius import Radius, VariableR
 from djservice.clustering.sampling import Sampling
 from djservice.clustering.trees import TreeSample
+from djservice.config.schema_fields import DEFAULT_WEIGHT, Kind
 from djservice.core.array_module import to_host
 from djservice.core.redact import redacted
 from djservice.core.typing import Floats
@@ -33,7 +34,7 @@ from djservice.events.keys import entry_keys
 from djservice.input.branches import batch_of
 from djservice.input.fileset import normalisation
 from djservice.input.nanoevents import branches_of_events
-from djservice.input.schemas import DEFAULT_WEIGHT, Kind, make
+from djservice.input.schemas import make
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observables import Observable
 

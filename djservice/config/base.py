@@ -16,9 +16,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
-def as_list(value: Any) -> Any:
-    """One value as a list of it."""
-    return [value] if isinstance(value, (str, Mapping)) else value
+def as_tuple(value: Any) -> Any:
+    """One value as a tuple of it, and a list as a tuple."""
+    return (value,) if isinstance(value, (str, Mapping)) else tuple(value) if isinstance(value, list) else value
 
 
 def named(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
-from djservice.config.base import Section, as_list, explained, named
+from djservice.config.base import Section, as_tuple, explained, named
 from djservice.config.input import Input
 from djservice.config.sections import (
     Cluster,
@@ -34,7 +34,7 @@ class Run(Section):
     )
     input: Input
     clustering: Clustering = Clustering()
-    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_list), Field(min_length=1)]
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     estimator: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
     )
