@@ -8,16 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Unpack
 
 import hist
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from djservice.clustering.cluster import Scale
-from djservice.clustering.device import Device
 from djservice.clustering.radius import Radius, VariableR
-from djservice.clustering.sampling import Sampling
+from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.clustering.trees import TreeSample
 from djservice.config.schema_fields import DEFAULT_WEIGHT, Kind
 from djservice.core.array_module import to_host
@@ -96,8 +94,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         Per event.
     estimator
         As in :func:`djservice.gradient`.
-    rigidity, power, scale, asymmetry, seed
-        As in :func:`djservice.clustering.cluster`.
+    rigidity
+        As in :func:`djservice.cluster`, as are power, scale, asymmetry, seed, device and threads: one thread in each call of
+        ``process`` by default.
     stream, iteration
         What draws are keyed by beside the seed: ("scan", row) are those of a row of a run's scan.
     schema
@@ -108,10 +107,6 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         The branches of run, luminosity block and event number; the layout's by default.
     axis
         Of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by default.
-    threads
-        In each call of ``process``.
-    device
-        As in :func:`djservice.clustering.cluster`, where ``process`` is called.
 
     Raises
     ------
@@ -120,6 +115,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         where a branch is missing; ``postprocess`` where metadata do not go together.
     """
 
+    @takes_sampling(threads=1)
     def __init__(
         self,
         loss: Loss | Observable,
@@ -128,10 +124,6 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         trees: int = 10,
         estimator: Estimator | None = None,
         rigidity: float = 1.0,
-        power: float = -1.0,
-        scale: Scale = "minimum",
-        asymmetry: float = 1.0,
-        seed: int = 0,
         stream: str = "sample",
         iteration: int = 0,
         schema: Kind = "nanoaod",
@@ -143,8 +135,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         truth: float | str | None = None,
         identity: tuple[str, str, str] | None = None,
         axis: Any = None,
-        threads: int = 1,
-        device: Device = "auto",
+        **sampling: Unpack[SamplingKeywords],
     ) -> None:
         self.loss = as_loss(loss)
         self.estimator = estimator or default_estimator(trees)
@@ -153,8 +144,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         if not isinstance(radius, VariableR) and np.ndim(radius) != 0:
             raise InputError(f"radius has shape {np.shape(radius)}, expected one number or a VariableR.")
         self.radius, self.trees = radius, trees
-        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
-        self.stream, self.iteration, self.threads = stream, iteration, threads
+        sampling.setdefault("threads", 1)  # chunks are what runs side by side
+        self.sampling = Sampling(rigidity, **sampling)
+        self.stream, self.iteration = stream, iteration
         self.schema = make(
             schema,
             particles=particles,
@@ -191,8 +183,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             trees=self.trees,
             stream=self.stream,
             iteration=self.iteration,
-            threads=self.threads,
-            look=lambda some, sample: self._fill(spectrum, some, sample),
+            on_trees=lambda some, sample: self._fill(spectrum, some, sample),
         )
         accepted, weight2 = per_event.accepted / self.trees, batch.weight**2
         sums = {

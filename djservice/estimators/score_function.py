@@ -10,7 +10,7 @@ import numpy as np
 
 from djservice.core.array_module import quotient
 from djservice.core.typing import Floats
-from djservice.estimators.base import Estimator, Slopes, Values
+from djservice.estimators.base import Contributions, Estimator, TreeValues
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class ScoreEstimator(Estimator):
             Shape (event, tree): f and S of each tree.
         """
 
-    def slopes(self, values: Values) -> Slopes:
+    def slopes(self, values: TreeValues) -> Contributions:
         # E[I S] = -E[(1 - I) S], as E[S] = 0: exactly 0, and not noise, where every tree is accepted.
-        return Slopes(
+        return Contributions(
             self.contributions(values.quantity, values.score), -self.contributions(1.0 - values.accepted, values.score)
         )
 

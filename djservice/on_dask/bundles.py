@@ -25,7 +25,7 @@ from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
 from djservice.core.progress import Watch
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.reduce import joined
 from djservice.events.keys import Keys
 from djservice.fit.build import build_estimator, build_loss
 from djservice.fit.per_event import Descents, PerEventRadii
@@ -133,9 +133,7 @@ class Bundles:
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
         if not request.per_event:
             return moments, None
-        parts = [part for _, part in answers if part is not None]
-        fields = PerEvent.__dataclass_fields__
-        return moments, PerEvent(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+        return moments, joined([part for _, part in answers if part is not None])
 
     async def _groups(self) -> list[list[int]]:
         """The bundles of each thread, made anew when there are more or fewer threads than before."""
@@ -203,6 +201,6 @@ class Bundles:
     @staticmethod
     def _work(run: Run, device: Device) -> Work:
         how = run.clustering
-        sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed, device)
+        sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed, device, threads=1)
         given = run.radius
         return Work(build_loss(run), build_estimator(run), sampling, given.reference_pt, given.reach)

@@ -50,7 +50,6 @@ def evaluate_bundles(
         trees=request.trees,
         stream=request.stream,
         iteration=request.iteration,
-        threads=1,
     )
     if work.reference_pt is not None:  # R is rho / reference_pt
         answers = [_in_reference_radius(*answer, work.reference_pt) for answer in answers]
@@ -98,9 +97,7 @@ def evaluate_timed(bundle: EventBatch, pickled_work: bytes, request: Request) ->
 def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, global_radius: float) -> PerEventRadii:
     """The radius of least loss of each event of a bundle."""
     work = unpickled(pickled_work)
-    return fit_per_event(
-        bundle, work.loss, work.estimator, work.sampling, descents, global_radius=global_radius, threads=1
-    )
+    return fit_per_event(bundle, work.loss, work.estimator, work.sampling, descents, global_radius=global_radius)
 
 
 @dataclass(frozen=True)

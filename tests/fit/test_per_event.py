@@ -1,6 +1,7 @@
 """One radius per event: found by each event for itself, scored on fresh trees, and kept bundle by bundle."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def test_it_sharpens_the_spectrum_on_fresh_trees(events: EventBatch) -> None:
 def test_an_event_does_not_know_its_batch(events: EventBatch) -> None:
     whole = fit_per_event(events, LOSS, StateBaseline(), SAMPLING, SHORT, global_radius=0.7)
     some = np.array([5, 40, 17])
-    part = fit_per_event(events.select(some), LOSS, StateBaseline(), SAMPLING, SHORT, global_radius=0.7, threads=2)
+    part = fit_per_event(
+        events.select(some), LOSS, StateBaseline(), replace(SAMPLING, threads=2), SHORT, global_radius=0.7
+    )
     np.testing.assert_array_equal(part.radius, whole.radius[some])
     np.testing.assert_array_equal(part.ends, whole.ends[some])
 
