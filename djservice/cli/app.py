@@ -250,7 +250,7 @@ def compare(
     """
     from djservice.core.display import choose_display
     from djservice.estimators.registry import ESTIMATORS
-    from djservice.fit.build import estimator_of
+    from djservice.fit.build import build_estimator
     from djservice.reports.grid_figures import comparison_text, draw
     from djservice.runs.grid import compare as do_compare
 
@@ -265,7 +265,7 @@ def compare(
         store = do_compare(
             _settings(config, overrides, scheduler, workers, threads),
             output,
-            [estimator_of(each) for each in asked or default],
+            [build_estimator(each) for each in asked or default],
             rigidities=rigidities,
             radii=radii,
             repetitions=repetitions,

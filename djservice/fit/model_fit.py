@@ -11,20 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.config.run import Run
 from djservice.core.progress import Watch
 from djservice.errors import RunError
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events
-from djservice.fit.build import build_model
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
 from djservice.fit.minibatches import HeldBack, Windows, held_back
 from djservice.fit.optimisers import adam
+from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Evaluate, Request
-from djservice.radius_models.features import Feature
 from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.columns import SCAN, ModelShape
 from djservice.store.run_store import Store
@@ -59,10 +57,8 @@ class ModelFit:
 
     Parameters
     ----------
-    run
+    plan
         What to do.
-    features
-        What the model sees.
     sample
         The run's own input; a share of it is held back.
     checks
@@ -71,12 +67,11 @@ class ModelFit:
         Who is told.
     """
 
-    def __init__(
-        self, run: Run, features: tuple[Feature, ...], sample: Sample, checks: Mapping[str, Sample], watch: Watch
-    ) -> None:
-        self.run, self.sample, self.checks, self.watch = run, sample, checks, watch
-        self.model = build_model(run)
-        self.names: tuple[str, ...] = self.model.model.names([feature.name for feature in features])
+    def __init__(self, plan: RunPlan, sample: Sample, checks: Mapping[str, Sample], watch: Watch) -> None:
+        self.run, self.sample, self.checks, self.watch = plan.run, sample, checks, watch
+        self.model = plan.model
+        self.names: tuple[str, ...] = self.model.model.names([feature.name for feature in plan.features])
+        run = self.run
         self.share = run.radius_model.held_back
         back = held_back(sample.keys, run.seed, self.share)
         self.back = back

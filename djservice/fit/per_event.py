@@ -25,7 +25,7 @@ DESCEND, CHOOSE, SCORE = "per-event", "per-event-choose", "per-event-score"
 
 
 @dataclass(frozen=True)
-class Descents:
+class PerEventSettings:
     """How the radius of each event is looked for.
 
     Attributes
@@ -91,7 +91,7 @@ def fit_per_event(
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
-    descents: Descents,
+    descents: PerEventSettings,
     *,
     global_radius: float,
     optimiser: Optimiser | None = None,
@@ -139,7 +139,7 @@ def _descend(
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
-    descents: Descents,
+    descents: PerEventSettings,
     number: int,
     optimiser: Optimiser,
 ) -> Floats:

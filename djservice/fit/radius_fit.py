@@ -22,13 +22,12 @@ from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events
-from djservice.fit.build import build_descents
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
 from djservice.fit.minibatches import Windows
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
-from djservice.fit.per_event import CHOOSE, SCORE, Descents, PerEventRadii
+from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
 from djservice.store.columns import SCAN
@@ -36,8 +35,8 @@ from djservice.store.run_store import Store
 
 OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
 
-#: Given how, the global radius and how many events are done: the radii of the other events, bundle by bundle.
-FitEvents = Callable[[Descents, float, int], AsyncIterator[PerEventRadii]]
+#: Given the global radius and how many events are done: the radii of the other events, bundle by bundle.
+FitEvents = Callable[[float, int], AsyncIterator[PerEventRadii]]
 #: Given the global radius: trains and scores a radius model, in the store.
 FitModel = Callable[[Store, float], Awaitable[None]]
 
@@ -185,7 +184,7 @@ class Fit:
             self.store.set_of("per_event", global_radius=optimum)
         done, events = self.store.n_complete("per_event"), len(self.keys)
         self.watch.phase("per event", events, done)
-        async for found in self.fit_events(build_descents(self.run), optimum, done):
+        async for found in self.fit_events(optimum, done):
             columns = {"radius": found.radius, "left": found.left, "agree": found.agree, "ends": found.ends}
             self.store.write_rows("per_event", done, columns)
             done += len(found.radius)

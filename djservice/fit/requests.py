@@ -19,7 +19,7 @@ from djservice.radius_models.prediction import Prediction
 
 
 @dataclass(frozen=True)
-class Work:
+class RunSetup:
     """What stays the same through a run: what is evaluated, and how trees are grown."""
 
     loss: Loss

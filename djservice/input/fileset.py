@@ -141,8 +141,15 @@ def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def sources(given: Input) -> list[Source]:
+def sources(given: Input, fileset: Mapping[str, Any] | None = None) -> list[Source]:
     """The files that an input section names, in order.
+
+    Parameters
+    ----------
+    given
+        The section.
+    fileset
+        That of the section, where it is loaded already.
 
     Raises
     ------
@@ -152,7 +159,7 @@ def sources(given: Input) -> list[Source]:
     if given.fileset is None:
         return [Source(path, given.dataset) for path in expand(given.files)]
     found = []
-    for name, dataset in load_fileset(given.fileset).items():
+    for name, dataset in (fileset or load_fileset(given.fileset)).items():
         try:
             paths = expand(list(dataset["files"]))
         except DjserviceError as error:

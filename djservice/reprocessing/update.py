@@ -121,14 +121,16 @@ def _identities(files: Sequence[Mapping[str, Any]]) -> list[Identity]:
 
 def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch) -> list[str]:
     """Fit and apply whatever is not there yet; returns, in words, the inputs of which nothing can be read."""
-    from djservice.on_dask.session import client_for, complete
+    from djservice.fit.plan import RunPlan
+    from djservice.on_dask.session import client_for, run_to_completion
     from djservice.reprocessing.apply import apply_fit
-    from djservice.runs.run import check, conduct
+    from djservice.runs.run import run_on
     from djservice.store.run_store import Store
 
     path = folder / plan.fit_store
     own = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
-    check(own)
+    own_plan = RunPlan(own)
+    own_plan.check()
     missing = [file for file, store in plan.applied.items() if not (folder / store).is_dir()]
     fitted = path.is_dir() and Store.read(path).attributes["status"] == "finished"
     left_out: list[str] = []
@@ -136,7 +138,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
     async def work() -> None:
         async with client_for(own, watch) as client:
             if not fitted:
-                await conduct(client, own, watch)
+                await run_on(client, own_plan, watch)
                 _check_unchanged(
                     path, plan.inputs, {name: list(identify(of).values()) for name, of in run.inputs.items()}
                 )
@@ -147,7 +149,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
                 known = {"djservice_applied": FORMAT, "fit": plan.fit_store, "file": asdict(plan.files[file])}
                 target = folder / plan.applied[file]
                 try:
-                    await apply_fit(client, own, Store.read(path), section, target, known, watch)
+                    await apply_fit(client, own_plan, Store.read(path), section, target, known, watch)
                     _check_unchanged(target, plan.files[file], identify(section)[file])
                 except InputError as error:  # nothing of the file can be read
                     if section.bad_inputs == "fail":
@@ -157,7 +159,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
                 watch.step({})
 
     if missing or not fitted:
-        complete(work(), watch)
+        run_to_completion(work(), watch)
     return left_out
 
 

@@ -18,14 +18,14 @@ from djservice.errors import ConfigError, InputError, StoreError
 from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.evaluate import evaluate
 from djservice.events.batch import EventBatch
-from djservice.fit.per_event import CHOOSE, SCORE, Descents, fit_per_event
+from djservice.fit.per_event import CHOOSE, SCORE, PerEventSettings, fit_per_event
 from djservice.reports.html import report
 from djservice.reports.summary import summary
 from djservice.store.run_store import Store
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
 LOSS = LOSS.where(dj.cuts.two_jets(pt_min=20) & dj.cuts.mass_below(250))
-SHORT = Descents(iterations=12, trees=8, choose_trees=40, accepted=8)
+SHORT = PerEventSettings(iterations=12, trees=8, choose_trees=40, accepted=8)
 SAMPLING = Sampling(seed=3)
 
 
@@ -91,7 +91,7 @@ def test_a_run_with_one_radius_per_event(
     run = Run.from_dict(settings)
     batch = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 40))
     sampling = Sampling(seed=run.seed)
-    descents = Descents(iterations=5, trees=4, choose_trees=12, accepted=4)
+    descents = PerEventSettings(iterations=5, trees=4, choose_trees=12, accepted=4)
     optimum = opened.root["per_event"].attrs["global_radius"]
     loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
     loss = loss.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))
@@ -159,4 +159,4 @@ def test_settings_without_meaning(settings: dict[str, Any], section: dict[str, A
 
 def test_starts_beyond_the_bounds() -> None:
     with pytest.raises(InputError, match="expected radii between the bounds"):
-        Descents(starts=(3.0,))
+        PerEventSettings(starts=(3.0,))

@@ -19,6 +19,7 @@ import djservice as dj
 from djservice.config.run import Run
 from djservice.errors import ConfigError, InputFileError
 from djservice.events.batch import EventBatch
+from djservice.fit.plan import RunPlan
 from djservice.input.cache import key_of, load_cached, save_cached, unchanged
 from djservice.input.cutflow import reading_text
 from djservice.input.files import inspect
@@ -162,11 +163,11 @@ def test_no_token_is_in_the_cache(path: str) -> None:
 def test_a_submitted_run_keeps_its_cache_within_the_roots(cached: Settings, tmp_path: Path) -> None:
     run = Run.from_dict(cached)
     with dask.config.set({"djservice.output-roots": [str(tmp_path)]}):
-        check_roots(run)
+        check_roots(RunPlan(run))
     with (
         dask.config.set({"djservice.output-roots": [str(Path(run.output.store))]}),
         pytest.raises(ConfigError, match=r"input\.cache: .*cache lies outside"),
     ):
-        check_roots(run)
+        check_roots(RunPlan(run))
     packed = pack(Run.from_dict(cached | {"input": cached["input"] | {"cache": "here"}}))
     assert packed["input"]["cache"] == os.path.abspath("here")
