@@ -26,7 +26,7 @@ from djservice.errors import InputError, NothingAcceptedError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import evaluate, trees_needed
-from djservice.evaluation.moments import Layout, Moments, Quantity
+from djservice.evaluation.moments import MomentLayout, Moments, Quantity
 from djservice.events.batch import EventBatch
 from djservice.events.keys import entry_keys
 from djservice.input.branches import batch_of
@@ -260,7 +260,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
     def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
         """The sums of a dataset with its weights multiplied by a factor."""
         terms = self.loss.terms
-        layout = Layout(tuple(term.form for term in terms), tuple(term.coefficient for term in terms), 1)
+        layout = MomentLayout(tuple(term.statistic for term in terms), tuple(term.coefficient for term in terms), 1)
         moments = Moments(layout=layout, **sums["moments"])
         moments = replace(
             moments,

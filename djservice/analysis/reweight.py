@@ -15,7 +15,7 @@ from djservice.errors import InputError, NothingAcceptedError
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term, as_loss
 from djservice.objectives.observables import Observable
-from djservice.objectives.pooled_statistics import Ratio
+from djservice.objectives.pooled_statistics import PooledMean
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def reweight(
         a sum, or the square of an expectation.
     """
     loss = as_loss(objective)
-    if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.form, Ratio):
+    if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.statistic, PooledMean):
         raise InputError("reweighting takes a loss of one term that is a mean over trees.")
     how = Sampling(rigidity, **sampling)
     grown = sample_trees(events, radius, how, TreeRequest(trees, loss.jets, history=True))

@@ -11,11 +11,8 @@ import click
 
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
-from djservice.cli.failures import clear_failures
+from djservice.cli.failures import INCOMPLETE, clear_failures
 from djservice.errors import ConfigError
-
-#: Exit code of a run that is finished, without the inputs that could not be read.
-INCOMPLETE = 3
 
 
 @click.group("djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

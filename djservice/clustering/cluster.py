@@ -17,7 +17,7 @@ from djservice.clustering.particle_order import ranks, rename, sorted_particles
 from djservice.clustering.radius import Radius, VariableR, reaches
 from djservice.clustering.sampling import Flips, GrowthKeywords, Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.clustering.tree_job import Job, NoRoomError, TreeFailure
-from djservice.clustering.trees import TRACE_FIELDS, TreeSample
+from djservice.clustering.trees import STATES, TRACE_FIELDS, TreeSample
 from djservice.clustering.unpack import flips_of, per_parameter, states_of, with_physical_score
 from djservice.core.array_module import module_of
 from djservice.core.typing import Floats
@@ -237,7 +237,9 @@ def _run(job: Job, events: EventBatch, device: Gpu | None, threads: int | None) 
         if device is None:
             states = grow_on_cpu(job, threads)
             numbers = job.results.numbers
-            return states, [np.repeat(np.arange(len(numbers)), numbers[:, 3].astype(np.int64))] if job.states else []
+            return states, [
+                np.repeat(np.arange(len(numbers)), numbers[:, STATES].astype(np.int64))
+            ] if job.states else []
         from djservice.clustering.on_gpu import grow_on_gpu
 
         stretches = grow_on_gpu(job, device)

@@ -12,16 +12,16 @@ from pydantic import BeforeValidator, Field, ValidationError
 from djservice.config.base import Section, as_tuple, explained, named
 from djservice.config.input import Input
 from djservice.config.sections import (
-    Cluster,
-    Clustering,
+    ClusteringSection,
+    ClusterSection,
     LossTerm,
-    Optimiser,
-    Output,
-    PerEvent,
-    Radius,
-    RadiusModel,
-    Scan,
-    Spectrum,
+    OptimiserSection,
+    OutputSection,
+    PerEventSection,
+    RadiusModelSection,
+    RadiusSection,
+    ScanSection,
+    SpectrumSection,
 )
 from djservice.errors import ConfigError
 
@@ -33,20 +33,20 @@ class Run(Section):
         "global", description="one radius for all events, or after it one for each, or one as a function of features"
     )
     input: Input
-    clustering: Clustering = Clustering()
+    clustering: ClusteringSection = ClusteringSection()
     loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     estimator: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
     )
-    radius: Radius = Radius()
-    optimiser: Optimiser = Optimiser()
-    scan: Scan = Scan()
-    spectrum: Spectrum = Spectrum()
-    per_event: PerEvent = PerEvent()
-    radius_model: RadiusModel = RadiusModel()
+    radius: RadiusSection = RadiusSection()
+    optimiser: OptimiserSection = OptimiserSection()
+    scan: ScanSection = ScanSection()
+    spectrum: SpectrumSection = SpectrumSection()
+    per_event: PerEventSection = PerEventSection()
+    radius_model: RadiusModelSection = RadiusModelSection()
     seed: int = Field(1, ge=0, lt=2**63, description="of all random numbers")
-    output: Output
-    cluster: Cluster = Cluster()
+    output: OutputSection
+    cluster: ClusterSection = ClusterSection()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "run") -> Run:

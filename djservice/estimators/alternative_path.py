@@ -9,7 +9,7 @@ import numpy as np
 
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.sampling import Flips, Sampling, TreeRequest
-from djservice.clustering.trees import TreeSample, as_vectors
+from djservice.clustering.trees import FLIP_RATE, FLIP_STEP, TreeSample, as_vectors
 from djservice.core.array_module import to_host
 from djservice.core.typing import Floats
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues
@@ -52,12 +52,12 @@ class AlternativePath(Estimator):
     ) -> ExtraJets:
         assert sample.flips is not None
         for flip in np.moveaxis(sample.flips, 2, 0):
-            left = np.flatnonzero((flip[..., 1] >= 0).any(axis=1))  # events in which a tree has so many flips
+            left = np.flatnonzero((flip[..., FLIP_STEP] >= 0).any(axis=1))  # events in which a tree has so many flips
             rows = to_host(left)
             flipped = replace(request, flips=flip[left])
             momenta = sample.momenta.copy()
             momenta[left] = sample_trees(events.select(rows), radius[rows], sampling, flipped).momenta
-            yield as_vectors(momenta), flip[..., 0]
+            yield as_vectors(momenta), flip[..., FLIP_RATE]
 
     def slopes(self, values: TreeValues) -> Contributions:
         quantity, accepted = np.zeros_like(values.quantity), np.zeros_like(values.accepted)

@@ -15,7 +15,7 @@ from djservice.core.array_module import module_of, to_host
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
-from djservice.evaluation.moments import Layout, Moments
+from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term
 
@@ -137,7 +137,7 @@ def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floa
 
 
 def _through(
-    jacobian: Floats, layout: Layout, mean: Floats, centred: Floats, weight: Floats
+    jacobian: Floats, layout: MomentLayout, mean: Floats, centred: Floats, weight: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """The same with the derivatives in theta: those in R of each event times its dR/dtheta."""
     source, factor = [], []  # of each entry of the new z: the entry of the old one, and what it is multiplied with
@@ -225,7 +225,7 @@ def _mean_of_others(values: Floats) -> Floats:
 
 
 def _per_event(
-    layout: Layout,
+    layout: MomentLayout,
     mean: Floats,
     centred: Floats,
     accepted_trees: NDArray[np.int64],
@@ -238,13 +238,13 @@ def _per_event(
     module = module_of(centred)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gradient, influence, total = np.zeros(len(mean)), module.zeros(centred.shape[:2]), np.zeros(len(mean))
-        for term, (form, coefficient) in enumerate(zip(layout.forms, layout.coefficients, strict=True)):
+        for term, (statistic, coefficient) in enumerate(zip(layout.statistics, layout.coefficients, strict=True)):
             at, slopes_at = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, at], mean[:, slopes_at]
-            first = form.gradient(sums)
-            along = np.einsum("eij,ej->ei", form.hessian(sums), slopes)
+            first = statistic.gradient(sums)
+            along = np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
             gradient += coefficient * (first * slopes).sum(axis=1)
-            total += coefficient * form.value(sums)
+            total += coefficient * statistic.value(sums)
             influence += coefficient * np.einsum("eti,ei->et", centred[:, :, at], module.asarray(along))
             influence += coefficient * np.einsum("eti,ei->et", centred[:, :, slopes_at], module.asarray(first))
         gradient_error = np.sqrt(to_host((influence**2).sum(axis=1)) / (trees * (trees - 1)))
@@ -276,9 +276,9 @@ def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats
         return mean, np.sqrt(spread / (number - 1) / number)
 
 
-def _layout(loss: Loss, parameters: int) -> Layout:
-    return Layout(
-        tuple(term.form for term in loss.terms),
+def _layout(loss: Loss, parameters: int) -> MomentLayout:
+    return MomentLayout(
+        tuple(term.statistic for term in loss.terms),
         tuple(term.coefficient for term in loss.terms),
         parameters,
     )

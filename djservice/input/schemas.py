@@ -13,7 +13,7 @@ from djservice.config.base import as_tuple, explained
 from djservice.config.input import Input
 from djservice.config.schema_fields import Kind, Name, SchemaFields
 from djservice.errors import InputError
-from djservice.input.layouts import LAYOUTS, Layout
+from djservice.input.layouts import LAYOUTS, FileLayout
 from djservice.input.truth import GENERATED
 
 
@@ -68,7 +68,7 @@ class Schema(SchemaFields):
         return self
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FileLayout:
         """Names and units."""
         return LAYOUTS[self.kind]
 

@@ -28,7 +28,7 @@ from djservice.fit.per_event import PerEventRadii, PerEventSettings
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Answer, Request, RunSetup
 from djservice.input.files import InputFile
-from djservice.input.quarantine import Bad
+from djservice.input.quarantine import BadRange
 from djservice.on_dask.balance import cost, groups
 from djservice.on_dask.gather import gather
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
@@ -74,7 +74,7 @@ class Bundles:
         self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)
         self.features: list[Future | None] = []
-        self.bad: tuple[Bad, ...] = ()
+        self.bad: tuple[BadRange, ...] = ()
         self.datasets: dict[str, dict[str, Any]] = {}
         self.reading: dict[str, Any] = {}
         self.sizes: list[int] = []

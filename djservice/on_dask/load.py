@@ -17,12 +17,12 @@ from djservice.core.progress import READ, Watch
 from djservice.errors import DjserviceError, InputError
 from djservice.events.batch import EventBatch
 from djservice.input.cache import cached_inspection, key_of, load_cached, save_cached, unchanged
-from djservice.input.cutflow import Tally, reading_of, reading_text
+from djservice.input.cutflow import Cutflow, reading_of, reading_text
 from djservice.input.files import InputFile, inspect
 from djservice.input.fileset import WEIGHTS, Source, normalisation
 from djservice.input.plan import InputPlan
-from djservice.input.quarantine import Bad, read_or_bad
-from djservice.input.read import read_tallied
+from djservice.input.quarantine import BadRange, read_or_bad
+from djservice.input.read import read_with_cutflow
 from djservice.input.repeats import repeated_keys, tell_apart
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment, segments
@@ -59,7 +59,7 @@ class Loaded:
     inputs: tuple[InputFile, ...]
     bundles: list[Future]
     summaries: list[BundleSummary]
-    bad: tuple[Bad, ...]
+    bad: tuple[BadRange, ...]
     datasets: dict[str, dict[str, Any]]
     reading: dict[str, Any]
 
@@ -69,8 +69,8 @@ class ReadBundle:
     """What a task reads: a bundle, what is left out of it, and what was read and removed."""
 
     batch: EventBatch
-    bad: tuple[Bad, ...]
-    tally: Tally
+    bad: tuple[BadRange, ...]
+    cutflow: Cutflow
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
     summaries = [replace(known, weight=known.weight * factor) for known, factor in zip(summaries, factors, strict=True)]
     nbytes, seconds = sum(s.nbytes for s in summaries), time.perf_counter() - began
     reading = reading_of(
-        [tally for _, tally in told], counts, len(inputs), len(bundles), nbytes, seconds, plan.selection
+        [cutflow for _, cutflow in told], counts, len(inputs), len(bundles), nbytes, seconds, plan.selection
     )
     watch.say(reading_text(reading))
     return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading)
@@ -153,12 +153,12 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
 
 async def _inspected(
     client: Client, sources: Sequence[Source], how: Reading, token: str
-) -> tuple[list[InputFile], list[Bad]]:
+) -> tuple[list[InputFile], list[BadRange]]:
     """The files with their identities, and those that are left out."""
     submitted = [client.submit(_inspect, source, how, key=f"inspect-{token}-{i}") for i, source in enumerate(sources)]
-    found: list[InputFile | Bad] = await gather(client, submitted)
+    found: list[InputFile | BadRange] = await gather(client, submitted)
     inputs = [file for file in found if isinstance(file, InputFile)]
-    bad = [file for file in found if isinstance(file, Bad)]
+    bad = [file for file in found if isinstance(file, BadRange)]
     if not inputs:
         raise InputError(f"none of {len(bad)} files can be read; the first: {bad[0].reason}")
     return inputs, bad
@@ -194,7 +194,7 @@ async def _told_apart(
     return apart, summaries
 
 
-def _inspect(source: Source, how: Reading) -> InputFile | Bad:
+def _inspect(source: Source, how: Reading) -> InputFile | BadRange:
     """The identity of a file, which must be what the fileset says of it; or why it is left out."""
     of_tree = how.schema.model_copy(update={"tree": source.tree or how.schema.tree})
     look = functools.partial(inspect, source.path, of_tree, how.timeout)
@@ -205,7 +205,7 @@ def _inspect(source: Source, how: Reading) -> InputFile | Bad:
     except DjserviceError as error:
         reason = f"dataset {source.dataset!r}: {error}" if how.named else str(error)
         if how.lenient:
-            return Bad(source.path, -1, -1, reason)
+            return BadRange(source.path, -1, -1, reason)
         if not how.named:
             raise
         raise type(error)(reason) from error
@@ -241,7 +241,7 @@ def _read(part: Sequence[Segment], files: Sequence[InputFile], how: Reading) -> 
         return ReadBundle(there[0], (), there[1])
     read = _read_files(part, how)
     if not read.bad and all(map(unchanged, files)):  # else it is said again what is bad
-        save_cached(how.cache, key, read.batch, read.tally)
+        save_cached(how.cache, key, read.batch, read.cutflow)
     return read
 
 
@@ -249,12 +249,12 @@ def _read_files(part: Sequence[Segment], how: Reading) -> ReadBundle:
     dataset = part[0].dataset
     try:
         if how.lenient:
-            batch, bad, tally = read_or_bad(part, how.schema, dataset, how.timeout)
+            batch, bad, cutflow = read_or_bad(part, how.schema, dataset, how.timeout)
             if how.named:
                 bad = tuple(replace(each, reason=f"dataset {dataset!r}: {each.reason}") for each in bad)
-            return ReadBundle(batch, bad, tally)
-        batch, tally = read_tallied(part, how.schema, dataset, how.timeout)
-        return ReadBundle(batch, (), tally)
+            return ReadBundle(batch, bad, cutflow)
+        batch, cutflow = read_with_cutflow(part, how.schema, dataset, how.timeout)
+        return ReadBundle(batch, (), cutflow)
     except DjserviceError as error:
         if not how.named:
             raise
@@ -263,9 +263,9 @@ def _read_files(part: Sequence[Segment], how: Reading) -> ReadBundle:
 
 async def _follow(
     client: Client, parts: Sequence[Future], watch: Watch, token: str
-) -> list[tuple[tuple[Bad, ...], Tally]]:
+) -> list[tuple[tuple[BadRange, ...], Cutflow]]:
     """What is left out of each part, and what came of reading it; a step for each that is done."""
-    told = _each(client, ("bad", "tally"), parts, f"told-{token}")
+    told = _each(client, ("bad", "cutflow"), parts, f"told-{token}")
     watch.phase(READ, len(told), 0)
     waiting = [asyncio.ensure_future(gather(client, [future])) for future in told]
     try:
@@ -276,7 +276,7 @@ async def _follow(
         for task in waiting:  # of those that are left after a failure nobody asks again
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-    found: list[tuple[tuple[Bad, ...], Tally]] = await gather(client, told)
+    found: list[tuple[tuple[BadRange, ...], Cutflow]] = await gather(client, told)
     return found
 
 

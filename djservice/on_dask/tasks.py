@@ -59,8 +59,8 @@ def evaluate_bundles(
 def _asked(bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, setup: RunSetup) -> Part:
     """The events of a bundle that a request is about, with their radii."""
     events = bundle
-    if request.window is not None:
-        chosen = request.window.of(bundle.key)
+    if request.subset is not None:
+        chosen = request.subset.of(bundle.key)
         events = bundle.select(chosen)
         features = None if features is None else features[chosen]
     if isinstance(request.radius, Prediction):

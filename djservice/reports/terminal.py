@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.formatting import axis_label, with_error
-from djservice.input.quarantine import Bad
+from djservice.input.quarantine import BadRange
 from djservice.reports.summary import summary
 from djservice.reports.text import NAMED, model_rows, model_text, per_event_rows, per_event_text
 
@@ -76,7 +76,7 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
     if left_out:
         console.print(f"{len(left_out)} bad inputs were left out:")
         for bad in left_out[:NAMED]:
-            console.print(f"   {Bad(**bad)}")
+            console.print(f"   {BadRange(**bad)}")
         if len(left_out) > NAMED:
             console.print(f"   and {len(left_out) - NAMED} more, in the attribute 'quarantined' of the store")
     console.print(f"store:  {facts['store']}")

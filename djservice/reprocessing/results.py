@@ -11,7 +11,7 @@ from typing import Any
 
 from djservice.core.atomic import write_text, written_aside
 from djservice.errors import StoreError
-from djservice.reprocessing.file_identity import FORMAT
+from djservice.reprocessing.file_identity import MANIFEST_FORMAT
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise StoreError(
             f"{file}: no result of a reprocessing can be read here: {error}. If it was removed, remove latest too."
         ) from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise StoreError(f"{file}: not a manifest of format {FORMAT}, which this version reads.")
+    if not isinstance(found, dict) or found.get("format") != MANIFEST_FORMAT:
+        raise StoreError(f"{file}: not a manifest of format {MANIFEST_FORMAT}, which this version reads.")
     return found
 
 

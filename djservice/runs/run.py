@@ -19,12 +19,12 @@ from djservice.core.provenance import code_hash, versions
 from djservice.core.redact import redacted, redacted_data
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
-from djservice.fit.radius_fit import Fit, learned, spectrum_radii
+from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
 from djservice.fit.result import Result
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store import run_store as stores
-from djservice.store.columns import Shape
+from djservice.store.columns import StoreColumns
 from djservice.store.location import store_path
 from djservice.store.run_store import Store
 
@@ -109,7 +109,7 @@ async def run_on(client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool
     if overwrite:  # not before the input is known to be good
         stores.remove(path)
     model = await _model_fit(client, plan, bundles, identities, watch) if run.task == "radius-model" else None
-    shape = Shape(
+    shape = StoreColumns(
         iterations=run.optimiser.iterations,
         scan_radii=run.scan.radii,
         spectrum_radii=len(spectrum_radii(run, np.nan)),
@@ -124,7 +124,7 @@ async def run_on(client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool
     ) as store:
         fit_model = None if model is None else model.complete
         fit_events = functools.partial(bundles.per_event, plan.per_event) if run.task == "per-event" else None
-        fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
+        fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
         try:
             return FinishedRun(await fit.complete(), path)
         except asyncio.CancelledError as stop:

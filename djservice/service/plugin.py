@@ -36,7 +36,7 @@ from djservice.service.interface import PLUGIN_NAME
 from djservice.service.journal import Journal
 from djservice.service.records import RESUMABLE, UNFINISHED, Record, StateDirectory
 from djservice.service.submission import identity, same_numbers, unpack
-from djservice.store.location import place
+from djservice.store.location import locate
 
 logger = logging.getLogger("djservice")
 
@@ -382,7 +382,7 @@ def _same_place(one: str, other: str) -> bool:
 
 
 def _is_there(store: str) -> bool:
-    return place(store).exists()
+    return locate(store).exists()
 
 
 def _own_security(security: Security) -> Security:

@@ -32,7 +32,7 @@ ROWS_PER_CHUNK = 512
 
 
 @dataclass(frozen=True)
-class ModelShape:
+class ModelColumns:
     """Room for a radius model.
 
     Attributes
@@ -51,7 +51,7 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
-class Shape:
+class StoreColumns:
     """How much room a store has.
 
     Attributes
@@ -79,10 +79,10 @@ class Shape:
     weight: NDArray[Any]
     parameters: tuple[str, ...] = ("R",)
     starts: tuple[float, ...] = ()
-    model: ModelShape | None = None
+    model: ModelColumns | None = None
 
 
-def create_groups(root: zarr.Group, shape: Shape) -> None:
+def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     """The groups of a new store, all of them empty."""
     history = root.create_group("history")
     create_iterations(history, shape.iterations, shape.parameters)
@@ -120,7 +120,7 @@ def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[s
     _array(group, "iteration", "i8", rows)[:] = np.arange(iterations)
 
 
-def create_per_event(group: zarr.Group, shape: Shape) -> None:
+def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
     """Fill the group of one radius per event."""
     group.attrs.update({"n_complete": 0, "n_scored": 0})
     event, starts = {"event": (len(shape.keys), 65536)}, len(shape.starts)
@@ -134,7 +134,7 @@ def create_per_event(group: zarr.Group, shape: Shape) -> None:
     _array(group, "event_mean", "f8", {"trees": (2, 1), **event})
 
 
-def create_model(group: zarr.Group, shape: ModelShape) -> None:
+def create_model(group: zarr.Group, shape: ModelColumns) -> None:
     """Fill the group of a radius model."""
     create_iterations(group, shape.iterations, shape.parameters)
     for name, (keys, weight, truth) in shape.samples.items():

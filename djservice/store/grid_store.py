@@ -12,7 +12,7 @@ from djservice.core.atomic import written_aside
 from djservice.errors import StoreError
 from djservice.store.columns import SCAN
 
-FORMAT = 1
+GRID_FORMAT = 1
 #: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU of a tree in microseconds.
 COLUMNS = (*SCAN, "gradient_tree_error", "cpu")
 
@@ -31,7 +31,7 @@ def read_grid(path: str | Path) -> zarr.Group:
         raise StoreError(
             f"{path}: there is no grid here. Give the store that `djservice scan` or `compare` wrote."
         ) from None
-    if root.attrs.get("djservice_grid") != FORMAT:
+    if root.attrs.get("djservice_grid") != GRID_FORMAT:
         raise StoreError(f"{path}: not a grid of `djservice scan` or `compare`.")
     return root
 
@@ -73,7 +73,7 @@ def open_grid(
             for name, values in (("rigidity", rigidities), ("radius", radii)):
                 array = root.create_array(name, shape=(len(values),), dtype="f8", dimension_names=(name,))
                 array[:] = np.asarray(values)
-            root.attrs.update({"djservice_grid": FORMAT, "n_complete": 0, "facts": facts, **shown})
+            root.attrs.update({"djservice_grid": GRID_FORMAT, "n_complete": 0, "facts": facts, **shown})
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}.") from error
     return zarr.open_group(str(path), mode="r+")

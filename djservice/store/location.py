@@ -30,15 +30,15 @@ Create = Callable[[zarr.Group], None]
 RENEW, EXPIRE = 4.0, 20.0
 
 
-def place(path: str | Path) -> Folder | Bucket:
+def locate(path: str | Path) -> LocalFolder | ObjectStore:
     """The place of a store; file URLs are folders."""
     text = str(path)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
-    return Bucket(text) if is_url(text) else Folder(text)
+    return ObjectStore(text) if is_url(text) else LocalFolder(text)
 
 
-class Folder:
+class LocalFolder:
     """A local folder."""
 
     #: What goes wrong with it.
@@ -104,7 +104,7 @@ class Folder:
         """Nothing: a lock of the operating system does not get lost."""
 
 
-class Bucket:
+class ObjectStore:
     """A place in an object store, by its URL."""
 
     def __init__(self, url: str) -> None:
@@ -256,7 +256,7 @@ class Bucket:
                     return
 
 
-def _in_use(where: Folder | Bucket) -> StoreError:
+def _in_use(where: LocalFolder | ObjectStore) -> StoreError:
     return StoreError(f"{where}: another process is writing this store; wait for it, or choose another output.store.")
 
 
