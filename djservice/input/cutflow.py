@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Cutflow:
-    """What came of reading some entries.
+    """What was read of some entries, and what each cut removed.
 
     Attributes
     ----------

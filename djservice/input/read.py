@@ -104,7 +104,7 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
 def read_with_cutflow(
     segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
 ) -> tuple[EventBatch, Cutflow]:
-    """The same, and what came of reading them; an attempt at a range of a URL may take ``timeout`` seconds."""
+    """As :func:`read_segments`, and the cutflow; an attempt at a range of a URL may take ``timeout`` seconds."""
     read = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
     return EventBatch.concatenate([batch for batch, _ in read]), sum((cutflow for _, cutflow in read), Cutflow())
 

@@ -235,7 +235,7 @@ class RunService(SchedulerPlugin):
             await asyncio.to_thread(self._directory.write, record.id, record.to_json())
 
     async def _note(self, record: Record, state: str, reason: str) -> None:
-        """The same for what comes about by itself: it goes on where it cannot be written, for the store has what counts."""
+        """Enter a state that nobody asked for. A write that fails is logged and not raised, for the store holds what matters."""
         try:
             await self._move(record, state, reason)
         except ServiceError as error:
