@@ -17,7 +17,7 @@ from events import classes
 
 import djservice as dj
 from djservice.clustering.sampling import Sampling
-from djservice.estimators.base import Estimator, Follow, Values
+from djservice.estimators.base import Estimator, StateValues, TreeValues
 from djservice.evaluation.evaluate import evaluate
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
@@ -48,8 +48,8 @@ def variance(events: dj.EventBatch, estimator: Estimator, stops: bool, radius: f
     if sample.states is not None:
         states = sample.states
         _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // number])
-        follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
-    slopes = estimator.slopes(Values(*grouped, follow))
+        follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+    slopes = estimator.slopes(TreeValues(*grouped, follow))
     estimates = (slopes.quantity - loss * slopes.accepted).mean(axis=1).reshape(len(events), ESTIMATES)
     return estimates.var(axis=1, ddof=1)
 

@@ -14,7 +14,7 @@ from estimators import LOSS
 from events import classes
 
 import djservice as dj
-from djservice.estimators.base import Follow, Values
+from djservice.estimators.base import StateValues, TreeValues
 
 
 def main() -> None:
@@ -38,14 +38,14 @@ def main() -> None:
                 assert states is not None
                 _, (quantity,), accepted = LOSS.evaluate(whole.jets, events.truth)
                 _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
-                follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+                follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
                 loss = quantity.sum() / accepted.sum()
                 one, two, three = (
                     (slopes.quantity - loss * slopes.accepted)
                     for slopes in (
-                        dj.LeaveOneOut().slopes(Values(quantity, accepted.astype(float), whole.score)),
-                        dj.LeaveOneOut().slopes(Values(quantity, accepted.astype(float), stopped.score)),
-                        dj.StateBaseline().slopes(Values(quantity, accepted.astype(float), stopped.score, follow)),
+                        dj.LeaveOneOut().slopes(TreeValues(quantity, accepted.astype(float), whole.score)),
+                        dj.LeaveOneOut().slopes(TreeValues(quantity, accepted.astype(float), stopped.score)),
+                        dj.StateBaseline().slopes(TreeValues(quantity, accepted.astype(float), stopped.score, follow)),
                     )
                 )
                 for row, difference in enumerate((two - one, three - two)):

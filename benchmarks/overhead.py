@@ -29,7 +29,8 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.estimators.score_function import LeaveOneOut
 from djservice.events.batch import EventBatch
-from djservice.fit.requests import Request, Work
+from djservice.fit.plan import RunPlan
+from djservice.fit.requests import Request, RunSetup
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.plugins import CompileKernels
 
@@ -51,10 +52,10 @@ def tiny(number: int) -> EventBatch:
 
 def bundles_of(client: Client, number: int, loss: Any) -> Bundles:
     """So many tiny bundles on the workers of a cluster."""
-    work = Work(loss, LeaveOneOut(), Sampling())
+    setup = RunSetup(loss, LeaveOneOut(), Sampling(threads=1))
     token = f"overhead-{time.monotonic_ns()}"
     futures = [client.submit(tiny, i, key=f"tiny-{token}-{i}") for i in range(number)]
-    found = Bundles(client, work, [], futures, token)
+    found = Bundles(client, setup, [], futures, token)
     found.sizes, found.costs, found.features = [1] * number, [1.0] * number, [None] * number
     return found
 
@@ -113,7 +114,7 @@ async def of_files() -> None:
                 loss = {"target": 100.0}
                 how = {"loss": loss, "estimator": "leave_one_out", "output": {"store": "none"}}
                 run = Run.from_dict({"input": {"files": files}} | how)
-                bundles = await Bundles.load(client, run, Lines(io.StringIO()))
+                bundles = await Bundles.load(client, RunPlan(run), Lines(io.StringIO()))
                 wall, cpu = await per_iteration(bundles)
                 print(f"{number:5d} {len(bundles.bundles):9d} {wall:6.1f} {cpu:6.1f}", flush=True)
 
@@ -148,7 +149,7 @@ async def real_work() -> None:
     )
     async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
         await client.register_plugin(CompileKernels())
-        bundles = await Bundles.load(client, run, Lines(io.StringIO()))
+        bundles = await Bundles.load(client, RunPlan(run), Lines(io.StringIO()))
         for trees in (5, 20, 40):
             rows = []
             for iteration in range(8):

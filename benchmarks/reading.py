@@ -26,9 +26,9 @@ import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.input.cache import key_of, load_cached, save_cached
-from djservice.input.cutflow import Tally
+from djservice.input.cutflow import Cutflow
 from djservice.input.files import InputFile, inspect
-from djservice.input.read import read_tallied
+from djservice.input.read import read_with_cutflow
 from djservice.input.segments import Segment, segments
 from djservice.on_dask.load import default_bundle_events
 from djservice.store.run_store import Store
@@ -98,9 +98,9 @@ def bundles(file: InputFile, size: int) -> list[tuple[Segment, ...]]:
     return segments([file], None, size)
 
 
-def ours(parts: list[tuple[Segment, ...]]) -> Tally:
+def ours(parts: list[tuple[Segment, ...]]) -> Cutflow:
     """The bundles one after the other."""
-    return sum((read_tallied(part, SCHEMA)[1] for part in parts), Tally())
+    return sum((read_with_cutflow(part, SCHEMA)[1] for part in parts), Cutflow())
 
 
 def cpu(job: Callable[[], Any]) -> float:
@@ -114,13 +114,13 @@ def against_uproot(file: InputFile, label: str, size: int) -> None:
     with uproot.open({file.path: "Events"}) as tree:
         needed = sum(tree[name].compressed_bytes for name in BRANCHES)
     ratios = [cpu(lambda: ours(parts)) / cpu(lambda: plain(file.path)) for _ in range(REPEATS)]
-    tally = ours(parts)
+    cutflow = ours(parts)
     print(f"{label}: {len(parts)} bundles of {size} events")
     print(
         f"  CPU over that of plain uproot: {statistics.median(ratios):.2f} (of {min(ratios):.2f} to {max(ratios):.2f})"
     )
     print(
-        f"  bytes read over those of the branches: {tally.bytes_read / needed:.2f}; of the file: {tally.bytes_read / file.size:.2f}"
+        f"  bytes read over those of the branches: {cutflow.bytes_read / needed:.2f}; of the file: {cutflow.bytes_read / file.size:.2f}"
     )
     print(f"  peak memory of the largest bundle over its events: {peak(parts[0]):.1f}")
 
@@ -128,7 +128,7 @@ def against_uproot(file: InputFile, label: str, size: int) -> None:
 def peak(part: tuple[Segment, ...]) -> float:
     """Most memory that is in use while a bundle is read, over that of its events."""
     tracemalloc.start()
-    batch, _ = read_tallied(part, SCHEMA)
+    batch, _ = read_with_cutflow(part, SCHEMA)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return most / batch.nbytes
@@ -140,7 +140,7 @@ def from_cache(file: InputFile, size: int) -> None:
         keys = [key_of(part, [file] * len(part), SCHEMA) for part in parts]
         saved = cpu(
             lambda: [
-                save_cached(cache, key, *read_tallied(part, SCHEMA)) for key, part in zip(keys, parts, strict=True)
+                save_cached(cache, key, *read_with_cutflow(part, SCHEMA)) for key, part in zip(keys, parts, strict=True)
             ]
         )
         ratios = [

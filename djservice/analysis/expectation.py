@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from djservice.clustering.cluster import Scale, cluster
-from djservice.clustering.device import Device
+from djservice.clustering.cluster import sample_trees
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
+from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.core.array_module import to_host
 from djservice.core.typing import Floats
 from djservice.evaluation.evaluate import trees_at_once
@@ -41,6 +41,7 @@ class Expectation:
     acceptance: Floats
 
 
+@takes_sampling()
 def expectation(
     particles: Any,
     observable: Observable,
@@ -48,14 +49,9 @@ def expectation(
     radius: Radius,
     trees: int = 100,
     rigidity: float = 1.0,
-    power: float = -1.0,
-    scale: Scale = "minimum",
-    asymmetry: float = 1.0,
     where: Cut | None = None,
-    seed: int = 0,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
-    threads: int | None = None,
-    device: Device = "auto",
+    **sampling: Unpack[SamplingKeywords],
 ) -> Expectation:
     """Mean of an observable over the sampled clusterings of each event, with its Monte-Carlo error.
 
@@ -66,8 +62,8 @@ def expectation(
         after any cleaning; or an :class:`djservice.EventBatch`.
     observable
         Of the leading jets of each tree.
-    radius, rigidity, power, scale, asymmetry, seed, threads, device
-        As in :func:`djservice.clustering.cluster`. With infinite rigidity there is one tree, whatever ``trees``. Inside a Dask task of one
+    radius, rigidity, sampling
+        As in :func:`djservice.cluster`. With infinite rigidity there is one tree, whatever ``trees``. Inside a Dask task of one
         thread, give ``threads=1``.
     trees
         Per event.
@@ -90,26 +86,14 @@ def expectation(
         trees = min(trees, 1)
     term = Mean(observable, cut=where)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    at_once = max(1, trees_at_once(device) // max(trees, 1))
+    how = Sampling(rigidity, **sampling)
+    request = TreeRequest(trees, term.jets, settled_pt=term.settled_pt, on_device=True)
+    at_once = max(1, trees_at_once(how.device) // trees)
     parts: list[tuple[Floats, Floats, Floats]] = []
     for start in range(0, max(len(events), 1), at_once):
         rows = np.arange(start, min(start + at_once, len(events)))
         some = events if len(events) <= at_once else events.select(rows)
-        sample = cluster(
-            some,
-            radius=radius if radii is None else radii[rows],
-            rigidity=rigidity,
-            power=power,
-            trees=trees,
-            jets=term.jets,
-            seed=seed,
-            scale=scale,
-            asymmetry=asymmetry,
-            settled_pt=term.settled_pt,
-            threads=threads,
-            device=device,
-            on_device=True,
-        )
+        sample = sample_trees(some, radius if radii is None else radii[rows], how, request)
         _, (value,), accepted = term.evaluate(sample.jets, some.truth)
         mean, error = (to_host(x) for x in mean_of_accepted(value, accepted))
         if sample.deterministic:

@@ -8,17 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Unpack
 
 import hist
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from djservice.clustering.cluster import Scale
-from djservice.clustering.device import Device
 from djservice.clustering.radius import Radius, VariableR
-from djservice.clustering.sampling import Sampling
+from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.clustering.trees import TreeSample
+from djservice.config.schema_fields import DEFAULT_WEIGHT, Kind
 from djservice.core.array_module import to_host
 from djservice.core.redact import redacted
 from djservice.core.typing import Floats
@@ -27,13 +26,13 @@ from djservice.errors import InputError, NothingAcceptedError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import evaluate, trees_needed
-from djservice.evaluation.moments import Layout, Moments, Quantity
+from djservice.evaluation.moments import MomentLayout, Moments, Quantity
 from djservice.events.batch import EventBatch
 from djservice.events.keys import entry_keys
 from djservice.input.branches import batch_of
 from djservice.input.fileset import normalisation
 from djservice.input.nanoevents import branches_of_events
-from djservice.input.schemas import DEFAULT_WEIGHT, Kind, make
+from djservice.input.schemas import make
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observables import Observable
 
@@ -95,8 +94,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         Per event.
     estimator
         As in :func:`djservice.gradient`.
-    rigidity, power, scale, asymmetry, seed
-        As in :func:`djservice.clustering.cluster`.
+    rigidity
+        As in :func:`djservice.cluster`, as are power, scale, asymmetry, seed, device and threads: one thread in each call of
+        ``process`` by default.
     stream, iteration
         What draws are keyed by beside the seed: ("scan", row) are those of a row of a run's scan.
     schema
@@ -107,10 +107,6 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         The branches of run, luminosity block and event number; the layout's by default.
     axis
         Of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by default.
-    threads
-        In each call of ``process``.
-    device
-        As in :func:`djservice.clustering.cluster`, where ``process`` is called.
 
     Raises
     ------
@@ -119,6 +115,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         where a branch is missing; ``postprocess`` where metadata do not go together.
     """
 
+    @takes_sampling(threads=1)
     def __init__(
         self,
         loss: Loss | Observable,
@@ -127,10 +124,6 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         trees: int = 10,
         estimator: Estimator | None = None,
         rigidity: float = 1.0,
-        power: float = -1.0,
-        scale: Scale = "minimum",
-        asymmetry: float = 1.0,
-        seed: int = 0,
         stream: str = "sample",
         iteration: int = 0,
         schema: Kind = "nanoaod",
@@ -142,8 +135,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         truth: float | str | None = None,
         identity: tuple[str, str, str] | None = None,
         axis: Any = None,
-        threads: int = 1,
-        device: Device = "auto",
+        **sampling: Unpack[SamplingKeywords],
     ) -> None:
         self.loss = as_loss(loss)
         self.estimator = estimator or default_estimator(trees)
@@ -152,8 +144,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         if not isinstance(radius, VariableR) and np.ndim(radius) != 0:
             raise InputError(f"radius has shape {np.shape(radius)}, expected one number or a VariableR.")
         self.radius, self.trees = radius, trees
-        self.sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
-        self.stream, self.iteration, self.threads = stream, iteration, threads
+        sampling.setdefault("threads", 1)  # chunks are what runs side by side
+        self.sampling = Sampling(rigidity, **sampling)
+        self.stream, self.iteration = stream, iteration
         self.schema = make(
             schema,
             particles=particles,
@@ -190,8 +183,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             trees=self.trees,
             stream=self.stream,
             iteration=self.iteration,
-            threads=self.threads,
-            look=lambda some, sample: self._fill(spectrum, some, sample),
+            on_trees=lambda some, sample: self._fill(spectrum, some, sample),
         )
         accepted, weight2 = per_event.accepted / self.trees, batch.weight**2
         sums = {
@@ -268,7 +260,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
     def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
         """The sums of a dataset with its weights multiplied by a factor."""
         terms = self.loss.terms
-        layout = Layout(tuple(term.form for term in terms), tuple(term.coefficient for term in terms), 1)
+        layout = MomentLayout(tuple(term.statistic for term in terms), tuple(term.coefficient for term in terms), 1)
         moments = Moments(layout=layout, **sums["moments"])
         moments = replace(
             moments,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
-from djservice.clustering.cluster import Scale, cluster, replay
-from djservice.clustering.device import Device
+from djservice.clustering.cluster import follow_trees, sample_trees
+from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term, as_loss
 from djservice.objectives.observables import Observable
-from djservice.objectives.pooled_statistics import Ratio
+from djservice.objectives.pooled_statistics import PooledMean
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Reweighted:
     fraction: Floats
 
 
+@takes_sampling()
 def reweight(
     events: EventBatch,
     objective: Loss | Observable,
@@ -48,13 +49,8 @@ def reweight(
     radii: Sequence[float],
     trees: int = 100,
     rigidity: float = 1.0,
-    power: float = -1.0,
-    scale: Scale = "minimum",
-    asymmetry: float = 1.0,
-    seed: int = 0,
     least_fraction: float = 0.3,
-    threads: int | None = None,
-    device: Device = "auto",
+    **sampling: Unpack[SamplingKeywords],
 ) -> Reweighted:
     """Loss and dL/dR in a neighbourhood of R from one set of trees.
 
@@ -69,7 +65,7 @@ def reweight(
         R, where the trees are grown, and R', where they are evaluated.
     least_fraction
         Effective part of the trees below which an R' is refused.
-    trees, rigidity, power, scale, asymmetry, seed, threads, device
+    trees, rigidity, sampling
         As in :func:`djservice.gradient`.
 
     Raises
@@ -79,23 +75,16 @@ def reweight(
         a sum, or the square of an expectation.
     """
     loss = as_loss(objective)
-    if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.form, Ratio):
+    if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.statistic, PooledMean):
         raise InputError("reweighting takes a loss of one term that is a mean over trees.")
-    settings: dict[str, Any] = {
-        "rigidity": rigidity,
-        "power": power,
-        "scale": scale,
-        "asymmetry": asymmetry,
-        "jets": loss.jets,
-    }
-    settings |= {"threads": threads, "device": device}
-    grown = cluster(events, radius=radius, trees=trees, seed=seed, history=True, **settings)
+    how = Sampling(rigidity, **sampling)
+    grown = sample_trees(events, radius, how, TreeRequest(trees, loss.jets, history=True))
     assert grown.history is not None
     _, (quantity,), accepted = loss.evaluate(grown.jets, events.truth)
     rows = []
     for other in radii:
         # The same trees, with their probability and score at R'.
-        there = replay(events, grown.history, radius=other, **settings)
+        there = follow_trees(events, grown.history, other, how, TreeRequest(trees, loss.jets))
         ratio = np.exp(there.log_prob - grown.log_prob)
         total = ratio.sum(axis=1, keepdims=True)
         fraction = float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees) if len(events) else 1.0

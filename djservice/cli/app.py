@@ -11,11 +11,8 @@ import click
 
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
-from djservice.cli.failures import clear_failures
+from djservice.cli.failures import INCOMPLETE, clear_failures
 from djservice.errors import ConfigError
-
-#: Exit code of a run that is finished, without the inputs that could not be read.
-INCOMPLETE = 3
 
 
 @click.group("djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -250,7 +247,7 @@ def compare(
     """
     from djservice.core.display import choose_display
     from djservice.estimators.registry import ESTIMATORS
-    from djservice.fit.build import estimator_of
+    from djservice.fit.build import build_estimator
     from djservice.reports.grid_figures import comparison_text, draw
     from djservice.runs.grid import compare as do_compare
 
@@ -265,7 +262,7 @@ def compare(
         store = do_compare(
             _settings(config, overrides, scheduler, workers, threads),
             output,
-            [estimator_of(each) for each in asked or default],
+            [build_estimator(each) for each in asked or default],
             rigidities=rigidities,
             radii=radii,
             repetitions=repetitions,

@@ -13,6 +13,9 @@ from djservice.errors import ConfigError, DjserviceError
 
 Command = Callable[..., None]
 
+#: Exit code of a result that is finished, without the inputs that could not be read.
+INCOMPLETE = 3
+
 
 def clear_failures(command: Command) -> Command:
     """Errors of djservice as one line: exit code 2 for a wrong configuration, 1 for anything else."""

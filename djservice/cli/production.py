@@ -7,10 +7,7 @@ import sys
 
 import click
 
-from djservice.cli.failures import clear_failures
-
-#: Exit code of a result without the inputs that could not be read, as of `djservice run`.
-INCOMPLETE = 3
+from djservice.cli.failures import INCOMPLETE, clear_failures
 
 
 @click.command()

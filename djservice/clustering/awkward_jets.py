@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from djservice.clustering.cluster import Scale, cluster
-from djservice.clustering.device import Device
+from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels.constituents import constituents_of_histories, jets_of_histories
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.radius import Radius
+from djservice.clustering.sampling import SamplingKeywords, takes_sampling
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch, as_batch
 
 
+@takes_sampling()
 def cluster_jets(
     particles: Any,
     *,
     radius: Radius,
     rigidity: float = math.inf,
-    power: float = -1.0,
     trees: int = 1,
     pt_min: float = 0.0,
     jets: int | None = None,
-    seed: int = 0,
-    scale: Scale = "minimum",
-    asymmetry: float = 1.0,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
-    threads: int | None = None,
-    device: Device = "auto",
+    **sampling: Unpack[SamplingKeywords],
 ) -> Any:
     """Jets of awkward particles, for a columnar analysis.
 
@@ -39,8 +35,8 @@ def cluster_jets(
     ----------
     particles
         Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), or an :class:`djservice.EventBatch`.
-    radius, rigidity, power, trees, seed, scale, asymmetry, threads, device
-        As in :func:`djservice.clustering.cluster`; the deterministic algorithm by default: FastJet's jets.
+    radius, rigidity, trees, sampling
+        As in :func:`djservice.cluster`; the deterministic algorithm by default: FastJet's jets.
     pt_min
         Jets with pT > ``pt_min`` (GeV) are returned.
     jets
@@ -73,20 +69,7 @@ def cluster_jets(
     if math.isinf(rigidity) and trees != 1:
         raise InputError(f"trees is {trees}, expected 1 with infinite rigidity: all trees would be the same.")
     events = as_batch(particles, identity=identity)
-    sample = cluster(
-        events,
-        radius=radius,
-        rigidity=rigidity,
-        power=power,
-        trees=trees,
-        jets=1,
-        seed=seed,
-        scale=scale,
-        asymmetry=asymmetry,
-        history=True,
-        threads=threads,
-        device=device,
-    )
+    sample = cluster(events, radius=radius, rigidity=rigidity, trees=trees, jets=1, history=True, **sampling)
     assert sample.history is not None
     return _awkward(events, sample.history, trees, pt_min, jets, per_tree=not math.isinf(rigidity))
 

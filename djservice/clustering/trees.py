@@ -15,6 +15,10 @@ from djservice.errors import ClusteringError, InputError
 
 #: Fields of one row of a trace: a step of the clustering.
 TRACE_FIELDS = ("minimum", "scale", "norm", "probability", "score", "options")
+#: Columns of :attr:`TreeSample.numbers`.
+LOG_PROB, JETS, STEPS, STATES = range(4)
+#: The first columns of :attr:`TreeSample.flips`.
+FLIP_RATE, FLIP_STEP = range(2)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class TreeSample:
             If trees were stopped early.
         """
         self._need_whole_trees("number of jets")
-        return self.numbers[..., 1].astype(np.int64)
+        return self.numbers[..., JETS].astype(np.int64)
 
     @property
     def score(self) -> Floats:
@@ -147,12 +151,12 @@ class TreeSample:
             If trees were stopped early.
         """
         self._need_whole_trees("log-probability")
-        return self.numbers[..., 0]
+        return self.numbers[..., LOG_PROB]
 
     @property
     def steps(self) -> NDArray[np.int64]:
         """Steps taken, shape (event, tree): the number of particles, or fewer where trees were stopped early."""
-        return self.numbers[..., 2].astype(np.int64)
+        return self.numbers[..., STEPS].astype(np.int64)
 
     def _need_whole_trees(self, what: str) -> None:
         if self.stopped:

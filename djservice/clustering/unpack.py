@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.trees import TRACE_FIELDS, States
+from djservice.clustering.trees import FLIP_RATE, FLIP_STEP, TRACE_FIELDS, States
 from djservice.core.array_module import module_of
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
@@ -38,11 +38,11 @@ def flips_of(one: Floats, of_steps: Floats | None, events: EventBatch, factor: F
         )
         place = module.arange(largest)
         row = np.minimum(start + module.arange(trees)[:, np.newaxis] * counts + place, len(of_steps) - 1)
-        flipped = (of_steps[:, 1] >= 0)[row] & (place < counts)
+        flipped = (of_steps[:, FLIP_STEP] >= 0)[row] & (place < counts)
         most = int(flipped.sum(axis=-1).max()) if flipped.size else 0
         none = module.asarray([0.0, -1.0, -1.0, -1.0])
         flips = np.where(flipped[..., :most, np.newaxis], of_steps[row[..., :most]], none)
-    flips[..., 0] *= factor[:, np.newaxis, np.newaxis]
+    flips[..., FLIP_RATE] *= factor[:, np.newaxis, np.newaxis]
     return flips
 
 

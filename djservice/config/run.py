@@ -9,21 +9,20 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
-from djservice.config.base import Section, as_list, named
+from djservice.config.base import Section, as_tuple, explained, named
 from djservice.config.input import Input
 from djservice.config.sections import (
-    Cluster,
-    Clustering,
+    ClusteringSection,
+    ClusterSection,
     LossTerm,
-    Optimiser,
-    Output,
-    PerEvent,
-    Radius,
-    RadiusModel,
-    Scan,
-    Spectrum,
+    OptimiserSection,
+    OutputSection,
+    PerEventSection,
+    RadiusModelSection,
+    RadiusSection,
+    ScanSection,
+    SpectrumSection,
 )
-from djservice.core.suggest import nearest
 from djservice.errors import ConfigError
 
 
@@ -34,20 +33,20 @@ class Run(Section):
         "global", description="one radius for all events, or after it one for each, or one as a function of features"
     )
     input: Input
-    clustering: Clustering = Clustering()
-    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_list), Field(min_length=1)]
+    clustering: ClusteringSection = ClusteringSection()
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     estimator: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
     )
-    radius: Radius = Radius()
-    optimiser: Optimiser = Optimiser()
-    scan: Scan = Scan()
-    spectrum: Spectrum = Spectrum()
-    per_event: PerEvent = PerEvent()
-    radius_model: RadiusModel = RadiusModel()
+    radius: RadiusSection = RadiusSection()
+    optimiser: OptimiserSection = OptimiserSection()
+    scan: ScanSection = ScanSection()
+    spectrum: SpectrumSection = SpectrumSection()
+    per_event: PerEventSection = PerEventSection()
+    radius_model: RadiusModelSection = RadiusModelSection()
     seed: int = Field(1, ge=0, lt=2**63, description="of all random numbers")
-    output: Output
-    cluster: Cluster = Cluster()
+    output: OutputSection
+    cluster: ClusterSection = ClusterSection()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "run") -> Run:
@@ -61,7 +60,7 @@ class Run(Section):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+            raise ConfigError(f"{where}: {explained(error, cls, 'run')}") from None
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Run:
@@ -177,25 +176,3 @@ def _override(data: dict[str, Any], text: str) -> None:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML: {error}") from None
-
-
-def _explain(error: Any) -> str:
-    """One validation error in words."""
-    location = [part for part in error["loc"] if not str(part).startswith("function-")]
-    where = ".".join(str(part) for part in location)
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {where}{nearest(str(location[-1]), _keys(location[:-1]))}"
-    if error["type"] == "missing":
-        return f"missing key {where}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{where or 'run'}: {message}" + ("" if ", found " in message else f", found {error['input']!r}")
-
-
-def _keys(location: Sequence[Any]) -> list[str]:
-    """The valid keys of the section at ``location``."""
-    model: Any = Run
-    for part in location:
-        if isinstance(part, int):
-            continue
-        model = {"loss": LossTerm}.get(str(part)) or model.model_fields[str(part)].annotation or Run
-    return [info.alias or name for name, info in model.model_fields.items()]

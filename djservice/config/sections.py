@@ -10,7 +10,7 @@ from djservice.config.base import Section, named
 from djservice.config.input import Input
 
 
-class Clustering(Section):
+class ClusteringSection(Section):
     """How trees are grown."""
 
     power: float = Field(-1.0, description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT")
@@ -22,7 +22,7 @@ class Clustering(Section):
     )
 
     @model_validator(mode="after")
-    def _inside(self) -> Clustering:
+    def _inside(self) -> ClusteringSection:
         if self.learn_rigidity and not self.learn_rigidity[0] <= self.rigidity <= self.learn_rigidity[1]:
             raise ValueError(f"expected rigidity {self.rigidity} within learn_rigidity {list(self.learn_rigidity)}")
         return self
@@ -58,7 +58,7 @@ class LossTerm(Section):
         return self
 
 
-class Radius(Section):
+class RadiusSection(Section):
     """Where the search starts and where it stays."""
 
     start: float = Field(1.0, gt=0, description="R of the first iteration")
@@ -74,7 +74,7 @@ class Radius(Section):
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Radius:
+    def _ordered(self) -> RadiusSection:
         if not self.reach[0] < self.reach[1]:
             raise ValueError(f"expected reach as [lowest, highest], found {list(self.reach)}")
         if not self.minimum <= self.start <= self.maximum:
@@ -84,7 +84,7 @@ class Radius(Section):
         return self
 
 
-class Optimiser(Section):
+class OptimiserSection(Section):
     """How the radius is moved."""
 
     kind: Literal["adam", "momentum", "sgd"] = Field("adam", description="update rule, on log R")
@@ -101,7 +101,7 @@ class Optimiser(Section):
     )
 
 
-class Scan(Section):
+class ScanSection(Section):
     """The loss on a grid of radii, over all events, after the optimisation."""
 
     radii: tuple[Annotated[float, Field(gt=0)], ...] = Field(
@@ -110,20 +110,20 @@ class Scan(Section):
     trees: int = Field(10, ge=2, description="trees per event and radius")
 
     @model_validator(mode="after")
-    def _distinct(self) -> Scan:
+    def _distinct(self) -> ScanSection:
         if len(set(self.radii)) < len(self.radii):
             raise ValueError("expected radii that differ from each other")
         return self
 
 
-class Spectrum(Section):
+class SpectrumSection(Section):
     """The observable's distribution over all events, at the start, the optimum and these radii."""
 
     radii: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.65, 1.0), description="radii beside start and optimum")
     trees: int = Field(20, ge=2, description="trees per event and radius")
 
 
-class PerEvent(Section):
+class PerEventSection(Section):
     """One radius per event, for task: per-event; after the global one."""
 
     starts: tuple[Annotated[float, Field(gt=0)], ...] = Field(
@@ -140,7 +140,7 @@ class PerEvent(Section):
     score_trees: int = Field(100, ge=2, description="fresh trees per event on which the radii are scored")
 
 
-class RadiusModel(Section):
+class RadiusModelSection(Section):
     """R as a function of an event's features, for task: radius-model; after the global one."""
 
     model: Annotated[Any, BeforeValidator(named)] = Field(
@@ -169,20 +169,20 @@ class RadiusModel(Section):
     )
 
     @model_validator(mode="after")
-    def _names(self) -> RadiusModel:
+    def _names(self) -> RadiusModelSection:
         if "held_back" in self.checks:
             raise ValueError("held_back names the events that are held back, choose another name")
         return self
 
 
-class Output(Section):
+class OutputSection(Section):
     """Where results go."""
 
     store: str = Field(description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr")
     report: str | None = Field(None, description="HTML report; null: the store's name with .html")
 
 
-class Cluster(Section):
+class ClusterSection(Section):
     """Where it runs; changes no number, but for the rounding of a GPU."""
 
     scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
@@ -196,7 +196,7 @@ class Cluster(Section):
     )
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Cluster:
+    def _one_kind(self) -> ClusterSection:
         if self.scheduler is not None and (self.workers is not None or self.threads is not None):
             raise ValueError("workers and threads are those of a cluster on this machine; a scheduler has its own")
         return self

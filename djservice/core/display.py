@@ -10,12 +10,14 @@ from typing import IO
 import numpy as np
 
 from djservice.core.formatting import decimals
-from djservice.core.progress import READ
+from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE
 
 #: Radii of this many iterations make up the spread that is shown as the error of R.
 RECENT = 20
 #: Columns of the bar on a terminal.
 BAR = 12
+#: And of the name of a phase.
+WIDEST = len(DESCENT)
 #: A rate is told after this long: one who watches from afar hears of several steps at once.
 SECONDS_TO_TELL = 1.0
 #: Plain lines come at most this often.
@@ -55,7 +57,7 @@ class Pace:
 
 def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | None = None) -> str:
     """One step in one line; of at most ``width`` columns, leaving out what matters least, if given."""
-    optimising = phase == "optimise"
+    optimising = phase == DESCENT
     spread = f" +- {np.std(pace.radii):.3f}" if optimising and len(pace.radii) > 1 else ""
     mean = ""
     if "mean" in numbers:
@@ -66,7 +68,7 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
         (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}" if "loss" in numbers else ""),
         (
             8,
-            f"{'median ' * (phase in ('per event', 'score'))}R {numbers['radius']:.3f}{spread}"
+            f"{'median ' * (phase in (PER_EVENT, SCORE))}R {numbers['radius']:.3f}{spread}"
             if "radius" in numbers
             else "",
         ),
@@ -121,7 +123,7 @@ class Terminal:
 
         whole = Column(no_wrap=True)
         columns = (
-            TextColumn("{task.description:<8}", table_column=whole),
+            TextColumn(f"{{task.description:<{WIDEST}}}", table_column=whole),
             BarColumn(BAR),
             TextColumn("{task.fields[numbers]}", table_column=whole, markup=False),
         )
@@ -139,7 +141,7 @@ class Terminal:
     def step(self, numbers: dict[str, float]) -> None:
         """A step is done."""
         self.pace.step(numbers)
-        width = self.progress.console.width - len("optimise") - BAR - 2
+        width = self.progress.console.width - WIDEST - BAR - 2
         self.progress.update(
             self.task, completed=self.pace.done, numbers=describe(self.name, numbers, self.pace, width)
         )

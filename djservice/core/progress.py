@@ -8,6 +8,8 @@ from typing import Protocol
 DESCENT = "optimise"
 #: The phase before the input is there.
 READ = "read"
+#: The phases in which every event has a radius of its own.
+PER_EVENT, SCORE = "per event", "score"
 
 
 class Watch(Protocol):

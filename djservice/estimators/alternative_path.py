@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from djservice.clustering.cluster import Flips
-from djservice.clustering.trees import TreeSample, as_vectors
+from djservice.clustering.cluster import sample_trees
+from djservice.clustering.sampling import Flips, Sampling, TreeRequest
+from djservice.clustering.trees import FLIP_RATE, FLIP_STEP, TreeSample, as_vectors
 from djservice.core.array_module import to_host
 from djservice.core.typing import Floats
-from djservice.estimators.base import Draw, Estimator, Further, Slopes, Values
+from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues
+from djservice.events.batch import EventBatch
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,24 @@ class AlternativePath(Estimator):
         return "all" if self.all_steps else True
 
     @property
-    def bulk(self) -> int:
+    def memory_factor(self) -> int:
         return 10 if self.all_steps else 1
 
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Further:
+    def extra_jets(
+        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+    ) -> ExtraJets:
         assert sample.flips is not None
         for flip in np.moveaxis(sample.flips, 2, 0):
-            left = np.flatnonzero((flip[..., 1] >= 0).any(axis=1))  # events in which a tree has so many flips
-            events = to_host(left)
-            some = Draw(draw.events.select(events), draw.settings)
+            left = np.flatnonzero((flip[..., FLIP_STEP] >= 0).any(axis=1))  # events in which a tree has so many flips
+            rows = to_host(left)
+            flipped = replace(request, flips=flip[left])
             momenta = sample.momenta.copy()
-            momenta[left] = some(radius=radius[events], flips=flip[left]).momenta
-            yield as_vectors(momenta), flip[..., 0]
+            momenta[left] = sample_trees(events.select(rows), radius[rows], sampling, flipped).momenta
+            yield as_vectors(momenta), flip[..., FLIP_RATE]
 
-    def slopes(self, values: Values) -> Slopes:
+    def slopes(self, values: TreeValues) -> Contributions:
         quantity, accepted = np.zeros_like(values.quantity), np.zeros_like(values.accepted)
-        for other, other_accepted, rate in values.further:
+        for other, other_accepted, rate in values.extra:
             quantity += rate * (other - values.quantity)
             accepted += rate * (other_accepted - values.accepted)
-        return Slopes(quantity, accepted)
+        return Contributions(quantity, accepted)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.cluster import Flips, cluster
+from djservice.clustering.sampling import Flips, Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample
 from djservice.core.array_module import sums_by_owner
 from djservice.core.typing import Floats
@@ -22,7 +22,7 @@ from djservice.events.batch import EventBatch
 
 
 @dataclass(frozen=True)
-class Follow:
+class StateValues:
     """The states of growing trees, as a baseline reads them; see :class:`djservice.clustering.trees.States`.
 
     Attributes
@@ -47,52 +47,37 @@ class Follow:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """Grows trees: :func:`djservice.clustering.cluster` with everything given but what the call gives.
-
-    Attributes
-    ----------
-    events
-        The particles.
-    settings
-        Arguments of :func:`djservice.clustering.cluster`.
-    """
-
-    events: EventBatch
-    settings: dict[str, Any]
-
-    def __call__(self, **more: Any) -> TreeSample:
-        return cluster(self.events, **{**self.settings, **more})
-
-
-@dataclass(frozen=True)
-class Values:
+class TreeValues:
     """What an estimator may know of one term of a loss, for some events and their trees.
 
     Attributes
     ----------
     quantity, accepted, score
         I l, I and the score of each tree, shape (event, tree).
-    follow
+    states
         The same of the states of growing trees, for an estimator that ``follows``.
-    further
-        (I l, I, weight) of each of the :meth:`Estimator.further` jets.
+    extra
+        (I l, I, weight) of each of the :meth:`Estimator.extra_jets`.
     """
 
     quantity: Floats
     accepted: Floats
     score: Floats
-    follow: Follow | None = None
-    further: tuple[tuple[Floats, Floats, Floats], ...] = ()
+    states: StateValues | None = None
+    extra: tuple[tuple[Floats, Floats, Floats], ...] = ()
 
 
 @dataclass(frozen=True)
-class Slopes:
+class Contributions:
     """What each tree contributes to dE[I l] and dE[I], and the share of the state baseline in it, all (event, tree)."""
 
     quantity: Floats
     accepted: Floats
     share: Floats | None = None
+
+
+#: Jets and a weight per tree.
+ExtraJets = Iterable[tuple[Any, Floats | float]]
 
 
 @dataclass(frozen=True)
@@ -116,28 +101,33 @@ class Estimator(ABC):
         return False
 
     @property
-    def bulk(self) -> int:
-        """The memory that a tree takes with it, in that of a tree alone: so many fewer are held at once."""
+    def memory_factor(self) -> int:
+        """Memory per tree, relative to a plain tree; divides how many trees are held at once."""
         return 1
 
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Iterable[tuple[Any, Floats | float]]:
+    def extra_jets(
+        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+    ) -> ExtraJets:
         """Leading jets that it needs beside those of ``sample``, shape (event, tree or 1, jet), with a weight per tree.
 
         They are read one after the other, and once.
+
+        Parameters
+        ----------
+        events, radius, sampling, request
+            How the trees of ``sample`` were grown; R of each event.
+        sample
+            The trees.
         """
         return ()
 
     @abstractmethod
-    def slopes(self, values: Values) -> Slopes:
+    def slopes(self, values: TreeValues) -> Contributions:
         """What each tree contributes to dE[I l] and dE[I]: the means over an event's trees are the estimates."""
 
 
-#: Jets and a weight per tree.
-Further = Iterable[tuple[Any, Floats | float]]
-
-
-def _central(values: Values) -> Slopes:
+def central_difference(values: TreeValues) -> Contributions:
     """The derivative of I l from its values at both sides, with the selection held fixed."""
-    (high, high_accepted, weight), (low, low_accepted, _) = values.further
+    (high, high_accepted, weight), (low, low_accepted, _) = values.extra
     slope = np.where(high_accepted == low_accepted, (high - low) * weight, 0.0)
-    return Slopes(np.broadcast_to(slope, values.quantity.shape), np.zeros_like(values.accepted))
+    return Contributions(np.broadcast_to(slope, values.quantity.shape), np.zeros_like(values.accepted))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from djservice.clustering.cluster import sample_trees
+from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.estimators.base import Draw, Estimator, Further, Slopes, Values
+from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues
+from djservice.events.batch import EventBatch
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,19 @@ class FiniteDifference(Estimator):
         if not (np.isfinite(self.step) and self.step > 0):
             raise InputError(f"step is {self.step}, expected a positive number, in R.")
 
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Further:
+    def extra_jets(
+        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+    ) -> ExtraJets:
         if radius.min() <= self.step:
             raise InputError(
                 f"the step {self.step} of the finite difference reaches below R = 0 from R = {radius.min():g}."
             )
         # A tree's uniforms are keyed by its number: further numbers are independent trees.
         start = 0 if self.common else 2**30
-        high = draw(radius=radius + self.step, first_tree=start)
-        low = draw(radius=radius - self.step, first_tree=2 * start)
+        high = sample_trees(events, radius + self.step, sampling, replace(request, first_tree=start))
+        low = sample_trees(events, radius - self.step, sampling, replace(request, first_tree=2 * start))
         return (high.jets, 0.5 / self.step), (low.jets, -0.5 / self.step)
 
-    def slopes(self, values: Values) -> Slopes:
-        (high, high_accepted, weight), (low, low_accepted, _) = values.further
-        return Slopes((high - low) * weight, (high_accepted - low_accepted) * weight)
+    def slopes(self, values: TreeValues) -> Contributions:
+        (high, high_accepted, weight), (low, low_accepted, _) = values.extra
+        return Contributions((high - low) * weight, (high_accepted - low_accepted) * weight)

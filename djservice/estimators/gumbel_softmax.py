@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from djservice.clustering.cluster import sample_trees
 from djservice.clustering.jet_tangents import jet_tangents
+from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.estimators.base import Draw, Estimator, Further, Slopes, Values, _central
+from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues, central_difference
+from djservice.events.batch import EventBatch
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,23 @@ class GumbelSoftmax(Estimator):
         if not (np.isfinite(self.temperature) and self.temperature > 0):
             raise InputError(f"temperature is {self.temperature}, expected a positive number.")
 
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Further:
+    def extra_jets(
+        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+    ) -> ExtraJets:
         if sample.deterministic:
             raise InputError("gumbel_softmax needs a finite rigidity: without random draws there is no softmax.")
-        whole = draw(radius=radius, history=True, settled_pt=None, on_device=False)
-        given = draw.settings
+        whole = sample_trees(events, radius, sampling, replace(request, history=True, settled_pt=None, on_device=False))
         tangents = jet_tangents(
-            draw.events,
+            events,
             whole,
             radius,
             self.temperature,
-            asymmetry=given["asymmetry"] if given["scale"] == "safe" else 0.0,
-            **{name: given[name] for name in ("rigidity", "power", "seed", "stream", "iteration")},
+            rigidity=sampling.rigidity,
+            power=sampling.power,
+            asymmetry=sampling.exponent,
+            seed=sampling.seed,
+            stream=request.stream,
+            iteration=request.iteration,
         )
         # Tangents are of all sizes: a step of each tree moves its jets by a millionth of their energy.
         largest = np.nan_to_num(np.abs(tangents)).max(axis=(2, 3))
@@ -64,8 +72,8 @@ class GumbelSoftmax(Estimator):
         moved = step[..., np.newaxis, np.newaxis] * tangents
         return (as_vectors(whole.momenta + moved), 0.5 / step), (as_vectors(whole.momenta - moved), -0.5 / step)
 
-    def slopes(self, values: Values) -> Slopes:
-        return _central(values)
+    def slopes(self, values: TreeValues) -> Contributions:
+        return central_difference(values)
 
 
 #: The same along a straight line, as a part of the jets' energies.

@@ -10,7 +10,7 @@ import numpy as np
 
 from djservice.core.array_module import quotient
 from djservice.core.typing import Floats
-from djservice.estimators.base import Estimator, Slopes, Values
+from djservice.estimators.base import Contributions, Estimator, TreeValues
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class ScoreEstimator(Estimator):
             Shape (event, tree): f and S of each tree.
         """
 
-    def slopes(self, values: Values) -> Slopes:
+    def slopes(self, values: TreeValues) -> Contributions:
         # E[I S] = -E[(1 - I) S], as E[S] = 0: exactly 0, and not noise, where every tree is accepted.
-        return Slopes(
+        return Contributions(
             self.contributions(values.quantity, values.score), -self.contributions(1.0 - values.accepted, values.score)
         )
 
@@ -70,7 +70,7 @@ class LeaveOneOut(ScoreEstimator):
 
 
 @dataclass(frozen=True)
-class MeanBaseline(ScoreEstimator):
+class MeanBaseline(LeaveOneOut):
     """(f_n - mean of all trees' f) S_n, times N / (N - 1).
 
     Without the factor it is biased by -1/N, for a tree's own f is in the mean; with it, it is leave-one-out in other words.
@@ -78,12 +78,6 @@ class MeanBaseline(ScoreEstimator):
     """
 
     name: ClassVar[str] = "mean_baseline"
-    minimum_trees: ClassVar[int] = 2
-
-    def contributions(self, values: Floats, score: Floats) -> Floats:
-        trees = values.shape[1]
-        weighed: Floats = (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
-        return weighed
 
 
 @dataclass(frozen=True)

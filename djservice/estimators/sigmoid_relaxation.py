@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from djservice.clustering.cluster import sample_trees
+from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.estimators.base import Draw, Estimator, Further, Slopes, Values, _central
+from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues, central_difference
 from djservice.events.batch import EventBatch
 
 
@@ -44,15 +47,22 @@ class SigmoidRelaxation(Estimator):
                 f"expected a positive temperature and at least one axis, found {self.temperature} and {self.axes}."
             )
 
-    def further(self, draw: Draw, radius: Floats, sample: TreeSample) -> Further:
-        exact = draw(radius=radius, rigidity=np.inf, trees=1, jets=self.axes, settled_pt=None, on_device=False)
+    def extra_jets(
+        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+    ) -> ExtraJets:
+        exact = sample_trees(
+            events,
+            radius,
+            replace(sampling, rigidity=math.inf),
+            replace(request, trees=1, jets=self.axes, settled_pt=None, on_device=False),
+        )
         return tuple(
-            (relaxed_jets(draw.events, radius + step, exact.jets, self.temperature, draw.settings["jets"]), 0.5 / step)
+            (relaxed_jets(events, radius + step, exact.jets, self.temperature, request.jets), 0.5 / step)
             for step in (_STEP, -_STEP)
         )
 
-    def slopes(self, values: Values) -> Slopes:
-        return _central(values)
+    def slopes(self, values: TreeValues) -> Contributions:
+        return central_difference(values)
 
 
 #: In R: the derivative of a smooth function by a central difference.

@@ -9,7 +9,7 @@ import numpy as np
 
 from djservice.core.array_module import quotient
 from djservice.core.typing import Floats
-from djservice.estimators.base import Slopes, Values
+from djservice.estimators.base import Contributions, TreeValues
 from djservice.estimators.score_function import LeaveOneOut
 
 
@@ -33,33 +33,33 @@ class StateBaseline(LeaveOneOut):
     minimum_trees: ClassVar[int] = 4
     follows: ClassVar[bool] = True
 
-    def slopes(self, values: Values) -> Slopes:
+    def slopes(self, values: TreeValues) -> Contributions:
         plain, more = self._parts(values)
         share = np.empty_like(values.score)
         for half in (0, 1):  # from the other half alone, its leave-one-out means too
             share[:, half::2] = _share(values, *self._parts(values, np.s_[1 - half :: 2]), np.s_[1 - half :: 2])
-        return Slopes(plain.quantity + share * more.quantity, plain.accepted + share * more.accepted, share)
+        return Contributions(plain.quantity + share * more.quantity, plain.accepted + share * more.accepted, share)
 
-    def _parts(self, values: Values, trees: slice = np.s_[:]) -> tuple[Slopes, Slopes]:
+    def _parts(self, values: TreeValues, trees: slice = np.s_[:]) -> tuple[Contributions, Contributions]:
         """Leave-one-out of some trees among themselves, and what the state baseline adds to it, of mean 0."""
-        follow = values.follow
-        assert follow is not None
+        states = values.states
+        assert states is not None
         shape = values.score.shape
         covered, of_quantity, of_accepted = (
-            follow.sums(weights, shape)[:, trees]
-            for weights in (follow.score, follow.quantity * follow.score, follow.accepted * follow.score)
+            states.sums(weights, shape)[:, trees]
+            for weights in (states.score, states.quantity * states.score, states.accepted * states.score)
         )
-        some = Values(values.quantity[:, trees], values.accepted[:, trees], values.score[:, trees])
+        some = TreeValues(values.quantity[:, trees], values.accepted[:, trees], values.score[:, trees])
         plain = super().slopes(some)
         before = super().slopes(replace(some, score=some.score - covered))
-        more = Slopes(
+        more = Contributions(
             before.quantity + some.quantity * covered - of_quantity - plain.quantity,
             before.accepted + some.accepted * covered - of_accepted - plain.accepted,
         )
         return plain, more
 
 
-def _share(values: Values, plain: Slopes, more: Slopes, trees: slice) -> Floats:
+def _share(values: TreeValues, plain: Contributions, more: Contributions, trees: slice) -> Floats:
     """The c of the least variance of plain + c more among some trees of each event, between 0 and 1; shape (event, 1).
 
     The largest term of the variance counts twice: where a single one of many trees makes it, c is about 1/2 at most.

@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from djservice.clustering.cluster import sample_trees
 from djservice.clustering.device import Device, has_gpu, memory_for
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
-from djservice.clustering.sampling import Sampling
+from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.estimators.base import Draw, Estimator
+from djservice.estimators.base import Estimator, ExtraJets
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent, no_events, reduce_events
+from djservice.evaluation.reduce import PerEvent, joined, no_events, reduce_events
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
 
@@ -38,7 +39,7 @@ def evaluate(
     stream: str = "sample",
     iteration: int = 0,
     threads: int | None = None,
-    look: Callable[[EventBatch, TreeSample], None] | None = None,
+    on_trees: Callable[[EventBatch, TreeSample], None] | None = None,
 ) -> tuple[Moments, PerEvent]:
     """Sums over the events of a batch, and the results per event.
 
@@ -54,7 +55,9 @@ def evaluate(
         Per event.
     stream, iteration
         What the random numbers are keyed by, beside the seed and the identity of each event.
-    look
+    threads
+        Instead of those of the sampling.
+    on_trees
         Called with some of the events and their trees, until all were seen; on a GPU their arrays are CuPy's.
     """
     ((moments, per_event),) = evaluate_each(
@@ -67,7 +70,7 @@ def evaluate(
         stream=stream,
         iteration=iteration,
         threads=threads,
-        look=look,
+        on_trees=on_trees,
     )
     return moments, per_event
 
@@ -107,9 +110,31 @@ def evaluate_each(
     stream: str = "sample",
     iteration: int = 0,
     threads: int | None = None,
-    look: Callable[[EventBatch, TreeSample], None] | None = None,
+    on_trees: Callable[[EventBatch, TreeSample], None] | None = None,
 ) -> list[tuple[Moments, PerEvent]]:
     """:func:`evaluate` for each of several parts, with the same bits, small ones together: what a call costs, it costs once."""
+    _check(parts, loss, estimator, parameters, trees)
+    if threads is not None:
+        sampling = replace(sampling, threads=threads)
+    request = TreeRequest(
+        trees, loss.jets, stream, iteration, settled_pt=loss.settled_pt, parameters=parameters, on_device=True
+    )
+    at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.memory_factor))
+    pieces = [(number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)]
+    answers: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
+    for together in _packed(pieces, at_once):
+        own = [piece for _, piece in together]
+        for (number, _), answer in zip(
+            together, _evaluate_together(own, loss, estimator, sampling, request, on_trees), strict=True
+        ):
+            answers[number].append(answer)
+    return [
+        _merged(answer, loss, (len(parameters) or 1) if part.jacobian is None else part.jacobian.shape[1])
+        for part, answer in zip(parts, answers, strict=True)
+    ]
+
+
+def _check(parts: Sequence[Part], loss: Loss, estimator: Estimator, parameters: tuple[str, ...], trees: int) -> None:
     needed = trees_needed(loss, estimator)
     if trees < needed:
         raise InputError(
@@ -118,48 +143,36 @@ def evaluate_each(
     variable = any(isinstance(part.radius, VariableR) for part in parts)
     if (parameters not in ((), ("radius",)) or variable) and not estimator.in_any_parameter:
         raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
-    at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.bulk))
-    pieces = [(number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)]
-    found: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
-    for together in _packed(pieces, at_once):
-        events, radius, jacobian = _joined([piece for _, piece in together])
-        draw = Draw(
-            events,
-            {
-                "rigidity": sampling.rigidity,
-                "power": sampling.power,
-                "scale": sampling.scale,
-                "asymmetry": sampling.asymmetry,
-                "trees": trees,
-                "jets": loss.jets,
-                "seed": sampling.seed,
-                "stream": stream,
-                "iteration": iteration,
-                "settled_pt": loss.settled_pt,
-                "threads": threads,
-                "device": sampling.device,
-                "on_device": True,
-            },
-        )
-        with memory_for(f"{trees} trees of each of {len(events)} events, with their sums,", sampling.device):
-            sample = draw(radius=radius, states=estimator.follows, flips=estimator.flips, parameters=parameters)
-            if look is not None:
-                look(events, sample)
-            further = () if isinstance(radius, VariableR) else estimator.further(draw, radius, sample)
-            sizes = [len(piece.events) for _, piece in together]
-            reduced = reduce_events(events, sample, further, loss, estimator, jacobian, sizes)
-        for (number, _), answer in zip(together, reduced, strict=True):
-            found[number].append(answer)
-    nothing = PerEvent(*(np.empty(0),) * 2, np.empty(0, np.int64), *(np.empty(0),) * 3)
-    answers = []
-    for part, own in zip(parts, found, strict=True):
-        if not own:
-            number = len(parameters) or 1 if part.jacobian is None else part.jacobian.shape[1]
-            answers.append((no_events(loss, number), nothing))
-            continue
-        joined = (np.concatenate([getattr(p, name) for _, p in own]) for name in PerEvent.__dataclass_fields__)
-        answers.append((functools.reduce(operator.add, (moments for moments, _ in own)), PerEvent(*joined)))
-    return answers
+
+
+def _evaluate_together(
+    parts: Sequence[Part],
+    loss: Loss,
+    estimator: Estimator,
+    sampling: Sampling,
+    request: TreeRequest,
+    on_trees: Callable[[EventBatch, TreeSample], None] | None,
+) -> list[tuple[Moments, PerEvent]]:
+    """The trees of some parts grown in one call, and the sums of each."""
+    events, radius, jacobian = _joined(parts)
+    with memory_for(f"{request.trees} trees of each of {len(events)} events, with their sums,", sampling.device):
+        watched = replace(request, states=estimator.follows, flips=estimator.flips)
+        sample = sample_trees(events, radius, sampling, watched)
+        if on_trees is not None:
+            on_trees(events, sample)
+        extra: ExtraJets = ()
+        if not isinstance(radius, VariableR):
+            extra = estimator.extra_jets(events, radius, sampling, request, sample)
+        sizes = [len(part.events) for part in parts]
+        return reduce_events(events, sample, extra, loss, estimator, jacobian, sizes)
+
+
+def _merged(answers: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int) -> tuple[Moments, PerEvent]:
+    """The sums of a part from those of its pieces; of no events, if there are none."""
+    sums = [moments for moments, _ in answers]
+    return functools.reduce(operator.add, sums) if sums else no_events(loss, parameters), joined(
+        [per_event for _, per_event in answers]
+    )
 
 
 def _packed(pieces: Sequence[tuple[int, Part]], at_once: int) -> Iterator[list[tuple[int, Part]]]:

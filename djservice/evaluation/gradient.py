@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from numpy.typing import ArrayLike
 
-from djservice.clustering.cluster import Scale
-from djservice.clustering.device import Device
 from djservice.clustering.radius import Radius
-from djservice.clustering.sampling import Sampling
+from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
@@ -49,6 +47,7 @@ class Gradient:
     moments: Moments = field(repr=False)
 
 
+@takes_sampling()
 def gradient(
     particles: Any,
     objective: Loss | Observable,
@@ -58,15 +57,10 @@ def gradient(
     estimator: Estimator | None = None,
     trees: int = 100,
     rigidity: float = 1.0,
-    power: float = -1.0,
-    scale: Scale = "minimum",
-    asymmetry: float = 1.0,
-    seed: int = 0,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     weight: ArrayLike | None = None,
     truth: ArrayLike | None = None,
-    threads: int | None = None,
-    device: Device = "auto",
+    **sampling: Unpack[SamplingKeywords],
 ) -> Gradient:
     """Loss of a sample of events and its derivative, in R by default.
 
@@ -76,8 +70,8 @@ def gradient(
         An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
         A loss, or an observable, which is then its own objective: d E[f] / dR.
-    radius, rigidity, power, scale, asymmetry, seed, threads, device
-        As in :func:`djservice.clustering.cluster`.
+    radius, rigidity, sampling
+        As in :func:`djservice.cluster`.
     parameter
         What to differentiate in, as the ``parameters`` of :func:`djservice.clustering.cluster`; R, or with variable-R jets rho, by
         default. Others need an estimator that is made of the score.
@@ -98,16 +92,14 @@ def gradient(
     """
     if not isinstance(estimator, Estimator | None):
         raise InputError(f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut().")
-    sampling = Sampling(rigidity, power, scale, asymmetry, seed, device)
     moments, per_event = evaluate(
         as_batch(particles, identity=identity, weight=weight, truth=truth),
         as_loss(objective),
         estimator or default_estimator(trees),
-        sampling,
+        Sampling(rigidity, **sampling),
         radius=radius,
         parameters=() if parameter is None else (parameter,),
         trees=trees,
-        threads=threads,
     )
     value = moments.gradient()
     return Gradient(value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments)

@@ -15,29 +15,29 @@ import numpy as np
 
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
-from djservice.objectives.pooled_statistics import Form
+from djservice.objectives.pooled_statistics import PooledStatistic
 
 
 @dataclass(frozen=True)
-class Layout:
+class MomentLayout:
     """What the entries of z are.
 
     Attributes
     ----------
-    forms, coefficients
+    statistics, coefficients
         Of the terms of the loss.
     parameters
         Number of parameters that there are derivatives in.
     """
 
-    forms: tuple[Form, ...]
+    statistics: tuple[PooledStatistic, ...]
     coefficients: tuple[float, ...]
     parameters: int
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of sums of each term, B among them."""
-        return tuple(form.sums for form in self.forms)
+        return tuple(statistic.sums for statistic in self.statistics)
 
     @property
     def length(self) -> int:
@@ -75,7 +75,7 @@ class Moments:
         Sum over events of the share of the state baseline in the first term's gradient (NaN with another estimator).
     """
 
-    layout: Layout
+    layout: MomentLayout
     total: Floats
     outer: Floats
     tree_covariance: Floats
@@ -93,7 +93,7 @@ class Moments:
     def scaled(self, parameter: int, factor: float) -> Moments:
         """The same with the derivatives in a parameter that is ``factor`` times smaller."""
         factors = np.ones(self.layout.length)
-        for term in range(len(self.layout.forms)):
+        for term in range(len(self.layout.statistics)):
             factors[self.layout.slopes(term, parameter)] = factor
         both = np.outer(factors, factors)
         return replace(
@@ -111,21 +111,21 @@ class Moments:
     def loss(self) -> Quantity:
         """L, the sum over terms of F(A_1, ..., A_k, B)."""
         value, slope = 0.0, np.zeros_like(self.total)
-        for term, (form, coefficient) in enumerate(self._terms()):
+        for term, (statistic, coefficient) in enumerate(self._terms()):
             sums = self._sums(term)
-            value += coefficient * float(form.value(sums))
-            slope[self.layout.sums(term)] += coefficient * form.gradient(sums)
+            value += coefficient * float(statistic.value(sums))
+            slope[self.layout.sums(term)] += coefficient * statistic.gradient(sums)
         return self._quantity(value, slope)
 
     def gradient(self, parameter: int = 0) -> Quantity:
         """dL/dR, or the derivative in another parameter: the sum over terms of F'(A, B) (GA, GB)."""
         value, slope = 0.0, np.zeros_like(self.total)
-        for term, (form, coefficient) in enumerate(self._terms()):
+        for term, (statistic, coefficient) in enumerate(self._terms()):
             sums, at = self._sums(term), self.layout.slopes(term, parameter)
-            first = form.gradient(sums)
+            first = statistic.gradient(sums)
             value += coefficient * float(first @ self.total[at])
             slope[at] += coefficient * first
-            slope[self.layout.sums(term)] += coefficient * (form.hessian(sums) @ self.total[at])
+            slope[self.layout.sums(term)] += coefficient * (statistic.hessian(sums) @ self.total[at])
         return self._quantity(value, slope)
 
     def gradients(self) -> list[Quantity]:
@@ -154,8 +154,8 @@ class Moments:
         self._positive(weight)
         return weight, first, second
 
-    def _terms(self) -> list[tuple[Form, float]]:
-        return list(zip(self.layout.forms, self.layout.coefficients, strict=True))
+    def _terms(self) -> list[tuple[PooledStatistic, float]]:
+        return list(zip(self.layout.statistics, self.layout.coefficients, strict=True))
 
     def _sums(self, term: int) -> Floats:
         sums = self.total[self.layout.sums(term)]

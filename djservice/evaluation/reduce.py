@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,8 +14,8 @@ from djservice.clustering.trees import TreeSample
 from djservice.core.array_module import module_of, to_host
 from djservice.core.typing import Floats
 from djservice.errors import RunError
-from djservice.estimators.base import Estimator, Follow, Slopes, Values
-from djservice.evaluation.moments import Layout, Moments
+from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
+from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term
 
@@ -47,7 +47,7 @@ class PerEvent:
 def reduce_events(
     events: EventBatch,
     sample: TreeSample,
-    further: Iterable[tuple[Any, Floats | float]],
+    extra: ExtraJets,
     loss: Loss,
     estimator: Estimator,
     jacobian: Floats | None,
@@ -59,8 +59,8 @@ def reduce_events(
     ----------
     events, sample
         The events and their trees. Where these are on a GPU, so is the work, and sums over the trees of an event come back.
-    further
-        What :meth:`djservice.estimators.base.Estimator.further` gave.
+    extra
+        What :meth:`djservice.estimators.base.Estimator.extra_jets` gave.
     loss, estimator
         What is evaluated.
     jacobian
@@ -81,7 +81,7 @@ def reduce_events(
     # Once each, for all terms: estimators make them as they are asked for.
     others = [
         [(*_evaluated(term, other, events.truth, module), module.asarray(weight)) for term in loss.terms]
-        for other, weight in further
+        for other, weight in extra
     ]
     for number, term in enumerate(loss.terms):
         value, quantities, mask = term.evaluate(sample.jets, events.truth)
@@ -137,7 +137,7 @@ def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floa
 
 
 def _through(
-    jacobian: Floats, layout: Layout, mean: Floats, centred: Floats, weight: Floats
+    jacobian: Floats, layout: MomentLayout, mean: Floats, centred: Floats, weight: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """The same with the derivatives in theta: those in R of each event times its dR/dtheta."""
     source, factor = [], []  # of each entry of the new z: the entry of the old one, and what it is multiplied with
@@ -170,7 +170,7 @@ def _slopes(
     estimator: Estimator,
     quantities: list[Floats],
     accepted: Floats,
-) -> list[list[Slopes]]:
+) -> list[list[Contributions]]:
     """The estimator's contributions to the derivatives of each quantity of a term, by parameter."""
     states, trees = sample.states, accepted.shape[1]
     if states is not None:
@@ -181,11 +181,13 @@ def _slopes(
     for parameter, name in enumerate(sample.parameters):
         score, own = sample.score_in(name), []
         for k, quantity in enumerate(quantities):
-            follow = None
+            state_values = None
             if states is not None:
-                follow = Follow(of_states[k][:, 0], in_states[:, 0], states.scores[:, parameter], states.tree)
-            further = tuple((each[k], in_each, weight) for each, in_each, weight in others)
-            own.append(estimator.slopes(Values(quantity, accepted, score, follow, further)))
+                state_values = StateValues(
+                    of_states[k][:, 0], in_states[:, 0], states.scores[:, parameter], states.tree
+                )
+            extra = tuple((each[k], in_each, weight) for each, in_each, weight in others)
+            own.append(estimator.slopes(TreeValues(quantity, accepted, score, state_values, extra)))
         found.append(own)
     return found
 
@@ -197,7 +199,7 @@ def _evaluated(term: Term, jets: Any, truth: Floats, module: Any) -> tuple[list[
 
 
 def _term_columns(
-    term: Term, quantities: list[Floats], accepted: Floats, slopes: list[list[Slopes]]
+    term: Term, quantities: list[Floats], accepted: Floats, slopes: list[list[Contributions]]
 ) -> tuple[list[Floats], list[Floats]]:
     """The sums of each tree and their derivatives for one term, and how much each tree moves their means, but for a constant."""
     sums = [*quantities, accepted]
@@ -223,7 +225,7 @@ def _mean_of_others(values: Floats) -> Floats:
 
 
 def _per_event(
-    layout: Layout,
+    layout: MomentLayout,
     mean: Floats,
     centred: Floats,
     accepted_trees: NDArray[np.int64],
@@ -236,17 +238,27 @@ def _per_event(
     module = module_of(centred)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gradient, influence, total = np.zeros(len(mean)), module.zeros(centred.shape[:2]), np.zeros(len(mean))
-        for term, (form, coefficient) in enumerate(zip(layout.forms, layout.coefficients, strict=True)):
+        for term, (statistic, coefficient) in enumerate(zip(layout.statistics, layout.coefficients, strict=True)):
             at, slopes_at = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, at], mean[:, slopes_at]
-            first = form.gradient(sums)
-            along = np.einsum("eij,ej->ei", form.hessian(sums), slopes)
+            first = statistic.gradient(sums)
+            along = np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
             gradient += coefficient * (first * slopes).sum(axis=1)
-            total += coefficient * form.value(sums)
+            total += coefficient * statistic.value(sums)
             influence += coefficient * np.einsum("eti,ei->et", centred[:, :, at], module.asarray(along))
             influence += coefficient * np.einsum("eti,ei->et", centred[:, :, slopes_at], module.asarray(first))
         gradient_error = np.sqrt(to_host((influence**2).sum(axis=1)) / (trees * (trees - 1)))
     return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
+
+
+def joined(parts: Sequence[PerEvent]) -> PerEvent:
+    """The results of several batches of events, in order."""
+    none, no_number = np.empty(0), np.empty(0, np.int64)
+    parts = parts or [PerEvent(none, none, no_number, none, none, none)]
+    columns: dict[str, Any] = {
+        f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(PerEvent)
+    }
+    return PerEvent(**columns)
 
 
 def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -264,9 +276,9 @@ def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats
         return mean, np.sqrt(spread / (number - 1) / number)
 
 
-def _layout(loss: Loss, parameters: int) -> Layout:
-    return Layout(
-        tuple(term.form for term in loss.terms),
+def _layout(loss: Loss, parameters: int) -> MomentLayout:
+    return MomentLayout(
+        tuple(term.statistic for term in loss.terms),
         tuple(term.coefficient for term in loss.terms),
         parameters,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,7 @@ class EventBatch:
         place = np.arange(events) if entry is None else np.asarray(entry)
         run, block, event = _identity(identity, events, source)
         keys = entry_keys(dataset, source, place) if identity is None else event_keys(dataset, run, block, event)
-        batch = cls(
+        batch = cls(  # of the values as they are, so that an error can name the event
             pt=values["pt"],
             rapidity=values[name],
             phi=values["phi"],
@@ -140,12 +140,9 @@ class EventBatch:
             dataset=dataset,
         )
         batch._check(name)
-        mass_ = np.maximum(batch.mass, 0.0)
-        object.__setattr__(batch, "mass", mass_)
-        object.__setattr__(batch, "phi", _fold(batch.phi))
-        if eta is not None:
-            object.__setattr__(batch, "rapidity", _rapidity(batch.pt, batch.rapidity, mass_))
-        return batch
+        positive = np.maximum(batch.mass, 0.0)
+        true_rapidity = batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, positive)
+        return replace(batch, mass=positive, phi=_fold(batch.phi), rapidity=true_rapidity)
 
     @classmethod
     def from_awkward(cls, particles: Any, **keywords: Any) -> EventBatch:

@@ -1,17 +1,26 @@
-"""From a run's plain data to objects: its loss, estimator, descents and radius model, checked before anything starts."""
+"""From a run's plain data to objects: its loss, estimator and radius model, and how one radius per event is looked for."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from djservice.config.run import Run
 from djservice.core.suggest import nearest
 from djservice.errors import ConfigError
 
+if TYPE_CHECKING:  # the command line asks for an estimator before it imports what is heavy
+    from djservice.estimators.base import Estimator
+    from djservice.fit.per_event import PerEventSettings
+    from djservice.objectives.losses import Loss
+    from djservice.radius_models.base import Bounded
+    from djservice.radius_models.features import Feature
 
-def build_loss(run: Run) -> Any:
+Made = TypeVar("Made")
+
+
+def build_loss(run: Run) -> Loss:
     """The loss of a run as an object.
 
     Raises
@@ -39,81 +48,25 @@ def build_loss(run: Run) -> Any:
         for k, cut in enumerate(term.cuts):
             loss = loss.where(_build(cut, cuts.Cut, cuts.named_cuts(), f"{where}.cuts[{k}]"))
         total = loss if total is None else total + loss
-    return total
+    loss_of_all: Loss = total
+    return loss_of_all
 
 
-def build_estimator(run: Run) -> Any:
-    """The estimator of a run as an object.
+def build_estimator(value: Any) -> Estimator:
+    """An estimator from a mapping with its name and its parameters; one that is an object stays as it is.
 
     Raises
     ------
     ConfigError
         If it is unknown, or does not take the parameters given.
     """
-    return estimator_of(run.estimator)
-
-
-def estimator_of(value: Any) -> Any:
-    """An estimator from a mapping with its name and its parameters, as :func:`build_estimator`."""
     from djservice.estimators.base import Estimator
     from djservice.estimators.registry import ESTIMATORS
 
-    return _build(value, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")
+    return _build(value, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")  # type: ignore[type-abstract]
 
 
-def check_trees(run: Run) -> None:
-    """Build the loss and the estimator, and see that a run has the trees that they need.
-
-    Raises
-    ------
-    ConfigError
-        If it has fewer, or as :func:`build_loss` says.
-    """
-    from djservice.evaluation.evaluate import trees_needed
-
-    estimator = build_estimator(run)
-    needed = trees_needed(build_loss(run), estimator)
-    asked = {"optimiser.trees": run.optimiser.trees, "scan.trees": run.scan.trees, "spectrum.trees": run.spectrum.trees}
-    if run.task != "global":
-        _check_task(run)
-    if run.task == "per-event":
-        build_descents(run)
-        section = run.per_event
-        asked |= {f"per_event.{name}": getattr(section, name) for name in ("trees", "choose_trees", "score_trees")}
-    if run.task == "radius-model":
-        build_features(run)
-        build_model(run)
-        asked |= {f"radius_model.{name}": getattr(run.radius_model, name) for name in ("trees", "score_trees")}
-    given = {
-        "radius.reference_pt": run.radius.reference_pt is not None,
-        "clustering.learn_rigidity": run.clustering.learn_rigidity is not None,
-    }
-    for key, is_given in given.items():
-        if is_given and not estimator.in_any_parameter:
-            raise ConfigError(f"{key} needs an estimator that is made of the score, and {estimator.name} is not.")
-    for key, trees in asked.items():
-        if trees < needed:
-            raise ConfigError(
-                f"{key} is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
-            )
-
-
-def _check_task(run: Run) -> None:
-    """Refuse what one radius per event cannot be combined with."""
-    if run.radius.reference_pt is not None:
-        raise ConfigError(f"radius.reference_pt, variable-R jets, is for a global radius, not for task {run.task}.")
-    if run.clustering.learn_rigidity is not None:
-        raise ConfigError(
-            f"clustering.learn_rigidity is for a global radius, not for task {run.task}: learn it in a run of its own, and put "
-            "what it finds into clustering.rigidity."
-        )
-    if run.task == "per-event":
-        for i, term in enumerate(build_loss(run).terms):
-            if not term.has_target:
-                raise ConfigError(f"loss[{i}].kind is a {run.loss[i].kind}, which means nothing for a single event.")
-
-
-def build_model(run: Run) -> Any:
+def build_model(run: Run) -> Bounded:
     """The radius model of a run as an object.
 
     Raises
@@ -124,11 +77,11 @@ def build_model(run: Run) -> Any:
     from djservice.radius_models.base import Bounded, RadiusModel
     from djservice.radius_models.builtin import named_models
 
-    model = _build(run.radius_model.model, RadiusModel, named_models(), "radius_model.model")
+    model = _build(run.radius_model.model, RadiusModel, named_models(), "radius_model.model")  # type: ignore[type-abstract]
     return Bounded(model, run.radius.minimum, run.radius.maximum)
 
 
-def build_features(run: Run) -> tuple[Any, ...]:
+def build_features(run: Run) -> tuple[Feature, ...]:
     """The features of a radius model as objects.
 
     Raises
@@ -149,7 +102,7 @@ def build_features(run: Run) -> tuple[Any, ...]:
     return found
 
 
-def build_descents(run: Run) -> Any:
+def build_per_event(run: Run) -> PerEventSettings:
     """How the radius of each event is looked for, as an object.
 
     Raises
@@ -157,7 +110,7 @@ def build_descents(run: Run) -> Any:
     ConfigError
         If a start lies outside the bounds of the radius, or more accepted trees are asked for than are grown.
     """
-    from djservice.fit.per_event import Descents
+    from djservice.fit.per_event import PerEventSettings
 
     given, bounds = run.per_event, run.radius
     if given.accepted > given.choose_trees:
@@ -165,7 +118,7 @@ def build_descents(run: Run) -> Any:
             f"per_event.accepted is {given.accepted}, expected at most per_event.choose_trees, {given.choose_trees}."
         )
     try:
-        return Descents(
+        return PerEventSettings(
             starts=given.starts,
             minimum=bounds.minimum,
             maximum=bounds.maximum,
@@ -180,7 +133,7 @@ def build_descents(run: Run) -> Any:
         raise ConfigError(f"per_event: {error}") from None
 
 
-def _build(value: Any, kind: type, known: Mapping[str, Callable[..., Any]], where: str) -> Any:
+def _build(value: Any, kind: type[Made], known: Mapping[str, Callable[..., Made]], where: str) -> Made:
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping) or "name" not in value:

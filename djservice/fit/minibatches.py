@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from djservice.events.keys import Keys, mix, text_key
 
 
-class Windows:
+class MiniBatches:
     """The events of each iteration: stretches of an order that every epoch has of its own; an epoch's remainder is dropped.
 
     Parameters
@@ -35,18 +35,18 @@ class Windows:
         """Events left out at the end of each epoch."""
         return len(self.keys) % self.batch
 
-    def at(self, iteration: int) -> Window:
+    def at(self, iteration: int) -> MiniBatch:
         """The events of an iteration."""
         epoch, batch = divmod(iteration, len(self.keys) // self.batch)
         if epoch != self._epoch:
             self._epoch, self._bounds = epoch, np.sort(ranks(self.keys, self.seed, epoch))
         first = batch * self.batch
         low, high = self._bounds[first], self._bounds[first + self.batch - 1]
-        return Window(self.seed, epoch, int(low), int(high), self.share_held_back)
+        return MiniBatch(self.seed, epoch, int(low), int(high), self.share_held_back)
 
 
 @dataclass(frozen=True)
-class Window:
+class MiniBatch:
     """A batch: the events whose rank in an epoch lies between two bounds, both included, but for those held back.
 
     Ranks are hashes of (seed, epoch, identity), so every bundle finds its own share without a list of events.

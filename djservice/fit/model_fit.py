@@ -11,22 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.config.run import Run
-from djservice.core.progress import Watch
+from djservice.core.progress import SCORE, Watch
 from djservice.errors import RunError
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events
-from djservice.fit.build import build_model
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import HeldBack, Windows, held_back
+from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
 from djservice.fit.optimisers import adam
+from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Evaluate, Request
-from djservice.radius_models.features import Feature
 from djservice.radius_models.prediction import Prediction, Standardiser
-from djservice.store.columns import SCAN, ModelShape
+from djservice.store.columns import SCAN, ModelColumns
 from djservice.store.run_store import Store
 
 #: The sample that the model is scored on first: events of the run's input that it is not trained on.
@@ -44,7 +42,7 @@ class Sample:
     keys, weight, truth
         Identities, weights and true masses, shape (event,).
     features
-        Shape (event, feature).
+        StoreColumns (event, feature).
     """
 
     evaluate: Evaluate
@@ -59,10 +57,8 @@ class ModelFit:
 
     Parameters
     ----------
-    run
+    plan
         What to do.
-    features
-        What the model sees.
     sample
         The run's own input; a share of it is held back.
     checks
@@ -71,12 +67,11 @@ class ModelFit:
         Who is told.
     """
 
-    def __init__(
-        self, run: Run, features: tuple[Feature, ...], sample: Sample, checks: Mapping[str, Sample], watch: Watch
-    ) -> None:
-        self.run, self.sample, self.checks, self.watch = run, sample, checks, watch
-        self.model = build_model(run)
-        self.names: tuple[str, ...] = self.model.model.names([feature.name for feature in features])
+    def __init__(self, plan: RunPlan, sample: Sample, checks: Mapping[str, Sample], watch: Watch) -> None:
+        self.run, self.sample, self.checks, self.watch = plan.run, sample, checks, watch
+        self.model = plan.model
+        self.names: tuple[str, ...] = self.model.model.names([feature.name for feature in plan.features])
+        run = self.run
         self.share = run.radius_model.held_back
         back = held_back(sample.keys, run.seed, self.share)
         self.back = back
@@ -86,15 +81,15 @@ class ModelFit:
                 "train on and some to score on. Use more events, or another share."
             )
         self.scale = Standardiser.of(sample.features[~back])
-        self.windows = Windows(sample.keys[~back], run.seed, run.radius_model.batch_events, self.share)
+        self.minibatches = MiniBatches(sample.keys[~back], run.seed, run.radius_model.batch_events, self.share)
 
     @property
-    def shape(self) -> ModelShape:
+    def shape(self) -> ModelColumns:
         """The room that it needs in a store."""
         own, back = self.sample, self.back
         samples = {HELD_BACK: (own.keys[back], own.weight[back], own.truth[back])}
         samples |= {name: (sample.keys, sample.weight, sample.truth) for name, sample in self.checks.items()}
-        return ModelShape(self.names, self.run.radius_model.iterations, samples)
+        return ModelColumns(self.names, self.run.radius_model.iterations, samples)
 
     async def complete(self, store: Store, global_radius: float) -> None:
         """Train, score, and write both."""
@@ -123,8 +118,8 @@ class ModelFit:
 
         async def evaluate(iteration: int, values: list[float]) -> Moments:
             prediction = Prediction(self.model, self.scale, np.array(values))
-            window = self.windows.at(iteration)
-            return (await self.sample.evaluate(Request(prediction, given.trees, "model", iteration, window)))[0]
+            minibatch = self.minibatches.at(iteration)
+            return (await self.sample.evaluate(Request(prediction, given.trees, "model", iteration, minibatch)))[0]
 
         return await Iterations(
             store, "radius_model", self.watch, "train", descent, given.iterations, evaluate
@@ -134,14 +129,16 @@ class ModelFit:
         """Every sample with the best fixed R and with the model, on trees that neither has seen."""
         samples = {HELD_BACK: self.sample, **self.checks}
         done = sum(store.n_complete(f"radius_model/{name}") for name in samples)
-        self.watch.phase("score", 2 * len(samples), done)
+        self.watch.phase(SCORE, 2 * len(samples), done)
         for name, sample in samples.items():
-            window = HeldBack(self.run.seed, self.share) if name == HELD_BACK else None
+            minibatch = HeldBack(self.run.seed, self.share) if name == HELD_BACK else None
             features = sample.features[self.back] if name == HELD_BACK else sample.features
             choices = (global_radius, prediction)
             for row in range(store.n_complete(f"radius_model/{name}"), len(choices)):
                 choice = choices[row]
-                request = Request(choice, self.run.radius_model.score_trees, "score-model", 0, window, per_event=True)
+                request = Request(
+                    choice, self.run.radius_model.score_trees, "score-model", 0, minibatch, per_event=True
+                )
                 numbers, moments, events = await all_events(sample.evaluate, request, self.watch)
                 assert isinstance(events, PerEvent)
                 radius = np.full(len(features), choice) if isinstance(choice, float) else choice(features)[0]

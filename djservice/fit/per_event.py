@@ -25,7 +25,7 @@ DESCEND, CHOOSE, SCORE = "per-event", "per-event-choose", "per-event-score"
 
 
 @dataclass(frozen=True)
-class Descents:
+class PerEventSettings:
     """How the radius of each event is looked for.
 
     Attributes
@@ -91,10 +91,9 @@ def fit_per_event(
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
-    descents: Descents,
+    descents: PerEventSettings,
     *,
     global_radius: float,
-    threads: int | None = None,
     optimiser: Optimiser | None = None,
 ) -> PerEventRadii:
     """The radius of least loss of each event.
@@ -107,15 +106,11 @@ def fit_per_event(
     ----------
     global_radius
         Where events without enough accepted trees stay.
-    threads
-        As in :func:`djservice.clustering.cluster`; the radii do not depend on it, nor on which events are in the batch.
+        The radii do not depend on which events are in the batch.
     """
     optimiser = optimiser or adam()
     ends = np.stack(
-        [
-            _descend(events, loss, estimator, sampling, descents, i, threads, optimiser)
-            for i in range(len(descents.starts))
-        ],
+        [_descend(events, loss, estimator, sampling, descents, i, optimiser) for i in range(len(descents.starts))],
         axis=1,
     )
     candidates = np.concatenate([ends, np.full((len(events), 1), global_radius)], axis=1)
@@ -129,7 +124,6 @@ def fit_per_event(
             radius=radius,
             trees=descents.choose_trees,
             stream=CHOOSE,
-            threads=threads,
         )
         scores.append(np.where(found.accepted >= descents.accepted, found.loss, np.inf))
         accepted.append(found.accepted)
@@ -145,9 +139,8 @@ def _descend(
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
-    descents: Descents,
+    descents: PerEventSettings,
     number: int,
-    threads: int | None,
     optimiser: Optimiser,
 ) -> Floats:
     """Where the descents from one start end, shape (event,)."""
@@ -167,7 +160,6 @@ def _descend(
             trees=descents.trees,
             stream=DESCEND,
             iteration=number * descents.iterations + iteration,
-            threads=threads,
         )
         slope = np.nan_to_num(found.gradient * radius)  # no accepted tree: no step
         step, state = optimiser.update(slope, state, learning_rate(descents.rate, descents.decay_iterations, iteration))

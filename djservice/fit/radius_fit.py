@@ -1,4 +1,4 @@
-"""Fit: the optimisation from first iteration to final radius. Knows nothing of Dask: it is given "evaluate this".
+"""RadiusFit: the optimisation from first iteration to final radius. Knows nothing of Dask: it is given "evaluate this".
 
 The path is a pure function of the gradients, and every draw is keyed, so a run that was killed anywhere continues from
 its store to the same numbers, bit for bit, as one that was not.
@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 
 from djservice.config.run import Run
-from djservice.core.progress import Watch
+from djservice.core.progress import DESCENT, PER_EVENT, Watch
 from djservice.core.redact import redacted
 from djservice.errors import StoreError
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events
-from djservice.fit.build import build_descents
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import Windows
+from djservice.fit.minibatches import MiniBatches
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
-from djservice.fit.per_event import CHOOSE, SCORE, Descents, PerEventRadii
+from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
 from djservice.store.columns import SCAN
@@ -36,13 +35,13 @@ from djservice.store.run_store import Store
 
 OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
 
-#: Given how, the global radius and how many events are done: the radii of the other events, bundle by bundle.
-FitEvents = Callable[[Descents, float, int], AsyncIterator[PerEventRadii]]
+#: Given the global radius and how many events are done: the radii of the other events, bundle by bundle.
+FitEvents = Callable[[float, int], AsyncIterator[PerEventRadii]]
 #: Given the global radius: trains and scores a radius model, in the store.
 FitModel = Callable[[Store, float], Awaitable[None]]
 
 
-class Fit:
+class RadiusFit:
     """One run in progress.
 
     Parameters
@@ -73,7 +72,7 @@ class Fit:
     ) -> None:
         self.run, self.keys, self.evaluate, self.store, self.watch = run, keys, evaluate, store, watch
         self.fit_events, self.fit_model = fit_events, fit_model
-        self.windows = Windows(keys, run.seed, run.optimiser.batch_events)
+        self.minibatches = MiniBatches(keys, run.seed, run.optimiser.batch_events)
         self.parameters = learned(run)
 
     async def complete(self) -> Result:
@@ -118,14 +117,14 @@ class Fit:
                 settings.trees,
                 "train",
                 iteration,
-                self.windows.at(iteration),
+                self.minibatches.at(iteration),
                 parameters=self._names(rigidity),
                 rigidity=rigidity,
             )
             return (await self.evaluate(request))[0]
 
         return await Iterations(
-            self.store, "history", self.watch, "optimise", descent, settings.iterations, evaluate
+            self.store, "history", self.watch, DESCENT, descent, settings.iterations, evaluate
         ).complete()
 
     def _names(self, rigidity: float | None) -> tuple[str, ...]:
@@ -184,8 +183,8 @@ class Fit:
             self.store.rewind("per_event", 0)
             self.store.set_of("per_event", global_radius=optimum)
         done, events = self.store.n_complete("per_event"), len(self.keys)
-        self.watch.phase("per event", events, done)
-        async for found in self.fit_events(build_descents(self.run), optimum, done):
+        self.watch.phase(PER_EVENT, events, done)
+        async for found in self.fit_events(optimum, done):
             columns = {"radius": found.radius, "left": found.left, "agree": found.agree, "ends": found.ends}
             self.store.write_rows("per_event", done, columns)
             done += len(found.radius)
@@ -217,7 +216,7 @@ class Fit:
             curvature=curvature,
             curvature_error=curvature_error,
             iterations=descent.iteration,
-            epoch_remainder=self.windows.remainder,
+            epoch_remainder=self.minibatches.remainder,
             converged=descent.converged,
             rigidity=rigidity,
             rigidity_gradient=slope,
@@ -251,8 +250,8 @@ class Fit:
             low, high = self.parameters[1].minimum, self.parameters[1].maximum
             if not low * 1.01 < descent.average[1] < high * 0.99:
                 yield "the rigidity is at a bound of clustering.learn_rigidity"
-        if self.windows.batch < self.run.optimiser.batch_events:
-            yield f"batches hold all {self.windows.batch} events, fewer than optimiser.batch_events"
+        if self.minibatches.batch < self.run.optimiser.batch_events:
+            yield f"batches hold all {self.minibatches.batch} events, fewer than optimiser.batch_events"
 
 
 def learned(run: Run) -> tuple[Parameter, ...]:

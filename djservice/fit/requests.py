@@ -13,13 +13,13 @@ from djservice.clustering.sampling import Sampling
 from djservice.estimators.base import Estimator
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
-from djservice.fit.minibatches import HeldBack, Window
+from djservice.fit.minibatches import HeldBack, MiniBatch
 from djservice.objectives.losses import Loss
 from djservice.radius_models.prediction import Prediction
 
 
 @dataclass(frozen=True)
-class Work:
+class RunSetup:
     """What stays the same through a run: what is evaluated, and how trees are grown."""
 
     loss: Loss
@@ -39,7 +39,7 @@ class Request:
     trees: int
     stream: str
     iteration: int = 0
-    window: Window | HeldBack | None = None
+    subset: MiniBatch | HeldBack | None = None
     per_event: bool = False
     #: What to differentiate in, R by default.
     parameters: tuple[str, ...] = ()

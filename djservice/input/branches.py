@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.config.schema_fields import DEFAULT_WEIGHT
 from djservice.errors import InputError, SchemaError
 from djservice.events.batch import EventBatch
-from djservice.input.schemas import DEFAULT_WEIGHT, Schema
+from djservice.input.schemas import Schema
 from djservice.input.truth import GENERATED, generated_mass
 
 #: Gives the awkward array of a branch.

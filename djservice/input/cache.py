@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +19,13 @@ from typing import Any
 
 import zarr
 
+from djservice.core.atomic import written_aside
 from djservice.core.provenance import READING, code_hash
 from djservice.core.redact import redacted
 from djservice.core.urls import is_url
 from djservice.errors import InputFileError
 from djservice.events.batch import EventBatch
-from djservice.input.cutflow import Tally
+from djservice.input.cutflow import Cutflow
 from djservice.input.files import InputFile
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment
@@ -79,7 +79,7 @@ def key_of(part: Sequence[Segment], files: Sequence[InputFile], schema: Schema, 
     return _digest([ranges, part[0].dataset, schema.model_dump(mode="json"), selection, code_hash(READING)])
 
 
-def load_cached(cache: str, key: str) -> tuple[EventBatch, Tally] | None:
+def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
     """A bundle from the cache, and what came of reading it the first time; None where it is not there, or damaged."""
     began = time.perf_counter()
     place = Path(cache) / f"{key}.zarr.zip"
@@ -91,13 +91,15 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Tally] | None:
             facts: Any = dict(root.attrs)
             columns: dict[str, Any] = {f.name: root[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES}  # type: ignore[index]
         batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
-        tally = Tally(facts["entries"], facts["particles"], tuple((name, number) for name, number in facts["removed"]))
+        cutflow = Cutflow(
+            facts["entries"], facts["particles"], tuple((name, number) for name, number in facts["removed"])
+        )
     except _DAMAGE:
         return None
-    return batch, replace(tally, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1)
+    return batch, replace(cutflow, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1)
 
 
-def save_cached(cache: str, key: str, batch: EventBatch, tally: Tally) -> None:
+def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> None:
     """Write a bundle into the cache.
 
     Raises
@@ -107,9 +109,10 @@ def save_cached(cache: str, key: str, batch: EventBatch, tally: Tally) -> None:
     """
     place = Path(cache) / f"{key}.zarr.zip"
     with _written(cache, place) as aside, zarr.storage.ZipStore(aside, mode="w") as store:
-        facts = {"files": list(batch.files), "dataset": batch.dataset, "entries": tally.entries}
+        facts = {"files": list(batch.files), "dataset": batch.dataset, "entries": cutflow.entries}
         root = zarr.create_group(
-            store, attributes=facts | {"particles": tally.particles, "removed": [list(cut) for cut in tally.removed]}
+            store,
+            attributes=facts | {"particles": cutflow.particles, "removed": [list(cut) for cut in cutflow.removed]},
         )
         for field in fields(EventBatch):
             if field.name not in _NAMES:
@@ -128,14 +131,10 @@ def unchanged(file: InputFile) -> bool:
 @contextmanager
 def _written(cache: str, place: Path) -> Iterator[Path]:
     """A path beside ``place``, which is renamed to it at the end."""
-    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with written_aside(place) as aside:
             yield aside
-            os.replace(aside, place)
-        finally:
-            aside.unlink(missing_ok=True)
     except OSError as error:
         raise InputFileError(
             f"{cache}: the cache cannot be written: {error.strerror or error}. Free space, mend the permissions, or leave out "

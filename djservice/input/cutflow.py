@@ -1,4 +1,4 @@
-"""Tally: what was read, and what was removed on the way; and a run's summary of its reading."""
+"""Cutflow: what was read, and what was removed on the way; and a run's summary of its reading."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What came of reading some entries.
+class Cutflow:
+    """What was read of some entries, and what each cut removed.
 
     Attributes
     ----------
@@ -37,11 +37,11 @@ class Tally:
     seconds: float = 0.0
     cached: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: Cutflow) -> Cutflow:
         removed = dict(self.removed)
         for name, number in other.removed:
             removed[name] = removed.get(name, 0) + number
-        return Tally(
+        return Cutflow(
             self.entries + other.entries,
             self.particles + other.particles,
             tuple(removed.items()),
@@ -52,7 +52,7 @@ class Tally:
 
 
 def reading_of(
-    tallies: Sequence[Tally],
+    cutflows: Sequence[Cutflow],
     counts: NDArray[np.int64],
     files: int,
     bundles: int,
@@ -64,7 +64,7 @@ def reading_of(
 
     Parameters
     ----------
-    tallies
+    cutflows
         Of all bundles.
     counts
         Particles of each event, after the cuts.
@@ -73,7 +73,7 @@ def reading_of(
     selection
         Fingerprint of the user's selection.
     """
-    total = sum(tallies, Tally())
+    total = sum(cutflows, Cutflow())
     return {
         "files": files,
         "entries": total.entries,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from djservice.config.base import explained
 from djservice.config.input import Input
 from djservice.core.redact import redacted
 from djservice.errors import DjserviceError, InputError
@@ -93,6 +94,8 @@ class _Dataset(BaseModel):
 
 #: What of a dataset's metadata changes the weights of its events.
 WEIGHTS = ("xsec", "sumw", "weight")
+#: Letters that a message quotes of what is wrong with a dataset.
+_LONGEST = 500
 
 
 def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +123,11 @@ def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
         try:
             found[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(exclude_none=True)
         except ValidationError as error:
-            raise InputError(f"{where}: dataset {name!r}: {_explained(error)}") from None
+            wrong = redacted(explained(error, _Dataset, "files"))[:_LONGEST]
+            raise InputError(
+                f"{where}: dataset {name!r}: {wrong}. Expected files as {{path: tree}}, or {{path: {{object_path: tree, steps, "
+                "num_entries, uuid}}."
+            ) from None
         for key in WEIGHTS:
             value = found[str(name)]["metadata"].get(key, 1.0)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -134,21 +141,15 @@ def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _explained(error: ValidationError) -> str:
-    """The first thing that is wrong, in words."""
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    file = f"file {redacted(location[1])!r}: " if location[0] == "files" and len(location) > 1 else ""
-    key = ".".join(location[2:] if file else location)
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    return (
-        f"{file}{key + ': ' if key else ''}{what}, found {redacted(str(first['input']))[:100]!r}. Expected files as "
-        "{path: tree}, or {path: {object_path: tree, steps, num_entries, uuid}}."
-    )
-
-
-def sources(given: Input) -> list[Source]:
+def sources(given: Input, fileset: Mapping[str, Any] | None = None) -> list[Source]:
     """The files that an input section names, in order.
+
+    Parameters
+    ----------
+    given
+        The section.
+    fileset
+        That of the section, where it is loaded already.
 
     Raises
     ------
@@ -158,7 +159,7 @@ def sources(given: Input) -> list[Source]:
     if given.fileset is None:
         return [Source(path, given.dataset) for path in expand(given.files)]
     found = []
-    for name, dataset in load_fileset(given.fileset).items():
+    for name, dataset in (fileset or load_fileset(given.fileset)).items():
         try:
             paths = expand(list(dataset["files"]))
         except DjserviceError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """A layout of events in a ROOT tree.
 
     Attributes
@@ -72,13 +72,13 @@ _GEN_PART = {"pdgId": "GenPart_pdgId", "mother": "GenPart_genPartIdxMother"} | {
 IDENTITY = ("run", "luminosityBlock", "event")
 
 LAYOUTS = {
-    "nanoaod": Layout(
+    "nanoaod": FileLayout(
         "NanoAODSchema", "Events", ("PFCands",), "{collection}_{field}", _NANO, IDENTITY, generated=_GEN_PART
     ),
-    "pfnanoaod": Layout(
+    "pfnanoaod": FileLayout(
         "PFNanoAODSchema", "Events", ("PFCands",), "{collection}_{field}", _NANO, IDENTITY, generated=_GEN_PART
     ),
-    "delphes": Layout(
+    "delphes": FileLayout(
         "DelphesSchema",
         "Delphes",
         ("EFlowTrack", "EFlowPhoton", "EFlowNeutralHadron"),
@@ -90,7 +90,7 @@ LAYOUTS = {
         generated={"pdgId": "Particle.PID", "mother": "Particle.M1"}
         | {name: f"Particle.{theirs}" for name, theirs in zip(_NANO, ("PT", "Eta", "Phi", "Mass"), strict=True)},
     ),
-    "physlite": Layout(
+    "physlite": FileLayout(
         "PHYSLITESchema",
         "CollectionTree",
         (),

@@ -6,7 +6,7 @@ from typing import Any
 
 from djservice.errors import SchemaError
 from djservice.input.branches import Branches, Get, find_branches
-from djservice.input.layouts import Layout
+from djservice.input.layouts import FileLayout
 from djservice.input.schemas import Schema
 
 #: The entries of the events, through a selection.
@@ -36,7 +36,7 @@ def branches_of_events(
     return found, get
 
 
-def _column(events: Any, branch: str, layout: Layout) -> Any:
+def _column(events: Any, branch: str, layout: FileLayout) -> Any:
     """A branch of NanoEvents by its name in the file; None where there is none.
 
     Past the behaviour of a collection: that of PHYSLITE's true particles refuses an energy beside a mass (coffea 2026.9).
@@ -51,7 +51,7 @@ def _column(events: Any, branch: str, layout: Layout) -> Any:
     return ak.Array(found)
 
 
-def _missing(events: Any, branch: str, layout: Layout, place: str) -> SchemaError:
+def _missing(events: Any, branch: str, layout: FileLayout, place: str) -> SchemaError:
     collection, _ = layout.place(branch)
     found = [name for name in events.layout.fields if name != ENTRY]
     if collection in found:

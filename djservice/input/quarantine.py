@@ -12,8 +12,8 @@ import numpy as np
 
 from djservice.errors import DjserviceError, InputError, MissingFileError, SchemaError
 from djservice.events.batch import EventBatch
-from djservice.input.cutflow import Tally
-from djservice.input.read import read_tallied
+from djservice.input.cutflow import Cutflow
+from djservice.input.read import read_with_cutflow
 from djservice.input.retries import TIMEOUT
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment
@@ -23,7 +23,7 @@ MOST = 100
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadRange:
     """An input that is left out.
 
     Attributes
@@ -48,7 +48,7 @@ class Bad:
 
 def read_or_bad(
     segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
-) -> tuple[EventBatch, tuple[Bad, ...], Tally]:
+) -> tuple[EventBatch, tuple[BadRange, ...], Cutflow]:
     """The events of several entry ranges that can be read, those that are left out, and what came of reading the former.
 
     Raises
@@ -57,21 +57,21 @@ def read_or_bad(
         If there are more than a hundred bad ranges.
     """
     batches: list[EventBatch] = []
-    bad: list[Bad] = []
-    tally = Tally()
+    bad: list[BadRange] = []
+    cutflow = Cutflow()
     left = list(reversed(segments))
     while left:
         segment = left.pop()
         try:
-            batch, found = read_tallied([segment], schema, dataset, timeout)
+            batch, found = read_with_cutflow([segment], schema, dataset, timeout)
             batches.append(batch)
-            tally += found
+            cutflow += found
         except DjserviceError as error:
             if segment.stop - segment.start > 1 and not isinstance(error, (MissingFileError, SchemaError)):
                 middle = (segment.start + segment.stop) // 2
                 left += [replace(segment, start=middle), replace(segment, stop=middle)]
                 continue
-            _add(bad, Bad(segment.path, segment.start, segment.stop, str(error)))
+            _add(bad, BadRange(segment.path, segment.start, segment.stop, str(error)))
             if len(bad) > MOST:
                 raise InputError(
                     f"{segment.path}: more than {MOST} bad ranges of entries, the first: {bad[0].reason} "
@@ -84,17 +84,17 @@ def read_or_bad(
                 pt=nothing, rapidity=nothing, phi=nothing, mass=nothing, offsets=[0], dataset=dataset
             )
         ]
-    return EventBatch.concatenate(batches), tuple(bad), tally
+    return EventBatch.concatenate(batches), tuple(bad), cutflow
 
 
-def _add(bad: list[Bad], found: Bad) -> None:
+def _add(bad: list[BadRange], found: BadRange) -> None:
     """Add a range; one that goes on where the last ended, for what seems the same reason, becomes one with it."""
     if bad and (bad[-1].path, bad[-1].last) == (found.path, found.first) and _kind(bad[-1]) == _kind(found):
-        bad[-1] = Bad(found.path, bad[-1].first, found.last, bad[-1].reason)
+        bad[-1] = BadRange(found.path, bad[-1].first, found.last, bad[-1].reason)
     else:
         bad.append(found)
 
 
-def _kind(bad: Bad) -> str:
+def _kind(bad: BadRange) -> str:
     """A reason without what is different from event to event."""
     return "".join(letter for letter in bad.reason if not letter.isdigit())

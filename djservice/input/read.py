@@ -23,7 +23,7 @@ from djservice.errors import InputError
 from djservice.events.batch import EventBatch, check_counts
 from djservice.events.keys import Keys, entry_keys
 from djservice.input.branches import Branches, Get, batch_of
-from djservice.input.cutflow import Tally
+from djservice.input.cutflow import Cutflow
 from djservice.input.files import expand, inspect
 from djservice.input.nanoevents import branches_of_events
 from djservice.input.repeats import repeated_keys, tell_apart
@@ -98,15 +98,15 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
     MissingFileError, InputFileError, SchemaError, InputError
         As :func:`read`.
     """
-    return read_tallied(segments, schema, dataset)[0]
+    return read_with_cutflow(segments, schema, dataset)[0]
 
 
-def read_tallied(
+def read_with_cutflow(
     segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
-) -> tuple[EventBatch, Tally]:
-    """The same, and what came of reading them; an attempt at a range of a URL may take ``timeout`` seconds."""
+) -> tuple[EventBatch, Cutflow]:
+    """As :func:`read_segments`, and the cutflow; an attempt at a range of a URL may take ``timeout`` seconds."""
     read = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
-    return EventBatch.concatenate([batch for batch, _ in read]), sum((tally for _, tally in read), Tally())
+    return EventBatch.concatenate([batch for batch, _ in read]), sum((cutflow for _, cutflow in read), Cutflow())
 
 
 def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
@@ -120,7 +120,7 @@ def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     )
 
 
-def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float) -> tuple[EventBatch, Tally]:
+def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float) -> tuple[EventBatch, Cutflow]:
     began = time.perf_counter()
     if segment.tree is not None:
         schema = schema.model_copy(update={"tree": segment.tree})
@@ -136,7 +136,7 @@ def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float
     check_counts(batch)  # here, and not when it is clustered: an event that is too large may be set aside
     particles = len(batch.pt) + sum(removed.values())
     seconds = time.perf_counter() - began
-    return batch, Tally(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
+    return batch, Cutflow(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
 
 
 def _read_selected(segment: Segment, schema: Schema, dataset: str) -> tuple[EventBatch, dict[str, int], int]:

@@ -5,27 +5,19 @@ A schema is plain, frozen data: it travels in a run configuration and between pr
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from djservice.config.base import as_tuple, explained
 from djservice.config.input import Input
+from djservice.config.schema_fields import Kind, Name, SchemaFields
 from djservice.errors import InputError
-from djservice.input.layouts import LAYOUTS, Layout
+from djservice.input.layouts import LAYOUTS, FileLayout
 from djservice.input.truth import GENERATED
 
-#: The event weight that simulation has and data have not, whatever a layout calls it: 1 where it is missing.
-DEFAULT_WEIGHT = "genWeight"
 
-Name = Annotated[str, StringConstraints(min_length=1)]
-Kind = Literal["nanoaod", "pfnanoaod", "delphes", "physlite"]
-
-
-def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
-class Schema(BaseModel):
+class Schema(SchemaFields):
     """What is read from an input. Build one with :func:`nanoaod` and its like, or from plain data.
 
     Attributes
@@ -52,17 +44,11 @@ class Schema(BaseModel):
         Name, and any parameters, of a user's selection of events and particles (:mod:`djservice.input.selections`); None: all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True)
 
     kind: Kind = "nanoaod"
-    particles: Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1)] = ("PFCands",)
-    particle_weight: Name | None = None
+    particles: Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)] = ("PFCands",)
     tree: Name = "Events"
-    pt_min: float = Field(default=0.0, ge=0)
-    eta_max: float | None = Field(default=None, gt=0)
-    weight: Name | None = DEFAULT_WEIGHT
-    truth: float | Name | None = None
-    selection: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _collections_are_names(self) -> Self:
@@ -82,7 +68,7 @@ class Schema(BaseModel):
         return self
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FileLayout:
         """Names and units."""
         return LAYOUTS[self.kind]
 
@@ -141,11 +127,9 @@ def make(kind: Kind, **given: Any) -> Schema:
     try:
         return Schema(kind=kind, **given)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors())
-        raise InputError(f"schema {kind!r}: {wrong}. Correct the argument.") from None
+        raise InputError(f"schema {kind!r}: {explained(error, Schema, 'schema')}. Correct the argument.") from None
 
 
 def schema_of(given: Input) -> Schema:
     """The schema that an input section describes."""
-    names = ("particles", "particle_weight", "tree", "pt_min", "eta_max", "weight", "truth", "selection")
-    return make(given.schema_, **{name: getattr(given, name) for name in names})
+    return make(given.schema_, **{name: getattr(given, name) for name in SchemaFields.model_fields})

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.entry_points import installed
 from djservice.core.fingerprints import fingerprint
 from djservice.core.suggest import nearest
 from djservice.errors import ConfigError, InputError
@@ -21,9 +22,7 @@ from djservice.input.nanoevents import ENTRY
 
 def named_selections() -> dict[str, Callable[..., Any]]:
     """What a run configuration can name: the functions of the entry-point group ``djservice.selections``."""
-    from importlib.metadata import entry_points
-
-    return {point.name: point.load() for point in entry_points(group="djservice.selections")}
+    return installed("djservice.selections")
 
 
 def find_selection(given: Mapping[str, Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from djservice.core.atomic import written_aside
 from djservice.errors import DjserviceError, InputFileError
 from djservice.input.retries import patiently
 from djservice.input.root_file import branches_of, find_tree, opened
@@ -50,19 +51,14 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
         raise InputFileError(
             f"{target}: expected another file for the skim, found its source, which it would replace. Name another."
         )
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
     steps = _steps(source, schema)
     first = next(steps)  # what is wrong with the source comes before anything is written
     try:
-        try:
-            with uproot.recreate(aside) as written:
-                written.mktree(schema.tree, {name: array.type for name, array in first[0].items()})
-                for columns, *numbers in itertools.chain([first], steps):
-                    written[schema.tree].extend(columns)
-                    yield tuple(numbers)
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
+        with written_aside(target) as aside, uproot.recreate(aside) as written:
+            written.mktree(schema.tree, {name: array.type for name, array in first[0].items()})
+            for columns, *numbers in itertools.chain([first], steps):
+                written[schema.tree].extend(columns)
+                yield tuple(numbers)
     except OSError as error:
         if isinstance(error, DjserviceError):
             raise

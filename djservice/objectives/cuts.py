@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.entry_points import makers
 from djservice.errors import InputError
 from djservice.objectives.observables import Observable, answer, dijet_mass
 
@@ -117,15 +118,5 @@ def mass_above(minimum: float) -> Cut:
 
 def named_cuts() -> dict[str, Callable[..., Cut]]:
     """What a run configuration can name: the cuts here and those of the entry-point group ``djservice.cuts``."""
-    from importlib.metadata import entry_points
-
-    found: dict[str, Callable[..., Cut]] = {
-        "leading_jets": leading_jets,
-        "two_jets": two_jets,
-        "mass_below": mass_below,
-        "mass_above": mass_above,
-    }
-    for point in entry_points(group="djservice.cuts"):
-        loaded = point.load()
-        found[point.name] = (lambda value=loaded: value) if isinstance(loaded, Cut) else loaded
-    return found
+    builtin = {cut.__name__: cut for cut in (leading_jets, two_jets, mass_below, mass_above)}
+    return makers("djservice.cuts", Cut, builtin)

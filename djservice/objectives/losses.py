@@ -23,7 +23,7 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut
 from djservice.objectives.observables import Observable
-from djservice.objectives.pooled_statistics import Form, QuantileWidth, Ratio, RelativeVariance
+from djservice.objectives.pooled_statistics import PooledMean, PooledStatistic, QuantileWidth, RelativeVariance
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Term(ABC):
         """The quantities whose sums over accepted trees count."""
 
     @property
-    def form(self) -> Form:
+    def statistic(self) -> PooledStatistic:
         """How the sums make the loss."""
-        return Ratio()
+        return PooledMean()
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -168,7 +168,7 @@ class Width(Term):
     has_target: ClassVar[bool] = False
 
     @property
-    def form(self) -> Form:
+    def statistic(self) -> PooledStatistic:
         return RelativeVariance()
 
     def _target(self, truth: Floats) -> Floats:
@@ -196,7 +196,7 @@ class RobustWidth(Width):
             raise InputError(f"expected low < high and 4 bins or more, found {self.low}, {self.high} and {self.bins}.")
 
     @property
-    def form(self) -> Form:
+    def statistic(self) -> PooledStatistic:
         return QuantileWidth(self.low, self.high, self.bins)
 
     def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:

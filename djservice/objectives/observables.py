@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.array_module import module_of
+from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -161,16 +162,11 @@ def named_observables() -> dict[str, Callable[..., Observable]]:
     Other packages add theirs in the entry-point group ``djservice.observables``: an :class:`Observable`, or a function
     of plain numbers that returns one.
     """
-    from importlib.metadata import entry_points
-
-    found: dict[str, Callable[..., Observable]] = {
-        "dijet_mass": lambda: dijet_mass,
-        "leading_jet_mass": lambda: leading_jet_mass,
+    builtin: dict[str, Observable | Callable[..., Observable]] = {
+        "dijet_mass": dijet_mass,
+        "leading_jet_mass": leading_jet_mass,
         "n_jet_mass": n_jet_mass,
         "jet_multiplicity": jet_multiplicity,
         "scalar_ht": scalar_ht,
     }
-    for point in entry_points(group="djservice.observables"):
-        loaded = point.load()
-        found[point.name] = (lambda value=loaded: value) if isinstance(loaded, Observable) else loaded
-    return found
+    return makers("djservice.observables", Observable, builtin)

@@ -1,4 +1,4 @@
-"""Forms: how the sums of a loss's term make its value. L = F(A_1, ..., A_k, B), with its first two derivatives.
+"""Pooled statistics: how the sums of a loss's term make its value. L = F(A_1, ..., A_k, B), with its first two derivatives.
 
 B is the sum of the accepted weight and A_1 ... A_k those of the term's quantities. As the sums are plain, chunks return
 them and their derivatives GA, and dL/dt = F'(A) GA; F'' gives the standard error of that (delta method). All functions
@@ -16,7 +16,7 @@ from djservice.core.typing import Floats
 
 
 @dataclass(frozen=True)
-class Form(ABC):
+class PooledStatistic(ABC):
     """A function of the sums of a term."""
 
     @property
@@ -38,7 +38,7 @@ class Form(ABC):
 
 
 @dataclass(frozen=True)
-class Ratio(Form):
+class PooledMean(PooledStatistic):
     """A / B: the mean over accepted trees."""
 
     @property
@@ -60,7 +60,7 @@ class Ratio(Form):
 
 
 @dataclass(frozen=True)
-class RelativeVariance(Form):
+class RelativeVariance(PooledStatistic):
     """Var(f) / mean(f)^2 from (sum f, sum f^2, B): A_2 B / A_1^2 - 1."""
 
     @property
@@ -82,7 +82,7 @@ class RelativeVariance(Form):
 
 
 @dataclass(frozen=True)
-class QuantileWidth(Form):
+class QuantileWidth(PooledStatistic):
     """(q_84 - q_16) / (2 q_50) from the contents of equal bins: half of the central 68 % over the median.
 
     Quantiles are interpolated linearly within a bin. What lies outside the bins is left out.

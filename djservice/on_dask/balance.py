@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 def cost(counts: NDArray[np.int64]) -> float:
-    """What a bundle costs, in units of nothing: the time of a tree grows like n^1.5 (docs/performance.md)."""
+    """Relative cost of a bundle, in arbitrary units: the time of a tree grows like n^1.5 (docs/performance.md)."""
     return float((counts.astype(np.float64) ** 1.5 + 1.0).sum())
 
 

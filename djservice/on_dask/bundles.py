@@ -20,18 +20,15 @@ import numpy as np
 from distributed import Client, Future
 from numpy.typing import NDArray
 
-from djservice.clustering.device import Device
-from djservice.clustering.sampling import Sampling
-from djservice.config.run import Run
 from djservice.core.progress import Watch
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.reduce import joined
 from djservice.events.keys import Keys
-from djservice.fit.build import build_estimator, build_loss
-from djservice.fit.per_event import Descents, PerEventRadii
-from djservice.fit.requests import Answer, Request, Work
+from djservice.fit.per_event import PerEventRadii, PerEventSettings
+from djservice.fit.plan import RunPlan
+from djservice.fit.requests import Answer, Request, RunSetup
 from djservice.input.files import InputFile
-from djservice.input.quarantine import Bad
+from djservice.input.quarantine import BadRange
 from djservice.on_dask.balance import cost, groups
 from djservice.on_dask.gather import gather
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
@@ -67,17 +64,17 @@ class Bundles:
     """
 
     def __init__(
-        self, client: Client, work: Work, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str
+        self, client: Client, setup: RunSetup, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str
     ) -> None:
-        self.device = work.sampling.device
+        self.device = setup.sampling.device
         self._needs = GPU if self.device == "cuda" else None
         self.client, self.inputs, self.bundles, self.token = client, tuple(inputs), list(bundles), token
-        self.work = cloudpickle.dumps(work)  # once, and not for every task
+        self.setup = cloudpickle.dumps(setup)  # once, and not for every task
         self.keys: Keys = np.empty(0, np.uint64)
         self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)
         self.features: list[Future | None] = []
-        self.bad: tuple[Bad, ...] = ()
+        self.bad: tuple[BadRange, ...] = ()
         self.datasets: dict[str, dict[str, Any]] = {}
         self.reading: dict[str, Any] = {}
         self.sizes: list[int] = []
@@ -87,18 +84,23 @@ class Bundles:
         self._count = itertools.count()
 
     @classmethod
-    async def load(cls, client: Client, run: Run, watch: Watch) -> Bundles:
-        """Read the input of ``run`` onto the workers of ``client``, which have their kernels then.
+    async def load(cls, client: Client, plan: RunPlan, watch: Watch, name: str = "input") -> Bundles:
+        """Read an input of a run onto the workers of ``client``, which have their kernels then.
+
+        Parameters
+        ----------
+        name
+            Of the input's section.
 
         Raises
         ------
         DjserviceError
             Whatever is wrong with the input, as the reader says it.
         """
-        work = cls._work(run, await device_of(client, run))
+        setup = plan.setup(await device_of(client, plan.run))
         token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
-        loaded = await load(client, run.input, watch, token)
-        self = cls(client, work, loaded.inputs, loaded.bundles, token)
+        loaded = await load(client, plan.input(name), watch, token)
+        self = cls(client, setup, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
         self.weight = np.concatenate([s.weight for s in loaded.summaries])
@@ -119,7 +121,7 @@ class Bundles:
             self.client.submit(
                 evaluate_bundles,
                 [self.bundles[i] for i in group],
-                self.work,
+                self.setup,
                 [requests[i] for i in group],
                 [self.features[i] for i in group],
                 key=f"evaluate-{self.token}-{call}-{number}",
@@ -133,9 +135,7 @@ class Bundles:
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
         if not request.per_event:
             return moments, None
-        parts = [part for _, part in answers if part is not None]
-        fields = PerEvent.__dataclass_fields__
-        return moments, PerEvent(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+        return moments, joined([part for _, part in answers if part is not None])
 
     async def _groups(self) -> list[list[int]]:
         """The bundles of each thread, made anew when there are more or fewer threads than before."""
@@ -166,22 +166,24 @@ class Bundles:
         call = next(self._count)
         futures = [
             self.client.submit(
-                evaluate_timed, bundle, self.work, request, key=f"timed-{self.token}-{call}-{i}", resources=self._needs
+                evaluate_timed, bundle, self.setup, request, key=f"timed-{self.token}-{call}-{i}", resources=self._needs
             )
             for i, bundle in enumerate(self.bundles)
         ]
         answers: list[tuple[Moments, float]] = await gather(self.client, futures)
         return functools.reduce(operator.add, (moments for moments, _ in answers)), sum(s for _, s in answers)
 
-    async def per_event(self, descents: Descents, global_radius: float, done: int) -> AsyncIterator[PerEventRadii]:
+    async def per_event(
+        self, settings: PerEventSettings, global_radius: float, done: int
+    ) -> AsyncIterator[PerEventRadii]:
         """The radii of each bundle, in their order, from the one whose first event is number ``done`` on."""
         call, first = next(self._count), np.cumsum([0, *self.sizes])
         futures = [
             self.client.submit(
                 fit_bundle,
                 bundle,
-                self.work,
-                descents,
+                self.setup,
+                settings,
                 global_radius,
                 key=f"per-event-{self.token}-{call}-{i}",
                 resources=self._needs,
@@ -199,10 +201,3 @@ class Bundles:
             return [request] * len(self.bundles)
         own = np.split(request.radius, np.cumsum(self.sizes)[:-1])
         return [replace(request, radius=radii) for radii in own]
-
-    @staticmethod
-    def _work(run: Run, device: Device) -> Work:
-        how = run.clustering
-        sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, run.seed, device)
-        given = run.radius
-        return Work(build_loss(run), build_estimator(run), sampling, given.reference_pt, given.reach)

@@ -23,7 +23,7 @@ from djservice.on_dask.plugins import QuietFailures, RedactLogs
 Result = TypeVar("Result")
 
 
-def complete(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
+def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
     """Do a job on Dask to its end; SIGTERM and Ctrl-C stop it in order.
 
     Raises

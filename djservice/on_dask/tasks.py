@@ -17,22 +17,22 @@ from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys
-from djservice.fit.per_event import Descents, PerEventRadii, fit_per_event
-from djservice.fit.requests import Answer, Request, Work
+from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_event
+from djservice.fit.requests import Answer, Request, RunSetup
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
 
 
 @functools.lru_cache(maxsize=8)
-def unpickled(work: bytes) -> Work:
-    """The work of a run, unpickled once per worker and not once per task."""
-    found: Work = cloudpickle.loads(work)
-    return found
+def unpickled(pickled: bytes) -> RunSetup:
+    """The setup of a run, unpickled once per worker and not once per task."""
+    setup: RunSetup = cloudpickle.loads(pickled)
+    return setup
 
 
 def evaluate_bundles(
     bundles: Sequence[EventBatch],
-    pickled_work: bytes,
+    pickled_setup: bytes,
     requests: Sequence[Request],
     features: Sequence[NDArray[np.float64] | None],
 ) -> list[Answer]:
@@ -40,36 +40,35 @@ def evaluate_bundles(
 
     The requests of the bundles differ in nothing but radii of events.
     """
-    work, request = unpickled(pickled_work), requests[0]
+    setup, request = unpickled(pickled_setup), requests[0]
     answers = evaluate_each(
-        [_asked(*each, work) for each in zip(bundles, requests, features, strict=True)],
-        work.loss,
-        request.estimator or work.estimator,
-        work.sampling if request.rigidity is None else replace(work.sampling, rigidity=request.rigidity),
+        [_asked(*each, setup) for each in zip(bundles, requests, features, strict=True)],
+        setup.loss,
+        request.estimator or setup.estimator,
+        setup.sampling if request.rigidity is None else replace(setup.sampling, rigidity=request.rigidity),
         parameters=request.parameters,
         trees=request.trees,
         stream=request.stream,
         iteration=request.iteration,
-        threads=1,
     )
-    if work.reference_pt is not None:  # R is rho / reference_pt
-        answers = [_in_reference_radius(*answer, work.reference_pt) for answer in answers]
+    if setup.reference_pt is not None:  # R is rho / reference_pt
+        answers = [_in_reference_radius(*answer, setup.reference_pt) for answer in answers]
     return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
 
 
-def _asked(bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, work: Work) -> Part:
+def _asked(bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, setup: RunSetup) -> Part:
     """The events of a bundle that a request is about, with their radii."""
     events = bundle
-    if request.window is not None:
-        chosen = request.window.of(bundle.key)
+    if request.subset is not None:
+        chosen = request.subset.of(bundle.key)
         events = bundle.select(chosen)
         features = None if features is None else features[chosen]
     if isinstance(request.radius, Prediction):
         assert features is not None
         return Part(events, *request.radius(features))
-    if work.reference_pt is not None:
+    if setup.reference_pt is not None:
         assert isinstance(request.radius, float)
-        return Part(events, VariableR(request.radius * work.reference_pt, *work.reach))
+        return Part(events, VariableR(request.radius * setup.reference_pt, *setup.reach))
     return Part(events, request.radius)
 
 
@@ -88,19 +87,19 @@ def bundle_features(
     return features_of(bundle, features, radius, power)
 
 
-def evaluate_timed(bundle: EventBatch, pickled_work: bytes, request: Request) -> tuple[Moments, float]:
+def evaluate_timed(bundle: EventBatch, pickled_setup: bytes, request: Request) -> tuple[Moments, float]:
     """Sums of one bundle, and the CPU seconds that they took."""
     began = time.thread_time()
-    ((moments, _),) = evaluate_bundles([bundle], pickled_work, [request], [None])
+    ((moments, _),) = evaluate_bundles([bundle], pickled_setup, [request], [None])
     return moments, time.thread_time() - began
 
 
-def fit_bundle(bundle: EventBatch, pickled_work: bytes, descents: Descents, global_radius: float) -> PerEventRadii:
+def fit_bundle(
+    bundle: EventBatch, pickled_setup: bytes, descents: PerEventSettings, global_radius: float
+) -> PerEventRadii:
     """The radius of least loss of each event of a bundle."""
-    work = unpickled(pickled_work)
-    return fit_per_event(
-        bundle, work.loss, work.estimator, work.sampling, descents, global_radius=global_radius, threads=1
-    )
+    setup = unpickled(pickled_setup)
+    return fit_per_event(bundle, setup.loss, setup.estimator, setup.sampling, descents, global_radius=global_radius)
 
 
 @dataclass(frozen=True)

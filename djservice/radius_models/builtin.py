@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from djservice.core.entry_points import makers
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.radius_models.base import RadiusModel
@@ -65,10 +66,4 @@ class Network(RadiusModel):
 
 def named_models() -> dict[str, Callable[..., RadiusModel]]:
     """What a run configuration can name: the models here and those of the entry-point group ``djservice.radius_models``."""
-    from importlib.metadata import entry_points
-
-    found: dict[str, Callable[..., RadiusModel]] = {"linear": Linear, "network": Network}
-    for point in entry_points(group="djservice.radius_models"):
-        loaded = point.load()
-        found[point.name] = (lambda value=loaded: value) if isinstance(loaded, RadiusModel) else loaded
-    return found
+    return makers("djservice.radius_models", RadiusModel, {"linear": Linear, "network": Network})  # type: ignore[type-abstract]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from djservice.clustering.cluster import cluster
+from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -118,14 +119,8 @@ def scalar_pt(jets: Any, events: EventBatch) -> Floats:
 
 def named_features() -> dict[str, Callable[..., Feature]]:
     """What a run configuration can name: the features here and those of the entry-point group ``djservice.features``."""
-    from importlib.metadata import entry_points
-
     own = (leading_pt, second_pt, third_pt_share, separation, dijet_mass, particles, scalar_pt)
-    found: dict[str, Callable[..., Feature]] = {made.name: (lambda value=made: value) for made in own}
-    for point in entry_points(group="djservice.features"):
-        loaded = point.load()
-        found[point.name] = (lambda value=loaded: value) if isinstance(loaded, Feature) else loaded
-    return found
+    return makers("djservice.features", Feature, {made.name: made for made in own})
 
 
 def features_of(events: EventBatch, features: Sequence[Feature], radius: float, power: float) -> Floats:

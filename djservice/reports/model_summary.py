@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from djservice.core.typing import Floats
+from djservice.objectives.pooled_statistics import QUANTILES
 from djservice.store.run_store import Store
 
-GROUPS = 50
-QUANTILES = (0.15865525393145707, 0.5, 0.8413447460685429)
+JACKKNIFE_GROUPS = 50
 
 
 def model_summary(store: Store) -> dict[str, Any] | None:
@@ -75,8 +75,11 @@ def _width(values: Floats) -> float:
 
 def _with_error(of: Callable[[Any], float], events: int) -> list[float]:
     """A number of all events, and its standard error by the jackknife."""
-    if events < 2 * GROUPS:
+    if events < 2 * JACKKNIFE_GROUPS:
         return [of(slice(None)) if events else float("nan"), float("nan")]
-    number = np.arange(events) % GROUPS
-    without = np.array([of(number != group) for group in range(GROUPS)])
-    return [of(slice(None)), float(np.sqrt((GROUPS - 1) / GROUPS * ((without - without.mean()) ** 2).sum()))]
+    number = np.arange(events) % JACKKNIFE_GROUPS
+    without = np.array([of(number != group) for group in range(JACKKNIFE_GROUPS)])
+    return [
+        of(slice(None)),
+        float(np.sqrt((JACKKNIFE_GROUPS - 1) / JACKKNIFE_GROUPS * ((without - without.mean()) ** 2).sum())),
+    ]

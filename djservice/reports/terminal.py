@@ -4,82 +4,105 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from djservice.core.formatting import axis_label, with_error
-from djservice.input.quarantine import Bad
+from djservice.input.quarantine import BadRange
 from djservice.reports.summary import summary
 from djservice.reports.text import NAMED, model_rows, model_text, per_event_rows, per_event_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
     """Print the small table that ends a run; returns what :func:`summary` does."""
     from rich.console import Console
-    from rich.table import Column, Table
 
     facts = summary(path)
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    result, start = facts["result"], facts["run"]["radius"]["start"]
-    if result is None:
-        console.print(f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}")
-        if facts["status"] == "running":  # which it says too after its process was killed
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["written"]))
-            console.print(f"last written at {when}; if nothing runs any more, the same command goes on from there")
+    if facts["result"] is None:
+        _print_state(console, facts)
     else:
-        found = with_error(result["radius"], result["radius_error"], 3)
-        console.print(f"\nR: {start:g} -> {found}   after {result['iterations']} iterations")
-        if result["radius_error"] is None:
-            console.print(
-                "   (no error: the curvature of the scan there is not positive or not determined; scan around it, or use more events)"
-            )
-        if result["rigidity"] is not None:
-            slope = with_error(result["rigidity_gradient"], result["rigidity_gradient_error"], 5)
-            console.print(
-                f"alpha: {facts['run']['clustering']['rigidity']:g} -> {result['rigidity']:.3f}   dL/d alpha {slope}"
-            )
-        for remark in result["remarks"]:
-            console.print(f"   note: {remark}")
+        _print_result(console, facts)
     if facts["spectrum"]:
-        console.print(f"{axis_label(facts['observable'])} over accepted trees:")
-        table = Table("R", "mean", "sd", "acceptance", "loss", box=None, pad_edge=False)
-        for row in facts["spectrum"]:
-            table.add_row(
-                f"{row['radius']:.3f} {row['label']}".strip(),
-                with_error(row["mean"], row["mean_error"]),
-                with_error(row["sd"], row["sd_error"]),
-                f"{row['acceptance']:.3f}",
-                with_error(row["loss"], row["loss_error"], 4),
-            )
-        for label, row in per_event_rows(facts):
-            table.add_row(
-                label,
-                with_error(row["mean"], row["mean_error"]),
-                with_error(row["sd"], row["sd_error"]),
-                f"{row['acceptance']:.3f}",
-                with_error(row["loss"], row["loss_error"], 4),
-            )
-        console.print(table)
-        if facts["per_event"]:
-            console.print(per_event_text(facts["per_event"]))
+        _print_spectrum(console, facts)
     if facts["radius_model"]:
-        columns = [Column(name, no_wrap=True) for name in ("sample", "", "median", "response", "width")]
-        table = Table(*columns, box=None, pad_edge=False)
-        for row in model_rows(facts["radius_model"]):
-            table.add_row(*row)
-        console.print(table)
-        console.print(model_text(facts["radius_model"]))
+        _print_model(console, facts["radius_model"])
     if facts["events_without_accepted"]:
         console.print(
             f"{facts['events_without_accepted']} events have no accepted tree at the optimum and do not contribute"
         )
-    left_out = facts["quarantined"] or []
-    if left_out:
-        console.print(f"{len(left_out)} bad inputs were left out:")
-        for bad in left_out[:NAMED]:
-            console.print(f"   {Bad(**bad)}")
-        if len(left_out) > NAMED:
-            console.print(f"   and {len(left_out) - NAMED} more, in the attribute 'quarantined' of the store")
+    _print_left_out(console, facts["quarantined"] or [])
     console.print(f"store:  {facts['store']}")
     if page is not None:
         console.print(f"report: {page}")
     return facts
+
+
+def _print_state(console: Console, facts: dict[str, Any]) -> None:
+    """How far an unfinished run is."""
+    console.print(f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}")
+    if facts["status"] == "running":  # which it says too after its process was killed
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["written"]))
+        console.print(f"last written at {when}; if nothing runs any more, the same command goes on from there")
+
+
+def _print_result(console: Console, facts: dict[str, Any]) -> None:
+    """The optimum with its error and remarks."""
+    result = facts["result"]
+    radius = with_error(result["radius"], result["radius_error"], 3)
+    console.print(f"\nR: {facts['run']['radius']['start']:g} -> {radius}   after {result['iterations']} iterations")
+    if result["radius_error"] is None:
+        console.print(
+            "   (no error: the curvature of the scan there is not positive or not determined; scan around it, or use more events)"
+        )
+    if result["rigidity"] is not None:
+        slope = with_error(result["rigidity_gradient"], result["rigidity_gradient_error"], 5)
+        console.print(
+            f"alpha: {facts['run']['clustering']['rigidity']:g} -> {result['rigidity']:.3f}   dL/d alpha {slope}"
+        )
+    for remark in result["remarks"]:
+        console.print(f"   note: {remark}")
+
+
+def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
+    """The observable at each radius of the spectrum, and with one radius per event."""
+    from rich.table import Table
+
+    console.print(f"{axis_label(facts['observable'])} over accepted trees:")
+    table = Table("R", "mean", "sd", "acceptance", "loss", box=None, pad_edge=False)
+    rows = [(f"{row['radius']:.3f} {row['label']}".strip(), row) for row in facts["spectrum"]]
+    for label, row in rows + per_event_rows(facts):
+        table.add_row(
+            label,
+            with_error(row["mean"], row["mean_error"]),
+            with_error(row["sd"], row["sd_error"]),
+            f"{row['acceptance']:.3f}",
+            with_error(row["loss"], row["loss_error"], 4),
+        )
+    console.print(table)
+    if facts["per_event"]:
+        console.print(per_event_text(facts["per_event"]))
+
+
+def _print_model(console: Console, model: dict[str, Any]) -> None:
+    """What a radius model does to each sample."""
+    from rich.table import Column, Table
+
+    columns = [Column(name, no_wrap=True) for name in ("sample", "", "median", "response", "width")]
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in model_rows(model):
+        table.add_row(*row)
+    console.print(table)
+    console.print(model_text(model))
+
+
+def _print_left_out(console: Console, left_out: list[dict[str, Any]]) -> None:
+    """The bad inputs that are not in the result, the first of them by name."""
+    if left_out:
+        console.print(f"{len(left_out)} bad inputs were left out:")
+        for bad in left_out[:NAMED]:
+            console.print(f"   {BadRange(**bad)}")
+        if len(left_out) > NAMED:
+            console.print(f"   and {len(left_out) - NAMED} more, in the attribute 'quarantined' of the store")

@@ -43,7 +43,7 @@ def per_event_text(found: dict[str, Any]) -> str:
     starts = ", ".join(f"{start:g}" for start in found["starts"])
     text = (
         "One R per event is an oracle: it is chosen with the truth, by the loss of each event alone. It is scored on fresh trees; "
-        f"on the trees it was chosen on it looks better. Descents from R = {starts} agree to 10 % in {100 * found['agree']:.0f} % "
+        f"on the trees it was chosen on it looks better. PerEventSettings from R = {starts} agree to 10 % in {100 * found['agree']:.0f} % "
         f"of the events; {len(found['left'])} events had too few accepted trees and stay at the global R"
     )
     text += f": entries {', '.join(map(str, found['left'][:NAMED]))}" if found["left"] else ""

@@ -5,9 +5,6 @@ Every event stands for itself here, so a file's results depend on that file and 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +16,16 @@ from distributed import Client
 
 from djservice.config.input import Input
 from djservice.config.run import Run
+from djservice.core.atomic import written_aside
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
 from djservice.core.redact import redacted_data
 from djservice.errors import StoreError
-from djservice.fit.build import build_descents, build_features, build_model, estimator_of
+from djservice.estimators.score_function import Score
+from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
 from djservice.on_dask.bundles import Bundles
+from djservice.radius_models.base import Bounded
 from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.run_store import Store
 
@@ -34,7 +34,7 @@ STREAM = "apply"
 
 
 async def apply_fit(
-    client: Client, run: Run, fit: Store, section: Input, path: Path, attributes: Mapping[str, Any], watch: Watch
+    client: Client, plan: RunPlan, fit: Store, section: Input, path: Path, attributes: Mapping[str, Any], watch: Watch
 ) -> None:
     """Write the store of one file; it is there wholly or not at all.
 
@@ -44,8 +44,8 @@ async def apply_fit(
 
     Parameters
     ----------
-    run
-        The run that was fitted.
+    plan
+        Of the run that was fitted.
     fit
         Its finished store.
     section
@@ -58,27 +58,23 @@ async def apply_fit(
     DjserviceError
         If the file cannot be read, or the store not be written.
     """
-    bundles = await Bundles.load(client, _of_file(run, section), watch)
+    run = plan.run
+    bundles = await Bundles.load(client, RunPlan(_of_file(run, section)), watch)
     result = fit.attributes["result"]
     rigidity = result["rigidity"] if run.clustering.learn_rigidity is not None else None
     columns: dict[str, Any] = {"key": bundles.keys, "weight": bundles.weight}
     radius: Any = result["radius"]
     trees = run.spectrum.trees
     if run.task == "per-event":
-        parts = [part async for part in bundles.per_event(build_descents(run), radius, 0)]
+        parts = [part async for part in bundles.per_event(plan.per_event, radius, 0)]
         radius = np.concatenate([part.radius for part in parts])
         columns["left"] = np.concatenate([part.left for part in parts])
         trees = run.per_event.score_trees
     if run.task == "radius-model":
-        features = await bundles.find_features(
-            build_features(run), run.radius_model.feature_radius, run.clustering.power
-        )
-        prediction = prediction_of(run, fit)
-        radius, _ = prediction(features)
+        features = await bundles.find_features(plan.features, run.radius_model.feature_radius, run.clustering.power)
+        radius, _ = prediction_of(plan.model, fit)(features)
         trees = run.radius_model.score_trees
-    request = Request(
-        radius, trees, STREAM, per_event=True, rigidity=rigidity, estimator=estimator_of({"name": "score"})
-    )
+    request = Request(radius, trees, STREAM, per_event=True, rigidity=rigidity, estimator=Score())
     _, events = await bundles.evaluate(request)
     assert events is not None
     columns["radius"] = np.broadcast_to(np.asarray(radius, dtype=np.float64), bundles.keys.shape)
@@ -92,10 +88,10 @@ async def apply_fit(
     _write(path, columns, {**attributes, **known})
 
 
-def prediction_of(run: Run, fit: Store) -> Prediction:
+def prediction_of(model: Bounded, fit: Store) -> Prediction:
     """The radius model of a finished run."""
     theta, mean, sd = (np.array(fit.attribute("radius_model", name)) for name in ("theta", "mean", "sd"))
-    return Prediction(build_model(run), Standardiser(mean, sd), theta)
+    return Prediction(model, Standardiser(mean, sd), theta)
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -112,16 +108,13 @@ def _of_file(run: Run, section: Input) -> Run:
 
 
 def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-    building = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            root = zarr.open_group(str(building), mode="w")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as aside:
+            root = zarr.open_group(str(aside), mode="w")
             for name, values in columns.items():
                 root.create_array(name, data=np.ascontiguousarray(values), dimension_names=["event"])
             root.attrs.update(dict(attributes))
-            os.rename(building, path)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}. Free space or mend the permissions."

@@ -8,10 +8,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from djservice.config.base import Section
+from djservice.config.base import Section, explained
 from djservice.config.input import Input
 from djservice.config.run import Run
-from djservice.core.suggest import nearest
 from djservice.errors import ConfigError
 
 
@@ -54,7 +53,7 @@ class Reprocessing(Section):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from None
+            raise ConfigError(f"{path}: {explained(error, cls, 'reprocessing')}") from None
 
     def read_run(self, overrides: Sequence[str] = ()) -> Run:
         """The run that is fitted.
@@ -65,16 +64,3 @@ class Reprocessing(Section):
             As :meth:`djservice.config.run.Run.from_yaml`.
         """
         return Run.from_yaml(self.run, overrides)
-
-
-def _explain(error: object) -> str:
-    assert isinstance(error, dict)
-    location = [str(part) for part in error["loc"]]
-    where = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        model = Input if location[0] == "apply" else Reprocessing
-        valid = [info.alias or name for name, info in model.model_fields.items()]
-        return f"unknown key {where}{nearest(location[-1], valid)}"
-    if error["type"] == "missing":
-        return f"missing key {where}"
-    return f"{where or 'reprocessing'}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r}"

@@ -15,11 +15,11 @@ from djservice.errors import MissingFileError
 from djservice.input.fileset import sources
 
 #: Of manifests, and of what they name.
-FORMAT = 1
+MANIFEST_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Identity:
+class FileIdentity:
     """What a file is known by without reading it.
 
     Attributes
@@ -38,7 +38,7 @@ class Identity:
     changed: str
 
 
-def identify(section: Input) -> dict[str, Identity]:
+def identify(section: Input) -> dict[str, FileIdentity]:
     """The files of an input section, in their order: paths as they are read -> identities.
 
     Raises
@@ -49,13 +49,13 @@ def identify(section: Input) -> dict[str, Identity]:
     return {source.path: _identify(source.path) for source in sources(section)}
 
 
-def _identify(path: str) -> Identity:
+def _identify(path: str) -> FileIdentity:
     if "://" not in path:
         try:
             found = os.stat(path)
         except OSError as error:
             raise MissingFileError(f"{path}: {error.strerror}. Correct the path.") from None
-        return Identity(path, found.st_size, str(found.st_mtime_ns))
+        return FileIdentity(path, found.st_size, str(found.st_mtime_ns))
     import fsspec
 
     try:
@@ -67,7 +67,7 @@ def _identify(path: str) -> Identity:
             "Correct the URL, or see that it can be reached."
         ) from error
     tells = (info.get(key) for key in ("ETag", "etag", "checksum", "mtime", "LastModified", "last_modified"))
-    return Identity(
+    return FileIdentity(
         redacted(path), int(info.get("size") or 0), str(next((told for told in tells if told is not None), ""))
     )
 
@@ -77,7 +77,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differences(before: Sequence[Identity], now: Sequence[Identity]) -> list[str]:
+def differences(before: Sequence[FileIdentity], now: Sequence[FileIdentity]) -> list[str]:
     """What became of the files, in words."""
     there, here = {file.path: file for file in before}, {file.path: file for file in now}
     words = [f"new: {path}" for path in here if path not in there]

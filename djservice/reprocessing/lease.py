@@ -1,8 +1,9 @@
 """Lease: a lock with an owner and an expiry, so that overlapping schedules do their work once, wherever they run.
 
-The lock is a file, ``lock.json``, that its owner renews. One that was not renewed in time belongs to nobody: its owner was killed
-or cut off. Whoever finds or takes it holds the kernel's lock on the folder for that instant, so that two never take it
-at once; before it makes its result known the owner looks again whether it still is.
+The lock is a file, ``lock.json``, that its owner renews. A lease that was not renewed in time
+has expired and may be taken over: its owner was killed or cut off. Whoever reads or takes it holds the kernel's lock on the
+folder for that instant, so that two never take it at once; before it publishes its result the owner checks that it still is
+the owner.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from djservice.core.atomic import write_whole
+from djservice.core.atomic import write_text
 from djservice.errors import RunError, StoreError
 
 
@@ -140,4 +141,4 @@ class Lease:
             "began": self._began,
             "expires": time.time() + self.seconds,
         }
-        write_whole(self._path, json.dumps(found, indent=1))
+        write_text(self._path, json.dumps(found, indent=1))

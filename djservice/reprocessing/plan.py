@@ -9,7 +9,7 @@ from djservice.core.provenance import code_hash
 from djservice.core.redact import redacted_data
 from djservice.input.fileset import load_fileset
 from djservice.reprocessing.config import Reprocessing
-from djservice.reprocessing.file_identity import Identity, digest, identify
+from djservice.reprocessing.file_identity import FileIdentity, digest, identify
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Plan:
         A digest of the settings.
     """
 
-    inputs: dict[str, list[Identity]]
+    inputs: dict[str, list[FileIdentity]]
     fit: str
-    files: dict[str, Identity]
+    files: dict[str, FileIdentity]
     names: tuple[str, ...]
     settings: str
 

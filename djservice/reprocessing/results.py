@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from djservice.core.atomic import write_whole
+from djservice.core.atomic import write_text, written_aside
 from djservice.errors import StoreError
-from djservice.reprocessing.file_identity import FORMAT
+from djservice.reprocessing.file_identity import MANIFEST_FORMAT
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -31,8 +29,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise StoreError(
             f"{file}: no result of a reprocessing can be read here: {error}. If it was removed, remove latest too."
         ) from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise StoreError(f"{file}: not a manifest of format {FORMAT}, which this version reads.")
+    if not isinstance(found, dict) or found.get("format") != MANIFEST_FORMAT:
+        raise StoreError(f"{file}: not a manifest of format {MANIFEST_FORMAT}, which this version reads.")
     return found
 
 
@@ -63,16 +61,13 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> Path:
         If it cannot be written.
     """
     result = folder / "results" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest['name']}"
-    building = result.with_name(f".{result.name}.{os.getpid()}")
     try:
-        with contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-            (building / "applied").mkdir(parents=True)
-            (building / "fit.zarr").symlink_to(Path("../..") / manifest["fit"]["store"])
+        with written_aside(result) as aside:
+            (aside / "applied").mkdir(parents=True)
+            (aside / "fit.zarr").symlink_to(Path("../..") / manifest["fit"]["store"])
             for each in manifest["applied"]:
-                (building / each["store"]).symlink_to(Path("../../..") / each["store"])
-            write_whole(building / "manifest.json", json.dumps(manifest, indent=1))
-            os.rename(building, result)
+                (aside / each["store"]).symlink_to(Path("../../..") / each["store"])
+            write_text(aside / "manifest.json", json.dumps(manifest, indent=1))
     except OSError as error:
         raise StoreError(f"{result}: cannot be written: {error.strerror or error}.") from error
     return result
@@ -86,10 +81,8 @@ def point(folder: Path, result: Path) -> None:
     StoreError
         If it cannot be written.
     """
-    link = folder / f".latest.{os.getpid()}"
     try:
-        link.unlink(missing_ok=True)
-        link.symlink_to(result.relative_to(folder))
-        os.replace(link, folder / "latest")
+        with written_aside(folder / "latest") as link:
+            link.symlink_to(result.relative_to(folder))
     except OSError as error:
         raise StoreError(f"{folder / 'latest'}: cannot be written: {error.strerror}.") from error

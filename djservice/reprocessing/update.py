@@ -28,7 +28,7 @@ from djservice.core.provenance import code_hash
 from djservice.errors import InputError, RunError
 from djservice.reprocessing import results
 from djservice.reprocessing.config import Reprocessing
-from djservice.reprocessing.file_identity import FORMAT, Identity, differences, identify
+from djservice.reprocessing.file_identity import MANIFEST_FORMAT, FileIdentity, differences, identify
 from djservice.reprocessing.lease import Lease
 from djservice.reprocessing.plan import Plan, make_plan
 
@@ -115,20 +115,22 @@ def _reasons(folder: Path, plan: Plan) -> list[str]:
     return reasons or ["stores of the latest result are gone"]
 
 
-def _identities(files: Sequence[Mapping[str, Any]]) -> list[Identity]:
-    return [Identity(**file) for file in files]
+def _identities(files: Sequence[Mapping[str, Any]]) -> list[FileIdentity]:
+    return [FileIdentity(**file) for file in files]
 
 
 def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch) -> list[str]:
     """Fit and apply whatever is not there yet; returns, in words, the inputs of which nothing can be read."""
-    from djservice.on_dask.session import client_for, complete
+    from djservice.fit.plan import RunPlan
+    from djservice.on_dask.session import client_for, run_to_completion
     from djservice.reprocessing.apply import apply_fit
-    from djservice.runs.run import check, conduct
+    from djservice.runs.run import run_on
     from djservice.store.run_store import Store
 
     path = folder / plan.fit_store
     own = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
-    check(own)
+    own_plan = RunPlan(own)
+    own_plan.check()
     missing = [file for file, store in plan.applied.items() if not (folder / store).is_dir()]
     fitted = path.is_dir() and Store.read(path).attributes["status"] == "finished"
     left_out: list[str] = []
@@ -136,7 +138,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
     async def work() -> None:
         async with client_for(own, watch) as client:
             if not fitted:
-                await conduct(client, own, watch)
+                await run_on(client, own_plan, watch)
                 _check_unchanged(
                     path, plan.inputs, {name: list(identify(of).values()) for name, of in run.inputs.items()}
                 )
@@ -144,10 +146,10 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
             for file in missing:
                 assert settings.apply is not None
                 section = settings.apply.model_copy(update={"files": (file,)})
-                known = {"djservice_applied": FORMAT, "fit": plan.fit_store, "file": asdict(plan.files[file])}
+                known = {"djservice_applied": MANIFEST_FORMAT, "fit": plan.fit_store, "file": asdict(plan.files[file])}
                 target = folder / plan.applied[file]
                 try:
-                    await apply_fit(client, own, Store.read(path), section, target, known, watch)
+                    await apply_fit(client, own_plan, Store.read(path), section, target, known, watch)
                     _check_unchanged(target, plan.files[file], identify(section)[file])
                 except InputError as error:  # nothing of the file can be read
                     if section.bad_inputs == "fail":
@@ -157,7 +159,7 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
                 watch.step({})
 
     if missing or not fitted:
-        complete(work(), watch)
+        run_to_completion(work(), watch)
     return left_out
 
 
@@ -175,15 +177,15 @@ def _manifest(folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequen
     """What a result was made from, when, why, by whom and with what, and where it is."""
     from djservice.core.formatting import finite
     from djservice.core.provenance import versions
-    from djservice.input.quarantine import Bad
+    from djservice.input.quarantine import BadRange
     from djservice.reprocessing.apply import read_attributes
 
     fit = read_attributes(folder / plan.fit_store)
     applied = {file: store for file, store in plan.applied.items() if (folder / store).is_dir()}
     of_files = {file: read_attributes(folder / store) for file, store in applied.items()}
-    bad = [Bad(**each) for found in (fit, *of_files.values()) for each in found["quarantined"]]
+    bad = [BadRange(**each) for found in (fit, *of_files.values()) for each in found["quarantined"]]
     return {
-        "format": FORMAT,
+        "format": MANIFEST_FORMAT,
         "name": plan.name,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "owner": owner,

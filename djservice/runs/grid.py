@@ -25,12 +25,10 @@ from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.moments import Moments
 from djservice.fit.all_events import spectrum_numbers
-from djservice.fit.build import build_estimator, build_loss
+from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
-from djservice.input.fileset import sources
-from djservice.input.schemas import schema_of
 from djservice.on_dask.bundles import Bundles
-from djservice.on_dask.session import client_for, complete
+from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store.grid_store import COLUMNS, open_grid
 
 
@@ -95,14 +93,15 @@ def scan(
     DjserviceError
         As :func:`djservice.runs.run`; and if ``output`` holds another grid.
     """
+    plan = RunPlan(run)
     grid = Grid(
-        (build_estimator(run),),
+        (plan.estimator,),
         tuple(rigidities) or (run.clustering.rigidity,),
         tuple(radii) or run.scan.radii,
         1,
         trees or run.scan.trees,
     )
-    return fill(run, grid, output, watch)
+    return fill(plan, grid, output, watch)
 
 
 def compare(
@@ -129,31 +128,30 @@ def compare(
     """
     if repetitions < 2:
         raise ConfigError(f"repetitions is {repetitions}, expected 2 or more: the bands are their spread.")
-    return fill(run, Grid(tuple(estimators), tuple(rigidities), tuple(radii), repetitions, trees), output, watch)
+    grid = Grid(tuple(estimators), tuple(rigidities), tuple(radii), repetitions, trees)
+    return fill(RunPlan(run), grid, output, watch)
 
 
-def fill(run: Run, grid: Grid, output: str | Path, watch: Watch | None = None) -> Path:
+def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = None) -> Path:
     """Fill what is left of a grid."""
     for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
         if not values or len(set(values)) < len(values) or not all(0 < value < math.inf for value in values):
             raise ConfigError(f"{name} is {', '.join(map(str, values))}, expected different, positive, finite numbers.")
-    loss = build_loss(run)
     for estimator in grid.estimators:
-        needed = trees_needed(loss, estimator)
+        needed = trees_needed(plan.loss, estimator)
         if grid.trees < needed:
             raise ConfigError(f"trees is {grid.trees}, expected {needed} or more with the {estimator.name} estimator.")
-    sources(run.input)
-    schema_of(run.input)
-    told = watch or Lines()
-    return complete(_fill(run, grid, Path(output), told), told)
+    plan.input()
+    watch = watch or Lines()
+    return run_to_completion(_fill(plan, grid, Path(output), watch), watch)
 
 
-async def _fill(run: Run, grid: Grid, path: Path, watch: Watch) -> Path:
-    async with client_for(run, watch) as client:
-        bundles = await Bundles.load(client, run, watch)
+async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
+    async with client_for(plan.run, watch) as client:
+        bundles = await Bundles.load(client, plan, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {
-            "run": {key: redacted_data(value) for key, value in run.to_dict().items() if key in sections},
+            "run": {key: redacted_data(value) for key, value in plan.run.to_dict().items() if key in sections},
             "device": bundles.device,
             "code": code_hash(),
             "trees": grid.trees,
@@ -161,8 +159,8 @@ async def _fill(run: Run, grid: Grid, path: Path, watch: Watch) -> Path:
             "events": len(bundles.keys),
             "inputs": [[os.path.basename(redacted(f.path)), f.size, f.uuid, f.entries] for f in bundles.inputs],
         }
-        term = build_loss(run).terms[0].observable
-        shown = {"versions": versions(), "observable": {"name": term.name.replace("_", " "), "units": term.units}}
+        observable = {"name": plan.observable.name.replace("_", " "), "units": plan.observable.units}
+        shown = {"versions": versions(), "observable": observable}
         root = open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown)
         cells = list(product(*(range(length) for length in grid.shape)))
         done: Any = root.attrs["n_complete"]

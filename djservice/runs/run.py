@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,17 +17,14 @@ from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
 from djservice.core.redact import redacted, redacted_data
-from djservice.fit.build import build_features, build_loss, check_trees
 from djservice.fit.model_fit import ModelFit, Sample
-from djservice.fit.radius_fit import Fit, learned, spectrum_radii
+from djservice.fit.plan import RunPlan
+from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
 from djservice.fit.result import Result
-from djservice.input.fileset import sources
-from djservice.input.schemas import schema_of
-from djservice.input.selections import selection_fingerprint
 from djservice.on_dask.bundles import Bundles
-from djservice.on_dask.session import client_for, complete
+from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store import run_store as stores
-from djservice.store.columns import Shape
+from djservice.store.columns import StoreColumns
 from djservice.store.location import store_path
 from djservice.store.run_store import Store
 
@@ -69,33 +67,19 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
     DjserviceError
         Whatever goes wrong; the store keeps what was complete, and the same call goes on from there.
     """
-    told = watch or Lines()
-    check(run)  # what can be found wrong without a cluster is found before one is started
+    watch, plan = watch or Lines(), RunPlan(run)
+    plan.check()  # what can be found wrong without a cluster is found before one is started
     if not overwrite:
         stores.check_it_continues(store_path(run.output.store), run.numbers)
-    return complete(_on_cluster(run, overwrite, told), told)
+    return run_to_completion(_on_cluster(plan, overwrite, watch), watch)
 
 
-def check(run: Run) -> None:
-    """Find what is wrong with a run that can be found without a cluster.
-
-    Raises
-    ------
-    DjserviceError
-        If it has too few trees, names something unknown, or its input is not there.
-    """
-    check_trees(run)
-    for section in run.inputs.values():
-        sources(section)
-        selection_fingerprint(schema_of(section).selection)
+async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
+    async with client_for(plan.run, watch) as client:
+        return await run_on(client, plan, watch, overwrite=overwrite)
 
 
-async def _on_cluster(run: Run, overwrite: bool, watch: Watch) -> FinishedRun:
-    async with client_for(run, watch) as client:
-        return await conduct(client, run, watch, overwrite=overwrite)
-
-
-async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = False) -> FinishedRun:
+async def run_on(client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool = False) -> FinishedRun:
     """Do a run on the cluster of ``client``, or continue it where its store left off.
 
     The one way from configuration to result, for a cluster of one's own and for the service on a scheduler. When it is
@@ -108,9 +92,9 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
     CancelledError
         When cancelled, saying how many iterations are done.
     """
+    run, observable = plan.run, plan.observable
     path = store_path(run.output.store)
-    bundles = await Bundles.load(client, run, watch)
-    observable = build_loss(run).terms[0].observable
+    bundles = await Bundles.load(client, plan, watch)
     attributes = {
         "run": redacted_data(run.to_dict()),
         "versions": versions(),
@@ -124,8 +108,8 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
     identities = _identities(bundles, "input")
     if overwrite:  # not before the input is known to be good
         stores.remove(path)
-    model = await _model_fit(client, run, bundles, identities, watch) if run.task == "radius-model" else None
-    shape = Shape(
+    model = await _model_fit(client, plan, bundles, identities, watch) if run.task == "radius-model" else None
+    shape = StoreColumns(
         iterations=run.optimiser.iterations,
         scan_radii=run.scan.radii,
         spectrum_radii=len(spectrum_radii(run, np.nan)),
@@ -138,8 +122,9 @@ async def conduct(client: Client, run: Run, watch: Watch, *, overwrite: bool = F
     with Store.open(
         path, attributes, {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()}, shape
     ) as store:
-        learn = None if model is None else model.complete
-        fit = Fit(run, bundles.keys, bundles.evaluate, store, watch, bundles.per_event, learn)
+        fit_model = None if model is None else model.complete
+        fit_events = functools.partial(bundles.per_event, plan.per_event) if run.task == "per-event" else None
+        fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
         try:
             return FinishedRun(await fit.complete(), path)
         except asyncio.CancelledError as stop:
@@ -166,18 +151,21 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
     return found
 
 
-async def _model_fit(client: Client, run: Run, bundles: Bundles, identities: dict[str, Any], watch: Watch) -> ModelFit:
+async def _model_fit(
+    client: Client, plan: RunPlan, bundles: Bundles, identities: dict[str, Any], watch: Watch
+) -> ModelFit:
     """The radius model's training, with the features of all its samples, whose identities are added."""
-    features, given = build_features(run), run.radius_model
+    settings = plan.run.radius_model
 
     async def sample(of: Bundles) -> Sample:
-        found = await of.find_features(features, given.feature_radius, run.clustering.power)
-        return Sample(of.evaluate, of.keys, of.weight, of.truth, found)
+        features = await of.find_features(plan.features, settings.feature_radius, plan.run.clustering.power)
+        return Sample(of.evaluate, of.keys, of.weight, of.truth, features)
 
     checks = {}
-    for name, section in given.checks.items():
+    for name in settings.checks:
         watch.say(f"sample {name}:")
-        loaded = await Bundles.load(client, run.model_copy(update={"input": section}), watch)
+        section = f"radius_model.checks.{name}"
+        loaded = await Bundles.load(client, plan, watch, section)
         checks[name] = await sample(loaded)
-        identities |= _identities(loaded, f"radius_model.checks.{name}")
-    return ModelFit(run, features, await sample(bundles), checks, watch)
+        identities |= _identities(loaded, section)
+    return ModelFit(plan, await sample(bundles), checks, watch)

@@ -12,14 +12,13 @@ from urllib.parse import unquote
 
 import dask
 
-from djservice.config.run import Run
 from djservice.core.redact import redacted
 from djservice.errors import ConfigError
+from djservice.fit.plan import RunPlan
 from djservice.input import examples
-from djservice.input.fileset import sources
 
 
-def check_roots(run: Run) -> None:
+def check_roots(plan: RunPlan) -> None:
     """See that a run stays within the roots; symbolic links and ``..`` are followed first.
 
     Raises
@@ -30,10 +29,11 @@ def check_roots(run: Run) -> None:
     inputs = dask.config.get("djservice.input-roots", None)
     if inputs is not None:
         shipped = {examples.path(name) for name in examples.names()}
-        for section, given in run.inputs.items():
-            for source in sources(given):
+        for section in plan.run.inputs:
+            for source in plan.input(section).sources:
                 if source.path not in shipped:
                     _check(source.path, inputs, f"{section}.files", "djservice.input-roots")
+    run = plan.run
     outputs = dask.config.get("djservice.output-roots", None)
     if outputs is not None:
         caches = [(f"{section}.cache", given.cache) for section, given in run.inputs.items()]

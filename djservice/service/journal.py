@@ -20,8 +20,8 @@ EVENTS = 500
 class Journal:
     """Written by the thread of a run, read by the loop of the scheduler.
 
-    Each call of a watch is an event with a number; one who watches asks for those after the last that it knows, and makes
-    the same calls on a display of its own.
+    Each call of a watch is an event with a number; a client asks for the events after the last one that it has seen, and
+    makes the same calls on a display of its own.
 
     Parameters
     ----------

@@ -26,16 +26,17 @@ from djservice.core.event_loops import OwnLoop, Stopped
 from djservice.core.redact import redacted, redacted_data
 from djservice.core.urls import is_url
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
+from djservice.fit.plan import RunPlan
 from djservice.on_dask.plugins import CompileKernels, RedactLogs
 from djservice.on_dask.session import client_of
-from djservice.runs.run import FinishedRun, check, conduct
+from djservice.runs.run import FinishedRun, run_on
 from djservice.service import web
 from djservice.service.allowed_paths import check_roots
 from djservice.service.interface import PLUGIN_NAME
 from djservice.service.journal import Journal
 from djservice.service.records import RESUMABLE, UNFINISHED, Record, StateDirectory
 from djservice.service.submission import identity, same_numbers, unpack
-from djservice.store.location import place
+from djservice.store.location import locate
 
 logger = logging.getLogger("djservice")
 
@@ -234,7 +235,7 @@ class RunService(SchedulerPlugin):
             await asyncio.to_thread(self._directory.write, record.id, record.to_json())
 
     async def _note(self, record: Record, state: str, reason: str) -> None:
-        """The same for what comes about by itself: it goes on where it cannot be written, for the store has what counts."""
+        """Enter a state that nobody asked for. A write that fails is logged and not raised, for the store holds what matters."""
         try:
             await self._move(record, state, reason)
         except ServiceError as error:
@@ -274,11 +275,9 @@ class RunService(SchedulerPlugin):
         security, address = _own_security(self.scheduler.security), self.scheduler.address
 
         async def job() -> FinishedRun:
-            run = unpack(record.config)
-            check_roots(run)
-            check(run)
+            plan = _checked(record.config)
             async with client_of(address, journal, security) as client:
-                return await conduct(client, run, journal)
+                return await run_on(client, plan, journal)
 
         await self._note(record, "loading", "")
         host = self._hosts[record.id] = OwnLoop(job, f"djservice {record.id}")
@@ -366,10 +365,16 @@ def _answering(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
 
 def _understand(config: Any) -> tuple[Run, str, str]:
     """The run of a submission, its identity and that of its numbers; touches files, so not for the scheduler's loop."""
-    run = unpack(config)
-    check_roots(run)
-    check(run)
+    run = _checked(config).run
     return run, identity(run), same_numbers(run)
+
+
+def _checked(config: Any) -> RunPlan:
+    """The plan of a submission that stays within the roots."""
+    plan = RunPlan(unpack(config))
+    check_roots(plan)
+    plan.check()
+    return plan
 
 
 def _same_place(one: str, other: str) -> bool:
@@ -377,7 +382,7 @@ def _same_place(one: str, other: str) -> bool:
 
 
 def _is_there(store: str) -> bool:
-    return place(store).exists()
+    return locate(store).exists()
 
 
 def _own_security(security: Security) -> Security:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from djservice.core.atomic import write_text
 from djservice.errors import ServiceError
 
 logger = logging.getLogger("djservice")
@@ -142,13 +143,8 @@ class StateDirectory:
         ServiceError
             If the disk is full or the directory cannot be written.
         """
-        building = self.path / f".{name}.writing"
         try:
-            with open(os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(building, self.path / f"{name}.json")
+            write_text(self.path / f"{name}.json", text, mode=0o600)
         except OSError as error:
             raise ServiceError(f"{self.path}: cannot be written: {error.strerror}.") from error
 

@@ -32,7 +32,7 @@ ROWS_PER_CHUNK = 512
 
 
 @dataclass(frozen=True)
-class ModelShape:
+class ModelColumns:
     """Room for a radius model.
 
     Attributes
@@ -51,7 +51,7 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
-class Shape:
+class StoreColumns:
     """How much room a store has.
 
     Attributes
@@ -79,12 +79,13 @@ class Shape:
     weight: NDArray[Any]
     parameters: tuple[str, ...] = ("R",)
     starts: tuple[float, ...] = ()
-    model: ModelShape | None = None
+    model: ModelColumns | None = None
 
 
-def create_groups(root: zarr.Group, shape: Shape) -> None:
+def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     """The groups of a new store, all of them empty."""
-    history = create_iterations(root, "history", shape.iterations, shape.parameters)
+    history = root.create_group("history")
+    create_iterations(history, shape.iterations, shape.parameters)
     for name in VECTORS.values():
         _array(history, name, "f8", {"iteration": (shape.iterations, ROWS_PER_CHUNK)})
     radii = len(shape.scan_radii)
@@ -103,25 +104,25 @@ def create_groups(root: zarr.Group, shape: Shape) -> None:
     _array(spectrum, "key", "u8", event)[:] = shape.keys
     _array(spectrum, "weight", "f8", event)[:] = shape.weight
     if shape.starts:
-        create_per_event(root, shape)
+        create_per_event(root.create_group("per_event"), shape)
     if shape.model is not None:
-        create_model(root, shape.model)
+        create_model(root.create_group("radius_model"), shape.model)
 
 
-def create_iterations(root: zarr.Group, name: str, iterations: int, parameters: Sequence[str]) -> zarr.Group:
-    """A group of the columns that every descent has."""
+def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[str]) -> None:
+    """Fill a group with the columns that every descent has."""
     rows = {"iteration": (iterations, ROWS_PER_CHUNK)}
-    group = root.create_group(name, attributes={"n_complete": 0, "parameters": list(parameters)})
+    group.attrs.update({"n_complete": 0, "parameters": list(parameters)})
     for column in ITERATIONS:
         _array(group, column, "f8", rows)
     for column in VECTORS:
         _array(group, column, "f8", {**rows, "parameter": (len(parameters), len(parameters))})
     _array(group, "iteration", "i8", rows)[:] = np.arange(iterations)
-    return group
 
 
-def create_per_event(root: zarr.Group, shape: Shape) -> None:
-    group = root.create_group("per_event", attributes={"n_complete": 0, "n_scored": 0})
+def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
+    """Fill the group of one radius per event."""
+    group.attrs.update({"n_complete": 0, "n_scored": 0})
     event, starts = {"event": (len(shape.keys), 65536)}, len(shape.starts)
     _array(group, "key", "u8", event)[:] = shape.keys
     _array(group, "start", "f8", {"start": (starts, starts)})[:] = np.asarray(shape.starts)
@@ -133,8 +134,9 @@ def create_per_event(root: zarr.Group, shape: Shape) -> None:
     _array(group, "event_mean", "f8", {"trees": (2, 1), **event})
 
 
-def create_model(root: zarr.Group, shape: ModelShape) -> None:
-    group = create_iterations(root, "radius_model", shape.iterations, shape.parameters)
+def create_model(group: zarr.Group, shape: ModelColumns) -> None:
+    """Fill the group of a radius model."""
+    create_iterations(group, shape.iterations, shape.parameters)
     for name, (keys, weight, truth) in shape.samples.items():
         sample = group.create_group(name, attributes={"n_complete": 0})
         event = {"event": (len(keys), 65536)}

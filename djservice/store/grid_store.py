@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
+from djservice.core.atomic import written_aside
 from djservice.errors import StoreError
 from djservice.store.columns import SCAN
 
-FORMAT = 1
+GRID_FORMAT = 1
 #: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU of a tree in microseconds.
 COLUMNS = (*SCAN, "gradient_tree_error", "cpu")
 
@@ -32,7 +31,7 @@ def read_grid(path: str | Path) -> zarr.Group:
         raise StoreError(
             f"{path}: there is no grid here. Give the store that `djservice scan` or `compare` wrote."
         ) from None
-    if root.attrs.get("djservice_grid") != FORMAT:
+    if root.attrs.get("djservice_grid") != GRID_FORMAT:
         raise StoreError(f"{path}: not a grid of `djservice scan` or `compare`.")
     return root
 
@@ -57,27 +56,24 @@ def open_grid(
         if differing:
             raise StoreError(f"{path}: another grid: {', '.join(differing)} differ. Choose another --output.")
         return zarr.open_group(str(path), mode="r+")
-    building = path.with_name(f".{path.name}.{os.getpid()}")
+    dimensions = ("estimator", "rigidity", "radius", "repetition")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        root = zarr.open_group(str(building), mode="w")
-        dimensions = ("estimator", "rigidity", "radius", "repetition")
-        for name in COLUMNS:
-            root.create_array(
-                name,
-                shape=shape,
-                chunks=(1, 1, *shape[2:]),
-                dtype="f8",
-                fill_value=np.nan,
-                dimension_names=dimensions,
-            )
-        for name, values in (("rigidity", rigidities), ("radius", radii)):
-            array = root.create_array(name, shape=(len(values),), dtype="f8", dimension_names=(name,))
-            array[:] = np.asarray(values)
-        root.attrs.update({"djservice_grid": FORMAT, "n_complete": 0, "facts": facts, **shown})
-        os.rename(building, path)
+        with written_aside(path) as aside:
+            root = zarr.open_group(str(aside), mode="w")
+            for name in COLUMNS:
+                root.create_array(
+                    name,
+                    shape=shape,
+                    chunks=(1, 1, *shape[2:]),
+                    dtype="f8",
+                    fill_value=np.nan,
+                    dimension_names=dimensions,
+                )
+            for name, values in (("rigidity", rigidities), ("radius", radii)):
+                array = root.create_array(name, shape=(len(values),), dtype="f8", dimension_names=(name,))
+                array[:] = np.asarray(values)
+            root.attrs.update({"djservice_grid": GRID_FORMAT, "n_complete": 0, "facts": facts, **shown})
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return zarr.open_group(str(path), mode="r+")

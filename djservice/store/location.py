@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import zarr
 
+from djservice.core.atomic import written_aside
 from djservice.core.redact import redacted
 from djservice.core.urls import is_url
 from djservice.errors import StoreError
@@ -29,15 +30,15 @@ Create = Callable[[zarr.Group], None]
 RENEW, EXPIRE = 4.0, 20.0
 
 
-def place(path: str | Path) -> Folder | Bucket:
+def locate(path: str | Path) -> LocalFolder | ObjectStore:
     """The place of a store; file URLs are folders."""
     text = str(path)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
-    return Bucket(text) if is_url(text) else Folder(text)
+    return ObjectStore(text) if is_url(text) else LocalFolder(text)
 
 
-class Folder:
+class LocalFolder:
     """A local folder."""
 
     #: What goes wrong with it.
@@ -67,26 +68,20 @@ class Folder:
 
     def create(self, fill: Create) -> bool:
         """Make the whole store; False where another process was faster."""
-        building = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fill(zarr.open_group(str(building), mode="w"))
-            try:
-                os.rename(building, self.path)
-            except OSError:
-                if not self.exists():
-                    raise
-                return False
+            with written_aside(self.path) as aside:
+                fill(zarr.open_group(str(aside), mode="w"))
+        except OSError:
+            if not self.exists():
+                raise
+            return False
         return True
 
     def add(self, name: str, fill: Create) -> None:
         """Make a group of the store."""
-        building = self.path / f".{name}.{os.getpid()}"
-        with contextlib.ExitStack() as leftovers:
-            leftovers.callback(shutil.rmtree, building, ignore_errors=True)
-            fill(zarr.open_group(str(building), mode="w"))
-            os.rename(building / name, self.path / name)
+        with written_aside(self.path / name) as aside:
+            fill(zarr.open_group(str(aside), mode="w"))
 
     def remove(self) -> None:
         """Delete it."""
@@ -109,7 +104,7 @@ class Folder:
         """Nothing: a lock of the operating system does not get lost."""
 
 
-class Bucket:
+class ObjectStore:
     """A place in an object store, by its URL."""
 
     def __init__(self, url: str) -> None:
@@ -168,7 +163,7 @@ class Bucket:
 
     def add(self, name: str, fill: Create) -> None:
         """Make a group of the store."""
-        self._upload(name, fill)
+        self._upload(name, lambda root: fill(root.create_group(name)))
 
     def _upload(self, name: str, fill: Create) -> None:
         made: dict[str, Any] = {}
@@ -261,7 +256,7 @@ class Bucket:
                     return
 
 
-def _in_use(where: Folder | Bucket) -> StoreError:
+def _in_use(where: LocalFolder | ObjectStore) -> StoreError:
     return StoreError(f"{where}: another process is writing this store; wait for it, or choose another output.store.")
 
 

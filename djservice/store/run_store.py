@@ -34,10 +34,10 @@ from numpy.typing import ArrayLike
 
 from djservice.core.redact import redacted
 from djservice.errors import StoreError
-from djservice.store.columns import GROUPS, Shape, create_groups, create_model, create_per_event
-from djservice.store.location import Bucket, Folder, place
+from djservice.store.columns import GROUPS, StoreColumns, create_groups, create_model, create_per_event
+from djservice.store.location import LocalFolder, ObjectStore, locate
 
-FORMAT = 2
+STORE_FORMAT = 2
 #: Columns that hold times, the only numbers that differ between two executions of a run.
 TIMINGS = ("seconds",)
 
@@ -53,7 +53,7 @@ class Store:
         The zarr group.
     """
 
-    def __init__(self, where: Folder | Bucket, root: zarr.Group) -> None:
+    def __init__(self, where: LocalFolder | ObjectStore, root: zarr.Group) -> None:
         self.where, self.path = where, str(where)
         self.root = root
 
@@ -66,7 +66,7 @@ class Store:
         StoreError
             If there is no store of a run at ``path``.
         """
-        where = place(path)
+        where = locate(path)
         with _clear_errors(where, "read"):
             if not where.exists():
                 raise StoreError(
@@ -77,9 +77,9 @@ class Store:
                     f"{where}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'."
                 )
             root = where.group("r")
-        if root.attrs["djservice_format"] != FORMAT:
+        if root.attrs["djservice_format"] != STORE_FORMAT:
             raise StoreError(
-                f"{where}: written in format {root.attrs['djservice_format']}, this version reads {FORMAT}."
+                f"{where}: written in format {root.attrs['djservice_format']}, this version reads {STORE_FORMAT}."
             )
         return cls(where, root)
 
@@ -90,7 +90,7 @@ class Store:
         path: str | Path,
         attributes: Mapping[str, Any],
         numbers: Mapping[str, Any],
-        shape: Shape,
+        shape: StoreColumns,
     ) -> Iterator[Store]:
         """Create the store, or continue the one that is there, holding its lock meanwhile.
 
@@ -110,7 +110,7 @@ class Store:
         StoreError
             If it cannot be written, belongs to another run (naming what differs), or is in use.
         """
-        where = place(path)
+        where = locate(path)
         with _clear_errors(where):
             if not where.exists():
                 _create(where, attributes, numbers, shape)
@@ -135,10 +135,10 @@ class Store:
             for group, (_, iterations) in asked.items():
                 store._lengthen(group, iterations)
             if shape.starts and "per_event" not in root:  # of a global run, which goes on
-                store._add("per_event", lambda parent: create_per_event(parent, shape))
+                store._add("per_event", lambda group: create_per_event(group, shape))
             if shape.model is not None and "radius_model" not in root:
                 model = shape.model
-                store._add("radius_model", lambda parent: create_model(parent, model))
+                store._add("radius_model", lambda group: create_model(group, model))
             with _clear_errors(where):
                 root.attrs.update({**attributes, "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers}})
             yield store
@@ -240,7 +240,7 @@ class Store:
             for group in self.groups:  # writing an attribute writes the group's metadata, without the copies
                 attributes = self.where.group("r+", group).attrs
                 attributes["n_complete"] = attributes["n_complete"]
-            self.root.attrs["djservice_format"] = FORMAT
+            self.root.attrs["djservice_format"] = STORE_FORMAT
 
     def _lengthen(self, group: str, iterations: int) -> None:
         """Make the columns of iterations long enough; repeated harmlessly if a process died in the middle."""
@@ -268,7 +268,7 @@ def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
     StoreError
         As :meth:`Store.open`.
     """
-    where = place(path)
+    where = locate(path)
     with _clear_errors(where):
         if not where.exists():
             return
@@ -288,7 +288,7 @@ def remove(path: str | Path) -> None:
     StoreError
         If ``path`` holds anything else, or the store is in use.
     """
-    where = place(path)
+    where = locate(path)
     with _clear_errors(where):
         if not where.exists():
             return
@@ -300,34 +300,36 @@ def remove(path: str | Path) -> None:
         where.remove()
 
 
-def _need_store(where: Folder | Bucket) -> None:
+def _need_store(where: LocalFolder | ObjectStore) -> None:
     if not _is_store(where):
         raise StoreError(f"{where}: is there and is not the store of a djservice run; choose another output.store.")
 
 
-def _is_empty(where: Folder | Bucket) -> bool:
+def _is_empty(where: LocalFolder | ObjectStore) -> bool:
     root = where.group("r")
     return all(root[name].attrs["n_complete"] == 0 for name in GROUPS if name in root)
 
 
-def _is_store(where: Folder | Bucket) -> bool:
+def _is_store(where: LocalFolder | ObjectStore) -> bool:
     try:
         return "djservice_format" in where.group("r").attrs
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
 
 
-def _create(where: Folder | Bucket, attributes: Mapping[str, Any], numbers: Mapping[str, Any], shape: Shape) -> None:
+def _create(
+    where: LocalFolder | ObjectStore, attributes: Mapping[str, Any], numbers: Mapping[str, Any], shape: StoreColumns
+) -> None:
     """Make the whole layout, so that a store is there complete or not at all; another process may be faster."""
 
     def fill(root: zarr.Group) -> None:
         create_groups(root, shape)
-        root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": FORMAT})
+        root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": STORE_FORMAT})
 
     where.create(fill)
 
 
-def _same_run(where: Folder | Bucket, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
+def _same_run(where: LocalFolder | ObjectStore, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
     """Refuse the store of another run, naming every key that differs."""
     there: Any = root.attrs["numbers"]
     differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
@@ -355,7 +357,7 @@ _NAMED = 5
 
 
 @contextlib.contextmanager
-def _locked(where: Folder | Bucket) -> Iterator[None]:
+def _locked(where: LocalFolder | ObjectStore) -> Iterator[None]:
     """Hold the lock of a store; what goes wrong in taking or giving it back is an error of the store."""
     with contextlib.ExitStack() as lock:
         with _clear_errors(where):
@@ -364,7 +366,7 @@ def _locked(where: Folder | Bucket) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _clear_errors(where: Folder | Bucket, what: str = "written") -> Iterator[None]:
+def _clear_errors(where: LocalFolder | ObjectStore, what: str = "written") -> Iterator[None]:
     """Say what an error of the operating system or of the server means for the store."""
     try:
         where.check()

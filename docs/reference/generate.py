@@ -71,7 +71,7 @@ def names() -> Iterator[str]:
     for title, known in groups.items():
         yield f"## {title}\n\n| name | parameters | |\n|---|---|---|"
         for name, make in known.items():
-            parameters = [str(p) for p in inspect.signature(make).parameters.values() if p.name != "value"]
+            parameters = [str(p) for p in inspect.signature(make).parameters.values()]
             yield f"| `{name}` | {', '.join(f'`{_plainly(p)}`' for p in parameters)} | {_first_line(make)} |"
         yield ""
 

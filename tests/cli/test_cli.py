@@ -24,7 +24,7 @@ from djservice.config.sections import LossTerm
 from djservice.core.display import Lines, Pace, describe
 from djservice.core.formatting import with_error
 from djservice.fit.build import build_loss
-from djservice.store.columns import Shape
+from djservice.store.columns import StoreColumns
 from djservice.store.run_store import Store
 
 SCRIPTS = Path(sys.executable).parent
@@ -207,7 +207,7 @@ def test_show(call: Call, finished: Path) -> None:
 def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     name = tmp_path / "[half] a.zarr"
     attributes = {"run": Run.from_dict({"input": {"files": "a"}, "loss": {}, "output": {"store": "a"}}).to_dict()}
-    with Store.open(name, attributes, {}, Shape(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
+    with Store.open(name, attributes, {}, StoreColumns(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
         store.set(status="interrupted", message="stopped by a signal", result=None)
         store.write_rows("history", 0, {"radius": [1.0, 0.9]})
         written = time.time()
@@ -215,7 +215,7 @@ def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     assert "status: interrupted; 2 iterations done. stopped by a signal" in text
     assert "[half] a.zarr" in text
     assert json.loads(call("show", name, "--json").stdout)["result"] is None
-    with Store.open(name, attributes, {}, Shape(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
+    with Store.open(name, attributes, {}, StoreColumns(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
         store.set(status="running", message="")  # and was killed
     facts = json.loads(call("show", name, "--json").stdout)
     assert written - 1 < facts["written"] < time.time() + 1

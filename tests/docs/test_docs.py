@@ -15,7 +15,7 @@ from distributed import Client, LocalCluster
 
 import djservice as dj
 from djservice.cli import main
-from djservice.config.sections import Optimiser
+from djservice.config.sections import OptimiserSection
 from djservice.service.client import Service
 from djservice.service.plugin import RunService
 
@@ -149,7 +149,7 @@ def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
     done = subprocess.run(building, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     configuration = (tmp_path / "reference/configuration.html").read_text()
-    for key in Optimiser.model_fields:
+    for key in OptimiserSection.model_fields:
         assert f"<code>{key}</code>" in configuration
     assert "submit" in (tmp_path / "reference/commands.html").read_text()
     api = (tmp_path / "reference/api.html").read_text()

@@ -15,7 +15,7 @@ from djservice.clustering.cluster import cluster, replay
 from djservice.clustering.radius import VariableR
 from djservice.errors import InputError
 from djservice.estimators.alternative_path import AlternativePath
-from djservice.estimators.base import Estimator, Values
+from djservice.estimators.base import Estimator, TreeValues
 from djservice.estimators.finite_difference import FiniteDifference
 from djservice.estimators.gumbel_softmax import GumbelSoftmax
 from djservice.estimators.registry import ESTIMATORS
@@ -64,7 +64,7 @@ def test_alternative_path_on_one_decision(t: float) -> None:
     value, score, slope = one_decision(t, 20_000, 3, seed=int(100 * (t + 5)))
     alternative = np.where(score < 0, np.sin(t), value)
     rate = np.maximum(-score, 0.0)
-    values = Values(value, np.ones_like(value), score, further=((alternative, np.ones_like(value), rate),))
+    values = TreeValues(value, np.ones_like(value), score, extra=((alternative, np.ones_like(value), rate),))
     estimates = (AlternativePath().slopes(values).quantity + slope).mean(axis=1)
     p = 1.0 / (1.0 + np.exp(-t))
     exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
@@ -85,7 +85,7 @@ def test_finite_difference_on_one_decision(estimator: FiniteDifference, step: fl
     ends = [one_decision(t + s, 1, trees, seed)[0] for s, seed in zip((step, -step), seeds, strict=True)]
     one = np.ones_like(ends[0])
     weight = np.array(0.5 / step)
-    values = Values(one, one, one, further=((ends[0], one, weight), (ends[1], one, -weight)))
+    values = TreeValues(one, one, one, extra=((ends[0], one, weight), (ends[1], one, -weight)))
     found = FiniteDifference(step, estimator.common).slopes(values).quantity
     central = (expectation(t + step) - expectation(t - step)) / (2 * step)
     error = found.std() / np.sqrt(trees)
@@ -111,8 +111,8 @@ def test_sigmoid_relaxation_on_one_decision(temperature: float, bias: float) -> 
         return np.full((1, 1), p * np.sin(t) + (1 - p) * np.cos(t))
 
     step = 1e-4  # the estimator's own
-    values = Values(
-        one, one, one, further=((relaxed(t + step), one, 0.5 * one / step), (relaxed(t - step), one, -0.5 * one / step))
+    values = TreeValues(
+        one, one, one, extra=((relaxed(t + step), one, 0.5 * one / step), (relaxed(t - step), one, -0.5 * one / step))
     )
     found = SigmoidRelaxation(temperature).slopes(values).quantity[0, 0]
     p = 1.0 / (1.0 + np.exp(-t))

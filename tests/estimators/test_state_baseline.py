@@ -16,7 +16,7 @@ from djservice import SquaredError, cuts, observables
 from djservice.clustering.cluster import cluster
 from djservice.clustering.sampling import Sampling
 from djservice.clustering.trees import TreeSample
-from djservice.estimators.base import Follow, Slopes, Values
+from djservice.estimators.base import Contributions, StateValues, TreeValues
 from djservice.estimators.score_function import LeaveOneOut, Score
 from djservice.estimators.state_baseline import StateBaseline, _share
 from djservice.evaluation.evaluate import evaluate
@@ -109,14 +109,14 @@ def test_states_outgrow_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(roomy.states.tree, tight.states.tree)
 
 
-def values_of(sample: TreeSample, events: EventBatch) -> Values:
+def values_of(sample: TreeSample, events: EventBatch) -> TreeValues:
     """What an estimator sees of the loss."""
     trees, states = sample.score.shape[1], sample.states
     assert states is not None
     _, (quantity,), accepted = LOSS.evaluate(sample.jets, events.truth)
     _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
-    follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
-    return Values(quantity, accepted.astype(float), sample.score, follow)
+    follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+    return TreeValues(quantity, accepted.astype(float), sample.score, follow)
 
 
 @pytest.mark.parametrize("rigidity", [1.0, 10.0])
@@ -165,9 +165,9 @@ def test_unbiased_with_few_trees(radius: float, rigidity: float, trees: int) -> 
         assert states is not None
         _, (quantity,), accepted = loss.evaluate(sample.jets, batch.truth)
         _, (of_state,), in_state = loss.evaluate(states.jets[:, np.newaxis], batch.truth[states.tree // many])
-        follow = Follow(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+        follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
         groups = (x.reshape(-1, trees) for x in (quantity, accepted.astype(float), sample.score))
-        values = Values(*groups, follow)
+        values = TreeValues(*groups, follow)
         difference = (StateBaseline().slopes(values).quantity - LeaveOneOut().slopes(values).quantity).mean(axis=1)
         assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
 
@@ -232,8 +232,8 @@ def test_the_share_does_not_follow_rounding() -> None:
     """What the state baseline adds is of the size of rounding where it changes nothing: its sign must not decide."""
     rng = np.random.default_rng(4)
     score, quantity, one = rng.normal(size=(1, 8)), rng.uniform(0.5, 1.0, (1, 8)), np.ones((1, 8))
-    values = Values(quantity, one, score)
+    values = TreeValues(quantity, one, score)
     plain = LeaveOneOut().slopes(values)
     for size, expected in ((-1e-16, 0.0), (1e-16, 0.0), (-1.0, pytest.approx(0.5, abs=0.4)), (1.0, 0.0)):
-        more = Slopes(size * plain.quantity, size * plain.accepted)
+        more = Contributions(size * plain.quantity, size * plain.accepted)
         assert _share(values, plain, more, np.s_[:])[0, 0] == expected

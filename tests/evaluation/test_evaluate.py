@@ -46,7 +46,7 @@ def events() -> dj.EventBatch:
 def test_the_same_bits_as_alone(
     events: dj.EventBatch, estimator: Estimator, loss: dj.SquaredError, trees: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "TREES_AT_ONCE", 10 * trees * estimator.bulk)
+    monkeypatch.setattr(evaluation, "TREES_AT_ONCE", 10 * trees * estimator.memory_factor)
     rng = np.random.default_rng(5)
     split = np.split(np.arange(len(events)), np.cumsum(SIZES)[:-1])
     own_radius, through = rng.uniform(0.4, 1.0, len(events)), rng.normal(size=(len(events), 3))

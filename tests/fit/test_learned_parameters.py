@@ -15,7 +15,7 @@ from djservice.config.run import Run
 from djservice.errors import ConfigError
 from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.evaluate import evaluate
-from djservice.fit.minibatches import Windows
+from djservice.fit.minibatches import MiniBatches
 from djservice.store.run_store import Store
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
@@ -39,11 +39,11 @@ def test_rigidity_and_radius_together(
     finished = dj.run(run)
     opened, events = Store.read(finished.store), shipped()
     assert opened.root["history"].attrs["parameters"] == ["R", "alpha"]
-    windows = Windows(events.key, run.seed, 16)
+    minibatches = MiniBatches(events.key, run.seed, 16)
     for iteration in range(6):
         radius, rigidity = opened.column("history", "parameters")[iteration]
         moments, _ = evaluate(
-            events.select(windows.at(iteration).of(events.key)),
+            events.select(minibatches.at(iteration).of(events.key)),
             LOSS,
             StateBaseline(),
             Sampling(rigidity=rigidity, seed=run.seed),

@@ -1,6 +1,7 @@
 """One radius per event: found by each event for itself, scored on fresh trees, and kept bundle by bundle."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from djservice.errors import ConfigError, InputError, StoreError
 from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.evaluate import evaluate
 from djservice.events.batch import EventBatch
-from djservice.fit.per_event import CHOOSE, SCORE, Descents, fit_per_event
+from djservice.fit.per_event import CHOOSE, SCORE, PerEventSettings, fit_per_event
 from djservice.reports.html import report
 from djservice.reports.summary import summary
 from djservice.store.run_store import Store
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
 LOSS = LOSS.where(dj.cuts.two_jets(pt_min=20) & dj.cuts.mass_below(250))
-SHORT = Descents(iterations=12, trees=8, choose_trees=40, accepted=8)
+SHORT = PerEventSettings(iterations=12, trees=8, choose_trees=40, accepted=8)
 SAMPLING = Sampling(seed=3)
 
 
@@ -60,7 +61,9 @@ def test_it_sharpens_the_spectrum_on_fresh_trees(events: EventBatch) -> None:
 def test_an_event_does_not_know_its_batch(events: EventBatch) -> None:
     whole = fit_per_event(events, LOSS, StateBaseline(), SAMPLING, SHORT, global_radius=0.7)
     some = np.array([5, 40, 17])
-    part = fit_per_event(events.select(some), LOSS, StateBaseline(), SAMPLING, SHORT, global_radius=0.7, threads=2)
+    part = fit_per_event(
+        events.select(some), LOSS, StateBaseline(), replace(SAMPLING, threads=2), SHORT, global_radius=0.7
+    )
     np.testing.assert_array_equal(part.radius, whole.radius[some])
     np.testing.assert_array_equal(part.ends, whole.ends[some])
 
@@ -88,7 +91,7 @@ def test_a_run_with_one_radius_per_event(
     run = Run.from_dict(settings)
     batch = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 40))
     sampling = Sampling(seed=run.seed)
-    descents = Descents(iterations=5, trees=4, choose_trees=12, accepted=4)
+    descents = PerEventSettings(iterations=5, trees=4, choose_trees=12, accepted=4)
     optimum = opened.root["per_event"].attrs["global_radius"]
     loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
     loss = loss.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))
@@ -156,4 +159,4 @@ def test_settings_without_meaning(settings: dict[str, Any], section: dict[str, A
 
 def test_starts_beyond_the_bounds() -> None:
     with pytest.raises(InputError, match="expected radii between the bounds"):
-        Descents(starts=(3.0,))
+        PerEventSettings(starts=(3.0,))

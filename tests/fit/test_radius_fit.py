@@ -15,10 +15,10 @@ from djservice.core.display import Lines
 from djservice.errors import RunError
 from djservice.evaluation.moments import Quantity
 from djservice.evaluation.reduce import PerEvent
-from djservice.fit.radius_fit import Fit, spectrum_radii
+from djservice.fit.radius_fit import RadiusFit, spectrum_radii
 from djservice.fit.requests import Request
 from djservice.fit.result import Result
-from djservice.store.columns import Shape
+from djservice.store.columns import StoreColumns
 from djservice.store.run_store import Store
 
 KEYS = np.arange(10, dtype=np.uint64) * 2**60
@@ -51,9 +51,11 @@ def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **op
             asked.append(request)
         return answer(request, gradient(request))
 
-    shape = Shape(run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)), KEYS, np.ones(len(KEYS)))
+    shape = StoreColumns(
+        run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)), KEYS, np.ones(len(KEYS))
+    )
     with Store.open(path, {"run": run.to_dict()}, run.numbers, shape) as store:
-        return asyncio.run(Fit(run, KEYS, evaluate, store, Lines(io.StringIO())).complete())
+        return asyncio.run(RadiusFit(run, KEYS, evaluate, store, Lines(io.StringIO())).complete())
 
 
 def downhill(request: Request) -> float:
@@ -75,14 +77,16 @@ def test_an_epoch_takes_every_event_at_most_once_and_another_order_next(tmp_path
     fit(tmp_path / "a.zarr", downhill, asked, iterations=6)
     batches = []
     for request in asked[:6]:
-        window = request.window
-        assert window is not None
-        rank = ranks(KEYS, window.seed, window.epoch)
-        batches.append(frozenset(np.flatnonzero((rank >= np.uint64(window.low)) & (rank <= np.uint64(window.high)))))
+        minibatch = request.subset
+        assert minibatch is not None
+        rank = ranks(KEYS, minibatch.seed, minibatch.epoch)
+        batches.append(
+            frozenset(np.flatnonzero((rank >= np.uint64(minibatch.low)) & (rank <= np.uint64(minibatch.high))))
+        )
     assert [len(batch) for batch in batches] == [4] * 6
     assert all(not batches[k] & batches[k + 1] for k in (0, 2, 4))  # two batches of four in an epoch of ten
     assert len(set(batches)) > 2
-    assert all(request.window is None for request in asked[6:])  # scan and spectrum take all events
+    assert all(request.subset is None for request in asked[6:])  # scan and spectrum take all events
     assert len({(request.stream, request.iteration) for request in asked}) == len(asked)  # and their own trees
 
 

@@ -19,10 +19,11 @@ import djservice as dj
 from djservice.config.run import Run
 from djservice.errors import ConfigError, InputFileError
 from djservice.events.batch import EventBatch
+from djservice.fit.plan import RunPlan
 from djservice.input.cache import key_of, load_cached, save_cached, unchanged
 from djservice.input.cutflow import reading_text
 from djservice.input.files import inspect
-from djservice.input.read import read_tallied
+from djservice.input.read import read_with_cutflow
 from djservice.input.segments import Segment
 from djservice.service.allowed_paths import check_roots
 from djservice.service.submission import pack
@@ -113,26 +114,26 @@ def test_a_damaged_file_of_the_cache_is_made_again(path: str, tmp_path: Path, da
     part, files = [Segment(path, 3, 40)], [inspect(path, SCHEMA)]
     key = key_of(part, files, SCHEMA)
     assert load_cached(str(tmp_path / "cache"), key) is None
-    batch, tally = read_tallied(part, SCHEMA)
-    save_cached(str(tmp_path / "cache"), key, batch, tally)
+    batch, cutflow = read_with_cutflow(part, SCHEMA)
+    save_cached(str(tmp_path / "cache"), key, batch, cutflow)
     found = load_cached(str(tmp_path / "cache"), key)
     assert found is not None
     for field in fields(EventBatch):
         np.testing.assert_array_equal(getattr(found[0], field.name), getattr(batch, field.name), err_msg=field.name)
-    assert (found[1].particles, found[1].removed) == (tally.particles, tally.removed)
+    assert (found[1].particles, found[1].removed) == (cutflow.particles, cutflow.removed)
     place = tmp_path / "cache" / f"{key}.zarr.zip"
     content = bytearray(place.read_bytes())
     if damage == "bytes":
         content[len(content) // 2] ^= 0xFF
     place.write_bytes({"cut": content[: len(content) // 2], "bytes": content, "empty": b""}[damage])
     assert load_cached(str(tmp_path / "cache"), key) is None
-    save_cached(str(tmp_path / "cache"), key, batch, tally)
+    save_cached(str(tmp_path / "cache"), key, batch, cutflow)
     assert load_cached(str(tmp_path / "cache"), key) is not None
 
 
 def test_a_crash_while_writing_leaves_no_half_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part, files = [Segment(path, 0, 20)], [inspect(path, SCHEMA)]
-    batch, tally = read_tallied(part, SCHEMA)
+    batch, cutflow = read_with_cutflow(part, SCHEMA)
     key = key_of(part, files, SCHEMA)
 
     def crash(*_: Any) -> None:
@@ -140,7 +141,7 @@ def test_a_crash_while_writing_leaves_no_half_file(path: str, tmp_path: Path, mo
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
-        save_cached(str(tmp_path / "cache"), key, batch, tally)
+        save_cached(str(tmp_path / "cache"), key, batch, cutflow)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -162,11 +163,11 @@ def test_no_token_is_in_the_cache(path: str) -> None:
 def test_a_submitted_run_keeps_its_cache_within_the_roots(cached: Settings, tmp_path: Path) -> None:
     run = Run.from_dict(cached)
     with dask.config.set({"djservice.output-roots": [str(tmp_path)]}):
-        check_roots(run)
+        check_roots(RunPlan(run))
     with (
         dask.config.set({"djservice.output-roots": [str(Path(run.output.store))]}),
         pytest.raises(ConfigError, match=r"input\.cache: .*cache lies outside"),
     ):
-        check_roots(run)
+        check_roots(RunPlan(run))
     packed = pack(Run.from_dict(cached | {"input": cached["input"] | {"cache": "here"}}))
     assert packed["input"]["cache"] == os.path.abspath("here")

@@ -25,6 +25,7 @@ from djservice.core.redact import redacted_data
 from djservice.errors import ConfigError, DjserviceError, InputError, MissingFileError
 from djservice.input.files import InputFile
 from djservice.input.fileset import Source, load_fileset, sources
+from djservice.input.plan import plan_input
 from djservice.input.segments import Segment, segments
 from djservice.on_dask.load import default_bundle_events, load
 from djservice.service.submission import pack, same_numbers, unpack
@@ -148,9 +149,12 @@ def section(given: dict[str, Any]) -> Any:
         ({"files": {"gone.root": "Events"}}, r"dataset 'more': .*gone\.root: there is no such file"),
         (
             {"files": {PATH: {"step": [[0, 5]]}}},
-            r"dataset 'more': file '.*ZHllbb_200\.root': step: unknown key",
+            r"dataset 'more': unknown key files\..*ZHllbb_200\.root\.step \(did you mean 'steps'",
         ),
-        ({"filez": {PATH: "Events"}, "files": {PATH: "Events"}}, "dataset 'more': filez: unknown key"),
+        (
+            {"filez": {PATH: "Events"}, "files": {PATH: "Events"}},
+            r"dataset 'more': unknown key filez \(did you mean 'files'",
+        ),
         ({"files": {}}, "dataset 'more': files: .*at least 1"),
         ({"metadata": {}}, "xsec is missing in the metadata of more, and given for others"),
         ({"metadata": {"xsec": "big"}}, r"dataset 'more': metadata\.xsec is 'big', expected a finite number"),
@@ -225,7 +229,7 @@ def test_a_large_file_is_cut_in_ranges_of_entries_that_workers_read_side_by_side
             ) as cluster,
             Client(cluster, asynchronous=True, set_as_default=False) as client,
         ):
-            loaded = await load(client, Run.from_dict(tiny).input, Lines(io.StringIO()), "shared")
+            loaded = await load(client, plan_input(Run.from_dict(tiny).input), Lines(io.StringIO()), "shared")
             return {worker for workers in (await client.who_has(loaded.bundles)).values() for worker in workers}
 
     assert len(asyncio.run(holders())) == 2

@@ -18,7 +18,7 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import InputError, StoreError
 from djservice.input.examples import path as example
-from djservice.input.quarantine import Bad, read_or_bad
+from djservice.input.quarantine import BadRange, read_or_bad
 from djservice.input.schemas import nanoaod
 from djservice.input.segments import Segment
 from djservice.reports.html import report
@@ -122,7 +122,7 @@ def test_a_run_without_its_bad_inputs(
     assert done.exit_code == 3, done.output
     assert "4 bad inputs were left out:" in done.output
     store = Path(given["output"]["store"])
-    listed = [Bad(**bad) for bad in summary(store)["quarantined"]]
+    listed = [BadRange(**bad) for bad in summary(store)["quarantined"]]
     assert [(Path(bad.path).stem, bad.first, bad.last) for bad in listed] == [
         ("damaged", -1, -1),
         ("other", -1, -1),

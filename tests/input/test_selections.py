@@ -15,8 +15,8 @@ from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
 import djservice as dj
 from djservice.config.run import Run
 from djservice.errors import ConfigError, InputError
+from djservice.fit.plan import RunPlan
 from djservice.input.selections import find_selection
-from djservice.runs.run import check
 from djservice.store.run_store import Store
 
 PATH = dj.examples.path("ZHllbb_200")
@@ -176,7 +176,7 @@ def test_a_selection_that_fails_is_named(
 
 def test_a_selection_that_is_not_installed_or_takes_other_parameters(tiny: dict[str, Any], installed: Any) -> None:
     with pytest.raises(ConfigError, match=r"input\.selection: unknown name 'claen' \(did you mean 'clean'\?"):
-        check(Run.from_dict(settings(tiny, "claen")))
+        RunPlan(Run.from_dict(settings(tiny, "claen"))).check()
     with pytest.raises(ConfigError, match=r"clean\(events, n_min=30, pt_min=1\.0\): got an unexpected keyword"):
-        check(Run.from_dict(settings(tiny, {"name": "clean", "n_max": 3})))
+        RunPlan(Run.from_dict(settings(tiny, {"name": "clean", "n_max": 3}))).check()
     assert find_selection({"name": "clean", "n_min": 3}) is installed.clean

@@ -18,7 +18,13 @@ from djservice.evaluation.gradient import gradient
 from djservice.evaluation.reduce import reduce_events
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, RobustWidth, Width
-from djservice.objectives.pooled_statistics import QUANTILES, Form, QuantileWidth, Ratio, RelativeVariance
+from djservice.objectives.pooled_statistics import (
+    QUANTILES,
+    PooledMean,
+    PooledStatistic,
+    QuantileWidth,
+    RelativeVariance,
+)
 
 MASS = observables.dijet_mass
 SELECTED = cuts.two_jets(pt_min=15.0) & cuts.mass_below(120.0)
@@ -250,7 +256,7 @@ def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: Eve
             _, quantities, accepted = term.evaluate(sample.jets, events.truth)
             means = [(quantity * ratio).mean(axis=1) for quantity in quantities]
             means.append(1.0 - (~accepted * ratio).mean(axis=1))
-            total += term.coefficient * float(term.form.value(np.array([events.weight @ mean for mean in means])))
+            total += term.coefficient * float(term.statistic.value(np.array([events.weight @ mean for mean in means])))
         return total
 
     ((found, _),) = reduce_events(events, sample, (), loss, Score(), None, [len(events)])
@@ -258,22 +264,22 @@ def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: Eve
 
 
 @pytest.mark.parametrize(
-    "form", [Ratio(), RelativeVariance(), QuantileWidth(0.0, 10.0, 8)], ids=lambda f: type(f).__name__
+    "statistic", [PooledMean(), RelativeVariance(), QuantileWidth(0.0, 10.0, 8)], ids=lambda f: type(f).__name__
 )
-def test_derivatives_of_forms(form: Form) -> None:
+def test_derivatives_of_statistics(statistic: PooledStatistic) -> None:
     """Against central differences, of a sample and of several events at once."""
-    sums = np.random.default_rng(3).uniform(1.0, 2.0, (5, form.sums))
+    sums = np.random.default_rng(3).uniform(1.0, 2.0, (5, statistic.sums))
     step = 1e-6
-    gradient_there, hessian = np.empty_like(sums), np.empty((5, form.sums, form.sums))
-    for i in range(form.sums):
-        shift = np.zeros(form.sums)
+    gradient_there, hessian = np.empty_like(sums), np.empty((5, statistic.sums, statistic.sums))
+    for i in range(statistic.sums):
+        shift = np.zeros(statistic.sums)
         shift[i] = step
-        gradient_there[:, i] = (form.value(sums + shift) - form.value(sums - shift)) / (2 * step)
-        hessian[:, i] = (form.gradient(sums + shift) - form.gradient(sums - shift)) / (2 * step)
-    assert form.gradient(sums) == pytest.approx(gradient_there, rel=1e-7, abs=1e-8)
-    assert form.hessian(sums) == pytest.approx(hessian, rel=1e-6, abs=1e-7)
-    assert form.value(sums[2]) == pytest.approx(form.value(sums)[2], rel=1e-15)
-    assert form.gradient(sums[2]) == pytest.approx(form.gradient(sums)[2], rel=1e-15)
+        gradient_there[:, i] = (statistic.value(sums + shift) - statistic.value(sums - shift)) / (2 * step)
+        hessian[:, i] = (statistic.gradient(sums + shift) - statistic.gradient(sums - shift)) / (2 * step)
+    assert statistic.gradient(sums) == pytest.approx(gradient_there, rel=1e-7, abs=1e-8)
+    assert statistic.hessian(sums) == pytest.approx(hessian, rel=1e-6, abs=1e-7)
+    assert statistic.value(sums[2]) == pytest.approx(statistic.value(sums)[2], rel=1e-15)
+    assert statistic.gradient(sums[2]) == pytest.approx(statistic.gradient(sums)[2], rel=1e-15)
 
 
 def test_widths_are_those_of_the_pooled_trees(events: EventBatch) -> None:

@@ -163,16 +163,16 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
     scale = Standardiser.of(features[~back])
     model, optimum = Bounded(Linear(), 0.1, 2.0), opened.root["radius_model"].attrs["global_radius"]
 
-    # The training again, without windows or bundles: the events of each iteration are those that the ranks say.
-    from djservice.fit.minibatches import Windows
+    # The training again, without minibatches or bundles: the events of each iteration are those that the ranks say.
+    from djservice.fit.minibatches import MiniBatches
 
-    windows = Windows(batch.key[~back], run.seed, 8, 0.3)
+    minibatches = MiniBatches(batch.key[~back], run.seed, 8, 0.3)
     theta, path = model.begin(7, optimum, run.seed), []
     optimiser = adam()
     state = optimiser.init(theta)
     for iteration in range(6):
         path.append(theta)
-        rows = np.flatnonzero(windows.at(iteration).of(batch.key))
+        rows = np.flatnonzero(minibatches.at(iteration).of(batch.key))
         assert len(rows) == 8 and not back[rows].any()
         radius, jacobian = model.radius(scale(features[rows]), theta)
         moments, _ = evaluate(

@@ -21,7 +21,7 @@ from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
 from djservice.errors import ConfigError, DjserviceError, MissingFileError, RunError, StoreError
 from djservice.evaluation.evaluate import evaluate
-from djservice.fit.build import build_loss, estimator_of
+from djservice.fit.build import build_estimator, build_loss
 from djservice.input.read import read
 from djservice.input.schemas import nanoaod
 from djservice.reprocessing import results
@@ -370,7 +370,7 @@ def test_what_is_applied_is_what_was_learned(task: str, tmp_path: Path, tiny: Se
     _, alone = evaluate(
         events,
         build_loss(settings),
-        estimator_of({"name": "score"}),
+        build_estimator({"name": "score"}),
         Sampling(rigidity=rigidity, seed=settings.seed),
         radius=radius,
         trees=4,

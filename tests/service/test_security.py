@@ -18,6 +18,7 @@ from djservice import examples
 from djservice.config.run import Run
 from djservice.core.redact import redacted
 from djservice.errors import ConfigError, DjserviceError, RunError, ServiceError
+from djservice.fit.plan import RunPlan
 from djservice.service.allowed_paths import check_roots
 from djservice.service.client import Service
 
@@ -162,10 +163,10 @@ def test_runs_stay_within_their_roots(limited: Path, tiny: Settings, files: str,
     given = {"input": {"files": where}, "output": {"store": str(limited / store)}}
     run = Run.from_dict(tiny | given)
     if key is None:
-        check_roots(run)
+        check_roots(RunPlan(run))
     else:
         with pytest.raises(ConfigError, match=rf"{key}\..* lies outside .*djservice\.{key}-roots"):
-            check_roots(run)
+            check_roots(RunPlan(run))
 
 
 def test_roots_hold_at_submission(scheduler: str, make_cluster: Any, tiny: Settings, tmp_path: Path) -> None:

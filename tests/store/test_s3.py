@@ -28,7 +28,7 @@ from djservice.errors import StoreError
 from djservice.reports.html import report
 from djservice.reports.summary import summary
 from djservice.store import location as places
-from djservice.store.location import Bucket, place
+from djservice.store.location import ObjectStore, locate
 from djservice.store.run_store import Store, remove
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # s3fs closes at the end of the process
@@ -182,8 +182,8 @@ def _rows(store: str) -> int:
 
 
 def test_one_process_writes_at_a_time(bucket: str, fast: None) -> None:
-    one, other = place(f"{bucket}/locked.zarr"), place(f"{bucket}/locked.zarr")
-    assert isinstance(one, Bucket)
+    one, other = locate(f"{bucket}/locked.zarr"), locate(f"{bucket}/locked.zarr")
+    assert isinstance(one, ObjectStore)
     with one.lock():
         with pytest.raises(StoreError, match=r"locked\.zarr: another process is writing this store"), other.lock():
             pass
@@ -201,7 +201,7 @@ def test_one_process_writes_at_a_time(bucket: str, fast: None) -> None:
 
 
 def test_what_is_no_store_is_left_alone(bucket: str, tiny: Settings, scheduler: str) -> None:
-    where = place(f"{bucket}/other.zarr")
+    where = locate(f"{bucket}/other.zarr")
     where.group("w").attrs["mine"] = True
     run = Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}, "output": {"store": f"{bucket}/other.zarr"}})
     with pytest.raises(StoreError, match=r"other\.zarr: is there and is not the store of a djservice run"):

@@ -17,7 +17,7 @@ import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import RunError, StoreError
-from djservice.store.columns import HISTORY, SCAN, SPECTRUM_EVENT, Shape
+from djservice.store.columns import HISTORY, SCAN, SPECTRUM_EVENT, StoreColumns
 from djservice.store.run_store import Store
 
 Changes = dict[str, Any]
@@ -91,7 +91,10 @@ def small_store(tmp_path: Path) -> Callable[..., Any]:
 
     def opened(iterations: int = 5, path: Path = tmp_path / "a.zarr") -> Any:
         return Store.open(
-            path, {"run": {}}, {"seed": 1}, Shape(iterations, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64), np.ones(3))
+            path,
+            {"run": {}},
+            {"seed": 1},
+            StoreColumns(iterations, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64), np.ones(3)),
         )
 
     return opened

@@ -1,4 +1,7 @@
-"""Pages, JSON and metrics of the runs, on the scheduler's own HTTP server. Read-only, and asked for nothing they do nothing."""
+"""Pages, JSON and metrics of the runs, on the scheduler's own HTTP server.
+
+Read-only; they cost the scheduler nothing while nobody looks.
+"""
 
 from __future__ import annotations
 

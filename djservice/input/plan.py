@@ -1,0 +1,51 @@
+"""What an input section of a run stands for: its schema, its files and its datasets, found once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from djservice.config.input import Input
+from djservice.input.fileset import Source, load_fileset, sources
+from djservice.input.schemas import Schema, schema_of
+from djservice.input.selections import selection_fingerprint
+
+
+@dataclass(frozen=True)
+class InputPlan:
+    """An input that is there.
+
+    Attributes
+    ----------
+    section
+        The section of the configuration.
+    schema
+        What is read of each file.
+    fileset
+        By dataset, as :func:`djservice.input.fileset.load_fileset` gives it; empty without one.
+    sources
+        The files.
+    selection
+        Fingerprint of the user's selection; empty without one.
+    """
+
+    section: Input
+    schema: Schema
+    fileset: dict[str, Any]
+    sources: tuple[Source, ...]
+    selection: str
+
+
+def plan_input(section: Input) -> InputPlan:
+    """Find the files of an input section, without reading them.
+
+    Raises
+    ------
+    DjserviceError
+        If a file or a selection is not there, or the fileset is none.
+    """
+    fileset = {} if section.fileset is None else load_fileset(section.fileset)
+    schema = schema_of(section)
+    return InputPlan(
+        section, schema, fileset, tuple(sources(section, fileset)), selection_fingerprint(schema.selection)
+    )
