@@ -27,7 +27,9 @@ TREES, ESTIMATES = 20, 60
 RADII, RIGIDITIES = (0.4, 0.7, 1.0), (1.0, 10.0, 100.0)
 
 
-def variance(events: dj.EventBatch, estimator: Estimator, stops: bool, radius: float, rigidity: float) -> np.ndarray:
+def variance(
+    events: dj.EventBatch, estimator: Estimator, stops: bool, radius: float, rigidity: float
+) -> np.ndarray:
     """Of an estimate, per event."""
     number = TREES * ESTIMATES
     sample = dj.cluster(
@@ -47,20 +49,40 @@ def variance(events: dj.EventBatch, estimator: Estimator, stops: bool, radius: f
     follow = None
     if sample.states is not None:
         states = sample.states
-        _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // number])
-        follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+        _, (of_state,), in_state = LOSS.evaluate(
+            states.jets[:, np.newaxis], events.truth[states.tree // number]
+        )
+        follow = StateValues(
+            of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree
+        )
     slopes = estimator.slopes(TreeValues(*grouped, follow))
-    estimates = (slopes.quantity - loss * slopes.accepted).mean(axis=1).reshape(len(events), ESTIMATES)
+    estimates = (
+        (slopes.quantity - loss * slopes.accepted).mean(axis=1).reshape(len(events), ESTIMATES)
+    )
     return estimates.var(axis=1, ddof=1)
 
 
-def seconds(events: dj.EventBatch, estimator: Estimator, stops: bool, radius: float, rigidity: float) -> float:
+def seconds(
+    events: dj.EventBatch, estimator: Estimator, stops: bool, radius: float, rigidity: float
+) -> float:
     """CPU of an estimate."""
-    loss = LOSS if stops else LOSS.where(dj.cuts.Cut(lambda jets: jets[..., 0].pt > -1.0, "whole trees", jets=3))
+    loss = (
+        LOSS
+        if stops
+        else LOSS.where(dj.cuts.Cut(lambda jets: jets[..., 0].pt > -1.0, "whole trees", jets=3))
+    )
     times = []
     for _ in range(3):
         start = time.thread_time()
-        evaluate(events, loss, estimator, Sampling(rigidity=rigidity), radius=radius, trees=TREES, threads=1)
+        evaluate(
+            events,
+            loss,
+            estimator,
+            Sampling(rigidity=rigidity),
+            radius=radius,
+            trees=TREES,
+            threads=1,
+        )
         times.append(time.thread_time() - start)
     return min(times)
 
@@ -74,21 +96,30 @@ def main() -> None:
         "state": (dj.StateBaseline(), True),
     }
     print("relative to leave-one-out on whole trees: variance / CPU / variance x CPU")
-    print(f"{'events':14s} {'alpha':>5s} {'R':>4s} {'score':>22s} {'leave-one-out':>22s} {'state baseline':>22s}")
+    print(
+        f"{'events':14s} {'alpha':>5s} {'R':>4s} {'score':>22s} {'leave-one-out':>22s} {'state baseline':>22s}"
+    )
     for name, events in classes().items():
         events = events.select(range(12 if name == "ZH full" else 30))
         for rigidity in RIGIDITIES:
             rows = []
             for radius in RADII:
                 point = radius, rigidity
-                spread = {key: variance(events, *choice, *point).sum() for key, choice in choices.items()}
+                spread = {
+                    key: variance(events, *choice, *point).sum() for key, choice in choices.items()
+                }
                 cpu = {key: seconds(events, *choice, *point) for key, choice in choices.items()}
                 cells = [
-                    (spread[key] / spread["whole"], cpu[key] / cpu["whole"]) for key in ("score", "stopped", "state")
+                    (spread[key] / spread["whole"], cpu[key] / cpu["whole"])
+                    for key in ("score", "stopped", "state")
                 ]
                 rows.append(np.log([(v, c, v * c) for v, c in cells]))
-                print(f"{name:14s} {rigidity:5g} {radius:4.1f} " + text(np.exp(rows[-1])), flush=True)
-            print(f"{name:14s} {rigidity:5g} mean " + text(np.exp(np.mean(rows, axis=0))), flush=True)
+                print(
+                    f"{name:14s} {rigidity:5g} {radius:4.1f} " + text(np.exp(rows[-1])), flush=True
+                )
+            print(
+                f"{name:14s} {rigidity:5g} mean " + text(np.exp(np.mean(rows, axis=0))), flush=True
+            )
 
 
 def text(cells: np.ndarray) -> str:

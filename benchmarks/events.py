@@ -26,7 +26,17 @@ def generated(name: str, events: int, *options: str) -> dj.EventBatch:
     if not path.exists():
         FOLDER.mkdir(exist_ok=True)
         generator = HERE.parent / "workflows" / "generate_zh.py"
-        made = ["--events", str(events), "--seed", "5", "--pt-min", "0", *options, "--output", str(path)]
+        made = [
+            "--events",
+            str(events),
+            "--seed",
+            "5",
+            "--pt-min",
+            "0",
+            *options,
+            "--output",
+            str(path),
+        ]
         subprocess.run([sys.executable, str(generator), *made], check=True)
     return dj.read(str(path))
 
@@ -82,7 +92,9 @@ def overlaid(events: dj.EventBatch, particles: int, number: int) -> dj.EventBatc
 def classes() -> dict[str, dj.EventBatch]:
     """The three classes."""
     return {
-        "ZH pT > 1 GeV": dj.read("example:ZHllbb_1000", schema=dj.schemas.nanoaod(pt_min=1.0), entries=(0, 60)),
+        "ZH pT > 1 GeV": dj.read(
+            "example:ZHllbb_1000", schema=dj.schemas.nanoaod(pt_min=1.0), entries=(0, 60)
+        ),
         "fat jets": leading_jet_constituents(generated("boosted.root", 60, "--pt-hat-min", "250")),
         "ZH full": generated("full.root", 60),
     }

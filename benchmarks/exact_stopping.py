@@ -19,7 +19,9 @@ from djservice.estimators.base import StateValues, TreeValues
 
 def main() -> None:
     """Print the table."""
-    print(f"{'events':14s} {'alpha':>5s} {'trees':>8s} {'differ':>6s} {'steps':>6s} {'z stopped':>9s} {'z state':>8s}")
+    print(
+        f"{'events':14s} {'alpha':>5s} {'trees':>8s} {'differ':>6s} {'steps':>6s} {'z stopped':>9s} {'z state':>8s}"
+    )
     total = 0
     for name, events in classes().items():
         trees = 100 if name == "ZH full" else 400
@@ -37,19 +39,32 @@ def main() -> None:
                 states = stopped.states
                 assert states is not None
                 _, (quantity,), accepted = LOSS.evaluate(whole.jets, events.truth)
-                _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
-                follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+                _, (of_state,), in_state = LOSS.evaluate(
+                    states.jets[:, np.newaxis], events.truth[states.tree // trees]
+                )
+                follow = StateValues(
+                    of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree
+                )
                 loss = quantity.sum() / accepted.sum()
                 one, two, three = (
                     (slopes.quantity - loss * slopes.accepted)
                     for slopes in (
-                        dj.LeaveOneOut().slopes(TreeValues(quantity, accepted.astype(float), whole.score)),
-                        dj.LeaveOneOut().slopes(TreeValues(quantity, accepted.astype(float), stopped.score)),
-                        dj.StateBaseline().slopes(TreeValues(quantity, accepted.astype(float), stopped.score, follow)),
+                        dj.LeaveOneOut().slopes(
+                            TreeValues(quantity, accepted.astype(float), whole.score)
+                        ),
+                        dj.LeaveOneOut().slopes(
+                            TreeValues(quantity, accepted.astype(float), stopped.score)
+                        ),
+                        dj.StateBaseline().slopes(
+                            TreeValues(quantity, accepted.astype(float), stopped.score, follow)
+                        ),
                     )
                 )
                 for row, difference in enumerate((two - one, three - two)):
-                    sums[row] += difference.mean(axis=1).sum(), (difference.var(axis=1, ddof=1) / trees).sum()
+                    sums[row] += (
+                        difference.mean(axis=1).sum(),
+                        (difference.var(axis=1, ddof=1) / trees).sum(),
+                    )
             number = 3 * len(events) * trees
             total += number
             z = sums[:, 0] / np.sqrt(sums[:, 1])

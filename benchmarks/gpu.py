@@ -59,7 +59,13 @@ COMPILED: dict[str, dict[str, Any]] = {
     "stopping": {"device": "cuda", "settled_pt": 1.0},
 }
 #: What Nsight Compute is asked for, and which of its lines are shown.
-SECTIONS = ("SpeedOfLight", "WarpStateStats", "SchedulerStats", "MemoryWorkloadAnalysis", "Occupancy")
+SECTIONS = (
+    "SpeedOfLight",
+    "WarpStateStats",
+    "SchedulerStats",
+    "MemoryWorkloadAnalysis",
+    "Occupancy",
+)
 SHOWN = (
     "Duration",
     "Achieved Occupancy",
@@ -76,9 +82,15 @@ SHOWN = (
 def write_events(path: str, large: str | None) -> None:
     """Events of every size, as arrays that need no package to be read."""
     shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
-    batches = {"real": shipped} | {str(size): overlaid(shipped, size, EVENTS) for size in SIZES[:-1]}
+    batches = {"real": shipped} | {
+        str(size): overlaid(shipped, size, EVENTS) for size in SIZES[:-1]
+    }
     batches[str(SIZES[-1])] = overlaid(dj.read(large) if large else shipped, SIZES[-1], 20)
-    columns = {f"{name} {field}": getattr(batch, field) for name, batch in batches.items() for field in COLUMNS}
+    columns = {
+        f"{name} {field}": getattr(batch, field)
+        for name, batch in batches.items()
+        for field in COLUMNS
+    }
     offsets = {f"{name} offsets": batch.offsets for name, batch in batches.items()}
     np.savez_compressed(path, **columns, **offsets)
 
@@ -90,7 +102,9 @@ def events_of(path: str | None) -> dict[str, dj.EventBatch]:
         write_events(path, None)
     arrays = np.load(path)
     return {
-        name: dj.EventBatch.from_arrays(**{field: arrays[f"{name} {field}"] for field in (*COLUMNS, "offsets")})
+        name: dj.EventBatch.from_arrays(
+            **{field: arrays[f"{name} {field}"] for field in (*COLUMNS, "offsets")}
+        )
         for name in (word.removesuffix(" pt") for word in arrays.files if word.endswith(" pt"))
     }
 
@@ -99,8 +113,17 @@ def environment() -> dict[str, Any]:
     """The machine and its packages."""
     import numba
 
-    found = {"numpy": np.__version__, "numba": numba.__version__, "python": platform.python_version()}
-    found |= {"processor": processor(), "cores": os.cpu_count(), "team": team.TEAM, "registers": cuda.REGISTERS}
+    found = {
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "python": platform.python_version(),
+    }
+    found |= {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "team": team.TEAM,
+        "registers": cuda.REGISTERS,
+    }
     if SIMULATE:
         return found | {"gpu": "simulated"}
     import cupy
@@ -133,8 +156,15 @@ def compile_all() -> float:
     """Compile the kernels, each in a process of its own, into numba's cache; returns the seconds."""
 
     def compiling() -> None:
-        command = [sys.executable, __file__, *(["--team", str(team.TEAM)] if option("--team") else []), "--compile"]
-        processes = [subprocess.Popen([*command, name], stdout=subprocess.DEVNULL) for name in COMPILED]
+        command = [
+            sys.executable,
+            __file__,
+            *(["--team", str(team.TEAM)] if option("--team") else []),
+            "--compile",
+        ]
+        processes = [
+            subprocess.Popen([*command, name], stdout=subprocess.DEVNULL) for name in COMPILED
+        ]
         failed = [name for name, process in zip(COMPILED, processes, strict=True) if process.wait()]
         if failed:
             sys.exit(f"not compiled: {', '.join(failed)}")
@@ -146,10 +176,14 @@ def same_trees(events: dj.EventBatch, rigidity: float) -> dict[str, Any]:
     """How many trees are those of the processors, and what the others do to expectations."""
     how: dict[str, Any] = {"radius": 0.7, "rigidity": rigidity, "trees": COMPARED}
     one, other, again = (
-        dj.cluster(events, **how, seed=1, history=True, device=device) for device in ("cpu", "cuda", "cuda")
+        dj.cluster(events, **how, seed=1, history=True, device=device)
+        for device in ("cpu", "cuda", "cuda")
     )
     assert one.history is not None and other.history is not None and again.history is not None
-    starts = (events.offsets[:-1, np.newaxis] * COMPARED + np.arange(COMPARED) * events.counts[:, np.newaxis]).ravel()
+    starts = (
+        events.offsets[:-1, np.newaxis] * COMPARED
+        + np.arange(COMPARED) * events.counts[:, np.newaxis]
+    ).ravel()
     differs = np.add.reduceat((one.history != other.history).any(axis=1), starts) > 0
     same = ~differs.reshape(len(events), COMPARED)
     independent = dj.cluster(events, **how, seed=2, device="cuda")
@@ -158,11 +192,19 @@ def same_trees(events: dj.EventBatch, rigidity: float) -> dict[str, Any]:
     return {
         "trees": int(same.size),
         "the same": int(same.sum()),
-        "scores differ by": float(np.abs(other.scores - one.scores)[same].max() / np.abs(one.scores).max()),
-        "z of the mass with other draws": float((mass[1].mean(axis=1) - mass[0].mean(axis=1)).sum() / error),
+        "scores differ by": float(
+            np.abs(other.scores - one.scores)[same].max() / np.abs(one.scores).max()
+        ),
+        "z of the mass with other draws": float(
+            (mass[1].mean(axis=1) - mass[0].mean(axis=1)).sum() / error
+        ),
         "same bits twice": all(
             np.array_equal(a, b)
-            for a, b in ((other.scores, again.scores), (other.momenta, again.momenta), (other.history, again.history))
+            for a, b in (
+                (other.scores, again.scores),
+                (other.momenta, again.momenta),
+                (other.history, again.history),
+            )
         ),
     }
 
@@ -198,10 +240,18 @@ class Kernel:
         return timed
 
 
-def rate(events: dj.EventBatch, rigidity: float, trees: int, kernel: Kernel | None = None, **how: Any) -> float:
+def rate(
+    events: dj.EventBatch, rigidity: float, trees: int, kernel: Kernel | None = None, **how: Any
+) -> float:
     """Trees per second, with as many trees of each event as the time allows; of the kernel if given."""
     while True:
-        asked: dict[str, Any] = {"radius": RADIUS, "rigidity": rigidity, "trees": trees, "seed": 3, **how}
+        asked: dict[str, Any] = {
+            "radius": RADIUS,
+            "rigidity": rigidity,
+            "trees": trees,
+            "seed": 3,
+            **how,
+        }
         before = 0.0 if kernel is None else kernel.seconds
         took = seconds(lambda asked=asked: dj.cluster(events, **asked))  # type: ignore[misc]
         if took > 0.4 * SECONDS or trees * len(events) > 2_000_000:
@@ -235,13 +285,17 @@ def compiled() -> list[str]:
         print("registers: not in the simulator")
         return []
     able = [cuda.Features(), cuda.Features(records=True), cuda.Features(states=True, stops=True)]
-    kernels = {"prepare": cuda.prepare_events_kernel} | {str(f): cuda.grow_trees_kernel(f) for f in able}
+    kernels = {"prepare": cuda.prepare_events_kernel} | {
+        str(f): cuda.grow_trees_kernel(f) for f in able
+    }
     lines = []
     for name, kernel in kernels.items():
         stacks = kernel.get_local_mem_per_thread()
         for signature, registers in kernel.get_regs_per_thread().items():
             warps, stack = min(64, 65536 // (-(-registers * 32 // 256) * 256)), stacks[signature]
-            lines.append(f"{registers} registers, {stack} bytes of stack, room for {warps} of 64 warps: {name}")
+            lines.append(
+                f"{registers} registers, {stack} bytes of stack, room for {warps} of 64 warps: {name}"
+            )
     print("\n" + "\n".join(lines), flush=True)
     return lines
 
@@ -251,13 +305,20 @@ def gradients(events: dj.EventBatch, trees: int) -> list[dict[str, Any]]:
     print(f"\nn = {SIZES[1]}, alpha = 1, a gradient")
     rows = []
     for estimator in (dj.StateBaseline(), dj.LeaveOneOut()):
-        how: dict[str, Any] = {"radius": RADIUS, "rigidity": 1.0, "trees": max(trees, 8), "device": "cuda"}
+        how: dict[str, Any] = {
+            "radius": RADIUS,
+            "rigidity": 1.0,
+            "trees": max(trees, 8),
+            "device": "cuda",
+        }
 
         def whole(how: dict[str, Any] = how, estimator: Any = estimator) -> None:
             dj.gradient(events, LOSS, estimator=estimator, **how)
 
         def alone(how: dict[str, Any] = how, estimator: Any = estimator) -> None:
-            sample = dj.cluster(events, **how, states=estimator.follows, settled_pt=1.0, on_device=True)
+            sample = dj.cluster(
+                events, **how, states=estimator.follows, settled_pt=1.0, on_device=True
+            )
             to_host(sample.numbers[0])  # waits for them
 
         def one_core(estimator: Any = estimator) -> None:
@@ -266,9 +327,19 @@ def gradients(events: dj.EventBatch, trees: int) -> list[dict[str, Any]]:
 
         whole()  # compiles what CuPy does
         one_core()
-        rates = [len(events) * how["trees"] / min(seconds(work), seconds(work)) for work in (whole, alone)]
+        rates = [
+            len(events) * how["trees"] / min(seconds(work), seconds(work))
+            for work in (whole, alone)
+        ]
         core = len(events) * 8 / seconds(one_core)
-        rows.append({"estimator": estimator.name, "whole": rates[0], "trees alone": rates[1], "1 core": core})
+        rows.append(
+            {
+                "estimator": estimator.name,
+                "whole": rates[0],
+                "trees alone": rates[1],
+                "1 core": core,
+            }
+        )
         print(
             f"{estimator.name}: {rates[0]:.3g} trees/s, {rates[0] / core:.0f} times one core ({core:.3g}); "
             f"trees alone {rates[1]:.3g}"
@@ -278,7 +349,11 @@ def gradients(events: dj.EventBatch, trees: int) -> list[dict[str, Any]]:
 
 def whole_run(trees: int) -> dict[str, Any]:
     """A run with a worker for the GPU, and with the processors: seconds and R, each in a process of its own."""
-    lacking = [name for name in ("zarr", "uproot", "distributed", "dask_cuda", "pydantic") if not find_spec(name)]
+    lacking = [
+        name
+        for name in ("zarr", "uproot", "distributed", "dask_cuda", "pydantic")
+        if not find_spec(name)
+    ]
     if SIMULATE or lacking:
         print(f"a whole run: left out, for lack of {', '.join(lacking) or 'a GPU'}")
         return {"left out": lacking}
@@ -311,7 +386,9 @@ def run_once(device: str, trees: int) -> None:
             fit = dj.run(dj.Run.from_dict(config))
         assert fit is not None
         took = time.perf_counter() - start
-        print(f"20 iterations, 1,000 events, {trees} trees of each: {took:.1f} s, R = {fit.radius:.4f}")
+        print(
+            f"20 iterations, 1,000 events, {trees} trees of each: {took:.1f} s, R = {fit.radius:.4f}"
+        )
 
 
 def tool(name: str, *options: str, size: int) -> str:
@@ -328,8 +405,13 @@ def profile() -> dict[str, list[str]]:
     reports = {}
     for size in SIZES[1:4:2]:
         report = tool("ncu", *options, size=size)
-        reports[str(size)] = [" ".join(line.split()) for line in report.splitlines() if any(w in line for w in SHOWN)]
-        print(f"\nn = {size}, alpha = 1, by Nsight Compute\n" + "\n".join(reports[str(size)] or [report[-300:]]))
+        reports[str(size)] = [
+            " ".join(line.split()) for line in report.splitlines() if any(w in line for w in SHOWN)
+        ]
+        print(
+            f"\nn = {size}, alpha = 1, by Nsight Compute\n"
+            + "\n".join(reports[str(size)] or [report[-300:]])
+        )
     return reports
 
 
@@ -337,7 +419,9 @@ def sanitizer() -> dict[str, str]:
     """What compute-sanitizer says, in a line for each of its tools."""
     reports = {}
     for check in ("memcheck", "racecheck"):
-        report = tool("compute-sanitizer", "--tool", check, "--report-api-errors", "no", size=SIZES[0])
+        report = tool(
+            "compute-sanitizer", "--tool", check, "--report-api-errors", "no", size=SIZES[0]
+        )
         said = [line for line in report.splitlines() if "SUMMARY" in line or "not there" in line]
         reports[check] = said[-1].strip("= ") if said else report[-300:]
         print(f"{check}: {reports[check]}")
@@ -346,7 +430,13 @@ def sanitizer() -> dict[str, str]:
 
 def few_trees(events: dj.EventBatch) -> None:
     """A call for the tools."""
-    dj.cluster(events.select(np.arange(min(len(events), 20))), radius=RADIUS, rigidity=1.0, trees=80, device="cuda")
+    dj.cluster(
+        events.select(np.arange(min(len(events), 20))),
+        radius=RADIUS,
+        rigidity=1.0,
+        trees=80,
+        device="cuda",
+    )
 
 
 def main() -> None:
@@ -394,15 +484,21 @@ if __name__ == "__main__":
     if "--simulate" in sys.argv[1:] and not SIMULATE:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | SIMULATOR)
     if (threads := option("--team")) and not SIMULATE:
-        cache = str(Path(tempfile.gettempdir()) / f"djservice-team-{threads}")  # not that of other teams
+        cache = str(
+            Path(tempfile.gettempdir()) / f"djservice-team-{threads}"
+        )  # not that of other teams
         if os.environ.get("NUMBA_CACHE_DIR") != cache:
-            os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"NUMBA_CACHE_DIR": cache})
+            os.execve(
+                sys.executable, [sys.executable, *sys.argv], os.environ | {"NUMBA_CACHE_DIR": cache}
+            )
         team.TEAM = int(threads)
     if path := option("--write-events"):
         rest = sys.argv[sys.argv.index(path) + 1 :]
         write_events(path, rest[0] if rest else None)
     elif way := option("--compile"):
-        tiny = dj.EventBatch.from_arrays(**{name: [1.0, 2.0] for name in COLUMNS[:3]}, mass=[0.0, 0.0], offsets=[0, 2])
+        tiny = dj.EventBatch.from_arrays(
+            **{name: [1.0, 2.0] for name in COLUMNS[:3]}, mass=[0.0, 0.0], offsets=[0, 2]
+        )
         dj.cluster(tiny, radius=RADIUS, rigidity=1.0, **COMPILED[way])
     elif device := option("--run"):
         run_once(device, int(option("--trees") or 100))

@@ -52,27 +52,51 @@ def main() -> None:
     all_histories = {n: np.array(list(histories(tuple(range(n)), n))) for n in (4, 5)}
     shifts: dict[str, list[list[float]]] = {"minimum": [], "safe": []}
     for _ in range(EVENTS):
-        pt, y, phi = np.sort(rng.exponential(30, 4) + 5)[::-1], rng.uniform(-1, 1, 4), rng.uniform(-np.pi, np.pi, 4)
+        pt, y, phi = (
+            np.sort(rng.exponential(30, 4) + 5)[::-1],
+            rng.uniform(-1, 1, 4),
+            rng.uniform(-np.pi, np.pi, 4),
+        )
         soft = pt[0] * 1e-9, y[0] + 0.24, phi[0] + 0.32
-        hard = dj.EventBatch.from_arrays(pt=pt, rapidity=y, phi=phi, mass=np.zeros(4), offsets=[0, 4])
-        fields = {k: np.append(v, s) for k, v, s in zip(("pt", "rapidity", "phi"), (pt, y, phi), soft, strict=True)}
+        hard = dj.EventBatch.from_arrays(
+            pt=pt, rapidity=y, phi=phi, mass=np.zeros(4), offsets=[0, 4]
+        )
+        fields = {
+            k: np.append(v, s)
+            for k, v, s in zip(("pt", "rapidity", "phi"), (pt, y, phi), soft, strict=True)
+        }
         both = dj.EventBatch.from_arrays(**fields, mass=np.zeros(5), offsets=[0, 5])
         for scale, rows in shifts.items():
             masses = [
-                (mean_mass(hard, all_histories[4], a, scale), mean_mass(both, all_histories[5], a, scale))
+                (
+                    mean_mass(hard, all_histories[4], a, scale),
+                    mean_mass(both, all_histories[5], a, scale),
+                )
                 for a in RIGIDITIES
             ]
             rows.append([abs(after / before - 1.0) for before, after in masses])
     figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-    print("relative shift of the mean dijet mass by one soft particle: median and largest of", EVENTS, "events")
+    print(
+        "relative shift of the mean dijet mass by one soft particle: median and largest of",
+        EVENTS,
+        "events",
+    )
     for scale, colour in (("minimum", "#D55E00"), ("safe", "#0072B2")):
         table = np.array(shifts[scale])
         for rigidity, column in zip(RIGIDITIES, table.T, strict=True):
             print(f"{scale:8s} alpha {rigidity:6g}: {np.median(column):9.1e} {column.max():9.1e}")
         floor = np.maximum(table, 1e-11)
         axes.plot(RIGIDITIES, np.median(floor, axis=0), "o-", color=colour, label=f"scale: {scale}")
-        axes.fill_between(RIGIDITIES, np.median(floor, axis=0), floor.max(axis=0), color=colour, alpha=0.2, lw=0)
-    axes.set(xscale="log", yscale="log", xlabel="rigidity", ylabel="relative shift of E[m_jj]", ylim=(1e-11, 1))
+        axes.fill_between(
+            RIGIDITIES, np.median(floor, axis=0), floor.max(axis=0), color=colour, alpha=0.2, lw=0
+        )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="rigidity",
+        ylabel="relative shift of E[m_jj]",
+        ylim=(1e-11, 1),
+    )
     axes.legend(title="line: median, band: to the largest")
     figure.savefig(Path(__file__).parents[1] / "docs" / "images" / "infrared.png", dpi=110)
 

@@ -93,18 +93,24 @@ async def no_work() -> None:
     async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
         await client.register_plugin(CompileKernels())
         for number in (2, 8, 32, 128, 512, 1024):
-            wall, cpu = await per_iteration(bundles_of(client, number, dj.SquaredError(dj.observables.dijet_mass)))
+            wall, cpu = await per_iteration(
+                bundles_of(client, number, dj.SquaredError(dj.observables.dijet_mass))
+            )
             print(f"{number:7d} {wall:6.1f} {cpu:6.1f}", flush=True)
 
 
 async def of_files() -> None:
-    print("\nTwo workers, files of four tiny events, bundles as they are by default: per iteration [ms]")
+    print(
+        "\nTwo workers, files of four tiny events, bundles as they are by default: per iteration [ms]"
+    )
     print("files   bundles   wall   CPU of driver and scheduler")
     particles = ak.zip({name: [[30.0, 20.0, 10.0]] * 4 for name in ("pt", "mass")})
     particles["eta"], particles["phi"] = [[0.0, 0.5, 2.0]] * 4, [[0.0, 0.5, 2.0]] * 4
     with tempfile.TemporaryDirectory() as folder:
         with uproot.recreate(f"{folder}/0.root") as file:
-            file.mktree("Events", {"PFCands": particles.type.content}).extend({"PFCands": particles})
+            file.mktree("Events", {"PFCands": particles.type.content}).extend(
+                {"PFCands": particles}
+            )
         for i in range(1, 1024):
             shutil.copy(f"{folder}/0.root", f"{folder}/{i}.root")
         async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
@@ -130,19 +136,26 @@ async def asleep() -> None:
 
     for workers in (2, 4, 8, 16, 32, 64):
         async with cluster(workers, False) as made, Client(made, asynchronous=True) as client:
-            wall, cpu = await per_iteration(bundles_of(client, 4 * workers, dj.SquaredError(sleepy)))
+            wall, cpu = await per_iteration(
+                bundles_of(client, 4 * workers, dj.SquaredError(sleepy))
+            )
             print(f"{workers:7d} {wall - 200.0:6.1f} {cpu:6.1f}", flush=True)
 
 
 async def real_work() -> None:
     print("\n1,000 shipped events on two workers, iterations of all events")
-    print("trees   wall [s]   CPU of the busiest worker [s]   share beside it   its CPU over the mean")
+    print(
+        "trees   wall [s]   CPU of the busiest worker [s]   share beside it   its CPU over the mean"
+    )
     run = Run.from_dict(
         {
             "input": {"files": "example:ZHllbb_1000", "pt_min": 0.5},
             "loss": {
                 "target": 125.0,
-                "cuts": [{"name": "two_jets", "pt_min": 20.0}, {"name": "mass_below", "maximum": 250.0}],
+                "cuts": [
+                    {"name": "two_jets", "pt_min": 20.0},
+                    {"name": "mass_below", "maximum": 250.0},
+                ],
             },
             "output": {"store": "none"},
         }
@@ -161,7 +174,10 @@ async def real_work() -> None:
                 used = [after[worker] - before[worker] for worker in after]
                 rows.append((wall, max(used), 1.0 - max(used) / wall, max(used) / np.mean(used)))
             wall, busiest, share, imbalance = np.median(rows[2:], axis=0)
-            print(f"{trees:5d} {wall:10.3f} {busiest:10.3f} {share:25.3f} {imbalance:18.3f}", flush=True)
+            print(
+                f"{trees:5d} {wall:10.3f} {busiest:10.3f} {share:25.3f} {imbalance:18.3f}",
+                flush=True,
+            )
 
 
 def _cpu() -> float:

@@ -35,7 +35,13 @@ from djservice.store.run_store import Store
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = dj.schemas.nanoaod(pt_min=0.5)
-BRANCHES = ("run", "luminosityBlock", "event", "genWeight", *(f"PFCands_{f}" for f in ("pt", "eta", "phi", "mass")))
+BRANCHES = (
+    "run",
+    "luminosityBlock",
+    "event",
+    "genWeight",
+    *(f"PFCands_{f}" for f in ("pt", "eta", "phi", "mass")),
+)
 COPIES, BASKET, REPEATS = 20, 2000, 7
 
 
@@ -56,13 +62,22 @@ def main_job() -> None:
     print("main job, 1,000 events, two workers: reading as a share of what follows it (wall)")
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
     ):
-        for number, label in enumerate(("first run of the workers", "second", "third, from the cache")):
-            overrides = [f"output.store={folder}/{number}.zarr", f"cluster.scheduler={cluster.scheduler_address}"]
+        for number, label in enumerate(
+            ("first run of the workers", "second", "third, from the cache")
+        ):
+            overrides = [
+                f"output.store={folder}/{number}.zarr",
+                f"cluster.scheduler={cluster.scheduler_address}",
+            ]
             overrides += [f"input.cache={folder}/cache"] * (number > 0)
             watch = Timed()
-            finished = dj.run(Run.from_yaml(ROOT / "workflows/zh_global_radius.yaml", overrides), watch=watch)
+            finished = dj.run(
+                Run.from_yaml(ROOT / "workflows/zh_global_radius.yaml", overrides), watch=watch
+            )
             ended = time.perf_counter()
             reading = Store.read(finished.store).attributes["reading"]
             job = ended - watch.began["optimise"]
@@ -76,14 +91,23 @@ def larger_file(path: Path) -> InputFile:
     """The shipped events many times, with other numbers."""
     with uproot.open({dj.examples.path("ZHllbb_1000"): "Events"}) as tree:
         columns = tree.arrays(BRANCHES, how=dict)
-    particles = ak.zip({name[8:]: column for name, column in columns.items() if name.startswith("PFCands")})
+    particles = ak.zip(
+        {name[8:]: column for name, column in columns.items() if name.startswith("PFCands")}
+    )
     with uproot.recreate(path) as file:
-        types = {name: ak.to_numpy(columns[name]).dtype for name in BRANCHES[:4]} | {"PFCands": particles.type}
+        types = {name: ak.to_numpy(columns[name]).dtype for name in BRANCHES[:4]} | {
+            "PFCands": particles.type
+        }
         tree = file.mktree("Events", types)
         for copy in range(0, COPIES, BASKET // 1000):
             copies = range(copy, copy + BASKET // 1000)
-            flat = {name: np.concatenate([ak.to_numpy(columns[name])] * len(copies)) for name in BRANCHES[:4]}
-            flat["event"] = flat["event"] + np.repeat([10**6 * number for number in copies], 1000).astype(np.uint64)
+            flat = {
+                name: np.concatenate([ak.to_numpy(columns[name])] * len(copies))
+                for name in BRANCHES[:4]
+            }
+            flat["event"] = flat["event"] + np.repeat(
+                [10**6 * number for number in copies], 1000
+            ).astype(np.uint64)
             tree.extend(flat | {"PFCands": ak.concatenate([particles] * len(copies))})
     return inspect(str(path), SCHEMA)
 
@@ -140,17 +164,21 @@ def from_cache(file: InputFile, size: int) -> None:
         keys = [key_of(part, [file] * len(part), SCHEMA) for part in parts]
         saved = cpu(
             lambda: [
-                save_cached(cache, key, *read_with_cutflow(part, SCHEMA)) for key, part in zip(keys, parts, strict=True)
+                save_cached(cache, key, *read_with_cutflow(part, SCHEMA))
+                for key, part in zip(keys, parts, strict=True)
             ]
         )
         ratios = [
-            cpu(lambda: [load_cached(cache, key) for key in keys]) / cpu(lambda: ours(parts)) for _ in range(REPEATS)
+            cpu(lambda: [load_cached(cache, key) for key in keys]) / cpu(lambda: ours(parts))
+            for _ in range(REPEATS)
         ]
         nbytes = sum(place.stat().st_size for place in Path(cache).iterdir())
     print(
         f"  from the cache: CPU over that of reading {statistics.median(ratios):.2f}, bytes over those of the file {nbytes / file.size:.2f}"
     )
-    print(f"  writing the cache: CPU over that of reading {saved / cpu(lambda: ours(parts)) - 1:.2f}")
+    print(
+        f"  writing the cache: CPU over that of reading {saved / cpu(lambda: ours(parts)) - 1:.2f}"
+    )
 
 
 def main() -> None:

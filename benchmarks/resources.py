@@ -47,7 +47,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         print("seconds for: import of djservice, of the kernels, first call")
         print("  without a cache  {:.2f} {:.2f} {:.2f}".format(*first_call(cache)))
-        print("  with numba's     {:.2f} {:.2f} {:.2f}".format(*np.min([first_call(cache) for _ in range(3)], axis=0)))
+        print(
+            "  with numba's     {:.2f} {:.2f} {:.2f}".format(
+                *np.min([first_call(cache) for _ in range(3)], axis=0)
+            )
+        )
 
     for name, events in classes().items():
         trees = 20 if name == "ZH full" else 200
@@ -70,7 +74,10 @@ def main() -> None:
             dj.cluster(event, radius=0.4, rigidity=1.0, trees=10_000, seed=seed, threads=1)
         with open("/proc/self/statm") as file:
             sizes.append(int(file.read().split()[1]) * resource.getpagesize() / 1e6)
-    print("resident MB after each 100,000 of 1,000,000 trees:", " ".join(f"{size:.1f}" for size in sizes))
+    print(
+        "resident MB after each 100,000 of 1,000,000 trees:",
+        " ".join(f"{size:.1f}" for size in sizes),
+    )
 
 
 if __name__ == "__main__":

@@ -32,14 +32,27 @@ class FastJet:
 
     def __init__(self, folder: str) -> None:
         self.binary = Path(folder) / "timer"
-        command = ["g++", "-O3", "-march=native", str(HERE / "fastjet_timer.cc"), "-o", str(self.binary), "-lfastjet"]
-        self.native = shutil.which("g++") is not None and subprocess.run(command, capture_output=True).returncode == 0
+        command = [
+            "g++",
+            "-O3",
+            "-march=native",
+            str(HERE / "fastjet_timer.cc"),
+            "-o",
+            str(self.binary),
+            "-lfastjet",
+        ]
+        self.native = (
+            shutil.which("g++") is not None
+            and subprocess.run(command, capture_output=True).returncode == 0
+        )
 
     def microseconds(self, events: dj.EventBatch, radius: float) -> float:
         """Of one clustering, mean over the events."""
         if self.native:
             data = b"".join(np.int32(len(p)).tobytes() + p.tobytes() for p in momenta(events))
-            done = subprocess.run([self.binary, str(radius), "5"], input=data, capture_output=True, check=True)
+            done = subprocess.run(
+                [self.binary, str(radius), "5"], input=data, capture_output=True, check=True
+            )
             return float(np.array(done.stdout.split(), dtype=float).mean())
         import fastjet
 
@@ -79,7 +92,9 @@ def against_fastjet(fastjet: FastJet) -> None:
             point = {"radius": radius, "rigidity": rigidity}
             reference, whole, stopped, states = in_turn(
                 lambda events=events, radius=radius: fastjet.microseconds(events, radius),
-                lambda events=events, trees=trees, point=point: tree_microseconds(events, trees, **point),
+                lambda events=events, trees=trees, point=point: tree_microseconds(
+                    events, trees, **point
+                ),
                 lambda events=events, trees=trees, point=point: tree_microseconds(
                     events, trees, **point, settled_pt=20.0
                 ),
@@ -102,8 +117,12 @@ def against_size(fastjet: FastJet) -> None:
         point = {"radius": 0.4, "rigidity": 1.0}
         reference, whole, stopped = in_turn(
             lambda events=events: fastjet.microseconds(events, 0.4),
-            lambda events=events, trees=trees, point=point: tree_microseconds(events, trees, **point),
-            lambda events=events, trees=trees, point=point: tree_microseconds(events, trees, **point, settled_pt=20.0),
+            lambda events=events, trees=trees, point=point: tree_microseconds(
+                events, trees, **point
+            ),
+            lambda events=events, trees=trees, point=point: tree_microseconds(
+                events, trees, **point, settled_pt=20.0
+            ),
         )
         rows.append((particles, reference, whole, stopped))
         print(
@@ -125,7 +144,9 @@ def options(fastjet: FastJet) -> None:
         "score in R, alpha and p": {"radius": 0.7, "parameters": ("radius", "rigidity", "power")},
         "variable R, score in rho": {"radius": dj.VariableR(20.0, 0.3, 1.2)},
     }
-    times = in_turn(*(lambda v=v: tree_microseconds(events, 30, rigidity=1.0, **v) for v in variants.values()))
+    times = in_turn(
+        *(lambda v=v: tree_microseconds(events, 30, rigidity=1.0, **v) for v in variants.values())
+    )
     print("\nwhole tree relative to the plain one, ZH pT > 1 GeV, R = 0.7, alpha = 1")
     for name, microseconds in zip(variants, times, strict=True):
         print(f"  {name:26s} {microseconds / times[0]:.2f}")
@@ -138,8 +159,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fastjet = FastJet(folder)
         how = "C++" if fastjet.native else "Python package"
-        print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, FastJet: {how}")
-        print("microseconds of CPU per tree with its score and per FastJet anti-kT clustering, one core")
+        print(
+            f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, FastJet: {how}"
+        )
+        print(
+            "microseconds of CPU per tree with its score and per FastJet anti-kT clustering, one core"
+        )
         for table in (against_fastjet, against_size, options):
             table(fastjet)
 

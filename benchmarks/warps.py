@@ -59,17 +59,27 @@ def counted(
     shipped = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
     threads = warps * LANES
     gpu = Gpu(np, threads=threads, block=threads, free=lambda: 2**36)
-    module: Any = importlib.import_module("djservice.clustering.cluster")  # the name is that of a function too
+    module: Any = importlib.import_module(
+        "djservice.clustering.cluster"
+    )  # the name is that of a function too
     module.gpu = lambda device: gpu if device == "cuda" else None
     kernels: Any = on_gpu
     with tempfile.TemporaryDirectory() as folder:
         kernels.grow_trees_kernel = lambda features: model
-        kernels.prepare_events_kernel = PtxKernel(ptx["prepare_events"], Path(folder), "prepare_events")
+        kernels.prepare_events_kernel = PtxKernel(
+            ptx["prepare_events"], Path(folder), "prepare_events"
+        )
         model = WarpModel(ptx["grow_plain"], Path(folder), "grow_plain", warps)
         for size, rigidity in itertools.product(sizes, rigidities):
-            how: dict[str, Any] = {"radius": 0.4, "rigidity": rigidity, "trees": threads // team.TEAM, "seed": 3}
+            how: dict[str, Any] = {
+                "radius": 0.4,
+                "rigidity": rigidity,
+                "trees": threads // team.TEAM,
+                "seed": 3,
+            }
             found, wanted = (
-                dj.cluster(overlaid(shipped, size, EVENTS), **how, device=device) for device in ("cuda", "cpu")
+                dj.cluster(overlaid(shipped, size, EVENTS), **how, device=device)
+                for device in ("cuda", "cpu")
             )
             np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-9, atol=1e-9)
             assert model.counts is not None
@@ -80,7 +90,9 @@ def main() -> None:
     """Print the table."""
     team.TEAM = int(sys.argv[1]) if len(sys.argv) > 1 else team.TEAM
     here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
-    ptx = kernels_in_ptx(Path(sys.executable) if here else tools.program("numba").with_name("python"), team.TEAM)
+    ptx = kernels_in_ptx(
+        Path(sys.executable) if here else tools.program("numba").with_name("python"), team.TEAM
+    )
     print("   n alpha   issued  used requests    lines kB memory   trees/s at most by")
     for size, rigidity, counts in counted(ptx, (50, 70, 140, 365), (1.0, 10.0)):
         memory = (counts.from_memory + counts.to_memory) / 1e3

@@ -9,8 +9,14 @@ from djservice.service.plugin import RunService
 
 
 @click.command()
-@click.option("--state-directory", type=click.Path(file_okay=False), help="Where runs are remembered.")
-@click.option("--concurrent-runs", type=click.IntRange(min=1), help="Runs at the same time. [default: 2]")
-def dask_setup(scheduler: Scheduler, state_directory: str | None, concurrent_runs: int | None) -> None:
+@click.option(
+    "--state-directory", type=click.Path(file_okay=False), help="Where runs are remembered."
+)
+@click.option(
+    "--concurrent-runs", type=click.IntRange(min=1), help="Runs at the same time. [default: 2]"
+)
+def dask_setup(
+    scheduler: Scheduler, state_directory: str | None, concurrent_runs: int | None
+) -> None:
     """Called by Dask when the scheduler starts."""
     scheduler.add_plugin(RunService(state_directory, concurrent_runs))

@@ -20,17 +20,25 @@ def on_page_content(page: str, /, **_: Any) -> str:
     """Called by mkdocs with each page as HTML, in which pymdownx.arithmatex has marked the formulas."""
     page = page.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     page = _INLINE.sub(lambda formula: drawn(html.unescape(formula[1]), inline=True), page)
-    return _BLOCK.sub(lambda formula: f'<div class="formula">{drawn(html.unescape(formula[1]))}</div>', page)
+    return _BLOCK.sub(
+        lambda formula: f'<div class="formula">{drawn(html.unescape(formula[1]))}</div>', page
+    )
 
 
 def drawn(tex: str, inline: bool = False) -> str:
     """A formula as an SVG element that scales with the text, in its colour, on its baseline."""
     tex = " ".join(tex.split())
     svg = ziamath.Latex(tex, size=_SIZE, inline=inline, color="currentColor").svg()
-    top, width, height = (float(number) for number in svg.split('viewBox="')[1].split('"')[0].split()[1:])
+    top, width, height = (
+        float(number) for number in svg.split('viewBox="')[1].split('"')[0].split()[1:]
+    )
     if height > 10 * _SIZE:
-        raise ValueError(f"{tex}: drawn {height / _SIZE:.0f} lines high. Use \\Bigl and \\Bigr around sums.")
+        raise ValueError(
+            f"{tex}: drawn {height / _SIZE:.0f} lines high. Use \\Bigl and \\Bigr around sums."
+        )
     sizes = {"width": width, "height": height, "vertical-align": -(height + top)}
     style = "; ".join(f"{name}: {value / _EM:.3f}em" for name, value in sizes.items())
     start = f'<svg role="img" aria-label="{html.escape(tex)}" style="{style}"'
-    return re.sub(r'<svg(?= )(.*?) width="[^"]*" height="[^"]*"', lambda m: start + m[1], svg, count=1)
+    return re.sub(
+        r'<svg(?= )(.*?) width="[^"]*" height="[^"]*"', lambda m: start + m[1], svg, count=1
+    )

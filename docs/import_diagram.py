@@ -37,7 +37,11 @@ def imported(tree: ast.AST, package: str, known: dict[str, Path]) -> Iterator[st
                 if name if name in known else base:
                     yield name if name in known else base
         elif isinstance(node, ast.Import):
-            yield from (a.name.removeprefix(f"{package}.") for a in node.names if a.name.startswith(f"{package}."))
+            yield from (
+                a.name.removeprefix(f"{package}.")
+                for a in node.names
+                if a.name.startswith(f"{package}.")
+            )
         yield from imported(node, package, known)
 
 
@@ -49,9 +53,10 @@ def arrows(package: Path) -> Arrows:
         if name:
             part = name.split(".")[0]
             own = found.setdefault(part, set())
-            own |= {other.split(".")[0] for other in imported(ast.parse(path.read_text()), package.name, known)} - {
-                part
-            }
+            own |= {
+                other.split(".")[0]
+                for other in imported(ast.parse(path.read_text()), package.name, known)
+            } - {part}
     return found
 
 
@@ -70,13 +75,17 @@ def reached(start: str, given: Arrows) -> set[str]:
 def circles(given: Arrows) -> list[list[str]]:
     """Parts that reach each other, a list for each circle."""
     below = {part: reached(part, given) for part in given}
-    groups = {frozenset(o for o in given if o in below[part] and part in below[o]) for part in given}
+    groups = {
+        frozenset(o for o in given if o in below[part] and part in below[o]) for part in given
+    }
     return sorted(sorted(group) for group in groups if len(group) > 1)
 
 
 def floors(given: Arrows) -> list[list[str]]:
     """Parts by floor, from the ground up."""
-    group = {part: (part,) for part in given} | {part: tuple(circle) for circle in circles(given) for part in circle}
+    group = {part: (part,) for part in given} | {
+        part: tuple(circle) for circle in circles(given) for part in circle
+    }
     height: dict[tuple[str, ...], int] = {}
 
     def of(own: tuple[str, ...]) -> int:
@@ -86,7 +95,9 @@ def floors(given: Arrows) -> list[list[str]]:
         return height[own]
 
     levels = {part: of(group[part]) for part in given}
-    return [sorted(p for p in given if levels[p] == level) for level in range(max(levels.values()) + 1)]
+    return [
+        sorted(p for p in given if levels[p] == level) for level in range(max(levels.values()) + 1)
+    ]
 
 
 def follows(part: str, other: str, given: Arrows) -> bool:
@@ -120,11 +131,23 @@ def drawing(given: Arrows) -> str:
             top += ROW
         top += FLOOR - ROW
     lines, boxes = [], []
-    red = {(part, other) for ring in circles(given) for part in ring for other in ring if other in given[part]}
+    red = {
+        (part, other)
+        for ring in circles(given)
+        for part in ring
+        for other in ring
+        if other in given[part]
+    }
     for part, (x, y) in centre.items():
         for other in sorted(given[part]):
             (to, end), down = centre[other], BOX / 2
-            colour = "#c00000" if (part, other) in red else "#c9d2e0" if follows(part, other, given) else "#3a5a8c"
+            colour = (
+                "#c00000"
+                if (part, other) in red
+                else "#c9d2e0"
+                if follows(part, other, given)
+                else "#3a5a8c"
+            )
             first, last = (y + down, end - down) if end > y else (y + down, end + down)
             bend = max(20.0, abs(last - first) / 2)
             curve = f"M{x:.0f},{first:.0f} C{x:.0f},{first + bend:.0f} {to:.0f},{last - bend:.0f} {to:.0f},{last:.0f}"

@@ -39,7 +39,9 @@ def isolated_leptons(particles: Any) -> Any:
     candidates = particles[lepton]
     near = candidates.metric_table(particles) < 0.3
     pt = ak.broadcast_arrays(particles.pt[:, np.newaxis], near)[0]
-    isolation = ak.sum(pt[near], axis=2) / candidates.pt - 1.0  # the lepton itself is among those near it
+    isolation = (
+        ak.sum(pt[near], axis=2) / candidates.pt - 1.0
+    )  # the lepton itself is among those near it
     isolated = number[lepton][isolation < 0.15]
     return ak.any(number[:, :, np.newaxis] == isolated[:, np.newaxis], axis=2)
 
@@ -51,7 +53,9 @@ class DijetMass(processor.ProcessorABC):  # type: ignore[misc, unused-ignore]
         """Counts and the histogram of a chunk."""
         particles = events.PFCands[events.PFCands.pt > 0.5]
         particles = particles[~isolated_leptons(particles)]
-        jets = dj.cluster_jets(particles, radius=0.4, pt_min=20.0, threads=1)  # deterministic anti-kT
+        jets = dj.cluster_jets(
+            particles, radius=0.4, pt_min=20.0, threads=1
+        )  # deterministic anti-kT
         selected = ak.num(jets[abs(jets.eta) < 2.5]) >= 2
         chosen = events[selected]
         mass = dj.expectation(
@@ -65,7 +69,9 @@ class DijetMass(processor.ProcessorABC):  # type: ignore[misc, unused-ignore]
             threads=1,
         )
         known = mass.acceptance > 0.0
-        spectrum = hist.Hist.new.Reg(25, 0, 250, label="m_jj averaged over clusterings [GeV]").Weight()
+        spectrum = hist.Hist.new.Reg(
+            25, 0, 250, label="m_jj averaged over clusterings [GeV]"
+        ).Weight()
         weight = ak.to_numpy(chosen.genWeight)[known] * mass.acceptance[known]
         spectrum.fill(mass.mean[known], weight=weight)
         counts = {"events": len(events), "selected": len(chosen), "accepted": int(known.sum())}
@@ -84,7 +90,13 @@ def analyse(executor: Any, chunksize: int = 50) -> tuple[dict[str, Any], dict[st
 
 
 @click.command()
-@click.option("--workers", type=int, default=1, show_default=True, help="Dask workers; with 1 everything runs here.")
+@click.option(
+    "--workers",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Dask workers; with 1 everything runs here.",
+)
 def main(workers: int) -> None:
     """Run the analysis and print its numbers."""
     if workers == 1:

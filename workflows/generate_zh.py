@@ -35,7 +35,13 @@ NEUTRINOS = (12, 14, 16)
 PROMPT, HARD, FROM_HARD, LAST = 1 << 0, 1 << 7, 1 << 8, 1 << 13
 
 SETTINGS = {
-    "zh": ("HiggsSM:ffbar2HZ = on", "25:onMode = off", "25:onIfAny = 5", "23:onMode = off", "23:onIfAny = 11 13"),
+    "zh": (
+        "HiggsSM:ffbar2HZ = on",
+        "25:onMode = off",
+        "25:onIfAny = 5",
+        "23:onMode = off",
+        "23:onIfAny = 11 13",
+    ),
     "zz": (
         "WeakDoubleBoson:ffbar2gmZgmZ = on",
         "WeakZ0:gmZmode = 2",
@@ -53,7 +59,12 @@ def generator(process: str, seed: int, pt_hat_min: float, mass: float) -> Any:
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
-    fixed = ("Beams:eCM = 13600.", "Print:quiet = on", "Random:setSeed = on", f"Random:seed = {seed}")
+    fixed = (
+        "Beams:eCM = 13600.",
+        "Print:quiet = on",
+        "Random:setSeed = on",
+        f"Random:seed = {seed}",
+    )
     of_higgs = () if process != "zh" else (f"25:m0 = {mass}", "25:mMin = 10.")
     for line in (*fixed, *SETTINGS[process], *of_higgs, f"PhaseSpace:pTHatMin = {pt_hat_min}"):
         if not pythia.readString(line):
@@ -70,7 +81,9 @@ def last_copy(event: Any, i: int) -> int:
 
 def bosons(event: Any) -> tuple[int, int] | None:
     """Indices of the boson that decays to b quarks and of the leptonic Z, or None if the decays are others."""
-    hard = [i for i in range(event.size()) if event[i].status() == -22 and event[i].id() in (23, 25)]
+    hard = [
+        i for i in range(event.size()) if event[i].status() == -22 and event[i].id() in (23, 25)
+    ]
     by_decay = {abs(event[event[last_copy(event, i)].daughter1()].id()) == 5: i for i in hard}
     return (by_decay[True], by_decay[False]) if len(by_decay) == 2 else None
 
@@ -105,7 +118,9 @@ def weak_b_hadrons(event: Any) -> list[int]:
 
 def b_quark(hadron: int, event: Any, products: list[int]) -> int:
     """Index in GenPart of the b quark, among the decay products, that a hadron holds."""
-    sign = 1 if (abs(hadron) // 1000 % 10 == 5) == (hadron > 0) else -1  # B+ holds an anti-b, Lambda_b a b
+    sign = (
+        1 if (abs(hadron) // 1000 % 10 == 5) == (hadron > 0) else -1
+    )  # B+ holds an anti-b, Lambda_b a b
     return 6 + [event[j].id() for j in products].index(5 * sign)
 
 
@@ -116,7 +131,14 @@ def add_truth(columns: Columns, event: Any, pair: tuple[int, int], of_hadronic: 
     products = [j for i in last for j in event[i].daughterList()]
     radiated = [j for j in products[2:] if last_copy(event, j) != j]
     hadrons = weak_b_hadrons(event)
-    indices = [*incoming, *pair, *last, *products, *(last_copy(event, j) for j in radiated), *hadrons]
+    indices = [
+        *incoming,
+        *pair,
+        *last,
+        *products,
+        *(last_copy(event, j) for j in radiated),
+        *hadrons,
+    ]
     hard = PROMPT | HARD | FROM_HARD
     done = PROMPT | FROM_HARD | LAST
     of_products = [hard | (LAST if last_copy(event, j) == j else 0) for j in products]
@@ -148,7 +170,9 @@ def momentum(particles: list[Any]) -> NDArray[np.float64]:
 
 def add_sums(columns: Columns, event: Any, of_hadronic: set[int]) -> None:
     """Add the visible sum of the hadronic boson, and the neutrinos."""
-    visible = momentum([event[i] for i in of_hadronic if event[i].isFinal() and event[i].isVisible()])
+    visible = momentum(
+        [event[i] for i in of_hadronic if event[i].isFinal() and event[i].isVisible()]
+    )
     columns["GenVisH_pt"].append(math.hypot(visible[0], visible[1]))
     columns["GenVisH_mass"].append(math.sqrt(max(visible[3] ** 2 - (visible[:3] ** 2).sum(), 0.0)))
     final = (event[i] for i in range(event.size()) if event[i].isFinal())
@@ -211,19 +235,62 @@ def write(columns: Columns, output: str, bits: int) -> None:
         "GenPart": collection(columns, "GenPart", {}),
     }
     with uproot.recreate(output, compression=uproot.ZSTD(9)) as file:
-        types = {name: v.dtype if isinstance(v, np.ndarray) else v.type.content for name, v in data.items()}
+        types = {
+            name: v.dtype if isinstance(v, np.ndarray) else v.type.content
+            for name, v in data.items()
+        }
         file.mktree("Events", types).extend(data)
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--events", default=1000, show_default=True, type=click.IntRange(min=1), help="Events to write.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(1, 900_000_000), help="Seed of Pythia.")
-@click.option("--pt-min", default=0.5, show_default=True, type=click.FloatRange(min=0), help="Particles' pT in GeV.")
-@click.option("--process", default="zh", show_default=True, type=click.Choice(sorted(SETTINGS)), help="Hard process.")
-@click.option("--mass", default=125.0, show_default=True, type=click.FloatRange(20, 500), help="Of the Higgs in GeV.")
-@click.option("--pt-hat-min", default=0.0, show_default=True, type=click.FloatRange(min=0), help="Bosons' pT in GeV.")
-@click.option("--mantissa-bits", default=23, show_default=True, type=click.IntRange(1, 23), help="23 keeps float32.")
-@click.option("--output", required=True, type=click.Path(dir_okay=False), help="ROOT file to write.")
+@click.option(
+    "--events", default=1000, show_default=True, type=click.IntRange(min=1), help="Events to write."
+)
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 900_000_000),
+    help="Seed of Pythia.",
+)
+@click.option(
+    "--pt-min",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Particles' pT in GeV.",
+)
+@click.option(
+    "--process",
+    default="zh",
+    show_default=True,
+    type=click.Choice(sorted(SETTINGS)),
+    help="Hard process.",
+)
+@click.option(
+    "--mass",
+    default=125.0,
+    show_default=True,
+    type=click.FloatRange(20, 500),
+    help="Of the Higgs in GeV.",
+)
+@click.option(
+    "--pt-hat-min",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Bosons' pT in GeV.",
+)
+@click.option(
+    "--mantissa-bits",
+    default=23,
+    show_default=True,
+    type=click.IntRange(1, 23),
+    help="23 keeps float32.",
+)
+@click.option(
+    "--output", required=True, type=click.Path(dir_okay=False), help="ROOT file to write."
+)
 def main(
     events: int,
     seed: int,
@@ -234,7 +301,9 @@ def main(
     mantissa_bits: int,
     output: str,
 ) -> None:
-    write(generate(generator(process, seed, pt_hat_min, mass), events, pt_min), output, mantissa_bits)
+    write(
+        generate(generator(process, seed, pt_hat_min, mass), events, pt_min), output, mantissa_bits
+    )
     click.echo(f"{output}: {events} {process.upper()} events")
 
 

@@ -33,9 +33,18 @@ def done(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
 
 @click.command()
 @click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), default="zh_study", help="Folder of the runs."
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="zh_study",
+    help="Folder of the runs.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of all runs.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change one key of all runs.",
+)
 def main(output: Path, overrides: tuple[str, ...]) -> None:
     """Do the study, or what is left of it, and print its numbers."""
     low = done(output, "from_0.3", "radius.start=0.3", *overrides)
@@ -49,7 +58,10 @@ def main(output: Path, overrides: tuple[str, ...]) -> None:
         click.echo(f"they differ by {apart:.1f} standard errors")
     rows = {"R = 1.00": events["spectrum"][0], "R = 0.65": events["spectrum"][2]}
     rows |= {f"R = {events['result']['radius']:.2f}, the optimum": events["spectrum"][1]}
-    rows |= {"one R per event": events["per_event"]["fresh"], "  on its own trees": events["per_event"]["same"]}
+    rows |= {
+        "one R per event": events["per_event"]["fresh"],
+        "  on its own trees": events["per_event"]["same"],
+    }
     click.echo(f"{'m_jj [GeV]':24s} {'mean':>14s} {'sd':>14s}   published")
     for label, row in rows.items():
         published = "{:.1f} / {:.1f}".format(*PUBLISHED[label]) if label in PUBLISHED else ""

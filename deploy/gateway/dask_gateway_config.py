@@ -16,7 +16,12 @@ c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticato
 c.SimpleAuthenticator.password = os.environ["GATEWAY_PASSWORD"]
 
 # Dask has no dask-scheduler and dask-worker any more, which are dask-gateway's defaults. With the preload it takes runs.
-c.ClusterConfig.scheduler_cmd = ["dask", "scheduler", "--preload", str(Path(__file__).with_name("preload.py"))]
+c.ClusterConfig.scheduler_cmd = [
+    "dask",
+    "scheduler",
+    "--preload",
+    str(Path(__file__).with_name("preload.py")),
+]
 c.ClusterConfig.worker_cmd = ["dask", "worker"]
 c.ClusterConfig.worker_cores = 1
 c.ClusterConfig.worker_memory = "2 G"

@@ -22,13 +22,19 @@ import djservice as dj
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="YAML file of a run")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="SECTION.KEY=VALUE")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", metavar="SECTION.KEY=VALUE"
+    )
     parser.add_argument("--jobs", type=int, default=4, help="at most so many jobs")
     parser.add_argument("--cores", type=int, default=8, help="of each, and worker processes in it")
     parser.add_argument("--memory", default="16GB", help="of each")
     parser.add_argument("--minutes", type=int, default=60, help="walltime of each")
-    parser.add_argument("--interface", help="network interface that scheduler and workers share, such as ib0")
-    parser.add_argument("--directive", action="append", default=[], help="further, as in --directive=--account=abc")
+    parser.add_argument(
+        "--interface", help="network interface that scheduler and workers share, such as ib0"
+    )
+    parser.add_argument(
+        "--directive", action="append", default=[], help="further, as in --directive=--account=abc"
+    )
     given = parser.parse_args()
     with SLURMCluster(
         cores=given.cores,
@@ -46,7 +52,9 @@ def main() -> None:
         interface=given.interface,
         scheduler_options={"interface": given.interface, "dashboard_address": "127.0.0.1:0"},
         security=True,
-        shared_temp_directory=str(Path.cwd()),  # of the certificates, which workers on other nodes must see
+        shared_temp_directory=str(
+            Path.cwd()
+        ),  # of the certificates, which workers on other nodes must see
         log_directory="jobqueue-logs",
     ) as cluster:
         cluster.adapt(minimum_jobs=1, maximum_jobs=given.jobs)
@@ -57,7 +65,9 @@ def main() -> None:
             "client.key": security.tls_client_key,
         }
         with dask.config.set({f"distributed.comm.tls.{key}": value for key, value in ours.items()}):
-            run = dj.Run.from_yaml(given.config, [*given.overrides, f"cluster.scheduler={cluster.scheduler_address}"])
+            run = dj.Run.from_yaml(
+                given.config, [*given.overrides, f"cluster.scheduler={cluster.scheduler_address}"]
+            )
             finished = dj.run(run)
     print(f"R = {finished.radius:.3f}, store: {finished.store}")
 

@@ -140,9 +140,13 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         self.loss = as_loss(loss)
         self.estimator = estimator or default_estimator(trees)
         if trees < trees_needed(self.loss, self.estimator):
-            raise InputError(f"trees is {trees}, too few for the {self.estimator.name} estimator and this loss.")
+            raise InputError(
+                f"trees is {trees}, too few for the {self.estimator.name} estimator and this loss."
+            )
         if not isinstance(radius, VariableR) and np.ndim(radius) != 0:
-            raise InputError(f"radius has shape {np.shape(radius)}, expected one number or a VariableR.")
+            raise InputError(
+                f"radius has shape {np.shape(radius)}, expected one number or a VariableR."
+            )
         self.radius, self.trees = radius, trees
         sampling.setdefault("threads", 1)  # chunks are what runs side by side
         self.sampling = Sampling(rigidity, **sampling)
@@ -162,13 +166,17 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             50, 0.0, 250.0, label=f"{first.name} [{first.units}]".removesuffix(" []")
         )
         if not (self.axis.traits.underflow and self.axis.traits.overflow):
-            raise InputError(f"axis is {self.axis}, expected one with underflow and overflow: nothing may get lost.")
+            raise InputError(
+                f"axis is {self.axis}, expected one with underflow and overflow: nothing may get lost."
+            )
 
     def process(self, events: Any) -> dict[str, dict[str, Any]]:
         """The sums of a chunk of NanoEvents."""
         metadata = getattr(events, "metadata", None) or {}
         if "dataset" not in metadata:
-            raise InputError("expected NanoEvents with a dataset in their metadata: a coffea Runner names it.")
+            raise InputError(
+                "expected NanoEvents with a dataset in their metadata: a coffea Runner names it."
+            )
         factor = float(metadata.get("weight", 1.0))
         batch = self.batch(events)
         sum_of_weights = float(batch.weight.sum())
@@ -192,14 +200,19 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             "spectrum": spectrum,
             "sum_of_weights": sum_of_weights,
             # Sets, for these are the same in all chunks and must not add up.
-            **{name: {float(metadata[name])} if name in metadata else set() for name in ("xsec", "sumw")},
+            **{
+                name: {float(metadata[name])} if name in metadata else set()
+                for name in ("xsec", "sumw")
+            },
         }
         return {str(metadata["dataset"]): sums}
 
     def postprocess(self, accumulator: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The results of each dataset and of all of them together."""
         if not accumulator:
-            raise InputError("no dataset was processed, so there is no result. Give files with events.")
+            raise InputError(
+                "no dataset was processed, so there is no result. Give files with events."
+            )
         names = sorted(accumulator)  # so that rounding does not depend on which chunk came first
         scales = {name: _normalisation(name, accumulator[name]) for name in names}
         without = [name for name in names if not accumulator[name]["xsec"]]
@@ -226,7 +239,10 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         metadata = events.metadata
         path, dataset = str(metadata.get("filename", "events")), str(metadata["dataset"])
         file = redacted(path)
-        first, last = int(metadata.get("entrystart", 0)), int(metadata.get("entrystop", len(events)))
+        first, last = (
+            int(metadata.get("entrystart", 0)),
+            int(metadata.get("entrystop", len(events))),
+        )
         whole = last - first == len(events)
         place = f"{file}[{first}:{last}]"
         branches, get = branches_of_events(events, self.schema, place, self.identity)
@@ -245,14 +261,22 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             dataset=dataset,
             entry=entry,
         )
-        return batch if branches.identity else replace(batch, key=entry_keys(dataset, basename(path), entry))
+        return (
+            batch
+            if branches.identity
+            else replace(batch, key=entry_keys(dataset, basename(path), entry))
+        )
 
     def _fill(self, spectrum: Any, events: EventBatch, sample: TreeSample) -> None:
         """Add the observable of some events' trees."""
-        value, accepted = (to_host(x) for x in self.loss.terms[0].evaluate(sample.jets, events.truth)[::2])
+        value, accepted = (
+            to_host(x) for x in self.loss.terms[0].evaluate(sample.jets, events.truth)[::2]
+        )
         event, _ = np.nonzero(accepted)
         share = np.zeros((len(events), self.axis.size + 2))
-        np.add.at(share, (event, np.asarray(self.axis.index(value[accepted])) + 1), 1.0 / self.trees)
+        np.add.at(
+            share, (event, np.asarray(self.axis.index(value[accepted])) + 1), 1.0 / self.trees
+        )
         bins = spectrum.view(flow=True)
         bins.value += events.weight @ share
         bins.variance += events.weight**2 @ share**2
@@ -260,7 +284,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
     def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
         """The sums of a dataset with its weights multiplied by a factor."""
         terms = self.loss.terms
-        layout = MomentLayout(tuple(term.statistic for term in terms), tuple(term.coefficient for term in terms), 1)
+        layout = MomentLayout(
+            tuple(term.statistic for term in terms), tuple(term.coefficient for term in terms), 1
+        )
         moments = Moments(layout=layout, **sums["moments"])
         moments = replace(
             moments,
@@ -272,9 +298,14 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         return moments, sums["acceptance"] * factor**2, sums["spectrum"] * factor
 
     def _result(self, moments: Moments, acceptance: Floats, spectrum: Any) -> RadiusResult:
-        numbers = {name: _or_nan(getattr(moments, name)) for name in ("loss", "gradient", "mean", "sd")}
+        numbers = {
+            name: _or_nan(getattr(moments, name)) for name in ("loss", "gradient", "mean", "sd")
+        }
         return RadiusResult(
-            **numbers, acceptance=self._acceptance(moments, acceptance), spectrum=spectrum, moments=moments
+            **numbers,
+            acceptance=self._acceptance(moments, acceptance),
+            spectrum=spectrum,
+            moments=moments,
         )
 
     def _acceptance(self, moments: Moments, sums: Floats) -> Quantity:
@@ -285,7 +316,11 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         over_events = max(float(sums @ [value**2, -2.0 * value, 1.0]), 0.0)
         over_trees = max(float(sums[1] - sums[2]), 0.0)
         error = math.sqrt(over_events * n / (n - 1)) / abs(moments.weight) if n > 1 else math.nan
-        tree_error = math.sqrt(over_trees / (self.trees - 1)) / abs(moments.weight) if self.trees > 1 else math.nan
+        tree_error = (
+            math.sqrt(over_trees / (self.trees - 1)) / abs(moments.weight)
+            if self.trees > 1
+            else math.nan
+        )
         return Quantity(value, error, tree_error)
 
 
@@ -293,7 +328,9 @@ def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
     """What the weights of a dataset are multiplied by for its cross section."""
     for key in ("xsec", "sumw"):
         if len(sums[key]) > 1:
-            raise InputError(f"dataset {name!r}: expected one {key} in its metadata, found {sorted(sums[key])}.")
+            raise InputError(
+                f"dataset {name!r}: expected one {key} in its metadata, found {sorted(sums[key])}."
+            )
     xsec, sumw = (next(iter(sums[key]), None) for key in ("xsec", "sumw"))
     return normalisation(name, xsec, sumw, sums["sum_of_weights"])
 

@@ -75,7 +75,11 @@ def reweight(
         a sum, or the square of an expectation.
     """
     loss = as_loss(objective)
-    if not isinstance(loss, Term) or loss.squares_expectation or not isinstance(loss.statistic, PooledMean):
+    if (
+        not isinstance(loss, Term)
+        or loss.squares_expectation
+        or not isinstance(loss.statistic, PooledMean)
+    ):
         raise InputError("reweighting takes a loss of one term that is a mean over trees.")
     how = Sampling(rigidity, **sampling)
     grown = sample_trees(events, radius, how, TreeRequest(trees, loss.jets, history=True))
@@ -87,7 +91,11 @@ def reweight(
         there = follow_trees(events, grown.history, other, how, TreeRequest(trees, loss.jets))
         ratio = np.exp(there.log_prob - grown.log_prob)
         total = ratio.sum(axis=1, keepdims=True)
-        fraction = float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees) if len(events) else 1.0
+        fraction = (
+            float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees)
+            if len(events)
+            else 1.0
+        )
         if fraction < least_fraction:
             raise InputError(
                 f"R = {other:g} is too far from {radius:g} at rigidity {rigidity:g}: only {fraction:.2f} of the trees count "
@@ -114,7 +122,9 @@ def _pooled(
     ga, gb = (weight * mean((h - mean(h)[:, np.newaxis]) * score) for h in (quantity, accepted))
     norm, events = float(b.sum()), len(weight)
     if not norm > 0.0:
-        raise NothingAcceptedError("no tree passes the selection, so the loss is not defined. Loosen the cuts.")
+        raise NothingAcceptedError(
+            "no tree passes the selection, so the loss is not defined. Loosen the cuts."
+        )
     loss = float(a.sum()) / norm
     slope = float((ga - loss * gb).sum()) / norm
     of_loss = (a - loss * b) / norm

@@ -15,7 +15,9 @@ from djservice.cli.failures import INCOMPLETE, clear_failures
 from djservice.errors import ConfigError
 
 
-@click.group("djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="djservice")
 def main() -> None:
     """Learn jet radii by differentiable jet clustering, on one machine or a Dask cluster.
@@ -63,17 +65,27 @@ def _of_a_run(function: Callable[..., None]) -> Callable[..., None]:
         (
             click.argument("config", type=click.Path(dir_okay=False)),
             click.option(
-                "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key; repeatable."
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="SECTION.KEY=VALUE",
+                help="Change one key; repeatable.",
             ),
             click.option(
-                "--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine."
+                "--scheduler",
+                metavar="ADDRESS",
+                help="Dask scheduler to use, instead of one on this machine.",
             ),
             click.option(
                 "--workers",
                 type=click.IntRange(min=1),
                 help="Worker processes on this machine. [default: one per processor]",
             ),
-            click.option("--threads", type=click.IntRange(min=1), help="Threads per worker process. [default: 1]"),
+            click.option(
+                "--threads",
+                type=click.IntRange(min=1),
+                help="Threads per worker process. [default: 1]",
+            ),
         )
     ):
         function = option(function)
@@ -81,12 +93,18 @@ def _of_a_run(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _settings(
-    config: str, overrides: tuple[str, ...], scheduler: str | None, workers: int | None, threads: int | None
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
 ) -> Any:
     from djservice.config.run import Run
 
     given = {"scheduler": scheduler, "workers": workers, "threads": threads}
-    places = [f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    places = [
+        f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+    ]
     return Run.from_yaml(config, [*overrides, *places])
 
 
@@ -140,10 +158,32 @@ def run(
 
 @main.command()
 @_of_a_run
-@click.option("--rigidity", "rigidities", type=float, multiple=True, help="alpha; repeatable. [default: of CONFIG]")
-@click.option("--radius", "radii", type=float, multiple=True, help="R; repeatable. [default: scan.radii of CONFIG]")
-@click.option("--trees", type=click.IntRange(min=2), help="Trees per event and cell. [default: scan.trees of CONFIG]")
-@click.option("--output", type=click.Path(file_okay=False), default="scan.zarr", show_default=True, help="Zarr store.")
+@click.option(
+    "--rigidity",
+    "rigidities",
+    type=float,
+    multiple=True,
+    help="alpha; repeatable. [default: of CONFIG]",
+)
+@click.option(
+    "--radius",
+    "radii",
+    type=float,
+    multiple=True,
+    help="R; repeatable. [default: scan.radii of CONFIG]",
+)
+@click.option(
+    "--trees",
+    type=click.IntRange(min=2),
+    help="Trees per event and cell. [default: scan.trees of CONFIG]",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    default="scan.zarr",
+    show_default=True,
+    help="Zarr store.",
+)
 @clear_failures
 def scan(
     config: str,
@@ -208,17 +248,43 @@ def _name_or_mapping(text: str) -> dict[str, Any]:
     "[default: all but gumbel_softmax, which takes 100 times as long]",
 )
 @click.option(
-    "--rigidity", "rigidities", type=float, multiple=True, default=(1.0, 10.0), show_default=True, help="alpha."
+    "--rigidity",
+    "rigidities",
+    type=float,
+    multiple=True,
+    default=(1.0, 10.0),
+    show_default=True,
+    help="alpha.",
 )
 @click.option(
-    "--radius", "radii", type=float, multiple=True, default=(0.3, 0.5, 0.7, 0.9, 1.1), show_default=True, help="R."
+    "--radius",
+    "radii",
+    type=float,
+    multiple=True,
+    default=(0.3, 0.5, 0.7, 0.9, 1.1),
+    show_default=True,
+    help="R.",
 )
-@click.option("--repetitions", type=click.IntRange(min=2), default=10, show_default=True, help="Estimates of each.")
 @click.option(
-    "--trees", type=click.IntRange(min=1), default=10, show_default=True, help="Trees per event and estimate."
+    "--repetitions",
+    type=click.IntRange(min=2),
+    default=10,
+    show_default=True,
+    help="Estimates of each.",
 )
 @click.option(
-    "--output", type=click.Path(file_okay=False), default="compare.zarr", show_default=True, help="Zarr store."
+    "--trees",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Trees per event and estimate.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    default="compare.zarr",
+    show_default=True,
+    help="Zarr store.",
 )
 @clear_failures
 def compare(
@@ -277,7 +343,11 @@ def compare(
 
 @main.command()
 @click.argument("store", type=click.Path(file_okay=False))
-@click.option("--output", type=click.Path(dir_okay=False), help="HTML file to write. [default: STORE with .html]")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="HTML file to write. [default: STORE with .html]",
+)
 @clear_failures
 def report(store: str, output: str | None) -> None:
     """Write the HTML report of STORE, one file without external resources, and its figures as PNG and SVG.

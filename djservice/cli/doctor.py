@@ -97,7 +97,9 @@ def _storage(folder: Path) -> Iterator[Finding]:
             yield _locks(Path(inside))
     except OSError as error:
         yield Finding(
-            "storage", f"{folder}: {error.strerror}", "Choose a folder that can be written, or mend its permissions."
+            "storage",
+            f"{folder}: {error.strerror}",
+            "Choose a folder that can be written, or mend its permissions.",
         )
 
 
@@ -110,7 +112,9 @@ def _write(inside: Path) -> str:
         os.fsync(file.fileno())
     speed = MEGABYTES / (time.perf_counter() - began)
     os.replace(inside / "data", inside / "renamed")
-    return f"can be written, {speed:,.0f} MB/s" + (" (slow: each iteration waits for it)" if speed < SLOW else "")
+    return f"can be written, {speed:,.0f} MB/s" + (
+        " (slow: each iteration waits for it)" if speed < SLOW else ""
+    )
 
 
 def _clock_of_storage(inside: Path) -> Finding:
@@ -124,7 +128,9 @@ def _clock(what: str, apart: float) -> Finding:
     if apart < CLOCKS:
         return Finding(what, f"{apart:.1f} s from this machine's")
     return Finding(
-        what, f"{apart:.0f} s from this machine's", "Set the clocks by NTP: locks of reprocessing expire by them."
+        what,
+        f"{apart:.0f} s from this machine's",
+        "Set the clocks by NTP: locks of reprocessing expire by them.",
     )
 
 
@@ -134,7 +140,9 @@ def _locks(inside: Path) -> Finding:
             fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             return Finding(
-                "locks", f"flock: {error.strerror}", "Mount it with locks (Lustre: -o flock), or choose another folder."
+                "locks",
+                f"flock: {error.strerror}",
+                "Mount it with locks (Lustre: -o flock), or choose another folder.",
             )
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,12 +162,20 @@ def _certificates() -> Iterator[Finding]:
     if security.tls_ca_file is None:
         yield Finding("certificates", "none in Dask's configuration")
         return
-    given = {"authority": security.tls_ca_file, "certificate": security.tls_client_cert, "key": security.tls_client_key}
+    given = {
+        "authority": security.tls_ca_file,
+        "certificate": security.tls_client_cert,
+        "key": security.tls_client_key,
+    }
     for what, path in given.items():
         try:
             mode = os.stat(path).st_mode if path else 0
         except OSError as error:
-            yield Finding(what, f"{path}: {error.strerror}", "Correct distributed.comm.tls in Dask's configuration.")
+            yield Finding(
+                what,
+                f"{path}: {error.strerror}",
+                "Correct distributed.comm.tls in Dask's configuration.",
+            )
             continue
         remedy = f"chmod go-rwx {path}" if what == "key" and stat.S_IMODE(mode) & 0o077 else ""
         yield Finding(what, f"{path}" + ", which others can read" * bool(remedy), remedy)
@@ -168,7 +184,9 @@ def _certificates() -> Iterator[Finding]:
         context.load_verify_locations(security.tls_ca_file)
         for authority in context.get_ca_certs():
             left = (ssl.cert_time_to_seconds(str(authority["notAfter"])) - time.time()) / 86400
-            remedy = "Make new certificates (workflows/make_ca.sh) before that." if left < 14 else ""
+            remedy = (
+                "Make new certificates (workflows/make_ca.sh) before that." if left < 14 else ""
+            )
             yield Finding("authority", f"valid for {left:.0f} days more", remedy)
 
 
@@ -183,7 +201,9 @@ def _cluster(address: str, folder: Path, here: dict[str, Any]) -> Iterator[Findi
         yield Finding("service", f"{address}: takes runs, has {len(runs)}")
     except DjserviceError as error:
         yield Finding(
-            "service", str(error), "See docs/service.md; without the service `djservice run --scheduler` works."
+            "service",
+            str(error),
+            "See docs/service.md; without the service `djservice run --scheduler` works.",
         )
     yield _encryption(address)
     try:
@@ -192,7 +212,9 @@ def _cluster(address: str, folder: Path, here: dict[str, Any]) -> Iterator[Findi
             processes |= client.run(_look, str(folder), on_error="return")
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         yield Finding(
-            "cluster", f"{address}: {error}", "Check the address, that it runs, its certificates, and djservice there."
+            "cluster",
+            f"{address}: {error}",
+            "Check the address, that it runs, its certificates, and djservice there.",
         )
         return
     workers = len(processes) - 1
@@ -223,7 +245,11 @@ def _encryption(address: str) -> Finding:
 def _process(name: str, there: Any, here: dict[str, Any], folder: Path) -> Iterator[Finding]:
     """One process of the cluster beside this one."""
     if not isinstance(there, dict):
-        yield Finding(name, f"{type(there).__name__}: {there}", "Install djservice there, in the same version as here.")
+        yield Finding(
+            name,
+            f"{type(there).__name__}: {there}",
+            "Install djservice there, in the same version as here.",
+        )
         return
     other = [
         f"{package} {there['versions'].get(package)} (here {here['versions'].get(package)})"
@@ -232,11 +258,17 @@ def _process(name: str, there: Any, here: dict[str, Any], folder: Path) -> Itera
     ]
     if there["code"] != here["code"] and not other:
         other = ["djservice has other sources"]
-    remedy = "Install the same versions everywhere, best from one image or environment." if other else ""
+    remedy = (
+        "Install the same versions everywhere, best from one image or environment." if other else ""
+    )
     yield Finding(name, ", ".join(other) or f"the same versions; {there['gpu']}", remedy)
     if not there["sees"] or (name == "scheduler" and not there["writes"]):
         verb = "cannot write" if there["sees"] else "does not see"
-        yield Finding(name, f"{verb} {folder}", "Use a file system that all share, mounted at the same path.")
-    clock = _clock(f"clock of {name}", abs(there["time"] - here["time"]) - (time.time() - here["time"]))
+        yield Finding(
+            name, f"{verb} {folder}", "Use a file system that all share, mounted at the same path."
+        )
+    clock = _clock(
+        f"clock of {name}", abs(there["time"] - here["time"]) - (time.time() - here["time"])
+    )
     if clock.remedy:
         yield clock

@@ -13,14 +13,24 @@ from djservice.cli.failures import INCOMPLETE, clear_failures
 @click.command()
 @click.argument("config", type=click.Path(dir_okay=False))
 @click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the run; repeatable."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change one key of the run; repeatable.",
 )
-@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes on this machine. [default: one per processor]"
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Worker processes on this machine. [default: one per processor]",
 )
 @clear_failures
-def reprocess(config: str, overrides: tuple[str, ...], scheduler: str | None, workers: int | None) -> None:
+def reprocess(
+    config: str, overrides: tuple[str, ...], scheduler: str | None, workers: int | None
+) -> None:
     """Bring results up to date as the YAML file CONFIG says: do what is new or changed, and nothing where nothing is.
 
     CONFIG names the run that is fitted (run), the files that the fit is applied to (apply), and where results are kept
@@ -38,7 +48,9 @@ def reprocess(config: str, overrides: tuple[str, ...], scheduler: str | None, wo
 
     settings = Reprocessing.from_yaml(config)
     given = {"scheduler": scheduler, "workers": workers}
-    places = [f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    places = [
+        f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+    ]
     run = settings.read_run([*overrides, *places])
     from djservice.core.display import choose_display
     from djservice.reprocessing.update import reprocess as bring_up_to_date
@@ -53,16 +65,25 @@ def reprocess(config: str, overrides: tuple[str, ...], scheduler: str | None, wo
         display.close()
     click.echo(f"{'latest' if outcome.reasons else 'nothing changed; latest'}: {outcome.result}")
     if outcome.left_out:
-        click.echo("\n".join([f"bad inputs that are left out: {len(outcome.left_out)}", *outcome.left_out]))
+        click.echo(
+            "\n".join([f"bad inputs that are left out: {len(outcome.left_out)}", *outcome.left_out])
+        )
         sys.exit(INCOMPLETE)
 
 
 @click.command()
 @click.option(
-    "--scheduler", metavar="ADDRESS", envvar="DJSERVICE_SCHEDULER", show_envvar=True, help="Dask scheduler to look at."
+    "--scheduler",
+    metavar="ADDRESS",
+    envvar="DJSERVICE_SCHEDULER",
+    show_envvar=True,
+    help="Dask scheduler to look at.",
 )
 @click.option(
-    "--folder", type=click.Path(file_okay=False), default=".", help="Where results are to go. [default: here]"
+    "--folder",
+    type=click.Path(file_okay=False),
+    default=".",
+    help="Where results are to go. [default: here]",
 )
 @clear_failures
 def doctor(scheduler: str | None, folder: str) -> None:
@@ -92,7 +113,13 @@ def doctor(scheduler: str | None, folder: str) -> None:
 @click.argument("source")
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.option("--pt-min", type=click.FloatRange(min=0), default=0.5, show_default=True, help="GeV.")
-@click.option("--particles", multiple=True, default=["PFCands"], show_default=True, help="Collection; repeatable.")
+@click.option(
+    "--particles",
+    multiple=True,
+    default=["PFCands"],
+    show_default=True,
+    help="Collection; repeatable.",
+)
 @clear_failures
 def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) -> None:
     """Write what djservice reads of the NanoAOD file SOURCE, a path or URL, to the ROOT file TARGET.
@@ -114,7 +141,9 @@ def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) ->
     (path,) = expand([source])
     display, done, before, after = choose_display(), 0, 0, 0
     try:
-        for total, events, of_before, of_after in write(path, target, nanoaod(particles=particles, pt_min=pt_min)):
+        for total, events, of_before, of_after in write(
+            path, target, nanoaod(particles=particles, pt_min=pt_min)
+        ):
             if not done:
                 display.phase("skim", total, 0)
             display.step({"steps": events})

@@ -20,7 +20,11 @@ def _of_a_service(function: Command) -> Command:
 
     @clear_failures
     def with_service(
-        scheduler: str, tls_ca_file: str | None, tls_cert: str | None, tls_key: str | None, **given: Any
+        scheduler: str,
+        tls_ca_file: str | None,
+        tls_cert: str | None,
+        tls_key: str | None,
+        **given: Any,
     ) -> None:
         from distributed.security import Security
 
@@ -29,7 +33,10 @@ def _of_a_service(function: Command) -> Command:
         security = None  # what Dask's configuration says
         if tls_ca_file or tls_cert or tls_key:
             security = Security(
-                tls_ca_file=tls_ca_file, tls_client_cert=tls_cert, tls_client_key=tls_key, require_encryption=True
+                tls_ca_file=tls_ca_file,
+                tls_client_cert=tls_cert,
+                tls_client_key=tls_key,
+                require_encryption=True,
             )
         function(service=connect(scheduler, security), **given)
 
@@ -39,7 +46,9 @@ def _of_a_service(function: Command) -> Command:
     for option in (
         click.option("--tls-key", type=pem, help="Private key of this user, in PEM."),
         click.option("--tls-cert", type=pem, help="Certificate of this user, in PEM."),
-        click.option("--tls-ca-file", type=pem, help="Certificate authority of the cluster, in PEM."),
+        click.option(
+            "--tls-ca-file", type=pem, help="Certificate authority of the cluster, in PEM."
+        ),
         click.option(
             "--scheduler",
             metavar="ADDRESS",
@@ -58,7 +67,13 @@ _RUN_ID = click.argument("run_id", metavar="ID")
 
 @click.command()
 @click.argument("config", type=click.Path(dir_okay=False))
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key; repeatable.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change one key; repeatable.",
+)
 @_of_a_service
 def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
     """Hand the run of the YAML file CONFIG over to a scheduler, print its ID and return.
@@ -75,12 +90,21 @@ def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
     submitted = service.submit(Run.from_yaml(config, overrides))
     if not submitted.new:
         status = submitted.status()
-        click.echo(f"submitted before, by {status['user']}; now {status['state']}: {status['store']}", err=True)
+        click.echo(
+            f"submitted before, by {status['user']}; now {status['state']}: {status['store']}",
+            err=True,
+        )
     click.echo(submitted.id)
 
 
 @click.command("list")
-@click.option("--last", type=click.IntRange(min=1), default=50, show_default=True, help="How many, the last submitted.")
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="How many, the last submitted.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Everything of all, as JSON.")
 @_of_a_service
 def list_runs(service: Any, last: int, as_json: bool) -> None:
@@ -124,7 +148,9 @@ def status(service: Any, run_id: str, as_json: bool) -> None:
         return
     click.echo(f"{found['id']} of {found['user']}: {found['store']}")
     for transition in found["transitions"]:
-        click.echo(f"{_clock(transition['time'])}  {transition['state']:<9}  {transition['reason']}".rstrip())
+        click.echo(
+            f"{_clock(transition['time'])}  {transition['state']:<9}  {transition['reason']}".rstrip()
+        )
     if found["state"] in ("loading", "running", "paused"):
         click.echo(_how_far(found))
     if found["result"]:

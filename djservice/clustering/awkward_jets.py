@@ -67,28 +67,52 @@ def cluster_jets(
     if jets is not None and jets < 1:
         raise InputError(f"jets is {jets}, expected 1 or more, or None for all.")
     if math.isinf(rigidity) and trees != 1:
-        raise InputError(f"trees is {trees}, expected 1 with infinite rigidity: all trees would be the same.")
+        raise InputError(
+            f"trees is {trees}, expected 1 with infinite rigidity: all trees would be the same."
+        )
     events = as_batch(particles, identity=identity)
-    sample = cluster(events, radius=radius, rigidity=rigidity, trees=trees, jets=1, history=True, **sampling)
+    sample = cluster(
+        events, radius=radius, rigidity=rigidity, trees=trees, jets=1, history=True, **sampling
+    )
     assert sample.history is not None
     return _awkward(events, sample.history, trees, pt_min, jets, per_tree=not math.isinf(rigidity))
 
 
 def _awkward(
-    events: EventBatch, history: NDArray[np.int32], trees: int, pt_min: float, jets: int | None, per_tree: bool
+    events: EventBatch,
+    history: NDArray[np.int32],
+    trees: int,
+    pt_min: float,
+    jets: int | None,
+    per_tree: bool,
 ) -> Any:
     """The jets of all histories as an awkward array."""
     import awkward as ak
     from vector.backends.awkward import behavior
 
     rows, largest = len(history), int(events.counts.max(initial=0))
-    momenta, members, owner = np.empty((rows, 4)), np.empty(rows, np.int64), np.empty(2 * largest, np.int64)
+    momenta, members, owner = (
+        np.empty((rows, 4)),
+        np.empty(rows, np.int64),
+        np.empty(2 * largest, np.int64),
+    )
     particles = np.stack(momenta_of(events.pt, events.rapidity, events.phi, events.mass), axis=1)
-    jets_of_histories(events.offsets, trees, history, particles, momenta, members, np.empty((2 * largest, 4)), owner)
+    jets_of_histories(
+        events.offsets,
+        trees,
+        history,
+        particles,
+        momenta,
+        members,
+        np.empty((2 * largest, 4)),
+        owner,
+    )
     kept = np.flatnonzero(members)
     pt = np.hypot(momenta[kept, 0], momenta[kept, 1])
     kept, pt = kept[pt > pt_min], pt[pt > pt_min]
-    starts = events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]
+    starts = (
+        events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]
+    )
     tree = (
         np.searchsorted(starts.ravel(), kept, side="right") - 1
     )  # of empty trees, which begin there too, the last is not one

@@ -15,7 +15,14 @@ from djservice.clustering.kernels.tree import BAD_HISTORY, NO_DISTANCE, ZERO_PT,
 from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.particle_order import ranks, rename, sorted_particles
 from djservice.clustering.radius import Radius, VariableR, reaches
-from djservice.clustering.sampling import Flips, GrowthKeywords, Sampling, SamplingKeywords, TreeRequest, takes_sampling
+from djservice.clustering.sampling import (
+    Flips,
+    GrowthKeywords,
+    Sampling,
+    SamplingKeywords,
+    TreeRequest,
+    takes_sampling,
+)
 from djservice.clustering.tree_job import Job, NoRoomError, TreeFailure
 from djservice.clustering.trees import STATES, TRACE_FIELDS, TreeSample
 from djservice.clustering.unpack import flips_of, per_parameter, states_of, with_physical_score
@@ -99,12 +106,25 @@ def cluster(
     Qanti-kT: arXiv:1304.2394; Qjets: arXiv:1201.1914.
     """
     request = TreeRequest(
-        trees, jets, stream, iteration, first_tree, history, trace, settled_pt, parameters, states, flips, on_device
+        trees,
+        jets,
+        stream,
+        iteration,
+        first_tree,
+        history,
+        trace,
+        settled_pt,
+        parameters,
+        states,
+        flips,
+        on_device,
     )
     return sample_trees(events, radius, Sampling(rigidity, **sampling), request)
 
 
-def sample_trees(events: EventBatch, radius: Radius, sampling: Sampling, request: TreeRequest) -> TreeSample:
+def sample_trees(
+    events: EventBatch, radius: Radius, sampling: Sampling, request: TreeRequest
+) -> TreeSample:
     """Sample clusterings of every event: :func:`cluster` with its arguments as objects."""
     forced = request.forced_flips
     if not isinstance(request.flips, (bool, str)) and len(forced) != len(events) * request.trees:
@@ -149,26 +169,42 @@ def replay(
     rows = np.asarray(history, dtype=np.int32).reshape(-1, 2)
     trees = len(rows) // len(events.pt) if len(events.pt) else 0
     if trees == 0 or len(rows) != trees * len(events.pt):
-        raise InputError(f"expected a history of {len(events.pt)} rows for each tree, found {len(rows)} rows.")
+        raise InputError(
+            f"expected a history of {len(events.pt)} rows for each tree, found {len(rows)} rows."
+        )
     request = TreeRequest(trees, jets, trace=trace, parameters=parameters)
     return follow_trees(events, rows, radius, Sampling(rigidity, **sampling), request)
 
 
 def follow_trees(
-    events: EventBatch, history: NDArray[np.int32], radius: Radius, sampling: Sampling, request: TreeRequest
+    events: EventBatch,
+    history: NDArray[np.int32],
+    radius: Radius,
+    sampling: Sampling,
+    request: TreeRequest,
 ) -> TreeSample:
     """Follow the histories of as many trees as are asked for: :func:`replay` with its arguments as objects."""
     if math.isinf(sampling.rigidity):
-        raise InputError("expected a finite rigidity: at infinity a history has probability 0 or 1.")
+        raise InputError(
+            "expected a finite rigidity: at infinity a history has probability 0 or 1."
+        )
     order, particles = sorted_particles(events, sampling.power)
     rows = history.copy()
     rename(rows, ranks(order, events.offsets), events.offsets, request.trees)
-    return _grow(events, particles, radius, sampling, request, events.key, Given(rows, np.empty((0, 4))))
+    return _grow(
+        events, particles, radius, sampling, request, events.key, Given(rows, np.empty((0, 4)))
+    )
 
 
 #: Names of the parameters with a constant R and with variable-R jets, and their columns among the kernel's slopes.
 CONSTANT_R = {"radius": LOW, "rigidity": RIGIDITY, "power": POWER}
-VARIABLE_R = {"rho": RHO, "radius_min": LOW, "radius_max": HIGH, "rigidity": RIGIDITY, "power": POWER}
+VARIABLE_R = {
+    "rho": RHO,
+    "radius_min": LOW,
+    "radius_max": HIGH,
+    "rigidity": RIGIDITY,
+    "power": POWER,
+}
 
 
 def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[str, int]:
@@ -177,9 +213,13 @@ def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[
     names = parameters or (next(iter(known)),)
     unknown = sorted(set(names) - set(known))
     if unknown or isinstance(parameters, str) or len(set(names)) < len(names):
-        raise InputError(f"parameters is {parameters!r}, expected a tuple of different names among {', '.join(known)}.")
+        raise InputError(
+            f"parameters is {parameters!r}, expected a tuple of different names among {', '.join(known)}."
+        )
     if "power" in names and power == 0.0:
-        raise InputError("there is no derivative in the power at power = 0, where min(d_i, d_j) has a kink.")
+        raise InputError(
+            "there is no derivative in the power at power = 0, where min(d_i, d_j) has a kink."
+        )
     return {name: known[name] for name in names}
 
 
@@ -210,13 +250,22 @@ def _grow(
         results = _room(len(events), len(particles), request, SLOPES if setting.wide else 1, device)
         batch = Batch(particles, events.offsets, reach, keys)
         job = Job(
-            batch, setting, request.trees, request.first_tree, request.iteration, imposed, results, request.states
+            batch,
+            setting,
+            request.trees,
+            request.first_tree,
+            request.iteration,
+            imposed,
+            results,
+            request.states,
         )
         states, owners = _run(job, events, device, sampling.threads)
         return _sample(events, setting, request, columns, reach, results, states, owners)
 
 
-def _room(events: int, particles: int, request: TreeRequest, scores: int, device: Gpu | None) -> Results:
+def _room(
+    events: int, particles: int, request: TreeRequest, scores: int, device: Gpu | None
+) -> Results:
     """Empty arrays for the results, with so many scores of each tree, on the device where they are to stay there."""
     items, rows, flips = events * request.trees, particles * request.trees, request.kept_flips
     module = device.arrays if device is not None and request.on_device else np
@@ -231,7 +280,9 @@ def _room(events: int, particles: int, request: TreeRequest, scores: int, device
     )
 
 
-def _run(job: Job, events: EventBatch, device: Gpu | None, threads: int | None) -> tuple[list[Any], list[Any]]:
+def _run(
+    job: Job, events: EventBatch, device: Gpu | None, threads: int | None
+) -> tuple[list[Any], list[Any]]:
     """Grow the trees of a job; returns jets and scores of their states, in stretches, and the item of each state."""
     try:
         if device is None:
@@ -275,10 +326,14 @@ def _sample(
         scores=results.scores[:, chosen].reshape(*per_tree, len(chosen)) * physical[:, np.newaxis],
         parameters=tuple(columns),
         numbers=results.numbers.reshape(*per_tree, 4),
-        states=states_of(states, np.concatenate(owners), chosen, physical, trees) if request.states else None,
+        states=states_of(states, np.concatenate(owners), chosen, physical, trees)
+        if request.states
+        else None,
         flips=flips_of(results.flips, all_flips, events, factor, trees) if flips else None,
         history=results.history if request.history else None,
-        trace=with_physical_score(results.trace, factor, events.counts * trees) if request.trace else None,
+        trace=with_physical_score(results.trace, factor, events.counts * trees)
+        if request.trace
+        else None,
         deterministic=math.isinf(setting.rigidity),
         stopped=setting.stops,
         offsets=events.offsets,
@@ -297,4 +352,6 @@ def _failure(status: int, events: EventBatch, event: int, tree: int) -> Exceptio
             "or 0 with variable-R jets, whose R is then infinite. Remove such particles (pt_min), or give a finite radius_max."
         )
     assert status == BAD_HISTORY
-    return InputError(f"{events.name(event)}, tree {tree}: the history names an object that is not there at that step.")
+    return InputError(
+        f"{events.name(event)}, tree {tree}: the history names an object that is not there at that step."
+    )

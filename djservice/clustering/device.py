@@ -130,7 +130,9 @@ def _first_gpu() -> Gpu:
     cupy = importlib.import_module("cupy")
 
     def free() -> int:
-        return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
+        return int(cupy.cuda.Device().mem_info[0]) + int(
+            cupy.get_default_memory_pool().free_bytes()
+        )
 
     # As many threads as a multiprocessor has registers for (kernels/cuda.py).
     return Gpu(cupy, 384 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, free)

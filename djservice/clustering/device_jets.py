@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from vector.backends.object import AzimuthalObjectXY, LongitudinalObjectZ, MomentumObject4D, TemporalObjectT
+from vector.backends.object import (
+    AzimuthalObjectXY,
+    LongitudinalObjectZ,
+    MomentumObject4D,
+    TemporalObjectT,
+)
 
 from djservice.clustering.jet_vectors import host_vectors
 from djservice.core.array_module import to_host
@@ -42,7 +47,9 @@ class DeviceJets(MomentumObject4D):
 
     def __getitem__(self, where: Any) -> DeviceJets:
         parts = (self.azimuthal, self.longitudinal, self.temporal)
-        return type(self)(*(type(part)(*(number[where] for number in part.elements)) for part in parts))
+        return type(self)(
+            *(type(part)(*(number[where] for number in part.elements)) for part in parts)
+        )
 
     def on_host(self) -> Any:
         """The same as a ``vector`` momentum array of NumPy."""

@@ -51,7 +51,9 @@ def jet_tangents(
         events.offsets,
         history,
         radius,
-        Setting(power, rigidity, asymmetry, settled_pt=0.0, stops=False, main=0, sharp=False, wide=False),
+        Setting(
+            power, rigidity, asymmetry, settled_pt=0.0, stops=False, main=0, sharp=False, wide=False
+        ),
         temperature,
         draw_keys(events.key, seed, stream),
         iteration,

@@ -29,7 +29,9 @@ def grow_on_cpu(job: Job, threads: int | None) -> list[tuple[Floats, Floats]]:
     """
     items, largest = len(job.results.numbers), job.largest
     jets, wide = job.results.jets.shape[1], job.results.scores.shape[1]
-    spare: list[tuple[int, Work]] = []  # work space, with its room for pairs, that no thread is using
+    spare: list[
+        tuple[int, Work]
+    ] = []  # work space, with its room for pairs, that no thread is using
 
     def stretch(first: int, last: int) -> list[tuple[Floats, Floats]]:
         """Fill the results of items ``first`` to ``last``; returns their states."""
@@ -69,7 +71,10 @@ def grow_on_cpu(job: Job, threads: int | None) -> list[tuple[Floats, Floats]]:
     if workers == 1:
         return stretch(0, items)
     with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(stretch, int(a), int(b)) for a, b in pairwise(_cuts(job.counts, job.trees, workers))]
+        running = [
+            pool.submit(stretch, int(a), int(b))
+            for a, b in pairwise(_cuts(job.counts, job.trees, workers))
+        ]
         return [part for done in running for part in done.result()]
 
 

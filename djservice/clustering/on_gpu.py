@@ -85,7 +85,12 @@ def _event_bytes(particles: int, jets: int) -> int:
 def _row_bytes(job: Job) -> int:
     """Of a particle: its own numbers, and the rows of its trees."""
     given, results = job.given, job.results
-    rows: tuple[NDArray[Any], ...] = (results.history, results.trace, results.all_flips, given.replay)
+    rows: tuple[NDArray[Any], ...] = (
+        results.history,
+        results.trace,
+        results.all_flips,
+        given.replay,
+    )
     return 56 + job.trees * sum(array[:1].nbytes for array in rows)
 
 
@@ -94,19 +99,27 @@ def _item_bytes(job: Job) -> int:
     results, given = job.results, job.given
     state = results.jets[:1].nbytes + results.scores[:1].nbytes
     rest: tuple[NDArray[Any], ...] = (results.numbers, results.flips, given.forced)
-    return state * (1 + STATES * job.states) + sum(array[:1].nbytes for array in rest) + 12  # its item and status
+    return (
+        state * (1 + STATES * job.states) + sum(array[:1].nbytes for array in rest) + 12
+    )  # its item and status
 
 
 def _events_of(job: Job, first: int, last: int) -> Job:
     """The job of some of the events; its results are views."""
     offsets, trees = job.batch.offsets[first : last + 1], job.trees
     particles = slice(int(offsets[0]), int(offsets[-1]))
-    items, rows = slice(first * trees, last * trees), slice(int(offsets[0]) * trees, int(offsets[-1]) * trees)
+    items, rows = (
+        slice(first * trees, last * trees),
+        slice(int(offsets[0]) * trees, int(offsets[-1]) * trees),
+    )
     batch, given, results = job.batch, job.given, job.results
     return replace(
         job,
         batch=Batch(
-            batch.particles[particles], offsets - offsets[0], batch.reaches[first:last], batch.keys[first:last]
+            batch.particles[particles],
+            offsets - offsets[0],
+            batch.reaches[first:last],
+            batch.keys[first:last],
         ),
         given=Given(given.replay[rows], given.forced[items]),
         results=Results(
@@ -137,7 +150,11 @@ class _Portion:
         batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
         given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
         stay = module_of(job.results.scores) is xp
-        results = job.results if stay else Results(*(xp.empty(array.shape, array.dtype) for array in job.results))
+        results = (
+            job.results
+            if stay
+            else Results(*(xp.empty(array.shape, array.dtype) for array in job.results))
+        )
         events = self._prepared(batch, room)
         longest_first = xp.asarray(np.argsort(-job.counts, kind="stable"))
         items = (longest_first[:, np.newaxis] * job.trees + xp.arange(job.trees)).ravel()
@@ -153,7 +170,9 @@ class _Portion:
                 turn, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
                 found = (items[turn], jets[turn, state], scores[turn, state])
                 kept.append(found if stay else tuple(to_host(array) for array in found))
-            room = room_for(room.particles, room.pairs * (2 if (status == LIST_FULL).any() else 1), room.jets)
+            room = room_for(
+                room.particles, room.pairs * (2 if (status == LIST_FULL).any() else 1), room.jets
+            )
             states *= 2 if (status == STATES_FULL).any() else 1
             items = items[status != OK]
         if not stay:
@@ -171,7 +190,14 @@ class _Portion:
         return events
 
     def _launch(
-        self, items: Any, batch: Any, given: Any, results: Results, events: Any, room: Room, states: int
+        self,
+        items: Any,
+        batch: Any,
+        given: Any,
+        results: Results,
+        events: Any,
+        room: Room,
+        states: int,
     ) -> tuple[Any, Any, Any]:
         """Grow the trees of some items; returns their status, and the jets and scores of their states, all on the GPU."""
         job, gpu, xp = self.job, self.gpu, self.gpu.arrays
@@ -207,7 +233,9 @@ class _Portion:
         )
         return turn.status, turn.state_jets, turn.state_scores
 
-    def _memory(self, owners: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int) -> Memory:
+    def _memory(
+        self, owners: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int
+    ) -> Memory:
         """Zeroed memory of events or teams: what lies beyond the objects in hand is read, though it counts for nothing."""
         xp = self.gpu.arrays
         memory: Memory = self.gpu.for_kernel(
@@ -224,7 +252,11 @@ class _Portion:
 def _by_item(parts: list[tuple[Any, ...]], job: Job) -> tuple[NDArray[np.int64], Floats, Floats]:
     """States of trees that were grown in any order, by item."""
     if not parts:
-        module, jets, scores = module_of(job.results.scores), job.results.jets.shape[1:], job.results.scores.shape[1:]
+        module, jets, scores = (
+            module_of(job.results.scores),
+            job.results.jets.shape[1:],
+            job.results.scores.shape[1:],
+        )
         return module.empty(0, np.int64), module.empty((0, *jets)), module.empty((0, *scores))
     items, states, slopes = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(items, kind="stable")

@@ -19,14 +19,23 @@ def sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32
     event = np.repeat(np.arange(len(events)), events.counts)
     index = _order(events, event, power)
     order = (index - np.repeat(events.offsets[:-1], events.counts)).astype(np.int32)
-    pt, y, phi, mass = (field[index] for field in (events.pt, events.rapidity, events.phi, events.mass))
+    pt, y, phi, mass = (
+        field[index] for field in (events.pt, events.rapidity, events.phi, events.mass)
+    )
     return order, np.stack((pt, y, phi, *momenta_of(pt, y, phi, mass)), axis=1)
 
 
-def momenta_of(pt: Floats, rapidity: Floats, phi: Floats, mass: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def momenta_of(
+    pt: Floats, rapidity: Floats, phi: Floats, mass: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """px, py, pz and E in GeV."""
     transverse = np.sqrt(pt * pt + mass * mass)
-    return pt * np.cos(phi), pt * np.sin(phi), transverse * np.sinh(rapidity), transverse * np.cosh(rapidity)
+    return (
+        pt * np.cos(phi),
+        pt * np.sin(phi),
+        transverse * np.sinh(rapidity),
+        transverse * np.cosh(rapidity),
+    )
 
 
 def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArray[np.int64]:
@@ -53,7 +62,9 @@ def ranks(order: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.in
     return rank
 
 
-def rename(history: NDArray[np.int32], names: NDArray[np.int32], offsets: NDArray[np.int64], trees: int) -> None:
+def rename(
+    history: NDArray[np.int32], names: NDArray[np.int32], offsets: NDArray[np.int64], trees: int
+) -> None:
     """Rename the particles of all events' histories in place: k becomes ``names`` of particle k of the event.
 
     Merged objects keep their numbers.

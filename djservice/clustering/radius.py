@@ -56,10 +56,14 @@ def radius_per_event(events: EventBatch, radius: ArrayLike) -> Floats:
     """
     radii = np.asarray(radius, dtype=np.float64)
     if radii.shape not in ((), (len(events),)):
-        raise InputError(f"radius has shape {radii.shape}, expected one number or one per event ({len(events)},).")
+        raise InputError(
+            f"radius has shape {radii.shape}, expected one number or one per event ({len(events)},)."
+        )
     if not (np.isfinite(radii) & (radii > 0)).all():
         at = int(np.flatnonzero(~(np.isfinite(radii) & (radii > 0)).ravel())[0])
-        raise InputError(f"radius is {radii.ravel()[at]} (event {at}), expected a positive, finite number.")
+        raise InputError(
+            f"radius is {radii.ravel()[at]} (event {at}), expected a positive, finite number."
+        )
     return np.ascontiguousarray(np.broadcast_to(radii, (len(events),)))
 
 

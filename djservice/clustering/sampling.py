@@ -144,9 +144,13 @@ class TreeRequest:
 
     def __post_init__(self) -> None:
         if self.trees < 1 or self.jets < 1:
-            raise InputError(f"expected at least one tree and one jet, found trees={self.trees} and jets={self.jets}.")
+            raise InputError(
+                f"expected at least one tree and one jet, found trees={self.trees} and jets={self.jets}."
+            )
         if self.settled_pt is not None and (self.history or self.trace or not self.settled_pt >= 0):
-            raise InputError(f"settled_pt is {self.settled_pt}, expected 0 GeV or more, and no history or trace.")
+            raise InputError(
+                f"settled_pt is {self.settled_pt}, expected 0 GeV or more, and no history or trace."
+            )
         if self.on_device and (self.history or self.trace):
             raise InputError(
                 "on_device is for jets, scores, states and flips; histories and traces are brought to the host."
@@ -160,4 +164,8 @@ class TreeRequest:
     @property
     def forced_flips(self) -> Floats:
         """Those that the trees take, shape (event * trees + tree, 4); of length 0 where they take none."""
-        return np.empty((0, 4)) if isinstance(self.flips, (bool, str)) else np.reshape(self.flips, (-1, 4))
+        return (
+            np.empty((0, 4))
+            if isinstance(self.flips, (bool, str))
+            else np.reshape(self.flips, (-1, 4))
+        )

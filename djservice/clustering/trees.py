@@ -160,7 +160,9 @@ class TreeSample:
 
     def _need_whole_trees(self, what: str) -> None:
         if self.stopped:
-            raise ClusteringError(f"trees were stopped early, so they have no {what}; cluster without settled_pt.")
+            raise ClusteringError(
+                f"trees were stopped early, so they have no {what}; cluster without settled_pt."
+            )
 
     def history_of(self, event: int, tree: int) -> NDArray[np.int32]:
         """The merges of one tree, shape (n, 2).
@@ -180,7 +182,9 @@ class TreeSample:
         """
         if self.trace is None:
             raise InputError("the trace was not kept; cluster with trace=True.")
-        return self.trace[self._rows(event, tree)].view([(name, np.float64) for name in TRACE_FIELDS])[..., 0]
+        return self.trace[self._rows(event, tree)].view(
+            [(name, np.float64) for name in TRACE_FIELDS]
+        )[..., 0]
 
     def _rows(self, event: int, tree: int) -> slice:
         n = int(self.offsets[event + 1] - self.offsets[event])

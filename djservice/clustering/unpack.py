@@ -26,7 +26,9 @@ def with_physical_score(trace: Floats, factor: Floats, rows: NDArray[np.int64]) 
     return trace
 
 
-def flips_of(one: Floats, of_steps: Floats | None, events: EventBatch, factor: Floats, trees: int) -> Floats:
+def flips_of(
+    one: Floats, of_steps: Floats | None, events: EventBatch, factor: Floats, trees: int
+) -> Floats:
     """The flips of each tree, rates in R, shape (event, tree, flip, 4): one, or as many as the tree with most has."""
     if of_steps is None:
         flips = one.reshape(len(events), trees, 1, 4)
@@ -34,10 +36,13 @@ def flips_of(one: Floats, of_steps: Floats | None, events: EventBatch, factor: F
         # Those of a tree are the first of its rows.
         module, largest = module_of(of_steps), int(events.counts.max(initial=0))
         counts, start = (
-            module.asarray(x)[:, np.newaxis, np.newaxis] for x in (events.counts, events.offsets[:-1] * trees)
+            module.asarray(x)[:, np.newaxis, np.newaxis]
+            for x in (events.counts, events.offsets[:-1] * trees)
         )
         place = module.arange(largest)
-        row = np.minimum(start + module.arange(trees)[:, np.newaxis] * counts + place, len(of_steps) - 1)
+        row = np.minimum(
+            start + module.arange(trees)[:, np.newaxis] * counts + place, len(of_steps) - 1
+        )
         flipped = (of_steps[:, FLIP_STEP] >= 0)[row] & (place < counts)
         most = int(flipped.sum(axis=-1).max()) if flipped.size else 0
         none = module.asarray([0.0, -1.0, -1.0, -1.0])
@@ -47,7 +52,11 @@ def flips_of(one: Floats, of_steps: Floats | None, events: EventBatch, factor: F
 
 
 def states_of(
-    parts: list[tuple[Floats, Floats]], tree: NDArray[np.int64], chosen: list[int], physical: Floats, trees: int
+    parts: list[tuple[Floats, Floats]],
+    tree: NDArray[np.int64],
+    chosen: list[int],
+    physical: Floats,
+    trees: int,
 ) -> States:
     """The states of all stretches, in the order of (event, tree)."""
     score = np.concatenate([scores for _, scores in parts])[:, chosen]

@@ -13,12 +13,20 @@ from djservice.core.suggest import nearest
 class Section(BaseModel):
     """A section of a run: frozen; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
 
 
 def as_tuple(value: Any) -> Any:
     """One value as a tuple of it, and a list as a tuple."""
-    return (value,) if isinstance(value, (str, Mapping)) else tuple(value) if isinstance(value, list) else value
+    return (
+        (value,)
+        if isinstance(value, (str, Mapping))
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+    )
 
 
 def named(value: Any) -> Any:
@@ -47,7 +55,9 @@ def _explain(error: Any, model: type[BaseModel], whole: str) -> str:
     if error["type"] == "missing":
         return f"missing key {where}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{where or whole}: {message}" + ("" if ", found " in message else f", found {error['input']!r}")
+    return f"{where or whole}: {message}" + (
+        "" if ", found " in message else f", found {error['input']!r}"
+    )
 
 
 def _fields_at(location: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
@@ -65,4 +75,6 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
     """The model that a type is, or is made of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for found in map(_section_in, get_args(annotation)) if found is not None), None)
+    return next(
+        (found for found in map(_section_in, get_args(annotation)) if found is not None), None
+    )

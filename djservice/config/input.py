@@ -20,7 +20,9 @@ class Files(Section):
         None,
         description="instead of files: JSON of coffea's datasets, their files and their metadata xsec, sumw, weight",
     )
-    schema_: Kind = Field("nanoaod", alias="schema", description="layout of the branches, and their units")
+    schema_: Kind = Field(
+        "nanoaod", alias="schema", description="layout of the branches, and their units"
+    )
 
     @model_validator(mode="after")
     def _files_or_fileset(self) -> Files:
@@ -32,18 +34,25 @@ class Files(Section):
 class Input(SchemaFields, Files):
     """What is read."""
 
-    entries: tuple[int, int] | None = Field(None, description="[first, last + 1] of the entries of all files together")
+    entries: tuple[int, int] | None = Field(
+        None, description="[first, last + 1] of the entries of all files together"
+    )
     dataset: str = Field("", description="name of the dataset, a part of each event's identity")
-    bundle_events: int | None = Field(None, ge=1, description="events held by one task; null chooses from the input")
+    bundle_events: int | None = Field(
+        None, ge=1, description="events held by one task; null chooses from the input"
+    )
     bad_inputs: Literal["fail", "quarantine"] = Field(
-        "fail", description="a file or an event that cannot be read ends the run, or is left out and listed"
+        "fail",
+        description="a file or an event that cannot be read ends the run, or is left out and listed",
     )
     cache: str | None = Field(
         None,
         description="folder that keeps the selected events, so that a second run on the same files does not read them",
     )
     timeout: float = Field(
-        120.0, gt=0, description="seconds that one attempt at a read of a URL may take; there are three of them"
+        120.0,
+        gt=0,
+        description="seconds that one attempt at a read of a URL may take; there are three of them",
     )
 
     @model_validator(mode="after")

@@ -30,7 +30,8 @@ class Run(Section):
     """A run: what is read, how it is clustered, what is minimised, how, and where results go."""
 
     task: Literal["global", "per-event", "radius-model"] = Field(
-        "global", description="one radius for all events, or after it one for each, or one as a function of features"
+        "global",
+        description="one radius for all events, or after it one for each, or one as a function of features",
     )
     input: Input
     clustering: ClusteringSection = ClusteringSection()
@@ -87,7 +88,9 @@ class Run(Section):
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid YAML: {error}") from None
         if not isinstance(data, dict):
-            raise ConfigError(f"{path}: expected a mapping of sections, found {type(data).__name__}.")
+            raise ConfigError(
+                f"{path}: expected a mapping of sections, found {type(data).__name__}."
+            )
         for text in overrides:
             _override(data, text)
         return cls.from_dict(data, str(path))
@@ -95,11 +98,15 @@ class Run(Section):
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`from_dict` reads back; Python observables and cuts by name and hash of their source."""
         data = self.model_dump(mode="python", by_alias=True)
-        for term, given in zip(data["loss"], self.loss, strict=True):  # pydantic would take a Python object apart
+        for term, given in zip(
+            data["loss"], self.loss, strict=True
+        ):  # pydantic would take a Python object apart
             term["observable"] = _plain(given.observable)
             term["cuts"] = [_plain(cut) for cut in given.cuts]
         data["radius_model"]["model"] = _plain(self.radius_model.model)
-        data["radius_model"]["features"] = [_plain(feature) for feature in self.radius_model.features]
+        data["radius_model"]["features"] = [
+            _plain(feature) for feature in self.radius_model.features
+        ]
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
         return plain
 
@@ -111,7 +118,10 @@ class Run(Section):
     def inputs(self) -> dict[str, Input]:
         """Every input that is read, by the name of its section."""
         checks = self.radius_model.checks if self.task == "radius-model" else {}
-        return {"input": self.input, **{f"radius_model.checks.{name}": section for name, section in checks.items()}}
+        return {
+            "input": self.input,
+            **{f"radius_model.checks.{name}": section for name, section in checks.items()},
+        }
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -121,10 +131,19 @@ class Run(Section):
         and what may be raised to continue a run (``iterations``).
         """
         left_out = {"cluster", "output", "task", "per_event", "radius_model"}
-        left_out -= {"per-event": {"task", "per_event"}, "radius-model": {"task", "radius_model"}}.get(self.task, set())
-        flat = _flatten({key: value for key, value in self.to_dict().items() if key not in left_out})
+        left_out -= {
+            "per-event": {"task", "per_event"},
+            "radius-model": {"task", "radius_model"},
+        }.get(self.task, set())
+        flat = _flatten(
+            {key: value for key, value in self.to_dict().items() if key not in left_out}
+        )
         sections = ("input", *(f"radius_model.checks.{name}" for name in self.radius_model.checks))
-        names = tuple(f"{section}.{key}" for section in sections for key in ("files", "fileset", "cache", "timeout"))
+        names = tuple(
+            f"{section}.{key}"
+            for section in sections
+            for key in ("files", "fileset", "cache", "timeout")
+        )
         skipped = ("optimiser.iterations", "radius_model.iterations", *names)
         return {
             key: value
@@ -151,10 +170,16 @@ def _lists(value: Any) -> Any:
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
         return {
-            k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}.{key}" if prefix else key).items()
+            k: v
+            for key, item in value.items()
+            for k, v in _flatten(item, f"{prefix}.{key}" if prefix else key).items()
         }
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return {k: v for i, item in enumerate(value) for k, v in _flatten(item, f"{prefix}[{i}]").items()}
+        return {
+            k: v
+            for i, item in enumerate(value)
+            for k, v in _flatten(item, f"{prefix}[{i}]").items()
+        }
     return {prefix: value}
 
 
@@ -162,7 +187,9 @@ def _override(data: dict[str, Any], text: str) -> None:
     """Set one ``section.key=value`` in place."""
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise ConfigError(f"--set {text!r}: expected section.key=value, as in optimiser.learning_rate=0.02.")
+        raise ConfigError(
+            f"--set {text!r}: expected section.key=value, as in optimiser.learning_rate=0.02."
+        )
     *sections, last = path.split(".")
     place: Any = data
     for section in sections:

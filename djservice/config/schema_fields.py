@@ -19,9 +19,12 @@ Name = Annotated[str, StringConstraints(min_length=1)]
 class SchemaFields(Section):
     """What of the events is read, and which particles are kept."""
 
-    tree: Name | None = Field(None, description="name of the tree; null for the layout's own: Events, Delphes")
+    tree: Name | None = Field(
+        None, description="name of the tree; null for the layout's own: Events, Delphes"
+    )
     particles: Annotated[tuple[Name, ...] | None, BeforeValidator(as_tuple)] = Field(
-        None, description="collections that are clustered together; null for the layout's own: PFCands, EFlow*"
+        None,
+        description="collections that are clustered together; null for the layout's own: PFCands, EFlow*",
     )
     particle_weight: Name | None = Field(
         None,
@@ -30,7 +33,8 @@ class SchemaFields(Section):
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
     eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
     weight: Name | None = Field(
-        DEFAULT_WEIGHT, description="branch of the event weight, or as here the generator's; null for 1"
+        DEFAULT_WEIGHT,
+        description="branch of the event weight, or as here the generator's; null for 1",
     )
     truth: float | Name | None = Field(
         None, description="true mass: a number of GeV, a branch, GenPart:higgs or GenPart:b_pair"

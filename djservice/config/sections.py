@@ -15,16 +15,23 @@ class ClusteringSection(Section):
 
     power: float = Field(-1.0, description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT")
     rigidity: float = Field(1.0, gt=0, description="alpha")
-    scale: Literal["minimum", "safe"] = Field("minimum", description="the published scale, or the infrared-safe one")
+    scale: Literal["minimum", "safe"] = Field(
+        "minimum", description="the published scale, or the infrared-safe one"
+    )
     asymmetry: float = Field(1.0, gt=0, description="exponent q of the safe scale")
-    learn_rigidity: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = Field(
-        None, description="[lowest, highest] alpha: learn it together with R; null: it stays"
+    learn_rigidity: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = (
+        Field(None, description="[lowest, highest] alpha: learn it together with R; null: it stays")
     )
 
     @model_validator(mode="after")
     def _inside(self) -> ClusteringSection:
-        if self.learn_rigidity and not self.learn_rigidity[0] <= self.rigidity <= self.learn_rigidity[1]:
-            raise ValueError(f"expected rigidity {self.rigidity} within learn_rigidity {list(self.learn_rigidity)}")
+        if (
+            self.learn_rigidity
+            and not self.learn_rigidity[0] <= self.rigidity <= self.learn_rigidity[1]
+        ):
+            raise ValueError(
+                f"expected rigidity {self.rigidity} within learn_rigidity {list(self.learn_rigidity)}"
+            )
         return self
 
 
@@ -38,7 +45,9 @@ class LossTerm(Section):
     observable: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
     )
-    target: float | None = Field(None, description="in the observable's units; null for each event's truth")
+    target: float | None = Field(
+        None, description="in the observable's units; null for each event's truth"
+    )
     scale: float | None = Field(
         1.0,
         gt=0,
@@ -48,7 +57,9 @@ class LossTerm(Section):
         (), description="selection of trees: all must pass"
     )
     coefficient: float = Field(1.0, description="of this term in the sum")
-    range: tuple[float, float] = Field((0.0, 250.0), description="of the histogram of a robust_width")
+    range: tuple[float, float] = Field(
+        (0.0, 250.0), description="of the histogram of a robust_width"
+    )
     bins: int = Field(50, ge=4, description="of that histogram")
 
     @model_validator(mode="after")
@@ -95,7 +106,9 @@ class OptimiserSection(Section):
     iterations: int = Field(80, ge=1, description="number of iterations")
     batch_events: int = Field(100, ge=1, description="events per iteration")
     trees: int = Field(10, ge=1, description="trees per event and iteration")
-    averaging_start: int | None = Field(None, ge=0, description="first iteration of the average of log R; null: half")
+    averaging_start: int | None = Field(
+        None, ge=0, description="first iteration of the average of log R; null: half"
+    )
     tolerance: float | None = Field(
         None, gt=0, description="stop when the averaged R stands still to this; null: never"
     )
@@ -119,7 +132,9 @@ class ScanSection(Section):
 class SpectrumSection(Section):
     """The observable's distribution over all events, at the start, the optimum and these radii."""
 
-    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.65, 1.0), description="radii beside start and optimum")
+    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.65, 1.0), description="radii beside start and optimum"
+    )
     trees: int = Field(20, ge=2, description="trees per event and radius")
 
 
@@ -133,11 +148,17 @@ class PerEventSection(Section):
     trees: int = Field(20, ge=1, description="trees per event and iteration")
     learning_rate: float = Field(0.2, gt=0, description="Adam's, in log R, of the first iteration")
     decay_iterations: float | None = Field(10.0, gt=0, description="as of the optimiser")
-    choose_trees: int = Field(100, ge=2, description="trees per event on which the ends of the descents are compared")
-    accepted: int = Field(
-        20, ge=1, description="accepted trees of these that an event needs, else it stays at the global R"
+    choose_trees: int = Field(
+        100, ge=2, description="trees per event on which the ends of the descents are compared"
     )
-    score_trees: int = Field(100, ge=2, description="fresh trees per event on which the radii are scored")
+    accepted: int = Field(
+        20,
+        ge=1,
+        description="accepted trees of these that an event needs, else it stays at the global R",
+    )
+    score_trees: int = Field(
+        100, ge=2, description="fresh trees per event on which the radii are scored"
+    )
 
 
 class RadiusModelSection(Section):
@@ -149,12 +170,22 @@ class RadiusModelSection(Section):
         validate_default=True,
     )
     features: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
-        ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt"),
+        (
+            "leading_pt",
+            "second_pt",
+            "third_pt_share",
+            "separation",
+            "dijet_mass",
+            "particles",
+            "scalar_pt",
+        ),
         min_length=1,
         description="names of features",
         validate_default=True,
     )
-    feature_radius: float = Field(0.4, gt=0, description="R of the deterministic jets that features are made of")
+    feature_radius: float = Field(
+        0.4, gt=0, description="R of the deterministic jets that features are made of"
+    )
     iterations: int = Field(300, ge=1, description="of the training")
     batch_events: int = Field(200, ge=1, description="events per iteration")
     trees: int = Field(10, ge=1, description="trees per event and iteration")
@@ -185,11 +216,15 @@ class OutputSection(Section):
 class ClusterSection(Section):
     """Where it runs; changes no number, but for the rounding of a GPU."""
 
-    scheduler: str | None = Field(None, description="address of a Dask scheduler; null starts one on this machine")
+    scheduler: str | None = Field(
+        None, description="address of a Dask scheduler; null starts one on this machine"
+    )
     workers: int | None = Field(
         None, ge=1, description="worker processes of an embedded cluster; null: one per processor"
     )
-    threads: int | None = Field(None, ge=1, description="threads per worker process of an embedded cluster; null: 1")
+    threads: int | None = Field(
+        None, ge=1, description="threads per worker process of an embedded cluster; null: 1"
+    )
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where trees grow; auto: on GPUs if there are any"
@@ -198,5 +233,7 @@ class ClusterSection(Section):
     @model_validator(mode="after")
     def _one_kind(self) -> ClusterSection:
         if self.scheduler is not None and (self.workers is not None or self.threads is not None):
-            raise ValueError("workers and threads are those of a cluster on this machine; a scheduler has its own")
+            raise ValueError(
+                "workers and threads are those of a cluster on this machine; a scheduler has its own"
+            )
         return self

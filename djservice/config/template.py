@@ -29,11 +29,19 @@ _EXAMPLES: dict[str, Any] = {
 def template(store: str = "run.zarr") -> str:
     """The configuration as YAML text; it runs as it is, on events shipped with the package, into this store."""
     examples = {**_EXAMPLES, "output.store": store}
-    lines = ["# A djservice run. Start it with: djservice run THIS_FILE. Units are GeV and rad.", ""]
+    lines = [
+        "# A djservice run. Start it with: djservice run THIS_FILE. Units are GeV and rad.",
+        "",
+    ]
     for name, field in Run.model_fields.items():
         section = LossTerm if name == "loss" else field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
-            lines += [f"# {(section.__doc__ or '').strip()}", f"{name}:", *_keys(name, section, examples), ""]
+            lines += [
+                f"# {(section.__doc__ or '').strip()}",
+                f"{name}:",
+                *_keys(name, section, examples),
+                "",
+            ]
         else:
             lines += [f"{name}: {_yaml(field.default)}  # {field.description}", ""]
     return "\n".join(lines)
@@ -51,7 +59,9 @@ def write_template(path: str | Path, force: bool) -> None:
         with open(path, "w" if force else "x") as file:
             file.write(template(f"{Path(path).stem}.zarr"))
     except FileExistsError:
-        raise ConfigError(f"{path}: is there already; choose another name, or --force to replace it.") from None
+        raise ConfigError(
+            f"{path}: is there already; choose another name, or --force to replace it."
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}.") from None
 
@@ -64,7 +74,11 @@ def _keys(section: str, model: type[BaseModel], examples: dict[str, Any]) -> lis
         value = examples.get(f"{section}.{key}", field.default)
         if value is PydanticUndefined:
             raise AssertionError(f"{section}.{key} has no default and no example")
-        choices = f" ({' | '.join(get_args(field.annotation))})" if get_origin(field.annotation) is Literal else ""
+        choices = (
+            f" ({' | '.join(get_args(field.annotation))})"
+            if get_origin(field.annotation) is Literal
+            else ""
+        )
         lines.append(f"  {key}: {_yaml(value)}  # {field.description}{choices}")
     return lines
 
@@ -72,4 +86,8 @@ def _keys(section: str, model: type[BaseModel], examples: dict[str, Any]) -> lis
 def _yaml(value: Any) -> str:
     """A value on one line."""
     plain = list(value) if isinstance(value, tuple) else value
-    return yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("...\n").strip()
+    return (
+        yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)
+        .removesuffix("...\n")
+        .strip()
+    )

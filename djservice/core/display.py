@@ -65,7 +65,12 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
         mean = f"mean {numbers['mean']:.{digits}f} +- {numbers['mean_error']:.{digits}f}"
     parts = [  # in the order shown, with the order in which they are left out
         (9, f"{pace.done}/{pace.total}"),
-        (7, f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}" if "loss" in numbers else ""),
+        (
+            7,
+            f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}"
+            if "loss" in numbers
+            else "",
+        ),
         (
             8,
             f"{'median ' * (phase in (PER_EVENT, SCORE))}R {numbers['radius']:.3f}{spread}"
@@ -78,7 +83,9 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
         (6, f"{pace.seconds_left:.0f} s left"),
     ]
     shown = sorted((part for part in parts if part[1]), key=lambda part: -part[0])
-    while width is not None and len(shown) > 1 and sum(len(text) + 2 for _, text in shown) - 2 > width:
+    while (
+        width is not None and len(shown) > 1 and sum(len(text) + 2 for _, text in shown) - 2 > width
+    ):
         shown.pop()
     return "  ".join(text for part, text in parts if (part, text) in shown)
 
@@ -93,7 +100,11 @@ class Lines:
     def phase(self, name: str, total: int, done: int) -> None:
         """A phase begins."""
         # A summary follows the reading, so that only one that takes long has lines of its own.
-        self.name, self.pace, self.last = name, Pace(total, done), time.monotonic() if name == READ else 0.0
+        self.name, self.pace, self.last = (
+            name,
+            Pace(total, done),
+            time.monotonic() if name == READ else 0.0,
+        )
         if done:
             self.say(f"{name}: {done} of {total} done already")
 
@@ -127,7 +138,9 @@ class Terminal:
             BarColumn(BAR),
             TextColumn("{task.fields[numbers]}", table_column=whole, markup=False),
         )
-        self.progress = Progress(*columns, console=Console(stderr=True, highlight=False, markup=False))
+        self.progress = Progress(
+            *columns, console=Console(stderr=True, highlight=False, markup=False)
+        )
         self.progress.start()
         self.name, self.pace = "", Pace(0, 0)
 
@@ -135,7 +148,10 @@ class Terminal:
         """A phase begins: a new bar."""
         self.name, self.pace = name, Pace(total, done)
         self.task = self.progress.add_task(
-            name, total=total, completed=done, numbers=f"{done} of {total} done already" * (done > 0)
+            name,
+            total=total,
+            completed=done,
+            numbers=f"{done} of {total} done already" * (done > 0),
         )
 
     def step(self, numbers: dict[str, float]) -> None:
@@ -143,7 +159,9 @@ class Terminal:
         self.pace.step(numbers)
         width = self.progress.console.width - WIDEST - BAR - 2
         self.progress.update(
-            self.task, completed=self.pace.done, numbers=describe(self.name, numbers, self.pace, width)
+            self.task,
+            completed=self.pace.done,
+            numbers=describe(self.name, numbers, self.pace, width),
         )
 
     def say(self, text: str) -> None:

@@ -68,7 +68,9 @@ class OwnLoop(Generic[Result]):
     def _work(self) -> None:
         try:
             self._ended.set_result(asyncio.run(self._stoppable()))
-        except asyncio.CancelledError as stop:  # not passed on as it is: nobody cancelled the one who waits
+        except (
+            asyncio.CancelledError
+        ) as stop:  # not passed on as it is: nobody cancelled the one who waits
             self._ended.set_exception(Stopped(str(stop)))
         except BaseException as error:
             self._ended.set_exception(error)

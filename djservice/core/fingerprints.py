@@ -14,7 +14,9 @@ def fingerprint(function: Callable[..., Any]) -> str:
         source = inspect.getsource(function).encode()
     except (OSError, TypeError):
         source = function.__code__.co_code + repr(function.__code__.co_consts).encode()
-    captured = [cell.cell_contents for cell in function.__closure__ or ()] + list(function.__defaults__ or ())
+    captured = [cell.cell_contents for cell in function.__closure__ or ()] + list(
+        function.__defaults__ or ()
+    )
     names = [_captured_name(value) for value in captured]
     digest = hashlib.sha256(source + repr(names).encode()).hexdigest()[:16]
     return f"{function.__module__}.{function.__qualname__}#{digest}"

@@ -31,4 +31,6 @@ def with_error(value: float | None, error: float | None, digits: int | None = No
     if value is None:
         return "not determined"
     digits = decimals(error) if digits is None else digits
-    return f"{value:.{digits}f} +- " + ("not determined" if error is None else f"{error:.{digits}f}")
+    return f"{value:.{digits}f} +- " + (
+        "not determined" if error is None else f"{error:.{digits}f}"
+    )

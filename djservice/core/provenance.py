@@ -10,7 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 #: Installed packages whose versions a store keeps.
-PACKAGES = ("djservice", "numpy", "numba", "awkward", "uproot", "vector", "coffea", "dask", "distributed", "zarr")
+PACKAGES = (
+    "djservice",
+    "numpy",
+    "numba",
+    "awkward",
+    "uproot",
+    "vector",
+    "coffea",
+    "dask",
+    "distributed",
+    "zarr",
+)
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -33,7 +44,9 @@ def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) ->
     for name in numeric_packages(package) if packages is None else packages:
         for path in sorted((package / name).rglob("*.py")):
             source = path.read_bytes()
-            digest.update(f"{path.relative_to(package).as_posix()} {len(source)}\n".encode() + source)
+            digest.update(
+                f"{path.relative_to(package).as_posix()} {len(source)}\n".encode() + source
+            )
     return digest.hexdigest()[:16]
 
 

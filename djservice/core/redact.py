@@ -12,11 +12,15 @@ _SECRETS = (
     (re.compile(r"(?i)\bbearer(?:\s|%20)+[\w.~+/=-]+"), "Bearer ***"),
     # The same away from their URL, as libraries quote them.
     (
-        re.compile(r"(?i)\b(authz|authorization|access_token|token|password|secret|signature)(\s*[=:]\s*)[^\s&'\",;]+"),
+        re.compile(
+            r"(?i)\b(authz|authorization|access_token|token|password|secret|signature)(\s*[=:]\s*)[^\s&'\",;]+"
+        ),
         r"\1\2***",
     ),
     (
-        re.compile(r"(?i)\b(aws_\w*key\w*|aws_session_token|x-amz-[\w-]+|awsaccesskeyid)(\s*[=:]\s*)[^\s&'\",;]+"),
+        re.compile(
+            r"(?i)\b(aws_\w*key\w*|aws_session_token|x-amz-[\w-]+|awsaccesskeyid)(\s*[=:]\s*)[^\s&'\",;]+"
+        ),
         r"\1\2***",
     ),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), "***"),  # a JSON web token

@@ -48,15 +48,24 @@ class AlternativePath(Estimator):
         return 10 if self.all_steps else 1
 
     def extra_jets(
-        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+        self,
+        events: EventBatch,
+        radius: Floats,
+        sampling: Sampling,
+        request: TreeRequest,
+        sample: TreeSample,
     ) -> ExtraJets:
         assert sample.flips is not None
         for flip in np.moveaxis(sample.flips, 2, 0):
-            left = np.flatnonzero((flip[..., FLIP_STEP] >= 0).any(axis=1))  # events in which a tree has so many flips
+            left = np.flatnonzero(
+                (flip[..., FLIP_STEP] >= 0).any(axis=1)
+            )  # events in which a tree has so many flips
             rows = to_host(left)
             flipped = replace(request, flips=flip[left])
             momenta = sample.momenta.copy()
-            momenta[left] = sample_trees(events.select(rows), radius[rows], sampling, flipped).momenta
+            momenta[left] = sample_trees(
+                events.select(rows), radius[rows], sampling, flipped
+            ).momenta
             yield as_vectors(momenta), flip[..., FLIP_RATE]
 
     def slopes(self, values: TreeValues) -> Contributions:

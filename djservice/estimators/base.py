@@ -106,7 +106,12 @@ class Estimator(ABC):
         return 1
 
     def extra_jets(
-        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+        self,
+        events: EventBatch,
+        radius: Floats,
+        sampling: Sampling,
+        request: TreeRequest,
+        sample: TreeSample,
     ) -> ExtraJets:
         """Leading jets that it needs beside those of ``sample``, shape (event, tree or 1, jet), with a weight per tree.
 
@@ -130,4 +135,6 @@ def central_difference(values: TreeValues) -> Contributions:
     """The derivative of I l from its values at both sides, with the selection held fixed."""
     (high, high_accepted, weight), (low, low_accepted, _) = values.extra
     slope = np.where(high_accepted == low_accepted, (high - low) * weight, 0.0)
-    return Contributions(np.broadcast_to(slope, values.quantity.shape), np.zeros_like(values.accepted))
+    return Contributions(
+        np.broadcast_to(slope, values.quantity.shape), np.zeros_like(values.accepted)
+    )

@@ -42,7 +42,12 @@ class FiniteDifference(Estimator):
             raise InputError(f"step is {self.step}, expected a positive number, in R.")
 
     def extra_jets(
-        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+        self,
+        events: EventBatch,
+        radius: Floats,
+        sampling: Sampling,
+        request: TreeRequest,
+        sample: TreeSample,
     ) -> ExtraJets:
         if radius.min() <= self.step:
             raise InputError(
@@ -50,8 +55,12 @@ class FiniteDifference(Estimator):
             )
         # A tree's uniforms are keyed by its number: further numbers are independent trees.
         start = 0 if self.common else 2**30
-        high = sample_trees(events, radius + self.step, sampling, replace(request, first_tree=start))
-        low = sample_trees(events, radius - self.step, sampling, replace(request, first_tree=2 * start))
+        high = sample_trees(
+            events, radius + self.step, sampling, replace(request, first_tree=start)
+        )
+        low = sample_trees(
+            events, radius - self.step, sampling, replace(request, first_tree=2 * start)
+        )
         return (high.jets, 0.5 / self.step), (low.jets, -0.5 / self.step)
 
     def slopes(self, values: TreeValues) -> Contributions:

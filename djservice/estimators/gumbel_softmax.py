@@ -13,7 +13,13 @@ from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues, central_difference
+from djservice.estimators.base import (
+    Contributions,
+    Estimator,
+    ExtraJets,
+    TreeValues,
+    central_difference,
+)
 from djservice.events.batch import EventBatch
 
 
@@ -48,11 +54,23 @@ class GumbelSoftmax(Estimator):
             raise InputError(f"temperature is {self.temperature}, expected a positive number.")
 
     def extra_jets(
-        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+        self,
+        events: EventBatch,
+        radius: Floats,
+        sampling: Sampling,
+        request: TreeRequest,
+        sample: TreeSample,
     ) -> ExtraJets:
         if sample.deterministic:
-            raise InputError("gumbel_softmax needs a finite rigidity: without random draws there is no softmax.")
-        whole = sample_trees(events, radius, sampling, replace(request, history=True, settled_pt=None, on_device=False))
+            raise InputError(
+                "gumbel_softmax needs a finite rigidity: without random draws there is no softmax."
+            )
+        whole = sample_trees(
+            events,
+            radius,
+            sampling,
+            replace(request, history=True, settled_pt=None, on_device=False),
+        )
         tangents = jet_tangents(
             events,
             whole,
@@ -70,7 +88,10 @@ class GumbelSoftmax(Estimator):
         energy = np.nan_to_num(np.abs(whole.momenta)).max(axis=(2, 3))
         step = np.divide(_RELATIVE * energy, largest, out=np.ones_like(largest), where=largest > 0)
         moved = step[..., np.newaxis, np.newaxis] * tangents
-        return (as_vectors(whole.momenta + moved), 0.5 / step), (as_vectors(whole.momenta - moved), -0.5 / step)
+        return (as_vectors(whole.momenta + moved), 0.5 / step), (
+            as_vectors(whole.momenta - moved),
+            -0.5 / step,
+        )
 
     def slopes(self, values: TreeValues) -> Contributions:
         return central_difference(values)

@@ -32,7 +32,8 @@ class ScoreEstimator(Estimator):
     def slopes(self, values: TreeValues) -> Contributions:
         # E[I S] = -E[(1 - I) S], as E[S] = 0: exactly 0, and not noise, where every tree is accepted.
         return Contributions(
-            self.contributions(values.quantity, values.score), -self.contributions(1.0 - values.accepted, values.score)
+            self.contributions(values.quantity, values.score),
+            -self.contributions(1.0 - values.accepted, values.score),
         )
 
 
@@ -65,7 +66,9 @@ class LeaveOneOut(ScoreEstimator):
 
     def contributions(self, values: Floats, score: Floats) -> Floats:
         trees = values.shape[1]
-        weighed: Floats = (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
+        weighed: Floats = (
+            (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
+        )
         return weighed
 
 
@@ -95,7 +98,10 @@ class OptimalBaseline(ScoreEstimator):
     def contributions(self, values: Floats, score: Floats) -> Floats:
         weight = score**2
         own = values * weight
-        others, norm = own.sum(axis=1, keepdims=True) - own, weight.sum(axis=1, keepdims=True) - weight
+        others, norm = (
+            own.sum(axis=1, keepdims=True) - own,
+            weight.sum(axis=1, keepdims=True) - weight,
+        )
         # Where no other tree has a score to speak of, the difference of the sums is rounding.
         sound = norm > 1e-12 * weight.sum(axis=1, keepdims=True)
         baseline = quotient(others, norm, sound)

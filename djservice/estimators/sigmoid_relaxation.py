@@ -13,7 +13,13 @@ from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues, central_difference
+from djservice.estimators.base import (
+    Contributions,
+    Estimator,
+    ExtraJets,
+    TreeValues,
+    central_difference,
+)
 from djservice.events.batch import EventBatch
 
 
@@ -48,7 +54,12 @@ class SigmoidRelaxation(Estimator):
             )
 
     def extra_jets(
-        self, events: EventBatch, radius: Floats, sampling: Sampling, request: TreeRequest, sample: TreeSample
+        self,
+        events: EventBatch,
+        radius: Floats,
+        sampling: Sampling,
+        request: TreeRequest,
+        sample: TreeSample,
     ) -> ExtraJets:
         exact = sample_trees(
             events,
@@ -57,7 +68,10 @@ class SigmoidRelaxation(Estimator):
             replace(request, trees=1, jets=self.axes, settled_pt=None, on_device=False),
         )
         return tuple(
-            (relaxed_jets(events, radius + step, exact.jets, self.temperature, request.jets), 0.5 / step)
+            (
+                relaxed_jets(events, radius + step, exact.jets, self.temperature, request.jets),
+                0.5 / step,
+            )
             for step in (_STEP, -_STEP)
         )
 
@@ -69,7 +83,9 @@ class SigmoidRelaxation(Estimator):
 _STEP = 1e-4
 
 
-def relaxed_jets(events: EventBatch, radius: Floats, axes: Any, temperature: float, jets: int) -> Any:
+def relaxed_jets(
+    events: EventBatch, radius: Floats, axes: Any, temperature: float, jets: int
+) -> Any:
     """The ``jets`` leading jets with soft edges of each event, shape (event, 1, jet), differentiable in R.
 
     A particle's weight in a jet is sigmoid((R^2 - dR^2) / (T R^2)), dR its distance to the axis; where its weights over all jets
@@ -88,7 +104,9 @@ def relaxed_jets(events: EventBatch, radius: Floats, axes: Any, temperature: flo
     with np.errstate(invalid="ignore", divide="ignore"):
         y, phi = np.asarray(axes.rapidity)[:, 0], np.asarray(axes.phi)[:, 0]
     dphi = np.abs(events.phi[:, np.newaxis] - phi[event])
-    distance2 = (events.rapidity[:, np.newaxis] - y[event]) ** 2 + np.minimum(dphi, 2 * np.pi - dphi) ** 2
+    distance2 = (events.rapidity[:, np.newaxis] - y[event]) ** 2 + np.minimum(
+        dphi, 2 * np.pi - dphi
+    ) ** 2
     square = radius[event, np.newaxis] ** 2
     exponent = np.clip((square - distance2) / (temperature * square), -500.0, 500.0)
     weight = np.nan_to_num(1.0 / (1.0 + np.exp(-exponent)))

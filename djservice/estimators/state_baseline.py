@@ -37,19 +37,31 @@ class StateBaseline(LeaveOneOut):
         plain, more = self._parts(values)
         share = np.empty_like(values.score)
         for half in (0, 1):  # from the other half alone, its leave-one-out means too
-            share[:, half::2] = _share(values, *self._parts(values, np.s_[1 - half :: 2]), np.s_[1 - half :: 2])
-        return Contributions(plain.quantity + share * more.quantity, plain.accepted + share * more.accepted, share)
+            share[:, half::2] = _share(
+                values, *self._parts(values, np.s_[1 - half :: 2]), np.s_[1 - half :: 2]
+            )
+        return Contributions(
+            plain.quantity + share * more.quantity, plain.accepted + share * more.accepted, share
+        )
 
-    def _parts(self, values: TreeValues, trees: slice = np.s_[:]) -> tuple[Contributions, Contributions]:
+    def _parts(
+        self, values: TreeValues, trees: slice = np.s_[:]
+    ) -> tuple[Contributions, Contributions]:
         """Leave-one-out of some trees among themselves, and what the state baseline adds to it, of mean 0."""
         states = values.states
         assert states is not None
         shape = values.score.shape
         covered, of_quantity, of_accepted = (
             states.sums(weights, shape)[:, trees]
-            for weights in (states.score, states.quantity * states.score, states.accepted * states.score)
+            for weights in (
+                states.score,
+                states.quantity * states.score,
+                states.accepted * states.score,
+            )
         )
-        some = TreeValues(values.quantity[:, trees], values.accepted[:, trees], values.score[:, trees])
+        some = TreeValues(
+            values.quantity[:, trees], values.accepted[:, trees], values.score[:, trees]
+        )
         plain = super().slopes(some)
         before = super().slopes(replace(some, score=some.score - covered))
         more = Contributions(
@@ -72,7 +84,9 @@ def _share(values: TreeValues, plain: Contributions, more: Contributions, trees:
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
     square = (b**2).sum(axis=1) + (b**2).max(axis=1)
     # Where the baseline changes nothing, the difference is rounding, and so would be the share.
-    rounding = 1e-24 * ((quantity**2 + (loss * accepted) ** 2) * values.score[:, trees] ** 2).sum(axis=1)
+    rounding = 1e-24 * ((quantity**2 + (loss * accepted) ** 2) * values.score[:, trees] ** 2).sum(
+        axis=1
+    )
     best = quotient(-(a * b).sum(axis=1), square, square > rounding)
     share: Floats = np.clip(best, 0.0, 1.0)[:, np.newaxis]
     return share

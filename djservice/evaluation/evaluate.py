@@ -87,8 +87,15 @@ class Part:
         """The same in pieces of so many events at most."""
         if len(self.events) <= at_once:
             return [self]
-        rows = [np.arange(len(self.events))[start : start + at_once] for start in range(0, len(self.events), at_once)]
-        radii = None if isinstance(self.radius, VariableR) else radius_per_event(self.events, self.radius)
+        rows = [
+            np.arange(len(self.events))[start : start + at_once]
+            for start in range(0, len(self.events), at_once)
+        ]
+        radii = (
+            None
+            if isinstance(self.radius, VariableR)
+            else radius_per_event(self.events, self.radius)
+        )
         return [
             Part(
                 self.events.select(some),
@@ -117,24 +124,40 @@ def evaluate_each(
     if threads is not None:
         sampling = replace(sampling, threads=threads)
     request = TreeRequest(
-        trees, loss.jets, stream, iteration, settled_pt=loss.settled_pt, parameters=parameters, on_device=True
+        trees,
+        loss.jets,
+        stream,
+        iteration,
+        settled_pt=loss.settled_pt,
+        parameters=parameters,
+        on_device=True,
     )
     at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.memory_factor))
-    pieces = [(number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)]
+    pieces = [
+        (number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)
+    ]
     answers: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
     for together in _packed(pieces, at_once):
         own = [piece for _, piece in together]
         for (number, _), answer in zip(
-            together, _evaluate_together(own, loss, estimator, sampling, request, on_trees), strict=True
+            together,
+            _evaluate_together(own, loss, estimator, sampling, request, on_trees),
+            strict=True,
         ):
             answers[number].append(answer)
     return [
-        _merged(answer, loss, (len(parameters) or 1) if part.jacobian is None else part.jacobian.shape[1])
+        _merged(
+            answer,
+            loss,
+            (len(parameters) or 1) if part.jacobian is None else part.jacobian.shape[1],
+        )
         for part, answer in zip(parts, answers, strict=True)
     ]
 
 
-def _check(parts: Sequence[Part], loss: Loss, estimator: Estimator, parameters: tuple[str, ...], trees: int) -> None:
+def _check(
+    parts: Sequence[Part], loss: Loss, estimator: Estimator, parameters: tuple[str, ...], trees: int
+) -> None:
     needed = trees_needed(loss, estimator)
     if trees < needed:
         raise InputError(
@@ -142,7 +165,9 @@ def _check(parts: Sequence[Part], loss: Loss, estimator: Estimator, parameters: 
         )
     variable = any(isinstance(part.radius, VariableR) for part in parts)
     if (parameters not in ((), ("radius",)) or variable) and not estimator.in_any_parameter:
-        raise InputError(f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else.")
+        raise InputError(
+            f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else."
+        )
 
 
 def _evaluate_together(
@@ -155,7 +180,9 @@ def _evaluate_together(
 ) -> list[tuple[Moments, PerEvent]]:
     """The trees of some parts grown in one call, and the sums of each."""
     events, radius, jacobian = _joined(parts)
-    with memory_for(f"{request.trees} trees of each of {len(events)} events, with their sums,", sampling.device):
+    with memory_for(
+        f"{request.trees} trees of each of {len(events)} events, with their sums,", sampling.device
+    ):
         watched = replace(request, states=estimator.follows, flips=estimator.flips)
         sample = sample_trees(events, radius, sampling, watched)
         if on_trees is not None:
@@ -167,7 +194,9 @@ def _evaluate_together(
         return reduce_events(events, sample, extra, loss, estimator, jacobian, sizes)
 
 
-def _merged(answers: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int) -> tuple[Moments, PerEvent]:
+def _merged(
+    answers: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int
+) -> tuple[Moments, PerEvent]:
     """The sums of a part from those of its pieces; of no events, if there are none."""
     sums = [moments for moments, _ in answers]
     return functools.reduce(operator.add, sums) if sums else no_events(loss, parameters), joined(
@@ -191,7 +220,11 @@ def _packed(pieces: Sequence[tuple[int, Part]], at_once: int) -> Iterator[list[t
 
 
 def _joined(parts: Sequence[Part]) -> tuple[EventBatch, VariableR | Floats, Floats | None]:
-    events = parts[0].events if len(parts) == 1 else EventBatch.concatenate([part.events for part in parts])
+    events = (
+        parts[0].events
+        if len(parts) == 1
+        else EventBatch.concatenate([part.events for part in parts])
+    )
     if isinstance(parts[0].radius, VariableR):
         return events, parts[0].radius, None
     radii = [radius_per_event(part.events, part.radius) for part in parts]  # type: ignore[arg-type]
@@ -206,4 +239,6 @@ def trees_at_once(device: Device) -> int:
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:
     """The least number of trees per event that a loss and an estimator are defined for."""
-    return max(estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms))
+    return max(
+        estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms)
+    )

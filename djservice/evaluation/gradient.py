@@ -91,7 +91,9 @@ def gradient(
         If no tree passes the selection, or the accepted weights do not sum to more than 0.
     """
     if not isinstance(estimator, Estimator | None):
-        raise InputError(f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut().")
+        raise InputError(
+            f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut()."
+        )
     moments, per_event = evaluate(
         as_batch(particles, identity=identity, weight=weight, truth=truth),
         as_loss(objective),
@@ -102,4 +104,12 @@ def gradient(
         trees=trees,
     )
     value = moments.gradient()
-    return Gradient(value.value, value.error, value.tree_error, moments.loss(), moments.acceptance, per_event, moments)
+    return Gradient(
+        value.value,
+        value.error,
+        value.tree_error,
+        moments.loss(),
+        moments.acceptance,
+        per_event,
+        moments,
+    )

@@ -87,7 +87,11 @@ class Moments:
     state_share: float
 
     def __add__(self, other: Moments) -> Moments:
-        summed = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "layout"}
+        summed = {
+            f.name: getattr(self, f.name) + getattr(other, f.name)
+            for f in fields(self)
+            if f.name != "layout"
+        }
         return Moments(layout=self.layout, **summed)
 
     def scaled(self, parameter: int, factor: float) -> Moments:
@@ -125,7 +129,9 @@ class Moments:
             first = statistic.gradient(sums)
             value += coefficient * float(first @ self.total[at])
             slope[at] += coefficient * first
-            slope[self.layout.sums(term)] += coefficient * (statistic.hessian(sums) @ self.total[at])
+            slope[self.layout.sums(term)] += coefficient * (
+                statistic.hessian(sums) @ self.total[at]
+            )
         return self._quantity(value, slope)
 
     def gradients(self) -> list[Quantity]:

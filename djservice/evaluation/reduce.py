@@ -75,18 +75,25 @@ def reduce_events(
     """
     trees, module = sample.scores.shape[1], module_of(sample.scores)
     layout = _layout(loss, len(sample.parameters))
-    columns: list[Floats] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
+    columns: list[
+        Floats
+    ] = []  # z of each tree, shape (event, tree): its mean over trees is z of the event
     moves: list[Floats] = []  # how much each tree moves that mean, times the number of trees
     first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), np.empty(0)
     # Once each, for all terms: estimators make them as they are asked for.
     others = [
-        [(*_evaluated(term, other, events.truth, module), module.asarray(weight)) for term in loss.terms]
+        [
+            (*_evaluated(term, other, events.truth, module), module.asarray(weight))
+            for term in loss.terms
+        ]
         for other, weight in extra
     ]
     for number, term in enumerate(loss.terms):
         value, quantities, mask = term.evaluate(sample.jets, events.truth)
         accepted = mask.astype(np.float64)
-        slopes = _slopes(events, sample, [of[number] for of in others], term, estimator, quantities, accepted)
+        slopes = _slopes(
+            events, sample, [of[number] for of in others], term, estimator, quantities, accepted
+        )
         own, own_moves = _term_columns(term, quantities, accepted, slopes)
         columns, moves = columns + own, moves + own_moves
         if term is loss.terms[0]:
@@ -104,7 +111,9 @@ def reduce_events(
             f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and the event weights."
         )
     accepted_trees = to_host(first_accepted.sum(axis=1))
-    per_event = _per_event(layout, mean, centred, accepted_trees, first_value, first_accepted, trees)
+    per_event = _per_event(
+        layout, mean, centred, accepted_trees, first_value, first_accepted, trees
+    )
     found = []
     for stop, size in zip(np.cumsum(sizes), sizes, strict=True):
         rows = slice(stop - size, stop)
@@ -124,7 +133,9 @@ def reduce_events(
             trees_accepted=int(accepted_trees[rows].sum()),
             state_share=float(share[rows].sum()),
         )
-        found.append((moments, PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))))
+        found.append(
+            (moments, PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent))))
+        )
     return found
 
 
@@ -132,7 +143,9 @@ def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floa
     """Sum over events of z, of z z^T, and of the covariance of z over trees."""
     trees = centred.shape[1]
     z = mean * weight[:, np.newaxis]
-    weighted = (centred * module_of(centred).asarray(weight)[:, np.newaxis, np.newaxis]).reshape(-1, z.shape[1])
+    weighted = (centred * module_of(centred).asarray(weight)[:, np.newaxis, np.newaxis]).reshape(
+        -1, z.shape[1]
+    )
     return z.sum(axis=0), z.T @ z, to_host(weighted.T @ weighted) / (trees * max(trees - 1, 1))
 
 
@@ -140,10 +153,15 @@ def _through(
     jacobian: Floats, layout: MomentLayout, mean: Floats, centred: Floats, weight: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """The same with the derivatives in theta: those in R of each event times its dR/dtheta."""
-    source, factor = [], []  # of each entry of the new z: the entry of the old one, and what it is multiplied with
+    source, factor = (
+        [],
+        [],
+    )  # of each entry of the new z: the entry of the old one, and what it is multiplied with
     one = np.ones(len(mean))
     for term in range(len(layout.sizes)):
-        sums, slopes = (np.arange(layout.length)[at] for at in (layout.sums(term), layout.slopes(term, 0)))
+        sums, slopes = (
+            np.arange(layout.length)[at] for at in (layout.sums(term), layout.slopes(term, 0))
+        )
         source += [*sums, *np.tile(slopes, jacobian.shape[1])]
         factor += [one] * len(sums) + [theta for theta in jacobian.T for _ in slopes]
     source += list(range(layout.length - 3, layout.length))
@@ -195,7 +213,9 @@ def _slopes(
 def _evaluated(term: Term, jets: Any, truth: Floats, module: Any) -> tuple[list[Floats], Floats]:
     """I times each quantity, and I, as arrays of a module; jets that an estimator made may be on the host."""
     _, quantities, accepted = term.evaluate(jets, truth)
-    return [module.asarray(quantity) for quantity in quantities], module.asarray(accepted.astype(np.float64))
+    return [module.asarray(quantity) for quantity in quantities], module.asarray(
+        accepted.astype(np.float64)
+    )
 
 
 def _term_columns(
@@ -237,16 +257,26 @@ def _per_event(
     centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
     module = module_of(centred)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        gradient, influence, total = np.zeros(len(mean)), module.zeros(centred.shape[:2]), np.zeros(len(mean))
-        for term, (statistic, coefficient) in enumerate(zip(layout.statistics, layout.coefficients, strict=True)):
+        gradient, influence, total = (
+            np.zeros(len(mean)),
+            module.zeros(centred.shape[:2]),
+            np.zeros(len(mean)),
+        )
+        for term, (statistic, coefficient) in enumerate(
+            zip(layout.statistics, layout.coefficients, strict=True)
+        ):
             at, slopes_at = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, at], mean[:, slopes_at]
             first = statistic.gradient(sums)
             along = np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
             gradient += coefficient * (first * slopes).sum(axis=1)
             total += coefficient * statistic.value(sums)
-            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, at], module.asarray(along))
-            influence += coefficient * np.einsum("eti,ei->et", centred[:, :, slopes_at], module.asarray(first))
+            influence += coefficient * np.einsum(
+                "eti,ei->et", centred[:, :, at], module.asarray(along)
+            )
+            influence += coefficient * np.einsum(
+                "eti,ei->et", centred[:, :, slopes_at], module.asarray(first)
+            )
         gradient_error = np.sqrt(to_host((influence**2).sum(axis=1)) / (trees * (trees - 1)))
     return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
 
@@ -287,4 +317,6 @@ def _layout(loss: Loss, parameters: int) -> MomentLayout:
 def no_events(loss: Loss, parameters: int) -> Moments:
     layout = _layout(loss, parameters)
     size = layout.length
-    return Moments(layout, np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), 0.0, 0, 0, 0, 0, 0.0)
+    return Moments(
+        layout, np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), 0.0, 0, 0, 0, 0, 0.0
+    )

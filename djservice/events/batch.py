@@ -107,21 +107,34 @@ class EventBatch:
             finite, or a negative mass. The message names the source, the event and the particle.
         """
         if (rapidity is None) == (eta is None):
-            raise InputError(f"{source}: expected exactly one of rapidity and eta, found both or neither.")
+            raise InputError(
+                f"{source}: expected exactly one of rapidity and eta, found both or neither."
+            )
         bounds = np.ascontiguousarray(offsets, dtype=np.int64)
         if bounds.ndim != 1 or len(bounds) == 0 or bounds[0] != 0 or np.any(np.diff(bounds) < 0):
-            raise InputError(f"{source}: offsets must be one-dimensional, start at 0 and never decrease.")
+            raise InputError(
+                f"{source}: offsets must be one-dimensional, start at 0 and never decrease."
+            )
         events = len(bounds) - 1
         name, polar = ("rapidity", rapidity) if eta is None else ("eta", eta)
         columns = {"pt": pt, name: polar, "phi": phi, "mass": mass}
         with np.errstate(invalid="ignore"):  # a signalling NaN, which the checks below report
-            values = {field: np.ascontiguousarray(column, dtype=np.float64) for field, column in columns.items()}
+            values = {
+                field: np.ascontiguousarray(column, dtype=np.float64)
+                for field, column in columns.items()
+            }
         for field, column in values.items():
             if column.shape != (bounds[-1],):
-                raise InputError(f"{source}: {field} has shape {column.shape}, expected ({bounds[-1]},) from offsets.")
+                raise InputError(
+                    f"{source}: {field} has shape {column.shape}, expected ({bounds[-1]},) from offsets."
+                )
         place = np.arange(events) if entry is None else np.asarray(entry)
         run, block, event = _identity(identity, events, source)
-        keys = entry_keys(dataset, source, place) if identity is None else event_keys(dataset, run, block, event)
+        keys = (
+            entry_keys(dataset, source, place)
+            if identity is None
+            else event_keys(dataset, run, block, event)
+        )
         batch = cls(  # of the values as they are, so that an error can name the event
             pt=values["pt"],
             rapidity=values[name],
@@ -141,7 +154,9 @@ class EventBatch:
         )
         batch._check(name)
         positive = np.maximum(batch.mass, 0.0)
-        true_rapidity = batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, positive)
+        true_rapidity = (
+            batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, positive)
+        )
         return replace(batch, mass=positive, phi=_fold(batch.phi), rapidity=true_rapidity)
 
     @classmethod
@@ -169,7 +184,9 @@ class EventBatch:
         if not batches:
             raise InputError("expected at least one batch to concatenate.")
         if len({batch.dataset for batch in batches}) > 1:
-            raise InputError(f"batches of several datasets: {sorted({batch.dataset for batch in batches})}.")
+            raise InputError(
+                f"batches of several datasets: {sorted({batch.dataset for batch in batches})}."
+            )
         flat = {
             f.name: np.concatenate([getattr(batch, f.name) for batch in batches])
             for f in fields(cls)
@@ -177,10 +194,19 @@ class EventBatch:
         }
         files = tuple(dict.fromkeys(name for batch in batches for name in batch.files))
         index = {name: np.int32(i) for i, name in enumerate(files)}
-        file = [np.array([index[name] for name in batch.files], dtype=np.int32)[batch.file] for batch in batches]
+        file = [
+            np.array([index[name] for name in batch.files], dtype=np.int32)[batch.file]
+            for batch in batches
+        ]
         steps = np.concatenate([np.diff(batch.offsets) for batch in batches])
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(steps)])
-        return cls(**flat, offsets=offsets, file=np.concatenate(file), files=files, dataset=batches[0].dataset)
+        return cls(
+            **flat,
+            offsets=offsets,
+            file=np.concatenate(file),
+            files=files,
+            dataset=batches[0].dataset,
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -197,7 +223,9 @@ class EventBatch:
     @property
     def nbytes(self) -> int:
         """Bytes that the arrays take."""
-        return sum(getattr(self, f.name).nbytes for f in fields(self) if f.name not in ("files", "dataset"))
+        return sum(
+            getattr(self, f.name).nbytes for f in fields(self) if f.name not in ("files", "dataset")
+        )
 
     def select(self, index: ArrayLike) -> EventBatch:
         """The events at ``index`` (positions or a mask), in that order."""
@@ -225,10 +253,20 @@ class EventBatch:
     def _check(self, polar: str) -> None:
         """Raise an :class:`InputError` that names the first particle without meaning."""
         rules = (
-            ("pt", self.pt, np.isfinite(self.pt) & (self.pt > 0), "a positive, finite number of GeV"),
+            (
+                "pt",
+                self.pt,
+                np.isfinite(self.pt) & (self.pt > 0),
+                "a positive, finite number of GeV",
+            ),
             (polar, self.rapidity, np.isfinite(self.rapidity), "a finite number"),
             ("phi", self.phi, np.isfinite(self.phi), "a finite number of rad"),
-            ("mass", self.mass, np.isfinite(self.mass) & (self.mass >= -MASS_ROUNDING * self.pt), "0 GeV or more"),
+            (
+                "mass",
+                self.mass,
+                np.isfinite(self.mass) & (self.mass >= -MASS_ROUNDING * self.pt),
+                "0 GeV or more",
+            ),
         )
         for field, values, good, expected in rules:
             if not good.all():
@@ -242,7 +280,9 @@ class EventBatch:
         for field, values in (("weight", self.weight),):
             if not np.isfinite(values).all():
                 event = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise InputError(f"{self.name(event)}: {field} is {values[event]}, expected a finite number.")
+                raise InputError(
+                    f"{self.name(event)}: {field} is {values[event]}, expected a finite number."
+                )
 
 
 def as_batch(
@@ -267,7 +307,9 @@ def as_batch(
     if not isinstance(particles, EventBatch):
         return EventBatch.from_awkward(particles, **given)
     if given:
-        raise InputError(f"{', '.join(given)}: an EventBatch has its own. Give it where the batch is built.")
+        raise InputError(
+            f"{', '.join(given)}: an EventBatch has its own. Give it where the batch is built."
+        )
     return particles
 
 
@@ -275,7 +317,9 @@ def _per_event(value: ArrayLike, events: int, field: str, source: str) -> Floats
     with np.errstate(invalid="ignore"):
         array = _plain(value, field, source).astype(np.float64)
     if array.shape not in ((), (events,)):
-        raise InputError(f"{source}: {field} has shape {array.shape}, expected one number or shape ({events},).")
+        raise InputError(
+            f"{source}: {field} has shape {array.shape}, expected one number or shape ({events},)."
+        )
     return np.ascontiguousarray(np.broadcast_to(array, (events,)))
 
 
@@ -285,13 +329,19 @@ def _plain(values: ArrayLike, field: str, source: str) -> NDArray[Any]:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
         found = " ".join(str(error).split())
-        raise InputError(f"{source}: expected numbers in {field}, without None, found {found}") from None
+        raise InputError(
+            f"{source}: expected numbers in {field}, without None, found {found}"
+        ) from None
     if np.ma.is_masked(values) or array.dtype.kind not in "biuf":
-        raise InputError(f"{source}: expected numbers in {field}, without None, found {array.dtype}, or masked values.")
+        raise InputError(
+            f"{source}: expected numbers in {field}, without None, found {array.dtype}, or masked values."
+        )
     return array
 
 
-def _identity(identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None, events: int, source: str) -> list[NDArray[Any]]:
+def _identity(
+    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None, events: int, source: str
+) -> list[NDArray[Any]]:
     """(run, luminosityBlock, event), each an integer per event; 0 where there is no identity."""
     if identity is None:
         return [np.zeros(events, np.int64)] * 3
@@ -311,7 +361,9 @@ def _identity(identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None, events: i
 
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
     """Rapidity from pseudorapidity, which it equals where the mass is zero."""
-    central = np.clip(eta, -50.0, 50.0)  # further out y - eta is constant to the last bit, and sinh soon overflows
+    central = np.clip(
+        eta, -50.0, 50.0
+    )  # further out y - eta is constant to the last bit, and sinh soon overflows
     y = np.arcsinh(pt / np.hypot(pt, mass) * np.sinh(central)) + (eta - central)
     return np.where(mass == 0.0, eta, y)
 
@@ -319,7 +371,11 @@ def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
 def _fold(phi: Floats) -> Floats:
     """phi in [-pi, pi], untouched where it already is."""
     outside = np.abs(phi) > np.pi
-    return np.where(outside, np.remainder(phi + np.pi, 2 * np.pi) - np.pi, phi) if outside.any() else phi
+    return (
+        np.where(outside, np.remainder(phi + np.pi, 2 * np.pi) - np.pi, phi)
+        if outside.any()
+        else phi
+    )
 
 
 def check_counts(events: EventBatch) -> None:

@@ -64,7 +64,9 @@ def _flat(column: Any, name: str, counts: NDArray[Any]) -> NDArray[Any]:
             f"event {event}, particle {missing[0] - counts[:event].sum()}: {name} is None ({len(missing)} such particles): drop "
             f"them with particles[~ak.is_none(particles.{name}, axis=1)]."
         )
-    values = np.ma.getdata(ak.to_numpy(flat))  # of an option type without a None: a mask that hides nothing
+    values = np.ma.getdata(
+        ak.to_numpy(flat)
+    )  # of an option type without a None: a mask that hides nothing
     if len(values) and values.dtype.kind not in "biuf":
         raise InputError(f"expected numbers in {name}, found {column.type}.")
     return values.astype(np.float64) if len(values) == 0 else values

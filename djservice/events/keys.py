@@ -17,7 +17,9 @@ Keys = NDArray[np.uint64]
 
 def text_key(text: str) -> np.uint64:
     """64 bits of a text, the same on every machine."""
-    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
+    return np.uint64(
+        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    )
 
 
 def mix(key: Any, value: Any) -> Keys:

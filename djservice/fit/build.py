@@ -33,7 +33,12 @@ def build_loss(run: Run) -> Loss:
     total: Any = None
     for i, term in enumerate(run.loss):
         where = f"loss[{i}]"
-        what = _build(term.observable, observables.Observable, observables.named_observables(), f"{where}.observable")
+        what = _build(
+            term.observable,
+            observables.Observable,
+            observables.named_observables(),
+            f"{where}.observable",
+        )
         loss: Any
         if term.kind == "width":
             loss = losses.Width(what, scale=term.scale, coefficient=term.coefficient)
@@ -43,7 +48,9 @@ def build_loss(run: Run) -> Loss:
                 what, scale=term.scale, coefficient=term.coefficient, low=low, high=high, bins=bins
             )
         else:
-            kind = losses.SquaredError if term.kind == "squared_error" else losses.SquaredErrorOfMean
+            kind = (
+                losses.SquaredError if term.kind == "squared_error" else losses.SquaredErrorOfMean
+            )
             loss = kind(what, target=term.target, scale=term.scale, coefficient=term.coefficient)
         for k, cut in enumerate(term.cuts):
             loss = loss.where(_build(cut, cuts.Cut, cuts.named_cuts(), f"{where}.cuts[{k}]"))
@@ -63,7 +70,9 @@ def build_estimator(value: Any) -> Estimator:
     from djservice.estimators.base import Estimator
     from djservice.estimators.registry import ESTIMATORS
 
-    return _build(value, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator")  # type: ignore[type-abstract]
+    return _build(
+        value, Estimator, {estimator.name: estimator for estimator in ESTIMATORS}, "estimator"
+    )  # type: ignore[type-abstract]
 
 
 def build_model(run: Run) -> Bounded:
@@ -98,7 +107,9 @@ def build_features(run: Run) -> tuple[Feature, ...]:
     )
     names = [feature.name for feature in found]
     if len(set(names)) < len(names):
-        raise ConfigError(f"radius_model.features: expected different features, found {', '.join(names)}.")
+        raise ConfigError(
+            f"radius_model.features: expected different features, found {', '.join(names)}."
+        )
     return found
 
 
@@ -133,7 +144,9 @@ def build_per_event(run: Run) -> PerEventSettings:
         raise ConfigError(f"per_event: {error}") from None
 
 
-def _build(value: Any, kind: type[Made], known: Mapping[str, Callable[..., Made]], where: str) -> Made:
+def _build(
+    value: Any, kind: type[Made], known: Mapping[str, Callable[..., Made]], where: str
+) -> Made:
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping) or "name" not in value:
@@ -150,5 +163,9 @@ def _build(value: Any, kind: type[Made], known: Mapping[str, Callable[..., Made]
     try:
         return make(**parameters)
     except (TypeError, ValueError) as error:
-        takes_text = ", ".join(str(parameter) for parameter in inspect.signature(make).parameters.values())
-        raise ConfigError(f"{where}: {name}({takes_text}) cannot be made of {parameters}: {error}") from None
+        takes_text = ", ".join(
+            str(parameter) for parameter in inspect.signature(make).parameters.values()
+        )
+        raise ConfigError(
+            f"{where}: {name}({takes_text}) cannot be made of {parameters}: {error}"
+        ) from None

@@ -24,4 +24,6 @@ def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any
     near = usable[np.argsort(np.abs(radii[usable] - radius), kind="stable")[:7]]
     if len(near) < 4:
         return near, np.full(4, np.nan), np.full((4, 4), np.nan)
-    return near, *np.polyfit(radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled")
+    return near, *np.polyfit(
+        radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled"
+    )

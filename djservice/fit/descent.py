@@ -102,12 +102,18 @@ class Descent:
         places = [p.place(value) for p, value in zip(self.parameters, values, strict=True)]
         if self.iteration >= self.averaging_start:
             self._sums = self._sums + places
-            self._averages.append(self._values(self._sums / (self.iteration - self.averaging_start + 1)))
+            self._averages.append(
+                self._values(self._sums / (self.iteration - self.averaging_start + 1))
+            )
         else:
             self._averages.append(values)
         # dL / d log R = R dL/dR
-        factors = [value if p.positive else 1.0 for p, value in zip(self.parameters, values, strict=True)]
-        step, self._state = self.optimiser.update(np.array(factors) * gradients, self._state, self.learning_rate)
+        factors = [
+            value if p.positive else 1.0 for p, value in zip(self.parameters, values, strict=True)
+        ]
+        step, self._state = self.optimiser.update(
+            np.array(factors) * gradients, self._state, self.learning_rate
+        )
         low = np.array([p.place(p.minimum) for p in self.parameters])
         high = np.array([p.place(p.maximum) for p in self.parameters])
         self._places = np.clip(self._places + step, low, high)
@@ -117,10 +123,16 @@ class Descent:
     def converged(self) -> bool:
         """Whether the averages stood still at the last two checks."""
         averaged = self.iteration - self.averaging_start
-        if self.tolerance is None or averaged < 2 * CHECK_EVERY + 1 or (averaged - 1) % CHECK_EVERY != 0:
+        if (
+            self.tolerance is None
+            or averaged < 2 * CHECK_EVERY + 1
+            or (averaged - 1) % CHECK_EVERY != 0
+        ):
             return False
         now, before, earlier = (np.array(self._averages[-1 - k * CHECK_EVERY]) for k in range(3))
-        return bool(max(np.abs(now - before).max(), np.abs(before - earlier).max()) < self.tolerance)
+        return bool(
+            max(np.abs(now - before).max(), np.abs(before - earlier).max()) < self.tolerance
+        )
 
     def _values(self, places: Floats) -> list[float]:
         return [p.value(float(place)) for p, place in zip(self.parameters, places, strict=True)]

@@ -59,7 +59,8 @@ class Iterations:
             while self.descent.iteration < self.number and not self.descent.converged:
                 rows.append(await self._iterate())
                 self.watch.step(
-                    {name: row for name, row in rows[-1].items() if name not in VECTORS} | self._shown(rows[-1])
+                    {name: row for name, row in rows[-1].items() if name not in VECTORS}
+                    | self._shown(rows[-1])
                 )
                 if time.monotonic() - written > SECONDS_BETWEEN_WRITES:
                     self._write(rows)
@@ -71,10 +72,15 @@ class Iterations:
     def _replay(self) -> None:
         """Take the steps of the iterations that are in the store."""
         descent = self.descent
-        stored = (self.store.column(self.group, name) for name in ("parameters", "gradients", "parameters_average"))
+        stored = (
+            self.store.column(self.group, name)
+            for name in ("parameters", "gradients", "parameters_average")
+        )
         parameters, gradients, stored_averages = stored
         averages = []
-        for iteration, (values, gradient) in enumerate(zip(parameters.tolist(), gradients.tolist(), strict=True)):
+        for iteration, (values, gradient) in enumerate(
+            zip(parameters.tolist(), gradients.tolist(), strict=True)
+        ):
             if descent.converged:  # sooner than before, as the average starts at another iteration
                 self.store.rewind(self.group, iteration)
                 break
@@ -85,8 +91,12 @@ class Iterations:
                 )
             descent.update(gradient)
             averages.append(descent.average)
-        if averages and averages != stored_averages[: len(averages)].tolist():  # with more iterations it starts later
-            self.store.write_rows(self.group, 0, self._columns([{"parameters_average": a} for a in averages]))
+        if (
+            averages and averages != stored_averages[: len(averages)].tolist()
+        ):  # with more iterations it starts later
+            self.store.write_rows(
+                self.group, 0, self._columns([{"parameters_average": a} for a in averages])
+            )
 
     async def _iterate(self) -> dict[str, Any]:
         """One iteration; returns its row."""
@@ -123,7 +133,9 @@ class Iterations:
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         if rows:
-            self.store.write_rows(self.group, self.store.n_complete(self.group), self._columns(rows))
+            self.store.write_rows(
+                self.group, self.store.n_complete(self.group), self._columns(rows)
+            )
 
     def _columns(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Rows as columns; in the history the radius, which most runs learn alone, also by itself."""
@@ -135,8 +147,13 @@ class Iterations:
 
     def _at(self, values: Sequence[float]) -> str:
         """The values in words; of many, the first few."""
-        parts = [f"{p.name} = {value:.4f}" for p, value in zip(self.descent.parameters, values, strict=True)]
-        return ", ".join(parts[:_NAMED]) + (f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else "")
+        parts = [
+            f"{p.name} = {value:.4f}"
+            for p, value in zip(self.descent.parameters, values, strict=True)
+        ]
+        return ", ".join(parts[:_NAMED]) + (
+            f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+        )
 
 
 #: Parameters that a message names.

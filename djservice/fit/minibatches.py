@@ -25,7 +25,9 @@ class MiniBatches:
         Of all events, which are not among the keys.
     """
 
-    def __init__(self, keys: Keys, seed: int, batch_events: int, share_held_back: float = 0.0) -> None:
+    def __init__(
+        self, keys: Keys, seed: int, batch_events: int, share_held_back: float = 0.0
+    ) -> None:
         self.keys, self.seed, self.share_held_back = keys, seed, share_held_back
         self.batch = min(batch_events, len(keys))
         self._epoch, self._bounds = -1, np.empty(0, np.uint64)

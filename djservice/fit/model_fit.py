@@ -67,10 +67,14 @@ class ModelFit:
         Who is told.
     """
 
-    def __init__(self, plan: RunPlan, sample: Sample, checks: Mapping[str, Sample], watch: Watch) -> None:
+    def __init__(
+        self, plan: RunPlan, sample: Sample, checks: Mapping[str, Sample], watch: Watch
+    ) -> None:
         self.run, self.sample, self.checks, self.watch = plan.run, sample, checks, watch
         self.model = plan.model
-        self.names: tuple[str, ...] = self.model.model.names([feature.name for feature in plan.features])
+        self.names: tuple[str, ...] = self.model.model.names(
+            [feature.name for feature in plan.features]
+        )
         run = self.run
         self.share = run.radius_model.held_back
         back = held_back(sample.keys, run.seed, self.share)
@@ -81,14 +85,18 @@ class ModelFit:
                 "train on and some to score on. Use more events, or another share."
             )
         self.scale = Standardiser.of(sample.features[~back])
-        self.minibatches = MiniBatches(sample.keys[~back], run.seed, run.radius_model.batch_events, self.share)
+        self.minibatches = MiniBatches(
+            sample.keys[~back], run.seed, run.radius_model.batch_events, self.share
+        )
 
     @property
     def shape(self) -> ModelColumns:
         """The room that it needs in a store."""
         own, back = self.sample, self.back
         samples = {HELD_BACK: (own.keys[back], own.weight[back], own.truth[back])}
-        samples |= {name: (sample.keys, sample.weight, sample.truth) for name, sample in self.checks.items()}
+        samples |= {
+            name: (sample.keys, sample.weight, sample.truth) for name, sample in self.checks.items()
+        }
         return ModelColumns(self.names, self.run.radius_model.iterations, samples)
 
     async def complete(self, store: Store, global_radius: float) -> None:
@@ -109,7 +117,9 @@ class ModelFit:
         given = self.run.radius_model
         begin = self.model.begin(self.sample.features.shape[1], global_radius, self.run.seed)
         descent = Descent(
-            parameters=tuple(Parameter(name, float(at)) for name, at in zip(self.names, begin, strict=True)),
+            parameters=tuple(
+                Parameter(name, float(at)) for name, at in zip(self.names, begin, strict=True)
+            ),
             optimiser=adam(),
             rate=given.learning_rate,
             decay_iterations=given.decay_iterations,
@@ -119,7 +129,11 @@ class ModelFit:
         async def evaluate(iteration: int, values: list[float]) -> Moments:
             prediction = Prediction(self.model, self.scale, np.array(values))
             minibatch = self.minibatches.at(iteration)
-            return (await self.sample.evaluate(Request(prediction, given.trees, "model", iteration, minibatch)))[0]
+            return (
+                await self.sample.evaluate(
+                    Request(prediction, given.trees, "model", iteration, minibatch)
+                )
+            )[0]
 
         return await Iterations(
             store, "radius_model", self.watch, "train", descent, given.iterations, evaluate
@@ -137,15 +151,30 @@ class ModelFit:
             for row in range(store.n_complete(f"radius_model/{name}"), len(choices)):
                 choice = choices[row]
                 request = Request(
-                    choice, self.run.radius_model.score_trees, "score-model", 0, minibatch, per_event=True
+                    choice,
+                    self.run.radius_model.score_trees,
+                    "score-model",
+                    0,
+                    minibatch,
+                    per_event=True,
                 )
                 numbers, moments, events = await all_events(sample.evaluate, request, self.watch)
                 assert isinstance(events, PerEvent)
-                radius = np.full(len(features), choice) if isinstance(choice, float) else choice(features)[0]
+                radius = (
+                    np.full(len(features), choice)
+                    if isinstance(choice, float)
+                    else choice(features)[0]
+                )
                 columns = {column: [numbers[column]] for column in SCAN}
                 store.write_rows(
                     f"radius_model/{name}",
                     row,
-                    {**columns, "event_mean": events.mean[np.newaxis], "radius": radius[np.newaxis]},
+                    {
+                        **columns,
+                        "event_mean": events.mean[np.newaxis],
+                        "radius": radius[np.newaxis],
+                    },
                 )
-                self.watch.step({"radius": float(np.median(radius)), **numbers, "trees": moments.trees})
+                self.watch.step(
+                    {"radius": float(np.median(radius)), **numbers, "trees": moments.trees}
+                )

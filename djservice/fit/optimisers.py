@@ -50,7 +50,9 @@ def adam(first_decay: float = 0.9, second_decay: float = 0.999, epsilon: float =
     def init(parameters: Floats) -> tuple[int, Floats, Floats]:
         return 0, np.zeros_like(parameters), np.zeros_like(parameters)
 
-    def update(gradient: Floats, state: tuple[int, Floats, Floats], rate: float) -> tuple[Floats, Any]:
+    def update(
+        gradient: Floats, state: tuple[int, Floats, Floats], rate: float
+    ) -> tuple[Floats, Any]:
         count, first, second = state[0] + 1, state[1], state[2]
         first = first_decay * first + (1.0 - first_decay) * gradient
         second = second_decay * second + (1.0 - second_decay) * gradient**2

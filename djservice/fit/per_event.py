@@ -58,7 +58,9 @@ class PerEventSettings:
     agree: float = 1.1
 
     def __post_init__(self) -> None:
-        if not self.starts or not all(self.minimum <= start <= self.maximum for start in self.starts):
+        if not self.starts or not all(
+            self.minimum <= start <= self.maximum for start in self.starts
+        ):
             raise InputError(
                 f"starts are {self.starts}, expected radii between the bounds {self.minimum} and {self.maximum}."
             )
@@ -110,7 +112,10 @@ def fit_per_event(
     """
     optimiser = optimiser or adam()
     ends = np.stack(
-        [_descend(events, loss, estimator, sampling, descents, i, optimiser) for i in range(len(descents.starts))],
+        [
+            _descend(events, loss, estimator, sampling, descents, i, optimiser)
+            for i in range(len(descents.starts))
+        ],
         axis=1,
     )
     candidates = np.concatenate([ends, np.full((len(events), 1), global_radius)], axis=1)
@@ -162,7 +167,9 @@ def _descend(
             iteration=number * descents.iterations + iteration,
         )
         slope = np.nan_to_num(found.gradient * radius)  # no accepted tree: no step
-        step, state = optimiser.update(slope, state, learning_rate(descents.rate, descents.decay_iterations, iteration))
+        step, state = optimiser.update(
+            slope, state, learning_rate(descents.rate, descents.decay_iterations, iteration)
+        )
         place = np.clip(place + step, low, high)
     ends: Floats = np.exp(total / averaged)
     return ends

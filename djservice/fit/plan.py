@@ -10,7 +10,13 @@ from djservice.config.run import Run
 from djservice.errors import ConfigError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
-from djservice.fit.build import build_estimator, build_features, build_loss, build_model, build_per_event
+from djservice.fit.build import (
+    build_estimator,
+    build_features,
+    build_loss,
+    build_model,
+    build_per_event,
+)
 from djservice.fit.per_event import PerEventSettings
 from djservice.fit.requests import RunSetup
 from djservice.input.plan import InputPlan, plan_input
@@ -77,7 +83,9 @@ class RunPlan:
     def setup(self, device: Device) -> RunSetup:
         """What every worker needs to know, which runs one task in each of its threads."""
         how, radius = self.run.clustering, self.run.radius
-        sampling = Sampling(how.rigidity, how.power, how.scale, how.asymmetry, self.run.seed, device, threads=1)
+        sampling = Sampling(
+            how.rigidity, how.power, how.scale, how.asymmetry, self.run.seed, device, threads=1
+        )
         return RunSetup(self.loss, self.estimator, sampling, radius.reference_pt, radius.reach)
 
     def check(self) -> None:
@@ -116,7 +124,9 @@ class RunPlan:
                 )
         for i, term in enumerate(self.loss.terms if run.task == "per-event" else ()):
             if not term.has_target:
-                raise ConfigError(f"loss[{i}].kind is a {run.loss[i].kind}, which means nothing for a single event.")
+                raise ConfigError(
+                    f"loss[{i}].kind is a {run.loss[i].kind}, which means nothing for a single event."
+                )
 
     def _check_trees(self) -> None:
         """See that there are as many trees as the loss and the estimator need."""
@@ -128,11 +138,17 @@ class RunPlan:
         }
         if run.task == "per-event":
             settings = self.per_event
-            asked |= {"per_event.trees": settings.trees, "per_event.choose_trees": settings.choose_trees}
+            asked |= {
+                "per_event.trees": settings.trees,
+                "per_event.choose_trees": settings.choose_trees,
+            }
             asked |= {"per_event.score_trees": run.per_event.score_trees}
         if run.task == "radius-model":
             _ = self.features, self.model  # so that what cannot be made is found now
-            asked |= {f"radius_model.{name}": getattr(run.radius_model, name) for name in ("trees", "score_trees")}
+            asked |= {
+                f"radius_model.{name}": getattr(run.radius_model, name)
+                for name in ("trees", "score_trees")
+            }
         needed = trees_needed(self.loss, self.estimator)
         for key, trees in asked.items():
             if trees < needed:

@@ -70,7 +70,13 @@ class RadiusFit:
         fit_events: FitEvents | None = None,
         fit_model: FitModel | None = None,
     ) -> None:
-        self.run, self.keys, self.evaluate, self.store, self.watch = run, keys, evaluate, store, watch
+        self.run, self.keys, self.evaluate, self.store, self.watch = (
+            run,
+            keys,
+            evaluate,
+            store,
+            watch,
+        )
         self.fit_events, self.fit_model = fit_events, fit_model
         self.minibatches = MiniBatches(keys, run.seed, run.optimiser.batch_events)
         self.parameters = learned(run)
@@ -80,7 +86,10 @@ class RadiusFit:
         self.store.set(status="running", message="", result=None)
         try:
             descent = await self._descend()
-            radius, rigidity = descent.average[0], descent.average[1] if len(self.parameters) > 1 else None
+            radius, rigidity = (
+                descent.average[0],
+                descent.average[1] if len(self.parameters) > 1 else None,
+            )
             self._at_rigidity(rigidity)
             await self._scan(rigidity)
             await self._spectrum(radius, rigidity)
@@ -91,7 +100,9 @@ class RadiusFit:
                 await self.fit_model(self.store, radius)
             result = self._result(descent)
         except Exception as error:
-            with contextlib.suppress(StoreError):  # on a full disk the first error is the one that matters
+            with contextlib.suppress(
+                StoreError
+            ):  # on a full disk the first error is the one that matters
                 self.store.set(status="failed", message=redacted(str(error)))
             raise
         self.store.set(status="finished", message="", result=asdict(result))
@@ -106,7 +117,9 @@ class RadiusFit:
             optimiser=OPTIMISERS[settings.kind](),
             rate=settings.learning_rate,
             decay_iterations=settings.decay_iterations,
-            averaging_start=settings.iterations // 2 if settings.averaging_start is None else settings.averaging_start,
+            averaging_start=settings.iterations // 2
+            if settings.averaging_start is None
+            else settings.averaging_start,
             tolerance=settings.tolerance,
         )
 
@@ -146,7 +159,9 @@ class RadiusFit:
         self.watch.phase("scan", len(radii), done)
         for row in range(done, len(radii)):
             numbers, moments, _ = await all_events(
-                self.evaluate, Request(radii[row], self.run.scan.trees, "scan", row, rigidity=rigidity), self.watch
+                self.evaluate,
+                Request(radii[row], self.run.scan.trees, "scan", row, rigidity=rigidity),
+                self.watch,
             )
             self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
@@ -163,14 +178,25 @@ class RadiusFit:
         for row in range(done, len(radii)):
             names = self._names(rigidity) if row == 1 else ()
             request = Request(
-                radii[row], self.run.spectrum.trees, "spectrum", row, None, True, names, rigidity=rigidity
+                radii[row],
+                self.run.spectrum.trees,
+                "spectrum",
+                row,
+                None,
+                True,
+                names,
+                rigidity=rigidity,
             )
             numbers, moments, events = await all_events(self.evaluate, request, self.watch)
             assert isinstance(events, PerEvent)
             if names:
                 slope = moments.gradient(1)
                 self.store.set_of("spectrum", rigidity_gradient=[slope.value, slope.error])
-            per_event = {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
+            per_event = {
+                "event_mean": events.mean,
+                "event_error": events.mean_error,
+                "event_accepted": events.accepted,
+            }
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
@@ -185,13 +211,20 @@ class RadiusFit:
         done, events = self.store.n_complete("per_event"), len(self.keys)
         self.watch.phase(PER_EVENT, events, done)
         async for found in self.fit_events(optimum, done):
-            columns = {"radius": found.radius, "left": found.left, "agree": found.agree, "ends": found.ends}
+            columns = {
+                "radius": found.radius,
+                "left": found.left,
+                "agree": found.agree,
+                "ends": found.ends,
+            }
             self.store.write_rows("per_event", done, columns)
             done += len(found.radius)
             self.watch.step({"radius": float(np.median(found.radius)), "steps": len(found.radius)})
         radii = self.store.column("per_event", "radius")
         given = self.run.per_event
-        for row, (stream, trees) in enumerate(((SCORE, given.score_trees), (CHOOSE, given.choose_trees))):
+        for row, (stream, trees) in enumerate(
+            ((SCORE, given.score_trees), (CHOOSE, given.choose_trees))
+        ):
             request = Request(radii, trees, stream, per_event=True)
             numbers, _, per_event = await all_events(self.evaluate, request, self.watch)
             assert isinstance(per_event, PerEvent)
@@ -221,11 +254,18 @@ class RadiusFit:
             rigidity=rigidity,
             rigidity_gradient=slope,
             rigidity_gradient_error=slope_error,
-            remarks=tuple(self._remarks(descent, gradient, gradient_error, curvature, curvature_error)),
+            remarks=tuple(
+                self._remarks(descent, gradient, gradient_error, curvature, curvature_error)
+            ),
         )
 
     def _remarks(
-        self, descent: Descent, gradient: float, error: float, curvature: float, curvature_error: float
+        self,
+        descent: Descent,
+        gradient: float,
+        error: float,
+        curvature: float,
+        curvature_error: float,
     ) -> Iterator[str]:
         """What a careful reader of the result would object."""
         radius, tolerance = descent.average[0], self.run.optimiser.tolerance
@@ -258,9 +298,17 @@ def learned(run: Run) -> tuple[Parameter, ...]:
     """What a run learns: R, and alpha if asked for."""
     bounds, rigidity = run.radius, run.clustering.learn_rigidity
     radius = Parameter("R", bounds.start, bounds.minimum, bounds.maximum, positive=True)
-    return (radius,) if rigidity is None else (radius, Parameter("alpha", run.clustering.rigidity, *rigidity, True))
+    return (
+        (radius,)
+        if rigidity is None
+        else (radius, Parameter("alpha", run.clustering.rigidity, *rigidity, True))
+    )
 
 
 def spectrum_radii(run: Run, optimum: float) -> tuple[float, ...]:
     """Rows of the spectrum: start, optimum, then the radii asked for."""
-    return (run.radius.start, optimum, *(radius for radius in run.spectrum.radii if radius != run.radius.start))
+    return (
+        run.radius.start,
+        optimum,
+        *(radius for radius in run.spectrum.radii if radius != run.radius.start),
+    )

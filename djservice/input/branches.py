@@ -47,7 +47,14 @@ class Branches:
         """All of them, each once."""
         names = [name for fields in self.particles for name in fields.values()]
         return iter(
-            dict.fromkeys([*self.identity, *([self.weight] if self.weight else []), *names, *self.truth.values()])
+            dict.fromkeys(
+                [
+                    *self.identity,
+                    *([self.weight] if self.weight else []),
+                    *names,
+                    *self.truth.values(),
+                ]
+            )
         )
 
 
@@ -104,7 +111,14 @@ def find_branches(
 
 
 def batch_of(
-    branches: Branches, get: Get, schema: Schema, *, place: str, source: str, dataset: str, entry: NDArray[Any]
+    branches: Branches,
+    get: Get,
+    schema: Schema,
+    *,
+    place: str,
+    source: str,
+    dataset: str,
+    entry: NDArray[Any],
 ) -> tuple[EventBatch, dict[str, int]]:
     """The events of an input, and how many particles each cut removed.
 
@@ -134,13 +148,17 @@ def batch_of(
     if "truth" in branches.truth:
         truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.layout.per_gev
     elif branches.truth:
-        fields = {name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()}
+        fields = {
+            name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()
+        }
         truth = generated_mass(str(schema.truth), fields, place, entry) / schema.layout.per_gev
     batch = EventBatch.from_awkward(
         particles,
         weight=per_event(branches.weight) if branches.weight else None,
         truth=truth,
-        identity=tuple(per_event(name) for name in branches.identity) if branches.identity else None,
+        identity=tuple(per_event(name) for name in branches.identity)
+        if branches.identity
+        else None,
         entry=entry,
         source=source,
         dataset=dataset,
@@ -211,7 +229,9 @@ def _lists(array: Any, branch: str, place: str) -> Any:
     return _checked(array, branch, 2, "one list of numbers per event", place)
 
 
-def _per_event(array: Any, branch: str, schema: Schema, place: str, entry: NDArray[Any]) -> NDArray[Any]:
+def _per_event(
+    array: Any, branch: str, schema: Schema, place: str, entry: NDArray[Any]
+) -> NDArray[Any]:
     """A branch with one number per event, or where the layout has it so the first of a list."""
     import awkward as ak
 
@@ -232,7 +252,9 @@ def _checked(array: Any, branch: str, ndim: int, expected: str, place: str) -> A
 
     array = ak.materialize(array)
     number = (
-        array.ndim == ndim and not array.fields and ak.to_numpy(ak.flatten(array, axis=None)[:1]).dtype.kind in "biuf"
+        array.ndim == ndim
+        and not array.fields
+        and ak.to_numpy(ak.flatten(array, axis=None)[:1]).dtype.kind in "biuf"
     )
     if not number:
         raise SchemaError(

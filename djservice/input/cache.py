@@ -36,7 +36,9 @@ _NAMES = ("files", "dataset")
 _DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, RuntimeError)
 
 
-def cached_inspection(cache: str, path: str, schema: Schema, look: Callable[[], InputFile]) -> InputFile:
+def cached_inspection(
+    cache: str, path: str, schema: Schema, look: Callable[[], InputFile]
+) -> InputFile:
     """What ``look`` finds of a file, or found when its path, size and time of change were the same.
 
     URLs are looked at every time, for the identifier in the file is what tells that they changed.
@@ -47,7 +49,12 @@ def cached_inspection(cache: str, path: str, schema: Schema, look: Callable[[], 
         there = os.stat(path)
     except OSError:
         return look()  # which says what is wrong
-    known = [os.path.abspath(path), there.st_size, there.st_mtime_ns, schema.model_dump(mode="json")]
+    known = [
+        os.path.abspath(path),
+        there.st_size,
+        there.st_mtime_ns,
+        schema.model_dump(mode="json"),
+    ]
     place = Path(cache) / f"{_digest(known)}.json"
     try:
         found = json.loads(place.read_text())
@@ -60,7 +67,9 @@ def cached_inspection(cache: str, path: str, schema: Schema, look: Callable[[], 
     return file
 
 
-def key_of(part: Sequence[Segment], files: Sequence[InputFile], schema: Schema, selection: str = "") -> str:
+def key_of(
+    part: Sequence[Segment], files: Sequence[InputFile], schema: Schema, selection: str = ""
+) -> str:
     """The name of a bundle in the cache: a hash of all that its events follow from.
 
     Parameters
@@ -73,10 +82,20 @@ def key_of(part: Sequence[Segment], files: Sequence[InputFile], schema: Schema, 
         What is read, and the fingerprint of the user's selection.
     """
     ranges = [
-        [redacted(segment.path), file.size, file.mtime_ns, file.uuid, segment.start, segment.stop, segment.tree]
+        [
+            redacted(segment.path),
+            file.size,
+            file.mtime_ns,
+            file.uuid,
+            segment.start,
+            segment.stop,
+            segment.tree,
+        ]
         for segment, file in zip(part, files, strict=True)
     ]
-    return _digest([ranges, part[0].dataset, schema.model_dump(mode="json"), selection, code_hash(READING)])
+    return _digest(
+        [ranges, part[0].dataset, schema.model_dump(mode="json"), selection, code_hash(READING)]
+    )
 
 
 def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
@@ -89,14 +108,20 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
         with zarr.storage.ZipStore(place, mode="r") as store:
             root = zarr.open_group(store, mode="r")
             facts: Any = dict(root.attrs)
-            columns: dict[str, Any] = {f.name: root[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES}  # type: ignore[index]
+            columns: dict[str, Any] = {
+                f.name: root[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES
+            }  # type: ignore[index]
         batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
         cutflow = Cutflow(
-            facts["entries"], facts["particles"], tuple((name, number) for name, number in facts["removed"])
+            facts["entries"],
+            facts["particles"],
+            tuple((name, number) for name, number in facts["removed"]),
         )
     except _DAMAGE:
         return None
-    return batch, replace(cutflow, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1)
+    return batch, replace(
+        cutflow, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1
+    )
 
 
 def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> None:
@@ -112,7 +137,8 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
         facts = {"files": list(batch.files), "dataset": batch.dataset, "entries": cutflow.entries}
         root = zarr.create_group(
             store,
-            attributes=facts | {"particles": cutflow.particles, "removed": [list(cut) for cut in cutflow.removed]},
+            attributes=facts
+            | {"particles": cutflow.particles, "removed": [list(cut) for cut in cutflow.removed]},
         )
         for field in fields(EventBatch):
             if field.name not in _NAMES:

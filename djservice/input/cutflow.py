@@ -98,9 +98,13 @@ def reading_of(
 def reading_text(found: dict[str, Any]) -> str:
     """The summary in one line."""
     files, without = found["files"], found["events_without_particles"]
-    removed = ", ".join(f"{number:,} by {name}" for name, number in found["removed"].items() if number)
+    removed = ", ".join(
+        f"{number:,} by {name}" for name, number in found["removed"].items() if number
+    )
     cuts = f"; of {found['particles_in_files']:,} were removed {removed}" if removed else ""
-    cached = f", {found['bundles_cached']} of them from the cache" if found["bundles_cached"] else ""
+    cached = (
+        f", {found['bundles_cached']} of them from the cache" if found["bundles_cached"] else ""
+    )
     passed = f" that pass the selection, of {found['entries']:,}" if found["selection"] else ""
     return (
         f"read {found['events']:,} events{passed} of {files} file{'s' * (files > 1)}: {found['particles_mean']:.1f} particles each "

@@ -82,7 +82,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
         place = path if is_url(path) else os.path.realpath(path)
         if place in seen:
             other = f" (as {seen[place]})" if seen[place] != path else ""
-            raise InputError(f"{path}: named twice among the inputs{other}. Remove one: its events would count twice.")
+            raise InputError(
+                f"{path}: named twice among the inputs{other}. Remove one: its events would count twice."
+            )
         seen[place] = path
     return paths
 
@@ -109,7 +111,9 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
             branches_of(tree, schema, path)
             size = int(file.file.source.num_bytes or 0)
             entries, uuid = int(tree.num_entries), str(file.file.uuid)
-        return InputFile(path, size, 0 if is_url(path) else os.stat(path).st_mtime_ns, entries, uuid)
+        return InputFile(
+            path, size, 0 if is_url(path) else os.stat(path).st_mtime_ns, entries, uuid
+        )
 
     return patiently(look, path, timeout)
 
@@ -124,6 +128,10 @@ def _matches(pattern: str) -> list[str]:
         return [path]
     found = sorted(glob.glob(path, recursive=True))
     if not found:
-        what = "no file matches this pattern" if glob.has_magic(pattern) else "there is no such file"
-        raise MissingFileError(f"{pattern}: {what} (looked for {path}). Check the spelling and the working directory.")
+        what = (
+            "no file matches this pattern" if glob.has_magic(pattern) else "there is no such file"
+        )
+        raise MissingFileError(
+            f"{pattern}: {what} (looked for {path}). Check the spelling and the working directory."
+        )
     return found

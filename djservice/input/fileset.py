@@ -66,10 +66,15 @@ def _as_mapping(dataset: Any) -> Any:
     files, tree = dataset.get("files"), dataset.get("treename")
     if isinstance(files, list):
         parts = [_WITH_TREE.fullmatch(str(file)) for file in files]
-        files = {part[1] if part else file: part[2] if part else None for file, part in zip(files, parts, strict=True)}
+        files = {
+            part[1] if part else file: part[2] if part else None
+            for file, part in zip(files, parts, strict=True)
+        }
     if isinstance(files, Mapping):
         files = {
-            path: file if isinstance(file, Mapping) else {"object_path": tree if file is None else file}
+            path: file
+            if isinstance(file, Mapping)
+            else {"object_path": tree if file is None else file}
             for path, file in files.items()
         }
     return {key: value for key, value in dataset.items() if key != "treename"} | {"files": files}
@@ -115,13 +120,17 @@ def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
             with fsspec.open(given, "rt", compression="infer") as file:
                 data = json.load(file)
         except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"{where}: expected a fileset in JSON, found {type(error).__name__}: {error}.") from None
+            raise InputError(
+                f"{where}: expected a fileset in JSON, found {type(error).__name__}: {error}."
+            ) from None
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{where}: expected a mapping of datasets, found {type(data).__name__}.")
     found: dict[str, Any] = {}
     for name, dataset in data.items():
         try:
-            found[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(exclude_none=True)
+            found[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(
+                exclude_none=True
+            )
         except ValidationError as error:
             wrong = redacted(explained(error, _Dataset, "files"))[:_LONGEST]
             raise InputError(
@@ -130,8 +139,14 @@ def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
             ) from None
         for key in WEIGHTS:
             value = found[str(name)]["metadata"].get(key, 1.0)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f"{where}: dataset {name!r}: metadata.{key} is {value!r}, expected a finite number.")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not math.isfinite(value)
+            ):
+                raise InputError(
+                    f"{where}: dataset {name!r}: metadata.{key} is {value!r}, expected a finite number."
+                )
     without = [name for name, dataset in found.items() if "xsec" not in dataset["metadata"]]
     if 0 < len(without) < len(found):
         raise InputError(
@@ -165,14 +180,29 @@ def sources(given: Input, fileset: Mapping[str, Any] | None = None) -> list[Sour
         except DjserviceError as error:
             raise type(error)(f"dataset {name!r}: {error}") from None
         if len(paths) != len(dataset["files"]):
-            raise InputError(f"dataset {name!r}: a pattern stands for {len(paths)} files, expected the name of one.")
+            raise InputError(
+                f"dataset {name!r}: a pattern stands for {len(paths)} files, expected the name of one."
+            )
         for path, file in zip(paths, dataset["files"].values(), strict=True):
-            steps = tuple((first, last) for first, last in file["steps"]) if "steps" in file else None
-            found.append(Source(path, name, file.get("object_path"), steps, file.get("num_entries"), file.get("uuid")))
+            steps = (
+                tuple((first, last) for first, last in file["steps"]) if "steps" in file else None
+            )
+            found.append(
+                Source(
+                    path,
+                    name,
+                    file.get("object_path"),
+                    steps,
+                    file.get("num_entries"),
+                    file.get("uuid"),
+                )
+            )
     return found
 
 
-def normalisation(name: str, xsec: float | None, sumw: float | None, sum_of_weights: float) -> float:
+def normalisation(
+    name: str, xsec: float | None, sumw: float | None, sum_of_weights: float
+) -> float:
     """What the weights of a dataset are multiplied by for its cross section; 1 without one.
 
     Parameters

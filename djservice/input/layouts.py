@@ -53,7 +53,10 @@ class FileLayout:
 
     def names(self, collection: str, field: str) -> tuple[str, ...]:
         """The branches that may hold a field of a collection, by what it is called in the file or here."""
-        return tuple(self.branch.format(collection=collection, field=name) for name in self.fields.get(field, (field,)))
+        return tuple(
+            self.branch.format(collection=collection, field=name)
+            for name in self.fields.get(field, (field,))
+        )
 
     def place(self, branch: str) -> tuple[str, str]:
         """Where coffea's NanoEvents have a branch: collection and field, which is empty for a number of the event."""
@@ -67,16 +70,30 @@ class FileLayout:
 
 
 _NANO = {name: (name,) for name in ("pt", "eta", "phi", "mass")}
-_GEN_PART = {"pdgId": "GenPart_pdgId", "mother": "GenPart_genPartIdxMother"} | {n: f"GenPart_{n}" for n in _NANO}
+_GEN_PART = {"pdgId": "GenPart_pdgId", "mother": "GenPart_genPartIdxMother"} | {
+    n: f"GenPart_{n}" for n in _NANO
+}
 #: The identity of an event in NanoAOD.
 IDENTITY = ("run", "luminosityBlock", "event")
 
 LAYOUTS = {
     "nanoaod": FileLayout(
-        "NanoAODSchema", "Events", ("PFCands",), "{collection}_{field}", _NANO, IDENTITY, generated=_GEN_PART
+        "NanoAODSchema",
+        "Events",
+        ("PFCands",),
+        "{collection}_{field}",
+        _NANO,
+        IDENTITY,
+        generated=_GEN_PART,
     ),
     "pfnanoaod": FileLayout(
-        "PFNanoAODSchema", "Events", ("PFCands",), "{collection}_{field}", _NANO, IDENTITY, generated=_GEN_PART
+        "PFNanoAODSchema",
+        "Events",
+        ("PFCands",),
+        "{collection}_{field}",
+        _NANO,
+        IDENTITY,
+        generated=_GEN_PART,
     ),
     "delphes": FileLayout(
         "DelphesSchema",
@@ -88,7 +105,10 @@ LAYOUTS = {
         massless=True,  # towers, which have an ET too
         in_lists=True,
         generated={"pdgId": "Particle.PID", "mother": "Particle.M1"}
-        | {name: f"Particle.{theirs}" for name, theirs in zip(_NANO, ("PT", "Eta", "Phi", "Mass"), strict=True)},
+        | {
+            name: f"Particle.{theirs}"
+            for name, theirs in zip(_NANO, ("PT", "Eta", "Phi", "Mass"), strict=True)
+        },
     ),
     "physlite": FileLayout(
         "PHYSLITESchema",

@@ -55,5 +55,11 @@ def _missing(events: Any, branch: str, layout: FileLayout, place: str) -> Schema
     collection, _ = layout.place(branch)
     found = [name for name in events.layout.fields if name != ENTRY]
     if collection in found:
-        found = [name for field in events.layout[collection].fields for name in layout.names(collection, field)]
-    return SchemaError(f"{place}: expected {branch!r} in the events, found {', '.join(found)}. Name another one.")
+        found = [
+            name
+            for field in events.layout[collection].fields
+            for name in layout.names(collection, field)
+        ]
+    return SchemaError(
+        f"{place}: expected {branch!r} in the events, found {', '.join(found)}. Name another one."
+    )

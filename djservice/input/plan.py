@@ -47,5 +47,9 @@ def plan_input(section: Input) -> InputPlan:
     fileset = {} if section.fileset is None else load_fileset(section.fileset)
     schema = schema_of(section)
     return InputPlan(
-        section, schema, fileset, tuple(sources(section, fileset)), selection_fingerprint(schema.selection)
+        section,
+        schema,
+        fileset,
+        tuple(sources(section, fileset)),
+        selection_fingerprint(schema.selection),
     )

@@ -67,7 +67,9 @@ def read_or_bad(
             batches.append(batch)
             cutflow += found
         except DjserviceError as error:
-            if segment.stop - segment.start > 1 and not isinstance(error, (MissingFileError, SchemaError)):
+            if segment.stop - segment.start > 1 and not isinstance(
+                error, (MissingFileError, SchemaError)
+            ):
                 middle = (segment.start + segment.stop) // 2
                 left += [replace(segment, start=middle), replace(segment, stop=middle)]
                 continue
@@ -81,7 +83,12 @@ def read_or_bad(
         nothing = np.empty(0)
         batches = [
             EventBatch.from_arrays(
-                pt=nothing, rapidity=nothing, phi=nothing, mass=nothing, offsets=[0], dataset=dataset
+                pt=nothing,
+                rapidity=nothing,
+                phi=nothing,
+                mass=nothing,
+                offsets=[0],
+                dataset=dataset,
             )
         ]
     return EventBatch.concatenate(batches), tuple(bad), cutflow
@@ -89,7 +96,11 @@ def read_or_bad(
 
 def _add(bad: list[BadRange], found: BadRange) -> None:
     """Add a range; one that goes on where the last ended, for what seems the same reason, becomes one with it."""
-    if bad and (bad[-1].path, bad[-1].last) == (found.path, found.first) and _kind(bad[-1]) == _kind(found):
+    if (
+        bad
+        and (bad[-1].path, bad[-1].last) == (found.path, found.first)
+        and _kind(bad[-1]) == _kind(found)
+    ):
         bad[-1] = BadRange(found.path, bad[-1].first, found.last, bad[-1].reason)
     else:
         bad.append(found)

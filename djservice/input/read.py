@@ -77,9 +77,13 @@ def read(
     """
     schema = nanoaod() if schema is None else schema
     if not isinstance(schema, Schema):
-        raise InputError(f"schema is {schema!r}, expected a schema such as djservice.schemas.nanoaod(pt_min=0.5).")
+        raise InputError(
+            f"schema is {schema!r}, expected a schema such as djservice.schemas.nanoaod(pt_min=0.5)."
+        )
     patterns = [files] if isinstance(files, (str, os.PathLike)) else list(files)
-    inputs = [inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])]
+    inputs = [
+        inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])
+    ]
     total = sum(file.entries for file in inputs)
     (whole,) = segments(inputs, entries, max(total, 1))
     batch = read_segments(whole, schema, dataset)
@@ -106,7 +110,9 @@ def read_with_cutflow(
 ) -> tuple[EventBatch, Cutflow]:
     """As :func:`read_segments`, and the cutflow; an attempt at a range of a URL may take ``timeout`` seconds."""
     read = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
-    return EventBatch.concatenate([batch for batch, _ in read]), sum((cutflow for _, cutflow in read), Cutflow())
+    return EventBatch.concatenate([batch for batch, _ in read]), sum(
+        (cutflow for _, cutflow in read), Cutflow()
+    )
 
 
 def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
@@ -120,7 +126,9 @@ def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     )
 
 
-def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float) -> tuple[EventBatch, Cutflow]:
+def _read_segment(
+    segment: Segment, schema: Schema, dataset: str, timeout: float
+) -> tuple[EventBatch, Cutflow]:
     began = time.perf_counter()
     if segment.tree is not None:
         schema = schema.model_copy(update={"tree": segment.tree})
@@ -133,13 +141,17 @@ def _read_segment(segment: Segment, schema: Schema, dataset: str, timeout: float
         return *_batch(segment, schema, dataset, branches, found.__getitem__, entries), bytes_read
 
     batch, removed, bytes_read = patiently(read, segment.path, timeout)
-    check_counts(batch)  # here, and not when it is clustered: an event that is too large may be set aside
+    check_counts(
+        batch
+    )  # here, and not when it is clustered: an event that is too large may be set aside
     particles = len(batch.pt) + sum(removed.values())
     seconds = time.perf_counter() - began
     return batch, Cutflow(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
 
 
-def _read_selected(segment: Segment, schema: Schema, dataset: str) -> tuple[EventBatch, dict[str, int], int]:
+def _read_selected(
+    segment: Segment, schema: Schema, dataset: str
+) -> tuple[EventBatch, dict[str, int], int]:
     """The events that the schema's selection lets through."""
     assert schema.selection is not None
     with nano_events(segment.path, segment.start, segment.stop, schema) as (events, file):
@@ -150,10 +162,17 @@ def _read_selected(segment: Segment, schema: Schema, dataset: str) -> tuple[Even
 
 
 def _batch(
-    segment: Segment, schema: Schema, dataset: str, branches: Branches, get: Get, entries: NDArray[np.int64]
+    segment: Segment,
+    schema: Schema,
+    dataset: str,
+    branches: Branches,
+    get: Get,
+    entries: NDArray[np.int64],
 ) -> tuple[EventBatch, dict[str, int]]:
     source = redacted(segment.path)
-    batch, removed = batch_of(branches, get, schema, place=str(segment), source=source, dataset=dataset, entry=entries)
+    batch, removed = batch_of(
+        branches, get, schema, place=str(segment), source=source, dataset=dataset, entry=entries
+    )
     if not branches.identity:  # the directory is no part of the identity: files may move
         batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entries))
     return batch, removed

@@ -16,7 +16,13 @@ import numpy as np
 
 from djservice.core.redact import redacted
 from djservice.core.urls import is_url
-from djservice.errors import DjserviceError, InputError, InputFileError, MissingFileError, SchemaError
+from djservice.errors import (
+    DjserviceError,
+    InputError,
+    InputFileError,
+    MissingFileError,
+    SchemaError,
+)
 from djservice.input.branches import Branches, find_branches
 from djservice.input.schemas import Schema
 
@@ -61,13 +67,17 @@ def _damage_explained(place: str) -> Iterator[None]:
             f"{place}: expected a package that can read this file, found none: {found}."
             + (f" Here: pip install 'djservice[{extra}]'." if extra else "")
         ) from error
-    except Exception as error:  # that of a URL may be of any library: a cut connection is no OSError to aiohttp
+    except (
+        Exception
+    ) as error:  # that of a URL may be of any library: a cut connection is no OSError to aiohttp
         damage = (*_DAMAGE, uproot.DeserializationError, cramjam.DecompressionError)
         if not is_url(place) and not isinstance(error, damage):
             raise
         found = (str(error).strip() or "no message").splitlines()[0]
         if "no such file" in found.lower():  # as XRootD says it
-            raise MissingFileError(f"{place}: there is no such file on the server: {found}. Check the path.") from None
+            raise MissingFileError(
+                f"{place}: there is no such file on the server: {found}. Check the path."
+            ) from None
         raise InputFileError(
             f"{place}: expected a readable ROOT file, found {type(error).__name__}: {found}. "
             "The file is not a ROOT file, is damaged, or cannot be accessed: copy it again, or remove it."
@@ -105,7 +115,11 @@ def opened(path: str, place: str) -> Iterator[Any]:
 def find_tree(file: Any, schema: Schema, place: str) -> Any:
     """The TTree or RNTuple of the schema."""
     classes = file.classnames(cycle=False)
-    trees = [name for name, kind in classes.items() if kind.startswith(("TTree", "TNtuple", "ROOT::RNTuple"))]
+    trees = [
+        name
+        for name, kind in classes.items()
+        if kind.startswith(("TTree", "TNtuple", "ROOT::RNTuple"))
+    ]
     if schema.tree not in trees:
         raise SchemaError(
             f"{place}: expected a tree {schema.tree!r}, found {_listed(trees, schema.tree)}. "
@@ -137,12 +151,16 @@ def _listed(names: Sequence[str], wanted: str) -> str:
     """Names in words, those most like ``wanted`` first."""
     if not names:
         return "none"
-    nearest = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, name.lower(), wanted.lower()).ratio())
+    nearest = sorted(
+        names, key=lambda name: -difflib.SequenceMatcher(None, name.lower(), wanted.lower()).ratio()
+    )
     more = f" and {len(nearest) - _LISTED} more" if len(nearest) > _LISTED else ""
     return ", ".join(repr(name) for name in nearest[:_LISTED]) + more
 
 
-def arrays(path: str, start: int, stop: int, schema: Schema) -> tuple[Branches, dict[str, Any], int]:
+def arrays(
+    path: str, start: int, stop: int, schema: Schema
+) -> tuple[Branches, dict[str, Any], int]:
     """The branches to read, their awkward arrays of entries ``start`` to ``stop``, read in one request, and the bytes that it took.
 
     Raises
@@ -187,10 +205,17 @@ def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tu
         if stop > tree.num_entries:
             raise _shorter(place, stop, tree.num_entries)
         made = getattr(coffea.nanoevents, schema.layout.coffea)
-        if issubclass(made, coffea.nanoevents.NanoAODSchema):  # identity is optional here, and indices may lead nowhere
+        if issubclass(
+            made, coffea.nanoevents.NanoAODSchema
+        ):  # identity is optional here, and indices may lead nowhere
             made = type(made.__name__, (made,), {"warn_missing_crossrefs": False, "event_ids": []})
         factory = coffea.nanoevents.NanoEventsFactory.from_root(
-            file, treepath=schema.tree, mode="virtual", entry_start=start, entry_stop=stop, schemaclass=made
+            file,
+            treepath=schema.tree,
+            mode="virtual",
+            entry_start=start,
+            entry_stop=stop,
+            schemaclass=made,
         )
         yield factory.events(), file
 
@@ -202,7 +227,9 @@ def _shorter(place: str, expected: int, found: int) -> InputFileError:
     )
 
 
-def _check_aligned(found: Mapping[str, Any], branches: Sequence[str], path: str, start: int) -> None:
+def _check_aligned(
+    found: Mapping[str, Any], branches: Sequence[str], path: str, start: int
+) -> None:
     """Raise if branches list different numbers of particles."""
     import awkward as ak
 

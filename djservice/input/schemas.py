@@ -47,7 +47,9 @@ class Schema(SchemaFields):
     model_config = ConfigDict(strict=True)
 
     kind: Kind = "nanoaod"
-    particles: Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)] = ("PFCands",)
+    particles: Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
+        "PFCands",
+    )
     tree: Name = "Events"
 
     @model_validator(mode="after")
@@ -55,16 +57,24 @@ class Schema(SchemaFields):
         if len(set(self.particles)) < len(self.particles):
             raise ValueError(f"particles={list(self.particles)}: a collection is named twice")
         for name in self.particles if self.layout.branch == "{collection}_{field}" else ():
-            if "_" in name:  # coffea splits a branch at its first underscore into collection and field
+            if (
+                "_" in name
+            ):  # coffea splits a branch at its first underscore into collection and field
                 raise ValueError(f"particles={name!r}: a collection has no underscore in its name")
         return self
 
     @model_validator(mode="after")
     def _generated_truth_is_known(self) -> Self:
         if isinstance(self.truth, str) and ":" in self.truth:
-            there = [name for name, fields in GENERATED.items() if set(fields) <= set(self.layout.generated)]
+            there = [
+                name
+                for name, fields in GENERATED.items()
+                if set(fields) <= set(self.layout.generated)
+            ]
             if self.truth not in there:
-                raise ValueError(f"truth={self.truth!r}: expected a branch, or one of {', '.join(there)}")
+                raise ValueError(
+                    f"truth={self.truth!r}: expected a branch, or one of {', '.join(there)}"
+                )
         return self
 
     @property
@@ -94,7 +104,9 @@ def pfnanoaod(particles: str | tuple[str, ...] = "PFCands", **given: Any) -> Sch
     return make("pfnanoaod", particles=particles, **given)
 
 
-def delphes(particles: str | tuple[str, ...] = LAYOUTS["delphes"].particles, **given: Any) -> Schema:
+def delphes(
+    particles: str | tuple[str, ...] = LAYOUTS["delphes"].particles, **given: Any
+) -> Schema:
     """Delphes output: branches ``<collection>.{PT or ET,Eta,Phi,Mass}`` in GeV, in the tree Delphes.
 
     Towers (EFlowPhoton, EFlowNeutralHadron) have no mass, which is 0. Delphes writes no run number, so that events are known by
@@ -121,13 +133,19 @@ def make(kind: Kind, **given: Any) -> Schema:
     """
     layout = LAYOUTS[kind]
     usual = {"particles": layout.particles, "tree": layout.tree}
-    given = usual | {key: value for key, value in given.items() if key not in usual or value is not None}
+    given = usual | {
+        key: value for key, value in given.items() if key not in usual or value is not None
+    }
     if given["particles"] == ():
-        raise InputError(f"schema {kind!r}: expected the name of a collection in particles, for it has no usual one.")
+        raise InputError(
+            f"schema {kind!r}: expected the name of a collection in particles, for it has no usual one."
+        )
     try:
         return Schema(kind=kind, **given)
     except ValidationError as error:
-        raise InputError(f"schema {kind!r}: {explained(error, Schema, 'schema')}. Correct the argument.") from None
+        raise InputError(
+            f"schema {kind!r}: {explained(error, Schema, 'schema')}. Correct the argument."
+        ) from None
 
 
 def schema_of(given: Input) -> Schema:

@@ -47,7 +47,9 @@ def segments(
     if bundle_events < 1:
         raise InputError(f"bundle_events is {bundle_events}, expected 1 or more.")
     if total == 0:
-        raise InputError(f"no events: 0 entries in {', '.join(file.path for file in files)}. Give files with events.")
+        raise InputError(
+            f"no events: 0 entries in {', '.join(file.path for file in files)}. Give files with events."
+        )
     if not 0 <= start < stop <= total:
         raise InputError(
             f"entries {start}:{stop} are not a range within the {total} entries of {len(files)} file(s), "

@@ -44,7 +44,9 @@ def find_selection(given: Mapping[str, Any]) -> Callable[..., Any]:
     try:
         inspect.signature(function).bind(None, **_parameters(given))
     except TypeError as error:
-        raise ConfigError(f"input.selection: {name}{inspect.signature(function)}: {error}.") from None
+        raise ConfigError(
+            f"input.selection: {name}{inspect.signature(function)}: {error}."
+        ) from None
     return function
 
 
@@ -53,7 +55,9 @@ def selection_fingerprint(given: Mapping[str, Any] | None) -> str:
     return "" if given is None else fingerprint(find_selection(given))
 
 
-def select(events: Any, given: Mapping[str, Any], place: str, start: int) -> tuple[Any, NDArray[np.int64]]:
+def select(
+    events: Any, given: Mapping[str, Any], place: str, start: int
+) -> tuple[Any, NDArray[np.int64]]:
     """The events that a selection lets through, and their entries.
 
     Parameters
@@ -80,8 +84,14 @@ def select(events: Any, given: Mapping[str, Any], place: str, start: int) -> tup
         raise
     except Exception as error:
         found = " ".join(str(error).split())
-        raise InputError(f"{place}: the selection {name!r} raised {type(error).__name__}: {found[:500]}.") from error
-    if not isinstance(chosen, ak.Array) or ENTRY not in ak.fields(chosen) or ak.any(ak.is_none(chosen[ENTRY])):
+        raise InputError(
+            f"{place}: the selection {name!r} raised {type(error).__name__}: {found[:500]}."
+        ) from error
+    if (
+        not isinstance(chosen, ak.Array)
+        or ENTRY not in ak.fields(chosen)
+        or ak.any(ak.is_none(chosen[ENTRY]))
+    ):
         raise InputError(
             f"{place}: the selection {name!r} returned {str(getattr(chosen, 'type', type(chosen).__name__))[:200]}, expected "
             "the events that pass, as events[mask], none of them None."

@@ -62,7 +62,9 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
     except OSError as error:
         if isinstance(error, DjserviceError):
             raise
-        raise InputFileError(f"{target}: the skim cannot be written: {error.strerror or error}.") from error
+        raise InputFileError(
+            f"{target}: the skim cannot be written: {error.strerror or error}."
+        ) from error
 
 
 def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
@@ -73,20 +75,28 @@ def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, i
         with opened(source, source) as file:
             tree = find_tree(file, schema, source)
             wanted = {*branches_of(tree, schema, source)}
-            wanted |= {f"{collection}_{field}" for collection in schema.particles for field in _MORE}
-            names = [name for name in list(tree.keys()) if name in wanted or name.startswith("GenPart_")]
+            wanted |= {
+                f"{collection}_{field}" for collection in schema.particles for field in _MORE
+            }
+            names = [
+                name for name in list(tree.keys()) if name in wanted or name.startswith("GenPart_")
+            ]
             return names, int(tree.num_entries), str(file.file.uuid)
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
         with opened(source, f"{source}[{start}:{stop}]") as file:
             if str(file.file.uuid) != uuid:
-                raise InputFileError(f"{source}: expected one file, found another in its place meanwhile. Start again.")
+                raise InputFileError(
+                    f"{source}: expected one file, found another in its place meanwhile. Start again."
+                )
             step = file[schema.tree].arrays(names, entry_start=start, entry_stop=stop)
             columns = {}
             for collection in (*schema.particles, "GenPart"):
                 own = [name for name in names if name.startswith(f"{collection}_")]
                 if own:
-                    columns[collection] = ak.zip({name.partition("_")[2]: step[name] for name in own})
+                    columns[collection] = ak.zip(
+                        {name.partition("_")[2]: step[name] for name in own}
+                    )
             columns |= {name: step[name] for name in names if name.partition("_")[0] not in columns}
             before = after = 0
             for collection in schema.particles:

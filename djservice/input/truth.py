@@ -19,7 +19,9 @@ GENERATED = {
 HIGGS, Z, B = 25, 23, 5
 
 
-def generated_mass(truth: str, fields: Mapping[str, Any], place: str, entries: NDArray[Any]) -> NDArray[np.float64]:
+def generated_mass(
+    truth: str, fields: Mapping[str, Any], place: str, entries: NDArray[Any]
+) -> NDArray[np.float64]:
     """The true mass of each event, in the units of the fields.
 
     Parameters
@@ -49,7 +51,11 @@ def generated_mass(truth: str, fields: Mapping[str, Any], place: str, entries: N
         pair = []
         for quark in (B, -B):
             found = from_boson & (fields["pdgId"] == quark)
-            pair.append(vector.zip({name: ak.firsts(fields[name][found]) for name in ("pt", "eta", "phi", "mass")}))
+            pair.append(
+                vector.zip(
+                    {name: ak.firsts(fields[name][found]) for name in ("pt", "eta", "phi", "mass")}
+                )
+            )
         mass = (pair[0] + pair[1]).mass
     missing = np.flatnonzero(ak.to_numpy(ak.is_none(mass)))
     if len(missing):

@@ -54,12 +54,21 @@ class Cut:
         settled_pt = max(cut.settled_pt for cut in (self, other) if cut.jets == jets)
         # Each of the two brings its jets to where it needs them.
         return Cut(
-            lambda jets: self(jets) & other(jets), f"{self.name} and {other.name}", jets, settled_pt, on_device=True
+            lambda jets: self(jets) & other(jets),
+            f"{self.name} and {other.name}",
+            jets,
+            settled_pt,
+            on_device=True,
         )
 
     def __or__(self, other: Cut) -> Cut:
         jets = max(self.jets, other.jets)
-        return Cut(lambda jets: self(jets) | other(jets), f"({self.name} or {other.name})", jets, on_device=True)
+        return Cut(
+            lambda jets: self(jets) | other(jets),
+            f"({self.name} or {other.name})",
+            jets,
+            on_device=True,
+        )
 
     def __invert__(self) -> Cut:
         return Cut(lambda jets: ~self(jets), f"not ({self.name})", self.jets, on_device=True)
@@ -78,7 +87,9 @@ def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> C
         return good
 
     limit = f", |y| < {rapidity_max:g}" if np.isfinite(rapidity_max) else ""
-    return Cut(accept, f"{n} leading jets with pT > {pt_min:g} GeV{limit}", n, pt_min, on_device=True)
+    return Cut(
+        accept, f"{n} leading jets with pT > {pt_min:g} GeV{limit}", n, pt_min, on_device=True
+    )
 
 
 def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:

@@ -23,7 +23,12 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut
 from djservice.objectives.observables import Observable
-from djservice.objectives.pooled_statistics import PooledMean, PooledStatistic, QuantileWidth, RelativeVariance
+from djservice.objectives.pooled_statistics import (
+    PooledMean,
+    PooledStatistic,
+    QuantileWidth,
+    RelativeVariance,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class Term(ABC):
 
     def __post_init__(self) -> None:
         if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
-            raise InputError(f"scale is {self.scale}, expected a positive, finite number, or None for the target.")
+            raise InputError(
+                f"scale is {self.scale}, expected a positive, finite number, or None for the target."
+            )
 
     @abstractmethod
     def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
@@ -192,8 +199,12 @@ class RobustWidth(Width):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (np.isfinite([self.low, self.high]).all() and self.low < self.high and self.bins >= 4):
-            raise InputError(f"expected low < high and 4 bins or more, found {self.low}, {self.high} and {self.bins}.")
+        if not (
+            np.isfinite([self.low, self.high]).all() and self.low < self.high and self.bins >= 4
+        ):
+            raise InputError(
+                f"expected low < high and 4 bins or more, found {self.low}, {self.high} and {self.bins}."
+            )
 
     @property
     def statistic(self) -> PooledStatistic:

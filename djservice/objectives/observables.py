@@ -91,7 +91,9 @@ def observable(
 
 def _mass(jets: Any, number: int) -> Floats:
     """Mass of the sum of the ``number`` leading jets, of all there are where there are fewer; NaN where there is none."""
-    px, py, pz, energy = (np.nansum(getattr(jets[..., :number], c), axis=-1) for c in ("px", "py", "pz", "E"))
+    px, py, pz, energy = (
+        np.nansum(getattr(jets[..., :number], c), axis=-1) for c in ("px", "py", "pz", "E")
+    )
     mass2 = energy**2 - px**2 - py**2 - pz**2
     return np.where(np.isnan(jets[..., 0].E), np.nan, np.sqrt(np.maximum(mass2, 0.0)))
 

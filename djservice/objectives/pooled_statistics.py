@@ -77,8 +77,19 @@ class RelativeVariance(PooledStatistic):
 
     def hessian(self, sums: Floats) -> Floats:
         first, second, b = np.moveaxis(sums, -1, 0)
-        of_second, of_b, both, zero = -2.0 * b / first**3, -2.0 * second / first**3, 1.0 / first**2, np.zeros_like(b)
-        return _matrix([[6.0 * second * b / first**4, of_second, of_b], [of_second, zero, both], [of_b, both, zero]])
+        of_second, of_b, both, zero = (
+            -2.0 * b / first**3,
+            -2.0 * second / first**3,
+            1.0 / first**2,
+            np.zeros_like(b),
+        )
+        return _matrix(
+            [
+                [6.0 * second * b / first**4, of_second, of_b],
+                [of_second, zero, both],
+                [of_b, both, zero],
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,9 @@ class QuantileWidth(PooledStatistic):
         return np.asarray((high - low) / (2.0 * middle))
 
     def gradient(self, sums: Floats) -> Floats:
-        (low, d_low), (middle, d_middle), (high, d_high) = (self._quantile(sums, p)[:2] for p in QUANTILES)
+        (low, d_low), (middle, d_middle), (high, d_high) = (
+            self._quantile(sums, p)[:2] for p in QUANTILES
+        )
         width, middle = (high - low)[..., np.newaxis], middle[..., np.newaxis]
         return np.asarray((d_high - d_low) / (2.0 * middle) - width / (2.0 * middle**2) * d_middle)
 
@@ -114,7 +127,10 @@ class QuantileWidth(PooledStatistic):
         (low, d_low, dd_low), (middle, d_middle, dd_middle), (high, d_high, dd_high) = (
             self._quantile(sums, p) for p in QUANTILES
         )
-        width, middle = (high - low)[..., np.newaxis, np.newaxis], middle[..., np.newaxis, np.newaxis]
+        width, middle = (
+            (high - low)[..., np.newaxis, np.newaxis],
+            middle[..., np.newaxis, np.newaxis],
+        )
         cross = _outer(d_high - d_low, d_middle)
         return np.asarray(
             (dd_high - dd_low) / (2.0 * middle)
@@ -139,7 +155,9 @@ class QuantileWidth(PooledStatistic):
         slope = width * (of_u / v_ - u_ * of_v / v_**2)
         cross = _outer(of_u, of_v)
         u_, v_ = u_[..., np.newaxis], v_[..., np.newaxis]
-        curvature = width * (-(cross + np.swapaxes(cross, -1, -2)) / v_**2 + 2.0 * u_ * _outer(of_v, of_v) / v_**3)
+        curvature = width * (
+            -(cross + np.swapaxes(cross, -1, -2)) / v_**2 + 2.0 * u_ * _outer(of_v, of_v) / v_**3
+        )
         return self.low + width * (bin_[..., 0] + u / v), slope, curvature
 
 

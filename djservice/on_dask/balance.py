@@ -16,7 +16,9 @@ def cost(counts: NDArray[np.int64]) -> float:
     return float((counts.astype(np.float64) ** 1.5 + 1.0).sum())
 
 
-def groups(costs: Sequence[float], holders: Sequence[Sequence[str]], threads: Mapping[str, int]) -> list[list[int]]:
+def groups(
+    costs: Sequence[float], holders: Sequence[Sequence[str]], threads: Mapping[str, int]
+) -> list[list[int]]:
     """Bundles shared among the threads of a cluster.
 
     The dearest first, each goes to a thread of a worker that holds it, unless another thread has so much less to do that moving

@@ -64,11 +64,21 @@ class Bundles:
     """
 
     def __init__(
-        self, client: Client, setup: RunSetup, inputs: Sequence[InputFile], bundles: Sequence[Future], token: str
+        self,
+        client: Client,
+        setup: RunSetup,
+        inputs: Sequence[InputFile],
+        bundles: Sequence[Future],
+        token: str,
     ) -> None:
         self.device = setup.sampling.device
         self._needs = GPU if self.device == "cuda" else None
-        self.client, self.inputs, self.bundles, self.token = client, tuple(inputs), list(bundles), token
+        self.client, self.inputs, self.bundles, self.token = (
+            client,
+            tuple(inputs),
+            list(bundles),
+            token,
+        )
         self.setup = cloudpickle.dumps(setup)  # once, and not for every task
         self.keys: Keys = np.empty(0, np.uint64)
         self.weight: NDArray[np.float64] = np.empty(0)
@@ -84,7 +94,9 @@ class Bundles:
         self._count = itertools.count()
 
     @classmethod
-    async def load(cls, client: Client, plan: RunPlan, watch: Watch, name: str = "input") -> Bundles:
+    async def load(
+        cls, client: Client, plan: RunPlan, watch: Watch, name: str = "input"
+    ) -> Bundles:
         """Read an input of a run onto the workers of ``client``, which have their kernels then.
 
         Parameters
@@ -98,7 +110,9 @@ class Bundles:
             Whatever is wrong with the input, as the reader says it.
         """
         setup = plan.setup(await device_of(client, plan.run))
-        token = uuid.uuid4().hex[:12]  # names tasks only: two runs on one scheduler must not share them
+        token = uuid.uuid4().hex[
+            :12
+        ]  # names tasks only: two runs on one scheduler must not share them
         loaded = await load(client, plan.input(name), watch, token)
         self = cls(client, setup, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
@@ -139,10 +153,14 @@ class Bundles:
 
     async def _groups(self) -> list[list[int]]:
         """The bundles of each thread, made anew when there are more or fewer threads than before."""
-        threads = self.client.scheduler_info().get("total_threads")  # the client hears of it every two seconds
+        threads = self.client.scheduler_info().get(
+            "total_threads"
+        )  # the client hears of it every two seconds
         if self._together is None or threads != self._threads:
             of_worker = await (gpus(self.client) if self._needs else self._processors())
-            if not of_worker:  # all gone: whoever comes takes all there is, until there is more to share
+            if (
+                not of_worker
+            ):  # all gone: whoever comes takes all there is, until there is more to share
                 return [list(range(len(self.bundles)))]
             where = await self.client.who_has(self.bundles)
             holders = [where.get(bundle.key, ()) for bundle in self.bundles]
@@ -150,12 +168,20 @@ class Bundles:
         return self._together
 
     async def _processors(self) -> dict[str, int]:
-        return {worker: number for worker, number in (await self.client.nthreads()).items() if number > 0}
+        return {
+            worker: number
+            for worker, number in (await self.client.nthreads()).items()
+            if number > 0
+        }
 
-    async def find_features(self, features: Sequence[Feature], radius: float, power: float) -> NDArray[np.float64]:
+    async def find_features(
+        self, features: Sequence[Feature], radius: float, power: float
+    ) -> NDArray[np.float64]:
         """Find the features of all events, shape (event, feature), and keep them beside the bundles."""
         self.features = [
-            self.client.submit(bundle_features, bundle, features, radius, power, key=f"features-{self.token}-{i}")
+            self.client.submit(
+                bundle_features, bundle, features, radius, power, key=f"features-{self.token}-{i}"
+            )
             for i, bundle in enumerate(self.bundles)
         ]
         parts: list[NDArray[np.float64]] = await gather(self.client, self.features)
@@ -166,12 +192,19 @@ class Bundles:
         call = next(self._count)
         futures = [
             self.client.submit(
-                evaluate_timed, bundle, self.setup, request, key=f"timed-{self.token}-{call}-{i}", resources=self._needs
+                evaluate_timed,
+                bundle,
+                self.setup,
+                request,
+                key=f"timed-{self.token}-{call}-{i}",
+                resources=self._needs,
             )
             for i, bundle in enumerate(self.bundles)
         ]
         answers: list[tuple[Moments, float]] = await gather(self.client, futures)
-        return functools.reduce(operator.add, (moments for moments, _ in answers)), sum(s for _, s in answers)
+        return functools.reduce(operator.add, (moments for moments, _ in answers)), sum(
+            s for _, s in answers
+        )
 
     async def per_event(
         self, settings: PerEventSettings, global_radius: float, done: int

@@ -25,7 +25,9 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
     """
     try:
         return await client.gather(futures)
-    except asyncio.CancelledError:  # by a signal: Dask leaves a task behind whose failure nobody will ask for
+    except (
+        asyncio.CancelledError
+    ):  # by a signal: Dask leaves a task behind whose failure nobody will ask for
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         raise
     except DjserviceError:
@@ -42,7 +44,9 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
     except Exception as error:  # of an observable or a cut
         place = traceback.extract_tb(error.__traceback__)[-1]
         file = Path(place.filename).name  # none where a function came pickled by value
-        where = f"{place.name}, line {place.lineno}" + (f" of {file}" if not file.startswith("<") else "")
+        where = f"{place.name}, line {place.lineno}" + (
+            f" of {file}" if not file.startswith("<") else ""
+        )
         raise RunError(
             f"{type(error).__name__} on a worker in {where}: {' '.join(str(error).split())}. "
             "Is it raised by an observable or a cut of your own?"

@@ -20,7 +20,9 @@ from djservice.errors import DeviceError
 GPU = {"GPU": 1}
 
 
-def local_cluster(workers: int | None, threads: int | None, device: Device, **settings: Any) -> LocalCluster:
+def local_cluster(
+    workers: int | None, threads: int | None, device: Device, **settings: Any
+) -> LocalCluster:
     """A cluster of this machine: one worker per GPU where there are any and the device is not "cpu", else per processor.
 
     Raises
@@ -33,7 +35,9 @@ def local_cluster(workers: int | None, threads: int | None, device: Device, **se
     if not has_gpu(device):
         return LocalCluster(n_workers=per_processor, threads_per_worker=threads, **settings)
     if simulated():
-        return LocalCluster(n_workers=per_processor, threads_per_worker=threads, resources=GPU, **settings)
+        return LocalCluster(
+            n_workers=per_processor, threads_per_worker=threads, resources=GPU, **settings
+        )
     try:
         dask_cuda = importlib.import_module("dask_cuda")
     except ImportError as error:
@@ -41,7 +45,9 @@ def local_cluster(workers: int | None, threads: int | None, device: Device, **se
             f"a worker for each GPU needs dask-cuda, which the extras cuda12 and cuda13 bring ({error}). Install it, or set "
             "cluster.device to cpu."
         ) from None
-    return dask_cuda.LocalCUDACluster(n_workers=workers, threads_per_worker=threads, resources=GPU, **settings)
+    return dask_cuda.LocalCUDACluster(
+        n_workers=workers, threads_per_worker=threads, resources=GPU, **settings
+    )
 
 
 async def gpus(client: Client) -> dict[str, int]:
@@ -66,7 +72,9 @@ async def device_of(client: Client, run: Run) -> Device:
             "cluster.device is cuda, and no worker announces a GPU. Start workers with `dask cuda worker ADDRESS --resources GPU=1`, "
             "or set cluster.device to cpu."
         )
-    for worker, missing in (await client.run(_lack, workers=[*announced])).items() if announced else ():
+    for worker, missing in (
+        (await client.run(_lack, workers=[*announced])).items() if announced else ()
+    ):
         if missing:
             raise DeviceError(f"the worker {worker} announces GPU=1, but on it {missing}")
     return "cuda" if announced else "cpu"

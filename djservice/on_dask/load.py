@@ -122,7 +122,9 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
     how = Reading(plan.schema, lenient, named, section.timeout, section.cache)
     inputs, bad = await _inspected(client, plan.sources, how, token)
     first, last = section.entries or (0, sum(file.selected for file in inputs))
-    cut = segments(inputs, section.entries, section.bundle_events or default_bundle_events(last - first))
+    cut = segments(
+        inputs, section.entries, section.bundle_events or default_bundle_events(last - first)
+    )
     read = _submitted(client, cut, inputs, how, token)
     bundles = _each(client, ("batch",), read, f"bundle-{token}")
     told = await _follow(client, read, watch, token)
@@ -132,20 +134,37 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
     bundles, summaries = await _told_apart(client, bundles, inputs, watch, token)
     counts = np.concatenate([s.counts for s in summaries])
     if len(counts) == 0:
-        why = f"no event can be read; the first: {bad[0].reason}" if bad else "no event passes the selection."
+        why = (
+            f"no event can be read; the first: {bad[0].reason}"
+            if bad
+            else "no event passes the selection."
+        )
         raise InputError(f"{_files(inputs)}: {why}")
     datasets = _datasets(plan.fileset, cut, summaries)
     for name, facts in datasets.items():
-        watch.say(f"dataset {name}: {facts['events']:,} events, weights multiplied by {facts['factor']:.6g}")
+        watch.say(
+            f"dataset {name}: {facts['events']:,} events, weights multiplied by {facts['factor']:.6g}"
+        )
     factors = [datasets[part[0].dataset]["factor"] if named else 1.0 for part in cut]
     bundles = [
-        bundle if factor == 1.0 else client.submit(_weighted, bundle, factor, key=f"weighted-{token}-{i}")
+        bundle
+        if factor == 1.0
+        else client.submit(_weighted, bundle, factor, key=f"weighted-{token}-{i}")
         for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
     ]
-    summaries = [replace(known, weight=known.weight * factor) for known, factor in zip(summaries, factors, strict=True)]
+    summaries = [
+        replace(known, weight=known.weight * factor)
+        for known, factor in zip(summaries, factors, strict=True)
+    ]
     nbytes, seconds = sum(s.nbytes for s in summaries), time.perf_counter() - began
     reading = reading_of(
-        [cutflow for _, cutflow in told], counts, len(inputs), len(bundles), nbytes, seconds, plan.selection
+        [cutflow for _, cutflow in told],
+        counts,
+        len(inputs),
+        len(bundles),
+        nbytes,
+        seconds,
+        plan.selection,
     )
     watch.say(reading_text(reading))
     return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading)
@@ -155,7 +174,10 @@ async def _inspected(
     client: Client, sources: Sequence[Source], how: Reading, token: str
 ) -> tuple[list[InputFile], list[BadRange]]:
     """The files with their identities, and those that are left out."""
-    submitted = [client.submit(_inspect, source, how, key=f"inspect-{token}-{i}") for i, source in enumerate(sources)]
+    submitted = [
+        client.submit(_inspect, source, how, key=f"inspect-{token}-{i}")
+        for i, source in enumerate(sources)
+    ]
     found: list[InputFile | BadRange] = await gather(client, submitted)
     inputs = [file for file in found if isinstance(file, InputFile)]
     bad = [file for file in found if isinstance(file, BadRange)]
@@ -165,7 +187,11 @@ async def _inspected(
 
 
 def _submitted(
-    client: Client, cut: Sequence[Sequence[Segment]], inputs: Sequence[InputFile], how: Reading, token: str
+    client: Client,
+    cut: Sequence[Sequence[Segment]],
+    inputs: Sequence[InputFile],
+    how: Reading,
+    token: str,
 ) -> list[Future]:
     """A task for each bundle, which reads it."""
     by_name = {(file.path, file.dataset): file for file in inputs}
@@ -184,8 +210,13 @@ async def _told_apart(
     repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
     if len(repeated) == 0:
         return bundles, summaries
-    watch.say(f"{len(repeated)} event identities occur more than once; those events are told apart by file and entry")
-    apart = [client.submit(tell_apart, bundle, repeated, key=f"apart-{token}-{i}") for i, bundle in enumerate(bundles)]
+    watch.say(
+        f"{len(repeated)} event identities occur more than once; those events are told apart by file and entry"
+    )
+    apart = [
+        client.submit(tell_apart, bundle, repeated, key=f"apart-{token}-{i}")
+        for i, bundle in enumerate(bundles)
+    ]
     summaries = await _summaries(client, apart, f"summary-apart-{token}")
     if len(repeated_keys(np.concatenate([s.keys for s in summaries]))):
         raise InputError(
@@ -199,7 +230,11 @@ def _inspect(source: Source, how: Reading) -> InputFile | BadRange:
     of_tree = how.schema.model_copy(update={"tree": source.tree or how.schema.tree})
     look = functools.partial(inspect, source.path, of_tree, how.timeout)
     try:
-        found = look() if how.cache is None else cached_inspection(how.cache, source.path, of_tree, look)
+        found = (
+            look()
+            if how.cache is None
+            else cached_inspection(how.cache, source.path, of_tree, look)
+        )
         _check_source(source, found)
         return replace(found, dataset=source.dataset, tree=source.tree, steps=source.steps)
     except DjserviceError as error:
@@ -234,7 +269,9 @@ def _read(part: Sequence[Segment], files: Sequence[InputFile], how: Reading) -> 
     """The events of a bundle, all of one dataset."""
     if how.cache is None:
         return _read_files(part, how)
-    selection = selection_fingerprint(how.schema.selection)  # of this process: workers may have another version
+    selection = selection_fingerprint(
+        how.schema.selection
+    )  # of this process: workers may have another version
     key = key_of(part, files, how.schema, selection)
     there = load_cached(how.cache, key)
     if there is not None:
@@ -251,7 +288,9 @@ def _read_files(part: Sequence[Segment], how: Reading) -> ReadBundle:
         if how.lenient:
             batch, bad, cutflow = read_or_bad(part, how.schema, dataset, how.timeout)
             if how.named:
-                bad = tuple(replace(each, reason=f"dataset {dataset!r}: {each.reason}") for each in bad)
+                bad = tuple(
+                    replace(each, reason=f"dataset {dataset!r}: {each.reason}") for each in bad
+                )
             return ReadBundle(batch, bad, cutflow)
         batch, cutflow = read_with_cutflow(part, how.schema, dataset, how.timeout)
         return ReadBundle(batch, (), cutflow)
@@ -280,13 +319,17 @@ async def _follow(
     return found
 
 
-def _each(client: Client, attributes: Sequence[str], parts: Sequence[Future], prefix: str) -> list[Future]:
+def _each(
+    client: Client, attributes: Sequence[str], parts: Sequence[Future], prefix: str
+) -> list[Future]:
     take = operator.attrgetter(*attributes)
     return [client.submit(take, part, key=f"{prefix}-{i}") for i, part in enumerate(parts)]
 
 
 async def _summaries(client: Client, bundles: Sequence[Future], prefix: str) -> list[BundleSummary]:
-    submitted = [client.submit(summarise, bundle, key=f"{prefix}-{i}") for i, bundle in enumerate(bundles)]
+    submitted = [
+        client.submit(summarise, bundle, key=f"{prefix}-{i}") for i, bundle in enumerate(bundles)
+    ]
     found: list[BundleSummary] = await gather(client, submitted)
     return found
 
@@ -305,7 +348,9 @@ def _datasets(
     for name, facts in found.items():
         facts["metadata"] = {key: fileset[name]["metadata"].get(key) for key in WEIGHTS}
         xsec, sumw, weight = facts["metadata"].values()
-        facts["factor"] = normalisation(name, xsec, sumw, facts["sum_of_weights"]) * (1.0 if weight is None else weight)
+        facts["factor"] = normalisation(name, xsec, sumw, facts["sum_of_weights"]) * (
+            1.0 if weight is None else weight
+        )
     return found
 
 

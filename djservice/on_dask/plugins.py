@@ -34,7 +34,9 @@ async def compile_kernels(client: Client, watch: Watch) -> None:
     try:
         while not (await asyncio.wait([registering], timeout=20.0 if said else 2.0))[0]:
             how_long = (
-                f"{time.perf_counter() - began:.0f} s so far" if said else "a minute or two, once per installation"
+                f"{time.perf_counter() - began:.0f} s so far"
+                if said
+                else "a minute or two, once per installation"
             )
             watch.say(f"compiling the kernels: {how_long}")
             said = True
@@ -55,12 +57,18 @@ class QuietFailures(WorkerPlugin):
         for name in ("distributed.worker", "distributed.worker.state_machine"):
             logging.getLogger(name).addFilter(_worth_reading)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which stops us in order
+            signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # Ctrl-C reaches the driver too, which stops us in order
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(
-        ("Compute Failed", "Async instruction for", "Failed to communicate with scheduler during heartbeat")
+        (
+            "Compute Failed",
+            "Async instruction for",
+            "Failed to communicate with scheduler during heartbeat",
+        )
     )
 
 

@@ -43,7 +43,9 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
             try:
                 return await job
             except asyncio.CancelledError as stop:
-                raise RunError(f"{str(stop) or 'stopped by a signal'}; the same command goes on from there.") from None
+                raise RunError(
+                    f"{str(stop) or 'stopped by a signal'}; the same command goes on from there."
+                ) from None
 
     return finish(guarded())
 
@@ -79,13 +81,17 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
                     asynchronous=True,
                 )
             )
-        client = await stack.enter_async_context(Client(cluster, asynchronous=True, set_as_default=False))
+        client = await stack.enter_async_context(
+            Client(cluster, asynchronous=True, set_as_default=False)
+        )
         await client.register_plugin(QuietFailures())
         yield client
 
 
 @contextlib.asynccontextmanager
-async def client_of(address: str, watch: Watch, security: Security | None = None) -> AsyncIterator[Client]:
+async def client_of(
+    address: str, watch: Watch, security: Security | None = None
+) -> AsyncIterator[Client]:
     """A client of the scheduler at ``address``, once it has a worker.
 
     Raises
@@ -94,9 +100,13 @@ async def client_of(address: str, watch: Watch, security: Security | None = None
         If there is no scheduler.
     """
     try:
-        client = await Client(address, security=security, asynchronous=True, set_as_default=False, timeout="30s")
+        client = await Client(
+            address, security=security, asynchronous=True, set_as_default=False, timeout="30s"
+        )
     except (OSError, TimeoutError, ValueError) as error:
-        raise RunError(f"no Dask scheduler at {address}: {error}. Check --scheduler, and that it runs.") from None
+        raise RunError(
+            f"no Dask scheduler at {address}: {error}. Check --scheduler, and that it runs."
+        ) from None
     async with client:
         if await _count_workers(client) == 0:
             watch.say(f"{address} has no workers yet; waiting for one")
@@ -127,13 +137,17 @@ class _Says(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = " ".join(record.getMessage().split())
-        if message and not message.startswith("Worker process still alive"):  # one that is slow to leave at the end
+        if message and not message.startswith(
+            "Worker process still alive"
+        ):  # one that is slow to leave at the end
             self.watch.say(f"{record.name}: {message}")
 
 
 @contextlib.contextmanager
 def _dask_logs_to(watch: Watch) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]  # Dask gives both a handler
+    loggers = [
+        logging.getLogger(name) for name in ("distributed", "distributed.client")
+    ]  # Dask gives both a handler
     before = [logger.handlers for logger in loggers]
     try:
         for logger, handlers in zip(loggers, before, strict=True):

@@ -45,7 +45,9 @@ def evaluate_bundles(
         [_asked(*each, setup) for each in zip(bundles, requests, features, strict=True)],
         setup.loss,
         request.estimator or setup.estimator,
-        setup.sampling if request.rigidity is None else replace(setup.sampling, rigidity=request.rigidity),
+        setup.sampling
+        if request.rigidity is None
+        else replace(setup.sampling, rigidity=request.rigidity),
         parameters=request.parameters,
         trees=request.trees,
         stream=request.stream,
@@ -56,7 +58,9 @@ def evaluate_bundles(
     return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
 
 
-def _asked(bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, setup: RunSetup) -> Part:
+def _asked(
+    bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, setup: RunSetup
+) -> Part:
     """The events of a bundle that a request is about, with their radii."""
     events = bundle
     if request.subset is not None:
@@ -72,7 +76,9 @@ def _asked(bundle: EventBatch, request: Request, features: NDArray[np.float64] |
     return Part(events, request.radius)
 
 
-def _in_reference_radius(moments: Moments, per_event: PerEvent, reference_pt: float) -> tuple[Moments, PerEvent]:
+def _in_reference_radius(
+    moments: Moments, per_event: PerEvent, reference_pt: float
+) -> tuple[Moments, PerEvent]:
     return moments.scaled(0, reference_pt), replace(
         per_event,
         gradient=per_event.gradient * reference_pt,
@@ -87,7 +93,9 @@ def bundle_features(
     return features_of(bundle, features, radius, power)
 
 
-def evaluate_timed(bundle: EventBatch, pickled_setup: bytes, request: Request) -> tuple[Moments, float]:
+def evaluate_timed(
+    bundle: EventBatch, pickled_setup: bytes, request: Request
+) -> tuple[Moments, float]:
     """Sums of one bundle, and the CPU seconds that they took."""
     began = time.thread_time()
     ((moments, _),) = evaluate_bundles([bundle], pickled_setup, [request], [None])
@@ -99,7 +107,9 @@ def fit_bundle(
 ) -> PerEventRadii:
     """The radius of least loss of each event of a bundle."""
     setup = unpickled(pickled_setup)
-    return fit_per_event(bundle, setup.loss, setup.estimator, setup.sampling, descents, global_radius=global_radius)
+    return fit_per_event(
+        bundle, setup.loss, setup.estimator, setup.sampling, descents, global_radius=global_radius
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,11 @@ def summarise(bundle: EventBatch) -> BundleSummary:
 def warm_up() -> None:
     """Compile the kernels, or load them from numba's cache, by clustering a small event."""
     event = EventBatch.from_arrays(
-        pt=[3.0, 2.0, 1.0], rapidity=[0.0, 0.1, 2.0], phi=[0.0, 0.1, 2.0], mass=[0.0] * 3, offsets=[0, 3]
+        pt=[3.0, 2.0, 1.0],
+        rapidity=[0.0, 0.1, 2.0],
+        phi=[0.0, 0.1, 2.0],
+        mass=[0.0] * 3,
+        offsets=[0, 3],
     )
     from djservice.clustering.cluster import cluster
 

@@ -60,7 +60,9 @@ class Network(RadiusModel):
         first, second = theta[:size].reshape(self.hidden, -1), theta[size:-1]
         layer = np.tanh(inputs @ first.T)
         back = (second * (1.0 - layer**2))[:, :, np.newaxis] * inputs[:, np.newaxis, :]
-        slope = np.concatenate([back.reshape(len(features), size), layer, np.ones((len(features), 1))], axis=1)
+        slope = np.concatenate(
+            [back.reshape(len(features), size), layer, np.ones((len(features), 1))], axis=1
+        )
         return layer @ second + theta[-1], slope
 
 

@@ -92,7 +92,9 @@ def third_pt_share(jets: Any, events: EventBatch) -> Floats:
 @feature
 def separation(jets: Any, events: EventBatch) -> Floats:
     """Distance of the two leading jets in rapidity and azimuth."""
-    return np.asarray(np.hypot(jets.rapidity[:, 0] - jets.rapidity[:, 1], jets[:, 0].deltaphi(jets[:, 1])))
+    return np.asarray(
+        np.hypot(jets.rapidity[:, 0] - jets.rapidity[:, 1], jets[:, 0].deltaphi(jets[:, 1]))
+    )
 
 
 @feature
@@ -123,7 +125,9 @@ def named_features() -> dict[str, Callable[..., Feature]]:
     return makers("djservice.features", Feature, {made.name: made for made in own})
 
 
-def features_of(events: EventBatch, features: Sequence[Feature], radius: float, power: float) -> Floats:
+def features_of(
+    events: EventBatch, features: Sequence[Feature], radius: float, power: float
+) -> Floats:
     """The features of each event, shape (event, feature), from deterministic jets of one radius.
 
     Parameters
@@ -135,7 +139,9 @@ def features_of(events: EventBatch, features: Sequence[Feature], radius: float, 
     radius, power
         Of the deterministic generalised-kT clustering.
     """
-    jets = cluster(events, radius=radius, power=power, rigidity=np.inf, jets=JETS, threads=1, device="cpu").jets[:, 0]
+    jets = cluster(
+        events, radius=radius, power=power, rigidity=np.inf, jets=JETS, threads=1, device="cpu"
+    ).jets[:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Floats = np.stack([each(jets, events) for each in features], axis=1)
     return found

@@ -34,7 +34,10 @@ class Standardiser:
 
     def __call__(self, features: Floats) -> Floats:
         scaled = np.divide(
-            features - self.mean, self.sd, out=np.zeros_like(features), where=self.sd > 1e-9 * np.abs(self.mean)
+            features - self.mean,
+            self.sd,
+            out=np.zeros_like(features),
+            where=self.sd > 1e-9 * np.abs(self.mean),
         )
         return np.nan_to_num(scaled)
 

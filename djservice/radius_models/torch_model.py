@@ -55,7 +55,10 @@ class TorchModel(RadiusModel):
 
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
         parameters = self._module(len(features)).named_parameters()
-        return (*(f"{name}[{i}]" for name, values in parameters for i in range(values.numel())), "bias")
+        return (
+            *(f"{name}[{i}]" for name, values in parameters for i in range(values.numel())),
+            "bias",
+        )
 
     def start(self, features: int, seed: int) -> Floats:
         return np.append(_flat(self._module(features)), 0.0)
@@ -78,13 +81,17 @@ class TorchModel(RadiusModel):
         sizes = [values.numel() for values in at_start.values()]
         split = torch.tensor(theta[:-1]).split(sizes)
         weights = {
-            name: part.reshape(values.shape) for (name, values), part in zip(at_start.items(), split, strict=True)
+            name: part.reshape(values.shape)
+            for (name, values), part in zip(at_start.items(), split, strict=True)
         }
         per_event = (None, 0)
-        slopes, found = torch.func.vmap(torch.func.grad_and_value(value), per_event)(weights, inputs)
+        slopes, found = torch.func.vmap(torch.func.grad_and_value(value), per_event)(
+            weights, inputs
+        )
         begun = torch.func.vmap(value, per_event)(at_start, inputs)
         jacobian = [
-            slopes[name].reshape(len(features), size).numpy() for name, size in zip(at_start, sizes, strict=True)
+            slopes[name].reshape(len(features), size).numpy()
+            for name, size in zip(at_start, sizes, strict=True)
         ]
         height = (found - begun).numpy() + theta[-1]
         return height, np.concatenate([*jacobian, np.ones((len(features), 1))], axis=1)

@@ -115,7 +115,9 @@ def landscape(store: Store) -> Any:
     axes.set(xlabel="R", ylabel="loss")
     width = np.nan_to_num(error)  # a single event has no error
     axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
-    axes.legend(loc="upper center", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
+    axes.legend(
+        loc="upper center", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none"
+    )
     return figure
 
 
@@ -139,7 +141,9 @@ def iterations(store: Store) -> Any:
         _mark(top.axhspan, top.axhline, result["radius"], result["radius_error"])
     top.set_ylabel("R")
     top.legend()
-    bottom.fill_between(number, loss - error, loss + error, color="0.85", lw=0, label="batch $\\pm$ standard error")
+    bottom.fill_between(
+        number, loss - error, loss + error, color="0.85", lw=0, label="batch $\\pm$ standard error"
+    )
     bottom.plot(number, loss, color="0.55", lw=1)
     if len(loss) >= 10:
         smooth = np.convolve(loss, np.full(10, 0.1), mode="valid")
@@ -178,14 +182,20 @@ def radius_model(store: Store) -> Any:
     samples = store.samples
     if not samples or any(store.n_complete(f"radius_model/{name}") < 2 for name in samples):
         return None
-    figure, rows = plt.subplots(3, len(samples), figsize=(5 * len(samples), 11), layout="constrained", squeeze=False)
+    figure, rows = plt.subplots(
+        3, len(samples), figsize=(5 * len(samples), 11), layout="constrained", squeeze=False
+    )
     label = axis_label(store.attributes["observable"])
     for name, (top, middle, bottom) in zip(samples, rows.T, strict=True):
         columns = ("event_mean", "radius", "weight", "truth")
-        mean, radius, weight, truth = (store.array(f"radius_model/{name}", column) for column in columns)
+        mean, radius, weight, truth = (
+            store.array(f"radius_model/{name}", column) for column in columns
+        )
         known = np.isfinite(mean).all(axis=0)
         edges = np.linspace(0.0, np.quantile(mean[:, known], 0.995), 41)
-        for row, (choice, colour) in enumerate((("best fixed R", COLOURS[0]), ("model", COLOURS[1]))):
+        for row, (choice, colour) in enumerate(
+            (("best fixed R", COLOURS[0]), ("model", COLOURS[1]))
+        ):
             _histogram(top, mean[row], weight, known, edges, color=colour, lw=1.8, label=choice)
             if np.isfinite(truth).all():
                 _response(bottom, mean[row, known] / truth[known], truth[known], colour)
@@ -194,7 +204,9 @@ def radius_model(store: Store) -> Any:
         top.legend()
         bounds = store.attributes["run"]["radius"]
         steps = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
-        _histogram(middle, radius[1], weight, np.isfinite(radius[1]), steps, color=COLOURS[1], lw=1.8)
+        _histogram(
+            middle, radius[1], weight, np.isfinite(radius[1]), steps, color=COLOURS[1], lw=1.8
+        )
         middle.axvline(radius[0, 0], color=COLOURS[0], ls="--")
         middle.set(xscale="log", xlabel="R", ylabel=_events(weight))
         bottom.axhline(1.0, color="0.6", ls=":", lw=1)
@@ -211,7 +223,14 @@ def _response(axes: Any, response: Any, truth: Any, colour: str) -> None:
         spread = np.diff(np.quantile(response[part], (0.16, 0.84)))[0] / 2.0
         error = 1.25 * spread / np.sqrt(len(part))  # of a median, for a normal core
         axes.margins(x=0.1)
-        axes.errorbar(np.median(truth[part]), np.median(response[part]), error, fmt="o", color=colour, capsize=2)
+        axes.errorbar(
+            np.median(truth[part]),
+            np.median(response[part]),
+            error,
+            fmt="o",
+            color=colour,
+            capsize=2,
+        )
 
 
 def spectra(store: Store) -> Any:
@@ -241,10 +260,15 @@ def spectra(store: Store) -> Any:
     if len(store.scores("mean")):
         mean, mean_error, sd, sd_error, events = (store.scores(name)[0] for name in names)
         label = f"one R per event: {_with_error(mean, mean_error)}, sd {_with_error(sd, sd_error)}"
-        _histogram(axes, events, weight, np.isfinite(events), edges, label=label, lw=2.2, color="black")
+        _histogram(
+            axes, events, weight, np.isfinite(events), edges, label=label, lw=2.2, color="black"
+        )
     if term["target"] is not None:
         axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
-    axes.set(xlabel=f"mean {axis_label(store.attributes['observable'])} of each event", ylabel=_events(weight))
+    axes.set(
+        xlabel=f"mean {axis_label(store.attributes['observable'])} of each event",
+        ylabel=_events(weight),
+    )
     _room_above(axes, 1.0 / (0.95 - 0.055 * min(len(axes.get_legend_handles_labels()[0]), 10)))
     axes.legend(loc="upper left", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
     return figure
@@ -275,9 +299,21 @@ def _mark(span: Any, line: Any, radius: float, error: float) -> None:
     """The optimum with its error as a band."""
     if np.isfinite(error):
         span(radius - error, radius + error, color=COLOURS[1], alpha=0.15, lw=0)
-        line(radius, color=COLOURS[1], ls="--", lw=1.2, label=f"optimum {radius:.3f} $\\pm$ {error:.3f}")
+        line(
+            radius,
+            color=COLOURS[1],
+            ls="--",
+            lw=1.2,
+            label=f"optimum {radius:.3f} $\\pm$ {error:.3f}",
+        )
     else:
-        line(radius, color=COLOURS[1], ls="--", lw=1.2, label=f"optimum {radius:.3f} (error not determined)")
+        line(
+            radius,
+            color=COLOURS[1],
+            ls="--",
+            lw=1.2,
+            label=f"optimum {radius:.3f} (error not determined)",
+        )
 
 
 def _limits(values: Any) -> tuple[float, float]:

@@ -100,7 +100,9 @@ def draw(path: str | Path) -> list[Path]:
 
         from djservice.reports.figures import style
     except ImportError as error:
-        raise DjserviceError(f"the figure needs {error.name}: pip install 'djservice[report]'.") from None
+        raise DjserviceError(
+            f"the figure needs {error.name}: pip install 'djservice[report]'."
+        ) from None
     root = read_grid(path)
     repeated = _finished(root, "loss").shape[3] > 1
     with style():
@@ -131,10 +133,19 @@ def _scan_figure(root: Any) -> Any:
     order = np.argsort(radii)
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, layout="constrained")
     observable = axis_label(root.attrs["observable"])
-    titles = {"loss": "loss", "mean": f"mean {observable}", "sd": f"sd of {observable}", "acceptance": "acceptance"}
+    titles = {
+        "loss": "loss",
+        "mean": f"mean {observable}",
+        "sd": f"sd of {observable}",
+        "acceptance": "acceptance",
+    }
     for axis, (name, title) in zip(axes.ravel(), titles.items(), strict=True):
         values = _finished(root, name)[0, :, :, 0]
-        errors = _finished(root, f"{name}_error")[0, :, :, 0] if name != "acceptance" else np.zeros_like(values)
+        errors = (
+            _finished(root, f"{name}_error")[0, :, :, 0]
+            if name != "acceptance"
+            else np.zeros_like(values)
+        )
         for a, rigidity in enumerate(rigidities):
             axis.errorbar(
                 radii[order],
@@ -165,7 +176,12 @@ def _compare_figure(root: Any) -> Any:
     columns = min(3, 1 + len(names))
     rows = -(-(1 + len(names)) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(4.6 * columns, 3.8 * rows), sharex=True, layout="constrained", squeeze=False
+        rows,
+        columns,
+        figsize=(4.6 * columns, 3.8 * rows),
+        sharex=True,
+        layout="constrained",
+        squeeze=False,
     )
     panels = axes.ravel()
     # One scale for all but those that scatter so much that nothing else would be seen.
@@ -176,8 +192,18 @@ def _compare_figure(root: Any) -> Any:
         colour = COLOURS[a % len(COLOURS)]
         for panel, values in zip(panels, (loss[0, a], *gradient[:, a]), strict=False):
             centre, spread = values[order].mean(axis=-1), values[order].std(axis=-1, ddof=1)
-            panel.plot(radii[order], centre, marker="o", ms=3, lw=1.2, color=colour, label=rf"$\alpha$ = {rigidity:g}")
-            panel.fill_between(radii[order], centre - spread, centre + spread, color=colour, alpha=0.2, lw=0)
+            panel.plot(
+                radii[order],
+                centre,
+                marker="o",
+                ms=3,
+                lw=1.2,
+                color=colour,
+                label=rf"$\alpha$ = {rigidity:g}",
+            )
+            panel.fill_between(
+                radii[order], centre - spread, centre + spread, color=colour, alpha=0.2, lw=0
+            )
     for panel, title in zip(panels, ("loss", *(f"dL/dR: {name}" for name in names)), strict=False):
         panel.set_title(title, fontsize=11)
     reach = 0.15 * (middle[1] - middle[0])

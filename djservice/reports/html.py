@@ -49,7 +49,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
 
         from djservice.reports.figures import figures
     except ImportError as error:
-        raise ReportError(f"the report needs {error.name}: pip install 'djservice[report]'.") from None
+        raise ReportError(
+            f"the report needs {error.name}: pip install 'djservice[report]'."
+        ) from None
     opened = Store.read(store)
     facts = summary(store)
     if facts["iterations"] == 0:
@@ -60,8 +62,12 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     folder = page.with_suffix(".report")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pictures = [(caption, _save(figure, folder / name)) for name, caption, figure in figures(opened)]
-        environment = jinja2.Environment(loader=jinja2.PackageLoader("djservice.reports"), autoescape=True)
+        pictures = [
+            (caption, _save(figure, folder / name)) for name, caption, figure in figures(opened)
+        ]
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("djservice.reports"), autoescape=True
+        )
         html = environment.get_template("report.html").render(
             facts=facts,
             pictures=pictures,

@@ -37,15 +37,21 @@ def model_summary(store: Store) -> dict[str, Any] | None:
 
 def _sample(store: Store, name: str) -> dict[str, Any]:
     group = f"radius_model/{name}"
-    mean, radius, truth = (store.array(group, column) for column in ("event_mean", "radius", "truth"))
+    mean, radius, truth = (
+        store.array(group, column) for column in ("event_mean", "radius", "truth")
+    )
     known = np.isfinite(mean).all(axis=0)  # events with accepted trees in both
     fixed, model = mean[:, known]
     found = {
         "events": int(known.sum()),
-        "radius": dict(zip(("low", "median", "high"), np.quantile(radius[1], QUANTILES).tolist(), strict=True)),
+        "radius": dict(
+            zip(("low", "median", "high"), np.quantile(radius[1], QUANTILES).tolist(), strict=True)
+        ),
         "fixed": _shape(fixed),
         "model": _shape(model),
-        "narrower": _with_error(lambda rows: 1.0 - _width(model[rows]) / _width(fixed[rows]), len(fixed)),
+        "narrower": _with_error(
+            lambda rows: 1.0 - _width(model[rows]) / _width(fixed[rows]), len(fixed)
+        ),
         "response": None,
     }
     true = truth[known]
@@ -54,7 +60,8 @@ def _sample(store: Store, name: str) -> dict[str, Any]:
             "fixed": _shape(fixed / true),
             "model": _shape(model / true),
             "narrower": _with_error(
-                lambda rows: 1.0 - _width((model / true)[rows]) / _width((fixed / true)[rows]), len(fixed)
+                lambda rows: 1.0 - _width((model / true)[rows]) / _width((fixed / true)[rows]),
+                len(fixed),
             ),
         }
     return found
@@ -81,5 +88,9 @@ def _with_error(of: Callable[[Any], float], events: int) -> list[float]:
     without = np.array([of(number != group) for group in range(JACKKNIFE_GROUPS)])
     return [
         of(slice(None)),
-        float(np.sqrt((JACKKNIFE_GROUPS - 1) / JACKKNIFE_GROUPS * ((without - without.mean()) ** 2).sum())),
+        float(
+            np.sqrt(
+                (JACKKNIFE_GROUPS - 1) / JACKKNIFE_GROUPS * ((without - without.mean()) ** 2).sum()
+            )
+        ),
     ]

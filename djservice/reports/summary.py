@@ -49,7 +49,11 @@ def summary(path: str | Path) -> dict[str, Any]:
     )
     found: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in wanted}}
     found["written"] = store.written
-    found |= {"iterations": store.n_complete("history"), "spectrum": spectrum, "per_event": _per_event(store)}
+    found |= {
+        "iterations": store.n_complete("history"),
+        "spectrum": spectrum,
+        "per_event": _per_event(store),
+    }
     found["radius_model"] = model_summary(store)
     found["events_without_accepted"] = (
         int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
@@ -67,12 +71,16 @@ def _per_event(store: Store) -> dict[str, Any] | None:
     fresh, same = ({name: float(values[row]) for name, values in columns.items()} for row in (0, 1))
     radius, left, agree = (store.column("per_event", name) for name in ("radius", "left", "agree"))
     found = radius[left == 0]
-    quantiles = dict(zip(("low", "median", "high"), np.quantile(found, [0.16, 0.5, 0.84]).tolist(), strict=True))
+    quantiles = dict(
+        zip(("low", "median", "high"), np.quantile(found, [0.16, 0.5, 0.84]).tolist(), strict=True)
+    )
     return {
         "fresh": fresh,
         "same": same,
         "starts": store.array("per_event", "start").tolist(),
-        "left": (np.flatnonzero(left) + (store.attributes["run"]["input"]["entries"] or [0])[0]).tolist(),
+        "left": (
+            np.flatnonzero(left) + (store.attributes["run"]["input"]["entries"] or [0])[0]
+        ).tolist(),
         "agree": float(agree[left == 0].mean()),
         "radius": quantiles if len(found) else None,
     }

@@ -42,17 +42,23 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
 
 def _print_state(console: Console, facts: dict[str, Any]) -> None:
     """How far an unfinished run is."""
-    console.print(f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}")
+    console.print(
+        f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}"
+    )
     if facts["status"] == "running":  # which it says too after its process was killed
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["written"]))
-        console.print(f"last written at {when}; if nothing runs any more, the same command goes on from there")
+        console.print(
+            f"last written at {when}; if nothing runs any more, the same command goes on from there"
+        )
 
 
 def _print_result(console: Console, facts: dict[str, Any]) -> None:
     """The optimum with its error and remarks."""
     result = facts["result"]
     radius = with_error(result["radius"], result["radius_error"], 3)
-    console.print(f"\nR: {facts['run']['radius']['start']:g} -> {radius}   after {result['iterations']} iterations")
+    console.print(
+        f"\nR: {facts['run']['radius']['start']:g} -> {radius}   after {result['iterations']} iterations"
+    )
     if result["radius_error"] is None:
         console.print(
             "   (no error: the curvature of the scan there is not positive or not determined; scan around it, or use more events)"
@@ -105,4 +111,6 @@ def _print_left_out(console: Console, left_out: list[dict[str, Any]]) -> None:
         for bad in left_out[:NAMED]:
             console.print(f"   {BadRange(**bad)}")
         if len(left_out) > NAMED:
-            console.print(f"   and {len(left_out) - NAMED} more, in the attribute 'quarantined' of the store")
+            console.print(
+                f"   and {len(left_out) - NAMED} more, in the attribute 'quarantined' of the store"
+            )

@@ -13,7 +13,9 @@ NAMED = 20
 def per_event_rows(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The rows of a table of spectra that one radius per event adds, with their labels."""
     found = facts["per_event"]
-    return [("one per event", found["fresh"]), ("  on its own trees", found["same"])] if found else []
+    return (
+        [("one per event", found["fresh"]), ("  on its own trees", found["same"])] if found else []
+    )
 
 
 def model_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -32,7 +34,11 @@ def model_rows(found: dict[str, Any]) -> list[list[str]]:
         relative = sample["response"] or sample
         for label, choice in (("fixed R", "fixed"), ("model", "model")):
             response = cell(relative[choice]["median"], 3) if sample["response"] else ""
-            cells = [cell(sample[choice]["median"], 1), response, cell(relative[choice]["width"], 3)]
+            cells = [
+                cell(sample[choice]["median"], 1),
+                response,
+                cell(relative[choice]["width"], 3),
+            ]
             rows.append([name if choice == "fixed" else "", label, *cells])
         rows.append(["", "narrower by", "", "", f"{cell(relative['narrower'], 1, 100.0)} %"])
     return rows
@@ -47,7 +53,11 @@ def per_event_text(found: dict[str, Any]) -> str:
         f"of the events; {len(found['left'])} events had too few accepted trees and stay at the global R"
     )
     text += f": entries {', '.join(map(str, found['left'][:NAMED]))}" if found["left"] else ""
-    text += f" and {len(found['left']) - NAMED} more (per_event/left)." if len(found["left"]) > NAMED else "."
+    text += (
+        f" and {len(found['left']) - NAMED} more (per_event/left)."
+        if len(found["left"]) > NAMED
+        else "."
+    )
     if found["radius"]:
         text += " R is {median:.2f} in the median, {low:.2f} to {high:.2f} in 68 % of the others.".format(
             **found["radius"]

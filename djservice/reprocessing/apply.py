@@ -34,7 +34,13 @@ STREAM = "apply"
 
 
 async def apply_fit(
-    client: Client, plan: RunPlan, fit: Store, section: Input, path: Path, attributes: Mapping[str, Any], watch: Watch
+    client: Client,
+    plan: RunPlan,
+    fit: Store,
+    section: Input,
+    path: Path,
+    attributes: Mapping[str, Any],
+    watch: Watch,
 ) -> None:
     """Write the store of one file; it is there wholly or not at all.
 
@@ -71,14 +77,20 @@ async def apply_fit(
         columns["left"] = np.concatenate([part.left for part in parts])
         trees = run.per_event.score_trees
     if run.task == "radius-model":
-        features = await bundles.find_features(plan.features, run.radius_model.feature_radius, run.clustering.power)
+        features = await bundles.find_features(
+            plan.features, run.radius_model.feature_radius, run.clustering.power
+        )
         radius, _ = prediction_of(plan.model, fit)(features)
         trees = run.radius_model.score_trees
     request = Request(radius, trees, STREAM, per_event=True, rigidity=rigidity, estimator=Score())
     _, events = await bundles.evaluate(request)
     assert events is not None
     columns["radius"] = np.broadcast_to(np.asarray(radius, dtype=np.float64), bundles.keys.shape)
-    columns |= {"event_mean": events.mean, "event_error": events.mean_error, "event_accepted": events.accepted}
+    columns |= {
+        "event_mean": events.mean,
+        "event_error": events.mean_error,
+        "event_accepted": events.accepted,
+    }
     known = {
         "code": code_hash(),
         "versions": versions(),
@@ -90,7 +102,9 @@ async def apply_fit(
 
 def prediction_of(model: Bounded, fit: Store) -> Prediction:
     """The radius model of a finished run."""
-    theta, mean, sd = (np.array(fit.attribute("radius_model", name)) for name in ("theta", "mean", "sd"))
+    theta, mean, sd = (
+        np.array(fit.attribute("radius_model", name)) for name in ("theta", "mean", "sd")
+    )
     return Prediction(model, Standardiser(mean, sd), theta)
 
 
@@ -113,7 +127,9 @@ def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]
         with written_aside(path) as aside:
             root = zarr.open_group(str(aside), mode="w")
             for name, values in columns.items():
-                root.create_array(name, data=np.ascontiguousarray(values), dimension_names=["event"])
+                root.create_array(
+                    name, data=np.ascontiguousarray(values), dimension_names=["event"]
+                )
             root.attrs.update(dict(attributes))
     except OSError as error:
         raise StoreError(

@@ -17,17 +17,25 @@ from djservice.errors import ConfigError
 class Reprocessing(Section):
     """What is looked after: a fit, the files that it is applied to, and where results are kept."""
 
-    run: str = Field(description="YAML file of the run that is fitted; its output.store is not used")
+    run: str = Field(
+        description="YAML file of the run that is fitted; its output.store is not used"
+    )
     folder: str = Field(description="where results are kept; `latest` in it leads to the last one")
-    apply: Input | None = Field(None, description="files that the fit is applied to, each by itself")
-    lease: float = Field(120.0, gt=0, description="seconds after which the lock of a dead process may be taken")
+    apply: Input | None = Field(
+        None, description="files that the fit is applied to, each by itself"
+    )
+    lease: float = Field(
+        120.0, gt=0, description="seconds after which the lock of a dead process may be taken"
+    )
 
     @model_validator(mode="after")
     def _whole_files(self) -> Reprocessing:
         if self.apply is not None and self.apply.entries is not None:
             raise ValueError("apply.entries: files are applied whole, leave it out")
         if self.apply is not None and self.apply.fileset is not None:
-            raise ValueError("apply.fileset: each file is applied by itself, name them in apply.files")
+            raise ValueError(
+                "apply.fileset: each file is applied by itself, name them in apply.files"
+            )
         return self
 
     @classmethod

@@ -66,9 +66,14 @@ def _identify(path: str) -> FileIdentity:
             f"{path}: its server does not tell its size ({type(error).__name__}: {' '.join(str(error).split())}). "
             "Correct the URL, or see that it can be reached."
         ) from error
-    tells = (info.get(key) for key in ("ETag", "etag", "checksum", "mtime", "LastModified", "last_modified"))
+    tells = (
+        info.get(key)
+        for key in ("ETag", "etag", "checksum", "mtime", "LastModified", "last_modified")
+    )
     return FileIdentity(
-        redacted(path), int(info.get("size") or 0), str(next((told for told in tells if told is not None), ""))
+        redacted(path),
+        int(info.get("size") or 0),
+        str(next((told for told in tells if told is not None), "")),
     )
 
 
@@ -81,7 +86,9 @@ def differences(before: Sequence[FileIdentity], now: Sequence[FileIdentity]) -> 
     """What became of the files, in words."""
     there, here = {file.path: file for file in before}, {file.path: file for file in now}
     words = [f"new: {path}" for path in here if path not in there]
-    words += [f"changed: {path}" for path, file in here.items() if path in there and there[path] != file]
+    words += [
+        f"changed: {path}" for path, file in here.items() if path in there and there[path] != file
+    ]
     words += [f"removed: {path}" for path in there if path not in here]
     if not words and list(there) != list(here):
         words.append("the files are in another order")

@@ -62,14 +62,19 @@ class Lease:
             there = self._read()
             if there is not None and there["expires"] > time.time():
                 since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(there["began"]))
-                raise HeldError(f"{self.folder}: {there['owner']} is at it since {since}, and does it for all.")
+                raise HeldError(
+                    f"{self.folder}: {there['owner']} is at it since {since}, and does it for all."
+                )
             self.taken_from = there["owner"] if there is not None else ""
             self._write()
         self._renewer.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._over.set()
         self._renewer.join()
@@ -132,7 +137,9 @@ class Lease:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self._path}: not a lock of djservice; look what it is, and remove it.") from None
+            raise StoreError(
+                f"{self._path}: not a lock of djservice; look what it is, and remove it."
+            ) from None
 
     def _write(self) -> None:
         found = {

@@ -49,7 +49,9 @@ class Plan:
     @property
     def applied(self) -> dict[str, str]:
         """File as it is read -> where what comes of it is, relative to the folder."""
-        return {file: f"applied/{name}.zarr" for file, name in zip(self.files, self.names, strict=True)}
+        return {
+            file: f"applied/{name}.zarr" for file, name in zip(self.files, self.names, strict=True)
+        }
 
 
 def make_plan(settings: Reprocessing, run: Run) -> Plan:
@@ -63,12 +65,19 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
     inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
     asked = run.numbers | {"iterations": [run.optimiser.iterations, run.radius_model.iterations]}
     filesets = {
-        name: load_fileset(section.fileset) for name, section in run.inputs.items() if section.fileset is not None
+        name: load_fileset(section.fileset)
+        for name, section in run.inputs.items()
+        if section.fileset is not None
     }
     asked |= {"filesets": redacted_data(filesets)}  # weights, trees and ranges of entries
-    fit = digest([asked, [[name, *map(asdict, files)] for name, files in inputs.items()], code_hash()])
+    fit = digest(
+        [asked, [[name, *map(asdict, files)] for name, files in inputs.items()], code_hash()]
+    )
     files, how = {}, None
     if settings.apply is not None:
-        files, how = identify(settings.apply), settings.apply.model_dump(exclude={"files", "cache", "timeout"})
+        files, how = (
+            identify(settings.apply),
+            settings.apply.model_dump(exclude={"files", "cache", "timeout"}),
+        )
     names = tuple(digest([fit, how, asdict(file)]) for file in files.values())
     return Plan(inputs, fit, files, names, digest([asked, how]))

@@ -30,7 +30,9 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
             f"{file}: no result of a reprocessing can be read here: {error}. If it was removed, remove latest too."
         ) from error
     if not isinstance(found, dict) or found.get("format") != MANIFEST_FORMAT:
-        raise StoreError(f"{file}: not a manifest of format {MANIFEST_FORMAT}, which this version reads.")
+        raise StoreError(
+            f"{file}: not a manifest of format {MANIFEST_FORMAT}, which this version reads."
+        )
     return found
 
 
@@ -60,7 +62,9 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> Path:
     StoreError
         If it cannot be written.
     """
-    result = folder / "results" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest['name']}"
+    result = (
+        folder / "results" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest['name']}"
+    )
     try:
         with written_aside(result) as aside:
             (aside / "applied").mkdir(parents=True)

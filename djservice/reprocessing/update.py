@@ -28,7 +28,12 @@ from djservice.core.provenance import code_hash
 from djservice.errors import InputError, RunError
 from djservice.reprocessing import results
 from djservice.reprocessing.config import Reprocessing
-from djservice.reprocessing.file_identity import MANIFEST_FORMAT, FileIdentity, differences, identify
+from djservice.reprocessing.file_identity import (
+    MANIFEST_FORMAT,
+    FileIdentity,
+    differences,
+    identify,
+)
 from djservice.reprocessing.lease import Lease
 from djservice.reprocessing.plan import Plan, make_plan
 
@@ -72,7 +77,9 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
     with Lease(folder, settings.lease) as lease:
         if lease.taken_from:
             watch.say(f"took over from {lease.taken_from}, whose lock was not renewed")
-        plan = make_plan(settings, run)  # again, for what another process did meanwhile need not be done twice
+        plan = make_plan(
+            settings, run
+        )  # again, for what another process did meanwhile need not be done twice
         current = _current(folder, plan)
         if current is not None:
             return current
@@ -106,8 +113,13 @@ def _reasons(folder: Path, plan: Plan) -> list[str]:
     was = {name: _identities(files) for name, files in latest["fit"]["files"].items()}
     reasons = []
     for name in {**was, **plan.inputs}:
-        reasons += [f"{name}: {text}" for text in differences(was.get(name, []), plan.inputs.get(name, []))]
-    reasons += [f"apply: {text}" for text in differences(_identities(latest["files"]), list(plan.files.values()))]
+        reasons += [
+            f"{name}: {text}" for text in differences(was.get(name, []), plan.inputs.get(name, []))
+        ]
+    reasons += [
+        f"apply: {text}"
+        for text in differences(_identities(latest["files"]), list(plan.files.values()))
+    ]
     if latest["code"] != code_hash():
         reasons.append(f"the code is {code_hash()}, and was {latest['code']}")
     if latest["settings"] != plan.settings:
@@ -140,16 +152,24 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
             if not fitted:
                 await run_on(client, own_plan, watch)
                 _check_unchanged(
-                    path, plan.inputs, {name: list(identify(of).values()) for name, of in run.inputs.items()}
+                    path,
+                    plan.inputs,
+                    {name: list(identify(of).values()) for name, of in run.inputs.items()},
                 )
             watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
             for file in missing:
                 assert settings.apply is not None
                 section = settings.apply.model_copy(update={"files": (file,)})
-                known = {"djservice_applied": MANIFEST_FORMAT, "fit": plan.fit_store, "file": asdict(plan.files[file])}
+                known = {
+                    "djservice_applied": MANIFEST_FORMAT,
+                    "fit": plan.fit_store,
+                    "file": asdict(plan.files[file]),
+                }
                 target = folder / plan.applied[file]
                 try:
-                    await apply_fit(client, own_plan, Store.read(path), section, target, known, watch)
+                    await apply_fit(
+                        client, own_plan, Store.read(path), section, target, known, watch
+                    )
                     _check_unchanged(target, plan.files[file], identify(section)[file])
                 except InputError as error:  # nothing of the file can be read
                     if section.bad_inputs == "fail":
@@ -173,7 +193,9 @@ def _check_unchanged(store: Path, planned: Any, now: Any) -> None:
         )
 
 
-def _manifest(folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequence[str], owner: str) -> dict[str, Any]:
+def _manifest(
+    folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequence[str], owner: str
+) -> dict[str, Any]:
     """What a result was made from, when, why, by whom and with what, and where it is."""
     from djservice.core.formatting import finite
     from djservice.core.provenance import versions
@@ -195,11 +217,17 @@ def _manifest(folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequen
         "versions": versions(),
         "fit": {
             "store": plan.fit_store,
-            "files": {name: [asdict(file) for file in files] for name, files in plan.inputs.items()},
-            "inputs": fit["inputs"],  # with entries and ROOT's identifier, of the files of the run's own input
+            "files": {
+                name: [asdict(file) for file in files] for name, files in plan.inputs.items()
+            },
+            "inputs": fit[
+                "inputs"
+            ],  # with entries and ROOT's identifier, of the files of the run's own input
             "result": finite(fit["result"]),
         },
         "files": [asdict(file) for file in plan.files.values()],
-        "applied": [{"store": store, "inputs": of_files[file]["inputs"]} for file, store in applied.items()],
+        "applied": [
+            {"store": store, "inputs": of_files[file]["inputs"]} for file, store in applied.items()
+        ],
         "left_out": [*left_out, *map(str, bad)],
     }

@@ -127,7 +127,9 @@ def compare(
         The grid.
     """
     if repetitions < 2:
-        raise ConfigError(f"repetitions is {repetitions}, expected 2 or more: the bands are their spread.")
+        raise ConfigError(
+            f"repetitions is {repetitions}, expected 2 or more: the bands are their spread."
+        )
     grid = Grid(tuple(estimators), tuple(rigidities), tuple(radii), repetitions, trees)
     return fill(RunPlan(run), grid, output, watch)
 
@@ -135,12 +137,20 @@ def compare(
 def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = None) -> Path:
     """Fill what is left of a grid."""
     for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
-        if not values or len(set(values)) < len(values) or not all(0 < value < math.inf for value in values):
-            raise ConfigError(f"{name} is {', '.join(map(str, values))}, expected different, positive, finite numbers.")
+        if (
+            not values
+            or len(set(values)) < len(values)
+            or not all(0 < value < math.inf for value in values)
+        ):
+            raise ConfigError(
+                f"{name} is {', '.join(map(str, values))}, expected different, positive, finite numbers."
+            )
     for estimator in grid.estimators:
         needed = trees_needed(plan.loss, estimator)
         if grid.trees < needed:
-            raise ConfigError(f"trees is {grid.trees}, expected {needed} or more with the {estimator.name} estimator.")
+            raise ConfigError(
+                f"trees is {grid.trees}, expected {needed} or more with the {estimator.name} estimator."
+            )
     plan.input()
     watch = watch or Lines()
     return run_to_completion(_fill(plan, grid, Path(output), watch), watch)
@@ -151,15 +161,25 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
         bundles = await Bundles.load(client, plan, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {
-            "run": {key: redacted_data(value) for key, value in plan.run.to_dict().items() if key in sections},
+            "run": {
+                key: redacted_data(value)
+                for key, value in plan.run.to_dict().items()
+                if key in sections
+            },
             "device": bundles.device,
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),
             "events": len(bundles.keys),
-            "inputs": [[os.path.basename(redacted(f.path)), f.size, f.uuid, f.entries] for f in bundles.inputs],
+            "inputs": [
+                [os.path.basename(redacted(f.path)), f.size, f.uuid, f.entries]
+                for f in bundles.inputs
+            ],
         }
-        observable = {"name": plan.observable.name.replace("_", " "), "units": plan.observable.units}
+        observable = {
+            "name": plan.observable.name.replace("_", " "),
+            "units": plan.observable.units,
+        }
         shown = {"versions": versions(), "observable": observable}
         root = open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown)
         cells = list(product(*(range(length) for length in grid.shape)))

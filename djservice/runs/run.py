@@ -79,7 +79,9 @@ async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedR
         return await run_on(client, plan, watch, overwrite=overwrite)
 
 
-async def run_on(client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool = False) -> FinishedRun:
+async def run_on(
+    client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool = False
+) -> FinishedRun:
     """Do a run on the cluster of ``client``, or continue it where its store left off.
 
     The one way from configuration to result, for a cluster of one's own and for the service on a scheduler. When it is
@@ -108,7 +110,11 @@ async def run_on(client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool
     identities = _identities(bundles, "input")
     if overwrite:  # not before the input is known to be good
         stores.remove(path)
-    model = await _model_fit(client, plan, bundles, identities, watch) if run.task == "radius-model" else None
+    model = (
+        await _model_fit(client, plan, bundles, identities, watch)
+        if run.task == "radius-model"
+        else None
+    )
     shape = StoreColumns(
         iterations=run.optimiser.iterations,
         scan_radii=run.scan.radii,
@@ -120,23 +126,37 @@ async def run_on(client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool
         model=None if model is None else model.shape,
     )
     with Store.open(
-        path, attributes, {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()}, shape
+        path,
+        attributes,
+        {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()},
+        shape,
     ) as store:
         fit_model = None if model is None else model.complete
-        fit_events = functools.partial(bundles.per_event, plan.per_event) if run.task == "per-event" else None
+        fit_events = (
+            functools.partial(bundles.per_event, plan.per_event)
+            if run.task == "per-event"
+            else None
+        )
         fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
         try:
             return FinishedRun(await fit.complete(), path)
         except asyncio.CancelledError as stop:
             store.set(status="interrupted", message=str(stop) or "stopped by a signal")
-            raise asyncio.CancelledError(f"stopped after {store.n_complete('history')} iterations") from None
+            raise asyncio.CancelledError(
+                f"stopped after {store.n_complete('history')} iterations"
+            ) from None
 
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
     """What an input is known by, whatever its folder; and what was left out of it, which may be other entries another time."""
     found: dict[str, Any] = {}
     for i, file in enumerate(bundles.inputs):
-        found[f"{section}.files[{i}]"] = [os.path.basename(redacted(file.path)), file.size, file.uuid, file.entries]
+        found[f"{section}.files[{i}]"] = [
+            os.path.basename(redacted(file.path)),
+            file.size,
+            file.uuid,
+            file.entries,
+        ]
         if bundles.datasets:
             steps = None if file.steps is None else [list(step) for step in file.steps]
             found[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
@@ -158,7 +178,9 @@ async def _model_fit(
     settings = plan.run.radius_model
 
     async def sample(of: Bundles) -> Sample:
-        features = await of.find_features(plan.features, settings.feature_radius, plan.run.clustering.power)
+        features = await of.find_features(
+            plan.features, settings.feature_radius, plan.run.clustering.power
+        )
         return Sample(of.evaluate, of.keys, of.weight, of.truth, features)
 
     checks = {}

@@ -37,7 +37,11 @@ def check_roots(plan: RunPlan) -> None:
     outputs = dask.config.get("djservice.output-roots", None)
     if outputs is not None:
         caches = [(f"{section}.cache", given.cache) for section, given in run.inputs.items()]
-        for key, place in (("output.store", run.output.store), ("output.report", run.output.report), *caches):
+        for key, place in (
+            ("output.store", run.output.store),
+            ("output.report", run.output.report),
+            *caches,
+        ):
             if place is not None:
                 _check(place, outputs, key, "djservice.output-roots")
 
@@ -58,4 +62,8 @@ def _path_within(path: str, root: str) -> bool:
 
 
 def _url_within(url: str, root: str) -> bool:
-    return "://" in root and ".." not in unquote(unquote(url)) and url.startswith(root.rstrip("/") + "/")
+    return (
+        "://" in root
+        and ".." not in unquote(unquote(url))
+        and url.startswith(root.rstrip("/") + "/")
+    )

@@ -111,7 +111,9 @@ class Service:
             What it answers.
         """
         try:
-            comm = await open_comm(self.address, timeout=TO_CONNECT, **self.security.get_connection_args("client"))
+            comm = await open_comm(
+                self.address, timeout=TO_CONNECT, **self.security.get_connection_args("client")
+            )
         except (
             OSError,
             TimeoutError,
@@ -121,7 +123,9 @@ class Service:
         ) as error:  # the last three: addresses and TLS
             raise self._unreachable(error) from error
         try:
-            reply = await asyncio.wait_for(send_recv(comm, op=f"djservice_{action}", **given), TO_ANSWER)
+            reply = await asyncio.wait_for(
+                send_recv(comm, op=f"djservice_{action}", **given), TO_ANSWER
+            )
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         finally:
@@ -214,9 +218,15 @@ class SubmittedRun:
             while (now := await self._patiently("status"))["state"] in (*UNFINISHED, "paused"):
                 await asyncio.sleep(BETWEEN)
         if now["state"] != "finished":
-            raise RunError(f"run {self.id} {'was ' * (now['state'] == 'cancelled')}{now['state']}: {now['reason']}")
-        known: dict[str, Any] = {name: math.nan if value is None else value for name, value in now["result"].items()}
-        return FinishedRun(Result(**known | {"remarks": tuple(known["remarks"])}), store_path(now["store"]))
+            raise RunError(
+                f"run {self.id} {'was ' * (now['state'] == 'cancelled')}{now['state']}: {now['reason']}"
+            )
+        known: dict[str, Any] = {
+            name: math.nan if value is None else value for name, value in now["result"].items()
+        }
+        return FinishedRun(
+            Result(**known | {"remarks": tuple(known["remarks"])}), store_path(now["store"])
+        )
 
     async def _follow(self, watch: Watch) -> dict[str, Any]:
         number, state = None, ""

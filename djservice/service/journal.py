@@ -31,7 +31,9 @@ class Journal:
         What was said before, with times.
     """
 
-    def __init__(self, begun: Callable[[], None] = lambda: None, lines: Iterable[tuple[float, str]] = ()) -> None:
+    def __init__(
+        self, begun: Callable[[], None] = lambda: None, lines: Iterable[tuple[float, str]] = ()
+    ) -> None:
         self._begun = begun
         self._lock = Lock()
         self._lines = deque(lines, maxlen=LINES)
@@ -47,7 +49,12 @@ class Journal:
         with self._lock:
             if name == DESCENT:
                 self._totals["iteration"] = done
-            self._progress = {"phase": name, "total": total, "done": done, "numbers": {}} | self._totals
+            self._progress = {
+                "phase": name,
+                "total": total,
+                "done": done,
+                "numbers": {},
+            } | self._totals
             self._add("phase", name, total, done)
 
     def step(self, numbers: dict[str, float]) -> None:
@@ -57,7 +64,10 @@ class Journal:
             self._progress["numbers"] = dict(numbers)
             self._totals["trees"] += int(numbers.get("trees", 0))
             if self._progress["phase"] == DESCENT:
-                self._totals |= {"iteration": self._progress["done"], "radius": numbers.get("radius")}
+                self._totals |= {
+                    "iteration": self._progress["done"],
+                    "radius": numbers.get("radius"),
+                }
             self._progress |= self._totals
             self._add("step", dict(numbers))
 

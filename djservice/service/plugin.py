@@ -69,7 +69,9 @@ class RunService(SchedulerPlugin):
     name = PLUGIN_NAME
     idempotent = True  # registered again, it stays as it is
 
-    def __init__(self, state_directory: str | Path | None = None, concurrent_runs: int | None = None) -> None:
+    def __init__(
+        self, state_directory: str | Path | None = None, concurrent_runs: int | None = None
+    ) -> None:
         self.state_directory, self.concurrent_runs = state_directory, concurrent_runs
         self._records: dict[str, Record] = {}
         self._journals: dict[str, Journal] = {}
@@ -79,7 +81,9 @@ class RunService(SchedulerPlugin):
         self.scheduler, self._loop = scheduler, asyncio.get_running_loop()
         given = self.concurrent_runs or dask.config.get("djservice.concurrent-runs", 2)
         if not isinstance(given, int) or given < 1:
-            raise ServiceError(f"djservice.concurrent-runs is {given!r}, expected a number of 1 or more.")
+            raise ServiceError(
+                f"djservice.concurrent-runs is {given!r}, expected a number of 1 or more."
+            )
         self._places = given
         self._directory = StateDirectory(
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
@@ -91,7 +95,9 @@ class RunService(SchedulerPlugin):
         self._served: dict[str, int] = {}
         self._closing = False
         for plugin in (CompileKernels(), RedactLogs()):
-            await scheduler.register_worker_plugin(None, dumps(plugin), plugin.name, idempotent=True)
+            await scheduler.register_worker_plugin(
+                None, dumps(plugin), plugin.name, idempotent=True
+            )
         for record in await asyncio.to_thread(self._directory.read):
             self._records[record.id] = record
             self._journals[record.id] = Journal(lines=record.lines)
@@ -108,9 +114,13 @@ class RunService(SchedulerPlugin):
             "resume": self.resume,
             "forget": self.forget,
         }
-        scheduler.handlers.update({f"djservice_{name}": _answering(method) for name, method in answers.items()})
+        scheduler.handlers.update(
+            {f"djservice_{name}": _answering(method) for name, method in answers.items()}
+        )
         web.serve(scheduler)
-        logger.info("djservice keeps its runs in %s; %d at a time", self._directory.path, self._places)
+        logger.info(
+            "djservice keeps its runs in %s; %d at a time", self._directory.path, self._places
+        )
         self._start_next()
 
     async def before_close(self) -> None:
@@ -144,10 +154,14 @@ class RunService(SchedulerPlugin):
             gone = there.state == "finished" and not await asyncio.to_thread(_is_there, there.store)
             if there.state in RESUMABLE or gone:
                 there.config = config  # the same but for tokens in its URLs
-                await self._enqueue(there, "the store is gone" if gone else f"submitted again by {user}")
+                await self._enqueue(
+                    there, "the store is gone" if gone else f"submitted again by {user}"
+                )
             return self._describe(there) | {"new": False}
         for other in self._records.values():
-            if other.state in (*UNFINISHED, "paused") and _same_place(other.store, run.output.store):
+            if other.state in (*UNFINISHED, "paused") and _same_place(
+                other.store, run.output.store
+            ):
                 raise ConfigError(
                     f"{run.output.store}: run {other.id} of {other.user}, which is {other.state}, writes this store. "
                     "Choose another output.store, or cancel that run."
@@ -231,7 +245,9 @@ class RunService(SchedulerPlugin):
         """Enter a state, and write it down before anybody is told."""
         record.move(state, redacted(reason))
         record.lines = self._journals[record.id].lines
-        async with self._writing:  # one after the other, so that the last state is the one that stays
+        async with (
+            self._writing
+        ):  # one after the other, so that the last state is the one that stays
             await asyncio.to_thread(self._directory.write, record.id, record.to_json())
 
     async def _note(self, record: Record, state: str, reason: str) -> None:
@@ -245,11 +261,15 @@ class RunService(SchedulerPlugin):
     def _start_next(self) -> None:
         """Fill free places: the user with the fewest active runs first, of those the one served longest ago."""
         while len(self._tasks) < self._places and not self._closing:
-            waiting = [r for r in self._records.values() if r.state == "queued" and r.id not in self._tasks]
+            waiting = [
+                r for r in self._records.values() if r.state == "queued" and r.id not in self._tasks
+            ]
             if not waiting:
                 return
             active = [self._records[name].user for name in self._tasks]
-            record = min(waiting, key=lambda r: (active.count(r.user), self._served.get(r.user, -1)))
+            record = min(
+                waiting, key=lambda r: (active.count(r.user), self._served.get(r.user, -1))
+            )
             self._served[record.user] = max(self._served.values(), default=0) + 1
             self._tasks[record.id] = asyncio.create_task(self._do(record))
 
@@ -300,21 +320,27 @@ class RunService(SchedulerPlugin):
                 noting.cancel()
             await asyncio.wait([noting])
             del self._hosts[record.id]
-        record.result = {name: _determined(value) for name, value in asdict(finished.result).items()}
+        record.result = {
+            name: _determined(value) for name, value in asdict(finished.result).items()
+        }
         return "finished", ""
 
     async def _note_running(self, record: Record, loading: asyncio.Event) -> None:
         await loading.wait()
         await self._note(record, "running", "")
 
-    def _after_loss(self, record: Record, journal: Journal, error: TasksLostError) -> tuple[str | None, str]:
+    def _after_loss(
+        self, record: Record, journal: Journal, error: TasksLostError
+    ) -> tuple[str | None, str]:
         """Go on after the cluster was restarted under a run, unless it never gets anywhere."""
         if self._closing:
             return None, ""
         if record.id in self._wanted:
             return self._wanted[record.id]
         journal.say(f"{error} Going on.")
-        reasons = [transition.reason for transition in record.transitions if transition.state == "queued"]
+        reasons = [
+            transition.reason for transition in record.transitions if transition.state == "queued"
+        ]
         further = bool(journal.progress.get("numbers"))
         if not further and reasons[-ATTEMPTS:] == [DROPPED] * ATTEMPTS:
             return "failed", f"{type(error).__name__}: {error}"
@@ -329,7 +355,10 @@ class RunService(SchedulerPlugin):
 
     def _twin(self, numbers: str) -> Record | None:
         """A run that writes the same numbers right now, elsewhere."""
-        return next((r for r in self._records.values() if r.numbers == numbers and r.state in UNFINISHED), None)
+        return next(
+            (r for r in self._records.values() if r.numbers == numbers and r.state in UNFINISHED),
+            None,
+        )
 
     def _describe(self, record: Record, lines: int = 20) -> dict[str, Any]:
         journal, last = self._journals[record.id], record.transitions[-1]
@@ -378,7 +407,11 @@ def _checked(config: Any) -> RunPlan:
 
 
 def _same_place(one: str, other: str) -> bool:
-    return one == other if is_url(one) or is_url(other) else Path(one).resolve() == Path(other).resolve()
+    return (
+        one == other
+        if is_url(one) or is_url(other)
+        else Path(one).resolve() == Path(other).resolve()
+    )
 
 
 def _is_there(store: str) -> bool:

@@ -118,7 +118,9 @@ class StateDirectory:
                 f"{self.path}: no state directory: {error.strerror}. Choose djservice.state-directory."
             ) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back by the system when the process dies
+            fcntl.flock(
+                self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # given back by the system when the process dies
         except BlockingIOError:
             self.close()
             raise ServiceError(

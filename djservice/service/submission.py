@@ -43,12 +43,18 @@ def pack(run: Run) -> dict[str, Any]:
     for section in (data["input"], *data["radius_model"]["checks"].values()):
         section["files"] = [_absolute(path) for path in section["files"]]
         section["cache"] = None if section["cache"] is None else _absolute(section["cache"])
-        if section["fileset"] is not None:  # itself, for its paths are those of this machine and this folder
+        if (
+            section["fileset"] is not None
+        ):  # itself, for its paths are those of this machine and this folder
             section["fileset"] = load_fileset(section["fileset"])
             for dataset in section["fileset"].values():
-                dataset["files"] = {_absolute(path): file for path, file in dataset["files"].items()}
+                dataset["files"] = {
+                    _absolute(path): file for path, file in dataset["files"].items()
+                }
     output = data["output"]
-    data["output"] = {key: path if path is None else _absolute(path) for key, path in output.items()}
+    data["output"] = {
+        key: path if path is None else _absolute(path) for key, path in output.items()
+    }
     return data
 
 
@@ -69,14 +75,18 @@ def unpack(data: Any) -> Run:
             f"the submitted run has {size:,} bytes, at most {LARGEST:,} are taken. Use globs for its files."
         )
     if not isinstance(data, Mapping):
-        raise ConfigError(f"a submitted run must be a mapping of sections, found {type(data).__name__}.")
+        raise ConfigError(
+            f"a submitted run must be a mapping of sections, found {type(data).__name__}."
+        )
     run = Run.from_dict(data, "submitted run")
     if any(isinstance(section.fileset, str) for section in run.inputs.values()):
         raise ConfigError("submitted run: expected the fileset itself, found the name of its file.")
     caches = [section.cache for section in run.inputs.values() if section.cache is not None]
     for path in (*_files(run), *caches, run.output.store):
         if _absolute(path) != path:
-            raise ConfigError(f"submitted run: {path} is a relative path, which means nothing on the scheduler.")
+            raise ConfigError(
+                f"submitted run: {path} is a relative path, which means nothing on the scheduler."
+            )
     return run
 
 
@@ -104,7 +114,11 @@ def _files(run: Run) -> list[str]:
     found = [path for section in run.inputs.values() for path in section.files]
     for section in run.inputs.values():
         if section.fileset is not None:
-            found += [path for dataset in load_fileset(section.fileset).values() for path in dataset["files"]]
+            found += [
+                path
+                for dataset in load_fileset(section.fileset).values()
+                for path in dataset["files"]
+            ]
     return found
 
 
@@ -113,7 +127,11 @@ def _digest(value: Any) -> str:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path or path.startswith("example:") else os.path.abspath(os.path.expanduser(path))
+    return (
+        path
+        if "://" in path or path.startswith("example:")
+        else os.path.abspath(os.path.expanduser(path))
+    )
 
 
 def _refuse_object(where: str, value: Any) -> None:

@@ -19,9 +19,27 @@ VECTORS = {
     "gradients": "gradient",
     "gradients_error": "gradient_error",
 }
-ITERATIONS = ("loss", "loss_error", "acceptance", "learning_rate", "seconds", "trees", "state_share")
+ITERATIONS = (
+    "loss",
+    "loss_error",
+    "acceptance",
+    "learning_rate",
+    "seconds",
+    "trees",
+    "state_share",
+)
 HISTORY = (*VECTORS.values(), *ITERATIONS)
-SCAN = ("loss", "loss_error", "gradient", "gradient_error", "mean", "mean_error", "sd", "sd_error", "acceptance")
+SCAN = (
+    "loss",
+    "loss_error",
+    "gradient",
+    "gradient_error",
+    "mean",
+    "mean_error",
+    "sd",
+    "sd_error",
+    "acceptance",
+)
 SPECTRUM = SCAN
 #: Per event, with the kind of number.
 PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
@@ -149,13 +167,16 @@ def create_model(group: zarr.Group, shape: ModelColumns) -> None:
             _array(sample, column, "f8", {"choice": (2, 1), **event})
 
 
-def _array(group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]) -> Any:
+def _array(
+    group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]
+) -> Any:
     """An array whose ``dimensions`` are name -> (length, length of a chunk); floats are NaN until written."""
     return group.create_array(
         name,
         shape=tuple(length for length, _ in dimensions.values()),
         chunks=tuple(
-            max(1, min(length, chunk)) if key != "iteration" else chunk for key, (length, chunk) in dimensions.items()
+            max(1, min(length, chunk)) if key != "iteration" else chunk
+            for key, (length, chunk) in dimensions.items()
         ),
         dtype=kind,
         dimension_names=tuple(dimensions),

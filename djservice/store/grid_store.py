@@ -54,7 +54,9 @@ def open_grid(
         differing += [key for key in wanted if axes[key] != wanted[key]]
         differing += ["repetitions"] if there["loss"].shape[3] != shape[3] else []  # type: ignore[union-attr]
         if differing:
-            raise StoreError(f"{path}: another grid: {', '.join(differing)} differ. Choose another --output.")
+            raise StoreError(
+                f"{path}: another grid: {', '.join(differing)} differ. Choose another --output."
+            )
         return zarr.open_group(str(path), mode="r+")
     dimensions = ("estimator", "rigidity", "radius", "repetition")
     try:
@@ -71,9 +73,13 @@ def open_grid(
                     dimension_names=dimensions,
                 )
             for name, values in (("rigidity", rigidities), ("radius", radii)):
-                array = root.create_array(name, shape=(len(values),), dtype="f8", dimension_names=(name,))
+                array = root.create_array(
+                    name, shape=(len(values),), dtype="f8", dimension_names=(name,)
+                )
                 array[:] = np.asarray(values)
-            root.attrs.update({"djservice_grid": GRID_FORMAT, "n_complete": 0, "facts": facts, **shown})
+            root.attrs.update(
+                {"djservice_grid": GRID_FORMAT, "n_complete": 0, "facts": facts, **shown}
+            )
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}.") from error
     return zarr.open_group(str(path), mode="r+")

@@ -138,7 +138,9 @@ class ObjectStore:
 
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within, without the copies of consolidated metadata."""
-        return zarr.open_group(f"{self.url}/{name}".rstrip("/"), mode=mode, use_consolidated=False, **self._options)
+        return zarr.open_group(
+            f"{self.url}/{name}".rstrip("/"), mode=mode, use_consolidated=False, **self._options
+        )
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -171,7 +173,11 @@ class ObjectStore:
         objects = {key: cast(Any, value).to_bytes() for key, value in made.items()}
         last = f"{name}/zarr.json".lstrip("/")  # until this is there, there is no group
         self.fs.pipe(
-            {f"{self.root}/{key}": value for key, value in objects.items() if key.startswith(name) and key != last}
+            {
+                f"{self.root}/{key}": value
+                for key, value in objects.items()
+                if key.startswith(name) and key != last
+            }
         )
         self.fs.pipe_file(f"{self.root}/{last}", objects[last])
 
@@ -186,7 +192,9 @@ class ObjectStore:
         own = f"{os.uname().nodename} {os.getpid()} {uuid.uuid4().hex}"
         self._take(own)
         self._lost, over = False, threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(own, over), name="djservice lock", daemon=True)
+        renewing = threading.Thread(
+            target=self._renew, args=(own, over), name="djservice lock", daemon=True
+        )
         renewing.start()
         try:
             yield
@@ -251,13 +259,17 @@ class ObjectStore:
                 self.fs.pipe_file(self._lock_path, f"{own} {count}".encode())
                 renewed = time.monotonic()
             except self.errors:
-                self._lost = time.monotonic() - renewed > EXPIRE  # out of reach for too long: it may be another's
+                self._lost = (
+                    time.monotonic() - renewed > EXPIRE
+                )  # out of reach for too long: it may be another's
                 if self._lost:
                     return
 
 
 def _in_use(where: LocalFolder | ObjectStore) -> StoreError:
-    return StoreError(f"{where}: another process is writing this store; wait for it, or choose another output.store.")
+    return StoreError(
+        f"{where}: another process is writing this store; wait for it, or choose another output.store."
+    )
 
 
 def store_path(store: str) -> Path | str:

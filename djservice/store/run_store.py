@@ -34,7 +34,13 @@ from numpy.typing import ArrayLike
 
 from djservice.core.redact import redacted
 from djservice.errors import StoreError
-from djservice.store.columns import GROUPS, StoreColumns, create_groups, create_model, create_per_event
+from djservice.store.columns import (
+    GROUPS,
+    StoreColumns,
+    create_groups,
+    create_model,
+    create_per_event,
+)
 from djservice.store.location import LocalFolder, ObjectStore, locate
 
 STORE_FORMAT = 2
@@ -114,7 +120,11 @@ class Store:
         with _clear_errors(where):
             if not where.exists():
                 _create(where, attributes, numbers, shape)
-            elif _is_store(where) and _is_empty(where) and where.group("r").attrs["numbers"] != dict(numbers):
+            elif (
+                _is_store(where)
+                and _is_empty(where)
+                and where.group("r").attrs["numbers"] != dict(numbers)
+            ):
                 remove(path)  # of a run that failed before its first row, and was mended
                 _create(where, attributes, numbers, shape)
             _need_store(where)
@@ -140,18 +150,29 @@ class Store:
                 model = shape.model
                 store._add("radius_model", lambda group: create_model(group, model))
             with _clear_errors(where):
-                root.attrs.update({**attributes, "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers}})
+                root.attrs.update(
+                    {
+                        **attributes,
+                        "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers},
+                    }
+                )
             yield store
 
     @property
     def groups(self) -> list[str]:
         """The groups that this run has, those within others too."""
-        return [name for name in GROUPS if name in self.root] + [f"radius_model/{name}" for name in self.samples]
+        return [name for name in GROUPS if name in self.root] + [
+            f"radius_model/{name}" for name in self.samples
+        ]
 
     @property
     def samples(self) -> list[str]:
         """The samples that a radius model is scored on."""
-        return [name for name, _ in self.root["radius_model"].groups()] if "radius_model" in self.root else []  # type: ignore[union-attr]
+        return (
+            [name for name, _ in self.root["radius_model"].groups()]
+            if "radius_model" in self.root
+            else []
+        )  # type: ignore[union-attr]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -220,7 +241,9 @@ class Store:
 
     def set_of(self, group: str, **attributes: Any) -> None:
         """Set attributes of a group."""
-        with _clear_errors(self.where):  # opened anew: a group that is kept writes its old attributes again
+        with _clear_errors(
+            self.where
+        ):  # opened anew: a group that is kept writes its old attributes again
             self.root[group].attrs.update(attributes)
 
     def attribute(self, group: str, name: str) -> Any:
@@ -230,14 +253,18 @@ class Store:
     def consolidate(self) -> None:
         """Copy the metadata of every group's arrays into the group, which spares xarray a warning; of a finished run."""
         with _clear_errors(self.where), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)  # not yet in the specification
+            warnings.filterwarnings(
+                "ignore", "Consolidated metadata", UserWarning
+            )  # not yet in the specification
             for group in (*self.groups, None):
                 self.where.consolidate(group)
 
     def _drop_consolidated(self) -> None:
         """Remove the copies, which go stale when the store is written."""
         with _clear_errors(self.where):
-            for group in self.groups:  # writing an attribute writes the group's metadata, without the copies
+            for group in (
+                self.groups
+            ):  # writing an attribute writes the group's metadata, without the copies
                 attributes = self.where.group("r+", group).attrs
                 attributes["n_complete"] = attributes["n_complete"]
             self.root.attrs["djservice_format"] = STORE_FORMAT
@@ -302,7 +329,9 @@ def remove(path: str | Path) -> None:
 
 def _need_store(where: LocalFolder | ObjectStore) -> None:
     if not _is_store(where):
-        raise StoreError(f"{where}: is there and is not the store of a djservice run; choose another output.store.")
+        raise StoreError(
+            f"{where}: is there and is not the store of a djservice run; choose another output.store."
+        )
 
 
 def _is_empty(where: LocalFolder | ObjectStore) -> bool:
@@ -318,27 +347,44 @@ def _is_store(where: LocalFolder | ObjectStore) -> bool:
 
 
 def _create(
-    where: LocalFolder | ObjectStore, attributes: Mapping[str, Any], numbers: Mapping[str, Any], shape: StoreColumns
+    where: LocalFolder | ObjectStore,
+    attributes: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    shape: StoreColumns,
 ) -> None:
     """Make the whole layout, so that a store is there complete or not at all; another process may be faster."""
 
     def fill(root: zarr.Group) -> None:
         create_groups(root, shape)
-        root.attrs.update({**attributes, "numbers": dict(numbers), "djservice_format": STORE_FORMAT})
+        root.attrs.update(
+            {**attributes, "numbers": dict(numbers), "djservice_format": STORE_FORMAT}
+        )
 
     where.create(fill)
 
 
-def _same_run(where: LocalFolder | ObjectStore, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
+def _same_run(
+    where: LocalFolder | ObjectStore, root: zarr.Group, numbers: Mapping[str, Any]
+) -> None:
     """Refuse the store of another run, naming every key that differs."""
     there: Any = root.attrs["numbers"]
-    differing = [key for key in {**there, **numbers} if there.get(key, _MISSING) != numbers.get(key, _MISSING)]
+    differing = [
+        key
+        for key in {**there, **numbers}
+        if there.get(key, _MISSING) != numbers.get(key, _MISSING)
+    ]
     if (
         "task" not in there or "task" not in numbers
     ):  # more than a global R can be added, and need not be asked for again
-        differing = [key for key in differing if key != "task" and not key.startswith(("per_event.", "radius_model."))]
+        differing = [
+            key
+            for key in differing
+            if key != "task" and not key.startswith(("per_event.", "radius_model."))
+        ]
     if "task" in differing:  # the keys of its section differ too, of course
-        differing = [key for key in differing if not key.startswith(("per_event.", "radius_model."))]
+        differing = [
+            key for key in differing if not key.startswith(("per_event.", "radius_model."))
+        ]
     if differing:
         lines = "; ".join(
             f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"

@@ -55,7 +55,9 @@ def commands() -> Iterator[str]:
     for name in cli.main.list_commands(parent):
         command = cli.main.get_command(parent, name)
         assert command is not None
-        text = command.get_help(click.Context(command, info_name=name, parent=parent, max_content_width=100))
+        text = command.get_help(
+            click.Context(command, info_name=name, parent=parent, max_content_width=100)
+        )
         yield f"## {name}\n\n```text\n{text}\n```\n"
 
 
@@ -96,7 +98,11 @@ MAKERS: dict[str, Callable[[], Iterator[str]]] = {
 
 def _model(annotation: Any) -> type[BaseModel] | None:
     """The section that a key holds, or holds several of."""
-    if inspect.isclass(annotation) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
+    if (
+        inspect.isclass(annotation)
+        and get_origin(annotation) is None
+        and issubclass(annotation, BaseModel)
+    ):
         return annotation
     return next((model for part in get_args(annotation) if (model := _model(part))), None)
 
@@ -111,7 +117,9 @@ def _default(field: Any) -> str:
 
 
 def _first_line(make: Callable[..., Any]) -> str:
-    named = make() if make.__name__ == "<lambda>" else make  # an object, or what makes one with parameters
+    named = (
+        make() if make.__name__ == "<lambda>" else make
+    )  # an object, or what makes one with parameters
     described = named if inspect.isclass(named) else getattr(named, "function", named)
     return _cell((inspect.getdoc(described) or "").split("\n")[0])
 

@@ -32,7 +32,13 @@ def gain(q: float, is_beam: bool, scale_is_beam: bool, mean: float) -> float:
 
 @jit
 def flipped_option(
-    pairs: Options, n_pairs: int, beams: Options, n_beams: int, scale_is_beam: bool, mean: float, uniform: float
+    pairs: Options,
+    n_pairs: int,
+    beams: Options,
+    n_beams: int,
+    scale_is_beam: bool,
+    mean: float,
+    uniform: float,
 ) -> tuple[int, int]:
     """The option that a flip leads to, as objects (a, b); b = -1 for a beam, a = -1 where no option gains."""
     total = 0.0

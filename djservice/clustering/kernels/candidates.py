@@ -102,14 +102,18 @@ def _end_list(options: Options, count: int, safe: bool) -> None:
 
 
 @jit
-def put_pair(objects: Objects, a: int, b: int, q: float, pairs: Options, at: int, asymmetry: float) -> None:
+def put_pair(
+    objects: Objects, a: int, b: int, q: float, pairs: Options, at: int, asymmetry: float
+) -> None:
     """Put the pair of the objects in slots ``a`` (its owner) and ``b`` on the list."""
     a, b, at = natural(a), natural(b), natural(at)
     pairs.q[at] = q
     pairs.owner[at] = int(objects.ident[a])
     pairs.other[at] = int(objects.ident[b])
     if asymmetry > 0.0:
-        pairs.s[at] = q * asymmetry_factor(objects.pt2[a], objects.pt2[b], asymmetry) if q > 0.0 else 0.0
+        pairs.s[at] = (
+            q * asymmetry_factor(objects.pt2[a], objects.pt2[b], asymmetry) if q > 0.0 else 0.0
+        )
 
 
 @jit
@@ -125,7 +129,14 @@ def put_beam(objects: Objects, slot: int, beams: Options, at: int, beam_at: Ints
 
 @jit
 def put_row(
-    objects: Objects, slot: int, start: int, hits: int, pairs: Options, count: int, row: Floats, asymmetry: float
+    objects: Objects,
+    slot: int,
+    start: int,
+    hits: int,
+    pairs: Options,
+    count: int,
+    row: Floats,
+    asymmetry: float,
 ) -> int:
     """Put the pairs of the object in ``slot`` with those of ``start`` + each bit on the list; returns the list's new length."""
     mine = own(hits)
@@ -183,7 +194,14 @@ def append_row(
 
 @jit
 def append_new(
-    objects: Objects, m: int, slot: int, high: float, pairs: Options, count: int, row: Floats, asymmetry: float
+    objects: Objects,
+    m: int,
+    slot: int,
+    high: float,
+    pairs: Options,
+    count: int,
+    row: Floats,
+    asymmetry: float,
 ) -> tuple[int, float]:
     """As :func:`append_row` from 0, for the object with the largest id, which owns its pairs with all others.
 
@@ -220,7 +238,14 @@ def append_new(
 
 @jit
 def append_stock(
-    stock: Stock, taken: int, end: int, objects: Objects, pairs: Options, count: int, scratch: Scratch, asymmetry: float
+    stock: Stock,
+    taken: int,
+    end: int,
+    objects: Objects,
+    pairs: Options,
+    count: int,
+    scratch: Scratch,
+    asymmetry: float,
 ) -> int:
     """Put what is alive of the stock from ``taken`` to ``end`` on the list; returns its length, -1 if it is too short."""
     alive, owner, other = scratch.alive, stock.owner, stock.other
@@ -239,7 +264,9 @@ def append_stock(
                 if lives:
                     a, b = scratch.slot[owner[k]], scratch.slot[other[k]]
                     put_pair(objects, a, b, stock.q[k], pairs, at, asymmetry)
-            elif lives or size() == 1:  # on a processor without a branch, which would be mispredicted
+            elif (
+                lives or size() == 1
+            ):  # on a processor without a branch, which would be mispredicted
                 pairs.q[at] = stock.q[k]
                 pairs.owner[at] = owner[k]
                 pairs.other[at] = other[k]
@@ -369,7 +396,9 @@ def allocate(particles: int, capacity: int, jets: int) -> Work:
 
     def options(length: int) -> Options:
         q, w, s = np.zeros((3, length + PAD))
-        return Options(q, w, s, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16))
+        return Options(
+            q, w, s, np.zeros(length + PAD, np.uint16), np.full(length + PAD, 0xFFFF, np.uint16)
+        )
 
     held = stock_room(particles)
     owner, other, loose_owner, loose_other = np.empty((4, held), np.uint16)

@@ -33,7 +33,14 @@ from djservice.clustering.kernels.lanes import (
     width,
 )
 from djservice.clustering.kernels.lanes.team import rank, sync
-from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Ids, Objects, distances, row_distances
+from djservice.clustering.kernels.pseudojets import (
+    STRETCH,
+    Floats,
+    Ids,
+    Objects,
+    distances,
+    row_distances,
+)
 
 #: Bits below those that make the level of a float64.
 _SHIFT = 51
@@ -156,7 +163,12 @@ def _gather(objects: Objects, n: int, stock: Stock, edge: float, row: Floats) ->
             stop = min(start + STRETCH, i)
             hits = 0
             for at in range(start, stop, width()):
-                q = where_below(load(objects.ident, at), fill(float(i)), distances(objects, at, y, phi, d), nothing)
+                q = where_below(
+                    load(objects.ident, at),
+                    fill(float(i)),
+                    distances(objects, at, y, phi, d),
+                    nothing,
+                )
                 store(row, at - start, q)
                 bound = least(where_below(q, top, nothing, q), bound)
                 hits |= below(q, top) << (at - start)

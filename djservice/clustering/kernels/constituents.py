@@ -9,7 +9,14 @@ from djservice.clustering.kernels.jit import jit
 
 @jit
 def jets_of_histories(
-    offsets: Any, trees: int, history: Any, particles: Any, momenta: Any, members: Any, objects: Any, owner: Any
+    offsets: Any,
+    trees: int,
+    history: Any,
+    particles: Any,
+    momenta: Any,
+    members: Any,
+    objects: Any,
+    owner: Any,
 ) -> None:
     """Replay the merges of all trees: step t of a tree that ends a jet gives row t its momentum and number of particles.
 

@@ -39,7 +39,18 @@ def cluster_items(
             load_event(batch, event, setting.power, work.origin, work.stock, work.scratch.row)
             loaded = event
         status = grow_item(
-            item, trees, first_tree, iteration, setting, batch, work, given, results, states, state_jets, state_scores
+            item,
+            trees,
+            first_tree,
+            iteration,
+            setting,
+            batch,
+            work,
+            given,
+            results,
+            states,
+            state_jets,
+            state_scores,
         )
         if status != OK:
             return status, item, states

@@ -76,7 +76,9 @@ def team_sizes(room: Room) -> tuple[int, int, int, int]:
     """Float64, uint16, int32 and uint8 that a team needs."""
     slots, pairs, objects = room.particles + PAD, room.pairs + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
-    floats = 15 * slots + 3 * pairs + longest // 8 + 8 + longest // 64 + 1 + objects + 5 + 2 * room.jets
+    floats = (
+        15 * slots + 3 * pairs + longest // 8 + 8 + longest // 64 + 1 + objects + 5 + 2 * room.jets
+    )
     return floats, 2 * pairs + 2 * slots + objects + room.particles, objects, objects
 
 
@@ -173,7 +175,12 @@ def prepare_events(power: float, batch: Batch, events: Memory, room: Room) -> No
         slots = room.particles + PAD
         objects = objects_at(events.floats[index], 0, slots)
         load_event(
-            batch, index, power, objects, stock_at(events, index, room), events.floats[index][11 * slots : 12 * slots]
+            batch,
+            index,
+            power,
+            objects,
+            stock_at(events, index, room),
+            events.floats[index][11 * slots : 12 * slots],
         )
 
 

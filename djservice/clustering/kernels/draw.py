@@ -64,7 +64,9 @@ def exponential(x: Any) -> Any:
 
 
 @jit
-def weigh(options: Options, first: int, count: int, minimum: float, rate: float, length: float) -> None:
+def weigh(
+    options: Options, first: int, count: int, minimum: float, rate: float, length: float
+) -> None:
     """Weights exp(-rate (q - minimum)) of options ``first`` to ``count``; 0 where the exponent is below -``length``."""
     minima, rates, least_exponent, zero = fill(minimum), fill(rate), fill(-length), fill(0.0)
     at = first & -width()
@@ -135,7 +137,9 @@ def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
     start = block * BLOCK
-    option, target = _pick(w, start + lane - block * LANES, min(start + BLOCK, count), LANES, target)
+    option, target = _pick(
+        w, start + lane - block * LANES, min(start + BLOCK, count), LANES, target
+    )
     return option
 
 

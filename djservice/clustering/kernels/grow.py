@@ -57,7 +57,9 @@ def reach_of(batch: Batch, event: int) -> Reach:
 
 
 @jit
-def load_event(batch: Batch, event: int, power: float, objects: Objects, stock: Stock, row: Floats) -> int:
+def load_event(
+    batch: Batch, event: int, power: float, objects: Objects, stock: Stock, row: Floats
+) -> int:
     """Fill the objects of one event, ids by the order of its particles, and its stock; returns how many particles it has."""
     particles, start = batch.particles, batch.offsets[event]
     n = batch.offsets[event + 1] - start
@@ -104,7 +106,12 @@ def grow_item(
     event, index = item // trees, item % trees
     n = batch.offsets[event + 1] - batch.offsets[event]
     row = batch.offsets[event] * trees + index * n
-    history, trace, all_flips, replay = results.history, results.trace, results.all_flips, given.replay
+    history, trace, all_flips, replay = (
+        results.history,
+        results.trace,
+        results.all_flips,
+        given.replay,
+    )
     nothing = results.numbers[item][:0]
     tree = Tree(
         results.jets[item],

@@ -13,7 +13,12 @@ import numpy as np
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Kernels allocate nothing, so counting references to arrays is switched off (_nrt): it cost as much as the arithmetic.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "forceinline": True,
+    "_nrt": False,
+}
 
 #: numba renews a cached function when its own file changes, and not when a function that it calls does.
 _SOURCES = hashlib.sha256(

@@ -39,7 +39,9 @@ def insert_jet(objects: Objects, slot: int, jets: Floats, pt2: Floats) -> None:
 
 
 @jit
-def leading_so_far(objects: Objects, m: int, jets: Floats, pt2: Floats, state: Floats, state_pt2: Floats) -> None:
+def leading_so_far(
+    objects: Objects, m: int, jets: Floats, pt2: Floats, state: Floats, state_pt2: Floats
+) -> None:
     """Fill ``state`` with the hardest among the final jets and the active objects."""
     for j in range(len(pt2)):
         state_pt2[j] = pt2[j]

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import TWO_PI, momentum_scale, rapidity
-from djservice.clustering.kernels.lanes import absolute, fill, fma, least, load, natural, store, width
+from djservice.clustering.kernels.lanes import (
+    absolute,
+    fill,
+    fma,
+    least,
+    load,
+    natural,
+    store,
+    width,
+)
 from djservice.clustering.kernels.lanes.team import sync
 
 Floats = NDArray[np.float64]

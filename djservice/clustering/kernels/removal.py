@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from djservice.clustering.kernels.candidates import Options
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.lanes import WIDE, bit_count, bits_below, holds, lowest, natural, own
+from djservice.clustering.kernels.lanes import (
+    WIDE,
+    bit_count,
+    bits_below,
+    holds,
+    lowest,
+    natural,
+    own,
+)
 from djservice.clustering.kernels.lanes.team import ballot, sync
 from djservice.clustering.kernels.pseudojets import Ints
 
 
 @jit
-def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, safe: bool) -> tuple[int, bool]:
+def remove_pairs(
+    pairs: Options, count: int, a: int, b: int, minimum: float, safe: bool
+) -> tuple[int, bool]:
     """Take the options of objects ``a`` and ``b`` off the list; returns its length and whether the minimum went."""
     owner, other = pairs.owner, pairs.other
     lost = False
@@ -43,13 +53,17 @@ def remove_pairs(pairs: Options, count: int, a: int, b: int, minimum: float, saf
 def _replacement(dead: int, lane: int, at: int, count: int) -> int:
     """Which of ``count`` options comes to where ``at`` + ``lane`` is dead: taken off from the highest, each is replaced by the last."""
     found = count - bit_count(dead) + bits_below(dead, lane)
-    while at + lane < found < at + WIDE and dead >> (found - at) & 1 != 0:  # it is dead, and had been replaced itself
+    while (
+        at + lane < found < at + WIDE and dead >> (found - at) & 1 != 0
+    ):  # it is dead, and had been replaced itself
         found = count - bit_count(dead) + bits_below(dead, found - at)
     return int(found)
 
 
 @jit
-def remove_beam(beams: Options, count: int, ident: int, minimum: float, beam_at: Ints) -> tuple[int, bool]:
+def remove_beam(
+    beams: Options, count: int, ident: int, minimum: float, beam_at: Ints
+) -> tuple[int, bool]:
     """As :func:`remove_pairs`, for the beam option of an object, if it is there."""
     at = beam_at[ident]
     if at < 0:

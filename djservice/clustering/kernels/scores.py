@@ -63,7 +63,9 @@ def step_slopes(
     for k in range(n_pairs):
         part = pairs.w[k] * pairs.q[k] / norm
         mean += part
-        mean_power += part * power_slope(objects, slots[pairs.owner[k]], slots[pairs.other[k]], scratch.log_pt2)
+        mean_power += part * power_slope(
+            objects, slots[pairs.owner[k]], slots[pairs.other[k]], scratch.log_pt2
+        )
     for k in range(n_beams):
         part = beams.w[k] * beams.q[k] / norm
         slot = slots[beams.owner[k]]

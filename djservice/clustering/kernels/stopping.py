@@ -51,7 +51,9 @@ def whole_event(objects: Objects, n: int) -> Spread:
     spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for j in range(n):
         spread = changed(spread, objects.px[j], objects.py[j], 1.0)
-    return Spread(spread.px, spread.py, spread.a0, spread.a1, spread.a2, spread.a3, spread.a0 + spread.a1)
+    return Spread(
+        spread.px, spread.py, spread.a0, spread.a1, spread.a2, spread.a3, spread.a0 + spread.a1
+    )
 
 
 @jit

@@ -18,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.kinematics import TWO_PI, asymmetry_factor, momentum_scale, rapidity
+from djservice.clustering.kernels.kinematics import (
+    TWO_PI,
+    asymmetry_factor,
+    momentum_scale,
+    rapidity,
+)
 from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import Floats, Ints
 from djservice.clustering.kernels.tree import Setting, truncation
@@ -93,7 +98,12 @@ def folded(dphi: float) -> float:
 @jit
 def set_slopes(rows: Rows, r: int, power: float) -> None:
     """d log d, dy and dphi of row ``r`` from the tangent of its momentum."""
-    px, py, pz, e = rows.momentum[r, 0], rows.momentum[r, 1], rows.momentum[r, 2], rows.momentum[r, 3]
+    px, py, pz, e = (
+        rows.momentum[r, 0],
+        rows.momentum[r, 1],
+        rows.momentum[r, 2],
+        rows.momentum[r, 3],
+    )
     tx, ty, tz, te = rows.tangent[r, 0], rows.tangent[r, 1], rows.tangent[r, 2], rows.tangent[r, 3]
     pt2 = rows.pt2[r]
     transverse2 = max((e + pz) * (e - pz), pt2)
@@ -132,7 +142,11 @@ def list_options(
             if q < minimum:
                 minimum, least_i, least_j = q, i, j
             if asymmetry > 0.0 and q < scale:  # the measure is not below q
-                measure = q * asymmetry_factor(rows.pt2[i], rows.pt2[j], asymmetry) if i != j and q > 0.0 else q
+                measure = (
+                    q * asymmetry_factor(rows.pt2[i], rows.pt2[j], asymmetry)
+                    if i != j and q > 0.0
+                    else q
+                )
                 if measure < scale:
                     scale, scale_i, scale_j = measure, i, j
     if minimum == 0.0:
@@ -140,7 +154,9 @@ def list_options(
     minimum_slope = distance_slope(rows, least_i, least_j, radius)
     scale_slope = minimum_slope
     if asymmetry > 0.0:
-        scale_slope = distance_slope(rows, scale_i, scale_j, radius) * scale / rows.q[scale_i, scale_j]
+        scale_slope = (
+            distance_slope(rows, scale_i, scale_j, radius) * scale / rows.q[scale_i, scale_j]
+        )
         if scale_i != scale_j:
             turned = log_pt_slope(rows, scale_i) - log_pt_slope(rows, scale_j)
             harder_is_i = rows.pt2[scale_i] >= rows.pt2[scale_j]
@@ -169,7 +185,12 @@ def list_options(
 @jit
 def log_pt_slope(rows: Rows, r: int) -> float:
     """d log pT / dR of row ``r``."""
-    px, py, tx, ty = rows.momentum[r, 0], rows.momentum[r, 1], rows.tangent[r, 0], rows.tangent[r, 1]
+    px, py, tx, ty = (
+        rows.momentum[r, 0],
+        rows.momentum[r, 1],
+        rows.tangent[r, 0],
+        rows.tangent[r, 1],
+    )
     return float((px * tx + py * ty) / rows.pt2[r])
 
 
@@ -277,7 +298,9 @@ def tree_tangents(
         is_beam = history[step, 1] < 0
         if not is_beam:
             gone = int(rows.row_of[history[step, 1]])
-            if rows.pt2[gone] > rows.pt2[kept] or (rows.pt2[gone] == rows.pt2[kept] and gone < kept):
+            if rows.pt2[gone] > rows.pt2[kept] or (
+                rows.pt2[gone] == rows.pt2[kept] and gone < kept
+            ):
                 kept, gone = gone, kept
         a, b = min(kept, gone), max(kept, gone)
         count, chosen, norm = list_options(rows, m, a, b, radius, setting, length)

@@ -122,7 +122,13 @@ def cluster_tree(
     tree
         Where the results go.
     """
-    objects, stock, pairs, beams, scratch = work.objects, work.stock, work.pairs, work.beams, work.scratch
+    objects, stock, pairs, beams, scratch = (
+        work.objects,
+        work.stock,
+        work.pairs,
+        work.beams,
+        work.scratch,
+    )
     alpha, asymmetry = setting.rigidity, setting.asymmetry
     safe, sharp, wide = asymmetry > 0.0, setting.sharp, setting.wide
     length = truncation(n)
@@ -156,7 +162,12 @@ def cluster_tree(
     score, log_prob, probability, n_jets = 0.0, 0.0, 1.0, 0
     steps, drawn_ahead = 0, 0.0
     spread = whole_event(objects, n) if setting.stops else Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    follows, state, state_is_old, state_edge = len(tree.state_jets) > 0, first_state - 1, True, math.inf
+    follows, state, state_is_old, state_edge = (
+        len(tree.state_jets) > 0,
+        first_state - 1,
+        True,
+        math.inf,
+    )
     flip, flips, all_flips, n_flips = no_flip(), len(tree.flip) > 0, len(tree.all_flips) > 0, 0
     # A flip whose rate is nothing but rounding, as no option gains, leads nowhere.
     forced_step = int(forced[1]) if len(forced) > 0 and forced[2] >= 0.0 else -1
@@ -192,7 +203,17 @@ def cluster_tree(
             if threshold < stock.top[0]:  # particles have their other pairs beyond the stock
                 higher = min(higher, stock.top[0])
             n_pairs, n_beams = refill(
-                objects, m, threshold, higher, stock, pairs, n_pairs, beams, n_beams, scratch, asymmetry
+                objects,
+                m,
+                threshold,
+                higher,
+                stock,
+                pairs,
+                n_pairs,
+                beams,
+                n_beams,
+                scratch,
+                asymmetry,
             )
             if n_pairs < 0:
                 status = LIST_FULL
@@ -221,7 +242,9 @@ def cluster_tree(
             beam_norm = sum_weights(beams.w, n_beams, scratch)
             pair_norm = sum_weights(pairs.w, n_pairs, scratch)
             norm = pair_norm + beam_norm
-            mean = (weighted_sum(pairs, n_pairs) if scale_is_beam else weighted_sum(beams, n_beams)) / norm
+            mean = (
+                weighted_sum(pairs, n_pairs) if scale_is_beam else weighted_sum(beams, n_beams)
+            ) / norm
         old_minimum, old_scale = minimum, scale
 
         if (
@@ -246,14 +269,21 @@ def cluster_tree(
             elif tied:
                 is_beam = target >= zero_pairs
                 drawn = (
-                    choose_zero(beams, n_beams, target - zero_pairs) if is_beam else choose_zero(pairs, n_pairs, target)
+                    choose_zero(beams, n_beams, target - zero_pairs)
+                    if is_beam
+                    else choose_zero(pairs, n_pairs, target)
                 )
             else:
                 is_beam = target >= pair_norm and n_beams > 0
                 if is_beam:
                     target -= pair_norm
                     sum_weights(beams.w, n_beams, scratch)
-                drawn = choose(beams.w if is_beam else pairs.w, n_beams if is_beam else n_pairs, scratch, target)
+                drawn = choose(
+                    beams.w if is_beam else pairs.w,
+                    n_beams if is_beam else n_pairs,
+                    scratch,
+                    target,
+                )
             drawn = natural(drawn)
             a = int(beams.owner[drawn]) if is_beam else int(pairs.owner[drawn])
             b = -1 if is_beam else int(pairs.other[drawn])
@@ -288,7 +318,9 @@ def cluster_tree(
             flip = Flip(total_rate, flip.step, flip.a, flip.b)
             if uniform(key, iteration, sample, step, 1) * total_rate < rate_of_flip:
                 other = uniform(key, iteration, sample, step, 2)
-                to_a, to_b = flipped_option(pairs, n_pairs, beams, n_beams, scale_is_beam, mean, other)
+                to_a, to_b = flipped_option(
+                    pairs, n_pairs, beams, n_beams, scale_is_beam, mean, other
+                )
                 flip = Flip(total_rate, step, to_a, to_b)
         if all_flips and step_score < 0.0:
             other = uniform(key, iteration, sample, step, 2)
@@ -304,7 +336,9 @@ def cluster_tree(
                 for k in range(len(tree.scores)):
                     tree.state_scores[state, k] = 0.0
                 if rank() == 0:
-                    leading_so_far(objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2)
+                    leading_so_far(
+                        objects, m, tree.jets, jet_pt2, tree.state_jets[state], scratch.state_pt2
+                    )
                 sync()
                 state_is_old, state_edge = False, scratch.state_pt2[-1]
         sync()
@@ -347,7 +381,9 @@ def cluster_tree(
             tree.trace[step, 2] = norm
             tree.trace[step, 3] = chance
             tree.trace[step, 4] = step_score
-            tree.trace[step, 5] = count_matter(pairs, n_pairs, cut) + count_matter(beams, n_beams, cut)
+            tree.trace[step, 5] = count_matter(pairs, n_pairs, cut) + count_matter(
+                beams, n_beams, cut
+            )
             sync()
 
         # Take the dead off the list.
@@ -365,7 +401,9 @@ def cluster_tree(
             n_beams, other_lost = remove_beam(beams, n_beams, b, least_beam, beam_at)
             beam_lost = beam_lost or other_lost
             alive[b] = 0
-            state_is_old = state_is_old or max(objects.pt2[slot_a], objects.pt2[slot_b]) >= state_edge
+            state_is_old = (
+                state_is_old or max(objects.pt2[slot_a], objects.pt2[slot_b]) >= state_edge
+            )
             if setting.stops:
                 spread = changed(spread, objects.px[slot_b], objects.py[slot_b], -1.0)
         end_lists(pairs, n_pairs, beams, n_beams, safe)
@@ -394,7 +432,9 @@ def cluster_tree(
             least_beam = smallest(beams.q, n_beams)
         if not is_beam:  # the sum's options: one pass over the live objects
             slot = int(slots[new])
-            n_pairs, nearest = append_new(objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry)
+            n_pairs, nearest = append_new(
+                objects, m, slot, threshold, pairs, n_pairs, scratch.row, asymmetry
+            )
             if n_pairs < 0:
                 status = LIST_FULL
             else:

@@ -21,7 +21,9 @@ def serve(scheduler: Scheduler) -> None:
     """Add the routes, the metrics, and a link in the navigation of Dask's dashboard to a scheduler whose HTTP server runs."""
     application = scheduler.http_application
     application.add_handlers(".*$", get_handlers(scheduler, [__name__], _prefix(application)))
-    if importlib.util.find_spec("prometheus_client"):  # without it Dask has no metrics either, and says so
+    if importlib.util.find_spec(
+        "prometheus_client"
+    ):  # without it Dask has no metrics either, and says so
         from djservice.service.web.metrics import register
 
         register(scheduler)
@@ -36,7 +38,11 @@ def serve(scheduler: Scheduler) -> None:
 
 def _prefix(application: Any) -> str:
     """``--dashboard-prefix``, which the scheduler does not keep: what stands before its own ``/health``."""
-    rules = [rule for host in application.default_router.rules for rule in getattr(host.target, "rules", [])]
+    rules = [
+        rule
+        for host in application.default_router.rules
+        for rule in getattr(host.target, "rules", [])
+    ]
     paths = [
         rule.matcher.regex.pattern
         for rule in (*application.wildcard_router.rules, *rules)

@@ -14,7 +14,16 @@ from djservice.store.columns import SCAN
 from djservice.store.run_store import Store
 
 #: Columns of ``history`` and ``scan`` in an answer.
-HISTORY = ("iteration", "radius", "radius_average", "loss", "loss_error", "acceptance", "seconds", "trees")
+HISTORY = (
+    "iteration",
+    "radius",
+    "radius_average",
+    "loss",
+    "loss_error",
+    "acceptance",
+    "seconds",
+    "trees",
+)
 LANDSCAPE = ("radius", *SCAN)
 
 
@@ -58,12 +67,19 @@ def stored(path: str, rows: int, start: int) -> dict[str, Any]:
         complete = store.n_complete("history")
         history = _columns(store, "history", HISTORY, max(start, complete - rows, 0), complete)
         scan = _columns(store, "scan", LANDSCAPE, 0, store.n_complete("scan"))
-    except (StoreError, OSError, KeyError, ValueError) as error:  # it may be removed or broken while it is read
+    except (
+        StoreError,
+        OSError,
+        KeyError,
+        ValueError,
+    ) as error:  # it may be removed or broken while it is read
         return found | {"unreadable": redacted(str(error))}
     return found | {"history_rows": complete, "history": history, "scan": scan}
 
 
-def _columns(store: Store, group: str, names: tuple[str, ...], start: int, stop: int) -> dict[str, list[Any]]:
+def _columns(
+    store: Store, group: str, names: tuple[str, ...], start: int, stop: int
+) -> dict[str, list[Any]]:
     """Rows of some columns as lists; what is not finite is None."""
     arrays: Any = store.root
     columns = {name: np.asarray(arrays[f"{group}/{name}"][start:stop]).tolist() for name in names}

@@ -60,7 +60,11 @@ class Runs(Answer):
         for record in records:
             del record["lines"]
         head = {"time": time.time(), "cluster": answers.cluster(self.server)}
-        self.answer(await asyncio.to_thread(lambda: _dumps(head | {"runs": answers.shown({"runs": records})["runs"]})))
+        self.answer(
+            await asyncio.to_thread(
+                lambda: _dumps(head | {"runs": answers.shown({"runs": records})["runs"]})
+            )
+        )
 
 
 class OneRun(Answer):
@@ -87,7 +91,9 @@ class OneRun(Answer):
         head = {"time": time.time(), "cluster": answers.cluster(self.server)}
 
         def body() -> str:
-            return _dumps(head | answers.shown(record) | answers.stored(record["store"], rows, start))
+            return _dumps(
+                head | answers.shown(record) | answers.stored(record["store"], rows, start)
+            )
 
         self.answer(await asyncio.to_thread(body))
 

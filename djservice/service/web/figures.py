@@ -82,8 +82,17 @@ def _radius(history: Any) -> Any:
         fill_alpha=0.18,
         legend_label="average ± spread of 20",
     )
-    made.line("iteration", "radius", source=history, color=GREY, line_width=1.3, legend_label="iterates")
-    made.line("iteration", "radius_average", source=history, color=BLUE, line_width=2.5, legend_label="average")
+    made.line(
+        "iteration", "radius", source=history, color=GREY, line_width=1.3, legend_label="iterates"
+    )
+    made.line(
+        "iteration",
+        "radius_average",
+        source=history,
+        color=BLUE,
+        line_width=2.5,
+        legend_label="average",
+    )
     _legend(made)
     return made
 
@@ -99,8 +108,23 @@ def _loss(history: Any) -> Any:
         fill_alpha=0.18,
         legend_label="batch ± standard error",
     )
-    made.line("iteration", "loss", source=history, color=ORANGE, alpha=0.45, line_width=1, legend_label="batch")
-    made.line("iteration", "loss_mean", source=history, color=ORANGE, line_width=2.5, legend_label="mean of 20")
+    made.line(
+        "iteration",
+        "loss",
+        source=history,
+        color=ORANGE,
+        alpha=0.45,
+        line_width=1,
+        legend_label="batch",
+    )
+    made.line(
+        "iteration",
+        "loss_mean",
+        source=history,
+        color=ORANGE,
+        line_width=2.5,
+        legend_label="mean of 20",
+    )
     _legend(made)
     return made
 
@@ -109,12 +133,26 @@ def _landscape(history: Any, scan: Any, result: Any) -> Any:
     made = _figure("Landscape (scanned after the iterations)", "R", "loss")
     made.vstrip("low", "high", source=result, fill_color=BLUE, fill_alpha=0.18, line_color=None)
     batches = made.scatter(
-        "radius", "loss", source=history, color=GREY, alpha=0.45, size=4, line_color=None, legend_label="iterations"
+        "radius",
+        "loss",
+        source=history,
+        color=GREY,
+        alpha=0.45,
+        size=4,
+        line_color=None,
+        legend_label="iterations",
     )
     optimum = made.vspan("radius", source=result, color=BLUE, line_width=2, legend_label="optimum")
-    errors = made.segment("radius", "loss_low", "radius", "loss_high", source=scan, color="black", line_width=1.3)
-    points = made.scatter("radius", "loss", source=scan, color="black", size=7, legend_label="all events")
-    made.x_range.renderers, made.y_range.renderers = [batches, points, optimum], [batches, points, errors]
+    errors = made.segment(
+        "radius", "loss_low", "radius", "loss_high", source=scan, color="black", line_width=1.3
+    )
+    points = made.scatter(
+        "radius", "loss", source=scan, color="black", size=7, legend_label="all events"
+    )
+    made.x_range.renderers, made.y_range.renderers = (
+        [batches, points, optimum],
+        [batches, points, errors],
+    )
     _legend(made)
     return made
 
@@ -122,7 +160,12 @@ def _landscape(history: Any, scan: Any, result: Any) -> Any:
 def _rate(history: Any) -> Any:
     made = _figure("Throughput", "iteration", "trees per second")
     made.line(
-        "iteration", "trees_per_second", source=history, color=BLUE, line_width=1.5, legend_label="each iteration"
+        "iteration",
+        "trees_per_second",
+        source=history,
+        color=BLUE,
+        line_width=1.5,
+        legend_label="each iteration",
     )
     made.y_range.start = 0
     _legend(made)

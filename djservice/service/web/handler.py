@@ -8,9 +8,7 @@ from djservice.service.interface import RunBoard, run_board
 
 #: Scripts and pictures from this server only: what a user wrote runs nowhere even if it got into a page. Bokeh styles its
 #: figures from within.
-POLICY = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
-)
+POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
 
 
 class Handler(RequestHandler):

@@ -30,14 +30,36 @@ class RunsCollector:
         for state in STATES:
             runs.add_metric([state], states[state])
         yield runs
-        active = {r["id"]: r["progress"] for r in records if r["state"] in UNFINISHED and r["progress"]}
-        yield _by_run(GaugeMetricFamily, "djservice_iteration", "Iterations of R that are done", active, "iteration")
-        yield _by_run(GaugeMetricFamily, "djservice_radius", "R of the last iteration", active, "radius")
+        active = {
+            r["id"]: r["progress"] for r in records if r["state"] in UNFINISHED and r["progress"]
+        }
         yield _by_run(
-            CounterMetricFamily, "djservice_trees", "Trees sampled since the run was taken up here", active, "trees"
+            GaugeMetricFamily,
+            "djservice_iteration",
+            "Iterations of R that are done",
+            active,
+            "iteration",
         )
-        yield _by_run(GaugeMetricFamily, "djservice_steps_done", "Steps of the phase that are done", active, "done")
-        yield _by_run(GaugeMetricFamily, "djservice_steps", "Steps of the phase in all", active, "total")
+        yield _by_run(
+            GaugeMetricFamily, "djservice_radius", "R of the last iteration", active, "radius"
+        )
+        yield _by_run(
+            CounterMetricFamily,
+            "djservice_trees",
+            "Trees sampled since the run was taken up here",
+            active,
+            "trees",
+        )
+        yield _by_run(
+            GaugeMetricFamily,
+            "djservice_steps_done",
+            "Steps of the phase that are done",
+            active,
+            "done",
+        )
+        yield _by_run(
+            GaugeMetricFamily, "djservice_steps", "Steps of the phase in all", active, "total"
+        )
 
 
 _COLLECTOR = RunsCollector()
@@ -51,7 +73,9 @@ def register(scheduler: Scheduler) -> None:
         REGISTRY.register(_COLLECTOR)
 
 
-def _by_run(kind: type[Any], name: str, text: str, active: dict[str, dict[str, Any]], key: str) -> Any:
+def _by_run(
+    kind: type[Any], name: str, text: str, active: dict[str, dict[str, Any]], key: str
+) -> Any:
     """A family with one value for each run that has it."""
     family = kind(name, text, labels=["run"])
     for run_id, progress in active.items():

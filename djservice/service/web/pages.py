@@ -53,7 +53,15 @@ class RunPage(Page):
             return
         text = await asyncio.to_thread(_as_yaml, settings)
         figures, version = await asyncio.to_thread(_figures)
-        self.show("run.html", "", id=run_id, settings=text, figures=figures, version=version, no_bokeh=NO_BOKEH)
+        self.show(
+            "run.html",
+            "",
+            id=run_id,
+            settings=text,
+            figures=figures,
+            version=version,
+            no_bokeh=NO_BOKEH,
+        )
 
 
 class Files(StaticFileHandler):
@@ -80,8 +88,12 @@ def _as_yaml(settings: dict[str, Any]) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("djservice.service.web"), autoescape=True)
-    environment.policies["json.dumps_kwargs"] = {}  # bokeh's items refer back to what comes earlier, so no sorting
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("djservice.service.web"), autoescape=True
+    )
+    environment.policies[
+        "json.dumps_kwargs"
+    ] = {}  # bokeh's items refer back to what comes earlier, so no sorting
     return environment
 
 
@@ -103,6 +115,8 @@ routes: list[tuple[str, type[Any], dict[str, Any]]] = [
     (r"/djservice/static/(.*)", Files, {"path": str(Path(__file__).parent / "static")}),
     (r"/djservice/([^/]+)", RunPage, {}),
 ]
-if _BOKEH is not None and _BOKEH.origin is not None:  # ours, for Dask serves its copy only with its dashboard
+if (
+    _BOKEH is not None and _BOKEH.origin is not None
+):  # ours, for Dask serves its copy only with its dashboard
     scripts = Path(_BOKEH.origin).parent / "server" / "static" / "js"
     routes.insert(2, (r"/djservice/bokeh/(.*)", Files, {"path": str(scripts)}))

@@ -49,7 +49,11 @@ def _operator(symbol: Any, instruction: str) -> None:
         return getattr(builder, instruction)(*arguments)
 
 
-for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+for _symbol, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+):
     _operator(_symbol, _instruction)
 
 
@@ -75,18 +79,25 @@ def _lane_function(arguments: int, result: Any = lanes_type) -> Callable[..., An
 def _call(builder: Any, name: str, *vectors: Any) -> Any:
     kind = vectors[0].type
     function = ir.FunctionType(kind, [kind] * len(vectors))
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.v{kind.count}f64"), vectors)
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, function, f"{name}.v{kind.count}f64"),
+        vectors,
+    )
 
 
 def _all(builder: Any, value: Any, count: int) -> Any:
     """A vector of so many times the same."""
     nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
     return builder.shuffle_vector(
-        builder.insert_element(nothing, value, INT32(0)), nothing, ir.VectorType(INT32, count)([INT32(0)] * count)
+        builder.insert_element(nothing, value, INT32(0)),
+        nothing,
+        ir.VectorType(INT32, count)([INT32(0)] * count),
     )
 
 
-def _pointers(context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int) -> list[Any]:
+def _pointers(
+    context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int
+) -> list[Any]:
     """To what this thread has of the ``count`` elements from ``at`` on: to a vector, or to each where they are not side by side."""
     assert array_type.layout == "C"
     data, team = context.make_array(array_type)(context, builder, array).data, team_size(context)
@@ -108,7 +119,9 @@ def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, coun
     pointers = _pointers(context, builder, array_type, array, at, count)
     if team_size(context) == 1:
         return builder.load(pointers[0], align=size)
-    found = ir.Constant(ir.VectorType(context.get_value_type(array_type.dtype), len(pointers)), ir.Undefined)
+    found = ir.Constant(
+        ir.VectorType(context.get_value_type(array_type.dtype), len(pointers)), ir.Undefined
+    )
     for k, pointer in enumerate(pointers):
         found = builder.insert_element(found, builder.load(pointer, align=size), INT32(k))
     return found
@@ -132,12 +145,16 @@ def _fold(context: Any, builder: Any, vector: Any, combine: Callable[..., Any]) 
         nothing = ir.Constant(vector.type, ir.Undefined)
         chosen = ir.VectorType(INT32, width)
         halves = [
-            builder.shuffle_vector(vector, nothing, chosen([INT32(first + k) for k in range(width)]))
+            builder.shuffle_vector(
+                vector, nothing, chosen([INT32(first + k) for k in range(width)])
+            )
             for first in (0, width)
         ]
         vector = combine(builder, *halves)
         width //= 2
-    return _fold_threads(builder, builder.extract_element(vector, INT32(0)), team_size(context), combine)
+    return _fold_threads(
+        builder, builder.extract_element(vector, INT32(0)), team_size(context), combine
+    )
 
 
 def _fold_threads(builder: Any, value: Any, threads: int, combine: Callable[..., Any]) -> Any:
@@ -303,7 +320,9 @@ def own(typing_context, mask):
 @intrinsic
 def bit_count(typing_context, mask):
     """See lanes_numpy."""
-    return types.int64(types.int64), lambda context, builder, signature, values: builder.ctpop(values[0])
+    return types.int64(types.int64), lambda context, builder, signature, values: builder.ctpop(
+        values[0]
+    )
 
 
 @intrinsic

@@ -27,7 +27,9 @@ def rolled(llvm: str) -> str:
 def compile_ir(llvm: str | list[str], **options: Any) -> Any:
     """numba's, with the loops of this package rolled."""
     modules = [llvm] if isinstance(llvm, str) else llvm
-    return _compile_ir([rolled(module) if "djservice" in module else module for module in modules], **options)
+    return _compile_ir(
+        [rolled(module) if "djservice" in module else module for module in modules], **options
+    )
 
 
 nvvm.compile_ir = compile_ir

@@ -36,7 +36,9 @@ def team_size(context: Any) -> int:
 
 def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
     function = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.nvvm.{name}"), arguments)
+    return builder.call(
+        cgutils.get_or_insert_function(builder.module, function, f"llvm.nvvm.{name}"), arguments
+    )
 
 
 def _lane(builder: Any) -> Any:
@@ -66,8 +68,12 @@ def _wait(builder: Any) -> None:
 def ballot_of(builder: Any, flag: Any) -> Any:
     """An int64 with a bit for each thread of the team, set where its ``flag`` is."""
     answer = ir.LiteralStructType((INT32, _BIT))
-    votes = builder.extract_value(_call(builder, "vote.sync", answer, _members(builder), INT32(_BALLOT), flag), 0)
-    return builder.zext(builder.and_(builder.lshr(votes, _first(builder)), INT32(2**TEAM - 1)), _INT64)
+    votes = builder.extract_value(
+        _call(builder, "vote.sync", answer, _members(builder), INT32(_BALLOT), flag), 0
+    )
+    return builder.zext(
+        builder.and_(builder.lshr(votes, _first(builder)), INT32(2**TEAM - 1)), _INT64
+    )
 
 
 def partners(builder: Any, value: Any, distance: int) -> Any:
@@ -146,7 +152,12 @@ def _of_rank(typing_context, value, number):  # type: ignore[no-untyped-def]
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         if team_size(context) == 1:
             return values[0]
-        return _shuffled(builder, values[0], _OF_THREAD, builder.add(_first(builder), builder.trunc(values[1], INT32)))
+        return _shuffled(
+            builder,
+            values[0],
+            _OF_THREAD,
+            builder.add(_first(builder), builder.trunc(values[1], INT32)),
+        )
 
     return types.float64(types.float64, types.int64), code
 
@@ -161,7 +172,9 @@ def _placed(typing_context, array):  # type: ignore[no-untyped-def]
         view = context.make_array(array)(context, builder, values[0])
         here = ir.PointerType(context.get_data_type(array.dtype), _GLOBAL)
         unseen = ir.InlineAsm(ir.FunctionType(_INT64, [_INT64]), "mov.b64 $0, $1;", "=l,l")
-        address = builder.call(unseen, [builder.ptrtoint(builder.addrspacecast(view.data, here), _INT64)])
+        address = builder.call(
+            unseen, [builder.ptrtoint(builder.addrspacecast(view.data, here), _INT64)]
+        )
         view.data = builder.addrspacecast(builder.inttoptr(address, here), view.data.type)
         return view._getvalue()
 
