@@ -1,0 +1,373 @@
+"""The stages of one clustering step: raise the threshold, weigh, draw, score, take the step.
+
+Each stage is inlined into :func:`djservice.clustering.kernels.tree.cluster_tree` and hands on what
+the next one needs as a named tuple, so they cost nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from djservice.clustering.kernels.candidates import (
+    Work,
+    append_new,
+    count_matter,
+    end_lists,
+    index_of,
+    lower_bound,
+    put_beam,
+    refill,
+    smallest,
+)
+from djservice.clustering.kernels.close_pairs import edge_above
+from djservice.clustering.kernels.draw import choose, choose_zero, sum_weights, weigh, weighted_sum
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import natural
+from djservice.clustering.kernels.lanes.team import rank, sync
+from djservice.clustering.kernels.leading_jets import insert_jet
+from djservice.clustering.kernels.pseudojets import (
+    Floats,
+    Reach,
+    is_live,
+    merge,
+    option_distance,
+    remove_slot,
+)
+from djservice.clustering.kernels.removal import remove_beam, remove_pairs
+
+OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
+
+#: How far above the cut the threshold of the list is set when it has to be raised, at least.
+HEADROOM = 1.5
+
+
+class Lists(NamedTuple):
+    """The lists of pairs and beams: lengths, smallest distances, and whose weights are up to date.
+
+    The lists hold every live candidate below ``threshold``. The first ``weighed_pairs`` and
+    ``weighed_beams`` of them have the weights of ``minimum`` and ``scale``.
+    """
+
+    n_pairs: int
+    n_beams: int
+    least_pair: float
+    least_beam: float
+    threshold: float
+    weighed_pairs: int
+    weighed_beams: int
+    minimum: float
+    scale: float
+
+
+class Scale(NamedTuple):
+    """The scale of a step: its smallest distance, S, the kind that has S, and the truncation."""
+
+    minimum: float
+    scale: float
+    is_beam: bool
+    cut: float
+
+
+class Weights(NamedTuple):
+    """Sums over the weights of a step.
+
+    ``mean`` is the mean of q over the kind that does not have the scale. Where ``tied``, objects at
+    the same point share the probability and ``zero_pairs`` is the number of such pairs.
+    """
+
+    norm: float
+    pair_norm: float
+    mean: float
+    rate: float
+    tied: bool
+    zero_pairs: int
+
+
+class Choice(NamedTuple):
+    """The drawn candidate: ids of its objects (b = -1: a beam), its place on the list or -1."""
+
+    a: int
+    b: int
+    place: int
+
+
+class Likelihood(NamedTuple):
+    """The log-probability of the steps so far: a sum of logarithms, and a product yet to be added."""
+
+    log_prob: float
+    product: float
+
+
+@jit
+def no_lists() -> Lists:
+    """The lists before the first step: empty, with threshold 0."""
+    nothing = natural(0)  # not a literal, for which callees would be compiled once more
+    return Lists(nothing, nothing, math.inf, math.inf, 0.0, nothing, nothing, -1.0, -1.0)
+
+
+@jit
+def raise_threshold(
+    work: Work, m: int, rigidity: float, asymmetry: float, length: float, lists: Lists
+) -> tuple[int, Lists, Scale]:
+    """Bring the threshold of the lists above everything that matters at this step.
+
+    Returns a status, the lists, and the scale of the step.
+    """
+    pairs, beams = work.pairs, work.beams
+    n_pairs, n_beams, threshold = lists.n_pairs, lists.n_beams, lists.threshold
+    least_pair, least_beam = lists.least_pair, lists.least_beam
+    status, minimum, scale, scale_is_beam, cut = OK, 0.0, 0.0, False, 0.0
+    while True:
+        minimum = min(least_pair, least_beam)
+        scale, scale_is_beam = minimum, least_beam < least_pair
+        if asymmetry > 0.0:
+            pair_scale = smallest(pairs.s, n_pairs)
+            scale, scale_is_beam = min(pair_scale, least_beam), least_beam < pair_scale
+        if math.isinf(minimum):
+            minimum = scale = lower_bound(work.objects, m, threshold, work.stock)
+            if math.isinf(minimum):  # nothing is left but infinite distances
+                status = NO_DISTANCE
+                break
+            cut = minimum * (1.0 + length / rigidity)
+        else:
+            cut = minimum + scale * (length / rigidity)
+            if (cut < threshold and scale < threshold) or math.isinf(threshold):
+                break
+        higher = edge_above(max(cut, scale) + HEADROOM * minimum)
+        if threshold < work.stock.top[0]:  # particles have their other pairs beyond the stock
+            higher = min(higher, work.stock.top[0])
+        n_pairs, n_beams = refill(
+            work.objects, m, threshold, higher, work.stock, pairs, n_pairs, beams, n_beams,
+            work.scratch, asymmetry,
+        )  # fmt: skip
+        if n_pairs < 0:
+            status = LIST_FULL
+            break
+        threshold = higher
+        end_lists(pairs, n_pairs, beams, n_beams, asymmetry > 0.0)
+        least_pair, least_beam = smallest(pairs.q, n_pairs), smallest(beams.q, n_beams)
+    lists = Lists(
+        n_pairs, n_beams, least_pair, least_beam, threshold, lists.weighed_pairs,
+        lists.weighed_beams, lists.minimum, lists.scale,
+    )  # fmt: skip
+    return status, lists, Scale(minimum, scale, scale_is_beam, cut)
+
+
+@jit
+def weigh_candidates(
+    work: Work, rigidity: float, sharp: bool, length: float, lists: Lists, scale: Scale
+) -> tuple[Lists, Weights]:
+    """Find the weights that are not up to date, and the sums of all."""
+    pairs, beams, scratch = work.pairs, work.beams, work.scratch
+    n_pairs, n_beams, minimum = lists.n_pairs, lists.n_beams, scale.minimum
+    norm = mean = pair_norm = 0.0
+    zero_pairs = natural(0)
+    rate = rigidity / scale.scale if scale.scale > 0.0 else math.inf
+    tied = minimum == 0.0 and not sharp
+    if tied:  # objects at the same point: they share the probability
+        zero_pairs = natural(count_matter(pairs, n_pairs, 0.0))
+        norm = float(zero_pairs + count_matter(beams, n_beams, 0.0))
+    elif not sharp:
+        weighed_pairs, weighed_beams = lists.weighed_pairs, lists.weighed_beams
+        if minimum != lists.minimum or scale.scale != lists.scale:
+            weighed_pairs = weighed_beams = natural(0)
+        weigh(pairs, weighed_pairs, n_pairs, minimum, rate, length)
+        weigh(beams, weighed_beams, n_beams, minimum, rate, length)
+        beam_norm = sum_weights(beams.w, n_beams, scratch)
+        pair_norm = sum_weights(pairs.w, n_pairs, scratch)
+        norm = pair_norm + beam_norm
+        opposite = weighted_sum(pairs, n_pairs) if scale.is_beam else weighted_sum(beams, n_beams)
+        mean = opposite / norm
+    lists = Lists(
+        n_pairs, n_beams, lists.least_pair, lists.least_beam, lists.threshold, n_pairs, n_beams,
+        minimum, scale.scale,
+    )  # fmt: skip
+    return lists, Weights(norm, pair_norm, mean, rate, tied, zero_pairs)
+
+
+@jit
+def draw_candidate(
+    work: Work, sharp: bool, lists: Lists, scale: Scale, weights: Weights, uniform: float
+) -> Choice:
+    """The candidate that a uniform in [0, 1) falls on; without randomness the closest."""
+    pairs, beams, scratch = work.pairs, work.beams, work.scratch
+    n_pairs, n_beams, target = lists.n_pairs, lists.n_beams, uniform * weights.norm
+    if sharp:
+        is_beam = lists.least_beam < lists.least_pair
+        place = index_of(beams.q if is_beam else pairs.q, scale.minimum)
+    elif weights.tied:
+        is_beam = target >= weights.zero_pairs
+        if is_beam:
+            place = choose_zero(beams, n_beams, target - weights.zero_pairs)
+        else:
+            place = choose_zero(pairs, n_pairs, target)
+    else:
+        is_beam = target >= weights.pair_norm and n_beams > 0
+        if is_beam:
+            target -= weights.pair_norm
+            sum_weights(beams.w, n_beams, scratch)
+        w = beams.w if is_beam else pairs.w
+        place = choose(w, n_beams if is_beam else n_pairs, scratch, target)
+    place = natural(place)
+    a = natural(int(beams.owner[place]) if is_beam else int(pairs.owner[place]))
+    b = -1 if is_beam else int(pairs.other[place])
+    return Choice(a, b, place)
+
+
+@jit
+def imposed_candidate(work: Work, m: int, ids: int, a: int, b: int) -> tuple[int, Choice]:
+    """The candidate of a history or flip; the status says whether its objects are live."""
+    slots, objects = work.scratch.slot, work.objects
+    status = OK
+    if not is_live(a, ids, m, slots, objects) or (
+        b >= 0 and (a == b or not is_live(b, ids, m, slots, objects))
+    ):
+        status = BAD_HISTORY
+    return status, Choice(a, b, -1)
+
+
+@jit
+def probability_and_score(
+    work: Work, m: int, slot_a: int, slot_b: int, choice: Choice, scale: Scale, weights: Weights,
+    sharp: bool,
+) -> tuple[float, float, float]:  # fmt: skip
+    """P of the drawn candidate, d log P / d log R, and its distance q.
+
+    d log P / d log R^2 = -alpha (x'_k - sum P x'), x' = x (is beam - scale is beam).
+    """
+    chance, score, q, place = 1.0, 0.0, 0.0, choice.place
+    pairs, beams, is_beam = work.pairs, work.beams, choice.b < 0
+    if weights.tied:
+        chance = 1.0 / weights.norm
+        if place < 0 and option_distance(work.objects, m, slot_a, slot_b, work.scratch.row) > 0.0:
+            chance = 0.0
+    elif not sharp:
+        if place < 0:
+            q = option_distance(work.objects, m, slot_a, slot_b, work.scratch.row)
+            chance = math.exp((scale.minimum - q) * weights.rate) / weights.norm
+        else:
+            q = beams.q[place] if is_beam else pairs.q[place]
+            chance = (beams.w[place] if is_beam else pairs.w[place]) / weights.norm
+        if scale.is_beam:
+            score = 2.0 * weights.rate * ((0.0 if is_beam else q) - weights.mean)
+        else:
+            score = -2.0 * weights.rate * ((q if is_beam else 0.0) - weights.mean)
+    return chance, score, q
+
+
+@jit
+def with_step(
+    likelihood: Likelihood, chance: float, q: float, scale: Scale, weights: Weights
+) -> Likelihood:
+    """The likelihood with one more step. An exponential may underflow, its logarithm does not."""
+    log_prob, product = likelihood.log_prob, likelihood.product
+    if chance >= 1e-100:
+        product *= chance
+    elif weights.tied:  # a replayed choice that cannot be drawn
+        log_prob = -math.inf
+    else:
+        log_prob += (scale.minimum - q) * weights.rate - math.log(weights.norm)
+    if product < 1e-200:
+        log_prob += math.log(product)
+        product = 1.0
+    return Likelihood(log_prob, product)
+
+
+@jit
+def remove_chosen(
+    work: Work, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats
+) -> tuple[Lists, bool, bool]:
+    """Take the candidates of the chosen objects off the lists, and a beam's object among the jets.
+
+    Also returns whether the smallest pair and the smallest beam went.
+    """
+    pairs, beams, scratch = work.pairs, work.beams, work.scratch
+    a, b, beam_at = choice.a, choice.b, work.scratch.beam_at
+    n_pairs, pair_lost = remove_pairs(
+        pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe
+    )
+    n_beams, beam_lost = remove_beam(beams, lists.n_beams, a, lists.least_beam, beam_at)
+    scratch.alive[a] = 0
+    if b < 0:
+        if rank() == 0:
+            insert_jet(work.objects, slot_a, jets, scratch.jet_pt2)
+    else:
+        n_beams, other_lost = remove_beam(beams, n_beams, b, lists.least_beam, beam_at)
+        beam_lost = beam_lost or other_lost
+        scratch.alive[b] = 0
+    end_lists(pairs, n_pairs, beams, n_beams, safe)
+    lists = Lists(
+        n_pairs, n_beams, lists.least_pair, lists.least_beam, lists.threshold, n_pairs, n_beams,
+        lists.minimum, lists.scale,
+    )  # fmt: skip
+    return lists, pair_lost, beam_lost
+
+
+@jit
+def recombine(
+    work: Work, slot_a: int, slot_b: int, new: int, power: float, reach: Reach, wide: bool
+) -> int:
+    """Put the sum of two objects, with id ``new``, in the slot of the first; returns a status."""
+    scratch, status = work.scratch, OK
+    if not merge(work.objects, slot_a, slot_b, new, power, reach):
+        status = ZERO_PT
+    if wide:
+        scratch.log_pt2[new] = math.log(work.objects.pt2[slot_a])
+    scratch.slot[new] = slot_a
+    scratch.beam_at[new] = -1
+    scratch.alive[new] = 1
+    return status
+
+
+@jit
+def leave_slot(work: Work, slot: int, m: int) -> None:
+    """Close the gap of an object that is gone; the last one takes its slot."""
+    sync()
+    if rank() == 0:
+        remove_slot(work.objects, slot, m, work.scratch.slot)
+    sync()
+
+
+@jit
+def renew_least(work: Work, lists: Lists, pair_lost: bool, beam_lost: bool) -> Lists:
+    """Look for the smallest distances that went.
+
+    Only after the step, for reading the lists in lanes right after they were written stalls the
+    processor.
+    """
+    least_pair, least_beam = lists.least_pair, lists.least_beam
+    if pair_lost:
+        least_pair = smallest(work.pairs.q, lists.n_pairs)
+    if beam_lost:
+        least_beam = smallest(work.beams.q, lists.n_beams)
+    return Lists(
+        lists.n_pairs, lists.n_beams, least_pair, least_beam, lists.threshold, lists.weighed_pairs,
+        lists.weighed_beams, lists.minimum, lists.scale,
+    )  # fmt: skip
+
+
+@jit
+def append_sum(work: Work, m: int, new: int, lists: Lists, asymmetry: float) -> tuple[int, Lists]:
+    """Put the candidates of the new object on the lists, in one pass over the live objects."""
+    objects, pairs, beams, scratch = work.objects, work.pairs, work.beams, work.scratch
+    n_beams, least_pair, least_beam = lists.n_beams, lists.least_pair, lists.least_beam
+    slot, status = int(scratch.slot[new]), OK
+    n_pairs, nearest = append_new(
+        objects, m, slot, lists.threshold, pairs, lists.n_pairs, scratch.row, asymmetry
+    )
+    if n_pairs < 0:
+        status = LIST_FULL
+    else:
+        if nearest < lists.threshold:
+            least_pair = min(least_pair, nearest)
+        if objects.beam[slot] < lists.threshold:
+            put_beam(objects, slot, beams, n_beams, scratch.beam_at)
+            n_beams += 1
+            least_beam = min(least_beam, objects.beam[slot])
+        end_lists(pairs, n_pairs, beams, n_beams, asymmetry > 0.0)
+    lists = Lists(
+        n_pairs, n_beams, least_pair, least_beam, lists.threshold, lists.weighed_pairs,
+        lists.weighed_beams, lists.minimum, lists.scale,
+    )  # fmt: skip
+    return status, lists
