@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.clustering.device import Gpu, gpu, memory_for
 from djservice.clustering.kernels.grow import Batch, Given, Results
 from djservice.clustering.kernels.scores import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
-from djservice.clustering.kernels.tree import BAD_HISTORY, NO_DISTANCE, ZERO_PT, Setting
+from djservice.clustering.kernels.steps import BAD_HISTORY, NO_DISTANCE, ZERO_PT
+from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.particle_order import ranks, rename, sorted_particles
 from djservice.clustering.radius import Radius, VariableR, reaches

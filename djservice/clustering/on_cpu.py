@@ -9,9 +9,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.candidates import Work, allocate, pairs_at_first
+from djservice.clustering.kernels.candidates import Work
 from djservice.clustering.kernels.cpu import cluster_items
-from djservice.clustering.kernels.tree import LIST_FULL, OK, STATES_FULL
+from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
+from djservice.clustering.kernels.workspace import allocate, pairs_at_first
 from djservice.clustering.tree_job import Job, TreeFailure
 from djservice.core.typing import Floats
 

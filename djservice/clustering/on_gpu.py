@@ -15,21 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.device import Gpu
-from djservice.clustering.kernels.candidates import pairs_at_first
 from djservice.clustering.kernels.cuda import (
     Memory,
-    Room,
     Turn,
-    event_sizes,
     features_of,
     grow_trees_kernel,
     prepare_events_kernel,
-    room_for,
-    team_sizes,
 )
 from djservice.clustering.kernels.grow import Batch, Given, Results
 from djservice.clustering.kernels.lanes import team
-from djservice.clustering.kernels.tree import LIST_FULL, OK, STATES_FULL
+from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
+from djservice.clustering.kernels.workspace import (
+    Line,
+    Room,
+    blocks_of,
+    bounds_of,
+    bytes_of,
+    event_arrays,
+    pairs_at_first,
+    tree_arrays,
+)
 from djservice.clustering.tree_job import Job, NoRoomError, TreeFailure
 from djservice.core.array_module import module_of, to_host
 from djservice.core.typing import Floats
@@ -78,8 +83,7 @@ def _portion(job: Job, counts: NDArray[np.int64], first: int, memory: int) -> in
 
 
 def _event_bytes(particles: int, jets: int) -> int:
-    floats, ids, numbers = event_sizes(room_for(particles, 0, jets))
-    return 8 * floats + 2 * ids + 8 * numbers
+    return bytes_of(event_arrays(Room(particles, 0, jets)))
 
 
 def _row_bytes(job: Job) -> int:
@@ -146,7 +150,7 @@ class _Portion:
         job, gpu = self.job, self.gpu
         xp = gpu.arrays
         pairs, states = pairs_at_first(job.largest), STATES if job.states else 0
-        room = room_for(job.largest, pairs, job.results.jets.shape[1])
+        room = Room(job.largest, pairs, job.results.jets.shape[1])
         batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
         given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
         stay = module_of(job.results.scores) is xp
@@ -170,9 +174,8 @@ class _Portion:
                 turn, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
                 found = (items[turn], jets[turn, state], scores[turn, state])
                 kept.append(found if stay else tuple(to_host(array) for array in found))
-            room = room_for(
-                room.particles, room.pairs * (2 if (status == LIST_FULL).any() else 1), room.jets
-            )
+            if (status == LIST_FULL).any():
+                room = room._replace(pairs=2 * room.pairs)
             states *= 2 if (status == STATES_FULL).any() else 1
             items = items[status != OK]
         if not stay:
@@ -182,11 +185,10 @@ class _Portion:
 
     def _prepared(self, batch: Batch, room: Room) -> Memory:
         """The events with their stocks."""
-        number = len(self.job.counts)
-        floats, ids, numbers = event_sizes(room)
-        events = self._memory(number, floats, ids, (numbers, np.int64), 0)
+        number, bounds = len(self.job.counts), bounds_of(room)
+        events = self._memory(number, event_arrays(room))
         blocks = math.ceil(number * team.TEAM / self.gpu.block)
-        prepare_events_kernel[blocks, self.gpu.block](self.job.setting.power, batch, events, room)
+        prepare_events_kernel[blocks, self.gpu.block](self.job.setting.power, batch, events, bounds)
         return events
 
     def _launch(
@@ -201,8 +203,8 @@ class _Portion:
     ) -> tuple[Any, Any, Any]:
         """Grow the trees of some items; returns their status, and the jets and scores of their states, all on the GPU."""
         job, gpu, xp = self.job, self.gpu, self.gpu.arrays
-        sizes = team_sizes(room)
-        each = sum(size * width for size, width in zip(sizes, (8, 2, 4, 1), strict=True))
+        table = tree_arrays(room)
+        each = bytes_of(table)
         free = int(_SHARE * gpu.free())
         shape = (len(items), states)
         turn = Turn(
@@ -215,8 +217,7 @@ class _Portion:
         teams = min(gpu.threads // team.TEAM, len(items), (free - of_states) // each)
         if teams < 1:
             raise NoRoomError(int(items[0]) // job.trees, each + of_states, free)
-        floats, ids, numbers, flags = sizes
-        memory = self._memory(teams, floats, ids, (numbers, np.int32), flags)
+        memory = self._memory(teams, table)
         kernel = grow_trees_kernel(features_of(job.setting, job.given, job.results, job.states))
         kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
             gpu.for_kernel(turn),
@@ -229,23 +230,17 @@ class _Portion:
             gpu.for_kernel(results),
             events,
             memory,
-            room,
+            bounds_of(room),
         )
         return turn.status, turn.state_jets, turn.state_scores
 
-    def _memory(
-        self, owners: int, floats: int, ids: int, numbers: tuple[int, Any], flags: int
-    ) -> Memory:
-        """Zeroed memory of events or teams: what lies beyond the objects in hand is read, though it counts for nothing."""
-        xp = self.gpu.arrays
-        memory: Memory = self.gpu.for_kernel(
-            Memory(
-                xp.zeros((owners, floats)),
-                xp.zeros((owners, ids), np.uint16),
-                xp.zeros((owners, numbers[0]), numbers[1]),
-                xp.zeros((owners, flags), np.uint8),
-            )
-        )
+    def _memory(self, owners: int, table: list[Line]) -> Memory:
+        """Zeroed memory of events or teams for the arrays of a table.
+
+        The memory beyond the objects in hand is read, though it counts for nothing.
+        """
+        blocks = (self.gpu.arrays.zeros((owners, size), kind) for kind, size in blocks_of(table))
+        memory: Memory = self.gpu.for_kernel(Memory(*blocks))
         return memory
 
 

@@ -46,7 +46,11 @@ class Setting:
     @property
     def arguments(self) -> dict[str, Any]:
         """The same as keyword arguments of the package."""
-        scale = {"scale": "minimum"} if self.asymmetry is None else {"scale": "safe", "asymmetry": self.asymmetry}
+        scale = (
+            {"scale": "minimum"}
+            if self.asymmetry is None
+            else {"scale": "safe", "asymmetry": self.asymmetry}
+        )
         radius = VariableR(*self.radius) if isinstance(self.radius, tuple) else self.radius
         return {"radius": radius, "rigidity": self.rigidity, "power": self.power, **scale}
 
@@ -86,13 +90,19 @@ class Objects:
         """Bounds on the rounding of pt (relative), rapidity and phi (absolute)."""
         cancelled = self["sum_pt"][ids] / self["pt"][ids]
         y = np.abs(self["rapidity"][ids])
-        return ROUNDING * cancelled, ROUNDING * (1 + np.exp(2 * y) + cancelled), ROUNDING * (np.pi + cancelled)
+        return (
+            ROUNDING * cancelled,
+            ROUNDING * (1 + np.exp(2 * y) + cancelled),
+            ROUNDING * (np.pi + cancelled),
+        )
 
     def four_momenta(self, ids: Sequence[int] | Ints) -> Floats:
         """(px, py, pz, E), shape (object, 4)."""
         ids = np.asarray(ids, dtype=np.int64)
         plus, minus = self["plus"][ids], self["minus"][ids]
-        return np.stack([self["px"][ids], self["py"][ids], (plus - minus) / 2, (plus + minus) / 2], axis=1)
+        return np.stack(
+            [self["px"][ids], self["py"][ids], (plus - minus) / 2, (plus + minus) / 2], axis=1
+        )
 
     def leading_mass(self, jets: Sequence[int]) -> float:
         """Mass of the sum of the two jets of largest pt (of the one jet, if there is one only)."""
@@ -310,7 +320,11 @@ def radius_and_slopes(
         return radius, {"radius": np.full(len(pt), 2 / radius)}
     rho, low, high = radius
     free = rho / pt
-    of = {"rho": (free > low) & (free < high), "radius_min": free <= low, "radius_max": free >= high}
+    of = {
+        "rho": (free > low) & (free < high),
+        "radius_min": free <= low,
+        "radius_max": free >= high,
+    }
     values = {"rho": rho, "radius_min": low, "radius_max": high}
     return np.clip(free, low, high), {
         name: np.where(where, 2 / values[name], 0.0) if values[name] else np.zeros(len(pt))
@@ -391,7 +405,10 @@ def exact(event: ArrayLike, setting: Setting) -> Exact:
     @cache
     def table(active: frozenset[int]) -> dict[tuple[int, int], Floats]:
         step = options(objects, sorted(active), setting)
-        rows = np.stack([np.log(step.probability), step.score_radius, step.score_rigidity, step.score_power], axis=1)
+        rows = np.stack(
+            [np.log(step.probability), step.score_radius, step.score_rigidity, step.score_power],
+            axis=1,
+        )
         found = {}
         for a, b, row in zip(step.first.tolist(), step.second.tolist(), rows, strict=True):
             found[a, b] = found[b, a] = row
@@ -427,7 +444,9 @@ def to_batch(events: Sequence[ArrayLike], **keywords: Any) -> EventBatch:
     arrays = [np.asarray(event, dtype=np.float64).reshape(-1, 4) for event in events]
     pt, rapidity, phi, mass = np.concatenate(arrays).T
     offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])])
-    return EventBatch.from_arrays(pt=pt, rapidity=rapidity, phi=phi, mass=mass, offsets=offsets, **keywords)
+    return EventBatch.from_arrays(
+        pt=pt, rapidity=rapidity, phi=phi, mass=mass, offsets=offsets, **keywords
+    )
 
 
 def event_of(batch: EventBatch, i: int) -> Floats:

@@ -45,8 +45,12 @@ def rows() -> tuple[Row, ...]:
     for table, path in TABLES.items():
         for event, entry in enumerate(json.loads(path.read_text())):
             for line in entry["expect"]:
-                setting = Setting(line["radius"], line["rigidity"], line["exponent"], line["asymmetry"] or None)
-                found.append(Row(table, event, np.array(entry["particles_pt_y_phi_m"]), setting, line))
+                setting = Setting(
+                    line["radius"], line["rigidity"], line["exponent"], line["asymmetry"] or None
+                )
+                found.append(
+                    Row(table, event, np.array(entry["particles_pt_y_phi_m"]), setting, line)
+                )
     return tuple(found)
 
 
@@ -59,7 +63,10 @@ def enumerated(table: str, event: int) -> tuple[np.ndarray, Floats]:
     """All histories of one event, and the leading-two-jet mass that each ends with."""
     particles = next(row.particles for row in select(table) if row.event == event)
     histories = list(enumerate_trees(particles))
-    masses = [objects.leading_mass(jets) for objects, jets in (final_jets(particles, each) for each in histories)]
+    masses = [
+        objects.leading_mass(jets)
+        for objects, jets in (final_jets(particles, each) for each in histories)
+    ]
     return np.array(histories, dtype=np.int32), np.array(masses)
 
 
@@ -93,14 +100,20 @@ def test_the_kernel_enumerated_reproduces_the_tables(table: str) -> None:
         trees = replay(batch, histories, **row.setting.arguments, parameters=parameters)
         plain = replay(batch, histories, **row.setting.arguments)
         probability = np.exp(trees.log_prob[0])
-        scores = {name: np.where(probability > 0, trees.score_in(name)[0], 0.0) for name in parameters}
+        scores = {
+            name: np.where(probability > 0, trees.score_in(name)[0], 0.0) for name in parameters
+        }
         score = np.where(probability > 0, plain.score[0], 0.0)
         mean = math.fsum(probability * mass)
         assert math.fsum(probability) == pytest.approx(1, rel=1e-12)
         row.assert_equal("mean", mean)
         row.assert_equal("second_moment", math.fsum(probability * mass**2))
         row.assert_equal("d_radius", math.fsum(probability * score * (mass - mean)))
-        for name, column in (("radius", "d_radius"), ("rigidity", "d_rigidity"), ("power", "d_exponent")):
+        for name, column in (
+            ("radius", "d_radius"),
+            ("rigidity", "d_rigidity"),
+            ("power", "d_exponent"),
+        ):
             if name in scores:
                 row.assert_equal(column, math.fsum(probability * scores[name] * (mass - mean)))
         rounding = 1e-11 * math.fsum(probability * np.abs(score)) + ROUNDING
@@ -109,7 +122,9 @@ def test_the_kernel_enumerated_reproduces_the_tables(table: str) -> None:
 
 def leading_mass(jets: np.ndarray) -> Floats:
     """Mass of the sum of the two leading jets, shape (tree,); a missing second jet counts as nothing."""
-    px, py, pz, energy = (np.nan_to_num(component).sum(axis=-1) for component in (jets.px, jets.py, jets.pz, jets.E))
+    px, py, pz, energy = (
+        np.nan_to_num(component).sum(axis=-1) for component in (jets.px, jets.py, jets.pz, jets.E)
+    )
     return np.sqrt(np.maximum(energy**2 - px**2 - py**2 - pz**2, 0.0))
 
 
@@ -119,7 +134,9 @@ def z_score(terms: Floats, expected: float) -> float:
 
 def sampled(row: Row, seed: int) -> tuple[float, float, float]:
     """z-scores of the mean, of its derivative in R (leave-one-out), and of the mean score, whose expectation is 0."""
-    trees = cluster(to_batch([row.particles]), **row.setting.arguments, trees=TREES, jets=2, seed=seed)
+    trees = cluster(
+        to_batch([row.particles]), **row.setting.arguments, trees=TREES, jets=2, seed=seed
+    )
     mass, score = leading_mass(trees.jets[0]), trees.score[0]
     others = (mass.sum() - mass) / (TREES - 1)
     mean, slope = row.expect["mean"], row.expect["d_radius"]
@@ -138,5 +155,7 @@ def test_sampled_trees_agree_with_the_tables() -> None:
         assert abs(column[worst]) < 4, f"{name}: z = {column[worst]:.2f} for {chosen[worst]}"
         m, mean, variance = len(column), column.mean(), column.var(ddof=1)
         assert abs(mean) < 4 / math.sqrt(m), f"{name}: the z have mean {mean:.3f}"
-        assert abs(variance - 1) < 4 * math.sqrt(2 / (m - 1)), f"{name}: the z have variance {variance:.3f}"
+        assert abs(variance - 1) < 4 * math.sqrt(2 / (m - 1)), (
+            f"{name}: the z have variance {variance:.3f}"
+        )
         assert stats.kstest(column, "norm").pvalue > 1e-4, name

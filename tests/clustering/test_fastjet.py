@@ -20,15 +20,22 @@ def momenta(batch: EventBatch) -> Floats:
     """(px, py, pz, E), shape (particle, 4)."""
     transverse = np.hypot(batch.pt, batch.mass)
     x, y = batch.pt * np.cos(batch.phi), batch.pt * np.sin(batch.phi)
-    return np.stack([x, y, transverse * np.sinh(batch.rapidity), transverse * np.cosh(batch.rapidity)], axis=1)
+    return np.stack(
+        [x, y, transverse * np.sinh(batch.rapidity), transverse * np.cosh(batch.rapidity)], axis=1
+    )
 
 
 def fastjet_jets(batch: EventBatch, power: int, radius: float) -> list[Floats]:
     """All inclusive jets of each event as (px, py, pz, E)."""
-    flat = ak.zip(dict(zip(("px", "py", "pz", "E"), momenta(batch).T, strict=True)), with_name="Momentum4D")
+    flat = ak.zip(
+        dict(zip(("px", "py", "pz", "E"), momenta(batch).T, strict=True)), with_name="Momentum4D"
+    )
     definition = fastjet.JetDefinition(getattr(fastjet, ALGORITHMS[power]), radius)
     jets = fastjet.ClusterSequence(ak.unflatten(flat, batch.counts), definition).inclusive_jets()
-    return [np.stack([ak.to_numpy(event[name]) for name in ("px", "py", "pz", "E")], axis=1) for event in jets]
+    return [
+        np.stack([ak.to_numpy(event[name]) for name in ("px", "py", "pz", "E")], axis=1)
+        for event in jets
+    ]
 
 
 def kinematics(jets: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
@@ -64,7 +71,9 @@ def as_momenta(jets: np.ndarray) -> Floats:
 @pytest.mark.parametrize("power", POWERS)
 def test_all_jets_are_fastjets(power: int, radius: float) -> None:
     events = shipped_events()
-    every = cluster(events, radius=radius, rigidity=np.inf, power=float(power), jets=int(events.counts.max()))
+    every = cluster(
+        events, radius=radius, rigidity=np.inf, power=float(power), jets=int(events.counts.max())
+    )
     leading = cluster(events, radius=radius, rigidity=np.inf, power=float(power), jets=2)
     for i, theirs in enumerate(fastjet_jets(events, power, radius)):
         where = f"event {i}, p = {power}, R = {radius}"
@@ -81,7 +90,9 @@ def test_all_jets_are_fastjets(power: int, radius: float) -> None:
 def test_a_radius_per_event_is_that_radius() -> None:
     events = shipped_events().select(np.arange(30))
     radii = np.tile(RADII, 10)
-    trees = cluster(events, radius=radii, rigidity=np.inf, power=-1.0, jets=int(events.counts.max()))
+    trees = cluster(
+        events, radius=radii, rigidity=np.inf, power=-1.0, jets=int(events.counts.max())
+    )
     for i, radius in enumerate(radii):
         (theirs,) = fastjet_jets(events.select([i]), -1, radius)
         assert_same_jets(as_momenta(trees.jets[i, 0]), theirs, f"event {i}, R = {radius}")

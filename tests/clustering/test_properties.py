@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import BEAM, Floats, enumerate_trees, event_of, final_jets, shipped_events, to_batch
+from brute_force import (
+    BEAM,
+    Floats,
+    enumerate_trees,
+    event_of,
+    final_jets,
+    shipped_events,
+    to_batch,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +24,9 @@ from djservice import observables
 from djservice.clustering.cluster import cluster, replay
 from djservice.events.batch import EventBatch
 
-few = settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(
+    max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 40)
 powers = st.sampled_from([-1.0, -0.5, 0.0, 1.0])
@@ -31,7 +41,9 @@ def random_event(n: int, seed: int) -> Floats:
     pt = 0.5 * random.pareto(1.5, n) + 0.5
     jet = random.integers(0, 4, n)
     rapidity = np.where(jet < 2, 0.8 * jet + random.normal(0, 0.3, n), random.uniform(-4, 4, n))
-    phi = np.where(jet < 2, 2.9 * jet + random.normal(0, 0.3, n), random.uniform(-math.pi, math.pi, n))
+    phi = np.where(
+        jet < 2, 2.9 * jet + random.normal(0, 0.3, n), random.uniform(-math.pi, math.pi, n)
+    )
     return np.stack([pt, rapidity, phi, random.choice([0.0, 0.13957, 0.493], n)], axis=1)
 
 
@@ -58,10 +70,20 @@ def test_the_order_of_particles_of_equal_pt_does_not_matter(power: float) -> Non
     random, n = np.random.default_rng(3), 40
     near = 3.0 * (1 + 1e-9 * random.integers(0, 5, n))
     pt = np.where(np.arange(n) < 20, 2.0, near)
-    event = np.stack([pt, random.uniform(-2, 2, n), random.uniform(-3, 3, n), random.choice([0, 0.139], n)], axis=1)
+    event = np.stack(
+        [pt, random.uniform(-2, 2, n), random.uniform(-3, 3, n), random.choice([0, 0.139], n)],
+        axis=1,
+    )
     event[5, 1] = event[6, 1]
     order = random.permutation(n)
-    arguments: dict[str, Any] = {"radius": 0.7, "rigidity": 1.0, "power": power, "trees": 5, "seed": 1, "jets": 4}
+    arguments: dict[str, Any] = {
+        "radius": 0.7,
+        "rigidity": 1.0,
+        "power": power,
+        "trees": 5,
+        "seed": 1,
+        "jets": 4,
+    }
     assert_same_bits(*(cluster(to_batch([each]), **arguments) for each in (event, event[order])))
 
 
@@ -72,7 +94,14 @@ def test_the_order_of_the_particles_does_not_matter(
 ) -> None:
     event = random_event(n, seed)
     order = np.random.default_rng(seed + 1).permutation(n)
-    arguments = {"radius": radius, "rigidity": rigidity, "power": power, "trees": 5, "seed": 1, "scale": scale}
+    arguments = {
+        "radius": radius,
+        "rigidity": rigidity,
+        "power": power,
+        "trees": 5,
+        "seed": 1,
+        "scale": scale,
+    }
     trees = cluster(to_batch([event]), **arguments, jets=4, history=True)
     moved = cluster(to_batch([event[order]]), **arguments, jets=4, history=True)
     assert_same_bits(trees, moved)
@@ -83,7 +112,9 @@ def test_the_order_of_the_particles_does_not_matter(
 
 
 @few
-@given(n=sizes, seed=seeds, power=powers, radius=radii, angle=st.floats(-4, 4), boost=st.floats(-1, 1))
+@given(
+    n=sizes, seed=seeds, power=powers, radius=radii, angle=st.floats(-4, 4), boost=st.floats(-1, 1)
+)
 def test_rotations_and_boosts_move_the_jets_along(
     n: int, seed: int, power: float, radius: float, angle: float, boost: float
 ) -> None:
@@ -112,7 +143,14 @@ def test_rotations_and_boosts_move_the_jets_along(
     boost=st.floats(-1, 1),
 )
 def test_rotations_and_boosts_leave_the_probability_of_a_history(
-    n: int, seed: int, power: float, radius: float, rigidity: float, scale: str, angle: float, boost: float
+    n: int,
+    seed: int,
+    power: float,
+    radius: float,
+    rigidity: float,
+    scale: str,
+    angle: float,
+    boost: float,
 ) -> None:
     event = random_event(n, seed)
     arguments = {"radius": radius, "rigidity": rigidity, "power": power, "scale": scale}
@@ -131,14 +169,24 @@ def test_four_momentum_is_conserved_and_jets_are_what_the_history_says(
     event = random_event(n, seed)
     batch = to_batch([event])
     trees = cluster(
-        batch, radius=radius, rigidity=rigidity, power=power, trees=3, jets=n, seed=3, scale=scale, history=True
+        batch,
+        radius=radius,
+        rigidity=rigidity,
+        power=power,
+        trees=3,
+        jets=n,
+        seed=3,
+        scale=scale,
+        history=True,
     )
     objects, _ = final_jets(event, [])
     total = objects.four_momenta(np.arange(n)).sum(axis=0)
     for tree in range(3):
         found = components(trees.jets[0, tree])
         np.testing.assert_array_equal(np.isnan(found[:, 0]), np.arange(n) >= trees.n_jets[0, tree])
-        np.testing.assert_allclose(np.nansum(found, axis=0), total, rtol=1e-12, atol=1e-12 * total[3])
+        np.testing.assert_allclose(
+            np.nansum(found, axis=0), total, rtol=1e-12, atol=1e-12 * total[3]
+        )
         objects, ids = final_jets(event, trees.history_of(0, tree))
         expected = objects.four_momenta(ids)
         expected = expected[np.argsort(-np.hypot(expected[:, 0], expected[:, 1]))]
@@ -151,17 +199,37 @@ def test_each_real_event_alone_keeps_its_momentum(rigidity: float) -> None:
     events = shipped_events()
     for i, n in enumerate(events.counts):
         event = events.select([i])
-        trees = cluster(event, radius=0.4, rigidity=rigidity, power=-1.0, trees=3, jets=int(n), seed=1, threads=1)
+        trees = cluster(
+            event,
+            radius=0.4,
+            rigidity=rigidity,
+            power=-1.0,
+            trees=3,
+            jets=int(n),
+            seed=1,
+            threads=1,
+        )
         found = components(trees.jets[0])
-        np.testing.assert_array_equal(np.isfinite(found[..., 0]).sum(axis=1), trees.n_jets[0], err_msg=f"event {i}")
+        np.testing.assert_array_equal(
+            np.isfinite(found[..., 0]).sum(axis=1), trees.n_jets[0], err_msg=f"event {i}"
+        )
         objects, _ = final_jets(event_of(event, 0), [])
         total = objects.four_momenta(np.arange(n)).sum(axis=0)
         for tree in found:
-            np.testing.assert_allclose(np.nansum(tree, axis=0), total, atol=1e-12 * total[3], err_msg=f"event {i}")
+            np.testing.assert_allclose(
+                np.nansum(tree, axis=0), total, atol=1e-12 * total[3], err_msg=f"event {i}"
+            )
 
 
 @few
-@given(n=st.integers(2, 30), seed=seeds, power=powers, radius=radii, pieces=st.integers(2, 4), data=st.data())
+@given(
+    n=st.integers(2, 30),
+    seed=seeds,
+    power=powers,
+    radius=radii,
+    pieces=st.integers(2, 4),
+    data=st.data(),
+)
 def test_collinear_splitting_changes_nothing_at_infinite_rigidity(
     n: int, seed: int, power: float, radius: float, pieces: int, data: st.DataObject
 ) -> None:
@@ -172,28 +240,40 @@ def test_collinear_splitting_changes_nothing_at_infinite_rigidity(
     parts[:, [0, 3]] *= shares[:, None]
     split = np.concatenate([np.delete(event, which, axis=0), parts])
     before, after = (
-        cluster(to_batch([each]), radius=radius, rigidity=math.inf, power=power, jets=n) for each in (event, split)
+        cluster(to_batch([each]), radius=radius, rigidity=math.inf, power=power, jets=n)
+        for each in (event, split)
     )
     np.testing.assert_array_equal(before.n_jets, after.n_jets)
     largest = event[:, 0].sum() * np.cosh(event[:, 1]).max()
-    np.testing.assert_allclose(components(after.jets), components(before.jets), rtol=1e-10, atol=1e-11 * largest)
+    np.testing.assert_allclose(
+        components(after.jets), components(before.jets), rtol=1e-10, atol=1e-11 * largest
+    )
 
 
-TINY = np.array([[60.0, 0.0, 0.0, 5.0], [40.0, 0.5, 2.6, 0.1], [20.0, -0.8, -1.0, 0.0], [15.0, 0.3, 1.4, 0.1]])
+TINY = np.array(
+    [[60.0, 0.0, 0.0, 5.0], [40.0, 0.5, 2.6, 0.1], [20.0, -0.8, -1.0, 0.0], [15.0, 0.3, 1.4, 0.1]]
+)
 
 
 def exact_mean(event: Floats, rigidity: float, scale: str) -> float:
     """E[mass of the two leading jets] of a tiny event: every merge sequence, weighed by the kernel."""
     histories = list(enumerate_trees(event))
-    masses = [objects.leading_mass(jets) for objects, jets in (final_jets(event, each) for each in histories)]
-    trees = replay(to_batch([event]), np.array(histories), radius=0.7, rigidity=rigidity, scale=scale)
+    masses = [
+        objects.leading_mass(jets)
+        for objects, jets in (final_jets(event, each) for each in histories)
+    ]
+    trees = replay(
+        to_batch([event]), np.array(histories), radius=0.7, rigidity=rigidity, scale=scale
+    )
     return math.fsum(np.exp(trees.log_prob[0]) * masses)
 
 
 @pytest.mark.parametrize("scale", ("minimum", "safe"))
 @pytest.mark.parametrize("rigidity", (0.1, 1.0, 10.0, 100.0))
 @pytest.mark.parametrize("which", range(4))
-def test_collinear_splitting_changes_nothing_at_any_rigidity(which: int, rigidity: float, scale: str) -> None:
+def test_collinear_splitting_changes_nothing_at_any_rigidity(
+    which: int, rigidity: float, scale: str
+) -> None:
     """Neither into parts at one point nor into parts so near that the distance is not 0."""
     before = exact_mean(TINY, rigidity, scale)
     for apart in (0.0, 1e-7):
@@ -212,14 +292,18 @@ def test_a_soft_particle_changes_nothing_with_the_safe_scale(rigidity: float) ->
     for y, phi in ((0.2, 0.3), (0.55, 2.55), (-2.0, 0.7)):
         event = np.concatenate([TINY, [[60.0e-9, y, phi, 0.0]]])
         for scale in shifts:
-            shifts[scale] = max(shifts[scale], abs(exact_mean(event, rigidity, scale) / before[scale] - 1))
+            shifts[scale] = max(
+                shifts[scale], abs(exact_mean(event, rigidity, scale) / before[scale] - 1)
+            )
     assert shifts["safe"] < 1e-7
     assert rigidity > 1.0 or shifts["minimum"] > 1e-4
 
 
 @few
 @given(n=st.integers(2, 30), seed=seeds, power=powers, radius=radii)
-def test_a_soft_particle_changes_no_jet_at_infinite_rigidity(n: int, seed: int, power: float, radius: float) -> None:
+def test_a_soft_particle_changes_no_jet_at_infinite_rigidity(
+    n: int, seed: int, power: float, radius: float
+) -> None:
     event = random_event(n, seed)
     soft = np.array([[1e-12, *np.random.default_rng(seed).uniform(-2, 2, 2), 0.0]])
     before, after = (
@@ -227,15 +311,24 @@ def test_a_soft_particle_changes_no_jet_at_infinite_rigidity(n: int, seed: int, 
         for each in (event, np.concatenate([event, soft]))
     )
     hard = np.isfinite(components(before.jets)[0, 0, :, 0])
-    if power < 1:  # kT merges the soft particle first, with whatever is near: its momentum is lost in rounding
+    if (
+        power < 1
+    ):  # kT merges the soft particle first, with whatever is near: its momentum is lost in rounding
         assert after.n_jets[0, 0] - before.n_jets[0, 0] in (0, 1)
-    found, expected = components(after.jets)[0, 0, : hard.sum()], components(before.jets)[0, 0, hard]
+    found, expected = (
+        components(after.jets)[0, 0, : hard.sum()],
+        components(before.jets)[0, 0, hard],
+    )
     np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
 
 
 @few
-@given(n=st.integers(2, 30), seed=seeds, power=st.sampled_from([-1.0, -0.5, 1.0]), radius=radii)  # at p = 0 beams tie
-def test_the_limit_of_infinite_rigidity_is_continuous(n: int, seed: int, power: float, radius: float) -> None:
+@given(
+    n=st.integers(2, 30), seed=seeds, power=st.sampled_from([-1.0, -0.5, 1.0]), radius=radii
+)  # at p = 0 beams tie
+def test_the_limit_of_infinite_rigidity_is_continuous(
+    n: int, seed: int, power: float, radius: float
+) -> None:
     """The deterministic history has a probability that tends to 1."""
     batch = to_batch([random_event(n, seed)])
     history = cluster(batch, radius=radius, rigidity=math.inf, power=power, history=True).history
@@ -252,7 +345,14 @@ def test_the_limit_of_infinite_rigidity_is_continuous(n: int, seed: int, power: 
 def test_draws_do_not_depend_on_how_events_are_grouped(scale: str) -> None:
     events = shipped_events()
     some = np.array([9, 3, 38, 0, 16])
-    arguments: dict[str, Any] = {"rigidity": 1.0, "power": -1.0, "trees": 6, "seed": 4, "jets": 3, "scale": scale}
+    arguments: dict[str, Any] = {
+        "rigidity": 1.0,
+        "power": -1.0,
+        "trees": 6,
+        "seed": 4,
+        "jets": 3,
+        "scale": scale,
+    }
     together = cluster(events.select(np.sort(some)), radius=0.6, **arguments)
     shuffled = cluster(events.select(some), radius=np.full(len(some), 0.6), **arguments)
     place = {int(event): row for row, event in enumerate(np.sort(some))}
@@ -264,7 +364,9 @@ def test_draws_do_not_depend_on_how_events_are_grouped(scale: str) -> None:
         alone = cluster(events.select([event]), radius=0.6, **arguments)
         np.testing.assert_array_equal(alone.score[0], shuffled.score[row])
         np.testing.assert_array_equal(components(alone.jets)[0], components(shuffled.jets)[row])
-    mixed = cluster(EventBatch.concatenate([events.select([0]), events.select([9])]), radius=0.6, **arguments)
+    mixed = cluster(
+        EventBatch.concatenate([events.select([0]), events.select([9])]), radius=0.6, **arguments
+    )
     np.testing.assert_array_equal(mixed.score, together.score[[place[0], place[9]]])
 
 
@@ -281,14 +383,27 @@ def test_more_trees_begin_with_the_same_trees() -> None:
 
 def test_threads_do_not_change_a_bit() -> None:
     events = shipped_events().select(np.arange(40))
-    arguments: dict[str, Any] = {"radius": 0.6, "rigidity": 1.0, "power": -1.0, "trees": 5, "seed": 6, "jets": 3}
+    arguments: dict[str, Any] = {
+        "radius": 0.6,
+        "rigidity": 1.0,
+        "power": -1.0,
+        "trees": 5,
+        "seed": 6,
+        "jets": 3,
+    }
     one, two = (cluster(events, **arguments, threads=threads) for threads in (1, 2))
     assert_same_bits(one, two)
 
 
 def test_jets_asked_for_do_not_change_the_trees() -> None:
     events = shipped_events().select(np.arange(10))
-    arguments: dict[str, Any] = {"radius": 0.6, "rigidity": 1.0, "power": -1.0, "trees": 5, "seed": 6}
+    arguments: dict[str, Any] = {
+        "radius": 0.6,
+        "rigidity": 1.0,
+        "power": -1.0,
+        "trees": 5,
+        "seed": 6,
+    }
     one, five = (cluster(events, **arguments, jets=jets) for jets in (1, 5))
     plain = cluster(events, **arguments, jets=5, history=True, trace=True)
     np.testing.assert_array_equal(one.score, five.score)
@@ -299,11 +414,18 @@ def test_jets_asked_for_do_not_change_the_trees() -> None:
 @pytest.mark.parametrize(("scale", "moves"), [("minimum", True), ("safe", False)])
 def test_a_soft_particle_moves_only_the_published_scale(scale: str, moves: bool) -> None:
     """E[m_jj] with and without a particle of 1e-9 of the hardest pT: far beyond or within the errors of the same trees' number."""
-    pt, y, phi = np.array([60.0, 40.0, 20.0, 15.0]), np.array([0.0, 0.5, -0.8, 0.3]), np.array([0.0, 2.6, -1.0, 1.4])
+    pt, y, phi = (
+        np.array([60.0, 40.0, 20.0, 15.0]),
+        np.array([0.0, 0.5, -0.8, 0.3]),
+        np.array([0.0, 2.6, -1.0, 1.4]),
+    )
     means, errors = [], []
     for soft in (False, True):
         extra = np.array([60e-9] * soft), np.array([0.24] * soft), np.array([0.32] * soft)
-        fields = {k: np.append(v, e) for k, v, e in zip(("pt", "rapidity", "phi"), (pt, y, phi), extra, strict=True)}
+        fields = {
+            k: np.append(v, e)
+            for k, v, e in zip(("pt", "rapidity", "phi"), (pt, y, phi), extra, strict=True)
+        }
         event = EventBatch.from_arrays(**fields, mass=np.zeros(4 + soft), offsets=[0, 4 + soft])
         trees = cluster(event, radius=0.7, rigidity=0.3, trees=100_000, seed=5, scale=scale)
         mass = observables.dijet_mass(trees.jets)[0]

@@ -16,7 +16,15 @@ from djservice.errors import InputError
 DEFAULTS = {field.name: field.default for field in fields(Sampling) if field.name != "rigidity"}
 FUNCTIONS = [
     getattr(dj, name)
-    for name in ("cluster", "replay", "cluster_jets", "gradient", "expectation", "reweight", "RadiusProcessor")
+    for name in (
+        "cluster",
+        "replay",
+        "cluster_jets",
+        "gradient",
+        "expectation",
+        "reweight",
+        "RadiusProcessor",
+    )
 ]
 
 
@@ -34,7 +42,9 @@ def call(function: Callable[..., Any], **keywords: Any) -> Any:
         "reweight": (event, dj.observables.dijet_mass),
     }
     more: dict[str, Any] = {"radii": [0.4]} if function.__name__ == "reweight" else {}
-    return function(*first.get(function.__name__, (event,)), radius=0.4, rigidity=1.0, **more, **keywords)
+    return function(
+        *first.get(function.__name__, (event,)), radius=0.4, rigidity=1.0, **more, **keywords
+    )
 
 
 def test_the_keywords_are_the_fields() -> None:
@@ -43,8 +53,12 @@ def test_the_keywords_are_the_fields() -> None:
 
 
 def test_these_are_all_functions_that_take_a_rigidity() -> None:
-    public = [getattr(dj, name) for name in dj.__all__ if name not in ("DjserviceError", "TreeSample")]
-    assert [f for f in public if callable(f) and "rigidity" in inspect.signature(f).parameters] == FUNCTIONS
+    public = [
+        getattr(dj, name) for name in dj.__all__ if name not in ("DjserviceError", "TreeSample")
+    ]
+    assert [
+        f for f in public if callable(f) and "rigidity" in inspect.signature(f).parameters
+    ] == FUNCTIONS
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)

@@ -19,7 +19,13 @@ from djservice.estimators.base import Estimator, TreeValues
 from djservice.estimators.finite_difference import FiniteDifference
 from djservice.estimators.gumbel_softmax import GumbelSoftmax
 from djservice.estimators.registry import ESTIMATORS
-from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, OptimalBaseline, Score, ScoreEstimator
+from djservice.estimators.score_function import (
+    LeaveOneOut,
+    MeanBaseline,
+    OptimalBaseline,
+    Score,
+    ScoreEstimator,
+)
 from djservice.estimators.sigmoid_relaxation import SigmoidRelaxation, relaxed_jets
 from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.gradient import gradient

@@ -82,7 +82,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
             return NotImplemented if ufunc.__name__ != "matmul" else self._matmul(inputs, how)
         if not set(how) <= {"out", "dtype", "casting"}:
             raise TypeError(f"{ufunc.__name__} of CuPy has no {sorted(how)}")
-        if not all(isinstance(value, (ndarray, np.ndarray, np.generic, bool, int, float)) for value in inputs):
+        if not all(
+            isinstance(value, (ndarray, np.ndarray, np.generic, bool, int, float))
+            for value in inputs
+        ):
             return NotImplemented  # a vector
         if "out" in how:
             (out,) = how["out"]
@@ -102,7 +105,9 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getattr__(self, name: str) -> Any:
         if name not in METHODS:
-            raise AttributeError(f"an array of CuPy has no {name}, or djservice did not call it so far")
+            raise AttributeError(
+                f"an array of CuPy has no {name}, or djservice did not call it so far"
+            )
 
         def method(*given: Any, **how: Any) -> Any:
             if not set(how) <= set(METHODS[name].split()):
@@ -180,4 +185,6 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> ndarray:
 
 
 def arange(start: int, stop: int | None = None, step: int = 1, dtype: Any = None) -> ndarray:
-    return ndarray(np.arange(start, stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype))
+    return ndarray(
+        np.arange(start, stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype)
+    )

@@ -28,13 +28,17 @@ def same(one: Any, other: Any) -> None:
     assert (one.states is None) == (other.states is None)
     if one.states is not None:
         for name in ("momenta", "scores", "tree"):
-            np.testing.assert_array_equal(getattr(one.states, name), getattr(other.states, name), err_msg=name)
+            np.testing.assert_array_equal(
+                getattr(one.states, name), getattr(other.states, name), err_msg=name
+            )
 
 
 def both(events: Any, **setting: Any) -> tuple[Any, Any]:
     """The trees of the processors' loop and of the simulated GPU's."""
     asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 3, "seed": 2, **setting}
-    return dj.cluster(events, **asked, device="cpu", threads=1), dj.cluster(events, **asked, device="cuda")
+    return dj.cluster(events, **asked, device="cpu", threads=1), dj.cluster(
+        events, **asked, device="cuda"
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -49,7 +53,9 @@ def test_flips_and_histories_are_followed() -> None:
     (first, _), replayed = both(events, flips=True, history=True), []
     same(*both(events, flips=first.flips[:, :, 0]))
     for device in ("cpu", "cuda"):
-        replayed.append(dj.replay(events, first.history, radius=0.6, rigidity=2.0, trace=True, device=device))  # type: ignore[arg-type]
+        replayed.append(
+            dj.replay(events, first.history, radius=0.6, rigidity=2.0, trace=True, device=device)
+        )  # type: ignore[arg-type]
     same(*replayed)
 
 
@@ -63,8 +69,8 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
     rooms: list[int] = []
     monkeypatch.setattr("djservice.clustering.on_gpu.STATES", 1)
     monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
-    make = on_gpu.room_for
-    monkeypatch.setattr(on_gpu, "room_for", lambda *sizes: rooms.append(sizes[1]) or make(*sizes))
+    make = on_gpu.tree_arrays
+    monkeypatch.setattr(on_gpu, "tree_arrays", lambda room: rooms.append(room.pairs) or make(room))
     same(both(events, states=True)[1], expected)
     assert max(rooms) >= 80
 
@@ -93,7 +99,10 @@ def test_a_batch_is_split_to_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_event_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too large for the half that events and results take, or for a team with its lists."""
-    events, needs = some_events(2, 60), r"arrays, entry 1: its 60 particles and 3 trees need .* GB .* device='cpu'"
+    events, needs = (
+        some_events(2, 60),
+        r"arrays, entry 1: its 60 particles and 3 trees need .* GB .* device='cpu'",
+    )
     with_memory(monkeypatch, 100_000)
     with pytest.raises(DeviceError, match=needs):
         both(events)
@@ -107,11 +116,17 @@ def test_an_event_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_event_that_cannot_be_clustered_is_named() -> None:
     px = np.array([3.0, 4.0, 3.0, 3.0])
     events = dj.EventBatch.from_arrays(
-        pt=px, rapidity=[0.0, 1.0, 0.0, 0.0], phi=[0.0, 0.0, np.pi / 2, -np.pi / 2], mass=[0.0] * 4, offsets=[0, 2, 4]
+        pt=px,
+        rapidity=[0.0, 1.0, 0.0, 0.0],
+        phi=[0.0, 0.0, np.pi / 2, -np.pi / 2],
+        mass=[0.0] * 4,
+        offsets=[0, 2, 4],
     )
     for device in ("cpu", "cuda"):
         with pytest.raises(ClusteringError, match=r"arrays, entry 1, tree 0: .* infinite"):
-            dj.cluster(events, radius=0.8, rigidity=math.inf, power=-400.0, device=device, threads=1)  # type: ignore[arg-type]
+            dj.cluster(
+                events, radius=0.8, rigidity=math.inf, power=-400.0, device=device, threads=1
+            )  # type: ignore[arg-type]
 
 
 MASS = dj.observables.dijet_mass
@@ -126,7 +141,9 @@ ESTIMATORS = [
 def test_every_estimator_has_its_trees_from_the_gpu(estimator: Any) -> None:
     events = some_events(8, 12, 10)
     values = [
-        dj.gradient(events, LOSS, radius=0.8, trees=8, seed=1, estimator=estimator, device=device, threads=1).value
+        dj.gradient(
+            events, LOSS, radius=0.8, trees=8, seed=1, estimator=estimator, device=device, threads=1
+        ).value
         for device in ("cpu", "cuda")
     ]
     assert values[0] == values[1] != 0.0
@@ -182,7 +199,9 @@ class Seen(SchedulerPlugin):
     def __init__(self) -> None:
         self.workers: dict[str, set[str]] = {"evaluate": set(), "read": set()}
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, worker: str = "", **more: Any) -> None:
+    def transition(
+        self, key: Any, start: str, finish: str, *args: Any, worker: str = "", **more: Any
+    ) -> None:
         kind = str(key).partition("-")[0]
         if finish == "memory" and kind in self.workers:
             self.workers[kind].add(worker)

@@ -20,7 +20,9 @@ def arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("djservice.clustering.device.simulator", fake_gpu)
 
 
-@pytest.mark.parametrize("way", ["histories and traces", "states and all scores", "a flip", "all flips", "variable R"])
+@pytest.mark.parametrize(
+    "way", ["histories and traces", "states and all scores", "a flip", "all flips", "variable R"]
+)
 def test_samples_come_to_the_host(way: str) -> None:
     one, other = both(some_events(9, 0, 14), **WAYS[way])
     same(one, other)
@@ -30,16 +32,27 @@ def test_samples_come_to_the_host(way: str) -> None:
 @pytest.mark.parametrize("way", ["states", "states and all scores", "all flips", "deterministic"])
 def test_samples_stay(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one portion, and in several whose trees lack room at first."""
-    events, how = some_events(9, 14, 0, 12), {"radius": 0.8, "rigidity": 1.0, "trees": 3, **WAYS[way], "history": False}
+    events, how = (
+        some_events(9, 14, 0, 12),
+        {"radius": 0.8, "rigidity": 1.0, "trees": 3, **WAYS[way], "history": False},
+    )
     expected = dj.cluster(events, **how, device="cpu", threads=1)
     for _ in range(2):
-        found, crossed = bytes_to_host(lambda: dj.cluster(events, **how, device="cuda", on_device=True))
+        found, crossed = bytes_to_host(
+            lambda: dj.cluster(events, **how, device="cuda", on_device=True)
+        )
         assert isinstance(found.momenta, fake_cupy.ndarray) and crossed < 200
-        pairs = [(expected, found)] if expected.states is None else [(expected, found), (expected.states, found.states)]
+        pairs = (
+            [(expected, found)]
+            if expected.states is None
+            else [(expected, found), (expected.states, found.states)]
+        )
         for one, other in pairs:
             for name in {"momenta", "scores", "numbers", "flips", "tree"} & vars(one).keys():
                 if getattr(one, name) is not None:
-                    np.testing.assert_array_equal(getattr(other, name).host, getattr(one, name), err_msg=name)
+                    np.testing.assert_array_equal(
+                        getattr(other, name).host, getattr(one, name), err_msg=name
+                    )
         monkeypatch.setattr("djservice.clustering.device.simulator", lambda: fake_gpu(free=200_000))
         monkeypatch.setattr("djservice.clustering.on_gpu.STATES", 1)
         monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
@@ -47,28 +60,43 @@ def test_samples_stay(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_events_and_events_that_cannot_be_clustered() -> None:
     for how in ({"states": True}, {"flips": "all"}):
-        nothing = dj.cluster(some_events(), radius=0.8, rigidity=1.0, **how, device="cuda", on_device=True)
+        nothing = dj.cluster(
+            some_events(), radius=0.8, rigidity=1.0, **how, device="cuda", on_device=True
+        )
         assert nothing.jets.shape == (0, 1, 2)
     px = np.array([3.0, 4.0, 3.0, 3.0])
     bad = dj.EventBatch.from_arrays(
-        pt=px, rapidity=[0.0, 1.0, 0.0, 0.0], phi=[0.0, 0.0, np.pi / 2, -np.pi / 2], mass=[0.0] * 4, offsets=[0, 2, 4]
+        pt=px,
+        rapidity=[0.0, 1.0, 0.0, 0.0],
+        phi=[0.0, 0.0, np.pi / 2, -np.pi / 2],
+        mass=[0.0] * 4,
+        offsets=[0, 2, 4],
     )
     with pytest.raises(ClusteringError, match=r"arrays, entry 1, tree 0: .* infinite"):
         dj.cluster(bad, radius=0.8, rigidity=np.inf, power=-400.0, device="cuda", on_device=True)
 
 
 @pytest.mark.parametrize(
-    "estimator", [dj.StateBaseline(), dj.AlternativePath(all_steps=True), dj.GumbelSoftmax()], ids=str
+    "estimator",
+    [dj.StateBaseline(), dj.AlternativePath(all_steps=True), dj.GumbelSoftmax()],
+    ids=str,
 )
 def test_gradients_are_those_of_the_host(estimator: Any) -> None:
     events = some_events(8, 12, 10)
     how: dict[str, Any] = {"radius": 0.8, "trees": 8, "seed": 1, "estimator": estimator}
-    one, other = (dj.gradient(events, LOSS, **how, device=device, threads=1) for device in ("cpu", "cuda"))  # type: ignore[arg-type]
-    assert one.value == other.value != 0.0 and (one.error, one.tree_error) == (other.error, other.tree_error)
+    one, other = (
+        dj.gradient(events, LOSS, **how, device=device, threads=1) for device in ("cpu", "cuda")
+    )  # type: ignore[arg-type]
+    assert one.value == other.value != 0.0 and (one.error, one.tree_error) == (
+        other.error,
+        other.tree_error,
+    )
 
 
 def test_a_gradient_brings_sums_to_the_host() -> None:
     events, how = some_events(8, 12), {"radius": 0.8, "seed": 1, "device": "cuda"}
-    crossed = [bytes_to_host(lambda n=n: dj.gradient(events, LOSS, trees=n, **how))[1] for n in (8, 24)]  # type: ignore[arg-type, misc]
+    crossed = [
+        bytes_to_host(lambda n=n: dj.gradient(events, LOSS, trees=n, **how))[1] for n in (8, 24)
+    ]  # type: ignore[arg-type, misc]
     # The loop over trees that lacked room asks four things at each turn.
     assert abs(crossed[1] - crossed[0]) < 64 < crossed[0] < 1000

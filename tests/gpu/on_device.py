@@ -28,7 +28,8 @@ LOSSES: dict[str, Loss] = {
     "an observable": Mean(dj.observables.scalar_ht(jets=40)),
     "width": dj.Width(dj.observables.leading_jet_mass).where(dj.cuts.leading_jets(1, 10.0) | ~CUT),
     "robust width": dj.RobustWidth(MASS, bins=8),
-    "sum": dj.SquaredError(MASS, target=125.0).where(CUT) + 0.1 * Mean(dj.observables.jet_multiplicity(jets=40)),
+    "sum": dj.SquaredError(MASS, target=125.0).where(CUT)
+    + 0.1 * Mean(dj.observables.jet_multiplicity(jets=40)),
 }
 
 
@@ -61,10 +62,17 @@ def check_sums(events: dj.EventBatch, loss: Loss, rounding: float) -> None:
         "settled_pt": loss.settled_pt,
     }
     sample = dj.cluster(events, **trees, states=True, device="cuda", on_device=True)
-    assert sample.states is not None and module_of(sample.momenta) is module_of(sample.states.tree) is not np
+    assert (
+        sample.states is not None
+        and module_of(sample.momenta) is module_of(sample.states.tree) is not np
+    )
     arrays = {name: to_host(getattr(sample, name)) for name in ("momenta", "scores", "numbers")}
     states = replace(
-        sample.states, **{field.name: to_host(getattr(sample.states, field.name)) for field in fields(sample.states)}
+        sample.states,
+        **{
+            field.name: to_host(getattr(sample.states, field.name))
+            for field in fields(sample.states)
+        },
     )
     for estimator in (kind() for kind in ESTIMATORS if issubclass(kind, ScoreEstimator)):
         ((there, each),), ((here, each_here),) = (
@@ -90,4 +98,6 @@ def check_bits(events: dj.EventBatch, loss: Loss) -> None:
         for (sums, _), part in zip(together, parts, strict=True):
             alone, _ = evaluate(part.events, loss, estimator, sampling, radius=0.8, **how)
             for name in ("total", "outer", "tree_covariance"):
-                np.testing.assert_array_equal(getattr(alone, name), getattr(sums, name), err_msg=name)
+                np.testing.assert_array_equal(
+                    getattr(alone, name), getattr(sums, name), err_msg=name
+                )

@@ -172,12 +172,25 @@ int run_block(const u64 *given, u32 blocks, u32 block, u32 size, int order) {
 """
 #: Which thread that can run does so next.
 FORWARDS, BACKWARDS, ANY = range(3)
-CLASSES = {"pred": "pred", "b8": "u8", "b16": "u16", "b32": "u32", "b64": "u64", "f32": "f32", "f64": "f64"}
-TYPES = CLASSES | {name: name for name in ("u8", "u16", "u32", "u64", "s32", "s64")} | {"s16": "int16_t"}
+CLASSES = {
+    "pred": "pred",
+    "b8": "u8",
+    "b16": "u16",
+    "b32": "u32",
+    "b64": "u64",
+    "f32": "f32",
+    "f64": "f64",
+}
+TYPES = (
+    CLASSES
+    | {name: name for name in ("u8", "u16", "u32", "u64", "s32", "s64")}
+    | {"s16": "int16_t"}
+)
 COMPARED = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 #: Of numbers, or where one of them is none: the opposite does not hold.
 UNORDERED = {"equ": "!(a < b || a > b)", "neu": "a != b"} | {
-    f"{name}u": f"!(a {opposite} b)" for name, opposite in (("lt", ">="), ("le", ">"), ("gt", "<="), ("ge", "<"))
+    f"{name}u": f"!(a {opposite} b)"
+    for name, opposite in (("lt", ">="), ("le", ">"), ("gt", "<="), ("ge", "<"))
 }
 ARITHMETIC = {"add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "rem": "a % b"}
 LOGIC = {"and": "a & b", "or": "a | b", "xor": "a ^ b"}
@@ -185,7 +198,9 @@ LOGIC = {"and": "a & b", "or": "a | b", "xor": "a ^ b"}
 
 def printed(python: Path, *arguments: str | Path) -> str:
     """What an interpreter prints, for which numba is as it is by itself."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")
+    }
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     done = subprocess.run([python, *arguments], capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -195,8 +210,12 @@ def printed(python: Path, *arguments: str | Path) -> str:
 
 def kernels_in_ptx(python: Path, threads: int = team.TEAM) -> dict[str, str]:
     """PTX of each kernel, from an interpreter that has numba-cuda; with so many threads to a team."""
-    _, *modules = re.split(r"(?=\.version)", printed(python, Path(__file__).with_name("to_ptx.py"), str(threads)))
-    return dict(zip(("prepare_events", "grow_trees", "grow_usual", "grow_plain"), modules, strict=True))
+    _, *modules = re.split(
+        r"(?=\.version)", printed(python, Path(__file__).with_name("to_ptx.py"), str(threads))
+    )
+    return dict(
+        zip(("prepare_events", "grow_trees", "grow_usual", "grow_plain"), modules, strict=True)
+    )
 
 
 class Translation:
@@ -218,7 +237,9 @@ class Translation:
 
     def end(self) -> str:
         """C of how threads run."""
-        return MEETINGS + THREADS + (ORDER if self.watched else "static void in_step(void) {}") + BLOCK
+        return (
+            MEETINGS + THREADS + (ORDER if self.watched else "static void in_step(void) {}") + BLOCK
+        )
 
     def _statement(self, text: str) -> None:
         if text in ("{", "}"):
@@ -262,7 +283,9 @@ class Translation:
 
     def _instruction(self, text: str) -> None:
         guard, operation, rest = self.parts_of(text)
-        line = self._line(operation.split("."), [part.strip() for part in re.split(r",(?![^{(]*[})])", rest)])
+        line = self._line(
+            operation.split("."), [part.strip() for part in re.split(r",(?![^{(]*[})])", rest)]
+        )
         self.lines.append(f"if ({name_of(guard)}) {{ {line} }}" if guard else line)
 
     @staticmethod
@@ -291,13 +314,21 @@ class Translation:
             formula = UNORDERED[how] if how in UNORDERED else f"a {COMPARED[how]} b"
             return f"{{ {TYPES[kind]} a = {a}, b = {b}; {name_of(parts[0])} = {formula}; }}"
         if name == "selp":
-            chosen = f"{name_of(parts[3])} ? {self._get(parts[1], kind)} : {self._get(parts[2], kind)}"
+            chosen = (
+                f"{name_of(parts[3])} ? {self._get(parts[1], kind)} : {self._get(parts[2], kind)}"
+            )
             return self._set(parts[0], kind, chosen)
         if name == "cvt":
             return self._set(parts[0], words[-2], converted(words[1:], self._get(parts[1], kind)))
         values = [self._get(part, kind) for part in parts[1:]]
-        given = "".join(f"{TYPES[kind]} {letter} = {value}; " for letter, value in zip("abcd", values, strict=False))
-        result, formula = ("b32" if name in ("popc", "clz") else kind), self._formula(name, words[1:-1], kind)
+        given = "".join(
+            f"{TYPES[kind]} {letter} = {value}; "
+            for letter, value in zip("abcd", values, strict=False)
+        )
+        result, formula = (
+            ("b32" if name in ("popc", "clz") else kind),
+            self._formula(name, words[1:-1], kind),
+        )
         if name == "mul" and "wide" in words:
             result = f"{kind[0]}{2 * int(kind[1:])}"
             formula = f"({TYPES[result]})a * b"
@@ -305,7 +336,9 @@ class Translation:
 
     def _together(self, name: str, words: list[str], parts: list[str]) -> str:
         """What threads of a warp do together: they arrive, wait, and see what the others brought."""
-        into, given = ("", parts) if name == "bar" else (name_of(parts[0].partition("|")[0]), parts[1:])
+        into, given = (
+            ("", parts) if name == "bar" else (name_of(parts[0].partition("|")[0]), parts[1:])
+        )
         mask, place = self._get(given[-1], "b32"), len(self.lines)
         brought = "0" if name == "bar" else self._get(given[0], "pred" if name == "vote" else "b32")
         self.lines.append(f"arrive({mask}, {brought}, {place}, {int(name == 'bar')});")
@@ -353,18 +386,26 @@ class Translation:
 
     def _halves(self, parts: list[str]) -> str:
         """Two registers of 32 bits to one of 64, or back."""
-        low, high = ([part.strip("{} ") for part in whole.split(",")] for whole in parts if "{" in whole).__next__()
+        low, high = (
+            [part.strip("{} ") for part in whole.split(",")] for whole in parts if "{" in whole
+        ).__next__()
         if "{" in parts[0]:
             value = self._get(parts[1], "b64")
             return f"{{ u64 a = {value}; {self._set(low, 'b32', 'a')} {self._set(high, 'b32', 'a >> 32')} }}"
-        return self._set(parts[0], "b64", f"(u64){self._get(high, 'b32')} << 32 | {self._get(low, 'b32')}")
+        return self._set(
+            parts[0], "b64", f"(u64){self._get(high, 'b32')} << 32 | {self._get(low, 'b32')}"
+        )
 
     def _get(self, text: str, kind: str) -> str:
         """An operand, seen as a type."""
         if text.startswith(("0d", "0f")):
             return f"{'f64' if text[1] == 'd' else 'f32'}_of(0x{text[2:]}u)"
         if not text.startswith("%"):
-            return f"(u64)&{text}" if text[0] == "_" else f"({TYPES[kind]}){text}{'u' if text[0] != '-' else ''}"
+            return (
+                f"(u64)&{text}"
+                if text[0] == "_"
+                else f"({TYPES[kind]}){text}{'u' if text[0] != '-' else ''}"
+            )
         own = self.classes.get(text, "b32")
         if own[0] == "f" and kind[0] != "f":
             return f"bits{own[1:]}({name_of(text)})"
@@ -395,7 +436,9 @@ def statements(ptx: str) -> Iterator[str]:
             yield " ".join((text + line.strip("{")).split())
             text, head = "", False
         elif (not head and line in ("{", "}")) or (
-            not head and not text and (line.endswith(":") or line.startswith((".version", ".target", ".address")))
+            not head
+            and not text
+            and (line.endswith(":") or line.startswith((".version", ".target", ".address")))
         ):
             yield line
         else:
@@ -435,7 +478,15 @@ def flat(value: Any) -> Iterator[int]:
             yield from flat(member)
     elif isinstance(value, np.ndarray):
         assert value.flags.c_contiguous
-        yield from (0, 0, value.size, value.itemsize, value.ctypes.data, *value.shape, *value.strides)
+        yield from (
+            0,
+            0,
+            value.size,
+            value.itemsize,
+            value.ctypes.data,
+            *value.shape,
+            *value.strides,
+        )
     elif isinstance(value, float):
         yield int(np.float64(value).view(np.uint64))
     else:
@@ -458,7 +509,9 @@ OPTIONS = (
 
 def compile_c(source: Path, library: Path) -> None:
     """What ctypes can load."""
-    subprocess.run(["gcc", *OPTIONS, f"-DTEAM={team.TEAM}", source, "-o", library, "-lm"], check=True)
+    subprocess.run(
+        ["gcc", *OPTIONS, f"-DTEAM={team.TEAM}", source, "-o", library, "-lm"], check=True
+    )
 
 
 class PtxKernel:

@@ -17,8 +17,20 @@ def test_it_runs_to_its_end_in_the_simulator() -> None:
     table = lines.index(next(line for line in lines if line.startswith("whole trees per second")))
     numbers = [[float(word) for word in line.split()] for line in lines[table + 2 : table + 6]]
     assert [row[:2] for row in numbers] == [[5, 1], [5, 10], [6, 1], [6, 10]]
-    assert all(number > 0 for row in numbers for number in row) and {len(row) for row in numbers} == {8}
+    assert all(number > 0 for row in numbers for number in row) and {
+        len(row) for row in numbers
+    } == {8}
     assert sum("trees alone" in line for line in lines) == 2
-    assert sum("not there" in line for line in lines) == 3 and "a whole run: left out" in done.stdout
+    assert (
+        sum("not there" in line for line in lines) == 3 and "a whole run: left out" in done.stdout
+    )
     results = json.loads(Path(lines[-1].split()[-1]).read_text())
-    assert {"environment", "throughput", "gradients", "kernels", "run", "sanitizer", "profile"} <= results.keys()
+    assert {
+        "environment",
+        "throughput",
+        "gradients",
+        "kernels",
+        "run",
+        "sanitizer",
+        "profile",
+    } <= results.keys()

@@ -62,7 +62,9 @@ def python(fetched: Fetched) -> Path:
 
 def test_cupy_has_what_its_fake_has(fetched: Fetched) -> None:
     asked = [list(fake_cupy.FUNCTIONS), list(fake_cupy.METHODS), fake_cupy.UFUNCS.split()]
-    functions, methods, ufuncs, of_class = json.loads(printed(python(fetched), "-c", ARGUMENTS, json.dumps(asked)))
+    functions, methods, ufuncs, of_class = json.loads(
+        printed(python(fetched), "-c", ARGUMENTS, json.dumps(asked))
+    )
     assert {name: " ".join(names) for name, names in functions.items()} == fake_cupy.FUNCTIONS
     assert {name: " ".join(names) for name, names in methods.items()} == fake_cupy.METHODS
     assert ufuncs == fake_cupy.UFUNCS.split()
@@ -78,9 +80,13 @@ def ptx(fetched: Fetched) -> dict[str, str]:
 def test_the_kernels_compile_to_ptx(ptx: dict[str, str]) -> None:
     for name, text in ptx.items():
         head = text[text.index(".visible .entry") :]
-        assert ("prepare_events" if name == "prepare_events" else "grow_trees") in head[: head.index("(")]
+        assert ("prepare_events" if name == "prepare_events" else "grow_trees") in head[
+            : head.index("(")
+        ]
         assert "vprintf" not in text and ".extern .func" not in text
-    assert ptx["grow_trees"].count("fma.rn.f64") > 100  # lanes are numbers side by side, fused where the source says so
+    assert (
+        ptx["grow_trees"].count("fma.rn.f64") > 100
+    )  # lanes are numbers side by side, fused where the source says so
     # Loops are not unrolled, and what is not asked for is not there: both are half of it.
     length = {name: text.count(";\n") for name, text in ptx.items()}
     assert ptx["grow_plain"].count("fma.rn.f64") < 300
@@ -101,7 +107,9 @@ def kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 @pytest.fixture(scope="module")
-def watched_kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PtxKernel]:
+def watched_kernels(
+    ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, PtxKernel]:
     """Those of the one after it."""
     return as_c(ptx, tmp_path_factory.mktemp("watched"), watched=True)
 
@@ -122,7 +130,9 @@ def watched(watched_kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPat
         assert kernel.disorder == [0, 0, 0]
 
 
-def take(kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch, of_trees: str = "grow_trees") -> None:
+def take(
+    kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch, of_trees: str = "grow_trees"
+) -> None:
     """Let "cuda" mean these, trees growing by the one of that name: by default by that which has all features."""
     gpu, module = (
         Gpu(np, threads=64, block=32, free=lambda: 2**30),
@@ -147,12 +157,18 @@ def close(one: Any, other: Any) -> None:
     if one.states is not None:
         for name in ("tree", "momenta", "scores"):
             np.testing.assert_allclose(
-                getattr(other.states, name), getattr(one.states, name), rtol=1e-9, atol=1e-12, err_msg=name
+                getattr(other.states, name),
+                getattr(one.states, name),
+                rtol=1e-9,
+                atol=1e-12,
+                err_msg=name,
             )
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_ptx_grows_trees_in_every_way_as_the_processors_do(way: str, watched: dict[str, PtxKernel]) -> None:
+def test_ptx_grows_trees_in_every_way_as_the_processors_do(
+    way: str, watched: dict[str, PtxKernel]
+) -> None:
     """In whatever order threads come."""
     asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 4, "seed": 2, **WAYS[way]}
     events = some_events(9, 0, 70)
@@ -170,7 +186,9 @@ def test_a_wait_that_is_missing_is_noticed(
     wait: int, ptx: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, *after = re.split(r"(?=\tbar\.warp\.sync)", ptx["prepare_events"])
-    without = before + "".join(f"//{part}" if number == wait else part for number, part in enumerate(after))
+    without = before + "".join(
+        f"//{part}" if number == wait else part for number, part in enumerate(after)
+    )
     kernel = PtxKernel(without, tmp_path, "prepare_events", watched=True)
     monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernel)
     dj.cluster(some_events(9, 0, 70), radius=0.8, rigidity=1.0, device="cuda")
@@ -179,14 +197,23 @@ def test_a_wait_that_is_missing_is_noticed(
 
 @pytest.mark.parametrize(
     ("of_trees", "way"),
-    [("grow_plain", {}), ("grow_usual", {"states": True, "settled_pt": 5.0}), ("grow_usual", {"states": True})],
+    [
+        ("grow_plain", {}),
+        ("grow_usual", {"states": True, "settled_pt": 5.0}),
+        ("grow_usual", {"states": True}),
+    ],
 )
 def test_a_kernel_without_what_is_not_asked_for_grows_the_same_trees(
-    of_trees: str, way: dict[str, Any], kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
+    of_trees: str,
+    way: dict[str, Any],
+    kernels: dict[str, PtxKernel],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     take(kernels, monkeypatch, of_trees)
     asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 6, "seed": 2, **way}
-    one, other = (dj.cluster(some_events(9, 0, 70), **asked, device=device) for device in ("cpu", "cuda"))
+    one, other = (
+        dj.cluster(some_events(9, 0, 70), **asked, device=device) for device in ("cpu", "cuda")
+    )
     close(one, other)
     assert kernels[of_trees].calls > 0
 
@@ -195,7 +222,12 @@ def test_a_kernel_without_what_is_not_asked_for_grows_the_same_trees(
 def test_ptx_follows_flips_and_histories() -> None:
     events, how = some_events(8, 30), {"radius": 0.8, "rigidity": 1.0, "trees": 5, "seed": 3}
     first = dj.cluster(events, **how, flips=True, history=True, device="cpu")  # type: ignore[arg-type]
-    close(*(dj.cluster(events, **how, flips=first.flips[:, :, 0], device=device) for device in ("cpu", "cuda")))  # type: ignore[arg-type]
+    close(
+        *(
+            dj.cluster(events, **how, flips=first.flips[:, :, 0], device=device)
+            for device in ("cpu", "cuda")
+        )
+    )  # type: ignore[arg-type]
     close(*(
         dj.replay(events, first.history, radius=0.6, rigidity=2.0, trace=True, device=device)  # type: ignore[arg-type]
         for device in ("cpu", "cuda")
@@ -206,7 +238,11 @@ def test_ptx_follows_flips_and_histories() -> None:
 def test_an_event_that_ptx_cannot_cluster_is_named() -> None:
     px = np.array([3.0, 4.0, 3.0, 3.0])
     events = dj.EventBatch.from_arrays(
-        pt=px, rapidity=[0.0, 1.0, 0.0, 0.0], phi=[0.0, 0.0, np.pi / 2, -np.pi / 2], mass=[0.0] * 4, offsets=[0, 2, 4]
+        pt=px,
+        rapidity=[0.0, 1.0, 0.0, 0.0],
+        phi=[0.0, 0.0, np.pi / 2, -np.pi / 2],
+        mass=[0.0] * 4,
+        offsets=[0, 2, 4],
     )
     with pytest.raises(ClusteringError, match=r"arrays, entry 1, tree 0: .* infinite"):
         dj.cluster(events, radius=0.8, rigidity=math.inf, power=-400.0, device="cuda")
@@ -215,10 +251,21 @@ def test_an_event_that_ptx_cannot_cluster_is_named() -> None:
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("rigidity", [1.0, 10.0])
 def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float) -> None:
-    events, trees = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5), entries=(0, 80)), 2
-    asked: dict[str, Any] = {"radius": 0.7, "rigidity": rigidity, "trees": trees, "seed": 1, "history": True}
+    events, trees = (
+        dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5), entries=(0, 80)),
+        2,
+    )
+    asked: dict[str, Any] = {
+        "radius": 0.7,
+        "rigidity": rigidity,
+        "trees": trees,
+        "seed": 1,
+        "history": True,
+    }
     one, other = (dj.cluster(events, **asked, device=device) for device in ("cpu", "cuda"))
-    starts = (events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]).ravel()
+    starts = (
+        events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]
+    ).ravel()
     differs = np.add.reduceat((one.history != other.history).any(axis=1), starts) > 0
     same = ~differs.reshape(len(events), trees)
     assert same.mean() > 0.99
@@ -226,7 +273,9 @@ def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float) -
 
 
 @pytest.mark.usefixtures("gpu")  # put back at the end
-def test_the_teams_of_a_warp_stay_together(ptx: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_teams_of_a_warp_stay_together(
+    ptx: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As far as their trees differ: a way out of a step from within a branch leaves them alone, a quarter of the warp."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     ((_, _, counts),) = importlib.import_module("warps").counted(ptx, [60], [10.0], warps=1)

@@ -15,7 +15,9 @@ import djservice as dj
 from djservice.clustering import device
 from djservice.errors import DeviceError, InputError
 
-EVENT = dj.EventBatch.from_arrays(pt=[2.0, 1.0], rapidity=[0.0, 1.0], phi=[0.0, 1.0], mass=[0.0, 0.0], offsets=[0, 2])
+EVENT = dj.EventBatch.from_arrays(
+    pt=[2.0, 1.0], rapidity=[0.0, 1.0], phi=[0.0, 1.0], mass=[0.0, 0.0], offsets=[0, 2]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,9 @@ def cupy(monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
     module(monkeypatch, "numba_cuda")
 
 
-def test_without_cupy_auto_is_the_processors_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_cupy_auto_is_the_processors_and_says_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING):
         assert device.gpu("auto") is None
     assert not caplog.records
@@ -68,7 +72,7 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
     cupy(monkeypatch, available=True)
     found = device.gpu("auto")
     assert found is not None and found is device.gpu("cuda")
-    assert (found.threads, found.free()) == (2560, 1500)
+    assert (found.threads, found.free()) == (3840, 1500)
     assert device.gpu("cpu") is None
 
 
@@ -91,16 +95,24 @@ def test_a_run_on_cuda_without_a_gpu_ends_before_a_cluster_starts(tiny: dict[str
         dj.run(dj.Run.from_dict({**tiny, "cluster": {"device": "cuda"}}))
 
 
-def test_a_run_on_cuda_where_no_worker_announces_a_gpu(tiny: dict[str, Any], scheduler: str) -> None:
-    with pytest.raises(DeviceError, match=r"no worker announces a GPU\. Start workers with `dask cuda worker ADDRESS"):
+def test_a_run_on_cuda_where_no_worker_announces_a_gpu(
+    tiny: dict[str, Any], scheduler: str
+) -> None:
+    with pytest.raises(
+        DeviceError,
+        match=r"no worker announces a GPU\. Start workers with `dask cuda worker ADDRESS",
+    ):
         dj.run(dj.Run.from_dict({**tiny, "cluster": {"scheduler": scheduler, "device": "cuda"}}))
 
 
 def test_a_worker_that_announces_a_gpu_that_it_does_not_have(tiny: dict[str, Any]) -> None:
     own: dict[str, Any] = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, resources={"GPU": 1}, **own) as local:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, resources={"GPU": 1}, **own
+    ) as local:
         settings = {**tiny, "cluster": {"scheduler": local.scheduler_address}}
         with pytest.raises(
-            DeviceError, match=r"the worker tcp://.* announces GPU=1, but on it .*cupy is not installed"
+            DeviceError,
+            match=r"the worker tcp://.* announces GPU=1, but on it .*cupy is not installed",
         ):
             dj.run(dj.Run.from_dict(settings))

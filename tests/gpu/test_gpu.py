@@ -30,8 +30,12 @@ def events() -> Any:
 
 def different(one: Any, other: Any, events: Any) -> Any:
     """Which trees take another way, shape (event, tree)."""
-    starts = (events.offsets[:-1, np.newaxis] * TREES + np.arange(TREES) * events.counts[:, np.newaxis]).ravel()
-    return (np.add.reduceat((one.history != other.history).any(axis=1), starts) > 0).reshape(len(events), TREES)
+    starts = (
+        events.offsets[:-1, np.newaxis] * TREES + np.arange(TREES) * events.counts[:, np.newaxis]
+    ).ravel()
+    return (np.add.reduceat((one.history != other.history).any(axis=1), starts) > 0).reshape(
+        len(events), TREES
+    )
 
 
 @pytest.mark.parametrize("rigidity", [1.0, 10.0])
@@ -39,7 +43,14 @@ def different(one: Any, other: Any, events: Any) -> Any:
     "way", [{}, {"scale": "safe"}, {"power": 0.0}, {"parameters": ("radius", "rigidity", "power")}]
 )
 def test_nearly_all_trees_are_the_same(events: Any, rigidity: float, way: dict[str, Any]) -> None:
-    setting: dict[str, Any] = {"radius": 0.7, "rigidity": rigidity, "trees": TREES, "seed": 1, "history": True, **way}
+    setting: dict[str, Any] = {
+        "radius": 0.7,
+        "rigidity": rigidity,
+        "trees": TREES,
+        "seed": 1,
+        "history": True,
+        **way,
+    }
     one, other = (dj.cluster(events, **setting, device=device) for device in ("cpu", "cuda"))
     differs = different(one, other, events)
     assert differs.mean() < 1e-3
@@ -49,7 +60,9 @@ def test_nearly_all_trees_are_the_same(events: Any, rigidity: float, way: dict[s
 
 
 def test_deterministic_jets_are_the_same(events: Any) -> None:
-    one, other = (dj.cluster_jets(events, radius=0.4, pt_min=5.0, device=device) for device in ("cpu", "cuda"))
+    one, other = (
+        dj.cluster_jets(events, radius=0.4, pt_min=5.0, device=device) for device in ("cpu", "cuda")
+    )
     assert one.constituents.tolist() == other.constituents.tolist()
 
 
@@ -57,7 +70,9 @@ def test_deterministic_jets_are_the_same(events: Any) -> None:
 def test_gradients_agree(events: Any, estimator: Any) -> None:
     """Those of the same draws nearly, those of others within their errors."""
     one, same, other = (
-        dj.gradient(events, LOSS, radius=0.7, trees=20, seed=seed, estimator=estimator, device=device)
+        dj.gradient(
+            events, LOSS, radius=0.7, trees=20, seed=seed, estimator=estimator, device=device
+        )
         for seed, device in ((1, "cpu"), (1, "cuda"), (2, "cuda"))
     )
     assert abs(same.value - one.value) < 0.2 * one.tree_error
@@ -65,7 +80,9 @@ def test_gradients_agree(events: Any, estimator: Any) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_sums_are_those_of_the_host_and_have_the_same_bits_each_time(events: Any, loss: str) -> None:
+def test_sums_are_those_of_the_host_and_have_the_same_bits_each_time(
+    events: Any, loss: str
+) -> None:
     some = replace(events.select(np.arange(50)), truth=np.full(50, 125.0))
     check_sums(some, LOSSES[loss], 1e-9)
     check_bits(some, LOSSES[loss])
@@ -76,6 +93,10 @@ def test_a_run_with_a_worker_for_each_gpu(tiny: dict[str, Any], tmp_path: Path) 
     pytest.importorskip("dask_cuda", reason="needs dask-cuda")
     found = {}
     for device in ("cpu", "cuda"):
-        settings = {**tiny, "output": {"store": str(tmp_path / f"{device}.zarr")}, "cluster": {"device": device}}
+        settings = {
+            **tiny,
+            "output": {"store": str(tmp_path / f"{device}.zarr")},
+            "cluster": {"device": device},
+        }
         found[device] = dj.run(dj.Run.from_dict(settings)).radius
     assert found["cuda"] == pytest.approx(found["cpu"], rel=1e-2)

@@ -16,7 +16,16 @@ SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1", "PYTHONPATH"
 @pytest.mark.parametrize("file", ["in_simulator.py", "in_simulator_on_device.py"])
 def test_the_kernels_in_the_simulator(file: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", HERE / file],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--no-header",
+            "-p",
+            "no:cacheprovider",
+            HERE / file,
+        ],
         capture_output=True,
         text=True,
         cwd=HERE.parents[1],

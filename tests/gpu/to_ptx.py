@@ -14,6 +14,7 @@ from djservice.clustering.kernels import cuda as kernels
 from djservice.clustering.kernels.grow import Batch, Given, Results
 from djservice.clustering.kernels.lanes import team
 from djservice.clustering.kernels.tree import Setting
+from djservice.clustering.kernels.workspace import Room, bounds_of
 
 team.TEAM = int(sys.argv[1])
 # Without a driver there is no current device, which called functions are compiled for.
@@ -23,7 +24,11 @@ real, whole = types.float64, types.int64
 
 def tuple_of(kind, *members):
     alike = len(set(members)) == 1
-    return types.NamedUniTuple(members[0], len(members), kind) if alike else types.NamedTuple(members, kind)
+    return (
+        types.NamedUniTuple(members[0], len(members), kind)
+        if alike
+        else types.NamedTuple(members, kind)
+    )
 
 
 def arrays(kind, *members):
@@ -31,15 +36,20 @@ def arrays(kind, *members):
 
 
 def memory(numbers, ndim):
-    return arrays(kernels.Memory, *((dtype, ndim) for dtype in (real, types.uint16, numbers, types.uint8)))
+    return arrays(
+        kernels.Memory, *((dtype, ndim) for dtype in (real, types.uint16, numbers, types.uint8))
+    )
 
 
 batch = arrays(Batch, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
 given = arrays(Given, (types.int32, 2), (real, 2))
 results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
 turn = arrays(kernels.Turn, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
-setting = tuple_of(Setting, real, real, real, real, types.boolean, whole, types.boolean, types.boolean)
-room = tuple_of(kernels.Room, *[whole] * 4)
+setting = tuple_of(
+    Setting, real, real, real, real, types.boolean, whole, types.boolean, types.boolean
+)
+room = bounds_of(Room(1, 1, 1))
+room = types.NamedTuple([types.UniTuple(whole, len(part)) for part in room], kernels.Bounds)
 events, teams = memory(whole, 2), memory(types.int32, 2)
 able = kernels.Features(*(True for _ in kernels.Features._fields))
 of_trees = (turn, whole, whole, whole, setting, batch, given, results, events, teams, room)
@@ -49,5 +59,7 @@ for kernel, arguments in (
     (kernels.grow_trees(kernels.Features(states=True, stops=True)), of_trees),
     (kernels.grow_trees(kernels.Features()), of_trees),
 ):
-    ptx, _ = cuda.compile(kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx")
+    ptx, _ = cuda.compile(
+        kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx"
+    )
     print(ptx)

@@ -203,7 +203,10 @@ class Warps(Translation):
             "u8 is_main": list(map(int, self.in_main)),
             "int post": self._meetings(),
         }
-        tables = [f"static const {name}[] = {{{', '.join(map(str, values))}}};" for name, values in columns.items()]
+        tables = [
+            f"static const {name}[] = {{{', '.join(map(str, values))}}};"
+            for name, values in columns.items()
+        ]
         return "\n".join(tables) + MEETINGS + THREADS + MODEL
 
     def _meetings(self) -> list[int]:
@@ -212,7 +215,9 @@ class Warps(Translation):
         for block, way in self.ways:
             after[block].add(self.labels[way] if isinstance(way, str) else way)
         whole = (1 << len(after)) - 1
-        by = [whole if ways else 1 << block for block, ways in enumerate(after)]  # sets of blocks as bits
+        by = [
+            whole if ways else 1 << block for block, ways in enumerate(after)
+        ]  # sets of blocks as bits
         changed = True
         while changed:
             changed = False
@@ -285,7 +290,11 @@ class WarpModel:
         source, library = folder / f"{name}.c", folder / f"{name}.so"
         source.write_text("\n".join(translated.lines))
         compile_c(source, library)
-        self.parameters, self.library, self.warps = translated.parameters, ctypes.CDLL(str(library)), warps
+        self.parameters, self.library, self.warps = (
+            translated.parameters,
+            ctypes.CDLL(str(library)),
+            warps,
+        )
         self.counts: Counts | None = None
 
     def __getitem__(self, shape: tuple[int, ...]) -> Callable[..., None]:
@@ -294,7 +303,9 @@ class WarpModel:
             assert len(words) == self.parameters and math.prod(shape) == self.warps * LANES
             tally = (ctypes.c_uint64 * 8).in_dll(self.library, "counts")
             before = np.array(tally)
-            self.library.run_multiprocessor(ctypes.c_void_p(words.ctypes.data), self.warps, FIRST_LEVEL, SECOND_LEVEL)
+            self.library.run_multiprocessor(
+                ctypes.c_void_p(words.ctypes.data), self.warps, FIRST_LEVEL, SECOND_LEVEL
+            )
             each = (np.array(tally) - before) / len(turn.items)
             each[2] /= LANES * each[0]
             self.counts = Counts(*each.tolist())

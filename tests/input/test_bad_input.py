@@ -9,7 +9,13 @@ import pytest
 import uproot
 
 from djservice import examples
-from djservice.errors import DjserviceError, InputError, InputFileError, MissingFileError, SchemaError
+from djservice.errors import (
+    DjserviceError,
+    InputError,
+    InputFileError,
+    MissingFileError,
+    SchemaError,
+)
 from djservice.input.files import InputFile, expand, inspect
 from djservice.input.read import read, read_segments
 from djservice.input.schemas import Schema, nanoaod

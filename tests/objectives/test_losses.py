@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from djservice import LeaveOneOut, Score, SquaredError, SquaredErrorOfMean, StateBaseline, cuts, observables
+from djservice import (
+    LeaveOneOut,
+    Score,
+    SquaredError,
+    SquaredErrorOfMean,
+    StateBaseline,
+    cuts,
+    observables,
+)
 from djservice.clustering.cluster import cluster, replay
 from djservice.clustering.sampling import Sampling
 from djservice.errors import InputError, RunError

@@ -7,7 +7,8 @@ from djservice.clustering.kernels.grow import Batch, Given, Results, grow_item, 
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.pseudojets import Floats
-from djservice.clustering.kernels.tree import OK, Setting
+from djservice.clustering.kernels.steps import OK
+from djservice.clustering.kernels.tree import Setting
 
 
 @jit

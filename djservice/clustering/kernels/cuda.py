@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from numba import config, cuda
 
-from djservice.clustering.kernels.candidates import PAD, Options, Scratch, Work, stock_room
-from djservice.clustering.kernels.close_pairs import LEVELS, Stock
+from djservice.clustering.kernels.candidates import Options, Scratch, Work
+from djservice.clustering.kernels.close_pairs import Stock
 from djservice.clustering.kernels.grow import Batch, Given, Results, grow_item, load_event
 from djservice.clustering.kernels.jit import jit, keyed_by_sources
 from djservice.clustering.kernels.lanes.team import placed, size, without
 from djservice.clustering.kernels.pseudojets import Objects
 from djservice.clustering.kernels.tree import Setting
+from djservice.clustering.kernels.workspace import Bounds
 
 if (
     not config.ENABLE_CUDASIM
@@ -32,15 +33,6 @@ warnings.filterwarnings("ignore", message="Grid size .* under-utilization")
 
 #: Registers of a thread: with as many a multiprocessor has room for 384 threads.
 REGISTERS = 168
-
-
-class Room(NamedTuple):
-    """What memory is laid out for: particles of the largest event, pairs on the list and in the stock, jets."""
-
-    particles: int
-    pairs: int
-    stock: int
-    jets: int
 
 
 class Memory(NamedTuple):
@@ -61,127 +53,88 @@ class Turn(NamedTuple):
     state_scores: Any  # (len(items), state, 1 or 5)
 
 
-def room_for(particles: int, pairs: int, jets: int) -> Room:
-    """For events of so many particles."""
-    return Room(particles, pairs, stock_room(particles), jets)
-
-
-def event_sizes(room: Room) -> tuple[int, int, int]:
-    """Float64, uint16 and int64 that an event needs; its flags are not used."""
-    slots = room.particles + PAD
-    return 12 * slots + 2 * room.stock + 1, 4 * room.stock, LEVELS
-
-
-def team_sizes(room: Room) -> tuple[int, int, int, int]:
-    """Float64, uint16, int32 and uint8 that a team needs."""
-    slots, pairs, objects = room.particles + PAD, room.pairs + PAD, 2 * room.particles
-    longest = max(room.pairs, room.particles) + PAD
-    floats = (
-        15 * slots + 3 * pairs + longest // 8 + 8 + longest // 64 + 1 + objects + 5 + 2 * room.jets
-    )
-    return floats, 2 * pairs + 2 * slots + objects + room.particles, objects, objects
-
-
 @jit
-def objects_at(floats: Any, at: int, slots: int) -> Objects:
-    """Objects in a row of memory, from ``at`` on."""
+def pseudojets_at(floats: Any, bounds: Any) -> Objects:
+    """The pseudojets of an event or a tree, whose arrays come first."""
     return Objects(
-        placed(floats[at : at + slots]),
-        placed(floats[at + slots : at + 2 * slots]),
-        placed(floats[at + 2 * slots : at + 3 * slots]),
-        placed(floats[at + 3 * slots : at + 4 * slots]),
-        placed(floats[at + 4 * slots : at + 5 * slots]),
-        placed(floats[at + 5 * slots : at + 6 * slots]),
-        placed(floats[at + 6 * slots : at + 7 * slots]),
-        placed(floats[at + 7 * slots : at + 8 * slots]),
-        placed(floats[at + 8 * slots : at + 9 * slots]),
-        placed(floats[at + 9 * slots : at + 10 * slots]),
-        placed(floats[at + 10 * slots : at + 11 * slots]),
+        placed(floats[bounds[0] : bounds[1]]),
+        placed(floats[bounds[2] : bounds[3]]),
+        placed(floats[bounds[4] : bounds[5]]),
+        placed(floats[bounds[6] : bounds[7]]),
+        placed(floats[bounds[8] : bounds[9]]),
+        placed(floats[bounds[10] : bounds[11]]),
+        placed(floats[bounds[12] : bounds[13]]),
+        placed(floats[bounds[14] : bounds[15]]),
+        placed(floats[bounds[16] : bounds[17]]),
+        placed(floats[bounds[18] : bounds[19]]),
+        placed(floats[bounds[20] : bounds[21]]),
     )
 
 
 @jit
-def stock_at(events: Memory, index: int, room: Room) -> Stock:
-    """The stock in the memory of an event; before it are its objects and a row of distances."""
-    floats, ids, held = events.floats[index], events.ids[index], room.stock
-    at = 12 * (room.particles + PAD)
-    loose, top = at + held, at + 2 * held
+def stock_at(events: Memory, index: int, bounds: Any) -> Stock:
+    """The closest pairs of an event."""
+    floats, ids, numbers = events.floats[index], events.ids[index], events.numbers[index]
     return Stock(
-        placed(floats[at:loose]),
-        placed(ids[:held]),
-        placed(ids[held : 2 * held]),
-        placed(events.numbers[index]),
-        placed(floats[top : top + 1]),
-        placed(floats[loose:top]),
-        placed(ids[2 * held : 3 * held]),
-        placed(ids[3 * held : 4 * held]),
+        placed(floats[bounds[22] : bounds[23]]),
+        placed(ids[bounds[24] : bounds[25]]),
+        placed(ids[bounds[26] : bounds[27]]),
+        placed(numbers[bounds[28] : bounds[29]]),
+        placed(floats[bounds[30] : bounds[31]]),
+        placed(floats[bounds[32] : bounds[33]]),
+        placed(ids[bounds[34] : bounds[35]]),
+        placed(ids[bounds[36] : bounds[37]]),
     )
 
 
 @jit
-def options_at(floats: Any, ids: Any, at: int, id_at: int, length: int) -> Options:
-    """An option list in a row of memory."""
-    return Options(
-        placed(floats[at : at + length]),
-        placed(floats[at + length : at + 2 * length]),
-        placed(floats[at + 2 * length : at + 3 * length]),
-        placed(ids[id_at : id_at + length]),
-        placed(ids[id_at + length : id_at + 2 * length]),
-    )
-
-
-@jit
-def work_at(events: Memory, index: int, teams: Memory, team: int, room: Room) -> Work:
+def work_at(events: Memory, index: int, teams: Memory, team: int, bounds: Bounds) -> Work:
     """The work space of a team for a tree of an event."""
-    floats, ids = teams.floats[team], teams.ids[team]
-    slots, pairs, objects = room.particles + PAD, room.pairs + PAD, 2 * room.particles
-    longest = max(room.pairs, room.particles) + PAD
-    at = 11 * slots
-    beams = at + 3 * pairs
-    row = beams + 3 * slots
-    sums = row + slots
-    blocks = sums + longest // 8 + 8
-    logs = blocks + longest // 64 + 1
-    slopes = logs + objects
-    jets = slopes + 5
-    slot_ids = 2 * pairs + 2 * slots
+    floats, ids, at = teams.floats[team], teams.ids[team], bounds.tree
+    pairs = Options(
+        placed(floats[at[22] : at[23]]),
+        placed(floats[at[24] : at[25]]),
+        placed(floats[at[26] : at[27]]),
+        placed(ids[at[28] : at[29]]),
+        placed(ids[at[30] : at[31]]),
+    )
+    beams = Options(
+        placed(floats[at[32] : at[33]]),
+        placed(floats[at[34] : at[35]]),
+        placed(floats[at[36] : at[37]]),
+        placed(ids[at[38] : at[39]]),
+        placed(ids[at[40] : at[41]]),
+    )
     scratch = Scratch(
-        placed(floats[row:sums]),
-        placed(floats[sums:blocks]),
-        placed(floats[blocks:logs]),
-        placed(ids[slot_ids : slot_ids + objects]),
-        placed(ids[slot_ids + objects : slot_ids + objects + room.particles]),
-        placed(teams.numbers[team]),
-        placed(teams.flags[team]),
-        placed(floats[logs:slopes]),
-        placed(floats[slopes:jets]),
-        placed(floats[jets : jets + room.jets]),
-        placed(floats[jets + room.jets : jets + 2 * room.jets]),
+        placed(floats[at[42] : at[43]]),
+        placed(floats[at[44] : at[45]]),
+        placed(floats[at[46] : at[47]]),
+        placed(ids[at[48] : at[49]]),
+        placed(ids[at[50] : at[51]]),
+        placed(teams.numbers[team][at[52] : at[53]]),
+        placed(teams.flags[team][at[54] : at[55]]),
+        placed(floats[at[56] : at[57]]),
+        placed(floats[at[58] : at[59]]),
+        placed(floats[at[60] : at[61]]),
+        placed(floats[at[62] : at[63]]),
     )
     return Work(
-        objects_at(events.floats[index], 0, slots),
-        objects_at(floats, 0, slots),
-        stock_at(events, index, room),
-        options_at(floats, ids, at, 0, pairs),
-        options_at(floats, ids, beams, 2 * pairs, slots),
+        pseudojets_at(events.floats[index], bounds.event),
+        pseudojets_at(floats, at),
+        stock_at(events, index, bounds.event),
+        pairs,
+        beams,
         scratch,
     )
 
 
-def prepare_events(power: float, batch: Batch, events: Memory, room: Room) -> None:
+def prepare_events(power: float, batch: Batch, events: Memory, bounds: Bounds) -> None:
     """Kernel: make the events of a batch ready, a team each."""
     index = cuda.grid(1) // size()
     if index < len(events.floats):
-        slots = room.particles + PAD
-        objects = objects_at(events.floats[index], 0, slots)
-        load_event(
-            batch,
-            index,
-            power,
-            objects,
-            stock_at(events, index, room),
-            events.floats[index][11 * slots : 12 * slots],
-        )
+        at = bounds.event
+        objects, stock = pseudojets_at(events.floats[index], at), stock_at(events, index, at)
+        load_event(batch, index, power, objects, stock, events.floats[index][at[38] : at[39]])
 
 
 class Features(NamedTuple):
@@ -229,7 +182,7 @@ def grow_trees(features: Features) -> Any:
         results: Results,
         events: Memory,
         teams: Memory,
-        room: Room,
+        bounds: Bounds,
     ) -> None:
         # A team takes a tree, then the one as many further on as there are teams. ``events`` has a row for each event, made ready,
         # ``teams`` one for each team. What is known to be absent is said once more, for the compiler.
@@ -260,7 +213,7 @@ def grow_trees(features: Features) -> Any:
         if team < number:
             for k in range(team, len(turn.items), number):
                 item = turn.items[k]
-                work = work_at(events, item // trees, teams, team, room)
+                work = work_at(events, item // trees, teams, team, bounds)
                 jets, scores = turn.state_jets[k], turn.state_scores[k]
                 turn.status[k] = grow_item(
                     item,

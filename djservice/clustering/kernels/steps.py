@@ -7,7 +7,9 @@ the next one needs as a named tuple, so they cost nothing.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from djservice.clustering.kernels.candidates import (
     Work,
@@ -216,10 +218,10 @@ def draw_candidate(
 
 
 @jit
-def imposed_candidate(work: Work, m: int, ids: int, a: int, b: int) -> tuple[int, Choice]:
+def imposed_candidate(work: Work, m: int, ids: int, a: Any, b: Any) -> tuple[int, Choice]:
     """The candidate of a history or flip; the status says whether its objects are live."""
     slots, objects = work.scratch.slot, work.objects
-    status = OK
+    status, a, b = OK, np.int64(a), np.int64(b)
     if not is_live(a, ids, m, slots, objects) or (
         b >= 0 and (a == b or not is_live(b, ids, m, slots, objects))
     ):

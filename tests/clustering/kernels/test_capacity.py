@@ -7,10 +7,11 @@ import pytest
 from brute_force import Setting, event_of, shipped_events, to_batch, walk
 
 from djservice.clustering.cluster import cluster
-from djservice.clustering.kernels.candidates import PAD, allocate, append_new, append_row
+from djservice.clustering.kernels.candidates import PAD, append_new, append_row
 from djservice.clustering.kernels.grow import Batch, load_event
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.pseudojets import copy_objects
+from djservice.clustering.kernels.workspace import allocate
 
 CANARY = 7e77
 
@@ -44,7 +45,11 @@ def test_a_row_that_does_not_fit_is_refused(room: int) -> None:
 
 def load(particles, work):
     """The particles of one event with R = 1."""
-    offsets, reaches, keys = np.array([0, len(particles)]), np.array([[0.0, 1.0, 1.0]]), np.zeros(1, np.uint64)
+    offsets, reaches, keys = (
+        np.array([0, len(particles)]),
+        np.array([[0.0, 1.0, 1.0]]),
+        np.zeros(1, np.uint64),
+    )
     batch = Batch(particles, offsets, reaches, keys)
     load_event(batch, 0, -1.0, work.origin, work.stock, work.scratch.row)
 
@@ -79,7 +84,9 @@ def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
     setting = Setting(0.4, 1.0, -1.0)
     trees = cluster(to_batch([event]), **setting.arguments, trees=1, history=True, trace=True)
     for t, step, drawn in walk(event, trees.history_of(0, 0), setting, {0, 1, 40, 100}):
-        assert trees.trace_of(0, 0)[t]["probability"] == pytest.approx(step.probability[drawn], rel=1e-6)
+        assert trees.trace_of(0, 0)[t]["probability"] == pytest.approx(
+            step.probability[drawn], rel=1e-6
+        )
 
 
 def test_a_list_that_has_to_grow_gives_the_same_trees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ from brute_force import shipped_events
 
 from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels import lanes
-from djservice.clustering.kernels.candidates import allocate, smallest
+from djservice.clustering.kernels.candidates import smallest
 from djservice.clustering.kernels.draw import choose, exponential, sum_weights, weighted_sum
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import reference as lanes_numpy
+from djservice.clustering.kernels.workspace import allocate
 
 INFINITE = [np.inf, -np.inf, 1e308, -0.0, 0.0, 5e-324, 1.0, -1.0]
 
@@ -39,7 +40,14 @@ def by_arrays(a, b, c, out):
     x, y, z = lanes_numpy.load(a, 1), lanes_numpy.load(b, 0), lanes_numpy.load(c, 3)
     with np.errstate(invalid="ignore", over="ignore"):
         for at, values in enumerate(
-            (x + y, x - y, x * y, lanes_numpy.least(x, y), lanes_numpy.absolute(x), lanes_numpy.where_below(x, y, z, x))
+            (
+                x + y,
+                x - y,
+                x * y,
+                lanes_numpy.least(x, y),
+                lanes_numpy.absolute(x),
+                lanes_numpy.where_below(x, y, z, x),
+            )
         ):
             lanes_numpy.store(out, 8 * at, values)
         lanes_numpy.store(out, 48, lanes_numpy.fill(b[2]))
@@ -74,7 +82,12 @@ def test_fma_rounds_once() -> None:
 @jit
 def masks(owner, other, at, a, b):
     mask = lanes.holds(owner, other, at, a, b)
-    return mask, lanes.lowest(mask) if mask else -1, lanes.bit_count(mask), lanes.bits_below(mask, b % 32)
+    return (
+        mask,
+        lanes.lowest(mask) if mask else -1,
+        lanes.bit_count(mask),
+        lanes.bits_below(mask, b % 32),
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -86,7 +99,11 @@ def test_masks_of_ids(seed: int) -> None:
         assert mask == lanes_numpy.holds(owner, other, 3, int(a), int(b))
         assert low == (lanes_numpy.lowest(mask) if mask else -1)
         assert set_bits == mask.bit_count() == lanes_numpy.bit_count(mask)
-        assert below == f"{mask:032b}"[32 - int(b) % 32 :].count("1") == lanes_numpy.bits_below(mask, int(b) % 32)
+        assert (
+            below
+            == f"{mask:032b}"[32 - int(b) % 32 :].count("1")
+            == lanes_numpy.bits_below(mask, int(b) % 32)
+        )
 
 
 @jit
@@ -97,7 +114,9 @@ def there_and_back(value):
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.5, -(2.0**-1074), np.inf])
 def test_bits_of_a_number(value: float) -> None:
     bits = lanes_numpy.bits_of(value)
-    assert bits == np.float64(value).view(np.int64) and lanes_numpy.float_of(bits).hex() == value.hex()
+    assert (
+        bits == np.float64(value).view(np.int64) and lanes_numpy.float_of(bits).hex() == value.hex()
+    )
     assert there_and_back(value).hex() == value.hex()
 
 
@@ -108,7 +127,9 @@ def exponentials(x, out):
 
 
 def test_exponential_to_two_units_in_the_last_place() -> None:
-    x = np.concatenate([np.linspace(-700.0, 700.0, 80_000), np.linspace(-1.0, 1.0, 80_000), np.zeros(8)])
+    x = np.concatenate(
+        [np.linspace(-700.0, 700.0, 80_000), np.linspace(-1.0, 1.0, 80_000), np.zeros(8)]
+    )
     out = np.empty_like(x)
     exponentials(x, out)
     exact = np.exp(x)
@@ -155,10 +176,19 @@ print(digest.hexdigest())
 def test_the_same_bits_whatever_the_width_of_vectors(tmp_path: Path) -> None:
     """Compiled for this processor, and for the plainest of its architecture."""
     arguments = [sys.executable, "-c", BITS, str(Path(__file__).parents[1])]
-    plainest = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    plainest = {
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
     own, generic = (
         subprocess.run(
-            arguments, capture_output=True, text=True, check=True, env={**os.environ, **more}, timeout=300
+            arguments,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, **more},
+            timeout=300,
         ).stdout
         for more in ({}, plainest)
     )
@@ -184,9 +214,13 @@ def test_the_same_trees_without_a_compiler() -> None:
     smallest_event = int(events.counts.argmin())
     arguments = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(smallest_event)]
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment, timeout=300)
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, check=True, env=environment, timeout=300
+    )
     for scale, line in zip(("minimum", "safe"), done.stdout.splitlines(), strict=True):
         event = events.select([smallest_event])
-        trees = cluster(event, radius=0.7, rigidity=1.0, trees=2, seed=3, scale=scale, history=True, threads=1)
+        trees = cluster(
+            event, radius=0.7, rigidity=1.0, trees=2, seed=3, scale=scale, history=True, threads=1
+        )
         assert trees.history is not None
         assert str(trees.history.tolist()) == line

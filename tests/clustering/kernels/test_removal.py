@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from djservice.clustering.kernels.candidates import allocate
 from djservice.clustering.kernels.removal import remove_pairs
+from djservice.clustering.kernels.workspace import allocate
 
 
 def removed(pairs, count, a, b):
@@ -33,10 +33,15 @@ def test_the_dead_are_replaced_by_the_last(count: int, share: float) -> None:
         pairs.owner[:count] = np.where(dead & (random.random(count) < 0.5), 7, pairs.owner[:count])
         pairs.other[:count] = np.where(dead & (pairs.owner[:count] != 7), 8, pairs.other[:count])
         minimum = pairs.q[:count].min(initial=np.inf)
-        expected, lost = removed(pairs, count, 7, 8), bool(count) and bool(dead[np.argmin(pairs.q[:count])])
+        expected, lost = (
+            removed(pairs, count, 7, 8),
+            bool(count) and bool(dead[np.argmin(pairs.q[:count])]),
+        )
         left, minimum_went = remove_pairs(pairs, count, 7, 8, minimum, safe)
         assert left == len(expected) == count - dead.sum() and minimum_went == lost
-        assert [*zip(pairs.q[:left], pairs.owner[:left], pairs.other[:left], strict=True)] == expected
+        assert [
+            *zip(pairs.q[:left], pairs.owner[:left], pairs.other[:left], strict=True)
+        ] == expected
         np.testing.assert_array_equal(pairs.w[:left], 2.0 * pairs.q[:left])
         if safe:
             np.testing.assert_array_equal(pairs.s[:left], 3.0 * pairs.q[:left])

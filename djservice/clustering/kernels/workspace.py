@@ -1,0 +1,140 @@
+"""The work space of trees: one table of its arrays, which every allocation and layout follows.
+
+A processor's thread has an array for each line of the table. A GPU has one block of memory for each
+type, in which the arrays of an event or a tree stand one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from djservice.clustering.kernels.candidates import PAD, Options, Scratch, Work
+from djservice.clustering.kernels.close_pairs import LEVELS, Stock
+from djservice.clustering.kernels.pseudojets import Objects
+
+#: Types of the arrays, a block of a GPU's memory for each; int64 and int32 share one.
+TYPES = (np.float64, np.uint16, np.int32, np.uint8)
+_BLOCK = {np.float64: 0, np.uint16: 1, np.int32: 2, np.int64: 2, np.uint8: 3}
+
+Line = tuple[Any, int]  # type and length of an array
+
+
+class Room(NamedTuple):
+    """The sizes that memory is laid out for: particles of an event, pairs on the list, jets."""
+
+    particles: int
+    pairs: int
+    jets: int
+
+
+class Bounds(NamedTuple):
+    """Start and end of each array in its block of memory: start, end, start, end ..."""
+
+    event: tuple[int, ...]
+    tree: tuple[int, ...]
+
+
+def pairs_at_first(particles: int) -> int:
+    """Pairs that a list has room for at first; a tree that needs more is grown again with twice."""
+    return 16 * particles + 256
+
+
+def stock_room(particles: int) -> int:
+    """Pairs that the stock has room for."""
+    return math.ceil(1.5 * particles * math.sqrt(particles)) + PAD
+
+
+def event_arrays(room: Room) -> list[Line]:
+    """The arrays of an event: its pseudojets, its closest pairs, and a row of distances."""
+    slots, held = room.particles + PAD, stock_room(room.particles)
+    stock = {
+        "q": (np.float64, held),
+        "owner": (np.uint16, held),
+        "other": (np.uint16, held),
+        "ends": (np.int64, LEVELS),
+        "top": (np.float64, 1),
+        "loose_q": (np.float64, held),
+        "loose_owner": (np.uint16, held),
+        "loose_other": (np.uint16, held),
+    }
+    pseudojets = [(np.float64, slots) for _ in Objects._fields]
+    return [*pseudojets, *(stock[name] for name in Stock._fields), (np.float64, slots)]
+
+
+def tree_arrays(room: Room) -> list[Line]:
+    """The arrays of a tree: its pseudojets, its lists of pairs and of beams, and scratch."""
+    slots, ids = room.particles + PAD, 2 * room.particles
+    longest = max(room.pairs, room.particles) + PAD
+
+    def options(length: int) -> list[Line]:
+        kinds = {"owner": np.uint16, "other": np.uint16}
+        return [(kinds.get(name, np.float64), length) for name in Options._fields]
+
+    scratch = {
+        "row": (np.float64, slots),
+        "sums": (np.float64, longest // 8 + 8),
+        "blocks": (np.float64, longest // 64 + 1),
+        "slot": (np.uint16, ids),
+        "marked": (np.uint16, room.particles),
+        "beam_at": (np.int32, ids),
+        "alive": (np.uint8, ids),
+        "log_pt2": (np.float64, ids),
+        "slopes": (np.float64, 5),
+        "jet_pt2": (np.float64, room.jets),
+        "state_pt2": (np.float64, room.jets),
+    }
+    pseudojets = [(np.float64, slots) for _ in Objects._fields]
+    lists = [*options(room.pairs + PAD), *options(slots)]
+    return [*pseudojets, *lists, *(scratch[name] for name in Scratch._fields)]
+
+
+def allocate(particles: int, pairs: int, jets: int) -> Work:
+    """The work space of a thread, for events and lists up to these sizes.
+
+    It takes about 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 pairs in
+    the stock. What lies beyond the objects in hand is read, though it counts for nothing, so all
+    begins as zeros.
+    """
+    room = Room(particles, pairs, jets)
+    event, tree = (
+        iter([np.zeros(length, kind) for kind, length in table])
+        for table in (event_arrays(room), tree_arrays(room))
+    )
+
+    def taken(kind: Any, arrays: Any) -> Any:
+        return kind(*(next(arrays) for _ in kind._fields))
+
+    origin, stock = taken(Objects, event), taken(Stock, event)
+    objects, on_pairs, on_beams = taken(Objects, tree), taken(Options, tree), taken(Options, tree)
+    on_pairs.other[:] = on_beams.other[:] = 0xFFFF
+    return Work(origin, objects, stock, on_pairs, on_beams, taken(Scratch, tree))
+
+
+def bounds_of(room: Room) -> Bounds:
+    """The bounds of all arrays, for a GPU's memory."""
+    return Bounds(_bounds(event_arrays(room)), _bounds(tree_arrays(room)))
+
+
+def _bounds(table: list[Line]) -> tuple[int, ...]:
+    ends, bounds = [0] * len(TYPES), []
+    for kind, length in table:
+        block = _BLOCK[kind]
+        bounds += [ends[block], ends[block] + length]
+        ends[block] += length
+    return tuple(bounds)
+
+
+def blocks_of(table: list[Line]) -> list[Line]:
+    """Type and length of the blocks of memory that hold the arrays of a table."""
+    blocks: list[Line] = [(kind, 0) for kind in TYPES]
+    for kind, length in table:
+        blocks[_BLOCK[kind]] = kind, blocks[_BLOCK[kind]][1] + length
+    return blocks
+
+
+def bytes_of(table: list[Line]) -> int:
+    """Bytes that the arrays of a table take."""
+    return sum(np.dtype(kind).itemsize * length for kind, length in table)
