@@ -39,7 +39,7 @@ def variance(
         trees=number,
         seed=3,
         settled_pt=20.0 if stops else None,
-        states=estimator.follows,
+        states=estimator.uses_states,
     )
     _, (quantity,), accepted = LOSS.evaluate(sample.jets, events.truth)
     loss = quantity.sum() / accepted.sum()

@@ -317,7 +317,7 @@ def gradients(events: dj.EventBatch, trees: int) -> list[dict[str, Any]]:
 
         def alone(how: dict[str, Any] = how, estimator: Any = estimator) -> None:
             sample = dj.cluster(
-                events, **how, states=estimator.follows, settled_pt=1.0, on_device=True
+                events, **how, states=estimator.uses_states, settled_pt=1.0, on_device=True
             )
             to_host(sample.numbers[0])  # waits for them
 

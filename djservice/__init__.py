@@ -1,7 +1,7 @@
 """djservice: differentiable jet clustering, distributed with Dask.
 
-The packages, along the flow of data. Each imports only those that stand below it (``tool.importlinter`` in
-pyproject.toml; docs/design.md shows it)::
+The packages are listed along the flow of data. Each imports only those that stand below it
+(``tool.importlinter`` in pyproject.toml; docs/design.md shows it)::
 
     errors          the errors a user can meet
     core            what every other package may use, and what uses none of them

@@ -1,1 +1,1 @@
-"""From values and scores to derivatives."""
+"""Estimators: from values and scores of trees to derivatives."""

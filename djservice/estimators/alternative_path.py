@@ -1,4 +1,4 @@
-"""Smoothed perturbation analysis: trees that take the option a slightly larger R would have drawn."""
+"""Smoothed perturbation analysis, with trees that take the option a larger R would have drawn."""
 
 from __future__ import annotations
 
@@ -18,21 +18,28 @@ from djservice.events.batch import EventBatch
 
 @dataclass(frozen=True)
 class AlternativePath(Estimator):
-    """W (f_alternative - f): what the tree would have been if R were infinitesimally larger (smoothed perturbation analysis).
+    """Smoothed perturbation analysis: W (f_alternative - f).
 
-    At a step whose drawn option loses probability with R, at the rate -s, the tree could have gone to an option that gains;
-    W is the sum of these rates over the tree, and one such step, chosen in proportion to them, is flipped and the tree regrown
-    with the same random numbers (docs/how-it-works.md). With ``all_steps`` each of them is, and the contribution is the sum of
-    rate (f_alternative - f) over the steps: the mean of the former over the choice of the step.
+    The alternative is the tree that an infinitesimally larger R would have drawn. Some drawn
+    options lose probability as R grows, at a rate -s. There the tree could have taken an option
+    that gains. W is the sum of these rates over the tree. One such step is chosen in proportion to
+    its rate and flipped, and the tree is regrown with the same random numbers
+    (docs/how-it-works.md).
 
-    Estimand d E[f]/dR; unbiased, for what is lost is what is gained; costs two trees; its variance is about that of
-    leave-one-out, which costs one. With ``all_steps`` it costs 10 to 20 trees at n = 140, and its variance at alpha = 1 is 0.36 of that
-    of one flip, which does not pay. References: Arya et al., arXiv:2210.08572; Kagan, Heinrich, arXiv:2308.16680.
+    With ``all_steps`` every such step is flipped, and the contribution is the sum of
+    rate (f_alternative - f) over the steps. This is the mean of W (f_alternative - f) over the
+    choice of the step.
+
+    The estimand is d E[f]/dR. The estimator is unbiased, because the probability that one option
+    loses is gained by others. It costs two trees, and its variance is about that of leave-one-out,
+    which costs one. With ``all_steps`` it costs 10 to 20 trees at n = 140, and its variance at
+    alpha = 1 is 0.36 of that of one flip, which does not pay off.
+    References: Arya et al., arXiv:2210.08572; Kagan, Heinrich, arXiv:2308.16680.
 
     Attributes
     ----------
     all_steps
-        Whether every step that can flip is flipped, or one of each tree.
+        True to flip every step that can flip, False to flip one step of each tree.
     """
 
     all_steps: bool = False
@@ -57,20 +64,19 @@ class AlternativePath(Estimator):
     ) -> ExtraJets:
         assert sample.flips is not None
         for flip in np.moveaxis(sample.flips, 2, 0):
-            left = np.flatnonzero(
-                (flip[..., FLIP_STEP] >= 0).any(axis=1)
-            )  # events in which a tree has so many flips
-            rows = to_host(left)
-            flipped = replace(request, flips=flip[left])
+            # Events in which a tree has this many flips.
+            flipping = np.flatnonzero((flip[..., FLIP_STEP] >= 0).any(axis=1))
+            rows = to_host(flipping)
+            flipped = replace(request, flips=flip[flipping])
             momenta = sample.momenta.copy()
-            momenta[left] = sample_trees(
+            momenta[flipping] = sample_trees(
                 events.select(rows), radius[rows], sampling, flipped
             ).momenta
             yield as_vectors(momenta), flip[..., FLIP_RATE]
 
     def slopes(self, values: TreeValues) -> Contributions:
         quantity, accepted = np.zeros_like(values.quantity), np.zeros_like(values.accepted)
-        for other, other_accepted, rate in values.extra:
-            quantity += rate * (other - values.quantity)
-            accepted += rate * (other_accepted - values.accepted)
+        for flipped_quantity, flipped_accepted, rate in values.extra:
+            quantity += rate * (flipped_quantity - values.quantity)
+            accepted += rate * (flipped_accepted - values.accepted)
         return Contributions(quantity, accepted)

@@ -1,7 +1,8 @@
-"""What an estimator is: values and scores of trees -> what each tree contributes to dE[I l]/dR and dE[I]/dR.
+"""The interface of an estimator, which turns values and scores of trees into contributions.
 
-An estimator is one class. The mean of its contributions over an event's trees is the estimate, so the standard error
-over trees, the selection (docs/how-it-works.md) and the reduction over events come for free, and are the same for all.
+A contribution of a tree is its part of dE[I l]/dR and of dE[I]/dR. An estimator is one class. The
+mean of its contributions over an event's trees is the estimate. The standard error over trees, the
+selection (docs/how-it-works.md) and the reduction over events are therefore the same for all.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ from djservice.events.batch import EventBatch
 
 @dataclass(frozen=True)
 class StateValues:
-    """The states of growing trees, as a baseline reads them; see :class:`djservice.clustering.trees.States`.
+    """Values and scores of the states of growing trees.
+
+    :class:`djservice.clustering.trees.States` holds the states themselves.
 
     Attributes
     ----------
     quantity, accepted
-        Shape (state,): I l and I of the jets that the tree would have, did it end in the state.
+        I l and I of the jets that the tree would have if it ended in the state, shape (state,).
     score
-        Shape (state,): of the steps that begin in the state.
+        Score of the steps that begin in the state, shape (state,).
     tree
-        Shape (state,): event * trees + tree.
+        Index of the tree, event * trees + tree, shape (state,).
     """
 
     quantity: Floats
@@ -41,23 +44,24 @@ class StateValues:
     tree: NDArray[np.int64]
 
     def sums(self, weights: Floats, shape: tuple[int, ...]) -> Floats:
-        """Sum of weights per state over the states of each tree, shape (event, tree)."""
+        """Sums of weights over the states of each tree, shape (event, tree)."""
         sums: Floats = sums_by_owner(weights, self.tree, int(np.prod(shape))).reshape(shape)
         return sums
 
 
 @dataclass(frozen=True)
 class TreeValues:
-    """What an estimator may know of one term of a loss, for some events and their trees.
+    """The input of an estimator: values and scores of trees for one term of a loss.
 
     Attributes
     ----------
     quantity, accepted, score
         I l, I and the score of each tree, shape (event, tree).
     states
-        The same of the states of growing trees, for an estimator that ``follows``.
+        Values and scores of the states of growing trees, or None unless the estimator has
+        ``uses_states``.
     extra
-        (I l, I, weight) of each of the :meth:`Estimator.extra_jets`.
+        (I l, I, weight) of each entry of :meth:`Estimator.extra_jets`.
     """
 
     quantity: Floats
@@ -69,14 +73,22 @@ class TreeValues:
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each tree contributes to dE[I l] and dE[I], and the share of the state baseline in it, all (event, tree)."""
+    """Contributions of each tree to dE[I l] and dE[I], shape (event, tree).
+
+    Attributes
+    ----------
+    quantity, accepted
+        Contributions to dE[I l] and dE[I].
+    share
+        Share of the state baseline in them, or None with other estimators.
+    """
 
     quantity: Floats
     accepted: Floats
     share: Floats | None = None
 
 
-#: Jets and a weight per tree.
+#: Pairs of jets and a weight per tree.
 ExtraJets = Iterable[tuple[Any, Floats | float]]
 
 
@@ -84,20 +96,20 @@ ExtraJets = Iterable[tuple[Any, Floats | float]]
 class Estimator(ABC):
     """An estimator of d E[f] / dR from trees, or of the derivative in another parameter."""
 
-    #: The name in a run configuration.
+    #: Name of the estimator in a run configuration.
     name: ClassVar[str]
-    #: How many trees per event it needs.
+    #: Number of trees per event that the estimator needs at least.
     minimum_trees: ClassVar[int] = 1
-    #: Whether it reads the states of growing trees.
-    follows: ClassVar[bool] = False
-    #: Whether it takes so long that `djservice compare` leaves it out unless it is named.
+    #: Whether the estimator reads the states of growing trees.
+    uses_states: ClassVar[bool] = False
+    #: Whether `djservice compare` leaves the estimator out, for its cost, unless it is named.
     slow: ClassVar[bool] = False
-    #: Whether it gives the derivative in any parameter that there is a score for, and not in R alone.
+    #: Whether the estimator works for every parameter that has a score, and not for R alone.
     in_any_parameter: ClassVar[bool] = False
 
     @property
     def flips(self) -> Flips:
-        """Which alternative paths of the trees it needs, as in :func:`djservice.clustering.cluster`."""
+        """Alternative paths that the estimator needs; see :func:`djservice.clustering.cluster`."""
         return False
 
     @property
@@ -113,14 +125,15 @@ class Estimator(ABC):
         request: TreeRequest,
         sample: TreeSample,
     ) -> ExtraJets:
-        """Leading jets that it needs beside those of ``sample``, shape (event, tree or 1, jet), with a weight per tree.
+        """Leading jets that the estimator needs in addition to those of ``sample``.
 
-        They are read one after the other, and once.
+        Every entry has jets of shape (event, tree or 1, jet) and a weight per tree. The entries are
+        read once, in order.
 
         Parameters
         ----------
         events, radius, sampling, request
-            How the trees of ``sample`` were grown; R of each event.
+            Events, R of each event and settings with which the trees of ``sample`` were grown.
         sample
             The trees.
         """
@@ -128,11 +141,11 @@ class Estimator(ABC):
 
     @abstractmethod
     def slopes(self, values: TreeValues) -> Contributions:
-        """What each tree contributes to dE[I l] and dE[I]: the means over an event's trees are the estimates."""
+        """Contributions of each tree to dE[I l] and dE[I]; an event's estimates are their means."""
 
 
 def central_difference(values: TreeValues) -> Contributions:
-    """The derivative of I l from its values at both sides, with the selection held fixed."""
+    """Derivative of I l from its values on both sides of R, with the selection held fixed."""
     (high, high_accepted, weight), (low, low_accepted, _) = values.extra
     slope = np.where(high_accepted == low_accepted, (high - low) * weight, 0.0)
     return Contributions(

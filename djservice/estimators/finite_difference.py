@@ -1,4 +1,4 @@
-"""Differences between trees at two radii with the same random numbers."""
+"""Finite differences between trees at two radii with the same random numbers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from djservice.events.batch import EventBatch
 
 @dataclass(frozen=True)
 class FiniteDifference(Estimator):
-    """(f(R + h) - f(R - h)) / 2h from trees grown at both radii, with common or independent random numbers.
+    """Central finite difference (f(R + h) - f(R - h)) / 2h from trees grown at both radii.
 
-    Estimand the central difference of E[f]; biased by h^2/6 times the third derivative, and more at kinks; costs three trees
-    (one for the value itself); its variance falls like 1/h^2, for trees soon go different ways even with common random
-    numbers. Reference: Glynn 1990 (10.1145/84537.84552).
+    The estimand is the central difference of E[f]. It is biased by h^2/6 times the third
+    derivative, and more at kinks. It costs three trees, one of them for the value itself. Its
+    variance falls like 1/h^2, because trees soon differ even with common random numbers.
+    Reference: Glynn 1990 (10.1145/84537.84552).
 
     Attributes
     ----------
     step
         h, in R.
     common
-        Whether both use the same random numbers.
+        True for common random numbers at both radii, False for independent ones.
     """
 
     step: float = 0.05
@@ -51,9 +52,10 @@ class FiniteDifference(Estimator):
     ) -> ExtraJets:
         if radius.min() <= self.step:
             raise InputError(
-                f"the step {self.step} of the finite difference reaches below R = 0 from R = {radius.min():g}."
+                f"the step {self.step} of the finite difference reaches below R = 0 from "
+                f"R = {radius.min():g}; expected a step smaller than R. Give a smaller step."
             )
-        # A tree's uniforms are keyed by its number: further numbers are independent trees.
+        # A tree's uniforms are keyed by its number, so distant numbers give independent trees.
         start = 0 if self.common else 2**30
         high = sample_trees(
             events, radius + self.step, sampling, replace(request, first_tree=start)

@@ -1,4 +1,4 @@
-"""Gumbel-softmax: trees are grown as ever, and each draw is differentiated as a softmax."""
+"""Gumbel-softmax: ordinary trees, each draw of which is differentiated as a softmax."""
 
 from __future__ import annotations
 
@@ -25,18 +25,23 @@ from djservice.events.batch import EventBatch
 
 @dataclass(frozen=True)
 class GumbelSoftmax(Estimator):
-    """df/dR along the tangents of each tree's jets, every draw differentiated as a softmax at a temperature (straight-through).
+    """Straight-through Gumbel-softmax: df/dR along the tangents of each tree's jets.
 
-    The trees are those that all estimators have. A draw is the argmax of log P_k + g_k with Gumbel noises g, and for its derivative
-    it is taken for q = softmax((log P + g)/T): each object moves towards what it would be under the other options as their q
-    grow with R, and moves the distances of all later steps (:mod:`djservice.clustering.kernels.tangents`). The selection is held fixed.
+    The trees are the ordinary ones. A draw is the argmax of log P_k + g_k with Gumbel noises g. For
+    the derivative it is replaced by q = softmax((log P + g)/T). As the q of the other options grow
+    with R, each object moves towards what it would be under those options, and so do the distances
+    of all later steps (:mod:`djservice.clustering.kernels.tangents`). The selection is held fixed.
 
-    Estimand dE[f]/dR; biased at every T: on the exact tables of four particles its median error is 0.59, 0.43, 0.33 and 0.31 of
-    the derivative at T = 1, 0.5, 0.2 and 0.1, of five particles 0.37, 0.31, 0.36 and 0.38. The standard deviation of a tree grows
-    as T falls, there from 1.9 to 14 times the derivative (leave-one-out: 1.9), and with the number of steps and the rigidity, for a
-    tangent moves all later steps. Costs two trees and a pass over all options of every step, about 100 trees at n = 140.
-    There to be compared with: others have no bias and cost less. The derivative of f is that of a small step along the
-    tangents, which is large where f has a kink (the mass of a massless jet). Reference: Jang, Gu, Poole, arXiv:1611.01144.
+    The estimand is dE[f]/dR. The estimator is biased at every T. On the exact tables of four
+    particles its median error is 0.59, 0.43, 0.33 and 0.31 of the derivative at T = 1, 0.5, 0.2 and
+    0.1; with five particles it is 0.37, 0.31, 0.36 and 0.38. The standard deviation of a tree grows
+    as T falls, on those tables from 1.9 to 14 times the derivative (leave-one-out: 1.9). It also
+    grows with the number of steps and the rigidity, because a tangent moves all later steps.
+
+    It costs two trees and a pass over all options of every step, about 100 trees at n = 140. It
+    serves for comparison: other estimators have no bias and cost less. The derivative of f is that
+    of a small step along the tangents, which is large where f has a kink (the mass of a massless
+    jet). Reference: Jang, Gu, Poole, arXiv:1611.01144.
 
     Attributes
     ----------
@@ -63,9 +68,10 @@ class GumbelSoftmax(Estimator):
     ) -> ExtraJets:
         if sample.deterministic:
             raise InputError(
-                "gumbel_softmax needs a finite rigidity: without random draws there is no softmax."
+                "gumbel_softmax needs a finite rigidity, found infinity: without random draws "
+                "there is no softmax. Give a finite rigidity, or use another estimator."
             )
-        whole = sample_trees(
+        full_trees = sample_trees(
             events,
             radius,
             sampling,
@@ -73,7 +79,7 @@ class GumbelSoftmax(Estimator):
         )
         tangents = jet_tangents(
             events,
-            whole,
+            full_trees,
             radius,
             self.temperature,
             rigidity=sampling.rigidity,
@@ -83,13 +89,14 @@ class GumbelSoftmax(Estimator):
             stream=request.stream,
             iteration=request.iteration,
         )
-        # Tangents are of all sizes: a step of each tree moves its jets by a millionth of their energy.
+        # Tangents differ in size by many orders of magnitude, so each tree has a step of its own:
+        # it moves the jets by a millionth of their energy.
         largest = np.nan_to_num(np.abs(tangents)).max(axis=(2, 3))
-        energy = np.nan_to_num(np.abs(whole.momenta)).max(axis=(2, 3))
+        energy = np.nan_to_num(np.abs(full_trees.momenta)).max(axis=(2, 3))
         step = np.divide(_RELATIVE * energy, largest, out=np.ones_like(largest), where=largest > 0)
-        moved = step[..., np.newaxis, np.newaxis] * tangents
-        return (as_vectors(whole.momenta + moved), 0.5 / step), (
-            as_vectors(whole.momenta - moved),
+        displacement = step[..., np.newaxis, np.newaxis] * tangents
+        return (as_vectors(full_trees.momenta + displacement), 0.5 / step), (
+            as_vectors(full_trees.momenta - displacement),
             -0.5 / step,
         )
 
@@ -97,5 +104,5 @@ class GumbelSoftmax(Estimator):
         return central_difference(values)
 
 
-#: The same along a straight line, as a part of the jets' energies.
+#: Step of the central difference along the tangents, relative to the energy of the jets.
 _RELATIVE = 1e-6

@@ -12,7 +12,7 @@ from djservice.estimators.state_baseline import StateBaseline
 
 
 def default_estimator(trees: int) -> Estimator:
-    """The state baseline, or where too few trees per event are left to fit its share, leave-one-out."""
+    """The default: the state baseline, or leave-one-out with too few trees to fit its share."""
     return StateBaseline() if trees >= 8 else LeaveOneOut()
 
 

@@ -1,4 +1,4 @@
-"""Jets with soft edges: particles belong to an axis with a weight that falls smoothly with their distance."""
+"""Sigmoid relaxation: particles belong to an axis with a weight that falls with their distance."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ from djservice.events.batch import EventBatch
 
 @dataclass(frozen=True)
 class SigmoidRelaxation(Estimator):
-    """df/dR of jets with soft edges around deterministic axes: no trees at all, and no unbiasedness.
+    """df/dR of jets with soft edges around deterministic axes: biased, and without random trees.
 
     The axes are those of the jets of infinite rigidity. A particle belongs to a jet with the weight
-    sigmoid((R^2 - dR^2) / (T R^2)) instead of a step (:func:`relaxed_jets`). The axes and the selection are held fixed.
+    sigmoid((R^2 - dR^2) / (T R^2)) instead of a step function (:func:`relaxed_jets`). The axes and
+    the selection are held fixed.
 
-    Estimand dE[f]/dR; biased, whatever T, for the trees are not what they are differentiated as: on the exact tables its median
-    error is as large as the derivative itself. Costs one deterministic clustering; has no variance over trees. The baseline that
-    others must beat.
+    The estimand is dE[f]/dR. The estimator is biased at every T, because the jets that are
+    differentiated are not those of the trees: on the exact tables its median error is as large as
+    the derivative itself. It costs one deterministic clustering and has no variance over trees. It
+    is the baseline that other estimators must beat.
 
     Attributes
     ----------
     temperature
         T.
     axes
-        At most so many jets of an event.
+        Maximum number of axes per event.
     """
 
     temperature: float = 0.1
@@ -50,7 +52,8 @@ class SigmoidRelaxation(Estimator):
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0 and self.axes >= 1):
             raise InputError(
-                f"expected a positive temperature and at least one axis, found {self.temperature} and {self.axes}."
+                f"expected a positive temperature and at least one axis, found {self.temperature} "
+                f"and {self.axes}."
             )
 
     def extra_jets(
@@ -79,17 +82,18 @@ class SigmoidRelaxation(Estimator):
         return central_difference(values)
 
 
-#: In R: the derivative of a smooth function by a central difference.
+#: Step in R of the central difference, which is accurate because the weights are smooth.
 _STEP = 1e-4
 
 
 def relaxed_jets(
     events: EventBatch, radius: Floats, axes: Any, temperature: float, jets: int
 ) -> Any:
-    """The ``jets`` leading jets with soft edges of each event, shape (event, 1, jet), differentiable in R.
+    """The leading jets with soft edges of each event, differentiable in R, shape (event, 1, jet).
 
-    A particle's weight in a jet is sigmoid((R^2 - dR^2) / (T R^2)), dR its distance to the axis; where its weights over all jets
-    add up to more than 1, they are divided by their sum. A jet is the weighted sum of four-momenta.
+    A particle's weight in a jet is sigmoid((R^2 - dR^2) / (T R^2)), where dR is its distance to the
+    axis. If its weights over all jets add up to more than 1, they are divided by their sum. A jet
+    is the weighted sum of four-momenta.
 
     Parameters
     ----------
@@ -99,6 +103,8 @@ def relaxed_jets(
         Momenta that point along the axes, shape (event, 1, axis), NaN where an event has fewer.
     temperature
         T.
+    jets
+        Number of leading jets.
     """
     event = np.repeat(np.arange(len(events)), events.counts)
     with np.errstate(invalid="ignore", divide="ignore"):

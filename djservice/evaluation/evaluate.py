@@ -1,4 +1,7 @@
-"""Evaluate a loss and its gradient on a batch: sample trees, form each event's sums, reduce them over events."""
+"""Evaluation of a loss and its gradient on a batch of events.
+
+The steps are: sample trees, form the sums of each event, and reduce them over events.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator, ExtraJets
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent, joined, no_events, reduce_events
+from djservice.evaluation.reduce import PerEvent, concatenated, reduce_events, zero_moments
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
 
-#: Trees in memory together, of whole events: their jets, scores and states and nothing else; and so many keep a GPU busy.
+#: Trees held in memory at once, with their jets, scores and states. A GPU needs more to be busy.
 TREES_AT_ONCE, TREES_AT_ONCE_ON_GPU = 20_000, 500_000
 
 
@@ -48,20 +51,22 @@ def evaluate(
     radius
         R: one number, one per event, or a :class:`djservice.VariableR`.
     parameters
-        What to differentiate in: R, or with variable-R jets rho, by default.
+        Parameters of the derivatives; R by default, or rho with variable-R jets.
     jacobian
-        Shape (event, theta): dR/dtheta of each event. The sums then hold the derivatives in theta and not in R.
+        dR/dtheta of each event, shape (event, theta). The sums then hold the derivatives in theta
+        instead of R.
     trees
-        Per event.
+        Trees per event.
     stream, iteration
-        What the random numbers are keyed by, beside the seed and the identity of each event.
+        Keys of the random numbers, in addition to the seed and the identity of each event.
     threads
-        Instead of those of the sampling.
+        Number of threads, instead of that of the sampling.
     on_trees
-        Called with some of the events and their trees, until all were seen; on a GPU their arrays are CuPy's.
+        Called with portions of the events and their trees until all events are covered. On a GPU
+        the arrays are CuPy's.
     """
     ((moments, per_event),) = evaluate_each(
-        [Part(events, radius, jacobian)],
+        [EvaluationPart(events, radius, jacobian)],
         loss,
         estimator,
         sampling,
@@ -76,18 +81,18 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class Part:
-    """Events whose sums are wanted by themselves: ``radius`` and ``jacobian`` as in :func:`evaluate`."""
+class EvaluationPart:
+    """Events that get sums of their own; ``radius`` and ``jacobian`` are as in :func:`evaluate`."""
 
     events: EventBatch
     radius: Radius
     jacobian: Floats | None = None
 
-    def pieces(self, at_once: int) -> list[Part]:
-        """The same in pieces of so many events at most."""
+    def pieces(self, at_once: int) -> list[EvaluationPart]:
+        """This part, split into pieces of at most ``at_once`` events."""
         if len(self.events) <= at_once:
             return [self]
-        rows = [
+        pieces = [
             np.arange(len(self.events))[start : start + at_once]
             for start in range(0, len(self.events), at_once)
         ]
@@ -97,17 +102,17 @@ class Part:
             else radius_per_event(self.events, self.radius)
         )
         return [
-            Part(
-                self.events.select(some),
-                self.radius if radii is None else radii[some],
-                None if self.jacobian is None else self.jacobian[some],
+            EvaluationPart(
+                self.events.select(rows),
+                self.radius if radii is None else radii[rows],
+                None if self.jacobian is None else self.jacobian[rows],
             )
-            for some in rows
+            for rows in pieces
         ]
 
 
 def evaluate_each(
-    parts: Sequence[Part],
+    parts: Sequence[EvaluationPart],
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
@@ -119,7 +124,11 @@ def evaluate_each(
     threads: int | None = None,
     on_trees: Callable[[EventBatch, TreeSample], None] | None = None,
 ) -> list[tuple[Moments, PerEvent]]:
-    """:func:`evaluate` for each of several parts, with the same bits, small ones together: what a call costs, it costs once."""
+    """Moments and results per event of each of several parts.
+
+    Every part has the same bits as from :func:`evaluate` alone. Small parts are evaluated together,
+    which saves the fixed cost of a call.
+    """
     _check(parts, loss, estimator, parameters, trees)
     if threads is not None:
         sampling = replace(sampling, threads=threads)
@@ -136,54 +145,58 @@ def evaluate_each(
     pieces = [
         (number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)
     ]
-    answers: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
-    for together in _packed(pieces, at_once):
-        own = [piece for _, piece in together]
-        for (number, _), answer in zip(
-            together,
-            _evaluate_together(own, loss, estimator, sampling, request, on_trees),
-            strict=True,
-        ):
-            answers[number].append(answer)
+    results: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
+    for group in _packed(pieces, at_once):
+        numbers, members = zip(*group, strict=True)
+        evaluated = _evaluate_together(members, loss, estimator, sampling, request, on_trees)
+        for number, result in zip(numbers, evaluated, strict=True):
+            results[number].append(result)
     return [
         _merged(
-            answer,
+            result,
             loss,
             (len(parameters) or 1) if part.jacobian is None else part.jacobian.shape[1],
         )
-        for part, answer in zip(parts, answers, strict=True)
+        for part, result in zip(parts, results, strict=True)
     ]
 
 
 def _check(
-    parts: Sequence[Part], loss: Loss, estimator: Estimator, parameters: tuple[str, ...], trees: int
+    parts: Sequence[EvaluationPart],
+    loss: Loss,
+    estimator: Estimator,
+    parameters: tuple[str, ...],
+    trees: int,
 ) -> None:
     needed = trees_needed(loss, estimator)
     if trees < needed:
         raise InputError(
-            f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and this loss."
+            f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and "
+            "this loss."
         )
     variable = any(isinstance(part.radius, VariableR) for part in parts)
     if (parameters not in ((), ("radius",)) or variable) and not estimator.in_any_parameter:
         raise InputError(
-            f"the {estimator.name} estimator gives d/dR of one R or of one per event, and nothing else."
+            f"the {estimator.name} estimator gives only d/dR, with one R or one per event; "
+            f"for {', '.join(parameters) or 'variable-R jets'} expected an estimator made of the "
+            "score, such as djservice.StateBaseline()."
         )
 
 
 def _evaluate_together(
-    parts: Sequence[Part],
+    parts: Sequence[EvaluationPart],
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
     request: TreeRequest,
     on_trees: Callable[[EventBatch, TreeSample], None] | None,
 ) -> list[tuple[Moments, PerEvent]]:
-    """The trees of some parts grown in one call, and the sums of each."""
-    events, radius, jacobian = _joined(parts)
+    """The results of several parts, whose trees are grown in one call."""
+    events, radius, jacobian = _concatenated(parts)
     with memory_for(
         f"{request.trees} trees of each of {len(events)} events, with their sums,", sampling.device
     ):
-        watched = replace(request, states=estimator.follows, flips=estimator.flips)
+        watched = replace(request, states=estimator.uses_states, flips=estimator.flips)
         sample = sample_trees(events, radius, sampling, watched)
         if on_trees is not None:
             on_trees(events, sample)
@@ -195,31 +208,37 @@ def _evaluate_together(
 
 
 def _merged(
-    answers: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int
+    pieces: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int
 ) -> tuple[Moments, PerEvent]:
-    """The sums of a part from those of its pieces; of no events, if there are none."""
-    sums = [moments for moments, _ in answers]
-    return functools.reduce(operator.add, sums) if sums else no_events(loss, parameters), joined(
-        [per_event for _, per_event in answers]
-    )
+    """The results of a part from those of its pieces, which may be none."""
+    sums = [moments for moments, _ in pieces]
+    moments = functools.reduce(operator.add, sums) if sums else zero_moments(loss, parameters)
+    return moments, concatenated([per_event for _, per_event in pieces])
 
 
-def _packed(pieces: Sequence[tuple[int, Part]], at_once: int) -> Iterator[list[tuple[int, Part]]]:
-    """Neighbours of one dataset together, so many events at most; those without events are left out."""
-    together: list[tuple[int, Part]] = []
+def _packed(
+    pieces: Sequence[tuple[int, EvaluationPart]], at_once: int
+) -> Iterator[list[tuple[int, EvaluationPart]]]:
+    """Groups of neighbouring pieces of one dataset, of at most ``at_once`` events each.
+
+    Pieces without events are left out.
+    """
+    group: list[tuple[int, EvaluationPart]] = []
     for number, piece in pieces:
         if len(piece.events) == 0:
             continue
-        events = sum(len(other.events) for _, other in together) + len(piece.events)
-        if together and (events > at_once or piece.events.dataset != together[0][1].events.dataset):
-            yield together
-            together = []
-        together.append((number, piece))
-    if together:
-        yield together
+        events = sum(len(member.events) for _, member in group) + len(piece.events)
+        if group and (events > at_once or piece.events.dataset != group[0][1].events.dataset):
+            yield group
+            group = []
+        group.append((number, piece))
+    if group:
+        yield group
 
 
-def _joined(parts: Sequence[Part]) -> tuple[EventBatch, VariableR | Floats, Floats | None]:
+def _concatenated(
+    parts: Sequence[EvaluationPart],
+) -> tuple[EventBatch, VariableR | Floats, Floats | None]:
     events = (
         parts[0].events
         if len(parts) == 1
@@ -233,12 +252,12 @@ def _joined(parts: Sequence[Part]) -> tuple[EventBatch, VariableR | Floats, Floa
 
 
 def trees_at_once(device: Device) -> int:
-    """How many trees are held together."""
+    """Number of trees held in memory at once on a device."""
     return TREES_AT_ONCE_ON_GPU if has_gpu(device) else TREES_AT_ONCE
 
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:
-    """The least number of trees per event that a loss and an estimator are defined for."""
+    """Minimum number of trees per event for which a loss and an estimator are defined."""
     return max(
         estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms)
     )

@@ -1,4 +1,4 @@
-"""A loss and its gradient for a sample in memory: ``dj.gradient``."""
+"""``dj.gradient``: a loss and its gradient for a sample in memory."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Gradient:
     Attributes
     ----------
     value, error, tree_error
-        dL/dR; its standard error over events and trees; the part of it that comes from the trees.
+        dL/dR; its standard error over events and trees; the part of that error due to the trees.
     loss
         L with its errors.
     acceptance
         Weighted fraction of accepted trees.
     per_event
-        The same event by event.
+        Results of each event.
     moments
-        The sums that all of it follows from.
+        Sums from which all other numbers follow.
     """
 
     value: float
@@ -67,21 +67,23 @@ def gradient(
     Parameters
     ----------
     particles
-        An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta, shape (event, var).
+        An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta,
+        shape (event, var).
     objective
-        A loss, or an observable, which is then its own objective: d E[f] / dR.
+        A loss; or an observable, whose mean is then the objective: d E[f] / dR.
     radius, rigidity, sampling
-        As in :func:`djservice.cluster`.
+        See :func:`djservice.cluster`.
     parameter
-        What to differentiate in, as the ``parameters`` of :func:`djservice.clustering.cluster`; R, or with variable-R jets rho, by
-        default. Others need an estimator that is made of the score.
+        Parameter of the derivative, one of the ``parameters`` of :func:`djservice.cluster`; R by
+        default, or rho with variable-R jets. Other parameters need an estimator made of the score.
     estimator
-        :class:`djservice.StateBaseline` by default; with fewer than 8 trees :class:`djservice.LeaveOneOut`.
+        :class:`djservice.StateBaseline` by default; with fewer than 8 trees
+        :class:`djservice.LeaveOneOut`.
     trees
-        Per event.
+        Trees per event.
     identity, weight, truth
-        Of awkward particles, as in :meth:`djservice.EventBatch.from_arrays`; without an identity, draws depend on how the input
-        was cut into arrays.
+        Columns of awkward particles; see :meth:`djservice.EventBatch.from_arrays`. Without an
+        identity, draws depend on how the input was cut into arrays.
 
     Raises
     ------

@@ -1,9 +1,12 @@
-"""Mergeable sums over events: everything a loss, its gradient, a spectrum and their standard errors need.
+"""Mergeable sums over events, sufficient for a loss, its gradient, a spectrum and their errors.
 
-Per event there is one vector z: for each term of the loss its sums (A_1, ..., A_k, B) and their derivatives in each
-parameter, then (acceptance, mean f, mean f^2) of the observable, all times the event weight. Every result is a function
-of the sum of z, so its standard error over events follows from the sum of z z^T (delta method), and the part of it that
-comes from the finite number of trees from the sum of the covariances of z.
+Each event has one vector z. For each term of the loss it holds the sums (A_1, ..., A_k, B) and
+their derivatives in each parameter. It ends with (acceptance, mean f, mean f^2) of the observable.
+All entries are multiplied by the event weight.
+
+Every result is a function of the sum of z. Its standard error over events follows from the sum of
+z z^T (delta method). The part of the error that is due to the finite number of trees follows from
+the sum of the covariances of z.
 """
 
 from __future__ import annotations
@@ -20,14 +23,14 @@ from djservice.objectives.pooled_statistics import PooledStatistic
 
 @dataclass(frozen=True)
 class MomentLayout:
-    """What the entries of z are.
+    """Meaning of the entries of z.
 
     Attributes
     ----------
     statistics, coefficients
-        Of the terms of the loss.
+        Statistic and coefficient of each term of the loss.
     parameters
-        Number of parameters that there are derivatives in.
+        Number of parameters of the derivatives.
     """
 
     statistics: tuple[PooledStatistic, ...]
@@ -36,43 +39,47 @@ class MomentLayout:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of sums of each term, B among them."""
+        """Number of sums of each term, including B."""
         return tuple(statistic.sums for statistic in self.statistics)
 
     @property
     def length(self) -> int:
-        """Of z."""
+        """Number of entries of z."""
         return sum(self.sizes) * (1 + self.parameters) + 3
 
     def sums(self, term: int) -> slice:
-        """Where the sums of a term are."""
+        """Entries that hold the sums of a term."""
         start = sum(self.sizes[:term]) * (1 + self.parameters)
         return slice(start, start + self.sizes[term])
 
     def slopes(self, term: int, parameter: int) -> slice:
-        """Where their derivatives are."""
+        """Entries that hold the derivatives of a term's sums in a parameter."""
         sums, size = self.sums(term), self.sizes[term]
         return slice(sums.stop + parameter * size, sums.stop + (parameter + 1) * size)
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over events; ``+`` merges. Sums of floats depend on the order in the last bits: merge in a fixed one.
+    """Sums over events, which merge with ``+``.
+
+    The last bits of a sum of floats depend on the order, so merge in a fixed order.
 
     Attributes
     ----------
     layout
-        What the entries of z are.
+        Meaning of the entries of z.
     total, outer, tree_covariance
-        Sum of z, of z z^T, and of the covariance of z over trees; shapes (dim,), (dim, dim), (dim, dim).
+        Sum of z, of z z^T, and of the covariance of z over trees; shapes (dim,), (dim, dim),
+        (dim, dim).
     weight
         Sum of the event weights.
     events, events_without
-        Number of events, and of those without a single accepted tree.
+        Number of events, and number of events without any accepted tree.
     trees, trees_accepted
-        Number of trees, and of those accepted by the first term.
+        Number of trees, and number of trees accepted by the first term.
     state_share
-        Sum over events of the share of the state baseline in the first term's gradient (NaN with another estimator).
+        Sum over events of the share of the state baseline in the first term's gradient; NaN with
+        other estimators.
     """
 
     layout: MomentLayout
@@ -95,16 +102,16 @@ class Moments:
         return Moments(layout=self.layout, **summed)
 
     def scaled(self, parameter: int, factor: float) -> Moments:
-        """The same with the derivatives in a parameter that is ``factor`` times smaller."""
+        """These sums, with the derivatives in a parameter multiplied by ``factor``."""
         factors = np.ones(self.layout.length)
         for term in range(len(self.layout.statistics)):
             factors[self.layout.slopes(term, parameter)] = factor
-        both = np.outer(factors, factors)
+        outer_factors = np.outer(factors, factors)
         return replace(
             self,
             total=self.total * factors,
-            outer=self.outer * both,
-            tree_covariance=self.tree_covariance * both,
+            outer=self.outer * outer_factors,
+            tree_covariance=self.tree_covariance * outer_factors,
         )
 
     @property
@@ -113,7 +120,7 @@ class Moments:
         return float(self.total[-3] / self.weight)
 
     def loss(self) -> Quantity:
-        """L, the sum over terms of F(A_1, ..., A_k, B)."""
+        """Loss L, the sum over terms of F(A_1, ..., A_k, B)."""
         value, slope = 0.0, np.zeros_like(self.total)
         for term, (statistic, coefficient) in enumerate(self._terms()):
             sums = self._sums(term)
@@ -122,20 +129,20 @@ class Moments:
         return self._quantity(value, slope)
 
     def gradient(self, parameter: int = 0) -> Quantity:
-        """dL/dR, or the derivative in another parameter: the sum over terms of F'(A, B) (GA, GB)."""
+        """Derivative of L in R or another parameter: the sum over terms of F'(A, B) (GA, GB)."""
         value, slope = 0.0, np.zeros_like(self.total)
         for term, (statistic, coefficient) in enumerate(self._terms()):
-            sums, at = self._sums(term), self.layout.slopes(term, parameter)
+            sums, slopes = self._sums(term), self.layout.slopes(term, parameter)
             first = statistic.gradient(sums)
-            value += coefficient * float(first @ self.total[at])
-            slope[at] += coefficient * first
+            value += coefficient * float(first @ self.total[slopes])
+            slope[slopes] += coefficient * first
             slope[self.layout.sums(term)] += coefficient * (
-                statistic.hessian(sums) @ self.total[at]
+                statistic.hessian(sums) @ self.total[slopes]
             )
         return self._quantity(value, slope)
 
     def gradients(self) -> list[Quantity]:
-        """The derivatives in all parameters."""
+        """Derivatives of L in all parameters."""
         return [self.gradient(parameter) for parameter in range(self.layout.parameters)]
 
     def mean(self) -> Quantity:
@@ -170,37 +177,38 @@ class Moments:
 
     def _positive(self, weight: float) -> None:
         if not weight > 0.0:
-            found = (
+            problem = (
                 "no tree passed the selection"
                 if self.trees_accepted == 0
                 else f"the accepted weight sums to {weight:g}"
             )
             raise NothingAcceptedError(
-                f"{found} in {self.events} events with {self.trees} trees, so the loss is not defined. Loosen the cuts, use more "
-                "events per batch, or check the event weights for negative sums."
+                f"{problem} in {self.events} events with {self.trees} trees, so the loss is not "
+                "defined. Loosen the cuts, use more events per batch, or check the event weights "
+                "for negative sums."
             )
 
     def _quantity(self, value: float, slope: Floats) -> Quantity:
         n = self.events
         over_events = n / (n - 1) * float(slope @ self.outer @ slope) if n > 1 else math.nan
         over_trees = float(slope @ self.tree_covariance @ slope)
-        # Rounding may take a variance below 0; NaN passes through.
+        # Rounding can make a variance negative; NaN passes through.
         error, tree_error = (math.sqrt(0.0 if x < 0.0 else x) for x in (over_events, over_trees))
         return Quantity(float(value), error, tree_error)
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with its standard error, and the part of that which more trees on the same events would remove.
+    """A number with its standard error, and the part of the error that more trees would remove.
 
     Attributes
     ----------
     value
-        The estimate.
+        Estimate.
     error
-        Standard error, covering events and trees; NaN with one event.
+        Standard error over events and trees; NaN with one event.
     tree_error
-        Standard error over trees, the events being given.
+        Standard error over trees for fixed events.
     """
 
     value: float

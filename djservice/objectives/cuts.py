@@ -1,4 +1,4 @@
-"""Cuts: the leading jets of every tree -> whether the tree is accepted. They combine with ``&``, ``|`` and ``~``."""
+"""Cuts accept or reject trees by their leading jets; they combine with ``&``, ``|`` and ``~``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from djservice.core.entry_points import makers
 from djservice.errors import InputError
-from djservice.objectives.observables import Observable, answer, dijet_mass
+from djservice.objectives.observables import Observable, dijet_mass, evaluate_function
 
 Mask = NDArray[np.bool_]
 
@@ -23,15 +23,17 @@ class Cut:
     Attributes
     ----------
     function
-        Takes the leading jets, shape (event, tree, jet), and returns booleans of shape (event, tree).
+        Takes the leading jets, shape (event, tree, jet), and returns booleans of shape
+        (event, tree).
     name
-        How reports call it.
+        Name of the cut in reports.
     jets
-        How many leading jets it reads.
+        Number of leading jets that the function reads.
     settled_pt
-        A tree whose ``jets``-th jet has a pT below this (GeV) is rejected, whatever the rest; 0 if there is no such pT.
+        A pT in GeV: every tree whose ``jets``-th jet is softer is rejected. 0 if there is none.
     on_device
-        Whether the function can take the jets of a GPU (docs/gpu.md); else it is given a copy on the host.
+        Whether the function accepts jets on a GPU (docs/gpu.md). Otherwise it gets a copy on the
+        host.
     """
 
     function: Callable[[Any], Mask]
@@ -41,18 +43,25 @@ class Cut:
     on_device: bool = False
 
     def __call__(self, jets: Any) -> Mask:
-        """Whether each (event, tree) is accepted."""
-        mask: Mask = answer(self.function, jets, self.on_device)
+        """Acceptance of each tree, booleans of shape (event, tree).
+
+        Raises
+        ------
+        InputError
+            If the function returns another shape or type.
+        """
+        mask: Mask = evaluate_function(self.function, jets, self.on_device)
         if mask.shape != jets.shape[:-1] or mask.dtype != np.bool_:
             raise InputError(
-                f"cut {self.name!r} returned {mask.dtype} of shape {mask.shape}, expected booleans of shape {jets.shape[:-1]}."
+                f"cut {self.name!r} returned {mask.dtype} of shape {mask.shape}, expected booleans "
+                f"of shape {jets.shape[:-1]}."
             )
         return mask
 
     def __and__(self, other: Cut) -> Cut:
         jets = max(self.jets, other.jets)
         settled_pt = max(cut.settled_pt for cut in (self, other) if cut.jets == jets)
-        # Each of the two brings its jets to where it needs them.
+        # on_device: each of the two cuts moves the jets to the device that it needs.
         return Cut(
             lambda jets: self(jets) & other(jets),
             f"{self.name} and {other.name}",
@@ -75,16 +84,17 @@ class Cut:
 
 
 def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
-    """The ``n`` leading jets exist and have pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
+    """Cut: the ``n`` leading jets exist, with pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
     if not pt_min >= 0:
         raise InputError(f"pt_min is {pt_min}, expected 0 GeV or more.")
 
     def accept(jets: Any) -> Mask:
         lead = jets[..., :n]
-        # A missing jet is NaN, which fails every comparison; a jet along the beam has infinite rapidity.
+        # A missing jet is NaN, which fails every comparison. A jet along the beam has infinite
+        # rapidity.
         with np.errstate(divide="ignore", invalid="ignore"):
-            good: Mask = ((lead.pt > pt_min) & (np.abs(lead.rapidity) < rapidity_max)).all(axis=-1)
-        return good
+            mask: Mask = ((lead.pt > pt_min) & (np.abs(lead.rapidity) < rapidity_max)).all(axis=-1)
+        return mask
 
     limit = f", |y| < {rapidity_max:g}" if np.isfinite(rapidity_max) else ""
     return Cut(
@@ -93,12 +103,12 @@ def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> C
 
 
 def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
-    """The two leading jets exist and have pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
+    """Cut: the two leading jets exist, with pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
     return leading_jets(2, pt_min, rapidity_max)
 
 
 def below(observable: Observable, maximum: float) -> Cut:
-    """The observable is below ``maximum``."""
+    """Cut: the observable is below ``maximum``."""
     return Cut(
         lambda jets: observable(jets) < maximum,
         f"{observable.name} < {maximum:g} {observable.units}".rstrip(),
@@ -108,7 +118,7 @@ def below(observable: Observable, maximum: float) -> Cut:
 
 
 def above(observable: Observable, minimum: float) -> Cut:
-    """The observable is above ``minimum``."""
+    """Cut: the observable is above ``minimum``."""
     return Cut(
         lambda jets: observable(jets) > minimum,
         f"{observable.name} > {minimum:g} {observable.units}".rstrip(),
@@ -118,16 +128,19 @@ def above(observable: Observable, minimum: float) -> Cut:
 
 
 def mass_below(maximum: float) -> Cut:
-    """m_jj of the two leading jets is below ``maximum`` (GeV)."""
+    """Cut: m_jj of the two leading jets is below ``maximum`` (GeV)."""
     return below(dijet_mass, maximum)
 
 
 def mass_above(minimum: float) -> Cut:
-    """m_jj of the two leading jets is above ``minimum`` (GeV)."""
+    """Cut: m_jj of the two leading jets is above ``minimum`` (GeV)."""
     return above(dijet_mass, minimum)
 
 
 def named_cuts() -> dict[str, Callable[..., Cut]]:
-    """What a run configuration can name: the cuts here and those of the entry-point group ``djservice.cuts``."""
+    """The cuts that a run configuration can name.
+
+    They are the cuts of this module and those of the entry-point group ``djservice.cuts``.
+    """
     builtin = {cut.__name__: cut for cut in (leading_jets, two_jets, mass_below, mass_above)}
     return makers("djservice.cuts", Cut, builtin)

@@ -1,11 +1,13 @@
-"""Losses: what the radius is chosen to minimise, per event and tree. They carry their selection, add and scale.
+"""Losses that the radius is chosen to minimise. They carry their selection, add and scale.
 
-A term's value over a sample is a function F of sums pooled over events (weights w, selection I, N trees per event)
+The value of a term over a sample is a function F of sums pooled over events, with weights w, the
+selection I and N trees per event:
 
-    L = F(sum_e w_e a_e, sum_e w_e b_e),
+    L = F(sum_e w_e a_e, sum_e w_e b_e)
 
-with a_e and b_e the means over trees of I l and of I. F is their ratio (:mod:`djservice.objectives.pooled_statistics`), but for the widths of a
-resonance, which have several quantities l. For :class:`SquaredErrorOfMean` a_e and b_e are the means of products over
+Here a_e and b_e are the means over trees of I l and of I. F is their ratio
+(:mod:`djservice.objectives.pooled_statistics`), except for the widths of a resonance, which have
+several quantities l. For :class:`SquaredErrorOfMean`, a_e and b_e are the means of products over
 pairs of different trees (the U-statistic), which makes the square of an expectation unbiased.
 """
 
@@ -33,7 +35,21 @@ from djservice.objectives.pooled_statistics import (
 
 @dataclass(frozen=True)
 class Term(ABC):
-    """One term of a loss: an observable, what is done to its value, a selection and a coefficient."""
+    """One term of a loss: a function of an observable, with a selection and a coefficient.
+
+    Attributes
+    ----------
+    observable
+        Observable f of the leading jets.
+    target
+        Value that f is compared with; None for the truth of each event.
+    scale
+        Unit of f or of its difference to the target; None for the target itself.
+    cut
+        Selection of trees; None accepts all trees with a finite f.
+    coefficient
+        Factor of the term in a sum of losses.
+    """
 
     observable: Observable
     target: float | None = None
@@ -43,76 +59,81 @@ class Term(ABC):
 
     #: Whether the term is the square of an expectation over trees.
     squares_expectation: ClassVar[bool] = False
-    #: Whether it compares with a target, so that it means something for a single event.
+    #: Whether the term compares with a target, and so is meaningful for a single event.
     has_target: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
             raise InputError(
-                f"scale is {self.scale}, expected a positive, finite number, or None for the target."
+                f"scale is {self.scale}, expected a positive, finite number, or None for the "
+                "target."
             )
 
     @abstractmethod
-    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
-        """The quantities whose sums over accepted trees count."""
+    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        """Quantities l, whose sums over accepted trees make the loss."""
 
     @property
     def statistic(self) -> PooledStatistic:
-        """How the sums make the loss."""
+        """Function F from the pooled sums to the loss."""
         return PooledMean()
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """The terms of this loss: itself."""
+        """Terms of this loss: the loss itself."""
         return (self,)
 
     @property
     def jets(self) -> int:
-        """How many leading jets are read."""
+        """Number of leading jets that the term reads."""
         return max(self.observable.jets, self.cut.jets if self.cut else 1)
 
     @property
     def settled_pt(self) -> float:
-        """Jets below this pT (GeV) that are not yet there cannot change the loss: trees may stop, see ``dj.cluster``."""
+        """The pT in GeV below which jets that are still to form cannot change the loss.
+
+        Trees may stop there (see ``dj.cluster``).
+        """
         return self.cut.settled_pt if self.cut is not None and self.cut.jets == self.jets else 0.0
 
     def where(self, cut: Cut) -> Self:
-        """The same with the trees that ``cut`` accepts, on top of any earlier selection."""
+        """This loss for trees that ``cut`` accepts, in addition to any earlier selection."""
         return replace(self, cut=cut if self.cut is None else self.cut & cut)
 
     def evaluate(self, jets: Any, truth: Floats) -> tuple[Floats, list[Floats], NDArray[np.bool_]]:
-        """The observable, I times each quantity (one but for a width), and I, each of shape (event, tree).
+        """The observable f, I times each quantity l, and I, each of shape (event, tree).
 
         Parameters
         ----------
         jets
-            Leading jets, shape (event, tree, jet); where they are on a GPU, so is what is returned.
+            Leading jets, shape (event, tree, jet). If they are on a GPU, so are the results.
         truth
-            True mass per event in GeV, shape (event,); used where the loss has no target of its own.
+            True mass of each event in GeV, shape (event,); used if the loss has no target.
 
         Raises
         ------
         InputError
-            If the loss has no target and an event no truth.
+            If the loss has no target and an event has no truth.
         """
         value = self.observable(jets)
         target = self._target(module_of(value).asarray(truth))
         accepted = np.isfinite(value) & (True if self.cut is None else self.cut(jets))
-        quantities = self._of(np.where(accepted, value, 0.0), target[:, np.newaxis])
+        quantities = self._quantities(np.where(accepted, value, 0.0), target[:, np.newaxis])
         return value, [np.where(accepted, quantity, 0.0) for quantity in quantities], accepted
 
     def _target(self, truth: Floats) -> Floats:
         if self.target is not None:
             return np.full_like(truth, self.target)
         if np.isnan(truth).any():
+            event = int(np.flatnonzero(np.isnan(truth))[0])
             raise InputError(
-                f"the loss of {self.observable.name!r} has no target, and event {int(np.flatnonzero(np.isnan(truth))[0])} has no "
+                f"the loss of {self.observable.name!r} has no target, and event {event} has no "
                 "truth: give target=, or a truth in the schema."
             )
         return truth
 
     def _scaled(self, value: Floats, target: Floats) -> Floats:
-        """(value - target) / scale."""
+        """Scaled difference (value - target) / scale."""
         scaled: Floats = (value - target) / (target if self.scale is None else self.scale)
         return scaled
 
@@ -127,49 +148,52 @@ class Term(ABC):
 
 @dataclass(frozen=True)
 class SquaredError(Term):
-    """((f - target) / scale)^2: mean over trees of the squared error.
+    """Mean over trees of the squared error ((f - target) / scale)^2.
 
-    ``target`` None is the event's truth, ``scale`` None the target, which makes it the relative error.
+    With ``target`` None, the target is the event's truth. With ``scale`` None, the scale is the
+    target, which gives the relative error.
     """
 
-    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return (np.square(self._scaled(value, target)),)
 
 
 @dataclass(frozen=True)
 class SquaredErrorOfMean(Term):
-    """((E[f] - target) / scale)^2: square of the mean error over an event's trees.
+    """Square of the mean error over an event's trees: ((E[f] - target) / scale)^2.
 
-    Its gradient 2 (E f - target) dE[f] is a product of two expectations, so it is averaged over pairs of different
-    trees, which is unbiased. Needs two trees per event or more.
+    Its gradient 2 (E f - target) dE[f] is a product of two expectations. It is averaged over pairs
+    of different trees, which is unbiased and needs at least two trees per event.
     """
 
     squares_expectation: ClassVar[bool] = True
 
-    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return (self._scaled(value, target),)
 
 
 @dataclass(frozen=True)
 class Mean(Term):
-    """E[f] / scale: an observable as an objective of its own. It has no target."""
+    """Mean of an observable, E[f] / scale, as an objective. It has no target."""
 
     has_target: ClassVar[bool] = False
 
     def _target(self, truth: Floats) -> Floats:
         return np.zeros_like(truth)
 
-    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return (value if self.scale is None else value / self.scale,)
 
 
 @dataclass(frozen=True)
 class Width(Term):
-    """Var(f) / mean(f)^2 over accepted trees and events: how wide a resonance is, whatever its mass.
+    """Relative width of a resonance: Var(f) / mean(f)^2 over accepted trees and events.
 
-    f is the observable over ``scale``, which changes nothing, or with ``scale`` None over the event's truth; else it needs no
-    truth. Biased by the finite sample as any plug-in estimate, by O(1 / (events x trees)). A radius that makes everything
-    small makes the mean small too, so its square in the denominator keeps the minimum from R -> 0.
+    With ``scale`` None, f is the observable divided by the event's truth. Otherwise f is the
+    observable divided by ``scale``, which does not change the width, and no truth is needed. Like
+    any plug-in estimate, the width has a bias of O(1 / (events x trees)). A radius that shrinks
+    all masses shrinks the mean too, so its square in the denominator keeps the minimum away from
+    R -> 0.
     """
 
     has_target: ClassVar[bool] = False
@@ -181,16 +205,18 @@ class Width(Term):
     def _target(self, truth: Floats) -> Floats:
         return super()._target(truth) if self.scale is None else np.full_like(truth, self.scale)
 
-    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return value / target, np.square(value / target)
 
 
 @dataclass(frozen=True)
 class RobustWidth(Width):
-    """(q_84 - q_16) / (2 q_50) over accepted trees and events: half of the central 68 % over the median.
+    """Robust relative width: (q_84 - q_16) / (2 q_50) over accepted trees and events.
 
-    f is as of :class:`Width`. Tails count by their number alone. The quantiles are those of a histogram of equal bins from
-    ``low`` to ``high``, within which they are interpolated, so that chunks of events return sums; trees outside are left out.
+    This is half of the central 68 % interval divided by the median. f is defined as in
+    :class:`Width`. Only the number of trees in the tails counts, not how far out they are. The
+    quantiles are interpolated within the equal bins of a histogram from ``low`` to ``high``, so
+    that chunks of events return plain sums. Trees outside the histogram are left out.
     """
 
     low: float = 0.0
@@ -203,14 +229,15 @@ class RobustWidth(Width):
             np.isfinite([self.low, self.high]).all() and self.low < self.high and self.bins >= 4
         ):
             raise InputError(
-                f"expected low < high and 4 bins or more, found {self.low}, {self.high} and {self.bins}."
+                f"expected low < high and 4 bins or more, found {self.low}, {self.high} and "
+                f"{self.bins}."
             )
 
     @property
     def statistic(self) -> PooledStatistic:
         return QuantileWidth(self.low, self.high, self.bins)
 
-    def _of(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         number = np.floor((value / target - self.low) * (self.bins / (self.high - self.low)))
         return tuple((number == i).astype(np.float64) for i in range(self.bins))
 
@@ -223,12 +250,12 @@ class LossSum:
 
     @property
     def jets(self) -> int:
-        """How many leading jets are read."""
+        """Number of leading jets that the terms read."""
         return max(term.jets for term in self.terms)
 
     @property
     def settled_pt(self) -> float:
-        """As of its terms, for all of them together."""
+        """The pT in GeV below which jets that are still to form cannot change any term."""
         return min(term.settled_pt if term.jets == self.jets else 0.0 for term in self.terms)
 
     def __add__(self, other: Term | LossSum) -> LossSum:
@@ -244,17 +271,18 @@ Loss = Term | LossSum
 
 
 def as_loss(objective: Loss | Observable) -> Loss:
-    """A loss as it is; an observable as its mean.
+    """Convert an objective to a loss: a loss stays as it is, an observable becomes its mean.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If the objective is neither a loss nor an observable.
     """
     if isinstance(objective, Observable):
         return Mean(objective)
     if isinstance(objective, (Term, LossSum)):
         return objective
     raise InputError(
-        f"expected a loss or an observable, found {objective!r}. Make an observable of a function with @djservice.observable(...)."
+        f"expected a loss or an observable, found {objective!r}. Make an observable of a function "
+        "with @djservice.observable(...)."
     )

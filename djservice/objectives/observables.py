@@ -1,4 +1,4 @@
-"""Observables: the leading jets of every tree -> one number per (event, tree); NaN where it is not defined."""
+"""Observables map the leading jets of a tree to one number; NaN where it is not defined."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from djservice.errors import InputError
 
 @dataclass(frozen=True)
 class Observable:
-    """A number per tree.
+    """A number per tree, computed from its leading jets.
 
     Attributes
     ----------
     function
-        Takes the leading jets, a ``vector`` momentum array of shape (event, tree, jet) in falling pT with NaN where a
-        tree has fewer, and returns shape (event, tree), NaN where the observable is not defined.
+        Takes the leading jets and returns an array of shape (event, tree), NaN where the observable
+        is not defined. The jets are a ``vector`` momentum array of shape (event, tree, jet) in
+        falling pT, NaN where a tree has fewer.
     name, units
-        For tables and axes.
+        Name and units in tables and on axes.
     jets
-        How many leading jets it reads.
+        Number of leading jets that the function reads.
     on_device
-        Whether the function can take the jets of a GPU (docs/gpu.md); else it is given a copy on the host.
+        Whether the function accepts jets on a GPU (docs/gpu.md). Otherwise it gets a copy on the
+        host.
     """
 
     function: Callable[[Any], ArrayLike]
@@ -40,38 +42,44 @@ class Observable:
     on_device: bool = False
 
     def __call__(self, jets: Any) -> Floats:
-        """The value per (event, tree).
+        """Value of each tree, shape (event, tree).
 
         Raises
         ------
         InputError
-            If the function returns another shape than that of its jets.
+            If the function returns another shape.
         """
-        values: Floats = answer(self.function, jets, self.on_device).astype(np.float64, copy=False)
+        values: Floats = evaluate_function(self.function, jets, self.on_device).astype(
+            np.float64, copy=False
+        )
         if values.shape != jets.shape[:-1]:
             raise InputError(
-                f"observable {self.name!r} returned shape {values.shape}, expected {jets.shape[:-1]} (event, tree)."
+                f"observable {self.name!r} returned shape {values.shape}, expected "
+                f"{jets.shape[:-1]} (event, tree)."
             )
         return values
 
     @property
     def fingerprint(self) -> str:
-        """The function's qualified name and a hash of its source: what a store remembers of a Python observable."""
+        """Qualified name of the function and a hash of its source, as kept in a store."""
         return fingerprint(self.function)
 
 
-def answer(function: Callable[[Any], Any], jets: Any, on_device: bool) -> Any:
-    """What a function of jets returns, as an array where the jets are; on the GPU's only if it can take those."""
+def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool) -> Any:
+    """Evaluate a function of jets; the result is an array on the device of the jets.
+
+    The function gets jets on a GPU only with ``on_device``, and a copy on the host otherwise.
+    """
     if not hasattr(jets, "on_host"):
         return np.asarray(function(jets))
-    found = function(jets) if on_device else np.asarray(function(jets.on_host()))
-    return module_of(jets.px).asarray(found)
+    values = function(jets) if on_device else np.asarray(function(jets.on_host()))
+    return module_of(jets.px).asarray(values)
 
 
 def observable(
     *, units: str = "", jets: int = 2, name: str | None = None, on_device: bool = False
 ) -> Callable[[Callable[[Any], ArrayLike]], Observable]:
-    """Make an :class:`Observable` of a function of the jets.
+    """Decorator that makes an :class:`Observable` of a function of the jets.
 
     Examples
     --------
@@ -79,8 +87,8 @@ def observable(
     ... def leading_pt(jets):
     ...     return jets.pt[..., 0]
 
-    With ``on_device=True`` the jets of a GPU are not copied to the host for it; it may then call NumPy's functions and methods of
-    arrays, as far as CuPy has them.
+    With ``on_device=True`` the function gets jets on a GPU without a copy to the host. It may then
+    call the functions of NumPy and the methods of arrays that CuPy has.
     """
 
     def wrap(function: Callable[[Any], ArrayLike]) -> Observable:
@@ -90,7 +98,10 @@ def observable(
 
 
 def _mass(jets: Any, number: int) -> Floats:
-    """Mass of the sum of the ``number`` leading jets, of all there are where there are fewer; NaN where there is none."""
+    """Mass of the sum of the ``number`` leading jets, or of all jets of a tree with fewer.
+
+    NaN where a tree has no jet.
+    """
     px, py, pz, energy = (
         np.nansum(getattr(jets[..., :number], c), axis=-1) for c in ("px", "py", "pz", "E")
     )
@@ -100,7 +111,7 @@ def _mass(jets: Any, number: int) -> Floats:
 
 @observable(units="GeV", on_device=True)
 def dijet_mass(jets: Any) -> Floats:
-    """Mass of the two leading jets together; with one jet, that jet's."""
+    """Mass of the sum of the two leading jets, or of the single jet of a tree with one."""
     return _mass(jets, 2)
 
 
@@ -111,19 +122,19 @@ def leading_jet_mass(jets: Any) -> Floats:
 
 
 def n_jet_mass(n: int) -> Observable:
-    """Mass of the ``n`` leading jets together, of all there are where there are fewer."""
+    """Mass of the sum of the ``n`` leading jets, or of all jets of a tree with fewer."""
     if n < 1:
         raise InputError(f"n_jet_mass needs n >= 1, found {n}.")
     return Observable(lambda jets: _mass(jets, n), f"{n}-jet mass", "GeV", n, on_device=True)
 
 
 def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
-    """Number of jets with pT above ``pt_min`` (GeV), counted among the ``jets`` leading ones.
+    """Number of jets with pT above ``pt_min`` (GeV), counted among the ``jets`` leading jets.
 
     Raises
     ------
     InputError
-        When evaluated on a tree with more such jets than ``jets``.
+        On evaluation, if a tree may have more such jets than ``jets``.
     """
 
     def count(leading: Any) -> Floats:
@@ -134,12 +145,12 @@ def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
 
 
 def scalar_ht(pt_min: float = 20.0, jets: int = 16) -> Observable:
-    """HT: the scalar sum of the pT of the jets above ``pt_min`` (GeV), among the ``jets`` leading ones.
+    """HT, the scalar sum of pT over the ``jets`` leading jets with pT above ``pt_min`` (GeV).
 
     Raises
     ------
     InputError
-        When evaluated on a tree with more such jets than ``jets``.
+        On evaluation, if a tree may have more such jets than ``jets``.
     """
 
     def total(leading: Any) -> Floats:
@@ -153,16 +164,18 @@ def _above(leading: Any, pt_min: float, jets: int) -> NDArray[np.bool_]:
     above: NDArray[np.bool_] = np.nan_to_num(leading.pt) > pt_min
     if above.shape[-1] and above[..., -1].any():
         raise InputError(
-            f"a tree has {jets} jets or more above {pt_min:g} GeV, so some may be missed; raise jets={jets}."
+            f"a tree has {jets} jets or more above {pt_min:g} GeV, so some may be missed; raise "
+            f"jets={jets}."
         )
     return above
 
 
 def named_observables() -> dict[str, Callable[..., Observable]]:
-    """What a run configuration can name: the observables here and those of installed entry points.
+    """The observables that a run configuration can name.
 
-    Other packages add theirs in the entry-point group ``djservice.observables``: an :class:`Observable`, or a function
-    of plain numbers that returns one.
+    They are the observables of this module and those of the entry-point group
+    ``djservice.observables``. An entry point is an :class:`Observable`, or a function of plain
+    numbers that returns one.
     """
     builtin: dict[str, Observable | Callable[..., Observable]] = {
         "dijet_mass": dijet_mass,

@@ -1,8 +1,9 @@
-"""Pooled statistics: how the sums of a loss's term make its value. L = F(A_1, ..., A_k, B), with its first two derivatives.
+"""Pooled statistics: functions L = F(A_1, ..., A_k, B) of the sums of a loss term.
 
-B is the sum of the accepted weight and A_1 ... A_k those of the term's quantities. As the sums are plain, chunks return
-them and their derivatives GA, and dL/dt = F'(A) GA; F'' gives the standard error of that (delta method). All functions
-take sums of shape (..., k + 1), so that they serve a sample and each event by itself alike.
+B is the sum of the accepted weights, and A_1 ... A_k are the sums of the term's quantities. Because
+the sums are plain, chunks can return them and their derivatives GA, and dL/dt = F'(A) GA. F'' gives
+the standard error of dL/dt (delta method). All functions take sums of shape (..., k + 1), so that
+they serve a whole sample and each event by itself.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ class PooledStatistic(ABC):
     @property
     @abstractmethod
     def sums(self) -> int:
-        """How many sums, k + 1."""
+        """Number of sums, k + 1."""
 
     @abstractmethod
     def value(self, sums: Floats) -> Floats:
-        """L, shape (...)."""
+        """Value of L, shape (...)."""
 
     @abstractmethod
     def gradient(self, sums: Floats) -> Floats:
-        """dL / d sums, shape (..., k + 1)."""
+        """First derivatives dL / d sums, shape (..., k + 1)."""
 
     @abstractmethod
     def hessian(self, sums: Floats) -> Floats:
-        """d^2 L / d sums^2, shape (..., k + 1, k + 1)."""
+        """Second derivatives d^2 L / d sums^2, shape (..., k + 1, k + 1)."""
 
 
 @dataclass(frozen=True)
 class PooledMean(PooledStatistic):
-    """A / B: the mean over accepted trees."""
+    """Mean over accepted trees, A / B."""
 
     @property
     def sums(self) -> int:
@@ -61,7 +62,7 @@ class PooledMean(PooledStatistic):
 
 @dataclass(frozen=True)
 class RelativeVariance(PooledStatistic):
-    """Var(f) / mean(f)^2 from (sum f, sum f^2, B): A_2 B / A_1^2 - 1."""
+    """Relative variance Var(f) / mean(f)^2 from (sum f, sum f^2, B): A_2 B / A_1^2 - 1."""
 
     @property
     def sums(self) -> int:
@@ -77,7 +78,7 @@ class RelativeVariance(PooledStatistic):
 
     def hessian(self, sums: Floats) -> Floats:
         first, second, b = np.moveaxis(sums, -1, 0)
-        of_second, of_b, both, zero = (
+        d_first_second, d_first_b, d_second_b, zero = (
             -2.0 * b / first**3,
             -2.0 * second / first**3,
             1.0 / first**2,
@@ -85,23 +86,24 @@ class RelativeVariance(PooledStatistic):
         )
         return _matrix(
             [
-                [6.0 * second * b / first**4, of_second, of_b],
-                [of_second, zero, both],
-                [of_b, both, zero],
+                [6.0 * second * b / first**4, d_first_second, d_first_b],
+                [d_first_second, zero, d_second_b],
+                [d_first_b, d_second_b, zero],
             ]
         )
 
 
 @dataclass(frozen=True)
 class QuantileWidth(PooledStatistic):
-    """(q_84 - q_16) / (2 q_50) from the contents of equal bins: half of the central 68 % over the median.
+    """Relative width (q_84 - q_16) / (2 q_50) from the contents of equal bins.
 
-    Quantiles are interpolated linearly within a bin. What lies outside the bins is left out.
+    This is half of the central 68 % interval divided by the median. Quantiles are interpolated
+    linearly within a bin. Values outside the bins are left out.
 
     Attributes
     ----------
     low, high, bins
-        Of the bins.
+        Lower edge, upper edge and number of the bins.
     """
 
     low: float
@@ -139,13 +141,17 @@ class QuantileWidth(PooledStatistic):
         )
 
     def _quantile(self, sums: Floats, p: float) -> tuple[Floats, Floats, Floats]:
-        """The quantile and its derivatives in the contents: e_j + w u / v, u = p N - (contents below j), v = content of j."""
+        """A quantile and its first two derivatives in the contents.
+
+        The quantile is e_j + w u / v, with u = p N - (contents below bin j), v the content of bin
+        j, e_j its lower edge and w its width.
+        """
         contents = sums[..., :-1]
         below = np.cumsum(contents, axis=-1)
-        wanted = p * below[..., -1:]
-        bin_ = np.minimum((below <= wanted).sum(axis=-1), self.bins - 1)[..., np.newaxis]
+        rank = p * below[..., -1:]
+        bin_ = np.minimum((below <= rank).sum(axis=-1), self.bins - 1)[..., np.newaxis]
         v = np.take_along_axis(contents, bin_, -1)[..., 0]
-        u = wanted[..., 0] - (np.take_along_axis(below, bin_, -1)[..., 0] - v)
+        u = rank[..., 0] - (np.take_along_axis(below, bin_, -1)[..., 0] - v)
         number = np.arange(self.bins + 1)
         is_sum = number < self.bins
         of_u = np.where(is_sum, p - (number < bin_), 0.0)
@@ -161,7 +167,7 @@ class QuantileWidth(PooledStatistic):
         return self.low + width * (bin_[..., 0] + u / v), slope, curvature
 
 
-#: One standard deviation below the median of a normal distribution, the median, and one above.
+#: Normal quantiles at one standard deviation below the median, the median, and one above.
 QUANTILES = (0.15865525393145707, 0.5, 0.8413447460685429)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from djservice.core.progress import Watch
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import joined
+from djservice.evaluation.reduce import concatenated
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings
 from djservice.fit.plan import RunPlan
@@ -149,7 +149,7 @@ class Bundles:
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
         if not request.per_event:
             return moments, None
-        return moments, joined([part for _, part in answers if part is not None])
+        return moments, concatenated([part for _, part in answers if part is not None])
 
     async def _groups(self) -> list[list[int]]:
         """The bundles of each thread, made anew when there are more or fewer threads than before."""

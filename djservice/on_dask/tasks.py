@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.radius import VariableR
-from djservice.evaluation.evaluate import Part, evaluate_each
+from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.batch import EventBatch
@@ -60,7 +60,7 @@ def evaluate_bundles(
 
 def _asked(
     bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, setup: RunSetup
-) -> Part:
+) -> EvaluationPart:
     """The events of a bundle that a request is about, with their radii."""
     events = bundle
     if request.subset is not None:
@@ -69,11 +69,11 @@ def _asked(
         features = None if features is None else features[chosen]
     if isinstance(request.radius, Prediction):
         assert features is not None
-        return Part(events, *request.radius(features))
+        return EvaluationPart(events, *request.radius(features))
     if setup.reference_pt is not None:
         assert isinstance(request.radius, float)
-        return Part(events, VariableR(request.radius * setup.reference_pt, *setup.reach))
-    return Part(events, request.radius)
+        return EvaluationPart(events, VariableR(request.radius * setup.reference_pt, *setup.reach))
+    return EvaluationPart(events, request.radius)
 
 
 def _in_reference_radius(

@@ -1,1 +1,1 @@
-"""R as a function of an event."""
+"""Radius models: R as a function of an event."""

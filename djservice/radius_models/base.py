@@ -1,9 +1,10 @@
-"""Radius models: R of an event as a bounded function of its features, with parameters theta that are learned.
+"""Radius models: R of an event as a bounded function of its features, with learned parameters.
 
     R = R_min (R_max / R_min)^sigmoid(h(x, theta))
 
-with x the standardised features. A model gives h and dh/dtheta, :class:`Bounded` makes R and dR/dtheta of them, and the chain
-rule dL/dtheta = sum_e dL_e/dR_e dR_e/dtheta does the rest (:func:`djservice.evaluation.evaluate.evaluate`).
+Here x are the standardised features and theta the parameters. A model gives h and dh/dtheta, and
+:class:`Bounded` turns them into R and dR/dtheta. The gradient follows by the chain rule,
+dL/dtheta = sum_e dL_e/dR_e dR_e/dtheta (:func:`djservice.evaluation.evaluate.evaluate`).
 """
 
 from __future__ import annotations
@@ -19,39 +20,46 @@ from djservice.core.typing import Floats
 
 
 class RadiusModel(ABC):
-    """h(x, theta). One of your own is a subclass; a frozen dataclass, if it has settings, for a store knows it by its repr."""
+    """A function h(x, theta) of features and parameters.
+
+    Subclass it for a model of your own. A model with settings should be a frozen dataclass, because
+    a store identifies it by its repr.
+    """
 
     @abstractmethod
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
-        """Names of the parameters, in their order; the last one is added to h."""
+        """Names of the parameters, in order; the last parameter is a constant added to h."""
 
     @abstractmethod
     def start(self, features: int, seed: int) -> Floats:
-        """theta at which h is 0 for every x, shape (theta,)."""
+        """Initial theta, shape (theta,), at which h is 0 for every x."""
 
     @abstractmethod
     def height(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
-        """h and dh/dtheta, of shapes (event,) and (event, theta), from standardised features of shape (event, feature)."""
+        """Values of h and dh/dtheta, shapes (event,) and (event, theta).
+
+        The features are standardised, shape (event, feature).
+        """
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name of the model in tables."""
         return repr(self)
 
     @property
     def function(self) -> Callable[..., object]:
-        """What a store knows it by, beside its name: the hash of this function's source."""
+        """Function whose source a store hashes to identify the model, in addition to its name."""
         return type(self).height
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """R(x, theta) between two bounds.
+    """A radius R(x, theta) between two bounds.
 
     Attributes
     ----------
     model
-        h(x, theta).
+        Model that gives h(x, theta).
     minimum, maximum
         Bounds of R.
     """
@@ -61,22 +69,22 @@ class Bounded:
     maximum: float
 
     def begin(self, features: int, radius: float, seed: int) -> Floats:
-        """theta that gives every event the same R."""
+        """Initial theta, which gives every event the same R."""
         share = math.log(radius / self.minimum) / math.log(self.maximum / self.minimum)
-        share = min(max(share, 0.01), 0.99)  # at a bound itself nothing moves
+        share = min(max(share, 0.01), 0.99)  # the gradient vanishes at a bound
         theta = self.model.start(features, seed)
         theta[-1] = math.log(share / (1.0 - share))
         return theta
 
     def radius(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
-        """R and dR/dtheta of each event.
+        """Radius R and dR/dtheta of each event.
 
         Parameters
         ----------
         features
-            Standardised, shape (event, feature).
+            Standardised features, shape (event, feature).
         theta
-            Shape (theta,).
+            Parameters, shape (theta,).
 
         Returns
         -------

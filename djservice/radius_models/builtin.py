@@ -1,4 +1,4 @@
-"""The radius models that come with djservice: a linear function and a small network; and those that packages add."""
+"""Built-in radius models: a linear function and a small network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from djservice.radius_models.base import RadiusModel
 
 @dataclass(frozen=True)
 class Linear(RadiusModel):
-    """h = w . x + b."""
+    """Linear model h = w . x + b."""
 
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
         return (*features, "bias")
@@ -31,12 +31,12 @@ class Linear(RadiusModel):
 
 @dataclass(frozen=True)
 class Network(RadiusModel):
-    """h = v . tanh(W x + c) + b, a network with one hidden layer; v = 0 and W random at the start.
+    """Network with one hidden layer, h = v . tanh(W x + c) + b; initially v = 0 and W is random.
 
     Attributes
     ----------
     hidden
-        Neurons of the layer.
+        Number of neurons of the hidden layer.
     """
 
     hidden: int = 8
@@ -67,5 +67,10 @@ class Network(RadiusModel):
 
 
 def named_models() -> dict[str, Callable[..., RadiusModel]]:
-    """What a run configuration can name: the models here and those of the entry-point group ``djservice.radius_models``."""
-    return makers("djservice.radius_models", RadiusModel, {"linear": Linear, "network": Network})  # type: ignore[type-abstract]
+    """The radius models that a run configuration can name.
+
+    They are the models of this module and those of the entry-point group
+    ``djservice.radius_models``.
+    """
+    models = {"linear": Linear, "network": Network}
+    return makers("djservice.radius_models", RadiusModel, models)  # type: ignore[type-abstract]

@@ -1,4 +1,7 @@
-"""Features: what a radius model knows of an event. A number from its deterministic jets and its particles."""
+"""Features: numbers computed from the deterministic jets and the particles of an event.
+
+They are the input of a radius model.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.objectives.observables import dijet_mass as mass_of_two
 
-#: Leading jets that features see.
+#: Number of leading jets that features see.
 JETS = 4
 
 
@@ -28,18 +31,19 @@ class Feature:
     Attributes
     ----------
     function
-        Takes the four leading jets of the deterministic clustering, a ``vector`` momentum array of shape (event, jet) in falling
-        pT with NaN where an event has fewer, and the :class:`djservice.EventBatch`; returns shape (event,), NaN where the feature
-        is not defined.
+        Takes the four leading jets of the deterministic clustering and the
+        :class:`djservice.EventBatch`, and returns an array of shape (event,), NaN where the feature
+        is not defined. The jets are a ``vector`` momentum array of shape (event, jet) in falling
+        pT, NaN where an event has fewer.
     name
-        For tables.
+        Name of the feature in tables.
     """
 
     function: Callable[[Any, EventBatch], ArrayLike]
     name: str
 
     def __call__(self, jets: Any, events: EventBatch) -> Floats:
-        """The value per event.
+        """Value of each event, shape (event,).
 
         Raises
         ------
@@ -49,13 +53,14 @@ class Feature:
         values = np.asarray(self.function(jets, events), dtype=np.float64)
         if values.shape != (len(events),) or np.isinf(values).any():
             raise InputError(
-                f"feature {self.name!r} returned shape {values.shape}, expected ({len(events)},), with finite numbers or NaN."
+                f"feature {self.name!r} returned shape {values.shape}, expected ({len(events)},), "
+                "with finite numbers or NaN."
             )
         return values
 
     @property
     def fingerprint(self) -> str:
-        """The function's qualified name and a hash of its source."""
+        """Qualified name of the function and a hash of its source."""
         return fingerprint(self.function)
 
 
@@ -85,7 +90,7 @@ def second_pt(jets: Any, events: EventBatch) -> Floats:
 
 @feature
 def third_pt_share(jets: Any, events: EventBatch) -> Floats:
-    """pT of the third jet over that of the two leading ones together; 0 where there is no third jet."""
+    """Ratio of the third jet's pT to the summed pT of the two leading jets, or 0 with two jets."""
     return np.asarray(np.nan_to_num(jets.pt[:, 2]) / (jets.pt[:, 0] + jets.pt[:, 1]))
 
 
@@ -120,28 +125,31 @@ def scalar_pt(jets: Any, events: EventBatch) -> Floats:
 
 
 def named_features() -> dict[str, Callable[..., Feature]]:
-    """What a run configuration can name: the features here and those of the entry-point group ``djservice.features``."""
-    own = (leading_pt, second_pt, third_pt_share, separation, dijet_mass, particles, scalar_pt)
-    return makers("djservice.features", Feature, {made.name: made for made in own})
+    """The features that a run configuration can name.
+
+    They are the features of this module and those of the entry-point group ``djservice.features``.
+    """
+    builtin = (leading_pt, second_pt, third_pt_share, separation, dijet_mass, particles, scalar_pt)
+    return makers("djservice.features", Feature, {feature.name: feature for feature in builtin})
 
 
 def features_of(
     events: EventBatch, features: Sequence[Feature], radius: float, power: float
 ) -> Floats:
-    """The features of each event, shape (event, feature), from deterministic jets of one radius.
+    """Features of each event, shape (event, feature), from deterministic jets of one radius.
 
     Parameters
     ----------
     events
-        The particles.
+        Events with their particles.
     features
-        What is wanted.
+        Features to compute.
     radius, power
-        Of the deterministic generalised-kT clustering.
+        R and p of the deterministic generalised-kT clustering.
     """
     jets = cluster(
         events, radius=radius, power=power, rigidity=np.inf, jets=JETS, threads=1, device="cpu"
     ).jets[:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = np.stack([each(jets, events) for each in features], axis=1)
-    return found
+        values: Floats = np.stack([feature(jets, events) for feature in features], axis=1)
+    return values

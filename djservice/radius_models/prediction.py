@@ -1,4 +1,4 @@
-"""From standardised features and parameters to R."""
+"""Prediction of R from features and the parameters of a radius model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from djservice.radius_models.base import Bounded
 
 @dataclass(frozen=True)
 class Standardiser:
-    """(x - mean) / sd of each feature; 0, the mean, where a feature is not defined or does not vary.
+    """Standardisation (x - mean) / sd of each feature.
+
+    The result is 0, which stands for the mean, where a feature is not defined or does not vary.
 
     Attributes
     ----------
     mean, sd
-        Shape (feature,), over the events that the model is trained on.
+        Mean and standard deviation over the training events, shape (feature,).
     """
 
     mean: Floats
@@ -25,11 +27,11 @@ class Standardiser:
 
     @classmethod
     def of(cls, features: Floats) -> Standardiser:
-        """From features of shape (event, feature)."""
-        known = np.isfinite(features)
-        number = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, features, 0.0).sum(axis=0) / number
-        sd = np.sqrt((np.where(known, features - mean, 0.0) ** 2).sum(axis=0) / number)
+        """Standardiser of the given features, shape (event, feature)."""
+        defined = np.isfinite(features)
+        number = np.maximum(defined.sum(axis=0), 1)
+        mean = np.where(defined, features, 0.0).sum(axis=0) / number
+        sd = np.sqrt((np.where(defined, features - mean, 0.0) ** 2).sum(axis=0) / number)
         return cls(mean, sd)
 
     def __call__(self, features: Floats) -> Floats:
@@ -44,12 +46,12 @@ class Standardiser:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A radius model with its parameters: what gives each event its R.
+    """A radius model with fixed parameters, which gives each event its R.
 
     Attributes
     ----------
     model, scale, theta
-        R = model.radius(scale(features), theta).
+        Parts of R = model.radius(scale(features), theta).
     """
 
     model: Bounded
@@ -57,5 +59,5 @@ class Prediction:
     theta: Floats
 
     def __call__(self, features: Floats) -> tuple[Floats, Floats]:
-        """R and dR/dtheta of each event, from features as they are."""
+        """R and dR/dtheta of each event, from features that are not standardised."""
         return self.model.radius(self.scale(features), self.theta)

@@ -1,4 +1,7 @@
-"""A PyTorch module as a radius model. Needs PyTorch on the scheduler's side and on the workers (extra ``torch``)."""
+"""A PyTorch module as a radius model.
+
+It needs PyTorch where the run is started and on the workers (extra ``torch``).
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TorchModel(RadiusModel):
-    """h(x) = f(x, w) - f(x, w0) + b, with f a PyTorch module, w its parameters and w0 these at the start; in float64.
+    """PyTorch model h(x) = f(x, w) - f(x, w0) + b in float64.
 
-    So h is 0 for every event at the start, whatever the module, and no layer is stuck there. The module is used in its
-    ``eval`` mode, event by event: no dropout, and no normalisation over a batch.
+    f is a PyTorch module, w are its parameters and w0 their initial values. At the start h is
+    therefore 0 for every event, whatever the module, and no layer is stuck there. The module is
+    used in ``eval`` mode, event by event, without dropout and without normalisation over a batch.
 
     Attributes
     ----------
     network
-        Takes the number of features and returns the module, which makes of shape (event, feature) one number per event.
+        Takes the number of features and returns the module, which maps features of shape
+        (event, feature) to one number per event.
     seed
-        Of w0.
+        Seed of w0.
 
     References
     ----------
@@ -38,7 +43,8 @@ class TorchModel(RadiusModel):
     --------
     >>> def deep(features):
     ...     from torch import nn
-    ...     return nn.Sequential(nn.Linear(features, 16), nn.SiLU(), nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 1))
+    ...     first, second = nn.Linear(features, 16), nn.Linear(16, 16)
+    ...     return nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), nn.Linear(16, 1))
     >>> dj.Run.from_dict(settings | {"radius_model": {"model": dj.TorchModel(deep)}})
     """
 
@@ -70,34 +76,35 @@ class TorchModel(RadiusModel):
         inputs = torch.tensor(features)
 
         def value(weights: dict[str, torch.Tensor], event: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = torch.func.functional_call(module, weights, (event[None],))
-            if out.numel() != 1:
+            output: torch.Tensor = torch.func.functional_call(module, weights, (event[None],))
+            if output.numel() != 1:
                 raise InputError(
-                    f"{self.name} returned shape {tuple(out.shape)} for one event, expected one number per event."
+                    f"{self.name} returned shape {tuple(output.shape)} for one event, expected one "
+                    "number per event."
                 )
-            return out.reshape(())
+            return output.reshape(())
 
-        at_start = {name: values.detach() for name, values in module.named_parameters()}
-        sizes = [values.numel() for values in at_start.values()]
+        initial_weights = {name: values.detach() for name, values in module.named_parameters()}
+        sizes = [values.numel() for values in initial_weights.values()]
         split = torch.tensor(theta[:-1]).split(sizes)
         weights = {
             name: part.reshape(values.shape)
-            for (name, values), part in zip(at_start.items(), split, strict=True)
+            for (name, values), part in zip(initial_weights.items(), split, strict=True)
         }
         per_event = (None, 0)
-        slopes, found = torch.func.vmap(torch.func.grad_and_value(value), per_event)(
+        slopes, current = torch.func.vmap(torch.func.grad_and_value(value), per_event)(
             weights, inputs
         )
-        begun = torch.func.vmap(value, per_event)(at_start, inputs)
+        initial = torch.func.vmap(value, per_event)(initial_weights, inputs)
         jacobian = [
             slopes[name].reshape(len(features), size).numpy()
-            for name, size in zip(at_start, sizes, strict=True)
+            for name, size in zip(initial_weights, sizes, strict=True)
         ]
-        height = (found - begun).numpy() + theta[-1]
+        height = (current - initial).numpy() + theta[-1]
         return height, np.concatenate([*jacobian, np.ones((len(features), 1))], axis=1)
 
     def _module(self, features: int) -> torch.nn.Module:
-        """The module at the start, the same in every process."""
+        """The module with its initial parameters, which are the same in every process."""
         try:
             import torch
         except ImportError as error:

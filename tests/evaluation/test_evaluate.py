@@ -11,7 +11,7 @@ from djservice.clustering.radius import VariableR
 from djservice.clustering.sampling import Sampling
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import ESTIMATORS
-from djservice.evaluation.evaluate import Part, evaluate, evaluate_each
+from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_each
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 
@@ -50,10 +50,10 @@ def test_the_same_bits_as_alone(
     rng = np.random.default_rng(5)
     split = np.split(np.arange(len(events)), np.cumsum(SIZES)[:-1])
     own_radius, through = rng.uniform(0.4, 1.0, len(events)), rng.normal(size=(len(events), 3))
-    cases = [[Part(events.select(rows), 0.7) for rows in split]]
-    cases += [[Part(events.select(rows), own_radius[rows], through[rows]) for rows in split]]
+    cases = [[EvaluationPart(events.select(rows), 0.7) for rows in split]]
+    cases += [[EvaluationPart(events.select(rows), own_radius[rows], through[rows]) for rows in split]]
     if estimator.in_any_parameter:
-        cases += [[Part(events.select(rows), VariableR(30.0, 0.1, 1.5)) for rows in split]]
+        cases += [[EvaluationPart(events.select(rows), VariableR(30.0, 0.1, 1.5)) for rows in split]]
     for parts in cases:
         together = evaluate_each(parts, loss, estimator, Sampling(seed=3), trees=trees, threads=1)
         for part, (moments, per_event) in zip(parts, together, strict=True):
@@ -75,8 +75,8 @@ def test_the_same_bits_as_alone(
 def test_parts_of_two_datasets_are_not_mixed(events: dj.EventBatch) -> None:
     from dataclasses import replace
 
-    parts = [Part(events.select([i]), 0.7) for i in range(3)]
-    parts[1] = Part(replace(parts[1].events, dataset="other"), 0.7)
+    parts = [EvaluationPart(events.select([i]), 0.7) for i in range(3)]
+    parts[1] = EvaluationPart(replace(parts[1].events, dataset="other"), 0.7)
     loss = LOSSES["squared error"]
     together = evaluate_each(parts, loss, dj.LeaveOneOut(), Sampling(), trees=4)
     for part, (moments, _) in zip(parts, together, strict=True):
