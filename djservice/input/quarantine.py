@@ -77,8 +77,7 @@ def read_or_bad(
             if len(bad) > MOST:
                 raise InputError(
                     f"{segment.path}: more than {MOST} bad ranges of entries, the first: "
-                    f"{bad[0].reason} So many cannot be left out: repair the input, or remove the "
-                    "file from it."
+                    f"{bad[0].reason} So many mean a wrong input: repair it, or leave the file out."
                 ) from error
     if not batches:
         empty = np.empty(0)
