@@ -15,7 +15,7 @@ from djservice.store.columns import SCAN
 async def all_events(
     evaluate: Evaluate, request: Request, watch: Watch
 ) -> tuple[dict[str, float], Moments, PerEvent | None]:
-    """The columns of a scan or spectrum over all events, their moments, and the values per event."""
+    """The columns of a scan or spectrum over all events, the moments, and the values per event."""
     point = f"R = {request.radius:.4f}" if isinstance(request.radius, float) else "one R per event"
     where = f"{request.stream} at {point}"
     try:
