@@ -1,4 +1,4 @@
-"""What all sections of a configuration share: they are frozen and refuse unknown keys."""
+"""Base class of configuration sections, which are frozen and refuse unknown keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from djservice.core.suggest import nearest
 
 
 class Section(BaseModel):
-    """A section of a run: frozen; unknown keys are refused."""
+    """A section of a run. It is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
@@ -19,7 +19,7 @@ class Section(BaseModel):
 
 
 def as_tuple(value: Any) -> Any:
-    """One value as a tuple of it, and a list as a tuple."""
+    """A tuple of a single value, or of the items of a list."""
     return (
         (value,)
         if isinstance(value, (str, Mapping))
@@ -30,38 +30,45 @@ def as_tuple(value: Any) -> Any:
 
 
 def named(value: Any) -> Any:
-    """``name`` as ``{name: name}``; Python objects as they are."""
+    """A string as ``{"name": string}``; other values stay unchanged."""
     return {"name": value} if isinstance(value, str) else value
 
 
-def explained(error: ValidationError, model: type[BaseModel], whole: str) -> str:
-    """Validation errors in words: each key at fault, what was expected and found, and for an unknown key the nearest valid one.
+def explained(error: ValidationError, model: type[BaseModel], root: str) -> str:
+    """Validation errors in words.
+
+    The text has each key at fault with what was expected and found, and for an unknown key the
+    nearest valid one.
+
 
     Parameters
     ----------
     model
-        What the data should have been.
+        Model that the data were checked against.
     whole
-        What the message calls all of the data, where no key of it is at fault.
+        Name of the data in messages without a key at fault.
     """
-    return "; ".join(_explain(each, model, whole) for each in error.errors())
+    return "; ".join(_explain(item, model, root) for item in error.errors())
 
 
-def _explain(error: Any, model: type[BaseModel], whole: str) -> str:
+def _explain(error: Any, model: type[BaseModel], root: str) -> str:
     location = [str(part) for part in error["loc"] if not str(part).startswith("function-")]
-    where = ".".join(location)
+    key = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return f"unknown key {where}{nearest(location[-1], list(_fields_at(location[:-1], model)))}"
+        return f"unknown key {key}{nearest(location[-1], list(_fields_at(location[:-1], model)))}"
     if error["type"] == "missing":
-        return f"missing key {where}"
+        return f"missing key {key}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{where or whole}: {message}" + (
+    return f"{key or root}: {message}" + (
         "" if ", found " in message else f", found {error['input']!r}"
     )
 
 
 def _fields_at(location: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
-    """The types of the fields of the section at a location, by their keys; numbers and names within a section lead nowhere."""
+    """Types of the fields of the section at a location, by key.
+
+    Parts of the location that are not sections, such as indices, are skipped.
+    """
     for part in location:
         model = _section_in(_fields(model).get(part)) or model
     return _fields(model)
@@ -72,9 +79,9 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that a type is, or is made of."""
+    """The model in a type annotation, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(
-        (found for found in map(_section_in, get_args(annotation)) if found is not None), None
+        (section for section in map(_section_in, get_args(annotation)) if section is not None), None
     )

@@ -1,4 +1,4 @@
-"""The section ``input`` of a run: what is read."""
+"""The section ``input`` of a run: files, layout, cuts and bundles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Files(Section):
     )
     fileset: str | dict[str, Any] | None = Field(
         None,
-        description="instead of files: JSON of coffea's datasets, their files and their metadata xsec, sumw, weight",
+        description=(
+            "instead of files: JSON of coffea's datasets, their files and their metadata "
+            "xsec, sumw, weight"
+        ),
     )
     schema_: Kind = Field(
         "nanoaod", alias="schema", description="layout of the branches, and their units"
@@ -32,7 +35,7 @@ class Files(Section):
 
 
 class Input(SchemaFields, Files):
-    """What is read."""
+    """Files, layout, weights and cuts of the events."""
 
     entries: tuple[int, int] | None = Field(
         None, description="[first, last + 1] of the entries of all files together"
@@ -43,11 +46,16 @@ class Input(SchemaFields, Files):
     )
     bad_inputs: Literal["fail", "quarantine"] = Field(
         "fail",
-        description="a file or an event that cannot be read ends the run, or is left out and listed",
+        description=(
+            "a file or an event that cannot be read ends the run, or is left out and listed"
+        ),
     )
     cache: str | None = Field(
         None,
-        description="folder that keeps the selected events, so that a second run on the same files does not read them",
+        description=(
+            "folder that keeps the selected events, so that a second run on the same "
+            "files does not read them"
+        ),
     )
     timeout: float = Field(
         120.0,

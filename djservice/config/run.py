@@ -1,4 +1,4 @@
-"""Run: everything that defines a run, as one frozen tree of strict models. YAML in, YAML out."""
+"""Run: the full definition of a run, as a frozen tree of strict models. YAML in, YAML out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Run(Section):
 
     task: Literal["global", "per-event", "radius-model"] = Field(
         "global",
-        description="one radius for all events, or after it one for each, or one as a function of features",
+        description=(
+            "one radius for all events, or after it one for each, or one as a function of features"
+        ),
     )
     input: Input
     clustering: ClusteringSection = ClusteringSection()
@@ -56,7 +58,8 @@ class Run(Section):
         Raises
         ------
         ConfigError
-            Naming each key at fault, what was expected and found, and for an unknown key the nearest valid one.
+            If the data are invalid. The message names each key at fault, what was expected and
+            found, and for an unknown key the nearest valid one.
         """
         try:
             return cls.model_validate(data)
@@ -70,20 +73,21 @@ class Run(Section):
         Parameters
         ----------
         path
-            The file.
+            Path of the file.
         overrides
-            ``section.key=value`` each, the value in YAML.
+            Settings such as ``section.key=value``, with the value in YAML.
 
         Raises
         ------
         ConfigError
-            If the file is not there, is not YAML, or is not a valid run.
+            If the file does not exist, is not YAML, or is not a valid run.
         """
         try:
             data = yaml.safe_load(Path(path).read_text())
         except OSError as error:
             raise ConfigError(
-                f"{path}: cannot be read ({error.strerror}); `djservice init` writes a file to start from."
+                f"{path}: cannot be read ({error.strerror}); `djservice init` writes a file to "
+                "start from."
             ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid YAML: {error}") from None
@@ -96,13 +100,15 @@ class Run(Section):
         return cls.from_dict(data, str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that :meth:`from_dict` reads back; Python observables and cuts by name and hash of their source."""
+        """The run as plain data, which :meth:`from_dict` reads.
+
+        Python observables and cuts are replaced by name and hash of their source.
+        """
         data = self.model_dump(mode="python", by_alias=True)
-        for term, given in zip(
-            data["loss"], self.loss, strict=True
-        ):  # pydantic would take a Python object apart
-            term["observable"] = _plain(given.observable)
-            term["cuts"] = [_plain(cut) for cut in given.cuts]
+        # The sections have the Python objects, which the dump takes apart.
+        for term, section in zip(data["loss"], self.loss, strict=True):
+            term["observable"] = _plain(section.observable)
+            term["cuts"] = [_plain(cut) for cut in section.cuts]
         data["radius_model"]["model"] = _plain(self.radius_model.model)
         data["radius_model"]["features"] = [
             _plain(feature) for feature in self.radius_model.features
@@ -116,7 +122,7 @@ class Run(Section):
 
     @property
     def inputs(self) -> dict[str, Input]:
-        """Every input that is read, by the name of its section."""
+        """All inputs of the run, by the names of their sections."""
         checks = self.radius_model.checks if self.task == "radius-model" else {}
         return {
             "input": self.input,
@@ -125,19 +131,18 @@ class Run(Section):
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The part that affects numbers, flat: ``section.key`` -> value. What a store is compared by.
+        """The settings that affect numbers, flat: ``section.key`` -> value.
 
-        Left out: where it runs and where results go, the names of the inputs (their identities are compared instead),
-        and what may be raised to continue a run (``iterations``).
+        A store is continued only if these agree. Omitted are the cluster and the output, the names
+        of the inputs (their identities are compared instead), and ``iterations``, which may be
+        raised to continue a run.
         """
-        left_out = {"cluster", "output", "task", "per_event", "radius_model"}
-        left_out -= {
+        omitted = {"cluster", "output", "task", "per_event", "radius_model"}
+        omitted -= {
             "per-event": {"task", "per_event"},
             "radius-model": {"task", "radius_model"},
         }.get(self.task, set())
-        flat = _flatten(
-            {key: value for key, value in self.to_dict().items() if key not in left_out}
-        )
+        flat = _flatten({key: value for key, value in self.to_dict().items() if key not in omitted})
         sections = ("input", *(f"radius_model.checks.{name}" for name in self.radius_model.checks))
         names = tuple(
             f"{section}.{key}"
@@ -153,7 +158,7 @@ class Run(Section):
 
 
 def _plain(value: Any) -> Any:
-    """An observable, a cut, a feature or a radius model as data."""
+    """An observable, a cut, a feature or a radius model as plain data."""
     if isinstance(value, Mapping):
         return dict(value)
     from djservice.core.fingerprints import fingerprint

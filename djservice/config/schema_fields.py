@@ -1,4 +1,4 @@
-"""What of a file's events is read: the fields that an input section of a run and a schema have in common."""
+"""SchemaFields: the fields that the input section of a run and a schema share."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from djservice.config.base import Section, as_tuple, named
 
-#: The event weight that simulation has and data have not, whatever a layout calls it: 1 where it is missing.
+#: Default event weight, in any layout. Data have no such branch, and then the weight is 1.
 DEFAULT_WEIGHT = "genWeight"
 
-#: The layouts of files that are known.
+#: Supported file layouts.
 Kind = Literal["nanoaod", "pfnanoaod", "delphes", "physlite"]
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
 class SchemaFields(Section):
-    """What of the events is read, and which particles are kept."""
+    """Fields of the events that are read, and cuts on the particles."""
 
     tree: Name | None = Field(
         None, description="name of the tree; null for the layout's own: Events, Delphes"
     )
     particles: Annotated[tuple[Name, ...] | None, BeforeValidator(as_tuple)] = Field(
         None,
-        description="collections that are clustered together; null for the layout's own: PFCands, EFlow*",
+        description=(
+            "collections that are clustered together; null for the layout's own: PFCands, EFlow*"
+        ),
     )
     particle_weight: Name | None = Field(
         None,
-        description="field of the particles that multiplies their momenta, as puppiWeight; those with 0 are left out",
+        description=(
+            "field of the particles that multiplies their momenta, as puppiWeight; those "
+            "with 0 are left out"
+        ),
     )
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
     eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
@@ -41,5 +46,8 @@ class SchemaFields(Section):
     )
     selection: Annotated[dict[str, Any] | None, BeforeValidator(named)] = Field(
         None,
-        description="of events and particles: name of an entry point of djservice.selections, or {name: ..., parameters}",
+        description=(
+            "of events and particles: name of an entry point of djservice.selections, or "
+            "{name: ..., parameters}"
+        ),
     )

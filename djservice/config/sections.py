@@ -30,7 +30,8 @@ class ClusteringSection(Section):
             and not self.learn_rigidity[0] <= self.rigidity <= self.learn_rigidity[1]
         ):
             raise ValueError(
-                f"expected rigidity {self.rigidity} within learn_rigidity {list(self.learn_rigidity)}"
+                f"expected rigidity {self.rigidity} within learn_rigidity "
+                f"{list(self.learn_rigidity)}"
             )
         return self
 
@@ -40,7 +41,10 @@ class LossTerm(Section):
 
     kind: Literal["squared_error", "squared_error_of_mean", "width", "robust_width"] = Field(
         "squared_error",
-        description="error of each tree, or of the mean over trees; or without a target variance / mean^2, or central 68 % / median",
+        description=(
+            "error of each tree, or of the mean over trees; or without a target variance "
+            "/ mean^2, or central 68 % / median"
+        ),
     )
     observable: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
@@ -51,7 +55,10 @@ class LossTerm(Section):
     scale: float | None = Field(
         1.0,
         gt=0,
-        description="what the error, or in a width the observable, is divided by; null for the target or the truth",
+        description=(
+            "what the error, or in a width the observable, is divided by; null for the "
+            "target or the truth"
+        ),
     )
     cuts: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
         (), description="selection of trees: all must pass"
@@ -78,7 +85,10 @@ class RadiusSection(Section):
     reference_pt: float | None = Field(
         None,
         gt=0,
-        description="GeV; variable-R jets: R is that of objects with this pT, others have R reference_pt / pT",
+        description=(
+            "GeV; variable-R jets: R is that of objects with this pT, others have R "
+            "reference_pt / pT"
+        ),
     )
     reach: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = Field(
         (0.1, 1.5), description="variable-R jets: bounds of an object's radius"
@@ -90,7 +100,8 @@ class RadiusSection(Section):
             raise ValueError(f"expected reach as [lowest, highest], found {list(self.reach)}")
         if not self.minimum <= self.start <= self.maximum:
             raise ValueError(
-                f"expected minimum <= start <= maximum, found {self.minimum}, {self.start}, {self.maximum}"
+                f"expected minimum <= start <= maximum, found {self.minimum}, {self.start}, "
+                f"{self.maximum}"
             )
         return self
 
@@ -166,7 +177,9 @@ class RadiusModelSection(Section):
 
     model: Annotated[Any, BeforeValidator(named)] = Field(
         "linear",
-        description="linear in the features, or {name: network, hidden: 8} with one hidden layer of tanh",
+        description=(
+            "linear in the features, or {name: network, hidden: 8} with one hidden layer of tanh"
+        ),
         validate_default=True,
     )
     features: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
@@ -234,6 +247,7 @@ class ClusterSection(Section):
     def _one_kind(self) -> ClusterSection:
         if self.scheduler is not None and (self.workers is not None or self.threads is not None):
             raise ValueError(
-                "workers and threads are those of a cluster on this machine; a scheduler has its own"
+                "workers and threads are those of a cluster on this machine; a scheduler has its "
+                "own"
             )
         return self

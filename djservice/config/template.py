@@ -1,4 +1,7 @@
-"""The commented configuration that ``djservice init`` writes: every key with its default and its description."""
+"""The commented configuration that ``djservice init`` writes.
+
+It has every key, with its default and its description.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from djservice.config.run import Run
 from djservice.config.sections import LossTerm
 from djservice.errors import ConfigError
 
-#: What has no default, or where an example says more than the default.
+#: Examples for keys without a default, or where an example is more useful than the default.
 _EXAMPLES: dict[str, Any] = {
     "input.files": ["example:ZHllbb_1000"],
     "input.pt_min": 0.5,
@@ -27,7 +30,10 @@ _EXAMPLES: dict[str, Any] = {
 
 
 def template(store: str = "run.zarr") -> str:
-    """The configuration as YAML text; it runs as it is, on events shipped with the package, into this store."""
+    """The configuration as YAML text, for a run into ``store``.
+
+    It is complete, and reads events that are shipped with the package.
+    """
     examples = {**_EXAMPLES, "output.store": store}
     lines = [
         "# A djservice run. Start it with: djservice run THIS_FILE. Units are GeV and rad.",
@@ -48,12 +54,12 @@ def template(store: str = "run.zarr") -> str:
 
 
 def write_template(path: str | Path, force: bool) -> None:
-    """Write :func:`template` to a file, for a store of its name.
+    """Write :func:`template` to a file, for a store named after the file.
 
     Raises
     ------
     ConfigError
-        If the file is there and ``force`` is not given, or it cannot be written.
+        If the file exists and ``force`` is False, or it cannot be written.
     """
     try:
         with open(path, "w" if force else "x") as file:
@@ -84,7 +90,7 @@ def _keys(section: str, model: type[BaseModel], examples: dict[str, Any]) -> lis
 
 
 def _yaml(value: Any) -> str:
-    """A value on one line."""
+    """A value as YAML on one line."""
     plain = list(value) if isinstance(value, tuple) else value
     return (
         yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)

@@ -1,1 +1,1 @@
-"""What every other package may use, and what uses none of them."""
+"""Shared parts without physics, which import no other package of djservice."""

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a live display on a terminal, plain lines elsewhere."""
+"""Progress displays of a run: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import numpy as np
 from djservice.core.formatting import decimals
 from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE
 
-#: Radii of this many iterations make up the spread that is shown as the error of R.
+#: Number of latest iterations whose spread of radii is shown as the error of R.
 RECENT = 20
-#: Columns of the bar on a terminal.
+#: Width of the bar on a terminal, in columns.
 BAR = 12
-#: And of the name of a phase.
+#: Width of the name of a phase, in columns.
 WIDEST = len(DESCENT)
-#: A rate is told after this long: one who watches from afar hears of several steps at once.
+#: Shortest time for a rate, in seconds: a remote client receives several steps at once.
 SECONDS_TO_TELL = 1.0
-#: Plain lines come at most this often.
+#: Shortest time between two plain lines, in seconds.
 SECONDS_BETWEEN_LINES = 5.0
 
 
 class Pace:
-    """Progress of one phase: steps done, trees per second, time left; and the spread of recent radii."""
+    """Progress of one phase: steps done, trees per second, time left, and recent radii."""
 
     def __init__(self, total: int, done: int) -> None:
-        self.total, self.done, self.began_at, self.trees = total, done, done, 0.0
-        self.began = time.monotonic()
+        self.total, self.done, self.first, self.trees = total, done, done, 0.0
+        self.start = time.monotonic()
         self.radii: deque[float] = deque(maxlen=RECENT)
 
     def step(self, numbers: dict[str, float]) -> None:
-        """Take in one finished step."""
+        """Count one finished step."""
         self.done += int(numbers.get("steps", 1))
         self.trees += numbers.get("trees", 0)
         if "radius" in numbers:
@@ -41,29 +41,29 @@ class Pace:
 
     @property
     def trees_per_second(self) -> float:
-        """Since the phase began; 0 where that is too short a time to tell."""
+        """Trees per second since the phase began; 0 in its first second."""
         return self.trees / self._seconds if self._seconds > SECONDS_TO_TELL else 0.0
 
     @property
     def seconds_left(self) -> float:
-        """At the pace so far."""
-        steps = self.done - self.began_at
+        """Estimated time left, at the rate so far."""
+        steps = self.done - self.first
         return (self.total - self.done) * self._seconds / steps if steps else float("nan")
 
     @property
     def _seconds(self) -> float:
-        return time.monotonic() - self.began
+        return time.monotonic() - self.start
 
 
 def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | None = None) -> str:
-    """One step in one line; of at most ``width`` columns, leaving out what matters least, if given."""
+    """One step in one line. The least important parts are omitted beyond ``width`` columns."""
     optimising = phase == DESCENT
     spread = f" +- {np.std(pace.radii):.3f}" if optimising and len(pace.radii) > 1 else ""
     mean = ""
     if "mean" in numbers:
         digits = decimals(numbers["mean_error"])
         mean = f"mean {numbers['mean']:.{digits}f} +- {numbers['mean_error']:.{digits}f}"
-    parts = [  # in the order shown, with the order in which they are left out
+    parts = [  # in the order of display, with their priorities
         (9, f"{pace.done}/{pace.total}"),
         (
             7,
@@ -98,8 +98,8 @@ class Lines:
         self.name, self.pace, self.last = "", Pace(0, 0), 0.0
 
     def phase(self, name: str, total: int, done: int) -> None:
-        """A phase begins."""
-        # A summary follows the reading, so that only one that takes long has lines of its own.
+        """Begin a phase."""
+        # A summary follows the reading, so only a long reading prints lines.
         self.name, self.pace, self.last = (
             name,
             Pace(total, done),
@@ -109,7 +109,7 @@ class Lines:
             self.say(f"{name}: {done} of {total} done already")
 
     def step(self, numbers: dict[str, float]) -> None:
-        """A step is done."""
+        """Show a finished step."""
         self.pace.step(numbers)
         ended = self.pace.done == self.pace.total and self.name != READ
         if ended or time.monotonic() - self.last > SECONDS_BETWEEN_LINES:
@@ -117,11 +117,11 @@ class Lines:
             self.say(f"{self.name} {describe(self.name, numbers, self.pace)}")
 
     def say(self, text: str) -> None:
-        """A line."""
+        """Print a line."""
         print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
-        """Nothing to put back."""
+        """Do nothing: lines leave the stream unchanged."""
 
 
 class Terminal:
@@ -132,11 +132,11 @@ class Terminal:
         from rich.progress import BarColumn, Progress, TextColumn
         from rich.table import Column
 
-        whole = Column(no_wrap=True)
+        column = Column(no_wrap=True)
         columns = (
-            TextColumn(f"{{task.description:<{WIDEST}}}", table_column=whole),
+            TextColumn(f"{{task.description:<{WIDEST}}}", table_column=column),
             BarColumn(BAR),
-            TextColumn("{task.fields[numbers]}", table_column=whole, markup=False),
+            TextColumn("{task.fields[numbers]}", table_column=column, markup=False),
         )
         self.progress = Progress(
             *columns, console=Console(stderr=True, highlight=False, markup=False)
@@ -145,7 +145,7 @@ class Terminal:
         self.name, self.pace = "", Pace(0, 0)
 
     def phase(self, name: str, total: int, done: int) -> None:
-        """A phase begins: a new bar."""
+        """Begin a phase with a new bar."""
         self.name, self.pace = name, Pace(total, done)
         self.task = self.progress.add_task(
             name,
@@ -155,7 +155,7 @@ class Terminal:
         )
 
     def step(self, numbers: dict[str, float]) -> None:
-        """A step is done."""
+        """Show a finished step."""
         self.pace.step(numbers)
         width = self.progress.console.width - WIDEST - BAR - 2
         self.progress.update(
@@ -165,14 +165,14 @@ class Terminal:
         )
 
     def say(self, text: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self.progress.console.print(text)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
         self.progress.stop()
 
 
 def choose_display() -> Lines | Terminal:
-    """The live display if standard error is a terminal, else lines."""
+    """A live display if standard error is a terminal, else plain lines."""
     return Terminal() if sys.stderr.isatty() else Lines()

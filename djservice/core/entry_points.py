@@ -1,4 +1,4 @@
-"""What installed packages add by entry points, beside what djservice has itself: objects, or functions that make them."""
+"""Entry points: objects that installed packages add to those of djservice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-Made = TypeVar("Made")
+Built = TypeVar("Made")
 
 
 def installed(group: str) -> dict[str, Any]:
@@ -15,21 +15,25 @@ def installed(group: str) -> dict[str, Any]:
 
 
 def makers(
-    group: str, kind: type[Made], builtin: Mapping[str, Made | Callable[..., Made]]
-) -> dict[str, Callable[..., Made]]:
-    """What a run configuration can name: djservice's own and the entry points of a group, each as a function of its parameters.
+    group: str, kind: type[Built], builtin: Mapping[str, Built | Callable[..., Built]]
+) -> dict[str, Callable[..., Built]]:
+    """Factories of the objects that a run configuration can name, by name.
+
+    They are djservice's own objects and the entry points of a group. Each factory takes the
+    parameters of its object.
+
 
     Parameters
     ----------
     group
-        Of the entry points.
+        Name of the entry-point group.
     kind
-        What is made; an object of it takes no parameters.
+        Type of the objects. An entry of this type takes no parameters.
     builtin
-        Those of djservice.
+        Entries of djservice.
     """
-    return {name: _maker(found, kind) for name, found in {**builtin, **installed(group)}.items()}
+    return {name: _maker(entry, kind) for name, entry in {**builtin, **installed(group)}.items()}
 
 
-def _maker(found: Made | Callable[..., Made], kind: type[Made]) -> Callable[..., Made]:
-    return (lambda: found) if isinstance(found, kind) else found  # type: ignore[return-value]
+def _maker(entry: Built | Callable[..., Built], kind: type[Built]) -> Callable[..., Built]:
+    return (lambda: entry) if isinstance(entry, kind) else entry  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Event loops: a coroutine from plain code, and one on a loop in a thread of its own."""
+"""Event loops: run a coroutine from synchronous code, or in a separate thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Result = TypeVar("Result")
 
 
 def finish(job: Coroutine[Any, Any, Result]) -> Result:
-    """What a coroutine returns, from plain code; inside a notebook, whose loop is running already, too."""
+    """The result of a coroutine, for synchronous code.
+
+    It also works in a notebook, whose event loop is already running.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -26,14 +29,14 @@ class Stopped(Exception):
 
 
 class OwnLoop(Generic[Result]):
-    """A job on an event loop in a thread of its own, so that it never holds up the loop that waits for it.
+    """A job on an event loop in a separate thread, so that it never blocks the loop that awaits it.
 
     Parameters
     ----------
     job
-        Makes the coroutine to run; called in the thread.
+        Returns the coroutine to run. It is called in the thread.
     name
-        Of the thread.
+        Name of the thread.
     """
 
     def __init__(self, job: Callable[[], Coroutine[Any, Any, Result]], name: str) -> None:
@@ -42,21 +45,24 @@ class OwnLoop(Generic[Result]):
         self._lock = Lock()
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._reason: str | None = None
-        # A daemon: a job stuck in a file system that does not answer must not keep the process from leaving.
+        # A daemon thread, because a job may hang in a file system and must not block the exit.
         Thread(target=self._work, name=name, daemon=True).start()
 
     async def ended(self) -> Result:
-        """What the job returns or raises.
+        """The result of the job, or its error.
 
         Raises
         ------
         Stopped
-            If it was stopped before its end.
+            If the job was stopped before its end.
         """
         return await asyncio.shield(asyncio.wrap_future(self._ended))
 
     def stop(self, reason: str) -> None:
-        """Cancel the job, from any thread; it is told the reason and clears up in peace, so later calls do nothing."""
+        """Cancel the job, from any thread, with a reason.
+
+        Later calls do nothing, so that the job can clean up undisturbed.
+        """
         with self._lock:
             if self._reason is not None:
                 return
@@ -68,9 +74,8 @@ class OwnLoop(Generic[Result]):
     def _work(self) -> None:
         try:
             self._ended.set_result(asyncio.run(self._stoppable()))
-        except (
-            asyncio.CancelledError
-        ) as stop:  # not passed on as it is: nobody cancelled the one who waits
+        # Not passed on as CancelledError, because the awaiting task was not cancelled.
+        except asyncio.CancelledError as stop:
             self._ended.set_exception(Stopped(str(stop)))
         except BaseException as error:
             self._ended.set_exception(error)

@@ -9,7 +9,10 @@ from typing import Any
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """Qualified name of a function and a hash of its source (of its bytecode where there is none) and of what it captures."""
+    """Qualified name of a function, with a hash of its source and its captured values.
+
+    The bytecode is hashed if there is no source.
+    """
     try:
         source = inspect.getsource(function).encode()
     except (OSError, TypeError):
@@ -24,6 +27,6 @@ def fingerprint(function: Callable[..., Any]) -> str:
 
 def _captured_name(value: Any) -> str:
     """A captured value as text that is the same in every process."""
-    if isinstance(own := getattr(value, "fingerprint", None), str):
-        return own
+    if isinstance(text := getattr(value, "fingerprint", None), str):
+        return text
     return fingerprint(value) if inspect.isfunction(value) else repr(value)

@@ -1,25 +1,25 @@
-"""The protocol by which a run tells how far it is, and the names of its phases."""
+"""The protocol by which a run reports progress, and the names of its phases."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-#: The phase whose steps are the iterations of the radius.
+#: Phase of the iterations of the radius.
 DESCENT = "optimise"
-#: The phase before the input is there.
+#: Phase of reading the input.
 READ = "read"
-#: The phases in which every event has a radius of its own.
+#: Phases of one radius per event.
 PER_EVENT, SCORE = "per event", "score"
 
 
 class Watch(Protocol):
-    """What a run tells while it goes on."""
+    """Receiver of a run's progress."""
 
     def phase(self, name: str, total: int, done: int) -> None:
-        """A phase begins: so many steps, of which some are done already."""
+        """Begin a phase of ``total`` steps, of which ``done`` are already done."""
 
     def step(self, numbers: dict[str, float]) -> None:
-        """A step of the phase is done."""
+        """Report one finished step of the phase, with its numbers."""
 
     def say(self, text: str) -> None:
-        """A line worth reading."""
+        """Report a message in one line."""

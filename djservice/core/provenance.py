@@ -1,4 +1,7 @@
-"""A hash of the code that numbers come from, for a store is continued only by the code that began it; versions of packages."""
+"""Hash of the numerical code, and versions of packages.
+
+A store is continued only by the code that began it.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,25 @@ PACKAGES = (
 
 PACKAGE = Path(__file__).parents[1]
 
-#: Packages that no number of a store comes from: they say what is asked for, which is compared by its values, carry it or show it.
+#: Packages that affect no number of a store. They hold settings, which are compared by value, or
+#: they transport or display results.
 NO_NUMBERS = ("analysis", "cli", "config", "reports", "service", "store")
 
-#: Those that make events of files.
+#: Packages that turn files into events.
 READING = ("events", "input")
 
 
 def numeric_packages(package: Path = PACKAGE) -> tuple[str, ...]:
-    """Packages that a number can depend on: all that are not known to be without, so that a new one counts."""
+    """Packages that numbers may depend on: all but NO_NUMBERS, so new packages are included."""
     names = (path.parent.name for path in package.glob("*/__init__.py"))
     return tuple(sorted(name for name in names if name not in NO_NUMBERS))
 
 
 def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) -> str:
-    """Hash of the sources of packages and of their names, by default of every one that a number can depend on."""
+    """Hash of the names and sources of packages.
+
+    The default is every package that numbers may depend on.
+    """
     digest = hashlib.sha256()
     for name in numeric_packages(package) if packages is None else packages:
         for path in sorted((package / name).rglob("*.py")):
@@ -51,9 +58,9 @@ def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) ->
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that numbers may depend on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    """Versions of Python and the packages, and the machine type, which numbers may depend on."""
+    entries = {"python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            entries[package] = version(package)
+    return entries

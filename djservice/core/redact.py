@@ -1,4 +1,4 @@
-"""Secrets stay out of logs, stores and pages: what may be shown of a text."""
+"""Redaction: secrets are removed from texts for logs, stores and pages."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import re
 from typing import Any
 
 _SECRETS = (
-    # The query of a URL may be a token (?authz=, X-Amz-Signature=), and what comes before @ a password.
+    # The query of a URL may be a token (?authz=, X-Amz-Signature=), and the part before @ a
+    # password.
     (re.compile(r"(\b\w[\w+.-]*://[^\s?#'\"<>]*)\?[^\s'\"<>,;)[\]]*"), r"\1?***"),
     (re.compile(r"(\b\w[\w+.-]*://)[^\s/@'\"<>]+@"), r"\1***@"),
     (re.compile(r"(?i)\bbearer(?:\s|%20)+[\w.~+/=-]+"), "Bearer ***"),
-    # The same away from their URL, as libraries quote them.
+    # Libraries also quote tokens without the URL.
     (
         re.compile(
-            r"(?i)\b(authz|authorization|access_token|token|password|secret|signature)(\s*[=:]\s*)[^\s&'\",;]+"
+            r"(?i)\b(authz|authorization|access_token|token|password|secret|signature)"
+            r"(\s*[=:]\s*)[^\s&'\",;]+"
         ),
         r"\1\2***",
     ),
     (
         re.compile(
-            r"(?i)\b(aws_\w*key\w*|aws_session_token|x-amz-[\w-]+|awsaccesskeyid)(\s*[=:]\s*)[^\s&'\",;]+"
+            r"(?i)\b(aws_\w*key\w*|aws_session_token|x-amz-[\w-]+|awsaccesskeyid)"
+            r"(\s*[=:]\s*)[^\s&'\",;]+"
         ),
         r"\1\2***",
     ),
@@ -29,14 +32,14 @@ _SECRETS = (
 
 
 def redacted(text: str) -> str:
-    """The text with ``***`` for what looks like a secret: queries and passwords of URLs, tokens, keys."""
+    """The text with ``***`` in place of secrets: queries and passwords of URLs, tokens, keys."""
     for pattern, shown in _SECRETS:
         text = pattern.sub(shown, text)
     return text
 
 
 def redacted_data(value: Any) -> Any:
-    """Plain data with every text redacted."""
+    """Plain data with every string redacted."""
     if isinstance(value, dict):
         return {redacted_data(key): redacted_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

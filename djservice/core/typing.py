@@ -1,4 +1,4 @@
-"""Array types that many files name."""
+"""Array types that many modules use."""
 
 from __future__ import annotations
 

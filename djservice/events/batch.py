@@ -1,4 +1,4 @@
-"""EventBatch: the particles of many events, one flat array per field, with offsets and event identities."""
+"""EventBatch: particles of many events as one flat array per field, with offsets and identities."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from djservice.errors import InputError
 from djservice.events.from_awkward import flat_particles
 from djservice.events.keys import Keys, entry_keys, event_keys
 
-#: A mass this far below zero, relative to pt, is the rounding of a reduced-precision file and is read as zero.
+#: Largest negative mass, relative to pt, that is taken for rounding in a reduced-precision file and
+#: read as zero.
 MASS_ROUNDING = 1e-2
 
-#: Ids are 16 bits, and an event of n particles has 2 n - 1 objects.
+#: Most particles of an event: ids have 16 bits, and an event of n particles has 2 n - 1 objects.
 MOST_PARTICLES = 2**15
 
 
 @dataclass(frozen=True)
 class EventBatch:
-    """Particles of ``len(batch)`` events. Build one with :meth:`from_arrays`, :meth:`from_awkward` or ``dj.read``.
+    """Particles of ``len(batch)`` events.
+
+    Build one with :meth:`from_arrays`, :meth:`from_awkward` or ``dj.read``.
+
 
     Attributes
     ----------
@@ -32,13 +36,13 @@ class EventBatch:
     offsets
         Shape (event + 1,): event ``i`` owns particles ``offsets[i]:offsets[i + 1]``.
     key
-        Shape (event,): 64-bit identity, which every random draw is keyed by.
+        Shape (event,): 64-bit identity, the key of every random draw.
     weight
-        Shape (event,): the event weight, 1 where the input has none.
+        Shape (event,): event weight; 1 if the input has none.
     truth
-        Shape (event,): the true mass in GeV, NaN where the input has none.
+        Shape (event,): true mass in GeV; NaN if the input has none.
     run, luminosity_block, event
-        Shape (event,): the identity as the experiment writes it; 0 where the input has none.
+        Shape (event,): identity in the input file; 0 if the input has none.
     file, entry
         Shape (event,): index into ``files``, and entry in that file.
     files
@@ -46,7 +50,9 @@ class EventBatch:
     dataset
         Name of the dataset, a part of the identity.
 
-    Memory: 32 bytes a particle (four float64) and 60 bytes an event, 8 of them in ``offsets``, which has one more.
+    Notes
+    -----
+    The memory is 32 bytes per particle (four float64) and 60 bytes per event.
     """
 
     pt: Floats
@@ -82,29 +88,32 @@ class EventBatch:
         source: str = "arrays",
         dataset: str = "",
     ) -> EventBatch:
-        """A batch from flat arrays, checked.
+        """A batch from flat arrays, whose values are checked.
 
         Parameters
         ----------
         pt, phi, mass, rapidity, eta
-            Shape (particle,), in GeV and rad. Exactly one of ``rapidity`` and ``eta`` (pseudorapidity).
+            Shape (particle,), in GeV and rad. Exactly one of ``rapidity`` and ``eta``
+            (pseudorapidity).
         offsets
             Shape (event + 1,), starting at 0 and ending at the number of particles.
         weight, truth
-            One number or shape (event,): event weight (1), true mass in GeV (unknown).
+            One number or shape (event,): event weight (default 1), true mass in GeV (default
+            unknown).
         identity
-            ``(run, luminosityBlock, event)``, each of shape (event,). Without it an event is known by
-            ``(source, entry)``, so that its draws depend on how the input was cut into arrays.
+            ``(run, luminosityBlock, event)``, each of shape (event,). Without it the identity is
+            ``(source, entry)``, and draws depend on how the input was cut into arrays.
         entry
-            Shape (event,): place in ``source``; counted from 0 by default.
+            Shape (event,): index in ``source``; counted from 0 by default.
         source, dataset
             Names used in messages and in the identity.
 
         Raises
         ------
         InputError
-            If shapes disagree, or a particle has a pt that is not positive and finite, another field that is not
-            finite, or a negative mass. The message names the source, the event and the particle.
+            If shapes disagree, or a particle has a pt that is not positive and finite, another
+            field that is not finite, or a negative mass. The message names the source, the event
+            and the particle.
         """
         if (rapidity is None) == (eta is None):
             raise InputError(
@@ -118,7 +127,7 @@ class EventBatch:
         events = len(bounds) - 1
         name, polar = ("rapidity", rapidity) if eta is None else ("eta", eta)
         columns = {"pt": pt, name: polar, "phi": phi, "mass": mass}
-        with np.errstate(invalid="ignore"):  # a signalling NaN, which the checks below report
+        with np.errstate(invalid="ignore"):  # the checks below report a signalling NaN
             values = {
                 field: np.ascontiguousarray(column, dtype=np.float64)
                 for field, column in columns.items()
@@ -126,7 +135,8 @@ class EventBatch:
         for field, column in values.items():
             if column.shape != (bounds[-1],):
                 raise InputError(
-                    f"{source}: {field} has shape {column.shape}, expected ({bounds[-1]},) from offsets."
+                    f"{source}: {field} has shape {column.shape}, expected ({bounds[-1]},) from "
+                    "offsets."
                 )
         place = np.arange(events) if entry is None else np.asarray(entry)
         run, block, event = _identity(identity, events, source)
@@ -135,7 +145,7 @@ class EventBatch:
             if identity is None
             else event_keys(dataset, run, block, event)
         )
-        batch = cls(  # of the values as they are, so that an error can name the event
+        batch = cls(  # built before the checks, so that an error can name the event
             pt=values["pt"],
             rapidity=values[name],
             phi=values["phi"],
@@ -161,20 +171,24 @@ class EventBatch:
 
     @classmethod
     def from_awkward(cls, particles: Any, **keywords: Any) -> EventBatch:
-        """A batch from an awkward array of records with ``pt``, ``phi``, ``mass`` and ``rapidity`` or ``eta``.
+        """A batch from an awkward array of particles.
+
+        The records have ``pt``, ``phi``, ``mass`` and either ``rapidity`` or ``eta``.
+
 
         Parameters
         ----------
         particles
-            Shape (event, var): for example ``events.PFCands`` of NanoEvents. Other fields are not read.
+            Shape (event, var), for example ``events.PFCands`` of NanoEvents. Other fields are not
+            read.
         keywords
-            As in :meth:`from_arrays`.
+            Keywords of :meth:`from_arrays`.
 
         Raises
         ------
         InputError
-            If a field is missing, the array is not one list of particles per event, an event or a particle is None, or as
-            :meth:`from_arrays`.
+            If a field is missing, the array is not one list of particles per event, or an event or
+            a particle is None. Errors of :meth:`from_arrays` are raised too.
         """
         return cls.from_arrays(**flat_particles(particles), **keywords)
 
@@ -213,7 +227,10 @@ class EventBatch:
 
     def __repr__(self) -> str:
         more = f" and {len(self.files) - 1:,} more" if len(self.files) > 1 else ""
-        return f"EventBatch({len(self):,} events with {len(self.pt):,} particles from {''.join(self.files[:1])}{more})"
+        source = "".join(self.files[:1])
+        return (
+            f"EventBatch({len(self):,} events with {len(self.pt):,} particles from {source}{more})"
+        )
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -222,7 +239,7 @@ class EventBatch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the arrays take."""
+        """Size of the arrays in bytes."""
         return sum(
             getattr(self, f.name).nbytes for f in fields(self) if f.name not in ("files", "dataset")
         )
@@ -233,25 +250,35 @@ class EventBatch:
         counts = self.counts[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         particle = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], counts)
-        of_particle = ("pt", "rapidity", "phi", "mass")
-        of_event = ("key", "weight", "truth", "run", "luminosity_block", "event", "file", "entry")
+        particle_fields = ("pt", "rapidity", "phi", "mass")
+        event_fields = (
+            "key",
+            "weight",
+            "truth",
+            "run",
+            "luminosity_block",
+            "event",
+            "file",
+            "entry",
+        )
         return EventBatch(
-            **{name: getattr(self, name)[particle] for name in of_particle},
-            **{name: getattr(self, name)[rows] for name in of_event},
+            **{name: getattr(self, name)[particle] for name in particle_fields},
+            **{name: getattr(self, name)[rows] for name in event_fields},
             offsets=offsets,
             files=self.files,
             dataset=self.dataset,
         )
 
     def name(self, i: int) -> str:
-        """How messages call event ``i``."""
+        """Name of event ``i`` in messages."""
         text = f"{self.files[self.file[i]]}, entry {self.entry[i]}"
         if self.run[i] or self.luminosity_block[i] or self.event[i]:
-            text += f" (run {self.run[i]}, luminosityBlock {self.luminosity_block[i]}, event {self.event[i]})"
+            block = self.luminosity_block[i]
+            text += f" (run {self.run[i]}, luminosityBlock {block}, event {self.event[i]})"
         return text
 
     def _check(self, polar: str) -> None:
-        """Raise an :class:`InputError` that names the first particle without meaning."""
+        """Raise an :class:`InputError` that names the first invalid particle or weight."""
         rules = (
             (
                 "pt",
@@ -270,19 +297,18 @@ class EventBatch:
         )
         for field, values, good, expected in rules:
             if not good.all():
-                at = int(np.flatnonzero(~good)[0])
-                event = int(np.searchsorted(self.offsets, at, side="right")) - 1
+                particle = int(np.flatnonzero(~good)[0])
+                event = int(np.searchsorted(self.offsets, particle, side="right")) - 1
                 raise InputError(
-                    f"{self.name(event)}, particle {at - self.offsets[event]}: {field} is {values[at]}, "
-                    f"expected {expected} ({int((~good).sum())} such particles in {len(self)} events). "
-                    "Remove or correct them in the input."
+                    f"{self.name(event)}, particle {particle - self.offsets[event]}: {field} is "
+                    f"{values[particle]}, expected {expected} ({int((~good).sum())} such "
+                    f"particles in {len(self)} events). Remove or correct them in the input."
                 )
-        for field, values in (("weight", self.weight),):
-            if not np.isfinite(values).all():
-                event = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise InputError(
-                    f"{self.name(event)}: {field} is {values[event]}, expected a finite number."
-                )
+        if not np.isfinite(self.weight).all():
+            event = int(np.flatnonzero(~np.isfinite(self.weight))[0])
+            raise InputError(
+                f"{self.name(event)}: weight is {self.weight[event]}, expected a finite number."
+            )
 
 
 def as_batch(
@@ -292,23 +318,24 @@ def as_batch(
     weight: ArrayLike | None = None,
     truth: ArrayLike | None = None,
 ) -> EventBatch:
-    """A batch as it is; anything else through :meth:`EventBatch.from_awkward`.
+    """A batch unchanged, or awkward particles through :meth:`EventBatch.from_awkward`.
 
     Raises
     ------
     InputError
-        As there, or if a batch is given with an identity, a weight or a truth: it has its own.
+        If :meth:`EventBatch.from_awkward` refuses the particles, or an identity, a weight or a
+        truth comes with a batch, which has its own.
     """
-    given = {
+    keywords = {
         name: value
         for name, value in (("identity", identity), ("weight", weight), ("truth", truth))
         if value is not None
     }
     if not isinstance(particles, EventBatch):
-        return EventBatch.from_awkward(particles, **given)
-    if given:
+        return EventBatch.from_awkward(particles, **keywords)
+    if keywords:
         raise InputError(
-            f"{', '.join(given)}: an EventBatch has its own. Give it where the batch is built."
+            f"{', '.join(keywords)}: an EventBatch has its own. Give it where the batch is built."
         )
     return particles
 
@@ -324,17 +351,18 @@ def _per_event(value: ArrayLike, events: int, field: str, source: str) -> Floats
 
 
 def _plain(values: ArrayLike, field: str, source: str) -> NDArray[Any]:
-    """A column as an array, if it can be one."""
+    """A column as an array, if it holds numbers."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        found = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise InputError(
-            f"{source}: expected numbers in {field}, without None, found {found}"
+            f"{source}: expected numbers in {field}, without None, found {message}"
         ) from None
     if np.ma.is_masked(values) or array.dtype.kind not in "biuf":
         raise InputError(
-            f"{source}: expected numbers in {field}, without None, found {array.dtype}, or masked values."
+            f"{source}: expected numbers in {field}, without None, found {array.dtype}, or masked "
+            "values."
         )
     return array
 
@@ -342,7 +370,7 @@ def _plain(values: ArrayLike, field: str, source: str) -> NDArray[Any]:
 def _identity(
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None, events: int, source: str
 ) -> list[NDArray[Any]]:
-    """(run, luminosityBlock, event), each an integer per event; 0 where there is no identity."""
+    """(run, luminosityBlock, event), each one integer per event; 0 without an identity."""
     if identity is None:
         return [np.zeros(events, np.int64)] * 3
     columns = [_plain(column, "identity", source) for column in identity]
@@ -353,23 +381,22 @@ def _identity(
     ]
     if len(columns) != 3 or wrong:
         raise InputError(
-            f"{source}: expected identity=(run, luminosityBlock, event), each an integer for each of {events} events, "
-            f"found {', '.join(wrong) or f'{len(columns)} columns'}."
+            f"{source}: expected identity=(run, luminosityBlock, event), each an integer for each "
+            f"of {events} events, found {', '.join(wrong) or f'{len(columns)} columns'}."
         )
     return columns
 
 
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
-    """Rapidity from pseudorapidity, which it equals where the mass is zero."""
-    central = np.clip(
-        eta, -50.0, 50.0
-    )  # further out y - eta is constant to the last bit, and sinh soon overflows
+    """Rapidity from pseudorapidity. The two are equal if the mass is zero."""
+    # Beyond 50, y - eta is constant to the last bit, and sinh soon overflows.
+    central = np.clip(eta, -50.0, 50.0)
     y = np.arcsinh(pt / np.hypot(pt, mass) * np.sinh(central)) + (eta - central)
     return np.where(mass == 0.0, eta, y)
 
 
 def _fold(phi: Floats) -> Floats:
-    """phi in [-pi, pi], untouched where it already is."""
+    """phi in [-pi, pi]; values in this range stay unchanged."""
     outside = np.abs(phi) > np.pi
     return (
         np.where(outside, np.remainder(phi + np.pi, 2 * np.pi) - np.pi, phi)
@@ -379,15 +406,16 @@ def _fold(phi: Floats) -> Floats:
 
 
 def check_counts(events: EventBatch) -> None:
-    """Refuse an event of more particles than can be clustered.
+    """Refuse events with more particles than can be clustered.
 
     Raises
     ------
     InputError
-        Naming the largest.
+        If there is such an event. The message names the largest.
     """
     if len(events) and events.counts.max() > MOST_PARTICLES:
         large = int(events.counts.argmax())
         raise InputError(
-            f"{events.name(large)} has {events.counts[large]} particles, expected {MOST_PARTICLES} at most: raise pt_min."
+            f"{events.name(large)} has {events.counts[large]} particles, expected "
+            f"{MOST_PARTICLES} at most: raise pt_min."
         )

@@ -1,7 +1,7 @@
 """Event identities as 64-bit keys: the seed of every random draw and of the batches.
 
-A draw is keyed by the event it belongs to and never by where or when it is made, so results do not depend on files,
-bundles, workers, threads, retries or resumption.
+A draw is keyed by its event, and never by the place or time of the draw. Results therefore do not
+depend on files, bundles, workers, threads, retries or resumption.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ def text_key(text: str) -> np.uint64:
 
 
 def mix(key: Any, value: Any) -> Keys:
-    """Combine keys with integers: one splitmix64 step, a bijection in ``value`` for every fixed ``key``.
+    """Combine keys with integers by one splitmix64 step.
+
+    The result is a bijection in ``value`` for every fixed ``key``.
 
     Parameters
     ----------
     key, value
-        Integers or arrays of them, broadcast against each other; taken modulo 2**64.
+        Integers or arrays of integers, broadcast against each other, modulo 2**64.
 
     References
     ----------
@@ -43,12 +45,12 @@ def mix(key: Any, value: Any) -> Keys:
 
 
 def event_keys(dataset: str, run: Any, luminosity_block: Any, event: Any) -> Keys:
-    """Keys of events that carry (run, luminosityBlock, event)."""
+    """Keys of events that have (run, luminosityBlock, event)."""
     return mix(mix(mix(text_key(f"event:{dataset}"), run), luminosity_block), event)
 
 
 def entry_keys(dataset: str, basename: str, entry: Any) -> Keys:
-    """Keys of events known only by their place in a file."""
+    """Keys of events that are identified only by file name and entry."""
     return mix(text_key(f"entry:{dataset}:{basename}"), entry)
 
 

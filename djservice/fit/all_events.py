@@ -1,4 +1,4 @@
-"""The loss and the spectrum over all events."""
+"""Loss and spectrum over all events."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from djservice.store.columns import SCAN
 async def all_events(
     evaluate: Evaluate, request: Request, watch: Watch
 ) -> tuple[dict[str, float], Moments, PerEvent | None]:
-    """The columns of a scan or spectrum, and what they come from."""
-    at = f"R = {request.radius:.4f}" if isinstance(request.radius, float) else "one R per event"
-    where = f"{request.stream} at {at}"
+    """The columns of a scan or spectrum over all events, the moments, and the values per event."""
+    point = f"R = {request.radius:.4f}" if isinstance(request.radius, float) else "one R per event"
+    where = f"{request.stream} at {point}"
     try:
         moments, events = await evaluate(request)
     except RunError as error:
         raise type(error)(f"{where}: {error}") from error
     try:
         numbers = spectrum_numbers(moments)
-    except NothingAcceptedError as error:  # at a radius far off; the others are worth having
+    except NothingAcceptedError as error:  # far from the optimum; other radii may be fine
         watch.say(f"{where}: {error} Its row is left empty.")
         numbers = {**dict.fromkeys(SCAN, math.nan), "acceptance": moments.acceptance}
     return numbers, moments, events
 
 
 def spectrum_numbers(moments: Moments) -> dict[str, float]:
-    """The columns of a scan or spectrum."""
+    """The columns of a scan or spectrum, from the moments."""
     loss, gradient, mean, sd = moments.loss(), moments.gradient(), moments.mean(), moments.sd()
     return {
         "loss": loss.value,

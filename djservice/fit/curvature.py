@@ -15,10 +15,16 @@ def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[floa
 
 
 def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
-    """A cubic in R - ``radius`` through the seven points of a scan nearest to it: their indices, coefficients, covariance.
+    """A cubic in R - ``radius``, fitted to the seven points of a scan nearest to ``radius``.
 
-    Points are weighted by their errors, which are those of independent trees on the same events; points without one are left
-    out. NaN where fewer than four are left, as with a single event.
+    Points are weighted by their errors, which are those of independent trees on the same events;
+    points without one are left out.
+
+    Returns
+    -------
+    tuple
+        Indices of the points, coefficients from the third order down, and their covariance. The
+        last two are NaN with fewer than four points, as for a single event.
     """
     usable = np.flatnonzero(np.isfinite(error) & (error > 0.0))
     near = usable[np.argsort(np.abs(radii[usable] - radius), kind="stable")[:7]]

@@ -1,4 +1,7 @@
-"""The path of what is learned: a pure function of the gradients seen so far, so it can be replayed from a store."""
+"""Gradient descent in the learned parameters.
+
+The path is a pure function of the gradients so far, so it can be replayed from a store.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ import numpy as np
 from djservice.core.typing import Floats
 from djservice.fit.optimisers import Optimiser, learning_rate
 
-#: The averaged values are compared with themselves this many iterations earlier, twice in a row.
+#: Iterations between two convergence checks, which compare the averages with those before.
 CHECK_EVERY = 20
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What is learned: a radius, a rigidity, a weight of a radius model.
+    """A parameter that is learned: a radius, a rigidity, or a weight of a radius model.
 
     Attributes
     ----------
     name
-        For tables and messages.
+        Name in tables and messages.
     start, minimum, maximum
-        Where it begins and stays.
+        First value, and the bounds.
     positive
-        Whether it is moved, and averaged, in its logarithm.
+        True if steps and averages are taken in the logarithm.
     """
 
     name: str
@@ -36,15 +39,15 @@ class Parameter:
     positive: bool = False
 
     def inside(self, value: float) -> float:
-        """The value within the bounds, which rounding may have left."""
+        """The value clipped to the bounds, which rounding may exceed."""
         return min(max(value, self.minimum), self.maximum)
 
     def place(self, value: float) -> float:
-        """Where a value is on the scale on which it moves."""
+        """The coordinate of a value on the scale of the steps: log(value) if positive."""
         return math.log(value) if self.positive else value
 
     def value(self, place: float) -> float:
-        """The other way round."""
+        """The value at a coordinate, clipped to the bounds; the inverse of :meth:`place`."""
         return self.inside(math.exp(place) if self.positive else place)
 
 
@@ -55,13 +58,14 @@ class Descent:
     Attributes
     ----------
     parameters
-        What is learned.
+        Parameters that are learned.
     optimiser, rate, decay_iterations
-        Moves, and the learning rate's start and decay.
+        Update rule, first learning rate, and the scale of its decay in iterations.
     averaging_start
-        Iteration from which the iterates are averaged, each on the scale on which it moves.
+        Iteration from which the iterates are averaged, each on the scale of its steps.
     tolerance
-        Stop when no average moved more than this over CHECK_EVERY iterations at two consecutive checks.
+        The descent has converged when no average moved more than this over CHECK_EVERY iterations,
+        at two consecutive checks. None: never.
     """
 
     parameters: tuple[Parameter, ...]
@@ -83,21 +87,24 @@ class Descent:
 
     @property
     def values(self) -> list[float]:
-        """Of the parameters, at the iteration that comes next."""
+        """Values of the parameters at the next iteration."""
         return self._values(self._places)
 
     @property
     def learning_rate(self) -> float:
-        """Of the iteration that comes next."""
+        """Learning rate of the next iteration."""
         return learning_rate(self.rate, self.decay_iterations, self.iteration)
 
     @property
     def average(self) -> list[float]:
-        """Mean (for a positive parameter the geometric one) since ``averaging_start``; before it, the latest values."""
+        """Mean of each parameter since ``averaging_start``, geometric for a positive parameter.
+
+        Before ``averaging_start`` it is the latest value.
+        """
         return self._averages[-1] if self._averages else self.values
 
     def update(self, gradients: list[float]) -> None:
-        """Take the step that follows from the derivatives of L in the parameters at their present values."""
+        """Take one step, given the derivatives of L in the parameters at their current values."""
         values = self.values
         places = [p.place(value) for p, value in zip(self.parameters, values, strict=True)]
         if self.iteration >= self.averaging_start:
@@ -107,7 +114,7 @@ class Descent:
             )
         else:
             self._averages.append(values)
-        # dL / d log R = R dL/dR
+        # A positive parameter moves in its logarithm, and dL / d log R = R dL/dR.
         factors = [
             value if p.positive else 1.0 for p, value in zip(self.parameters, values, strict=True)
         ]
@@ -121,7 +128,7 @@ class Descent:
 
     @property
     def converged(self) -> bool:
-        """Whether the averages stood still at the last two checks."""
+        """True if the averages moved less than ``tolerance`` at the last two checks."""
         averaged = self.iteration - self.averaging_start
         if (
             self.tolerance is None

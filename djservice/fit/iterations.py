@@ -1,6 +1,6 @@
-"""Iterations: gradient descent with its path in a store, replayed bit for bit when a run goes on.
+"""Iterations: gradient descent whose path is in a store, replayed bit for bit when a run resumes.
 
-The same for everything that is learned: it is given a descent, and "evaluate at these values".
+All learned parameters share it: it takes a descent, and a function that evaluates at given values.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from djservice.fit.descent import Descent
 from djservice.store.columns import VECTORS
 from djservice.store.run_store import Store
 
-#: Finished iterations are written this often; those in between would be recomputed to the same bits.
+#: Seconds between two writes of finished iterations. A killed run recomputes the iterations that
+#: were not written, to the same bits.
 SECONDS_BETWEEN_WRITES = 1.0
 
-#: Given the number of an iteration and the values of the parameters: the sums over its events.
+#: From the number of an iteration and the values of the parameters to the sums over its events.
 EvaluateAt = Callable[[int, list[float]], Awaitable[Moments]]
 
 
@@ -32,13 +33,13 @@ class Iterations:
     Attributes
     ----------
     store, group
-        Where the rows go.
+        Store and group of the rows.
     watch, phase
-        Who is told, and what it is called.
+        Receives the progress, under the name of the phase.
     descent, number
-        The path, and how many iterations at most.
+        The path, and the largest number of iterations.
     evaluate
-        The sums at given values.
+        Returns the sums over the events of an iteration at given values.
     """
 
     store: Store
@@ -49,8 +50,8 @@ class Iterations:
     number: int
     evaluate: EvaluateAt
 
-    async def complete(self) -> Descent:
-        """Those in the store replayed, then the rest."""
+    async def run_to_completion(self) -> Descent:
+        """Replay the iterations in the store, then do the others, and return the descent."""
         self._replay()
         self.watch.phase(self.phase, self.number, self.descent.iteration)
         rows: list[dict[str, Any]] = []
@@ -70,7 +71,7 @@ class Iterations:
         return self.descent
 
     def _replay(self) -> None:
-        """Take the steps of the iterations that are in the store."""
+        """Repeat the steps of the iterations that are in the store."""
         descent = self.descent
         stored = (
             self.store.column(self.group, name)
@@ -81,29 +82,30 @@ class Iterations:
         for iteration, (values, gradient) in enumerate(
             zip(parameters.tolist(), gradients.tolist(), strict=True)
         ):
-            if descent.converged:  # sooner than before, as the average starts at another iteration
+            # With another start of the average the descent may converge sooner than before.
+            if descent.converged:
                 self.store.rewind(self.group, iteration)
                 break
             if values != descent.values:
                 raise StoreError(
-                    f"{self.store.path}: iteration {iteration} was at {self._at(values)}, and replaying the gradients gives "
-                    f"{self._at(descent.values)}: the store was written by another version. Choose another output.store."
+                    f"{self.store.path}: iteration {iteration} was at {self._words(values)}, and "
+                    f"replaying the gradients gives {self._words(descent.values)}: the store was "
+                    "written by another version. Choose another output.store."
                 )
             descent.update(gradient)
             averages.append(descent.average)
-        if (
-            averages and averages != stored_averages[: len(averages)].tolist()
-        ):  # with more iterations it starts later
+        # With more iterations the average starts later.
+        if averages and averages != stored_averages[: len(averages)].tolist():
             self.store.write_rows(
                 self.group, 0, self._columns([{"parameters_average": a} for a in averages])
             )
 
     async def _iterate(self) -> dict[str, Any]:
-        """One iteration; returns its row."""
+        """Do one iteration and return its row."""
         began = time.perf_counter()
         descent = self.descent
         iteration, values, rate = descent.iteration, descent.values, descent.learning_rate
-        where = f"iteration {iteration} at {self._at(values)}"
+        where = f"iteration {iteration} at {self._words(values)}"
         try:
             moments = await self.evaluate(iteration, values)
             loss, gradients = moments.loss(), moments.gradients()
@@ -128,7 +130,7 @@ class Iterations:
         }
 
     def _shown(self, row: dict[str, Any]) -> dict[str, float]:
-        """What a display shows of the parameters: the radius."""
+        """The radius for a display, if the descent is in R."""
         return {"radius": row["parameters"][0]} if self.group == "history" else {}
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
@@ -138,15 +140,18 @@ class Iterations:
             )
 
     def _columns(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Rows as columns; in the history the radius, which most runs learn alone, also by itself."""
+        """Rows as columns.
+
+        The history also has the radius in columns of its own, because most runs learn only R.
+        """
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         for vector, scalar in VECTORS.items():
             if vector in columns and self.group == "history":
                 columns[scalar] = [values[0] for values in columns[vector]]
         return columns
 
-    def _at(self, values: Sequence[float]) -> str:
-        """The values in words; of many, the first few."""
+    def _words(self, values: Sequence[float]) -> str:
+        """The first few values as text."""
         parts = [
             f"{p.name} = {value:.4f}"
             for p, value in zip(self.descent.parameters, values, strict=True)
@@ -156,5 +161,5 @@ class Iterations:
         )
 
 
-#: Parameters that a message names.
+#: Largest number of parameters in a message.
 _NAMED = 3

@@ -1,4 +1,4 @@
-"""Which events an iteration takes: batches of a fixed size in an order that every epoch has of its own."""
+"""Mini-batches: the events of each iteration, in a random order that differs between epochs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from djservice.events.keys import Keys, mix, text_key
 
 
 class MiniBatches:
-    """The events of each iteration: stretches of an order that every epoch has of its own; an epoch's remainder is dropped.
+    """The mini-batches of a descent: equal parts of each epoch's random order.
+
+    The remainder of an epoch is dropped.
+
 
     Parameters
     ----------
     keys
         Identities of the events to choose from.
     seed
-        Of the run.
+        Seed of the run.
     batch_events
-        How many at a time; all, if there are fewer.
+        Events of a mini-batch; all events if there are fewer.
     share_held_back
-        Of all events, which are not among the keys.
+        Share of all events that is held back, and so not in ``keys``.
     """
 
     def __init__(
@@ -34,11 +37,11 @@ class MiniBatches:
 
     @property
     def remainder(self) -> int:
-        """Events left out at the end of each epoch."""
+        """Number of events that are dropped at the end of each epoch."""
         return len(self.keys) % self.batch
 
-    def at(self, iteration: int) -> MiniBatch:
-        """The events of an iteration."""
+    def minibatch(self, iteration: int) -> MiniBatch:
+        """The mini-batch of an iteration."""
         epoch, batch = divmod(iteration, len(self.keys) // self.batch)
         if epoch != self._epoch:
             self._epoch, self._bounds = epoch, np.sort(ranks(self.keys, self.seed, epoch))
@@ -49,20 +52,21 @@ class MiniBatches:
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """A batch: the events whose rank in an epoch lies between two bounds, both included, but for those held back.
+    """A mini-batch: the events whose rank in an epoch lies within two inclusive bounds.
 
-    Ranks are hashes of (seed, epoch, identity), so every bundle finds its own share without a list of events.
+    Events that are held back are excluded. Ranks are hashes of (seed, epoch, identity), so every
+    bundle finds its share without a list of events.
     """
 
     seed: int
     epoch: int
     low: int
     high: int
-    #: Share of the events that is never trained on.
+    #: Share of the events that is not used for training.
     share_held_back: float = 0.0
 
     def of(self, keys: Keys) -> NDArray[np.bool_]:
-        """Which events are in it."""
+        """Mask of the events that are in the mini-batch, shape (event,)."""
         rank = ranks(keys, self.seed, self.epoch)
         inside = (rank >= np.uint64(self.low)) & (rank <= np.uint64(self.high))
         return np.asarray(inside & ~held_back(keys, self.seed, self.share_held_back))
@@ -70,21 +74,24 @@ class MiniBatch:
 
 @dataclass(frozen=True)
 class HeldBack:
-    """The events that a radius model is not trained on."""
+    """The events that are not used to train a radius model."""
 
     seed: int
     share: float
 
     def of(self, keys: Keys) -> NDArray[np.bool_]:
-        """Which events they are."""
+        """Mask of the events that are held back, shape (event,)."""
         return held_back(keys, self.seed, self.share)
 
 
 def ranks(keys: Keys, seed: int, epoch: int) -> Keys:
-    """The order in which an epoch goes through the events: a bijection of their keys."""
+    """The rank of each event in the order of an epoch, a bijection of its key."""
     return mix(mix(mix(text_key("batch"), seed), epoch), keys)
 
 
 def held_back(keys: Keys, seed: int, share: float) -> NDArray[np.bool_]:
-    """Which events are held back: a share of them by a hash of seed and identity, whatever the bundles."""
+    """Mask of the events that are held back, shape (event,).
+
+    A hash of seed and identity decides, so the mask does not depend on the bundles.
+    """
     return np.asarray(mix(mix(text_key("held back"), seed), keys) < np.float64(share) * 2.0**64)

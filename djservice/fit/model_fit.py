@@ -1,6 +1,7 @@
-"""ModelFit: train a radius model on most events, score it on the others and on further samples, beside the best fixed R.
+"""ModelFit: train a radius model on most events and score it on the others and on further samples.
 
-Like :mod:`djservice.fit.radius_fit` it knows nothing of Dask: it is given "evaluate this" for every sample.
+The scores are compared with those of the best fixed R. Like :mod:`djservice.fit.radius_fit` this
+module is independent of Dask: every sample brings a function that evaluates requests.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.columns import SCAN, ModelColumns
 from djservice.store.run_store import Store
 
-#: The sample that the model is scored on first: events of the run's input that it is not trained on.
+#: Name of the first scored sample: events of the run's input that are not used for training.
 HELD_BACK = "held_back"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Events with their features, and how to evaluate on them.
+    """Events with their features, and the function that evaluates requests on them.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class Sample:
     keys, weight, truth
         Identities, weights and true masses, shape (event,).
     features
-        StoreColumns (event, feature).
+        Features of each event, shape (event, feature).
     """
 
     evaluate: Evaluate
@@ -58,13 +59,13 @@ class ModelFit:
     Parameters
     ----------
     plan
-        What to do.
+        The run and its objects.
     sample
-        The run's own input; a share of it is held back.
+        Events of the run's input. A share of them is held back.
     checks
         Further samples to score on, by name.
     watch
-        Who is told.
+        Receives the progress.
     """
 
     def __init__(
@@ -77,31 +78,34 @@ class ModelFit:
         )
         run = self.run
         self.share = run.radius_model.held_back
-        back = held_back(sample.keys, run.seed, self.share)
-        self.back = back
-        if back.all() or not back.any():
+        is_held_back = held_back(sample.keys, run.seed, self.share)
+        self.is_held_back = is_held_back
+        if is_held_back.all() or not is_held_back.any():
             raise RunError(
-                f"{int(back.sum())} of {len(back)} events are held back (radius_model.held_back is {self.share:g}): expected some to "
-                "train on and some to score on. Use more events, or another share."
+                f"{int(is_held_back.sum())} of {len(is_held_back)} events are held back "
+                f"(radius_model.held_back is {self.share:g}): expected some to train on and some "
+                "to score on. Use more events, or another share."
             )
-        self.scale = Standardiser.of(sample.features[~back])
+        self.scale = Standardiser.of(sample.features[~is_held_back])
         self.minibatches = MiniBatches(
-            sample.keys[~back], run.seed, run.radius_model.batch_events, self.share
+            sample.keys[~is_held_back], run.seed, run.radius_model.batch_events, self.share
         )
 
     @property
     def shape(self) -> ModelColumns:
-        """The room that it needs in a store."""
-        own, back = self.sample, self.back
-        samples = {HELD_BACK: (own.keys[back], own.weight[back], own.truth[back])}
+        """The columns that the fit needs in a store."""
+        columns = (self.sample.keys, self.sample.weight, self.sample.truth)
+        keys, weight, truth = (column[self.is_held_back] for column in columns)
+        samples = {HELD_BACK: (keys, weight, truth)}
         samples |= {
-            name: (sample.keys, sample.weight, sample.truth) for name, sample in self.checks.items()
+            name: (check.keys, check.weight, check.truth) for name, check in self.checks.items()
         }
         return ModelColumns(self.names, self.run.radius_model.iterations, samples)
 
-    async def complete(self, store: Store, global_radius: float) -> None:
-        """Train, score, and write both."""
-        if store.attribute("radius_model", "global_radius") != global_radius:  # of fewer iterations
+    async def run_to_completion(self, store: Store, global_radius: float) -> None:
+        """Train and score the model, and write both to the store."""
+        # A shorter run may have left rows at another radius.
+        if store.attribute("radius_model", "global_radius") != global_radius:
             store.rewind("radius_model", 0)
             mean, sd = self.scale.mean.tolist(), self.scale.sd.tolist()
             store.set_of("radius_model", global_radius=global_radius, mean=mean, sd=sd)
@@ -114,39 +118,40 @@ class ModelFit:
         await self._score(store, global_radius, prediction)
 
     async def _train(self, store: Store, global_radius: float) -> Descent:
-        given = self.run.radius_model
-        begin = self.model.begin(self.sample.features.shape[1], global_radius, self.run.seed)
+        section = self.run.radius_model
+        initial = self.model.begin(self.sample.features.shape[1], global_radius, self.run.seed)
         descent = Descent(
             parameters=tuple(
-                Parameter(name, float(at)) for name, at in zip(self.names, begin, strict=True)
+                Parameter(name, float(value))
+                for name, value in zip(self.names, initial, strict=True)
             ),
             optimiser=adam(),
-            rate=given.learning_rate,
-            decay_iterations=given.decay_iterations,
-            averaging_start=given.iterations // 2,
+            rate=section.learning_rate,
+            decay_iterations=section.decay_iterations,
+            averaging_start=section.iterations // 2,
         )
 
         async def evaluate(iteration: int, values: list[float]) -> Moments:
             prediction = Prediction(self.model, self.scale, np.array(values))
-            minibatch = self.minibatches.at(iteration)
+            minibatch = self.minibatches.minibatch(iteration)
             return (
                 await self.sample.evaluate(
-                    Request(prediction, given.trees, "model", iteration, minibatch)
+                    Request(prediction, section.trees, "model", iteration, minibatch)
                 )
             )[0]
 
         return await Iterations(
-            store, "radius_model", self.watch, "train", descent, given.iterations, evaluate
-        ).complete()
+            store, "radius_model", self.watch, "train", descent, section.iterations, evaluate
+        ).run_to_completion()
 
     async def _score(self, store: Store, global_radius: float, prediction: Prediction) -> None:
-        """Every sample with the best fixed R and with the model, on trees that neither has seen."""
+        """Score every sample with the best fixed R and with the model, on fresh trees."""
         samples = {HELD_BACK: self.sample, **self.checks}
         done = sum(store.n_complete(f"radius_model/{name}") for name in samples)
         self.watch.phase(SCORE, 2 * len(samples), done)
         for name, sample in samples.items():
             minibatch = HeldBack(self.run.seed, self.share) if name == HELD_BACK else None
-            features = sample.features[self.back] if name == HELD_BACK else sample.features
+            features = sample.features[self.is_held_back] if name == HELD_BACK else sample.features
             choices = (global_radius, prediction)
             for row in range(store.n_complete(f"radius_model/{name}"), len(choices)):
                 choice = choices[row]

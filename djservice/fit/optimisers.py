@@ -1,7 +1,8 @@
-"""Optimisers as pairs of pure functions: ``init(parameters) -> state`` and ``update(gradient, state, rate) -> step, state``.
+"""Optimisers as pairs of pure functions.
 
-They work on the vector of unconstrained parameters (for a radius its logarithm) and know nothing of where gradients
-come from. The state is never stored: replaying the gradients of a run gives it back bit for bit.
+They are ``init(parameters) -> state`` and ``update(gradient, state, rate) -> step, state``, on the
+vector of unconstrained parameters (for a radius its logarithm). The state is never stored:
+replaying the gradients of a run restores it bit for bit.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from djservice.core.typing import Floats
 
 
 class Optimiser(NamedTuple):
-    """An optimiser.
+    """An optimiser: its first state and its update.
 
     Attributes
     ----------
     init
         Parameters, shape (parameter,) -> state.
     update
-        Gradient of shape (parameter,), state, learning rate -> step to add to the parameters, new state.
+        Gradient of shape (parameter,), state, learning rate -> step to add to the parameters, new
+        state.
     """
 
     init: Callable[[Floats], Any]
@@ -64,5 +66,8 @@ def adam(first_decay: float = 0.9, second_decay: float = 0.999, epsilon: float =
 
 
 def learning_rate(start: float, decay_iterations: float | None, iteration: int) -> float:
-    """start / (1 + iteration / decay_iterations), which with averaging converges; constant without a decay."""
+    """The rate of an iteration: start / (1 + iteration / decay_iterations).
+
+    With iterate averaging this decay converges. Without ``decay_iterations`` the rate is constant.
+    """
     return start if decay_iterations is None else start / (1.0 + iteration / decay_iterations)

@@ -1,7 +1,8 @@
-"""One radius per event: every event descends on its own loss, all of them together.
+"""One radius per event: every event descends on its own loss, all events in parallel.
 
-The optimum of an event uses its truth, so it is an oracle bound: how sharp a resonance could be if the best R of each event
-were known. It is chosen on one set of trees and scored on others; on its own trees it looks better than it is.
+The optimum of an event uses its truth. The result is therefore an oracle bound: how sharp a
+resonance could be if the best R of each event were known. The radius is chosen on one set of trees
+and scored on another, because the trees of the choice overestimate its quality.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from djservice.events.batch import EventBatch
 from djservice.fit.optimisers import Optimiser, adam, learning_rate
 from djservice.objectives.losses import Loss
 
-#: Random streams of the descents, of the choice between their ends, and of the scores of what was chosen.
+#: Random streams of the descents, of the choice between their ends, and of the final scores.
 DESCEND, CHOOSE, SCORE = "per-event", "per-event-choose", "per-event-score"
 
 
 @dataclass(frozen=True)
 class PerEventSettings:
-    """How the radius of each event is looked for.
+    """Settings of the fit of one radius per event.
 
     Attributes
     ----------
@@ -35,11 +36,11 @@ class PerEventSettings:
     minimum, maximum
         Bounds of R.
     iterations, trees
-        Of each descent, and trees per event and iteration.
+        Iterations of each descent, and trees per event and iteration.
     choose_trees
         Trees per event on which the ends of the descents are compared.
     accepted
-        Accepted trees that an event needs of these, else it is left at the global radius.
+        Accepted trees that an event needs among these; with fewer it keeps the global radius.
     rate, decay_iterations
         Learning rate in log R, and its decay.
     agree
@@ -62,24 +63,25 @@ class PerEventSettings:
             self.minimum <= start <= self.maximum for start in self.starts
         ):
             raise InputError(
-                f"starts are {self.starts}, expected radii between the bounds {self.minimum} and {self.maximum}."
+                f"starts are {self.starts}, expected radii between the bounds {self.minimum} and "
+                f"{self.maximum}."
             )
 
 
 @dataclass(frozen=True)
 class PerEventRadii:
-    """Radii of some events, shape (event,) each unless said otherwise.
+    """Radii of some events; arrays have shape (event,) unless noted.
 
     Attributes
     ----------
     radius
         The end with the least loss among those of the descents and the global radius.
     left
-        Whether too few trees were accepted, so that the event stays at the global radius.
+        True if too few trees were accepted, so the event keeps the global radius.
     ends
-        Shape (event, start): where the descents ended.
+        Radii at the ends of the descents, shape (event, start).
     agree
-        Whether all ends agree.
+        True if all ends agree.
     """
 
     radius: Floats
@@ -93,50 +95,50 @@ def fit_per_event(
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
-    descents: PerEventSettings,
+    settings: PerEventSettings,
     *,
     global_radius: float,
     optimiser: Optimiser | None = None,
 ) -> PerEventRadii:
     """The radius of least loss of each event.
 
-    Every event descends in log R from every start with fresh trees at every iteration; the end of a descent is the
-    geometric mean of its second half. The ends and the global radius are then compared on one further set of trees,
-    the same for all.
+    Every event descends in log R from every start, with fresh trees at every iteration. The end of
+    a descent is the geometric mean of its second half. The ends and the global radius are then
+    compared on one further set of trees, common to all. The radii do not depend on the other events
+    of the batch.
 
     Parameters
     ----------
     global_radius
-        Where events without enough accepted trees stay.
-        The radii do not depend on which events are in the batch.
+        Radius of events without enough accepted trees.
     """
     optimiser = optimiser or adam()
     ends = np.stack(
         [
-            _descend(events, loss, estimator, sampling, descents, i, optimiser)
-            for i in range(len(descents.starts))
+            _descend(events, loss, estimator, sampling, settings, i, optimiser)
+            for i in range(len(settings.starts))
         ],
         axis=1,
     )
     candidates = np.concatenate([ends, np.full((len(events), 1), global_radius)], axis=1)
     scores, accepted = [], []
     for radius in candidates.T:
-        _, found = evaluate(
+        _, per_event = evaluate(
             events,
             loss,
             estimator,
             sampling,
             radius=radius,
-            trees=descents.choose_trees,
+            trees=settings.choose_trees,
             stream=CHOOSE,
         )
-        scores.append(np.where(found.accepted >= descents.accepted, found.loss, np.inf))
-        accepted.append(found.accepted)
+        scores.append(np.where(per_event.accepted >= settings.accepted, per_event.loss, np.inf))
+        accepted.append(per_event.accepted)
     best = np.argmin(scores, axis=0)
-    left = np.isinf(np.min(scores, axis=0))
-    radius = np.where(left, global_radius, candidates[np.arange(len(events)), best])
+    at_global = np.isinf(np.min(scores, axis=0))
+    radius = np.where(at_global, global_radius, candidates[np.arange(len(events)), best])
     spread = ends.max(axis=1) / ends.min(axis=1)
-    return PerEventRadii(radius, left, ends, spread <= descents.agree)
+    return PerEventRadii(radius, at_global, ends, spread <= settings.agree)
 
 
 def _descend(
@@ -144,31 +146,31 @@ def _descend(
     loss: Loss,
     estimator: Estimator,
     sampling: Sampling,
-    descents: PerEventSettings,
+    settings: PerEventSettings,
     number: int,
     optimiser: Optimiser,
 ) -> Floats:
-    """Where the descents from one start end, shape (event,)."""
-    low, high = np.log(descents.minimum), np.log(descents.maximum)
-    place = np.full(len(events), np.log(descents.starts[number]))
+    """Radii at the ends of the descents from one start, shape (event,)."""
+    low, high = np.log(settings.minimum), np.log(settings.maximum)
+    place = np.full(len(events), np.log(settings.starts[number]))
     state, total, averaged = optimiser.init(place), np.zeros(len(events)), 0
-    for iteration in range(descents.iterations):
-        if 2 * iteration >= descents.iterations:
+    for iteration in range(settings.iterations):
+        if 2 * iteration >= settings.iterations:
             total, averaged = total + place, averaged + 1
         radius = np.exp(place)
-        _, found = evaluate(
+        _, per_event = evaluate(
             events,
             loss,
             estimator,
             sampling,
             radius=radius,
-            trees=descents.trees,
+            trees=settings.trees,
             stream=DESCEND,
-            iteration=number * descents.iterations + iteration,
+            iteration=number * settings.iterations + iteration,
         )
-        slope = np.nan_to_num(found.gradient * radius)  # no accepted tree: no step
+        slope = np.nan_to_num(per_event.gradient * radius)  # NaN without an accepted tree: no step
         step, state = optimiser.update(
-            slope, state, learning_rate(descents.rate, descents.decay_iterations, iteration)
+            slope, state, learning_rate(settings.rate, settings.decay_iterations, iteration)
         )
         place = np.clip(place + step, low, high)
     ends: Floats = np.exp(total / averaged)

@@ -1,4 +1,4 @@
-"""A run understood once: the objects that its plain data stand for, each made when it is first asked for, and handed on."""
+"""RunPlan: the objects that the plain data of a run describe, each built once, on first use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from djservice.radius_models.features import Feature
 
 
 class RunPlan:
-    """What a run is to do, as objects. They are made one by one, for a scan asks for fewer than a run.
+    """A run as objects.
+
+    Each object is built on first use, because a scan needs fewer of them than a run.
+
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ class RunPlan:
     Raises
     ------
     DjserviceError
-        Where something is asked for that is unknown, not there, or has no meaning.
+        If a setting names something unknown or missing, or is invalid.
     """
 
     def __init__(self, run: Run) -> None:
@@ -46,27 +49,27 @@ class RunPlan:
 
     @cached_property
     def loss(self) -> Loss:
-        """What is minimised."""
+        """The loss that is minimised."""
         return build_loss(self.run)
 
     @property
     def observable(self) -> Observable:
-        """Of the first term, whose spectrum is kept."""
+        """The observable of the first loss term, whose spectrum is stored."""
         return self.loss.terms[0].observable
 
     @cached_property
     def estimator(self) -> Estimator:
-        """Of the gradient."""
+        """The estimator of the gradient."""
         return build_estimator(self.run.estimator)
 
     @cached_property
     def per_event(self) -> PerEventSettings:
-        """How the radius of each event is looked for."""
+        """Settings of the fit of one radius per event."""
         return build_per_event(self.run)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
-        """What a radius model sees of an event."""
+        """Features of an event, the input of a radius model."""
         return build_features(self.run)
 
     @cached_property
@@ -75,26 +78,35 @@ class RunPlan:
         return build_model(self.run)
 
     def input(self, name: str = "input") -> InputPlan:
-        """An input, by the name of its section as in :attr:`djservice.config.run.Run.inputs`."""
+        """An input, by the name of its section in :attr:`djservice.config.run.Run.inputs`."""
         if name not in self._inputs:
             self._inputs[name] = plan_input(self.run.inputs[name])
         return self._inputs[name]
 
     def setup(self, device: Device) -> RunSetup:
-        """What every worker needs to know, which runs one task in each of its threads."""
-        how, radius = self.run.clustering, self.run.radius
+        """The part of a run that every worker needs.
+
+        Sampling uses one thread, because a worker runs one task in each of its threads.
+        """
+        clustering, radius = self.run.clustering, self.run.radius
         sampling = Sampling(
-            how.rigidity, how.power, how.scale, how.asymmetry, self.run.seed, device, threads=1
+            clustering.rigidity,
+            clustering.power,
+            clustering.scale,
+            clustering.asymmetry,
+            self.run.seed,
+            device,
+            threads=1,
         )
         return RunSetup(self.loss, self.estimator, sampling, radius.reference_pt, radius.reach)
 
     def check(self) -> None:
-        """Find what is wrong with the run that can be found without a cluster.
+        """Check the run as far as possible without a cluster.
 
         Raises
         ------
         DjserviceError
-            If it has too few trees, names something unknown, or an input is not there.
+            If it has too few trees, names something unknown, or an input is missing.
         """
         self._check_task()
         self._check_trees()
@@ -102,56 +114,60 @@ class RunPlan:
             self.input(name)
 
     def _check_task(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse settings that exclude each other."""
         run, score_needed = self.run, []
         if run.radius.reference_pt is not None:
             score_needed.append("radius.reference_pt")
             if run.task != "global":
                 raise ConfigError(
-                    f"radius.reference_pt, variable-R jets, is for a global radius, not for task {run.task}."
+                    "radius.reference_pt, variable-R jets, is for a global radius, not for task "
+                    f"{run.task}."
                 )
         if run.clustering.learn_rigidity is not None:
             score_needed.append("clustering.learn_rigidity")
             if run.task != "global":
                 raise ConfigError(
-                    f"clustering.learn_rigidity is for a global radius, not for task {run.task}: learn it in a run of its own, "
-                    "and put what it finds into clustering.rigidity."
+                    f"clustering.learn_rigidity is for a global radius, not for task {run.task}: "
+                    "learn it in a separate run, and set clustering.rigidity to the result."
                 )
         for key in score_needed:
             if not self.estimator.in_any_parameter:
                 raise ConfigError(
-                    f"{key} needs an estimator that is made of the score, and {self.estimator.name} is not."
+                    f"{key} needs an estimator that is made of the score, and "
+                    f"{self.estimator.name} is not."
                 )
         for i, term in enumerate(self.loss.terms if run.task == "per-event" else ()):
             if not term.has_target:
                 raise ConfigError(
-                    f"loss[{i}].kind is a {run.loss[i].kind}, which means nothing for a single event."
+                    f"loss[{i}].kind is a {run.loss[i].kind}, which means nothing for a single "
+                    "event."
                 )
 
     def _check_trees(self) -> None:
-        """See that there are as many trees as the loss and the estimator need."""
+        """Refuse fewer trees than the loss and the estimator need."""
         run = self.run
-        asked = {
+        requested = {
             "optimiser.trees": run.optimiser.trees,
             "scan.trees": run.scan.trees,
             "spectrum.trees": run.spectrum.trees,
         }
         if run.task == "per-event":
             settings = self.per_event
-            asked |= {
+            requested |= {
                 "per_event.trees": settings.trees,
                 "per_event.choose_trees": settings.choose_trees,
             }
-            asked |= {"per_event.score_trees": run.per_event.score_trees}
+            requested |= {"per_event.score_trees": run.per_event.score_trees}
         if run.task == "radius-model":
-            _ = self.features, self.model  # so that what cannot be made is found now
-            asked |= {
+            _ = self.features, self.model  # built here, so that errors come before the run starts
+            requested |= {
                 f"radius_model.{name}": getattr(run.radius_model, name)
                 for name in ("trees", "score_trees")
             }
         needed = trees_needed(self.loss, self.estimator)
-        for key, trees in asked.items():
+        for key, trees in requested.items():
             if trees < needed:
                 raise ConfigError(
-                    f"{key} is {trees}, expected {needed} or more with the {self.estimator.name} estimator and this loss."
+                    f"{key} is {trees}, expected {needed} or more with the {self.estimator.name} "
+                    "estimator and this loss."
                 )

@@ -1,7 +1,8 @@
-"""RadiusFit: the optimisation from first iteration to final radius. Knows nothing of Dask: it is given "evaluate this".
+"""RadiusFit: the optimisation from the first iteration to the final radius.
 
-The path is a pure function of the gradients, and every draw is keyed, so a run that was killed anywhere continues from
-its store to the same numbers, bit for bit, as one that was not.
+The module is independent of Dask: it takes a function that evaluates requests. The path is a pure
+function of the gradients and every draw is keyed. A run that was killed therefore resumes from its
+store, and the result is bit-identical.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from djservice.store.run_store import Store
 
 OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
 
-#: Given the global radius and how many events are done: the radii of the other events, bundle by bundle.
+#: From the global radius and the number of finished events to the radii of the others, by bundle.
 FitEvents = Callable[[float, int], AsyncIterator[PerEventRadii]]
-#: Given the global radius: trains and scores a radius model, in the store.
+#: From a store and the global radius: trains and scores a radius model.
 FitModel = Callable[[Store, float], Awaitable[None]]
 
 
@@ -47,17 +48,17 @@ class RadiusFit:
     Parameters
     ----------
     run
-        What to do.
+        The configuration.
     keys
         Identities of all events, shape (event,), in the order of the input.
     evaluate
         Answers a request over all bundles, merged in their order.
     store, watch
-        Where rows go, and who is told.
+        Store of the rows, and the receiver of the progress.
     fit_events
-        Finds the radius of each event; for task per-event.
+        Fits the radius of each event, for task per-event.
     fit_model
-        Learns the radius as a function of features; for task radius-model.
+        Learns the radius as a function of features, for task radius-model.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class RadiusFit:
         self.minibatches = MiniBatches(keys, run.seed, run.optimiser.batch_events)
         self.parameters = learned(run)
 
-    async def complete(self) -> Result:
-        """Do what is left to do, and return the result."""
+    async def run_to_completion(self) -> Result:
+        """Do the remaining work of the run, and return the result."""
         self.store.set(status="running", message="", result=None)
         try:
             descent = await self._descend()
@@ -90,7 +91,7 @@ class RadiusFit:
                 descent.average[0],
                 descent.average[1] if len(self.parameters) > 1 else None,
             )
-            self._at_rigidity(rigidity)
+            self._rewind_rigidity(rigidity)
             await self._scan(rigidity)
             await self._spectrum(radius, rigidity)
             if self.run.task == "per-event":
@@ -100,9 +101,8 @@ class RadiusFit:
                 await self.fit_model(self.store, radius)
             result = self._result(descent)
         except Exception as error:
-            with contextlib.suppress(
-                StoreError
-            ):  # on a full disk the first error is the one that matters
+            # On a full disk the first error is the one that matters.
+            with contextlib.suppress(StoreError):
                 self.store.set(status="failed", message=redacted(str(error)))
             raise
         self.store.set(status="finished", message="", result=asdict(result))
@@ -110,7 +110,7 @@ class RadiusFit:
         return result
 
     async def _descend(self) -> Descent:
-        """The iterations: those in the store replayed, then the rest."""
+        """Replay the iterations in the store, then do the others."""
         settings = self.run.optimiser
         descent = Descent(
             parameters=self.parameters,
@@ -130,30 +130,30 @@ class RadiusFit:
                 settings.trees,
                 "train",
                 iteration,
-                self.minibatches.at(iteration),
-                parameters=self._names(rigidity),
+                self.minibatches.minibatch(iteration),
+                parameters=self._parameter_names(rigidity),
                 rigidity=rigidity,
             )
             return (await self.evaluate(request))[0]
 
         return await Iterations(
             self.store, "history", self.watch, DESCENT, descent, settings.iterations, evaluate
-        ).complete()
+        ).run_to_completion()
 
-    def _names(self, rigidity: float | None) -> tuple[str, ...]:
-        """What the kernels differentiate in."""
+    def _parameter_names(self, rigidity: float | None) -> tuple[str, ...]:
+        """Parameters of the gradient in the kernels' terms; empty for R alone."""
         of_radius = "radius" if self.run.radius.reference_pt is None else "rho"
         return () if rigidity is None else (of_radius, "rigidity")
 
-    def _at_rigidity(self, rigidity: float | None) -> None:
-        """Forget the scan and the spectrum of another learned rigidity, of fewer iterations."""
+    def _rewind_rigidity(self, rigidity: float | None) -> None:
+        """Discard the scan and spectrum if a shorter run had learned another rigidity."""
         if rigidity is not None and self.store.attribute("scan", "rigidity") != rigidity:
             self.store.rewind("scan", 0)
             self.store.rewind("spectrum", 0)
             self.store.set_of("scan", rigidity=rigidity)
 
     async def _scan(self, rigidity: float | None) -> None:
-        """Loss, gradient and spectrum on the grid of radii, over all events."""
+        """Evaluate loss, gradient and spectrum on the grid of radii, over all events."""
         radii = self.run.scan.radii
         done = self.store.n_complete("scan")
         self.watch.phase("scan", len(radii), done)
@@ -167,7 +167,10 @@ class RadiusFit:
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
     async def _spectrum(self, optimum: float, rigidity: float | None) -> None:
-        """The observable over all events and event by event, at the start, the optimum and the radii asked for."""
+        """Evaluate the observable over all events, and for each event.
+
+        Its rows are the radii of :func:`spectrum_radii`.
+        """
         radii = spectrum_radii(self.run, optimum)
         for row, radius in enumerate(self.store.column("spectrum", "radius")):
             if radius != radii[row]:
@@ -176,7 +179,7 @@ class RadiusFit:
         done = self.store.n_complete("spectrum")
         self.watch.phase("spectrum", len(radii), done)
         for row in range(done, len(radii)):
-            names = self._names(rigidity) if row == 1 else ()
+            names = self._parameter_names(rigidity) if row == 1 else ()
             request = Request(
                 radii[row],
                 self.run.spectrum.trees,
@@ -203,27 +206,32 @@ class RadiusFit:
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
     async def _per_event(self, optimum: float) -> None:
-        """The radius of each event, and the observable with it: on fresh trees, and on those it was chosen on."""
+        """Fit the radius of each event, and evaluate the observable with it.
+
+        The observable is evaluated on fresh trees and on the trees of the choice.
+        """
         assert self.fit_events is not None
-        if self.store.attribute("per_event", "global_radius") != optimum:  # of fewer iterations
+        if self.store.attribute("per_event", "global_radius") != optimum:  # rows of a shorter run
             self.store.rewind("per_event", 0)
             self.store.set_of("per_event", global_radius=optimum)
         done, events = self.store.n_complete("per_event"), len(self.keys)
         self.watch.phase(PER_EVENT, events, done)
-        async for found in self.fit_events(optimum, done):
+        async for bundle in self.fit_events(optimum, done):
             columns = {
-                "radius": found.radius,
-                "left": found.left,
-                "agree": found.agree,
-                "ends": found.ends,
+                "radius": bundle.radius,
+                "left": bundle.left,
+                "agree": bundle.agree,
+                "ends": bundle.ends,
             }
             self.store.write_rows("per_event", done, columns)
-            done += len(found.radius)
-            self.watch.step({"radius": float(np.median(found.radius)), "steps": len(found.radius)})
+            done += len(bundle.radius)
+            self.watch.step(
+                {"radius": float(np.median(bundle.radius)), "steps": len(bundle.radius)}
+            )
         radii = self.store.column("per_event", "radius")
-        given = self.run.per_event
+        section = self.run.per_event
         for row, (stream, trees) in enumerate(
-            ((SCORE, given.score_trees), (CHOOSE, given.choose_trees))
+            ((SCORE, section.score_trees), (CHOOSE, section.choose_trees))
         ):
             request = Request(radii, trees, stream, per_event=True)
             numbers, _, per_event = await all_events(self.evaluate, request, self.watch)
@@ -240,10 +248,10 @@ class RadiusFit:
         if len(self.parameters) > 1:
             rigidity = descent.average[1]
             slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
-        known = curvature > 0.0 and gradient_error > 0.0
+        determined = curvature > 0.0 and gradient_error > 0.0
         return Result(
             radius=radius,
-            radius_error=gradient_error / curvature if known else math.nan,
+            radius_error=gradient_error / curvature if determined else math.nan,
             gradient=gradient,
             gradient_error=gradient_error,
             curvature=curvature,
@@ -267,35 +275,45 @@ class RadiusFit:
         curvature: float,
         curvature_error: float,
     ) -> Iterator[str]:
-        """What a careful reader of the result would object."""
+        """Objections that a careful reader of the result would raise."""
         radius, tolerance = descent.average[0], self.run.optimiser.tolerance
         if error == 0.0:
-            yield "dL/dR is 0 in every event: at this rigidity the trees do not vary, so nothing was learned"
+            yield (
+                "dL/dR is 0 in every event: at this rigidity the trees do not vary, so nothing was "
+                "learned"
+            )
         elif abs(gradient) > 3.0 * error:
             yield (
-                f"dL/dR at the optimum is {gradient:.4f} +- {error:.4f}, more than three standard errors from 0: "
-                "use more iterations or a larger learning rate"
+                f"dL/dR at the optimum is {gradient:.4f} +- {error:.4f}, more than three standard "
+                "errors from 0: use more iterations or a larger learning rate"
             )
         if not self.run.radius.minimum * 1.01 < radius < self.run.radius.maximum * 0.99:
             yield "the optimum is at a bound of the radius: widen radius.minimum and radius.maximum"
         if not curvature > 2.0 * curvature_error:
             yield (
-                f"the curvature of the scan, {curvature:.3f} +- {curvature_error:.3f}, is not clearly positive, so the error of R "
-                "is uncertain: scan around the optimum, or use more events or trees"
+                f"the curvature of the scan, {curvature:.3f} +- {curvature_error:.3f}, is not "
+                "clearly positive, so the error of R is uncertain: scan around the optimum, or "
+                "use more events or trees"
             )
         if tolerance is not None and not descent.converged:
-            yield f"the averaged radius did not stand still to the tolerance of {tolerance:g}: use more iterations"
+            yield (
+                f"the averaged radius did not stand still to the tolerance of {tolerance:g}: use "
+                "more iterations"
+            )
         if len(self.parameters) > 1:
             yield "the error of R is that at the learned rigidity, which itself has none"
             low, high = self.parameters[1].minimum, self.parameters[1].maximum
             if not low * 1.01 < descent.average[1] < high * 0.99:
                 yield "the rigidity is at a bound of clustering.learn_rigidity"
         if self.minibatches.batch < self.run.optimiser.batch_events:
-            yield f"batches hold all {self.minibatches.batch} events, fewer than optimiser.batch_events"
+            yield (
+                f"batches hold all {self.minibatches.batch} events, fewer than "
+                "optimiser.batch_events"
+            )
 
 
 def learned(run: Run) -> tuple[Parameter, ...]:
-    """What a run learns: R, and alpha if asked for."""
+    """The parameters that a run learns: R, and alpha if learn_rigidity is set."""
     bounds, rigidity = run.radius, run.clustering.learn_rigidity
     radius = Parameter("R", bounds.start, bounds.minimum, bounds.maximum, positive=True)
     return (
@@ -306,7 +324,7 @@ def learned(run: Run) -> tuple[Parameter, ...]:
 
 
 def spectrum_radii(run: Run, optimum: float) -> tuple[float, ...]:
-    """Rows of the spectrum: start, optimum, then the radii asked for."""
+    """Rows of the spectrum: start, optimum, then the radii of the configuration."""
     return (
         run.radius.start,
         optimum,

@@ -1,4 +1,4 @@
-"""What the fit asks for, an evaluation at a time, and what it is answered."""
+"""Requests: one evaluation that a fit needs, and the answer to it."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from djservice.radius_models.prediction import Prediction
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What stays the same through a run: what is evaluated, and how trees are grown."""
+    """The constant part of a run: loss, estimator, and how trees are sampled."""
 
     loss: Loss
     estimator: Estimator
     sampling: Sampling
-    #: With variable-R jets: the pT in GeV at which an object has the radius R, and the bounds of what it has.
+    #: Variable-R jets: the pT in GeV at which an object has the radius R, and the bounds of its
+    #: effective radius.
     reference_pt: float | None = None
     reach: tuple[float, float] = (0.0, math.inf)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One evaluation: the radius, trees per event, the random stream, and which events (None: all)."""
+    """One evaluation: radius, trees per event, random stream, and the events (None: all)."""
 
-    #: One number, one per event, or what gives each event its own.
+    #: One radius, one per event, or a model that predicts one per event.
     radius: float | NDArray[np.float64] | Prediction
     trees: int
     stream: str
     iteration: int = 0
     subset: MiniBatch | HeldBack | None = None
     per_event: bool = False
-    #: What to differentiate in, R by default.
+    #: Parameters of the gradient, R by default.
     parameters: tuple[str, ...] = ()
-    #: Instead of those of the run.
+    #: Estimator and rigidity in place of those of the run.
     estimator: Estimator | None = None
     rigidity: float | None = None
 

@@ -1,4 +1,4 @@
-"""What a run found."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found.
+    """The result of a run: the optimum, its error, and remarks.
 
     Attributes
     ----------
     radius, radius_error
-        The optimum: the averaged iterate, and the standard error of dL/dR there over all events divided by the
-        curvature of the scan; NaN where that curvature is not positive.
+        The optimum, which is the averaged iterate, and its standard error. The error is that of
+        dL/dR over all events divided by the curvature of the scan, and NaN if the curvature is not
+        positive.
     gradient, gradient_error
         dL/dR over all events at the optimum.
     curvature, curvature_error
         d^2L/dR^2 of the scan at the optimum, from a cubic through the points around it.
     iterations, epoch_remainder
-        Iterations done, and events left out at the end of each pass over the sample.
+        Iterations done, and events dropped at the end of each epoch.
     converged
-        Whether the averages stood still to the tolerance.
+        True if the averages moved less than the tolerance.
     rigidity, rigidity_gradient, rigidity_gradient_error
-        Where the rigidity is learned: its average, and dL/d alpha over all events there. R's error is then that at this
-        rigidity. NaN where it is not learned.
+        Average of a learned rigidity, and dL/d alpha over all events there. The error of R is then
+        the error at this rigidity. NaN if the rigidity is not learned.
     remarks
-        What speaks against taking the optimum and its error at face value.
+        Reasons for doubt in the optimum or its error.
     """
 
     radius: float

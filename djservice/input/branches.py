@@ -1,6 +1,8 @@
-"""Branches of an input -> EventBatch, by a schema: collections put together, weights of particles, units, truth, cuts.
+"""Branches of an input -> EventBatch, by a schema.
 
-The same whether branches come from a file (``rootfile``) or are fields of coffea's NanoEvents (``processor``).
+A schema joins collections, weighs particles, sets units and the truth, and cuts. The branches come
+from a file (:mod:`djservice.input.root_file`) or are fields of coffea's NanoEvents
+(:mod:`djservice.input.nanoevents`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from djservice.events.batch import EventBatch
 from djservice.input.schemas import Schema
 from djservice.input.truth import GENERATED, generated_mass
 
-#: Gives the awkward array of a branch.
+#: A function that returns the awkward array of a branch.
 Get = Callable[[str], Any]
 
 
@@ -29,13 +31,14 @@ class Branches:
     Attributes
     ----------
     particles
-        Of each collection, the branch of each field; ``weight`` is that of the particles.
+        For each collection, the branch of each field. The field ``weight`` is the particle weight.
     identity
-        Run, luminosity block and event number; none where one of them is not there.
+        Run, luminosity block and event number. Empty if one of the branches is missing.
     weight
-        That of the event; None for 1.
+        Branch of the event weight; None for a weight of 1.
     truth
-        ``truth``, or fields of the generated particles; none where the truth is a number, or unknown.
+        ``truth``, or the fields of the generated particles. Empty if the truth is a number or
+        unknown.
     """
 
     particles: tuple[dict[str, str], ...]
@@ -44,7 +47,7 @@ class Branches:
     truth: dict[str, str]
 
     def __iter__(self) -> Iterator[str]:
-        """All of them, each once."""
+        """All branch names, each once."""
         names = [name for fields in self.particles for name in fields.values()]
         return iter(
             dict.fromkeys(
@@ -64,18 +67,18 @@ def find_branches(
     missing: Callable[[str], SchemaError],
     identity: tuple[str, ...] | None = None,
 ) -> Branches:
-    """The branches that a schema needs, and those that it uses when they are there.
+    """The branches that a schema needs, and the optional ones that the input has.
 
     Parameters
     ----------
     schema
-        What is read.
+        Collections, weights and truth to look for.
     has
-        Whether there is a branch.
+        Returns whether the input has a branch.
     missing
-        The error about one that is not there.
+        Makes the error for a branch that is missing.
     identity
-        Instead of the layout's.
+        Branches of the event identity, in place of the layout's.
     """
     layout = schema.layout
 
@@ -101,10 +104,10 @@ def find_branches(
         truth = {name: needed(layout.generated[name]) for name in GENERATED[str(schema.truth)]}
     elif isinstance(schema.truth, str):
         truth = {"truth": needed(schema.truth)}
-    own = layout.identity if identity is None else identity
+    identity_branches = layout.identity if identity is None else identity
     return Branches(
         tuple(particles),
-        own if all(has(name) for name in own) else (),
+        identity_branches if all(has(name) for name in identity_branches) else (),
         None if weight is None else needed(weight),
         truth,
     )
@@ -125,25 +128,27 @@ def batch_of(
     Parameters
     ----------
     branches, get
-        What is read, and how.
+        Names of the branches, and the function that returns their arrays.
     schema
-        Units, cuts, and a truth that is a number.
-    place, source, dataset, entry
-        How messages call all of the input, and as in :meth:`djservice.EventBatch.from_arrays`.
+        Units, cuts, and the truth if it is a number.
+    place
+        Name of the input in messages.
+    source, dataset, entry
+        See :meth:`djservice.EventBatch.from_arrays`.
 
     Raises
     ------
     SchemaError
-        If a branch has another shape than it must.
+        If a branch has the wrong shape.
     InputError
-        If a value has no meaning.
+        If a value is invalid.
     """
     import awkward as ak
 
     def per_event(branch: str) -> NDArray[Any]:
         return _per_event(get(branch), branch, schema, place, entry)
 
-    particles = _together([_records(fields, get, schema, place) for fields in branches.particles])
+    particles = _joined([_records(fields, get, schema, place) for fields in branches.particles])
     truth: Any = schema.truth
     if "truth" in branches.truth:
         truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.layout.per_gev
@@ -183,7 +188,7 @@ def _records(fields: dict[str, str], get: Get, schema: Schema, place: str) -> An
     return ak.zip(columns, depth_limit=2)
 
 
-def _together(collections: list[Any]) -> Any:
+def _joined(collections: list[Any]) -> Any:
     import awkward as ak
 
     return collections[0] if len(collections) == 1 else ak.concatenate(collections, axis=1)
@@ -192,7 +197,10 @@ def _together(collections: list[Any]) -> Any:
 def _cut(
     batch: EventBatch, schema: Schema, eta: NDArray[Any], scale: NDArray[np.float64] | None
 ) -> tuple[EventBatch, dict[str, int]]:
-    """The particles that the schema keeps. After the checks, so that a cut hides no bad particle."""
+    """The particles that the schema keeps.
+
+    Cuts come after the checks, so that no cut hides a bad particle.
+    """
     keep = np.ones(len(batch.pt), dtype=bool)
     removed = {}
 
@@ -219,8 +227,10 @@ def _check_scale(batch: EventBatch, scale: NDArray[np.float64], field: str) -> N
     if len(bad):
         event = int(np.searchsorted(batch.offsets, bad[0], side="right")) - 1
         raise InputError(
-            f"{batch.name(event)}, particle {bad[0] - batch.offsets[event]}: {field} is {scale[bad[0]]}, expected a finite "
-            f"number of 0 or more ({len(bad)} such particles in {len(batch)} events). Remove or correct them in the input."
+            f"{batch.name(event)}, particle {bad[0] - batch.offsets[event]}: {field} is "
+            f"{scale[bad[0]]}, expected a finite "
+            f"number of 0 or more ({len(bad)} such particles in {len(batch)} events). Remove or "
+            "correct them in the input."
         )
 
 
@@ -232,7 +242,7 @@ def _lists(array: Any, branch: str, place: str) -> Any:
 def _per_event(
     array: Any, branch: str, schema: Schema, place: str, entry: NDArray[Any]
 ) -> NDArray[Any]:
-    """A branch with one number per event, or where the layout has it so the first of a list."""
+    """A branch with one number per event, or the first of a list in layouts that store lists."""
     import awkward as ak
 
     if schema.layout.in_lists and array.ndim == 2:
@@ -240,7 +250,8 @@ def _per_event(
         none = np.flatnonzero(ak.to_numpy(ak.is_none(array)))
         if len(none):
             raise InputError(
-                f"{place}, entry {entry[none[0]]}: expected a number in branch {branch!r}, found an empty list "
+                f"{place}, entry {entry[none[0]]}: expected a number in branch {branch!r}, found "
+                "an empty list "
                 f"({len(none)} such events). Name another branch in the schema."
             )
     array = ak.to_numpy(_checked(array, branch, 1, "one number per event", place))
@@ -258,6 +269,7 @@ def _checked(array: Any, branch: str, ndim: int, expected: str, place: str) -> A
     )
     if not number:
         raise SchemaError(
-            f"{place}: expected {expected} in branch {branch!r}, found {array.type}. Name another branch in the schema."
+            f"{place}: expected {expected} in branch {branch!r}, found {array.type}. Name another "
+            "branch in the schema."
         )
     return array

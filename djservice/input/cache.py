@@ -1,7 +1,8 @@
-"""A cache of what was read: the selected, flat events of a bundle in one Zarr file, found by the identity of all that made them.
+"""A cache of the events that were read: one Zarr file per bundle, named by a hash of its inputs.
 
-A second run on the same input then opens no ROOT file. A file is written aside and renamed, so that it is there whole or not at all;
-one that is damaged is made again. Nothing is ever removed: the folder can be deleted at any time.
+With it a second run on the same input opens no ROOT file. A file is written aside and renamed, so
+it is complete or absent. A damaged file is written again. Nothing is ever removed: the folder can
+be deleted at any time.
 """
 
 from __future__ import annotations
@@ -30,36 +31,37 @@ from djservice.input.files import InputFile
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment
 
-#: What of a batch is no array.
+#: Fields of a batch that are not arrays.
 _NAMES = ("files", "dataset")
-#: What a file that is cut or has wrong bytes was seen to raise.
+#: Errors that truncated or corrupted files were seen to raise.
 _DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, RuntimeError)
 
 
 def cached_inspection(
     cache: str, path: str, schema: Schema, look: Callable[[], InputFile]
 ) -> InputFile:
-    """What ``look`` finds of a file, or found when its path, size and time of change were the same.
+    """The result of ``look`` for a file, from the cache if the file has not changed.
 
-    URLs are looked at every time, for the identifier in the file is what tells that they changed.
+    A local file has not changed if its path, size and modification time are the same. URLs are
+    inspected every time, because only the identifier inside the file shows that they changed.
     """
     if is_url(path):
         return look()
     try:
-        there = os.stat(path)
+        stat = os.stat(path)
     except OSError:
-        return look()  # which says what is wrong
-    known = [
+        return look()  # its error says what is wrong
+    facts = [
         os.path.abspath(path),
-        there.st_size,
-        there.st_mtime_ns,
+        stat.st_size,
+        stat.st_mtime_ns,
         schema.model_dump(mode="json"),
     ]
-    place = Path(cache) / f"{_digest(known)}.json"
+    place = Path(cache) / f"{_digest(facts)}.json"
     try:
-        found = json.loads(place.read_text())
-        return InputFile(**found)
-    except (OSError, ValueError, TypeError):  # not there, or damaged
+        record = json.loads(place.read_text())
+        return InputFile(**record)
+    except (OSError, ValueError, TypeError):  # missing or damaged
         pass
     file = look()
     with _written(cache, place) as aside:
@@ -70,16 +72,16 @@ def cached_inspection(
 def key_of(
     part: Sequence[Segment], files: Sequence[InputFile], schema: Schema, selection: str = ""
 ) -> str:
-    """The name of a bundle in the cache: a hash of all that its events follow from.
+    """The name of a bundle in the cache: a hash of everything that determines its events.
 
     Parameters
     ----------
     part
         Ranges of entries.
     files
-        The file of each, with its path, size, time of change and identifier.
+        The file of each range, with its path, size, modification time and identifier.
     schema, selection
-        What is read, and the fingerprint of the user's selection.
+        The schema, and the fingerprint of the user's selection.
     """
     ranges = [
         [
@@ -99,18 +101,22 @@ def key_of(
 
 
 def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
-    """A bundle from the cache, and what came of reading it the first time; None where it is not there, or damaged."""
+    """A bundle from the cache with the cutflow of its first reading.
+
+    None if the bundle is missing or damaged.
+    """
     began = time.perf_counter()
     place = Path(cache) / f"{key}.zarr.zip"
-    if not zipfile.is_zipfile(place):  # not there, or cut
+    if not zipfile.is_zipfile(place):  # missing or truncated
         return None
     try:
         with zarr.storage.ZipStore(place, mode="r") as store:
             root = zarr.open_group(store, mode="r")
             facts: Any = dict(root.attrs)
-            columns: dict[str, Any] = {
-                f.name: root[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES
-            }  # type: ignore[index]
+            arrays: Any = root
+            columns = {
+                f.name: arrays[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES
+            }
         batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
         cutflow = Cutflow(
             facts["entries"],
@@ -147,23 +153,24 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
 
 
 def unchanged(file: InputFile) -> bool:
-    """Whether a file of this machine still is what it was when it was looked at."""
+    """Whether a local file still has the size and modification time of its inspection."""
     if is_url(file.path):
         return True
-    there = os.stat(file.path)
-    return (there.st_size, there.st_mtime_ns) == (file.size, file.mtime_ns)
+    stat = os.stat(file.path)
+    return (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns)
 
 
 @contextmanager
 def _written(cache: str, place: Path) -> Iterator[Path]:
-    """A path beside ``place``, which is renamed to it at the end."""
+    """A temporary path beside ``place``, renamed to ``place`` at the end."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(place) as aside:
             yield aside
     except OSError as error:
         raise InputFileError(
-            f"{cache}: the cache cannot be written: {error.strerror or error}. Free space, mend the permissions, or leave out "
+            f"{cache}: the cache cannot be written: {error.strerror or error}. Free space, mend "
+            "the permissions, or leave out "
             "input.cache."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Cutflow: what was read, and what was removed on the way; and a run's summary of its reading."""
+"""Cutflow: counts of what was read and removed, and the summary of a run's reading."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Cutflow:
-    """What was read of some entries, and what each cut removed.
+    """Counts of the entries that were read, and of the particles that each cut removed.
 
     Attributes
     ----------
     entries
-        Of the files.
+        Entries of the files.
     particles
-        In the events of these entries that pass the selection, if there is one, before any cut.
+        Particles in the events that pass the selection, before any cut.
     removed
-        Particles that each cut removed, in the order in which they are applied.
+        Number of particles that each cut removed, in the order of the cuts.
     bytes_read
-        From the files, their headers included.
+        Bytes read from the files, including headers. For cached bundles, bytes of the cache.
     seconds
-        Wall time of the reading, of all tasks together.
+        Wall time of the reading, summed over all tasks.
     cached
-        Bundles that came from the cache, where bytes are those of the cache.
+        Number of bundles that came from the cache.
     """
 
     entries: int = 0
@@ -37,17 +37,17 @@ class Cutflow:
     seconds: float = 0.0
     cached: int = 0
 
-    def __add__(self, other: Cutflow) -> Cutflow:
+    def __add__(self, cutflow: Cutflow) -> Cutflow:
         removed = dict(self.removed)
-        for name, number in other.removed:
+        for name, number in cutflow.removed:
             removed[name] = removed.get(name, 0) + number
         return Cutflow(
-            self.entries + other.entries,
-            self.particles + other.particles,
+            self.entries + cutflow.entries,
+            self.particles + cutflow.particles,
             tuple(removed.items()),
-            self.bytes_read + other.bytes_read,
-            self.seconds + other.seconds,
-            self.cached + other.cached,
+            self.bytes_read + cutflow.bytes_read,
+            self.seconds + cutflow.seconds,
+            self.cached + cutflow.cached,
         )
 
 
@@ -60,16 +60,18 @@ def reading_of(
     seconds: float,
     selection: str = "",
 ) -> dict[str, Any]:
-    """The summary of a run's reading as plain data, which its store keeps.
+    """The summary of a run's reading as plain data, for its store.
 
     Parameters
     ----------
     cutflows
-        Of all bundles.
+        Cutflows of all bundles.
     counts
         Particles of each event, after the cuts.
-    files, bundles, nbytes, seconds
-        How many, the memory that the events take, and the wall time of all of it.
+    files, bundles
+        Number of files and of bundles.
+    nbytes, seconds
+        Memory of the events in bytes, and wall time of the whole reading.
     selection
         Fingerprint of the user's selection.
     """
@@ -95,23 +97,25 @@ def reading_of(
     }
 
 
-def reading_text(found: dict[str, Any]) -> str:
-    """The summary in one line."""
-    files, without = found["files"], found["events_without_particles"]
+def reading_text(summary: dict[str, Any]) -> str:
+    """The summary of a reading in one line."""
+    files, without = summary["files"], summary["events_without_particles"]
     removed = ", ".join(
-        f"{number:,} by {name}" for name, number in found["removed"].items() if number
+        f"{number:,} by {name}" for name, number in summary["removed"].items() if number
     )
-    cuts = f"; of {found['particles_in_files']:,} were removed {removed}" if removed else ""
+    cuts = f"; of {summary['particles_in_files']:,} were removed {removed}" if removed else ""
     cached = (
-        f", {found['bundles_cached']} of them from the cache" if found["bundles_cached"] else ""
+        f", {summary['bundles_cached']} of them from the cache" if summary["bundles_cached"] else ""
     )
-    passed = f" that pass the selection, of {found['entries']:,}" if found["selection"] else ""
+    passed = f" that pass the selection, of {summary['entries']:,}" if summary["selection"] else ""
     return (
-        f"read {found['events']:,} events{passed} of {files} file{'s' * (files > 1)}: {found['particles_mean']:.1f} particles each "
-        f"(median {found['particles_median']:.0f}, at most {found['particles_most']})"
+        f"read {summary['events']:,} events{passed} of {files} file{'s' * (files > 1)}: "
+        f"{summary['particles_mean']:.1f} particles each "
+        f"(median {summary['particles_median']:.0f}, at most {summary['particles_most']})"
         f"{f', {without} without any' * (without > 0)}"
         f"{cuts}; "
-        f"{found['bytes_read'] / 1e6:.1f} MB read, {found['bytes_in_memory'] / 1e6:.1f} MB in {found['bundles']} bundles"
+        f"{summary['bytes_read'] / 1e6:.1f} MB read, "
+        f"{summary['bytes_in_memory'] / 1e6:.1f} MB in {summary['bundles']} bundles"
         f"{cached}; "
-        f"{found['seconds']:.1f} s"
+        f"{summary['seconds']:.1f} s"
     )

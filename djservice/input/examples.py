@@ -1,11 +1,13 @@
 r"""Example files that come with djservice.
 
-Pythia 8.317, pp collisions at 13.6 TeV, default tune with multiparton interactions: pp -> ZH with Z -> ee or mumu and
-H -> bb. The particles are the visible stable ones with \|eta\| < 4.9 and pT > 0.5 GeV; the Z leptons and everything
-else that comes from the leptonic Z are removed. ``djservice/data/README.md`` describes every branch, and
-``workflows/generate_zh.py`` makes such files.
+The events are pp -> ZH at 13.6 TeV with Z -> ee or mumu and H -> bb, from Pythia 8.317 with its
+default tune and multiparton interactions. The particles are the visible stable ones with
+\|eta\| < 4.9 and pT > 0.5 GeV. The Z leptons and everything else that comes from the leptonic Z are
+removed. ``djservice/data/README.md`` describes every branch, and ``workflows/generate_zh.py`` makes
+such files.
 
-- ``ZHllbb_1000``: 1,000 events; mantissas of the particles are rounded to 10 bits (pT, mass) and 12 bits (eta, phi).
+- ``ZHllbb_1000``: 1,000 events. Mantissas of the particles are rounded to 10 bits (pT, mass) and
+  12 bits (eta, phi).
 - ``ZHllbb_200``: the first 200 of these events in full float32 precision.
 """
 

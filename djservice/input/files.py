@@ -1,4 +1,4 @@
-"""From the patterns of a configuration to files with their identities."""
+"""File patterns of a configuration -> files with their identities."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from djservice.input.schemas import Schema
 
 @dataclass(frozen=True)
 class InputFile:
-    """Identity of one input: what a result says it was made from.
+    """Identity of one input file, which a result records.
 
     Attributes
     ----------
     path
         Absolute path or URL.
     size
-        Bytes; 0 where a remote server does not tell.
+        Bytes; 0 if a remote server does not report it.
     mtime_ns
         Time of the last change in ns since the epoch; 0 for a URL.
     entries
@@ -32,7 +32,7 @@ class InputFile:
     uuid
         The identifier that ROOT wrote into the file.
     dataset
-        That it belongs to.
+        Name of its dataset.
     tree
         Name of its tree; None for the schema's.
     steps
@@ -55,17 +55,18 @@ class InputFile:
 
     @property
     def selected(self) -> int:
-        """How many entries that are."""
+        """Number of entries that are read."""
         return sum(last - first for first, last in self.ranges)
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
-    """The files that patterns stand for, in the order given; the matches of one pattern are sorted.
+    """The files that match patterns, in the order of the patterns; matches of a pattern are sorted.
 
     Parameters
     ----------
     patterns
-        Paths and globs (``~`` and ``**`` work), which become absolute; ``example:<name>``; URLs, passed on untouched.
+        Paths and globs (``~`` and ``**`` work), which become absolute; ``example:<name>``; and
+        URLs, which stay unchanged.
 
     Raises
     ------
@@ -81,28 +82,29 @@ def expand(patterns: Sequence[str]) -> list[str]:
     for path in paths:
         place = path if is_url(path) else os.path.realpath(path)
         if place in seen:
-            other = f" (as {seen[place]})" if seen[place] != path else ""
+            alias = f" (as {seen[place]})" if seen[place] != path else ""
             raise InputError(
-                f"{path}: named twice among the inputs{other}. Remove one: its events would count twice."
+                f"{path}: named twice among the inputs{alias}. Remove one: its events would count "
+                "twice."
             )
         seen[place] = path
     return paths
 
 
 def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
-    """Open a file, check that it is whole and has the tree and the branches, and count its entries.
+    """Open a file, check that it is complete and has the tree and branches, and count its entries.
 
     Parameters
     ----------
     path, schema
-        The file, and what it must have.
+        The file, and the tree and branches that it must have.
     timeout
-        Seconds that an attempt at a URL may take.
+        Limit in seconds on one attempt at a URL.
 
     Raises
     ------
     MissingFileError, InputFileError, SchemaError
-        As :func:`read`.
+        See :func:`djservice.input.read.read`.
     """
 
     def look() -> InputFile:
@@ -124,14 +126,15 @@ def _matches(pattern: str) -> list[str]:
     if is_url(pattern):
         return [pattern]
     path = os.path.abspath(os.path.expanduser(pattern))
-    if os.path.exists(path):  # before globbing: a name may have brackets of its own
+    if os.path.exists(path):  # before globbing: a file name may contain brackets
         return [path]
-    found = sorted(glob.glob(path, recursive=True))
-    if not found:
-        what = (
+    paths = sorted(glob.glob(path, recursive=True))
+    if not paths:
+        problem = (
             "no file matches this pattern" if glob.has_magic(pattern) else "there is no such file"
         )
         raise MissingFileError(
-            f"{pattern}: {what} (looked for {path}). Check the spelling and the working directory."
+            f"{pattern}: {problem} (looked for {path}). Check the spelling and the working "
+            "directory."
         )
-    return found
+    return paths

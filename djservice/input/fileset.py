@@ -1,4 +1,4 @@
-"""A fileset, as coffea has it -> the files of each dataset, and what its events weigh."""
+"""A coffea fileset -> the files of each dataset, and the normalisation of its events."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Source:
     path
         Absolute path or URL.
     dataset
-        That it belongs to.
+        Name of its dataset.
     tree
         Name of its tree; None for the schema's.
     steps
         Ranges of entries that are read; None for all.
     entries, uuid
-        What it must have; None where that is not said.
+        Expected entries and identifier; None if the fileset does not give them.
     """
 
     path: str
@@ -60,7 +60,10 @@ class _File(BaseModel):
 
 
 def _as_mapping(dataset: Any) -> Any:
-    """A dataset whose files are a mapping, from all that coffea takes: a list of files, and one name for all trees."""
+    """A dataset with its files as a mapping.
+
+    coffea also takes a list of files, and one tree name for all files.
+    """
     if not isinstance(dataset, Mapping):
         dataset = {"files": dataset}
     files, tree = dataset.get("files"), dataset.get("treename")
@@ -97,27 +100,34 @@ class _Dataset(BaseModel):
     preload: list[str] | None = None
 
 
-#: What of a dataset's metadata changes the weights of its events.
+#: Metadata of a dataset that change the weights of its events.
 WEIGHTS = ("xsec", "sumw", "weight")
-#: Letters that a message quotes of what is wrong with a dataset.
+#: Longest description of an invalid dataset in a message, in characters.
 _LONGEST = 500
 
 
-def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The fileset in a JSON file (also .gz, or a URL), or one that is there already, checked; as plain data.
+def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A fileset as plain data, checked.
+
+    Parameters
+    ----------
+    fileset
+        Path or URL of a JSON file, which may be compressed (.gz), or the fileset itself.
+
 
     Raises
     ------
     InputError
-        If it cannot be read or is no fileset, naming the dataset and the file at fault.
+        If it cannot be read or is not a fileset. The message names the dataset and the file at
+        fault.
     """
-    where, data = "fileset", given
-    if isinstance(given, str):
+    where, data = "fileset", fileset
+    if isinstance(fileset, str):
         import fsspec
 
-        where = redacted(given)
+        where = redacted(fileset)
         try:
-            with fsspec.open(given, "rt", compression="infer") as file:
+            with fsspec.open(fileset, "rt", compression="infer") as file:
                 data = json.load(file)
         except (OSError, ValueError, ImportError) as error:
             raise InputError(
@@ -125,69 +135,72 @@ def load_fileset(given: str | Mapping[str, Any]) -> dict[str, Any]:
             ) from None
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{where}: expected a mapping of datasets, found {type(data).__name__}.")
-    found: dict[str, Any] = {}
+    datasets: dict[str, Any] = {}
     for name, dataset in data.items():
         try:
-            found[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(
+            datasets[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(
                 exclude_none=True
             )
         except ValidationError as error:
             wrong = redacted(explained(error, _Dataset, "files"))[:_LONGEST]
             raise InputError(
-                f"{where}: dataset {name!r}: {wrong}. Expected files as {{path: tree}}, or {{path: {{object_path: tree, steps, "
-                "num_entries, uuid}}."
+                f"{where}: dataset {name!r}: {wrong}. Expected files as {{path: tree}}, or "
+                "{path: {object_path: tree, steps, num_entries, uuid}}."
             ) from None
         for key in WEIGHTS:
-            value = found[str(name)]["metadata"].get(key, 1.0)
+            value = datasets[str(name)]["metadata"].get(key, 1.0)
             if (
                 isinstance(value, bool)
                 or not isinstance(value, (int, float))
                 or not math.isfinite(value)
             ):
                 raise InputError(
-                    f"{where}: dataset {name!r}: metadata.{key} is {value!r}, expected a finite number."
+                    f"{where}: dataset {name!r}: metadata.{key} is {value!r}, expected a finite "
+                    "number."
                 )
-    without = [name for name, dataset in found.items() if "xsec" not in dataset["metadata"]]
-    if 0 < len(without) < len(found):
+    without = [name for name, dataset in datasets.items() if "xsec" not in dataset["metadata"]]
+    if 0 < len(without) < len(datasets):
         raise InputError(
-            f"{where}: xsec is missing in the metadata of {', '.join(without)}, and given for others: give it for all "
+            f"{where}: xsec is missing in the metadata of {', '.join(without)}, and given for "
+            "others: give it for all "
             "datasets or for none."
         )
-    return found
+    return datasets
 
 
-def sources(given: Input, fileset: Mapping[str, Any] | None = None) -> list[Source]:
+def sources(section: Input, fileset: Mapping[str, Any] | None = None) -> list[Source]:
     """The files that an input section names, in order.
 
     Parameters
     ----------
-    given
-        The section.
+    section
+        The input section of a run.
     fileset
-        That of the section, where it is loaded already.
+        The fileset of the section, if it is already loaded.
 
     Raises
     ------
     DjserviceError
-        If there is no such file, or the fileset is none.
+        If a file does not exist, or the fileset is invalid.
     """
-    if given.fileset is None:
-        return [Source(path, given.dataset) for path in expand(given.files)]
-    found = []
-    for name, dataset in (fileset or load_fileset(given.fileset)).items():
+    if section.fileset is None:
+        return [Source(path, section.dataset) for path in expand(section.files)]
+    files = []
+    for name, dataset in (fileset or load_fileset(section.fileset)).items():
         try:
             paths = expand(list(dataset["files"]))
         except DjserviceError as error:
             raise type(error)(f"dataset {name!r}: {error}") from None
         if len(paths) != len(dataset["files"]):
             raise InputError(
-                f"dataset {name!r}: a pattern stands for {len(paths)} files, expected the name of one."
+                f"dataset {name!r}: a pattern stands for {len(paths)} files, expected the name of "
+                "one."
             )
         for path, file in zip(paths, dataset["files"].values(), strict=True):
             steps = (
                 tuple((first, last) for first, last in file["steps"]) if "steps" in file else None
             )
-            found.append(
+            files.append(
                 Source(
                     path,
                     name,
@@ -197,22 +210,22 @@ def sources(given: Input, fileset: Mapping[str, Any] | None = None) -> list[Sour
                     file.get("uuid"),
                 )
             )
-    return found
+    return files
 
 
 def normalisation(
     name: str, xsec: float | None, sumw: float | None, sum_of_weights: float
 ) -> float:
-    """What the weights of a dataset are multiplied by for its cross section; 1 without one.
+    """Factor on the weights of a dataset that sets its cross section; 1 without a cross section.
 
     Parameters
     ----------
     name
-        Of the dataset.
+        Name of the dataset.
     xsec, sumw
-        Of its metadata: the cross section, and the sum of weights that it belongs to.
+        Cross section in the metadata, and the sum of weights that corresponds to it.
     sum_of_weights
-        Of the events that were read, where ``sumw`` is not given.
+        Sum of weights of the events that were read, used if ``sumw`` is None.
 
     Raises
     ------
@@ -224,6 +237,7 @@ def normalisation(
     total = sum_of_weights if sumw is None else sumw
     if not (math.isfinite(xsec) and xsec > 0 and math.isfinite(total) and total > 0):
         raise InputError(
-            f"dataset {name!r}: expected a positive xsec and a positive sum of weights, found {xsec} and {total}."
+            f"dataset {name!r}: expected a positive xsec and a positive sum of weights, found "
+            f"{xsec} and {total}."
         )
     return float(xsec / total)

@@ -1,6 +1,7 @@
-"""How programs and experiments lay out their files: names of branches, units, identity, weight, generated particles.
+"""File layouts of experiments and programs: branch names, units, identity, weight, generator truth.
 
-The one definition for the service, which reads branches, and for coffea's processors, which get NanoEvents.
+The service, which reads branches, and coffea's processors, which get NanoEvents, share these
+definitions.
 """
 
 from __future__ import annotations
@@ -16,27 +17,28 @@ class FileLayout:
     Attributes
     ----------
     coffea
-        Name of the coffea schema that makes NanoEvents of it.
+        Name of the coffea schema that makes NanoEvents from the tree.
     tree
         Usual name of the tree.
     particles
-        Collections that are clustered by default; none where there is nothing usual.
+        Collections that are clustered by default; empty if there is no usual one.
     branch
-        How a branch is called: a format of ``collection`` and ``field``.
+        Format of a branch name, with ``{collection}`` and ``{field}``.
     fields
-        Names, in the file, of pt, eta, phi and mass: the first of those that is there.
+        Possible names in the file of pt, eta, phi and mass. The first that exists is read.
     per_gev
-        Units of energy in a GeV: 1000 in files in MeV.
+        Number of energy units in one GeV: 1000 for files in MeV.
     identity
-        Branches of run, luminosity block and event number; none where the files have no such thing.
+        Branches of run, luminosity block and event number; empty if the files have none.
     weight
         Branch of the generator's weight.
     massless
-        Collections without a branch of the mass have mass 0.
+        True if collections without a mass branch have mass 0.
     in_lists
-        Numbers of an event may be lists, whose first entry counts.
+        True if a number of an event may be a list, of which the first entry is read.
     generated
-        Branches of generated particles: ``pdgId``, ``mother`` (index), pt, eta, phi, mass, as far as there are any.
+        Available branches of generated particles: ``pdgId``, ``mother`` (index), pt, eta, phi,
+        mass.
     """
 
     coffea: str
@@ -52,14 +54,17 @@ class FileLayout:
     generated: Mapping[str, str] = field(default_factory=dict)
 
     def names(self, collection: str, field: str) -> tuple[str, ...]:
-        """The branches that may hold a field of a collection, by what it is called in the file or here."""
+        """Possible branches of a field of a collection, by its name here or in the file."""
         return tuple(
             self.branch.format(collection=collection, field=name)
             for name in self.fields.get(field, (field,))
         )
 
     def place(self, branch: str) -> tuple[str, str]:
-        """Where coffea's NanoEvents have a branch: collection and field, which is empty for a number of the event."""
+        """Collection and field of a branch in coffea's NanoEvents.
+
+        The field is empty for a number of the event.
+        """
         if self.branch == "{collection}_{field}":
             collection, _, name = branch.partition("_")
         else:
@@ -102,12 +107,12 @@ LAYOUTS = {
         "{collection}.{field}",
         {"pt": ("PT", "ET"), "eta": ("Eta",), "phi": ("Phi",), "mass": ("Mass",)},
         weight="Event.Weight",
-        massless=True,  # towers, which have an ET too
+        massless=True,  # towers have an ET and no mass
         in_lists=True,
         generated={"pdgId": "Particle.PID", "mother": "Particle.M1"}
         | {
-            name: f"Particle.{theirs}"
-            for name, theirs in zip(_NANO, ("PT", "Eta", "Phi", "Mass"), strict=True)
+            name: f"Particle.{branch}"
+            for name, branch in zip(_NANO, ("PT", "Eta", "Phi", "Mass"), strict=True)
         },
     ),
     "physlite": FileLayout(

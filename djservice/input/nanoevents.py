@@ -9,19 +9,19 @@ from djservice.input.branches import Branches, Get, find_branches
 from djservice.input.layouts import FileLayout
 from djservice.input.schemas import Schema
 
-#: The entries of the events, through a selection.
+#: Field that carries the entry numbers of events through a selection.
 ENTRY = "djservice_entry"
 
 
 def branches_of_events(
     events: Any, schema: Schema, place: str, identity: tuple[str, ...] | None = None
 ) -> tuple[Branches, Get]:
-    """The branches that a schema asks for among NanoEvents, and how their arrays are got.
+    """The branches of a schema in NanoEvents, and the function that returns their arrays.
 
     Raises
     ------
     SchemaError
-        If one is not there.
+        If a branch is missing.
     """
 
     def get(name: str) -> Any:
@@ -30,36 +30,37 @@ def branches_of_events(
     def missing(name: str) -> SchemaError:
         return _missing(events, name, schema.layout, place)
 
-    found = find_branches(schema, lambda name: get(name) is not None, missing, identity)
-    if identity is not None and not found.identity:
+    branches = find_branches(schema, lambda name: get(name) is not None, missing, identity)
+    if identity is not None and not branches.identity:
         raise missing(next(name for name in identity if get(name) is None))
-    return found, get
+    return branches, get
 
 
 def _column(events: Any, branch: str, layout: FileLayout) -> Any:
-    """A branch of NanoEvents by its name in the file; None where there is none.
+    """A branch of NanoEvents by its name in the file; None if it does not exist.
 
-    Past the behaviour of a collection: that of PHYSLITE's true particles refuses an energy beside a mass (coffea 2026.9).
+    The column is taken from the layout, without the behaviour of the collection. The behaviour of
+    PHYSLITE's true particles refuses an energy beside a mass (coffea 2026.9).
     """
     import awkward as ak
 
-    found = events.layout
+    content = events.layout
     for name in filter(None, layout.place(branch)):
-        if name not in found.fields:
+        if name not in content.fields:
             return None
-        found = found[name]
-    return ak.Array(found)
+        content = content[name]
+    return ak.Array(content)
 
 
 def _missing(events: Any, branch: str, layout: FileLayout, place: str) -> SchemaError:
     collection, _ = layout.place(branch)
-    found = [name for name in events.layout.fields if name != ENTRY]
-    if collection in found:
-        found = [
+    names = [name for name in events.layout.fields if name != ENTRY]
+    if collection in names:
+        names = [
             name
             for field in events.layout[collection].fields
             for name in layout.names(collection, field)
         ]
     return SchemaError(
-        f"{place}: expected {branch!r} in the events, found {', '.join(found)}. Name another one."
+        f"{place}: expected {branch!r} in the events, found {', '.join(names)}. Name another one."
     )

@@ -1,4 +1,4 @@
-"""What an input section of a run stands for: its schema, its files and its datasets, found once."""
+"""The input of a run: schema, files and datasets of an input section, resolved once."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from djservice.input.selections import selection_fingerprint
 
 @dataclass(frozen=True)
 class InputPlan:
-    """An input that is there.
+    """An input whose files were found.
 
     Attributes
     ----------
     section
         The section of the configuration.
     schema
-        What is read of each file.
+        Branches and cuts of each file.
     fileset
-        By dataset, as :func:`djservice.input.fileset.load_fileset` gives it; empty without one.
+        Datasets as :func:`djservice.input.fileset.load_fileset` returns them; empty without a
+        fileset.
     sources
-        The files.
+        The files to read.
     selection
         Fingerprint of the user's selection; empty without one.
     """
@@ -42,7 +43,7 @@ def plan_input(section: Input) -> InputPlan:
     Raises
     ------
     DjserviceError
-        If a file or a selection is not there, or the fileset is none.
+        If a file or a selection does not exist, or the fileset is invalid.
     """
     fileset = {} if section.fileset is None else load_fileset(section.fileset)
     schema = schema_of(section)

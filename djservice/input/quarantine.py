@@ -1,6 +1,6 @@
-"""Quarantine: a bad file or event among many is set aside, with its reason, and the rest goes on.
+"""Quarantine: bad files and events are left out and listed with the reason, and the run continues.
 
-What is bad is found by reading: a range that cannot be read is halved until the events at fault stand alone.
+Bad events are found by reading: a range that cannot be read is halved until each part is one event.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from djservice.input.retries import TIMEOUT
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment
 
-#: More bad ranges than this in a bundle are no exception but a wrong input.
+#: With more bad ranges than this in a bundle, the input as a whole is taken to be wrong.
 MOST = 100
 
 
 @dataclass(frozen=True)
 class BadRange:
-    """An input that is left out.
+    """A range of entries that is left out.
 
     Attributes
     ----------
     path
         The file.
     first, last
-        Its entries, ``last`` not included; -1 for the whole file.
+        Its entries, ``last`` not included; -1 for the entire file.
     reason
-        What was wrong.
+        Message of the error.
     """
 
     path: str
@@ -49,7 +49,7 @@ class BadRange:
 def read_or_bad(
     segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
 ) -> tuple[EventBatch, tuple[BadRange, ...], Cutflow]:
-    """The events of several entry ranges that can be read, those that are left out, and what came of reading the former.
+    """The readable events of several entry ranges, the bad ranges, and the cutflow of the events.
 
     Raises
     ------
@@ -59,34 +59,34 @@ def read_or_bad(
     batches: list[EventBatch] = []
     bad: list[BadRange] = []
     cutflow = Cutflow()
-    left = list(reversed(segments))
-    while left:
-        segment = left.pop()
+    pending = list(reversed(segments))
+    while pending:
+        segment = pending.pop()
         try:
-            batch, found = read_with_cutflow([segment], schema, dataset, timeout)
+            batch, segment_cutflow = read_with_cutflow([segment], schema, dataset, timeout)
             batches.append(batch)
-            cutflow += found
+            cutflow += segment_cutflow
         except DjserviceError as error:
             if segment.stop - segment.start > 1 and not isinstance(
                 error, (MissingFileError, SchemaError)
             ):
                 middle = (segment.start + segment.stop) // 2
-                left += [replace(segment, start=middle), replace(segment, stop=middle)]
+                pending += [replace(segment, start=middle), replace(segment, stop=middle)]
                 continue
             _add(bad, BadRange(segment.path, segment.start, segment.stop, str(error)))
             if len(bad) > MOST:
                 raise InputError(
-                    f"{segment.path}: more than {MOST} bad ranges of entries, the first: {bad[0].reason} "
-                    "That is no exception any more: mend the input, or leave the file out."
+                    f"{segment.path}: more than {MOST} bad ranges of entries, the first: "
+                    f"{bad[0].reason} So many mean a wrong input: repair it, or leave the file out."
                 ) from error
     if not batches:
-        nothing = np.empty(0)
+        empty = np.empty(0)
         batches = [
             EventBatch.from_arrays(
-                pt=nothing,
-                rapidity=nothing,
-                phi=nothing,
-                mass=nothing,
+                pt=empty,
+                rapidity=empty,
+                phi=empty,
+                mass=empty,
                 offsets=[0],
                 dataset=dataset,
             )
@@ -94,18 +94,18 @@ def read_or_bad(
     return EventBatch.concatenate(batches), tuple(bad), cutflow
 
 
-def _add(bad: list[BadRange], found: BadRange) -> None:
-    """Add a range; one that goes on where the last ended, for what seems the same reason, becomes one with it."""
+def _add(bad: list[BadRange], addition: BadRange) -> None:
+    """Add a range, or extend the previous one if this follows it with the same kind of reason."""
     if (
         bad
-        and (bad[-1].path, bad[-1].last) == (found.path, found.first)
-        and _kind(bad[-1]) == _kind(found)
+        and (bad[-1].path, bad[-1].last) == (addition.path, addition.first)
+        and _kind(bad[-1]) == _kind(addition)
     ):
-        bad[-1] = BadRange(found.path, bad[-1].first, found.last, bad[-1].reason)
+        bad[-1] = BadRange(addition.path, bad[-1].first, addition.last, bad[-1].reason)
     else:
-        bad.append(found)
+        bad.append(addition)
 
 
 def _kind(bad: BadRange) -> str:
-    """A reason without what is different from event to event."""
+    """The reason without its digits, which differ from event to event."""
     return "".join(letter for letter in bad.reason if not letter.isdigit())

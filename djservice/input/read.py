@@ -1,9 +1,8 @@
 """Entry ranges of ROOT files -> EventBatch.
 
-``read`` is for one process. A service takes the same steps apart: :func:`expand` the patterns, :func:`inspect` each
-file, cut :func:`segments`, :func:`read_segments` in many tasks, then :func:`repeated_keys` over all of them and
-:func:`tell_apart` in each. Every failure is one message with the place, what was expected, what was found and what to
-do.
+:func:`read` does all steps in one process. The service runs the steps separately: :func:`expand`
+the patterns, :func:`inspect` each file, cut them into :func:`segments`, :func:`read_segments` in
+many tasks, then :func:`repeated_keys` over all events and :func:`tell_apart` in each task.
 """
 
 from __future__ import annotations
@@ -50,14 +49,15 @@ def read(
     schema
         Which branches to read, and the cuts on particles; ``schemas.nanoaod()`` by default.
     entries
-        Range ``(start, stop)`` of entries, counted over all the files put one after the other; all by default.
+        Range ``(start, stop)`` of entries, counted over all files in order; all by default.
     dataset
-        A part of the identity of the events.
+        Name of the dataset, a part of the identity of the events.
 
     Returns
     -------
     EventBatch
-        float64 whatever the precision of the file. Events without particles are kept.
+        The events as float64, whatever the precision of the file. Events without particles are
+        kept.
 
     Raises
     ------
@@ -68,25 +68,26 @@ def read(
     SchemaError
         If the tree or a branch is missing.
     InputError
-        If there are no events, the range goes beyond them, or a particle or a weight has no meaning.
+        If there are no events, the range exceeds them, or a particle or a weight is invalid.
 
     Warns
     -----
     UserWarning
-        If events share an identity; their draws are then keyed by file name and entry.
+        If events share an identity. Their draws are then keyed by file name and entry.
     """
     schema = nanoaod() if schema is None else schema
     if not isinstance(schema, Schema):
         raise InputError(
-            f"schema is {schema!r}, expected a schema such as djservice.schemas.nanoaod(pt_min=0.5)."
+            f"schema is {schema!r}, expected a schema such as "
+            "djservice.schemas.nanoaod(pt_min=0.5)."
         )
     patterns = [files] if isinstance(files, (str, os.PathLike)) else list(files)
     inputs = [
         inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])
     ]
     total = sum(file.entries for file in inputs)
-    (whole,) = segments(inputs, entries, max(total, 1))
-    batch = read_segments(whole, schema, dataset)
+    (bundle,) = segments(inputs, entries, max(total, 1))
+    batch = read_segments(bundle, schema, dataset)
     repeated = repeated_keys(batch.key)
     if len(repeated) == 0:
         return batch
@@ -95,12 +96,15 @@ def read(
 
 
 def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> EventBatch:
-    """One batch of the events of several entry ranges, in order. Repeated identities are left as they are.
+    """One batch of the events of several entry ranges, in order.
+
+    Repeated identities stay unchanged.
+
 
     Raises
     ------
     MissingFileError, InputFileError, SchemaError, InputError
-        As :func:`read`.
+        See :func:`read`.
     """
     return read_with_cutflow(segments, schema, dataset)[0]
 
@@ -108,19 +112,23 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
 def read_with_cutflow(
     segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
 ) -> tuple[EventBatch, Cutflow]:
-    """As :func:`read_segments`, and the cutflow; an attempt at a range of a URL may take ``timeout`` seconds."""
-    read = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
-    return EventBatch.concatenate([batch for batch, _ in read]), sum(
-        (cutflow for _, cutflow in read), Cutflow()
+    """The batch of :func:`read_segments`, and its cutflow.
+
+    One attempt at a range of a URL may take ``timeout`` seconds.
+    """
+    parts = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
+    return EventBatch.concatenate([batch for batch, _ in parts]), sum(
+        (cutflow for _, cutflow in parts), Cutflow()
     )
 
 
 def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     shared = np.isin(batch.key, repeated)
-    one, other = np.flatnonzero(batch.key == repeated[0])[:2]
+    first, second = np.flatnonzero(batch.key == repeated[0])[:2]
     warnings.warn(
-        f"{int(shared.sum())} of {len(batch)} events share their identity with another, for example "
-        f"{batch.name(int(one))} and {batch.name(int(other))}: their random draws are keyed by file name and entry.",
+        f"{int(shared.sum())} of {len(batch)} events share their identity with another, for "
+        f"example {batch.name(int(first))} and {batch.name(int(second))}: their random draws are "
+        "keyed by file name and entry.",
         UserWarning,
         stacklevel=3,
     )
@@ -129,7 +137,7 @@ def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
 def _read_segment(
     segment: Segment, schema: Schema, dataset: str, timeout: float
 ) -> tuple[EventBatch, Cutflow]:
-    began = time.perf_counter()
+    start = time.perf_counter()
     if segment.tree is not None:
         schema = schema.model_copy(update={"tree": segment.tree})
     entries = np.arange(segment.start, segment.stop)
@@ -137,15 +145,15 @@ def _read_segment(
     def read() -> tuple[EventBatch, dict[str, int], int]:
         if schema.selection is not None:
             return _read_selected(segment, schema, dataset)
-        branches, found, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
-        return *_batch(segment, schema, dataset, branches, found.__getitem__, entries), bytes_read
+        branches, columns, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
+        return *_batch(segment, schema, dataset, branches, columns.__getitem__, entries), bytes_read
 
     batch, removed, bytes_read = patiently(read, segment.path, timeout)
-    check_counts(
-        batch
-    )  # here, and not when it is clustered: an event that is too large may be set aside
+    # Checked on reading, and not on clustering, so that quarantine can leave out too large an
+    # event.
+    check_counts(batch)
     particles = len(batch.pt) + sum(removed.values())
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     return batch, Cutflow(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
 
 
@@ -173,6 +181,6 @@ def _batch(
     batch, removed = batch_of(
         branches, get, schema, place=str(segment), source=source, dataset=dataset, entry=entries
     )
-    if not branches.identity:  # the directory is no part of the identity: files may move
+    if not branches.identity:  # without the directory in the key, files may move
         batch = replace(batch, key=entry_keys(dataset, basename(segment.path), entries))
     return batch, removed

@@ -1,4 +1,4 @@
-"""Events that share an identity are told apart."""
+"""Distinct keys for events that share an identity."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ def repeated_keys(keys: Keys) -> Keys:
 
 
 def tell_apart(batch: EventBatch, repeated: Keys) -> EventBatch:
-    """The batch with the events whose key is in ``repeated`` keyed by dataset, file name and entry instead.
+    """The batch, with events whose key is in ``repeated`` keyed by dataset, file name and entry.
 
     Raises
     ------
     InputError
-        If two of these events of the batch are in files of the same name at the same entry.
+        If two of these events have the same entry in files of the same name.
     """
     rows = np.flatnonzero(np.isin(batch.key, repeated))
     key = batch.key.copy()
     for file in np.unique(batch.file[rows]):
         of_file = rows[batch.file[rows] == file]
         key[of_file] = entry_keys(batch.dataset, basename(batch.files[file]), batch.entry[of_file])
-    again = repeated_keys(key[rows])
-    if len(again):
-        one, other = rows[key[rows] == again[0]][:2]
+    ambiguous = repeated_keys(key[rows])
+    if len(ambiguous):
+        first, second = rows[key[rows] == ambiguous[0]][:2]
         raise InputError(
-            f"{batch.name(int(one))} and {batch.name(int(other))} have the same identity and the same file name and "
-            "entry: they cannot be told apart. Rename one of the files, or read them as two datasets."
+            f"{batch.name(int(first))} and {batch.name(int(second))} have the same identity and "
+            "the same file name and entry: they cannot be told apart. Rename one of the files, or "
+            "read them as two datasets."
         )
     return replace(batch, key=key)

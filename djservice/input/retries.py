@@ -1,4 +1,4 @@
-"""patiently(read): a read over a network that ends in a bounded time, and is tried again where it failed in passing."""
+"""Reads over a network: a bounded time for each attempt, and retries after temporary errors."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from djservice.core.redact import redacted
 from djservice.core.urls import is_url
 from djservice.errors import InputFileError, MissingFileError
 
-Found = TypeVar("Found")
+Result = TypeVar("Found")
 
-#: Seconds that one attempt at a read may take.
+#: Limit in seconds on one attempt at a read.
 TIMEOUT = 120.0
-#: Seconds of rest before another attempt.
+#: Pauses in seconds before the second and third attempts.
 PAUSES = (1.0, 4.0)
 
 
-def patiently(read: Callable[[], Found], path: str, timeout: float = TIMEOUT) -> Found:
-    """What ``read`` returns. Where ``path`` is a URL, an attempt is given up after a while, and there are three of them.
+def patiently(read: Callable[[], Result], path: str, timeout: float = TIMEOUT) -> Result:
+    """The result of ``read``, with a time limit and three attempts if ``path`` is a URL.
 
     Parameters
     ----------
     read
-        Reads something of the file, and has no other effect: one that hangs is left behind in a thread of its own.
+        Reads from the file and has no other effect. A call that hangs is abandoned in its thread.
     path
-        Of the file.
+        Path or URL of the file.
     timeout
-        Seconds that an attempt may take.
+        Limit in seconds on one attempt.
 
     Raises
     ------
     InputFileError
-        If no attempt ends in time. Otherwise whatever the last attempt raises; a file that is not there, a missing
-        package, and what is wrong with the content of a file are not tried again.
+        If no attempt ends in time. Otherwise the error of the last attempt is raised. A missing
+        file, a missing package and invalid content are not tried again.
     """
     if not is_url(path):
         return read()
@@ -51,26 +51,27 @@ def patiently(read: Callable[[], Found], path: str, timeout: float = TIMEOUT) ->
     raise AssertionError
 
 
-def _within(read: Callable[[], Found], path: str, timeout: float) -> Found:
-    """What ``read`` returns or raises within so many seconds."""
-    found: list[Found] = []
-    failed: list[BaseException] = []
+def _within(read: Callable[[], Result], path: str, timeout: float) -> Result:
+    """The result or error of ``read`` within ``timeout`` seconds."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
 
     def attempt() -> None:
         try:
-            found.append(read())
+            results.append(read())
         except BaseException as error:
-            failed.append(error)
+            errors.append(error)
 
-    # Not all protocols can be told when to give up; the thread is gone with the process at the latest.
+    # Some protocols have no time limit of their own. A daemon thread ends with the process.
     thread = threading.Thread(target=attempt, name="djservice read", daemon=True)
     thread.start()
     thread.join(timeout)
-    if failed:
-        raise failed[0]
-    if not found:
+    if errors:
+        raise errors[0]
+    if not results:
         raise InputFileError(
-            f"{redacted(path)}: expected an answer within {timeout:g} s (input.timeout), found none: the server hangs, is overloaded, or "
-            "cannot be reached. See that it answers, give it longer, or copy the file here."
+            f"{redacted(path)}: expected an answer within {timeout:g} s (input.timeout), found "
+            "none: the server hangs, is overloaded, or cannot be reached. See that it answers, "
+            "give it longer, or copy the file here."
         )
-    return found[0]
+    return results[0]

@@ -1,6 +1,7 @@
 """One range of entries of one ROOT file -> the arrays of its branches, through uproot.
 
-The only place that opens files. uproot is imported where it is used: it takes half a second.
+No other module opens input files. uproot is imported inside functions, because its import takes
+half a second.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from djservice.errors import (
 from djservice.input.branches import Branches, find_branches
 from djservice.input.schemas import Schema
 
-#: What uproot was seen to raise on files that are cut or have wrong bytes, besides its own and cramjam's errors.
+#: Errors that uproot was seen to raise on truncated or corrupted files, besides its own and
+#: cramjam's: several thousand such files, with TTree and RNTuple and every compression.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -37,18 +39,18 @@ _DAMAGE = (
     NotImplementedError,
     struct.error,
     zlib.error,
-)  # several thousand cut and overwritten files, TTree and RNTuple, every compression
+)
 
 #: The extras that read URLs.
 _EXTRAS = {"root://": "xrootd", "s3://": "s3"}
 
-#: Branches that a message lists before it says how many more there are.
+#: Longest list of branches in a message.
 _LISTED = 12
 
 
 @contextmanager
 def _damage_explained(place: str) -> Iterator[None]:
-    """Turn what uproot and its decompressors raise on a bad file into one clear error."""
+    """Turn errors of uproot and its decompressors on a bad file into one clear error."""
     import cramjam
     import uproot
 
@@ -61,32 +63,32 @@ def _damage_explained(place: str) -> Iterator[None]:
             f"{place}: there is no such file. Check the path, or remove it from the inputs."
         ) from None
     except ImportError as error:
-        found = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         extra = next((name for scheme, name in _EXTRAS.items() if place.startswith(scheme)), None)
         raise InputFileError(
-            f"{place}: expected a package that can read this file, found none: {found}."
+            f"{place}: expected a package that can read this file, found none: {message}."
             + (f" Here: pip install 'djservice[{extra}]'." if extra else "")
         ) from error
-    except (
-        Exception
-    ) as error:  # that of a URL may be of any library: a cut connection is no OSError to aiohttp
+    # Any library may raise on a URL: aiohttp's error for a lost connection is not an OSError.
+    except Exception as error:
         damage = (*_DAMAGE, uproot.DeserializationError, cramjam.DecompressionError)
         if not is_url(place) and not isinstance(error, damage):
             raise
-        found = (str(error).strip() or "no message").splitlines()[0]
-        if "no such file" in found.lower():  # as XRootD says it
+        message = (str(error).strip() or "no message").splitlines()[0]
+        if "no such file" in message.lower():  # XRootD reports a missing file this way
             raise MissingFileError(
-                f"{place}: there is no such file on the server: {found}. Check the path."
+                f"{place}: there is no such file on the server: {message}. Check the path."
             ) from None
         raise InputFileError(
-            f"{place}: expected a readable ROOT file, found {type(error).__name__}: {found}. "
-            "The file is not a ROOT file, is damaged, or cannot be accessed: copy it again, or remove it."
+            f"{place}: expected a readable ROOT file, found {type(error).__name__}: {message}. "
+            "The file is not a ROOT file, is damaged, or cannot be accessed: copy it again, or "
+            "remove it."
         ) from error
 
 
 @contextmanager
 def _without_secrets() -> Iterator[None]:
-    """Redact the errors that quote the URL of a file: they travel to logs and pages."""
+    """Redact errors that quote the URL of a file, because they reach logs and pages."""
     try:
         yield
     except Exception as error:
@@ -103,11 +105,11 @@ def opened(path: str, place: str) -> Iterator[Any]:
 
     # A dict keeps a colon in the name from being read as "file:tree".
     with _without_secrets(), _damage_explained(place), uproot.open({path: None}) as file:
-        found, expected = file.file.source.num_bytes, file.file.fEND
-        if found is not None and found < expected:
+        size, expected = file.file.source.num_bytes, file.file.fEND
+        if size is not None and size < expected:
             raise InputFileError(
-                f"{place}: expected {expected} bytes from the header of the ROOT file, found {found}: "
-                "the file is truncated. Copy it again, or remove it."
+                f"{place}: expected {expected} bytes from the header of the ROOT file, found "
+                f"{size}: the file is truncated. Copy it again, or remove it."
             )
         yield file
 
@@ -129,7 +131,7 @@ def find_tree(file: Any, schema: Schema, place: str) -> Any:
 
 
 def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
-    """The branches to read: those that the schema needs and those that it uses when they are there."""
+    """The branches to read: those that the schema needs, and the optional ones that exist."""
     present = set(_names(tree))
 
     def missing(name: str) -> SchemaError:
@@ -142,17 +144,17 @@ def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
 
 
 def _names(tree: Any) -> list[str]:
-    """All branches, those within others by their own name."""
+    """All branches; a nested branch has its short name."""
     names: list[str] = tree.keys(full_paths=False)
     return names
 
 
-def _listed(names: Sequence[str], wanted: str) -> str:
-    """Names in words, those most like ``wanted`` first."""
+def _listed(names: Sequence[str], target: str) -> str:
+    """Names for a message, those most similar to ``target`` first."""
     if not names:
         return "none"
     nearest = sorted(
-        names, key=lambda name: -difflib.SequenceMatcher(None, name.lower(), wanted.lower()).ratio()
+        names, key=lambda name: -difflib.SequenceMatcher(None, name.lower(), target.lower()).ratio()
     )
     more = f" and {len(nearest) - _LISTED} more" if len(nearest) > _LISTED else ""
     return ", ".join(repr(name) for name in nearest[:_LISTED]) + more
@@ -161,7 +163,7 @@ def _listed(names: Sequence[str], wanted: str) -> str:
 def arrays(
     path: str, start: int, stop: int, schema: Schema
 ) -> tuple[Branches, dict[str, Any], int]:
-    """The branches to read, their awkward arrays of entries ``start`` to ``stop``, read in one request, and the bytes that it took.
+    """Branches of a schema, their awkward arrays of entries ``start`` to ``stop``, and bytes read.
 
     Raises
     ------
@@ -178,24 +180,27 @@ def arrays(
         if stop > tree.num_entries:
             raise _shorter(place, stop, tree.num_entries)
         branches = branches_of(tree, schema, place)
-        wanted = set(branches)
-        found: dict[str, Any] = tree.arrays(
-            filter_name=wanted.__contains__, entry_start=start, entry_stop=stop, how=dict
+        names = set(branches)
+        columns: dict[str, Any] = tree.arrays(
+            filter_name=names.__contains__, entry_start=start, entry_stop=stop, how=dict
         )
         bytes_read = int(file.file.source.num_requested_bytes)
     for fields in branches.particles:
-        _check_aligned(found, list(fields.values()), path, start)
-    return branches, found, bytes_read
+        _check_aligned(columns, list(fields.values()), path, start)
+    return branches, columns, bytes_read
 
 
 @contextmanager
 def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tuple[Any, Any]]:
-    """NanoEvents of entries ``start`` to ``stop``, whose branches are read when they are asked for, and the open file.
+    """NanoEvents of entries ``start`` to ``stop``, and the open file.
+
+    Branches are read when they are first used.
+
 
     Raises
     ------
     MissingFileError, InputFileError, SchemaError
-        As :func:`arrays`.
+        See :func:`arrays`.
     """
     import coffea.nanoevents
 
@@ -204,41 +209,45 @@ def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tu
         tree = find_tree(file, schema, place)
         if stop > tree.num_entries:
             raise _shorter(place, stop, tree.num_entries)
-        made = getattr(coffea.nanoevents, schema.layout.coffea)
-        if issubclass(
-            made, coffea.nanoevents.NanoAODSchema
-        ):  # identity is optional here, and indices may lead nowhere
-            made = type(made.__name__, (made,), {"warn_missing_crossrefs": False, "event_ids": []})
+        schema_class = getattr(coffea.nanoevents, schema.layout.coffea)
+        # The identity is optional here, and indices may point to missing collections.
+        if issubclass(schema_class, coffea.nanoevents.NanoAODSchema):
+            schema_class = type(
+                schema_class.__name__,
+                (schema_class,),
+                {"warn_missing_crossrefs": False, "event_ids": []},
+            )
         factory = coffea.nanoevents.NanoEventsFactory.from_root(
             file,
             treepath=schema.tree,
             mode="virtual",
             entry_start=start,
             entry_stop=stop,
-            schemaclass=made,
+            schemaclass=schema_class,
         )
         yield factory.events(), file
 
 
-def _shorter(place: str, expected: int, found: int) -> InputFileError:
+def _shorter(place: str, expected: int, entries: int) -> InputFileError:
     return InputFileError(
-        f"{place}: expected {expected} entries or more, found {found}: the file changed since "
+        f"{place}: expected {expected} entries or more, found {entries}: the file changed since "
         "it was inspected. Start again with the file as it is."
     )
 
 
 def _check_aligned(
-    found: Mapping[str, Any], branches: Sequence[str], path: str, start: int
+    columns: Mapping[str, Any], branches: Sequence[str], path: str, start: int
 ) -> None:
     """Raise if branches list different numbers of particles."""
     import awkward as ak
 
-    lists = [name for name in branches if found[name].ndim == 2]  # others are refused later
-    counts = [ak.to_numpy(ak.num(found[name], axis=1)) for name in lists]
-    for name, own in zip(lists[1:], counts[1:], strict=True):
-        if not np.array_equal(counts[0], own):
-            at = int(np.flatnonzero(counts[0] != own)[0])
+    lists = [name for name in branches if columns[name].ndim == 2]  # other shapes are refused later
+    counts = [ak.to_numpy(ak.num(columns[name], axis=1)) for name in lists]
+    for name, count in zip(lists[1:], counts[1:], strict=True):
+        if not np.array_equal(counts[0], count):
+            index = int(np.flatnonzero(counts[0] != count)[0])
             raise InputError(
-                f"{path}, entry {start + at}: expected as many values in branch {name!r} as in "
-                f"{lists[0]!r}, found {own[at]} and {counts[0][at]}. Write the particles again."
+                f"{path}, entry {start + index}: expected as many values in branch {name!r} as in "
+                f"{lists[0]!r}, found {count[index]} and {counts[0][index]}. Write the particles "
+                "again."
             )

@@ -1,6 +1,6 @@
-"""Which branches an input must have: where the particles, the event weight and the true mass come from.
+"""Schemas: the branches of particles, event weight and true mass that an input must have.
 
-A schema is plain, frozen data: it travels in a run configuration and between processes, and opens no file.
+A schema is plain, frozen data for run configurations and for other processes. It opens no file.
 """
 
 from __future__ import annotations
@@ -18,30 +18,36 @@ from djservice.input.truth import GENERATED
 
 
 class Schema(SchemaFields):
-    """What is read from an input. Build one with :func:`nanoaod` and its like, or from plain data.
+    """The branches that are read from an input, and the cuts on its particles.
+
+    Build one with :func:`nanoaod`, :func:`pfnanoaod`, :func:`delphes` or :func:`physlite`.
+
 
     Attributes
     ----------
     kind
-        The layout of the file, of :data:`djservice.input.layouts.LAYOUTS`: names of branches, and units.
+        Key of the file layout in :data:`djservice.input.layouts.LAYOUTS`: branch names and units.
     particles
-        One or several collections of particles, which are put together.
+        Collections of particles, which are joined.
     particle_weight
-        Field of every collection, such as ``puppiWeight``, that multiplies each particle's four-momentum; those with 0 are
-        removed. None: none.
+        Field of every collection, such as ``puppiWeight``, that multiplies the four-momentum of
+        each particle. Particles with weight 0 are removed. None for no weight.
     tree
         Name of the TTree or RNTuple.
     pt_min, eta_max
-        Particles with pt > ``pt_min`` (GeV, after the weight) and, if given, \\|eta\\| < ``eta_max`` are kept.
+        Particles with pt > ``pt_min`` (GeV, after the weight) and \\|eta\\| < ``eta_max`` are kept.
+        ``eta_max`` None: no cut.
     weight
-        Branch of the event weight; None: 1 for every event. Only the default may be missing: ``genWeight``, which stands for
-        the layout's own, in Delphes ``Event.Weight``, in PHYSLITE the first of ``EventInfoAuxDyn.mcEventWeights``.
+        Branch of the event weight; None for 1 in every event. The default, ``genWeight``, stands
+        for the layout's own branch: in Delphes ``Event.Weight``, in PHYSLITE the first entry of
+        ``EventInfoAuxDyn.mcEventWeights``. Only the default may be missing.
     truth
-        The true mass: a number of GeV; the branch with one number per event, in the units of the layout; ``GenPart:higgs`` or
-        ``GenPart:b_pair``, from the layout's generated particles (:func:`djservice.input.truth.generated_mass`); or None where it is
-        unknown.
+        The true mass. A number in GeV; a branch with one number per event, in the units of the
+        layout; ``GenPart:higgs`` or ``GenPart:b_pair``, from the layout's generated particles
+        (:func:`djservice.input.truth.generated_mass`); or None if it is unknown.
     selection
-        Name, and any parameters, of a user's selection of events and particles (:mod:`djservice.input.selections`); None: all.
+        Name and parameters of a user's selection of events and particles
+        (:mod:`djservice.input.selections`); None for all.
     """
 
     model_config = ConfigDict(strict=True)
@@ -57,97 +63,104 @@ class Schema(SchemaFields):
         if len(set(self.particles)) < len(self.particles):
             raise ValueError(f"particles={list(self.particles)}: a collection is named twice")
         for name in self.particles if self.layout.branch == "{collection}_{field}" else ():
-            if (
-                "_" in name
-            ):  # coffea splits a branch at its first underscore into collection and field
+            # coffea splits a branch name at its first underscore into collection and field.
+            if "_" in name:
                 raise ValueError(f"particles={name!r}: a collection has no underscore in its name")
         return self
 
     @model_validator(mode="after")
     def _generated_truth_is_known(self) -> Self:
         if isinstance(self.truth, str) and ":" in self.truth:
-            there = [
+            available = [
                 name
                 for name, fields in GENERATED.items()
                 if set(fields) <= set(self.layout.generated)
             ]
-            if self.truth not in there:
+            if self.truth not in available:
                 raise ValueError(
-                    f"truth={self.truth!r}: expected a branch, or one of {', '.join(there)}"
+                    f"truth={self.truth!r}: expected a branch, or one of {', '.join(available)}"
                 )
         return self
 
     @property
     def layout(self) -> FileLayout:
-        """Names and units."""
+        """Branch names and units of the file."""
         return LAYOUTS[self.kind]
 
 
-def nanoaod(particles: str | tuple[str, ...] = "PFCands", **given: Any) -> Schema:
+def nanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> Schema:
     """NanoAOD-like input: branches ``<collection>_{pt,eta,phi,mass}`` in GeV, in the tree Events.
 
     Parameters
     ----------
     particles, given
-        The attributes of :class:`Schema`: ``particle_weight``, ``tree``, ``pt_min``, ``eta_max``, ``weight``, ``truth``.
+        Attributes of :class:`Schema`: ``particle_weight``, ``tree``, ``pt_min``, ``eta_max``,
+        ``weight``, ``truth``, ``selection``.
 
     Raises
     ------
     InputError
-        If an argument has no meaning.
+        If an argument is invalid.
     """
-    return make("nanoaod", particles=particles, **given)
+    return make("nanoaod", particles=particles, **options)
 
 
-def pfnanoaod(particles: str | tuple[str, ...] = "PFCands", **given: Any) -> Schema:
-    """PFNano input: as :func:`nanoaod`, with coffea's ``PFNanoAODSchema`` where coffea is used."""
-    return make("pfnanoaod", particles=particles, **given)
+def pfnanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> Schema:
+    """PFNano input: the branches of :func:`nanoaod`, with coffea's ``PFNanoAODSchema``.
+
+    Arguments are those of :func:`nanoaod`.
+    """
+    return make("pfnanoaod", particles=particles, **options)
 
 
 def delphes(
-    particles: str | tuple[str, ...] = LAYOUTS["delphes"].particles, **given: Any
+    particles: str | tuple[str, ...] = LAYOUTS["delphes"].particles, **options: Any
 ) -> Schema:
-    """Delphes output: branches ``<collection>.{PT or ET,Eta,Phi,Mass}`` in GeV, in the tree Delphes.
+    """Delphes output: branches ``<collection>.{PT or ET,Eta,Phi,Mass}`` in the tree Delphes.
 
-    Towers (EFlowPhoton, EFlowNeutralHadron) have no mass, which is 0. Delphes writes no run number, so that events are known by
-    the names of their files and their entries. Arguments as in :func:`nanoaod`.
+    Energies are in GeV. Towers (EFlowPhoton, EFlowNeutralHadron) get mass 0. Delphes writes no run
+    number, so events are identified by file name and entry. Arguments are those of :func:`nanoaod`.
     """
-    return make("delphes", particles=particles, **given)
+    return make("delphes", particles=particles, **options)
 
 
-def physlite(particles: str | tuple[str, ...], **given: Any) -> Schema:
-    """DAOD_PHYSLITE: branches ``<collection>AuxDyn.{pt,eta,phi,m}`` in MeV, read as GeV, in the tree CollectionTree.
+def physlite(particles: str | tuple[str, ...], **options: Any) -> Schema:
+    """DAOD_PHYSLITE: branches ``<collection>AuxDyn.{pt,eta,phi,m}`` in the tree CollectionTree.
 
-    Collections are named as in the file. Arguments as in :func:`nanoaod`.
+    Energies are read in MeV and converted to GeV. Collections are named as in the file. Arguments
+    are those of :func:`nanoaod`.
     """
-    return make("physlite", particles=particles, **given)
+    return make("physlite", particles=particles, **options)
 
 
-def make(kind: Kind, **given: Any) -> Schema:
-    """A schema of a kind; what is None or not given is the layout's own.
+def make(kind: Kind, **options: Any) -> Schema:
+    """A schema of a kind, with the defaults of its layout for particles and tree.
 
     Raises
     ------
     InputError
-        If an argument has no meaning, or the layout has no usual collection and none is given.
+        If an argument is invalid, or particles are missing and the layout has no usual collection.
     """
     layout = LAYOUTS[kind]
-    usual = {"particles": layout.particles, "tree": layout.tree}
-    given = usual | {
-        key: value for key, value in given.items() if key not in usual or value is not None
+    defaults = {"particles": layout.particles, "tree": layout.tree}
+    options = defaults | {
+        key: value for key, value in options.items() if key not in defaults or value is not None
     }
-    if given["particles"] == ():
+    if options["particles"] == ():
         raise InputError(
-            f"schema {kind!r}: expected the name of a collection in particles, for it has no usual one."
+            f"schema {kind!r}: expected the name of a collection in particles, because it has no "
+            "default."
         )
     try:
-        return Schema(kind=kind, **given)
+        return Schema(kind=kind, **options)
     except ValidationError as error:
         raise InputError(
             f"schema {kind!r}: {explained(error, Schema, 'schema')}. Correct the argument."
         ) from None
 
 
-def schema_of(given: Input) -> Schema:
+def schema_of(section: Input) -> Schema:
     """The schema that an input section describes."""
-    return make(given.schema_, **{name: getattr(given, name) for name in SchemaFields.model_fields})
+    return make(
+        section.schema_, **{name: getattr(section, name) for name in SchemaFields.model_fields}
+    )

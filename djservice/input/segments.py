@@ -11,7 +11,10 @@ from djservice.input.files import InputFile
 
 @dataclass(frozen=True)
 class Segment:
-    """Entries ``start`` to ``stop`` (exclusive) of one file, of a dataset; its tree where it is not the schema's."""
+    """Entries ``start`` to ``stop`` (exclusive) of one file of a dataset.
+
+    ``tree`` is None for the schema's tree.
+    """
 
     path: str
     start: int
@@ -26,12 +29,15 @@ class Segment:
 def segments(
     files: Sequence[InputFile], entries: tuple[int, int] | None, bundle_events: int
 ) -> list[tuple[Segment, ...]]:
-    """Cut a range of entries into bundles of ``bundle_events`` events of one dataset; the last of each may be smaller.
+    """Cut a range of entries into bundles of ``bundle_events`` events of one dataset.
+
+    The last bundle of a dataset may be smaller.
+
 
     Parameters
     ----------
     files
-        Read one after the other, in this order; a bundle may span several.
+        Files in the order of reading. A bundle may span several.
     entries
         Range ``(start, stop)`` counted over all files; all by default.
     bundle_events
@@ -48,25 +54,26 @@ def segments(
         raise InputError(f"bundle_events is {bundle_events}, expected 1 or more.")
     if total == 0:
         raise InputError(
-            f"no events: 0 entries in {', '.join(file.path for file in files)}. Give files with events."
+            f"no events: 0 entries in {', '.join(file.path for file in files)}. Give files with "
+            "events."
         )
     if not 0 <= start < stop <= total:
         raise InputError(
-            f"entries {start}:{stop} are not a range within the {total} entries of {len(files)} file(s), "
-            f"expected 0 <= start < stop <= {total}. Change the range or add files."
+            f"entries {start}:{stop} are not a range within the {total} entries of {len(files)} "
+            f"file(s), expected 0 <= start < stop <= {total}. Change the range or add files."
         )
     bundles: list[tuple[Segment, ...]] = []
     bundle: list[Segment] = []
     room, before = bundle_events, 0
     for file in files:
         for first, last in file.ranges:
-            at, end = max(first, first + start - before), min(last, first + stop - before)
+            begin, end = max(first, first + start - before), min(last, first + stop - before)
             before += last - first
-            while at < end:
+            while begin < end:
                 if bundle and (room == 0 or bundle[-1].dataset != file.dataset):
                     bundles.append(tuple(bundle))
                     bundle, room = [], bundle_events
-                taken = min(room, end - at)
-                bundle.append(Segment(file.path, at, at + taken, file.dataset, file.tree))
-                at, room = at + taken, room - taken
+                taken = min(room, end - begin)
+                bundle.append(Segment(file.path, begin, begin + taken, file.dataset, file.tree))
+                begin, room = begin + taken, room - taken
     return [*bundles, tuple(bundle)]

@@ -1,7 +1,8 @@
-"""A user's selection of events and particles, by the name of an installed entry point: the same function as in coffea.
+"""Selections: user functions that select events and particles, installed as entry points.
 
-A selection takes coffea's NanoEvents, with any further parameters of its own by name, and returns those that are to be clustered:
-``events[mask]``, with other particles put in their place by ``ak.with_field(events, particles, "PFCands")`` where it cleans them.
+A selection takes coffea's NanoEvents and its own parameters by name, as in a coffea analysis. It
+returns the events to cluster, as ``events[mask]``. To replace the particles it returns
+``ak.with_field(events, particles, "PFCands")``.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from djservice.input.nanoevents import ENTRY
 
 
 def named_selections() -> dict[str, Callable[..., Any]]:
-    """What a run configuration can name: the functions of the entry-point group ``djservice.selections``."""
+    """Selections by name: the functions of the entry-point group ``djservice.selections``."""
     return installed("djservice.selections")
 
 
-def find_selection(given: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function that a mapping with its name and its parameters stands for.
+def find_selection(selection: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function of a selection, which is a mapping with a name and parameters.
 
     Raises
     ------
     ConfigError
-        If there is none of that name, or it does not take these parameters.
+        If no selection has this name, or it does not take these parameters.
     """
-    known, name = named_selections(), given.get("name")
-    if name not in known:
-        near = nearest(str(name), list(known)) if known else " (none is installed)"
+    selections, name = named_selections(), selection.get("name")
+    if name not in selections:
+        near = nearest(str(name), list(selections)) if selections else " (none is installed)"
         raise ConfigError(
-            f"input.selection: unknown name {name!r}{near}. Install a package with it in the entry-point group "
-            "djservice.selections, here and on the workers."
+            f"input.selection: unknown name {name!r}{near}. Install a package with it in the "
+            "entry-point group djservice.selections, here and on the workers."
         )
-    function = known[name]
+    function = selections[name]
     try:
-        inspect.signature(function).bind(None, **_parameters(given))
+        inspect.signature(function).bind(None, **_parameters(selection))
     except TypeError as error:
         raise ConfigError(
             f"input.selection: {name}{inspect.signature(function)}: {error}."
@@ -50,42 +51,45 @@ def find_selection(given: Mapping[str, Any]) -> Callable[..., Any]:
     return function
 
 
-def selection_fingerprint(given: Mapping[str, Any] | None) -> str:
-    """What a store and a cache remember of a selection: its function's name and a hash of its source; empty without one."""
-    return "" if given is None else fingerprint(find_selection(given))
+def selection_fingerprint(selection: Mapping[str, Any] | None) -> str:
+    """Name and source hash of a selection's function, for stores and caches.
+
+    Empty without a selection.
+    """
+    return "" if selection is None else fingerprint(find_selection(selection))
 
 
 def select(
-    events: Any, given: Mapping[str, Any], place: str, start: int
+    events: Any, selection: Mapping[str, Any], place: str, start: int
 ) -> tuple[Any, NDArray[np.int64]]:
-    """The events that a selection lets through, and their entries.
+    """The events that pass a selection, and their entries.
 
     Parameters
     ----------
     events
         NanoEvents.
     given
-        The selection.
+        Name and parameters of the selection.
     place, start
-        How messages call the events, and the entry of the first.
+        Name of the events in messages, and the entry of the first event.
 
     Raises
     ------
     InputError
-        If the selection fails, or returns something else than events.
+        If the selection raises an error, or does not return events.
     """
     import awkward as ak
 
-    name = given["name"]
+    name = selection["name"]
     events = ak.with_field(events, start + np.arange(len(events)), ENTRY)
     try:
-        chosen = find_selection(given)(events, **_parameters(given))
+        chosen = find_selection(selection)(events, **_parameters(selection))
     except ConfigError:
         raise
     except Exception as error:
-        found = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise InputError(
-            f"{place}: the selection {name!r} raised {type(error).__name__}: {found[:500]}."
+            f"{place}: the selection {name!r} raised {type(error).__name__}: {message[:500]}."
         ) from error
     if (
         not isinstance(chosen, ak.Array)
@@ -93,11 +97,12 @@ def select(
         or ak.any(ak.is_none(chosen[ENTRY]))
     ):
         raise InputError(
-            f"{place}: the selection {name!r} returned {str(getattr(chosen, 'type', type(chosen).__name__))[:200]}, expected "
-            "the events that pass, as events[mask], none of them None."
+            f"{place}: the selection {name!r} returned "
+            f"{str(getattr(chosen, 'type', type(chosen).__name__))[:200]}, expected the events "
+            "that pass, as events[mask], none of them None."
         )
     return chosen, np.asarray(ak.to_numpy(chosen[ENTRY]), dtype=np.int64)
 
 
-def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if key != "name"}
+def _parameters(selection: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in selection.items() if key != "name"}

@@ -1,4 +1,4 @@
-"""A NanoAOD file -> a smaller one with what djservice reads: all events, particles above a pT, generated particles."""
+"""A NanoAOD file -> a smaller one with all events, particles above a pT, and generator truth."""
 
 from __future__ import annotations
 
@@ -15,44 +15,50 @@ from djservice.input.retries import patiently
 from djservice.input.root_file import branches_of, find_tree, opened
 from djservice.input.schemas import Schema
 
-#: Kept where they are there, besides what is read: coffea's schema of particles wants the charge.
+#: Fields that are kept beside those that are read: coffea's particle schema needs the charge.
 _MORE = ("charge", "pdgId")
-#: Events that are read at a time: as many as a task of a run does.
+#: Events per read, as many as in a task of a run.
 _STEP = 5_000
 
 
 def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterator[tuple[int, ...]]:
-    """Write a skim; it is there at the end, whole, and replaces what was there.
+    """Write a skim, which replaces an existing target at the end.
 
-    A run learns the same from it as long as it asks for no lower pT and events have an identity.
+    A run on the skim gives the same result, if its ``pt_min`` is not lower and the events have an
+    identity.
 
     Parameters
     ----------
     source
-        A path; or a URL, which is read with the time limits and retries of a run.
+        Path or URL of the file. URLs have the time limits and retries of a run.
     target
-        A path.
+        Path of the skim.
     schema
-        Of :func:`djservice.input.schemas.nanoaod`: tree, collections of particles, truth, and ``pt_min``.
+        Tree, collections of particles, truth and ``pt_min``, from
+        :func:`djservice.input.schemas.nanoaod`.
 
     Yields
     ------
-    Events in the file; and of the next events that are written, how many, and their particles before and after.
+    tuple of int
+        Events in the file; number of events written in this step; their particles before and after
+        the cut.
 
     Raises
     ------
     MissingFileError, InputFileError, SchemaError
-        As :func:`djservice.input.read`, or if the target cannot be written or is the source.
+        See :func:`djservice.input.read.read`; also if the target cannot be written or is the
+        source.
     """
     import uproot
 
     target = Path(target)
     if target.exists() and os.path.exists(source) and target.samefile(source):
         raise InputFileError(
-            f"{target}: expected another file for the skim, found its source, which it would replace. Name another."
+            f"{target}: expected another file for the skim, found its source, which it would "
+            "replace. Name another."
         )
     steps = _steps(source, schema)
-    first = next(steps)  # what is wrong with the source comes before anything is written
+    first = next(steps)  # errors of the source are raised before anything is written
     try:
         with written_aside(target) as aside, uproot.recreate(aside) as written:
             written.mktree(schema.tree, {name: array.type for name, array in first[0].items()})
@@ -68,18 +74,23 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
 
 
 def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
-    """Columns of the next events, one of no events if there are none, and the numbers of :func:`skim`."""
+    """Columns of each step, and the numbers that :func:`skim` yields.
+
+    A file without events has one empty step.
+    """
     import awkward as ak
 
     def look() -> tuple[list[str], int, str]:
         with opened(source, source) as file:
             tree = find_tree(file, schema, source)
-            wanted = {*branches_of(tree, schema, source)}
-            wanted |= {
+            selected = {*branches_of(tree, schema, source)}
+            selected |= {
                 f"{collection}_{field}" for collection in schema.particles for field in _MORE
             }
             names = [
-                name for name in list(tree.keys()) if name in wanted or name.startswith("GenPart_")
+                name
+                for name in list(tree.keys())
+                if name in selected or name.startswith("GenPart_")
             ]
             return names, int(tree.num_entries), str(file.file.uuid)
 
@@ -87,15 +98,16 @@ def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, i
         with opened(source, f"{source}[{start}:{stop}]") as file:
             if str(file.file.uuid) != uuid:
                 raise InputFileError(
-                    f"{source}: expected one file, found another in its place meanwhile. Start again."
+                    f"{source}: expected one file, found another in its place meanwhile. Start "
+                    "again."
                 )
             step = file[schema.tree].arrays(names, entry_start=start, entry_stop=stop)
             columns = {}
             for collection in (*schema.particles, "GenPart"):
-                own = [name for name in names if name.startswith(f"{collection}_")]
-                if own:
+                members = [name for name in names if name.startswith(f"{collection}_")]
+                if members:
                     columns[collection] = ak.zip(
-                        {name.partition("_")[2]: step[name] for name in own}
+                        {name.partition("_")[2]: step[name] for name in members}
                     )
             columns |= {name: step[name] for name in names if name.partition("_")[0] not in columns}
             before = after = 0

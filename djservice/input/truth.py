@@ -1,4 +1,4 @@
-"""The true mass of an event from its generated particles (NanoAOD's ``GenPart``, and their like in other layouts)."""
+"""The true mass of an event from its generated particles, such as NanoAOD's ``GenPart``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from djservice.errors import InputError
 
-#: What a schema's ``truth`` can be beside a number and a branch, with what it takes of the generated particles.
+#: Names of a schema's generated ``truth``, with the fields of generated particles that each needs.
 GENERATED = {
     "GenPart:higgs": ("pdgId", "mass"),
     "GenPart:b_pair": ("pdgId", "mother", "pt", "eta", "phi", "mass"),
@@ -27,17 +27,19 @@ def generated_mass(
     Parameters
     ----------
     truth
-        ``GenPart:higgs``: the mass of the first Higgs boson of the list. ``GenPart:b_pair``: of the b quark and the anti-b
-        quark, first of their kind, whose mother is a Higgs or Z boson, before they radiate.
+        ``GenPart:higgs``: the mass of the first Higgs boson in the list. ``GenPart:b_pair``: the
+        mass of the first b quark and the first anti-b quark whose mother is a Higgs or Z boson,
+        before they radiate.
     fields
-        Awkward arrays of shape (event, var): those of :data:`GENERATED`; ``mother`` is an index into the list, or negative.
+        Awkward arrays of shape (event, var), named as in :data:`GENERATED`. ``mother`` is an index
+        into the list, or negative.
     place, entries
-        How messages call the input, and the entry of each event.
+        Name of the input in messages, and the entry of each event.
 
     Raises
     ------
     InputError
-        If an event has no such particles.
+        If an event lacks these particles.
     """
     import awkward as ak
     import vector
@@ -50,17 +52,20 @@ def generated_mass(
         from_boson = ak.fill_none((of_mother == HIGGS) | (of_mother == Z), False)
         pair = []
         for quark in (B, -B):
-            found = from_boson & (fields["pdgId"] == quark)
+            selected = from_boson & (fields["pdgId"] == quark)
             pair.append(
                 vector.zip(
-                    {name: ak.firsts(fields[name][found]) for name in ("pt", "eta", "phi", "mass")}
+                    {
+                        name: ak.firsts(fields[name][selected])
+                        for name in ("pt", "eta", "phi", "mass")
+                    }
                 )
             )
         mass = (pair[0] + pair[1]).mass
     missing = np.flatnonzero(ak.to_numpy(ak.is_none(mass)))
     if len(missing):
         raise InputError(
-            f"{place}: entry {entries[missing[0]]} has no {truth.partition(':')[2]} in GenPart ({len(missing)} such events). "
-            "Choose another truth, or select the events."
+            f"{place}: entry {entries[missing[0]]} has no {truth.partition(':')[2]} in GenPart "
+            f"({len(missing)} such events). Choose another truth, or select the events."
         )
     return np.asarray(ak.to_numpy(mass), dtype=np.float64)

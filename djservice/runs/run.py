@@ -131,7 +131,7 @@ async def run_on(
         {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()},
         shape,
     ) as store:
-        fit_model = None if model is None else model.complete
+        fit_model = None if model is None else model.run_to_completion
         fit_events = (
             functools.partial(bundles.per_event, plan.per_event)
             if run.task == "per-event"
@@ -139,7 +139,7 @@ async def run_on(
         )
         fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
         try:
-            return FinishedRun(await fit.complete(), path)
+            return FinishedRun(await fit.run_to_completion(), path)
         except asyncio.CancelledError as stop:
             store.set(status="interrupted", message=str(stop) or "stopped by a signal")
             raise asyncio.CancelledError(

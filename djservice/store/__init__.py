@@ -1,1 +1,1 @@
-"""What a run leaves: Zarr, in a folder or a bucket."""
+"""Results of runs, in Zarr stores: local folders or object stores."""

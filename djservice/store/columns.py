@@ -1,4 +1,7 @@
-"""The arrays of the store of one run: their names, shapes and chunks (see :mod:`djservice.store.run_store`), and how they are made."""
+"""Arrays of the store of a run: names, shapes and chunks.
+
+:mod:`djservice.store.run_store` describes the layout.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 GROUPS = ("history", "scan", "spectrum", "per_event", "radius_model")
 
-#: Columns of iterations with one number per parameter, and what they are called in the history where it is R.
+#: Columns of iterations with one number per parameter, and the columns of R in the history.
 VECTORS = {
     "parameters": "radius",
     "parameters_average": "radius_average",
@@ -41,26 +44,26 @@ SCAN = (
     "acceptance",
 )
 SPECTRUM = SCAN
-#: Per event, with the kind of number.
+#: Columns per event, with their dtypes.
 PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
 SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
 
-#: Rows of a history in one file: one write touches one file per array.
+#: Rows of a history in one chunk, so that one write changes one file per array.
 ROWS_PER_CHUNK = 512
 
 
 @dataclass(frozen=True)
 class ModelColumns:
-    """Room for a radius model.
+    """Columns of a radius model.
 
     Attributes
     ----------
     parameters
         Names of its parameters.
     iterations
-        Of its descent.
+        Iterations of its descent.
     samples
-        Of each sample that it is scored on, identities, weights and true masses of the events.
+        Identities, weights and true masses of the events of each sample that it is scored on.
     """
 
     parameters: tuple[str, ...]
@@ -70,24 +73,24 @@ class ModelColumns:
 
 @dataclass(frozen=True)
 class StoreColumns:
-    """How much room a store has.
+    """Lengths of a store's arrays, and the columns that are known in advance.
 
     Attributes
     ----------
     iterations
-        Length of the history; a longer one continues a store that is there.
+        Length of the history. An existing store is continued with a longer one.
     scan_radii, spectrum_radii
         Radii of the scan, and number of radii of the spectrum.
     keys
         Identities of all events, shape (event,), in the order of the input.
     weight
-        Their weights.
+        Weights of all events, shape (event,).
     parameters
-        Names of what is learned.
+        Names of the learned parameters.
     starts
-        Radii from which the radius of each event is looked for; none for a global radius alone.
+        Radii from which the fit of each event starts; empty for a global radius alone.
     model
-        Of a radius model, if there is to be one.
+        Columns of a radius model; None without one.
     """
 
     iterations: int
@@ -101,7 +104,7 @@ class StoreColumns:
 
 
 def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
-    """The groups of a new store, all of them empty."""
+    """Create the groups of a new store, all empty."""
     history = root.create_group("history")
     create_iterations(history, shape.iterations, shape.parameters)
     for name in VECTORS.values():
@@ -128,7 +131,7 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
 
 
 def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[str]) -> None:
-    """Fill a group with the columns that every descent has."""
+    """Create the columns that every descent has."""
     rows = {"iteration": (iterations, ROWS_PER_CHUNK)}
     group.attrs.update({"n_complete": 0, "parameters": list(parameters)})
     for column in ITERATIONS:
@@ -139,7 +142,7 @@ def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[s
 
 
 def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
-    """Fill the group of one radius per event."""
+    """Create the columns of one radius per event."""
     group.attrs.update({"n_complete": 0, "n_scored": 0})
     event, starts = {"event": (len(shape.keys), 65536)}, len(shape.starts)
     _array(group, "key", "u8", event)[:] = shape.keys
@@ -153,7 +156,7 @@ def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
 
 
 def create_model(group: zarr.Group, shape: ModelColumns) -> None:
-    """Fill the group of a radius model."""
+    """Create the columns of a radius model."""
     create_iterations(group, shape.iterations, shape.parameters)
     for name, (keys, weight, truth) in shape.samples.items():
         sample = group.create_group(name, attributes={"n_complete": 0})
@@ -170,7 +173,10 @@ def create_model(group: zarr.Group, shape: ModelColumns) -> None:
 def _array(
     group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]
 ) -> Any:
-    """An array whose ``dimensions`` are name -> (length, length of a chunk); floats are NaN until written."""
+    """Create an array, with NaN for floats until they are written.
+
+    ``dimensions`` maps each name to (length, length of a chunk).
+    """
     return group.create_array(
         name,
         shape=tuple(length for length, _ in dimensions.values()),

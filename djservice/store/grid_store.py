@@ -1,4 +1,4 @@
-"""The store of a scan or a comparison."""
+"""The store of a grid: a scan or a comparison."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from djservice.errors import StoreError
 from djservice.store.columns import SCAN
 
 GRID_FORMAT = 1
-#: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU of a tree in microseconds.
+#: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU
+#: time of a tree in microseconds.
 COLUMNS = (*SCAN, "gradient_tree_error", "cpu")
 
 
 def read_grid(path: str | Path) -> zarr.Group:
-    """A grid for reading.
+    """Open a grid for reading.
 
     Raises
     ------
     StoreError
-        If there is none.
+        If there is no grid at ``path``.
     """
     try:
         root = zarr.open_group(str(path), mode="r")
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise StoreError(
-            f"{path}: there is no grid here. Give the store that `djservice scan` or `compare` wrote."
+            f"{path}: there is no grid here. Give the store that `djservice scan` or `compare` "
+            "wrote."
         ) from None
     if root.attrs.get("djservice_grid") != GRID_FORMAT:
         raise StoreError(f"{path}: not a grid of `djservice scan` or `compare`.")
@@ -44,15 +46,22 @@ def open_grid(
     facts: dict[str, Any],
     shown: dict[str, Any],
 ) -> zarr.Group:
-    """Create the store, or continue the one that is there if it is the same grid."""
+    """Create the store of a grid, or open an existing one of the same grid.
+
+    Raises
+    ------
+    StoreError
+        If the store is that of another grid, or cannot be written.
+    """
     if path.exists():
-        there = read_grid(path)
-        axes = {name: np.asarray(there[name]).tolist() for name in ("rigidity", "radius")}
-        wanted = {"rigidity": list(rigidities), "radius": list(radii)}
-        same: Any = there.attrs["facts"]
-        differing = [key for key in facts if same.get(key) != facts[key]]
-        differing += [key for key in wanted if axes[key] != wanted[key]]
-        differing += ["repetitions"] if there["loss"].shape[3] != shape[3] else []  # type: ignore[union-attr]
+        grid = read_grid(path)
+        axes = {name: np.asarray(grid[name]).tolist() for name in ("rigidity", "radius")}
+        requested = {"rigidity": list(rigidities), "radius": list(radii)}
+        stored: Any = grid.attrs["facts"]
+        differing = [key for key in facts if stored.get(key) != facts[key]]
+        differing += [key for key in requested if axes[key] != requested[key]]
+        loss: Any = grid["loss"]
+        differing += ["repetitions"] if loss.shape[3] != shape[3] else []
         if differing:
             raise StoreError(
                 f"{path}: another grid: {', '.join(differing)} differ. Choose another --output."

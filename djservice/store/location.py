@@ -1,8 +1,9 @@
-"""Where a store is: a local folder, or a URL of an object store (S3). What differs between the two, and nothing else.
+"""Locations of a store: a local folder, or a URL of an object store (S3).
 
-A folder is created aside and renamed, and locked by the operating system. An object store renames nothing and locks nothing: a
-group is written with its own metadata last, so that it is there complete or not at all, and the lock is an object
-that its owner renews; it belongs to nobody after it was not renewed for a while.
+A folder is created aside and renamed, and locked by the operating system. An object store can
+neither rename nor lock. There, a group is written with its metadata last, so that it is complete or
+absent. The lock is an object that its owner renews; a lock that was not renewed in time has
+expired.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from djservice.core.urls import is_url
 from djservice.errors import StoreError
 
 Create = Callable[[zarr.Group], None]
-#: Seconds between two renewals of a lock in an object store, and without one until it is nobody's.
+#: Seconds between two renewals of a lock in an object store, and until a lock expires without one.
 RENEW, EXPIRE = 4.0, 20.0
 
 
 def locate(path: str | Path) -> LocalFolder | ObjectStore:
-    """The place of a store; file URLs are folders."""
+    """The location of a store. A file URL is a local folder."""
     text = str(path)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
@@ -39,9 +40,9 @@ def locate(path: str | Path) -> LocalFolder | ObjectStore:
 
 
 class LocalFolder:
-    """A local folder."""
+    """A store in a local folder."""
 
-    #: What goes wrong with it.
+    #: Errors that access to it may raise.
     errors: tuple[type[Exception], ...] = (OSError,)
 
     def __init__(self, path: str) -> None:
@@ -51,7 +52,7 @@ class LocalFolder:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Whether there is anything."""
+        """True if anything exists at the path."""
         return self.path.exists()
 
     def group(self, mode: Any, name: str = "") -> zarr.Group:
@@ -67,7 +68,7 @@ class LocalFolder:
         zarr.consolidate_metadata(str(self.path), path=group)
 
     def create(self, fill: Create) -> bool:
-        """Make the whole store; False where another process was faster."""
+        """Create the store. Returns False if another process was faster."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with written_aside(self.path) as aside:
@@ -79,17 +80,17 @@ class LocalFolder:
         return True
 
     def add(self, name: str, fill: Create) -> None:
-        """Make a group of the store."""
+        """Create a group of the store."""
         with written_aside(self.path / name) as aside:
             fill(zarr.open_group(str(aside), mode="w"))
 
     def remove(self) -> None:
-        """Delete it."""
+        """Delete the folder."""
         shutil.rmtree(self.path)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder's lock, which the operating system gives back when the process dies."""
+        """Hold the folder's lock, which the operating system releases when the process dies."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             try:
@@ -101,11 +102,11 @@ class LocalFolder:
             os.close(descriptor)
 
     def check(self) -> None:
-        """Nothing: a lock of the operating system does not get lost."""
+        """Do nothing: a lock of the operating system cannot be lost."""
 
 
 class ObjectStore:
-    """A place in an object store, by its URL."""
+    """A store in an object store, by its URL."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -115,7 +116,8 @@ class ObjectStore:
             self.fs, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise StoreError(
-                f"{self}: no package for stores in such a place: {error}. For s3://: pip install 'djservice[s3]'."
+                f"{self}: no package for stores at such a URL: {error}. For s3://: pip install "
+                "'djservice[s3]'."
             ) from None
         self._lost = False
 
@@ -124,16 +126,16 @@ class ObjectStore:
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What goes wrong with it."""
-        found: list[type[Exception]] = [OSError]
+        """Errors that access to it may raise."""
+        errors: list[type[Exception]] = [OSError]
         with contextlib.suppress(ImportError):
             from botocore.exceptions import BotoCoreError, ClientError
 
-            found += [BotoCoreError, ClientError]
-        return tuple(found)
+            errors += [BotoCoreError, ClientError]
+        return tuple(errors)
 
     def exists(self) -> bool:
-        """Whether there is a Zarr group; other objects are left alone."""
+        """True if there is a Zarr group. Other objects do not count."""
         return bool(self.fs.exists(f"{self.root}/zarr.json"))
 
     def group(self, mode: Any, name: str = "") -> zarr.Group:
@@ -156,7 +158,7 @@ class ObjectStore:
         zarr.consolidate_metadata(root.store, path=group)
 
     def create(self, fill: Create) -> bool:
-        """Make the whole store; False where another process was faster."""
+        """Create the store. Returns False if another process was faster."""
         with self.lock():
             if self.exists():
                 return False
@@ -164,14 +166,14 @@ class ObjectStore:
         return True
 
     def add(self, name: str, fill: Create) -> None:
-        """Make a group of the store."""
+        """Create a group of the store."""
         self._upload(name, lambda root: fill(root.create_group(name)))
 
     def _upload(self, name: str, fill: Create) -> None:
-        made: dict[str, Any] = {}
-        fill(zarr.open_group(zarr.storage.MemoryStore(made), mode="w"))
-        objects = {key: cast(Any, value).to_bytes() for key, value in made.items()}
-        last = f"{name}/zarr.json".lstrip("/")  # until this is there, there is no group
+        memory: dict[str, Any] = {}
+        fill(zarr.open_group(zarr.storage.MemoryStore(memory), mode="w"))
+        objects = {key: cast(Any, value).to_bytes() for key, value in memory.items()}
+        last = f"{name}/zarr.json".lstrip("/")  # the group exists once this is written
         self.fs.pipe(
             {
                 f"{self.root}/{key}": value
@@ -182,48 +184,63 @@ class ObjectStore:
         self.fs.pipe_file(f"{self.root}/{last}", objects[last])
 
     def remove(self) -> None:
-        """Delete it: the group first, so that there is none that is half there."""
+        """Delete the store: the root metadata first, so that no incomplete store is left."""
         self.fs.rm_file(f"{self.root}/zarr.json")
         self.fs.rm(self.root, recursive=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the lock: wait until one that is there is given back or not renewed any more; refuse where it is renewed."""
-        own = f"{os.uname().nodename} {os.getpid()} {uuid.uuid4().hex}"
-        self._take(own)
-        self._lost, over = False, threading.Event()
+        """Hold the lock of the store.
+
+        Waits until an existing lock is released or expires.
+
+        Raises
+        ------
+        StoreError
+            If another process renews the lock.
+        """
+        owner = f"{os.uname().nodename} {os.getpid()} {uuid.uuid4().hex}"
+        self._take(owner)
+        self._lost, ended = False, threading.Event()
         renewing = threading.Thread(
-            target=self._renew, args=(own, over), name="djservice lock", daemon=True
+            target=self._renew, args=(owner, ended), name="djservice lock", daemon=True
         )
         renewing.start()
         try:
             yield
         finally:
-            over.set()
+            ended.set()
             renewing.join()
             if not self._lost:
                 with contextlib.suppress(FileNotFoundError):
                     self.fs.rm_file(self._lock_path)
 
     def check(self) -> None:
-        """Raise where the lock went to another process, as after a suspension: it writes the store now."""
+        """Refuse to go on if another process took the lock, as after a suspension.
+
+        Raises
+        ------
+        StoreError
+            If the lock is lost, because the other process now writes the store.
+        """
         if self._lost:
             raise StoreError(
-                f"{self}: another process took the lock of this store, as it was not renewed for {EXPIRE:g} s. What was "
-                "complete is kept; the same command goes on when that process has ended."
+                f"{self}: another process took the lock of this store, as it was not renewed for "
+                f"{EXPIRE:g} s. What was complete is kept; the same command goes on when that "
+                "process has ended."
             )
 
     @property
     def _lock_path(self) -> str:
-        return f"{self.root}.lock"  # beside it, for within Zarr would wonder
+        return f"{self.root}.lock"  # beside the store: Zarr warns of unknown objects within
 
-    def _take(self, own: str) -> None:
+    def _take(self, owner: str) -> None:
         seen, since = None, time.monotonic()
-        while not self._put_new(f"{own} 0".encode()):
-            there = self._seen()
+        while not self._put_new(f"{owner} 0".encode()):
+            content = self._lock_content()
             if seen is None:
-                seen, since = there, time.monotonic()
-            elif there is not None and there != seen:
+                seen, since = content, time.monotonic()
+            elif content is not None and content != seen:
                 raise _in_use(self)
             elif time.monotonic() - since > EXPIRE:  # of a process that was killed
                 with contextlib.suppress(FileNotFoundError):
@@ -231,7 +248,7 @@ class ObjectStore:
             time.sleep(RENEW / 8)
 
     def _put_new(self, content: bytes) -> bool:
-        """Write the lock if there is none, which the server decides."""
+        """Write the lock unless one exists; the server decides. Returns whether it was written."""
         try:
             self.fs.pipe_file(self._lock_path, content, mode="create")
         except OSError as error:
@@ -240,38 +257,38 @@ class ObjectStore:
             raise
         return True
 
-    def _seen(self) -> bytes | None:
+    def _lock_content(self) -> bytes | None:
         try:
             return bytes(self.fs.cat_file(self._lock_path))
         except FileNotFoundError:
             return None
 
-    def _renew(self, own: str, over: threading.Event) -> None:
+    def _renew(self, owner: str, ended: threading.Event) -> None:
         count = 0
         renewed = time.monotonic()
-        while not over.wait(RENEW):
+        while not ended.wait(RENEW):
             try:
-                seen = self._seen()
-                if seen is None or not seen.startswith(own.encode()):
+                content = self._lock_content()
+                if content is None or not content.startswith(owner.encode()):
                     self._lost = True
                     return
                 count += 1
-                self.fs.pipe_file(self._lock_path, f"{own} {count}".encode())
+                self.fs.pipe_file(self._lock_path, f"{owner} {count}".encode())
                 renewed = time.monotonic()
             except self.errors:
-                self._lost = (
-                    time.monotonic() - renewed > EXPIRE
-                )  # out of reach for too long: it may be another's
+                # Without contact for this long, another process may have taken the lock.
+                self._lost = time.monotonic() - renewed > EXPIRE
                 if self._lost:
                     return
 
 
 def _in_use(where: LocalFolder | ObjectStore) -> StoreError:
     return StoreError(
-        f"{where}: another process is writing this store; wait for it, or choose another output.store."
+        f"{where}: another process is writing this store; wait for it, or choose another "
+        "output.store."
     )
 
 
 def store_path(store: str) -> Path | str:
-    """A folder as a path, a URL as it is."""
+    """A folder as a path; a URL stays unchanged."""
     return store if is_url(store) else Path(store)

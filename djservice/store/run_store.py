@@ -1,23 +1,29 @@
 """The Zarr store of one run: create, continue, write, read.
 
-Layout (Zarr v3, every array with dimension names, so xarray opens every group)::
+Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
 
     /            attributes: format, run, versions, inputs, status, message, events, result
-    history/     (iteration) radius, radius_average, loss, loss_error, gradient, gradient_error, acceptance,
-                 learning_rate, seconds, trees, state_share; (iteration, parameter) parameters, parameters_average, gradients,
-                 gradients_error, of everything that is learned, R first
-    scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd, sd_error, acceptance
-    spectrum/    the same, at the start, the optimum and further radii; (radius, event) event_mean, event_error,
-                 event_accepted; (event) key, weight
-    per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start) ends; (trees) the columns of
-                 scan/, on fresh trees and on those that the radii were chosen on; (trees, event) event_mean
+    history/     (iteration) radius, radius_average, loss, loss_error, gradient, gradient_error,
+                 acceptance, learning_rate, seconds, trees, state_share; (iteration, parameter)
+                 parameters, parameters_average, gradients, gradients_error, of all learned
+                 parameters, R first
+    scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd,
+    sd_error,
+                 acceptance
+    spectrum/    (radius) the columns of scan/, at the start, the optimum and further radii;
+                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight
+    per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start)
+                 ends; (trees) the columns of scan/, on fresh trees and on the trees of the choice;
+                 (trees, event) event_mean
     radius_model/
-                 of a run with task radius-model: the columns of history/ but the radii; a group for each sample that the model
-                 is scored on: (event) key, weight, truth; (choice) the columns of scan/ with the best fixed R and with the model;
-                 (choice, event) event_mean, radius
+                 of a run with task radius-model: the columns of history/ except the radii; a group
+                 for each sample that the model is scored on: (event) key, weight, truth; (choice)
+                 the columns of scan/ with the best fixed R and with the model; (choice, event)
+                 event_mean, radius
 
-Rows are written first and the group's attribute ``n_complete`` is moved last, each file by an atomic rename; rows from
-``n_complete`` on mean nothing. There is one writer, the process that drives the run, and it holds a lock.
+Rows are written first, and the group's attribute ``n_complete`` is moved last, each file by an
+atomic rename. Rows from ``n_complete`` on are invalid. The only writer is the process that drives
+the run, and it holds a lock.
 """
 
 from __future__ import annotations
@@ -44,17 +50,17 @@ from djservice.store.columns import (
 from djservice.store.location import LocalFolder, ObjectStore, locate
 
 STORE_FORMAT = 2
-#: Columns that hold times, the only numbers that differ between two executions of a run.
+#: Columns of times, the only numbers that differ between two executions of a run.
 TIMINGS = ("seconds",)
 
 
 class Store:
-    """An open store of a run; use :meth:`open` to write and :meth:`read` to look.
+    """An open store of a run; :meth:`open` opens it for writing, :meth:`read` for reading.
 
     Attributes
     ----------
     path
-        The folder or URL, as messages call it.
+        The folder or URL, as in messages.
     root
         The zarr group.
     """
@@ -76,16 +82,19 @@ class Store:
         with _clear_errors(where, "read"):
             if not where.exists():
                 raise StoreError(
-                    f"{where}: there is no store here. Give the folder that `djservice run` wrote (output.store)."
+                    f"{where}: there is no store here. Give the folder that `djservice run` wrote "
+                    "(output.store)."
                 )
             if not _is_store(where):
                 raise StoreError(
-                    f"{where}: not the store of a djservice run: zarr.json has no attribute 'djservice_format'."
+                    f"{where}: not the store of a djservice run: zarr.json has no attribute "
+                    "'djservice_format'."
                 )
             root = where.group("r")
         if root.attrs["djservice_format"] != STORE_FORMAT:
             raise StoreError(
-                f"{where}: written in format {root.attrs['djservice_format']}, this version reads {STORE_FORMAT}."
+                f"{where}: written in format {root.attrs['djservice_format']}, this version reads "
+                f"{STORE_FORMAT}."
             )
         return cls(where, root)
 
@@ -98,23 +107,24 @@ class Store:
         numbers: Mapping[str, Any],
         shape: StoreColumns,
     ) -> Iterator[Store]:
-        """Create the store, or continue the one that is there, holding its lock meanwhile.
+        """Create a store, or continue an existing one, and hold its lock.
 
         Parameters
         ----------
         path
-            The folder.
+            Folder or URL of the store.
         attributes
-            What is remembered of the run: run, versions, inputs.
+            Attributes of the root: run, versions, inputs.
         numbers
-            Flat mapping of everything that affects numbers; must equal that of a store that is there.
+            Flat mapping of all settings that affect numbers. An existing store must have the same.
         shape
-            How much room there is to be; a longer history continues a store that is there.
+            Lengths of the arrays. An existing store is continued with a longer history.
 
         Raises
         ------
         StoreError
-            If it cannot be written, belongs to another run (naming what differs), or is in use.
+            If it cannot be written, belongs to another run (the message names the differing
+            settings), or is in use.
         """
         where = locate(path)
         with _clear_errors(where):
@@ -125,26 +135,27 @@ class Store:
                 and _is_empty(where)
                 and where.group("r").attrs["numbers"] != dict(numbers)
             ):
-                remove(path)  # of a run that failed before its first row, and was mended
+                remove(path)  # the run failed before its first row, and its settings were corrected
                 _create(where, attributes, numbers, shape)
             _need_store(where)
         with _locked(where):
             root = where.group("r+")
             _same_run(where, root, numbers)
             store = cls(where, root)
-            asked = {"history": ("optimiser", shape.iterations)}
+            requested = {"history": ("optimiser", shape.iterations)}
             if shape.model is not None and "radius_model" in root:
-                asked["radius_model"] = ("radius_model", shape.model.iterations)
-            for group, (section, iterations) in asked.items():
+                requested["radius_model"] = ("radius_model", shape.model.iterations)
+            for group, (section, iterations) in requested.items():
                 if store.n_complete(group) > iterations:
                     raise StoreError(
-                        f"{where}: holds {store.n_complete(group)} iterations and {section}.iterations is {iterations}; ask for "
-                        "at least as many, or choose another output.store."
+                        f"{where}: holds {store.n_complete(group)} iterations and "
+                        f"{section}.iterations is {iterations}; ask for at least as many, or "
+                        "choose another output.store."
                     )
             store._drop_consolidated()
-            for group, (_, iterations) in asked.items():
+            for group, (_, iterations) in requested.items():
                 store._lengthen(group, iterations)
-            if shape.starts and "per_event" not in root:  # of a global run, which goes on
+            if shape.starts and "per_event" not in root:  # the store of a global run, continued
                 store._add("per_event", lambda group: create_per_event(group, shape))
             if shape.model is not None and "radius_model" not in root:
                 model = shape.model
@@ -160,7 +171,7 @@ class Store:
 
     @property
     def groups(self) -> list[str]:
-        """The groups that this run has, those within others too."""
+        """The groups of this run, including nested ones."""
         return [name for name in GROUPS if name in self.root] + [
             f"radius_model/{name}" for name in self.samples
         ]
@@ -168,11 +179,10 @@ class Store:
     @property
     def samples(self) -> list[str]:
         """The samples that a radius model is scored on."""
-        return (
-            [name for name, _ in self.root["radius_model"].groups()]
-            if "radius_model" in self.root
-            else []
-        )  # type: ignore[union-attr]
+        if "radius_model" not in self.root:
+            return []
+        group: Any = self.root["radius_model"]
+        return [name for name, _ in group.groups()]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -181,12 +191,12 @@ class Store:
 
     @property
     def written(self) -> float:
-        """When rows were last written, in seconds since 1970."""
+        """Time of the last write of rows, in seconds since 1970."""
         with _clear_errors(self.where, "read"):
             return max(map(self.where.written, self.groups))
 
     def n_complete(self, group: str) -> int:
-        """How many rows of a group are valid."""
+        """Number of valid rows of a group."""
         complete: Any = self.root[group].attrs["n_complete"]
         return int(complete)
 
@@ -195,16 +205,16 @@ class Store:
         return self.array(group, name)[: self.n_complete(group)]
 
     def array(self, group: str, name: str) -> Any:
-        """A whole array as numpy."""
+        """All rows of an array, as a NumPy array."""
         return self._array(group, name)[...]
 
     def write_rows(self, group: str, start: int, rows: Mapping[str, ArrayLike]) -> None:
-        """Write rows ``start`` on of several arrays, then move ``n_complete`` to behind them.
+        """Write rows of several arrays from ``start`` on, then move ``n_complete`` past them.
 
         Raises
         ------
         StoreError
-            If the disk is full or the folder cannot be written; what was complete stays so.
+            If the disk is full or the folder cannot be written. Complete rows are kept.
         """
         with _clear_errors(self.where):
             count = 0
@@ -215,14 +225,17 @@ class Store:
             self.root[group].attrs["n_complete"] = start + count
 
     def write_scores(self, row: int, values: Mapping[str, ArrayLike]) -> None:
-        """Write one row of the scores of the radii per event: 0 on fresh trees, 1 on those they were chosen on."""
+        """Write one row of the scores of one radius per event.
+
+        Row 0 is on fresh trees, row 1 on the trees of the choice.
+        """
         with _clear_errors(self.where):
             for name, value in values.items():
                 self._array("per_event", name)[row] = value
             self.root["per_event"].attrs["n_scored"] = row + 1
 
     def scores(self, name: str) -> Any:
-        """The valid rows of such an array; none where there is no radius per event."""
+        """The valid rows of the scores of one radius per event; empty without such a fit."""
         if "per_event" not in self.root:
             return np.empty(0)
         scored: Any = self.root["per_event"].attrs["n_scored"]
@@ -241,9 +254,8 @@ class Store:
 
     def set_of(self, group: str, **attributes: Any) -> None:
         """Set attributes of a group."""
-        with _clear_errors(
-            self.where
-        ):  # opened anew: a group that is kept writes its old attributes again
+        # The group is opened anew: a group object writes back the attributes of its opening.
+        with _clear_errors(self.where):
             self.root[group].attrs.update(attributes)
 
     def attribute(self, group: str, name: str) -> Any:
@@ -251,35 +263,40 @@ class Store:
         return self.root[group].attrs.get(name)
 
     def consolidate(self) -> None:
-        """Copy the metadata of every group's arrays into the group, which spares xarray a warning; of a finished run."""
+        """Copy the metadata of every group's arrays into the group, once a run is finished.
+
+        Without the copies xarray warns.
+        """
         with _clear_errors(self.where), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Consolidated metadata", UserWarning
-            )  # not yet in the specification
+            # Zarr warns that consolidated metadata are not yet in the specification.
+            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
             for group in (*self.groups, None):
                 self.where.consolidate(group)
 
     def _drop_consolidated(self) -> None:
-        """Remove the copies, which go stale when the store is written."""
+        """Remove the consolidated metadata, which writing would make stale."""
         with _clear_errors(self.where):
-            for group in (
-                self.groups
-            ):  # writing an attribute writes the group's metadata, without the copies
+            # Writing an attribute writes the metadata of the group without the copies.
+            for group in self.groups:
                 attributes = self.where.group("r+", group).attrs
                 attributes["n_complete"] = attributes["n_complete"]
             self.root.attrs["djservice_format"] = STORE_FORMAT
 
     def _lengthen(self, group: str, iterations: int) -> None:
-        """Make the columns of iterations long enough; repeated harmlessly if a process died in the middle."""
+        """Lengthen the columns of iterations.
+
+        The call may be repeated, so a process may die in the middle.
+        """
         with _clear_errors(self.where):
-            for _, array in self.root[group].arrays():  # type: ignore[union-attr]
+            columns: Any = self.root[group]
+            for _, array in columns.arrays():
                 if array.shape[0] < iterations:
                     array.resize((iterations, *array.shape[1:]))
             number = self._array(group, "iteration")
             number[:] = np.arange(number.shape[0])
 
     def _add(self, group: str, create: Callable[[zarr.Group], None]) -> None:
-        """Make a group that is there complete or not at all."""
+        """Create a group, complete or not at all."""
         with _clear_errors(self.where):
             self.where.add(group, create)
 
@@ -288,12 +305,15 @@ class Store:
 
 
 def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
-    """Refuse what is no store, or one of another run, as far as the settings alone tell; nothing there is well.
+    """Refuse a path that is not a store, or the store of a run with other settings.
+
+    An empty path is accepted.
+
 
     Raises
     ------
     StoreError
-        As :meth:`Store.open`.
+        If ``path`` is not a store, or belongs to another run.
     """
     where = locate(path)
     with _clear_errors(where):
@@ -303,12 +323,12 @@ def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
         if _is_empty(where):
             return
         root = where.group("r")
-    there: Any = root.attrs["numbers"]
-    _same_run(where, root, {**there, **numbers})
+    stored: Any = root.attrs["numbers"]
+    _same_run(where, root, {**stored, **numbers})
 
 
 def remove(path: str | Path) -> None:
-    """Delete a store, and nothing that is not one.
+    """Delete a store, and only a store.
 
     Raises
     ------
@@ -321,7 +341,8 @@ def remove(path: str | Path) -> None:
             return
         if not _is_store(where):
             raise StoreError(
-                f"{where}: not the store of a djservice run, so --overwrite leaves it alone; choose another output.store."
+                f"{where}: not the store of a djservice run, so --overwrite leaves it alone; "
+                "choose another output.store."
             )
     with _locked(where), _clear_errors(where):
         where.remove()
@@ -330,7 +351,8 @@ def remove(path: str | Path) -> None:
 def _need_store(where: LocalFolder | ObjectStore) -> None:
     if not _is_store(where):
         raise StoreError(
-            f"{where}: is there and is not the store of a djservice run; choose another output.store."
+            f"{where}: is there and is not the store of a djservice run; choose another "
+            "output.store."
         )
 
 
@@ -352,7 +374,10 @@ def _create(
     numbers: Mapping[str, Any],
     shape: StoreColumns,
 ) -> None:
-    """Make the whole layout, so that a store is there complete or not at all; another process may be faster."""
+    """Create a store with its entire layout, complete or not at all.
+
+    Another process may be faster.
+    """
 
     def fill(root: zarr.Group) -> None:
         create_groups(root, shape)
@@ -367,44 +392,44 @@ def _same_run(
     where: LocalFolder | ObjectStore, root: zarr.Group, numbers: Mapping[str, Any]
 ) -> None:
     """Refuse the store of another run, naming every key that differs."""
-    there: Any = root.attrs["numbers"]
+    stored: Any = root.attrs["numbers"]
     differing = [
         key
-        for key in {**there, **numbers}
-        if there.get(key, _MISSING) != numbers.get(key, _MISSING)
+        for key in {**stored, **numbers}
+        if stored.get(key, _MISSING) != numbers.get(key, _MISSING)
     ]
-    if (
-        "task" not in there or "task" not in numbers
-    ):  # more than a global R can be added, and need not be asked for again
+    # A global run can be extended by another task, and continued without that task.
+    if "task" not in stored or "task" not in numbers:
         differing = [
             key
             for key in differing
             if key != "task" and not key.startswith(("per_event.", "radius_model."))
         ]
-    if "task" in differing:  # the keys of its section differ too, of course
+    if "task" in differing:  # then the keys of its section differ too
         differing = [
             key for key in differing if not key.startswith(("per_event.", "radius_model."))
         ]
     if differing:
         lines = "; ".join(
-            f"{key} is {there.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"
+            f"{key} is {stored.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"
             for key in differing[:_NAMED]
         )
         if len(differing) > _NAMED:
             lines += f"; and {len(differing) - _NAMED} more keys"
         raise StoreError(
-            f"{where}: the store of another run: {lines}. Choose another output.store, or pass --overwrite to delete it."
+            f"{where}: the store of another run: {lines}. Choose another output.store, or pass "
+            "--overwrite to delete it."
         )
 
 
 _MISSING = object()
-#: How many differing keys a message names.
+#: Largest number of differing keys in a message.
 _NAMED = 5
 
 
 @contextlib.contextmanager
 def _locked(where: LocalFolder | ObjectStore) -> Iterator[None]:
-    """Hold the lock of a store; what goes wrong in taking or giving it back is an error of the store."""
+    """Hold the lock of a store, and raise its errors as errors of the store."""
     with contextlib.ExitStack() as lock:
         with _clear_errors(where):
             lock.enter_context(where.lock())
@@ -412,14 +437,20 @@ def _locked(where: LocalFolder | ObjectStore) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _clear_errors(where: LocalFolder | ObjectStore, what: str = "written") -> Iterator[None]:
-    """Say what an error of the operating system or of the server means for the store."""
+def _clear_errors(where: LocalFolder | ObjectStore, action: str = "written") -> Iterator[None]:
+    """Turn errors of the operating system or the server into errors of the store."""
     try:
         where.check()
         yield
     except where.errors as error:
-        found = getattr(error, "strerror", None) or redacted(" ".join(str(error).split()))
-        advice = "What was complete is kept: free space or mend the permissions, and run the same command to go on."
-        if what == "read":
-            advice = "See that you may read it, and for a URL that its server answers and that its keys are in the environment."
-        raise StoreError(f"{where}: cannot be {what}: {found}. {advice}") from error
+        reason = getattr(error, "strerror", None) or redacted(" ".join(str(error).split()))
+        advice = (
+            "What was complete is kept: free space or mend the permissions, and run the same "
+            "command to go on."
+        )
+        if action == "read":
+            advice = (
+                "See that you may read it, and for a URL that its server answers and that its keys "
+                "are in the environment."
+            )
+        raise StoreError(f"{where}: cannot be {action}: {reason}. {advice}") from error

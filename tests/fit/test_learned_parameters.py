@@ -43,7 +43,7 @@ def test_rigidity_and_radius_together(
     for iteration in range(6):
         radius, rigidity = opened.column("history", "parameters")[iteration]
         moments, _ = evaluate(
-            events.select(minibatches.at(iteration).of(events.key)),
+            events.select(minibatches.minibatch(iteration).of(events.key)),
             LOSS,
             StateBaseline(),
             Sampling(rigidity=rigidity, seed=run.seed),

@@ -55,7 +55,7 @@ def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **op
         run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)), KEYS, np.ones(len(KEYS))
     )
     with Store.open(path, {"run": run.to_dict()}, run.numbers, shape) as store:
-        return asyncio.run(RadiusFit(run, KEYS, evaluate, store, Lines(io.StringIO())).complete())
+        return asyncio.run(RadiusFit(run, KEYS, evaluate, store, Lines(io.StringIO())).run_to_completion())
 
 
 def downhill(request: Request) -> float:

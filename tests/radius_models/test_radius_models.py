@@ -172,7 +172,7 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
     state = optimiser.init(theta)
     for iteration in range(6):
         path.append(theta)
-        rows = np.flatnonzero(minibatches.at(iteration).of(batch.key))
+        rows = np.flatnonzero(minibatches.minibatch(iteration).of(batch.key))
         assert len(rows) == 8 and not back[rows].any()
         radius, jacobian = model.radius(scale(features[rows]), theta)
         moments, _ = evaluate(
