@@ -1,12 +1,12 @@
-"""The errors a user can meet: each says where, what was expected, what was found and what to do.
+"""The errors of djservice. Each one says where, what was expected, what was found and what to do.
 
-Every class also derives from the builtin that a caller would think of, and carries one message only, so that it
-survives the pickling between a Dask worker and the client.
+Every class also derives from the builtin that a caller would expect. It has a single argument, the
+message, so that it survives the pickling between a Dask worker and the client.
 """
 
 
 class DjserviceError(Exception):
-    """Base of all errors that djservice raises on purpose."""
+    """Base class of all errors that djservice raises on purpose."""
 
 
 class InputError(DjserviceError, ValueError):
@@ -14,7 +14,7 @@ class InputError(DjserviceError, ValueError):
 
 
 class InputFileError(DjserviceError, OSError):
-    """A file that cannot be read as what it was said to be."""
+    """A file that cannot be read in the format it should have."""
 
 
 class MissingFileError(InputFileError, FileNotFoundError):
@@ -22,18 +22,18 @@ class MissingFileError(InputFileError, FileNotFoundError):
 
 
 class SchemaError(InputError, KeyError):
-    """A tree or a branch that the schema needs and the file does not have."""
+    """A tree or branch that the schema needs and the file does not have."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
 
 
 class ClusteringError(DjserviceError, ArithmeticError):
-    """An event that cannot be clustered with the setting asked for."""
+    """An event that cannot be clustered with the given settings."""
 
 
 class DeviceError(DjserviceError, RuntimeError):
-    """A GPU that is asked for and is not there, or whose memory is too small."""
+    """A requested GPU that is missing, or whose memory is too small."""
 
 
 class ConfigError(DjserviceError, ValueError):
@@ -53,12 +53,12 @@ class NothingAcceptedError(RunError):
 
 
 class TasksLostError(RunError):
-    """The scheduler went away or dropped a run's tasks: what was asked for can be asked for again."""
+    """The scheduler stopped or dropped the tasks of a run, which can be submitted again."""
 
 
 class ServiceError(DjserviceError, RuntimeError):
-    """A scheduler that cannot be reached, has no runs to offer, or does not know the run asked for."""
+    """A scheduler that cannot be reached, does not accept runs, or does not know a run."""
 
 
 class UnreachableError(ServiceError):
-    """There is no scheduler at an address, or it went away."""
+    """No scheduler at an address, or one that stopped."""

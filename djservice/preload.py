@@ -1,4 +1,4 @@
-"""``dask scheduler --preload djservice.preload``: a scheduler that takes, keeps and does runs."""
+"""``dask scheduler --preload djservice.preload``: a scheduler that accepts and hosts runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from djservice.service.plugin import RunService
 
 @click.command()
 @click.option(
-    "--state-directory", type=click.Path(file_okay=False), help="Where runs are remembered."
+    "--state-directory",
+    type=click.Path(file_okay=False),
+    help="Folder for the records of runs. [default: djservice-state]",
 )
 @click.option(
-    "--concurrent-runs", type=click.IntRange(min=1), help="Runs at the same time. [default: 2]"
+    "--concurrent-runs",
+    type=click.IntRange(min=1),
+    help="Number of runs at the same time. [default: 2]",
 )
 def dask_setup(
     scheduler: Scheduler, state_directory: str | None, concurrent_runs: int | None

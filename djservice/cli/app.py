@@ -1,4 +1,7 @@
-"""The command line: ``djservice`` and ``dask djservice``. Heavy modules are imported by the commands that need them."""
+"""The command line: ``djservice`` and ``dask djservice``.
+
+Heavy modules are imported by the commands that need them, so that ``--help`` is instant.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ def main() -> None:
 
     \b
     Examples:
-      djservice init my_run.yaml             a commented configuration to start from
-      djservice run my_run.yaml              optimise; killed? the same command goes on
+      djservice init my_run.yaml             write a commented configuration
+      djservice run my_run.yaml              optimise, or continue a run that was stopped
       djservice run my_run.yaml --workers 8 --set optimiser.trees=20
-      djservice show my_run.zarr --json      the result for a script
+      djservice show my_run.zarr --json      print the result for a script
       djservice scan my_run.yaml --rigidity 1 --rigidity 10
-      djservice compare my_run.yaml          which gradient estimator to use
-      djservice report my_run.zarr           the HTML report again
+      djservice compare my_run.yaml          find the best gradient estimator
+      djservice report my_run.zarr           write the HTML report again
       djservice submit my_run.yaml --scheduler tcp://login1:8786
-      djservice reprocess nightly.yaml       what is new or changed, for a schedule
+      djservice reprocess nightly.yaml       process new or changed files on a schedule
     """
 
 
@@ -42,13 +45,14 @@ for command in (*cli_service.COMMANDS, *cli_production.COMMANDS):
 
 @main.command()
 @click.argument("path", type=click.Path(dir_okay=False), default="run.yaml")
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @clear_failures
 def init(path: str, force: bool) -> None:
     """Write a commented configuration to start from.
 
-    \b
-    PATH is the YAML file to write, run.yaml by default. It runs as it is, on events shipped with djservice.
+    PATH is the YAML file to write, run.yaml by default. The configuration runs without changes, on
+    example events that are part of djservice.
+
     \b
     Example:
       djservice init my_run.yaml && djservice run my_run.yaml
@@ -59,8 +63,8 @@ def init(path: str, force: bool) -> None:
     click.echo(f"wrote {path}; run it with: djservice run {path}")
 
 
-def _of_a_run(function: Callable[..., None]) -> Callable[..., None]:
-    """The argument and the options of a command that does a run."""
+def _run_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument and the options of a command that reads the configuration of a run."""
     for option in reversed(
         (
             click.argument("config", type=click.Path(dir_okay=False)),
@@ -69,12 +73,12 @@ def _of_a_run(function: Callable[..., None]) -> Callable[..., None]:
                 "overrides",
                 multiple=True,
                 metavar="SECTION.KEY=VALUE",
-                help="Change one key; repeatable.",
+                help="Change one configuration key. Repeatable.",
             ),
             click.option(
                 "--scheduler",
                 metavar="ADDRESS",
-                help="Dask scheduler to use, instead of one on this machine.",
+                help="Use this Dask scheduler. [default: a cluster on this machine]",
             ),
             click.option(
                 "--workers",
@@ -92,7 +96,7 @@ def _of_a_run(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def _settings(
+def _read_run(
     config: str,
     overrides: tuple[str, ...],
     scheduler: str | None,
@@ -101,17 +105,22 @@ def _settings(
 ) -> Any:
     from djservice.config.run import Run
 
-    given = {"scheduler": scheduler, "workers": workers, "threads": threads}
-    places = [
-        f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+    cluster = {"scheduler": scheduler, "workers": workers, "threads": threads}
+    settings = [
+        f"cluster.{key}={json.dumps(value)}" for key, value in cluster.items() if value is not None
     ]
-    return Run.from_yaml(config, [*overrides, *places])
+    return Run.from_yaml(config, [*overrides, *settings])
 
 
 @main.command()
-@_of_a_run
-@click.option("--overwrite", is_flag=True, help="Delete the store that is there and start again.")
-@click.option("--report/--no-report", default=True, help="Write the HTML report at the end.")
+@_run_options
+@click.option("--overwrite", is_flag=True, help="Delete an existing store and start again.")
+@click.option(
+    "--report/--no-report",
+    default=True,
+    show_default=True,
+    help="Write the HTML report at the end.",
+)
 @clear_failures
 def run(
     config: str,
@@ -122,11 +131,18 @@ def run(
     overwrite: bool,
     report: bool,
 ) -> None:
-    """Do the run that the YAML file CONFIG describes, or continue it.
+    """Start or continue the run that the YAML file CONFIG describes.
 
-    Results go to the Zarr store named there (output.store) as they come. A run that was stopped or killed goes on from
-    its store with the same command, to the same numbers. Numbers do not depend on --scheduler, --workers or --threads.
-    Exit code: 0, 1 for a failure, 2 for a wrong CONFIG, 3 where bad inputs were left out (input.bad_inputs: quarantine).
+    Results are written to the Zarr store output.store during the run. After a stop or a crash, the
+    same command continues from the store and gives the same numbers. The numbers do not depend on
+    --scheduler, --workers or --threads.
+
+    \b
+    Exit codes:
+      0  success
+      1  failure
+      2  invalid CONFIG
+      3  success, but bad inputs were left out (input.bad_inputs: quarantine)
 
     \b
     Examples:
@@ -138,10 +154,10 @@ def run(
     from djservice.reports.terminal import print_summary
     from djservice.runs.run import run as do_run
 
-    settings = _settings(config, overrides, scheduler, workers, threads)
+    configuration = _read_run(config, overrides, scheduler, workers, threads)
     display = choose_display()
     try:
-        finished = do_run(settings, overwrite=overwrite, watch=display)
+        finished = do_run(configuration, overwrite=overwrite, watch=display)
     finally:
         display.close()
     page = None
@@ -149,40 +165,40 @@ def run(
         if report:
             from djservice.reports.html import report as write_report
 
-            page = write_report(finished.store, settings.output.report)
-    finally:  # the result is there, with or without a report
-        facts = print_summary(finished.store, page)
-    if facts["quarantined"]:
+            page = write_report(finished.store, configuration.output.report)
+    finally:  # the result exists even if the report fails
+        outcome = print_summary(finished.store, page)
+    if outcome["quarantined"]:
         sys.exit(INCOMPLETE)
 
 
 @main.command()
-@_of_a_run
+@_run_options
 @click.option(
     "--rigidity",
     "rigidities",
     type=float,
     multiple=True,
-    help="alpha; repeatable. [default: of CONFIG]",
+    help="Rigidity alpha. Repeatable. [default: clustering.rigidity of CONFIG]",
 )
 @click.option(
     "--radius",
     "radii",
     type=float,
     multiple=True,
-    help="R; repeatable. [default: scan.radii of CONFIG]",
+    help="Jet radius R. Repeatable. [default: scan.radii of CONFIG]",
 )
 @click.option(
     "--trees",
     type=click.IntRange(min=2),
-    help="Trees per event and cell. [default: scan.trees of CONFIG]",
+    help="Trees per event and grid point. [default: scan.trees of CONFIG]",
 )
 @click.option(
     "--output",
     type=click.Path(file_okay=False),
     default="scan.zarr",
     show_default=True,
-    help="Zarr store.",
+    help="Zarr store to write or continue.",
 )
 @clear_failures
 def scan(
@@ -196,15 +212,15 @@ def scan(
     trees: int | None,
     output: str,
 ) -> None:
-    """Scan the loss, mean, sd and acceptance against R for one or several rigidities.
+    """Scan loss, mean, sd and acceptance against R for one or more rigidities.
 
-    The input, the loss and the clustering are those of CONFIG. Writes a Zarr store and a figure beside it. A scan that was
-    stopped goes on with the same command.
+    The input, the loss and the clustering are those of CONFIG. The command writes a Zarr store, and
+    a figure beside it. The same command continues a scan that was stopped.
 
     \b
     Examples:
       djservice scan workflows/zh_global_radius.yaml
-      djservice scan my_run.yaml --rigidity 0.3 --rigidity 1 --rigidity 10 --trees 20 --output rigidities.zarr
+      djservice scan my_run.yaml --rigidity 0.3 --rigidity 1 --trees 20 --output alpha.zarr
     """
     from djservice.core.display import choose_display
     from djservice.reports.grid_figures import draw
@@ -213,7 +229,7 @@ def scan(
     display = choose_display()
     try:
         store = do_scan(
-            _settings(config, overrides, scheduler, workers, threads),
+            _read_run(config, overrides, scheduler, workers, threads),
             output,
             rigidities=rigidities,
             radii=radii,
@@ -226,26 +242,26 @@ def scan(
 
 
 def _name_or_mapping(text: str) -> dict[str, Any]:
-    """An estimator as it is given in YAML."""
+    """An estimator's name and parameters, from its YAML text."""
     import yaml
 
     try:
-        given = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
-        given = text
-    if isinstance(given, dict) and "name" in given:
-        return given
+        value = text
+    if isinstance(value, dict) and "name" in value:
+        return value
     return {"name": text}
 
 
 @main.command()
-@_of_a_run
+@_run_options
 @click.option(
     "--estimator",
     "estimators",
     multiple=True,
-    help="Name, or '{name: NAME, PARAMETER: VALUE}'; repeatable. The first is what the others are held against. "
-    "[default: all but gumbel_softmax, which takes 100 times as long]",
+    help="Name, or '{name: NAME, PARAMETER: VALUE}'. Repeatable. The first one is the reference "
+    "for the others. [default: all but gumbel_softmax, which takes 100 times as long]",
 )
 @click.option(
     "--rigidity",
@@ -254,7 +270,7 @@ def _name_or_mapping(text: str) -> dict[str, Any]:
     multiple=True,
     default=(1.0, 10.0),
     show_default=True,
-    help="alpha.",
+    help="Rigidity alpha. Repeatable.",
 )
 @click.option(
     "--radius",
@@ -263,14 +279,14 @@ def _name_or_mapping(text: str) -> dict[str, Any]:
     multiple=True,
     default=(0.3, 0.5, 0.7, 0.9, 1.1),
     show_default=True,
-    help="R.",
+    help="Jet radius R. Repeatable.",
 )
 @click.option(
     "--repetitions",
     type=click.IntRange(min=2),
     default=10,
     show_default=True,
-    help="Estimates of each.",
+    help="Independent estimates per grid point.",
 )
 @click.option(
     "--trees",
@@ -284,7 +300,7 @@ def _name_or_mapping(text: str) -> dict[str, Any]:
     type=click.Path(file_okay=False),
     default="compare.zarr",
     show_default=True,
-    help="Zarr store.",
+    help="Zarr store to write or continue.",
 )
 @clear_failures
 def compare(
@@ -300,16 +316,17 @@ def compare(
     trees: int,
     output: str,
 ) -> None:
-    """Compare gradient estimators: dL/dR against R, its spread, its CPU, and which is cheapest for its variance.
+    """Compare gradient estimators by the bias, the variance and the CPU time of dL/dR.
 
-    The input, the loss and the clustering are those of CONFIG. Writes a Zarr store and a figure beside it, and prints a table.
-    A comparison that was stopped goes on with the same command.
+    The input, the loss and the clustering are those of CONFIG. The command prints a table and
+    writes a Zarr store, and a figure beside it. The same command continues a comparison that was
+    stopped.
 
     \b
     Examples:
       djservice compare workflows/zh_global_radius.yaml --set input.files=example:ZHllbb_200
-      djservice compare my_run.yaml --estimator leave_one_out --estimator score --rigidity 1 --trees 20
-      djservice compare my_run.yaml --estimator score --estimator '{name: alternative_path, all_steps: true}'
+      djservice compare my_run.yaml --estimator leave_one_out --estimator score --trees 20
+      djservice compare my_run.yaml --estimator '{name: alternative_path, all_steps: true}'
     """
     from djservice.core.display import choose_display
     from djservice.estimators.registry import ESTIMATORS
@@ -317,18 +334,21 @@ def compare(
     from djservice.reports.grid_figures import comparison_text, draw
     from djservice.runs.grid import compare as do_compare
 
-    known = [estimator.name for estimator in ESTIMATORS]
-    asked = [_name_or_mapping(text) for text in estimators]
-    unknown = [each["name"] for each in asked if each["name"] not in known]
+    names = [estimator.name for estimator in ESTIMATORS]
+    requested = [_name_or_mapping(text) for text in estimators]
+    unknown = [entry["name"] for entry in requested if entry["name"] not in names]
     if unknown:
-        raise ConfigError(f"--estimator {unknown[0]}: unknown; valid: {', '.join(known)}.")
+        raise ConfigError(
+            f"--estimator: expected one of {', '.join(names)}; found {unknown[0]!r}. "
+            "Correct the name."
+        )
     default = [{"name": estimator.name} for estimator in ESTIMATORS if not estimator.slow]
     display = choose_display()
     try:
         store = do_compare(
-            _settings(config, overrides, scheduler, workers, threads),
+            _read_run(config, overrides, scheduler, workers, threads),
             output,
-            [build_estimator(each) for each in asked or default],
+            [build_estimator(entry) for entry in requested or default],
             rigidities=rigidities,
             radii=radii,
             repetitions=repetitions,
@@ -346,11 +366,13 @@ def compare(
 @click.option(
     "--output",
     type=click.Path(dir_okay=False),
-    help="HTML file to write. [default: STORE with .html]",
+    help="HTML file to write. [default: the name of STORE with .html]",
 )
 @clear_failures
 def report(store: str, output: str | None) -> None:
-    """Write the HTML report of STORE, one file without external resources, and its figures as PNG and SVG.
+    """Write the HTML report of the run in STORE, and its figures as PNG and SVG.
+
+    The report is a single file that needs no network. The run may be unfinished.
 
     \b
     Example:
@@ -363,10 +385,10 @@ def report(store: str, output: str | None) -> None:
 
 @main.command()
 @click.argument("store", type=click.Path(file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="Everything but arrays, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything but the arrays as JSON.")
 @clear_failures
 def show(store: str, as_json: bool) -> None:
-    """Show the state and the result of the run in STORE.
+    """Print the state and the result of the run in STORE.
 
     \b
     Examples:

@@ -1,6 +1,7 @@
-"""examine(): what may be wrong with an installation, a cluster and its storage, and what to do about it.
+"""The checks of ``djservice doctor``: installation, storage, certificates and cluster.
 
-Every check is a function that yields findings; the ones of a cluster run a function on its scheduler and its workers.
+Every check is a function that yields findings. Checks of a cluster run a function on its scheduler
+and its workers.
 """
 
 from __future__ import annotations
@@ -20,52 +21,54 @@ from typing import Any
 from djservice.core.provenance import code_hash
 from djservice.errors import DjserviceError
 
-#: What is written to find the speed, and below which the speed is worth a word.
+#: Size in MB of the file that measures the speed of the storage, and the speed in MB/s called slow.
 MEGABYTES, SLOW = 32, 10.0
-#: Seconds that clocks may differ by: locks expire after a minute or two.
-CLOCKS = 5.0
-#: Packages that must be the same everywhere: numbers depend on them, or what is sent does.
-SAME = ("python", "djservice", "numpy", "numba", "awkward", "dask", "distributed")
+#: Tolerated difference between clocks in seconds: locks expire after a minute or two.
+CLOCK_TOLERANCE = 5.0
+#: Packages whose versions must agree: numbers, or the pickles that are sent, depend on them.
+COMPARED = ("python", "djservice", "numpy", "numba", "awkward", "dask", "distributed")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
-    what, found
-        What was looked at, and what was found.
+    subject
+        Name of the thing that was checked.
+    observation
+        State in which it was found.
     remedy
-        What to do; empty where all is well.
+        Advice to the user. It is empty if nothing is wrong.
     """
 
-    what: str
-    found: str
+    subject: str
+    observation: str
     remedy: str = ""
 
 
 def examine(folder: str | Path, scheduler: str | None) -> Iterator[Finding]:
-    """Look at this installation, at a folder for results, and at a cluster if one is given.
+    """Check this installation, a folder for results, and a cluster if there is an address.
 
     Parameters
     ----------
     folder
-        Where stores or the state directory are to be.
+        Folder for stores or for the state directory.
     scheduler
-        Address of a Dask scheduler.
+        Address of a Dask scheduler, or None.
     """
-    here = look()
-    yield Finding("versions", ", ".join(f"{name} {here['versions'][name]}" for name in SAME))
-    yield Finding("gpu", here["gpu"])
+    local = process_facts()
+    yield Finding("versions", ", ".join(f"{name} {local['versions'][name]}" for name in COMPARED))
+    yield Finding("gpu", local["gpu"])
     yield from _storage(Path(folder))
     yield from _certificates()
     if scheduler is not None:
-        yield from _cluster(scheduler, Path(folder).absolute(), here)
+        yield from _cluster(scheduler, Path(folder).absolute(), local)
 
 
-def look(folder: str | None = None) -> dict[str, Any]:
-    """What a process knows of itself; sent to scheduler and workers."""
+def process_facts(folder: str | None = None) -> dict[str, Any]:
+    """Versions, clock, GPU and view of ``folder`` of this process."""
     from djservice.core.provenance import versions
 
     return {
@@ -83,27 +86,27 @@ def _gpu() -> str:
         from numba import cuda
 
         return f"{len(cuda.gpus)} CUDA devices" if cuda.is_available() else "no CUDA device"
-    except Exception as error:  # a driver that does not fit raises whatever it likes
-        return f"no CUDA device that works ({type(error).__name__})"
+    except Exception as error:  # an unsuitable driver may raise anything
+        return f"no working CUDA device ({type(error).__name__})"
 
 
 def _storage(folder: Path) -> Iterator[Finding]:
-    """Whether files can be written, renamed and locked there, and how fast."""
+    """Check that files in a folder can be written, renamed and locked, and measure the speed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".djservice-doctor-", dir=folder) as inside:
-            yield Finding("storage", f"{folder.absolute()}: {_write(Path(inside))}")
+            yield Finding("storage", f"{folder.absolute()}: {_write_speed(Path(inside))}")
             yield _clock_of_storage(Path(inside))
             yield _locks(Path(inside))
     except OSError as error:
         yield Finding(
             "storage",
             f"{folder}: {error.strerror}",
-            "Choose a folder that can be written, or mend its permissions.",
+            "Choose a folder that can be written, or correct its permissions.",
         )
 
 
-def _write(inside: Path) -> str:
+def _write_speed(inside: Path) -> str:
     block, began = os.urandom(1_000_000), time.perf_counter()
     with open(inside / "data", "wb") as file:
         for _ in range(MEGABYTES):
@@ -112,8 +115,8 @@ def _write(inside: Path) -> str:
         os.fsync(file.fileno())
     speed = MEGABYTES / (time.perf_counter() - began)
     os.replace(inside / "data", inside / "renamed")
-    return f"can be written, {speed:,.0f} MB/s" + (
-        " (slow: each iteration waits for it)" if speed < SLOW else ""
+    return f"writable, {speed:,.0f} MB/s" + (
+        " (slow: every iteration waits for the storage)" if speed < SLOW else ""
     )
 
 
@@ -121,16 +124,16 @@ def _clock_of_storage(inside: Path) -> Finding:
     before = time.time()
     (inside / "clock").write_text("")
     apart = abs((inside / "clock").stat().st_mtime - before)
-    return _clock("clock of the storage", apart)
+    return _clock_finding("clock of the storage", apart)
 
 
-def _clock(what: str, apart: float) -> Finding:
-    if apart < CLOCKS:
-        return Finding(what, f"{apart:.1f} s from this machine's")
+def _clock_finding(subject: str, apart: float) -> Finding:
+    if apart < CLOCK_TOLERANCE:
+        return Finding(subject, f"{apart:.1f} s from this machine's")
     return Finding(
-        what,
+        subject,
         f"{apart:.0f} s from this machine's",
-        "Set the clocks by NTP: locks of reprocessing expire by them.",
+        "Synchronise the clocks with NTP: the locks of reprocessing depend on them.",
     )
 
 
@@ -142,91 +145,89 @@ def _locks(inside: Path) -> Finding:
             return Finding(
                 "locks",
                 f"flock: {error.strerror}",
-                "Mount it with locks (Lustre: -o flock), or choose another folder.",
+                "Mount the file system with locks (Lustre: -o flock), or choose another folder.",
             )
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return Finding(
                 "locks",
-                "flock does not keep others out",
-                "Two processes could write one store: choose another folder, or mount it with locks.",
+                "flock does not exclude a second process",
+                "Two processes could write the same store. Mount the file system with locks, or "
+                "choose another folder.",
             )
     return Finding("locks", "flock works on this machine")
 
 
 def _certificates() -> Iterator[Finding]:
-    """The certificates of Dask's configuration."""
+    """Check the certificates of Dask's configuration."""
     from distributed.security import Security
 
     security = Security()
     if security.tls_ca_file is None:
         yield Finding("certificates", "none in Dask's configuration")
         return
-    given = {
+    files = {
         "authority": security.tls_ca_file,
         "certificate": security.tls_client_cert,
         "key": security.tls_client_key,
     }
-    for what, path in given.items():
+    for subject, path in files.items():
         try:
             mode = os.stat(path).st_mode if path else 0
         except OSError as error:
             yield Finding(
-                what,
+                subject,
                 f"{path}: {error.strerror}",
                 "Correct distributed.comm.tls in Dask's configuration.",
             )
             continue
-        remedy = f"chmod go-rwx {path}" if what == "key" and stat.S_IMODE(mode) & 0o077 else ""
-        yield Finding(what, f"{path}" + ", which others can read" * bool(remedy), remedy)
+        remedy = f"chmod go-rwx {path}" if subject == "key" and stat.S_IMODE(mode) & 0o077 else ""
+        yield Finding(subject, f"{path}" + ", readable by other users" * bool(remedy), remedy)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with contextlib.suppress(OSError):  # named above
+    with contextlib.suppress(OSError):  # reported above
         context.load_verify_locations(security.tls_ca_file)
         for authority in context.get_ca_certs():
-            left = (ssl.cert_time_to_seconds(str(authority["notAfter"])) - time.time()) / 86400
+            days = (ssl.cert_time_to_seconds(str(authority["notAfter"])) - time.time()) / 86400
             remedy = (
-                "Make new certificates (workflows/make_ca.sh) before that." if left < 14 else ""
+                "Make new certificates before then (workflows/make_ca.sh)." if days < 14 else ""
             )
-            yield Finding("authority", f"valid for {left:.0f} days more", remedy)
+            yield Finding("authority", f"valid for {days:.0f} more days", remedy)
 
 
-def _cluster(address: str, folder: Path, here: dict[str, Any]) -> Iterator[Finding]:
-    """A scheduler and its workers."""
+def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Finding]:
+    """Check a scheduler and its workers."""
     from distributed import Client
 
     from djservice.service.client import connect
 
     try:
         runs = connect(address).runs()
-        yield Finding("service", f"{address}: takes runs, has {len(runs)}")
+        yield Finding("service", f"{address}: accepts runs, has {len(runs)}")
     except DjserviceError as error:
         yield Finding(
             "service",
             str(error),
-            "See docs/service.md; without the service `djservice run --scheduler` works.",
+            "See docs/service.md. `djservice run --scheduler` works without the service.",
         )
     yield _encryption(address)
     try:
         with Client(address, set_as_default=False, timeout="10s") as client:
-            processes = {"scheduler": client.run_on_scheduler(_look, str(folder))}
-            processes |= client.run(_look, str(folder), on_error="return")
+            processes = {"scheduler": client.run_on_scheduler(process_facts, str(folder))}
+            processes |= client.run(process_facts, str(folder), on_error="return")
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         yield Finding(
             "cluster",
             f"{address}: {error}",
-            "Check the address, that it runs, its certificates, and djservice there.",
+            "Check the address and the certificates, that the scheduler runs, and that djservice "
+            "is installed there.",
         )
         return
     workers = len(processes) - 1
-    yield Finding("workers", f"{workers}", "" if workers else "Start some: dask worker " + address)
-    for name, there in processes.items():
-        yield from _process(name, there, here, folder)
-
-
-def _look(folder: str) -> dict[str, Any]:
-    from djservice.cli.doctor import look as look_there
-
-    return look_there(folder)
+    yield Finding(
+        "workers", f"{workers}", "" if workers else f"Start workers: dask worker {address}"
+    )
+    for name, facts in processes.items():
+        yield from _process(name, facts, local, folder)
 
 
 def _encryption(address: str) -> Finding:
@@ -234,41 +235,45 @@ def _encryption(address: str) -> Finding:
     if address.startswith("tls://"):
         return Finding("encryption", "TLS")
     if host in ("localhost", "[::1]") or host.startswith("127."):
-        return Finding("encryption", "none, on the loopback device")
+        return Finding("encryption", "none, and none needed on the loopback interface")
     return Finding(
         "encryption",
-        f"none: whoever reaches {address} runs code as its user",
-        "Use certificates (docs/security.md), unless nobody else can reach that network.",
+        f"none: anyone who can reach {address} can run code as its user",
+        "Use certificates (docs/security.md), unless the network is closed to others.",
     )
 
 
-def _process(name: str, there: Any, here: dict[str, Any], folder: Path) -> Iterator[Finding]:
-    """One process of the cluster beside this one."""
-    if not isinstance(there, dict):
+def _process(name: str, facts: Any, local: dict[str, Any], folder: Path) -> Iterator[Finding]:
+    """Compare one process of the cluster with this one."""
+    if not isinstance(facts, dict):
         yield Finding(
             name,
-            f"{type(there).__name__}: {there}",
-            "Install djservice there, in the same version as here.",
+            f"{type(facts).__name__}: {facts}",
+            "Install the version of djservice there that is installed here.",
         )
         return
-    other = [
-        f"{package} {there['versions'].get(package)} (here {here['versions'].get(package)})"
-        for package in SAME
-        if there["versions"].get(package) != here["versions"].get(package)
+    differences = [
+        f"{package} {facts['versions'].get(package)} (here {local['versions'].get(package)})"
+        for package in COMPARED
+        if facts["versions"].get(package) != local["versions"].get(package)
     ]
-    if there["code"] != here["code"] and not other:
-        other = ["djservice has other sources"]
+    if facts["code"] != local["code"] and not differences:
+        differences = ["djservice has different sources"]
     remedy = (
-        "Install the same versions everywhere, best from one image or environment." if other else ""
+        "Install the same versions everywhere, best from one image or environment."
+        if differences
+        else ""
     )
-    yield Finding(name, ", ".join(other) or f"the same versions; {there['gpu']}", remedy)
-    if not there["sees"] or (name == "scheduler" and not there["writes"]):
-        verb = "cannot write" if there["sees"] else "does not see"
+    yield Finding(name, ", ".join(differences) or f"the same versions; {facts['gpu']}", remedy)
+    if not facts["sees"] or (name == "scheduler" and not facts["writes"]):
+        verb = "cannot write" if facts["sees"] else "does not see"
         yield Finding(
-            name, f"{verb} {folder}", "Use a file system that all share, mounted at the same path."
+            name,
+            f"{verb} {folder}",
+            "Use a shared file system, mounted at the same path everywhere.",
         )
-    clock = _clock(
-        f"clock of {name}", abs(there["time"] - here["time"]) - (time.time() - here["time"])
+    clock = _clock_finding(
+        f"clock of {name}", abs(facts["time"] - local["time"]) - (time.time() - local["time"])
     )
     if clock.remedy:
         yield clock

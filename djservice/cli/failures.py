@@ -1,4 +1,4 @@
-"""How a command of the command line ends when something is wrong."""
+"""Errors of a command as one line of text and an exit code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from djservice.errors import ConfigError, DjserviceError
 
 Command = Callable[..., None]
 
-#: Exit code of a result that is finished, without the inputs that could not be read.
+#: Exit code of a finished result from which bad inputs are left out.
 INCOMPLETE = 3
 
 
 def clear_failures(command: Command) -> Command:
-    """Errors of djservice as one line: exit code 2 for a wrong configuration, 1 for anything else."""
+    """Print errors of djservice as one line, and exit.
+
+    The exit code is 2 for an invalid configuration and 1 for any other error.
+    """
 
     @wraps(command)
     def wrapped(*args: Any, **keywords: Any) -> None:
@@ -30,7 +33,7 @@ def clear_failures(command: Command) -> Command:
             click.echo(f"djservice: {type(error).__name__}: {redacted(str(error))}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except KeyboardInterrupt:
-            click.echo("djservice: stopped; the same command goes on from there.", err=True)
+            click.echo("djservice: stopped; the same command continues.", err=True)
             sys.exit(1)
 
     return wrapped

@@ -1,4 +1,4 @@
-"""Commands for production: reprocess, what a schedule calls; skim, what a workflow begins with; doctor, what is wrong."""
+"""Commands for production: reprocess for schedules, skim for smaller files, doctor for problems."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from djservice.cli.failures import INCOMPLETE, clear_failures
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Change one key of the run; repeatable.",
+    help="Change one configuration key of the run. Repeatable.",
 )
 @click.option(
-    "--scheduler", metavar="ADDRESS", help="Dask scheduler to use, instead of one on this machine."
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Use this Dask scheduler. [default: a cluster on this machine]",
 )
 @click.option(
     "--workers",
@@ -31,12 +33,21 @@ from djservice.cli.failures import INCOMPLETE, clear_failures
 def reprocess(
     config: str, overrides: tuple[str, ...], scheduler: str | None, workers: int | None
 ) -> None:
-    """Bring results up to date as the YAML file CONFIG says: do what is new or changed, and nothing where nothing is.
+    """Bring results up to date with their inputs, as the YAML file CONFIG describes.
 
-    CONFIG names the run that is fitted (run), the files that the fit is applied to (apply), and where results are kept
-    (folder); its `latest` leads to the last result, and earlier ones stay. Made for a schedule: where another process is at it,
-    or nothing changed, it says so and ends with exit code 0. Exit code: 0, 1 for a failure, 2 for a wrong CONFIG, 3 where bad
-    inputs were left out.
+    CONFIG names the run that is fitted (run), the files that the fit is applied to (apply), and the
+    folder of the results (folder). The link `latest` in that folder leads to the last result, and
+    earlier results are kept.
+
+    The command is made for a schedule. If nothing changed, or another process is doing the work, it
+    says so and ends with exit code 0.
+
+    \b
+    Exit codes:
+      0  success, or nothing to do
+      1  failure
+      2  invalid CONFIG
+      3  success, but bad inputs were left out
 
     \b
     Examples:
@@ -47,11 +58,11 @@ def reprocess(
     from djservice.reprocessing.lease import HeldError
 
     settings = Reprocessing.from_yaml(config)
-    given = {"scheduler": scheduler, "workers": workers}
-    places = [
-        f"cluster.{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+    cluster = {"scheduler": scheduler, "workers": workers}
+    cluster_settings = [
+        f"cluster.{key}={json.dumps(value)}" for key, value in cluster.items() if value is not None
     ]
-    run = settings.read_run([*overrides, *places])
+    run = settings.read_run([*overrides, *cluster_settings])
     from djservice.core.display import choose_display
     from djservice.reprocessing.update import reprocess as bring_up_to_date
 
@@ -65,9 +76,7 @@ def reprocess(
         display.close()
     click.echo(f"{'latest' if outcome.reasons else 'nothing changed; latest'}: {outcome.result}")
     if outcome.left_out:
-        click.echo(
-            "\n".join([f"bad inputs that are left out: {len(outcome.left_out)}", *outcome.left_out])
-        )
+        click.echo("\n".join([f"bad inputs left out: {len(outcome.left_out)}", *outcome.left_out]))
         sys.exit(INCOMPLETE)
 
 
@@ -77,20 +86,21 @@ def reprocess(
     metavar="ADDRESS",
     envvar="DJSERVICE_SCHEDULER",
     show_envvar=True,
-    help="Dask scheduler to look at.",
+    help="Dask scheduler to check, with its workers.",
 )
 @click.option(
     "--folder",
     type=click.Path(file_okay=False),
     default=".",
-    help="Where results are to go. [default: here]",
+    help="Folder for results. [default: the current folder]",
 )
 @clear_failures
 def doctor(scheduler: str | None, folder: str) -> None:
-    """Look for what may be wrong: versions, storage, clocks, certificates, GPUs, the service. Exit code 1 if anything is.
+    """Check versions, storage, clocks, certificates, GPUs and the service.
 
-    With --scheduler, the scheduler and all workers are compared with this machine. Certificates are those of Dask's
-    configuration.
+    Each problem is printed with its remedy. With --scheduler, the scheduler and all its workers are
+    compared with this machine. The certificates are those of Dask's configuration. The exit code is
+    1 if there is anything to fix.
 
     \b
     Examples:
@@ -99,34 +109,45 @@ def doctor(scheduler: str | None, folder: str) -> None:
     """
     from djservice.cli.doctor import examine
 
-    wrong = 0
+    problems = 0
     for finding in examine(folder, scheduler):
-        wrong += bool(finding.remedy)
-        click.echo(f"{'FIX' if finding.remedy else 'ok':<3}  {finding.what}: {finding.found}")
+        problems += bool(finding.remedy)
+        click.echo(
+            f"{'FIX' if finding.remedy else 'ok':<3}  {finding.subject}: {finding.observation}"
+        )
         if finding.remedy:
             click.echo(f"     -> {finding.remedy}")
-    click.echo(f"{wrong} to fix" if wrong else "all is well")
-    sys.exit(1 if wrong else 0)
+    click.echo(f"{problems} to fix" if problems else "everything is in order")
+    sys.exit(1 if problems else 0)
 
 
 @click.command()
 @click.argument("source")
 @click.argument("target", type=click.Path(dir_okay=False))
-@click.option("--pt-min", type=click.FloatRange(min=0), default=0.5, show_default=True, help="GeV.")
+@click.option(
+    "--pt-min",
+    type=click.FloatRange(min=0),
+    default=0.5,
+    show_default=True,
+    help="Minimum pT in GeV.",
+)
 @click.option(
     "--particles",
     multiple=True,
     default=["PFCands"],
     show_default=True,
-    help="Collection; repeatable.",
+    help="Collection of particles. Repeatable.",
 )
 @clear_failures
 def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) -> None:
-    """Write what djservice reads of the NanoAOD file SOURCE, a path or URL, to the ROOT file TARGET.
+    """Copy what djservice needs from the NanoAOD file SOURCE to the ROOT file TARGET.
 
-    All events are kept, particles above --pt-min, and the generated particles, which the true mass comes from. Runs with that
-    pt_min or a higher one give the same numbers from it, and read less; but for events without run and event numbers, whose
-    random numbers are keyed by the name of the file.
+    SOURCE is a path or a URL. TARGET has all events, their particles above --pt-min, and the
+    generated particles that define the true mass. A run with that pt_min or a higher one reads less
+    and gives the same numbers.
+
+    Events without run and event numbers are the exception: their random numbers depend on the name
+    of the file.
 
     \b
     Examples:
@@ -141,13 +162,13 @@ def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) ->
     (path,) = expand([source])
     display, done, before, after = choose_display(), 0, 0, 0
     try:
-        for total, events, of_before, of_after in write(
+        for total, events, particles_read, particles_kept in write(
             path, target, nanoaod(particles=particles, pt_min=pt_min)
         ):
             if not done:
                 display.phase("skim", total, 0)
             display.step({"steps": events})
-            done, before, after = done + events, before + of_before, after + of_after
+            done, before, after = done + events, before + particles_read, after + particles_kept
     finally:
         display.close()
     click.echo(f"{target}: {done} events, {after} of {before} particles")

@@ -1,4 +1,7 @@
-"""Commands about runs that live on a Dask scheduler: submit, list, status, watch, logs, pause, resume, cancel."""
+"""Commands for runs on a Dask scheduler: submit, list, status, watch, logs, pause, resume, cancel.
+
+``forget`` takes a run off the list.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from djservice.cli.failures import clear_failures
 Command = Callable[..., None]
 
 
-def _of_a_service(function: Command) -> Command:
-    """The options that say which scheduler; the command gets its service as ``service``."""
+def _service_options(function: Command) -> Command:
+    """Add the options that name the scheduler; the command gets a ``service`` argument instead."""
 
     @clear_failures
     def with_service(
@@ -24,13 +27,13 @@ def _of_a_service(function: Command) -> Command:
         tls_ca_file: str | None,
         tls_cert: str | None,
         tls_key: str | None,
-        **given: Any,
+        **arguments: Any,
     ) -> None:
         from distributed.security import Security
 
         from djservice.service.client import connect
 
-        security = None  # what Dask's configuration says
+        security = None  # the certificates of Dask's configuration
         if tls_ca_file or tls_cert or tls_key:
             security = Security(
                 tls_ca_file=tls_ca_file,
@@ -38,16 +41,16 @@ def _of_a_service(function: Command) -> Command:
                 tls_client_key=tls_key,
                 require_encryption=True,
             )
-        function(service=connect(scheduler, security), **given)
+        function(service=connect(scheduler, security), **arguments)
 
     with_service.__name__, with_service.__doc__ = function.__name__, function.__doc__
     command: Command = with_service
     pem = click.Path(exists=True, dir_okay=False)
     for option in (
-        click.option("--tls-key", type=pem, help="Private key of this user, in PEM."),
-        click.option("--tls-cert", type=pem, help="Certificate of this user, in PEM."),
+        click.option("--tls-key", type=pem, help="Private key of this user (PEM file)."),
+        click.option("--tls-cert", type=pem, help="Certificate of this user (PEM file)."),
         click.option(
-            "--tls-ca-file", type=pem, help="Certificate authority of the cluster, in PEM."
+            "--tls-ca-file", type=pem, help="Certificate authority of the cluster (PEM file)."
         ),
         click.option(
             "--scheduler",
@@ -55,7 +58,7 @@ def _of_a_service(function: Command) -> Command:
             envvar="DJSERVICE_SCHEDULER",
             required=True,
             show_envvar=True,
-            help="Dask scheduler that has the runs.",
+            help="Dask scheduler that hosts the runs.",
         ),
     ):
         command = option(command)
@@ -72,14 +75,17 @@ _RUN_ID = click.argument("run_id", metavar="ID")
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Change one key; repeatable.",
+    help="Change one configuration key. Repeatable.",
 )
-@_of_a_service
+@_service_options
 def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
-    """Hand the run of the YAML file CONFIG over to a scheduler, print its ID and return.
+    """Submit the run of the YAML file CONFIG to a scheduler, and print its ID.
 
-    It goes on there by itself. Relative paths are those of this folder, which the scheduler and its workers must see. A run
-    that was submitted before is not run twice: its ID is printed again; where it had failed or was stopped, it goes on.
+    The command returns at once, and the scheduler does the run. Relative paths refer to the current
+    folder, which the scheduler and its workers must see too.
+
+    Submitting a run again starts no second one: its ID is printed again, and the run is resumed if
+    it had failed or was stopped.
 
     \b
     Example:
@@ -91,7 +97,7 @@ def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
     if not submitted.new:
         status = submitted.status()
         click.echo(
-            f"submitted before, by {status['user']}; now {status['state']}: {status['store']}",
+            f"submitted before by {status['user']}, now {status['state']}: {status['store']}",
             err=True,
         )
     click.echo(submitted.id)
@@ -103,12 +109,12 @@ def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="How many, the last submitted.",
+    help="Number of runs to list, the most recent ones.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Everything of all, as JSON.")
-@_of_a_service
+@click.option("--json", "as_json", is_flag=True, help="Print all runs as JSON.")
+@_service_options
 def list_runs(service: Any, last: int, as_json: bool) -> None:
-    """List the runs of a scheduler in the order of their submission.
+    """List the runs of a scheduler in the order in which they were submitted.
 
     \b
     Examples:
@@ -120,48 +126,56 @@ def list_runs(service: Any, last: int, as_json: bool) -> None:
         click.echo(_as_json(runs))
         return
     if len(runs) > last:
-        click.echo(f"{len(runs) - last} earlier ones: --last {len(runs)} shows them", err=True)
-    if not runs:
-        click.echo("no runs yet; `djservice submit` hands one over", err=True)
-    shown = runs[-last:]
-    width = max((len(status["id"]) for status in shown), default=0)
-    for status in shown:
         click.echo(
-            f"{status['id']:<{width}}  {status['state']:<9}  {_how_far(status):<22}  {status['user']}  {status['store']}"
+            f"{len(runs) - last} earlier runs are not shown; use --last {len(runs)} to list all",
+            err=True,
+        )
+    if not runs:
+        click.echo("no runs yet; submit one with: djservice submit CONFIG", err=True)
+    shown = runs[-last:]
+    width = max((len(record["id"]) for record in shown), default=0)
+    for record in shown:
+        click.echo(
+            f"{record['id']:<{width}}  {record['state']:<9}  {_progress_text(record):<22}  "
+            f"{record['user']}  {record['store']}"
         )
 
 
 @click.command()
 @_RUN_ID
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-@_of_a_service
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record as JSON.")
+@_service_options
 def status(service: Any, run_id: str, as_json: bool) -> None:
-    """Show state, progress and result of the run ID.
+    """Print the state, the progress and the result of the run ID.
 
     \b
     Example:
       djservice status zh_global_radius-1a2b3c4d5e --json | jq .result.radius
     """
-    found = service.run(run_id).status()
+    record = service.run(run_id).status()
     if as_json:
-        click.echo(_as_json(found))
+        click.echo(_as_json(record))
         return
-    click.echo(f"{found['id']} of {found['user']}: {found['store']}")
-    for transition in found["transitions"]:
+    click.echo(f"{record['id']} of {record['user']}: {record['store']}")
+    for transition in record["transitions"]:
         click.echo(
-            f"{_clock(transition['time'])}  {transition['state']:<9}  {transition['reason']}".rstrip()
+            f"{_local_time(transition['time'])}  {transition['state']:<9}  "
+            f"{transition['reason']}".rstrip()
         )
-    if found["state"] in ("loading", "running", "paused"):
-        click.echo(_how_far(found))
-    if found["result"]:
-        click.echo(_radius(found["result"]))
+    if record["state"] in ("loading", "running", "paused"):
+        click.echo(_progress_text(record))
+    if record["result"]:
+        click.echo(_radius(record["result"]))
 
 
 @click.command()
 @_RUN_ID
-@_of_a_service
+@_service_options
 def watch(service: Any, run_id: str) -> None:
-    """Follow the run ID until it ends. Ctrl-C leaves it to itself, and the same command joins it again.
+    """Follow the run ID until it ends.
+
+    Ctrl-C ends the display and not the run. The same command follows the run again. The exit code
+    is 1 if the run failed.
 
     \b
     Example:
@@ -171,96 +185,99 @@ def watch(service: Any, run_id: str) -> None:
 
     submitted, display = service.run(run_id), choose_display()
     try:
-        ended = submitted.follow(display)
+        record = submitted.follow(display)
     except KeyboardInterrupt:
         display.close()
-        click.echo(f"left; {run_id} goes on. The same command joins it again.", err=True)
+        click.echo(
+            f"{run_id} continues on the scheduler; the same command follows it again.", err=True
+        )
         return
     finally:
         display.close()
-    if ended["state"] == "failed":
-        click.echo(f"djservice: {ended['id']} failed: {ended['reason']}", err=True)
+    if record["state"] == "failed":
+        click.echo(f"djservice: {record['id']} failed: {record['reason']}", err=True)
         sys.exit(1)
 
 
 @click.command()
 @_RUN_ID
-@_of_a_service
+@_service_options
 def logs(service: Any, run_id: str) -> None:
-    """Print the last lines that the run ID had to say.
+    """Print the last log lines of the run ID with their times.
 
     \b
     Example:
       djservice logs zh_global_radius-1a2b3c4d5e
     """
-    for when, line in service.run(run_id).logs():
-        click.echo(f"{_clock(when)}  {line}")
+    for seconds, line in service.run(run_id).logs():
+        click.echo(f"{_local_time(seconds)}  {line}")
 
 
 @click.command()
 @_RUN_ID
-@_of_a_service
+@_service_options
 def cancel(service: Any, run_id: str) -> None:
-    """End the run ID. Its store keeps what is there.
+    """Stop the run ID. Its store keeps what is done, and `djservice resume` continues it.
 
     \b
     Example:
       djservice cancel zh_global_radius-1a2b3c4d5e
     """
-    _say_state(service.run(run_id).cancel())
+    _print_state(service.run(run_id).cancel())
 
 
 @click.command()
 @_RUN_ID
-@_of_a_service
+@_service_options
 def pause(service: Any, run_id: str) -> None:
-    """Stop the run ID, and give its place to the next, until it is resumed.
+    """Stop the run ID until it is resumed. The next run in the queue takes its place.
 
     \b
     Example:
       djservice pause zh_global_radius-1a2b3c4d5e
     """
-    _say_state(service.run(run_id).pause())
+    _print_state(service.run(run_id).pause())
 
 
 @click.command()
 @_RUN_ID
-@_of_a_service
+@_service_options
 def resume(service: Any, run_id: str) -> None:
-    """Queue the run ID again after a pause, a cancellation or a failure: it goes on from its store.
+    """Continue the run ID from its store after a pause, a cancellation or a failure.
 
     \b
     Example:
       djservice resume zh_global_radius-1a2b3c4d5e
     """
-    _say_state(service.run(run_id).resume())
+    _print_state(service.run(run_id).resume())
 
 
 @click.command()
 @_RUN_ID
-@_of_a_service
+@_service_options
 def forget(service: Any, run_id: str) -> None:
-    """Take the run ID off the list, once it goes on no more. Its store stays.
+    """Remove the run ID from the list. It must have ended; its store is kept.
 
     \b
     Example:
       djservice forget zh_global_radius-1a2b3c4d5e
     """
-    click.echo(f"forgotten; its store stays: {service.run(run_id).forget()['store']}")
+    store = service.run(run_id).forget()["store"]
+    click.echo(f"{run_id} is off the list; its store is kept: {store}")
 
 
 COMMANDS = (submit, list_runs, status, watch, logs, pause, resume, cancel, forget)
 
 
-def _say_state(found: dict[str, Any]) -> None:
-    click.echo(f"{found['id']}: {found['state']}")
+def _print_state(record: dict[str, Any]) -> None:
+    click.echo(f"{record['id']}: {record['state']}")
 
 
-def _how_far(found: dict[str, Any]) -> str:
-    """The progress of a run that goes on, the radius of one that is finished."""
-    if found["state"] == "finished":
-        return _radius(found["result"])
-    progress = found["progress"]
+def _progress_text(record: dict[str, Any]) -> str:
+    """The radius of a finished run, and the progress of any other."""
+    if record["state"] == "finished":
+        return _radius(record["result"])
+    progress = record["progress"]
     return f"{progress['phase']} {progress['done']}/{progress['total']}" if progress else "-"
 
 
@@ -270,11 +287,11 @@ def _radius(result: dict[str, Any]) -> str:
     return f"R: {with_error(result['radius'], result['radius_error'], 3)}"
 
 
-def _clock(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+def _local_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _as_json(found: Any) -> str:
+def _as_json(data: Any) -> str:
     from djservice.core.formatting import finite
 
-    return json.dumps(finite(found), indent=2, allow_nan=False)
+    return json.dumps(finite(data), indent=2, allow_nan=False)

@@ -1,8 +1,8 @@
-"""Events on a Dask cluster: bundles loaded once as futures, one task per thread and evaluation, sums in bundle order.
+"""Events on a Dask cluster, as bundles that are loaded once and evaluated together.
 
-Bundles are cut by the run and never by who happens to be connected, and a sum is made in their order, so the result
-has the same bits for any number of workers and threads. A bundle is the future of a loading task: when its worker
-dies, Dask reads it again elsewhere.
+The run alone determines the bundles, and sums are added in their order. The result therefore has
+the same bits for any number of workers and threads. A bundle is the future of a loading task: if
+its worker dies, Dask reads it again on another one.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ class Bundles:
     Attributes
     ----------
     inputs
-        The files with their identities.
+        Input files with their identities.
     keys
         Identities of all events, shape (event,), in bundle order.
     weight
-        Their weights, normalised where their dataset is.
+        Weights of all events, shape (event,), normalised if their dataset is.
     truth
-        Their true masses in GeV, NaN where not known.
+        True masses of all events in GeV, shape (event,), NaN where unknown.
     sizes, costs
-        Events of each bundle, and what they cost in comparison.
+        Number of events and relative cost of each bundle.
     bad
-        Inputs that are left out, where they do not end the run.
+        Bad inputs that are left out, if the run allows that.
     datasets
-        Of a fileset, what is known of each dataset.
+        For a fileset, events, weights and factor of each dataset.
     device
-        Where trees grow.
+        "cpu" or "cuda": the device that clusters.
     reading
-        The summary of the reading.
+        Summary of the reading.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Bundles:
         token: str,
     ) -> None:
         self.device = setup.sampling.device
-        self._needs = GPU if self.device == "cuda" else None
+        self._resources = GPU if self.device == "cuda" else None
         self.client, self.inputs, self.bundles, self.token = (
             client,
             tuple(inputs),
             list(bundles),
             token,
         )
-        self.setup = cloudpickle.dumps(setup)  # once, and not for every task
+        self.setup = cloudpickle.dumps(setup)  # once for all tasks
         self.keys: Keys = np.empty(0, np.uint64)
         self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)
@@ -89,7 +89,7 @@ class Bundles:
         self.reading: dict[str, Any] = {}
         self.sizes: list[int] = []
         self.costs: list[float] = []
-        self._together: list[list[int]] | None = None
+        self._groups: list[list[int]] | None = None
         self._threads: int | None = None
         self._count = itertools.count()
 
@@ -97,22 +97,27 @@ class Bundles:
     async def load(
         cls, client: Client, plan: RunPlan, watch: Watch, name: str = "input"
     ) -> Bundles:
-        """Read an input of a run onto the workers of ``client``, which have their kernels then.
+        """Read an input of a run onto the workers of ``client``, and compile their kernels.
 
         Parameters
         ----------
+        client
+            Client of the cluster.
+        plan
+            Plan of the run.
+        watch
+            Watch that shows the progress.
         name
-            Of the input's section.
+            Name of the input's section in the configuration.
 
         Raises
         ------
         DjserviceError
-            Whatever is wrong with the input, as the reader says it.
+            If the input cannot be read, or a requested GPU is missing.
         """
         setup = plan.setup(await device_of(client, plan.run))
-        token = uuid.uuid4().hex[
-            :12
-        ]  # names tasks only: two runs on one scheduler must not share them
+        # Only for names of tasks, which two runs on one scheduler must not share.
+        token = uuid.uuid4().hex[:12]
         loaded = await load(client, plan.input(name), watch, token)
         self = cls(client, setup, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
@@ -122,15 +127,15 @@ class Bundles:
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]
-        await compile_kernels(client, watch)  # not before the input is known to be good
+        await compile_kernels(client, watch)  # last, so that a bad input ends the run at once
         if self.device == "cuda":
             watch.say(f"trees grow on {sum((await gpus(client)).values())} GPUs")
         return self
 
     async def evaluate(self, request: Request) -> Answer:
-        """Evaluate on all bundles and merge in their order; one task per thread of the cluster."""
-        call, requests = next(self._count), self._shares(request)
-        together = await self._groups()
+        """Evaluate a request on all bundles, one task per thread, and merge in bundle order."""
+        call, requests = next(self._count), self._bundle_requests(request)
+        together = await self._thread_groups()
         futures = [
             self.client.submit(
                 evaluate_bundles,
@@ -139,7 +144,7 @@ class Bundles:
                 [requests[i] for i in group],
                 [self.features[i] for i in group],
                 key=f"evaluate-{self.token}-{call}-{number}",
-                resources=self._needs,
+                resources=self._resources,
             )
             for number, group in enumerate(together)
         ]
@@ -151,21 +156,19 @@ class Bundles:
             return moments, None
         return moments, concatenated([part for _, part in answers if part is not None])
 
-    async def _groups(self) -> list[list[int]]:
-        """The bundles of each thread, made anew when there are more or fewer threads than before."""
-        threads = self.client.scheduler_info().get(
-            "total_threads"
-        )  # the client hears of it every two seconds
-        if self._together is None or threads != self._threads:
-            of_worker = await (gpus(self.client) if self._needs else self._processors())
-            if (
-                not of_worker
-            ):  # all gone: whoever comes takes all there is, until there is more to share
+    async def _thread_groups(self) -> list[list[int]]:
+        """The bundles of each thread, shared out again when the number of threads changes."""
+        # The client's copy of this number is updated every two seconds.
+        threads = self.client.scheduler_info().get("total_threads")
+        if self._groups is None or threads != self._threads:
+            of_worker = await (gpus(self.client) if self._resources else self._processors())
+            # Without workers, all bundles form one group for the first worker to come.
+            if not of_worker:
                 return [list(range(len(self.bundles)))]
             where = await self.client.who_has(self.bundles)
             holders = [where.get(bundle.key, ()) for bundle in self.bundles]
-            self._together, self._threads = groups(self.costs, holders, of_worker), threads
-        return self._together
+            self._groups, self._threads = groups(self.costs, holders, of_worker), threads
+        return self._groups
 
     async def _processors(self) -> dict[str, int]:
         return {
@@ -177,7 +180,7 @@ class Bundles:
     async def find_features(
         self, features: Sequence[Feature], radius: float, power: float
     ) -> NDArray[np.float64]:
-        """Find the features of all events, shape (event, feature), and keep them beside the bundles."""
+        """The features of all events, shape (event, feature); they are kept with the bundles."""
         self.features = [
             self.client.submit(
                 bundle_features, bundle, features, radius, power, key=f"features-{self.token}-{i}"
@@ -188,7 +191,7 @@ class Bundles:
         return np.concatenate(parts)
 
     async def evaluate_timed(self, request: Request) -> tuple[Moments, float]:
-        """The sums over all bundles, and the CPU seconds that they took together."""
+        """The sums over all bundles, and their total CPU time in seconds."""
         call = next(self._count)
         futures = [
             self.client.submit(
@@ -197,7 +200,7 @@ class Bundles:
                 self.setup,
                 request,
                 key=f"timed-{self.token}-{call}-{i}",
-                resources=self._needs,
+                resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
         ]
@@ -209,7 +212,10 @@ class Bundles:
     async def per_event(
         self, settings: PerEventSettings, global_radius: float, done: int
     ) -> AsyncIterator[PerEventRadii]:
-        """The radii of each bundle, in their order, from the one whose first event is number ``done`` on."""
+        """The radii of the events of each bundle, in bundle order.
+
+        Bundles whose first event has a number below ``done`` are skipped.
+        """
         call, first = next(self._count), np.cumsum([0, *self.sizes])
         futures = [
             self.client.submit(
@@ -219,18 +225,18 @@ class Bundles:
                 settings,
                 global_radius,
                 key=f"per-event-{self.token}-{call}-{i}",
-                resources=self._needs,
+                resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
             if first[i] >= done
         ]
         for future in futures:
-            (found,) = await gather(self.client, [future])
-            yield found
+            (radii,) = await gather(self.client, [future])
+            yield radii
 
-    def _shares(self, request: Request) -> list[Request]:
-        """The request of each bundle: its own radii, where each event has one."""
+    def _bundle_requests(self, request: Request) -> list[Request]:
+        """The request for each bundle, with the radii of its events if each event has one."""
         if not isinstance(request.radius, np.ndarray):
             return [request] * len(self.bundles)
-        own = np.split(request.radius, np.cumsum(self.sizes)[:-1])
-        return [replace(request, radius=radii) for radii in own]
+        radii_by_bundle = np.split(request.radius, np.cumsum(self.sizes)[:-1])
+        return [replace(request, radius=radii) for radii in radii_by_bundle]

@@ -1,4 +1,4 @@
-"""The results of Dask tasks; whatever goes wrong as one clear error."""
+"""Results of Dask tasks, with any failure as one clear error."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
     Raises
     ------
     DjserviceError
-        As a task raised it, or about what happened to the cluster or in a function of the user.
+        If a task raises one, a worker or the scheduler is lost, or a function of the user fails.
     """
     try:
         return await client.gather(futures)
-    except (
-        asyncio.CancelledError
-    ):  # by a signal: Dask leaves a task behind whose failure nobody will ask for
+    except asyncio.CancelledError:
+        # After a signal, Dask leaves a task behind whose failure nobody asks for.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         raise
     except DjserviceError:
         raise
     except KilledWorker as error:
         raise RunError(
-            f"{error.allowed_failures + 1} workers died on the task {error.task}, so it was given up. Their logs may say why; "
-            "where memory ran out, give them more, or choose smaller bundles (input.bundle_events)."
+            f"{error.allowed_failures + 1} workers died on the task {error.task}, so it was "
+            "abandoned. Look for the reason in their logs. If they ran out of memory, give them "
+            "more, or choose smaller bundles (input.bundle_events)."
         ) from error
     except (CancelledError, CommClosedError) as error:
         raise TasksLostError(
-            f"the Dask scheduler is gone or dropped our tasks ({' '.join(str(error).split())}). The same command goes on from the store."
+            "the Dask scheduler stopped or dropped the tasks of this run "
+            f"({' '.join(str(error).split())}). The same command continues from the store."
         ) from error
-    except Exception as error:  # of an observable or a cut
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        file = Path(place.filename).name  # none where a function came pickled by value
-        where = f"{place.name}, line {place.lineno}" + (
+    except Exception as error:  # raised by a function of the user
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        file = Path(frame.filename).name  # "<...>" for a function that was pickled by value
+        location = f"{frame.name}, line {frame.lineno}" + (
             f" of {file}" if not file.startswith("<") else ""
         )
         raise RunError(
-            f"{type(error).__name__} on a worker in {where}: {' '.join(str(error).split())}. "
-            "Is it raised by an observable or a cut of your own?"
+            f"{type(error).__name__} on a worker in {location}: {' '.join(str(error).split())}. "
+            "Check your own observables and cuts, if there are any."
         ) from error

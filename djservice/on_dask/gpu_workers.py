@@ -1,7 +1,8 @@
-"""The GPUs of a Dask cluster: which workers have one, and one worker for each GPU of this machine.
+"""GPUs of a Dask cluster: workers that have one, and a local cluster with a worker for each GPU.
 
-A worker with a GPU announces the resource GPU=1. A run grows its trees on these alone, or on processors alone, so that its
-numbers have the same bits every time; other workers of a mixed cluster read input.
+A worker with a GPU announces the resource GPU=1. A run clusters either on these workers only or on
+processors only, so that its numbers have the same bits every time. The other workers of a mixed
+cluster read input.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from djservice.clustering.device import Device, has_gpu, simulated
 from djservice.config.run import Run
 from djservice.errors import DeviceError
 
-#: What a task that grows trees on a GPU asks for.
+#: Resources of a task that clusters on a GPU.
 GPU = {"GPU": 1}
 
 
 def local_cluster(
     workers: int | None, threads: int | None, device: Device, **settings: Any
 ) -> LocalCluster:
-    """A cluster of this machine: one worker per GPU where there are any and the device is not "cpu", else per processor.
+    """A cluster on this machine, with one worker per GPU or one per processor.
+
+    GPUs are used if there are any and the device is not "cpu".
 
     Raises
     ------
@@ -42,8 +45,8 @@ def local_cluster(
         dask_cuda = importlib.import_module("dask_cuda")
     except ImportError as error:
         raise DeviceError(
-            f"a worker for each GPU needs dask-cuda, which the extras cuda12 and cuda13 bring ({error}). Install it, or set "
-            "cluster.device to cpu."
+            f"a worker for each GPU needs dask-cuda ({error}). Install the extra cuda12 or cuda13, "
+            "or set cluster.device to cpu."
         ) from None
     return dask_cuda.LocalCUDACluster(
         n_workers=workers, threads_per_worker=threads, resources=GPU, **settings
@@ -51,37 +54,40 @@ def local_cluster(
 
 
 async def gpus(client: Client) -> dict[str, int]:
-    """How many tasks with a GPU each worker that announces one takes at a time."""
+    """Number of GPUs that each worker announces; workers without one are left out."""
     workers = (await client.scheduler.identity(n_workers=-1))["workers"]
-    found = {address: int(worker["resources"].get("GPU", 0)) for address, worker in workers.items()}
-    return {address: number for address, number in found.items() if number > 0}
+    numbers = {
+        address: int(worker["resources"].get("GPU", 0)) for address, worker in workers.items()
+    }
+    return {address: number for address, number in numbers.items() if number > 0}
 
 
 async def device_of(client: Client, run: Run) -> Device:
-    """Where all trees of a run grow: "cuda" or "cpu".
+    """The device that clusters in a run: "cuda" or "cpu".
 
     Raises
     ------
     DeviceError
-        If ``cluster.device`` is cuda and no worker announces a GPU, or one does that has none.
+        If ``cluster.device`` is cuda and no worker announces a GPU, or if a worker that announces
+        one cannot use it.
     """
     device = run.cluster.device
     announced = {} if device == "cpu" else await gpus(client)
     if not announced and device == "cuda":
         raise DeviceError(
-            "cluster.device is cuda, and no worker announces a GPU. Start workers with `dask cuda worker ADDRESS --resources GPU=1`, "
-            "or set cluster.device to cpu."
+            "cluster.device is cuda, and no worker announces a GPU. Start workers with "
+            "`dask cuda worker ADDRESS --resources GPU=1`, or set cluster.device to cpu."
         )
-    for worker, missing in (
-        (await client.run(_lack, workers=[*announced])).items() if announced else ()
+    for worker, problem in (
+        (await client.run(_gpu_problem, workers=[*announced])).items() if announced else ()
     ):
-        if missing:
-            raise DeviceError(f"the worker {worker} announces GPU=1, but on it {missing}")
+        if problem:
+            raise DeviceError(f"the worker {worker} announces GPU=1, but on it {problem}")
     return "cuda" if announced else "cpu"
 
 
-def _lack() -> str | None:
-    """What a worker lacks to use a GPU."""
+def _gpu_problem() -> str | None:
+    """The reason why this worker cannot use a GPU; None if it can."""
     try:
         has_gpu("cuda")
     except DeviceError as error:

@@ -1,4 +1,4 @@
-"""load(client, input) -> the events of an input on the workers of a cluster, as bundles."""
+"""load(client, plan, ...): the events of an input on the workers of a cluster, as bundles."""
 
 from __future__ import annotations
 
@@ -32,28 +32,33 @@ from djservice.on_dask.tasks import BundleSummary, summarise
 
 
 def default_bundle_events(events: int) -> int:
-    """Events per bundle: eight bundles of a small input, 5,000 events each of a larger one, and not more than 128 bundles."""
+    """Default number of events per bundle.
+
+    A small input has eight bundles. A larger one has bundles of 5,000 events, and at most 128 of
+    them.
+    """
     return max(1, min(-(-events // 8), 5000), -(-events // 128))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """An input that is read.
+    """A loaded input.
 
     Attributes
     ----------
     inputs
-        The files with their identities.
+        Files with their identities.
     bundles
-        Futures of the batches, and what is known of each.
+        Futures of the bundles, each an :class:`~djservice.events.batch.EventBatch`.
     summaries
-        What is known of each bundle.
+        Summary of each bundle.
     bad
-        What is left out.
+        Ranges of entries that are left out, with the reasons.
     datasets
-        Of a fileset, by dataset: what its metadata say of its weights, its events, and the factor on their weights.
+        For a fileset, by dataset: metadata on the weights, number of events, sum of weights, and
+        the factor by which the weights are multiplied.
     reading
-        The summary of :func:`djservice.input.cutflow.reading_of`.
+        Summary of the reading (:func:`djservice.input.cutflow.reading_of`).
     """
 
     inputs: tuple[InputFile, ...]
@@ -66,7 +71,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class ReadBundle:
-    """What a task reads: a bundle, what is left out of it, and what was read and removed."""
+    """Result of a reading task: the events, the ranges that are left out, and the cutflow."""
 
     batch: EventBatch
     bad: tuple[BadRange, ...]
@@ -74,19 +79,19 @@ class ReadBundle:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How tasks read.
+class ReadingOptions:
+    """Options of the reading tasks.
 
     Attributes
     ----------
     schema
-        What is read.
+        Schema of the files.
     lenient
-        Whether what is bad is left out.
+        True if bad inputs are left out, False if they end the run.
     named
-        Whether messages name the dataset.
+        True if messages name the dataset.
     timeout
-        Seconds that an attempt at a URL may take.
+        Time limit of an access to a URL in seconds.
     cache
         Folder of the cache, or None.
     """
@@ -99,66 +104,67 @@ class Reading:
 
 
 async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loaded:
-    """Read an input.
+    """Read an input onto the workers of a cluster.
 
     Parameters
     ----------
     client
-        Of the cluster.
+        Client of the cluster.
     plan
-        What is read.
+        Plan of the input.
     watch
-        Who is told.
+        Watch that shows the progress.
     token
         Part of the names of the tasks.
 
     Raises
     ------
     DjserviceError
-        Whatever is wrong with the input, as the reader says it; with a fileset it begins with the dataset.
+        If the input cannot be read. With a fileset, the message begins with the dataset.
     """
     began, section = time.perf_counter(), plan.section
     lenient, named = section.bad_inputs == "quarantine", bool(plan.fileset)
-    how = Reading(plan.schema, lenient, named, section.timeout, section.cache)
-    inputs, bad = await _inspected(client, plan.sources, how, token)
+    options = ReadingOptions(plan.schema, lenient, named, section.timeout, section.cache)
+    inputs, bad = await _inspect_sources(client, plan.sources, options, token)
     first, last = section.entries or (0, sum(file.selected for file in inputs))
     cut = segments(
         inputs, section.entries, section.bundle_events or default_bundle_events(last - first)
     )
-    read = _submitted(client, cut, inputs, how, token)
-    bundles = _each(client, ("batch",), read, f"bundle-{token}")
-    told = await _follow(client, read, watch, token)
-    bad += [each for some, _ in told for each in some]
-    for each in bad:
-        watch.say(f"left out: {each}")
-    bundles, summaries = await _told_apart(client, bundles, inputs, watch, token)
+    read = _submit_reads(client, cut, inputs, options, token)
+    bundles = _attributes_of(client, ("batch",), read, f"bundle-{token}")
+    outcomes = await _reading_outcomes(client, read, watch, token)
+    bad += [bad_range for bad_ranges, _ in outcomes for bad_range in bad_ranges]
+    for bad_range in bad:
+        watch.say(f"left out: {bad_range}")
+    bundles, summaries = await _with_unique_keys(client, bundles, inputs, watch, token)
     counts = np.concatenate([s.counts for s in summaries])
     if len(counts) == 0:
-        why = (
-            f"no event can be read; the first: {bad[0].reason}"
+        reason = (
+            f"no event can be read; the first error: {bad[0].reason}"
             if bad
-            else "no event passes the selection."
+            else "no event passes the selection. Loosen input.selection."
         )
-        raise InputError(f"{_files(inputs)}: {why}")
+        raise InputError(f"{_paths(inputs)}: {reason}")
     datasets = _datasets(plan.fileset, cut, summaries)
     for name, facts in datasets.items():
         watch.say(
-            f"dataset {name}: {facts['events']:,} events, weights multiplied by {facts['factor']:.6g}"
+            f"dataset {name}: {facts['events']:,} events, "
+            f"weights multiplied by {facts['factor']:.6g}"
         )
     factors = [datasets[part[0].dataset]["factor"] if named else 1.0 for part in cut]
     bundles = [
         bundle
         if factor == 1.0
-        else client.submit(_weighted, bundle, factor, key=f"weighted-{token}-{i}")
+        else client.submit(_scale_weights, bundle, factor, key=f"weighted-{token}-{i}")
         for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
     ]
     summaries = [
-        replace(known, weight=known.weight * factor)
-        for known, factor in zip(summaries, factors, strict=True)
+        replace(summary, weight=summary.weight * factor)
+        for summary, factor in zip(summaries, factors, strict=True)
     ]
     nbytes, seconds = sum(s.nbytes for s in summaries), time.perf_counter() - began
-    reading = reading_of(
-        [cutflow for _, cutflow in told],
+    reading_summary = reading_of(
+        [cutflow for _, cutflow in outcomes],
         counts,
         len(inputs),
         len(bundles),
@@ -166,52 +172,53 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
         seconds,
         plan.selection,
     )
-    watch.say(reading_text(reading))
-    return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading)
+    watch.say(reading_text(reading_summary))
+    return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading_summary)
 
 
-async def _inspected(
-    client: Client, sources: Sequence[Source], how: Reading, token: str
+async def _inspect_sources(
+    client: Client, sources: Sequence[Source], options: ReadingOptions, token: str
 ) -> tuple[list[InputFile], list[BadRange]]:
-    """The files with their identities, and those that are left out."""
+    """The files with their identities, and the files that are left out."""
     submitted = [
-        client.submit(_inspect, source, how, key=f"inspect-{token}-{i}")
+        client.submit(_inspect_source, source, options, key=f"inspect-{token}-{i}")
         for i, source in enumerate(sources)
     ]
-    found: list[InputFile | BadRange] = await gather(client, submitted)
-    inputs = [file for file in found if isinstance(file, InputFile)]
-    bad = [file for file in found if isinstance(file, BadRange)]
+    results: list[InputFile | BadRange] = await gather(client, submitted)
+    inputs = [file for file in results if isinstance(file, InputFile)]
+    bad = [file for file in results if isinstance(file, BadRange)]
     if not inputs:
-        raise InputError(f"none of {len(bad)} files can be read; the first: {bad[0].reason}")
+        raise InputError(f"none of {len(bad)} files can be read; the first error: {bad[0].reason}")
     return inputs, bad
 
 
-def _submitted(
+def _submit_reads(
     client: Client,
     cut: Sequence[Sequence[Segment]],
     inputs: Sequence[InputFile],
-    how: Reading,
+    options: ReadingOptions,
     token: str,
 ) -> list[Future]:
-    """A task for each bundle, which reads it."""
+    """Futures of the tasks that read the bundles."""
     by_name = {(file.path, file.dataset): file for file in inputs}
     files = [[by_name[segment.path, segment.dataset] for segment in part] for part in cut]
     return [
-        client.submit(_read, part, of_part, how, key=f"read-{token}-{i}")
+        client.submit(_read_bundle, part, of_part, options, key=f"read-{token}-{i}")
         for i, (part, of_part) in enumerate(zip(cut, files, strict=True))
     ]
 
 
-async def _told_apart(
+async def _with_unique_keys(
     client: Client, bundles: list[Future], inputs: Sequence[InputFile], watch: Watch, token: str
 ) -> tuple[list[Future], list[BundleSummary]]:
-    """The bundles with identities that occur once, and their summaries."""
+    """The bundles with distinct identities of the events, and their summaries."""
     summaries = await _summaries(client, bundles, f"summary-{token}")
     repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
     if len(repeated) == 0:
         return bundles, summaries
     watch.say(
-        f"{len(repeated)} event identities occur more than once; those events are told apart by file and entry"
+        f"{len(repeated)} event identities occur more than once; the file and the entry "
+        "distinguish those events"
     )
     apart = [
         client.submit(tell_apart, bundle, repeated, key=f"apart-{token}-{i}")
@@ -220,106 +227,109 @@ async def _told_apart(
     summaries = await _summaries(client, apart, f"summary-apart-{token}")
     if len(repeated_keys(np.concatenate([s.keys for s in summaries]))):
         raise InputError(
-            f"{_files(inputs)}: two files of the same name hold the same entries; rename one, or name it once."
+            f"{_paths(inputs)}: two files of the same name hold the same entries. Rename one of "
+            "them, or list the file once."
         )
     return apart, summaries
 
 
-def _inspect(source: Source, how: Reading) -> InputFile | BadRange:
-    """The identity of a file, which must be what the fileset says of it; or why it is left out."""
-    of_tree = how.schema.model_copy(update={"tree": source.tree or how.schema.tree})
-    look = functools.partial(inspect, source.path, of_tree, how.timeout)
+def _inspect_source(source: Source, options: ReadingOptions) -> InputFile | BadRange:
+    """The identity of a file, checked against the fileset; or the reason why it is left out."""
+    of_tree = options.schema.model_copy(update={"tree": source.tree or options.schema.tree})
+    inspect_file = functools.partial(inspect, source.path, of_tree, options.timeout)
     try:
-        found = (
-            look()
-            if how.cache is None
-            else cached_inspection(how.cache, source.path, of_tree, look)
+        file = (
+            inspect_file()
+            if options.cache is None
+            else cached_inspection(options.cache, source.path, of_tree, inspect_file)
         )
-        _check_source(source, found)
-        return replace(found, dataset=source.dataset, tree=source.tree, steps=source.steps)
+        _check_source(source, file)
+        return replace(file, dataset=source.dataset, tree=source.tree, steps=source.steps)
     except DjserviceError as error:
-        reason = f"dataset {source.dataset!r}: {error}" if how.named else str(error)
-        if how.lenient:
+        reason = f"dataset {source.dataset!r}: {error}" if options.named else str(error)
+        if options.lenient:
             return BadRange(source.path, -1, -1, reason)
-        if not how.named:
+        if not options.named:
             raise
         raise type(error)(reason) from error
 
 
-def _check_source(source: Source, found: InputFile) -> None:
-    """See that a file is what its fileset says."""
-    for what, expected, is_there in (
-        ("num_entries", source.entries, found.entries),
-        ("uuid", source.uuid, found.uuid),
+def _check_source(source: Source, file: InputFile) -> None:
+    """Check that a file agrees with its entry in the fileset."""
+    for key, expected, value in (
+        ("num_entries", source.entries, file.entries),
+        ("uuid", source.uuid, file.uuid),
     ):
-        if expected is not None and expected != is_there:
+        if expected is not None and expected != value:
             raise InputError(
-                f"{source.path}: {what} is {is_there}, and the fileset says {expected}: the file changed. "
-                "Make the fileset again."
+                f"{source.path}: expected {key} {expected} from the fileset, found {value}: the "
+                "file changed. Make the fileset again."
             )
     for first, last in source.steps or ():
-        if not 0 <= first < last <= found.entries:
+        if not 0 <= first < last <= file.entries:
             raise InputError(
-                f"{source.path}: the step [{first}, {last}] is no range within its {found.entries} entries. "
-                "Make the fileset again."
+                f"{source.path}: expected steps within its {file.entries} entries, found "
+                f"[{first}, {last}]. Make the fileset again."
             )
 
 
-def _read(part: Sequence[Segment], files: Sequence[InputFile], how: Reading) -> ReadBundle:
-    """The events of a bundle, all of one dataset."""
-    if how.cache is None:
-        return _read_files(part, how)
-    selection = selection_fingerprint(
-        how.schema.selection
-    )  # of this process: workers may have another version
-    key = key_of(part, files, how.schema, selection)
-    there = load_cached(how.cache, key)
-    if there is not None:
-        return ReadBundle(there[0], (), there[1])
-    read = _read_files(part, how)
-    if not read.bad and all(map(unchanged, files)):  # else it is said again what is bad
-        save_cached(how.cache, key, read.batch, read.cutflow)
+def _read_bundle(
+    part: Sequence[Segment], files: Sequence[InputFile], options: ReadingOptions
+) -> ReadBundle:
+    """The events of a bundle, which belong to one dataset."""
+    if options.cache is None:
+        return _read_files(part, options)
+    # The fingerprint is taken here, because workers may have different versions of the selection.
+    selection = selection_fingerprint(options.schema.selection)
+    key = key_of(part, files, options.schema, selection)
+    cached = load_cached(options.cache, key)
+    if cached is not None:
+        return ReadBundle(cached[0], (), cached[1])
+    read = _read_files(part, options)
+    if not read.bad and all(map(unchanged, files)):  # bad inputs are reported each time
+        save_cached(options.cache, key, read.batch, read.cutflow)
     return read
 
 
-def _read_files(part: Sequence[Segment], how: Reading) -> ReadBundle:
+def _read_files(part: Sequence[Segment], options: ReadingOptions) -> ReadBundle:
     dataset = part[0].dataset
     try:
-        if how.lenient:
-            batch, bad, cutflow = read_or_bad(part, how.schema, dataset, how.timeout)
-            if how.named:
+        if options.lenient:
+            batch, bad, cutflow = read_or_bad(part, options.schema, dataset, options.timeout)
+            if options.named:
                 bad = tuple(
-                    replace(each, reason=f"dataset {dataset!r}: {each.reason}") for each in bad
+                    replace(bad_range, reason=f"dataset {dataset!r}: {bad_range.reason}")
+                    for bad_range in bad
                 )
             return ReadBundle(batch, bad, cutflow)
-        batch, cutflow = read_with_cutflow(part, how.schema, dataset, how.timeout)
+        batch, cutflow = read_with_cutflow(part, options.schema, dataset, options.timeout)
         return ReadBundle(batch, (), cutflow)
     except DjserviceError as error:
-        if not how.named:
+        if not options.named:
             raise
         raise type(error)(f"dataset {dataset!r}: {error}") from error
 
 
-async def _follow(
+async def _reading_outcomes(
     client: Client, parts: Sequence[Future], watch: Watch, token: str
 ) -> list[tuple[tuple[BadRange, ...], Cutflow]]:
-    """What is left out of each part, and what came of reading it; a step for each that is done."""
-    told = _each(client, ("bad", "cutflow"), parts, f"told-{token}")
-    watch.phase(READ, len(told), 0)
-    waiting = [asyncio.ensure_future(gather(client, [future])) for future in told]
+    """The ranges left out of each bundle and its cutflow; the watch counts the bundles read."""
+    futures = _attributes_of(client, ("bad", "cutflow"), parts, f"outcome-{token}")
+    watch.phase(READ, len(futures), 0)
+    waiting = [asyncio.ensure_future(gather(client, [future])) for future in futures]
     try:
         for done in asyncio.as_completed(waiting):
             await done
             watch.step({})
     finally:
-        for task in waiting:  # of those that are left after a failure nobody asks again
+        for task in waiting:  # after a failure nobody awaits the rest
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-    found: list[tuple[tuple[BadRange, ...], Cutflow]] = await gather(client, told)
-    return found
+    outcomes: list[tuple[tuple[BadRange, ...], Cutflow]] = await gather(client, futures)
+    return outcomes
 
 
-def _each(
+def _attributes_of(
     client: Client, attributes: Sequence[str], parts: Sequence[Future], prefix: str
 ) -> list[Future]:
     take = operator.attrgetter(*attributes)
@@ -330,33 +340,33 @@ async def _summaries(client: Client, bundles: Sequence[Future], prefix: str) -> 
     submitted = [
         client.submit(summarise, bundle, key=f"{prefix}-{i}") for i, bundle in enumerate(bundles)
     ]
-    found: list[BundleSummary] = await gather(client, submitted)
-    return found
+    summaries: list[BundleSummary] = await gather(client, submitted)
+    return summaries
 
 
 def _datasets(
     fileset: dict[str, Any], cut: Sequence[Sequence[Segment]], summaries: Sequence[BundleSummary]
 ) -> dict[str, dict[str, Any]]:
-    """What is known of each dataset of a fileset of which there are events."""
-    found: dict[str, dict[str, Any]] = {}
+    """Events, weights and factor of each dataset of a fileset that has events."""
+    datasets: dict[str, dict[str, Any]] = {}
     for part, summary in zip(cut, summaries, strict=True):
         name = part[0].dataset
         if name in fileset:
-            facts = found.setdefault(name, {"events": 0, "sum_of_weights": 0.0})
+            facts = datasets.setdefault(name, {"events": 0, "sum_of_weights": 0.0})
             facts["events"] += len(summary.keys)
             facts["sum_of_weights"] += float(summary.weight.sum())
-    for name, facts in found.items():
+    for name, facts in datasets.items():
         facts["metadata"] = {key: fileset[name]["metadata"].get(key) for key in WEIGHTS}
         xsec, sumw, weight = facts["metadata"].values()
         facts["factor"] = normalisation(name, xsec, sumw, facts["sum_of_weights"]) * (
             1.0 if weight is None else weight
         )
-    return found
+    return datasets
 
 
-def _weighted(batch: EventBatch, factor: float) -> EventBatch:
+def _scale_weights(batch: EventBatch, factor: float) -> EventBatch:
     return replace(batch, weight=batch.weight * factor)
 
 
-def _files(inputs: Sequence[InputFile]) -> str:
+def _paths(inputs: Sequence[InputFile]) -> str:
     return ", ".join(file.path for file in inputs)

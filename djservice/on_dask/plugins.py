@@ -1,4 +1,4 @@
-"""Worker plugins: kernels are compiled, failures are quiet, secrets stay out of logs."""
+"""Worker plugins: compile kernels, silence repeated messages, and keep secrets out of logs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from djservice.on_dask.tasks import warm_up
 
 
 class CompileKernels(WorkerPlugin):
-    """Compiles the kernels on every worker when it joins, so that no iteration waits for it."""
+    """Compile the kernels on every worker when it joins, so that no iteration waits for it."""
 
     name = "djservice-compile"
-    idempotent = True  # workers that have it are not asked again
+    idempotent = True  # workers that have the plugin are skipped
 
     def setup(self, worker: Any) -> None:
         """Called by Dask on each worker."""
@@ -28,27 +28,30 @@ class CompileKernels(WorkerPlugin):
 
 
 async def compile_kernels(client: Client, watch: Watch) -> None:
-    """Have the kernels on every worker. Where they come from numba's cache nothing is said, else that it goes on."""
-    began, said = time.perf_counter(), False
+    """Compile the kernels on every worker; report the progress unless numba's cache has them."""
+    began, announced = time.perf_counter(), False
     registering = asyncio.ensure_future(client.register_plugin(CompileKernels()))
     try:
-        while not (await asyncio.wait([registering], timeout=20.0 if said else 2.0))[0]:
-            how_long = (
+        while not (await asyncio.wait([registering], timeout=20.0 if announced else 2.0))[0]:
+            progress = (
                 f"{time.perf_counter() - began:.0f} s so far"
-                if said
+                if announced
                 else "a minute or two, once per installation"
             )
-            watch.say(f"compiling the kernels: {how_long}")
-            said = True
+            watch.say(f"compiling the kernels: {progress}")
+            announced = True
         await registering
     finally:
         registering.cancel()
-    if said:
+    if announced:
         watch.say(f"kernels ready after {time.perf_counter() - began:.1f} s")
 
 
 class QuietFailures(WorkerPlugin):
-    """Keeps workers of our own from saying what the driver says in one line: failed and cancelled tasks, Ctrl-C, that it leaves."""
+    """Keep local workers from logging what the driver reports in one line.
+
+    These are failed and cancelled tasks, Ctrl-C, and the end of the driver.
+    """
 
     name = "djservice-quiet-failures"
 
@@ -57,9 +60,8 @@ class QuietFailures(WorkerPlugin):
         for name in ("distributed.worker", "distributed.worker.state_machine"):
             logging.getLogger(name).addFilter(_worth_reading)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGINT, signal.SIG_IGN
-            )  # Ctrl-C reaches the driver too, which stops us in order
+            # Ctrl-C reaches the driver too, which stops the workers in order.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
@@ -73,7 +75,7 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 
 
 class RedactLogs(WorkerPlugin):
-    """Redacts what Dask logs on workers: of a task that failed it writes the arguments, and so the names of files."""
+    """Redact the logs of workers, where Dask writes the arguments of failed tasks."""
 
     name = "djservice-redact-logs"
 

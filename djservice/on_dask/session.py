@@ -1,4 +1,4 @@
-"""Where a run is done: a Dask cluster of this machine's processors or an existing one, its signals and its logs."""
+"""Session of a run: a local or existing Dask cluster, its signals and its logs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Result = TypeVar("Result")
 
 
 def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
-    """Do a job on Dask to its end; SIGTERM and Ctrl-C stop it in order.
+    """Run a job on Dask to its end; SIGTERM and Ctrl-C stop it in order.
 
     Raises
     ------
     RunError
-        In a worker process that imports the caller's script, and after a signal.
+        If a worker process imports the caller's script, or after a signal.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         job.close()
         raise RunError(
-            "a worker process imports this script again and would start a run of its own: put the call of djservice under "
-            '`if __name__ == "__main__":`.'
+            "a worker process imports this script again and would start a run of its own. Put the "
+            'call of djservice under `if __name__ == "__main__":`.'
         )
 
     async def guarded() -> Result:
@@ -44,7 +44,7 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
                 return await job
             except asyncio.CancelledError as stop:
                 raise RunError(
-                    f"{str(stop) or 'stopped by a signal'}; the same command goes on from there."
+                    f"{str(stop) or 'stopped by a signal'}; the same command continues from there."
                 ) from None
 
     return finish(guarded())
@@ -52,7 +52,7 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
 
 @contextlib.asynccontextmanager
 async def client_for(run: Run, watch: Watch) -> AsyncIterator[Client]:
-    """A client of the cluster that the run names, whose workers redact what they log."""
+    """A client of the run's cluster, whose workers redact their logs."""
     async with _client(run, watch) as client:
         await client.register_plugin(RedactLogs())
         yield client
@@ -60,23 +60,22 @@ async def client_for(run: Run, watch: Watch) -> AsyncIterator[Client]:
 
 @contextlib.asynccontextmanager
 async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
-    """A client of the scheduler that the run names, or of a cluster of this machine's processors."""
-    given = run.cluster
-    if given.scheduler is not None:
-        async with client_of(given.scheduler, watch) as client:
+    """A client of the scheduler in the configuration, or of a new cluster on this machine."""
+    settings = run.cluster
+    if settings.scheduler is not None:
+        async with client_of(settings.scheduler, watch) as client:
             yield client
         return
     async with contextlib.AsyncExitStack() as stack:
-        with _ctrl_c_held():
+        with _block_sigint():
             cluster = await stack.enter_async_context(
                 local_cluster(
-                    given.workers,
-                    given.threads,
-                    given.device,
+                    settings.workers,
+                    settings.threads,
+                    settings.device,
                     dashboard_address=None,
-                    scheduler_kwargs={
-                        "dashboard_address": "127.0.0.1:0"
-                    },  # its HTTP port, open without a dashboard too
+                    # The HTTP port is open even without a dashboard.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     host="127.0.0.1",
                     asynchronous=True,
                 )
@@ -92,12 +91,12 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
 async def client_of(
     address: str, watch: Watch, security: Security | None = None
 ) -> AsyncIterator[Client]:
-    """A client of the scheduler at ``address``, once it has a worker.
+    """A client of the scheduler at ``address``, as soon as it has a worker.
 
     Raises
     ------
     RunError
-        If there is no scheduler.
+        If there is no scheduler at the address.
     """
     try:
         client = await Client(
@@ -105,11 +104,12 @@ async def client_of(
         )
     except (OSError, TimeoutError, ValueError) as error:
         raise RunError(
-            f"no Dask scheduler at {address}: {error}. Check --scheduler, and that it runs."
+            f"no Dask scheduler at {address}: {error}. "
+            "Check --scheduler, and that the scheduler runs."
         ) from None
     async with client:
         if await _count_workers(client) == 0:
-            watch.say(f"{address} has no workers yet; waiting for one")
+            watch.say(f"{address} has no workers yet; waiting for the first one")
         await client.wait_for_workers(1)
         yield client
 
@@ -119,17 +119,20 @@ async def _count_workers(client: Client) -> int:
 
 
 @contextlib.contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """SIGINT waits; processes started meanwhile never see it, for a terminal sends it to them as well."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _block_sigint() -> Iterator[None]:
+    """Hold SIGINT back; processes started meanwhile inherit the mask and never see it.
+
+    A terminal sends the signal to all processes of its group.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-class _Says(logging.Handler):
-    """Tells a watch what Dask logs, so that it does not land in the middle of a live display."""
+class _WatchHandler(logging.Handler):
+    """Log handler that passes Dask's messages to a watch, so that a live display stays intact."""
 
     def __init__(self, watch: Watch) -> None:
         super().__init__(logging.WARNING)
@@ -137,36 +140,34 @@ class _Says(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = " ".join(record.getMessage().split())
-        if message and not message.startswith(
-            "Worker process still alive"
-        ):  # one that is slow to leave at the end
+        # Dask warns of a worker that is slow to end; that is harmless.
+        if message and not message.startswith("Worker process still alive"):
             self.watch.say(f"{record.name}: {message}")
 
 
 @contextlib.contextmanager
 def _dask_logs_to(watch: Watch) -> Iterator[None]:
-    loggers = [
-        logging.getLogger(name) for name in ("distributed", "distributed.client")
-    ]  # Dask gives both a handler
-    before = [logger.handlers for logger in loggers]
+    # Dask gives both loggers a handler.
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    handlers_before = [logger.handlers for logger in loggers]
     try:
-        for logger, handlers in zip(loggers, before, strict=True):
-            logger.handlers = [_Says(watch)] if handlers else []
+        for logger, handlers in zip(loggers, handlers_before, strict=True):
+            logger.handlers = [_WatchHandler(watch)] if handlers else []
         yield
     finally:
-        for logger, handlers in zip(loggers, before, strict=True):
+        for logger, handlers in zip(loggers, handlers_before, strict=True):
             logger.handlers = handlers
 
 
 @contextlib.contextmanager
 def _stop_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the run like Ctrl-C: what is done is written first."""
+    """Let SIGTERM end the run like Ctrl-C, after finished work is written."""
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
     try:
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    except (RuntimeError, ValueError):  # not in the main thread: signals are the caller's
+    except (RuntimeError, ValueError):  # outside the main thread, signals belong to the caller
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""What Dask workers run: pure functions of a bundle of events, each a few lines over the library."""
+"""Functions that Dask workers run: pure functions of a bundle of events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from djservice.radius_models.prediction import Prediction
 
 @functools.lru_cache(maxsize=8)
 def unpickled(pickled: bytes) -> RunSetup:
-    """The setup of a run, unpickled once per worker and not once per task."""
+    """The setup of a run, unpickled once per worker."""
     setup: RunSetup = cloudpickle.loads(pickled)
     return setup
 
@@ -36,13 +36,17 @@ def evaluate_bundles(
     requests: Sequence[Request],
     features: Sequence[NDArray[np.float64] | None],
 ) -> list[Answer]:
-    """Sums of several bundles, and their results per event where asked for; in one thread, for Dask runs several tasks at once.
+    """Sums of several bundles, and results per event if the request needs them.
 
-    The requests of the bundles differ in nothing but radii of events.
+    The requests of the bundles may differ only in the radii of events. The function uses one
+    thread, because Dask runs several tasks at once.
     """
     setup, request = unpickled(pickled_setup), requests[0]
     answers = evaluate_each(
-        [_asked(*each, setup) for each in zip(bundles, requests, features, strict=True)],
+        [
+            _evaluation_part(*arguments, setup)
+            for arguments in zip(bundles, requests, features, strict=True)
+        ],
         setup.loss,
         request.estimator or setup.estimator,
         setup.sampling
@@ -58,10 +62,10 @@ def evaluate_bundles(
     return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
 
 
-def _asked(
+def _evaluation_part(
     bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, setup: RunSetup
 ) -> EvaluationPart:
-    """The events of a bundle that a request is about, with their radii."""
+    """The events of a bundle that a request selects, with their radii."""
     events = bundle
     if request.subset is not None:
         chosen = request.subset.of(bundle.key)
@@ -89,14 +93,14 @@ def _in_reference_radius(
 def bundle_features(
     bundle: EventBatch, features: Sequence[Feature], radius: float, power: float
 ) -> NDArray[np.float64]:
-    """The features of the events of a bundle."""
+    """Features of the events of a bundle, shape (event, feature)."""
     return features_of(bundle, features, radius, power)
 
 
 def evaluate_timed(
     bundle: EventBatch, pickled_setup: bytes, request: Request
 ) -> tuple[Moments, float]:
-    """Sums of one bundle, and the CPU seconds that they took."""
+    """Sums of one bundle, and their CPU time in seconds."""
     began = time.thread_time()
     ((moments, _),) = evaluate_bundles([bundle], pickled_setup, [request], [None])
     return moments, time.thread_time() - began
@@ -105,7 +109,7 @@ def evaluate_timed(
 def fit_bundle(
     bundle: EventBatch, pickled_setup: bytes, descents: PerEventSettings, global_radius: float
 ) -> PerEventRadii:
-    """The radius of least loss of each event of a bundle."""
+    """Radius of least loss of each event of a bundle."""
     setup = unpickled(pickled_setup)
     return fit_per_event(
         bundle, setup.loss, setup.estimator, setup.sampling, descents, global_radius=global_radius
@@ -114,7 +118,21 @@ def fit_bundle(
 
 @dataclass(frozen=True)
 class BundleSummary:
-    """What the driver knows of a bundle: identities, weights and true masses of its events, and how many particles they have."""
+    """Facts that the driver keeps of a bundle.
+
+    Attributes
+    ----------
+    keys
+        Identities of the events, shape (event,).
+    counts
+        Numbers of particles of the events, shape (event,).
+    nbytes
+        Memory of the bundle in bytes.
+    truth
+        True masses of the events in GeV, shape (event,).
+    weight
+        Weights of the events, shape (event,).
+    """
 
     keys: Keys
     counts: NDArray[np.int64]
@@ -129,7 +147,7 @@ def summarise(bundle: EventBatch) -> BundleSummary:
 
 
 def warm_up() -> None:
-    """Compile the kernels, or load them from numba's cache, by clustering a small event."""
+    """Cluster a small event, which compiles the kernels or loads them from numba's cache."""
     event = EventBatch.from_arrays(
         pt=[3.0, 2.0, 1.0],
         rapidity=[0.0, 0.1, 2.0],

@@ -1,7 +1,8 @@
-"""Where submitted runs may read and write, where the operator of a scheduler says so.
+"""Folders and URLs that submitted runs may read and write, as the operator sets them.
 
-``djservice.input-roots`` and ``djservice.output-roots`` of Dask's configuration are lists of folders and of the
-beginnings of URLs. Without them everything is allowed that the scheduler's user may do.
+``djservice.input-roots`` and ``djservice.output-roots`` of Dask's configuration are lists of
+folders and of URL prefixes. Without them a run may read and write whatever the user of the
+scheduler may.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from djservice.input import examples
 
 
 def check_roots(plan: RunPlan) -> None:
-    """See that a run stays within the roots; symbolic links and ``..`` are followed first.
+    """Check that a run stays within the roots, after symbolic links and ``..`` are resolved.
 
     Raises
     ------
     ConfigError
-        Naming what lies outside.
+        If a path lies outside; the message names it.
     """
     inputs = dask.config.get("djservice.input-roots", None)
     if inputs is not None:
@@ -36,29 +37,30 @@ def check_roots(plan: RunPlan) -> None:
     run = plan.run
     outputs = dask.config.get("djservice.output-roots", None)
     if outputs is not None:
-        caches = [(f"{section}.cache", given.cache) for section, given in run.inputs.items()]
-        for key, place in (
+        caches = [(f"{section}.cache", settings.cache) for section, settings in run.inputs.items()]
+        for key, path in (
             ("output.store", run.output.store),
             ("output.report", run.output.report),
             *caches,
         ):
-            if place is not None:
-                _check(place, outputs, key, "djservice.output-roots")
+            if path is not None:
+                _check(path, outputs, key, "djservice.output-roots")
 
 
 def _check(path: str, roots: Sequence[str], key: str, setting: str) -> None:
     allowed = _url_within if "://" in path else _path_within
     if not any(allowed(path, root) for root in roots):
         raise ConfigError(
-            f"{key}: {redacted(path)} lies outside of what this scheduler allows ({setting}: {', '.join(roots) or 'nothing'})."
+            f"{key}: {redacted(path)} lies outside the folders that this scheduler allows "
+            f"({setting}: {', '.join(roots) or 'none'}). Choose a path inside one of them."
         )
 
 
 def _path_within(path: str, root: str) -> bool:
     if "://" in root:
         return False
-    place, top = os.path.realpath(path), os.path.realpath(root)
-    return place == top or place.startswith(os.path.join(top, ""))
+    target, folder = os.path.realpath(path), os.path.realpath(root)
+    return target == folder or target.startswith(os.path.join(folder, ""))
 
 
 def _url_within(url: str, root: str) -> bool:

@@ -1,7 +1,7 @@
-"""Runs that live on a Dask scheduler: the client's half. The scheduler's is in :mod:`djservice.service.plugin`.
+"""The client's half of the service. The scheduler's half is in :mod:`djservice.service.plugin`.
 
-Nothing is held between two questions, neither a connection nor a Dask client, so the one who asks may go away, and the
-scheduler may be started anew, at any time.
+No connection and no Dask client is kept between two requests, so the client may leave, and the
+scheduler may be restarted, at any time.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from djservice.service.records import UNFINISHED
 from djservice.service.submission import pack
 from djservice.store.location import store_path
 
-#: Seconds within which a scheduler must be there, and within which it must have answered.
-TO_CONNECT, TO_ANSWER = 5.0, 60.0
-#: Seconds between two questions of one who waits, and how long a scheduler may be away meanwhile.
-BETWEEN, AWAY = 0.3, 600.0
-#: A service without runs answers nothing to a handler that it does not have.
+#: Time limits in seconds for a connection to the scheduler, and for its answer.
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 5.0, 60.0
+#: Seconds between two requests while waiting, and the longest outage of a scheduler meanwhile.
+POLL_INTERVAL, MAX_OUTAGE = 0.3, 600.0
+#: Message for a scheduler without the service, which answers None to an unknown handler.
 NO_SERVICE = (
-    "the Dask scheduler at {address} takes no runs: start it with `dask scheduler --preload djservice.preload`, or call "
-    "client.register_plugin(djservice.service.RunService()) on a client of it."
+    "the Dask scheduler at {address} does not accept runs: start it with `dask scheduler --preload "
+    "djservice.preload`, or call client.register_plugin(djservice.service.RunService()) on a "
+    "client of it."
 )
 
 
@@ -45,14 +46,14 @@ def connect(address: str, security: Security | None = None) -> Service:
     Parameters
     ----------
     address
-        Such as ``tcp://host:8786``.
+        Address of the scheduler, such as ``tcp://host:8786``.
     security
-        For a scheduler with TLS; by default what Dask's configuration says.
+        Certificates for a scheduler with TLS; those of Dask's configuration by default.
 
     Raises
     ------
     ServiceError
-        If there is no scheduler within seconds, or it takes no runs.
+        If no scheduler answers within seconds, or it does not accept runs.
     """
     service = Service(address, security)
     service.runs()
@@ -60,59 +61,64 @@ def connect(address: str, security: Security | None = None) -> Service:
 
 
 class Service:
-    """Where runs are submitted to and asked for; made by :func:`connect`."""
+    """A scheduler that hosts runs; made by :func:`connect`."""
 
     def __init__(self, address: str, security: Security | None = None) -> None:
         self.address, self.security = address, security or Security()
 
     def submit(self, run: Run) -> SubmittedRun:
-        """Hand a run over and return at once; it goes on by itself.
+        """Submit a run and return at once; the scheduler does the run.
 
-        A run that was submitted before is not run twice: the same handle comes back, ``new`` being False. Relative paths mean
-        those of this process and must be there for the scheduler and its workers too.
+        Submitting a run again starts no second one: the handle of the first one is returned, with
+        ``new`` False. Relative paths refer to the folder of this process, which the scheduler and
+        its workers must see too.
 
         Raises
         ------
         ConfigError
-            If it holds Python objects, is not valid there, or its store is being written by another run.
+            If the run holds Python objects, is not valid on the scheduler, or if another run is
+            writing its store.
         DjserviceError
-            If its input is not there, or the scheduler is not.
+            If its input is missing, or the scheduler cannot be reached.
         """
-        found = self.ask("submit", config=pack(run), user=getpass.getuser())
-        return SubmittedRun(self, found["id"], new=found["new"])
+        record = self.ask("submit", config=pack(run), user=getpass.getuser())
+        return SubmittedRun(self, record["id"], new=record["new"])
 
     def runs(self) -> list[dict[str, Any]]:
-        """All runs as plain data, in the order of their submission; see :meth:`djservice.service.plugin.RunService.records`."""
+        """All runs as plain data, in the order of their submission.
+
+        The keys are described in :meth:`djservice.service.plugin.RunService.records`.
+        """
         return list(self.ask("list"))
 
     def run(self, run_id: str) -> SubmittedRun:
-        """A run by its id.
+        """The run with an id.
 
         Raises
         ------
         ServiceError
-            If there is none, naming those nearest to it.
+            If there is no such run; the message names the nearest ids.
         """
         self.ask("status", run_id=run_id)
         return SubmittedRun(self, run_id)
 
-    def ask(self, action: str, **given: Any) -> Any:
-        """One question to the scheduler, from plain code."""
-        return finish(self.ask_async(action, **given))
+    def ask(self, action: str, **arguments: Any) -> Any:
+        """Send one request to the scheduler, from synchronous code."""
+        return finish(self.ask_async(action, **arguments))
 
-    async def ask_async(self, action: str, **given: Any) -> Any:
-        """One question to the scheduler.
+    async def ask_async(self, action: str, **arguments: Any) -> Any:
+        """Send one request to the scheduler.
 
         Raises
         ------
         ServiceError
-            If it is not there, answers nothing, or has no runs.
+            If the scheduler cannot be reached, does not answer, or does not accept runs.
         DjserviceError
-            What it answers.
+            If the scheduler answers with an error.
         """
         try:
             comm = await open_comm(
-                self.address, timeout=TO_CONNECT, **self.security.get_connection_args("client")
+                self.address, timeout=CONNECT_TIMEOUT, **self.security.get_connection_args("client")
             )
         except (
             OSError,
@@ -124,7 +130,7 @@ class Service:
             raise self._unreachable(error) from error
         try:
             reply = await asyncio.wait_for(
-                send_recv(comm, op=f"djservice_{action}", **given), TO_ANSWER
+                send_recv(comm, op=f"djservice_{action}", **arguments), ANSWER_TIMEOUT
             )
         except (OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
@@ -139,20 +145,21 @@ class Service:
 
     def _unreachable(self, error: Exception) -> UnreachableError:
         return UnreachableError(
-            f"no answer from a Dask scheduler at {self.address} ({' '.join(str(error).split()) or type(error).__name__}). "
-            "Check the address, that it runs, and its certificates."
+            f"no answer from a Dask scheduler at {self.address} "
+            f"({' '.join(str(error).split()) or type(error).__name__}). "
+            "Check the address and the certificates, and that the scheduler runs."
         )
 
 
 class SubmittedRun:
-    """A run on a scheduler: a name, and questions to ask about it. ``await`` it for its result.
+    """Handle of a run on a scheduler. ``await`` it for the result.
 
     Attributes
     ----------
     id
-        Its name, which :meth:`Service.run` finds again from anywhere.
+        Name of the run, with which :meth:`Service.run` finds it from anywhere.
     new
-        Whether it was submitted by this call, and not before.
+        True if this call submitted the run, False if it had been submitted before.
     """
 
     def __init__(self, service: Service, run_id: str, *, new: bool = False) -> None:
@@ -162,47 +169,47 @@ class SubmittedRun:
         return f"<run {self.id} at {self.service.address}>"
 
     def status(self) -> dict[str, Any]:
-        """State, times, progress and last lines, as plain data."""
+        """State, times, progress and last log lines as plain data."""
         return self._ask("status")
 
     def logs(self) -> list[tuple[float, str]]:
-        """What it said, with times in seconds since 1970."""
+        """Log lines of the run, with times in seconds since 1970."""
         lines = self.service.ask("logs", run_id=self.id)
-        return [(when, text) for when, text in lines]
+        return [(seconds, text) for seconds, text in lines]
 
     def cancel(self) -> dict[str, Any]:
-        """End it; its store keeps what is there. Returns its status."""
+        """Stop the run for good and return its status. Its store keeps what is done."""
         return self._ask("cancel", user=getpass.getuser())
 
     def pause(self) -> dict[str, Any]:
-        """Stop it until :meth:`resume`. Returns its status."""
+        """Stop the run until :meth:`resume`, and return its status."""
         return self._ask("pause", user=getpass.getuser())
 
     def resume(self) -> dict[str, Any]:
-        """Let it go on from its store, after a pause, a cancellation or a failure. Returns its status."""
+        """Continue from the store after a pause, cancellation or failure, and return the status."""
         return self._ask("resume", user=getpass.getuser())
 
     def forget(self) -> dict[str, Any]:
-        """Take it off the list, once it goes on no more; its store stays. Returns what its status was.
+        """Remove an ended run from the list and return its last status. Its store is kept.
 
         Raises
         ------
         ServiceError
-            If it is queued or goes on.
+            If the run is queued or in progress.
         """
         return self._ask("forget", user=getpass.getuser())
 
     def wait(self, timeout: float | None = None) -> FinishedRun:
-        """Wait for its end, also while it is paused and while the scheduler is started anew.
+        """Wait for the end of the run, through pauses and restarts of the scheduler.
 
         Raises
         ------
         RunError
-            If it failed or was cancelled, saying why.
+            If the run failed or was cancelled, with the reason.
         ServiceError
-            If the scheduler stays away.
+            If the scheduler stays unreachable for ten minutes.
         TimeoutError
-            After ``timeout`` seconds.
+            If the run does not end within ``timeout`` seconds.
         """
         return finish(self._result(timeout))
 
@@ -210,50 +217,54 @@ class SubmittedRun:
         return self._result(None).__await__()
 
     def follow(self, watch: Watch) -> dict[str, Any]:
-        """Tell a watch what goes on until the run ends or stops, whoever submitted it. Returns its status."""
+        """Report progress to ``watch`` until the run ends or stops, and return its status."""
         return finish(self._follow(watch))
 
     async def _result(self, timeout: float | None) -> FinishedRun:
         async with asyncio.timeout(timeout):
-            while (now := await self._patiently("status"))["state"] in (*UNFINISHED, "paused"):
-                await asyncio.sleep(BETWEEN)
-        if now["state"] != "finished":
+            while (status := await self._ask_patiently("status"))["state"] in (
+                *UNFINISHED,
+                "paused",
+            ):
+                await asyncio.sleep(POLL_INTERVAL)
+        if status["state"] != "finished":
             raise RunError(
-                f"run {self.id} {'was ' * (now['state'] == 'cancelled')}{now['state']}: {now['reason']}"
+                f"run {self.id} {'was ' * (status['state'] == 'cancelled')}{status['state']}: "
+                f"{status['reason']}"
             )
-        known: dict[str, Any] = {
-            name: math.nan if value is None else value for name, value in now["result"].items()
+        values: dict[str, Any] = {
+            name: math.nan if value is None else value for name, value in status["result"].items()
         }
         return FinishedRun(
-            Result(**known | {"remarks": tuple(known["remarks"])}), store_path(now["store"])
+            Result(**values | {"remarks": tuple(values["remarks"])}), store_path(status["store"])
         )
 
     async def _follow(self, watch: Watch) -> dict[str, Any]:
         number, state = None, ""
         while True:
-            now = await self._patiently("follow", number=number)
-            number = now["number"]
-            for call, arguments in now["events"]:
-                told: Callable[..., None] = getattr(watch, call)
-                told(*arguments)
-            if now["state"] != state:
-                state, reason = now["state"], now["reason"]
+            record = await self._ask_patiently("follow", number=number)
+            number = record["number"]
+            for call, arguments in record["events"]:
+                method: Callable[..., None] = getattr(watch, call)
+                method(*arguments)
+            if record["state"] != state:
+                state, reason = record["state"], record["reason"]
                 watch.say(f"{self.id}: {state}{f' ({reason})' * bool(reason)}")
             if state not in UNFINISHED:
-                return dict(now)
-            await asyncio.sleep(BETWEEN)
+                return dict(record)
+            await asyncio.sleep(POLL_INTERVAL)
 
-    async def _patiently(self, action: str, **given: Any) -> Any:
-        """An answer, though the scheduler may be away for a while."""
-        end = time.monotonic() + AWAY
+    async def _ask_patiently(self, action: str, **arguments: Any) -> Any:
+        """Send a request until it is answered, through an outage of the scheduler."""
+        end = time.monotonic() + MAX_OUTAGE
         while True:
             try:
-                return await self.service.ask_async(action, run_id=self.id, **given)
+                return await self.service.ask_async(action, run_id=self.id, **arguments)
             except UnreachableError:
                 if time.monotonic() > end:
                     raise
             await asyncio.sleep(1.0)
 
-    def _ask(self, action: str, **given: Any) -> dict[str, Any]:
-        status: dict[str, Any] = self.service.ask(action, run_id=self.id, **given)
+    def _ask(self, action: str, **arguments: Any) -> dict[str, Any]:
+        status: dict[str, Any] = self.service.ask(action, run_id=self.id, **arguments)
         return status

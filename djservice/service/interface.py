@@ -1,4 +1,4 @@
-"""What the pages and metrics ask a service on a scheduler: its name there, and what it answers."""
+"""The interface between the service of a scheduler and its pages and metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLUGIN_NAME = "djservice"
 
 @runtime_checkable
 class RunBoard(Protocol):
-    """The runs of a scheduler, read-only."""
+    """Read-only access to the runs of a scheduler."""
 
     def records(self, lines: int = 20) -> list[dict[str, Any]]: ...
     def settings(self, run_id: str) -> dict[str, Any]: ...
@@ -26,9 +26,9 @@ def run_board(scheduler: Any) -> RunBoard:
     Raises
     ------
     ServiceError
-        If the scheduler has none.
+        If the scheduler does not accept runs.
     """
-    found = scheduler.plugins.get(PLUGIN_NAME)
-    if not isinstance(found, RunBoard):
-        raise ServiceError("this scheduler takes no runs, or has not started yet.")
-    return found
+    service = scheduler.plugins.get(PLUGIN_NAME)
+    if not isinstance(service, RunBoard):
+        raise ServiceError("this scheduler does not accept runs, or has not started yet.")
+    return service

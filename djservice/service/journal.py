@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, kept for those who ask: the watch of a run on a scheduler."""
+"""Journal: progress and log lines of a run on a scheduler, kept for clients and pages."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from typing import Any
 from djservice.core.progress import DESCENT, READ
 from djservice.core.redact import redacted
 
-#: Lines that are kept of a run.
-LINES = 500
-#: Steps that one who watches may lag behind without missing any.
-EVENTS = 500
+#: Number of log lines that are kept of a run.
+KEPT_LINES = 500
+#: Number of steps that a client may lag behind without missing any.
+KEPT_EVENTS = 500
 
 
 class Journal:
-    """Written by the thread of a run, read by the loop of the scheduler.
+    """Watch of a run, written by the run's thread and read by the scheduler's event loop.
 
-    Each call of a watch is an event with a number; a client asks for the events after the last one that it has seen, and
-    makes the same calls on a display of its own.
+    Each call of the watch is an event with a number. A client asks for the events after the last
+    one it has seen, and repeats the calls on its own display.
 
     Parameters
     ----------
-    begun
-        Called at the first phase after the reading: the input is loaded.
+    on_loaded
+        Called at the first phase after the reading, when the input is loaded.
     lines
-        What was said before, with times.
+        Earlier log lines with their times.
     """
 
     def __init__(
-        self, begun: Callable[[], None] = lambda: None, lines: Iterable[tuple[float, str]] = ()
+        self, on_loaded: Callable[[], None] = lambda: None, lines: Iterable[tuple[float, str]] = ()
     ) -> None:
-        self._begun = begun
+        self._on_loaded = on_loaded
         self._lock = Lock()
-        self._lines = deque(lines, maxlen=LINES)
-        self._events: deque[tuple[str, list[Any]]] = deque(maxlen=EVENTS)
+        self._lines = deque(lines, maxlen=KEPT_LINES)
+        self._events: deque[tuple[str, list[Any]]] = deque(maxlen=KEPT_EVENTS)
         self._count = 0
         self._progress: dict[str, Any] = {}
         self._totals: dict[str, Any] = {"trees": 0, "iteration": None, "radius": None}
 
     def phase(self, name: str, total: int, done: int) -> None:
-        """A phase begins."""
+        """Begin a phase."""
         if name != READ and self._progress.get("phase", READ) == READ:
-            self._begun()
+            self._on_loaded()
         with self._lock:
             if name == DESCENT:
                 self._totals["iteration"] = done
@@ -58,7 +58,7 @@ class Journal:
             self._add("phase", name, total, done)
 
     def step(self, numbers: dict[str, float]) -> None:
-        """A step of the phase is done."""
+        """Count a finished step of the phase."""
         with self._lock:
             self._progress["done"] += int(numbers.get("steps", 1))
             self._progress["numbers"] = dict(numbers)
@@ -72,7 +72,7 @@ class Journal:
             self._add("step", dict(numbers))
 
     def say(self, text: str) -> None:
-        """A line worth reading."""
+        """Add a log line."""
         text = redacted(text)
         with self._lock:
             self._lines.append((time.time(), text))
@@ -84,27 +84,33 @@ class Journal:
 
     @property
     def lines(self) -> list[tuple[float, str]]:
-        """The last lines, with their times."""
+        """The last log lines with their times."""
         with self._lock:
             return list(self._lines)
 
     @property
     def progress(self) -> dict[str, Any]:
-        """What goes on; empty before the first phase.
+        """The progress of the run; empty before the first phase.
 
-        Phase, steps in all and done, numbers of the last step; and whatever the phase, trees sampled since the run was taken
-        up here, the last iteration, and its radius (None before it).
+        It has the phase, its total and finished steps, and the numbers of the last step. In every
+        phase it also has the trees sampled since this scheduler took the run up, the last
+        iteration, and its radius (None before the first one).
         """
         with self._lock:
             return dict(self._progress)
 
     def since(self, number: int | None) -> tuple[int, list[tuple[str, list[Any]]]]:
-        """Number of the last event, and those after ``number``; where these are not all there, the phase as it stands."""
+        """Number of the last event, and the events after ``number``.
+
+        If some of those are no longer kept, the present phase is returned as a single event.
+        """
         with self._lock:
             behind = self._count - number if number is not None else -1
             if 0 <= behind <= len(self._events):
                 return self._count, list(self._events)[len(self._events) - behind :]
             if not self._progress:
                 return self._count, []
-            now = self._progress
-            return self._count, [("phase", [now["phase"], now["total"], now["done"]])]
+            progress = self._progress
+            return self._count, [
+                ("phase", [progress["phase"], progress["total"], progress["done"]])
+            ]

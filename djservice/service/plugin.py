@@ -1,8 +1,9 @@
-"""Runs that live on a Dask scheduler: the half on the scheduler. The client's half is in :mod:`djservice.service.client`.
+"""The scheduler's half of the service. The client's half is in :mod:`djservice.service.client`.
 
-Every active run has a thread with an event loop and a Dask client of its own, so neither sums nor storage ever hold up the
-scheduler's loop. The records and the queue belong to that loop alone. What is written of a run in the state directory is
-enough to go on with it on a new scheduler: its configuration, and through it its store.
+Every active run has a thread with its own event loop and Dask client, so neither sums nor storage
+hold up the scheduler's event loop. Only that loop changes the records and the queue. The state
+directory holds the configuration of each run, which names its store. This is enough for a new
+scheduler to continue the run.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ from djservice.store.location import locate
 
 logger = logging.getLogger("djservice")
 
-#: How often in a row a run whose tasks were dropped starts again without getting any further.
-ATTEMPTS = 5
-#: Seconds that a run has to clear up when it is stopped.
-TO_STOP = 30.0
+#: Number of restarts without progress of a run whose tasks were dropped.
+MAX_RESTARTS = 5
+#: Seconds that a run has to write its results when it is stopped.
+STOP_TIMEOUT = 30.0
 
 
 class RunService(SchedulerPlugin):
-    """Queue and hosts of runs on a scheduler.
+    """Scheduler plugin that queues and hosts runs.
 
     Load it with ``dask scheduler --preload djservice.preload``, or from a client with
     ``client.register_plugin(RunService())``; the scheduler needs djservice installed.
@@ -55,19 +56,20 @@ class RunService(SchedulerPlugin):
     Parameters
     ----------
     state_directory
-        Where records are kept; ``djservice.state-directory`` of Dask's configuration by default, or ``djservice-state``
-        in the scheduler's working directory.
+        Folder of the records. The default is ``djservice.state-directory`` of Dask's configuration,
+        or ``djservice-state`` in the scheduler's working directory.
     concurrent_runs
-        Runs that go on at the same time; ``djservice.concurrent-runs`` by default, or 2.
+        Number of runs at the same time. The default is ``djservice.concurrent-runs`` of Dask's
+        configuration, or 2.
 
     Raises
     ------
     ServiceError
-        When it starts, if the directory cannot be used.
+        On its start, if the directory cannot be used.
     """
 
     name = PLUGIN_NAME
-    idempotent = True  # registered again, it stays as it is
+    idempotent = True  # a second registration changes nothing
 
     def __init__(
         self, state_directory: str | Path | None = None, concurrent_runs: int | None = None
@@ -77,21 +79,22 @@ class RunService(SchedulerPlugin):
         self._journals: dict[str, Journal] = {}
 
     async def start(self, scheduler: Scheduler) -> None:
-        """Called by Dask: take up what the directory holds, and answer clients."""
+        """Called by Dask: read the records of the directory, and begin to answer clients."""
         self.scheduler, self._loop = scheduler, asyncio.get_running_loop()
-        given = self.concurrent_runs or dask.config.get("djservice.concurrent-runs", 2)
-        if not isinstance(given, int) or given < 1:
+        limit = self.concurrent_runs or dask.config.get("djservice.concurrent-runs", 2)
+        if not isinstance(limit, int) or limit < 1:
             raise ServiceError(
-                f"djservice.concurrent-runs is {given!r}, expected a number of 1 or more."
+                "djservice.concurrent-runs: expected a whole number of 1 or more, found "
+                f"{limit!r}. Correct Dask's configuration."
             )
-        self._places = given
+        self._slots = limit
         self._directory = StateDirectory(
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
         self._writing = asyncio.Lock()
         self._hosts: dict[str, OwnLoop[FinishedRun]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._wanted: dict[str, tuple[str, str]] = {}
+        self._stop_requests: dict[str, tuple[str, str]] = {}
         self._served: dict[str, int] = {}
         self._closing = False
         for plugin in (CompileKernels(), RedactLogs()):
@@ -115,55 +118,62 @@ class RunService(SchedulerPlugin):
             "forget": self.forget,
         }
         scheduler.handlers.update(
-            {f"djservice_{name}": _answering(method) for name, method in answers.items()}
+            {f"djservice_{name}": _as_handler(method) for name, method in answers.items()}
         )
         web.serve(scheduler)
         logger.info(
-            "djservice keeps its runs in %s; %d at a time", self._directory.path, self._places
+            "djservice keeps its runs in %s and does %d at a time",
+            self._directory.path,
+            self._slots,
         )
         self._start_next()
 
     async def before_close(self) -> None:
-        """Called by Dask: stop what goes on, which a new scheduler on the same directory takes up again."""
+        """Called by Dask: stop all runs. A new scheduler on the same directory continues them."""
         self._closing = True
         for host in self._hosts.values():
             host.stop("the scheduler stopped")
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=TO_STOP)
+            await asyncio.wait(self._tasks.values(), timeout=STOP_TIMEOUT)
         self._directory.close()
 
     def records(self, lines: int = 20) -> list[dict[str, Any]]:
-        """All runs as plain data, in the order of their submission: what pages and metrics are made of.
+        """All runs as plain data, in the order of their submission, for pages and metrics.
 
-        Each has id, user, store, state, reason and the time since when, all transitions, the result of a finished run (numbers
-        that are not determined are None), progress (:attr:`djservice.service.journal.Journal.progress`), and
-        its last lines with their times. Call it on the scheduler's loop.
+        Each record has id, user, store, state with its reason and time, all transitions, the result
+        of a finished run (undetermined numbers are None), the progress
+        (:attr:`djservice.service.journal.Journal.progress`), and the last log lines with their
+        times. Call this method on the scheduler's loop.
         """
         return [self._describe(record, lines) for record in self._records.values()]
 
     def settings(self, run_id: str) -> dict[str, Any]:
-        """The configuration of one run without its secrets. Call it on the scheduler's loop."""
-        found: dict[str, Any] = redacted_data(self._find(run_id).config)
-        return found
+        """The configuration of one run without its secrets. Call this on the scheduler's loop."""
+        settings: dict[str, Any] = redacted_data(self._find(run_id).config)
+        return settings
 
     async def submit(self, config: Any, user: str) -> dict[str, Any]:
-        """Queue a run, or find the one that is the same: its record, with ``new`` true if it was not there."""
-        run, name, numbers = await asyncio.to_thread(_understand, config)
-        there = self._records.get(name) or self._twin(numbers)
-        if there is not None:
-            gone = there.state == "finished" and not await asyncio.to_thread(_is_there, there.store)
-            if there.state in RESUMABLE or gone:
-                there.config = config  # the same but for tokens in its URLs
+        """Queue a run unless it is known; its record, with ``new`` True if it was queued now."""
+        run, name, numbers = await asyncio.to_thread(_parse_submission, config)
+        existing = self._records.get(name) or self._same_run_in_progress(numbers)
+        if existing is not None:
+            store_missing = existing.state == "finished" and not await asyncio.to_thread(
+                _store_exists, existing.store
+            )
+            if existing.state in RESUMABLE or store_missing:
+                existing.config = config  # tokens in its URLs may be new
                 await self._enqueue(
-                    there, "the store is gone" if gone else f"submitted again by {user}"
+                    existing,
+                    "its store was removed" if store_missing else f"submitted again by {user}",
                 )
-            return self._describe(there) | {"new": False}
-        for other in self._records.values():
-            if other.state in (*UNFINISHED, "paused") and _same_place(
-                other.store, run.output.store
+            return self._describe(existing) | {"new": False}
+        for writer in self._records.values():
+            if writer.state in (*UNFINISHED, "paused") and _same_location(
+                writer.store, run.output.store
             ):
                 raise ConfigError(
-                    f"{run.output.store}: run {other.id} of {other.user}, which is {other.state}, writes this store. "
+                    f"{run.output.store}: run {writer.id} of {writer.user}, which is "
+                    f"{writer.state}, writes this store. "
                     "Choose another output.store, or cancel that run."
                 )
         record = self._records[name] = Record(name, str(user)[:100], config, numbers=numbers)
@@ -177,62 +187,65 @@ class RunService(SchedulerPlugin):
         return self._describe(record) | {"new": True}
 
     async def all_runs(self) -> list[dict[str, Any]]:
-        """All runs."""
+        """Records of all runs, without log lines."""
         return self.records(lines=0)
 
     async def status(self, run_id: str) -> dict[str, Any]:
-        """One run."""
+        """Record of one run."""
         return self._describe(self._find(run_id))
 
     async def follow(self, run_id: str, number: int | None) -> dict[str, Any]:
-        """One run, and what its watch was told after event ``number``."""
+        """Record of one run, with the events of its journal after ``number``."""
         record = self._find(run_id)
         last, events = self._journals[run_id].since(number)
         return self._describe(record) | {"number": last, "events": events}
 
     async def logs(self, run_id: str) -> list[tuple[float, str]]:
-        """All lines that are kept of a run, with their times."""
+        """Log lines of a run with their times."""
         self._find(run_id)
         return self._journals[run_id].lines
 
     async def cancel(self, run_id: str, user: str) -> dict[str, Any]:
-        """End a run; what its store holds stays there."""
+        """Stop a run for good. Its store is kept."""
         return await self._stop(self._find(run_id), "cancelled", user)
 
     async def pause(self, run_id: str, user: str) -> dict[str, Any]:
-        """Stop a run until it is resumed; its place is free meanwhile."""
+        """Stop a run until it is resumed. Another run may take its slot."""
         return await self._stop(self._find(run_id), "paused", user)
 
     async def resume(self, run_id: str, user: str) -> dict[str, Any]:
-        """Queue a run that was paused or cancelled, or failed, again: it goes on from its store."""
+        """Queue a paused, cancelled or failed run again. It continues from its store."""
         record = self._find(run_id)
         if record.state == "finished":
-            raise ServiceError(f"{run_id} is finished: there is nothing to go on with.")
+            raise ServiceError(
+                f"{run_id} is finished and cannot be resumed. "
+                "Submit a changed configuration instead."
+            )
         if record.state in RESUMABLE:
             await self._enqueue(record, f"resumed by {user}")
         return self._describe(record)
 
     async def forget(self, run_id: str, user: str) -> dict[str, Any]:
-        """Take a run that goes on no more off the list; its store stays. Returns what was known of it."""
+        """Remove an ended run from the list and return its last record. Its store is kept."""
         record = self._find(run_id)
         if record.state in UNFINISHED or record.id in self._tasks:
-            raise ServiceError(f"{run_id} is {record.state}: cancel it before.")
-        known = self._describe(record)
+            raise ServiceError(f"{run_id} is {record.state}: cancel it first.")
+        description = self._describe(record)
         async with self._writing:
             await asyncio.to_thread(self._directory.remove, record.id)
         del self._records[run_id], self._journals[run_id]
         logger.info("%s was forgotten by %s", run_id, user)
-        return known
+        return description
 
     async def _stop(self, record: Record, state: str, user: str) -> dict[str, Any]:
         reason = f"{state} by {user}"
         if record.state == "finished" or (record.state == "failed" and state == "paused"):
-            raise ServiceError(f"{record.id} is {record.state} already.")
+            raise ServiceError(f"{record.id} is already {record.state}.")
         if record.id in self._tasks:
-            self._wanted[record.id] = state, reason
+            self._stop_requests[record.id] = state, reason
             if record.id in self._hosts:
                 self._hosts[record.id].stop(reason)
-            await asyncio.wait([self._tasks[record.id]], timeout=TO_STOP)
+            await asyncio.wait([self._tasks[record.id]], timeout=STOP_TIMEOUT)
         elif record.state != state:
             await self._move(record, state, reason)
         return self._describe(record)
@@ -242,16 +255,17 @@ class RunService(SchedulerPlugin):
         self._start_next()
 
     async def _move(self, record: Record, state: str, reason: str) -> None:
-        """Enter a state, and write it down before anybody is told."""
+        """Enter a state, and write the record before the request is answered."""
         record.move(state, redacted(reason))
         record.lines = self._journals[record.id].lines
-        async with (
-            self._writing
-        ):  # one after the other, so that the last state is the one that stays
+        async with self._writing:  # in order, so that the file holds the last state
             await asyncio.to_thread(self._directory.write, record.id, record.to_json())
 
     async def _note(self, record: Record, state: str, reason: str) -> None:
-        """Enter a state that nobody asked for. A write that fails is logged and not raised, for the store holds what matters."""
+        """Enter a state without a request. A failed write is logged and not raised.
+
+        The store holds everything that matters.
+        """
         try:
             await self._move(record, state, reason)
         except ServiceError as error:
@@ -259,8 +273,8 @@ class RunService(SchedulerPlugin):
             self._journals[record.id].say(str(error))
 
     def _start_next(self) -> None:
-        """Fill free places: the user with the fewest active runs first, of those the one served longest ago."""
-        while len(self._tasks) < self._places and not self._closing:
+        """Fill free slots: users with the fewest active runs first, then the longest wait."""
+        while len(self._tasks) < self._slots and not self._closing:
             waiting = [
                 r for r in self._records.values() if r.state == "queued" and r.id not in self._tasks
             ]
@@ -274,54 +288,57 @@ class RunService(SchedulerPlugin):
             self._tasks[record.id] = asyncio.create_task(self._do(record))
 
     async def _do(self, record: Record) -> None:
-        """Do one run, from the queue to where it ends."""
+        """Do one queued run until it ends or stops."""
         try:
             state, reason = await self._host(record)
             if state is not None:
                 await self._note(record, state, reason)
         finally:
             del self._tasks[record.id]
-            self._wanted.pop(record.id, None)
+            self._stop_requests.pop(record.id, None)
         self._start_next()
 
     async def _host(self, record: Record) -> tuple[str | None, str]:
-        """The state that a run comes to, and why; None where it stays in the one it has, for the scheduler stops."""
+        """Do a run; the state in which it ends, and the reason.
+
+        The state is None if the scheduler stops: a new scheduler continues the run.
+        """
         loading = asyncio.Event()
 
-        def begun() -> None:  # in the thread of the run
+        def on_loaded() -> None:  # in the thread of the run
             self._loop.call_soon_threadsafe(loading.set)
 
-        journal = self._journals[record.id] = Journal(begun, self._journals[record.id].lines)
-        security, address = _own_security(self.scheduler.security), self.scheduler.address
+        journal = self._journals[record.id] = Journal(on_loaded, self._journals[record.id].lines)
+        security, address = _client_security(self.scheduler.security), self.scheduler.address
 
         async def job() -> FinishedRun:
-            plan = _checked(record.config)
+            plan = _checked_plan(record.config)
             async with client_of(address, journal, security) as client:
                 return await run_on(client, plan, journal)
 
         await self._note(record, "loading", "")
         host = self._hosts[record.id] = OwnLoop(job, f"djservice {record.id}")
-        if self._closing or record.id in self._wanted:
-            host.stop("stopped before it began")
+        if self._closing or record.id in self._stop_requests:
+            host.stop("stopped before it started")
         noting = asyncio.create_task(self._note_running(record, loading))
         try:
             finished = await host.ended()
         except Stopped:
-            return self._wanted.get(record.id, (None, ""))
+            return self._stop_requests.get(record.id, (None, ""))
         except TasksLostError as error:
             return self._after_loss(record, journal, error)
         except DjserviceError as error:
             return "failed", f"{type(error).__name__}: {error}"
         except Exception as error:
-            logger.exception("%s failed in a way that it should not", record.id)
-            return "failed", f"{type(error).__name__}: {error}; the scheduler's log has more"
+            logger.exception("%s failed with an unexpected error", record.id)
+            return "failed", f"{type(error).__name__}: {error}; see the scheduler's log"
         finally:
-            if not loading.is_set():  # else it is writing, and done in a moment
+            if not loading.is_set():  # a set event means that it is writing and will end soon
                 noting.cancel()
             await asyncio.wait([noting])
             del self._hosts[record.id]
         record.result = {
-            name: _determined(value) for name, value in asdict(finished.result).items()
+            name: _finite_or_none(value) for name, value in asdict(finished.result).items()
         }
         return "finished", ""
 
@@ -332,29 +349,29 @@ class RunService(SchedulerPlugin):
     def _after_loss(
         self, record: Record, journal: Journal, error: TasksLostError
     ) -> tuple[str | None, str]:
-        """Go on after the cluster was restarted under a run, unless it never gets anywhere."""
+        """Queue a run again whose tasks were dropped, unless it repeatedly makes no progress."""
         if self._closing:
             return None, ""
-        if record.id in self._wanted:
-            return self._wanted[record.id]
-        journal.say(f"{error} Going on.")
+        if record.id in self._stop_requests:
+            return self._stop_requests[record.id]
+        journal.say(f"{error} The run is queued again.")
         reasons = [
             transition.reason for transition in record.transitions if transition.state == "queued"
         ]
-        further = bool(journal.progress.get("numbers"))
-        if not further and reasons[-ATTEMPTS:] == [DROPPED] * ATTEMPTS:
+        advanced = bool(journal.progress.get("numbers"))
+        if not advanced and reasons[-MAX_RESTARTS:] == [TASKS_DROPPED] * MAX_RESTARTS:
             return "failed", f"{type(error).__name__}: {error}"
-        return "queued", DROPPED
+        return "queued", TASKS_DROPPED
 
     def _find(self, run_id: str) -> Record:
         if run_id not in self._records:
             near = difflib.get_close_matches(str(run_id), self._records, n=3, cutoff=0.5)
-            hint = f"Near: {', '.join(near)}." if near else "`djservice list` shows all."
+            hint = f"Near: {', '.join(near)}." if near else "`djservice list` shows all runs."
             raise ServiceError(f"no run {run_id!r} here. {hint}")
         return self._records[run_id]
 
-    def _twin(self, numbers: str) -> Record | None:
-        """A run that writes the same numbers right now, elsewhere."""
+    def _same_run_in_progress(self, numbers: str) -> Record | None:
+        """An unfinished run that writes the same numbers to another store."""
         return next(
             (r for r in self._records.values() if r.numbers == numbers and r.state in UNFINISHED),
             None,
@@ -376,50 +393,53 @@ class RunService(SchedulerPlugin):
         }
 
 
-#: Why a run is queued again after it lost its tasks.
-DROPPED = "the cluster dropped its tasks"
+#: Reason for queueing a run again after its tasks were dropped.
+TASKS_DROPPED = "the cluster dropped its tasks"
 
 
-def _answering(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[dict[str, Any]]]:
-    """A handler whose errors travel as plain data and leave no traceback in the scheduler's log."""
+def _as_handler(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """A handler that answers errors as plain data, without a traceback in the scheduler's log."""
 
-    async def handler(**given: Any) -> dict[str, Any]:
+    async def handler(**arguments: Any) -> dict[str, Any]:
         try:
-            return {"answer": await method(**given)}
+            return {"answer": await method(**arguments)}
         except DjserviceError as error:
             return {"error": type(error).__name__, "message": redacted(str(error))}
 
     return handler
 
 
-def _understand(config: Any) -> tuple[Run, str, str]:
-    """The run of a submission, its identity and that of its numbers; touches files, so not for the scheduler's loop."""
-    run = _checked(config).run
+def _parse_submission(config: Any) -> tuple[Run, str, str]:
+    """The run of a submission, its identity, and the digest of its numbers.
+
+    It reads files and must not be called on the scheduler's loop.
+    """
+    run = _checked_plan(config).run
     return run, identity(run), same_numbers(run)
 
 
-def _checked(config: Any) -> RunPlan:
-    """The plan of a submission that stays within the roots."""
+def _checked_plan(config: Any) -> RunPlan:
+    """The plan of a submission, checked against the allowed roots."""
     plan = RunPlan(unpack(config))
     check_roots(plan)
     plan.check()
     return plan
 
 
-def _same_place(one: str, other: str) -> bool:
+def _same_location(first: str, second: str) -> bool:
     return (
-        one == other
-        if is_url(one) or is_url(other)
-        else Path(one).resolve() == Path(other).resolve()
+        first == second
+        if is_url(first) or is_url(second)
+        else Path(first).resolve() == Path(second).resolve()
     )
 
 
-def _is_there(store: str) -> bool:
+def _store_exists(store: str) -> bool:
     return locate(store).exists()
 
 
-def _own_security(security: Security) -> Security:
-    """What a client in the scheduler's process needs to reach it: its certificate, where it has no other."""
+def _client_security(security: Security) -> Security:
+    """Certificates for a client in the scheduler's process; the scheduler's own by default."""
     return Security(
         tls_ca_file=security.tls_ca_file,
         tls_client_cert=security.tls_client_cert or security.tls_scheduler_cert,
@@ -428,5 +448,5 @@ def _own_security(security: Security) -> Security:
     )
 
 
-def _determined(value: Any) -> Any:
+def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value

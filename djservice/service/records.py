@@ -1,4 +1,4 @@
-"""What a service remembers of its runs: one JSON file each, in a directory that outlives the scheduler."""
+"""Records of submitted runs: one JSON file each, in a directory that outlives the scheduler."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from djservice.errors import ServiceError
 
 logger = logging.getLogger("djservice")
 
-#: States in which a run has something ahead of it without anyone asking.
+#: States of a run that will proceed without a request.
 UNFINISHED = ("queued", "loading", "running")
-#: States from which a run goes on when it is resumed or submitted again.
+#: States from which a run continues when it is resumed or submitted again.
 RESUMABLE = ("paused", "failed", "cancelled")
 STATES = (*UNFINISHED, *RESUMABLE, "finished")
 
 
 @dataclass(frozen=True)
 class Transition:
-    """A state, since when (seconds since 1970), and why."""
+    """Change to a state: its time in seconds since 1970, and the reason."""
 
     state: str
     time: float
@@ -39,17 +39,18 @@ class Record:
     Attributes
     ----------
     id, user
-        Its name, and who says to have submitted it.
+        Name of the run, and name that its submitter gave (not verified).
     config
-        The run as plain data.
+        Configuration of the run as plain data.
     transitions
-        Every state it was in; the last is the one it is in.
+        All states of the run, the current one last.
     result
-        Of a finished run, as plain data.
+        Result of a finished run as plain data; None before.
     numbers
-        The same for runs that write the same numbers (:func:`djservice.service.submission.same_numbers`).
+        Digest that runs share if they write the same numbers
+        (:func:`djservice.service.submission.same_numbers`).
     lines
-        The last lines it had to say, with their times.
+        Last log lines of the run with their times.
     """
 
     id: str
@@ -62,21 +63,21 @@ class Record:
 
     @property
     def state(self) -> str:
-        """The state it is in."""
+        """The current state."""
         return self.transitions[-1].state
 
     @property
     def store(self) -> str:
-        """Path of its store."""
+        """Path of the run's store."""
         return str(self.config["output"]["store"])
 
     def move(self, state: str, reason: str) -> None:
-        """Enter a state now."""
+        """Enter a state at the present time."""
         assert state in STATES
         self.transitions.append(Transition(state, time.time(), reason))
 
     def to_json(self) -> str:
-        """As text that :meth:`from_json` reads back."""
+        """The record as text that :meth:`from_json` reads."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
@@ -86,7 +87,7 @@ class Record:
         Raises
         ------
         ValueError, KeyError, TypeError
-            If it is none.
+            If the text is not a record.
         """
         data = json.loads(text)
         data["transitions"] = [Transition(**entry) for entry in data["transitions"]]
@@ -98,14 +99,14 @@ class Record:
 
 
 class StateDirectory:
-    """A directory of records, which belongs to one scheduler at a time.
+    """Directory of records, used by one scheduler at a time.
 
-    Configurations may hold access tokens, so nobody but its owner may read it.
+    Only its owner may read it, because configurations may hold access tokens.
 
     Raises
     ------
     ServiceError
-        If it cannot be made or written, or another scheduler uses it.
+        If the directory cannot be made or written, or another scheduler uses it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -115,30 +116,34 @@ class StateDirectory:
             self._lock = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise ServiceError(
-                f"{self.path}: no state directory: {error.strerror}. Choose djservice.state-directory."
+                f"{self.path}: cannot be used as state directory: {error.strerror}. "
+                "Choose another djservice.state-directory."
             ) from error
         try:
-            fcntl.flock(
-                self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # given back by the system when the process dies
+            # The system releases this lock when the process dies.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
             raise ServiceError(
-                f"{self.path}: another scheduler keeps its runs here, and would do them twice. Choose another djservice.state-directory."
+                f"{self.path}: another scheduler keeps its runs here. "
+                "Choose another djservice.state-directory."
             ) from None
 
     def read(self) -> list[Record]:
-        """All records, in the order of their submission; a file that is none is named in the log and left alone."""
+        """All records, in the order of their submission.
+
+        A file that is not a record is named in the log and otherwise ignored.
+        """
         records = []
         for path in self.path.glob("*.json"):
             try:
                 records.append(Record.from_json(path.read_text()))
             except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-                logger.error("%s: not the record of a run, left out: %r", path, error)
+                logger.error("%s: not the record of a run, ignored: %r", path, error)
         return sorted(records, key=lambda record: record.transitions[0].time)
 
     def write(self, name: str, text: str) -> None:
-        """Write a record, wholly or not at all.
+        """Write a record completely or not at all.
 
         Raises
         ------
@@ -148,7 +153,10 @@ class StateDirectory:
         try:
             write_text(self.path / f"{name}.json", text, mode=0o600)
         except OSError as error:
-            raise ServiceError(f"{self.path}: cannot be written: {error.strerror}.") from error
+            raise ServiceError(
+                f"{self.path}: cannot be written: {error.strerror}. "
+                "Free space or correct the permissions."
+            ) from error
 
     def remove(self, name: str) -> None:
         """Remove a record.
@@ -161,8 +169,11 @@ class StateDirectory:
         try:
             (self.path / f"{name}.json").unlink(missing_ok=True)
         except OSError as error:
-            raise ServiceError(f"{self.path}: cannot be written: {error.strerror}.") from error
+            raise ServiceError(
+                f"{self.path}: cannot be written: {error.strerror}. "
+                "Free space or correct the permissions."
+            ) from error
 
     def close(self) -> None:
-        """Let another scheduler have it."""
+        """Release the directory for another scheduler."""
         os.close(self._lock)

@@ -1,4 +1,4 @@
-"""What travels from a client to the scheduler: a run as plain data, checked by the strict model where it arrives."""
+"""Submissions: a run as plain data, which the scheduler validates when it arrives."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from djservice.core.urls import is_url
 from djservice.errors import ConfigError
 from djservice.input.fileset import load_fileset
 
-#: A configuration is never that large; what is larger is refused before it is looked at.
+#: Largest configuration in bytes. A larger one is refused before it is parsed.
 LARGEST = 1_000_000
 
 
 def pack(run: Run) -> dict[str, Any]:
-    """A run as plain data whose paths mean the same on the scheduler.
+    """A run as plain data whose paths are valid on the scheduler.
 
-    Relative paths become absolute ones of this machine; URLs and ``example:`` names stay. Where it runs is left out.
+    Relative paths become absolute ones; URLs and ``example:`` names stay. The section ``cluster``
+    is left out.
 
     Raises
     ------
     ConfigError
-        If it holds Python objects.
+        If the run holds Python objects.
     """
     for i, term in enumerate(run.loss):
-        places = {f"loss[{i}].observable": term.observable}
-        places |= {f"loss[{i}].cuts[{k}]": cut for k, cut in enumerate(term.cuts)}
-        for where, value in places.items():
-            _refuse_object(where, value)
+        values = {f"loss[{i}].observable": term.observable}
+        values |= {f"loss[{i}].cuts[{k}]": cut for k, cut in enumerate(term.cuts)}
+        for key, value in values.items():
+            _refuse_object(key, value)
     _refuse_object("estimator", run.estimator)
     for i, feature in enumerate(run.radius_model.features):
         _refuse_object(f"radius_model.features[{i}]", feature)
@@ -43,9 +44,8 @@ def pack(run: Run) -> dict[str, Any]:
     for section in (data["input"], *data["radius_model"]["checks"].values()):
         section["files"] = [_absolute(path) for path in section["files"]]
         section["cache"] = None if section["cache"] is None else _absolute(section["cache"])
-        if (
-            section["fileset"] is not None
-        ):  # itself, for its paths are those of this machine and this folder
+        # The scheduler gets the fileset itself, because its paths are relative to this folder.
+        if section["fileset"] is not None:
             section["fileset"] = load_fileset(section["fileset"])
             for dataset in section["fileset"].values():
                 dataset["files"] = {
@@ -59,46 +59,51 @@ def pack(run: Run) -> dict[str, Any]:
 
 
 def unpack(data: Any) -> Run:
-    """The run that was submitted.
+    """The submitted run, from plain data.
 
     Raises
     ------
     ConfigError
-        If it is no plain data, too large, not a valid run, or has paths that mean nothing here.
+        If the data are not plain, too large, not a valid run, or have relative paths.
     """
     try:
         size = len(json.dumps(data))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"a submitted run must be plain data: {error}.") from None
+        raise ConfigError(f"submitted run: expected plain data (JSON): {error}.") from None
     if size > LARGEST:
         raise ConfigError(
-            f"the submitted run has {size:,} bytes, at most {LARGEST:,} are taken. Use globs for its files."
+            f"submitted run: expected at most {LARGEST:,} bytes, found {size:,}. "
+            "Name its files by patterns such as data/*.root."
         )
     if not isinstance(data, Mapping):
         raise ConfigError(
-            f"a submitted run must be a mapping of sections, found {type(data).__name__}."
+            f"submitted run: expected a mapping of sections, found {type(data).__name__}."
         )
     run = Run.from_dict(data, "submitted run")
     if any(isinstance(section.fileset, str) for section in run.inputs.values()):
-        raise ConfigError("submitted run: expected the fileset itself, found the name of its file.")
+        raise ConfigError(
+            "submitted run: expected the content of the fileset, found the name of its file. "
+            "Submit with `djservice submit`."
+        )
     caches = [section.cache for section in run.inputs.values() if section.cache is not None]
     for path in (*_files(run), *caches, run.output.store):
         if _absolute(path) != path:
             raise ConfigError(
-                f"submitted run: {path} is a relative path, which means nothing on the scheduler."
+                f"submitted run: expected absolute paths, but {path} is a relative path. "
+                "Submit with `djservice submit`, which makes paths absolute."
             )
     return run
 
 
 def identity(run: Run) -> str:
-    """A name of the run and where it writes: the same for two submissions of one run, and for no other."""
-    place = run.output.store if is_url(run.output.store) else os.path.realpath(run.output.store)
-    name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(place).stem).strip("-")[:40] or "run"
-    return f"{name}-{_digest([place, same_numbers(run)])}"
+    """Name of a run from its numbers and its store; two submissions of one run share it."""
+    location = run.output.store if is_url(run.output.store) else os.path.realpath(run.output.store)
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(location).stem).strip("-")[:40] or "run"
+    return f"{name}-{_digest([location, same_numbers(run)])}"
 
 
 def same_numbers(run: Run) -> str:
-    """The same for two runs that would write the same numbers."""
+    """Digest that two runs share if they would write the same numbers."""
     return _digest(
         [
             run.numbers,
@@ -111,15 +116,15 @@ def same_numbers(run: Run) -> str:
 
 
 def _files(run: Run) -> list[str]:
-    found = [path for section in run.inputs.values() for path in section.files]
+    paths = [path for section in run.inputs.values() for path in section.files]
     for section in run.inputs.values():
         if section.fileset is not None:
-            found += [
+            paths += [
                 path
                 for dataset in load_fileset(section.fileset).values()
                 for path in dataset["files"]
             ]
-    return found
+    return paths
 
 
 def _digest(value: Any) -> str:
@@ -134,9 +139,10 @@ def _absolute(path: str) -> str:
     )
 
 
-def _refuse_object(where: str, value: Any) -> None:
+def _refuse_object(key: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise ConfigError(
-            f"{where} is a Python object, and a run on a scheduler is plain data. Install it as an entry point on the "
-            "scheduler and the workers and give its name, or use djservice.run."
+            f"{key} is a Python object, and a run on a scheduler is plain data. Install the object "
+            "as an entry point on the scheduler and the workers and give its name, or use "
+            "djservice.run."
         )

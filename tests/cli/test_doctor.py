@@ -25,12 +25,12 @@ def test_a_cluster_without_the_service_then_with_it_then_gone(tmp_path: Path) ->
         address = cluster.scheduler_address
         code, said = ask("--scheduler", address, "--folder", str(tmp_path))
         assert code == 1 and said.endswith("1 to fix\n")
-        assert "takes no runs: start it with `dask scheduler --preload djservice.preload`" in said
+        assert "does not accept runs: start it with `dask scheduler --preload djservice.preload`" in said
         with Client(address, set_as_default=False) as client:
             client.register_plugin(RunService(tmp_path / "state"))
         code, said = ask("--scheduler", address, "--folder", str(tmp_path))
-        assert code == 0 and said.endswith("all is well\n"), said
-        for expected in ("versions: python 3", "MB/s", "flock works", "takes runs, has 0", "loopback", "workers: 1"):
+        assert code == 0 and said.endswith("everything is in order\n"), said
+        for expected in ("versions: python 3", "MB/s", "flock works", "accepts runs, has 0", "loopback", "workers: 1"):
             assert expected in said, said
         assert list(tmp_path.iterdir()) == [tmp_path / "state"]  # nothing else is left behind
     code, said = ask("--scheduler", address, "--folder", str(tmp_path))
@@ -41,24 +41,24 @@ def test_storage_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = list(doctor.examine(tmp_path / "file/deeper", None))
     assert [each.remedy for each in found if each.remedy] == [
-        "Choose a folder that can be written, or mend its permissions."
+        "Choose a folder that can be written, or correct its permissions."
     ]
 
 
-def process(**other: Any) -> list[str]:
+def process(**changes: Any) -> list[str]:
     """The remedies for a worker that differs from this process."""
-    here = doctor.look()
-    return [each.found for each in doctor._process("tcp://w", here | other, here, Path("/data")) if each.remedy]
+    here = doctor.process_facts()
+    return [each.observation for each in doctor._process("tcp://w", here | changes, here, Path("/data")) if each.remedy]
 
 
 def test_processes_that_differ() -> None:
     assert process() == []
-    assert process(versions=doctor.look()["versions"] | {"numba": "0.1"})[0].startswith("numba 0.1 (here ")
-    assert process(code="other") == ["djservice has other sources"]
+    assert process(versions=doctor.process_facts()["versions"] | {"numba": "0.1"})[0].startswith("numba 0.1 (here ")
+    assert process(code="other") == ["djservice has different sources"]
     assert process(sees=False) == ["does not see /data"]
     assert process(time=time.time() + 100)[0].endswith("s from this machine's")
     gone = list(doctor._process("tcp://w", ModuleNotFoundError("No module named 'djservice'"), {}, Path("/data")))
-    assert gone[0].remedy.startswith("Install djservice there")
+    assert gone[0].remedy.startswith("Install the version of djservice")
 
 
 def test_ports_without_certificates_and_keys_that_others_can_read(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_ports_without_certificates_and_keys_that_others_can_read(tmp_path: Path
     (tmp_path / "ann.key").chmod(0o644)
     tls = {"ca-file": "ca.pem", "client.cert": "gone.pem", "client.key": "ann.key"}
     with dask.config.set({f"distributed.comm.tls.{key}": str(tmp_path / name) for key, name in tls.items()}):
-        found = {(each.what, each.remedy) for each in doctor._certificates()}
+        found = {(each.subject, each.remedy) for each in doctor._certificates()}
     assert ("certificate", "Correct distributed.comm.tls in Dask's configuration.") in found
     assert ("key", f"chmod go-rwx {tmp_path}/ann.key") in found
     assert ("authority", "") in found
@@ -77,4 +77,4 @@ def test_ports_without_certificates_and_keys_that_others_can_read(tmp_path: Path
 def test_it_works_as_a_command(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("djservice"), "doctor", "--folder", tmp_path]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "") and "all is well" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "") and "everything is in order" in done.stdout

@@ -181,9 +181,9 @@ def test_a_fileset_that_is_no_json_or_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ({"object_path": "Events", "num_entries": 12}, "num_entries is 200, and the fileset says 12: the file changed"),
-        ({"object_path": "Events", "uuid": "x"}, "uuid is .*, and the fileset says x"),
-        ({"object_path": "Events", "steps": [[0, 201]]}, r"the step \[0, 201\] is no range within its 200 entries"),
+        ({"object_path": "Events", "num_entries": 12}, "expected num_entries 12 from the fileset, found 200: the file changed"),
+        ({"object_path": "Events", "uuid": "x"}, "expected uuid x from the fileset, found "),
+        ({"object_path": "Events", "steps": [[0, 201]]}, r"expected steps within its 200 entries, found \[0, 201\]"),
         ({"object_path": "Muons"}, "expected a tree 'Muons'"),
     ],
 )

@@ -150,7 +150,7 @@ def test_a_run_without_its_bad_inputs(
 
 def test_nothing_can_be_read(files: dict[str, Path], tiny: dict[str, Any], scheduler: str) -> None:
     none = settings(tiny, scheduler, [files["damaged"], files["other"]], bad_inputs="quarantine")
-    with pytest.raises(InputError, match=r"none of 2 files can be read; the first: .*damaged.root"):
+    with pytest.raises(InputError, match=r"none of 2 files can be read; the first error: .*damaged.root"):
         dj.run(Run.from_dict(none))
 
 

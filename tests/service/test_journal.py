@@ -2,7 +2,7 @@
 
 import pytest
 
-from djservice.service.journal import EVENTS, Journal
+from djservice.service.journal import KEPT_EVENTS, Journal
 
 
 def test_one_who_watches_hears_everything_once() -> None:
@@ -33,6 +33,6 @@ def test_one_who_watches_hears_everything_once() -> None:
 def test_one_who_missed_something_begins_with_the_phase_as_it_stands(known: int | None) -> None:
     journal = Journal()
     journal.phase("optimise", 10**6, 0)
-    for _ in range(EVENTS + 10):
+    for _ in range(KEPT_EVENTS + 10):
         journal.step({"radius": 1.0})
-    assert journal.since(known) == (EVENTS + 11, [("phase", ["optimise", 10**6, EVENTS + 10])])
+    assert journal.since(known) == (KEPT_EVENTS + 11, [("phase", ["optimise", 10**6, KEPT_EVENTS + 10])])

@@ -190,9 +190,9 @@ def test_runs_that_have_ended_can_be_forgotten(cluster: Any, service: Service, t
     second.wait(timeout=300)
     some = command(cluster, "list", "--last", "1")
     assert second.id in some.stdout and first.id not in some.stdout
-    assert some.stderr == f"{len(before) + 1} earlier ones: --last {len(before) + 2} shows them\n"
+    assert some.stderr == f"{len(before) + 1} earlier runs are not shown; use --last {len(before) + 2} to list all\n"
     gone = command(cluster, "forget", first.id)
-    assert gone.stdout == f"forgotten; its store stays: {stores[0]}\n"
+    assert gone.stdout == f"{first.id} is off the list; its store is kept: {stores[0]}\n"
     assert [run["id"] for run in service.runs()] == [*before, second.id]
     assert not (cluster.state / f"{first.id}.json").exists()
     assert (cluster.state / f"{second.id}.json").exists()
@@ -203,10 +203,10 @@ def test_runs_that_have_ended_can_be_forgotten(cluster: Any, service: Service, t
 
 def test_a_run_that_goes_on_is_not_forgotten(service: Service, disturbable_run: Run, reach: Reach) -> None:
     run = service.submit(disturbable_run)
-    with pytest.raises(ServiceError, match=rf"{run.id} is \w+: cancel it before"):
+    with pytest.raises(ServiceError, match=rf"{run.id} is \w+: cancel it first"):
         run.forget()
     reach(run, "optimise", 10)
-    with pytest.raises(ServiceError, match=f"{run.id} is running: cancel it before"):
+    with pytest.raises(ServiceError, match=f"{run.id} is running: cancel it first"):
         run.forget()
     run.cancel()
     assert run.forget()["state"] == "cancelled"
@@ -226,7 +226,7 @@ def test_what_is_wrong_is_said_at_submission(service: Service, tiny: Settings) -
     refuse(MissingFileError, "gone", input=tiny["input"] | {"files": ["/gone.root"]})
     refuse(ConfigError, "sed .*did you mean 'seed'", sed=3)
     refuse(ConfigError, r"tiny\.zarr is a relative path", output={"store": "tiny.zarr"})
-    refuse(ConfigError, r"has 1,\d+,\d+ bytes, at most 1,000,000", input=tiny["input"] | {"dataset": "x" * 1_000_000})
+    refuse(ConfigError, r"expected at most 1,000,000 bytes, found 1,\d+,\d+", input=tiny["input"] | {"dataset": "x" * 1_000_000})
     refuse(ConfigError, "plain data", seed={1, 2})
     refuse(ConfigError, r"optimiser\.trees is 1, expected", optimiser={"trees": 1}, estimator="leave_one_out")
     with pytest.raises(ConfigError, match="mapping"):
@@ -248,7 +248,7 @@ def test_no_scheduler_and_one_without_runs(cluster: Any, scheduler: str) -> None
         dj.connect("tcp://127.0.0.1:1")
     assert time.monotonic() - began < 10
     with pytest.raises(
-        ServiceError, match=r"takes no runs: start it with `dask scheduler --preload djservice\.preload`"
+        ServiceError, match=r"does not accept runs: start it with `dask scheduler --preload djservice\.preload`"
     ):
         dj.connect(scheduler)
     ended = command(cluster, "status", "nothing")

@@ -140,7 +140,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(
         finish(process, 1)
         assert_gone(family)
         errors = (tmp_path / "stderr").read_text()
-        assert "the same command goes on from there" in errors.splitlines()[-1]
+        assert "the same command continues from there" in errors.splitlines()[-1]
         assert "Traceback" not in errors
         assert Store.read(store).attributes["status"] == "interrupted"
     finish(start("--workers", "1"))
@@ -226,7 +226,7 @@ def test_the_same_bits_on_a_cluster_that_is_there_though_a_worker_is_killed(
     scheduler.kill()
     finish(process, 1)
     errors = (tmp_path / "stderr").read_text()
-    assert "the Dask scheduler is gone or dropped our tasks" in errors.splitlines()[-1]
+    assert "the Dask scheduler stopped or dropped the tasks of this run" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     finish(start("--workers", "2"))
     assert stored(store) == stored(whole["store"])

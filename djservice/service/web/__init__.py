@@ -18,18 +18,17 @@ routes = [*api.routes, *pages.routes]
 
 
 def serve(scheduler: Scheduler) -> None:
-    """Add the routes, the metrics, and a link in the navigation of Dask's dashboard to a scheduler whose HTTP server runs."""
+    """Add pages, metrics, and a link in Dask's dashboard to a scheduler whose HTTP server runs."""
     application = scheduler.http_application
     application.add_handlers(".*$", get_handlers(scheduler, [__name__], _prefix(application)))
-    if importlib.util.find_spec(
-        "prometheus_client"
-    ):  # without it Dask has no metrics either, and says so
+    # Without prometheus_client Dask has no metrics either, and says so.
+    if importlib.util.find_spec("prometheus_client"):
         from djservice.service.web.metrics import register
 
         register(scheduler)
     try:
         from distributed.dashboard.scheduler import template_variables
-    except ImportError:  # no bokeh, so no dashboard
+    except ImportError:  # without bokeh there is no dashboard
         return
     shown = template_variables(scheduler)["pages"]
     if "djservice" not in shown:
@@ -37,7 +36,10 @@ def serve(scheduler: Scheduler) -> None:
 
 
 def _prefix(application: Any) -> str:
-    """``--dashboard-prefix``, which the scheduler does not keep: what stands before its own ``/health``."""
+    """The value of ``--dashboard-prefix``.
+
+    The scheduler does not keep it, so it is taken from the path of its own ``/health``.
+    """
     rules = [
         rule
         for host in application.default_router.rules

@@ -1,4 +1,4 @@
-"""What the JSON answers hold, as plain data: records of the service, and columns of a run's store."""
+"""Content of the JSON answers as plain data: records of the service and columns of a store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LANDSCAPE = ("radius", *SCAN)
 
 
 def cluster(scheduler: Scheduler) -> dict[str, int]:
-    """How much the scheduler has to do, and with what."""
+    """Workers, threads, tasks in progress and memory in bytes of the cluster."""
     workers = scheduler.workers.values()
     return {
         "workers": len(workers),
@@ -38,25 +38,27 @@ def cluster(scheduler: Scheduler) -> dict[str, int]:
     }
 
 
-def shown(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as JSON can say it, without secrets."""
+def public_record(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without secrets and with finite numbers, ready for JSON."""
     plain: dict[str, Any] = finite(redacted_data(record))
     return plain
 
 
-def stored(path: str, rows: int, start: int) -> dict[str, Any]:
-    """The columns of a store that figures are made of; touches files, so not for the scheduler's loop.
+def store_columns(path: str, rows: int, start: int) -> dict[str, Any]:
+    """The columns of a store for the figures.
+
+    It reads files and must not be called on the scheduler's loop.
 
     Parameters
     ----------
     path
-        The store, which may not be there yet.
+        Path of the store, which need not exist yet.
     rows
-        At most so many of the history, the last ones.
+        Largest number of rows of the history; the last ones are taken.
     start
-        Only rows of the history from this one on.
+        First row of the history to take.
     """
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "history_rows": 0,
         "history": {name: [] for name in HISTORY},
         "scan": {name: [] for name in LANDSCAPE},
@@ -67,20 +69,16 @@ def stored(path: str, rows: int, start: int) -> dict[str, Any]:
         complete = store.n_complete("history")
         history = _columns(store, "history", HISTORY, max(start, complete - rows, 0), complete)
         scan = _columns(store, "scan", LANDSCAPE, 0, store.n_complete("scan"))
-    except (
-        StoreError,
-        OSError,
-        KeyError,
-        ValueError,
-    ) as error:  # it may be removed or broken while it is read
-        return found | {"unreadable": redacted(str(error))}
-    return found | {"history_rows": complete, "history": history, "scan": scan}
+    # The store may be removed or damaged while it is read.
+    except (StoreError, OSError, KeyError, ValueError) as error:
+        return columns | {"unreadable": redacted(str(error))}
+    return columns | {"history_rows": complete, "history": history, "scan": scan}
 
 
 def _columns(
     store: Store, group: str, names: tuple[str, ...], start: int, stop: int
 ) -> dict[str, list[Any]]:
-    """Rows of some columns as lists; what is not finite is None."""
+    """Rows of columns as lists; numbers that are not finite become None."""
     arrays: Any = store.root
     columns = {name: np.asarray(arrays[f"{group}/{name}"][start:stop]).tolist() for name in names}
     return {name: finite(values) for name, values in columns.items()}

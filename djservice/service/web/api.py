@@ -1,4 +1,4 @@
-"""The runs as JSON; ``static/schema.json`` says what is in it."""
+"""The runs as JSON; ``static/schema.json`` describes the content."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from djservice.errors import ServiceError
 from djservice.service.web import answers
 from djservice.service.web.handler import Handler
 
-#: Rows of the history in an answer that does not say how many, and lines of a run.
+#: Rows of the history in an answer by default, and log lines of a run.
 ROWS, LINES = 1000, 100
 
 
 class Answer(Handler):
-    """JSON, for errors too."""
+    """Handler that answers in JSON, also for errors."""
 
     def answer(self, body: str) -> None:
-        """Send what is JSON already."""
+        """Send a text that is JSON."""
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(body)
 
     def refuse(self, status: int, message: str) -> None:
-        """Say what is wrong."""
+        """Send an error message."""
         self.set_status(status)
         self.answer(json.dumps({"error": redacted(message)}))
 
-    def write_error(self, status_code: int, **given: Any) -> None:
-        """Of what is wrong here, nothing but that it is in the log."""
-        self.refuse(status_code, f"{self._reason}; the scheduler's log may have more.")
+    def write_error(self, status_code: int, **arguments: Any) -> None:
+        """Send no details of an internal error, but point to the log."""
+        self.refuse(status_code, f"{self._reason}; see the scheduler's log.")
 
     def number(self, name: str, default: int) -> int:
-        """A number of the query.
+        """A whole number from the query.
 
         Raises
         ------
         ValueError
-            If it is none.
+            If the value is not a whole number of 0 or more.
         """
         text = self.get_query_argument(name, str(default))
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise ValueError(f"{name} is {text!r}, expected a whole number of 0 or more.")
+            raise ValueError(f"{name}: expected a whole number of 0 or more, found {text!r}.")
         return int(text)
 
 
 class Runs(Answer):
-    """All runs."""
+    """Answer with all runs."""
 
     async def get(self) -> None:
-        """``api/runs``."""
+        """Answer ``api/runs``."""
         try:
             records = self.service.records(lines=0)
         except ServiceError as error:
@@ -62,16 +62,19 @@ class Runs(Answer):
         head = {"time": time.time(), "cluster": answers.cluster(self.server)}
         self.answer(
             await asyncio.to_thread(
-                lambda: _dumps(head | {"runs": answers.shown({"runs": records})["runs"]})
+                lambda: _dumps(head | {"runs": answers.public_record({"runs": records})["runs"]})
             )
         )
 
 
 class OneRun(Answer):
-    """One run with its lines and columns of its store."""
+    """Answer with one run, its log lines and columns of its store."""
 
     async def get(self, run_id: str) -> None:
-        """``api/runs/ID``; ``?history=N`` for at most the last N rows, ``?from=K`` for those from row K on."""
+        """Answer ``api/runs/ID``.
+
+        ``?history=N`` limits the history to the last N rows, ``?from=K`` to the rows from K on.
+        """
         try:
             service = self.service
         except ServiceError as error:
@@ -92,14 +95,16 @@ class OneRun(Answer):
 
         def body() -> str:
             return _dumps(
-                head | answers.shown(record) | answers.stored(record["store"], rows, start)
+                head
+                | answers.public_record(record)
+                | answers.store_columns(record["store"], rows, start)
             )
 
         self.answer(await asyncio.to_thread(body))
 
 
-def _dumps(found: dict[str, Any]) -> str:
-    return json.dumps(found, allow_nan=False)
+def _dumps(data: dict[str, Any]) -> str:
+    return json.dumps(data, allow_nan=False)
 
 
 routes: list[tuple[str, type[Handler], dict[str, Any]]] = [

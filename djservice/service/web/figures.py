@@ -1,4 +1,4 @@
-"""The figures of a run's page, made once without data: the page's script fills their sources.
+"""Figures of the page of a run, made once without data; the page's script adds the data.
 
 The names and columns of the sources are those that ``static/run.js`` writes.
 """
@@ -12,7 +12,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8a8f98"
 
 
 def figures() -> dict[str, Any]:
-    """All figures as one item to embed."""
+    """All figures as one bokeh item to embed."""
     from bokeh.embed import json_item
     from bokeh.layouts import row
     from bokeh.models import ColumnDataSource
@@ -25,11 +25,10 @@ def figures() -> dict[str, Any]:
     history = source("history", *of_radius, *of_loss, "loss_mean", "trees_per_second")
     scan, result = source("scan", "radius", *of_loss), source("result", "radius", "low", "high")
     shown = (_radius(history), _loss(history), _landscape(history, scan, result), _rate(history))
-    for other in (shown[1], shown[3]):
-        other.x_range = shown[0].x_range
-    wrapped = row(
-        *shown, sizing_mode="stretch_width", spacing=14, styles={"flex-wrap": "wrap"}
-    )  # two beside each other
+    for panel in (shown[1], shown[3]):
+        panel.x_range = shown[0].x_range
+    # Two figures stand side by side where the page is wide enough.
+    wrapped = row(*shown, sizing_mode="stretch_width", spacing=14, styles={"flex-wrap": "wrap"})
     return dict(json_item(wrapped))
 
 
@@ -37,7 +36,7 @@ def _figure(title: str, x_label: str, y_label: str) -> Any:
     from bokeh.models.annotations import Title
     from bokeh.plotting import figure
 
-    made = figure(
+    plot = figure(
         title=Title(text=title, text_font_size="15px"),
         x_axis_label=x_label,
         y_axis_label=y_label,
@@ -49,21 +48,21 @@ def _figure(title: str, x_label: str, y_label: str) -> Any:
         output_backend="canvas",
         min_border_left=70,
     )
-    made.toolbar.logo = None
-    made.toolbar.autohide = True
-    for axis in (made.xaxis, made.yaxis):
+    plot.toolbar.logo = None
+    plot.toolbar.autohide = True
+    for axis in (plot.xaxis, plot.yaxis):
         axis.axis_label_text_font_size = "14px"
         axis.axis_label_text_font_style = "normal"
         axis.major_label_text_font_size = "12px"
-    made.grid.grid_line_color = "#ececec"
-    made.outline_line_color = "#cccccc"
-    return made
+    plot.grid.grid_line_color = "#ececec"
+    plot.outline_line_color = "#cccccc"
+    return plot
 
 
-def _legend(made: Any) -> None:
-    """Above the figure, where it hides nothing."""
-    legend = made.legend[0]
-    made.add_layout(legend, "above")
+def _legend(plot: Any) -> None:
+    """Put the legend above the figure, where it covers no data."""
+    legend = plot.legend[0]
+    plot.add_layout(legend, "above")
     legend.orientation = "horizontal"
     legend.label_text_font_size = "12px"
     legend.border_line_color = None
@@ -72,8 +71,8 @@ def _legend(made: Any) -> None:
 
 
 def _radius(history: Any) -> Any:
-    made = _figure("Radius", "iteration", "R")
-    made.varea(
+    plot = _figure("Radius", "iteration", "R")
+    plot.varea(
         "iteration",
         "radius_low",
         "radius_high",
@@ -82,10 +81,10 @@ def _radius(history: Any) -> Any:
         fill_alpha=0.18,
         legend_label="average ± spread of 20",
     )
-    made.line(
+    plot.line(
         "iteration", "radius", source=history, color=GREY, line_width=1.3, legend_label="iterates"
     )
-    made.line(
+    plot.line(
         "iteration",
         "radius_average",
         source=history,
@@ -93,13 +92,13 @@ def _radius(history: Any) -> Any:
         line_width=2.5,
         legend_label="average",
     )
-    _legend(made)
-    return made
+    _legend(plot)
+    return plot
 
 
 def _loss(history: Any) -> Any:
-    made = _figure("Loss", "iteration", "loss")
-    made.varea(
+    plot = _figure("Loss", "iteration", "loss")
+    plot.varea(
         "iteration",
         "loss_low",
         "loss_high",
@@ -108,7 +107,7 @@ def _loss(history: Any) -> Any:
         fill_alpha=0.18,
         legend_label="batch ± standard error",
     )
-    made.line(
+    plot.line(
         "iteration",
         "loss",
         source=history,
@@ -117,7 +116,7 @@ def _loss(history: Any) -> Any:
         line_width=1,
         legend_label="batch",
     )
-    made.line(
+    plot.line(
         "iteration",
         "loss_mean",
         source=history,
@@ -125,14 +124,14 @@ def _loss(history: Any) -> Any:
         line_width=2.5,
         legend_label="mean of 20",
     )
-    _legend(made)
-    return made
+    _legend(plot)
+    return plot
 
 
 def _landscape(history: Any, scan: Any, result: Any) -> Any:
-    made = _figure("Landscape (scanned after the iterations)", "R", "loss")
-    made.vstrip("low", "high", source=result, fill_color=BLUE, fill_alpha=0.18, line_color=None)
-    batches = made.scatter(
+    plot = _figure("Landscape (scanned after the iterations)", "R", "loss")
+    plot.vstrip("low", "high", source=result, fill_color=BLUE, fill_alpha=0.18, line_color=None)
+    batches = plot.scatter(
         "radius",
         "loss",
         source=history,
@@ -142,24 +141,24 @@ def _landscape(history: Any, scan: Any, result: Any) -> Any:
         line_color=None,
         legend_label="iterations",
     )
-    optimum = made.vspan("radius", source=result, color=BLUE, line_width=2, legend_label="optimum")
-    errors = made.segment(
+    optimum = plot.vspan("radius", source=result, color=BLUE, line_width=2, legend_label="optimum")
+    errors = plot.segment(
         "radius", "loss_low", "radius", "loss_high", source=scan, color="black", line_width=1.3
     )
-    points = made.scatter(
+    points = plot.scatter(
         "radius", "loss", source=scan, color="black", size=7, legend_label="all events"
     )
-    made.x_range.renderers, made.y_range.renderers = (
+    plot.x_range.renderers, plot.y_range.renderers = (
         [batches, points, optimum],
         [batches, points, errors],
     )
-    _legend(made)
-    return made
+    _legend(plot)
+    return plot
 
 
 def _rate(history: Any) -> Any:
-    made = _figure("Throughput", "iteration", "trees per second")
-    made.line(
+    plot = _figure("Throughput", "iteration", "trees per second")
+    plot.line(
         "iteration",
         "trees_per_second",
         source=history,
@@ -167,6 +166,6 @@ def _rate(history: Any) -> Any:
         line_width=1.5,
         legend_label="each iteration",
     )
-    made.y_range.start = 0
-    _legend(made)
-    return made
+    plot.y_range.start = 0
+    _legend(plot)
+    return plot

@@ -1,4 +1,4 @@
-"""What every answer over HTTP has in common."""
+"""Base class of all HTTP handlers."""
 
 from __future__ import annotations
 
@@ -6,30 +6,33 @@ from distributed.http.utils import RequestHandler
 
 from djservice.service.interface import RunBoard, run_board
 
-#: Scripts and pictures from this server only: what a user wrote runs nowhere even if it got into a page. Bokeh styles its
-#: figures from within.
-POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+#: Only scripts and pictures of this server are loaded, so that text of a user is never executed.
+#: Bokeh needs inline styles.
+POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 class Handler(RequestHandler):
-    """Answers with what the service of this scheduler says."""
+    """Handler with access to the service of this scheduler."""
 
     def set_default_headers(self) -> None:
-        """Nothing is kept by browsers or proxies, for it is old at once."""
+        """Forbid browsers and proxies to cache answers, which are soon out of date."""
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Content-Security-Policy", POLICY)
 
     def compute_etag(self) -> None:
-        """None: what is not kept needs no name."""
+        """None, because answers are not cached."""
 
     @property
     def service(self) -> RunBoard:
-        """The service.
+        """The service of this scheduler.
 
         Raises
         ------
         ServiceError
-            If the scheduler has none.
+            If the scheduler does not accept runs.
         """
         return run_board(self.server)

@@ -1,4 +1,7 @@
-"""Gauges of the runs under ``/metrics``, with a label for each run that is not at its end: no more than go on at a time."""
+"""Prometheus metrics of the runs under ``/metrics``.
+
+Only runs in progress have a label of their own, so the number of labels stays small.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,15 @@ from djservice.service.records import STATES, UNFINISHED
 
 
 class RunsCollector:
-    """Of the scheduler that began to serve last: a process has one registry. Asked on its loop."""
+    """Collector for the scheduler that started last, because a process has one registry.
+
+    Prometheus calls it on the scheduler's loop.
+    """
 
     server: Scheduler
 
     def collect(self) -> Iterator[Any]:
-        """The metrics; none on a scheduler that takes no runs."""
+        """The metrics; none on a scheduler that does not accept runs."""
         service = self.server.plugins.get(PLUGIN_NAME)
         if not isinstance(service, RunBoard):
             return
@@ -36,7 +42,7 @@ class RunsCollector:
         yield _by_run(
             GaugeMetricFamily,
             "djservice_iteration",
-            "Iterations of R that are done",
+            "Finished iterations of R",
             active,
             "iteration",
         )
@@ -46,19 +52,19 @@ class RunsCollector:
         yield _by_run(
             CounterMetricFamily,
             "djservice_trees",
-            "Trees sampled since the run was taken up here",
+            "Trees sampled since this scheduler took the run up",
             active,
             "trees",
         )
         yield _by_run(
             GaugeMetricFamily,
             "djservice_steps_done",
-            "Steps of the phase that are done",
+            "Finished steps of the phase",
             active,
             "done",
         )
         yield _by_run(
-            GaugeMetricFamily, "djservice_steps", "Steps of the phase in all", active, "total"
+            GaugeMetricFamily, "djservice_steps", "Total steps of the phase", active, "total"
         )
 
 
@@ -66,17 +72,17 @@ _COLLECTOR = RunsCollector()
 
 
 def register(scheduler: Scheduler) -> None:
-    """Have the runs of this scheduler under ``/metrics``."""
-    known = hasattr(_COLLECTOR, "server")
+    """Show the runs of this scheduler under ``/metrics``."""
+    registered = hasattr(_COLLECTOR, "server")
     _COLLECTOR.server = scheduler
-    if not known:
+    if not registered:
         REGISTRY.register(_COLLECTOR)
 
 
 def _by_run(
     kind: type[Any], name: str, text: str, active: dict[str, dict[str, Any]], key: str
 ) -> Any:
-    """A family with one value for each run that has it."""
+    """A metric with one value for each run that has one."""
     family = kind(name, text, labels=["run"])
     for run_id, progress in active.items():
         if progress[key] is not None:

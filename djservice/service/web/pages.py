@@ -1,6 +1,7 @@
-"""The pages: a list of the runs, and one for each. A script fills them from the JSON and keeps them up to date.
+"""The pages: a list of the runs, and a page for each run.
 
-So what nobody looks at costs the scheduler nothing, and nothing that a user wrote is ever taken for HTML.
+A script fills the pages from the JSON and keeps them up to date. A page that nobody looks at costs
+the scheduler nothing, and text of a user is never interpreted as HTML.
 """
 
 from __future__ import annotations
@@ -18,33 +19,36 @@ from tornado.web import StaticFileHandler
 from djservice.errors import ServiceError
 from djservice.service.web.handler import Handler
 
-#: How to get the figures.
-NO_BOKEH = "The figures need bokeh where the scheduler runs: pip install 'djservice[dashboard]'."
+#: Advice where the figures are missing.
+NO_BOKEH = (
+    "The figures need bokeh in the environment of the scheduler: "
+    "pip install 'djservice[dashboard]'."
+)
 _BOKEH = importlib.util.find_spec("bokeh")
 
 
 class Page(Handler):
-    """HTML from a template."""
+    """Handler that renders a template."""
 
-    def show(self, template: str, root: str, **given: Any) -> None:
-        """Send a page; ``root`` leads from it to what lies below ``djservice/``, whatever stands before that."""
+    def show(self, template: str, root: str, **values: Any) -> None:
+        """Send a page; ``root`` is the relative path from the page to ``djservice/``."""
         self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.finish(_environment().get_template(template).render(root=root, **given))
+        self.finish(_environment().get_template(template).render(root=root, **values))
 
 
 class ListPage(Page):
-    """All runs."""
+    """Page with the list of all runs."""
 
     def get(self) -> None:
-        """``djservice``."""
+        """Answer ``djservice``."""
         self.show("runs.html", "djservice/")
 
 
 class RunPage(Page):
-    """One run."""
+    """Page of one run."""
 
     async def get(self, run_id: str) -> None:
-        """``djservice/ID``."""
+        """Answer ``djservice/ID``."""
         try:
             settings = self.service.settings(run_id)
         except ServiceError as error:
@@ -65,7 +69,7 @@ class RunPage(Page):
 
 
 class Files(StaticFileHandler):
-    """Scripts and styles; a browser asks whether they are still the same, unless the address has a version."""
+    """Scripts and styles; a browser checks for changes unless the address has a version."""
 
     def set_extra_headers(self, path: str) -> None:
         """Called by Tornado."""
@@ -75,10 +79,10 @@ class Files(StaticFileHandler):
 
 
 class Slash(Page):
-    """``djservice/``, where links would lead astray."""
+    """Redirection from ``djservice/``, where relative links would be wrong."""
 
     def get(self) -> None:
-        """To the list."""
+        """Redirect to the list."""
         self.redirect("../djservice")
 
 
@@ -91,15 +95,14 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("djservice.service.web"), autoescape=True
     )
-    environment.policies[
-        "json.dumps_kwargs"
-    ] = {}  # bokeh's items refer back to what comes earlier, so no sorting
+    # No sorting of keys, because bokeh's items refer to earlier ones.
+    environment.policies["json.dumps_kwargs"] = {}
     return environment
 
 
 @cache
 def _figures() -> tuple[dict[str, Any] | None, str]:
-    """The figures without their data, and the version of bokeh that they are made for."""
+    """The figures without data, and the version of bokeh that made them."""
     if _BOKEH is None:
         return None, ""
     import bokeh
@@ -115,8 +118,7 @@ routes: list[tuple[str, type[Any], dict[str, Any]]] = [
     (r"/djservice/static/(.*)", Files, {"path": str(Path(__file__).parent / "static")}),
     (r"/djservice/([^/]+)", RunPage, {}),
 ]
-if (
-    _BOKEH is not None and _BOKEH.origin is not None
-):  # ours, for Dask serves its copy only with its dashboard
+# Bokeh's scripts are served here, because Dask serves them only with its dashboard.
+if _BOKEH is not None and _BOKEH.origin is not None:
     scripts = Path(_BOKEH.origin).parent / "server" / "static" / "js"
     routes.insert(2, (r"/djservice/bokeh/(.*)", Files, {"path": str(scripts)}))

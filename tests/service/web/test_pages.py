@@ -184,9 +184,9 @@ def test_stores_are_read_beside_the_loop_and_figures_need_bokeh(
     """A scheduler in this process, from Dask's configuration."""
     leave_failed(tmp_path / "state", tiny)
     read_in: list[threading.Thread] = []
-    really = answers.stored
+    really = answers.store_columns
 
-    def stored(*given: Any) -> dict[str, Any]:
+    def store_columns(*given: Any) -> dict[str, Any]:
         read_in.append(threading.current_thread())
         return really(*given)
 
@@ -210,7 +210,7 @@ def test_stores_are_read_beside_the_loop_and_figures_need_bokeh(
     assert "pip install &#39;djservice[dashboard]&#39;" in page[2] and "bokeh.min.js" not in page[2]
     assert (without[0], json.loads(without[2])["error"]) == (
         503,
-        "this scheduler takes no runs, or has not started yet.",
+        "this scheduler does not accept runs, or has not started yet.",
     )
 
 
