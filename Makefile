@@ -2,13 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run docs test test-gpu test-long bench lint clean
+# The folders of the library, which knows no cluster.
+LIBRARY := analysis clustering core estimators evaluation events fit input objectives radius_models store
+
+.PHONY: run docs test test-quick test-gpu test-long bench lint clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
 test: .venv/test.stamp lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+
+test-quick: .venv/test.stamp
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not servers" $(LIBRARY:%=tests/%) tests/test_layout.py
 
 test-gpu: .venv/test.stamp
 	$(BIN)/python -m pytest tests/gpu

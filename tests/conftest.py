@@ -8,26 +8,39 @@ from typing import Any
 
 import pytest
 
-#: Files that take minutes. They come first: one that is left to the end goes on alone, without work for the other processes. And of
+#: Files that take longest. They come first: one that is left to the end goes on alone, without work for the other processes. And of
 #: these the first three compile nothing that another of them compiles, so that the next find the kernels in numba's cache.
 LONG_FILES = (
     "estimators",
     "compiled",
     "simulated",
-    "workflows",
     "survival",
-    "faults",
+    "workflows",
     "slurm",
+    "faults",
     "service",
+    "update",
     "s3",
     "pods",
+    "security",
+    "radius_models",
+    "failures",
+    "docs",
+    "pages",
 )
 
 
+#: Fixtures that are a scheduler, a cluster or a server. What uses one is left out by `make test-quick`.
+SERVERS = {"bucket", "cluster", "make_cluster", "scheduler", "service", "slurm", "xrootd"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, else in the order that they have."""
+    """Long files first, else in the order that they have; tests that need servers are marked."""
     names = [f"test_{name}.py" for name in LONG_FILES]
     items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def put_inputs(folder: Path, tiny: dict[str, Any]) -> None:
     shutil.copy(examples.path("ZHllbb_200"), folder / "data/a.root")
     shutil.copy(examples.path("ZHllbb_1000"), folder / "data/b.root")
     few = {"iterations": 3, "trees": 4, "choose_trees": 4, "score_trees": 4, "accepted": 2}
-    (folder / "run.yaml").write_text(yaml.safe_dump(tiny | {"per_event": few}))
+    (folder / "run.yaml").write_text(yaml.safe_dump(tiny | {"per_event": few, "cluster": {"workers": 1}}))
 
 
 def check_results(store: Path, report: Path) -> None:

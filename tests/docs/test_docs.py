@@ -35,10 +35,10 @@ def blocks() -> list:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dj.Run:
+def finished(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> dj.Run:
     """The main job with few events and trees, done, its store in a folder of its own."""
     small = ["input.entries=[0, 40]", "optimiser.batch_events=20", "optimiser.iterations=4"]
-    few = ["optimiser.trees=4", "scan.trees=4", "spectrum.trees=4", "cluster.workers=1"]
+    few = ["optimiser.trees=4", "scan.trees=4", "spectrum.trees=4", f"cluster.scheduler={scheduler}"]
     store = tmp_path_factory.mktemp("docs") / "zh_global_radius.zarr"
     run = dj.Run.from_yaml(ROOT / "workflows/zh_global_radius.yaml", [*small, *few, f"output.store={store}"])
     dj.run(run)

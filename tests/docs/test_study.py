@@ -19,12 +19,11 @@ FEW = [
     "per_event.choose_trees=12",
     "per_event.accepted=4",
     "per_event.score_trees=12",
-    "cluster.workers=1",
 ]
 
 
-def test_the_study_in_one_command(tmp_path: Path) -> None:
-    options = [word for setting in FEW for word in ("--set", setting)]
+def test_the_study_in_one_command(scheduler: str, tmp_path: Path) -> None:
+    options = [word for setting in (*FEW, f"cluster.scheduler={scheduler}") for word in ("--set", setting)]
     command = [sys.executable, str(SCRIPT), "--output", str(tmp_path / "study"), *options]
     for _ in range(2):  # the second time nothing is left to do
         done = subprocess.run(

@@ -306,7 +306,7 @@ def test_estimators_agree_on_real_events() -> None:
     events = shipped_events().select(range(25))
     loss = SquaredError(observables.dijet_mass, target=80.0, scale=80.0)
     loss = loss.where(cuts.two_jets(pt_min=15.0) & cuts.mass_below(150.0))
-    found = [gradient(events, loss, radius=0.7, trees=400, estimator=e, seed=3 + i) for i, e in enumerate(UNBIASED)]
+    found = [gradient(events, loss, radius=0.7, trees=200, estimator=e, seed=3 + i) for i, e in enumerate(UNBIASED)]
     values, errors = (np.array([getattr(g, name) for g in found]) for name in ("value", "tree_error"))
     best = np.average(values, weights=1 / errors**2)
     assert (np.abs(values - best) < 4 * errors).all()

@@ -93,7 +93,7 @@ def test_a_file_that_changed_is_read_again(cached: Settings, path: str) -> None:
     assert reading["bundles_cached"] == 0
 
 
-def test_other_cuts_other_entries_and_another_dataset_are_not_in_it(path: str) -> None:
+def test_other_cuts_other_entries_another_dataset_or_selection_are_not_in_it(path: str) -> None:
     files = [inspect(path, SCHEMA)]
     keys = [
         key_of(part, files, schema)
@@ -106,6 +106,7 @@ def test_other_cuts_other_entries_and_another_dataset_are_not_in_it(path: str) -
             ([Segment(path, 0, 10)], SCHEMA.model_copy(update={"truth": 125.0})),
         )
     ]
+    keys += [key_of([Segment(path, 0, 10)], files, SCHEMA, selection) for selection in ("clean#1", "clean#2")]
     assert len(set(keys)) == len(keys)
 
 

@@ -1,6 +1,7 @@
 """R as a function of features: its derivatives, its training against plain loops, its scores on events it never saw."""
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,15 @@ class Quadratic(RadiusModel):
 MODELS: list[RadiusModel] = [Linear(), Network(hidden=3), Quadratic(), dj.TorchModel(small)]
 
 
+def needs(model: RadiusModel, requires: Callable[[str, object], None]) -> None:
+    """PyTorch is gigabytes: it comes with the extra "torch" and not with "test"."""
+    if isinstance(model, dj.TorchModel):
+        requires("torch (pip install 'djservice[torch]')", find_spec("torch"))
+
+
 @pytest.fixture(params=MODELS, ids=lambda model: type(model).__name__)
-def model(request: pytest.FixtureRequest) -> Bounded:
-    if isinstance(request.param, dj.TorchModel):
-        pytest.importorskip("torch", reason="PyTorch is 5 GB: its tests run where it is installed")
+def model(request: pytest.FixtureRequest, requires: Callable[[str, object], None]) -> Bounded:
+    needs(request.param, requires)
     return Bounded(request.param, 0.2, 1.5)
 
 
@@ -228,10 +234,13 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
 
 @pytest.mark.parametrize("own", [Quadratic(), dj.TorchModel(small)], ids=lambda model: type(model).__name__)
 def test_a_run_with_a_model_of_a_users_own(
-    settings: dict[str, Any], own: RadiusModel, stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+    settings: dict[str, Any],
+    own: RadiusModel,
+    stored: Callable[[Path], dict[str, bytes]],
+    requires: Callable[[str, object], None],
+    tmp_path: Path,
 ) -> None:
-    if isinstance(own, dj.TorchModel):
-        pytest.importorskip("torch", reason="PyTorch is 5 GB: its tests run where it is installed")
+    needs(own, requires)
     given = settings | {"radius_model": settings["radius_model"] | {"model": own}}
     store = dj.run(Run.from_dict(given)).store
     again = given | {"output": {"store": str(tmp_path / "again.zarr")}}

@@ -61,8 +61,11 @@ class Cluster:
                 assert self.scheduler.poll() is None and time.monotonic() < end, self.text()
 
     def start_workers(self, count: int = 2, *options: object, inside: Sequence[str] = ()) -> None:
-        """A nanny with so many workers of one thread; ``inside`` is a command that runs it somewhere else."""
-        threads = ("--nworkers", count, "--nthreads", 1, "--local-directory", self.folder)
+        """A nanny with so many workers of one thread; ``inside`` is a command that runs it somewhere else.
+
+        Without their own dashboards, whose pages nobody opens here: importing those is a quarter of a worker's start.
+        """
+        threads = ("--nworkers", count, "--nthreads", 1, "--no-dashboard", "--local-directory", self.folder)
         self.nannies.append(self._start("worker", self.address, *threads, *options, inside=inside))
 
     def workers(self) -> list[psutil.Process]:
@@ -188,7 +191,7 @@ def reach() -> Callable[[SubmittedRun, str, int], None]:
             if progress and (phases.index(progress["phase"]), progress["done"]) >= (phases.index(phase), done):
                 return
             assert now["state"] not in ("failed", "finished"), now
-            time.sleep(0.02)
+            time.sleep(0.05)
         pytest.fail(f"never came to {phase} {done}: {run.status()}")
 
     return wait

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 from distributed import Client, LocalCluster
 
 import djservice as dj
+from djservice.cli import main
 from djservice.config.run import Run
 from djservice.errors import ConfigError, MissingFileError, RunError, ServiceError
 from djservice.service.client import Service, SubmittedRun
@@ -32,16 +34,22 @@ def states(run: SubmittedRun) -> list[str]:
 
 
 def test_a_run_goes_on_when_the_client_has_gone(
-    cluster: Any, disturbable_run: Run, undisturbed: Path, stored: Stored, tmp_path: Path
+    cluster: Any,
+    disturbable_run: Run,
+    undisturbed: Path,
+    stored: Stored,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Submitted with relative paths by a process that ends; followed, waited for and awaited by others."""
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(disturbable_run.to_dict() | {"output": {"store": "tiny.zarr"}}))
-    ended = command(cluster, "submit", config.name, cwd=tmp_path)
+    submit = [Path(sys.executable).parent / "djservice", "submit", config.name, "--scheduler", cluster.address]
+    ended = subprocess.run(submit, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     name = ended.stdout.strip()
     watching = command(cluster, "watch", name)
-    assert watching.returncode == 0
+    assert watching.exit_code == 0
     assert "optimise 100/100" in watching.stderr and f"{name}: finished" in watching.stderr.splitlines()[-1]
     assert stored(tmp_path / "tiny.zarr") == stored(undisturbed)
     assert cluster.left_behind() == ([], 0, [])
@@ -59,7 +67,8 @@ def test_a_run_goes_on_when_the_client_has_gone(
 
     assert asyncio.run(awaited()) == finished
     assert any("read 40 events" in line for _, line in run.logs())
-    again = command(cluster, "submit", config.name, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    again = command(cluster, "submit", config.name)
     assert again.stdout.strip() == name
     assert "submitted before" in again.stderr and "finished" in again.stderr
     shown = json.loads(command(cluster, "status", name, "--json").stdout)
@@ -69,14 +78,9 @@ def test_a_run_goes_on_when_the_client_has_gone(
     assert "read 40 events" in command(cluster, "logs", name).stdout
 
 
-def command(cluster: Any, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [Path(sys.executable).parent / "djservice", *words, "--scheduler", cluster.address],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-    )
+def command(cluster: Any, *words: str) -> Result:
+    """What ``djservice`` says, in this process."""
+    return CliRunner().invoke(main, [*words, "--scheduler", cluster.address])
 
 
 def test_two_submissions_of_one_run_are_one_run(service: Service, disturbable_run: Run, tmp_path: Path) -> None:
@@ -252,7 +256,7 @@ def test_no_scheduler_and_one_without_runs(cluster: Any, scheduler: str) -> None
     ):
         dj.connect(scheduler)
     ended = command(cluster, "status", "nothing")
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert ended.stderr.startswith("djservice: ServiceError: no run 'nothing' here.")
 
 

@@ -141,10 +141,10 @@ def another(run: Run, name: str, seed: int) -> Run:
 
 
 def seeds() -> list[Any]:
-    """Of the schedules: two always, more in the long form; FAULT_SEED=n does one of your own."""
+    """Of the schedules: always one, with faults of scheduler and worker; all others in the long form; FAULT_SEED=n does your own."""
     if "FAULT_SEED" in os.environ:
         return [int(os.environ["FAULT_SEED"])]
-    return [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 23))]
+    return [2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 23) if seed != 2)]
 
 
 @pytest.mark.parametrize("seed", seeds())
@@ -178,7 +178,7 @@ def reach_or_end(run: SubmittedRun, phase: str, done: int) -> None:
             progress and (phases.index(progress["phase"]), progress["done"]) >= (phases.index(phase), done)
         ):
             return
-        time.sleep(0.02)
+        time.sleep(0.05)
     pytest.fail(f"never came to {phase} {done}: {run.status()}")
 
 
@@ -219,7 +219,8 @@ LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 
 
 @pytest.mark.parametrize(
-    ("iterations", "kills"), [(800, 5), pytest.param(2_000, 20, marks=LONG), pytest.param(50_000, 5, marks=LONG)]
+    ("iterations", "kills"),
+    [(400, 3), *(pytest.param(*each, marks=LONG) for each in ((800, 5), (2_000, 20), (50_000, 5)))],
 )
 def test_memory_stays_flat_through_a_long_run_with_worker_churn(
     iterations: int, kills: int, cluster: Any, service: Service, tiny: Any, reach: Reach
@@ -227,8 +228,9 @@ def test_memory_stays_flat_through_a_long_run_with_worker_churn(
     few = {"optimiser": {"iterations": iterations, "batch_events": 8, "trees": 4, "averaging_start": 10}}
     run = service.submit(Run.from_dict(tiny | {"input": tiny["input"] | {"bundle_events": 20}} | few))
     sizes = soak(cluster, run, iterations, kills, reach)
-    print(f"scheduler, MB: {[round(size, 1) for size in sizes]}")
     assert run.wait(timeout=7000).result.iterations == iterations
+    sizes.append(cluster.scheduler.memory_info().rss / 1e6)
+    print(f"scheduler, MB: {[round(size, 1) for size in sizes]}")
     assert cluster.left_behind() == ([], 0, [])
     # Dask's logs of events grow to a bound at first; from half-way on it is flat.
     assert sizes[-1] - sizes[kills // 2] < 10, sizes

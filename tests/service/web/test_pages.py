@@ -19,6 +19,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import psutil
 import pytest
 from distributed import Scheduler
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,10 +61,13 @@ def found(address: str, kind: str) -> Any:
 
 
 class Site:
-    """A scheduler behind a prefix with a run that is finished, one that goes on, and one that failed."""
+    """A scheduler behind a prefix with a run that is finished, one that goes on, and one that failed.
 
-    def __init__(self, service: Service, base: str, runs: dict[str, SubmittedRun]) -> None:
-        self.service, self.base, self.runs = service, base, runs
+    The worker stands still but for tests that want to see it move (``moving``): it would take a processor from all others.
+    """
+
+    def __init__(self, service: Service, base: str, runs: dict[str, SubmittedRun], worker: psutil.Process) -> None:
+        self.service, self.base, self.runs, self.worker = service, base, runs, worker
         self.id = {name: run.id for name, run in runs.items()}
         self.store = {name: Path(run.status()["store"]) for name, run in runs.items()}
 
@@ -102,13 +106,24 @@ def site(make_cluster: Any, tiny_run: Callable[[Path], Settings], tmp_path_facto
     finished.wait(timeout=300)
     running = submit("running", ATTACK, seed=2, optimiser={"iterations": 50_000, "batch_events": 16, "trees": 4})
     runs = {"finished": finished, "failed": service.run("failed-1"), "running": running}
-    made = Site(service, f"http://127.0.0.1:{port[1]}/{PREFIX}", runs)
+    made = Site(service, f"http://127.0.0.1:{port[1]}/{PREFIX}", runs, cluster.a_worker())
     while made.api(f"/{running.id}")["history_rows"] < 20:
         assert time.monotonic() < end + 300, cluster.text()
         time.sleep(0.1)
+    cluster.frozen.append(made.worker)
+    made.worker.suspend()
     return made
 
 
+@pytest.fixture
+def moving(site: Site) -> Iterator[None]:
+    """The run that goes on does so."""
+    site.worker.resume()
+    yield
+    site.worker.suspend()
+
+
+@pytest.mark.usefixtures("moving")
 @pytest.mark.parametrize("name", ["finished", "running"])
 def test_the_json_has_the_numbers_of_the_store(site: Site, name: str) -> None:
     answer = site.api(f"/{site.id[name]}")
@@ -214,6 +229,7 @@ def test_stores_are_read_beside_the_loop_and_figures_need_bokeh(
     )
 
 
+@pytest.mark.usefixtures("moving")
 def test_metrics_are_of_runs_that_go_on(site: Site) -> None:
     before = site.runs["running"].status()["progress"]
     _, _, text = get(f"{site.base}/metrics")
@@ -341,6 +357,7 @@ def test_the_page_of_a_run_shows_the_numbers_of_its_store(site: Site, browse: Ca
     assert "batch_events: 16" in page.text["settings"]
 
 
+@pytest.mark.usefixtures("moving")
 def test_the_page_of_a_run_that_goes_on_follows_it(site: Site, browse: Callable[[str], Shown]) -> None:
     """In the seconds for which the browser looks, the page goes on without being loaded again."""
     before = site.api(f"/{site.id['running']}")["history_rows"]
