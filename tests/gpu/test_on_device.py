@@ -25,7 +25,7 @@ from djservice.clustering.trees import as_vectors
 from djservice.core.array_module import module_of, sums_by_owner
 from djservice.errors import DeviceError
 from djservice.estimators.registry import ESTIMATORS
-from djservice.evaluation.evaluate import Part, evaluate, evaluate_each
+from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_each
 from djservice.objectives.losses import Loss
 
 
@@ -149,7 +149,7 @@ def test_results_that_are_in_several_parameters_or_parts(events: dj.EventBatch) 
     loss, radii = LOSSES["sum"], np.linspace(0.5, 1.0, len(events))
     jacobian = np.stack([radii, radii**2], axis=1)
     pieces = [slice(0, 5), slice(5, 6), slice(6, 12)]
-    parts = [Part(events.select(np.arange(12)[at]), radii[at], jacobian[at]) for at in pieces]
+    parts = [EvaluationPart(events.select(np.arange(12)[at]), radii[at], jacobian[at]) for at in pieces]
     found: list[list[Any]] = []
     for device in ("cpu", "cuda"):
         sampling = Sampling(1.0, seed=1, device=device)  # type: ignore[arg-type]
