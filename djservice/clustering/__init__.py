@@ -1,1 +1,1 @@
-"""From events to sampled trees, jets and scores."""
+"""Clustering: from events to sampled trees, jets and scores."""

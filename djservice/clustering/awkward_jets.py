@@ -1,4 +1,4 @@
-"""cluster_jets(particles, ...): awkward particles in, awkward jets with their constituents out."""
+"""``dj.cluster_jets``: awkward jets with their constituents, from awkward particles."""
 
 from __future__ import annotations
 
@@ -34,33 +34,38 @@ def cluster_jets(
     Parameters
     ----------
     particles
-        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), or an :class:`djservice.EventBatch`.
+        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), or an
+        :class:`djservice.EventBatch`.
     radius, rigidity, trees, sampling
-        As in :func:`djservice.cluster`; the deterministic algorithm by default: FastJet's jets.
+        See :func:`djservice.cluster`. The default is the deterministic algorithm, which gives
+        FastJet's jets.
     pt_min
-        Jets with pT > ``pt_min`` (GeV) are returned.
+        Minimum pT in GeV: jets with pT > ``pt_min`` are returned.
     jets
-        How many of them at most per tree, the leading ones; all by default.
+        Maximum number of jets per tree, the leading ones; all jets by default.
     identity
-        As in :func:`djservice.analysis.expectation`; the deterministic algorithm draws nothing.
+        See :func:`djservice.expectation`. The deterministic algorithm makes no draws and needs
+        none.
 
     Returns
     -------
     awkward.Array
-        In falling pT: shape (event, jet) with infinite rigidity, (event, tree, jet) with a finite one, even of one tree.
-        ``Momentum4D`` records of ``vector`` with ``px, py, pz, E`` in GeV, so that ``pt``, ``mass``, ``+``, ``deltaR`` work; and
-        ``constituents``: the rising indices of a jet's particles in its event.
+        Jets in falling pT. The shape is (event, jet) with infinite rigidity, and
+        (event, tree, jet) with a finite one, even for one tree. The jets are ``Momentum4D`` records
+        of ``vector`` with ``px, py, pz, E`` in GeV, so that ``pt``, ``mass``, ``+`` and ``deltaR``
+        work. The field ``constituents`` holds the rising indices of a jet's particles in its event.
 
     Raises
     ------
     InputError
-        If an argument has no meaning, or several deterministic trees are asked for.
+        If an argument has no meaning, or several deterministic trees are requested.
     ClusteringError
-        As :func:`djservice.clustering.cluster`.
+        See :func:`djservice.cluster`.
 
     Notes
     -----
-    Takes 85 bytes for each particle and tree at its peak (measured): give chunks of events, as coffea does.
+    The peak memory is 85 bytes for each particle and tree (measured). Give chunks of events, as
+    coffea does.
     """
     if not (math.isfinite(pt_min) and pt_min >= 0):
         raise InputError(f"pt_min is {pt_min}, expected 0 GeV or more.")
@@ -91,11 +96,8 @@ def _awkward(
     from vector.backends.awkward import behavior
 
     rows, largest = len(history), int(events.counts.max(initial=0))
-    momenta, members, owner = (
-        np.empty((rows, 4)),
-        np.empty(rows, np.int64),
-        np.empty(2 * largest, np.int64),
-    )
+    momenta, members = np.empty((rows, 4)), np.empty(rows, np.int64)
+    owner = np.empty(2 * largest, np.int64)
     particles = np.stack(momenta_of(events.pt, events.rapidity, events.phi, events.mass), axis=1)
     jets_of_histories(
         events.offsets,
@@ -107,27 +109,26 @@ def _awkward(
         np.empty((2 * largest, 4)),
         owner,
     )
-    kept = np.flatnonzero(members)
-    pt = np.hypot(momenta[kept, 0], momenta[kept, 1])
-    kept, pt = kept[pt > pt_min], pt[pt > pt_min]
+    jet_rows = np.flatnonzero(members)
+    pt = np.hypot(momenta[jet_rows, 0], momenta[jet_rows, 1])
+    jet_rows, pt = jet_rows[pt > pt_min], pt[pt > pt_min]
     starts = (
         events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]
     )
-    tree = (
-        np.searchsorted(starts.ravel(), kept, side="right") - 1
-    )  # of empty trees, which begin there too, the last is not one
+    # An empty tree has the same start as the next one; the search finds the last, which has jets.
+    tree = np.searchsorted(starts.ravel(), jet_rows, side="right") - 1
     order = np.lexsort((-pt, tree))
-    kept, tree = kept[order], tree[order]
+    jet_rows, tree = jet_rows[order], tree[order]
     if jets is not None:
         leading = np.arange(len(tree)) - np.searchsorted(tree, tree) < jets
-        kept, tree = kept[leading], tree[leading]
-    ends = np.cumsum(members[kept])
-    place = np.full(rows, -1, np.int64)
-    place[kept] = ends - members[kept]
-    constituents = np.empty(int(members[kept].sum()), np.int64)
-    constituents_of_histories(events.offsets, trees, history, place, constituents, owner)
-    fields = {name: momenta[kept, k] for k, name in enumerate(("px", "py", "pz", "E"))}
-    fields["constituents"] = ak.unflatten(constituents, members[kept])
+        jet_rows, tree = jet_rows[leading], tree[leading]
+    ends = np.cumsum(members[jet_rows])
+    begins = np.full(rows, -1, np.int64)
+    begins[jet_rows] = ends - members[jet_rows]
+    constituents = np.empty(int(members[jet_rows].sum()), np.int64)
+    constituents_of_histories(events.offsets, trees, history, begins, constituents, owner)
+    fields = {name: momenta[jet_rows, k] for k, name in enumerate(("px", "py", "pz", "E"))}
+    fields["constituents"] = ak.unflatten(constituents, members[jet_rows])
     records = ak.zip(fields, depth_limit=1, with_name="Momentum4D", behavior=behavior)
-    found = ak.unflatten(records, np.bincount(tree, minlength=len(events) * trees))
-    return ak.unflatten(found, np.full(len(events), trees)) if per_tree else found
+    result = ak.unflatten(records, np.bincount(tree, minlength=len(events) * trees))
+    return ak.unflatten(result, np.full(len(events), trees)) if per_tree else result

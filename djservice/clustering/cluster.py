@@ -1,4 +1,4 @@
-"""cluster(batch, ...) -> TreeSample: stochastic generalised-kT clustering of every event, many trees each."""
+"""``dj.cluster`` and ``dj.replay``: stochastic generalised-kT clustering, many trees per event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from djservice.clustering.kernels.steps import BAD_HISTORY, NO_DISTANCE, ZERO_PT
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.particle_order import ranks, rename, sorted_particles
-from djservice.clustering.radius import Radius, VariableR, reaches
+from djservice.clustering.radius import Radius, VariableR, radius_bounds
 from djservice.clustering.sampling import (
     Flips,
     GrowthKeywords,
@@ -24,7 +24,7 @@ from djservice.clustering.sampling import (
     TreeRequest,
     takes_sampling,
 )
-from djservice.clustering.tree_job import Job, NoRoomError, TreeFailure
+from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
 from djservice.clustering.trees import STATES, TRACE_FIELDS, TreeSample
 from djservice.clustering.unpack import flips_of, per_parameter, states_of, with_physical_score
 from djservice.core.array_module import module_of
@@ -59,48 +59,56 @@ def cluster(
     Parameters
     ----------
     events
-        The particles.
+        Events with their particles.
     radius
         R: one number, one per event, or a :class:`djservice.VariableR`.
     rigidity
-        alpha > 0; ``math.inf`` is the deterministic algorithm: FastJet's jets, and one tree is enough.
+        alpha > 0. ``math.inf`` is the deterministic algorithm, which gives FastJet's jets; one tree
+        is then enough.
     sampling
         Keywords that all functions of trees share: power, scale, asymmetry, threads, device, seed
         (:class:`djservice.clustering.sampling.SamplingKeywords`).
     trees
-        Trees per event. Tree k is the same however many there are.
+        Trees per event. Tree k does not depend on the number of trees.
     jets
-        How many leading jets to return per tree.
+        Number of leading jets returned per tree.
     stream, iteration, first_tree
-        What the random numbers are keyed by, with the seed and the identity of the event; ``first_tree`` is the number of the first.
+        Keys of the random numbers, in addition to the seed and the identity of the event.
+        ``first_tree`` is the number of the first tree.
     history, trace
-        Keep every merge, and the numbers of every step: (particles x trees) rows of memory each.
+        Keep every merge, and the numbers of every step. Each takes (particles x trees) rows of
+        memory.
     settled_pt
-        Stop a tree as soon as no jet that can still form is both above this pT (GeV) and among the ``jets`` leading
-        ones. Leading jets above it are the same as those of the whole tree; the score is that of the steps taken, and
-        E[f score] is the same for every f of those jets, for later scores are independent of f with mean 0.
+        Stop a tree as soon as no jet that can still form is both above this pT (GeV) and among the
+        ``jets`` leading jets. Leading jets above it are those of the complete tree. The score is
+        that of the steps taken. E[f score] is unchanged for every f of those jets, because later
+        scores have mean 0 and are independent of f.
     parameters
-        What the score is differentiated in: any of "radius", "rigidity" and "power" (not at p = 0, where there is no
-        derivative), or with variable-R jets of "rho", "radius_min", "radius_max", "rigidity" and "power". The first by
-        default; R alone costs nothing.
+        Parameters of the score: any of "radius", "rigidity" and "power", or with variable-R jets of
+        "rho", "radius_min", "radius_max", "rigidity" and "power". At p = 0 there is no derivative
+        in "power". The default is the first one; R alone costs nothing.
     states
-        Keep, from the first jet above ``settled_pt`` on, what the leading jets would be if the tree ended at once, and
-        the score of the steps that begin in each such state: what a state baseline needs.
+        Keep the states of growing trees, which a state baseline needs. From the first jet above
+        ``settled_pt`` on, a state holds the leading jets that the tree would have if it ended
+        there, and the score of the steps that begin in it.
     flips
-        True: find an alternative path for each tree; "all": one for each of its steps that can flip, (particles x trees) rows of
-        memory. Or some of those of the same call, shape (event, tree, 4): grow the trees along them, with the same random
-        numbers before and after the step that is flipped.
+        True: find an alternative path for each tree. "all": find one for each step that can flip,
+        which takes (particles x trees) rows of memory. An array of shape (event, tree, 4) with
+        flips from an identical call: grow the trees along them, with the same random numbers before
+        and after the flipped step.
     on_device
-        Leave what a GPU gives there: the arrays of the sample are then CuPy's. Not with ``history`` or ``trace``.
+        Leave the results of a GPU there; the arrays of the sample are then CuPy's. Not possible
+        with ``history`` or ``trace``.
 
     Raises
     ------
     InputError
         If an argument has no meaning.
     ClusteringError
-        If, with power < 0, momenta cancel to a sum without pT; the message names the event.
+        If momenta cancel to a sum without pT at power < 0; the message names the event.
     DeviceError
-        If there is no GPU with device "cuda", or its memory does not hold the trees of one event, or of all if they stay there.
+        If device is "cuda" and there is no GPU, or if its memory cannot hold the trees of one
+        event, or all trees with ``on_device``.
 
     References
     ----------
@@ -126,11 +134,12 @@ def cluster(
 def sample_trees(
     events: EventBatch, radius: Radius, sampling: Sampling, request: TreeRequest
 ) -> TreeSample:
-    """Sample clusterings of every event: :func:`cluster` with its arguments as objects."""
+    """Sample clusterings of every event, like :func:`cluster` but with settings as objects."""
     forced = request.forced_flips
     if not isinstance(request.flips, (bool, str)) and len(forced) != len(events) * request.trees:
         raise InputError(
-            f"flips are those of {len(forced)} trees, expected one for each of {len(events) * request.trees}."
+            f"flips are those of {len(forced)} trees, expected one for each of "
+            f"{len(events) * request.trees}."
         )
     order, particles = sorted_particles(events, sampling.power)
     keys = draw_keys(events.key, sampling.seed, request.stream)
@@ -153,14 +162,15 @@ def replay(
     parameters: tuple[str, ...] = (),
     **sampling: Unpack[GrowthKeywords],
 ) -> TreeSample:
-    """Follow given histories and return their log-probability and score with these parameters.
+    """Log-probability and score of the given histories at the given parameters.
 
     Parameters
     ----------
     history
-        ``TreeSample.history`` of the same events; or, for a batch of one event, shape (tree, n, 2).
+        ``TreeSample.history`` of the same events. For a batch of one event, the shape
+        (tree, n, 2) is accepted too.
     radius, rigidity, jets, trace, parameters, sampling
-        As in :func:`cluster`; the rigidity is finite, and no seed is needed.
+        See :func:`djservice.cluster`. The rigidity must be finite, and no seed is needed.
 
     Raises
     ------
@@ -184,7 +194,7 @@ def follow_trees(
     sampling: Sampling,
     request: TreeRequest,
 ) -> TreeSample:
-    """Follow the histories of as many trees as are asked for: :func:`replay` with its arguments as objects."""
+    """Follow the histories of the requested trees, like :func:`replay` with settings as objects."""
     if math.isinf(sampling.rigidity):
         raise InputError(
             "expected a finite rigidity: at infinity a history has probability 0 or 1."
@@ -192,12 +202,12 @@ def follow_trees(
     order, particles = sorted_particles(events, sampling.power)
     rows = history.copy()
     rename(rows, ranks(order, events.offsets), events.offsets, request.trees)
-    return _grow(
-        events, particles, radius, sampling, request, events.key, Given(rows, np.empty((0, 4)))
-    )
+    imposed = Given(rows, np.empty((0, 4)))
+    return _grow(events, particles, radius, sampling, request, events.key, imposed)
 
 
-#: Names of the parameters with a constant R and with variable-R jets, and their columns among the kernel's slopes.
+#: Names of the parameters with a constant R and with variable-R jets, and their columns among the
+#: kernel's scores.
 CONSTANT_R = {"radius": LOW, "rigidity": RIGIDITY, "power": POWER}
 VARIABLE_R = {
     "rho": RHO,
@@ -209,19 +219,21 @@ VARIABLE_R = {
 
 
 def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[str, int]:
-    """The parameters asked for, or the first that there is, with their columns."""
-    known = VARIABLE_R if isinstance(radius, VariableR) else CONSTANT_R
-    names = parameters or (next(iter(known)),)
-    unknown = sorted(set(names) - set(known))
+    """The requested parameters, or the first one by default, with their columns."""
+    available = VARIABLE_R if isinstance(radius, VariableR) else CONSTANT_R
+    names = parameters or (next(iter(available)),)
+    unknown = sorted(set(names) - set(available))
     if unknown or isinstance(parameters, str) or len(set(names)) < len(names):
         raise InputError(
-            f"parameters is {parameters!r}, expected a tuple of different names among {', '.join(known)}."
+            f"parameters is {parameters!r}, expected a tuple of different names among "
+            f"{', '.join(available)}."
         )
     if "power" in names and power == 0.0:
         raise InputError(
-            "there is no derivative in the power at power = 0, where min(d_i, d_j) has a kink."
+            "there is no derivative in the power at power = 0, where min(d_i, d_j) has a kink. "
+            "Choose another power, or leave 'power' out of the parameters."
         )
-    return {name: known[name] for name in names}
+    return {name: available[name] for name in names}
 
 
 def _grow(
@@ -234,7 +246,7 @@ def _grow(
     imposed: Given,
 ) -> TreeSample:
     """Run the kernel over all (event, tree)."""
-    reach, device = reaches(events, radius), gpu(sampling.device)
+    bounds, device = radius_bounds(events, radius), gpu(sampling.device)
     check_counts(events)
     columns = _columns(radius, sampling.power, request.parameters)
     setting = Setting(
@@ -249,8 +261,8 @@ def _grow(
     )
     with memory_for(f"{request.trees} trees of each of {len(events)} events", sampling.device):
         results = _room(len(events), len(particles), request, SLOPES if setting.wide else 1, device)
-        batch = Batch(particles, events.offsets, reach, keys)
-        job = Job(
+        batch = Batch(particles, events.offsets, bounds, keys)
+        job = TreeJob(
             batch,
             setting,
             request.trees,
@@ -261,13 +273,16 @@ def _grow(
             request.states,
         )
         states, owners = _run(job, events, device, sampling.threads)
-        return _sample(events, setting, request, columns, reach, results, states, owners)
+        return _sample(events, setting, request, columns, bounds, results, states, owners)
 
 
 def _room(
     events: int, particles: int, request: TreeRequest, scores: int, device: Gpu | None
 ) -> Results:
-    """Empty arrays for the results, with so many scores of each tree, on the device where they are to stay there."""
+    """Empty arrays for the results, with the given number of scores per tree.
+
+    They are on the device if the results are to stay there.
+    """
     items, rows, flips = events * request.trees, particles * request.trees, request.kept_flips
     module = device.arrays if device is not None and request.on_device else np
     return Results(
@@ -282,9 +297,12 @@ def _room(
 
 
 def _run(
-    job: Job, events: EventBatch, device: Gpu | None, threads: int | None
+    job: TreeJob, events: EventBatch, device: Gpu | None, threads: int | None
 ) -> tuple[list[Any], list[Any]]:
-    """Grow the trees of a job; returns jets and scores of their states, in stretches, and the item of each state."""
+    """Grow the trees of a job; return the jets and scores of their states, and their items.
+
+    The states come in parts, in the order of the items.
+    """
     try:
         if device is None:
             states = grow_on_cpu(job, threads)
@@ -294,15 +312,16 @@ def _run(
             ] if job.states else []
         from djservice.clustering.on_gpu import grow_on_gpu
 
-        stretches = grow_on_gpu(job, device)
-        return [(jets, scores) for _, jets, scores in stretches], [items for items, *_ in stretches]
+        parts = grow_on_gpu(job, device)
+        return [(jets, scores) for _, jets, scores in parts], [items for items, *_ in parts]
     except TreeFailure as failure:
         raise _failure(failure.status, events, *divmod(failure.item, job.trees)) from None
-    except NoRoomError as lack:
+    except NoRoomError as error:
         raise DeviceError(
-            f"{events.name(lack.event)}: its {events.counts[lack.event]} particles and {job.trees} trees need "
-            f"{lack.needed / 1e9:.3g} GB of the GPU's memory, {lack.free / 1e9:.3g} GB are free. Ask for fewer trees at once or "
-            "a higher pt_min, or use device='cpu'."
+            f"{events.name(error.event)}: its {events.counts[error.event]} particles and "
+            f"{job.trees} trees need {error.needed / 1e9:.3g} GB of the GPU's memory, "
+            f"{error.free / 1e9:.3g} GB are free. Ask for fewer trees at once or a higher pt_min, "
+            "or use device='cpu'."
         ) from None
 
 
@@ -311,14 +330,14 @@ def _sample(
     setting: Setting,
     request: TreeRequest,
     columns: dict[str, int],
-    reach: Floats,
+    bounds: Floats,
     results: Results,
     states: list[Any],
     owners: list[Any],
 ) -> TreeSample:
-    """What is kept of the results, with scores in R and not in log R."""
+    """The sample made of the kernel's results, with scores in R instead of log R."""
     trees, flips = request.trees, request.kept_flips
-    physical = module_of(results.scores).asarray(per_parameter(reach)[:, list(columns.values())])
+    physical = module_of(results.scores).asarray(per_parameter(bounds)[:, list(columns.values())])
     chosen = list(columns.values()) if setting.wide else [0]
     per_tree, factor = (len(events), trees), physical[:, 0]
     all_flips = results.all_flips if flips == "all" else None
@@ -344,15 +363,17 @@ def _sample(
 def _failure(status: int, events: EventBatch, event: int, tree: int) -> Exception:
     if status == ZERO_PT:
         return ClusteringError(
-            f"{events.name(event)}, tree {tree}: two objects add up to pT = 0, where d = pT^(2p) is infinite for p < 0. "
-            "Remove the event, or use power >= 0."
+            f"{events.name(event)}, tree {tree}: two objects add up to pT = 0, where d = pT^(2p) "
+            "is infinite for p < 0. Remove the event, or use power >= 0."
         )
     if status == NO_DISTANCE:
         return ClusteringError(
-            f"{events.name(event)}, tree {tree}: all distances that are left are infinite: a pT so small that pT^(2p) overflows, "
-            "or 0 with variable-R jets, whose R is then infinite. Remove such particles (pt_min), or give a finite radius_max."
+            f"{events.name(event)}, tree {tree}: all distances that are left are infinite: a pT so "
+            "small that pT^(2p) overflows, or 0 with variable-R jets, whose R is then infinite. "
+            "Remove such particles (pt_min), or give a finite radius_max."
         )
     assert status == BAD_HISTORY
     return InputError(
-        f"{events.name(event)}, tree {tree}: the history names an object that is not there at that step."
+        f"{events.name(event)}, tree {tree}: the history names an object that is not there at that "
+        "step. Give the history of the same events."
     )

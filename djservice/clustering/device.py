@@ -1,4 +1,7 @@
-"""Where trees grow: on the processors, or on a GPU if there is one. CuPy and numba.cuda are imported when they are needed."""
+"""Devices on which trees grow: the processors, or a GPU if there is one.
+
+CuPy and numba.cuda are imported on first use.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Gpu:
-    """What this process needs to know of its GPU.
+    """The GPU of this process.
 
     Attributes
     ----------
     arrays
-        The module of its arrays: CuPy, or NumPy in numba's simulator.
+        Module of its arrays: CuPy, or NumPy in numba's simulator.
     threads
-        As many grow trees at once; ``block`` of them make a block.
+        Number of threads that grow trees at once.
+    block
+        Number of threads in a block.
     free
-        Bytes that can be had.
+        Function that returns the number of free bytes.
     """
 
     arrays: Any
@@ -40,7 +45,7 @@ class Gpu:
     free: Callable[[], int]
 
     def for_kernel(self, arrays: Any) -> Any:
-        """A named tuple of arrays as numba takes it."""
+        """Convert a named tuple of arrays to the arrays that numba's kernels take."""
         if self.arrays is np:
             return arrays
         from numba import cuda
@@ -49,14 +54,14 @@ class Gpu:
 
 
 def has_gpu(device: Device) -> bool:
-    """Whether ``device`` means a GPU in this process, and not its processors.
+    """Whether ``device`` means a GPU in this process, rather than its processors.
 
     Raises
     ------
     DeviceError
-        If there is no GPU and ``device`` is "cuda".
+        If ``device`` is "cuda" and there is no GPU.
     InputError
-        If ``device`` is something else.
+        If ``device`` is not a known name.
     """
     if device not in get_args(Device):
         raise InputError(f"device is {device!r}, expected 'auto', 'cpu' or 'cuda'.")
@@ -64,46 +69,63 @@ def has_gpu(device: Device) -> bool:
         return False
     if simulated():
         return device == "cuda"
-    missing = _what_is_missing()
-    if missing is None:
+    problem = _gpu_problem()
+    if problem is None:
         return True
     if device == "cuda":
         raise DeviceError(
-            f"device is 'cuda', but {missing}. Use device='cpu', or 'auto' to take a GPU where there is one."
+            f"device is 'cuda', but {problem}. Use device='cpu', or 'auto' to take a GPU where "
+            "there is one."
         )
-    _say_once(missing)
+    _warn_once(problem)
     return False
 
 
 def gpu(device: Device) -> Gpu | None:
-    """The GPU that ``device`` means in this process, or None for its processors; raises as :func:`has_gpu`."""
+    """The GPU that ``device`` means in this process, or None for its processors.
+
+    Raises
+    ------
+    DeviceError
+        If ``device`` is "cuda" and there is no GPU.
+    InputError
+        If ``device`` is not a known name.
+    """
     if not has_gpu(device):
         return None
     return simulator() if simulated() else _first_gpu()
 
 
 @contextmanager
-def memory_for(what: str, device: Device) -> Iterator[None]:
-    """Something that takes memory of a GPU, where ``device`` means one.
+def memory_for(contents: str, device: Device) -> Iterator[None]:
+    """Context in which lack of GPU memory for the contents becomes a clear error.
+
+    Parameters
+    ----------
+    contents
+        Name of the contents, in the plural.
+    device
+        Device that holds them.
 
     Raises
     ------
     DeviceError
-        If there is not enough of it.
+        If the memory of the GPU is too small.
     """
     try:
         yield
-    except MemoryError as lack:  # CuPy's and RMM's errors are such
+    except MemoryError as error:  # the base class of CuPy's and RMM's errors
         if not has_gpu(device):
             raise
         raise DeviceError(
-            f"{what} do not fit into the GPU's memory: {lack} Take fewer trees or events together (in a run a smaller "
-            "input.bundle_events), leave the GPU to one process, or use device='cpu'."
-        ) from lack
+            f"{contents} do not fit into the GPU's memory: {error} Take fewer trees or events "
+            "together (in a run a smaller input.bundle_events), leave the GPU to one process, or "
+            "use device='cpu'."
+        ) from error
 
 
 def simulator() -> Gpu:
-    """numba's simulator of CUDA on the processors: for tests of small events."""
+    """The GPU that numba simulates on the processors, for tests with small events."""
     return Gpu(np, threads=4, block=2, free=lambda: 2**30)
 
 
@@ -113,8 +135,8 @@ def simulated() -> bool:
 
 
 @functools.cache
-def _what_is_missing() -> str | None:
-    """What keeps this process from using a GPU, in words."""
+def _gpu_problem() -> str | None:
+    """Reason why this process cannot use a GPU, or None if it can."""
     for module in ("cupy", "numba_cuda"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed (the extras cuda12 and cuda13 of djservice bring it)"
@@ -126,7 +148,7 @@ def _what_is_missing() -> str | None:
 
 @functools.cache
 def _first_gpu() -> Gpu:
-    """The first GPU that this process sees: dask-cuda shows each worker its own as the first."""
+    """The first GPU that this process sees; dask-cuda shows each worker its own GPU first."""
     cupy = importlib.import_module("cupy")
 
     def free() -> int:
@@ -134,11 +156,11 @@ def _first_gpu() -> Gpu:
             cupy.get_default_memory_pool().free_bytes()
         )
 
-    # As many threads as a multiprocessor has registers for (kernels/cuda.py).
+    # 384 threads are those for which a multiprocessor has registers (kernels/cuda.py).
     return Gpu(cupy, 384 * int(cupy.cuda.Device().attributes["MultiProcessorCount"]), 64, free)
 
 
 @functools.cache
-def _say_once(missing: str) -> None:
-    if importlib.util.find_spec("cupy") is not None:  # who installed it expects a GPU
-        _log.warning("trees grow on the processors: %s", missing)
+def _warn_once(problem: str) -> None:
+    if importlib.util.find_spec("cupy") is not None:  # users who installed CuPy expect a GPU
+        _log.warning("trees grow on the processors: %s", problem)

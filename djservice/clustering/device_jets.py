@@ -1,4 +1,4 @@
-"""Jets whose momenta are on a GPU: the objects of ``vector``, with arrays for their numbers."""
+"""Jets on a GPU: objects of ``vector`` whose components are arrays there."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ from djservice.core.array_module import to_host
 
 
 class DeviceJets(MomentumObject4D):
-    """Momenta on a GPU, with the properties and methods of a ``vector`` momentum array; those give arrays on the GPU.
+    """Momenta on a GPU, with the properties and methods of a ``vector`` momentum array.
 
-    ``vector`` calculates with NumPy's functions, which work there too. Its own arrays are NumPy's and cannot be there.
+    The properties and methods give arrays on the GPU. ``vector`` computes with NumPy's functions,
+    which work on arrays of a GPU too. The arrays of ``vector`` itself are NumPy's and cannot be
+    there.
     """
 
     @classmethod
     def of(cls, momenta: Any) -> DeviceJets:
-        """From an array on a GPU, the last axis px, py, pz, E."""
+        """Jets of an array on a GPU, whose last axis is px, py, pz, E."""
         px, py, pz, energy = (momenta[..., k] for k in range(4))
         return cls(AzimuthalObjectXY(px, py), LongitudinalObjectZ(pz), TemporalObjectT(energy))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
+        """Shape of the array of jets."""
         return tuple(self.px.shape)
 
     @property
     def ndim(self) -> int:
-        """As of an array."""
+        """Number of axes of the array of jets."""
         return len(self.shape)
 
     def __len__(self) -> int:
@@ -45,17 +47,17 @@ class DeviceJets(MomentumObject4D):
     def __iter__(self) -> Iterator[DeviceJets]:
         return (self[k] for k in range(len(self)))
 
-    def __getitem__(self, where: Any) -> DeviceJets:
+    def __getitem__(self, index: Any) -> DeviceJets:
         parts = (self.azimuthal, self.longitudinal, self.temporal)
         return type(self)(
-            *(type(part)(*(number[where] for number in part.elements)) for part in parts)
+            *(type(part)(*(number[index] for number in part.elements)) for part in parts)
         )
 
     def on_host(self) -> Any:
-        """The same as a ``vector`` momentum array of NumPy."""
+        """These jets as a ``vector`` momentum array on the host."""
         return host_vectors(to_host(np.stack([self.px, self.py, self.pz, self.E], axis=-1)))
 
 
-# What sums and boosts of them are.
+# The classes of sums and boosts of jets.
 DeviceJets.MomentumClass = DeviceJets
 DeviceJets.ProjectionClass4D = DeviceJets

@@ -1,4 +1,4 @@
-"""Tangents of the jets of sampled trees, as if the draws were softmaxima: the Gumbel-softmax straight-through estimator."""
+"""Tangents of the jets of sampled trees for the Gumbel-softmax straight-through estimator."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ def jet_tangents(
     stream: str,
     iteration: int,
 ) -> Floats:
-    """d(px, py, pz, E)/dR of the leading jets of each tree, shape (event, tree, jet, 4), NaN where a tree has fewer.
+    """Tangents d(px, py, pz, E)/dR of the leading jets of each tree.
+
+    The shape is (event, tree, jet, 4), with NaN where a tree has fewer jets. Each draw is
+    differentiated as a softmax.
 
     Parameters
     ----------
     sample
-        Whole trees of these events with their histories; their other arguments are repeated here.
+        Complete trees of these events with their histories.
     radius
         R of each event, shape (event,).
     temperature
         T of the softmax.
+    rigidity, power, seed, stream, iteration
+        Settings with which the sample was grown.
     asymmetry
         q of the safe scale; 0 is the published one.
     """

@@ -12,7 +12,7 @@ _MOMENTUM = np.dtype([(name, np.float64) for name in ("px", "py", "pz", "E")])
 
 
 def host_vectors(momenta: Floats) -> Any:
-    """Four-momenta, the last axis px, py, pz, E, as a ``vector`` momentum array."""
+    """A ``vector`` momentum array of four-momenta, whose last axis is px, py, pz, E."""
     import vector
 
     return momenta.view(_MOMENTUM)[..., 0].view(vector.MomentumNumpy4D)

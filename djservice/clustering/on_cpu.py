@@ -1,4 +1,4 @@
-"""The trees of a job on this machine's processors: threads share the (event, tree) pairs in stretches."""
+"""Growth of the trees of a job on processors, whose threads share the (event, tree) pairs."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from djservice.clustering.kernels.candidates import Work
 from djservice.clustering.kernels.cpu import cluster_items
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
 from djservice.clustering.kernels.workspace import allocate, pairs_at_first
-from djservice.clustering.tree_job import Job, TreeFailure
+from djservice.clustering.tree_job import TreeFailure, TreeJob
 from djservice.core.typing import Floats
 
-#: States that there is room for per tree, at first.
-STATES = 8
+#: Initial number of states per tree for which there is room.
+INITIAL_STATES = 8
 
 
-def grow_on_cpu(job: Job, threads: int | None) -> list[tuple[Floats, Floats]]:
-    """Fill the results; returns the jets and scores of the states, in parts, by item.
+def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]]:
+    """Fill the results of a job; return the jets and scores of its states, in parts, by item.
 
     Raises
     ------
     TreeFailure
-        Of a tree that cannot be grown.
+        If a tree cannot be grown.
     """
     items, largest = len(job.results.numbers), job.largest
-    jets, wide = job.results.jets.shape[1], job.results.scores.shape[1]
-    spare: list[
-        tuple[int, Work]
-    ] = []  # work space, with its room for pairs, that no thread is using
+    jets, scores = job.results.jets.shape[1], job.results.scores.shape[1]
+    # Idle work spaces, each with its capacity for pairs.
+    idle: list[tuple[int, Work]] = []
 
-    def stretch(first: int, last: int) -> list[tuple[Floats, Floats]]:
-        """Fill the results of items ``first`` to ``last``; returns their states."""
+    def grow(first: int, last: int) -> list[tuple[Floats, Floats]]:
+        """Fill the results of items ``first`` to ``last``; return their states."""
         try:
-            capacity, work = spare.pop()
+            capacity, work = idle.pop()
         except IndexError:
             capacity = pairs_at_first(largest)
             work = allocate(largest, capacity, jets)
-        kept, room = [], STATES * (last - first) + largest if job.states else 0
+        states, room = [], INITIAL_STATES * (last - first) + largest if job.states else 0
         while True:
-            state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, wide))
+            state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, scores))
             status, first, used = cluster_items(
                 first,
                 last,
@@ -53,15 +52,15 @@ def grow_on_cpu(job: Job, threads: int | None) -> list[tuple[Floats, Floats]]:
                 job.setting,
                 job.batch,
                 work,
-                job.given,
+                job.imposed,
                 job.results,
                 state_jets,
                 state_scores,
             )
-            kept.append((state_jets[:used], state_scores[:used]))
+            states.append((state_jets[:used], state_scores[:used]))
             if status == OK:
-                spare.append((capacity, work))
-                return kept
+                idle.append((capacity, work))
+                return states
             if status == LIST_FULL:
                 capacity *= 2
                 work = allocate(largest, capacity, jets)
@@ -70,20 +69,23 @@ def grow_on_cpu(job: Job, threads: int | None) -> list[tuple[Floats, Floats]]:
 
     workers = max(1, min(threads or os.cpu_count() or 1, items))
     if workers == 1:
-        return stretch(0, items)
+        return grow(0, items)
     with ThreadPoolExecutor(workers) as pool:
-        running = [
-            pool.submit(stretch, int(a), int(b))
-            for a, b in pairwise(_cuts(job.counts, job.trees, workers))
+        futures = [
+            pool.submit(grow, int(first), int(last))
+            for first, last in pairwise(_cuts(job.counts, job.trees, workers))
         ]
-        return [part for done in running for part in done.result()]
+        return [part for future in futures for part in future.result()]
 
 
 def _cuts(counts: NDArray[np.int64], trees: int, workers: int) -> NDArray[np.int64]:
-    """Where to cut (event, tree) into stretches for threads: ever smaller ones, so that all end at the same time."""
+    """Bounds of the stretches of (event, tree) that threads take.
+
+    The stretches become smaller and smaller, so that all threads end at about the same time.
+    """
     cost = np.concatenate([[0.0], np.cumsum(counts**1.5 + 1.0)])  # measured: docs/performance.md
-    done = [0.0]
-    while done[-1] < 1.0:
-        done.append(min(1.0, done[-1] + max((1.0 - done[-1]) / (2 * workers), 0.005)))
-    items = np.interp(np.array(done) * cost[-1], cost, np.arange(len(cost)) * trees)
+    bounds = [0.0]
+    while bounds[-1] < 1.0:
+        bounds.append(min(1.0, bounds[-1] + max((1.0 - bounds[-1]) / (2 * workers), 0.005)))
+    items = np.interp(np.array(bounds) * cost[-1], cost, np.arange(len(cost)) * trees)
     return np.unique(np.rint(items).astype(np.int64))

@@ -1,8 +1,8 @@
-"""The trees of a job on a GPU: events in portions that its memory holds, and the trees that lacked room once more.
+"""Growth of the trees of a job on a GPU, in portions of events that fit into its memory.
 
-What goes on between the kernels is done there too; from there comes what a loop has to know.
-
-Imports numba.cuda, so it is imported where a GPU is to grow trees.
+Trees that ran out of room are grown again with more. The steps between the kernels run on the GPU
+too; only the loop conditions are copied back. This module imports numba.cuda, so it is imported
+only where a GPU grows trees.
 """
 
 from __future__ import annotations
@@ -35,23 +35,25 @@ from djservice.clustering.kernels.workspace import (
     pairs_at_first,
     tree_arrays,
 )
-from djservice.clustering.tree_job import Job, NoRoomError, TreeFailure
+from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
 from djservice.core.array_module import module_of, to_host
 from djservice.core.typing import Floats
 
-#: States that there is room for per tree, at first.
-STATES = 16
-#: What is taken of the free memory.
+#: Initial number of states per tree for which there is room.
+INITIAL_STATES = 16
+#: Fraction of the free memory that is used.
 _SHARE = 0.8
 
 
-def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[NDArray[np.int64], Floats, Floats]]:
-    """Fill the results, on the host or the GPU; returns there the items, jets and scores of the states, in parts, by item.
+def grow_on_gpu(job: TreeJob, gpu: Gpu) -> list[tuple[NDArray[np.int64], Floats, Floats]]:
+    """Fill the results of a job; return the items, jets and scores of its states.
+
+    The states come in parts, by item, on the device of the results: the host or the GPU.
 
     Raises
     ------
     TreeFailure
-        Of a tree that cannot be grown.
+        If a tree cannot be grown.
     NoRoomError
         If the trees of one event do not fit into the memory.
     """
@@ -63,18 +65,22 @@ def grow_on_gpu(job: Job, gpu: Gpu) -> list[tuple[NDArray[np.int64], Floats, Flo
             items, jets, scores = _Portion(_events_of(job, first, last), gpu).grow()
         except TreeFailure as failure:
             raise TreeFailure(failure.status, failure.item + first * job.trees) from None
-        except NoRoomError as lack:
-            raise NoRoomError(lack.event + first, lack.needed, lack.free) from None
+        except NoRoomError as error:
+            raise NoRoomError(error.event + first, error.needed, error.free) from None
         states.append((items + first * job.trees, jets, scores))
         first = last
     return states or [_by_item([], job)]
 
 
-def _portion(job: Job, counts: NDArray[np.int64], first: int, memory: int) -> int:
-    """Where a portion that begins with event ``first`` ends: its events and results take half of the memory at most."""
+def _portion(job: TreeJob, counts: NDArray[np.int64], first: int, memory: int) -> int:
+    """End of the portion that begins with event ``first``.
+
+    The events and results of a portion take half of the memory at most.
+    """
     largest = np.maximum.accumulate(counts[first:])
-    each = np.array([_event_bytes(int(n), job.results.jets.shape[1]) for n in np.unique(largest)])
-    events = each[np.searchsorted(np.unique(largest), largest)] * np.arange(1, len(largest) + 1)
+    sizes = np.unique(largest)
+    event_bytes = np.array([_event_bytes(int(n), job.results.jets.shape[1]) for n in sizes])
+    events = event_bytes[np.searchsorted(sizes, largest)] * np.arange(1, len(largest) + 1)
     results = np.cumsum(_row_bytes(job) * counts[first:] + job.trees * _item_bytes(job))
     last = first + int(np.searchsorted(events + results, memory // 2, side="right"))
     if last == first:
@@ -83,40 +89,42 @@ def _portion(job: Job, counts: NDArray[np.int64], first: int, memory: int) -> in
 
 
 def _event_bytes(particles: int, jets: int) -> int:
+    """Bytes of an event with its closest pairs."""
     return bytes_of(event_arrays(Room(particles, 0, jets)))
 
 
-def _row_bytes(job: Job) -> int:
-    """Of a particle: its own numbers, and the rows of its trees."""
-    given, results = job.given, job.results
+def _row_bytes(job: TreeJob) -> int:
+    """Bytes of a particle: its own numbers, and the rows of its trees."""
+    imposed, results = job.imposed, job.results
     rows: tuple[NDArray[Any], ...] = (
         results.history,
         results.trace,
         results.all_flips,
-        given.replay,
+        imposed.replay,
     )
     return 56 + job.trees * sum(array[:1].nbytes for array in rows)
 
 
-def _item_bytes(job: Job) -> int:
-    """Of a tree."""
-    results, given = job.results, job.given
+def _item_bytes(job: TreeJob) -> int:
+    """Bytes of a tree."""
+    results, imposed = job.results, job.imposed
     state = results.jets[:1].nbytes + results.scores[:1].nbytes
-    rest: tuple[NDArray[Any], ...] = (results.numbers, results.flips, given.forced)
+    arrays: tuple[NDArray[Any], ...] = (results.numbers, results.flips, imposed.forced)
+    index = 12  # item and status
     return (
-        state * (1 + STATES * job.states) + sum(array[:1].nbytes for array in rest) + 12
-    )  # its item and status
+        state * (1 + INITIAL_STATES * job.states)
+        + sum(array[:1].nbytes for array in arrays)
+        + index
+    )
 
 
-def _events_of(job: Job, first: int, last: int) -> Job:
-    """The job of some of the events; its results are views."""
+def _events_of(job: TreeJob, first: int, last: int) -> TreeJob:
+    """The job of events ``first`` to ``last``; its results are views."""
     offsets, trees = job.batch.offsets[first : last + 1], job.trees
     particles = slice(int(offsets[0]), int(offsets[-1]))
-    items, rows = (
-        slice(first * trees, last * trees),
-        slice(int(offsets[0]) * trees, int(offsets[-1]) * trees),
-    )
-    batch, given, results = job.batch, job.given, job.results
+    items = slice(first * trees, last * trees)
+    rows = slice(int(offsets[0]) * trees, int(offsets[-1]) * trees)
+    batch, imposed, results = job.batch, job.imposed, job.results
     return replace(
         job,
         batch=Batch(
@@ -125,7 +133,7 @@ def _events_of(job: Job, first: int, last: int) -> Job:
             batch.reaches[first:last],
             batch.keys[first:last],
         ),
-        given=Given(given.replay[rows], given.forced[items]),
+        imposed=Given(imposed.replay[rows], imposed.forced[items]),
         results=Results(
             results.jets[items],
             results.history[rows],
@@ -140,31 +148,33 @@ def _events_of(job: Job, first: int, last: int) -> Job:
 
 @dataclass
 class _Portion:
-    """Some events and their trees, which are on the GPU together."""
+    """Events that are on the GPU together, with their trees."""
 
-    job: Job
+    job: TreeJob
     gpu: Gpu
 
     def grow(self) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Fill the results; returns the item, the jets and the scores of the states, by item."""
+        """Fill the results; return the item, the jets and the scores of the states, by item."""
         job, gpu = self.job, self.gpu
         xp = gpu.arrays
-        pairs, states = pairs_at_first(job.largest), STATES if job.states else 0
+        pairs, states = pairs_at_first(job.largest), INITIAL_STATES if job.states else 0
         room = Room(job.largest, pairs, job.results.jets.shape[1])
         batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
-        given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
-        stay = module_of(job.results.scores) is xp
+        imposed = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.imposed)))
+        on_device = module_of(job.results.scores) is xp
         results = (
             job.results
-            if stay
+            if on_device
             else Results(*(xp.empty(array.shape, array.dtype) for array in job.results))
         )
         events = self._prepared(batch, room)
         longest_first = xp.asarray(np.argsort(-job.counts, kind="stable"))
         items = (longest_first[:, np.newaxis] * job.trees + xp.arange(job.trees)).ravel()
-        kept: list[tuple[Any, ...]] = []
+        states_of_launches: list[tuple[Any, ...]] = []
         while len(items):
-            status, jets, scores = self._launch(items, batch, given, results, events, room, states)
+            status, jets, scores = self._launch(
+                items, batch, imposed, results, events, room, states
+            )
             bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
             if bad.any():
                 item = int(items[bad].min())
@@ -172,19 +182,21 @@ class _Portion:
             if states:
                 number = np.where(status == OK, results.numbers[items, 3], 0.0)
                 turn, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
-                found = (items[turn], jets[turn, state], scores[turn, state])
-                kept.append(found if stay else tuple(to_host(array) for array in found))
+                columns = (items[turn], jets[turn, state], scores[turn, state])
+                states_of_launches.append(
+                    columns if on_device else tuple(to_host(column) for column in columns)
+                )
             if (status == LIST_FULL).any():
                 room = room._replace(pairs=2 * room.pairs)
             states *= 2 if (status == STATES_FULL).any() else 1
             items = items[status != OK]
-        if not stay:
+        if not on_device:
             for name in Results._fields:
                 getattr(job.results, name)[...] = to_host(getattr(results, name))
-        return _by_item(kept, job)
+        return _by_item(states_of_launches, job)
 
     def _prepared(self, batch: Batch, room: Room) -> Memory:
-        """The events with their stocks."""
+        """The events, made ready on the GPU, with their closest pairs."""
         number, bounds = len(self.job.counts), bounds_of(room)
         events = self._memory(number, event_arrays(room))
         blocks = math.ceil(number * team.TEAM / self.gpu.block)
@@ -195,30 +207,33 @@ class _Portion:
         self,
         items: Any,
         batch: Any,
-        given: Any,
+        imposed: Any,
         results: Results,
         events: Any,
         room: Room,
         states: int,
     ) -> tuple[Any, Any, Any]:
-        """Grow the trees of some items; returns their status, and the jets and scores of their states, all on the GPU."""
+        """Grow the trees of the items; return status, and the jets and scores of their states.
+
+        All results are on the GPU.
+        """
         job, gpu, xp = self.job, self.gpu, self.gpu.arrays
         table = tree_arrays(room)
-        each = bytes_of(table)
+        team_bytes = bytes_of(table)
         free = int(_SHARE * gpu.free())
         shape = (len(items), states)
         turn = Turn(
             items,
-            xp.full(len(items), -1, np.int32),  # a tree that nobody grew is not one that is done
+            xp.full(len(items), -1, np.int32),  # so that a tree that was not grown does not look OK
             xp.empty((*shape, *results.jets.shape[1:])),
             xp.empty((*shape, results.scores.shape[1])),
         )
-        of_states = turn.state_jets.nbytes + turn.state_scores.nbytes
-        teams = min(gpu.threads // team.TEAM, len(items), (free - of_states) // each)
+        state_bytes = turn.state_jets.nbytes + turn.state_scores.nbytes
+        teams = min(gpu.threads // team.TEAM, len(items), (free - state_bytes) // team_bytes)
         if teams < 1:
-            raise NoRoomError(int(items[0]) // job.trees, each + of_states, free)
+            raise NoRoomError(int(items[0]) // job.trees, team_bytes + state_bytes, free)
         memory = self._memory(teams, table)
-        kernel = grow_trees_kernel(features_of(job.setting, job.given, job.results, job.states))
+        kernel = grow_trees_kernel(features_of(job.setting, job.imposed, job.results, job.states))
         kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
             gpu.for_kernel(turn),
             job.trees,
@@ -226,7 +241,7 @@ class _Portion:
             job.iteration,
             job.setting,
             batch,
-            given,
+            imposed,
             gpu.for_kernel(results),
             events,
             memory,
@@ -237,22 +252,22 @@ class _Portion:
     def _memory(self, owners: int, table: list[Line]) -> Memory:
         """Zeroed memory of events or teams for the arrays of a table.
 
-        The memory beyond the objects in hand is read, though it counts for nothing.
+        Kernels read beyond the present objects, without using the values, so the memory must be
+        initialised.
         """
         blocks = (self.gpu.arrays.zeros((owners, size), kind) for kind, size in blocks_of(table))
         memory: Memory = self.gpu.for_kernel(Memory(*blocks))
         return memory
 
 
-def _by_item(parts: list[tuple[Any, ...]], job: Job) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """States of trees that were grown in any order, by item."""
+def _by_item(
+    parts: list[tuple[Any, ...]], job: TreeJob
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Items, jets and scores of the states of trees that were grown in any order, by item."""
     if not parts:
-        module, jets, scores = (
-            module_of(job.results.scores),
-            job.results.jets.shape[1:],
-            job.results.scores.shape[1:],
-        )
+        module = module_of(job.results.scores)
+        jets, scores = job.results.jets.shape[1:], job.results.scores.shape[1:]
         return module.empty(0, np.int64), module.empty((0, *jets)), module.empty((0, *scores))
-    items, states, slopes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    items, jets, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(items, kind="stable")
-    return items[order], states[order], slopes[order]
+    return items[order], jets[order], scores[order]

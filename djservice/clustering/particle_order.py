@@ -1,6 +1,6 @@
-"""The particles of each event in the order that the kernel wants, by falling d, and their names in histories.
+"""The order of the particles in the kernel, by falling d, and their names in histories.
 
-The order is the same whatever that in the file.
+It does not depend on the order of the particles in the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from djservice.events.batch import EventBatch
 
 
 def sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32], Floats]:
-    """The particles of each event by falling d_i, as (pt, rapidity, phi, px, py, pz, E), and that order."""
+    """The order of the particles of each event by falling d_i, and the particles in that order.
+
+    The columns of the particles are pt, rapidity, phi, px, py, pz and E.
+    """
     event = np.repeat(np.arange(len(events)), events.counts)
     index = _order(events, event, power)
     order = (index - np.repeat(events.offsets[:-1], events.counts)).astype(np.int32)
@@ -28,7 +31,7 @@ def sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32
 def momenta_of(
     pt: Floats, rapidity: Floats, phi: Floats, mass: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """px, py, pz and E in GeV."""
+    """Components px, py, pz and E of momenta, in GeV."""
     transverse = np.sqrt(pt * pt + mass * mass)
     return (
         pt * np.cos(phi),
@@ -39,23 +42,25 @@ def momenta_of(
 
 
 def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArray[np.int64]:
-    """Particles by event and falling d, then by rapidity, phi and mass: their order in the file does not matter."""
-    # Event and pT in one integer, which sorts fast; pT of single precision, and ties are sorted out afterwards.
+    """Indices that sort particles by event and falling d, then by rapidity, phi and mass."""
+    # Event and pT in single precision make one integer, which sorts fast. Ties are resolved below.
     rising = events.pt if power <= 0 else -events.pt
     bits = events.pt.astype(np.float32).view(np.int32).astype(np.int64)
     key = event << 32 | (bits if power <= 0 else 0x7FFFFFFF - bits)
     index = np.argsort(key)
-    same = np.diff(key[index]) == 0
-    if same.any():
-        tied = np.flatnonzero(np.concatenate([[False], same]) | np.concatenate([same, [False]]))
-        among = index[tied]
-        fields = (x[among] for x in (events.mass, events.phi, events.rapidity, rising, key))
-        index[tied] = among[np.lexsort(tuple(fields))]
+    tied_to_next = np.diff(key[index]) == 0
+    if tied_to_next.any():
+        tied = np.flatnonzero(
+            np.concatenate([[False], tied_to_next]) | np.concatenate([tied_to_next, [False]])
+        )
+        particles = index[tied]
+        fields = (x[particles] for x in (events.mass, events.phi, events.rapidity, rising, key))
+        index[tied] = particles[np.lexsort(tuple(fields))]
     return index
 
 
 def ranks(order: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
-    """The place of every particle in the kernel's order of its event: the inverse of ``order``."""
+    """Rank of every particle in the kernel's order of its event: the inverse of ``order``."""
     first = np.repeat(offsets[:-1], np.diff(offsets))
     rank = np.empty(len(order), np.int32)
     rank[order + first] = np.arange(len(order)) - first
@@ -65,11 +70,11 @@ def ranks(order: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.in
 def rename(
     history: NDArray[np.int32], names: NDArray[np.int32], offsets: NDArray[np.int64], trees: int
 ) -> None:
-    """Rename the particles of all events' histories in place: k becomes ``names`` of particle k of the event.
+    """Rename the particles in histories, in place: particle k of an event becomes ``names[k]``.
 
     Merged objects keep their numbers.
     """
     for start, stop in pairwise(offsets.tolist()):
-        own = history[start * trees : stop * trees]
-        particle = (own >= 0) & (own < stop - start)
-        own[particle] = names[start:stop][own[particle]]
+        rows = history[start * trees : stop * trees]
+        particle = (rows >= 0) & (rows < stop - start)
+        rows[particle] = names[start:stop][rows[particle]]

@@ -1,4 +1,4 @@
-"""What R is: one number, one per event, or a function of a jet's own transverse momentum."""
+"""The radius R: one number, one per event, or a function of a jet's transverse momentum."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from djservice.events.batch import EventBatch
 
 @dataclass(frozen=True)
 class VariableR:
-    """R(pT) = rho / pT, but not below ``radius_min`` or above ``radius_max``: variable-R jets.
+    """Radius of variable-R jets: R(pT) = rho / pT between ``radius_min`` and ``radius_max``.
 
     Attributes
     ----------
     rho
-        In GeV.
+        Numerator of R, in GeV.
     radius_min, radius_max
         Bounds of R.
 
@@ -38,8 +38,8 @@ class VariableR:
             raise InputError(f"rho is {self.rho}, expected a positive, finite number of GeV.")
         if not 0 <= self.radius_min < self.radius_max:
             raise InputError(
-                f"expected 0 <= radius_min < radius_max, found {self.radius_min} and {self.radius_max}; for a constant "
-                "radius give the number itself."
+                f"expected 0 <= radius_min < radius_max, found {self.radius_min} and "
+                f"{self.radius_max}; for a constant radius give the number itself."
             )
 
 
@@ -47,28 +47,32 @@ Radius = ArrayLike | VariableR
 
 
 def radius_per_event(events: EventBatch, radius: ArrayLike) -> Floats:
-    """R of each event, shape (event,), from one number or one per event.
+    """Radius R of each event, shape (event,), from one number or one per event.
 
     Raises
     ------
     InputError
-        If the shape is another, or an R is not positive and finite.
+        If the shape is neither of these, or an R is not positive and finite.
     """
     radii = np.asarray(radius, dtype=np.float64)
     if radii.shape not in ((), (len(events),)):
         raise InputError(
-            f"radius has shape {radii.shape}, expected one number or one per event ({len(events)},)."
+            f"radius has shape {radii.shape}, expected one number or one per event "
+            f"({len(events)},)."
         )
     if not (np.isfinite(radii) & (radii > 0)).all():
-        at = int(np.flatnonzero(~(np.isfinite(radii) & (radii > 0)).ravel())[0])
+        event = int(np.flatnonzero(~(np.isfinite(radii) & (radii > 0)).ravel())[0])
         raise InputError(
-            f"radius is {radii.ravel()[at]} (event {at}), expected a positive, finite number."
+            f"radius is {radii.ravel()[event]} (event {event}), expected a positive, finite number."
         )
     return np.ascontiguousarray(np.broadcast_to(radii, (len(events),)))
 
 
-def reaches(events: EventBatch, radius: Radius) -> Floats:
-    """rho, R_min and R_max of each event, shape (event, 3); a constant R is R_min = R_max with rho = 0."""
+def radius_bounds(events: EventBatch, radius: Radius) -> Floats:
+    """The parameters rho, R_min and R_max of each event, shape (event, 3).
+
+    A constant R is R_min = R_max with rho = 0.
+    """
     if isinstance(radius, VariableR):
         return np.tile([radius.rho, radius.radius_min, radius.radius_max], (len(events), 1))
     radii = radius_per_event(events, radius)

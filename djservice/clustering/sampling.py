@@ -1,7 +1,8 @@
-"""How trees are sampled: what stays the same through a run, and what one call asks for.
+"""Settings of the sampling of trees: those of a whole run, and those of a single call.
 
-The public functions take the fields of :class:`Sampling` as keywords: ``rigidity``, whose default is the function's own, and the others
-as ``**sampling``. :class:`SamplingKeywords` types and documents them, and :func:`takes_sampling` shows them in the signature.
+The public functions take the fields of :class:`Sampling` as keywords. ``rigidity`` has a default in
+each function; the other fields are ``**sampling``. :class:`SamplingKeywords` types and documents
+them, and :func:`takes_sampling` shows them in the signature.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Sampling:
-    """How trees are grown: what stays the same through a run.
+    """Settings of the growth of trees that stay the same through a run.
 
     Attributes
     ----------
     rigidity
-        alpha > 0; ``math.inf`` is the deterministic algorithm: FastJet's jets, and one tree is enough.
+        alpha > 0. ``math.inf`` is the deterministic algorithm, which gives FastJet's jets; one tree
+        is then enough.
     power, scale, asymmetry, seed, device, threads
-        As :class:`SamplingKeywords` says.
+        See :class:`SamplingKeywords`.
 
     Raises
     ------
@@ -51,7 +53,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if not self.rigidity > 0:
             raise InputError(
-                f"rigidity is {self.rigidity}, expected a positive number, or infinity for the deterministic algorithm."
+                f"rigidity is {self.rigidity}, expected a positive number, or infinity for the "
+                "deterministic algorithm."
             )
         if not math.isfinite(self.power):
             raise InputError(f"power is {self.power}, expected a finite number (-1 for anti-kT).")
@@ -62,44 +65,48 @@ class Sampling:
 
     @property
     def exponent(self) -> float:
-        """q of the scale: 0 for the published one."""
+        """Exponent q of the scale; 0 for the published scale."""
         return float(self.asymmetry) if self.scale == "safe" else 0.0
 
 
 class GrowthKeywords(TypedDict, total=False):
-    """Keywords of a function that follows trees."""
+    """Keywords of a function that grows trees along given histories."""
 
     power: float
-    """p: -1 anti-kT, the default, 0 Cambridge/Aachen, 1 kT, or any other number."""
+    """Exponent p: -1 anti-kT, the default, 0 Cambridge/Aachen, 1 kT, or any other number."""
     scale: Scale
-    """"minimum", the published scale and the default, or "safe", the infrared-safe one."""
+    """"minimum", the published scale and the default, or "safe", the infrared-safe scale."""
     asymmetry: float
     """Exponent q > 0 of the infrared-safe scale; 1 by default."""
     threads: int | None
-    """Threads that share the (event, tree) pairs; all processors by default. The trees do not depend on it."""
+    """Number of threads that share the (event, tree) pairs; all processors by default.
+
+    The trees do not depend on it."""
     device: Device
-    """"cpu", "cuda", or "auto", the default: a GPU if there is one. The trees are the same but for rounding, see docs/gpu.md."""
+    """"cpu", "cuda", or "auto", the default, which takes a GPU if there is one.
+
+    The trees are the same up to rounding (docs/gpu.md)."""
 
 
 class SamplingKeywords(GrowthKeywords, total=False):
-    """Keywords of a function that samples trees, which are fields of :class:`Sampling`."""
+    """Keywords of a function that samples trees; all are fields of :class:`Sampling`."""
 
     seed: int
-    """Of the random numbers; 0 by default."""
+    """Seed of the random numbers; 0 by default."""
 
 
 def takes_sampling(**defaults: Any) -> Callable[[Function], Function]:
-    """Show the keywords of a function's ``**sampling`` in its signature, with their defaults.
+    """Decorator that shows the keywords of ``**sampling`` in the signature, with their defaults.
 
     Parameters
     ----------
     defaults
-        Where they are other than those of :class:`Sampling`.
+        Defaults that differ from those of :class:`Sampling`.
     """
 
     def shown(function: Function) -> Function:
         signature = inspect.signature(function)
-        *own, last = signature.parameters.values()
+        *parameters, last = signature.parameters.values()
         names = GrowthKeywords.__annotations__ | (
             {} if "Growth" in str(last.annotation) else SamplingKeywords.__annotations__
         )
@@ -113,7 +120,8 @@ def takes_sampling(**defaults: Any) -> Callable[[Function], Function]:
             for field in fields(Sampling)
             if field.name in names
         ]
-        function.__signature__ = signature.replace(parameters=[*own, *flat])  # type: ignore[attr-defined]
+        signature = signature.replace(parameters=[*parameters, *flat])
+        function.__signature__ = signature  # type: ignore[attr-defined]
         return function
 
     return shown
@@ -121,12 +129,14 @@ def takes_sampling(**defaults: Any) -> Callable[[Function], Function]:
 
 @dataclass(frozen=True)
 class TreeRequest:
-    """Which trees of every event are grown, and what is kept of them; as the keywords of :func:`djservice.cluster`.
+    """A request for trees of every event: how many are grown, and which results are kept.
+
+    The fields are keywords of :func:`djservice.cluster`.
 
     Raises
     ------
     InputError
-        If there are none, or what is wanted does not go together.
+        If no tree or no jet is requested, or the requested results exclude each other.
     """
 
     trees: int = 1
@@ -145,7 +155,8 @@ class TreeRequest:
     def __post_init__(self) -> None:
         if self.trees < 1 or self.jets < 1:
             raise InputError(
-                f"expected at least one tree and one jet, found trees={self.trees} and jets={self.jets}."
+                f"expected at least one tree and one jet, found trees={self.trees} and "
+                f"jets={self.jets}."
             )
         if self.settled_pt is not None and (self.history or self.trace or not self.settled_pt >= 0):
             raise InputError(
@@ -153,17 +164,18 @@ class TreeRequest:
             )
         if self.on_device and (self.history or self.trace):
             raise InputError(
-                "on_device is for jets, scores, states and flips; histories and traces are brought to the host."
+                "on_device is for jets, scores, states and flips; histories and traces are brought "
+                "to the host. Leave out on_device, or history and trace."
             )
 
     @property
     def kept_flips(self) -> Flips:
-        """Which alternative paths are looked for."""
+        """Alternative paths that are searched for; False if the trees follow given flips."""
         return self.flips if isinstance(self.flips, (bool, str)) else False
 
     @property
     def forced_flips(self) -> Floats:
-        """Those that the trees take, shape (event * trees + tree, 4); of length 0 where they take none."""
+        """Flips that the trees follow, shape (event * trees + tree, 4), or of length 0."""
         return (
             np.empty((0, 4))
             if isinstance(self.flips, (bool, str))

@@ -1,4 +1,7 @@
-"""A job for the kernels, whatever they run on: the trees of some events, where their results go, and what can go wrong."""
+"""Jobs for the kernels of either device, and the errors of a job.
+
+A job holds the trees to grow and the arrays for their results.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,25 @@ from djservice.clustering.kernels.tree import Setting
 
 
 @dataclass(frozen=True)
-class Job:
-    """Trees to be grown, item = event * trees + tree, and the arrays for their results.
+class TreeJob:
+    """Trees to grow, with item = event * trees + tree, and the arrays for their results.
 
-    Those arrays are on the host, or on the GPU if they are to stay there. ``states`` says whether states are wanted;
-    ``first_tree`` and ``iteration`` key the random numbers.
+    Attributes
+    ----------
+    batch
+        Events with their particles.
+    setting
+        Settings of the kernels.
+    trees
+        Trees per event.
+    first_tree, iteration
+        Keys of the random numbers.
+    imposed
+        Histories and flips that the trees follow.
+    results
+        Arrays for the results, on the host, or on the GPU if they are to stay there.
+    states
+        Whether the states of growing trees are kept.
     """
 
     batch: Batch
@@ -24,23 +41,23 @@ class Job:
     trees: int
     first_tree: int
     iteration: int
-    given: Given
+    imposed: Given
     results: Results
     states: bool
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Particles of each event."""
+        """Number of particles of each event."""
         return np.diff(self.batch.offsets)
 
     @property
     def largest(self) -> int:
-        """Particles of the largest event, 1 at least."""
+        """Number of particles of the largest event, at least 1."""
         return max(int(self.counts.max(initial=0)), 1)
 
 
 class TreeFailure(Exception):
-    """A tree that cannot be grown: the kernel's status, and its item."""
+    """Failure of a tree that cannot be grown, with the kernel's status and the item."""
 
     def __init__(self, status: int, item: int) -> None:
         super().__init__(status, item)
@@ -48,7 +65,10 @@ class TreeFailure(Exception):
 
 
 class NoRoomError(Exception):
-    """An event that does not fit into a GPU's memory with its trees; bytes that it needs, and that it could have."""
+    """Failure of an event that does not fit into a GPU's memory together with its trees.
+
+    It carries the bytes that the event needs and those that are free.
+    """
 
     def __init__(self, event: int, needed: int, free: int) -> None:
         super().__init__(event, needed, free)

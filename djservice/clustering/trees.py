@@ -1,4 +1,4 @@
-"""TreeSample: the sampled clusterings of a batch, and what can be asked of them."""
+"""TreeSample: the sampled clusterings of a batch, with their jets, scores and histories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from djservice.core.array_module import module_of
 from djservice.core.typing import Floats
 from djservice.errors import ClusteringError, InputError
 
-#: Fields of one row of a trace: a step of the clustering.
+#: Fields of one row of a trace, which describes a step of the clustering.
 TRACE_FIELDS = ("minimum", "scale", "norm", "probability", "score", "options")
 #: Columns of :attr:`TreeSample.numbers`.
 LOG_PROB, JETS, STEPS, STATES = range(4)
@@ -23,19 +23,20 @@ FLIP_RATE, FLIP_STEP = range(2)
 
 @dataclass(frozen=True)
 class States:
-    """What the leading jets of growing trees would have been, had the trees ended there.
+    """States of growing trees: the leading jets that a tree would have if it ended there.
 
-    A state begins when the hardest among the final jets and the active objects become others, from the first final jet
-    above the threshold on. Any function of a state's jets may be a baseline for the steps that begin in it.
+    A state begins when the set of the hardest final jets and active objects changes, from the
+    first final jet above the threshold on. Any function of a state's jets may be a baseline for
+    the steps that begin in it.
 
     Attributes
     ----------
     momenta
-        Shape (state, jet, 4), as of a :class:`TreeSample`.
+        Four-momenta of the leading jets as in :class:`TreeSample`, shape (state, jet, 4).
     scores
-        Shape (state, parameter): sum over the steps that begin in the state.
+        Sum of the scores of the steps that begin in the state, shape (state, parameter).
     tree
-        Shape (state,): event * trees + tree, rising.
+        Index of the tree, event * trees + tree, in rising order, shape (state,).
     """
 
     momenta: Floats
@@ -44,12 +45,15 @@ class States:
 
     @property
     def jets(self) -> Any:
-        """The leading jets, shape (state, jet)."""
+        """Leading jets of each state, shape (state, jet)."""
         return as_vectors(self.momenta)
 
 
 def as_vectors(momenta: Floats) -> Any:
-    """Four-momenta, the last axis px, py, pz, E, as a ``vector`` momentum array; on a GPU as :class:`djservice.clustering.device_jets.DeviceJets`."""
+    """A ``vector`` momentum array of four-momenta, whose last axis is px, py, pz, E.
+
+    On a GPU it is a :class:`djservice.clustering.device_jets.DeviceJets`.
+    """
     if module_of(momenta) is not np:
         from djservice.clustering.device_jets import DeviceJets
 
@@ -59,34 +63,40 @@ def as_vectors(momenta: Floats) -> Any:
 
 @dataclass(frozen=True)
 class TreeSample:
-    """Sampled clusterings of the events of a batch, in arrays of NumPy, or of CuPy where they were left on a GPU.
+    """Sampled clusterings of the events of a batch.
+
+    The arrays are NumPy's, or CuPy's if they were left on a GPU.
 
     Attributes
     ----------
     momenta
-        Shape (event, tree, jet, 4): px, py, pz, E of the leading jets in GeV, in falling pT; NaN where a tree has fewer.
+        px, py, pz, E of the leading jets in GeV, in falling pT, shape (event, tree, jet, 4); NaN
+        where a tree has fewer jets.
     scores
-        Shape (event, tree, parameter): d log P(tree) / d parameter; no numbers at infinite rigidity.
+        d log P(tree) / d parameter, shape (event, tree, parameter); without meaning at infinite
+        rigidity.
     parameters
-        Their names.
+        Names of the parameters.
     numbers
-        Shape (event, tree, 4): log-probability, number of jets, steps, number of states.
+        Log-probability, number of jets, number of steps and number of states, shape
+        (event, tree, 4).
     states
         :class:`States` or None.
     flips
-        Shape (event, tree, flip, 4), or None: the rate of an alternative path, its step (-1: none), and the objects a and b of the
-        option that it takes there, by falling d in the event. Either one flip, that was kept of all steps with their summed rate
-        W; or those of all steps, by step.
+        Alternative paths, shape (event, tree, flip, 4), or None. The columns are the rate, the step
+        (-1: none), and the objects a and b of the option that the path takes there, numbered by
+        falling d in the event. A tree has either one flip, chosen among all its steps and with
+        their summed rate W, or the flips of all steps, by step.
     history
-        Shape (row, 2), int32, or None: see :meth:`history_of`.
+        Merges, shape (row, 2), int32, or None; see :meth:`history_of`.
     trace
-        Shape (row, 6), or None: see :meth:`trace_of`.
+        Steps, shape (row, 6), or None; see :meth:`trace_of`.
     deterministic
         Whether the rigidity was infinite, where there is no score.
     stopped
         Whether trees were stopped once their leading jets were settled.
     offsets
-        Of the particles of the events, as in the batch.
+        Offsets of the particles of each event, as in the batch.
     """
 
     momenta: Floats
@@ -107,7 +117,7 @@ class TreeSample:
 
     @property
     def jets(self) -> Any:
-        """The leading jets, shape (event, tree, jet): a ``vector`` momentum array with pt, rapidity, phi, mass ..."""
+        """Leading jets, a ``vector`` momentum array of shape (event, tree, jet)."""
         return as_vectors(self.momenta)
 
     @property
@@ -119,12 +129,12 @@ class TreeSample:
         ClusteringError
             If trees were stopped early.
         """
-        self._need_whole_trees("number of jets")
+        self._need_complete_trees("number of jets")
         return self.numbers[..., JETS].astype(np.int64)
 
     @property
     def score(self) -> Floats:
-        """d log P(tree) / d parameter, of the first parameter (R by default), shape (event, tree).
+        """Score d log P(tree) / d parameter in the first parameter, shape (event, tree).
 
         Raises
         ------
@@ -134,51 +144,69 @@ class TreeSample:
         return self.score_in(self.parameters[0])
 
     def score_in(self, parameter: str) -> Floats:
-        """The same of any of the parameters."""
+        """Score d log P(tree) / d parameter in a named parameter, shape (event, tree).
+
+        Raises
+        ------
+        ClusteringError
+            If the rigidity is infinite: a deterministic clustering has no derivative.
+        """
         if self.deterministic:
             raise ClusteringError(
-                "a deterministic clustering (rigidity = infinity) has no score; use a finite rigidity."
+                "a deterministic clustering (rigidity = infinity) has no score; use a finite "
+                "rigidity."
             )
         return self.scores[..., self.parameters.index(parameter)]
 
     @property
     def log_prob(self) -> Floats:
-        """log P(tree), normalised over all trees, shape (event, tree).
+        """Log-probability of each tree, normalised over all trees, shape (event, tree).
 
         Raises
         ------
         ClusteringError
             If trees were stopped early.
         """
-        self._need_whole_trees("log-probability")
+        self._need_complete_trees("log-probability")
         return self.numbers[..., LOG_PROB]
 
     @property
     def steps(self) -> NDArray[np.int64]:
-        """Steps taken, shape (event, tree): the number of particles, or fewer where trees were stopped early."""
+        """Number of steps, shape (event, tree): one per particle, or fewer if stopped early."""
         return self.numbers[..., STEPS].astype(np.int64)
 
-    def _need_whole_trees(self, what: str) -> None:
+    def _need_complete_trees(self, quantity: str) -> None:
         if self.stopped:
             raise ClusteringError(
-                f"trees were stopped early, so they have no {what}; cluster without settled_pt."
+                f"trees were stopped early, so they have no {quantity}; cluster without settled_pt."
             )
 
     def history_of(self, event: int, tree: int) -> NDArray[np.int32]:
-        """The merges of one tree, shape (n, 2).
+        """Merges of one tree, shape (n, 2).
 
-        Row t is ``(a, b)``: objects a and b became object n + t; or ``(a, -1)``: object a became a jet. Objects 0 to
-        n - 1 are the event's particles in the order of the batch.
+        Row t is ``(a, b)`` if objects a and b became object n + t, or ``(a, -1)`` if object a
+        became a jet. Objects 0 to n - 1 are the event's particles in the order of the batch.
+
+        Raises
+        ------
+        InputError
+            If the history was not kept.
         """
         if self.history is None:
             raise InputError("the history was not kept; cluster with history=True.")
         return self.history[self._rows(event, tree)]
 
     def trace_of(self, event: int, tree: int) -> Any:
-        """The steps of one tree, a structured array of shape (n,).
+        """Steps of one tree, a structured array of shape (n,).
 
-        Fields: ``minimum`` and ``scale`` (D_min R^2 and S R^2), ``norm`` (sum of the weights), ``probability`` (of
-        the option that was drawn), ``score`` (its d log P by the first parameter), ``options`` (how many survive the truncation).
+        The fields are ``minimum`` and ``scale`` (D_min R^2 and S R^2), ``norm`` (sum of the
+        weights), ``probability`` (of the drawn option), ``score`` (d log P of the drawn option by
+        the first parameter) and ``options`` (number of options that survive the truncation).
+
+        Raises
+        ------
+        InputError
+            If the trace was not kept.
         """
         if self.trace is None:
             raise InputError("the trace was not kept; cluster with trace=True.")

@@ -1,6 +1,7 @@
-"""Scores, states and flips of a sample from what the kernel gives: rates in R and not in log R, for the parameters asked for.
+"""Conversion of the kernel's results to scores, states and flips of a sample.
 
-All of it works where the kernel's results are, on the host or on a GPU.
+Rates are in R instead of log R, for the requested parameters. The conversion works on the device
+of the results, the host or a GPU.
 """
 
 from __future__ import annotations
@@ -14,39 +15,51 @@ from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
 
-def per_parameter(reach: Floats) -> Floats:
-    """Per event, what takes each of the kernel's slopes from d/d log R, rho ... to d/dR, shape (event, 5)."""
+def per_parameter(bounds: Floats) -> Floats:
+    """Factors per event from the kernel's d/d log R, d/d log rho ... to d/dR, d/drho ...
+
+    The shape is (event, 5).
+    """
     with np.errstate(divide="ignore"):
-        per = np.where(np.isfinite(reach) & (reach > 0), 1.0 / reach, 0.0)
-    return np.concatenate([per, np.ones((len(reach), 2))], axis=1)
+        factor = np.where(np.isfinite(bounds) & (bounds > 0), 1.0 / bounds, 0.0)
+    return np.concatenate([factor, np.ones((len(bounds), 2))], axis=1)
 
 
 def with_physical_score(trace: Floats, factor: Floats, rows: NDArray[np.int64]) -> Floats:
+    """The trace with its scores multiplied by a factor per event, in place.
+
+    ``rows`` is the number of rows of each event.
+    """
     trace[:, TRACE_FIELDS.index("score")] *= np.repeat(factor, rows)
     return trace
 
 
 def flips_of(
-    one: Floats, of_steps: Floats | None, events: EventBatch, factor: Floats, trees: int
+    single: Floats, per_step: Floats | None, events: EventBatch, factor: Floats, trees: int
 ) -> Floats:
-    """The flips of each tree, rates in R, shape (event, tree, flip, 4): one, or as many as the tree with most has."""
-    if of_steps is None:
-        flips = one.reshape(len(events), trees, 1, 4)
+    """Flips of each tree with rates in R, shape (event, tree, flip, 4).
+
+    The number of flips is one, or that of the tree with most flips.
+    """
+    if per_step is None:
+        flips = single.reshape(len(events), trees, 1, 4)
     else:
-        # Those of a tree are the first of its rows.
-        module, largest = module_of(of_steps), int(events.counts.max(initial=0))
+        # The flips of a tree are in the first of its rows.
+        module, largest = module_of(per_step), int(events.counts.max(initial=0))
         counts, start = (
             module.asarray(x)[:, np.newaxis, np.newaxis]
             for x in (events.counts, events.offsets[:-1] * trees)
         )
-        place = module.arange(largest)
+        step = module.arange(largest)
         row = np.minimum(
-            start + module.arange(trees)[:, np.newaxis] * counts + place, len(of_steps) - 1
+            start + module.arange(trees)[:, np.newaxis] * counts + step, len(per_step) - 1
         )
-        flipped = (of_steps[:, FLIP_STEP] >= 0)[row] & (place < counts)
-        most = int(flipped.sum(axis=-1).max()) if flipped.size else 0
-        none = module.asarray([0.0, -1.0, -1.0, -1.0])
-        flips = np.where(flipped[..., :most, np.newaxis], of_steps[row[..., :most]], none)
+        flipped = (per_step[:, FLIP_STEP] >= 0)[row] & (step < counts)
+        largest_number = int(flipped.sum(axis=-1).max()) if flipped.size else 0
+        no_flip = module.asarray([0.0, -1.0, -1.0, -1.0])
+        flips = np.where(
+            flipped[..., :largest_number, np.newaxis], per_step[row[..., :largest_number]], no_flip
+        )
     flips[..., FLIP_RATE] *= factor[:, np.newaxis, np.newaxis]
     return flips
 
@@ -58,7 +71,7 @@ def states_of(
     physical: Floats,
     trees: int,
 ) -> States:
-    """The states of all stretches, in the order of (event, tree)."""
+    """States of all parts of a job, in the order of (event, tree)."""
     score = np.concatenate([scores for _, scores in parts])[:, chosen]
     return States(
         momenta=np.concatenate([momenta for momenta, _ in parts]),

@@ -101,7 +101,7 @@ def test_states_outgrow_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
     events = shipped_events().select(range(10))
     settings: dict[str, Any] = {"radius": 0.4, "rigidity": 0.3, "trees": 30, "states": True, "threads": 1}
     roomy = cluster(events, **settings)
-    monkeypatch.setattr(sys.modules["djservice.clustering.on_cpu"], "STATES", 0)
+    monkeypatch.setattr(sys.modules["djservice.clustering.on_cpu"], "INITIAL_STATES", 0)
     tight = cluster(events, **settings)
     assert roomy.states is not None and tight.states is not None
     np.testing.assert_array_equal(roomy.states.momenta, tight.states.momenta)

@@ -67,7 +67,7 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
     events = some_events(20, 11)
     expected, _ = both(events, states=True)
     rooms: list[int] = []
-    monkeypatch.setattr("djservice.clustering.on_gpu.STATES", 1)
+    monkeypatch.setattr("djservice.clustering.on_gpu.INITIAL_STATES", 1)
     monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
     make = on_gpu.tree_arrays
     monkeypatch.setattr(on_gpu, "tree_arrays", lambda room: rooms.append(room.pairs) or make(room))

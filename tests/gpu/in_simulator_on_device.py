@@ -54,7 +54,7 @@ def test_samples_stay(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
                         getattr(other, name).host, getattr(one, name), err_msg=name
                     )
         monkeypatch.setattr("djservice.clustering.device.simulator", lambda: fake_gpu(free=200_000))
-        monkeypatch.setattr("djservice.clustering.on_gpu.STATES", 1)
+        monkeypatch.setattr("djservice.clustering.on_gpu.INITIAL_STATES", 1)
         monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
 
 

@@ -92,7 +92,10 @@ def check_bits(events: dj.EventBatch, loss: Loss) -> None:
     """Twice the same, and with other events beside."""
     how: dict[str, Any] = {"trees": 8, "iteration": 3}
     sampling, estimator = Sampling(1.0, device="cuda"), dj.StateBaseline()
-    parts = [EvaluationPart(events.select(rows), 0.8) for rows in (np.arange(5), np.arange(5, len(events)))]
+    parts = [
+        EvaluationPart(events.select(rows), 0.8)
+        for rows in (np.arange(5), np.arange(5, len(events)))
+    ]
     together = evaluate_each(parts, loss, estimator, sampling, **how)
     for _ in range(2):
         for (sums, _), part in zip(together, parts, strict=True):

@@ -24,7 +24,7 @@ EVENT = dj.EventBatch.from_arrays(
 def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Any:
     """CuPy is not installed unless a test says so, and what was found out of the modules is forgotten before and afterwards."""
     monkeypatch.setitem(sys.modules, "cupy", None)
-    caches = (device._what_is_missing, device._say_once, device._first_gpu)
+    caches = (device._gpu_problem, device._warn_once, device._first_gpu)
     for cache in caches:
         cache.cache_clear()
     yield

@@ -20,7 +20,7 @@ import djservice as dj
 from djservice.clustering.device_jets import DeviceJets
 from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.sampling import Sampling
-from djservice.clustering.tree_job import Job
+from djservice.clustering.tree_job import TreeJob
 from djservice.clustering.trees import as_vectors
 from djservice.core.array_module import module_of, sums_by_owner
 from djservice.errors import DeviceError
@@ -29,14 +29,14 @@ from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_eac
 from djservice.objectives.losses import Loss
 
 
-def grow(job: Job, gpu: Any) -> Any:
+def grow(job: TreeJob, gpu: Any) -> Any:
     """As grow_on_gpu, by the processors."""
     stay = module_of(job.results.scores) is gpu.arrays
     own = type(job.results)(*(np.empty(array.shape, array.dtype) for array in job.results))
-    given = type(job.given)(
-        *(array.host if module_of(array) is fake_cupy else array for array in job.given)
+    imposed = type(job.imposed)(
+        *(array.host if module_of(array) is fake_cupy else array for array in job.imposed)
     )
-    parts = grow_on_cpu(Job(**{**vars(job), "results": own, "given": given}), 1)
+    parts = grow_on_cpu(TreeJob(**{**vars(job), "results": own, "imposed": imposed}), 1)
     place = (lambda array: array) if stay else fake_cupy.asnumpy
     for there, array in zip(job.results, own, strict=True):
         there[...] = place(fake_cupy.asarray(array))
@@ -149,7 +149,9 @@ def test_results_that_are_in_several_parameters_or_parts(events: dj.EventBatch) 
     loss, radii = LOSSES["sum"], np.linspace(0.5, 1.0, len(events))
     jacobian = np.stack([radii, radii**2], axis=1)
     pieces = [slice(0, 5), slice(5, 6), slice(6, 12)]
-    parts = [EvaluationPart(events.select(np.arange(12)[at]), radii[at], jacobian[at]) for at in pieces]
+    parts = [
+        EvaluationPart(events.select(np.arange(12)[at]), radii[at], jacobian[at]) for at in pieces
+    ]
     found: list[list[Any]] = []
     for device in ("cpu", "cuda"):
         sampling = Sampling(1.0, seed=1, device=device)  # type: ignore[arg-type]
