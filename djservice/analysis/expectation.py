@@ -1,4 +1,4 @@
-"""expectation(particles, observable, ...): the mean of an observable over each event's clusterings, for a columnar analysis."""
+"""``dj.expectation``: the mean of an observable over the clusterings of each event."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from djservice.objectives.observables import Observable
 
 @dataclass(frozen=True)
 class Expectation:
-    """An observable's mean over the accepted trees of each event, shape (event,) each.
+    """Mean of an observable over the accepted trees of each event; all arrays have shape (event,).
 
     Attributes
     ----------
     mean
-        In the units of the observable; NaN where no tree is accepted.
+        Mean in the units of the observable; NaN where no tree is accepted.
     error
-        Its standard error over trees: NaN with fewer than two accepted trees, 0 for the one deterministic clustering.
+        Standard error of the mean over trees. NaN with fewer than two accepted trees, 0 for the
+        deterministic clustering.
     acceptance
         Fraction of the trees that are accepted.
     """
@@ -58,43 +59,45 @@ def expectation(
     Parameters
     ----------
     particles
-        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), such as ``events.PFCands`` of NanoEvents
-        after any cleaning; or an :class:`djservice.EventBatch`.
+        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), such as
+        ``events.PFCands`` of NanoEvents after any cleaning; or an :class:`djservice.EventBatch`.
     observable
-        Of the leading jets of each tree.
+        Observable of the leading jets of each tree.
     radius, rigidity, sampling
-        As in :func:`djservice.cluster`. With infinite rigidity there is one tree, whatever ``trees``. Inside a Dask task of one
-        thread, give ``threads=1``.
+        See :func:`djservice.cluster`. With infinite rigidity there is one tree, whatever ``trees``
+        is. Give ``threads=1`` inside a Dask task of one thread.
     trees
-        Per event.
+        Trees per event.
     where
-        The trees that count, beside those for which the observable is a finite number; all by default.
+        Selection of trees; all by default. Trees whose observable is not finite never count.
     identity
-        ``(events.run, events.luminosityBlock, events.event)``, which the random draws are keyed by: an event then has the same
-        trees in whatever chunk, order, process or selection it is met. Without it, draws go by the place in this array, so they
-        depend on how the input was cut into chunks and on the events selected before.
+        ``(events.run, events.luminosityBlock, events.event)``, the keys of the random draws. With
+        it, an event has the same trees in every chunk, order, process and selection. Without it,
+        draws are keyed by the position in this array, so they depend on how the input was cut into
+        chunks and on earlier selections of events.
 
     Raises
     ------
     InputError
-        If an argument has no meaning, or the particles are not such records; the message names the first bad one.
+        If an argument has no meaning, or the particles are not such records; the message names the
+        first bad particle.
     ClusteringError
-        As :func:`djservice.clustering.cluster`.
+        See :func:`djservice.cluster`.
     """
     events = as_batch(particles, identity=identity)
     if math.isinf(rigidity):
         trees = min(trees, 1)
     term = Mean(observable, cut=where)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    how = Sampling(rigidity, **sampling)
+    settings = Sampling(rigidity, **sampling)
     request = TreeRequest(trees, term.jets, settled_pt=term.settled_pt, on_device=True)
-    at_once = max(1, trees_at_once(how.device) // trees)
+    at_once = max(1, trees_at_once(settings.device) // trees)
     parts: list[tuple[Floats, Floats, Floats]] = []
     for start in range(0, max(len(events), 1), at_once):
         rows = np.arange(start, min(start + at_once, len(events)))
-        some = events if len(events) <= at_once else events.select(rows)
-        sample = sample_trees(some, radius if radii is None else radii[rows], how, request)
-        _, (value,), accepted = term.evaluate(sample.jets, some.truth)
+        portion = events if len(events) <= at_once else events.select(rows)
+        sample = sample_trees(portion, radius if radii is None else radii[rows], settings, request)
+        _, (value,), accepted = term.evaluate(sample.jets, portion.truth)
         mean, error = (to_host(x) for x in mean_of_accepted(value, accepted))
         if sample.deterministic:
             error = np.where(np.isnan(mean), np.nan, 0.0)

@@ -1,6 +1,6 @@
-"""RadiusProcessor: the service's evaluation of a radius as a coffea processor, with sums that merge.
+"""RadiusProcessor: the evaluation of a radius as a coffea processor, with mergeable sums.
 
-Imports coffea, so it is imported on first use.
+This module imports coffea, so it is imported on first use.
 """
 
 from __future__ import annotations
@@ -36,27 +36,30 @@ from djservice.input.schemas import make
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observables import Observable
 
-#: What is accumulated of :class:`djservice.evaluation.moments.Moments`: all but the layout, which the loss has.
+#: Fields of :class:`djservice.evaluation.moments.Moments` that are accumulated: all but the layout,
+#: which follows from the loss.
 _SUMS = tuple(f.name for f in fields(Moments) if f.name != "layout")
 
 
 @dataclass(frozen=True)
 class RadiusResult:
-    """A loss and its derivative at one radius, over a dataset or all of them.
+    """A loss and its derivative at one radius, over one dataset or all datasets.
 
     Attributes
     ----------
     loss, gradient
-        L and dL/dR (with variable-R jets dL/drho); NaN where no tree is accepted, or their weights do not sum to more than 0.
+        L and dL/dR (with variable-R jets dL/drho). NaN where no tree is accepted, or where the
+        accepted weights do not sum to more than 0.
     mean, sd
-        Of the first term's observable over accepted trees; NaN likewise.
+        Mean and standard deviation of the first term's observable over accepted trees; NaN in the
+        same cases.
     acceptance
         Weighted fraction of accepted trees.
     spectrum
-        ``hist.Hist`` of the first term's observable: the event weight shared among the trees of an event. Variances are over
-        events, whose trees are not independent.
+        ``hist.Hist`` of the first term's observable, with the event weight shared among the trees
+        of an event. Variances are over events, because the trees of an event are not independent.
     moments
-        The sums that the numbers follow from: numbers of events and trees among them.
+        Sums from which the numbers follow, including the numbers of events and trees.
     """
 
     loss: Quantity
@@ -69,50 +72,61 @@ class RadiusResult:
 
 
 class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
-    """Evaluates a loss and its derivative in R on NanoEvents, tree for tree as the service does.
+    """A coffea processor that evaluates a loss and its derivative in R on NanoEvents.
 
-    ``process(events)`` returns ``{dataset: sums}``, plain dicts of numbers, arrays, sets and a histogram, which merge with
-    coffea's ``accumulate``. ``postprocess(sums)`` returns ``{"datasets": {name: RadiusResult}, "all": RadiusResult}``. To use it
-    within another processor, call both from there, with selected events if you like.
+    ``process(events)`` returns ``{dataset: sums}``, plain dicts of numbers, arrays, sets and a
+    histogram, which merge with coffea's ``accumulate``. ``postprocess(sums)`` returns
+    ``{"datasets": {name: RadiusResult}, "all": RadiusResult}``. To use the processor within another
+    processor, call both methods from there, if needed with selected events.
 
-    The random draws of an event go by the seed, the name of its dataset and its identity; or, in whole chunks without identity,
-    by the file's name and the entry. So results do not depend on chunks, executors or files, and equal those of a run whose
+    The random draws of an event are keyed by the seed, the name of its dataset and its identity. In
+    whole chunks without identity they are keyed by the file's name and the entry. Results therefore
+    do not depend on chunks, executors or files. They equal, tree for tree, those of a run whose
     ``input.dataset`` has that name.
 
-    Metadata of a dataset that count, all optional: ``xsec``, its cross section: its weights are scaled in ``spectrum`` and in "all"
-    so that they sum to it over all events that were processed; or so that the weights as read sum to it over the events that
-    ``sumw`` is the sum of weights of, which is needed where events were selected before. ``weight``, a factor on top: a luminosity, a
-    filter efficiency. A dataset by itself is the same at any normalisation, but for its spectrum.
+    Three metadata of a dataset are used, all of them optional:
+
+    - ``xsec``, its cross section. The weights in ``spectrum`` and in "all" are scaled so that they
+      sum to it over all processed events.
+    - ``sumw``, the sum of weights that corresponds to ``xsec``. It is needed if events were
+      selected before; the weights are then divided by it instead of by their sum.
+    - ``weight``, an additional factor, such as a luminosity or a filter efficiency.
+
+    The result of a single dataset does not depend on its normalisation, except for its spectrum.
 
     Parameters
     ----------
     loss
-        A loss, or an observable, which is then its own objective.
+        A loss; or an observable, whose mean is then the objective.
     radius
         One number, or a :class:`djservice.VariableR`.
     trees
-        Per event.
+        Trees per event.
     estimator
-        As in :func:`djservice.gradient`.
-    rigidity
-        As in :func:`djservice.cluster`, as are power, scale, asymmetry, seed, device and threads: one thread in each call of
-        ``process`` by default.
+        See :func:`djservice.gradient`.
+    rigidity, sampling
+        See :func:`djservice.cluster`. Each call of ``process`` has one thread by default.
     stream, iteration
-        What draws are keyed by beside the seed: ("scan", row) are those of a row of a run's scan.
+        Keys of the draws, in addition to the seed. ("scan", row) gives the draws of a row of a
+        run's scan.
     schema
-        The layout of the files, of :data:`djservice.input.layouts.LAYOUTS`, whose coffea schema made the NanoEvents.
+        Layout of the files, one of :data:`djservice.input.layouts.LAYOUTS`, whose coffea schema
+        made the NanoEvents.
     particles, particle_weight, pt_min, eta_max, weight, truth
-        As in :class:`djservice.input.schemas.Schema`; branches are named as in the file, ``GenMET_pt`` for ``events.GenMET.pt``.
+        See :class:`djservice.input.schemas.Schema`. Branches have their names in the file:
+        ``GenMET_pt`` for ``events.GenMET.pt``.
     identity
-        The branches of run, luminosity block and event number; the layout's by default.
+        Branches of run, luminosity block and event number; those of the layout by default.
     axis
-        Of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by default.
+        Axis of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by
+        default.
 
     Raises
     ------
     InputError
-        If an argument has no meaning. ``process`` raises it for particles without meaning, and :class:`djservice.errors.SchemaError`
-        where a branch is missing; ``postprocess`` where metadata do not go together.
+        If an argument has no meaning. ``process`` raises it for particles without meaning, and
+        :class:`djservice.errors.SchemaError` if a branch is missing. ``postprocess`` raises it for
+        inconsistent metadata.
     """
 
     @takes_sampling(threads=1)
@@ -167,15 +181,17 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         )
         if not (self.axis.traits.underflow and self.axis.traits.overflow):
             raise InputError(
-                f"axis is {self.axis}, expected one with underflow and overflow: nothing may get lost."
+                f"axis is {self.axis}, expected one with underflow and overflow, so that no tree "
+                "is lost. Give an axis with both."
             )
 
     def process(self, events: Any) -> dict[str, dict[str, Any]]:
-        """The sums of a chunk of NanoEvents."""
+        """Sums of a chunk of NanoEvents, by dataset."""
         metadata = getattr(events, "metadata", None) or {}
         if "dataset" not in metadata:
             raise InputError(
-                "expected NanoEvents with a dataset in their metadata: a coffea Runner names it."
+                "expected NanoEvents with a dataset in their metadata, found none. A coffea Runner "
+                "sets it; otherwise set events.metadata['dataset']."
             )
         factor = float(metadata.get("weight", 1.0))
         batch = self.batch(events)
@@ -191,7 +207,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             trees=self.trees,
             stream=self.stream,
             iteration=self.iteration,
-            on_trees=lambda some, sample: self._fill(spectrum, some, sample),
+            on_trees=lambda portion, sample: self._fill(spectrum, portion, sample),
         )
         accepted, weight2 = per_event.accepted / self.trees, batch.weight**2
         sums = {
@@ -199,7 +215,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             "acceptance": np.array([weight2.sum(), weight2 @ accepted, weight2 @ accepted**2]),
             "spectrum": spectrum,
             "sum_of_weights": sum_of_weights,
-            # Sets, for these are the same in all chunks and must not add up.
+            # Sets, because these are equal in all chunks and must not be added up.
             **{
                 name: {float(metadata[name])} if name in metadata else set()
                 for name in ("xsec", "sumw")
@@ -208,56 +224,59 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         return {str(metadata["dataset"]): sums}
 
     def postprocess(self, accumulator: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """The results of each dataset and of all of them together."""
+        """Results of each dataset and of all datasets together."""
         if not accumulator:
             raise InputError(
                 "no dataset was processed, so there is no result. Give files with events."
             )
-        names = sorted(accumulator)  # so that rounding does not depend on which chunk came first
+        names = sorted(accumulator)  # so that rounding does not depend on the order of the chunks
         scales = {name: _normalisation(name, accumulator[name]) for name in names}
-        without = [name for name in names if not accumulator[name]["xsec"]]
-        if 0 < len(without) < len(names):
+        missing = [name for name in names if not accumulator[name]["xsec"]]
+        if 0 < len(missing) < len(names):
             raise InputError(
-                f"xsec is missing in the metadata of {', '.join(without)}, and given for others: give it for all datasets or for none."
+                f"xsec is missing in the metadata of {', '.join(missing)}, and given for others: "
+                "give it for all datasets or for none."
             )
         parts = {name: self._scaled(accumulator[name], scales[name]) for name in names}
         moments, acceptance, spectrum = parts[names[0]]
         for name in names[1:]:
-            own = parts[name]
-            moments, acceptance, spectrum = moments + own[0], acceptance + own[1], spectrum + own[2]
+            part = parts[name]
+            moments, acceptance = moments + part[0], acceptance + part[1]
+            spectrum = spectrum + part[2]
         together = self._result(moments, acceptance, spectrum)
         return {"datasets": {name: self._result(*parts[name]) for name in names}, "all": together}
 
     def batch(self, events: Any) -> EventBatch:
-        """The particles of a chunk of NanoEvents, as they are clustered.
+        """Batch of the events of a chunk of NanoEvents, with the particles that are clustered.
 
         Raises
         ------
-        SchemaError, InputError
-            As the class says.
+        SchemaError
+            If a branch is missing.
+        InputError
+            If particles have no meaning, or selected events have no identity.
         """
         metadata = events.metadata
         path, dataset = str(metadata.get("filename", "events")), str(metadata["dataset"])
         file = redacted(path)
-        first, last = (
-            int(metadata.get("entrystart", 0)),
-            int(metadata.get("entrystop", len(events))),
-        )
-        whole = last - first == len(events)
-        place = f"{file}[{first}:{last}]"
-        branches, get = branches_of_events(events, self.schema, place, self.identity)
-        if not branches.identity and not whole:
+        first = int(metadata.get("entrystart", 0))
+        last = int(metadata.get("entrystop", len(events)))
+        complete = last - first == len(events)
+        chunk = f"{file}[{first}:{last}]"
+        branches, get = branches_of_events(events, self.schema, chunk, self.identity)
+        if not branches.identity and not complete:
             raise InputError(
-                f"{place}: {len(events)} selected events without run, luminosityBlock and event, so nothing identifies them. "
-                "Process whole chunks, or name the branches of the identity."
+                f"{chunk}: {len(events)} selected events without run, luminosityBlock and event, "
+                "so nothing identifies them. Process whole chunks, or name the branches of the "
+                "identity."
             )
         entry = first + np.arange(len(events))
         batch, _ = batch_of(
             branches,
             get,
             self.schema,
-            place=place,
-            source=file if whole else f"a selection of {place}",
+            place=chunk,
+            source=file if complete else f"a selection of {chunk}",
             dataset=dataset,
             entry=entry,
         )
@@ -268,7 +287,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         )
 
     def _fill(self, spectrum: Any, events: EventBatch, sample: TreeSample) -> None:
-        """Add the observable of some events' trees."""
+        """Add the observable of the trees of a portion of events to the spectrum."""
         value, accepted = (
             to_host(x) for x in self.loss.terms[0].evaluate(sample.jets, events.truth)[::2]
         )
@@ -282,7 +301,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         bins.variance += events.weight**2 @ share**2
 
     def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
-        """The sums of a dataset with its weights multiplied by a factor."""
+        """Sums of a dataset whose weights are multiplied by a factor."""
         terms = self.loss.terms
         layout = MomentLayout(
             tuple(term.statistic for term in terms), tuple(term.coefficient for term in terms), 1
@@ -309,7 +328,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         )
 
     def _acceptance(self, moments: Moments, sums: Floats) -> Quantity:
-        """A = sum w a / sum w with its errors, from the sums of w^2 (1, a, a^2) over events."""
+        """Acceptance A = sum w a / sum w with errors, from sums of w^2 (1, a, a^2) over events."""
         if moments.weight == 0.0:
             return Quantity(math.nan, math.nan, math.nan)
         value, n = moments.acceptance, moments.events
@@ -325,7 +344,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
 
 
 def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
-    """What the weights of a dataset are multiplied by for its cross section."""
+    """Factor that normalises the weights of a dataset to its cross section."""
     for key in ("xsec", "sumw"):
         if len(sums[key]) > 1:
             raise InputError(
@@ -336,7 +355,7 @@ def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
 
 
 def _or_nan(number: Callable[[], Quantity]) -> Quantity:
-    """A number, or NaN where it is not defined: one empty dataset must not take the others with it."""
+    """A number, or NaN where it is not defined, so that an empty dataset does not stop the rest."""
     try:
         return number()
     except NothingAcceptedError:

@@ -1,4 +1,7 @@
-"""From trees grown at one R, the loss and its slope at others nearby: every tree weighed by the ratio of its probabilities."""
+"""``dj.reweight``: the loss and its slope near one R, from trees that were grown at that R.
+
+Every tree is weighted by the ratio of its probabilities at the two radii.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,17 @@ from djservice.objectives.pooled_statistics import PooledMean
 
 @dataclass(frozen=True)
 class Reweighted:
-    """Loss and slope at other radii, shape (radius,) each.
+    """Loss and slope at nearby radii; all arrays have shape (radius,).
 
     Attributes
     ----------
     radii
-        R'.
+        Radii R'.
     loss, loss_error, gradient, gradient_error
         L and dL/dR at R', with standard errors over events and trees.
     fraction
-        Effective number of trees, (sum r)^2 / sum r^2, as a part of those there are; mean over events.
+        Effective number of trees, (sum r)^2 / sum r^2, as a fraction of all trees; mean over
+        events.
     """
 
     radii: Floats
@@ -54,25 +58,28 @@ def reweight(
 ) -> Reweighted:
     """Loss and dL/dR in a neighbourhood of R from one set of trees.
 
-    Tree n of an event counts at R' with r_n = P_R'(tree) / P_R(tree), divided by the mean of r over the event's trees
-    (self-normalised: biased by order 1/trees).
+    At R', tree n of an event has the weight r_n = P_R'(tree) / P_R(tree), divided by the mean of r
+    over the event's trees. This self-normalisation has a bias of order 1/trees.
 
     Parameters
     ----------
+    events
+        Events with their particles.
     objective
         A loss of one term, or an observable.
     radius, radii
         R, where the trees are grown, and R', where they are evaluated.
     least_fraction
-        Effective part of the trees below which an R' is refused.
+        Minimum effective fraction of the trees; an R' with a smaller fraction is refused.
     trees, rigidity, sampling
-        As in :func:`djservice.gradient`.
+        See :func:`djservice.gradient`.
 
     Raises
     ------
     InputError
-        If an R' is so far away that fewer trees count than ``least_fraction`` of them, naming the fraction; or the objective is
-        a sum, or the square of an expectation.
+        If the effective fraction of the trees at an R' is below ``least_fraction``; the message
+        gives the fraction. Also if the objective is a sum of losses or the square of an
+        expectation.
     """
     loss = as_loss(objective)
     if (
@@ -80,16 +87,21 @@ def reweight(
         or loss.squares_expectation
         or not isinstance(loss.statistic, PooledMean)
     ):
-        raise InputError("reweighting takes a loss of one term that is a mean over trees.")
-    how = Sampling(rigidity, **sampling)
-    grown = sample_trees(events, radius, how, TreeRequest(trees, loss.jets, history=True))
-    assert grown.history is not None
-    _, (quantity,), accepted = loss.evaluate(grown.jets, events.truth)
+        raise InputError(
+            "reweighting takes a loss of one term that is a mean over trees, found "
+            f"{type(loss).__name__}. Give an observable or djservice.SquaredError."
+        )
+    settings = Sampling(rigidity, **sampling)
+    sample = sample_trees(events, radius, settings, TreeRequest(trees, loss.jets, history=True))
+    assert sample.history is not None
+    _, (quantity,), accepted = loss.evaluate(sample.jets, events.truth)
     rows = []
-    for other in radii:
+    for target_radius in radii:
         # The same trees, with their probability and score at R'.
-        there = follow_trees(events, grown.history, other, how, TreeRequest(trees, loss.jets))
-        ratio = np.exp(there.log_prob - grown.log_prob)
+        reweighted = follow_trees(
+            events, sample.history, target_radius, settings, TreeRequest(trees, loss.jets)
+        )
+        ratio = np.exp(reweighted.log_prob - sample.log_prob)
         total = ratio.sum(axis=1, keepdims=True)
         fraction = (
             float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees)
@@ -98,20 +110,24 @@ def reweight(
         )
         if fraction < least_fraction:
             raise InputError(
-                f"R = {other:g} is too far from {radius:g} at rigidity {rigidity:g}: only {fraction:.2f} of the trees count "
-                f"effectively, expected {least_fraction:g} or more. Grow trees nearer to it, or use more of them and a lower "
-                "least_fraction."
+                f"R = {target_radius:g} is too far from {radius:g} at rigidity {rigidity:g}: only "
+                f"{fraction:.2f} of the trees count effectively, expected {least_fraction:g} or "
+                "more. Grow trees nearer to it, or use more trees and a lower least_fraction."
             )
         share = ratio / total
-        own = _pooled(events.weight, quantity, accepted.astype(np.float64), there.score, share)
-        rows.append((*own, fraction))
+        mask = accepted.astype(np.float64)
+        pooled = _pooled(events.weight, quantity, mask, reweighted.score, share)
+        rows.append((*pooled, fraction))
     return Reweighted(np.asarray(radii, dtype=np.float64), *np.array(rows).reshape(-1, 5).T)
 
 
 def _pooled(
     weight: Floats, quantity: Floats, accepted: Floats, score: Floats, share: Floats
 ) -> tuple[float, float, float, float]:
-    """L and dL/dR of weighed trees pooled over events, with their standard errors (docs/how-it-works.md)."""
+    """Loss and dL/dR of weighted trees pooled over events, each with its standard error.
+
+    docs/how-it-works.md derives the errors.
+    """
 
     def mean(values: Floats) -> Floats:
         return np.asarray((share * values).sum(axis=1))
@@ -127,8 +143,8 @@ def _pooled(
         )
     loss = float(a.sum()) / norm
     slope = float((ga - loss * gb).sum()) / norm
-    of_loss = (a - loss * b) / norm
-    of_slope = (ga - loss * gb - float(gb.sum()) / norm * (a - loss * b) - slope * b) / norm
+    loss_influence = (a - loss * b) / norm
+    slope_influence = (ga - loss * gb - float(gb.sum()) / norm * (a - loss * b) - slope * b) / norm
     factor = events / (events - 1) if events > 1 else np.nan
-    errors = [float(np.sqrt(factor * (u**2).sum())) for u in (of_loss, of_slope)]
+    errors = [float(np.sqrt(factor * (u**2).sum())) for u in (loss_influence, slope_influence)]
     return loss, errors[0], slope, errors[1]
