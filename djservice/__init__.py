@@ -4,7 +4,7 @@ The packages are listed along the flow of data. Each imports only those that sta
 (``tool.importlinter`` in pyproject.toml; docs/design.md shows it)::
 
     errors          the errors a user can meet
-    core            what every other package may use, and what uses none of them
+    core            tools that every other package may use
     config          a run as strict, plain data: YAML in, YAML out
     events          events in memory: flat columns, offsets and identities
     input           from ROOT files to events
@@ -13,16 +13,16 @@ The packages are listed along the flow of data. Each imports only those that sta
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
     evaluation      a loss and its gradient over a batch, as mergeable sums
-    analysis        for an analysis of one's own: expectations, reweighting, a coffea processor
-    store           what a run leaves: Zarr, in a folder or a bucket
+    analysis        tools for a user's own analysis: expectations, reweighting, a coffea processor
+    store           the results of a run: Zarr, in a folder or a bucket
     fit             the optimisation, without Dask
     on_dask         events and evaluations on a Dask cluster
     runs            from a configuration to a store
     reports         from a store to text, figures and pages
-    reprocessing    what is new or changed is done, on a schedule
+    reprocessing    scheduled processing of new or changed files
     service         runs that live on a Dask scheduler, and their pages
     cli             the command line
-    preload         what ``dask scheduler --preload djservice.preload`` loads
+    preload         the module for ``dask scheduler --preload djservice.preload``
 
 The public names are imported on first use, so that ``djservice --help`` stays instant.
 """

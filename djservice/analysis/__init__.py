@@ -1,1 +1,1 @@
-"""For an analysis of one's own: expectations, reweighting, a coffea processor."""
+"""Tools for a user's own analysis: expectations, reweighting and a coffea processor."""

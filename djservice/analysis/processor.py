@@ -162,7 +162,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
                 f"radius has shape {np.shape(radius)}, expected one number or a VariableR."
             )
         self.radius, self.trees = radius, trees
-        sampling.setdefault("threads", 1)  # chunks are what runs side by side
+        sampling.setdefault("threads", 1)  # the parallelism is over chunks
         self.sampling = Sampling(rigidity, **sampling)
         self.stream, self.iteration = stream, iteration
         self.schema = make(
@@ -243,8 +243,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             part = parts[name]
             moments, acceptance = moments + part[0], acceptance + part[1]
             spectrum = spectrum + part[2]
-        together = self._result(moments, acceptance, spectrum)
-        return {"datasets": {name: self._result(*parts[name]) for name in names}, "all": together}
+        combined = self._result(moments, acceptance, spectrum)
+        return {"datasets": {name: self._result(*parts[name]) for name in names}, "all": combined}
 
     def batch(self, events: Any) -> EventBatch:
         """Batch of the events of a chunk of NanoEvents, with the particles that are clustered.

@@ -170,7 +170,7 @@ class _Portion:
         events = self._prepared(batch, room)
         longest_first = xp.asarray(np.argsort(-job.counts, kind="stable"))
         items = (longest_first[:, np.newaxis] * job.trees + xp.arange(job.trees)).ravel()
-        states_of_launches: list[tuple[Any, ...]] = []
+        state_parts: list[tuple[Any, ...]] = []
         while len(items):
             status, jets, scores = self._launch(
                 items, batch, imposed, results, events, room, states
@@ -183,7 +183,7 @@ class _Portion:
                 number = np.where(status == OK, results.numbers[items, 3], 0.0)
                 turn, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
                 columns = (items[turn], jets[turn, state], scores[turn, state])
-                states_of_launches.append(
+                state_parts.append(
                     columns if on_device else tuple(to_host(column) for column in columns)
                 )
             if (status == LIST_FULL).any():
@@ -193,7 +193,7 @@ class _Portion:
         if not on_device:
             for name in Results._fields:
                 getattr(job.results, name)[...] = to_host(getattr(results, name))
-        return _by_item(states_of_launches, job)
+        return _by_item(state_parts, job)
 
     def _prepared(self, batch: Batch, room: Room) -> Memory:
         """The events, made ready on the GPU, with their closest pairs."""

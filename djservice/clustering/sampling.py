@@ -81,11 +81,13 @@ class GrowthKeywords(TypedDict, total=False):
     threads: int | None
     """Number of threads that share the (event, tree) pairs; all processors by default.
 
-    The trees do not depend on it."""
+    The trees do not depend on it.
+    """
     device: Device
     """"cpu", "cuda", or "auto", the default, which takes a GPU if there is one.
 
-    The trees are the same up to rounding (docs/gpu.md)."""
+    The trees are the same up to rounding (docs/gpu.md).
+    """
 
 
 class SamplingKeywords(GrowthKeywords, total=False):
@@ -104,7 +106,7 @@ def takes_sampling(**defaults: Any) -> Callable[[Function], Function]:
         Defaults that differ from those of :class:`Sampling`.
     """
 
-    def shown(function: Function) -> Function:
+    def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
         *parameters, last = signature.parameters.values()
         names = GrowthKeywords.__annotations__ | (
@@ -124,7 +126,7 @@ def takes_sampling(**defaults: Any) -> Callable[[Function], Function]:
         function.__signature__ = signature  # type: ignore[attr-defined]
         return function
 
-    return shown
+    return decorate
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ class TreeSample:
         ClusteringError
             If trees were stopped early.
         """
-        self._need_complete_trees("number of jets")
+        self._require_complete_trees("number of jets")
         return self.numbers[..., JETS].astype(np.int64)
 
     @property
@@ -167,7 +167,7 @@ class TreeSample:
         ClusteringError
             If trees were stopped early.
         """
-        self._need_complete_trees("log-probability")
+        self._require_complete_trees("log-probability")
         return self.numbers[..., LOG_PROB]
 
     @property
@@ -175,7 +175,7 @@ class TreeSample:
         """Number of steps, shape (event, tree): one per particle, or fewer if stopped early."""
         return self.numbers[..., STEPS].astype(np.int64)
 
-    def _need_complete_trees(self, quantity: str) -> None:
+    def _require_complete_trees(self, quantity: str) -> None:
         if self.stopped:
             raise ClusteringError(
                 f"trees were stopped early, so they have no {quantity}; cluster without settled_pt."

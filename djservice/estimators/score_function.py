@@ -71,10 +71,10 @@ class LeaveOneOut(ScoreEstimator):
 
     def contributions(self, values: Floats, score: Floats) -> Floats:
         trees = values.shape[1]
-        weighed: Floats = (
+        weighted: Floats = (
             (values - values.mean(axis=1, keepdims=True)) * score * (trees / (trees - 1))
         )
-        return weighed
+        return weighted
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ class OptimalBaseline(ScoreEstimator):
         significant = norm > 1e-12 * weight.sum(axis=1, keepdims=True)
         baseline = quotient(numerator, norm, significant)
         low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
-        weighed: Floats = (values - np.clip(baseline, low, high)) * score
-        return weighed
+        weighted: Floats = (values - np.clip(baseline, low, high)) * score
+        return weighted

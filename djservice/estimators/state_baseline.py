@@ -61,7 +61,7 @@ class StateBaseline(LeaveOneOut):
         states = values.states
         assert states is not None
         shape = values.score.shape
-        covered, of_quantity, of_accepted = (
+        covered, state_quantity, state_accepted = (
             states.sums(weights, shape)[:, trees]
             for weights in (
                 states.score,
@@ -73,10 +73,10 @@ class StateBaseline(LeaveOneOut):
             values.quantity[:, trees], values.accepted[:, trees], values.score[:, trees]
         )
         plain = super().slopes(subset)
-        before = super().slopes(replace(subset, score=subset.score - covered))
+        early = super().slopes(replace(subset, score=subset.score - covered))
         correction = Contributions(
-            before.quantity + subset.quantity * covered - of_quantity - plain.quantity,
-            before.accepted + subset.accepted * covered - of_accepted - plain.accepted,
+            early.quantity + subset.quantity * covered - state_quantity - plain.quantity,
+            early.accepted + subset.accepted * covered - state_accepted - plain.accepted,
         )
         return plain, correction
 

@@ -148,7 +148,7 @@ def evaluate_each(
     results: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
     for group in _packed(pieces, at_once):
         numbers, members = zip(*group, strict=True)
-        evaluated = _evaluate_together(members, loss, estimator, sampling, request, on_trees)
+        evaluated = _evaluate_group(members, loss, estimator, sampling, request, on_trees)
         for number, result in zip(numbers, evaluated, strict=True):
             results[number].append(result)
     return [
@@ -183,7 +183,7 @@ def _check(
         )
 
 
-def _evaluate_together(
+def _evaluate_group(
     parts: Sequence[EvaluationPart],
     loss: Loss,
     estimator: Estimator,
@@ -196,8 +196,8 @@ def _evaluate_together(
     with memory_for(
         f"{request.trees} trees of each of {len(events)} events, with their sums,", sampling.device
     ):
-        watched = replace(request, states=estimator.uses_states, flips=estimator.flips)
-        sample = sample_trees(events, radius, sampling, watched)
+        full_request = replace(request, states=estimator.uses_states, flips=estimator.flips)
+        sample = sample_trees(events, radius, sampling, full_request)
         if on_trees is not None:
             on_trees(events, sample)
         extra: ExtraJets = ()

@@ -164,7 +164,7 @@ class Moments:
 
     def _spectrum(self) -> tuple[float, float, float]:
         weight, first, second = (float(x) for x in self.total[-3:])
-        self._positive(weight)
+        self._require_positive(weight)
         return weight, first, second
 
     def _terms(self) -> list[tuple[PooledStatistic, float]]:
@@ -172,10 +172,10 @@ class Moments:
 
     def _sums(self, term: int) -> Floats:
         sums = self.total[self.layout.sums(term)]
-        self._positive(float(sums[-1]))
+        self._require_positive(float(sums[-1]))
         return sums
 
-    def _positive(self, weight: float) -> None:
+    def _require_positive(self, weight: float) -> None:
         if not weight > 0.0:
             problem = (
                 "no tree passed the selection"

@@ -1,1 +1,1 @@
-"""From jets to numbers: observables, cuts, losses."""
+"""Objectives, from jets to numbers: observables, cuts and losses."""

@@ -154,15 +154,15 @@ class QuantileWidth(PooledStatistic):
         u = rank[..., 0] - (np.take_along_axis(below, bin_, -1)[..., 0] - v)
         number = np.arange(self.bins + 1)
         is_sum = number < self.bins
-        of_u = np.where(is_sum, p - (number < bin_), 0.0)
-        of_v = (number == bin_).astype(np.float64)
+        du = np.where(is_sum, p - (number < bin_), 0.0)
+        dv = (number == bin_).astype(np.float64)
         width = (self.high - self.low) / self.bins
         u_, v_ = u[..., np.newaxis], v[..., np.newaxis]
-        slope = width * (of_u / v_ - u_ * of_v / v_**2)
-        cross = _outer(of_u, of_v)
+        slope = width * (du / v_ - u_ * dv / v_**2)
+        cross = _outer(du, dv)
         u_, v_ = u_[..., np.newaxis], v_[..., np.newaxis]
         curvature = width * (
-            -(cross + np.swapaxes(cross, -1, -2)) / v_**2 + 2.0 * u_ * _outer(of_v, of_v) / v_**3
+            -(cross + np.swapaxes(cross, -1, -2)) / v_**2 + 2.0 * u_ * _outer(dv, dv) / v_**3
         )
         return self.low + width * (bin_[..., 0] + u / v), slope, curvature
 
