@@ -266,8 +266,9 @@ def _by_item(
     """Items, jets and scores of the states of trees that were grown in any order, by item."""
     if not parts:
         module = module_of(job.results.scores)
-        jets, scores = job.results.jets.shape[1:], job.results.scores.shape[1:]
-        return module.empty(0, np.int64), module.empty((0, *jets)), module.empty((0, *scores))
+        no_jets = module.empty((0, *job.results.jets.shape[1:]))
+        no_scores = module.empty((0, *job.results.scores.shape[1:]))
+        return module.empty(0, np.int64), no_jets, no_scores
     items, jets, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(items, kind="stable")
     return items[order], jets[order], scores[order]
