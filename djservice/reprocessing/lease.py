@@ -64,8 +64,8 @@ class Lease:
             if holder is not None and holder["expires"] > time.time():
                 since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["began"]))
                 raise HeldError(
-                    f"{self.folder}: {holder['owner']} has held the lock since {since} and does the "
-                    "work, so there is nothing to do here."
+                    f"{self.folder}: {holder['owner']} has held the lock since {since} and does "
+                    "the work, so there is nothing to do here."
                 )
             self.taken_from = holder["owner"] if holder is not None else ""
             self._write()
