@@ -1,5 +1,5 @@
 #!/bin/sh
-# Start of a container: the kernels that were compiled when the image was built, in a place that can be written.
+# Start of a container: copies the kernels compiled in the image to a writable folder.
 set -eu
 : "${NUMBA_CACHE_DIR:=/tmp/numba}" "${WARM_NUMBA_CACHE:=/opt/numba}"
 export NUMBA_CACHE_DIR

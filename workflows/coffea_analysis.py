@@ -1,10 +1,11 @@
-"""Differentiable clustering inside a coffea analysis: the shipped ZH events, one processor of one's own and one of djservice.
+"""Differentiable clustering in a coffea analysis of the example ZH events, with two processors.
 
     python workflows/coffea_analysis.py --workers 2
 
-``DijetMass`` is what an analyst writes: isolated leptons are taken out of the particles, events need two central jets, and a
-histogram is filled with m_jj averaged over the clusterings of each event. ``dj.RadiusProcessor`` gives, for the same particles as
-the service reads, the loss and its slope in R with their errors.
+``DijetMass`` is a processor such as an analyst writes. It removes isolated leptons from the
+particles, selects events with two central jets, and fills a histogram with m_jj averaged over the
+clusterings of each event. ``dj.RadiusProcessor`` computes the loss and its slope in R with their
+errors, from the particles that the service reads.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ FILESET = {"ZH": {"files": {dj.examples.path("ZHllbb_200"): "Events"}}}
 
 
 class Schema(PFNanoAODSchema):  # type: ignore[misc, unused-ignore]
-    """PFNano without warnings of indices into collections that these files do not have."""
+    """PFNano without warnings about indices into collections that these files lack."""
 
     warn_missing_crossrefs = False
 
 
 def isolated_leptons(particles: Any) -> Any:
-    """Which particles are electrons or muons above 10 GeV with less than 15 % of their pT in others within 0.3."""
+    """Mask of isolated leptons: electrons and muons with pT above 10 GeV.
+
+    Other particles within 0.3 have less than 15 % of the lepton's pT.
+    """
     lepton = ((abs(particles.pdgId) == 11) | (abs(particles.pdgId) == 13)) & (particles.pt > 10.0)
     number = ak.local_index(particles.pt)
     candidates = particles[lepton]
     near = candidates.metric_table(particles) < 0.3
     pt = ak.broadcast_arrays(particles.pt[:, np.newaxis], near)[0]
-    isolation = (
-        ak.sum(pt[near], axis=2) / candidates.pt - 1.0
-    )  # the lepton itself is among those near it
+    isolation = ak.sum(pt[near], axis=2) / candidates.pt - 1.0  # 1 for the lepton itself
     isolated = number[lepton][isolation < 0.15]
     return ak.any(number[:, :, np.newaxis] == isolated[:, np.newaxis], axis=2)
 
@@ -53,11 +55,10 @@ class DijetMass(processor.ProcessorABC):  # type: ignore[misc, unused-ignore]
         """Counts and the histogram of a chunk."""
         particles = events.PFCands[events.PFCands.pt > 0.5]
         particles = particles[~isolated_leptons(particles)]
-        jets = dj.cluster_jets(
-            particles, radius=0.4, pt_min=20.0, threads=1
-        )  # deterministic anti-kT
+        # Deterministic anti-kT jets.
+        jets = dj.cluster_jets(particles, radius=0.4, pt_min=20.0, threads=1)
         selected = ak.num(jets[abs(jets.eta) < 2.5]) >= 2
-        chosen = events[selected]
+        selected_events = events[selected]
         mass = dj.expectation(
             particles[selected],
             dj.observables.dijet_mass,
@@ -65,25 +66,29 @@ class DijetMass(processor.ProcessorABC):  # type: ignore[misc, unused-ignore]
             trees=TREES,
             where=CUT,
             seed=SEED,
-            identity=(chosen.run, chosen.luminosityBlock, chosen.event),
+            identity=(selected_events.run, selected_events.luminosityBlock, selected_events.event),
             threads=1,
         )
-        known = mass.acceptance > 0.0
+        accepted = mass.acceptance > 0.0
         spectrum = hist.Hist.new.Reg(
             25, 0, 250, label="m_jj averaged over clusterings [GeV]"
         ).Weight()
-        weight = ak.to_numpy(chosen.genWeight)[known] * mass.acceptance[known]
-        spectrum.fill(mass.mean[known], weight=weight)
-        counts = {"events": len(events), "selected": len(chosen), "accepted": int(known.sum())}
+        weight = ak.to_numpy(selected_events.genWeight)[accepted] * mass.acceptance[accepted]
+        spectrum.fill(mass.mean[accepted], weight=weight)
+        counts = {
+            "events": len(events),
+            "selected": len(selected_events),
+            "accepted": int(accepted.sum()),
+        }
         return {events.metadata["dataset"]: {"mass": spectrum, **counts}}
 
     def postprocess(self, accumulator: Any) -> Any:
-        """Nothing is left to do."""
+        """The accumulator, unchanged."""
         return accumulator
 
 
 def analyse(executor: Any, chunksize: int = 50) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What both processors make of the shipped events."""
+    """Results of both processors for the example events."""
     run = processor.Runner(executor, schema=Schema, chunksize=chunksize)
     radius = dj.RadiusProcessor(LOSS, radius=RADIUS, trees=TREES, pt_min=0.5, seed=SEED)
     return run(FILESET, DijetMass()), run(FILESET, radius)
@@ -95,26 +100,32 @@ def analyse(executor: Any, chunksize: int = 50) -> tuple[dict[str, Any], dict[st
     type=int,
     default=1,
     show_default=True,
-    help="Dask workers; with 1 everything runs here.",
+    help="Number of Dask workers; 1 uses no cluster.",
 )
 def main(workers: int) -> None:
-    """Run the analysis and print its numbers."""
+    """Run the analysis and print its numbers.
+
+    \b
+    Example:
+      python workflows/coffea_analysis.py --workers 2
+    """
     if workers == 1:
-        own, radius = analyse(processor.IterativeExecutor(status=False))
+        masses, radius = analyse(processor.IterativeExecutor(status=False))
     else:
         from distributed import Client
 
         with Client(n_workers=workers, threads_per_worker=1, dashboard_address=None) as client:
-            own, radius = analyse(processor.DaskExecutor(client=client, status=False))
-    for dataset, found in own.items():
+            masses, radius = analyse(processor.DaskExecutor(client=client, status=False))
+    for dataset, result in masses.items():
         click.echo(
-            f"{dataset}: {found['events']} events, {found['selected']} selected, {found['accepted']} with a mass"
+            f"{dataset}: {result['events']} events, {result['selected']} selected, "
+            f"{result['accepted']} with a mass"
         )
-        peak = int(np.argmax(found["mass"].values()))
-        click.echo(f"  most weight between {found['mass'].axes[0][peak]} GeV")
-    together = radius["all"]
+        peak = int(np.argmax(result["mass"].values()))
+        click.echo(f"  most weight between {result['mass'].axes[0][peak]} GeV")
+    total = radius["all"]
     for name in ("loss", "gradient", "mean", "sd", "acceptance"):
-        number = getattr(together, name)
+        number = getattr(total, name)
         click.echo(f"{name} at R = {RADIUS}: {number.value:.4f} +- {number.error:.4f}")
 
 

@@ -2,18 +2,24 @@
 
     pip install pythia8mc==8.317.2 djservice
     python generate_zh.py --events 700 --seed 2 --mass 90 --output mass_090.root
-    python generate_zh.py --events 1000 --seed 1 --pt-min 0.5 --mantissa-bits 10 --output ZHllbb_1000.root
+    python generate_zh.py --events 1000 --mantissa-bits 10 --output ZHllbb_1000.root
 
-pp -> ZH or pp -> ZZ, one Z -> ee or mumu, H (or the other Z) -> bb, default tune with multiparton interactions. The
-particles are the visible stable ones with |eta| < 4.9 and pT above the cut, without the leptonic Z's decay products.
+The processes are pp -> ZH and pp -> ZZ, with one Z -> ee or mumu and H (or the other Z) -> bb, in
+the default tune with multiparton interactions. The particles are visible and stable, with
+|eta| < 4.9 and pT above the cut. The decay products of the leptonic Z are left out.
 
-Tree ``Events``: run (1001), luminosityBlock (1), event (from 1), genWeight; PFCands_{pt,eta,phi,mass,pdgId,charge} by
-falling pt; GenPart_{pt,eta,phi,mass,pdgId,status,genPartIdxMother,statusFlags} with the incoming partons, the two
-bosons (first and last copy), their decay products, the leptons after radiation, and the b hadrons that decay weakly
-(mother: the b quark of H that it holds, or -1); GenVisH_{pt,mass}, the sum of the visible decay products of H (of the
-hadronic Z) without cuts; GenMET_{pt,phi}, the sum of the neutrinos. GenJet_* of the example files is left out: cluster
-the particles instead. The same seed gives the same events with the same version of Pythia, but not those of the
-example files.
+The tree ``Events`` has the branches
+
+- run (1001), luminosityBlock (1), event (from 1) and genWeight,
+- PFCands_{pt,eta,phi,mass,pdgId,charge}: particles by falling pt,
+- GenPart_{pt,eta,phi,mass,pdgId,status,genPartIdxMother,statusFlags}: the incoming partons, the two
+  bosons (first and last copy), their decay products, the leptons after radiation, and the b hadrons
+  that decay weakly. The mother of such a hadron is the b quark of H that it contains, or -1.
+- GenVisH_{pt,mass}: sum of the visible decay products of H (of the hadronic Z) without cuts,
+- GenMET_{pt,phi}: sum of the neutrinos.
+
+The branches GenJet_* of the example files are missing; cluster the particles instead. A seed always
+gives the same events with the same version of Pythia, but not the events of the example files.
 """
 
 from __future__ import annotations
@@ -55,7 +61,7 @@ Columns = dict[str, list[Any]]
 
 
 def generator(process: str, seed: int, pt_hat_min: float, mass: float) -> Any:
-    """A Pythia ready to make events."""
+    """An initialised Pythia generator."""
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
@@ -68,19 +74,21 @@ def generator(process: str, seed: int, pt_hat_min: float, mass: float) -> Any:
     of_higgs = () if process != "zh" else (f"25:m0 = {mass}", "25:mMin = 10.")
     for line in (*fixed, *SETTINGS[process], *of_higgs, f"PhaseSpace:pTHatMin = {pt_hat_min}"):
         if not pythia.readString(line):
-            raise click.ClickException(f"Pythia does not know the setting {line!r}.")
+            raise click.ClickException(
+                f"Pythia does not know the setting {line!r}. Check its version."
+            )
     if not pythia.init():
-        raise click.ClickException("Pythia could not start: see its messages above.")
+        raise click.ClickException("Pythia could not start; see its messages above.")
     return pythia
 
 
 def last_copy(event: Any, i: int) -> int:
-    """The copy of particle ``i`` that decays."""
+    """Index of the copy of particle ``i`` that decays."""
     return int(event[i].iBotCopyId())
 
 
 def bosons(event: Any) -> tuple[int, int] | None:
-    """Indices of the boson that decays to b quarks and of the leptonic Z, or None if the decays are others."""
+    """Indices of the boson that decays to b quarks and of the leptonic Z; None for other decays."""
     hard = [
         i for i in range(event.size()) if event[i].status() == -22 and event[i].id() in (23, 25)
     ]
@@ -89,7 +97,7 @@ def bosons(event: Any) -> tuple[int, int] | None:
 
 
 def add_particles(columns: Columns, event: Any, removed: set[int], pt_min: float) -> None:
-    """Add the particles that a detector would see, by falling pt."""
+    """Add the visible particles within the acceptance, by falling pt."""
     particles = (event[i] for i in range(event.size()) if i not in removed and event[i].isFinal())
     seen = [p for p in particles if p.isVisible() and p.pT() > pt_min and abs(p.eta()) < ETA_MAX]
     seen.sort(key=lambda p: -p.pT())
@@ -106,18 +114,18 @@ def add_particles(columns: Columns, event: Any, removed: set[int], pt_min: float
 
 
 def has_b(pdg_id: int) -> bool:
-    """Whether a hadron has a b quark."""
+    """True if a hadron contains a b quark."""
     return pdg_id > 100 and (pdg_id // 100 % 10 == 5 or pdg_id // 1000 % 10 == 5)
 
 
 def weak_b_hadrons(event: Any) -> list[int]:
-    """The b hadrons that do not decay to another one."""
+    """Indices of the b hadrons that do not decay to another b hadron."""
     hadrons = [i for i in range(event.size()) if has_b(event[i].idAbs()) and event[i].isHadron()]
     return [i for i in hadrons if not any(has_b(event[j].idAbs()) for j in event[i].daughterList())]
 
 
 def b_quark(hadron: int, event: Any, products: list[int]) -> int:
-    """Index in GenPart of the b quark, among the decay products, that a hadron holds."""
+    """Index in GenPart of the b quark, among the decay products, that a hadron contains."""
     sign = (
         1 if (abs(hadron) // 1000 % 10 == 5) == (hadron > 0) else -1
     )  # B+ holds an anti-b, Lambda_b a b
@@ -163,7 +171,7 @@ def add_truth(columns: Columns, event: Any, pair: tuple[int, int], of_hadronic: 
 
 
 def momentum(particles: list[Any]) -> NDArray[np.float64]:
-    """The sum as (px, py, pz, E) in GeV."""
+    """Sum of four-momenta as (px, py, pz, E) in GeV."""
     components = [[p.px(), p.py(), p.pz(), p.e()] for p in particles]
     return np.asarray(np.sum(components, axis=0) if components else np.zeros(4))
 
@@ -182,7 +190,7 @@ def add_sums(columns: Columns, event: Any, of_hadronic: set[int]) -> None:
 
 
 def generate(pythia: Any, events: int, pt_min: float) -> Columns:
-    """Columns of ``events`` events with the decays asked for."""
+    """Columns of ``events`` events with the required decays."""
     columns: Columns = defaultdict(list)
     while len(columns["GenMET_pt"]) < events:
         if not pythia.next():
@@ -199,7 +207,7 @@ def generate(pythia: Any, events: int, pt_min: float) -> Columns:
 
 
 def rounded(values: Any, bits: int) -> Any:
-    """float32 with the nearest mantissas of ``bits`` bits, which compress better."""
+    """Values rounded to ``bits`` bits of mantissa, which compress better."""
     drop = np.uint32(23 - bits)
     if drop == 0:
         return values
@@ -209,19 +217,19 @@ def rounded(values: Any, bits: int) -> Any:
 
 
 def collection(columns: Columns, name: str, bits: dict[str, int]) -> Any:
-    """One record array of the lists that belong to a collection: float32, and int32 for whole numbers."""
+    """Record array of the lists of a collection, in float32, and int32 for integers."""
     arrays = {}
     for branch, lists in columns.items():
         if branch.startswith(f"{name}_"):
             field = branch.removeprefix(f"{name}_")
-            whole = field not in ("pt", "eta", "phi", "mass")
-            array = ak.values_astype(ak.Array(lists), np.int32 if whole else np.float32)
-            arrays[field] = array if whole else rounded(array, bits.get(field, 23))
+            integer = field not in ("pt", "eta", "phi", "mass")
+            array = ak.values_astype(ak.Array(lists), np.int32 if integer else np.float32)
+            arrays[field] = array if integer else rounded(array, bits.get(field, 23))
     return ak.zip(arrays)
 
 
 def write(columns: Columns, output: str, bits: int) -> None:
-    """Write the tree; eta and phi keep two bits more than pt and mass."""
+    """Write the tree; eta and phi keep two more bits than pt and mass."""
     events = len(columns["GenMET_pt"])
     of_field = {"pt": bits, "mass": bits, "eta": min(bits + 2, 23), "phi": min(bits + 2, 23)}
     data = {
@@ -242,23 +250,27 @@ def write(columns: Columns, output: str, bits: int) -> None:
         file.mktree("Events", types).extend(data)
 
 
-@click.command(help=__doc__.split("\n\n")[0])
+@click.command(help="\n\n\b\n".join(__doc__.split("\n\n")[:2]))
 @click.option(
-    "--events", default=1000, show_default=True, type=click.IntRange(min=1), help="Events to write."
+    "--events",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of events to write.",
 )
 @click.option(
     "--seed",
     default=1,
     show_default=True,
     type=click.IntRange(1, 900_000_000),
-    help="Seed of Pythia.",
+    help="Seed of the random numbers.",
 )
 @click.option(
     "--pt-min",
     default=0.5,
     show_default=True,
     type=click.FloatRange(min=0),
-    help="Particles' pT in GeV.",
+    help="Minimum pT of particles in GeV.",
 )
 @click.option(
     "--process",
@@ -272,21 +284,21 @@ def write(columns: Columns, output: str, bits: int) -> None:
     default=125.0,
     show_default=True,
     type=click.FloatRange(20, 500),
-    help="Of the Higgs in GeV.",
+    help="Mass of the Higgs boson in GeV.",
 )
 @click.option(
     "--pt-hat-min",
     default=0.0,
     show_default=True,
     type=click.FloatRange(min=0),
-    help="Bosons' pT in GeV.",
+    help="Minimum pT of the bosons in GeV.",
 )
 @click.option(
     "--mantissa-bits",
     default=23,
     show_default=True,
     type=click.IntRange(1, 23),
-    help="23 keeps float32.",
+    help="Bits of the mantissas; 23 keeps float32.",
 )
 @click.option(
     "--output", required=True, type=click.Path(dir_okay=False), help="ROOT file to write."

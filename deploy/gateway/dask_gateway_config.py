@@ -1,7 +1,7 @@
 """dask-gateway with djservice: dask-gateway-server -f dask_gateway_config.py
 
-Clusters are processes of this machine (UnsafeLocalBackend: for trials, every user is this user). On Slurm take
-``dask_gateway_server.backends.jobqueue.slurm.SlurmBackend``; the rest stays.
+Clusters are processes on this machine. UnsafeLocalBackend is for trials: every user is this user.
+On Slurm use ``dask_gateway_server.backends.jobqueue.slurm.SlurmBackend`` and leave the rest.
 """
 
 import os
@@ -10,12 +10,13 @@ from pathlib import Path
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
-c.Proxy.address = os.environ.get("GATEWAY_ADDRESS", "127.0.0.1:8000")  # where users come in
+c.Proxy.address = os.environ.get("GATEWAY_ADDRESS", "127.0.0.1:8000")  # the address for users
 c.DaskGateway.address = "127.0.0.1:0"
 c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
 c.SimpleAuthenticator.password = os.environ["GATEWAY_PASSWORD"]
 
-# Dask has no dask-scheduler and dask-worker any more, which are dask-gateway's defaults. With the preload it takes runs.
+# dask-gateway's defaults, dask-scheduler and dask-worker, no longer exist in Dask. The preload
+# makes the scheduler accept runs.
 c.ClusterConfig.scheduler_cmd = [
     "dask",
     "scheduler",
@@ -25,4 +26,4 @@ c.ClusterConfig.scheduler_cmd = [
 c.ClusterConfig.worker_cmd = ["dask", "worker"]
 c.ClusterConfig.worker_cores = 1
 c.ClusterConfig.worker_memory = "2 G"
-c.ClusterConfig.idle_timeout = 3600  # seconds; a cluster that everyone forgot
+c.ClusterConfig.idle_timeout = 3600  # seconds until a forgotten cluster is stopped

@@ -1,4 +1,7 @@
-"""djservice's preload without options of its own: on a gateway the command line belongs to dask-gateway's preload."""
+"""djservice's preload without options.
+
+On a gateway, dask-gateway's own preload reads the command line.
+"""
 
 from distributed import Scheduler
 

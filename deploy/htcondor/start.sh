@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# What a job runs: start.sh scheduler | worker | run CONFIG. The folder it starts in is on a file system that all jobs see.
+# Script of every job: start.sh scheduler | worker | run CONFIG
+# The working folder is on a file system that all jobs see.
 set -euo pipefail
+# environment.sh may hold lines such as source /cvmfs/.../setup.sh or export X509_USER_PROXY=...
 # shellcheck source=/dev/null
-[ ! -e environment.sh ] || . ./environment.sh  # such as: source /cvmfs/.../setup.sh; export X509_USER_PROXY=...
+[ ! -e environment.sh ] || . ./environment.sh
 export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR-${_CONDOR_SCRATCH_DIR:-/tmp}/numba}
-protocol=${DJSERVICE_PROTOCOL:-tcp}  # tls, with the certificates of docs/security.md in environment.sh
+# For tls, set the certificates of docs/security.md in environment.sh.
+protocol=${DJSERVICE_PROTOCOL:-tcp}
 scratch=${_CONDOR_SCRATCH_DIR:-/tmp}
 case $1 in
 scheduler)
-    exec dask scheduler --protocol "$protocol" --port 0 --scheduler-file scheduler.json --dashboard-address 127.0.0.1:0 \
-        --preload djservice.preload --state-directory state
+    exec dask scheduler --protocol "$protocol" --port 0 --scheduler-file scheduler.json \
+        --dashboard-address 127.0.0.1:0 --preload djservice.preload --state-directory state
     ;;
 worker)
     cpus=$(sed -n 's/^Cpus = //p' "${_CONDOR_MACHINE_AD:-/dev/null}")
-    exec dask worker --protocol "$protocol" --scheduler-file scheduler.json --dashboard-address 127.0.0.1:0 --nworkers "${cpus:-1}" --nthreads 1 \
+    exec dask worker --protocol "$protocol" --scheduler-file scheduler.json \
+        --dashboard-address 127.0.0.1:0 --nworkers "${cpus:-1}" --nthreads 1 \
         --local-directory "$scratch" --lifetime "${DJSERVICE_LIFETIME:-7h}" --lifetime-stagger 10m
     ;;
 run)

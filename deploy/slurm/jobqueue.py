@@ -1,10 +1,12 @@
-"""A run on workers that come and go as Slurm jobs: python jobqueue.py RUN.yaml --jobs 20.
+"""Do a run on workers that are Slurm jobs: python jobqueue.py RUN.yaml --jobs 20
 
-For a driver that may stay on a login or service node. Needs dask-jobqueue and cryptography.
+The driver needs a login or service node where it may stay, dask-jobqueue and cryptography.
 
-- ``adapt`` and not ``scale``: a job that was cancelled or preempted is replaced.
-- The lifetime is below the walltime, so workers leave in order and hand over what they hold; staggered, so not all at once.
-- Whoever reaches a Dask port runs code as us: certificates, made for this cluster and gone with it.
+- It uses ``adapt`` instead of ``scale``, so that a cancelled or preempted job is replaced.
+- The lifetime of workers is shorter than the walltime, so that they end in order and hand over
+  their data. It is staggered, so that they do not all end at once.
+- Anyone who can reach a Dask port can run code as this user. The cluster therefore has
+  certificates, which are removed with it.
 """
 
 from __future__ import annotations
@@ -25,48 +27,55 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], dest="overrides", metavar="SECTION.KEY=VALUE"
     )
-    parser.add_argument("--jobs", type=int, default=4, help="at most so many jobs")
-    parser.add_argument("--cores", type=int, default=8, help="of each, and worker processes in it")
-    parser.add_argument("--memory", default="16GB", help="of each")
-    parser.add_argument("--minutes", type=int, default=60, help="walltime of each")
+    parser.add_argument("--jobs", type=int, default=4, help="largest number of jobs")
     parser.add_argument(
-        "--interface", help="network interface that scheduler and workers share, such as ib0"
+        "--cores", type=int, default=8, help="cores of a job, with a worker process on each"
+    )
+    parser.add_argument("--memory", default="16GB", help="memory of a job")
+    parser.add_argument("--minutes", type=int, default=60, help="walltime of a job")
+    parser.add_argument(
+        "--interface", help="network interface of scheduler and workers, such as ib0"
     )
     parser.add_argument(
-        "--directive", action="append", default=[], help="further, as in --directive=--account=abc"
+        "--directive",
+        action="append",
+        default=[],
+        help="another directive of Slurm, such as --directive=--account=abc",
     )
-    given = parser.parse_args()
+    options = parser.parse_args()
     with SLURMCluster(
-        cores=given.cores,
-        processes=given.cores,
-        memory=given.memory,
-        walltime=f"{given.minutes // 60:02d}:{given.minutes % 60:02d}:00",
-        job_extra_directives=given.directive,
+        cores=options.cores,
+        processes=options.cores,
+        memory=options.memory,
+        walltime=f"{options.minutes // 60:02d}:{options.minutes % 60:02d}:00",
+        job_extra_directives=options.directive,
         worker_extra_args=[
             "--lifetime",
-            f"{0.9 * given.minutes:.0f}m",
+            f"{0.9 * options.minutes:.0f}m",
             "--lifetime-stagger",
-            f"{0.05 * given.minutes:.1f}m",
+            f"{0.05 * options.minutes:.1f}m",
         ],
         python=sys.executable,
-        interface=given.interface,
-        scheduler_options={"interface": given.interface, "dashboard_address": "127.0.0.1:0"},
+        interface=options.interface,
+        scheduler_options={"interface": options.interface, "dashboard_address": "127.0.0.1:0"},
         security=True,
-        shared_temp_directory=str(
-            Path.cwd()
-        ),  # of the certificates, which workers on other nodes must see
+        # Workers on other nodes must see the certificates.
+        shared_temp_directory=str(Path.cwd()),
         log_directory="jobqueue-logs",
     ) as cluster:
-        cluster.adapt(minimum_jobs=1, maximum_jobs=given.jobs)
+        cluster.adapt(minimum_jobs=1, maximum_jobs=options.jobs)
         security = cluster.security
-        ours = {
+        certificates = {
             "ca-file": security.tls_ca_file,
             "client.cert": security.tls_client_cert,
             "client.key": security.tls_client_key,
         }
-        with dask.config.set({f"distributed.comm.tls.{key}": value for key, value in ours.items()}):
+        with dask.config.set(
+            {f"distributed.comm.tls.{key}": value for key, value in certificates.items()}
+        ):
             run = dj.Run.from_yaml(
-                given.config, [*given.overrides, f"cluster.scheduler={cluster.scheduler_address}"]
+                options.config,
+                [*options.overrides, f"cluster.scheduler={cluster.scheduler_address}"],
             )
             finished = dj.run(run)
     print(f"R = {finished.radius:.3f}, store: {finished.store}")

@@ -1,1 +1,1 @@
-"""From a store to text, figures and pages."""
+"""Reports: text, figures and pages made from a store."""

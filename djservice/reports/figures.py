@@ -12,12 +12,15 @@ from djservice.core.formatting import axis_label, decimals
 from djservice.fit.curvature import curvature_fit
 from djservice.store.run_store import Store
 
-#: Okabe-Ito colours: start, optimum, further radii.
+#: Okabe-Ito colours: start, optimum, other radii.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
-    """(name, caption, figure) of each figure that the store has data for; the caller closes them."""
+    """Name, caption and figure, for each figure that the store has data for.
+
+    Each figure is closed when the next one is asked for.
+    """
     import matplotlib.pyplot as plt
 
     with style():
@@ -35,36 +38,40 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
 
 
 _LANDSCAPE = (
-    "Loss over all events against R, with standard errors (black points: independent trees on the same events), and the cubic that "
-    "the curvature is taken from. Coloured points: the radius of each iteration, placed on the line between the black ones. The band "
-    "is the optimum with its error."
+    "Loss over all events against R. Black points: the scan, with standard errors; the points have "
+    "independent trees of the same events. Curve: the cubic that gives the curvature. Coloured "
+    "points: the radius of each iteration, placed on the line between the black points. Band: the "
+    "optimum with its error."
 )
 _ITERATIONS = (
-    "Radius and loss per iteration. The radius: the iterates, and their running geometric mean from the iteration where averaging "
-    "starts; band: the final error. The loss: each batch with its standard error; line: the running mean of ten."
+    "Radius and loss per iteration. Above: the iterates, and their running geometric mean from the "
+    "iteration where averaging starts; the band is the final error. Below: the loss of each batch "
+    "with its standard error; the line is the running mean of ten."
 )
 _SPECTRA = (
-    "The observable's mean over accepted trees, event by event, at the radii of the spectrum, and where it was asked for with one "
-    "radius per event, on trees that it was not chosen on. The legend gives mean and standard deviation over accepted trees pooled "
-    "over events, with standard errors."
+    "Distribution of the event's mean of the observable over accepted trees, at each radius of the "
+    "spectrum. If the run has one radius per event, its distribution is shown too, from trees that "
+    "were not used to choose the radius. The legend gives mean and standard deviation over the "
+    "accepted trees of all events, with standard errors."
 )
 
 
 _RADII = (
-    "The radius of least loss of each event, those without enough accepted trees left out; dotted: where the descents started; dashed: "
-    "the global optimum. At the ends are the bounds."
+    "The radius of least loss of each event. Events without enough accepted trees are left out. "
+    "Dotted: the start of each descent. Dashed: the global optimum. The axis ends at the bounds."
 )
 
 
 _MODEL = (
-    "Each sample's observable event by event with the best fixed R and with the radius model, and the model's radii; below, where the "
-    "true mass is known, the median response (observable over truth) in eighths of the events by true mass, with its error."
+    "Top: the observable of each sample, event by event, with the best fixed R and with the radius "
+    "model. Middle: the radii of the model. Bottom: the median response (observable over true "
+    "mass) with its error, in eighths of the events by true mass, if the true mass is known."
 )
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """mplhep's style without its logos, on a canvas that needs no display."""
+    """The style of mplhep without logos, on a canvas that needs no display."""
     import matplotlib
     import matplotlib.pyplot as plt
     import mplhep
@@ -74,7 +81,7 @@ def style() -> Iterator[None]:
         "font.size": 13,
         "axes.labelsize": 15,
         "legend.fontsize": 12,
-        "legend.borderaxespad": 1.4,  # clear of the ticks, which point inwards
+        "legend.borderaxespad": 1.4,  # keeps the legend clear of the ticks, which point inwards
         "figure.dpi": 110,
         "svg.hashsalt": "djservice",
     }
@@ -83,7 +90,7 @@ def style() -> Iterator[None]:
 
 
 def landscape(store: Store) -> Any:
-    """Loss against R with the trajectory on it."""
+    """Figure of the loss against R with the iterations."""
     import matplotlib.pyplot as plt
 
     radii, loss, error = (store.column("scan", name) for name in ("radius", "loss", "loss_error"))
@@ -113,7 +120,7 @@ def landscape(store: Store) -> Any:
             axes.plot(grid, cubic, color=COLOURS[1], lw=1.5, label="cubic around the optimum")
         _mark(axes.axvspan, axes.axvline, optimum, width)
     axes.set(xlabel="R", ylabel="loss")
-    width = np.nan_to_num(error)  # a single event has no error
+    width = np.nan_to_num(error)  # the error of a single event is NaN
     axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
     axes.legend(
         loc="upper center", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none"
@@ -122,7 +129,7 @@ def landscape(store: Store) -> Any:
 
 
 def iterations(store: Store) -> Any:
-    """Radius and loss against iteration."""
+    """Figure of radius and loss against the iteration."""
     import matplotlib.pyplot as plt
 
     names = ("radius", "radius_average", "loss", "loss_error")
@@ -154,17 +161,17 @@ def iterations(store: Store) -> Any:
 
 
 def radii_per_event(store: Store) -> Any:
-    """The radii of single events."""
+    """Figure of the radii of single events."""
     import matplotlib.pyplot as plt
 
     if len(store.scores("mean")) == 0:
         return None
-    radius, left = (store.column("per_event", name) for name in ("radius", "left"))
+    radius, unfitted = (store.column("per_event", name) for name in ("radius", "left"))
     bounds = store.attributes["run"]["radius"]
     edges = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     weight = store.array("spectrum", "weight")
-    _histogram(axes, radius, weight, left == 0, edges, color=COLOURS[1], lw=2, label="events")
+    _histogram(axes, radius, weight, unfitted == 0, edges, color=COLOURS[1], lw=2, label="events")
     optimum: Any = store.root["per_event"].attrs["global_radius"]
     axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
     for start in store.array("per_event", "start"):
@@ -176,7 +183,7 @@ def radii_per_event(store: Store) -> Any:
 
 
 def radius_model(store: Store) -> Any:
-    """What a radius model does to each sample."""
+    """Figure of the effect of a radius model on each sample."""
     import matplotlib.pyplot as plt
 
     samples = store.samples
@@ -191,14 +198,14 @@ def radius_model(store: Store) -> Any:
         mean, radius, weight, truth = (
             store.array(f"radius_model/{name}", column) for column in columns
         )
-        known = np.isfinite(mean).all(axis=0)
-        edges = np.linspace(0.0, np.quantile(mean[:, known], 0.995), 41)
+        accepted = np.isfinite(mean).all(axis=0)
+        edges = np.linspace(0.0, np.quantile(mean[:, accepted], 0.995), 41)
         for row, (choice, colour) in enumerate(
             (("best fixed R", COLOURS[0]), ("model", COLOURS[1]))
         ):
-            _histogram(top, mean[row], weight, known, edges, color=colour, lw=1.8, label=choice)
+            _histogram(top, mean[row], weight, accepted, edges, color=colour, lw=1.8, label=choice)
             if np.isfinite(truth).all():
-                _response(bottom, mean[row, known] / truth[known], truth[known], colour)
+                _response(bottom, mean[row, accepted] / truth[accepted], truth[accepted], colour)
         top.set(title=name.replace("_", " "), xlabel=f"mean {label}", ylabel=_events(weight))
         _room_above(top, 1.3)
         top.legend()
@@ -215,13 +222,13 @@ def radius_model(store: Store) -> Any:
 
 
 def _response(axes: Any, response: Any, truth: Any, colour: str) -> None:
-    """The median response in eighths of the events by true mass."""
+    """Draw the median response in eighths of the events by true mass."""
     low, middle, high = np.quantile(truth, (0.05, 0.5, 0.95))
-    number = 8 if high - low > 0.02 * middle else 1  # one mass
+    number = 8 if high - low > 0.02 * middle else 1  # all events have the same mass
     parts = np.array_split(np.argsort(truth, kind="stable"), number)
     for part in parts:
         spread = np.diff(np.quantile(response[part], (0.16, 0.84)))[0] / 2.0
-        error = 1.25 * spread / np.sqrt(len(part))  # of a median, for a normal core
+        error = 1.25 * spread / np.sqrt(len(part))  # standard error of the median of a normal core
         axes.margins(x=0.1)
         axes.errorbar(
             np.median(truth[part]),
@@ -234,7 +241,7 @@ def _response(axes: Any, response: Any, truth: Any, colour: str) -> None:
 
 
 def spectra(store: Store) -> Any:
-    """The observable's distribution at each radius of the spectrum."""
+    """Figure of the observable's distribution at each radius of the spectrum."""
     import matplotlib.pyplot as plt
 
     radii = store.column("spectrum", "radius")
@@ -254,9 +261,14 @@ def spectra(store: Store) -> Any:
     labels = ["start", "optimum", *[""] * len(radii)]
     for row in np.argsort(radii):
         text = f"R = {radii[row]:.3g} {labels[row]}".strip()
-        label = f"{text}: {_with_error(mean[row], mean_error[row])}, sd {_with_error(sd[row], sd_error[row])}"
-        look = {"lw": 2.2 if row == 1 else 1.3, "color": COLOURS[int(row) % len(COLOURS)]}
-        _histogram(axes, events[row], weight, np.isfinite(events[row]), edges, label=label, **look)
+        label = (
+            f"{text}: {_with_error(mean[row], mean_error[row])}, "
+            f"sd {_with_error(sd[row], sd_error[row])}"
+        )
+        line_style = {"lw": 2.2 if row == 1 else 1.3, "color": COLOURS[int(row) % len(COLOURS)]}
+        _histogram(
+            axes, events[row], weight, np.isfinite(events[row]), edges, label=label, **line_style
+        )
     if len(store.scores("mean")):
         mean, mean_error, sd, sd_error, events = (store.scores(name)[0] for name in names)
         label = f"one R per event: {_with_error(mean, mean_error)}, sd {_with_error(sd, sd_error)}"
@@ -274,18 +286,20 @@ def spectra(store: Store) -> Any:
     return figure
 
 
-def _histogram(axes: Any, values: Any, weight: Any, which: Any, edges: Any, **look: Any) -> None:
-    """The sum of weights in each bin, of the events of a mask."""
-    axes.stairs(np.histogram(values[which], edges, weights=weight[which])[0], edges, **look)
+def _histogram(
+    axes: Any, values: Any, weight: Any, mask: Any, edges: Any, **line_style: Any
+) -> None:
+    """Draw the sum of weights in each bin, for the events of a mask."""
+    axes.stairs(np.histogram(values[mask], edges, weights=weight[mask])[0], edges, **line_style)
 
 
 def _events(weight: Any) -> str:
-    """What an axis counts."""
+    """Label of an axis that counts events."""
     return "events" if (weight == 1.0).all() else "weighted events"
 
 
 def _room_above(axes: Any, factor: float) -> None:
-    """Room for the legend; sums of weights may be negative."""
+    """Extend the axis upwards for the legend; sums of weights may be negative."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.0), high * factor)
 
@@ -296,7 +310,7 @@ def _with_error(value: float, error: float) -> str:
 
 
 def _mark(span: Any, line: Any, radius: float, error: float) -> None:
-    """The optimum with its error as a band."""
+    """Draw the optimum as a line with its error as a band."""
     if np.isfinite(error):
         span(radius - error, radius + error, color=COLOURS[1], alpha=0.15, lw=0)
         line(
@@ -317,6 +331,6 @@ def _mark(span: Any, line: Any, radius: float, error: float) -> None:
 
 
 def _limits(values: Any) -> tuple[float, float]:
-    """Axis limits with room for the legend above."""
+    """Limits of an axis with room for the legend above the values."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     return low - 0.08 * (high - low), high + 0.35 * (high - low)

@@ -1,4 +1,4 @@
-"""What a grid shows: the figures of a scan and of a comparison of estimators, and the table of the latter."""
+"""Figures of scans and comparisons, and the table of a comparison of estimators."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from djservice.store.grid_store import read_grid
 
 @dataclass(frozen=True)
 class Row:
-    """One estimator at one rigidity.
+    """Row of the table: one estimator at one rigidity.
 
     Attributes
     ----------
     estimator, rigidity
-        Which.
+        Label of the estimator, and the rigidity alpha.
     apart
-        Largest distance of its mean gradient from that of the first estimator, over the radii, in standard errors.
+        Largest distance of the mean gradient from that of the first estimator, over the radii, in
+        standard errors.
     variance
-        Of the gradient over repetitions, mean over the radii.
+        Variance of the gradient over the repetitions, averaged over the radii.
     cpu
-        Microseconds per tree of the value, whatever else the estimator grows.
+        CPU time in microseconds per tree of the value. Extra trees of the estimator are included in
+        the time and not in the number of trees.
     cost
-        variance x CPU relative to that of the plain score, if it is there, else to the first estimator.
+        Product of variance and CPU time, relative to that of the plain score if it is in the
+        comparison, and to the first estimator otherwise.
     """
 
     estimator: str
@@ -41,7 +44,7 @@ class Row:
 
 
 def comparison(path: str | Path) -> list[Row]:
-    """The table of a comparison.
+    """Rows of the table of a comparison.
 
     Raises
     ------
@@ -76,32 +79,33 @@ def comparison(path: str | Path) -> list[Row]:
 
 
 def comparison_text(path: str | Path) -> str:
-    """The table as text."""
+    """The table of a comparison as text."""
     root = read_grid(path)
     facts: Any = root.attrs["facts"]
     names = facts["estimators"]
     relative = "score" if "score" in names else names[0]
     width = max(len(name) for name in names)
     lines = [
-        f"{'estimator':{width}s}  alpha  max |z| from {names[0]}  variance of dL/dR  CPU/tree [us]  variance x CPU / {relative}"
+        f"{'estimator':{width}s}  alpha  max |z| from {names[0]}  variance of dL/dR  CPU/tree [us]"
+        f"  variance x CPU / {relative}"
     ]
     for row in comparison(path):
         lines.append(
-            f"{row.estimator:{width}s} {row.rigidity:6g} {row.apart:{15 + len(names[0])}.1f} {row.variance:18.3g} {row.cpu:14.1f}"
-            f" {row.cost:{17 + len(relative)}.3g}"
+            f"{row.estimator:{width}s} {row.rigidity:6g} {row.apart:{15 + len(names[0])}.1f}"
+            f" {row.variance:18.3g} {row.cpu:14.1f} {row.cost:{17 + len(relative)}.3g}"
         )
     return "\n".join(lines)
 
 
 def draw(path: str | Path) -> list[Path]:
-    """Draw the figure of a grid beside it, as PNG and SVG; returns the files."""
+    """Draw the figure of a grid as PNG and SVG beside it, and return the files."""
     try:
         import matplotlib.pyplot as plt
 
         from djservice.reports.figures import style
     except ImportError as error:
         raise DjserviceError(
-            f"the figure needs {error.name}: pip install 'djservice[report]'."
+            f"the figure needs {error.name}. Install it: pip install 'djservice[report]'."
         ) from None
     root = read_grid(path)
     repeated = _finished(root, "loss").shape[3] > 1
@@ -115,11 +119,12 @@ def draw(path: str | Path) -> list[Path]:
 
 
 def _finished(root: Any, name: str) -> Floats:
-    """A column, shape (estimator, rigidity, radius, repetition)."""
+    """A column of a finished grid, shape (estimator, rigidity, radius, repetition)."""
     values = np.asarray(root[name])
     if root.attrs["n_complete"] < values.size:
         raise DjserviceError(
-            f"{root.store_path}: {root.attrs['n_complete']} of {values.size} cells are done; run the same command again."
+            f"{root.store_path}: {root.attrs['n_complete']} of {values.size} cells are done. "
+            "Run the same command again to finish the grid."
         )
     return values
 
@@ -184,7 +189,7 @@ def _compare_figure(root: Any) -> Any:
         squeeze=False,
     )
     panels = axes.ravel()
-    # One scale for all but those that scatter so much that nothing else would be seen.
+    # All panels share a scale, except those whose wide scatter would hide the others.
     widths = np.ptp(np.quantile(gradient, [0.02, 0.98], axis=(1, 2, 3)), axis=0)
     wild = widths > 20.0 * np.median(widths)
     middle = np.quantile(gradient[~wild], [0.02, 0.98])
@@ -206,17 +211,19 @@ def _compare_figure(root: Any) -> Any:
             )
     for panel, title in zip(panels, ("loss", *(f"dL/dR: {name}" for name in names)), strict=False):
         panel.set_title(title, fontsize=11)
-    reach = 0.15 * (middle[1] - middle[0])
+    margin = 0.15 * (middle[1] - middle[0])
     for panel, off_scale in zip(panels[1:], wild, strict=False):
         panel.axhline(0.0, color="0.6", lw=0.8)
         if off_scale:
-            panel.set_yscale("symlog", linthresh=np.abs(middle).max() + reach)
+            panel.set_yscale("symlog", linthresh=np.abs(middle).max() + margin)
             panel.set_title(f"{panel.get_title()}, logarithmic scale", fontsize=11)
         else:
-            panel.set_ylim(middle[0] - reach, middle[1] + reach)
+            panel.set_ylim(middle[0] - margin, middle[1] + margin)
     for panel in panels[1 + len(names) :]:
         panel.set_axis_off()
-    for panel in panels[1 + len(names) - columns : 1 + len(names)]:  # those with none below
+    for panel in panels[
+        1 + len(names) - columns : 1 + len(names)
+    ]:  # the lowest panel of each column
         panel.set_xlabel("R")
         panel.tick_params(labelbottom=True)
     panels[0].legend(fontsize=10)

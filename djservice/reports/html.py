@@ -1,4 +1,4 @@
-"""report(store) -> one self-contained HTML file, and the figures as PNG and SVG beside it."""
+"""report(store): one self-contained HTML file, with the figures as PNG and SVG beside it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     store
         The store's folder or URL; the run may be unfinished.
     output
-        HTML file to write; by default the store's name with ``.html``, beside it or, for a URL, here. The figures go to a folder of the same name
-        with ``.report``.
+        HTML file to write. The default is the store's name with ``.html``, beside the store or, for
+        a URL, in the current folder. The figures go to a folder of the same name with ``.report``.
 
     Returns
     -------
@@ -50,12 +50,12 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
         from djservice.reports.figures import figures
     except ImportError as error:
         raise ReportError(
-            f"the report needs {error.name}: pip install 'djservice[report]'."
+            f"the report needs {error.name}. Install it: pip install 'djservice[report]'."
         ) from None
     opened = Store.read(store)
     facts = summary(store)
     if facts["iterations"] == 0:
-        raise StoreError(f"{store}: no finished iteration yet, so there is nothing to report.")
+        raise StoreError(f"{store}: no finished iteration yet. Write the report later.")
     name = str(store).rstrip("/")
     page = Path(output or (name.rsplit("/", 1)[-1] if is_url(name) else name))
     page = page if output is not None else page.with_suffix(".html")
@@ -84,13 +84,14 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
         page.write_text(html, encoding="utf-8")
     except OSError as error:
         raise ReportError(
-            f"{page}: cannot be written: {error.strerror or error}. Choose another file with --output."
+            f"{page}: cannot be written: {error.strerror or error}. "
+            "Choose another file with --output."
         ) from error
     return page
 
 
 def _save(figure: Any, path: Path) -> str:
-    """Write a figure as PNG and SVG; returns the PNG for embedding."""
+    """Write a figure as PNG and SVG, and return the PNG in base64."""
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)

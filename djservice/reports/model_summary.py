@@ -1,6 +1,7 @@
-"""What a radius model does to the observable of each sample, beside the best fixed R: position, width, and whether it sculpts.
+"""Effect of a radius model on the observable of each sample, compared with the best fixed R.
 
-From the mean over accepted trees of each event; errors over events by deleting one of fifty groups (jackknife).
+Position and width are taken from each event's mean over accepted trees. Standard errors come from a
+jackknife over fifty groups of events.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ JACKKNIFE_GROUPS = 50
 
 
 def model_summary(store: Store) -> dict[str, Any] | None:
-    """What a radius model found, as plain data; None where there is none, or it is not scored yet.
+    """Summary of a radius model as plain data; None if there is no model or it is not scored yet.
 
-    Of each sample: with the best fixed R and with the model the median of the observable and half of its central 68 % over
-    that median, how much narrower the model is, and the same of the response, observable over true mass, where it is known.
+    Each sample has the median of the observable and its relative width, with the best fixed R and
+    with the model, and the fraction by which the model is narrower. The relative width is half of
+    the central 68 % over the median. If the true mass is known, the response (observable over true
+    mass) has the same numbers.
     """
     samples = store.samples
     if not samples or any(store.n_complete(f"radius_model/{name}") < 2 for name in samples):
@@ -40,10 +43,10 @@ def _sample(store: Store, name: str) -> dict[str, Any]:
     mean, radius, truth = (
         store.array(group, column) for column in ("event_mean", "radius", "truth")
     )
-    known = np.isfinite(mean).all(axis=0)  # events with accepted trees in both
-    fixed, model = mean[:, known]
-    found = {
-        "events": int(known.sum()),
+    accepted = np.isfinite(mean).all(axis=0)  # in both rows
+    fixed, model = mean[:, accepted]
+    facts = {
+        "events": int(accepted.sum()),
         "radius": dict(
             zip(("low", "median", "high"), np.quantile(radius[1], QUANTILES).tolist(), strict=True)
         ),
@@ -54,21 +57,23 @@ def _sample(store: Store, name: str) -> dict[str, Any]:
         ),
         "response": None,
     }
-    true = truth[known]
-    if np.isfinite(true).all() and (true > 0).all():
-        found["response"] = {
-            "fixed": _shape(fixed / true),
-            "model": _shape(model / true),
+    true_mass = truth[accepted]
+    if np.isfinite(true_mass).all() and (true_mass > 0).all():
+        facts["response"] = {
+            "fixed": _shape(fixed / true_mass),
+            "model": _shape(model / true_mass),
             "narrower": _with_error(
-                lambda rows: 1.0 - _width((model / true)[rows]) / _width((fixed / true)[rows]),
+                lambda rows: (
+                    1.0 - _width((model / true_mass)[rows]) / _width((fixed / true_mass)[rows])
+                ),
                 len(fixed),
             ),
         }
-    return found
+    return facts
 
 
 def _shape(values: Floats) -> dict[str, list[float]]:
-    """Median and relative width, each with its standard error."""
+    """Median and relative width of values, each with its standard error."""
     return {
         "median": _with_error(lambda rows: float(np.median(values[rows])), len(values)),
         "width": _with_error(lambda rows: _width(values[rows]), len(values)),
@@ -80,14 +85,14 @@ def _width(values: Floats) -> float:
     return float((high - low) / (2.0 * middle))
 
 
-def _with_error(of: Callable[[Any], float], events: int) -> list[float]:
-    """A number of all events, and its standard error by the jackknife."""
+def _with_error(statistic: Callable[[Any], float], events: int) -> list[float]:
+    """A statistic of all events, and its standard error by the jackknife."""
     if events < 2 * JACKKNIFE_GROUPS:
-        return [of(slice(None)) if events else float("nan"), float("nan")]
+        return [statistic(slice(None)) if events else float("nan"), float("nan")]
     number = np.arange(events) % JACKKNIFE_GROUPS
-    without = np.array([of(number != group) for group in range(JACKKNIFE_GROUPS)])
+    without = np.array([statistic(number != group) for group in range(JACKKNIFE_GROUPS)])
     return [
-        of(slice(None)),
+        statistic(slice(None)),
         float(
             np.sqrt(
                 (JACKKNIFE_GROUPS - 1) / JACKKNIFE_GROUPS * ((without - without.mean()) ** 2).sum()

@@ -1,4 +1,4 @@
-"""What a store says in a few lines, for the terminal and for scripts."""
+"""Summary of a run's store as plain data, for the terminal, pages and scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from djservice.store.run_store import Store
 
 
 def summary(path: str | Path) -> dict[str, Any]:
-    """State, result and spectra of the run in a store, as plain data; numbers that are not determined are None.
+    """State, result and spectra of the run in a store as plain data.
+
+    Undetermined numbers are None.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         }
         for row, radius in enumerate(radii)
     ]
-    wanted = (
+    keys = (
         "status",
         "message",
         "result",
@@ -47,40 +49,42 @@ def summary(path: str | Path) -> dict[str, Any]:
         "versions",
         "run",
     )
-    found: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in wanted}}
-    found["written"] = store.written
-    found |= {
+    facts: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in keys}}
+    facts["written"] = store.written
+    facts |= {
         "iterations": store.n_complete("history"),
         "spectrum": spectrum,
         "per_event": _per_event(store),
     }
-    found["radius_model"] = model_summary(store)
-    found["events_without_accepted"] = (
+    facts["radius_model"] = model_summary(store)
+    facts["events_without_accepted"] = (
         int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
     )
-    plain: dict[str, Any] = finite(found)
+    plain: dict[str, Any] = finite(facts)
     return plain
 
 
 def _per_event(store: Store) -> dict[str, Any] | None:
-    """What a run with one radius per event found; None without."""
+    """Summary of one radius per event; None for runs without."""
     mean = store.scores("mean")
     if len(mean) < 2:
         return None
     columns = {name: store.scores(name) for name in SCAN}
     fresh, same = ({name: float(values[row]) for name, values in columns.items()} for row in (0, 1))
-    radius, left, agree = (store.column("per_event", name) for name in ("radius", "left", "agree"))
-    found = radius[left == 0]
+    radius, unfitted, agree = (
+        store.column("per_event", name) for name in ("radius", "left", "agree")
+    )
+    radii = radius[unfitted == 0]
     quantiles = dict(
-        zip(("low", "median", "high"), np.quantile(found, [0.16, 0.5, 0.84]).tolist(), strict=True)
+        zip(("low", "median", "high"), np.quantile(radii, [0.16, 0.5, 0.84]).tolist(), strict=True)
     )
     return {
         "fresh": fresh,
         "same": same,
         "starts": store.array("per_event", "start").tolist(),
         "left": (
-            np.flatnonzero(left) + (store.attributes["run"]["input"]["entries"] or [0])[0]
+            np.flatnonzero(unfitted) + (store.attributes["run"]["input"]["entries"] or [0])[0]
         ).tolist(),
-        "agree": float(agree[left == 0].mean()),
-        "radius": quantiles if len(found) else None,
+        "agree": float(agree[unfitted == 0].mean()),
+        "radius": quantiles if len(radii) else None,
     }

@@ -1,4 +1,4 @@
-"""A summary as the table that ends a run."""
+"""Summary of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
-    """Print the small table that ends a run; returns what :func:`summary` does."""
+    """Print the summary of a run, and return it as :func:`summary` does."""
     from rich.console import Console
 
     facts = summary(path)
@@ -31,7 +31,8 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
         _print_model(console, facts["radius_model"])
     if facts["events_without_accepted"]:
         console.print(
-            f"{facts['events_without_accepted']} events have no accepted tree at the optimum and do not contribute"
+            f"{facts['events_without_accepted']} events have no accepted tree at the optimum "
+            "and do not contribute"
         )
     _print_left_out(console, facts["quarantined"] or [])
     console.print(f"store:  {facts['store']}")
@@ -41,39 +42,44 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
 
 
 def _print_state(console: Console, facts: dict[str, Any]) -> None:
-    """How far an unfinished run is."""
+    """Print the progress of an unfinished run."""
     console.print(
-        f"status: {facts['status']}; {facts['iterations']} iterations done. {facts['message'] or ''}"
+        f"status: {facts['status']}; {facts['iterations']} iterations done. "
+        f"{facts['message'] or ''}"
     )
-    if facts["status"] == "running":  # which it says too after its process was killed
+    # A run whose process was killed has the status "running" too.
+    if facts["status"] == "running":
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["written"]))
         console.print(
-            f"last written at {when}; if nothing runs any more, the same command goes on from there"
+            f"last written at {when}; if its process has ended, the same command continues the run"
         )
 
 
 def _print_result(console: Console, facts: dict[str, Any]) -> None:
-    """The optimum with its error and remarks."""
+    """Print the optimum with its error and remarks."""
     result = facts["result"]
     radius = with_error(result["radius"], result["radius_error"], 3)
     console.print(
-        f"\nR: {facts['run']['radius']['start']:g} -> {radius}   after {result['iterations']} iterations"
+        f"\nR: {facts['run']['radius']['start']:g} -> {radius}   "
+        f"after {result['iterations']} iterations"
     )
     if result["radius_error"] is None:
         console.print(
-            "   (no error: the curvature of the scan there is not positive or not determined; scan around it, or use more events)"
+            "   (no error: the curvature of the scan is not positive or not determined there; "
+            "scan more finely around the optimum, or use more events)"
         )
     if result["rigidity"] is not None:
         slope = with_error(result["rigidity_gradient"], result["rigidity_gradient_error"], 5)
         console.print(
-            f"alpha: {facts['run']['clustering']['rigidity']:g} -> {result['rigidity']:.3f}   dL/d alpha {slope}"
+            f"alpha: {facts['run']['clustering']['rigidity']:g} -> {result['rigidity']:.3f}   "
+            f"dL/d alpha {slope}"
         )
     for remark in result["remarks"]:
         console.print(f"   note: {remark}")
 
 
 def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
-    """The observable at each radius of the spectrum, and with one radius per event."""
+    """Print the observable at each radius of the spectrum, and with one radius per event."""
     from rich.table import Table
 
     console.print(f"{axis_label(facts['observable'])} over accepted trees:")
@@ -93,7 +99,7 @@ def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
 
 
 def _print_model(console: Console, model: dict[str, Any]) -> None:
-    """What a radius model does to each sample."""
+    """Print the effect of a radius model on each sample."""
     from rich.table import Column, Table
 
     columns = [Column(name, no_wrap=True) for name in ("sample", "", "median", "response", "width")]
@@ -105,12 +111,13 @@ def _print_model(console: Console, model: dict[str, Any]) -> None:
 
 
 def _print_left_out(console: Console, left_out: list[dict[str, Any]]) -> None:
-    """The bad inputs that are not in the result, the first of them by name."""
+    """Print the bad inputs that are left out, the first of them by name."""
     if left_out:
         console.print(f"{len(left_out)} bad inputs were left out:")
         for bad in left_out[:NAMED]:
             console.print(f"   {BadRange(**bad)}")
         if len(left_out) > NAMED:
             console.print(
-                f"   and {len(left_out) - NAMED} more, in the attribute 'quarantined' of the store"
+                f"   and {len(left_out) - NAMED} more, listed in the attribute 'quarantined' "
+                "of the store"
             )

@@ -1,1 +1,1 @@
-"""Do what is new or changed, on a schedule."""
+"""Reprocessing: process new and changed inputs, on a schedule."""

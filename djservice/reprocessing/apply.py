@@ -1,6 +1,7 @@
-"""Apply what a run has learned to a file: the radius of each of its events, and the observable there.
+"""Apply a fit to a file: the radius of each event, and the observable with that radius.
 
-Every event stands for itself here, so a file's results depend on that file and on the fit, and on no other file.
+Events are independent of each other here, so the result of a file depends only on that file and on
+the fit.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from djservice.radius_models.base import Bounded
 from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.run_store import Store
 
-#: Random stream of the trees on which the observable is found.
+#: Random stream of the trees from which the observable is computed.
 STREAM = "apply"
 
 
@@ -42,27 +43,39 @@ async def apply_fit(
     attributes: Mapping[str, Any],
     watch: Watch,
 ) -> None:
-    """Write the store of one file; it is there wholly or not at all.
+    """Write the store of one file, completely or not at all.
 
-    Arrays, shape (event,) in the order of the entries: ``key``, the identities of the events; ``weight``; ``radius``; ``event_mean``,
-    ``event_error``, mean of the observable over the accepted trees with that radius and its standard error;
-    ``event_accepted``, their number. With a radius per event also ``left``, whether it stayed at the global one.
+    Its arrays have shape (event,), in the order of the entries:
+
+    - ``key``: identities of the events,
+    - ``weight``: weights of the events,
+    - ``radius``: radius of each event,
+    - ``event_mean``, ``event_error``: mean of the observable over the accepted trees with that
+      radius, and its standard error,
+    - ``event_accepted``: number of accepted trees,
+    - ``left``: with one radius per event, True for events that stay at the global radius.
 
     Parameters
     ----------
+    client
+        Client of the cluster.
     plan
-        Of the run that was fitted.
+        Plan of the fitted run.
     fit
-        Its finished store.
+        Finished store of that run.
     section
-        The file, and how it is read.
+        Input section that names the file and describes its content.
+    path
+        Store to write.
     attributes
-        What is remembered beside versions and input.
+        Attributes to write in addition to versions and inputs.
+    watch
+        Watch that shows the progress.
 
     Raises
     ------
     DjserviceError
-        If the file cannot be read, or the store not be written.
+        If the file cannot be read, or the store cannot be written.
     """
     run = plan.run
     bundles = await Bundles.load(client, RunPlan(_of_file(run, section)), watch)
@@ -91,13 +104,13 @@ async def apply_fit(
         "event_error": events.mean_error,
         "event_accepted": events.accepted,
     }
-    known = {
+    provenance = {
         "code": code_hash(),
         "versions": versions(),
         "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
         "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
     }
-    _write(path, columns, {**attributes, **known})
+    _write(path, columns, {**attributes, **provenance})
 
 
 def prediction_of(model: Bounded, fit: Store) -> Prediction:
@@ -109,12 +122,16 @@ def prediction_of(model: Bounded, fit: Store) -> Prediction:
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """The attributes of a store, of a run or of a file."""
+    """Attributes of the store of a run or of a file."""
     return dict(zarr.open_group(str(path), mode="r", use_consolidated=False).attrs)
 
 
 def _of_file(run: Run, section: Input) -> Run:
-    """The run with the file as its input. What is applied is the observable with its cuts: only oracles need the loss."""
+    """The run with the file as its input.
+
+    Only the observable and its cuts are applied. The loss is replaced by one that needs no truth,
+    unless the radius of each event is chosen by it.
+    """
     if run.task == "per-event":
         return run.model_copy(update={"input": section})
     first = run.loss[0].model_copy(update={"kind": "squared_error", "target": 0.0, "scale": 1.0})
@@ -133,5 +150,6 @@ def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]
             root.attrs.update(dict(attributes))
     except OSError as error:
         raise StoreError(
-            f"{path}: cannot be written: {error.strerror or error}. Free space or mend the permissions."
+            f"{path}: cannot be written: {error.strerror or error}. "
+            "Free space or correct the permissions."
         ) from error

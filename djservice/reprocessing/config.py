@@ -1,4 +1,4 @@
-"""Reprocessing: the configuration of ``djservice reprocess``. YAML in."""
+"""Configuration of ``djservice reprocess``, read from YAML."""
 
 from __future__ import annotations
 
@@ -15,48 +15,53 @@ from djservice.errors import ConfigError
 
 
 class Reprocessing(Section):
-    """What is looked after: a fit, the files that it is applied to, and where results are kept."""
+    """A fit, the files that it is applied to, and the folder of the results."""
 
     run: str = Field(
         description="YAML file of the run that is fitted; its output.store is not used"
     )
-    folder: str = Field(description="where results are kept; `latest` in it leads to the last one")
-    apply: Input | None = Field(
-        None, description="files that the fit is applied to, each by itself"
+    folder: str = Field(
+        description="folder of the results; the link `latest` in it leads to the last one"
     )
+    apply: Input | None = Field(None, description="files that the fit is applied to, one by one")
     lease: float = Field(
-        120.0, gt=0, description="seconds after which the lock of a dead process may be taken"
+        120.0, gt=0, description="seconds after which the lock of a dead process may be taken over"
     )
 
     @model_validator(mode="after")
     def _whole_files(self) -> Reprocessing:
         if self.apply is not None and self.apply.entries is not None:
-            raise ValueError("apply.entries: files are applied whole, leave it out")
+            raise ValueError(
+                "apply.entries: the fit is applied to all entries of a file; remove this key"
+            )
         if self.apply is not None and self.apply.fileset is not None:
             raise ValueError(
-                "apply.fileset: each file is applied by itself, name them in apply.files"
+                "apply.fileset: the fit is applied to files one by one; name them in apply.files"
             )
         return self
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Reprocessing:
-        """A reprocessing from a YAML file.
+        """Read a configuration from a YAML file.
 
         Raises
         ------
         ConfigError
-            If the file is not there, is not YAML, or has keys that are missing, unknown or wrong.
+            If the file is missing, is not YAML, or has missing, unknown or invalid keys.
         """
         try:
             data = yaml.safe_load(Path(path).read_text())
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror}). Correct the path."
+            ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid YAML: {error}") from None
         if not isinstance(data, dict) or "run" not in data:
             raise ConfigError(
-                f"{path}: expected the keys run and folder, and perhaps apply and lease. A configuration of a run goes into a "
-                "file of its own, and its name into the key run."
+                f"{path}: expected the keys run and folder, and optionally apply and lease. Write "
+                "the configuration of the run to a separate file, and name that file in the key "
+                "run."
             )
         try:
             return cls.model_validate(data)
@@ -69,6 +74,6 @@ class Reprocessing(Section):
         Raises
         ------
         ConfigError
-            As :meth:`djservice.config.run.Run.from_yaml`.
+            If its YAML file is missing or invalid.
         """
         return Run.from_yaml(self.run, overrides)

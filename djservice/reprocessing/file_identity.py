@@ -1,4 +1,4 @@
-"""Identities: what inputs are known by without reading them, and what became of them."""
+"""Identities of inputs, taken without reading them, and differences between two sets of inputs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from djservice.core.redact import redacted
 from djservice.errors import MissingFileError
 from djservice.input.fileset import sources
 
-#: Of manifests, and of what they name.
+#: Version of the format of manifests and of the stores that they name.
 MANIFEST_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What a file is known by without reading it.
+    """Identity of a file, taken without reading it.
 
     Attributes
     ----------
     path
         Absolute path or URL, without secrets.
     size
-        Bytes.
+        Size in bytes.
     changed
-        Time of the last change in ns since 1970; of a URL what its server tells instead: ETag, checksum or time. Empty where it
-        tells nothing.
+        Time of the last change in ns since 1970. For a URL it is the ETag, the checksum or the time
+        that its server gives, and empty if the server gives none.
     """
 
     path: str
@@ -39,12 +39,12 @@ class FileIdentity:
 
 
 def identify(section: Input) -> dict[str, FileIdentity]:
-    """The files of an input section, in their order: paths as they are read -> identities.
+    """Identities of the files of an input section by their paths, in the order of the files.
 
     Raises
     ------
     MissingFileError, InputError
-        If a pattern matches nothing, a fileset is none, or a server does not know the file.
+        If a pattern matches nothing, a fileset is invalid, or a server does not know the file.
     """
     return {source.path: _identify(source.path) for source in sources(section)}
 
@@ -52,44 +52,50 @@ def identify(section: Input) -> dict[str, FileIdentity]:
 def _identify(path: str) -> FileIdentity:
     if "://" not in path:
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except OSError as error:
             raise MissingFileError(f"{path}: {error.strerror}. Correct the path.") from None
-        return FileIdentity(path, found.st_size, str(found.st_mtime_ns))
+        return FileIdentity(path, status.st_size, str(status.st_mtime_ns))
     import fsspec
 
     try:
-        filesystem, place = fsspec.url_to_fs(path)
-        info = filesystem.info(place)
-    except Exception as error:  # each protocol has its own
+        filesystem, location = fsspec.url_to_fs(path)
+        info = filesystem.info(location)
+    except Exception as error:  # every protocol raises different ones
         raise MissingFileError(
-            f"{path}: its server does not tell its size ({type(error).__name__}: {' '.join(str(error).split())}). "
-            "Correct the URL, or see that it can be reached."
+            f"{path}: its server gives no information on the file "
+            f"({type(error).__name__}: {' '.join(str(error).split())}). "
+            "Correct the URL, or check that it can be reached."
         ) from error
-    tells = (
+    values = (
         info.get(key)
         for key in ("ETag", "etag", "checksum", "mtime", "LastModified", "last_modified")
     )
     return FileIdentity(
         redacted(path),
         int(info.get("size") or 0),
-        str(next((told for told in tells if told is not None), "")),
+        str(next((value for value in values if value is not None), "")),
     )
 
 
 def digest(value: Any) -> str:
-    """A name for plain data: the same for the same data."""
+    """Digest of plain data, as a name."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(before: Sequence[FileIdentity], now: Sequence[FileIdentity]) -> list[str]:
-    """What became of the files, in words."""
-    there, here = {file.path: file for file in before}, {file.path: file for file in now}
-    words = [f"new: {path}" for path in here if path not in there]
-    words += [
-        f"changed: {path}" for path, file in here.items() if path in there and there[path] != file
+    """Descriptions of the differences between two lists of files."""
+    files_before, files_now = (
+        {file.path: file for file in before},
+        {file.path: file for file in now},
+    )
+    texts = [f"new: {path}" for path in files_now if path not in files_before]
+    texts += [
+        f"changed: {path}"
+        for path, file in files_now.items()
+        if path in files_before and files_before[path] != file
     ]
-    words += [f"removed: {path}" for path in there if path not in here]
-    if not words and list(there) != list(here):
-        words.append("the files are in another order")
-    return words
+    texts += [f"removed: {path}" for path in files_before if path not in files_now]
+    if not texts and list(files_before) != list(files_now):
+        texts.append("the order of the files changed")
+    return texts

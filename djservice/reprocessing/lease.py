@@ -1,9 +1,9 @@
-"""Lease: a lock with an owner and an expiry, so that overlapping schedules do their work once, wherever they run.
+"""Lease: a lock with an owner and an expiry, so that overlapping schedules do their work once.
 
-The lock is a file, ``lock.json``, that its owner renews. A lease that was not renewed in time
-has expired and may be taken over: its owner was killed or cut off. Whoever reads or takes it holds the kernel's lock on the
-folder for that instant, so that two never take it at once; before it publishes its result the owner checks that it still is
-the owner.
+The lock is a file, ``lock.json``, that its owner renews. A lease that was not renewed in time has
+expired and may be taken over: its owner was killed or cut off. A process that reads or takes the
+lease holds the kernel's lock on the folder meanwhile, so that two processes never take it at once.
+Before the owner publishes its result, it checks that it still owns the lease.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ class HeldError(RunError):
 
 
 class Lease:
-    """The right to write a folder; a context manager that renews it meanwhile and gives it back.
+    """Context manager for the right to write a folder; it renews the lease until the end.
 
     Parameters
     ----------
     folder
-        Is made if it is not there.
+        Folder to lock; it is made if it does not exist.
     seconds
-        After which a lease that is not renewed may be taken by another process. Clocks of the machines must agree to much less.
+        Time in seconds after which another process may take over a lease that is not renewed. The
+        clocks of the machines must agree to much less than this.
 
     Raises
     ------
     HeldError
-        On entering, if another process has it, saying which.
+        On entry, if another process holds the lease; the message names it.
     StoreError
         If the folder cannot be written.
     """
@@ -54,18 +55,19 @@ class Lease:
         self.taken_from = ""
         self._token, self._began = uuid.uuid4().hex, time.time()
         self._path = self.folder / "lock.json"
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="djservice lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        with self._alone():
-            there = self._read()
-            if there is not None and there["expires"] > time.time():
-                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(there["began"]))
+        with self._locked():
+            holder = self._read()
+            if holder is not None and holder["expires"] > time.time():
+                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["began"]))
                 raise HeldError(
-                    f"{self.folder}: {there['owner']} is at it since {since}, and does it for all."
+                    f"{self.folder}: {holder['owner']} has held the lock since {since} and does "
+                    "the work, so there is nothing to do here."
                 )
-            self.taken_from = there["owner"] if there is not None else ""
+            self.taken_from = holder["owner"] if holder is not None else ""
             self._write()
         self._renewer.start()
         return self
@@ -76,42 +78,41 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._renewer.join()
-        with self._alone():
-            if self._is_ours():
+        with self._locked():
+            if self._is_owner():
                 self._path.unlink()
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """What is done inside is done as the owner, and by nobody else at the same time.
+    def owned(self) -> Iterator[None]:
+        """Context in which this process is sure to own the lease.
 
         Raises
         ------
         RunError
-            If the lease was not renewed in time and taken by another process.
+            If the lease was not renewed in time and another process took it over.
         """
-        with self._alone():
-            if not self._is_ours():
+        with self._locked():
+            if not self._is_owner():
                 raise RunError(
-                    f"{self.folder}: the lock was not renewed for {self.seconds:g} s and another process took it, so this one "
-                    "leaves the result to it. Was this machine suspended or cut off? Else choose a longer lease."
+                    f"{self.folder}: the lock was not renewed for {self.seconds:g} s and another "
+                    "process took it over, so this process gives up. Check that the machine was "
+                    "not suspended or cut off, or choose a longer lease."
                 )
             yield
 
     def _renew(self) -> None:
-        while not self._over.wait(self.seconds / 3):
-            with (
-                contextlib.suppress(StoreError),
-                self._alone(),
-            ):  # a disk that comes back in time is no reason to give up
-                if not self._is_ours():
+        while not self._stopped.wait(self.seconds / 3):
+            # An error is not final, because the disk may return before the lease expires.
+            with contextlib.suppress(StoreError), self._locked():
+                if not self._is_owner():
                     return
                 self._write()
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the kernel's lock, which it gives back when the process dies."""
+    def _locked(self) -> Iterator[None]:
+        """Hold the kernel's lock on the folder, which is released if the process dies."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.folder, os.O_RDONLY)
@@ -122,30 +123,30 @@ class Lease:
                 os.close(descriptor)
         except OSError as error:
             raise StoreError(
-                f"{self.folder}: cannot be locked and written: {error.strerror or error}. Mend that, or choose another folder; "
-                "`djservice doctor --folder` looks at it."
+                f"{self.folder}: cannot be locked and written: {error.strerror or error}. Correct "
+                "that, or choose another folder; `djservice doctor --folder` checks it."
             ) from error
 
-    def _is_ours(self) -> bool:
-        there = self._read()
-        return there is not None and there["token"] == self._token
+    def _is_owner(self) -> bool:
+        holder = self._read()
+        return holder is not None and holder["token"] == self._token
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            found = json.loads(self._path.read_text())
-            return {key: found[key] for key in ("owner", "token", "began", "expires")}
+            content = json.loads(self._path.read_text())
+            return {key: content[key] for key in ("owner", "token", "began", "expires")}
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
             raise StoreError(
-                f"{self._path}: not a lock of djservice; look what it is, and remove it."
+                f"{self._path}: expected a lock of djservice. Check this file and remove it."
             ) from None
 
     def _write(self) -> None:
-        found = {
+        content = {
             "owner": self.owner,
             "token": self._token,
             "began": self._began,
             "expires": time.time() + self.seconds,
         }
-        write_text(self._path, json.dumps(found, indent=1))
+        write_text(self._path, json.dumps(content, indent=1))

@@ -1,4 +1,4 @@
-"""What is to be made, and why."""
+"""Plan of a reprocessing: the inputs, and the names of the stores to make from them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from djservice.reprocessing.file_identity import FileIdentity, digest, identify
 
 @dataclass(frozen=True)
 class Plan:
-    """What the latest result is to be made from.
+    """Inputs of an up-to-date result, and the names of its stores.
 
     Attributes
     ----------
     inputs
-        Files of the fit: their identities by the section of the run.
+        Identities of the files of the fit, by section of the run.
     fit
-        Its name: a digest of files, settings and code.
+        Name of the fit: a digest of files, settings and code.
     files
-        Files that it is applied to, as they are read -> their identities.
+        Identities of the files that the fit is applied to, by path.
     names
-        Of what comes of these files, in the same order: digests of file, settings and fit.
+        Names of the stores of these files, in the same order: digests of file, settings and fit.
     settings
-        A digest of the settings.
+        Digest of the settings.
     """
 
     inputs: dict[str, list[FileIdentity]]
@@ -38,46 +38,52 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The same for the same files, settings and code."""
+        """Name of the result: a digest of files, settings and code."""
         return digest([self.fit, self.names])
 
     @property
     def fit_store(self) -> str:
-        """Where the fit is, relative to the folder."""
+        """Path of the fit's store, relative to the folder."""
         return f"fits/{self.fit}.zarr"
 
     @property
     def applied(self) -> dict[str, str]:
-        """File as it is read -> where what comes of it is, relative to the folder."""
+        """Paths of the stores of the files, relative to the folder, by path of the file."""
         return {
             file: f"applied/{name}.zarr" for file, name in zip(self.files, self.names, strict=True)
         }
 
 
 def make_plan(settings: Reprocessing, run: Run) -> Plan:
-    """Look at all inputs, without reading any.
+    """Plan a reprocessing from the identities of all inputs; none of them is read.
 
     Raises
     ------
     DjserviceError
-        If an input is not there.
+        If an input is missing.
     """
     inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
-    asked = run.numbers | {"iterations": [run.optimiser.iterations, run.radius_model.iterations]}
+    settings_data = run.numbers | {
+        "iterations": [run.optimiser.iterations, run.radius_model.iterations]
+    }
     filesets = {
         name: load_fileset(section.fileset)
         for name, section in run.inputs.items()
         if section.fileset is not None
     }
-    asked |= {"filesets": redacted_data(filesets)}  # weights, trees and ranges of entries
+    settings_data |= {"filesets": redacted_data(filesets)}  # weights, trees and ranges of entries
     fit = digest(
-        [asked, [[name, *map(asdict, files)] for name, files in inputs.items()], code_hash()]
+        [
+            settings_data,
+            [[name, *map(asdict, files)] for name, files in inputs.items()],
+            code_hash(),
+        ]
     )
-    files, how = {}, None
+    files, apply_settings = {}, None
     if settings.apply is not None:
-        files, how = (
+        files, apply_settings = (
             identify(settings.apply),
             settings.apply.model_dump(exclude={"files", "cache", "timeout"}),
         )
-    names = tuple(digest([fit, how, asdict(file)]) for file in files.values())
-    return Plan(inputs, fit, files, names, digest([asked, how]))
+    names = tuple(digest([fit, apply_settings, asdict(file)]) for file in files.values())
+    return Plan(inputs, fit, files, names, digest([settings_data, apply_settings]))

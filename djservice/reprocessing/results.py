@@ -1,4 +1,4 @@
-"""Results of reprocessings: folders that are never changed, and a link ``latest`` that leads to the last of them."""
+"""Results of reprocessings: folders that never change, and a link ``latest`` to the last one."""
 
 from __future__ import annotations
 
@@ -15,39 +15,41 @@ from djservice.reprocessing.file_identity import MANIFEST_FORMAT
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
-    """The manifest of a result, given its folder, such as ``FOLDER/latest``.
+    """Manifest of the result in a folder, such as ``FOLDER/latest``.
 
     Raises
     ------
     StoreError
-        If there is none, or one of another format.
+        If there is no manifest, or it has another format.
     """
     file = Path(path) / "manifest.json"
     try:
-        found = json.loads(file.read_text())
+        manifest = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{file}: no result of a reprocessing can be read here: {error}. If it was removed, remove latest too."
+            f"{file}: expected the manifest of a result: {error}. "
+            "If the result was removed, remove the link latest too."
         ) from error
-    if not isinstance(found, dict) or found.get("format") != MANIFEST_FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
         raise StoreError(
-            f"{file}: not a manifest of format {MANIFEST_FORMAT}, which this version reads."
+            f"{file}: expected a manifest of format {MANIFEST_FORMAT}. "
+            "Use the version of djservice that wrote it, or another folder."
         )
-    return found
+    return manifest
 
 
 def latest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the latest result, or None where there is no result yet."""
+    """Manifest of the latest result; None if there is no result yet."""
     return read_manifest(folder / "latest") if os.path.lexists(folder / "latest") else None
 
 
 def stores(manifest: Mapping[str, Any]) -> list[str]:
-    """The stores that a result consists of, relative to the folder."""
-    return [manifest["fit"]["store"], *(each["store"] for each in manifest["applied"])]
+    """Paths of the stores of a result, relative to the folder."""
+    return [manifest["fit"]["store"], *(entry["store"] for entry in manifest["applied"])]
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """The result of that name, if it was made before and all of it is there."""
+    """Folder of the complete result with a name; None if there is none."""
     for result in sorted(folder.glob(f"results/*-{name}")):
         if all((folder / store).is_dir() for store in stores(read_manifest(result))):
             return result
@@ -55,12 +57,12 @@ def find(folder: Path, name: str) -> Path | None:
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> Path:
-    """Make the folder of a result: its manifest, and links to its stores. It is there wholly or not at all.
+    """Write the folder of a result, completely or not at all: its manifest and links to its stores.
 
     Raises
     ------
     StoreError
-        If it cannot be written.
+        If the folder cannot be written.
     """
     result = (
         folder / "results" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{manifest['name']}"
@@ -69,24 +71,29 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> Path:
         with written_aside(result) as aside:
             (aside / "applied").mkdir(parents=True)
             (aside / "fit.zarr").symlink_to(Path("../..") / manifest["fit"]["store"])
-            for each in manifest["applied"]:
-                (aside / each["store"]).symlink_to(Path("../../..") / each["store"])
+            for entry in manifest["applied"]:
+                (aside / entry["store"]).symlink_to(Path("../../..") / entry["store"])
             write_text(aside / "manifest.json", json.dumps(manifest, indent=1))
     except OSError as error:
-        raise StoreError(f"{result}: cannot be written: {error.strerror or error}.") from error
+        raise StoreError(
+            f"{result}: cannot be written: {error.strerror or error}. "
+            "Free space or correct the permissions."
+        ) from error
     return result
 
 
 def point(folder: Path, result: Path) -> None:
-    """Let ``latest`` lead to a result, at once for everyone.
+    """Replace the link ``latest`` by one to a result, in one step.
 
     Raises
     ------
     StoreError
-        If it cannot be written.
+        If the folder cannot be written.
     """
     try:
         with written_aside(folder / "latest") as link:
             link.symlink_to(result.relative_to(folder))
     except OSError as error:
-        raise StoreError(f"{folder / 'latest'}: cannot be written: {error.strerror}.") from error
+        raise StoreError(
+            f"{folder / 'latest'}: cannot be written: {error.strerror}. Correct the permissions."
+        ) from error

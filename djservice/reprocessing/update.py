@@ -1,17 +1,19 @@
-"""reprocess(settings): do again what its inputs, its settings or the code call for, and nothing where nothing changed.
+"""reprocess(settings, run, watch): redo the work that changed inputs, settings or code require.
 
-A radius that is learned is a statement about all events, so another set of files, or a changed one, means another fit, over
-all of them, from its start: then it depends on what it is made from, and not on the schedules before. What is *applied*
-to a file depends on that file and on the fit alone, so only new and changed files are read.
+A learned radius depends on all events. A new or changed file therefore means a new fit to all files
+from the start, so that the fit depends only on its inputs and not on earlier schedules. The result
+of *applying* a fit to a file depends only on that file and the fit, so only new and changed files
+are read.
 
-Results are named after what they are made from, and are never changed once they are whole::
+Results are named after their inputs, and never change once they are complete::
 
-    FOLDER/fits/NAME.zarr       the store of a run (djservice/store/)
-    FOLDER/applied/NAME.zarr    a file's events with that fit (djservice/reprocessing/apply.py)
-    FOLDER/results/TIME-NAME/   one reprocessing: manifest.json, and links to the fit and to what was applied
-    FOLDER/latest               a link to the last of them, moved when all of it is there
+    FOLDER/fits/NAME.zarr       store of a run (djservice/store/)
+    FOLDER/applied/NAME.zarr    events of a file with that fit (djservice/reprocessing/apply.py)
+    FOLDER/results/TIME-NAME/   one reprocessing: manifest.json, and links to its stores
+    FOLDER/latest               link to the last result, moved when the result is complete
 
-So whatever is killed, the same command goes on with what was done, and ``latest`` leads to something whole.
+After a crash, the same command continues with the finished stores, and ``latest`` always leads to a
+complete result.
 """
 
 from __future__ import annotations
@@ -37,22 +39,22 @@ from djservice.reprocessing.file_identity import (
 from djservice.reprocessing.lease import Lease
 from djservice.reprocessing.plan import Plan, make_plan
 
-if TYPE_CHECKING:  # nothing heavy is imported before there is something to do
+if TYPE_CHECKING:  # heavy modules are imported only if there is work
     from djservice.core.progress import Watch
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a reprocessing.
+    """Outcome of a reprocessing.
 
     Attributes
     ----------
     result
         Folder of the latest result.
     reasons
-        What had changed; empty if nothing had, and nothing was done.
+        Descriptions of the changes. They are empty if nothing changed and no work was done.
     left_out
-        Bad inputs that are not in it, in words.
+        Descriptions of the bad inputs that are left out.
     """
 
     result: Path
@@ -66,9 +68,9 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
     Raises
     ------
     HeldError
-        If another process is at it.
+        If another process is doing the work.
     DjserviceError
-        Whatever goes wrong; ``latest`` stays, and the same command goes on with what was done.
+        If anything goes wrong. ``latest`` is unchanged, and the same command continues the work.
     """
     folder = Path(settings.folder)
     current = _current(folder, make_plan(settings, run))
@@ -76,27 +78,26 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
         return current
     with Lease(folder, settings.lease) as lease:
         if lease.taken_from:
-            watch.say(f"took over from {lease.taken_from}, whose lock was not renewed")
-        plan = make_plan(
-            settings, run
-        )  # again, for what another process did meanwhile need not be done twice
+            watch.say(f"took over from {lease.taken_from}, who did not renew the lock")
+        # Planned again, because another process may have done the work meanwhile.
+        plan = make_plan(settings, run)
         current = _current(folder, plan)
         if current is not None:
             return current
         reasons = _reasons(folder, plan)
         for reason in reasons:
             watch.say(reason)
-        result = results.find(folder, plan.name)  # the inputs are as they were once before
+        result = results.find(folder, plan.name)  # an earlier state of the inputs may be back
         if result is None:
-            left_out = _make(folder, settings, run, plan, watch)
+            left_out = _make_stores(folder, settings, run, plan, watch)
             result = results.write(folder, _manifest(folder, plan, reasons, left_out, lease.owner))
-        with lease.kept():
+        with lease.owned():
             results.point(folder, result)
         return Outcome(result, tuple(reasons), tuple(results.read_manifest(result)["left_out"]))
 
 
 def _current(folder: Path, plan: Plan) -> Outcome | None:
-    """The latest result, if it is what the plan asks for and all of it is there."""
+    """The latest result, if it is the planned one and complete; None otherwise."""
     manifest = results.latest(folder)
     if manifest is None or manifest["name"] != plan.name:
         return None
@@ -106,33 +107,36 @@ def _current(folder: Path, plan: Plan) -> Outcome | None:
 
 
 def _reasons(folder: Path, plan: Plan) -> list[str]:
-    """Why there is something to do, in words."""
+    """Descriptions of the changes since the latest result."""
     latest = results.latest(folder)
     if latest is None:
         return ["there is no result yet"]
-    was = {name: _identities(files) for name, files in latest["fit"]["files"].items()}
+    files_before = {name: _identities(files) for name, files in latest["fit"]["files"].items()}
     reasons = []
-    for name in {**was, **plan.inputs}:
+    for name in {**files_before, **plan.inputs}:
         reasons += [
-            f"{name}: {text}" for text in differences(was.get(name, []), plan.inputs.get(name, []))
+            f"{name}: {text}"
+            for text in differences(files_before.get(name, []), plan.inputs.get(name, []))
         ]
     reasons += [
         f"apply: {text}"
         for text in differences(_identities(latest["files"]), list(plan.files.values()))
     ]
     if latest["code"] != code_hash():
-        reasons.append(f"the code is {code_hash()}, and was {latest['code']}")
+        reasons.append(f"the code changed from {latest['code']} to {code_hash()}")
     if latest["settings"] != plan.settings:
-        reasons.append("the settings are others")
-    return reasons or ["stores of the latest result are gone"]
+        reasons.append("the settings changed")
+    return reasons or ["stores of the latest result were removed"]
 
 
 def _identities(files: Sequence[Mapping[str, Any]]) -> list[FileIdentity]:
     return [FileIdentity(**file) for file in files]
 
 
-def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch) -> list[str]:
-    """Fit and apply whatever is not there yet; returns, in words, the inputs of which nothing can be read."""
+def _make_stores(
+    folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch
+) -> list[str]:
+    """Make the missing stores, and return descriptions of the files that cannot be read at all."""
     from djservice.fit.plan import RunPlan
     from djservice.on_dask.session import client_for, run_to_completion
     from djservice.reprocessing.apply import apply_fit
@@ -140,27 +144,30 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
     from djservice.store.run_store import Store
 
     path = folder / plan.fit_store
-    own = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
-    own_plan = RunPlan(own)
-    own_plan.check()
+    fit_run = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
+    run_plan = RunPlan(fit_run)
+    run_plan.check()
     missing = [file for file, store in plan.applied.items() if not (folder / store).is_dir()]
     fitted = path.is_dir() and Store.read(path).attributes["status"] == "finished"
     left_out: list[str] = []
 
     async def work() -> None:
-        async with client_for(own, watch) as client:
+        async with client_for(fit_run, watch) as client:
             if not fitted:
-                await run_on(client, own_plan, watch)
+                await run_on(client, run_plan, watch)
                 _check_unchanged(
                     path,
                     plan.inputs,
-                    {name: list(identify(of).values()) for name, of in run.inputs.items()},
+                    {
+                        name: list(identify(section).values())
+                        for name, section in run.inputs.items()
+                    },
                 )
             watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
             for file in missing:
                 assert settings.apply is not None
                 section = settings.apply.model_copy(update={"files": (file,)})
-                known = {
+                attributes = {
                     "djservice_applied": MANIFEST_FORMAT,
                     "fit": plan.fit_store,
                     "file": asdict(plan.files[file]),
@@ -168,10 +175,10 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
                 target = folder / plan.applied[file]
                 try:
                     await apply_fit(
-                        client, own_plan, Store.read(path), section, target, known, watch
+                        client, run_plan, Store.read(path), section, target, attributes, watch
                     )
                     _check_unchanged(target, plan.files[file], identify(section)[file])
-                except InputError as error:  # nothing of the file can be read
+                except InputError as error:  # the file cannot be read at all
                     if section.bad_inputs == "fail":
                         raise
                     watch.say(f"left out: {error}")
@@ -183,20 +190,23 @@ def _make(folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Wat
     return left_out
 
 
-def _check_unchanged(store: Path, planned: Any, now: Any) -> None:
-    """Remove a store whose files are no longer those that it is named after: nobody knows what was read."""
-    if now != planned:
+def _check_unchanged(store: Path, planned: Any, current: Any) -> None:
+    """Remove a store if its files changed since the planning.
+
+    It is unknown which version of the files was read.
+    """
+    if current != planned:
         shutil.rmtree(store)
         raise RunError(
-            f"{store}: an input changed while it was read, so it was removed. latest is as it was; the same command starts from the "
-            "inputs as they are now."
+            f"{store}: an input changed while it was read, so this store was removed. The link "
+            "latest is unchanged. Run the same command again to read the changed inputs."
         )
 
 
 def _manifest(
     folder: Path, plan: Plan, reasons: Sequence[str], left_out: Sequence[str], owner: str
 ) -> dict[str, Any]:
-    """What a result was made from, when, why, by whom and with what, and where it is."""
+    """Manifest of a result: inputs, settings, versions, time, reasons, owner and stores."""
     from djservice.core.formatting import finite
     from djservice.core.provenance import versions
     from djservice.input.quarantine import BadRange
@@ -205,7 +215,11 @@ def _manifest(
     fit = read_attributes(folder / plan.fit_store)
     applied = {file: store for file, store in plan.applied.items() if (folder / store).is_dir()}
     of_files = {file: read_attributes(folder / store) for file, store in applied.items()}
-    bad = [BadRange(**each) for found in (fit, *of_files.values()) for each in found["quarantined"]]
+    bad = [
+        BadRange(**bad_range)
+        for attributes in (fit, *of_files.values())
+        for bad_range in attributes["quarantined"]
+    ]
     return {
         "format": MANIFEST_FORMAT,
         "name": plan.name,
@@ -220,9 +234,8 @@ def _manifest(
             "files": {
                 name: [asdict(file) for file in files] for name, files in plan.inputs.items()
             },
-            "inputs": fit[
-                "inputs"
-            ],  # with entries and ROOT's identifier, of the files of the run's own input
+            # The files of the run's section "input", with entries and ROOT's identifier.
+            "inputs": fit["inputs"],
             "result": finite(fit["result"]),
         },
         "files": [asdict(file) for file in plan.files.values()],

@@ -1,8 +1,8 @@
-"""The loss, its spectrum and its gradient on a grid of radius, rigidity and estimator: `djservice scan` and `compare`.
+"""Grids of radius, rigidity and estimator: ``djservice scan`` and ``djservice compare``.
 
-A grid is a Zarr store of its own. Cells are filled in order, and the attribute ``n_complete`` is moved behind each, so a
-grid that was stopped goes on where it was. Every cell has the same events, and at the same repetition the same random
-numbers.
+A grid is a Zarr store. Its cells are filled in order, and the attribute ``n_complete`` counts them,
+so a grid that was stopped continues where it was. All cells have the same events, and cells of the
+same repetition have the same random numbers.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from djservice.store.grid_store import COLUMNS, open_grid
 
 @dataclass(frozen=True)
 class Grid:
-    """Which cells: every estimator at every rigidity and radius, so many times with new trees.
+    """Axes of a grid: every estimator at every rigidity and radius, repeated with new trees.
 
     Attributes
     ----------
     estimators, rigidities, radii
-        The axes.
+        Values on the axes.
     repetitions
-        Independent estimates of each.
+        Number of independent estimates at each point.
     trees
-        Per event and repetition.
+        Trees per event and repetition.
     """
 
     estimators: tuple[Estimator, ...]
@@ -54,18 +54,18 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(estimator, rigidity, radius, repetition)."""
+        """Lengths of the axes: (estimator, rigidity, radius, repetition)."""
         return len(self.estimators), len(self.rigidities), len(self.radii), self.repetitions
 
     def labels(self) -> list[str]:
-        """The estimators with their parameters."""
+        """Names of the estimators with their parameters."""
         return [label(estimator) for estimator in self.estimators]
 
 
 def label(estimator: Estimator) -> str:
-    """An estimator's name, with its parameters where it has any."""
-    given = ", ".join(f"{name} {value}" for name, value in vars(estimator).items())
-    return f"{estimator.name} ({given})" if given else estimator.name
+    """Name of an estimator, with its parameters if it has any."""
+    parameters = ", ".join(f"{name} {value}" for name, value in vars(estimator).items())
+    return f"{estimator.name} ({parameters})" if parameters else estimator.name
 
 
 def scan(
@@ -77,21 +77,30 @@ def scan(
     trees: int | None = None,
     watch: Watch | None = None,
 ) -> Path:
-    """Loss, mean, sd and acceptance against R for several rigidities, over all events of a run.
+    """Scan loss, mean, sd and acceptance against R for several rigidities, over all events.
 
     Parameters
     ----------
     run
-        Its input, clustering, loss, estimator and cluster; of its scan section what is not given here.
+        Run that gives the input, the clustering, the loss, the estimator and the cluster.
     output
-        Zarr store to write, or to continue.
+        Zarr store to write or continue.
     rigidities, radii, trees
-        The grid: the run's rigidity, ``scan.radii`` and ``scan.trees`` by default.
+        Rigidities, radii and trees per event of the grid. The defaults are the run's rigidity,
+        ``scan.radii`` and ``scan.trees``.
+    watch
+        Watch that shows the progress; lines on standard error by default.
+
+    Returns
+    -------
+    Path
+        The store.
 
     Raises
     ------
     DjserviceError
-        As :func:`djservice.runs.run`; and if ``output`` holds another grid.
+        If the input, the configuration or the cluster is unusable, or ``output`` holds another
+        grid.
     """
     plan = RunPlan(run)
     grid = Grid(
@@ -115,27 +124,47 @@ def compare(
     trees: int = 10,
     watch: Watch | None = None,
 ) -> Path:
-    """The loss and its gradient against R by several estimators and rigidities, repeated, with the CPU of each.
+    """Compare estimators: repeated estimates of loss and gradient against R, and their CPU time.
 
     Parameters
     ----------
     run
-        Its input, clustering, loss and cluster.
+        Run that gives the input, the clustering, the loss and the cluster.
     output
-        Zarr store to write, or to continue.
+        Zarr store to write or continue.
     estimators, rigidities, radii, repetitions, trees
-        The grid.
+        Axes of the grid, and trees per event and repetition.
+    watch
+        Watch that shows the progress; lines on standard error by default.
+
+    Returns
+    -------
+    Path
+        The store.
+
+    Raises
+    ------
+    DjserviceError
+        If the input, the configuration or the cluster is unusable, or ``output`` holds another
+        grid.
     """
     if repetitions < 2:
         raise ConfigError(
-            f"repetitions is {repetitions}, expected 2 or more: the bands are their spread."
+            f"repetitions: expected 2 or more, found {repetitions}. "
+            "The variance is estimated from their spread."
         )
     grid = Grid(tuple(estimators), tuple(rigidities), tuple(radii), repetitions, trees)
     return fill(RunPlan(run), grid, output, watch)
 
 
 def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = None) -> Path:
-    """Fill what is left of a grid."""
+    """Fill the cells of a grid that are not done yet.
+
+    Raises
+    ------
+    DjserviceError
+        If the axes or the number of trees are invalid, or the run cannot be done.
+    """
     for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
         if (
             not values
@@ -143,13 +172,15 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
             or not all(0 < value < math.inf for value in values)
         ):
             raise ConfigError(
-                f"{name} is {', '.join(map(str, values))}, expected different, positive, finite numbers."
+                f"{name}: expected different, positive, finite numbers, found "
+                f"{', '.join(map(str, values)) or 'none'}."
             )
     for estimator in grid.estimators:
         needed = trees_needed(plan.loss, estimator)
         if grid.trees < needed:
             raise ConfigError(
-                f"trees is {grid.trees}, expected {needed} or more with the {estimator.name} estimator."
+                f"trees: expected {needed} or more for the {estimator.name} estimator, found "
+                f"{grid.trees}."
             )
     plan.input()
     watch = watch or Lines()
@@ -203,14 +234,15 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
                 root.attrs["n_complete"] = number + 1
             except OSError as error:
                 raise StoreError(
-                    f"{path}: cannot be written: {error.strerror}. The same command goes on from there."
+                    f"{path}: cannot be written: {error.strerror}. "
+                    "Free space or correct the permissions; the same command continues from there."
                 ) from error
             watch.step({"radius": grid.radii[r], **numbers, "trees": moments.trees})
     return path
 
 
 def _columns(moments: Moments) -> dict[str, float]:
-    """What is kept of one cell; NaN where no tree passes the selection."""
+    """Numbers of one cell; NaN if no tree passes the selection."""
     try:
         return {**spectrum_numbers(moments), "gradient_tree_error": moments.gradient().tree_error}
     except NothingAcceptedError:

@@ -1,4 +1,4 @@
-"""run(run) -> FinishedRun: the main job from input to store, on an embedded Dask cluster or an existing one."""
+"""run(run): a run from its input to its store, on an embedded or an existing Dask cluster."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from djservice.store.run_store import Store
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that came to its end.
+    """Result of a finished run.
 
     Attributes
     ----------
     result
         The optimum with its error.
     store
-        The store's folder, or its URL.
+        Folder or URL of the store.
     """
 
     result: Result
@@ -51,24 +51,30 @@ class FinishedRun:
 
 
 def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> FinishedRun:
-    """Do a run, or continue it where its store left off.
+    """Start a run, or continue it from its store.
 
     Parameters
     ----------
     run
-        What to do.
+        Configuration of the run.
     overwrite
-        Delete the store that is there first.
+        If True, an existing store is deleted first.
     watch
-        Who is told of the progress; lines on standard error by default.
+        Watch that shows the progress; lines on standard error by default.
+
+    Returns
+    -------
+    FinishedRun
+        The optimum with its error, and the store.
 
     Raises
     ------
     DjserviceError
-        Whatever goes wrong; the store keeps what was complete, and the same call goes on from there.
+        If anything goes wrong. The store keeps finished work, and the same call continues from
+        there.
     """
     watch, plan = watch or Lines(), RunPlan(run)
-    plan.check()  # what can be found wrong without a cluster is found before one is started
+    plan.check()  # before a cluster is started
     if not overwrite:
         stores.check_it_continues(store_path(run.output.store), run.numbers)
     return run_to_completion(_on_cluster(plan, overwrite, watch), watch)
@@ -82,17 +88,17 @@ async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedR
 async def run_on(
     client: Client, plan: RunPlan, watch: Watch, *, overwrite: bool = False
 ) -> FinishedRun:
-    """Do a run on the cluster of ``client``, or continue it where its store left off.
+    """Start a run on the cluster of ``client``, or continue it from its store.
 
-    The one way from configuration to result, for a cluster of one's own and for the service on a scheduler. When it is
-    cancelled it writes what is done and marks the store as interrupted, with the message of the cancellation.
+    Both :func:`run` and the service on a scheduler use this function. On cancellation it writes
+    finished work and marks the store as interrupted, with the message of the cancellation.
 
     Raises
     ------
     DjserviceError
-        Whatever goes wrong.
+        If anything goes wrong.
     CancelledError
-        When cancelled, saying how many iterations are done.
+        On cancellation, with the number of finished iterations.
     """
     run, observable = plan.run, plan.observable
     path = store_path(run.output.store)
@@ -108,7 +114,7 @@ async def run_on(
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
     identities = _identities(bundles, "input")
-    if overwrite:  # not before the input is known to be good
+    if overwrite:  # after the input was read, so that a bad one deletes nothing
         stores.remove(path)
     model = (
         await _model_fit(client, plan, bundles, identities, watch)
@@ -148,10 +154,13 @@ async def run_on(
 
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
-    """What an input is known by, whatever its folder; and what was left out of it, which may be other entries another time."""
-    found: dict[str, Any] = {}
+    """Identities of an input, independent of its folder, and the ranges that are left out.
+
+    The ranges are included because another reading may leave out different entries.
+    """
+    identities: dict[str, Any] = {}
     for i, file in enumerate(bundles.inputs):
-        found[f"{section}.files[{i}]"] = [
+        identities[f"{section}.files[{i}]"] = [
             os.path.basename(redacted(file.path)),
             file.size,
             file.uuid,
@@ -159,29 +168,29 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
         ]
         if bundles.datasets:
             steps = None if file.steps is None else [list(step) for step in file.steps]
-            found[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
+            identities[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
     for name, facts in bundles.datasets.items():
-        found[f"{section}.datasets.{name}"] = facts["metadata"]
+        identities[f"{section}.datasets.{name}"] = facts["metadata"]
     if bundles.reading["selection"]:
-        found[f"{section}.selection"] = bundles.reading["selection"]
+        identities[f"{section}.selection"] = bundles.reading["selection"]
     if bundles.bad:
-        found[f"{section}.quarantined"] = [
+        identities[f"{section}.quarantined"] = [
             [os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad
         ]
-    return found
+    return identities
 
 
 async def _model_fit(
     client: Client, plan: RunPlan, bundles: Bundles, identities: dict[str, Any], watch: Watch
 ) -> ModelFit:
-    """The radius model's training, with the features of all its samples, whose identities are added."""
+    """Fit of the radius model, with the features of its samples; their identities are added."""
     settings = plan.run.radius_model
 
-    async def sample(of: Bundles) -> Sample:
-        features = await of.find_features(
+    async def sample(events: Bundles) -> Sample:
+        features = await events.find_features(
             plan.features, settings.feature_radius, plan.run.clustering.power
         )
-        return Sample(of.evaluate, of.keys, of.weight, of.truth, features)
+        return Sample(events.evaluate, events.keys, events.weight, events.truth, features)
 
     checks = {}
     for name in settings.checks:

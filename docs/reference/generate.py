@@ -1,4 +1,4 @@
-"""Fills the reference pages from the code, when mkdocs builds the site: what is said there cannot be out of date."""
+"""Fills the reference pages from the code when mkdocs builds the site."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from djservice.radius_models import builtin as radius_model
 from djservice.radius_models import features
 
 
-def on_page_markdown(markdown: str, **given: Any) -> str:
-    """Called by mkdocs with each page."""
+def on_page_markdown(markdown: str, **context: Any) -> str:
+    """Called by mkdocs with the Markdown of each page; replace the markers."""
     for name, make in MAKERS.items():
         marker = f"<!-- {name} -->"
         if marker in markdown:
@@ -28,13 +28,13 @@ def on_page_markdown(markdown: str, **given: Any) -> str:
     return markdown
 
 
-def on_page_content(html: str, **given: Any) -> str:
-    """Called by mkdocs with each page: the roles of Sphinx, which docstrings have, are no Markdown."""
+def on_page_content(html: str, **context: Any) -> str:
+    """Called by mkdocs with the HTML of each page; remove the Sphinx roles of docstrings."""
     return re.sub(r":(?:func|class|data|attr|meth|mod):\s*<code>", "<code>", html)
 
 
 def configuration() -> Iterator[str]:
-    """Every key of a run, a table for each section."""
+    """Lines with every key of a run, in a table for each section."""
     for name, field in config.Run.model_fields.items():
         model = _model(field.annotation)
         if model is None:
@@ -44,13 +44,14 @@ def configuration() -> Iterator[str]:
         if model is not None:
             yield f"## {name}\n\n{inspect.getdoc(model)}\n"
             yield "| key | default | meaning |\n|---|---|---|"
-            for key, own in model.model_fields.items():
-                yield f"| `{own.alias or key}` | {_default(own)} | {_cell(own.description or '')} |"
+            for key, entry in model.model_fields.items():
+                meaning = _cell(entry.description or "")
+                yield f"| `{entry.alias or key}` | {_default(entry)} | {meaning} |"
             yield ""
 
 
 def commands() -> Iterator[str]:
-    """The help of every command."""
+    """Lines with the help of every command."""
     parent = click.Context(cli.main, info_name="djservice")
     for name in cli.main.list_commands(parent):
         command = cli.main.get_command(parent, name)
@@ -62,7 +63,7 @@ def commands() -> Iterator[str]:
 
 
 def names() -> Iterator[str]:
-    """What a configuration can name, with the parameters and the first line of the description."""
+    """Lines with all names that a configuration can use, their parameters and descriptions."""
     groups: dict[str, dict[str, Callable[..., Any]]] = {
         "Observables": observables.named_observables(),
         "Cuts": cuts.named_cuts(),
@@ -70,22 +71,23 @@ def names() -> Iterator[str]:
         "Radius models": radius_model.named_models(),
         "Estimators": {estimator.name: estimator for estimator in estimators.ESTIMATORS},
     }
-    for title, known in groups.items():
+    for title, makers in groups.items():
         yield f"## {title}\n\n| name | parameters | |\n|---|---|---|"
-        for name, make in known.items():
+        for name, make in makers.items():
             parameters = [str(p) for p in inspect.signature(make).parameters.values()]
-            yield f"| `{name}` | {', '.join(f'`{_plainly(p)}`' for p in parameters)} | {_first_line(make)} |"
+            cells = ", ".join(f"`{_plainly(p)}`" for p in parameters)
+            yield f"| `{name}` | {cells} | {_first_line(make)} |"
         yield ""
 
 
 def api() -> Iterator[str]:
-    """The public names, in the order of the flow of data."""
+    """Lines that include the public names, in the order of the flow of data."""
     for name in djservice.__all__:
-        found = getattr(djservice, name)
-        if inspect.ismodule(found):
-            yield f"## {name}\n\n::: {found.__name__}\n"
+        member = getattr(djservice, name)
+        if inspect.ismodule(member):
+            yield f"## {name}\n\n::: {member.__name__}\n"
         else:
-            yield f"## {name}\n\n::: {found.__module__}.{found.__qualname__}\n"
+            yield f"## {name}\n\n::: {member.__module__}.{member.__qualname__}\n"
 
 
 MAKERS: dict[str, Callable[[], Iterator[str]]] = {
@@ -97,7 +99,7 @@ MAKERS: dict[str, Callable[[], Iterator[str]]] = {
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key holds, or holds several of."""
+    """The model of the section, or sections, that a key holds; None for a plain key."""
     if (
         inspect.isclass(annotation)
         and get_origin(annotation) is None
@@ -117,10 +119,9 @@ def _default(field: Any) -> str:
 
 
 def _first_line(make: Callable[..., Any]) -> str:
-    named = (
-        make() if make.__name__ == "<lambda>" else make
-    )  # an object, or what makes one with parameters
-    described = named if inspect.isclass(named) else getattr(named, "function", named)
+    # A lambda makes an object without parameters.
+    target = make() if make.__name__ == "<lambda>" else make
+    described = target if inspect.isclass(target) else getattr(target, "function", target)
     return _cell((inspect.getdoc(described) or "").split("\n")[0])
 
 

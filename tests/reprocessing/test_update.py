@@ -170,7 +170,7 @@ def test_another_input_of_the_fit_means_another_fit_which_owes_nothing_to_the_fi
     (old.folder / "run.yaml").write_text(
         yaml.safe_dump(yaml.safe_load((old.folder / "run.yaml").read_text()) | {"seed": 2})
     )
-    assert old.reprocess().reasons == ("the settings are others",)
+    assert old.reprocess().reasons == ("the settings changed",)
 
 
 def test_another_weight_in_a_fileset_means_another_fit(tmp_path: Path, tiny: Settings, scheduler: str) -> None:
@@ -182,7 +182,7 @@ def test_another_weight_in_a_fileset_means_another_fit(tmp_path: Path, tiny: Set
     assert place.reprocess().reasons == ()
     fileset["zh"]["metadata"] = {"weight": 2.0}
     (tmp_path / "fileset.json").write_text(json.dumps(fileset))
-    assert place.reprocess().reasons == ("the settings are others",)
+    assert place.reprocess().reasons == ("the settings changed",)
     assert len(list(place.out.glob("fits/*"))) == 2
 
 
@@ -214,7 +214,7 @@ def test_killed_between_data_and_pointer(place: Place) -> None:
     lock = place.out / "lock.json"
     left = json.loads(lock.read_text())
     lock.write_text(json.dumps(left | {"expires": time.time() + 100.0}))  # does not end while we look
-    with pytest.raises(HeldError, match=f"process {process.pid} is at it"):
+    with pytest.raises(HeldError, match=f"process {process.pid} has held the lock"):
         place.reprocess()
     lock.write_text(json.dumps(left))
     time.sleep(max(0.0, left["expires"] - time.time()))
@@ -249,7 +249,7 @@ def test_two_at_once_do_it_once(place: Place) -> None:
     assert [process.returncode for process in processes] == [0, 0], said
     (did,) = (out for out, _ in said if out.startswith("latest: "))
     (did_not,) = (out for out, _ in said if out != did)
-    assert "is at it" in did_not or "nothing changed" in did_not
+    assert "has held the lock" in did_not or "nothing changed" in did_not
     assert len(list(place.out.glob("results/*"))) == 1 and not (place.out / "lock.json").exists()
 
 
@@ -278,20 +278,20 @@ def test_of_many_who_find_an_expired_lock_one_gets_it(tmp_path: Path) -> None:
 def test_a_lock_is_renewed_and_one_that_was_lost_is_not_used(tmp_path: Path) -> None:
     with Lease(tmp_path, 0.6) as first:
         time.sleep(1.2)
-        with pytest.raises(HeldError, match=r"is at it since"), Lease(tmp_path, 0.6):
+        with pytest.raises(HeldError, match=r"has held the lock since"), Lease(tmp_path, 0.6):
             pass
-        with first.kept():
+        with first.owned():
             pass
         found = json.loads((tmp_path / "lock.json").read_text())
         (tmp_path / "lock.json").write_text(json.dumps(found | {"token": "another"}))
-        with pytest.raises(RunError, match="another process took it"), first.kept():
+        with pytest.raises(RunError, match="another process took it over"), first.owned():
             pass
     assert json.loads((tmp_path / "lock.json").read_text())["token"] == "another"
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be locked and written"), Lease(tmp_path / "file", 1.0):
         pass
     (tmp_path / "lock.json").write_text("{}")
-    with pytest.raises(StoreError, match="not a lock of djservice"), Lease(tmp_path, 1.0):
+    with pytest.raises(StoreError, match="expected a lock of djservice"), Lease(tmp_path, 1.0):
         pass
 
 
@@ -388,7 +388,7 @@ def test_identities_of_urls_tell_changes_and_no_secrets(place: Place) -> None:
     ((_, after),) = identify(section).items()
     assert before.size == after.size > 0 and before.changed != after.changed
     gone = section.model_copy(update={"files": ("file:///not/there.root?authz=hunter2",)})
-    with pytest.raises(MissingFileError, match="its server does not tell"):
+    with pytest.raises(MissingFileError, match="its server gives no information"):
         identify(gone)
 
 
@@ -398,7 +398,7 @@ def test_identities_of_urls_tell_changes_and_no_secrets(place: Place) -> None:
         ({"run": "x.yaml"}, "missing key folder"),
         ({"run": "x.yaml", "folder": "f", "appply": {}}, r"unknown key appply \(did you mean 'apply'"),
         ({"run": "x.yaml", "folder": "f", "apply": {"file": "a"}}, r"unknown key apply\.file \(did you mean 'files'"),
-        ({"run": "x.yaml", "folder": "f", "apply": {"files": "a", "entries": [0, 1]}}, "files are applied whole"),
+        ({"run": "x.yaml", "folder": "f", "apply": {"files": "a", "entries": [0, 1]}}, "is applied to all entries of a file"),
         ({"run": "x.yaml", "folder": "f", "apply": {"fileset": "a.json"}}, "name them in apply.files"),
         ({"run": "x.yaml", "folder": "f", "lease": 0}, "lease: .* greater than 0, found 0"),
         ({"input": {"files": "a"}}, "expected the keys run and folder"),

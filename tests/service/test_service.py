@@ -142,7 +142,7 @@ def test_one_who_watches_may_leave(
         watching.send_signal(signal.SIGINT)
         assert watching.wait(timeout=30) == 0
     text = Path(tmp_path / "watched").read_text()
-    assert text.splitlines()[-1] == f"left; {run.id} goes on. The same command joins it again."
+    assert text.splitlines()[-1] == f"{run.id} continues on the scheduler; the same command follows it again."
     assert "Traceback" not in text
     assert run.wait(timeout=300).result.iterations == 100
 

@@ -205,7 +205,7 @@ def test_stores_are_read_beside_the_loop_and_figures_need_bokeh(
         read_in.append(threading.current_thread())
         return really(*given)
 
-    monkeypatch.setattr(answers, "stored", stored)
+    monkeypatch.setattr(answers, "store_columns", store_columns)
     monkeypatch.setattr(pages, "_BOKEH", None)
     pages._figures.cache_clear()
     argv = ["--state-directory", str(tmp_path / "state")]
