@@ -36,7 +36,7 @@ from djservice.clustering.kernels.workspace import (
     tree_arrays,
 )
 from djservice.clustering.tree_job import Job, NoRoomError, TreeFailure
-from djservice.core.array_module import module_of, to_host
+from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
 
 #: States that there is room for per tree, at first.
@@ -153,7 +153,7 @@ class _Portion:
         room = Room(job.largest, pairs, job.results.jets.shape[1])
         batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
         given = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.given)))
-        stay = module_of(job.results.scores) is xp
+        stay = array_module(job.results.scores) is xp
         results = (
             job.results
             if stay
@@ -248,7 +248,7 @@ def _by_item(parts: list[tuple[Any, ...]], job: Job) -> tuple[NDArray[np.int64],
     """States of trees that were grown in any order, by item."""
     if not parts:
         module, jets, scores = (
-            module_of(job.results.scores),
+            array_module(job.results.scores),
             job.results.jets.shape[1:],
             job.results.scores.shape[1:],
         )

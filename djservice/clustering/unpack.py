@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.trees import FLIP_RATE, FLIP_STEP, TRACE_FIELDS, States
-from djservice.core.array_module import module_of
+from djservice.core.array_module import array_module
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
@@ -34,7 +34,7 @@ def flips_of(
         flips = one.reshape(len(events), trees, 1, 4)
     else:
         # Those of a tree are the first of its rows.
-        module, largest = module_of(of_steps), int(events.counts.max(initial=0))
+        module, largest = array_module(of_steps), int(events.counts.max(initial=0))
         counts, start = (
             module.asarray(x)[:, np.newaxis, np.newaxis]
             for x in (events.counts, events.offsets[:-1] * trees)
