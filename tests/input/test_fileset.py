@@ -249,6 +249,6 @@ def test_a_submitted_run_holds_its_fileset_with_absolute_paths(
     fileset["ZH"]["metadata"]["xsec"] = 1.0
     other = unpack(pack(Run.from_dict(tiny | {"input": {"fileset": fileset}})))
     assert same_numbers(there) != same_numbers(other)
-    with pytest.raises(ConfigError, match="expected the fileset itself, found the name"):
+    with pytest.raises(ConfigError, match="expected the content of the fileset, found the name"):
         unpack(run.to_dict() | {"cluster": {}})
     assert "secret" not in json.dumps(redacted_data(packed))
