@@ -27,7 +27,7 @@ from djservice.clustering.sampling import (
 from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
 from djservice.clustering.trees import STATES, TRACE_FIELDS, TreeSample
 from djservice.clustering.unpack import flips_of, per_parameter, states_of, with_physical_score
-from djservice.core.array_module import module_of
+from djservice.core.array_module import array_module
 from djservice.core.typing import Floats
 from djservice.errors import ClusteringError, DeviceError, InputError
 from djservice.events.batch import EventBatch, check_counts
@@ -337,7 +337,7 @@ def _sample(
 ) -> TreeSample:
     """The sample made of the kernel's results, with scores in R instead of log R."""
     trees, flips = request.trees, request.kept_flips
-    physical = module_of(results.scores).asarray(per_parameter(bounds)[:, list(columns.values())])
+    physical = array_module(results.scores).asarray(per_parameter(bounds)[:, list(columns.values())])
     chosen = list(columns.values()) if setting.wide else [0]
     per_tree, factor = (len(events), trees), physical[:, 0]
     all_flips = results.all_flips if flips == "all" else None

@@ -36,7 +36,7 @@ from djservice.clustering.kernels.workspace import (
     tree_arrays,
 )
 from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
-from djservice.core.array_module import module_of, to_host
+from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
 
 #: Initial number of states per tree for which there is room.
@@ -161,7 +161,7 @@ class _Portion:
         room = Room(job.largest, pairs, job.results.jets.shape[1])
         batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
         imposed = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.imposed)))
-        on_device = module_of(job.results.scores) is xp
+        on_device = array_module(job.results.scores) is xp
         results = (
             job.results
             if on_device
@@ -265,7 +265,7 @@ def _by_item(
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Items, jets and scores of the states of trees that were grown in any order, by item."""
     if not parts:
-        module = module_of(job.results.scores)
+        module = array_module(job.results.scores)
         no_jets = module.empty((0, *job.results.jets.shape[1:]))
         no_scores = module.empty((0, *job.results.scores.shape[1:]))
         return module.empty(0, np.int64), no_jets, no_scores

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.jet_vectors import host_vectors
-from djservice.core.array_module import module_of
+from djservice.core.array_module import array_module
 from djservice.core.typing import Floats
 from djservice.errors import ClusteringError, InputError
 
@@ -54,7 +54,7 @@ def as_vectors(momenta: Floats) -> Any:
 
     On a GPU it is a :class:`djservice.clustering.device_jets.DeviceJets`.
     """
-    if module_of(momenta) is not np:
+    if array_module(momenta) is not np:
         from djservice.clustering.device_jets import DeviceJets
 
         return DeviceJets.of(momenta)

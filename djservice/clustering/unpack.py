@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.trees import FLIP_RATE, FLIP_STEP, TRACE_FIELDS, States
-from djservice.core.array_module import module_of
+from djservice.core.array_module import array_module
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
@@ -45,7 +45,7 @@ def flips_of(
         flips = single.reshape(len(events), trees, 1, 4)
     else:
         # The flips of a tree are in the first of its rows.
-        module, largest = module_of(per_step), int(events.counts.max(initial=0))
+        module, largest = array_module(per_step), int(events.counts.max(initial=0))
         counts, start = (
             module.asarray(x)[:, np.newaxis, np.newaxis]
             for x in (events.counts, events.offsets[:-1] * trees)

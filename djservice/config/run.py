@@ -27,7 +27,7 @@ from djservice.errors import ConfigError
 
 
 class Run(Section):
-    """A run: what is read, how it is clustered, what is minimised, how, and where results go."""
+    """A run: input, clustering, loss, optimisation, output and cluster."""
 
     task: Literal["global", "per-event", "radius-model"] = Field(
         "global",

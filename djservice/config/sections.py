@@ -11,7 +11,7 @@ from djservice.config.input import Input
 
 
 class ClusteringSection(Section):
-    """How trees are grown."""
+    """Jet algorithm and rigidity of the sampled trees."""
 
     power: float = Field(-1.0, description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT")
     rigidity: float = Field(1.0, gt=0, description="alpha")
@@ -77,7 +77,7 @@ class LossTerm(Section):
 
 
 class RadiusSection(Section):
-    """Where the search starts and where it stays."""
+    """Start and bounds of the radius."""
 
     start: float = Field(1.0, gt=0, description="R of the first iteration")
     minimum: float = Field(0.1, gt=0, description="lower bound")
@@ -107,7 +107,7 @@ class RadiusSection(Section):
 
 
 class OptimiserSection(Section):
-    """How the radius is moved."""
+    """Gradient descent in the radius."""
 
     kind: Literal["adam", "momentum", "sgd"] = Field("adam", description="update rule, on log R")
     learning_rate: float = Field(0.05, gt=0, description="of the first iteration")
@@ -150,7 +150,7 @@ class SpectrumSection(Section):
 
 
 class PerEventSection(Section):
-    """One radius per event, for task: per-event; after the global one."""
+    """One radius per event, fitted after the global one, for task: per-event."""
 
     starts: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.4, 0.7, 1.0), min_length=1, description="radii that every event descends from"
@@ -173,7 +173,7 @@ class PerEventSection(Section):
 
 
 class RadiusModelSection(Section):
-    """R as a function of an event's features, for task: radius-model; after the global one."""
+    """R as a function of an event's features, fitted after the global R, for task: radius-model."""
 
     model: Annotated[Any, BeforeValidator(named)] = Field(
         "linear",
@@ -220,14 +220,14 @@ class RadiusModelSection(Section):
 
 
 class OutputSection(Section):
-    """Where results go."""
+    """Store and report of the run."""
 
     store: str = Field(description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr")
     report: str | None = Field(None, description="HTML report; null: the store's name with .html")
 
 
 class ClusterSection(Section):
-    """Where it runs; changes no number, but for the rounding of a GPU."""
+    """Cluster and device of the run. They change no number, except for the rounding of a GPU."""
 
     scheduler: str | None = Field(
         None, description="address of a Dask scheduler; null starts one on this machine"

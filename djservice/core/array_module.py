@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 
-def module_of(array: Any) -> Any:
+def array_module(array: Any) -> Any:
     """The module of an array: NumPy, or CuPy on a GPU."""
     on_gpu = hasattr(type(array), "__cuda_array_interface__")
     return sys.modules[type(array).__module__.partition(".")[0]] if on_gpu else np
@@ -20,7 +20,7 @@ def module_of(array: Any) -> Any:
 
 def to_host(array: Any) -> Any:
     """The array as a NumPy array."""
-    module = module_of(array)
+    module = array_module(array)
     return array if module is np else module.asnumpy(array)
 
 
@@ -40,7 +40,7 @@ def sums_by_owner(values: Any, owner: Any, owners: int) -> Any:
     owner
         Index of the owner of each value, from 0 on, in increasing order.
     """
-    module = module_of(values)
+    module = array_module(values)
     if module is np:
         return np.bincount(owner, values, owners).astype(np.float64)
     # CuPy's bincount adds in any order, so its last bits change from call to call. Here row k has

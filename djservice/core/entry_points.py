@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-Built = TypeVar("Made")
+Built = TypeVar("Built")
 
 
 def installed(group: str) -> dict[str, Any]:

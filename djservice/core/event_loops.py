@@ -25,10 +25,10 @@ def finish(job: Coroutine[Any, Any, Result]) -> Result:
 
 
 class Stopped(Exception):
-    """The job ended because :meth:`OwnLoop.stop` was called."""
+    """The job ended because :meth:`ThreadLoop.stop` was called."""
 
 
-class OwnLoop(Generic[Result]):
+class ThreadLoop(Generic[Result]):
     """A job on an event loop in a separate thread, so that it never blocks the loop that awaits it.
 
     Parameters

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.trees import TreeSample
-from djservice.core.array_module import module_of, to_host
+from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
@@ -78,7 +78,7 @@ def reduce_events(
     RunError
         If an event's sums are not finite.
     """
-    trees, module = sample.scores.shape[1], module_of(sample.scores)
+    trees, module = sample.scores.shape[1], array_module(sample.scores)
     layout = _layout(loss, len(sample.parameters))
     # z of each tree, shape (event, tree); the mean over trees is z of the event.
     columns: list[Floats] = []
@@ -147,7 +147,7 @@ def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floa
     """Sums over events of z, of z z^T, and of the covariance of z over trees."""
     trees = centred.shape[1]
     z = mean * weight[:, np.newaxis]
-    weighted = (centred * module_of(centred).asarray(weight)[:, np.newaxis, np.newaxis]).reshape(
+    weighted = (centred * array_module(centred).asarray(weight)[:, np.newaxis, np.newaxis]).reshape(
         -1, z.shape[1]
     )
     return z.sum(axis=0), z.T @ z, to_host(weighted.T @ weighted) / (trees * max(trees - 1, 1))
@@ -198,7 +198,7 @@ def _slopes(
     """Contributions to the derivatives of each quantity of a term, in each parameter."""
     states, trees = sample.states, accepted.shape[1]
     if states is not None:
-        module = module_of(accepted)
+        module = array_module(accepted)
         truth = module.asarray(events.truth)[states.tree // trees]
         state_quantities, state_accepted = _evaluated(
             term, states.jets[:, np.newaxis], truth, module
@@ -273,7 +273,7 @@ def _per_event(
 ) -> PerEvent:
     """Results of each event by itself: the formulas of a sample of one event, errors over trees."""
     centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
-    module = module_of(centred)
+    module = array_module(centred)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gradient, total = np.zeros(len(mean)), np.zeros(len(mean))
         influence = module.zeros(centred.shape[:2])

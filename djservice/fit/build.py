@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.radius_models.base import Bounded
     from djservice.radius_models.features import Feature
 
-Built = TypeVar("Made")
+Built = TypeVar("Built")
 
 
 def build_loss(run: Run) -> Loss:

@@ -142,7 +142,7 @@ class Iterations:
     def _columns(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Rows as columns.
 
-        The history also has the radius in columns of its own, because most runs learn only R.
+        The history also has separate columns for the radius, because most runs learn only R.
         """
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         for vector, scalar in VECTORS.items():

@@ -1,1 +1,1 @@
-"""From ROOT files to events."""
+"""Input: ROOT files -> events."""

@@ -153,7 +153,7 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
 
 
 def unchanged(file: InputFile) -> bool:
-    """Whether a local file still has the size and modification time of its inspection."""
+    """True if a local file still has the size and modification time of its inspection."""
     if is_url(file.path):
         return True
     stat = os.stat(file.path)

@@ -11,7 +11,7 @@ from djservice.core.redact import redacted
 from djservice.core.urls import is_url
 from djservice.errors import InputFileError, MissingFileError
 
-Result = TypeVar("Found")
+Result = TypeVar("Result")
 
 #: Limit in seconds on one attempt at a read.
 TIMEOUT = 120.0

@@ -93,7 +93,7 @@ def nanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> Sch
 
     Parameters
     ----------
-    particles, given
+    particles, options
         Attributes of :class:`Schema`: ``particle_weight``, ``tree``, ``pt_min``, ``eta_max``,
         ``weight``, ``truth``, ``selection``.
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.array_module import module_of
+from djservice.core.array_module import array_module
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut
@@ -116,7 +116,7 @@ class Term(ABC):
             If the loss has no target and an event has no truth.
         """
         value = self.observable(jets)
-        target = self._target(module_of(value).asarray(truth))
+        target = self._target(array_module(value).asarray(truth))
         accepted = np.isfinite(value) & (True if self.cut is None else self.cut(jets))
         quantities = self._quantities(np.where(accepted, value, 0.0), target[:, np.newaxis])
         return value, [np.where(accepted, quantity, 0.0) for quantity in quantities], accepted

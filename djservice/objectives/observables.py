@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from djservice.core.array_module import module_of
+from djservice.core.array_module import array_module
 from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint
 from djservice.core.typing import Floats
@@ -73,7 +73,7 @@ def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool
     if not hasattr(jets, "on_host"):
         return np.asarray(function(jets))
     values = function(jets) if on_device else np.asarray(function(jets.on_host()))
-    return module_of(jets.px).asarray(values)
+    return array_module(jets.px).asarray(values)
 
 
 def observable(

@@ -23,7 +23,7 @@ from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
 from djservice.config.run import Run
-from djservice.core.event_loops import OwnLoop, Stopped
+from djservice.core.event_loops import Stopped, ThreadLoop
 from djservice.core.redact import redacted, redacted_data
 from djservice.core.urls import is_url
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
@@ -92,7 +92,7 @@ class RunService(SchedulerPlugin):
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
         self._writing = asyncio.Lock()
-        self._hosts: dict[str, OwnLoop[FinishedRun]] = {}
+        self._hosts: dict[str, ThreadLoop[FinishedRun]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stop_requests: dict[str, tuple[str, str]] = {}
         self._served: dict[str, int] = {}
@@ -317,7 +317,7 @@ class RunService(SchedulerPlugin):
                 return await run_on(client, plan, journal)
 
         await self._note(record, "loading", "")
-        host = self._hosts[record.id] = OwnLoop(job, f"djservice {record.id}")
+        host = self._hosts[record.id] = ThreadLoop(job, f"djservice {record.id}")
         if self._closing or record.id in self._stop_requests:
             host.stop("stopped before it started")
         noting = asyncio.create_task(self._note_running(record, loading))

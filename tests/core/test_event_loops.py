@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from djservice.core.event_loops import OwnLoop, Stopped, finish
+from djservice.core.event_loops import ThreadLoop, Stopped, finish
 
 
 def test_a_job_on_its_own_loop_returns_raises_and_is_stopped() -> None:
@@ -22,7 +22,7 @@ def test_a_job_on_its_own_loop_returns_raises_and_is_stopped() -> None:
         return "never"
 
     async def stopped() -> None:
-        own = OwnLoop(job, "own")
+        own = ThreadLoop(job, "own")
         await asyncio.sleep(0.2)
         own.stop("enough")
         own.stop("again")
@@ -41,8 +41,8 @@ def test_a_job_on_its_own_loop_returns_raises_and_is_stopped() -> None:
 
     async def both() -> int:
         with pytest.raises(ValueError, match="no"):
-            await OwnLoop(raises, "own").ended()
-        return await OwnLoop(returns, "own").ended()
+            await ThreadLoop(raises, "own").ended()
+        return await ThreadLoop(returns, "own").ended()
 
     assert finish(both()) == 3
 

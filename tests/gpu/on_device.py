@@ -12,7 +12,7 @@ from fake_cupy import Traffic
 import djservice as dj
 from djservice.clustering.device import Gpu
 from djservice.clustering.sampling import Sampling
-from djservice.core.array_module import module_of, to_host
+from djservice.core.array_module import array_module, to_host
 from djservice.estimators.registry import ESTIMATORS
 from djservice.estimators.score_function import ScoreEstimator
 from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_each
@@ -64,7 +64,7 @@ def check_sums(events: dj.EventBatch, loss: Loss, rounding: float) -> None:
     sample = dj.cluster(events, **trees, states=True, device="cuda", on_device=True)
     assert (
         sample.states is not None
-        and module_of(sample.momenta) is module_of(sample.states.tree) is not np
+        and array_module(sample.momenta) is array_module(sample.states.tree) is not np
     )
     arrays = {name: to_host(getattr(sample, name)) for name in ("momenta", "scores", "numbers")}
     states = replace(

@@ -22,7 +22,7 @@ from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.sampling import Sampling
 from djservice.clustering.tree_job import TreeJob
 from djservice.clustering.trees import as_vectors
-from djservice.core.array_module import module_of, sums_by_owner
+from djservice.core.array_module import array_module, sums_by_owner
 from djservice.errors import DeviceError
 from djservice.estimators.registry import ESTIMATORS
 from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_each
@@ -31,10 +31,10 @@ from djservice.objectives.losses import Loss
 
 def grow(job: TreeJob, gpu: Any) -> Any:
     """As grow_on_gpu, by the processors."""
-    stay = module_of(job.results.scores) is gpu.arrays
+    stay = array_module(job.results.scores) is gpu.arrays
     own = type(job.results)(*(np.empty(array.shape, array.dtype) for array in job.results))
     imposed = type(job.imposed)(
-        *(array.host if module_of(array) is fake_cupy else array for array in job.imposed)
+        *(array.host if array_module(array) is fake_cupy else array for array in job.imposed)
     )
     parts = grow_on_cpu(TreeJob(**{**vars(job), "results": own, "imposed": imposed}), 1)
     place = (lambda array: array) if stay else fake_cupy.asnumpy
