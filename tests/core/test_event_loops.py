@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from djservice.core.event_loops import ThreadLoop, Stopped, finish
+from djservice.core.event_loops import Stopped, ThreadLoop, finish
 
 
 def test_a_job_on_its_own_loop_returns_raises_and_is_stopped() -> None:
