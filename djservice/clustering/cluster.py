@@ -337,7 +337,9 @@ def _sample(
 ) -> TreeSample:
     """The sample made of the kernel's results, with scores in R instead of log R."""
     trees, flips = request.trees, request.kept_flips
-    physical = array_module(results.scores).asarray(per_parameter(bounds)[:, list(columns.values())])
+    physical = array_module(results.scores).asarray(
+        per_parameter(bounds)[:, list(columns.values())]
+    )
     chosen = list(columns.values()) if setting.wide else [0]
     per_tree, factor = (len(events), trees), physical[:, 0]
     all_flips = results.all_flips if flips == "all" else None
