@@ -350,8 +350,8 @@ def remove(path: str | Path) -> None:
 def _need_store(where: LocalFolder | ObjectStore) -> None:
     if not _is_store(where):
         raise StoreError(
-            f"{where}: expected the store of a djservice run, found something else. Choose another "
-            "output.store."
+            f"{where}: expected no files or a store, found something that is not the store of a "
+            "djservice run. Choose another output.store."
         )
 
 

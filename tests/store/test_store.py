@@ -212,7 +212,7 @@ def test_another_store_is_refused_before_a_cluster_is_started(
     monkeypatch.setattr(sys.modules["djservice.runs.run"], "client_for", None)
     with pytest.raises(StoreError, match=r"seed is 1 there and 2 now"):
         do({"seed": 2})
-    with pytest.raises(StoreError, match=r"expected the store of a djservice run, found something else"):
+    with pytest.raises(StoreError, match=r"found something that is not the store of a djservice run"):
         do({"output.store": str(tmp_path / "other")})
 
 
