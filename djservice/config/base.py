@@ -40,12 +40,11 @@ def explained(error: ValidationError, model: type[BaseModel], root: str) -> str:
     The text has each key at fault with what was expected and found, and for an unknown key the
     nearest valid one.
 
-
     Parameters
     ----------
     model
         Model that the data were checked against.
-    whole
+    root
         Name of the data in messages without a key at fault.
     """
     return "; ".join(_explain(item, model, root) for item in error.errors())

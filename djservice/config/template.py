@@ -66,7 +66,7 @@ def write_template(path: str | Path, force: bool) -> None:
             file.write(template(f"{Path(path).stem}.zarr"))
     except FileExistsError:
         raise ConfigError(
-            f"{path}: is there already; choose another name, or --force to replace it."
+            f"{path}: exists already; choose another name, or pass --force to replace it."
         ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}.") from None

@@ -22,7 +22,6 @@ def makers(
     They are djservice's own objects and the entry points of a group. Each factory takes the
     parameters of its object.
 
-
     Parameters
     ----------
     group

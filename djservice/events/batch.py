@@ -28,7 +28,6 @@ class EventBatch:
 
     Build one with :meth:`from_arrays`, :meth:`from_awkward` or ``dj.read``.
 
-
     Attributes
     ----------
     pt, rapidity, phi, mass
@@ -174,7 +173,6 @@ class EventBatch:
         """A batch from an awkward array of particles.
 
         The records have ``pt``, ``phi``, ``mass`` and either ``rapidity`` or ``eta``.
-
 
         Parameters
         ----------

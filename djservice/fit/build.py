@@ -175,5 +175,5 @@ def _build(
             str(parameter) for parameter in inspect.signature(factory).parameters.values()
         )
         raise ConfigError(
-            f"{where}: {name}({signature}) cannot be made of {parameters}: {error}"
+            f"{where}: {name}({signature}) cannot be built from {parameters}: {error}"
         ) from None

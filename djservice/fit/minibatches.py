@@ -15,7 +15,6 @@ class MiniBatches:
 
     The remainder of an epoch is dropped.
 
-
     Parameters
     ----------
     keys

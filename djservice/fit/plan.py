@@ -31,7 +31,6 @@ class RunPlan:
 
     Each object is built on first use, because a scan needs fewer of them than a run.
 
-
     Parameters
     ----------
     run

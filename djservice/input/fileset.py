@@ -114,7 +114,6 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
     fileset
         Path or URL of a JSON file, which may be compressed (.gz), or the fileset itself.
 
-
     Raises
     ------
     InputError

@@ -100,7 +100,6 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
 
     Repeated identities stay unchanged.
 
-
     Raises
     ------
     MissingFileError, InputFileError, SchemaError, InputError

@@ -71,7 +71,7 @@ def _within(read: Callable[[], Result], path: str, timeout: float) -> Result:
     if not results:
         raise InputFileError(
             f"{redacted(path)}: expected an answer within {timeout:g} s (input.timeout), found "
-            "none: the server hangs, is overloaded, or cannot be reached. See that it answers, "
-            "give it longer, or copy the file here."
+            "none: the server hangs, is overloaded, or cannot be reached. Check that it answers, "
+            "raise the timeout, or copy the file here."
         )
     return results[0]

@@ -196,7 +196,6 @@ def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tu
 
     Branches are read when they are first used.
 
-
     Raises
     ------
     MissingFileError, InputFileError, SchemaError

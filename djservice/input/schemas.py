@@ -22,7 +22,6 @@ class Schema(SchemaFields):
 
     Build one with :func:`nanoaod`, :func:`pfnanoaod`, :func:`delphes` or :func:`physlite`.
 
-
     Attributes
     ----------
     kind

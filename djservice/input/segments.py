@@ -33,7 +33,6 @@ def segments(
 
     The last bundle of a dataset may be smaller.
 
-
     Parameters
     ----------
     files

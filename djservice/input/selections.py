@@ -68,7 +68,7 @@ def select(
     ----------
     events
         NanoEvents.
-    given
+    selection
         Name and parameters of the selection.
     place, start
         Name of the events in messages, and the entry of the first event.

@@ -98,8 +98,8 @@ def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, i
         with opened(source, f"{source}[{start}:{stop}]") as file:
             if str(file.file.uuid) != uuid:
                 raise InputFileError(
-                    f"{source}: expected one file, found another in its place meanwhile. Start "
-                    "again."
+                    f"{source}: expected one file, found that another replaced it during the skim. "
+                    "Start again."
                 )
             step = file[schema.tree].arrays(names, entry_start=start, entry_stop=stop)
             columns = {}

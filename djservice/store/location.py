@@ -226,8 +226,8 @@ class ObjectStore:
         if self._lost:
             raise StoreError(
                 f"{self}: another process took the lock of this store, as it was not renewed for "
-                f"{EXPIRE:g} s. What was complete is kept; the same command goes on when that "
-                "process has ended."
+                f"{EXPIRE:g} s. What was complete is kept: run the same command again when "
+                "that process has ended."
             )
 
     @property

@@ -93,8 +93,8 @@ class Store:
             root = where.group("r")
         if root.attrs["djservice_format"] != STORE_FORMAT:
             raise StoreError(
-                f"{where}: written in format {root.attrs['djservice_format']}, this version reads "
-                f"{STORE_FORMAT}."
+                f"{where}: written in format {root.attrs['djservice_format']}, expected "
+                f"{STORE_FORMAT}. Read it with the version that wrote it, or repeat the run."
             )
         return cls(where, root)
 
@@ -307,8 +307,7 @@ class Store:
 def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
     """Refuse a path that is not a store, or the store of a run with other settings.
 
-    An empty path is accepted.
-
+    A path where nothing exists is accepted.
 
     Raises
     ------
@@ -351,8 +350,8 @@ def remove(path: str | Path) -> None:
 def _need_store(where: LocalFolder | ObjectStore) -> None:
     if not _is_store(where):
         raise StoreError(
-            f"{where}: is there and is not the store of a djservice run; choose another "
-            "output.store."
+            f"{where}: expected no files or a store, found something that is not the store of a "
+            "djservice run. Choose another output.store."
         )
 
 

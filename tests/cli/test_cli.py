@@ -118,7 +118,7 @@ def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("mine")
     again = call("init")
     assert again.exit_code == 2
-    assert "is there already" in again.output
+    assert "exists already" in again.output
     assert (tmp_path / "run.yaml").read_text() == "mine"
     assert call("init", "--force").exit_code == 0
     assert call("init", tmp_path / "run.yaml" / "x.yaml").exit_code == 2

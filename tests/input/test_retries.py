@@ -191,7 +191,7 @@ def test_a_server_that_hangs_ends_in_an_error_that_names_the_file(scheme: str, h
         inspect(url, dj.schemas.nanoaod(), timeout=0.3)
     text = str(caught.value)
     assert text.startswith(f"{scheme}://127.0.0.1:{hung}//a.root?***: expected an answer within 0.3 s (input.timeout)")
-    assert text.endswith("See that it answers, give it longer, or copy the file here. It was tried 3 times.")
+    assert text.endswith("Check that it answers, raise the timeout, or copy the file here. It was tried 3 times.")
 
 
 def test_a_run_on_a_server_that_hangs_ends(hung: int, tiny: dict[str, Any], scheduler: str, impatient: None) -> None:
@@ -247,7 +247,7 @@ def test_a_file_that_is_another_meanwhile_makes_no_skim(tmp_path: Path, monkeypa
     steps = skim(str(source), tmp_path / "skim.root", dj.schemas.nanoaod())
     next(steps)
     shutil.copy(dj.examples.path("ZHllbb_1000"), source)
-    with pytest.raises(InputFileError, match=r"a\.root: expected one file, found another in its place meanwhile"):
+    with pytest.raises(InputFileError, match=r"a\.root: expected one file, found that another replaced it during the skim"):
         list(steps)
     assert list(tmp_path.iterdir()) == [source]
 

@@ -204,7 +204,7 @@ def test_what_is_no_store_is_left_alone(bucket: str, tiny: Settings, scheduler: 
     where = locate(f"{bucket}/other.zarr")
     where.group("w").attrs["mine"] = True
     run = Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}, "output": {"store": f"{bucket}/other.zarr"}})
-    with pytest.raises(StoreError, match=r"other\.zarr: is there and is not the store of a djservice run"):
+    with pytest.raises(StoreError, match=r"other\.zarr: found something that is not the store of a djservice run"):
         dj.run(run)
     with pytest.raises(StoreError, match="--overwrite leaves it alone"):
         dj.run(run, overwrite=True)

@@ -212,7 +212,7 @@ def test_another_store_is_refused_before_a_cluster_is_started(
     monkeypatch.setattr(sys.modules["djservice.runs.run"], "client_for", None)
     with pytest.raises(StoreError, match=r"seed is 1 there and 2 now"):
         do({"seed": 2})
-    with pytest.raises(StoreError, match=r"is there and is not the store"):
+    with pytest.raises(StoreError, match=r"found something that is not the store of a djservice run"):
         do({"output.store": str(tmp_path / "other")})
 
 
@@ -371,7 +371,7 @@ def test_what_is_no_store_is_not_read(tmp_path: Path) -> None:
 def test_a_store_of_another_format_is_not_read(small_store: Callable[..., Any], tmp_path: Path) -> None:
     with small_store() as store:
         store.set(djservice_format=99)
-    with pytest.raises(StoreError, match="format 99, this version reads 2"):
+    with pytest.raises(StoreError, match="format 99, expected 2"):
         Store.read(tmp_path / "a.zarr")
 
 
