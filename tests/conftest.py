@@ -37,7 +37,9 @@ SERVERS = {"bucket", "cluster", "make_cluster", "scheduler", "service", "slurm",
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, else in the order that they have; tests that need servers are marked."""
     names = [f"test_{name}.py" for name in LONG_FILES]
-    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
+    items.sort(
+        key=lambda item: names.index(item.path.name) if item.path.name in names else len(names)
+    )
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("servers")
@@ -49,7 +51,9 @@ def requires() -> Callable[[str, object], None]:
 
     def check(what: str, present: object) -> None:
         if not present:
-            (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(f"needs {what}")
+            (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(
+                f"needs {what}"
+            )
 
     return check
 
@@ -63,7 +67,9 @@ def fetched() -> Callable[..., Path]:
             return function(*arguments)
         except subprocess.CalledProcessError as error:
             required = os.environ.get("REQUIRE_SERVERS") == "1"
-            (pytest.fail if required else pytest.skip)(f"needs {arguments or function}: {error.stderr.decode()[-300:]}")
+            (pytest.fail if required else pytest.skip)(
+                f"needs {arguments or function}: {error.stderr.decode()[-300:]}"
+            )
 
     return fetch
 
@@ -74,12 +80,20 @@ def tiny_run() -> Callable[[str | Path], dict[str, Any]]:
 
     def settings(store: str | Path) -> dict[str, Any]:
         return {
-            "input": {"files": "example:ZHllbb_200", "pt_min": 2.0, "entries": [0, 40], "bundle_events": 10},
+            "input": {
+                "files": "example:ZHllbb_200",
+                "pt_min": 2.0,
+                "entries": [0, 40],
+                "bundle_events": 10,
+            },
             "loss": {
                 "observable": "dijet_mass",
                 "target": 125.0,
                 "scale": 125.0,
-                "cuts": [{"name": "two_jets", "pt_min": 20.0}, {"name": "mass_below", "maximum": 250.0}],
+                "cuts": [
+                    {"name": "two_jets", "pt_min": 20.0},
+                    {"name": "mass_below", "maximum": 250.0},
+                ],
             },
             "optimiser": {"iterations": 6, "batch_events": 16, "trees": 4},
             "scan": {"radii": [0.4, 0.7, 1.0, 1.2], "trees": 4},
@@ -126,7 +140,9 @@ def stored() -> Callable[[str | Path], dict[str, bytes]]:
             for name, array in store.root[group].arrays()
             if name not in TIMINGS and name != "key"
         }
-        found |= {name: repr(store.attributes[name]).encode() for name in ("result", "status", "events")}
+        found |= {
+            name: repr(store.attributes[name]).encode() for name in ("result", "status", "events")
+        }
         return found | {"spectrum/key": store.array("spectrum", "key").tobytes()}
 
     return arrays

@@ -24,14 +24,21 @@ ACROSS = {"deploy", "docs", "gpu", "survival"}
 
 
 def test_every_test_folder_has_a_package_of_its_name() -> None:
-    folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    folders = {
+        path.parent.relative_to(ROOT / "tests").as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+    }
     known = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("__init__.py")}
     assert folders - ACROSS <= known
     assert not ACROSS & known
 
 
 def test_modules_are_in_packages() -> None:
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "errors.py", "preload.py"}
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py",
+        "errors.py",
+        "preload.py",
+    }
     folders = {path.parent for path in PACKAGE.rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
@@ -46,9 +53,14 @@ def test_no_package_has_the_name_of_a_public_one() -> None:
 
 
 def test_the_rule_of_imports_has_a_floor_for_every_package() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    assert {name for layer in layers for name in layer.split(" | ")} == PACKAGES | {"errors", "preload"}
+    assert {name for layer in layers for name in layer.split(" | ")} == PACKAGES | {
+        "errors",
+        "preload",
+    }
 
 
 def test_the_drawing_of_the_imports_is_that_of_the_code() -> None:
@@ -69,7 +81,9 @@ def test_every_package_says_what_it_is_for() -> None:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The package, to be changed."""
-    shutil.copytree(PACKAGE, tmp_path / "djservice", ignore=shutil.ignore_patterns("__pycache__", "*.root"))
+    shutil.copytree(
+        PACKAGE, tmp_path / "djservice", ignore=shutil.ignore_patterns("__pycache__", "*.root")
+    )
     return tmp_path / "djservice"
 
 

@@ -27,15 +27,21 @@ def same(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
-def test_expectation_is_what_the_trees_say(batch: dj.EventBatch, records: Records, identity: Identity) -> None:
-    found = dj.expectation(records(batch), MASS, radius=0.8, trees=12, where=CUT, seed=3, identity=identity)
+def test_expectation_is_what_the_trees_say(
+    batch: dj.EventBatch, records: Records, identity: Identity
+) -> None:
+    found = dj.expectation(
+        records(batch), MASS, radius=0.8, trees=12, where=CUT, seed=3, identity=identity
+    )
     trees = dj.cluster(batch, radius=0.8, rigidity=1.0, trees=12, seed=3)
     value, accepted = MASS(trees.jets), CUT(trees.jets)
     assert 0 < (found.acceptance == 0).sum() < len(batch)
     for event in range(len(batch)):
         own = value[event, accepted[event]]
         assert found.acceptance[event] == len(own) / 12
-        np.testing.assert_allclose(found.mean[event], own.mean() if len(own) else np.nan, rtol=1e-12)
+        np.testing.assert_allclose(
+            found.mean[event], own.mean() if len(own) else np.nan, rtol=1e-12
+        )
         expected = own.std(ddof=1) / len(own) ** 0.5 if len(own) > 1 else np.nan
         np.testing.assert_allclose(found.error[event], expected, rtol=1e-9, atol=1e-9)
     same(found, dj.expectation(batch, MASS, radius=0.8, trees=12, where=CUT, seed=3))
@@ -46,7 +52,9 @@ def test_the_error_covers_the_spread_over_seeds(batch: dj.EventBatch) -> None:
     mean, error = (np.array([getattr(run, name) for run in runs]) for name in ("mean", "error"))
     spread = (mean.var(axis=0, ddof=1) / (error**2).mean(axis=0))[(error > 0.01).all(axis=0)]
     assert len(spread) > 10
-    assert abs(spread.mean() - 1.0) < 4.0 * (2.0 / 11.0 / len(spread)) ** 0.5  # chi^2 / 11 of each event
+    assert (
+        abs(spread.mean() - 1.0) < 4.0 * (2.0 / 11.0 / len(spread)) ** 0.5
+    )  # chi^2 / 11 of each event
 
 
 def test_draws_go_with_the_identity_whatever_the_chunks(
@@ -55,13 +63,17 @@ def test_draws_go_with_the_identity_whatever_the_chunks(
     particles = records(batch)
     whole = dj.expectation(particles, MASS, radius=0.7, trees=4, identity=identity)
     rows = np.array([17, 3, 11])
-    some = dj.expectation(particles[rows], MASS, radius=0.7, trees=4, identity=tuple(x[rows] for x in identity))
+    some = dj.expectation(
+        particles[rows], MASS, radius=0.7, trees=4, identity=tuple(x[rows] for x in identity)
+    )
     np.testing.assert_array_equal(some.mean, whole.mean[rows])
     unnamed = dj.expectation(particles[rows], MASS, radius=0.7, trees=4)
     assert not np.array_equal(unnamed.mean, whole.mean[rows])
 
 
-def test_many_trees_are_grown_in_parts(batch: dj.EventBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_trees_are_grown_in_parts(
+    batch: dj.EventBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     radii = np.linspace(0.4, 1.0, len(batch))
     whole = dj.expectation(batch, MASS, radius=radii, trees=4)
     monkeypatch.setattr(sys.modules["djservice.evaluation.evaluate"], "TREES_AT_ONCE", 20)
@@ -76,13 +88,19 @@ def test_one_deterministic_tree_has_no_error(batch: dj.EventBatch) -> None:
     np.testing.assert_array_equal(found.error, np.where(np.isnan(expected), np.nan, 0.0))
 
 
-def test_gradient_takes_awkward_particles(batch: dj.EventBatch, records: Records, identity: Identity) -> None:
+def test_gradient_takes_awkward_particles(
+    batch: dj.EventBatch, records: Records, identity: Identity
+) -> None:
     loss = dj.SquaredError(MASS, scale=None).where(CUT)
     weight, truth = np.linspace(0.5, 2.0, len(batch)), np.full(len(batch), 125.0)
     given = {"identity": identity, "weight": weight, "truth": truth}
     found = dj.gradient(records(batch), loss, radius=0.8, trees=8, **given)
     expected = dj.gradient(
-        dj.EventBatch.from_awkward(records(batch), **given), loss, radius=0.8, trees=8, estimator=None
+        dj.EventBatch.from_awkward(records(batch), **given),
+        loss,
+        radius=0.8,
+        trees=8,
+        estimator=None,
     )
     assert (found.value, found.error, found.loss) == (expected.value, expected.error, expected.loss)
     assert found.error > 0
@@ -91,11 +109,17 @@ def test_gradient_takes_awkward_particles(batch: dj.EventBatch, records: Records
 
 
 @pytest.mark.parametrize("power", [-1.0, 0.0, 1.0])
-def test_deterministic_jets_are_those_of_fastjet(batch: dj.EventBatch, records: Records, power: float) -> None:
+def test_deterministic_jets_are_those_of_fastjet(
+    batch: dj.EventBatch, records: Records, power: float
+) -> None:
     particles = records(batch)
     jets = dj.cluster_jets(particles, radius=0.6, power=power, pt_min=5.0)
     assert str(jets.type).startswith(f"{len(batch)} * var * Momentum4D[")
-    algorithm = {-1.0: fastjet.antikt_algorithm, 0.0: fastjet.cambridge_algorithm, 1.0: fastjet.kt_algorithm}[power]
+    algorithm = {
+        -1.0: fastjet.antikt_algorithm,
+        0.0: fastjet.cambridge_algorithm,
+        1.0: fastjet.kt_algorithm,
+    }[power]
     for event in range(len(batch)):
         own = particles[event]
         mt = np.sqrt(own.pt**2 + own.mass**2)
@@ -110,15 +134,21 @@ def test_deterministic_jets_are_those_of_fastjet(batch: dj.EventBatch, records: 
             pseudojets.append(fastjet.PseudoJet(*momentum))
             pseudojets[-1].set_user_index(i)
         sequence = fastjet.ClusterSequence(pseudojets, fastjet.JetDefinition(algorithm, 0.6))
-        expected = [jet for jet in fastjet.sorted_by_pt(sequence.inclusive_jets()) if jet.pt() > 5.0]
+        expected = [
+            jet for jet in fastjet.sorted_by_pt(sequence.inclusive_jets()) if jet.pt() > 5.0
+        ]
         members = [sorted(c.user_index() for c in jet.constituents()) for jet in expected]
         assert jets.constituents[event].to_list() == members
         np.testing.assert_allclose(jets.pt[event], [jet.pt() for jet in expected], rtol=1e-10)
         np.testing.assert_allclose(jets.E[event], [jet.e() for jet in expected], rtol=1e-10)
 
 
-def test_sampled_jets_are_those_of_cluster(batch: dj.EventBatch, records: Records, identity: Identity) -> None:
-    jets = dj.cluster_jets(records(batch), radius=0.8, rigidity=1.0, trees=3, seed=5, identity=identity)
+def test_sampled_jets_are_those_of_cluster(
+    batch: dj.EventBatch, records: Records, identity: Identity
+) -> None:
+    jets = dj.cluster_jets(
+        records(batch), radius=0.8, rigidity=1.0, trees=3, seed=5, identity=identity
+    )
     trees = dj.cluster(batch, radius=0.8, rigidity=1.0, trees=3, jets=4, seed=5)
     np.testing.assert_array_equal(ak.num(jets, axis=2), trees.n_jets)
     for k, name in enumerate(("px", "py", "pz", "E")):
@@ -126,7 +156,9 @@ def test_sampled_jets_are_those_of_cluster(batch: dj.EventBatch, records: Record
         np.testing.assert_allclose(leading, trees.momenta[..., k], rtol=1e-12)
     every = ak.flatten(jets.constituents, axis=3)
     counts = ak.from_numpy(np.repeat(batch.counts, 3).reshape(-1, 3))
-    assert ak.all(ak.sort(every, axis=2) == ak.local_index(every, axis=2))  # each particle is in exactly one jet
+    assert ak.all(
+        ak.sort(every, axis=2) == ak.local_index(every, axis=2)
+    )  # each particle is in exactly one jet
     assert ak.all(ak.num(every, axis=2) == counts)
 
 
@@ -138,21 +170,30 @@ def test_jets_are_the_sums_of_their_constituents(batch: dj.EventBatch, records: 
     own = particles[lead]
     pt, phi, y = own.pt, own.phi, own.rapidity
     np.testing.assert_allclose(ak.sum(pt * np.cos(phi), axis=1), jets[:, 0].px, rtol=1e-9)
-    np.testing.assert_allclose(ak.sum(np.hypot(pt, own.mass) * np.sinh(y), axis=1), jets[:, 0].pz, rtol=1e-9)
+    np.testing.assert_allclose(
+        ak.sum(np.hypot(pt, own.mass) * np.sinh(y), axis=1), jets[:, 0].pz, rtol=1e-9
+    )
     pair = jets[:, 0] + jets[:, 1]
     exact = dj.cluster(batch, radius=0.7, rigidity=math.inf).jets
     np.testing.assert_allclose(pair.mass, MASS(exact)[:, 0], rtol=1e-9)
-    np.testing.assert_allclose(jets[:, 0].deltaR(jets[:, 1]), exact[:, 0, 0].deltaR(exact[:, 0, 1]), rtol=1e-9)
+    np.testing.assert_allclose(
+        jets[:, 0].deltaR(jets[:, 1]), exact[:, 0, 0].deltaR(exact[:, 0, 1]), rtol=1e-9
+    )
     assert ak.all(jets.pt[:, 0] >= jets.pt[:, 1])
 
 
 def test_events_without_particles_and_no_events(batch: dj.EventBatch, records: Records) -> None:
-    particles = ak.concatenate([records(batch)[:2], records(batch)[:1, :0], records(batch)[2:4, :1]])
+    particles = ak.concatenate(
+        [records(batch)[:2], records(batch)[:1, :0], records(batch)[2:4, :1]]
+    )
     jets = dj.cluster_jets(particles, radius=0.7)
     assert ak.num(jets).to_list()[2:] == [0, 1, 1]
     assert dj.cluster_jets(particles, radius=0.7, rigidity=1.0, trees=2)[2].to_list() == [[], []]
     found = dj.expectation(particles, MASS, radius=0.7, trees=2)
-    assert np.isnan(found.mean).tolist() == [False, False, True, False, False] and found.acceptance[2] == 0.0
+    assert (
+        np.isnan(found.mean).tolist() == [False, False, True, False, False]
+        and found.acceptance[2] == 0.0
+    )
     assert dj.cluster_jets(particles[:0], radius=0.7).to_list() == []
     assert len(dj.cluster_jets(particles[:0], radius=0.7, rigidity=1.0, trees=2)) == 0
     assert len(dj.cluster_jets(particles[2:3], radius=0.7)) == 1
@@ -161,14 +202,28 @@ def test_events_without_particles_and_no_events(batch: dj.EventBatch, records: R
 
 
 @pytest.mark.parametrize("trees", [1, 3])
-def test_jets_stay_in_their_events_whatever_is_empty(trees: int, batch: dj.EventBatch, records: Records) -> None:
+def test_jets_stay_in_their_events_whatever_is_empty(
+    trees: int, batch: dj.EventBatch, records: Records
+) -> None:
     empty = records(batch)[:1, :0]
-    order = [empty, empty, records(batch)[:3], empty, empty, records(batch)[3:4], empty, records(batch)[4:6], empty]
+    order = [
+        empty,
+        empty,
+        records(batch)[:3],
+        empty,
+        empty,
+        records(batch)[3:4],
+        empty,
+        records(batch)[4:6],
+        empty,
+    ]
     events = dj.EventBatch.from_awkward(ak.concatenate(order))
     jets = dj.cluster_jets(events, radius=0.6, rigidity=2.0, trees=trees, seed=4, jets=2)
     expected = dj.cluster(events, radius=0.6, rigidity=2.0, trees=trees, seed=4).momenta
     for k, name in enumerate(("px", "py", "pz", "E")):
-        padded = ak.to_numpy(ak.fill_none(ak.pad_none(jets[name], 2, axis=2, clip=True), np.nan, axis=None))
+        padded = ak.to_numpy(
+            ak.fill_none(ak.pad_none(jets[name], 2, axis=2, clip=True), np.nan, axis=None)
+        )
         np.testing.assert_allclose(padded, expected[..., k], rtol=1e-12)
 
 
@@ -191,13 +246,17 @@ def with_gaps(array: Any) -> Any:
     for start, count, first in zip(place, counts, offsets[:-1], strict=True):
         index[start : start + count] = np.arange(first, first + count)
     content = array.layout.content._carry(ak.index.Index64(index), allow_lazy=False)
-    return ak.Array(ak.contents.ListArray(ak.index.Index64(place), ak.index.Index64(place + counts), content))
+    return ak.Array(
+        ak.contents.ListArray(ak.index.Index64(place), ak.index.Index64(place + counts), content)
+    )
 
 
 def virtual(array: Any) -> Any:
     """Every buffer comes when it is asked for."""
     form, length, buffers = ak.to_buffers(array)
-    return ak.from_buffers(form, length, {name: (lambda b=buffer: b) for name, buffer in buffers.items()})
+    return ak.from_buffers(
+        form, length, {name: (lambda b=buffer: b) for name, buffer in buffers.items()}
+    )
 
 
 LAYOUTS = {
@@ -207,7 +266,9 @@ LAYOUTS = {
     "IndexedArray": indexed,
     "RegularArray": lambda a: ak.to_regular(a[:, : ak.min(ak.num(a))], axis=1),
     "option type without a None": lambda a: ak.mask(a, np.ones(len(a), bool)),
-    "BitMaskedArray": lambda a: ak.Array(ak.mask(a, np.ones(len(a), bool)).layout.to_BitMaskedArray(True, True)),
+    "BitMaskedArray": lambda a: ak.Array(
+        ak.mask(a, np.ones(len(a), bool)).layout.to_BitMaskedArray(True, True)
+    ),
     "particles of option type": lambda a: ak.mask(a, a.pt > 0),
     "fields of option type": lambda a: ak.with_field(a, ak.mask(a.pt, a.pt > 0), "pt"),
     "virtual": virtual,
@@ -221,18 +282,27 @@ LAYOUTS = {
 def test_layouts(name: str, batch: dj.EventBatch, records: Records, identity: Identity) -> None:
     array = LAYOUTS[name](records(batch))
     plain = ak.Array(ak.to_list(array))
-    columns = {field: ak.to_numpy(ak.flatten(plain[field])) for field in ("pt", "rapidity", "phi", "mass")}
+    columns = {
+        field: ak.to_numpy(ak.flatten(plain[field])) for field in ("pt", "rapidity", "phi", "mass")
+    }
     offsets = np.concatenate([[0], np.cumsum(ak.num(plain))])
     expected = dj.EventBatch.from_arrays(**columns, offsets=offsets, identity=identity)
     found = dj.EventBatch.from_awkward(array, identity=identity)
     for field in ("pt", "rapidity", "phi", "mass", "offsets", "key"):
-        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field), err_msg=field)
+        np.testing.assert_array_equal(
+            getattr(found, field), getattr(expected, field), err_msg=field
+        )
     mean = dj.expectation(array, MASS, radius=0.7, trees=2, identity=identity).mean
     np.testing.assert_array_equal(mean, dj.expectation(expected, MASS, radius=0.7, trees=2).mean)
-    assert ak.num(dj.cluster_jets(array, radius=0.7)).to_list() == ak.num(dj.cluster_jets(plain, radius=0.7)).to_list()
+    assert (
+        ak.num(dj.cluster_jets(array, radius=0.7)).to_list()
+        == ak.num(dj.cluster_jets(plain, radius=0.7)).to_list()
+    )
 
 
-def test_a_virtual_array_is_read_only_where_it_is_needed(batch: dj.EventBatch, records: Records) -> None:
+def test_a_virtual_array_is_read_only_where_it_is_needed(
+    batch: dj.EventBatch, records: Records
+) -> None:
     form, length, buffers = ak.to_buffers(records(batch))
     read: set[str] = set()
 
@@ -250,7 +320,10 @@ def test_a_virtual_array_is_read_only_where_it_is_needed(batch: dj.EventBatch, r
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda a: ak.mask(a, np.arange(len(a)) != 3), r"event 3 is None \(1 of 24 events\): drop them .*ak\.is_none"),
+        (
+            lambda a: ak.mask(a, np.arange(len(a)) != 3),
+            r"event 3 is None \(1 of 24 events\): drop them .*ak\.is_none",
+        ),
         (
             lambda a: ak.mask(a, a.pt < 30),
             r"event \d+, particle \d+: pt is None \(\d+ such particles\): drop them with",
@@ -259,13 +332,25 @@ def test_a_virtual_array_is_read_only_where_it_is_needed(batch: dj.EventBatch, r
             lambda a: ak.with_field(a, ak.mask(a.mass, a.mass != a.mass[2, 1]), "mass"),
             r"event \d+, particle \d+: mass is None",
         ),
-        (lambda a: a[["pt", "phi", "mass"]], "expected one list per event of records with pt, phi, mass and rapidity"),
+        (
+            lambda a: a[["pt", "phi", "mass"]],
+            "expected one list per event of records with pt, phi, mass and rapidity",
+        ),
         (lambda a: a.pt, "expected one list per event of records"),
         (lambda a: ak.flatten(a), "expected one list per event of records"),
         (lambda a: a[:, :, np.newaxis], "expected one list per event of records"),
-        (lambda a: ak.with_field(a, a.pt[:, :, np.newaxis], "pt"), "expected one pt for each particle"),
-        (lambda a: ak.with_field(a, "x", "phi"), "expected (one phi for each particle|numbers in phi)"),
-        (lambda a: ak.to_list(a), "expected an awkward array of particles or an EventBatch, found list"),
+        (
+            lambda a: ak.with_field(a, a.pt[:, :, np.newaxis], "pt"),
+            "expected one pt for each particle",
+        ),
+        (
+            lambda a: ak.with_field(a, "x", "phi"),
+            "expected (one phi for each particle|numbers in phi)",
+        ),
+        (
+            lambda a: ak.to_list(a),
+            "expected an awkward array of particles or an EventBatch, found list",
+        ),
         (lambda a: ak.Array([]), "expected one list per event of records"),
         (lambda a: ak.with_field(a, a.pt - 4.0, "pt"), r"entry \d+, particle \d+: pt is -"),
     ],
@@ -282,19 +367,26 @@ def test_what_cannot_be_clustered_is_refused(
             call(spoil(records(batch)))
 
 
-def test_the_advice_of_the_errors_helps(batch: dj.EventBatch, records: Records, identity: Identity) -> None:
+def test_the_advice_of_the_errors_helps(
+    batch: dj.EventBatch, records: Records, identity: Identity
+) -> None:
     particles = records(batch)
     some = ak.mask(particles, np.arange(len(batch)) % 5 != 3)
     with pytest.raises(
-        InputError, match=r"events\[~ak\.is_none\(particles\)\].*ak\.fill_none\(particles, \[\], axis=0\)"
+        InputError,
+        match=r"events\[~ak\.is_none\(particles\)\].*ak\.fill_none\(particles, \[\], axis=0\)",
     ):
         dj.EventBatch.from_awkward(some)
     keep = ~ak.is_none(some)
-    dropped = dj.EventBatch.from_awkward(some[keep], identity=tuple(ak.Array(x)[keep] for x in identity))
+    dropped = dj.EventBatch.from_awkward(
+        some[keep], identity=tuple(ak.Array(x)[keep] for x in identity)
+    )
     np.testing.assert_array_equal(dropped.key, batch.select(np.arange(len(batch)) % 5 != 3).key)
     np.testing.assert_array_equal(dropped.pt, batch.select(np.arange(len(batch)) % 5 != 3).pt)
     filled = dj.EventBatch.from_awkward(ak.fill_none(some, [], axis=0))
-    np.testing.assert_array_equal(filled.counts, np.where(np.arange(len(batch)) % 5 == 3, 0, batch.counts))
+    np.testing.assert_array_equal(
+        filled.counts, np.where(np.arange(len(batch)) % 5 == 3, 0, batch.counts)
+    )
     np.testing.assert_array_equal(filled.mass, dropped.mass)
     hard = ak.mask(particles, particles.pt > 4.0)
     with pytest.raises(InputError, match=r"particles\[~ak\.is_none\(particles\.pt, axis=1\)\]"):
@@ -307,7 +399,10 @@ def test_the_advice_of_the_errors_helps(batch: dj.EventBatch, records: Records, 
     ("wrong", "message"),
     [
         (lambda run, block, event: (run, block), "found 2 columns"),
-        (lambda run, block, event: (run[1:], block, event), r"each an integer for each of 24 events, found uint32 of"),
+        (
+            lambda run, block, event: (run[1:], block, event),
+            r"each an integer for each of 24 events, found uint32 of",
+        ),
         (lambda run, block, event: (run, block, event + 0.5), "found float64 of shape"),
         (
             lambda run, block, event: (run, block, ak.mask(event, event > 3)),
@@ -316,10 +411,16 @@ def test_the_advice_of_the_errors_helps(batch: dj.EventBatch, records: Records, 
     ],
 )
 def test_identities_without_meaning_are_refused(
-    wrong: Callable[..., Any], message: str, batch: dj.EventBatch, records: Records, identity: Identity
+    wrong: Callable[..., Any],
+    message: str,
+    batch: dj.EventBatch,
+    records: Records,
+    identity: Identity,
 ) -> None:
     with pytest.raises(InputError, match=message):
-        dj.expectation(records(batch), MASS, radius=0.7, trees=2, identity=wrong(*map(ak.Array, identity)))
+        dj.expectation(
+            records(batch), MASS, radius=0.7, trees=2, identity=wrong(*map(ak.Array, identity))
+        )
 
 
 @pytest.mark.parametrize(
@@ -332,6 +433,8 @@ def test_identities_without_meaning_are_refused(
         ({"radius": -0.4}, "radius is -0.4"),
     ],
 )
-def test_arguments_of_cluster_jets(arguments: dict[str, Any], message: str, batch: dj.EventBatch) -> None:
+def test_arguments_of_cluster_jets(
+    arguments: dict[str, Any], message: str, batch: dj.EventBatch
+) -> None:
     with pytest.raises(InputError, match=message):
         dj.cluster_jets(batch, **{"radius": 0.7, **arguments})

@@ -55,9 +55,13 @@ def chunk(first: int = 0, last: int = 200, path: str = PATH, **metadata: Any) ->
     ).events()
 
 
-def of_the_service(first: int = 0, last: int = 200, path: str = PATH, **schema: Any) -> dj.EventBatch:
+def of_the_service(
+    first: int = 0, last: int = 200, path: str = PATH, **schema: Any
+) -> dj.EventBatch:
     """The same events as the service reads them."""
-    return dj.read(path, schema=dj.schemas.nanoaod(pt_min=2.0, **schema), entries=(first, last), dataset="ZH")
+    return dj.read(
+        path, schema=dj.schemas.nanoaod(pt_min=2.0, **schema), entries=(first, last), dataset="ZH"
+    )
 
 
 def evaluated(batch: dj.EventBatch, **given: Any) -> Moments:
@@ -75,7 +79,9 @@ def assert_close(one: Moments, other: Moments, rtol: float = 1e-12) -> None:
         assert getattr(one, name) == getattr(other, name)
     for name in NUMBERS:
         a, b = getattr(one, name)(), getattr(other, name)()
-        np.testing.assert_allclose((a.value, a.error), (b.value, b.error), rtol=100 * rtol, err_msg=name)
+        np.testing.assert_allclose(
+            (a.value, a.error), (b.value, b.error), rtol=100 * rtol, err_msg=name
+        )
 
 
 def test_a_chunk_has_the_numbers_of_the_service_to_the_bit() -> None:
@@ -92,10 +98,24 @@ def test_a_chunk_has_the_numbers_of_the_service_to_the_bit() -> None:
 def test_its_particles_and_trees_are_those_of_the_service() -> None:
     own = dj.RadiusProcessor(LOSS, **SETTING, eta_max=2.5)
     batch, expected = own.batch(chunk(20, 60)), of_the_service(20, 60, eta_max=2.5)
-    for name in ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight", "run", "event", "entry"):
+    for name in (
+        "pt",
+        "rapidity",
+        "phi",
+        "mass",
+        "offsets",
+        "key",
+        "weight",
+        "run",
+        "event",
+        "entry",
+    ):
         np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name), err_msg=name)
     assert batch.name(1) == expected.name(1)
-    trees = [dj.cluster(each, radius=0.7, rigidity=1.0, trees=4, seed=3).momenta for each in (batch, expected)]
+    trees = [
+        dj.cluster(each, radius=0.7, rigidity=1.0, trees=4, seed=3).momenta
+        for each in (batch, expected)
+    ]
     np.testing.assert_array_equal(*trees)
 
 
@@ -105,10 +125,14 @@ def test_spectrum_and_acceptance_are_of_events_and_not_of_trees() -> None:
     trees = dj.cluster(of_the_service(), radius=0.7, rigidity=1.0, trees=4, seed=3)
     value, _, accepted = LOSS.terms[0].evaluate(trees.jets, np.full(200, 125.0))
     edges = [-np.inf, 60.0, 100.0, 110.0, 140.0, np.inf]
-    share = np.array([np.histogram(v[a], edges)[0] / 4 for v, a in zip(value, accepted, strict=True)])
+    share = np.array(
+        [np.histogram(v[a], edges)[0] / 4 for v, a in zip(value, accepted, strict=True)]
+    )
     assert share.sum(axis=0).min() > 0
     np.testing.assert_allclose(found.spectrum.values(flow=True), share.sum(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(found.spectrum.variances(flow=True), (share**2).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        found.spectrum.variances(flow=True), (share**2).sum(axis=0), rtol=1e-12
+    )
     of_event = accepted.mean(axis=1)
     np.testing.assert_allclose(found.acceptance.error, of_event.std(ddof=1) / 200**0.5, rtol=1e-9)
     of_trees = (accepted.var(axis=1, ddof=1) / 4).sum() ** 0.5 / 200
@@ -140,7 +164,10 @@ def test_sums_are_plain_and_merging_does_not_change_them() -> None:
 @pytest.mark.parametrize("chunksize", [200, 64, 17])
 def test_the_size_of_chunks_changes_rounding_only(chunksize: int) -> None:
     run = processor.Runner(
-        processor.IterativeExecutor(status=False), schema=Schema, chunksize=chunksize, savemetrics=True
+        processor.IterativeExecutor(status=False),
+        schema=Schema,
+        chunksize=chunksize,
+        savemetrics=True,
     )
     found, metrics = run({"ZH": {"files": {PATH: "Events"}}}, dj.RadiusProcessor(LOSS, **SETTING))
     assert_close(found["all"].moments, evaluated(of_the_service()))
@@ -153,11 +180,25 @@ def test_the_size_of_chunks_changes_rounding_only(chunksize: int) -> None:
 
 def test_branches_that_are_read_ahead_change_nothing() -> None:
     own = dj.RadiusProcessor(LOSS, **SETTING)
-    runner = processor.Runner(processor.IterativeExecutor(status=False), schema=Schema, chunksize=120)
+    runner = processor.Runner(
+        processor.IterativeExecutor(status=False), schema=Schema, chunksize=120
+    )
     expected = evaluated(of_the_service())
-    ahead = ["genWeight", "run", "luminosityBlock", "event", "nPFCands", "PFCands_pt", "PFCands_eta"]
-    assert_close(runner({"ZH": {"files": {PATH: "Events"}, "preload": ahead}}, own)["all"].moments, expected)
-    with pytest.warns(RuntimeWarning, match="typetracer"):  # clustering needs numbers, so it goes on with none of them
+    ahead = [
+        "genWeight",
+        "run",
+        "luminosityBlock",
+        "event",
+        "nPFCands",
+        "PFCands_pt",
+        "PFCands_eta",
+    ]
+    assert_close(
+        runner({"ZH": {"files": {PATH: "Events"}, "preload": ahead}}, own)["all"].moments, expected
+    )
+    with pytest.warns(
+        RuntimeWarning, match="typetracer"
+    ):  # clustering needs numbers, so it goes on with none of them
         found = runner({"ZH": {"files": {PATH: "Events"}}}, own, trace=trace)
     assert_close(found["all"].moments, expected)
 
@@ -173,7 +214,9 @@ def test_executors_agree(scheduler: str) -> None:
         ):
             found = processor.Runner(executor, schema=Schema, chunksize=70)(fileset, own)
             assert_close(found["all"].moments, expected)
-            assert found["all"].spectrum.sum(flow=True).value == pytest.approx(expected.total[-3], rel=1e-12)
+            assert found["all"].spectrum.sum(flow=True).value == pytest.approx(
+                expected.total[-3], rel=1e-12
+            )
 
 
 def test_it_agrees_with_the_scan_of_a_run(tiny: dict[str, Any], scheduler: str) -> None:
@@ -182,7 +225,10 @@ def test_it_agrees_with_the_scan_of_a_run(tiny: dict[str, Any], scheduler: str) 
     scan = Store.read(dj.run(run).store)
     with Client(scheduler, set_as_default=False) as client:
         runner = processor.Runner(
-            processor.DaskExecutor(client=client, status=False), schema=Schema, chunksize=40, maxchunks=1
+            processor.DaskExecutor(client=client, status=False),
+            schema=Schema,
+            chunksize=40,
+            maxchunks=1,
         )
         for row, radius in enumerate(run.scan.radii[:2]):
             own = dj.RadiusProcessor(
@@ -201,7 +247,10 @@ def test_it_agrees_with_the_scan_of_a_run(tiny: dict[str, Any], scheduler: str) 
             for name in ("loss", "gradient", "mean"):
                 number = getattr(found, name)
                 for column, value in ((name, number.value), (f"{name}_error", number.error)):
-                    assert value == pytest.approx(scan.column("scan", column)[row], rel=1e-12), (radius, column)
+                    assert value == pytest.approx(scan.column("scan", column)[row], rel=1e-12), (
+                        radius,
+                        column,
+                    )
 
 
 def without_identity(path: Path) -> str:
@@ -226,7 +275,9 @@ def test_events_without_identity_go_by_file_and_entry(tmp_path: Path) -> None:
     expected = evaluated(of_the_service(0, 30, path))
     own = dj.RadiusProcessor(LOSS, **SETTING)
     for size in (30, 8):
-        runner = processor.Runner(processor.IterativeExecutor(status=False), schema=Bare, chunksize=size)
+        runner = processor.Runner(
+            processor.IterativeExecutor(status=False), schema=Bare, chunksize=size
+        )
         assert_close(runner({"ZH": {"files": {path: "Events"}}}, own)["all"].moments, expected)
     events = NanoEventsFactory.from_root(
         {path: "Events"},
@@ -234,7 +285,10 @@ def test_events_without_identity_go_by_file_and_entry(tmp_path: Path) -> None:
         mode="virtual",
         metadata={"dataset": "ZH", "filename": path, "entrystart": 0, "entrystop": 30},
     ).events()
-    with pytest.raises(InputError, match=r"bare\.root\[0:30\]: 12 selected events without run.*Process whole chunks"):
+    with pytest.raises(
+        InputError,
+        match=r"bare\.root\[0:30\]: 12 selected events without run.*Process whole chunks",
+    ):
         own.process(events[:12])
 
 
@@ -252,7 +306,9 @@ class Selecting(processor.ProcessorABC):
 
 
 def test_within_another_processor_after_a_selection() -> None:
-    runner = processor.Runner(processor.IterativeExecutor(status=False), schema=Schema, chunksize=45)
+    runner = processor.Runner(
+        processor.IterativeExecutor(status=False), schema=Schema, chunksize=45
+    )
     found = runner({"ZH": {"files": {PATH: "Events"}}}, Selecting())
     batch = of_the_service()
     assert found["events"] == 200
@@ -277,24 +333,38 @@ def test_cross_sections_and_factors() -> None:
     assert found["all"].spectrum.sum(flow=True).value == pytest.approx(total[-3], rel=1e-12)
     shares = (np.array([3.0, 0.2]), np.array([m.acceptance for m in moments]))
     assert found["all"].acceptance.value == pytest.approx(shares[0] @ shares[1] / 3.2, rel=1e-12)
-    for name, expected in zip(("ZH", "other"), moments, strict=True):  # a dataset alone: its scale drops out
+    for name, expected in zip(
+        ("ZH", "other"), moments, strict=True
+    ):  # a dataset alone: its scale drops out
         for number in NUMBERS:
             a, b = getattr(found["datasets"][name], number), getattr(expected, number)()
-            np.testing.assert_allclose((a.value, a.error, a.tree_error), (b.value, b.error, b.tree_error), rtol=1e-10)
+            np.testing.assert_allclose(
+                (a.value, a.error, a.tree_error), (b.value, b.error, b.tree_error), rtol=1e-10
+            )
 
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
         (({"xsec": 1.0}, {"dataset": "other"}), "xsec is missing in the metadata of other"),
-        (({"xsec": 1.0}, {"xsec": 2.0}), r"dataset 'ZH': expected one xsec in its metadata, found \[1.0, 2.0\]"),
+        (
+            ({"xsec": 1.0}, {"xsec": 2.0}),
+            r"dataset 'ZH': expected one xsec in its metadata, found \[1.0, 2.0\]",
+        ),
         (({"xsec": -1.0}, {"xsec": -1.0}), "expected a positive xsec"),
-        (({"xsec": 1.0, "sumw": 0.0}, {"xsec": 1.0}), "a positive sum of weights, found 1.0 and 0.0"),
+        (
+            ({"xsec": 1.0, "sumw": 0.0}, {"xsec": 1.0}),
+            "a positive sum of weights, found 1.0 and 0.0",
+        ),
     ],
 )
-def test_metadata_that_do_not_go_together(metadata: tuple[dict[str, Any], ...], message: str) -> None:
+def test_metadata_that_do_not_go_together(
+    metadata: tuple[dict[str, Any], ...], message: str
+) -> None:
     own = dj.RadiusProcessor(LOSS, **SETTING)
-    sums = processor.accumulate([own.process(chunk(5 * i, 5 * i + 5, **given)) for i, given in enumerate(metadata)])
+    sums = processor.accumulate(
+        [own.process(chunk(5 * i, 5 * i + 5, **given)) for i, given in enumerate(metadata)]
+    )
     with pytest.raises(InputError, match=message):
         own.postprocess(sums)
 
@@ -302,7 +372,9 @@ def test_metadata_that_do_not_go_together(metadata: tuple[dict[str, Any], ...], 
 @pytest.mark.parametrize("truth", ["GenPart:higgs", "GenVisH_mass", 125.0])
 def test_truth(truth: float | str) -> None:
     own = dj.RadiusProcessor(dj.SquaredError(MASS, scale=None), **SETTING, truth=truth)
-    np.testing.assert_array_equal(own.batch(chunk(10, 40)).truth, of_the_service(10, 40, truth=truth).truth)
+    np.testing.assert_array_equal(
+        own.batch(chunk(10, 40)).truth, of_the_service(10, 40, truth=truth).truth
+    )
     assert np.isfinite(own.postprocess(own.process(chunk(10, 40)))["all"].loss.value)
 
 
@@ -310,7 +382,9 @@ def test_a_dataset_without_an_accepted_tree_is_nan_and_takes_no_other_with_it() 
     own = dj.RadiusProcessor(LOSS, **SETTING)
     none = chunk(0, 30, dataset="none")
     none = ak.with_field(none, none.PFCands[none.PFCands.pt < 3.0], "PFCands")
-    found = own.postprocess(processor.accumulate([own.process(none), own.process(chunk()), own.process(chunk()[:0])]))
+    found = own.postprocess(
+        processor.accumulate([own.process(none), own.process(chunk()), own.process(chunk()[:0])])
+    )
     assert np.isnan([getattr(found["datasets"]["none"], name).value for name in NUMBERS]).all()
     assert found["datasets"]["none"].acceptance.value == 0.0
     assert_close(found["datasets"]["ZH"].moments, evaluated(of_the_service()), rtol=0.0)
@@ -329,10 +403,30 @@ def test_a_dataset_without_an_accepted_tree_is_nan_and_takes_no_other_with_it() 
             SchemaError,
             r"ZHllbb_200\.root\[0:5\]: expected 'Tracks_pt' in the events",
         ),
-        ({"weight": "LHEWeight_nominal"}, lambda e: e, SchemaError, "expected 'LHEWeight_nominal' in the events"),
-        ({"truth": "GenVisH_Mass"}, lambda e: e, SchemaError, "expected 'GenVisH_Mass' in the events, found GenVisH_"),
-        ({"identity": ("run", "ls", "event")}, lambda e: e, SchemaError, "expected 'ls' in the events"),
-        ({}, lambda e: ak.Array({"PFCands": e.PFCands}), InputError, "expected NanoEvents with a dataset"),
+        (
+            {"weight": "LHEWeight_nominal"},
+            lambda e: e,
+            SchemaError,
+            "expected 'LHEWeight_nominal' in the events",
+        ),
+        (
+            {"truth": "GenVisH_Mass"},
+            lambda e: e,
+            SchemaError,
+            "expected 'GenVisH_Mass' in the events, found GenVisH_",
+        ),
+        (
+            {"identity": ("run", "ls", "event")},
+            lambda e: e,
+            SchemaError,
+            "expected 'ls' in the events",
+        ),
+        (
+            {},
+            lambda e: ak.Array({"PFCands": e.PFCands}),
+            InputError,
+            "expected NanoEvents with a dataset",
+        ),
         (
             {},
             lambda e: ak.with_field(e, ak.mask(e.PFCands, e.PFCands.pt > 3.0), "PFCands"),
@@ -355,7 +449,10 @@ def test_chunks_that_cannot_be_processed(
         ({"trees": 1}, "trees is 1, too few for the leave_one_out estimator"),
         ({"radius": [0.4, 0.5]}, r"radius has shape \(2,\)"),
         ({"pt_min": -1.0}, "pt_min"),
-        ({"axis": hist.axis.Regular(5, 0, 1, flow=False)}, "expected one with underflow and overflow"),
+        (
+            {"axis": hist.axis.Regular(5, 0, 1, flow=False)},
+            "expected one with underflow and overflow",
+        ),
     ],
 )
 def test_arguments_without_meaning(arguments: dict[str, Any], message: str) -> None:

@@ -15,7 +15,9 @@ from djservice.analysis.reweight import reweight
 from djservice.errors import InputError
 from djservice.evaluation.gradient import gradient
 
-LOSS = SquaredError(observables.dijet_mass, target=80.0, scale=80.0).where(cuts.two_jets(pt_min=15.0))
+LOSS = SquaredError(observables.dijet_mass, target=80.0, scale=80.0).where(
+    cuts.two_jets(pt_min=15.0)
+)
 TABLE = Path(__file__).parents[1] / "clustering" / "data" / "exact_trees_n4.json"
 
 
@@ -43,7 +45,9 @@ def test_it_agrees_with_the_exact_tables() -> None:
                 values = np.array([getattr(each, name)[0] for each in found])
                 z.append((values.mean() - expected) / (values.std(ddof=1) / np.sqrt(len(values))))
     assert len(z) >= 10
-    assert np.abs(z).max() < 5.5  # Student's t with 11 degrees of freedom has wider tails than a normal
+    assert (
+        np.abs(z).max() < 5.5
+    )  # Student's t with 11 degrees of freedom has wider tails than a normal
     assert abs(np.mean(z)) * np.sqrt(len(z)) < 4
 
 
@@ -55,14 +59,22 @@ def test_at_its_own_radius_it_is_the_plain_estimate() -> None:
     assert found.loss[0] == pytest.approx(plain.loss.value, rel=1e-10)
     assert found.loss_error[0] == pytest.approx(plain.loss.error, rel=1e-10)
     direct = gradient(events, LOSS, radius=0.72, trees=60, seed=4)
-    assert abs(found.loss[1] - direct.loss.value) < 4 * np.hypot(direct.loss.tree_error, found.loss_error[1])
-    assert abs(found.gradient[1] - direct.value) < 4 * np.hypot(direct.error, found.gradient_error[1])
+    assert abs(found.loss[1] - direct.loss.value) < 4 * np.hypot(
+        direct.loss.tree_error, found.loss_error[1]
+    )
+    assert abs(found.gradient[1] - direct.value) < 4 * np.hypot(
+        direct.error, found.gradient_error[1]
+    )
 
 
 @pytest.mark.parametrize(
     ("objective", "arguments", "message"),
     [
-        (LOSS, {"radii": [1.3]}, r"R = 1.3 is too far from 0.7 at rigidity 1: only 0\.\d\d of the trees count"),
+        (
+            LOSS,
+            {"radii": [1.3]},
+            r"R = 1.3 is too far from 0.7 at rigidity 1: only 0\.\d\d of the trees count",
+        ),
         (LOSS + LOSS, {"radii": [0.7]}, r"a loss of one term"),
         (
             SquaredErrorOfMean(observables.dijet_mass, target=80.0),

@@ -60,15 +60,20 @@ def config(tiny: dict[str, Any], scheduler: str, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(
-    tiny_run: Callable[[Path], dict[str, Any]], scheduler: str, tmp_path_factory: pytest.TempPathFactory
+    tiny_run: Callable[[Path], dict[str, Any]],
+    scheduler: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The store of a finished run."""
-    settings = tiny_run(tmp_path_factory.mktemp("finished") / "done.zarr") | {"cluster": {"scheduler": scheduler}}
+    settings = tiny_run(tmp_path_factory.mktemp("finished") / "done.zarr") | {
+        "cluster": {"scheduler": scheduler}
+    }
     return dj.run(Run.from_dict(settings)).store
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--help"], ["init", "--help"], ["run", "-h"], ["show", "--help"], ["report", "--help"]]
+    "arguments",
+    [[], ["--help"], ["init", "--help"], ["run", "-h"], ["show", "--help"], ["report", "--help"]],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
@@ -76,7 +81,9 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
         f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert "Usage:" in ended.stdout + ended.stderr
     assert ended.stdout.splitlines()[-1] == "HEAVY []"
 
@@ -98,7 +105,10 @@ def test_init_writes_a_run_with_every_key_described(call: Call, tmp_path: Path) 
     assert call("init", "my.yaml").exit_code == 0
     build_loss(Run.from_yaml(tmp_path / "my.yaml"))
     lines = (tmp_path / "my.yaml").read_text().splitlines()
-    sections = {**{name: field.annotation for name, field in Run.model_fields.items()}, "loss": LossTerm}
+    sections = {
+        **{name: field.annotation for name, field in Run.model_fields.items()},
+        "loss": LossTerm,
+    }
     for section, model in sections.items():
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             assert any(re.match(rf"{section}: .*  # \w", line) for line in lines), section
@@ -127,7 +137,10 @@ def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("optimiser.learning_rat=0.1", "unknown key optimiser.learning_rat (did you mean 'learning_rate'?"),
+        (
+            "optimiser.learning_rat=0.1",
+            "unknown key optimiser.learning_rat (did you mean 'learning_rate'?",
+        ),
         ("zzz.trees=3", "unknown key zzz (valid: task, input, clustering, loss"),
         ("optimizer.trees=3", "unknown key optimizer (did you mean 'optimiser'?"),
         ("optimiser.iterations=many", "optimiser.iterations: "),
@@ -142,7 +155,9 @@ def test_init_replaces_nothing_by_itself(call: Call, tmp_path: Path) -> None:
         ("output.store=", "output.store: "),
     ],
 )
-def test_a_wrong_setting_ends_with_2_and_names_it(call: Call, config: Path, change: str, message: str) -> None:
+def test_a_wrong_setting_ends_with_2_and_names_it(
+    call: Call, config: Path, change: str, message: str
+) -> None:
     data = yaml.safe_load(config.read_text())
     config.write_text(yaml.safe_dump({**data, "seed": 1}))
     ended = call("run", config, "--set", change)
@@ -173,19 +188,27 @@ def test_a_run_from_start_to_report(call: Call, config: Path, tmp_path: Path) ->
     assert ended.exit_code == 0, ended.output
     assert Store.read(tmp_path / "tiny.zarr").attributes["run"]["optimiser"]["iterations"] == 4
     last = ended.stdout.splitlines()
-    assert re.fullmatch(r"R: 0\.8 -> \d\.\d{3} \+- (\d+\.\d{3}|not determined)   after 4 iterations", last[1])
+    assert re.fullmatch(
+        r"R: 0\.8 -> \d\.\d{3} \+- (\d+\.\d{3}|not determined)   after 4 iterations", last[1]
+    )
     assert "dijet mass [GeV] over accepted trees:" in ended.stdout
     assert last[-2] == f"store:  {tmp_path / 'tiny.zarr'}"
     assert last[-1] == f"report: {tmp_path / 'tiny.html'}"
-    assert all(ord(letter) >= 32 for line in ended.output.splitlines() for letter in line), "a log holds plain lines"
+    assert all(ord(letter) >= 32 for line in ended.output.splitlines() for letter in line), (
+        "a log holds plain lines"
+    )
     assert "optimise 4/4  loss" in ended.stderr
-    again = call("run", config, "--set", "optimiser.iterations=4", "--set", "radius.start=0.8", "--no-report")
+    again = call(
+        "run", config, "--set", "optimiser.iterations=4", "--set", "radius.start=0.8", "--no-report"
+    )
     assert "optimise: 4 of 4 done already" in again.stderr
     other = call("run", config, "--set", "seed=5", "--set", "radius.start=0.8")
     assert (other.exit_code, "seed is 1 there and 5 now" in other.stderr) == (1, True)
 
 
-def test_a_report_that_cannot_be_written_hides_no_result(call: Call, config: Path, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_hides_no_result(
+    call: Call, config: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     ended = call("run", config, "--set", f"output.report={tmp_path}/file/x.html")
     assert ended.exit_code == 1
@@ -206,8 +229,14 @@ def test_show(call: Call, finished: Path) -> None:
 
 def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     name = tmp_path / "[half] a.zarr"
-    attributes = {"run": Run.from_dict({"input": {"files": "a"}, "loss": {}, "output": {"store": "a"}}).to_dict()}
-    with Store.open(name, attributes, {}, StoreColumns(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
+    attributes = {
+        "run": Run.from_dict(
+            {"input": {"files": "a"}, "loss": {}, "output": {"store": "a"}}
+        ).to_dict()
+    }
+    with Store.open(
+        name, attributes, {}, StoreColumns(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))
+    ) as store:
         store.set(status="interrupted", message="stopped by a signal", result=None)
         store.write_rows("history", 0, {"radius": [1.0, 0.9]})
         written = time.time()
@@ -215,13 +244,16 @@ def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     assert "status: interrupted; 2 iterations done. stopped by a signal" in text
     assert "[half] a.zarr" in text
     assert json.loads(call("show", name, "--json").stdout)["result"] is None
-    with Store.open(name, attributes, {}, StoreColumns(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))) as store:
+    with Store.open(
+        name, attributes, {}, StoreColumns(5, [0.4], 2, np.array([1], np.uint64), np.ones(1))
+    ) as store:
         store.set(status="running", message="")  # and was killed
     facts = json.loads(call("show", name, "--json").stdout)
     assert written - 1 < facts["written"] < time.time() + 1
     text = call("show", name).output
     assert re.search(
-        r"status: running; 2 .*\nlast written at \d{4}-.*; if its process has ended, the same command", text
+        r"status: running; 2 .*\nlast written at \d{4}-.*; if its process has ended, the same command",
+        text,
     )
 
 
@@ -236,13 +268,17 @@ def test_the_report_is_one_file_and_its_figures(call: Call, finished: Path, tmp_
     assert page.count("data:image/png;base64,") == 3
     figures = sorted(file.name for file in (tmp_path / "out" / "page.report").iterdir())
     assert figures == sorted(
-        f"{name}.{kind}" for name in ("landscape", "iterations", "spectra") for kind in ("png", "svg")
+        f"{name}.{kind}"
+        for name in ("landscape", "iterations", "spectra")
+        for kind in ("png", "svg")
     )
 
 
 def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:
     """Under a pseudo-terminal of 80 columns, where nothing may wrap and the last lines are the result."""
-    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"cluster": {"workers": 1}}))
+    config.write_text(
+        yaml.safe_dump(yaml.safe_load(config.read_text()) | {"cluster": {"workers": 1}})
+    )
     driver, terminal = pty.openpty()
     environment = {**os.environ, "COLUMNS": "80", "LINES": "30", "TERM": "xterm-256color"}
     process = subprocess.Popen(
@@ -271,7 +307,14 @@ def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:
     assert text.rstrip().splitlines()[-1] == f"store:  {tmp_path / 'tiny.zarr'}"
 
 
-NUMBERS = {"radius": 0.71234, "loss": 0.1, "loss_error": 0.01, "mean": 120.0, "mean_error": 2.0, "trees": 100.0}
+NUMBERS = {
+    "radius": 0.71234,
+    "loss": 0.1,
+    "loss_error": 0.01,
+    "mean": 120.0,
+    "mean_error": 2.0,
+    "trees": 100.0,
+}
 
 
 def test_one_line_leaves_out_what_matters_least_where_it_is_narrow() -> None:
@@ -287,7 +330,9 @@ def test_one_line_leaves_out_what_matters_least_where_it_is_narrow() -> None:
         assert line.startswith("13/80")
     assert "R 0.712" in describe("optimise", NUMBERS, pace, 24)
     assert "mean 120.0 +- 2.0" in describe("scan", NUMBERS, pace)
-    assert "mean 0.5312 +- 0.0085" in describe("scan", NUMBERS | {"mean": 0.53124, "mean_error": 0.0085}, pace)
+    assert "mean 0.5312 +- 0.0085" in describe(
+        "scan", NUMBERS | {"mean": 0.53124, "mean_error": 0.0085}, pace
+    )
 
 
 @pytest.mark.parametrize(

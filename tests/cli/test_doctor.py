@@ -21,20 +21,36 @@ def ask(*options: str) -> tuple[int, str]:
 
 def test_a_cluster_without_the_service_then_with_it_then_gone(tmp_path: Path) -> None:
     own = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
-    with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as cluster:
+    with LocalCluster(
+        n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own
+    ) as cluster:
         address = cluster.scheduler_address
         code, said = ask("--scheduler", address, "--folder", str(tmp_path))
         assert code == 1 and said.endswith("1 to fix\n")
-        assert "does not accept runs: start it with `dask scheduler --preload djservice.preload`" in said
+        assert (
+            "does not accept runs: start it with `dask scheduler --preload djservice.preload`"
+            in said
+        )
         with Client(address, set_as_default=False) as client:
             client.register_plugin(RunService(tmp_path / "state"))
         code, said = ask("--scheduler", address, "--folder", str(tmp_path))
         assert code == 0 and said.endswith("everything is in order\n"), said
-        for expected in ("versions: python 3", "MB/s", "flock works", "accepts runs, has 0", "loopback", "workers: 1"):
+        for expected in (
+            "versions: python 3",
+            "MB/s",
+            "flock works",
+            "accepts runs, has 0",
+            "loopback",
+            "workers: 1",
+        ):
             assert expected in said, said
         assert list(tmp_path.iterdir()) == [tmp_path / "state"]  # nothing else is left behind
     code, said = ask("--scheduler", address, "--folder", str(tmp_path))
-    assert code == 1 and f"no answer from a Dask scheduler at {address}" in said and "Traceback" not in said
+    assert (
+        code == 1
+        and f"no answer from a Dask scheduler at {address}" in said
+        and "Traceback" not in said
+    )
 
 
 def test_storage_that_is_no_folder(tmp_path: Path) -> None:
@@ -48,26 +64,41 @@ def test_storage_that_is_no_folder(tmp_path: Path) -> None:
 def process(**changes: Any) -> list[str]:
     """The remedies for a worker that differs from this process."""
     here = doctor.process_facts()
-    return [each.observation for each in doctor._process("tcp://w", here | changes, here, Path("/data")) if each.remedy]
+    return [
+        each.observation
+        for each in doctor._process("tcp://w", here | changes, here, Path("/data"))
+        if each.remedy
+    ]
 
 
 def test_processes_that_differ() -> None:
     assert process() == []
-    assert process(versions=doctor.process_facts()["versions"] | {"numba": "0.1"})[0].startswith("numba 0.1 (here ")
+    assert process(versions=doctor.process_facts()["versions"] | {"numba": "0.1"})[0].startswith(
+        "numba 0.1 (here "
+    )
     assert process(code="other") == ["djservice has different sources"]
     assert process(sees=False) == ["does not see /data"]
     assert process(time=time.time() + 100)[0].endswith("s from this machine's")
-    gone = list(doctor._process("tcp://w", ModuleNotFoundError("No module named 'djservice'"), {}, Path("/data")))
+    gone = list(
+        doctor._process(
+            "tcp://w", ModuleNotFoundError("No module named 'djservice'"), {}, Path("/data")
+        )
+    )
     assert gone[0].remedy.startswith("Install the version of djservice")
 
 
 def test_ports_without_certificates_and_keys_that_others_can_read(tmp_path: Path) -> None:
-    assert doctor._encryption("tcp://10.1.2.3:8786").remedy and not doctor._encryption("tls://10.1.2.3:8786").remedy
+    assert (
+        doctor._encryption("tcp://10.1.2.3:8786").remedy
+        and not doctor._encryption("tls://10.1.2.3:8786").remedy
+    )
     make = Path(__file__).parents[2] / "workflows/make_ca.sh"
     subprocess.run([make, tmp_path, "ann"], check=True)
     (tmp_path / "ann.key").chmod(0o644)
     tls = {"ca-file": "ca.pem", "client.cert": "gone.pem", "client.key": "ann.key"}
-    with dask.config.set({f"distributed.comm.tls.{key}": str(tmp_path / name) for key, name in tls.items()}):
+    with dask.config.set(
+        {f"distributed.comm.tls.{key}": str(tmp_path / name) for key, name in tls.items()}
+    ):
         found = {(each.subject, each.remedy) for each in doctor._certificates()}
     assert ("certificate", "Correct distributed.comm.tls in Dask's configuration.") in found
     assert ("key", f"chmod go-rwx {tmp_path}/ann.key") in found
@@ -76,5 +107,7 @@ def test_ports_without_certificates_and_keys_that_others_can_read(tmp_path: Path
 
 def test_it_works_as_a_command(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("djservice"), "doctor", "--folder", tmp_path]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "") and "everything is in order" in done.stdout

@@ -13,13 +13,17 @@ from djservice.cli import main
 def test_the_list_of_runs_has_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        importlib.import_module("djservice.service.client"), "connect", lambda *_: SimpleNamespace(runs=lambda: runs)
+        importlib.import_module("djservice.service.client"),
+        "connect",
+        lambda *_: SimpleNamespace(runs=lambda: runs),
     )
     command = ["list", "--scheduler", "tcp://127.0.0.1:1"]
     empty = CliRunner().invoke(main, command)
     assert (empty.exit_code, empty.stdout, "no runs yet" in empty.stderr) == (0, "", True)
     for name in ("a-1", "a_longer_name-2"):
-        runs.append({"id": name, "state": "failed", "progress": {}, "user": "ann", "store": f"/{name}.zarr"})
+        runs.append(
+            {"id": name, "state": "failed", "progress": {}, "user": "ann", "store": f"/{name}.zarr"}
+        )
     first, second = CliRunner().invoke(main, command).stdout.splitlines()
     assert first.index("failed") == second.index("failed") == len("a_longer_name-2  ")
     assert first.endswith("ann  /a-1.zarr")

@@ -71,14 +71,24 @@ class Slurm:
             ports = [each.getsockname()[1] for each in sockets]
         for name in ("state", "spool"):
             (folder / name).mkdir()
-        (folder / "slurm.conf").write_text(CONFIGURATION.format(host=self.host, folder=folder, ports=ports))
+        (folder / "slurm.conf").write_text(
+            CONFIGURATION.format(host=self.host, folder=folder, ports=ports)
+        )
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o600)
 
     def start(self) -> None:
-        files = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        files = {
+            "socket": "socket",
+            "key-file": "key",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
         options = [f"--{option}={self.folder}/munge.{file}" for option, file in files.items()]
-        self._start("munged", "--foreground", "--force", *options)  # it would not trust a folder in /tmp
+        self._start(
+            "munged", "--foreground", "--force", *options
+        )  # it would not trust a folder in /tmp
         self._wait(lambda: (self.folder / "munge.socket").exists())
         self.start_controller()
         self._start("slurmd", "-D", "-N", self.host)
@@ -104,13 +114,22 @@ class Slurm:
     def call(self, *command: object, cwd: Path | None = None) -> str:
         """What a command of Slurm says, right or wrong."""
         texts = [str(part) for part in command]
-        done = subprocess.run(texts, capture_output=True, text=True, env=self.environment, cwd=cwd, timeout=60)
+        done = subprocess.run(
+            texts, capture_output=True, text=True, env=self.environment, cwd=cwd, timeout=60
+        )
         return done.stdout + done.stderr
 
     def state(self, job: str) -> str:
         """PENDING, RUNNING, COMPLETED..."""
         text = self.call("scontrol", "show", "job", job)
-        return next((word.removeprefix("JobState=") for word in text.split() if word.startswith("JobState=")), text)
+        return next(
+            (
+                word.removeprefix("JobState=")
+                for word in text.split()
+                if word.startswith("JobState=")
+            ),
+            text,
+        )
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + 60
@@ -121,7 +140,10 @@ class Slurm:
 
     def logs(self) -> str:
         """The ends of all logs."""
-        return "\n".join(f"{path}: {path.read_text()[-2000:]}" for path in sorted(self.folder.glob("*.[lo][ou][gt]")))
+        return "\n".join(
+            f"{path}: {path.read_text()[-2000:]}"
+            for path in sorted(self.folder.glob("*.[lo][ou][gt]"))
+        )
 
     def stop(self) -> None:
         """End every process that was started, jobs too."""
@@ -134,7 +156,11 @@ class Slurm:
             if process.is_running()
             for child in process.children(recursive=True)
         ]
-        steps = [process for process in psutil.process_iter(["cmdline", "environ"]) if self._is_step(process)]
+        steps = [
+            process
+            for process in psutil.process_iter(["cmdline", "environ"])
+            if self._is_step(process)
+        ]
         for process in (*steps, *family, *self.processes.values()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
@@ -143,18 +169,26 @@ class Slurm:
     def _is_step(self, process: psutil.Process) -> bool:
         """Whether it belongs to a job of this Slurm: those leave the family of slurmd."""
         environment = process.info["environ"] or {}
-        return environment.get("SLURM_CONF") == str(self.folder / "slurm.conf") and process.pid != os.getpid()
+        return (
+            environment.get("SLURM_CONF") == str(self.folder / "slurm.conf")
+            and process.pid != os.getpid()
+        )
 
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    programs = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("munged", "slurmctld")}
+    programs = {
+        name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+        for name in ("munged", "slurmctld")
+    }
     programs["slurmd"] = shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin")
     programs["root"] = "root" if os.geteuid() == 0 else None
     missing = [name for name, place in programs.items() if not place]
     if missing:
         required = os.environ.get("REQUIRE_SERVERS") == "1"
-        (pytest.fail if required else pytest.skip)(f"needs {', '.join(missing)} for a Slurm of its own")
+        (pytest.fail if required else pytest.skip)(
+            f"needs {', '.join(missing)} for a Slurm of its own"
+        )
     found = Slurm(tmp_path_factory.mktemp("slurm"))
     try:
         found.start()

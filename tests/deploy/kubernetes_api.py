@@ -17,7 +17,10 @@ from typing import Any
 
 import kubernetes_validate
 
-KINDS = {"secrets": {"apiVersion": "v1", "kind": "Secret"}, "jobs": {"apiVersion": "batch/v1", "kind": "Job"}}
+KINDS = {
+    "secrets": {"apiVersion": "v1", "kind": "Secret"},
+    "jobs": {"apiVersion": "batch/v1", "kind": "Job"},
+}
 
 
 class KubernetesApi(ThreadingHTTPServer):
@@ -25,9 +28,16 @@ class KubernetesApi(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, hidden: Path, environment: dict[str, str], version: str) -> None:
+    def __init__(
+        self, folder: Path, hidden: Path, environment: dict[str, str], version: str
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.folder, self.hidden, self.environment, self.version = folder, hidden, environment, version
+        self.folder, self.hidden, self.environment, self.version = (
+            folder,
+            hidden,
+            environment,
+            version,
+        )
         self.jobs: dict[str, dict[str, Any]] = {}
         self.secrets: dict[str, dict[str, Any]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -36,14 +46,25 @@ class KubernetesApi(ThreadingHTTPServer):
 
     def write_client_configuration(self, path: Path) -> None:
         """What kubectl has in ~/.kube/config."""
-        cluster = {"name": "here", "cluster": {"server": f"http://127.0.0.1:{self.server_address[1]}"}}
+        cluster = {
+            "name": "here",
+            "cluster": {"server": f"http://127.0.0.1:{self.server_address[1]}"},
+        }
         context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
-        known = {"clusters": [cluster], "contexts": [context], "users": [{"name": "me", "user": {}}]}
-        path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "here"} | known))
+        known = {
+            "clusters": [cluster],
+            "contexts": [context],
+            "users": [{"name": "me", "user": {}}],
+        }
+        path.write_text(
+            json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "here"} | known)
+        )
 
     def create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         """A Secret is kept, a Job started."""
-        kubernetes_validate.validate(KINDS[kind] | body, self.version, strict=True)  # these two follow from the path
+        kubernetes_validate.validate(
+            KINDS[kind] | body, self.version, strict=True
+        )  # these two follow from the path
         name = body["metadata"]["name"]
         if kind == "secrets":
             self.secrets[name] = body
@@ -51,9 +72,7 @@ class KubernetesApi(ThreadingHTTPServer):
         (container,) = body["spec"]["template"]["spec"]["containers"]
         place = self.folder / name
         place.mkdir()
-        inside = (
-            'ip link set lo up && mount -t tmpfs none "$0" && mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"'
-        )
+        inside = 'ip link set lo up && mount -t tmpfs none "$0" && mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"'
         command = [*container["command"], *container["args"]]
         with open(self.folder / f"{name}.log", "wb") as log:
             self.processes[name] = subprocess.Popen(
@@ -92,7 +111,9 @@ class KubernetesApi(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: KubernetesApi
     #: Of a namespace: secrets and pods, or jobs.
-    PATH = re.compile(r"/(?:api/v1|apis/batch/v1)/namespaces/jets/(secrets|jobs|pods)(?:/([^/?]+))?(/status)?(?:\?.*)?")
+    PATH = re.compile(
+        r"/(?:api/v1|apis/batch/v1)/namespaces/jets/(secrets|jobs|pods)(?:/([^/?]+))?(/status)?(?:\?.*)?"
+    )
 
     def _answer(self) -> None:
         matched = self.PATH.fullmatch(self.path)

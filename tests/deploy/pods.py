@@ -25,27 +25,49 @@ def main(rendered: str, place: str) -> None:
     """Start scheduler and worker, submit the run, wait for its end, and reprocess twice."""
     folder = Path(place)
     resources = [each for each in yaml.safe_load_all(Path(rendered).read_text()) if each]
-    found = {(each["kind"], each["metadata"]["name"].removeprefix("physics-djservice")): each for each in resources}
+    found = {
+        (each["kind"], each["metadata"]["name"].removeprefix("physics-djservice")): each
+        for each in resources
+    }
     (folder / "runs").mkdir()
     for name, text in found["ConfigMap", ""]["data"].items():
         (folder / "runs" / name).write_text(text)
     services = [each["metadata"]["name"] for each in resources if each["kind"] == "Service"]
-    (folder / "hosts").write_text("".join(f"127.0.0.1 {name}\n" for name in ["localhost", *services]))
+    (folder / "hosts").write_text(
+        "".join(f"127.0.0.1 {name}\n" for name in ["localhost", *services])
+    )
     sh("ip link set lo up", f"mount --bind {folder}/hosts /etc/hosts", "mount --bind /tmp /tmp")
     for name in ("data", "runs", "certificates"):
         sh(f"mount --bind {folder}/{name} /{name}")
-    sh("mount -o remount,ro,bind /runs", "mount -o remount,ro,bind /certificates", "mount -o remount,ro,bind /")
+    sh(
+        "mount -o remount,ro,bind /runs",
+        "mount -o remount,ro,bind /certificates",
+        "mount -o remount,ro,bind /",
+    )
 
-    scheduler = start(found["Deployment", "-scheduler"]["spec"]["template"]["spec"], folder / "scheduler.log")
-    worker = start(found["Deployment", "-workers"]["spec"]["template"]["spec"], folder / "worker.log")
+    scheduler = start(
+        found["Deployment", "-scheduler"]["spec"]["template"]["spec"], folder / "scheduler.log"
+    )
+    worker = start(
+        found["Deployment", "-workers"]["spec"]["template"]["spec"], folder / "worker.log"
+    )
     for spec in (found["Deployment", "-scheduler"], found["Deployment", "-workers"]):
         wait_for(spec["spec"]["template"]["spec"]["containers"][0], scheduler, worker)
-    (submit,) = (each for (kind, name), each in found.items() if kind == "Job" and name.startswith("-submit-"))
+    (submit,) = (
+        each
+        for (kind, name), each in found.items()
+        if kind == "Job" and name.startswith("-submit-")
+    )
     finish(submit["spec"]["template"]["spec"], folder / "submit.log")
     again = ["djservice", "list", "--last", "1"]
     environment = environment_of(submit["spec"]["template"]["spec"]["containers"][0])
     end = time.monotonic() + SECONDS
-    while "finished" not in (said := subprocess.run(again, env=environment, capture_output=True, text=True)).stdout:
+    while (
+        "finished"
+        not in (
+            said := subprocess.run(again, env=environment, capture_output=True, text=True)
+        ).stdout
+    ):
         assert time.monotonic() < end, said
         time.sleep(0.5)
     job = found["CronJob", "-reprocess"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
@@ -67,7 +89,9 @@ def start(pod: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
     (container,) = pod["containers"]
     with open(log, "ab") as written:
         command = [ENTRY_POINT, *container["args"]]
-        return subprocess.Popen(command, env=environment_of(container), cwd="/data", stdout=written, stderr=written)
+        return subprocess.Popen(
+            command, env=environment_of(container), cwd="/data", stdout=written, stderr=written
+        )
 
 
 def finish(pod: dict[str, Any], log: Path) -> None:
@@ -78,13 +102,22 @@ def finish(pod: dict[str, Any], log: Path) -> None:
 def wait_for(container: dict[str, Any], *running: subprocess.Popen[bytes]) -> None:
     """Until the startup probe of a container gets its answer."""
     probe = container["startupProbe"]["httpGet"]
-    (port,) = (each["containerPort"] for each in container["ports"] if each["name"] == probe["port"])
-    end = time.monotonic() + container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"]
+    (port,) = (
+        each["containerPort"] for each in container["ports"] if each["name"] == probe["port"]
+    )
+    end = (
+        time.monotonic()
+        + container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"]
+    )
     while True:
         try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}{probe['path']}", timeout=5).close()
+            return urllib.request.urlopen(
+                f"http://127.0.0.1:{port}{probe['path']}", timeout=5
+            ).close()
         except OSError as error:
-            assert time.monotonic() < end and all(process.poll() is None for process in running), error
+            assert time.monotonic() < end and all(process.poll() is None for process in running), (
+                error
+            )
             time.sleep(0.5)
 
 

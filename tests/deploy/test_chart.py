@@ -20,7 +20,9 @@ from djservice.reprocessing.config import Reprocessing
 
 ROOT = Path(__file__).parents[2]
 CHART, GOLDEN = ROOT / "helm/djservice", Path(__file__).parent / "golden"
-MATRIX = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+MATRIX = sorted(
+    path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml")
+)
 OLDEST, NEWEST = "1.25.0", "1.37.0"
 #: Resources that Kubernetes learns of from others: the Dask operator, cert-manager, the Prometheus operator.
 OTHERS = {"DaskCluster", "Issuer", "Certificate", "ServiceMonitor"}
@@ -32,7 +34,9 @@ def helm(fetched: Callable[..., Path]) -> Callable[..., subprocess.CompletedProc
     program = fetched(tools.helm)
 
     def call(*options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(part) for part in (program, *options)], capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [str(part) for part in (program, *options)], capture_output=True, text=True, timeout=60
+        )
 
     return call
 
@@ -40,7 +44,15 @@ def helm(fetched: Callable[..., Path]) -> Callable[..., subprocess.CompletedProc
 @pytest.fixture(scope="session")
 def render(helm: Any) -> Callable[[str], str]:
     def rendered(values: str) -> str:
-        done = helm("template", "physics", CHART, "--namespace", "jets", "--values", CHART / f"ci/{values}-values.yaml")
+        done = helm(
+            "template",
+            "physics",
+            CHART,
+            "--namespace",
+            "jets",
+            "--values",
+            CHART / f"ci/{values}-values.yaml",
+        )
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
 
@@ -77,7 +89,9 @@ def test_schemas_of_kubernetes(
 def test_schema_of_the_dask_operator(resources: Any, fetched: Callable[..., Path]) -> None:
     import jsonschema
 
-    definition = yaml.load((fetched(tools.dask_crds) / "daskcluster.yaml").read_text(), yaml.CSafeLoader)  # 9,000 lines
+    definition = yaml.load(
+        (fetched(tools.dask_crds) / "daskcluster.yaml").read_text(), yaml.CSafeLoader
+    )  # 9,000 lines
     (version,) = definition["spec"]["versions"]
     (cluster,) = (each for each in resources("operator") if each["kind"] == "DaskCluster")
     assert cluster["apiVersion"] == f"{definition['spec']['group']}/{version['name']}"
@@ -87,7 +101,9 @@ def test_schema_of_the_dask_operator(resources: Any, fetched: Callable[..., Path
         jsonschema.validate(cluster | {"spec": {"worker": {}}}, schema)
 
 
-def test_models_of_cert_manager_and_of_the_prometheus_operator(resources: Any, requires: Callable[..., None]) -> None:
+def test_models_of_cert_manager_and_of_the_prometheus_operator(
+    resources: Any, requires: Callable[..., None]
+) -> None:
     requires("cloudcoil.models.cert_manager", find_spec("cloudcoil"))
     from cloudcoil.models.cert_manager.v1 import Certificate, Issuer
     from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
@@ -103,7 +119,9 @@ def test_models_of_cert_manager_and_of_the_prometheus_operator(resources: Any, r
     ]
     for each in given:
         understood = (
-            models[each["kind"]].model_validate(each).model_dump(mode="json", by_alias=True, exclude_unset=True)
+            models[each["kind"]]
+            .model_validate(each)
+            .model_dump(mode="json", by_alias=True, exclude_unset=True)
         )
         assert understood == each  # a key that they do not know would be gone
 
@@ -114,7 +132,9 @@ def test_golden(values: str, render: Callable[[str], str]) -> None:
     path, now = GOLDEN / f"{values}.yaml", render(values)
     if os.environ.get("WRITE_GOLDEN") == "1":
         path.write_text(now)
-    difference = difflib.unified_diff(path.read_text().splitlines(), now.splitlines(), str(path), "now", lineterm="")
+    difference = difflib.unified_diff(
+        path.read_text().splitlines(), now.splitlines(), str(path), "now", lineterm=""
+    )
     assert not (text := "\n".join(difference)), text
 
 
@@ -123,12 +143,16 @@ def test_every_pod_is_confined(values: str, resources: Any) -> None:
     pods = list(_pods(resources(values)))
     assert len(pods) >= 3
     for spec in pods:
-        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 10000
+        assert (
+            spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] > 10000
+        )
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
         for container in spec["containers"]:
             context = container["securityContext"]
-            assert context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]}
+            assert context["readOnlyRootFilesystem"] and context["capabilities"] == {
+                "drop": ["ALL"]
+            }
             assert context["allowPrivilegeEscalation"] is False
             assert {"cpu", "memory"} <= set(container["resources"]["limits"])
 
@@ -158,16 +182,22 @@ def test_what_pods_are_told_is_what_djservice_takes(resources: Any, tmp_path: Pa
     assert settings.apply.bad_inputs == "quarantine" and settings.folder == "/data/zh"
     job = found["CronJob", "physics-djservice-reprocess"]["spec"]
     assert job["concurrencyPolicy"] == "Forbid" and job["timeZone"] == "Etc/UTC"
-    scheduler = found["Deployment", "physics-djservice-scheduler"]["spec"]["template"]["spec"]["containers"][0]
+    scheduler = found["Deployment", "physics-djservice-scheduler"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     environment = {each["name"]: each["value"] for each in scheduler["env"]}
     assert environment["DJSERVICE_SCHEDULER"] == "tls://physics-djservice-scheduler:8786"
     code = (
         "import distributed, json\ns = distributed.Security()\n"
         "print(json.dumps({name: getattr(s, name) for name in s.__slots__ if name.startswith(('tls', 'req'))}, default=str))"
     )
-    told = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True
+    )
     security = json.loads(told.stdout)
-    assert security["require_encryption"] is True and security["tls_ca_file"] == "/certificates/ca.crt"
+    assert (
+        security["require_encryption"] is True and security["tls_ca_file"] == "/certificates/ca.crt"
+    )
     for role in ("scheduler", "worker", "client"):
         assert security[f"tls_{role}_cert"] == "/certificates/tls.crt"
         assert security[f"tls_{role}_key"] == "/certificates/tls.key"
@@ -180,16 +210,28 @@ def test_commands_have_the_options_that_they_are_given(values: str, resources: A
     from djservice import preload
     from djservice.cli import main
 
-    groups = {("dask", "scheduler"): (dask_scheduler.main, preload.dask_setup), ("dask", "worker"): (dask_worker.main,)}
+    groups = {
+        ("dask", "scheduler"): (dask_scheduler.main, preload.dask_setup),
+        ("dask", "worker"): (dask_worker.main,),
+    }
     seen = set()
     for spec in _pods(resources(values)):
         program, command, *arguments = spec["containers"][0]["args"]
         if (program, command) in groups:
-            known = {name for each in groups[program, command] for option in each.params for name in option.opts}
+            known = {
+                name
+                for each in groups[program, command]
+                for option in each.params
+                for name in option.opts
+            }
             given = {argument.split("=")[0] for argument in arguments if argument.startswith("--")}
             assert given <= known
         else:
-            assert program == "sh" or (program, command) == ("dask", "cuda") or command in main.commands
+            assert (
+                program == "sh"
+                or (program, command) == ("dask", "cuda")
+                or command in main.commands
+            )
         seen.add((program, command))
     assert {("dask", "scheduler"), ("dask", "worker")} <= seen
 
@@ -207,9 +249,15 @@ def test_readme_is_that_of_the_values() -> None:
         ("workers.replica=3", "at '/workers': additional properties 'replica' not allowed"),
         ("workers.replicas=-1", "at '/workers/replicas': minimum: got -1, want 0"),
         ("reprocess.enabled=true", "at '/reprocess/run': minLength: got 0, want 1"),
-        ("reprocess.enabled=true,reprocess.run=zh", 'reprocess.run is "zh", expected one of the runs'),
+        (
+            "reprocess.enabled=true,reprocess.run=zh",
+            'reprocess.run is "zh", expected one of the runs',
+        ),
         ("reprocess.schedule=daily", "at '/reprocess/schedule': 'daily' does not match pattern"),
-        ("storage.results=/elsewhere", "at '/storage/results': '/elsewhere' does not match pattern"),
+        (
+            "storage.results=/elsewhere",
+            "at '/storage/results': '/elsewhere' does not match pattern",
+        ),
         ("cluster=operator,gpu.replicas=1", "at '/gpu/replicas': value must be 0"),
         (
             "workers.resources.limits.memory=lots",
@@ -224,12 +272,19 @@ def test_bad_values_are_refused_with_a_message(bad: str, message: str, helm: Any
     assert done.returncode != 0 and message in done.stderr, done.stderr
 
 
-def test_security_scan(render: Callable[[str], str], fetched: Callable[..., Path], tmp_path: Path) -> None:
+def test_security_scan(
+    render: Callable[[str], str], fetched: Callable[..., Path], tmp_path: Path
+) -> None:
     program = fetched(tools.program, "checkov")
     for values in MATRIX:
         (tmp_path / f"{values}.yaml").write_text(render(values))
     scan = [program, "--directory", str(tmp_path), "--framework", "kubernetes", "--output", "json"]
-    done = subprocess.run([*scan, "--skip-download", "--quiet"], capture_output=True, text=True, timeout=120)
-    failed = [(each["check_id"], each["resource"]) for each in json.loads(done.stdout)["results"]["failed_checks"]]
+    done = subprocess.run(
+        [*scan, "--skip-download", "--quiet"], capture_output=True, text=True, timeout=120
+    )
+    failed = [
+        (each["check_id"], each["resource"])
+        for each in json.loads(done.stdout)["results"]["failed_checks"]
+    ]
     assert failed == []
     assert json.loads(done.stdout)["summary"]["passed"] > 500

@@ -39,7 +39,9 @@ def test_keys_are_those_of_dask(name: str) -> None:
 
 
 def _has(found: Any, path: list[str]) -> bool:
-    return not path or (isinstance(found, dict) and path[0] in found and _has(found[path[0]], path[1:]))
+    return not path or (
+        isinstance(found, dict) and path[0] in found and _has(found[path[0]], path[1:])
+    )
 
 
 @pytest.mark.parametrize("place", ["hpc", "k8s"])
@@ -62,11 +64,15 @@ def test_a_scheduler_starts_with_them(place: str, tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
     command = [programs / "dask", "scheduler", *listen, "--scheduler-file", file, *preload]
     with open(tmp_path / "log", "ab") as log:
-        scheduler = psutil.Popen([str(part) for part in command], env=environment, stdout=log, stderr=log)
+        scheduler = psutil.Popen(
+            [str(part) for part in command], env=environment, stdout=log, stderr=log
+        )
     try:
         end = time.monotonic() + 60
         while not file.exists() or not file.read_text().endswith("}"):
-            assert scheduler.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+            assert scheduler.poll() is None and time.monotonic() < end, (
+                tmp_path / "log"
+            ).read_text()
             time.sleep(0.1)
         address = yaml.safe_load(file.read_text())["address"]
         assert address.startswith("tls://")
@@ -77,7 +83,11 @@ def test_a_scheduler_starts_with_them(place: str, tmp_path: Path) -> None:
             f"with Client({address!r}) as client:\n    print(client.run_on_scheduler(lambda: __import__('dask').config.get('distributed.scheduler.worker-ttl')))"
         )
         asked = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         expected = {"hpc": "5 minutes", "k8s": "2 minutes"}[place]
         assert asked.stdout.splitlines() == ["[]", expected], asked.stderr

@@ -47,7 +47,11 @@ def test_a_cluster_of_a_gateway_computes_and_takes_runs(
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with open(tmp_path / "log", "ab") as log:
         server = psutil.Popen(
-            [str(program), "-f", CONFIGURATION], cwd=tmp_path, env=os.environ | settings | path, stdout=log, stderr=log
+            [str(program), "-f", CONFIGURATION],
+            cwd=tmp_path,
+            env=os.environ | settings | path,
+            stdout=log,
+            stderr=log,
         )
     try:
         end = time.monotonic() + 60

@@ -19,7 +19,10 @@ import yaml
 from djservice.store.run_store import Store
 
 FOLDER = Path(__file__).parents[2] / "deploy/htcondor"
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NUMBA_CACHE_DIR": ""}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "NUMBA_CACHE_DIR": "",
+}
 
 
 @pytest.fixture
@@ -48,7 +51,11 @@ def test_submit_files_are_parsed(parse: Any) -> None:
         parse("run.sub", folder="/f", config="a.yaml"),
     )
     for job in (scheduler, workers, run):
-        assert job["initialdir"] == "/f" and job["executable"] == "/bin/bash" and job["log"] == "djservice.log"
+        assert (
+            job["initialdir"] == "/f"
+            and job["executable"] == "/bin/bash"
+            and job["log"] == "djservice.log"
+        )
         assert job["arguments"].strip('"').split()[0] == "start.sh"
     assert run["arguments"].endswith('run a.yaml"') and run["universe"] == "local"
     assert workers["queue"] == "$(workers)" and scheduler["queue"] == ""
@@ -56,27 +63,42 @@ def test_submit_files_are_parsed(parse: Any) -> None:
 
 
 def test_the_graph_is_whole() -> None:
-    lines = [line.split() for line in (FOLDER / "djservice.dag").read_text().splitlines() if line and line[0] != "#"]
+    lines = [
+        line.split()
+        for line in (FOLDER / "djservice.dag").read_text().splitlines()
+        if line and line[0] != "#"
+    ]
     jobs = {line[1]: line[2] for line in lines if line[0] == "JOB"}
     given = {pair.split("=")[0] for line in lines if line[0] == "VARS" for pair in line[2:]}
     assert jobs == {"run": "run.sub"}
-    used = set(re.findall(r"\$\((\w+)\)", (FOLDER / "run.sub").read_text())) - {"Cluster", "Process"}
+    used = set(re.findall(r"\$\((\w+)\)", (FOLDER / "run.sub").read_text())) - {
+        "Cluster",
+        "Process",
+    }
     assert used == given
     for line in lines:
-        assert line[0] in ("JOB", "VARS", "RETRY", "SCRIPT") and line[2 if line[0] == "SCRIPT" else 1] in jobs
+        assert (
+            line[0] in ("JOB", "VARS", "RETRY", "SCRIPT")
+            and line[2 if line[0] == "SCRIPT" else 1] in jobs
+        )
         if line[0] == "SCRIPT":
             assert os.access(FOLDER / line[3], os.X_OK)
 
 
 def test_the_cluster_of_a_graph_is_removed_and_the_run_keeps_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    for name, says in {"condor_submit": "echo 1$(wc -l < calls).0 - 1$(wc -l < calls).9", "condor_rm": "true"}.items():
+    for name, says in {
+        "condor_submit": "echo 1$(wc -l < calls).0 - 1$(wc -l < calls).9",
+        "condor_rm": "true",
+    }.items():
         (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho "{name} $*" >> calls\n{says}\n')
         (tmp_path / "bin" / name).chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
 
     def call(*options: str) -> int:
-        return subprocess.run([FOLDER / "cluster.sh", *options], cwd=tmp_path, env=environment, timeout=20).returncode
+        return subprocess.run(
+            [FOLDER / "cluster.sh", *options], cwd=tmp_path, env=environment, timeout=20
+        ).returncode
 
     (tmp_path / "scheduler.json").write_text("stale")
     assert call("start", ".", "10") == 0 and not (tmp_path / "scheduler.json").exists()
@@ -92,12 +114,16 @@ def test_the_jobs_do_a_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "my_run.yaml").write_text(yaml.safe_dump(tiny))
     with open(tmp_path / "log", "ab") as log:
         jobs = [
-            psutil.Popen(["bash", "start.sh", role], cwd=tmp_path, env=ENVIRONMENT, stdout=log, stderr=log)
+            psutil.Popen(
+                ["bash", "start.sh", role], cwd=tmp_path, env=ENVIRONMENT, stdout=log, stderr=log
+            )
             for role in ("scheduler", "worker")
         ]
     try:
         run = ["bash", "start.sh", "run", "my_run.yaml"]
-        done = subprocess.run(run, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(
+            run, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=200
+        )
         assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
         assert Store.read(tmp_path / "tiny.zarr").attributes["status"] == "finished"
     finally:

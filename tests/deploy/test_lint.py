@@ -19,14 +19,22 @@ PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 def test_lint(name: str, requires: Callable[[str, object], None]) -> None:
     program = shutil.which("hadolint", path=PROGRAMS)
     requires("hadolint", program)
-    done = subprocess.run([str(program), "--failure-threshold", "style", DEPLOY / name], capture_output=True, text=True)
+    done = subprocess.run(
+        [str(program), "--failure-threshold", "style", DEPLOY / name],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
 
 
 def test_scripts(requires: Callable[[str, object], None]) -> None:
     program = shutil.which("shellcheck", path=PROGRAMS)
     requires("shellcheck", program)
-    scripts = [*DEPLOY.rglob("*.sh"), *DEPLOY.rglob("*.sbatch"), *(DEPLOY.parent / "workflows").glob("*.sh")]
+    scripts = [
+        *DEPLOY.rglob("*.sh"),
+        *DEPLOY.rglob("*.sbatch"),
+        *(DEPLOY.parent / "workflows").glob("*.sh"),
+    ]
     assert len(scripts) >= 5
     done = subprocess.run([str(program), *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -35,23 +43,45 @@ def test_scripts(requires: Callable[[str, object], None]) -> None:
 def test_what_is_copied_is_let_in_and_there() -> None:
     ignored = (DEPLOY.parent / ".dockerignore").read_text().split()
     for name in ("Dockerfile", "Dockerfile.gpu", "Dockerfile.workflow"):
-        for line in re.findall(r"^COPY (?!--from)(.*)$", (DEPLOY / name).read_text(), flags=re.MULTILINE):
+        for line in re.findall(
+            r"^COPY (?!--from)(.*)$", (DEPLOY / name).read_text(), flags=re.MULTILINE
+        ):
             for source in line.split()[:-1]:
                 assert (DEPLOY.parent / source).exists() and f"!{source}" in ignored, source
 
 
 def test_versions_are_those_of_a_whole_environment() -> None:
-    pinned = dict(line.split("==") for line in (DEPLOY / "constraints.txt").read_text().split() if "==" in line)
-    assert {"numpy", "numba", "awkward", "uproot", "coffea", "dask", "distributed", "zarr", "bokeh"} <= set(pinned)
+    pinned = dict(
+        line.split("==")
+        for line in (DEPLOY / "constraints.txt").read_text().split()
+        if "==" in line
+    )
+    assert {
+        "numpy",
+        "numba",
+        "awkward",
+        "uproot",
+        "coffea",
+        "dask",
+        "distributed",
+        "zarr",
+        "bokeh",
+    } <= set(pinned)
     assert all(version(name) for name in pinned)  # none that nobody installs
 
 
 def test_the_entry_point_brings_the_compiled_kernels(tmp_path: Path) -> None:
     (tmp_path / "warm/sub").mkdir(parents=True)
     (tmp_path / "warm/sub/kernel.nbc").write_text("compiled")
-    places = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "WARM_NUMBA_CACHE": str(tmp_path / "warm")}
+    places = {
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "WARM_NUMBA_CACHE": str(tmp_path / "warm"),
+    }
     for command in (["sh", "-c", 'cat "$NUMBA_CACHE_DIR/sub/kernel.nbc"'], ["sh", "-c", "exit 7"]):
         done = subprocess.run(
-            [DEPLOY / "entrypoint.sh", *command], env=os.environ | places, capture_output=True, text=True
+            [DEPLOY / "entrypoint.sh", *command],
+            env=os.environ | places,
+            capture_output=True,
+            text=True,
         )
         assert (done.returncode, done.stdout) in ((0, "compiled"), (7, ""))

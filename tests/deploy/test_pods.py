@@ -23,7 +23,9 @@ CHART = Path(__file__).parents[2] / "helm/djservice"
 @pytest.fixture
 def mount_points() -> Iterator[None]:
     """Folders of the volumes, where there are none."""
-    made = [path for name in ("data", "runs", "certificates") if not (path := Path("/", name)).exists()]
+    made = [
+        path for name in ("data", "runs", "certificates") if not (path := Path("/", name)).exists()
+    ]
     for path in made:
         path.mkdir()
     yield
@@ -42,20 +44,33 @@ def test_a_run_and_a_schedule(
     request.getfixturevalue("mount_points")
     run = {key: value for key, value in tiny.items() if key != "output"}
     values = {
-        "runs": {"tiny": run, "nightly": run | {"input": run["input"] | {"files": "/data/in/*.root"}}},
-        "reprocess": {"enabled": True, "run": "nightly", "apply": {"files": "/data/new/*.root", "pt_min": 2.0}},
+        "runs": {
+            "tiny": run,
+            "nightly": run | {"input": run["input"] | {"files": "/data/in/*.root"}},
+        },
+        "reprocess": {
+            "enabled": True,
+            "run": "nightly",
+            "apply": {"files": "/data/new/*.root", "pt_min": 2.0},
+        },
         "tls": {"enabled": True},
         "workers": {"threads": 1},
     }
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
     template = [fetched(tools.helm), "template", "physics", CHART, "--namespace", "jets"]
-    rendered = subprocess.run([*template, "--values", tmp_path / "values.yaml"], capture_output=True, text=True)
+    rendered = subprocess.run(
+        [*template, "--values", tmp_path / "values.yaml"], capture_output=True, text=True
+    )
     assert rendered.returncode == 0, rendered.stderr
     (tmp_path / "rendered.yaml").write_text(rendered.stdout)
     for name in ("in", "new"):
         (tmp_path / "data" / name).mkdir(parents=True)
         shutil.copy(examples.path("ZHllbb_200"), tmp_path / "data" / name)
-    certificates = [each for each in yaml.safe_load_all(rendered.stdout) if each and each["kind"] == "Certificate"]
+    certificates = [
+        each
+        for each in yaml.safe_load_all(rendered.stdout)
+        if each and each["kind"] == "Certificate"
+    ]
     (wanted,) = (each["spec"]["dnsNames"] for each in certificates if "dnsNames" in each["spec"])
     write_secret(tmp_path / "certificates", wanted)
 
@@ -69,7 +84,9 @@ def test_a_run_and_a_schedule(
     logs = "\n".join(f"{path.name}: {path.read_text()[-3000:]}" for path in tmp_path.glob("*.log"))
     assert done.returncode == 0, done.stderr + logs
     assert Store.read(tmp_path / "data/tiny.zarr").attributes["status"] == "finished"
-    first, second = (line for line in (tmp_path / "reprocess.log").read_text().splitlines() if "latest: " in line)
+    first, second = (
+        line for line in (tmp_path / "reprocess.log").read_text().splitlines() if "latest: " in line
+    )
     assert first.startswith("latest: ") and second.startswith("nothing changed; latest: ")
     assert (tmp_path / "data/nightly/latest").exists()
 

@@ -19,7 +19,9 @@ Stored = Callable[[str | Path], dict[str, bytes]]
 
 
 def wait_for(
-    condition: Callable[[], bool], explain: Callable[[], str], failed: Callable[[], bool] = lambda: False
+    condition: Callable[[], bool],
+    explain: Callable[[], str],
+    failed: Callable[[], bool] = lambda: False,
 ) -> None:
     end = time.monotonic() + 120
     while not condition():
@@ -28,7 +30,11 @@ def wait_for(
 
 
 def test_a_job_cancelled_requeued_preempted_and_without_its_controller_ends_with_the_same_bits(
-    slurm: Any, tiny_run: Callable[[Path], dict[str, Any]], scheduler: str, stored: Stored, tmp_path: Path
+    slurm: Any,
+    tiny_run: Callable[[Path], dict[str, Any]],
+    scheduler: str,
+    stored: Stored,
+    tmp_path: Path,
 ) -> None:
     enough = {"optimiser": {"iterations": 1200, "batch_events": 16, "trees": 4}}
     run = tiny_run(tmp_path / "slurm.zarr") | enough
@@ -42,7 +48,12 @@ def test_a_job_cancelled_requeued_preempted_and_without_its_controller_ends_with
 
     def submit() -> str:
         said = slurm.call(
-            "sbatch", "--parsable", "--cpus-per-task=1", DEPLOY / "djservice.sbatch", "run.yaml", cwd=tmp_path
+            "sbatch",
+            "--parsable",
+            "--cpus-per-task=1",
+            DEPLOY / "djservice.sbatch",
+            "run.yaml",
+            cwd=tmp_path,
         )
         assert said.strip().isdigit(), said
         return str(said.strip())
@@ -79,7 +90,13 @@ def test_a_job_cancelled_requeued_preempted_and_without_its_controller_ends_with
     wait_for(lambda: slurm.state(second) in ("COMPLETED", "FAILED"), explain)
     assert slurm.state(second) == "COMPLETED", explain()
     undisturbed = dj.run(
-        Run.from_dict(run | {"output": {"store": str(tmp_path / "whole.zarr")}, "cluster": {"scheduler": scheduler}})
+        Run.from_dict(
+            run
+            | {
+                "output": {"store": str(tmp_path / "whole.zarr")},
+                "cluster": {"scheduler": scheduler},
+            }
+        )
     )
     assert stored(tmp_path / "slurm.zarr") == stored(undisturbed.store)
     log = (tmp_path / f"djservice-{second}.log").read_text()
@@ -91,12 +108,18 @@ def test_a_job_cancelled_requeued_preempted_and_without_its_controller_ends_with
         assert "distributed." in (tmp_path / f".djservice-{second}/{name}.log").read_text()
 
 
-def test_a_job_without_workers_fails_and_says_why(slurm: Any, tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_a_job_without_workers_fails_and_says_why(
+    slurm: Any, tiny: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny))
     without = ("--cpus-per-task=1", "--export=ALL,DJSERVICE_WORKER=no-such-program")
-    job = slurm.call("sbatch", "--parsable", *without, DEPLOY / "djservice.sbatch", "run.yaml", cwd=tmp_path).strip()
+    job = slurm.call(
+        "sbatch", "--parsable", *without, DEPLOY / "djservice.sbatch", "run.yaml", cwd=tmp_path
+    ).strip()
     log = tmp_path / f"djservice-{job}.log"
-    wait_for(lambda: slurm.state(job) in ("COMPLETED", "FAILED"), lambda: log.read_text() + slurm.logs())
+    wait_for(
+        lambda: slurm.state(job) in ("COMPLETED", "FAILED"), lambda: log.read_text() + slurm.logs()
+    )
     assert slurm.state(job) == "FAILED"
     said = log.read_text()
     assert "the workers ended before the run" in said and "execve(): no-such-program" in said, said

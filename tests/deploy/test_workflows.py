@@ -22,12 +22,27 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 Requires = Callable[[str, object], None]
 
 
-def snakemake(folder: Path, profile: str, environment: dict[str, str], *options: str, **settings: object) -> str:
+def snakemake(
+    folder: Path, profile: str, environment: dict[str, str], *options: str, **settings: object
+) -> str:
     """Do the workflow in a folder that has it; what Snakemake says."""
-    command = ["snakemake", "--snakefile", "workflows/Snakefile", "--profile", f"workflows/profiles/{profile}"]
+    command = [
+        "snakemake",
+        "--snakefile",
+        "workflows/Snakefile",
+        "--profile",
+        f"workflows/profiles/{profile}",
+    ]
     given = {"run": "run.yaml", "threads": 1, "pt_min": 2.0} | settings
     done = subprocess.run(
-        [sys.executable, "-m", *command, *options, "--config", *(f"{name}={value}" for name, value in given.items())],
+        [
+            sys.executable,
+            "-m",
+            *command,
+            *options,
+            "--config",
+            *(f"{name}={value}" for name, value in given.items()),
+        ],
         cwd=folder,
         env=environment | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
         capture_output=True,
@@ -44,7 +59,9 @@ def put_inputs(folder: Path, tiny: dict[str, Any]) -> None:
     shutil.copy(examples.path("ZHllbb_200"), folder / "data/a.root")
     shutil.copy(examples.path("ZHllbb_1000"), folder / "data/b.root")
     few = {"iterations": 3, "trees": 4, "choose_trees": 4, "score_trees": 4, "accepted": 2}
-    (folder / "run.yaml").write_text(yaml.safe_dump(tiny | {"per_event": few, "cluster": {"workers": 1}}))
+    (folder / "run.yaml").write_text(
+        yaml.safe_dump(tiny | {"per_event": few, "cluster": {"workers": 1}})
+    )
 
 
 def check_results(store: Path, report: Path) -> None:
@@ -66,7 +83,9 @@ def where_all_look(slurm: Any, requires: Requires) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("profile", ["local", "slurm"])
-def test_snakemake(profile: str, tiny: dict[str, Any], requires: Requires, tmp_path: Path, request: Any) -> None:
+def test_snakemake(
+    profile: str, tiny: dict[str, Any], requires: Requires, tmp_path: Path, request: Any
+) -> None:
     requires("snakemake", find_spec("snakemake"))
     here = tmp_path / "here"
     put_inputs(here, tiny)
@@ -78,17 +97,23 @@ def test_snakemake(profile: str, tiny: dict[str, Any], requires: Requires, tmp_p
         sooner = ["--slurm-init-seconds-before-status-checks=3"]
     assert "6 of 6 steps" in snakemake(here, profile, environment, *sooner, files='["data/*.root"]')
     check_results(here / "results/fit.zarr", here / "results/report.html")
-    assert "Nothing to be done" in snakemake(here, profile, environment, *sooner, files='["data/*.root"]')
+    assert "Nothing to be done" in snakemake(
+        here, profile, environment, *sooner, files='["data/*.root"]'
+    )
 
 
-def test_files_of_the_same_name_are_refused(tiny: dict[str, Any], requires: Requires, tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_refused(
+    tiny: dict[str, Any], requires: Requires, tmp_path: Path
+) -> None:
     """One of them would be left out."""
     requires("snakemake", find_spec("snakemake"))
     here = tmp_path / "here"
     put_inputs(here, tiny)
     shutil.copytree(here / "data", here / "more")
     shutil.copytree(WORKFLOWS, here / "workflows")
-    with pytest.raises(AssertionError, match=r"expected different names, found several times: a, b\."):
+    with pytest.raises(
+        AssertionError, match=r"expected different names, found several times: a, b\."
+    ):
         snakemake(here, "local", dict(os.environ), files='["data/*.root", "more/*.root"]')
     assert not (here / "results").exists()
 
@@ -109,13 +134,18 @@ def test_snakemake_on_kubernetes(
     recipe = (WORKFLOWS.parent / "deploy/Dockerfile.workflow").read_text()
     (plugin,) = re.findall(r"pip download .* --dest /opt/wheels '(.*)'", recipe)
     image = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
-    image |= dict(re.findall(r"(PIP_\w+)=(\S+)", recipe)) | {"PIP_FIND_LINKS": str(fetched(tools.wheels, plugin))}
+    image |= dict(re.findall(r"(PIP_\w+)=(\S+)", recipe)) | {
+        "PIP_FIND_LINKS": str(fetched(tools.wheels, plugin))
+    }
     image |= {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
     server = KubernetesApi(pods, here, image, "1.37")
     try:
         server.write_client_configuration(tmp_path / "client.yaml")
         environment = os.environ | {"KUBECONFIG": str(tmp_path / "client.yaml")}
-        volumes = [f"--kubernetes-persistent-volumes=djservice:{volume}", f"--default-storage-prefix={volume}/workflow"]
+        volumes = [
+            f"--kubernetes-persistent-volumes=djservice:{volume}",
+            f"--default-storage-prefix={volume}/workflow",
+        ]
         store = volume / "workflow/fit.zarr"
         files = '["data/a.root", "data/b.root"]'
         said = snakemake(here, "kubernetes", environment, *volumes, files=files, store=store)
@@ -126,17 +156,25 @@ def test_snakemake_on_kubernetes(
     assert len(server.jobs) == 5
     for job in server.jobs.values():
         pod = job["spec"]["template"]["spec"]
-        assert {"name": "djservice", "persistentVolumeClaim": {"claimName": "djservice"}} in pod["volumes"]
+        assert {"name": "djservice", "persistentVolumeClaim": {"claimName": "djservice"}} in pod[
+            "volumes"
+        ]
         assert pod["containers"][0]["image"] == "ghcr.io/example/djservice-workflow:0.1.0"
-        assert "pip install" in pod["containers"][0]["args"][1]  # if it is no more, the image needs no wheel
+        assert (
+            "pip install" in pod["containers"][0]["args"][1]
+        )  # if it is no more, the image needs no wheel
         assert pod["containers"][0]["resources"]["requests"]["memory"] == "4000M"
 
 
 def test_reana_takes_its_specification(fetched: Callable[..., Path]) -> None:
     program = fetched(tools.program, "reana-client")
     validate = [program, "validate", "--file", "workflows/reana.yaml"]
-    done = subprocess.run(validate, cwd=WORKFLOWS.parent, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "SUCCESS: Valid REANA specification file" in done.stdout, done.stdout + done.stderr
+    done = subprocess.run(
+        validate, cwd=WORKFLOWS.parent, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and "SUCCESS: Valid REANA specification file" in done.stdout, (
+        done.stdout + done.stderr
+    )
     assert "ERROR" not in done.stdout and "WARNING" not in done.stdout
 
 
@@ -149,7 +187,9 @@ def test_the_steps_of_reana(tiny: dict[str, Any], tmp_path: Path) -> None:
     for step in given["workflow"]["specification"]["steps"]:
         for command in step["commands"]:
             told = Template(command).substitute(parameters)
-            done = subprocess.run(told, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                told, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
             assert done.returncode == 0, (told, done.stdout, done.stderr)
     fit = Store.read(tmp_path / parameters["store"])
     assert fit.attributes["status"] == "finished" and fit.n_complete("per_event") == 40
@@ -164,7 +204,9 @@ def test_argo_knows_every_key_of_the_scheduled_workflow(requires: Requires) -> N
         models = None
     requires("hera", models)
     given = yaml.safe_load((WORKFLOWS / "argo_reprocess.yaml").read_text())
-    understood = models.CronWorkflow.model_validate(given).model_dump(mode="json", by_alias=True, exclude_none=True)
+    understood = models.CronWorkflow.model_validate(given).model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
     assert understood == given  # a key that it does not know would be gone
     (template,) = given["spec"]["workflowSpec"]["templates"]
     assert "djservice reprocess /runs/reprocess.yaml" in template["container"]["args"][2]

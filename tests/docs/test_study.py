@@ -23,11 +23,17 @@ FEW = [
 
 
 def test_the_study_in_one_command(scheduler: str, tmp_path: Path) -> None:
-    options = [word for setting in (*FEW, f"cluster.scheduler={scheduler}") for word in ("--set", setting)]
+    options = [
+        word for setting in (*FEW, f"cluster.scheduler={scheduler}") for word in ("--set", setting)
+    ]
     command = [sys.executable, str(SCRIPT), "--output", str(tmp_path / "study"), *options]
     for _ in range(2):  # the second time nothing is left to do
         done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, timeout=300
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         for row in (
@@ -40,5 +46,7 @@ def test_the_study_in_one_command(scheduler: str, tmp_path: Path) -> None:
             assert row in done.stdout
     assert "done already" in done.stderr
     assert {path.name for path in (tmp_path / "study").iterdir()} >= {
-        f"{name}.{kind}" for name in ("from_0.3", "from_1.0", "per_event") for kind in ("zarr", "html")
+        f"{name}.{kind}"
+        for name in ("from_0.3", "from_1.0", "per_event")
+        for kind in ("zarr", "html")
     }

@@ -34,7 +34,13 @@ from djservice.events.batch import EventBatch
 TABLES = Path(__file__).parents[1] / "clustering" / "data"
 
 #: A new estimator is tested by adding a row.
-SCORE_TYPE: list[ScoreEstimator] = [Score(), LeaveOneOut(), StateBaseline(), MeanBaseline(), OptimalBaseline()]
+SCORE_TYPE: list[ScoreEstimator] = [
+    Score(),
+    LeaveOneOut(),
+    StateBaseline(),
+    MeanBaseline(),
+    OptimalBaseline(),
+]
 UNBIASED: list[Estimator] = [*SCORE_TYPE, AlternativePath(), AlternativePath(all_steps=True)]
 FINITE = [FiniteDifference(), FiniteDifference(common=False)]
 BIASED: list[Estimator] = [*FINITE, SigmoidRelaxation(), GumbelSoftmax()]
@@ -44,7 +50,9 @@ def test_every_estimator_has_its_row() -> None:
     assert {type(estimator) for estimator in [*UNBIASED, *BIASED]} == set(ESTIMATORS)
 
 
-def one_decision(t: float, events: int, trees: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def one_decision(
+    t: float, events: int, trees: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """f = sin t with probability sigmoid(t), else cos t: values, scores and the pathwise df/dt of each sample."""
     p = 1.0 / (1.0 + np.exp(-t))
     taken = np.random.default_rng(seed).random((events, trees)) < p
@@ -70,7 +78,9 @@ def test_alternative_path_on_one_decision(t: float) -> None:
     value, score, slope = one_decision(t, 20_000, 3, seed=int(100 * (t + 5)))
     alternative = np.where(score < 0, np.sin(t), value)
     rate = np.maximum(-score, 0.0)
-    values = TreeValues(value, np.ones_like(value), score, extra=((alternative, np.ones_like(value), rate),))
+    values = TreeValues(
+        value, np.ones_like(value), score, extra=((alternative, np.ones_like(value), rate),)
+    )
     estimates = (AlternativePath().slopes(values).quantity + slope).mean(axis=1)
     p = 1.0 / (1.0 + np.exp(-t))
     exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
@@ -88,7 +98,9 @@ def test_finite_difference_on_one_decision(estimator: FiniteDifference, step: fl
         return p * np.sin(t) + (1 - p) * np.cos(t)
 
     seeds = (1, 1) if estimator.common else (1, 2)
-    ends = [one_decision(t + s, 1, trees, seed)[0] for s, seed in zip((step, -step), seeds, strict=True)]
+    ends = [
+        one_decision(t + s, 1, trees, seed)[0] for s, seed in zip((step, -step), seeds, strict=True)
+    ]
     one = np.ones_like(ends[0])
     weight = np.array(0.5 / step)
     values = TreeValues(one, one, one, extra=((ends[0], one, weight), (ends[1], one, -weight)))
@@ -118,13 +130,21 @@ def test_sigmoid_relaxation_on_one_decision(temperature: float, bias: float) -> 
 
     step = 1e-4  # the estimator's own
     values = TreeValues(
-        one, one, one, extra=((relaxed(t + step), one, 0.5 * one / step), (relaxed(t - step), one, -0.5 * one / step))
+        one,
+        one,
+        one,
+        extra=(
+            (relaxed(t + step), one, 0.5 * one / step),
+            (relaxed(t - step), one, -0.5 * one / step),
+        ),
     )
     found = SigmoidRelaxation(temperature).slopes(values).quantity[0, 0]
     p = 1.0 / (1.0 + np.exp(-t))
     exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
     q = 1.0 / (1.0 + np.exp(-t / temperature))
-    of_relaxed = q * (1 - q) / temperature * (np.sin(t) - np.cos(t)) + q * np.cos(t) - (1 - q) * np.sin(t)
+    of_relaxed = (
+        q * (1 - q) / temperature * (np.sin(t) - np.cos(t)) + q * np.cos(t) - (1 - q) * np.sin(t)
+    )
     assert found == pytest.approx(of_relaxed, rel=1e-6)
     assert found - exact == pytest.approx(bias, abs=1e-4)
 
@@ -132,7 +152,12 @@ def test_sigmoid_relaxation_on_one_decision(temperature: float, bias: float) -> 
 def tables(name: str) -> list[tuple[list, dict]]:
     events = json.loads((TABLES / f"exact_trees_{name}.json").read_text())
     # alpha = 5 rests on trees too rare to sample: enumerated in the kernel's tests.
-    return [(e["particles_pt_y_phi_m"], row) for e in events for row in e["expect"] if row["rigidity"] <= 1]
+    return [
+        (e["particles_pt_y_phi_m"], row)
+        for e in events
+        for row in e["expect"]
+        if row["rigidity"] <= 1
+    ]
 
 
 @pytest.mark.parametrize("estimator", UNBIASED, ids=lambda e: e.name)
@@ -166,8 +191,12 @@ def test_gradient_of_the_exact_tables(estimator: Estimator, name: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", SCORE_TYPE, ids=lambda e: e.name)
-@pytest.mark.parametrize(("parameter", "column"), [("rigidity", "d_rigidity"), ("power", "d_exponent")])
-def test_other_parameters_of_the_exact_tables(parameter: str, column: str, estimator: ScoreEstimator) -> None:
+@pytest.mark.parametrize(
+    ("parameter", "column"), [("rigidity", "d_rigidity"), ("power", "d_exponent")]
+)
+def test_other_parameters_of_the_exact_tables(
+    parameter: str, column: str, estimator: ScoreEstimator
+) -> None:
     z = []
     for number, (particles, row) in enumerate(tables("n4") + tables("n4_safe")):
         if row[column] is None or row["exponent"] == 0:
@@ -194,13 +223,23 @@ def test_other_parameters_of_the_exact_tables(parameter: str, column: str, estim
 def test_variable_r_has_a_gradient() -> None:
     """d E[m] / d rho against the difference of independent trees at rho + h and rho - h."""
     events, step = shipped_events().select(range(10)), 3.0
-    found = gradient(events, observables.dijet_mass, radius=VariableR(30.0, 0.2, 1.2), trees=3000, seed=1)
+    found = gradient(
+        events, observables.dijet_mass, radius=VariableR(30.0, 0.2, 1.2), trees=3000, seed=1
+    )
     high, low = (
-        gradient(events, observables.dijet_mass, radius=VariableR(30.0 + s, 0.2, 1.2), trees=3000, seed=2 + (s > 0))
+        gradient(
+            events,
+            observables.dijet_mass,
+            radius=VariableR(30.0 + s, 0.2, 1.2),
+            trees=3000,
+            seed=2 + (s > 0),
+        )
         for s in (step, -step)
     )
     slope = (high.loss.value - low.loss.value) / (2 * step)
-    error = np.hypot(found.tree_error, np.hypot(high.loss.tree_error, low.loss.tree_error) / (2 * step))
+    error = np.hypot(
+        found.tree_error, np.hypot(high.loss.tree_error, low.loss.tree_error) / (2 * step)
+    )
     assert abs(found.value - slope) < 4 * error
     assert abs(slope) > 4 * error
 
@@ -218,9 +257,15 @@ def test_estimators_of_the_radius_alone(estimator: Estimator) -> None:
 def exact_mean(particles: list, row: dict, radius: float) -> float:
     """E[dijet mass] of a tiny event at another R, every merge sequence weighed by the kernel."""
     histories = list(enumerate_trees(np.array(particles)))
-    masses = [objects.leading_mass(jets) for objects, jets in (final_jets(particles, each) for each in histories)]
+    masses = [
+        objects.leading_mass(jets)
+        for objects, jets in (final_jets(particles, each) for each in histories)
+    ]
     setting = Setting(radius, row["rigidity"], row["exponent"], row["asymmetry"] or None)
-    return float(np.exp(replay(to_batch([particles]), np.array(histories), **setting.arguments).log_prob[0]) @ masses)
+    return float(
+        np.exp(replay(to_batch([particles]), np.array(histories), **setting.arguments).log_prob[0])
+        @ masses
+    )
 
 
 @pytest.mark.parametrize("common", [True, False])
@@ -270,33 +315,54 @@ def test_relaxed_jets_become_cones() -> None:
             assert sharp.pt[event, 0, 0] == pytest.approx(max(cones), rel=1e-9)
     soft = relaxed_jets(events, np.full(12, 0.6), exact.jets, 1.0, 8)
     energy = np.array(
-        [(np.hypot(e[:, 0], e[:, 3]) * np.cosh(e[:, 1])).sum() for e in map(partial(event_of, events), range(12))]
+        [
+            (np.hypot(e[:, 0], e[:, 3]) * np.cosh(e[:, 1])).sum()
+            for e in map(partial(event_of, events), range(12))
+        ]
     )
     assert (np.nansum(soft.E, axis=(1, 2)) <= energy * (1 + 1e-12)).all()
 
 
 def test_sigmoid_relaxation_is_the_slope_of_the_relaxed_mass_and_its_bias_is_what_it_is() -> None:
     events = shipped_events().select(range(12))
-    found = gradient(events, observables.dijet_mass, radius=0.6, trees=2, estimator=SigmoidRelaxation(0.2))
+    found = gradient(
+        events, observables.dijet_mass, radius=0.6, trees=2, estimator=SigmoidRelaxation(0.2)
+    )
     exact = cluster(events, radius=0.6, rigidity=np.inf, jets=16)
-    ends = [observables.dijet_mass(relaxed_jets(events, np.full(12, r), exact.jets, 0.2, 2)) for r in (0.6002, 0.5998)]
-    np.testing.assert_allclose(found.per_event.gradient, ((ends[0] - ends[1]) / 0.0004)[:, 0], rtol=1e-4, atol=1e-3)
+    ends = [
+        observables.dijet_mass(relaxed_jets(events, np.full(12, r), exact.jets, 0.2, 2))
+        for r in (0.6002, 0.5998)
+    ]
+    np.testing.assert_allclose(
+        found.per_event.gradient, ((ends[0] - ends[1]) / 0.0004)[:, 0], rtol=1e-4, atol=1e-3
+    )
     assert found.tree_error == 0.0
     errors = []
     for particles, row in tables("n4"):
         if row["exponent"] == -1:
-            batch, point = to_batch([particles]), {"radius": row["radius"], "rigidity": row["rigidity"]}
-            one = gradient(batch, observables.dijet_mass, **point, trees=2, estimator=SigmoidRelaxation())
+            batch, point = (
+                to_batch([particles]),
+                {"radius": row["radius"], "rigidity": row["rigidity"]},
+            )
+            one = gradient(
+                batch, observables.dijet_mass, **point, trees=2, estimator=SigmoidRelaxation()
+            )
             errors.append(abs(one.value - row["d_radius"]) / abs(row["d_radius"]))
     assert 0.9 < np.median(errors) < 1.1  # recorded in its docstring: as large as the derivative
 
 
 def test_estimators_without_enough_trees_or_radius() -> None:
     event = shipped_events().select([0])
-    with pytest.raises(InputError, match=r"trees is 1, expected 2 or more with the optimal_baseline"):
+    with pytest.raises(
+        InputError, match=r"trees is 1, expected 2 or more with the optimal_baseline"
+    ):
         gradient(event, observables.dijet_mass, radius=0.7, trees=1, estimator=OptimalBaseline())
-    with pytest.raises(InputError, match=r"the step 0.8 of the finite difference reaches below R = 0 from R = 0.7"):
-        gradient(event, observables.dijet_mass, radius=0.7, trees=2, estimator=FiniteDifference(0.8))
+    with pytest.raises(
+        InputError, match=r"the step 0.8 of the finite difference reaches below R = 0 from R = 0.7"
+    ):
+        gradient(
+            event, observables.dijet_mass, radius=0.7, trees=2, estimator=FiniteDifference(0.8)
+        )
     with pytest.raises(InputError, match=r"step is -1, expected a positive number"):
         FiniteDifference(-1)
 
@@ -306,8 +372,13 @@ def test_estimators_agree_on_real_events() -> None:
     events = shipped_events().select(range(25))
     loss = SquaredError(observables.dijet_mass, target=80.0, scale=80.0)
     loss = loss.where(cuts.two_jets(pt_min=15.0) & cuts.mass_below(150.0))
-    found = [gradient(events, loss, radius=0.7, trees=200, estimator=e, seed=3 + i) for i, e in enumerate(UNBIASED)]
-    values, errors = (np.array([getattr(g, name) for g in found]) for name in ("value", "tree_error"))
+    found = [
+        gradient(events, loss, radius=0.7, trees=200, estimator=e, seed=3 + i)
+        for i, e in enumerate(UNBIASED)
+    ]
+    values, errors = (
+        np.array([getattr(g, name) for g in found]) for name in ("value", "tree_error")
+    )
     best = np.average(values, weights=1 / errors**2)
     assert (np.abs(values - best) < 4 * errors).all()
 
@@ -330,17 +401,24 @@ def test_flipping_all_steps_is_the_mean_over_the_step_that_is_flipped() -> None:
 def test_all_flips_and_the_one_that_is_kept() -> None:
     """W is the sum of the rates of all steps; the flip that is kept is among them, as often as its rate says."""
     event, trees = shipped_events().select([3]), 2000
-    one, every = (cluster(event, radius=0.7, rigidity=1.0, trees=trees, seed=2, flips=f) for f in (True, "all"))
+    one, every = (
+        cluster(event, radius=0.7, rigidity=1.0, trees=trees, seed=2, flips=f)
+        for f in (True, "all")
+    )
     np.testing.assert_array_equal(one.momenta, every.momenta)
     assert one.flips.shape == (1, trees, 1, 4)
     kept, flips = one.flips[0, :, 0], every.flips[0]
     np.testing.assert_allclose(kept[:, 0], flips[..., 0].sum(axis=1), rtol=1e-12)
     same = (flips[..., 1] == kept[:, np.newaxis, 1]) & (flips[..., 0] > 0)
     assert (same.sum(axis=1) == (kept[:, 0] > 0)).all()
-    np.testing.assert_array_equal(flips[same], np.column_stack([flips[same][:, 0], kept[kept[:, 0] > 0, 1:]]))
+    np.testing.assert_array_equal(
+        flips[same], np.column_stack([flips[same][:, 0], kept[kept[:, 0] > 0, 1:]])
+    )
     there = flips[..., 1] >= 0
     assert (np.diff(there.astype(int), axis=1) <= 0).all() and (flips[~there][:, 0] == 0).all()
-    share = np.divide(flips[..., 0], kept[:, :1], out=np.zeros_like(flips[..., 0]), where=kept[:, :1] > 0)
+    share = np.divide(
+        flips[..., 0], kept[:, :1], out=np.zeros_like(flips[..., 0]), where=kept[:, :1] > 0
+    )
     for flip in range(5):  # the first, second ... of a tree
         expected, variance = share[:, flip].sum(), (share[:, flip] * (1 - share[:, flip])).sum()
         assert abs(same[:, flip].sum() - expected) < 4 * np.sqrt(variance)
@@ -352,7 +430,9 @@ def test_flips_of_other_trees_and_of_none() -> None:
         cluster(event, radius=0.7, rigidity=1.0, trees=2, flips=np.zeros((1, 3, 4)))
     alone = to_batch([[[50.0, 0.0, 0.0, 5.0]], []])  # nothing else could happen to it
     for all_steps in (False, True):
-        found = gradient(alone, observables.dijet_mass, radius=0.7, trees=2, estimator=AlternativePath(all_steps))
+        found = gradient(
+            alone, observables.dijet_mass, radius=0.7, trees=2, estimator=AlternativePath(all_steps)
+        )
         assert found.value == 0.0
 
 
@@ -360,14 +440,27 @@ def test_flips_of_other_trees_and_of_none() -> None:
 def test_a_flip_by_rounding_leads_nowhere(all_steps: bool) -> None:
     """Three soft particles at the same distance from a hard one, beams beyond the cut: the mean of equal numbers is off by an ulp."""
     for pt in np.linspace(50.0, 120.0, 20):
-        event = to_batch([[[pt, 1.0, 0.5, 0.0], [1.0, 0.0, 0.5, 0.0], [1.0, 2.0, 0.5, 0.0], [1.0, 1.0, 1.5, 0.0]]])
+        event = to_batch(
+            [
+                [
+                    [pt, 1.0, 0.5, 0.0],
+                    [1.0, 0.0, 0.5, 0.0],
+                    [1.0, 2.0, 0.5, 0.0],
+                    [1.0, 1.0, 1.5, 0.0],
+                ]
+            ]
+        )
         point = {"radius": 5.0, "rigidity": 100.0, "scale": "safe", "trees": 20}
-        found = gradient(event, observables.dijet_mass, **point, estimator=AlternativePath(all_steps))
+        found = gradient(
+            event, observables.dijet_mass, **point, estimator=AlternativePath(all_steps)
+        )
         assert abs(found.value) < 1e-9
 
 
 def test_leave_one_out_is_blind_to_an_offset_and_quieter() -> None:
     value, score, _ = one_decision(0.3, 2_000, 20, seed=3)
-    plain, moved = (LeaveOneOut().contributions(v, score).mean(axis=1) for v in (value, value + 100.0))
+    plain, moved = (
+        LeaveOneOut().contributions(v, score).mean(axis=1) for v in (value, value + 100.0)
+    )
     np.testing.assert_allclose(plain, moved, atol=1e-11)
     assert plain.var() < Score().contributions(value + 100.0, score).mean(axis=1).var() / 1e3

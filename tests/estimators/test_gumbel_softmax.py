@@ -33,7 +33,9 @@ def softmax(values: Floats) -> Floats:
 # The definition, in plain numpy: rows of momenta, every option, differences for derivatives.
 
 
-def log_weights(rows: dict[int, Floats], radius: float, rigidity: float, power: float, asymmetry: float) -> dict:
+def log_weights(
+    rows: dict[int, Floats], radius: float, rigidity: float, power: float, asymmetry: float
+) -> dict:
     """log w of every option: (i, j) a pair, i < j, and (i, i) a beam."""
     pt = {r: np.hypot(p[0], p[1]) for r, p in rows.items()}
     y = {r: np.arctanh(p[2] / p[3]) for r, p in rows.items()}
@@ -46,7 +48,9 @@ def log_weights(rows: dict[int, Floats], radius: float, rigidity: float, power: 
             elif i < j:
                 dphi = np.abs(phi[i] - phi[j])
                 dphi = min(dphi, 2 * np.pi - dphi)
-                q[i, j] = min(pt[i] ** (2 * power), pt[j] ** (2 * power)) * ((y[i] - y[j]) ** 2 + dphi**2)
+                q[i, j] = min(pt[i] ** (2 * power), pt[j] ** (2 * power)) * (
+                    (y[i] - y[j]) ** 2 + dphi**2
+                )
                 measure[i, j] = q[i, j] * (max(pt[i], pt[j]) / min(pt[i], pt[j])) ** asymmetry
     least, scale = min(q.values()), min(measure.values())
     if least == 0.0:  # at one point: nothing else can happen, whatever R is
@@ -54,7 +58,9 @@ def log_weights(rows: dict[int, Floats], radius: float, rigidity: float, power: 
     return {option: -rigidity * (value - least) / scale for option, value in q.items()}
 
 
-def under(rows: dict[int, Floats], option: tuple[int, int], by: dict[int, Floats]) -> dict[int, Floats]:
+def under(
+    rows: dict[int, Floats], option: tuple[int, int], by: dict[int, Floats]
+) -> dict[int, Floats]:
     """T_k(X): the rows under an option; in a pair the row that is harder in ``by`` holds the sum."""
     i, j = option
     if i == j:
@@ -63,7 +69,9 @@ def under(rows: dict[int, Floats], option: tuple[int, int], by: dict[int, Floats
     return {r: rows[kept] + rows[gone] if r == kept else p for r, p in rows.items() if r != gone}
 
 
-def moved_jets(particles: Floats, choices: list, noises: list, temperature: float, step: float, **point: float) -> list:
+def moved_jets(
+    particles: Floats, choices: list, noises: list, temperature: float, step: float, **point: float
+) -> list:
     """(momentum, moved momentum) of every jet when R is larger by ``step``, draws and noises held fixed."""
     rows = dict(enumerate(particles))
     moved, jets = dict(rows), []
@@ -95,18 +103,27 @@ def rows_of(history: Floats, particles: Floats) -> list[tuple[int, int]]:
     return choices
 
 
-def noises_of(particles: Floats, choices: list, key: np.uint64, tree: int, **point: float) -> list[dict]:
+def noises_of(
+    particles: Floats, choices: list, key: np.uint64, tree: int, **point: float
+) -> list[dict]:
     """The Gumbel noises of every step, given its choice: what is said of them in the kernel's docstring."""
     rows, noises, n = dict(enumerate(particles)), [], len(particles)
     for step, option in enumerate(choices):
         w = log_weights(rows, **point)
         norm = np.log(np.exp(list(w.values())).sum())
         wait = {
-            (i, j): np.log(-np.log(max(uniform(key, 0, tree, step, FIRST_DRAW + i * n + j), 2.0**-54))) for i, j in w
+            (i, j): np.log(
+                -np.log(max(uniform(key, 0, tree, step, FIRST_DRAW + i * n + j), 2.0**-54))
+            )
+            for i, j in w
         }
         first = wait[option]
         noises.append(
-            {k: -(first if k == option else np.logaddexp(first, wait[k] - (w[k] - norm))) - (w[k] - norm) for k in w}
+            {
+                k: -(first if k == option else np.logaddexp(first, wait[k] - (w[k] - norm)))
+                - (w[k] - norm)
+                for k in w
+            }
         )
         rows = under(rows, option, rows)
     return noises
@@ -115,20 +132,31 @@ def noises_of(particles: Floats, choices: list, key: np.uint64, tree: int, **poi
 def momenta(event: Floats) -> Floats:
     pt, y, phi, mass = event.T
     transverse = np.hypot(pt, mass)
-    return np.stack([pt * np.cos(phi), pt * np.sin(phi), transverse * np.sinh(y), transverse * np.cosh(y)], axis=1)
+    return np.stack(
+        [pt * np.cos(phi), pt * np.sin(phi), transverse * np.sinh(y), transverse * np.cosh(y)],
+        axis=1,
+    )
 
 
 def event_in_order(seed: int, number: int, power: float) -> Floats:
     """Particles within reach of each other, in the kernel's order: by falling pT^(2p)."""
     rng = np.random.default_rng(seed)
-    event = np.stack([rng.uniform(low, high, number) for low, high in ((3, 60), (-0.8, 0.8), (2.4, 4.0), (0.1, 2))], 1)
+    event = np.stack(
+        [
+            rng.uniform(low, high, number)
+            for low, high in ((3, 60), (-0.8, 0.8), (2.4, 4.0), (0.1, 2))
+        ],
+        1,
+    )
     return event[np.argsort(event[:, 0] if power <= 0 else -event[:, 0])]
 
 
 @pytest.mark.parametrize("asymmetry", [0.0, 1.0, 0.5])
 @pytest.mark.parametrize("power", [-1.0, 0.0, 1.0])
 @pytest.mark.parametrize("number", [2, 9])
-def test_tangents_are_the_differences_of_the_definition(number: int, power: float, asymmetry: float) -> None:
+def test_tangents_are_the_differences_of_the_definition(
+    number: int, power: float, asymmetry: float
+) -> None:
     """Two particles are one decision; nine are many, whose tangents run through all later steps."""
     trees, jets, temperature, h = 12, 3, 0.6, 1e-6
     point = {"radius": 0.7, "rigidity": 1.5, "power": power, "asymmetry": asymmetry}
@@ -139,20 +167,29 @@ def test_tangents_are_the_differences_of_the_definition(number: int, power: floa
         given = {"rigidity": 1.5, "power": power, "seed": 5, "stream": "sample", "iteration": 0}
         scale = {"scale": "safe", "asymmetry": asymmetry} if asymmetry else {}
         sample = cluster(batch, radius=0.7, trees=trees, jets=jets, history=True, **given, **scale)
-        found = jet_tangents(batch, sample, np.array([0.7]), temperature, asymmetry=asymmetry, **given)[0]
+        found = jet_tangents(
+            batch, sample, np.array([0.7]), temperature, asymmetry=asymmetry, **given
+        )[0]
         key = draw_keys(batch.key, 5, "sample")[0]
         particles = momenta(event)
         for tree in range(trees):
             choices = rows_of(sample.history_of(0, tree), particles)
             noises = noises_of(particles, choices, key, tree, **point)
-            ends = [moved_jets(particles, choices, noises, temperature, s, **point)[:jets] for s in (h, -h)]
-            expected = np.array([(up[1] - down[1]) / (2 * h) for up, down in zip(*ends, strict=True)])
+            ends = [
+                moved_jets(particles, choices, noises, temperature, s, **point)[:jets]
+                for s in (h, -h)
+            ]
+            expected = np.array(
+                [(up[1] - down[1]) / (2 * h) for up, down in zip(*ends, strict=True)]
+            )
             there = len(expected)
             np.testing.assert_allclose(
                 sample.momenta[0, tree, :there], [jet for jet, _ in ends[0]], rtol=1e-9, atol=1e-9
             )
             largest = np.abs(expected).max()
-            allowed = 1e-7 * largest + 1e-8 * particles[:, 3].sum()  # of the difference, with rounding over 2 h
+            allowed = (
+                1e-7 * largest + 1e-8 * particles[:, 3].sum()
+            )  # of the difference, with rounding over 2 h
             np.testing.assert_allclose(found[tree, :there], expected, rtol=0, atol=allowed)
             assert np.isnan(found[tree, there:]).all()
             compared += largest > 0.1
@@ -173,7 +210,9 @@ def test_noises_are_gumbel_and_the_drawn_option_is_their_argmax() -> None:
     for tree in range(trees):
         a, b = sample.history_of(0, tree)[0]
         chosen = options.index((a, a) if b < 0 else (min(a, b), max(a, b)))
-        waits = np.array([exponential_of(key, 0, tree, 0, FIRST_DRAW + i * 4 + j) for i, j in options])
+        waits = np.array(
+            [exponential_of(key, 0, tree, 0, FIRST_DRAW + i * 4 + j) for i, j in options]
+        )
         times = weight.copy()
         race(times, waits, len(times), chosen, norm)
         assert times.argmin() == chosen
@@ -190,7 +229,11 @@ def test_noises_are_gumbel_and_the_drawn_option_is_their_argmax() -> None:
 def test_bias_on_one_decision(t: float) -> None:
     """sin with probability sigmoid(t), else cos: mean as by quadrature; a cold softmax has less bias and more variance."""
     rng, samples = np.random.default_rng(int(100 * (t + 5))), 40_000
-    p, branch, slope = 1.0 / (1.0 + np.exp(-t)), np.array([np.sin(t), np.cos(t)]), np.array([np.cos(t), -np.sin(t)])
+    p, branch, slope = (
+        1.0 / (1.0 + np.exp(-t)),
+        np.array([np.sin(t), np.cos(t)]),
+        np.array([np.cos(t), -np.sin(t)]),
+    )
     exact = p * (1 - p) * (branch[0] - branch[1]) + p * slope[0] + (1 - p) * slope[1]
     weight = np.array([p, 1 - p])
     biases, spreads = [], []
@@ -219,7 +262,12 @@ def test_bias_on_one_decision(t: float) -> None:
 def test_bias_on_the_exact_tables() -> None:
     """What its docstring says of the bias, and that a colder softmax has less of it and more variance."""
     events = json.loads((TABLES / "exact_trees_n4.json").read_text())
-    rows = [(e["particles_pt_y_phi_m"], row) for e in events for row in e["expect"] if row["rigidity"] <= 1]
+    rows = [
+        (e["particles_pt_y_phi_m"], row)
+        for e in events
+        for row in e["expect"]
+        if row["rigidity"] <= 1
+    ]
     bias, error = np.empty((2, 2, len(rows)))
     for number, (particles, row) in enumerate(rows):
         for at, temperature in enumerate((1.0, 0.2)):
@@ -262,7 +310,9 @@ def test_the_same_tangents_without_a_compiler() -> None:
     folders = os.pathsep.join([os.path.dirname(__file__), str(TABLES.parent)])
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": folders}
     arguments = [sys.executable, "-c", SCRIPT, os.path.dirname(__file__)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment, timeout=300)
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, check=True, env=environment, timeout=300
+    )
     np.testing.assert_allclose(np.array(json.loads(done.stdout)), few_tangents(), rtol=1e-9)
 
 
@@ -283,14 +333,18 @@ def test_a_step_at_zero_distance_adds_no_tangent() -> None:
         ends = [moved_jets(particles, choices, noises, 0.5, s, **point)[:2] for s in (h, -h)]
         expected = np.array([(up[1] - down[1]) / (2 * h) for up, down in zip(*ends, strict=True)])
         largest = max(largest, np.abs(expected).max())
-        np.testing.assert_allclose(found[tree, : len(expected)], expected, rtol=0, atol=1e-7 * largest + 1e-6)
+        np.testing.assert_allclose(
+            found[tree, : len(expected)], expected, rtol=0, atol=1e-7 * largest + 1e-6
+        )
     assert largest > 0.1
 
 
 def test_the_slope_of_the_mass_along_the_tangents() -> None:
     """What each tree contributes, against the derivative of the mass by hand; no tree passes or fails because of it."""
     batch = to_batch([event_in_order(5, 10, -1.0)])
-    found = gradient(batch, observables.dijet_mass, radius=0.6, trees=30, estimator=GumbelSoftmax(0.7), seed=2)
+    found = gradient(
+        batch, observables.dijet_mass, radius=0.6, trees=30, estimator=GumbelSoftmax(0.7), seed=2
+    )
     given = {"rigidity": 1.0, "power": -1.0, "seed": 2, "stream": "sample", "iteration": 0}
     sample = cluster(batch, radius=0.6, trees=30, history=True, **given)
     tangents = jet_tangents(batch, sample, np.array([0.6]), 0.7, asymmetry=0.0, **given)

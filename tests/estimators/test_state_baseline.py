@@ -28,7 +28,9 @@ LOSS = SquaredError(observables.dijet_mass, target=125.0, scale=125.0).where(
 )
 
 
-def leading_before(batch: EventBatch, history: np.ndarray, jets: int, threshold: float) -> list[Any]:
+def leading_before(
+    batch: EventBatch, history: np.ndarray, jets: int, threshold: float
+) -> list[Any]:
     """Before each step the four-momenta of the hardest objects, or None where there is no final jet above the threshold."""
     objects, n = Objects(event_of(batch, 0)), int(batch.counts[0])
     there, final, found = set(range(n)), [], []
@@ -49,9 +51,17 @@ def leading_before(batch: EventBatch, history: np.ndarray, jets: int, threshold:
 @pytest.mark.parametrize("jets", [1, 2, 3])
 @pytest.mark.parametrize("threshold", [None, 0.0, 15.0])
 @pytest.mark.parametrize("rigidity", [0.5, 10.0])
-def test_states_are_those_of_a_loop_over_the_history(rigidity: float, threshold: float | None, jets: int) -> None:
+def test_states_are_those_of_a_loop_over_the_history(
+    rigidity: float, threshold: float | None, jets: int
+) -> None:
     events = shipped_events()
-    settings: dict[str, Any] = {"radius": 0.6, "rigidity": rigidity, "trees": 4, "seed": 8, "jets": jets}
+    settings: dict[str, Any] = {
+        "radius": 0.6,
+        "rigidity": rigidity,
+        "trees": 4,
+        "seed": 8,
+        "jets": jets,
+    }
     several = 0
     hardness = np.add.reduceat(events.pt, events.offsets[:-1]) * (events.counts < 160)
     for event in np.argsort(hardness)[-3:].tolist():
@@ -63,7 +73,9 @@ def test_states_are_those_of_a_loop_over_the_history(rigidity: float, threshold:
         for tree in range(4):
             steps = int(found.steps[0, tree])
             score = whole.trace_of(0, tree)["score"][:steps]
-            leading = leading_before(batch, whole.history_of(0, tree), jets, threshold or 0.0)[:steps]
+            leading = leading_before(batch, whole.history_of(0, tree), jets, threshold or 0.0)[
+                :steps
+            ]
             own = states.tree == tree
             assert own.sum() == found.numbers[0, tree, 3]
             several += int(own.sum() > 1)
@@ -71,20 +83,32 @@ def test_states_are_those_of_a_loop_over_the_history(rigidity: float, threshold:
             for jet in range(jets):
                 for c in range(4):
                     expected = sum(
-                        p[jet, c] * s for p, s in zip(leading, score, strict=True) if p is not None and len(p) > jet
+                        p[jet, c] * s
+                        for p, s in zip(leading, score, strict=True)
+                        if p is not None and len(p) > jet
                     )
                     value = np.nan_to_num(states.momenta[own, jet, c])
                     got = (value * states.scores[own, 0]).sum()
-                    size = np.abs(score).sum() * max((np.abs(p).max() for p in leading if p is not None), default=0.0)
+                    size = np.abs(score).sum() * max(
+                        (np.abs(p).max() for p in leading if p is not None), default=0.0
+                    )
                     assert abs(got - expected) <= 1e-9 * size + 1e-12
             covered = sum(s for p, s in zip(leading, score, strict=True) if p is not None)
-            assert states.scores[own, 0].sum() == pytest.approx(covered, rel=1e-9, abs=1e-12 * np.abs(score).sum())
+            assert states.scores[own, 0].sum() == pytest.approx(
+                covered, rel=1e-9, abs=1e-12 * np.abs(score).sum()
+            )
     assert jets == 1 or several > 6  # of twelve trees; a single leading jet seldom changes any more
 
 
 def test_states_do_not_change_the_trees() -> None:
     events = shipped_events().select(range(40))
-    settings: dict[str, Any] = {"radius": 0.6, "rigidity": 1.0, "trees": 6, "seed": 6, "settled_pt": 20.0}
+    settings: dict[str, Any] = {
+        "radius": 0.6,
+        "rigidity": 1.0,
+        "trees": 6,
+        "seed": 6,
+        "settled_pt": 20.0,
+    }
     plain, followed = cluster(events, **settings), cluster(events, **settings, states=True)
     np.testing.assert_array_equal(plain.momenta, followed.momenta)
     np.testing.assert_array_equal(plain.scores, followed.scores)
@@ -99,7 +123,13 @@ def test_states_do_not_change_the_trees() -> None:
 
 def test_states_outgrow_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
     events = shipped_events().select(range(10))
-    settings: dict[str, Any] = {"radius": 0.4, "rigidity": 0.3, "trees": 30, "states": True, "threads": 1}
+    settings: dict[str, Any] = {
+        "radius": 0.4,
+        "rigidity": 0.3,
+        "trees": 30,
+        "states": True,
+        "threads": 1,
+    }
     roomy = cluster(events, **settings)
     monkeypatch.setattr(sys.modules["djservice.clustering.on_cpu"], "INITIAL_STATES", 0)
     tight = cluster(events, **settings)
@@ -114,8 +144,12 @@ def values_of(sample: TreeSample, events: EventBatch) -> TreeValues:
     trees, states = sample.score.shape[1], sample.states
     assert states is not None
     _, (quantity,), accepted = LOSS.evaluate(sample.jets, events.truth)
-    _, (of_state,), in_state = LOSS.evaluate(states.jets[:, np.newaxis], events.truth[states.tree // trees])
-    follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+    _, (of_state,), in_state = LOSS.evaluate(
+        states.jets[:, np.newaxis], events.truth[states.tree // trees]
+    )
+    follow = StateValues(
+        of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree
+    )
     return TreeValues(quantity, accepted.astype(float), sample.score, follow)
 
 
@@ -123,7 +157,9 @@ def values_of(sample: TreeSample, events: EventBatch) -> TreeValues:
 def test_unbiased_and_quieter_on_the_same_trees(rigidity: float) -> None:
     """Paired: the difference to leave-one-out has mean 0 in every event."""
     events = shipped_events().select(range(40))
-    sample = cluster(events, radius=0.6, rigidity=rigidity, trees=600, seed=5, settled_pt=20.0, states=True)
+    sample = cluster(
+        events, radius=0.6, rigidity=rigidity, trees=600, seed=5, settled_pt=20.0, states=True
+    )
     values = values_of(sample, events)
     plain, state = (estimator.slopes(values) for estimator in (LeaveOneOut(), StateBaseline()))
     for name in ("quantity", "accepted"):
@@ -136,7 +172,9 @@ def test_unbiased_and_quieter_on_the_same_trees(rigidity: float) -> None:
 
 def test_a_share_does_not_know_its_own_half() -> None:
     events = shipped_events().select(range(10))
-    sample = cluster(events, radius=0.6, rigidity=1.0, trees=20, seed=5, settled_pt=20.0, states=True)
+    sample = cluster(
+        events, radius=0.6, rigidity=1.0, trees=20, seed=5, settled_pt=20.0, states=True
+    )
     values = values_of(sample, events)
     before = StateBaseline().slopes(values).share
     assert before is not None
@@ -160,19 +198,38 @@ def test_unbiased_with_few_trees(radius: float, rigidity: float, trees: int) -> 
     loss = SquaredError(observables.dijet_mass, target=0.0)
     for number, event in enumerate(json.loads(path.read_text())[:3]):
         batch, many = to_batch([event["particles_pt_y_phi_m"]]), 60_000
-        sample = cluster(batch, radius=radius, rigidity=rigidity, trees=many, seed=number, settled_pt=0.0, states=True)
+        sample = cluster(
+            batch,
+            radius=radius,
+            rigidity=rigidity,
+            trees=many,
+            seed=number,
+            settled_pt=0.0,
+            states=True,
+        )
         states = sample.states
         assert states is not None
         _, (quantity,), accepted = loss.evaluate(sample.jets, batch.truth)
-        _, (of_state,), in_state = loss.evaluate(states.jets[:, np.newaxis], batch.truth[states.tree // many])
-        follow = StateValues(of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree)
+        _, (of_state,), in_state = loss.evaluate(
+            states.jets[:, np.newaxis], batch.truth[states.tree // many]
+        )
+        follow = StateValues(
+            of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree
+        )
         groups = (x.reshape(-1, trees) for x in (quantity, accepted.astype(float), sample.score))
         values = TreeValues(*groups, follow)
-        difference = (StateBaseline().slopes(values).quantity - LeaveOneOut().slopes(values).quantity).mean(axis=1)
+        difference = (
+            StateBaseline().slopes(values).quantity - LeaveOneOut().slopes(values).quantity
+        ).mean(axis=1)
         assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
 
 
-HARD = [[60.0, 0.0, 0.0, 0.0], [50.0, 0.3, 2.0, 0.0], [45.0, 0.2, -1.2, 0.0], [20.0, -0.4, 1.0, 0.0]]
+HARD = [
+    [60.0, 0.0, 0.0, 0.0],
+    [50.0, 0.3, 2.0, 0.0],
+    [45.0, 0.2, -1.2, 0.0],
+    [20.0, -0.4, 1.0, 0.0],
+]
 SOFT = [[3.0, 2.0, 0.0, 0.0], [2.0, -2.0, 1.0, 0.0]]
 
 
@@ -180,11 +237,17 @@ SOFT = [[3.0, 2.0, 0.0, 0.0], [2.0, -2.0, 1.0, 0.0]]
     ("particles", "settings", "threshold"),
     [
         (HARD, {"radius": 2.0, "rigidity": 0.02}, None),  # leading objects cancel when they merge
-        (HARD + SOFT, {"radius": 0.6, "rigidity": 0.5, "power": 1.0}, 15.0),  # the first jets are below the threshold
+        (
+            HARD + SOFT,
+            {"radius": 0.6, "rigidity": 0.5, "power": 1.0},
+            15.0,
+        ),  # the first jets are below the threshold
     ],
     ids=["cancelling", "soft jets first"],
 )
-def test_states_of_unusual_events(particles: list[Any], settings: dict[str, Any], threshold: float | None) -> None:
+def test_states_of_unusual_events(
+    particles: list[Any], settings: dict[str, Any], threshold: float | None
+) -> None:
     batch, trees = to_batch([particles]), 200
     whole = cluster(batch, **settings, trees=trees, seed=8, history=True, trace=True)
     found = cluster(batch, **settings, trees=trees, seed=8, states=True, settled_pt=threshold)
@@ -225,7 +288,10 @@ def test_the_default_is_the_state_baseline_where_there_are_trees_enough() -> Non
     events = shipped_events().select(range(10))
     for trees, estimator in ((7, LeaveOneOut()), (8, StateBaseline())):
         one = gradient(events, LOSS, radius=0.7, trees=trees, seed=1)
-        assert one.value == gradient(events, LOSS, radius=0.7, trees=trees, seed=1, estimator=estimator).value
+        assert (
+            one.value
+            == gradient(events, LOSS, radius=0.7, trees=trees, seed=1, estimator=estimator).value
+        )
 
 
 def test_the_share_does_not_follow_rounding() -> None:
@@ -234,6 +300,11 @@ def test_the_share_does_not_follow_rounding() -> None:
     score, quantity, one = rng.normal(size=(1, 8)), rng.uniform(0.5, 1.0, (1, 8)), np.ones((1, 8))
     values = TreeValues(quantity, one, score)
     plain = LeaveOneOut().slopes(values)
-    for size, expected in ((-1e-16, 0.0), (1e-16, 0.0), (-1.0, pytest.approx(0.5, abs=0.4)), (1.0, 0.0)):
+    for size, expected in (
+        (-1e-16, 0.0),
+        (1e-16, 0.0),
+        (-1.0, pytest.approx(0.5, abs=0.4)),
+        (1.0, 0.0),
+    ):
         more = Contributions(size * plain.quantity, size * plain.accepted)
         assert _share(values, plain, more, np.s_[:])[0, 0] == expected

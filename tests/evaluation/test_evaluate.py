@@ -17,9 +17,13 @@ from djservice.evaluation.reduce import PerEvent
 
 SELECTED = dj.cuts.two_jets(pt_min=10.0)
 LOSSES = {
-    "squared error": dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0).where(SELECTED),
+    "squared error": dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0).where(
+        SELECTED
+    ),
     "of the mean": dj.SquaredErrorOfMean(dj.observables.scalar_ht(10.0), target=100.0, scale=100.0),
-    "robust width": dj.RobustWidth(dj.observables.dijet_mass, scale=None, low=0.0, high=2.5, bins=4).where(SELECTED)
+    "robust width": dj.RobustWidth(
+        dj.observables.dijet_mass, scale=None, low=0.0, high=2.5, bins=4
+    ).where(SELECTED)
     + dj.Width(dj.observables.leading_jet_mass).where(SELECTED),
 }
 #: Events of each part: none, one, few, and more than are evaluated at once.
@@ -29,9 +33,10 @@ SIZES = [0, 1, 3, 0, 2, 1, 17, 1, 5]
 def same(a: Moments | PerEvent, b: Moments | PerEvent) -> None:
     for field in fields(a):
         if field.name != "layout":
-            assert np.asarray(getattr(a, field.name)).tobytes() == np.asarray(getattr(b, field.name)).tobytes(), (
-                field.name
-            )
+            assert (
+                np.asarray(getattr(a, field.name)).tobytes()
+                == np.asarray(getattr(b, field.name)).tobytes()
+            ), field.name
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +47,28 @@ def events() -> dj.EventBatch:
 
 @pytest.mark.parametrize("trees", [4, 11])
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("estimator", [make() for make in ESTIMATORS], ids=lambda estimator: estimator.name)
+@pytest.mark.parametrize(
+    "estimator", [make() for make in ESTIMATORS], ids=lambda estimator: estimator.name
+)
 def test_the_same_bits_as_alone(
-    events: dj.EventBatch, estimator: Estimator, loss: dj.SquaredError, trees: int, monkeypatch: pytest.MonkeyPatch
+    events: dj.EventBatch,
+    estimator: Estimator,
+    loss: dj.SquaredError,
+    trees: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(evaluation, "TREES_AT_ONCE", 10 * trees * estimator.memory_factor)
     rng = np.random.default_rng(5)
     split = np.split(np.arange(len(events)), np.cumsum(SIZES)[:-1])
     own_radius, through = rng.uniform(0.4, 1.0, len(events)), rng.normal(size=(len(events), 3))
     cases = [[EvaluationPart(events.select(rows), 0.7) for rows in split]]
-    cases += [[EvaluationPart(events.select(rows), own_radius[rows], through[rows]) for rows in split]]
+    cases += [
+        [EvaluationPart(events.select(rows), own_radius[rows], through[rows]) for rows in split]
+    ]
     if estimator.in_any_parameter:
-        cases += [[EvaluationPart(events.select(rows), VariableR(30.0, 0.1, 1.5)) for rows in split]]
+        cases += [
+            [EvaluationPart(events.select(rows), VariableR(30.0, 0.1, 1.5)) for rows in split]
+        ]
     for parts in cases:
         together = evaluate_each(parts, loss, estimator, Sampling(seed=3), trees=trees, threads=1)
         for part, (moments, per_event) in zip(parts, together, strict=True):
@@ -80,4 +95,7 @@ def test_parts_of_two_datasets_are_not_mixed(events: dj.EventBatch) -> None:
     loss = LOSSES["squared error"]
     together = evaluate_each(parts, loss, dj.LeaveOneOut(), Sampling(), trees=4)
     for part, (moments, _) in zip(parts, together, strict=True):
-        same(moments, evaluate(part.events, loss, dj.LeaveOneOut(), Sampling(), radius=0.7, trees=4)[0])
+        same(
+            moments,
+            evaluate(part.events, loss, dj.LeaveOneOut(), Sampling(), radius=0.7, trees=4)[0],
+        )

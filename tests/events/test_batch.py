@@ -9,7 +9,20 @@ from djservice.events.batch import EventBatch
 from djservice.events.keys import entry_keys, event_keys
 
 OFFSETS = [0, 2, 2, 5]
-FIELDS = ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight", "truth", "run", "event", "file", "entry")
+FIELDS = (
+    "pt",
+    "rapidity",
+    "phi",
+    "mass",
+    "offsets",
+    "key",
+    "weight",
+    "truth",
+    "run",
+    "event",
+    "file",
+    "entry",
+)
 
 
 def arrays(**replaced):
@@ -40,7 +53,9 @@ def test_eta_and_rapidity_describe_the_same_particles():
 
 def test_eta_along_the_beam_is_finite():
     batch = EventBatch.from_arrays(**arrays(eta=[999.0, -999.0, 49.0, 51.0, 0.0]))
-    expected = np.array([999.0, -999.0 + np.log(np.hypot(4, 0.14) / 4), 49.0 - np.log(np.hypot(3, 1) / 3)])
+    expected = np.array(
+        [999.0, -999.0 + np.log(np.hypot(4, 0.14) / 4), 49.0 - np.log(np.hypot(3, 1) / 3)]
+    )
     np.testing.assert_allclose(batch.rapidity[:3], expected, rtol=1e-14)
 
 
@@ -58,15 +73,21 @@ def test_a_small_negative_mass_is_rounding_and_read_as_zero():
 
 def test_from_awkward_equals_from_arrays():
     flat = {name: np.array(values) for name, values in arrays().items() if name != "offsets"}
-    particles = ak.zip({name: ak.unflatten(values, np.diff(OFFSETS)) for name, values in flat.items()})
+    particles = ak.zip(
+        {name: ak.unflatten(values, np.diff(OFFSETS)) for name, values in flat.items()}
+    )
     assert_same(EventBatch.from_awkward(particles), EventBatch.from_arrays(**arrays()))
     identity = ([1, 1, 1], [2, 2, 2], [3, 4, 5])
-    batch = EventBatch.from_awkward(particles[1:], identity=tuple(np.array(part)[1:] for part in identity))
+    batch = EventBatch.from_awkward(
+        particles[1:], identity=tuple(np.array(part)[1:] for part in identity)
+    )
     np.testing.assert_array_equal(batch.key, event_keys("", 1, 2, np.array([4, 5])))
 
 
 def test_from_awkward_refuses_other_shapes():
-    with pytest.raises(InputError, match="expected one list per event of records with pt, phi, mass"):
+    with pytest.raises(
+        InputError, match="expected one list per event of records with pt, phi, mass"
+    ):
         EventBatch.from_awkward(ak.Array([[1.0, 2.0]]))
     missing = ak.Array([[{"pt": 1.0, "eta": 0.0, "phi": 0.0, "mass": 0.0}], None])
     with pytest.raises(InputError, match=r"event 1 is None \(1 of 2 events\): drop them"):
@@ -77,7 +98,9 @@ def test_events_are_known_by_identity_or_by_source_and_entry():
     batch = EventBatch.from_arrays(**arrays(), source="a", dataset="d")
     np.testing.assert_array_equal(batch.key, entry_keys("d", "a", np.arange(3)))
     assert batch.name(2) == "a, entry 2"
-    named = EventBatch.from_arrays(**arrays(), identity=([1] * 3, [2] * 3, [3, 4, 5]), entry=[7, 8, 9])
+    named = EventBatch.from_arrays(
+        **arrays(), identity=([1] * 3, [2] * 3, [3, 4, 5]), entry=[7, 8, 9]
+    )
     assert named.name(1) == "arrays, entry 8 (run 1, luminosityBlock 2, event 4)"
 
 
@@ -132,7 +155,10 @@ def test_concatenate_wants_one_dataset_and_something_to_join():
         ({"mass": [0.0] * 4}, r"mass has shape \(4,\)"),
         ({"weight": [1.0]}, r"weight has shape \(1,\), expected one number or shape \(3,\)"),
         ({"pt": [1, 1, 1, 1, 0]}, "entry 2, particle 2: pt is 0.0, expected a positive"),
-        ({"phi": [np.nan] * 5}, r"entry 0, particle 0: phi is nan.*\(5 such particles in 3 events\)"),
+        (
+            {"phi": [np.nan] * 5},
+            r"entry 0, particle 0: phi is nan.*\(5 such particles in 3 events\)",
+        ),
         ({"weight": np.inf}, "entry 0: weight is inf"),
     ],
 )

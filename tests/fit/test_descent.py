@@ -15,7 +15,8 @@ from djservice.fit.radius_fit import OPTIMISERS
 def descent(kind: str = "sgd", **changes: float | None) -> Descent:
     settings = {"rate": 0.1, "decay_iterations": None, "averaging_start": 0} | changes
     bounds = {
-        name: settings.pop(name, default) for name, default in (("start", 1.0), ("minimum", 0.1), ("maximum", 2.0))
+        name: settings.pop(name, default)
+        for name, default in (("start", 1.0), ("minimum", 0.1), ("maximum", 2.0))
     }
     return Descent((Parameter("R", **bounds, positive=True),), OPTIMISERS[kind](), **settings)  # type: ignore[arg-type]
 
@@ -35,7 +36,9 @@ def test_adam_follows_its_paper() -> None:
         parameters = parameters + step
         assert parameters == pytest.approx(theta, rel=1e-12)
     first, _ = optimiser.update(np.array([1e-3]), optimiser.init(np.zeros(1)), alpha)
-    assert first[0] == pytest.approx(-alpha, rel=1e-4)  # the first step has the size of the rate, whatever the gradient
+    assert first[0] == pytest.approx(
+        -alpha, rel=1e-4
+    )  # the first step has the size of the rate, whatever the gradient
 
 
 def test_momentum_sums_the_past_gradients() -> None:
@@ -143,7 +146,9 @@ def test_the_error_of_the_curvature_is_the_spread_over_noise() -> None:
     rng = np.random.default_rng(4)
     radii, errors = np.linspace(0.4, 1.0, 7), np.linspace(0.01, 0.03, 7)
     loss = 0.2 + 1.5 * (radii - 0.7) ** 2
-    found = [curvature_at(0.7, radii, loss + errors * rng.normal(size=7), errors) for _ in range(4000)]
+    found = [
+        curvature_at(0.7, radii, loss + errors * rng.normal(size=7), errors) for _ in range(4000)
+    ]
     curvatures, claimed = np.array(found).T
     assert curvatures.mean() == pytest.approx(3.0, abs=5 * claimed[0] / math.sqrt(4000))
     assert curvatures.std() == pytest.approx(claimed[0], rel=5 / math.sqrt(2 * 4000))

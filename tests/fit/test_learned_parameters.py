@@ -109,7 +109,14 @@ def test_variable_r(settings: dict[str, Any]) -> None:
         model = dj.VariableR(60.0 * radius, 0.2, 1.2)
         sampling = Sampling(seed=run.seed)
         moments, _ = evaluate(
-            events, LOSS, StateBaseline(), sampling, radius=model, trees=4, stream="scan", iteration=row
+            events,
+            LOSS,
+            StateBaseline(),
+            sampling,
+            radius=model,
+            trees=4,
+            stream="scan",
+            iteration=row,
         )
         gradient = moments.gradient()
         for name, value in (
@@ -125,7 +132,10 @@ def test_variable_r(settings: dict[str, Any]) -> None:
 
 
 def test_rigidity_learned_with_variable_r(settings: dict[str, Any]) -> None:
-    together = settings | {"radius": {"reference_pt": 60.0}, "clustering": {"learn_rigidity": [0.5, 20.0]}}
+    together = settings | {
+        "radius": {"reference_pt": 60.0},
+        "clustering": {"learn_rigidity": [0.5, 20.0]},
+    }
     finished = dj.run(Run.from_dict(together))
     events, result = shipped(), finished.result
     moments, _ = evaluate(
@@ -147,7 +157,10 @@ def test_rigidity_learned_with_variable_r(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clustering": {"learn_rigidity": [2.0, 20.0]}}, r"expected rigidity 1.0 within learn_rigidity \[2.0, 20.0\]"),
+        (
+            {"clustering": {"learn_rigidity": [2.0, 20.0]}},
+            r"expected rigidity 1.0 within learn_rigidity \[2.0, 20.0\]",
+        ),
         ({"radius": {"reach": [1.0, 0.5]}}, r"expected reach as \[lowest, highest\]"),
         (
             {"radius": {"reference_pt": 60.0}, "estimator": "finite_difference"},
@@ -168,7 +181,9 @@ def test_rigidity_learned_with_variable_r(settings: dict[str, Any]) -> None:
         ({"loss": {"kind": "width", "target": 125.0}}, r"a width has no target, found 125.0"),
     ],
 )
-def test_what_cannot_be_combined(settings: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_combined(
+    settings: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         dj.run(Run.from_dict(settings | changes))
 
@@ -177,9 +192,22 @@ def test_what_cannot_be_combined(settings: dict[str, Any], changes: dict[str, An
 def test_a_run_that_minimises_a_width(settings: dict[str, Any], kind: str) -> None:
     cuts = settings["loss"]["cuts"]
     finished = dj.run(Run.from_dict(settings | {"loss": {"kind": kind, "cuts": cuts}}))
-    loss = dj.Width(dj.observables.dijet_mass) if kind == "width" else dj.RobustWidth(dj.observables.dijet_mass)
+    loss = (
+        dj.Width(dj.observables.dijet_mass)
+        if kind == "width"
+        else dj.RobustWidth(dj.observables.dijet_mass)
+    )
     loss = loss.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))
     moments, _ = evaluate(
-        shipped(), loss, StateBaseline(), Sampling(seed=1), radius=0.7, trees=4, stream="scan", iteration=1
+        shipped(),
+        loss,
+        StateBaseline(),
+        Sampling(seed=1),
+        radius=0.7,
+        trees=4,
+        stream="scan",
+        iteration=1,
     )
-    assert Store.read(finished.store).column("scan", "loss")[1] == pytest.approx(moments.loss().value, rel=1e-12)
+    assert Store.read(finished.store).column("scan", "loss")[1] == pytest.approx(
+        moments.loss().value, rel=1e-12
+    )

@@ -31,7 +31,9 @@ SAMPLING = Sampling(seed=3)
 
 @pytest.fixture(scope="module")
 def events() -> EventBatch:
-    found: EventBatch = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=1.0), entries=(0, 60))
+    found: EventBatch = dj.read(
+        "example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=1.0), entries=(0, 60)
+    )
     return found
 
 
@@ -44,15 +46,21 @@ def test_it_sharpens_the_spectrum_on_fresh_trees(events: EventBatch) -> None:
     np.testing.assert_array_equal(found.agree, agree)
 
     def loss(radius: Any, stream: str) -> Any:
-        moments, _ = evaluate(events, LOSS, StateBaseline(), SAMPLING, radius=radius, trees=40, stream=stream)
+        moments, _ = evaluate(
+            events, LOSS, StateBaseline(), SAMPLING, radius=radius, trees=40, stream=stream
+        )
         return moments.loss()
 
     together, fresh, same = loss(0.7, SCORE), loss(found.radius, SCORE), loss(found.radius, CHOOSE)
     assert fresh.value < together.value - 4 * np.hypot(fresh.tree_error, together.tree_error)
     # Chosen and scored on the same trees it is no worse than any candidate, event by event.
-    _, chosen = evaluate(events, LOSS, StateBaseline(), SAMPLING, radius=found.radius, trees=40, stream=CHOOSE)
+    _, chosen = evaluate(
+        events, LOSS, StateBaseline(), SAMPLING, radius=found.radius, trees=40, stream=CHOOSE
+    )
     for radius in [*found.ends.T, np.full(60, 0.7)]:
-        _, other = evaluate(events, LOSS, StateBaseline(), SAMPLING, radius=radius, trees=40, stream=CHOOSE)
+        _, other = evaluate(
+            events, LOSS, StateBaseline(), SAMPLING, radius=radius, trees=40, stream=CHOOSE
+        )
         usable = ~found.left & (other.accepted >= SHORT.accepted)
         assert (chosen.loss[usable] <= other.loss[usable]).all()
     assert same.value < together.value
@@ -62,7 +70,12 @@ def test_an_event_does_not_know_its_batch(events: EventBatch) -> None:
     whole = fit_per_event(events, LOSS, StateBaseline(), SAMPLING, SHORT, global_radius=0.7)
     some = np.array([5, 40, 17])
     part = fit_per_event(
-        events.select(some), LOSS, StateBaseline(), replace(SAMPLING, threads=2), SHORT, global_radius=0.7
+        events.select(some),
+        LOSS,
+        StateBaseline(),
+        replace(SAMPLING, threads=2),
+        SHORT,
+        global_radius=0.7,
     )
     np.testing.assert_array_equal(part.radius, whole.radius[some])
     np.testing.assert_array_equal(part.ends, whole.ends[some])
@@ -70,7 +83,11 @@ def test_an_event_does_not_know_its_batch(events: EventBatch) -> None:
 
 def test_an_event_without_accepted_trees_stays_at_the_global_radius() -> None:
     soft = EventBatch.from_arrays(
-        pt=[5.0, 4.0, 60.0, 60.0], rapidity=[0, 1, 0, 1], phi=[0, 3, 0, 3], mass=[0.0] * 4, offsets=[0, 2, 4]
+        pt=[5.0, 4.0, 60.0, 60.0],
+        rapidity=[0, 1, 0, 1],
+        phi=[0, 3, 0, 3],
+        mass=[0.0] * 4,
+        offsets=[0, 2, 4],
     )
     found = fit_per_event(soft, LOSS, StateBaseline(), SAMPLING, SHORT, global_radius=0.65)
     assert found.left.tolist() == [True, False]
@@ -95,13 +112,21 @@ def test_a_run_with_one_radius_per_event(
     optimum = opened.root["per_event"].attrs["global_radius"]
     loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
     loss = loss.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))
-    expected = fit_per_event(batch, loss, StateBaseline(), sampling, descents, global_radius=optimum)
+    expected = fit_per_event(
+        batch, loss, StateBaseline(), sampling, descents, global_radius=optimum
+    )
     np.testing.assert_array_equal(opened.array("per_event", "key"), batch.key)
     np.testing.assert_array_equal(opened.column("per_event", "radius"), expected.radius)
     np.testing.assert_array_equal(opened.column("per_event", "ends"), expected.ends)
     for row, (stream, trees) in enumerate(((SCORE, 16), (CHOOSE, 12))):
         moments, per_event = evaluate(
-            batch, loss, StateBaseline(), sampling, radius=expected.radius, trees=trees, stream=stream
+            batch,
+            loss,
+            StateBaseline(),
+            sampling,
+            radius=expected.radius,
+            trees=trees,
+            stream=stream,
         )
         assert opened.scores("mean")[row] == pytest.approx(moments.mean().value, rel=1e-12)
         assert opened.scores("sd")[row] == pytest.approx(moments.sd().value, rel=1e-12)
@@ -146,12 +171,20 @@ def test_a_global_run_goes_on_to_one_radius_per_event(
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"starts": [0.01]}, r"per_event: starts are \(0.01,\), expected radii between the bounds 0.1 and 2.0"),
+        (
+            {"starts": [0.01]},
+            r"per_event: starts are \(0.01,\), expected radii between the bounds 0.1 and 2.0",
+        ),
         ({"trees": 2}, r"per_event.trees is 2, expected 4 or more with the state_baseline"),
-        ({"accepted": 500}, r"per_event.accepted is 500, expected at most per_event.choose_trees, 12"),
+        (
+            {"accepted": 500},
+            r"per_event.accepted is 500, expected at most per_event.choose_trees, 12",
+        ),
     ],
 )
-def test_settings_without_meaning(settings: dict[str, Any], section: dict[str, Any], message: str) -> None:
+def test_settings_without_meaning(
+    settings: dict[str, Any], section: dict[str, Any], message: str
+) -> None:
     wrong = settings | {"per_event": settings["per_event"] | section}
     with pytest.raises(ConfigError, match=message):
         dj.run(Run.from_dict(wrong))

@@ -27,7 +27,10 @@ Gradient = Callable[[Request], float]
 
 def answer(request: Request, gradient: float) -> Any:
     """Moments and results per event as the bundles would give them."""
-    quantity = {name: lambda value=value: Quantity(value, 0.1, 0.1) for name, value in (("mean", 120.0), ("sd", 30.0))}
+    quantity = {
+        name: lambda value=value: Quantity(value, 0.1, 0.1)
+        for name, value in (("mean", 120.0), ("sd", 30.0))
+    }
     loss = (request.radius - 0.7) ** 2
     moments = SimpleNamespace(
         loss=lambda: Quantity(loss, 0.01, 0.01),
@@ -42,9 +45,19 @@ def answer(request: Request, gradient: float) -> Any:
     return moments, PerEvent(*(np.ones(10) for _ in range(6)))
 
 
-def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **optimiser: Any) -> Result:
-    settings = {"kind": "sgd", "learning_rate": 0.1, "decay_iterations": None, "batch_events": 4, **optimiser}
-    run = Run.from_dict({"input": {"files": "a"}, "loss": {}, "optimiser": settings, "output": {"store": str(path)}})
+def fit(
+    path: Path, gradient: Gradient, asked: list[Request] | None = None, **optimiser: Any
+) -> Result:
+    settings = {
+        "kind": "sgd",
+        "learning_rate": 0.1,
+        "decay_iterations": None,
+        "batch_events": 4,
+        **optimiser,
+    }
+    run = Run.from_dict(
+        {"input": {"files": "a"}, "loss": {}, "optimiser": settings, "output": {"store": str(path)}}
+    )
 
     async def evaluate(request: Request) -> Any:
         if asked is not None:
@@ -52,10 +65,16 @@ def fit(path: Path, gradient: Gradient, asked: list[Request] | None = None, **op
         return answer(request, gradient(request))
 
     shape = StoreColumns(
-        run.optimiser.iterations, run.scan.radii, len(spectrum_radii(run, np.nan)), KEYS, np.ones(len(KEYS))
+        run.optimiser.iterations,
+        run.scan.radii,
+        len(spectrum_radii(run, np.nan)),
+        KEYS,
+        np.ones(len(KEYS)),
     )
     with Store.open(path, {"run": run.to_dict()}, run.numbers, shape) as store:
-        return asyncio.run(RadiusFit(run, KEYS, evaluate, store, Lines(io.StringIO())).run_to_completion())
+        return asyncio.run(
+            RadiusFit(run, KEYS, evaluate, store, Lines(io.StringIO())).run_to_completion()
+        )
 
 
 def downhill(request: Request) -> float:
@@ -81,13 +100,21 @@ def test_an_epoch_takes_every_event_at_most_once_and_another_order_next(tmp_path
         assert minibatch is not None
         rank = ranks(KEYS, minibatch.seed, minibatch.epoch)
         batches.append(
-            frozenset(np.flatnonzero((rank >= np.uint64(minibatch.low)) & (rank <= np.uint64(minibatch.high))))
+            frozenset(
+                np.flatnonzero(
+                    (rank >= np.uint64(minibatch.low)) & (rank <= np.uint64(minibatch.high))
+                )
+            )
         )
     assert [len(batch) for batch in batches] == [4] * 6
-    assert all(not batches[k] & batches[k + 1] for k in (0, 2, 4))  # two batches of four in an epoch of ten
+    assert all(
+        not batches[k] & batches[k + 1] for k in (0, 2, 4)
+    )  # two batches of four in an epoch of ten
     assert len(set(batches)) > 2
     assert all(request.subset is None for request in asked[6:])  # scan and spectrum take all events
-    assert len({(request.stream, request.iteration) for request in asked}) == len(asked)  # and their own trees
+    assert len({(request.stream, request.iteration) for request in asked}) == len(
+        asked
+    )  # and their own trees
 
 
 def test_it_is_replayed_without_asking_again(tmp_path: Path) -> None:
@@ -117,7 +144,11 @@ def test_more_iterations_of_a_run_that_stands_still_sooner(tmp_path: Path) -> No
 
 def test_a_gradient_that_is_not_a_number_stops_it(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"iteration 3 at R = 0\.\d{4}: dL/dR is nan"):
-        fit(tmp_path / "a.zarr", lambda request: np.nan if request.iteration == 3 else 0.5, iterations=9)
+        fit(
+            tmp_path / "a.zarr",
+            lambda request: np.nan if request.iteration == 3 else 0.5,
+            iterations=9,
+        )
     store = Store.read(tmp_path / "a.zarr")
     assert store.n_complete("history") == 3
     assert store.attributes["status"] == "failed"

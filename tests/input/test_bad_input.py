@@ -33,13 +33,17 @@ def write(path, columns=None, tree="Events", **particles):
     }
     data = {"PFCands": ak.zip(fields)} | (columns or {})
     with uproot.recreate(path) as file:
-        types = {k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()}
+        types = {
+            k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()
+        }
         file.mktree(tree, types).extend(data)
     return str(path)
 
 
 def test_a_pattern_that_matches_nothing_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r"\*\.root: no file matches this pattern.*Check the spelling"):
+    with pytest.raises(
+        MissingFileError, match=r"\*\.root: no file matches this pattern.*Check the spelling"
+    ):
         read(str(tmp_path / "*.root"))
     with pytest.raises(FileNotFoundError, match=r"gone\.root: there is no such file"):
         read(str(tmp_path / "gone.root"))
@@ -53,7 +57,9 @@ def test_a_file_that_goes_away_or_shrinks_after_inspection(tmp_path):
     with pytest.raises(MissingFileError, match=r"gone\.root\[0:3\]: there is no such file"):
         read_segments([Segment(str(tmp_path / "gone.root"), 0, 3)], nanoaod())
     path = write(tmp_path / "a.root")
-    with pytest.raises(InputFileError, match=r"a\.root\[0:9\]: expected 9 entries or more, found 3.*changed"):
+    with pytest.raises(
+        InputFileError, match=r"a\.root\[0:9\]: expected 9 entries or more, found 3.*changed"
+    ):
         read_segments([Segment(path, 0, 9)], nanoaod())
     with pytest.raises(MissingFileError, match=r"file:///gone\.root: there is no such file"):
         read("file:///gone.root")
@@ -72,7 +78,9 @@ def test_a_file_named_twice_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"root", b"not a ROOT file at all\n" * 100, bytes(5000)])
 def test_something_else_than_a_root_file(tmp_path, content):
     (tmp_path / "a.root").write_bytes(content)
-    with pytest.raises(InputFileError, match=r"a\.root: expected a readable ROOT file, found .*copy it again"):
+    with pytest.raises(
+        InputFileError, match=r"a\.root: expected a readable ROOT file, found .*copy it again"
+    ):
         read(str(tmp_path / "a.root"))
 
 
@@ -84,11 +92,16 @@ def test_a_directory_is_not_a_file(tmp_path):
 EXAMPLE_SIZE = Path(examples.path("ZHllbb_200")).stat().st_size
 
 
-@pytest.mark.parametrize("kept", [50, 300, 1000, EXAMPLE_SIZE // 3, EXAMPLE_SIZE // 2, EXAMPLE_SIZE - 1])
+@pytest.mark.parametrize(
+    "kept", [50, 300, 1000, EXAMPLE_SIZE // 3, EXAMPLE_SIZE // 2, EXAMPLE_SIZE - 1]
+)
 def test_a_truncated_file(tmp_path, kept):
     with open(examples.path("ZHllbb_200"), "rb") as whole:
         (tmp_path / "cut.root").write_bytes(whole.read(kept))
-    for use in (lambda path: inspect(path, nanoaod()), lambda path: read_segments([Segment(path, 0, 5)], nanoaod())):
+    for use in (
+        lambda path: inspect(path, nanoaod()),
+        lambda path: read_segments([Segment(path, 0, 5)], nanoaod()),
+    ):
         with pytest.raises(InputFileError, match=r"cut\.root.*opy it again, or remove it"):
             use(str(tmp_path / "cut.root"))
 
@@ -109,7 +122,9 @@ def test_overwritten_bytes_never_give_a_raw_error(tmp_path, seed):
 
 def test_a_missing_tree_names_those_there_are(tmp_path):
     path = write(tmp_path / "a.root", tree="Delphes")
-    with pytest.raises(SchemaError, match=r"a\.root: expected a tree 'Events', found 'Delphes'\. Name the tree"):
+    with pytest.raises(
+        SchemaError, match=r"a\.root: expected a tree 'Events', found 'Delphes'\. Name the tree"
+    ):
         read(path)
     assert len(read(path, schema=nanoaod(tree="Delphes"))) == 3
     with uproot.recreate(tmp_path / "b.root") as file:
@@ -119,7 +134,9 @@ def test_a_missing_tree_names_those_there_are(tmp_path):
 
 
 def test_a_missing_branch_names_those_there_are_nearest_first(tmp_path):
-    path = write(tmp_path / "a.root", {"zz": np.zeros(3), **{f"more{i}": np.zeros(3) for i in range(20)}})
+    path = write(
+        tmp_path / "a.root", {"zz": np.zeros(3), **{f"more{i}": np.zeros(3) for i in range(20)}}
+    )
     with pytest.raises(SchemaError) as caught:
         read_segments([Segment(path, 0, 2)], nanoaod("PFCand"))
     text = str(caught.value)
@@ -140,29 +157,44 @@ def test_a_missing_weight_or_truth_that_was_asked_for_is_an_error(tmp_path):
 
 
 def test_branches_of_another_shape(tmp_path):
-    path = write(tmp_path / "a.root", {"Jet_mass": ak.Array([[1.0], [2.0], []]), "Vis_pt": np.zeros(3)})
-    with pytest.raises(SchemaError, match=r"expected one number per event in branch 'Jet_mass', found 3 \* var"):
+    path = write(
+        tmp_path / "a.root", {"Jet_mass": ak.Array([[1.0], [2.0], []]), "Vis_pt": np.zeros(3)}
+    )
+    with pytest.raises(
+        SchemaError, match=r"expected one number per event in branch 'Jet_mass', found 3 \* var"
+    ):
         read(path, schema=nanoaod(truth="Jet_mass"))
     with uproot.recreate(tmp_path / "b.root") as file:
         columns = {f"Vis_{field}": np.zeros(3) for field in ("pt", "eta", "phi", "mass")}
-        file.mktree("Events", {name: column.dtype for name, column in columns.items()}).extend(columns)
-    with pytest.raises(SchemaError, match=r"expected one list of numbers per event in branch 'Vis_pt', found 3 \* f"):
+        file.mktree("Events", {name: column.dtype for name, column in columns.items()}).extend(
+            columns
+        )
+    with pytest.raises(
+        SchemaError,
+        match=r"expected one list of numbers per event in branch 'Vis_pt', found 3 \* f",
+    ):
         read(str(tmp_path / "b.root"), schema=nanoaod("Vis"))
 
 
 @pytest.mark.parametrize("rntuple", [True, False])
 def test_particle_branches_that_disagree(tmp_path, rntuple):
     lists = {2: ak.Array([[1.0, 1.0], [], [1.0] * 3]), 1: ak.Array([[1.0, 1.0], [1.0], [1.0] * 2])}
-    data = {f"PFCands_{field}": lists[1 if field == "phi" else 2] for field in ("pt", "eta", "phi", "mass")}
+    data = {
+        f"PFCands_{field}": lists[1 if field == "phi" else 2]
+        for field in ("pt", "eta", "phi", "mass")
+    }
     data["nPFCands"] = np.array([2, 0, 3], np.int32)
     with uproot.recreate(tmp_path / "a.root") as file:
         if rntuple:
             file["Events"] = data
         else:
-            types = {k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()}
+            types = {
+                k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()
+            }
             file.mktree("Events", types).extend(data)
     with pytest.raises(
-        InputError, match=r"a\.root, entry 1: expected as many values in branch 'PFCands_phi' .* found 1 and 0"
+        InputError,
+        match=r"a\.root, entry 1: expected as many values in branch 'PFCands_phi' .* found 1 and 0",
     ):
         read(str(tmp_path / "a.root"))
 
@@ -171,11 +203,16 @@ def test_particle_branches_that_disagree(tmp_path, rntuple):
 @pytest.mark.parametrize("pt_min", [0.0, 0.5])
 def test_a_bad_pt_is_named_by_its_place_in_the_file_whatever_the_cut(tmp_path, value, pt_min):
     path = write(tmp_path / "a.root", pt=[0.1, 1.0, 0.2, value, 1.0])
-    with pytest.raises(InputError, match=rf"a\.root, entry 2, particle 1: pt is {value}, expected a positive, finite"):
+    with pytest.raises(
+        InputError,
+        match=rf"a\.root, entry 2, particle 1: pt is {value}, expected a positive, finite",
+    ):
         read(path, entries=(1, 3), schema=nanoaod(pt_min=pt_min))
 
 
-@pytest.mark.parametrize(("field", "value"), [("eta", np.nan), ("phi", np.inf), ("mass", -5.0), ("mass", np.nan)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("eta", np.nan), ("phi", np.inf), ("mass", -5.0), ("mass", np.nan)]
+)
 def test_other_bad_fields_are_named(tmp_path, field, value):
     path = write(tmp_path / "a.root", **{field: [1.0, value, 1.0, 1.0, 1.0]})
     with pytest.raises(InputError, match=rf"a\.root, entry 0, particle 1: {field} is {value}"):
@@ -184,7 +221,9 @@ def test_other_bad_fields_are_named(tmp_path, field, value):
 
 def test_a_bad_weight_names_its_event(tmp_path):
     path = write(tmp_path / "a.root", {"genWeight": np.array([1.0, np.nan, 1.0])})
-    with pytest.raises(InputError, match=r"a\.root, entry 1: weight is nan, expected a finite number"):
+    with pytest.raises(
+        InputError, match=r"a\.root, entry 1: weight is nan, expected a finite number"
+    ):
         read(path)
 
 
@@ -208,7 +247,13 @@ def test_a_bundle_has_at_least_one_event():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"pt_min": -1.0}, {"eta_max": 0.0}, {"truth": float("nan")}, {"particles": ""}, {"particles": "my_cands"}],
+    [
+        {"pt_min": -1.0},
+        {"eta_max": 0.0},
+        {"truth": float("nan")},
+        {"particles": ""},
+        {"particles": "my_cands"},
+    ],
 )
 def test_a_schema_without_meaning_is_refused(arguments):
     with pytest.raises(InputError, match=r"schema 'nanoaod': .*Correct the argument"):
@@ -232,5 +277,7 @@ def test_a_url_that_needs_another_package_says_which(monkeypatch):
         raise ImportError("Install fsspec-xrootd")
 
     monkeypatch.setattr(uproot, "open", without_package)
-    with pytest.raises(InputFileError, match=r"root://host//a\.root: expected a package .* Install fsspec-xrootd"):
+    with pytest.raises(
+        InputFileError, match=r"root://host//a\.root: expected a package .* Install fsspec-xrootd"
+    ):
         read("root://host//a.root")

@@ -60,9 +60,14 @@ def do(settings: Settings, name: str) -> Any:
 
 
 def test_a_second_run_opens_no_root_file_and_has_the_same_bits(
-    cached: Settings, stored: Callable[[Path], dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cached: Settings,
+    stored: Callable[[Path], dict[str, bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    without = cached | {"input": {key: value for key, value in cached["input"].items() if key != "cache"}}
+    without = cached | {
+        "input": {key: value for key, value in cached["input"].items() if key != "cache"}
+    }
     plain, first_store = do(without, "without.zarr")
     first, second_store = do(cached, "first.zarr")
     assert (first["bundles_cached"], first["bytes_read"]) == (0, plain["bytes_read"])
@@ -74,7 +79,9 @@ def test_a_second_run_opens_no_root_file_and_has_the_same_bits(
     assert [second[name] for name in same] == [plain[name] for name in same]
     assert "in 4 bundles, 4 of them from the cache; " in reading_text(second)
     files = list((tmp_path / "cache").iterdir())
-    assert second["bytes_read"] == sum(file.stat().st_size for file in files if file.suffix == ".zip")
+    assert second["bytes_read"] == sum(
+        file.stat().st_size for file in files if file.suffix == ".zip"
+    )
     assert [file.name for file in files if file.name.startswith(".")] == []
 
 
@@ -106,7 +113,10 @@ def test_other_cuts_other_entries_another_dataset_or_selection_are_not_in_it(pat
             ([Segment(path, 0, 10)], SCHEMA.model_copy(update={"truth": 125.0})),
         )
     ]
-    keys += [key_of([Segment(path, 0, 10)], files, SCHEMA, selection) for selection in ("clean#1", "clean#2")]
+    keys += [
+        key_of([Segment(path, 0, 10)], files, SCHEMA, selection)
+        for selection in ("clean#1", "clean#2")
+    ]
     assert len(set(keys)) == len(keys)
 
 
@@ -120,7 +130,9 @@ def test_a_damaged_file_of_the_cache_is_made_again(path: str, tmp_path: Path, da
     found = load_cached(str(tmp_path / "cache"), key)
     assert found is not None
     for field in fields(EventBatch):
-        np.testing.assert_array_equal(getattr(found[0], field.name), getattr(batch, field.name), err_msg=field.name)
+        np.testing.assert_array_equal(
+            getattr(found[0], field.name), getattr(batch, field.name), err_msg=field.name
+        )
     assert (found[1].particles, found[1].removed) == (cutflow.particles, cutflow.removed)
     place = tmp_path / "cache" / f"{key}.zarr.zip"
     content = bytearray(place.read_bytes())
@@ -132,7 +144,9 @@ def test_a_damaged_file_of_the_cache_is_made_again(path: str, tmp_path: Path, da
     assert load_cached(str(tmp_path / "cache"), key) is not None
 
 
-def test_a_crash_while_writing_leaves_no_half_file(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_while_writing_leaves_no_half_file(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part, files = [Segment(path, 0, 20)], [inspect(path, SCHEMA)]
     batch, cutflow = read_with_cutflow(part, SCHEMA)
     key = key_of(part, files, SCHEMA)
@@ -149,7 +163,9 @@ def test_a_crash_while_writing_leaves_no_half_file(path: str, tmp_path: Path, mo
 def test_a_cache_that_cannot_be_written_says_so(cached: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cached["input"] |= {"cache": str(tmp_path / "file" / "cache")}
-    with pytest.raises(InputFileError, match=r"file/cache: the cache cannot be written: .*leave out input\.cache"):
+    with pytest.raises(
+        InputFileError, match=r"file/cache: the cache cannot be written: .*leave out input\.cache"
+    ):
         do(cached, "a.zarr")
 
 

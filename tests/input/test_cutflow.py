@@ -53,7 +53,10 @@ def test_each_cut_counts_what_it_removes_of_what_the_others_left() -> None:
 
 def test_bytes_are_those_asked_of_the_file() -> None:
     size = Path(PATH).stat().st_size
-    some, more = (read_with_cutflow([Segment(PATH, 0, last)], dj.schemas.nanoaod())[1].bytes_read for last in (1, 200))
+    some, more = (
+        read_with_cutflow([Segment(PATH, 0, last)], dj.schemas.nanoaod())[1].bytes_read
+        for last in (1, 200)
+    )
     assert 0 < some <= more < size  # no branch is read that is not needed
     with uproot.open({PATH: "Events"}) as tree:
         needed = sum(tree[f"PFCands_{f}"].compressed_bytes for f in ("pt", "eta", "phi", "mass"))
@@ -61,7 +64,10 @@ def test_bytes_are_those_asked_of_the_file() -> None:
 
 
 def test_tallies_add_up() -> None:
-    one, other = Cutflow(2, 5, (("pt_min", 2),), 100, 0.5), Cutflow(1, 3, (("weight 0", 1), ("pt_min", 1)), 10, 0.25)
+    one, other = (
+        Cutflow(2, 5, (("pt_min", 2),), 100, 0.5),
+        Cutflow(1, 3, (("weight 0", 1), ("pt_min", 1)), 10, 0.25),
+    )
     assert one + other == Cutflow(3, 8, (("pt_min", 3), ("weight 0", 1)), 110, 0.75)
 
 
@@ -69,17 +75,24 @@ def test_a_run_says_what_it_read_and_keeps_it(tiny: dict[str, Any], scheduler: s
     heard = Heard()
     run = Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}})
     dj.run(run, watch=heard)
-    assert heard.calls[:5] == [("read", 4, 0), None, None, None, None] and heard.calls[5][0] == "optimise"
+    assert (
+        heard.calls[:5] == [("read", 4, 0), None, None, None, None]
+        and heard.calls[5][0] == "optimise"
+    )
     batch, cutflow = read_with_cutflow([Segment(PATH, 0, 40)], dj.schemas.nanoaod(pt_min=2.0))
     found = Store.read(run.output.store).attributes["reading"]
     assert (found["events"], found["particles"], found["files"]) == (40, len(batch.pt), 1)
-    assert (found["particles_in_files"], found["removed"]) == (cutflow.particles, dict(cutflow.removed))
+    assert (found["particles_in_files"], found["removed"]) == (
+        cutflow.particles,
+        dict(cutflow.removed),
+    )
     np.testing.assert_allclose(found["particles_mean"], batch.counts.mean())
     lines = heard.stream.getvalue().splitlines()  # type: ignore[union-attr]
     assert lines.count(reading_text(found)) == 1
     assert not any(line.startswith("read 4/4") for line in lines)  # the summary says it
-    assert f"of {cutflow.particles:,} were removed {dict(cutflow.removed)['pt_min']:,} by pt_min;" in reading_text(
-        found
+    assert (
+        f"of {cutflow.particles:,} were removed {dict(cutflow.removed)['pt_min']:,} by pt_min;"
+        in reading_text(found)
     )
     page = report(run.output.store).read_text()
     assert f"R{reading_text(found)[1:]}." in page

@@ -45,9 +45,16 @@ class Quiet(NanoAODSchema):
 def other(tmp_path_factory: pytest.TempPathFactory) -> str:
     """30 events of the example in a tree of another name, with weights."""
     with uproot.open({PATH: "Events"}) as tree:
-        names = ("run", "luminosityBlock", "event", *(f"PFCands_{f}" for f in ("pt", "eta", "phi", "mass")))
+        names = (
+            "run",
+            "luminosityBlock",
+            "event",
+            *(f"PFCands_{f}" for f in ("pt", "eta", "phi", "mass")),
+        )
         columns = tree.arrays(names, entry_start=150, entry_stop=180, how=dict)
-    particles = ak.zip({name[8:]: column for name, column in columns.items() if name.startswith("PFCands")})
+    particles = ak.zip(
+        {name[8:]: column for name, column in columns.items() if name.startswith("PFCands")}
+    )
     data = {name: ak.to_numpy(columns[name]) for name in names[:3]}
     data |= {"genWeight": np.linspace(0.5, 1.5, 30), "PFCands": particles}
     path = tmp_path_factory.mktemp("fileset") / "other.root"
@@ -91,12 +98,16 @@ def test_a_run_on_a_fileset_equals_a_processor_on_it(
     scanned = {"stream": "scan", "iteration": row, "estimator": dj.StateBaseline()}
     own = dj.RadiusProcessor(loss, radius=0.7, trees=4, pt_min=2.0, seed=1, **scanned)
     # A cache of its own: coffea's keeps the metadata of a dataset that another test read from the same file.
-    runner = processor.Runner(processor.IterativeExecutor(status=False), schema=Quiet, metadata_cache={})
+    runner = processor.Runner(
+        processor.IterativeExecutor(status=False), schema=Quiet, metadata_cache={}
+    )
     found = runner(fileset, own)
     assert found["all"].moments.events == 230 == store.attributes["events"]
     for column, number in (("loss", found["all"].loss), ("gradient", found["all"].gradient)):
         np.testing.assert_allclose(store.column("scan", column)[row], number.value, rtol=1e-12)
-        np.testing.assert_allclose(store.column("scan", f"{column}_error")[row], number.error, rtol=1e-10)
+        np.testing.assert_allclose(
+            store.column("scan", f"{column}_error")[row], number.error, rtol=1e-10
+        )
 
 
 def test_names_weights_and_steps_of_a_fileset_are_part_of_a_run(
@@ -106,22 +117,32 @@ def test_names_weights_and_steps_of_a_fileset_are_part_of_a_run(
     store = Store.read(dj.run(Run.from_dict(given)).store)
     datasets = store.attributes["datasets"]
     assert {name: facts["events"] for name, facts in datasets.items()} == {"ZH": 20, "more": 30}
-    np.testing.assert_allclose([facts["factor"] for facts in datasets.values()], [3 * 0.08 / 20, 0.5 / 60], rtol=1e-15)
-    assert [(file["dataset"], file["tree"], file["entries"]) for file in store.attributes["inputs"]] == [
+    np.testing.assert_allclose(
+        [facts["factor"] for facts in datasets.values()], [3 * 0.08 / 20, 0.5 / 60], rtol=1e-15
+    )
+    assert [
+        (file["dataset"], file["tree"], file["entries"]) for file in store.attributes["inputs"]
+    ] == [
         ("ZH", "Events", 200),
         ("more", "Selected", 30),
     ]
     weight = store.array("spectrum", "weight")
     np.testing.assert_allclose(weight[:20], 3 * 0.08 / 20, rtol=1e-15)
     np.testing.assert_allclose(weight[20:], np.linspace(0.5, 1.5, 30) * 0.5 / 60, rtol=1e-6)
-    means, accepted = (store.column("spectrum", column) for column in ("event_mean", "event_accepted"))
+    means, accepted = (
+        store.column("spectrum", column) for column in ("event_mean", "event_accepted")
+    )
     of_events = np.nansum(weight * accepted * means, axis=1) / (weight * accepted).sum(axis=1)
-    np.testing.assert_allclose(store.column("spectrum", "mean"), of_events, rtol=1e-12)  # what the spectrum draws
+    np.testing.assert_allclose(
+        store.column("spectrum", "mean"), of_events, rtol=1e-12
+    )  # what the spectrum draws
     given["input"]["fileset"] = written(fileset, tmp_path / "renamed.json")
     dj.run(Run.from_dict(given))  # the same run, which is finished
     fileset["ZH"]["metadata"]["xsec"] = 0.09
     written(fileset, tmp_path / "renamed.json")
-    with pytest.raises(DjserviceError, match=r"store of another run: input\.datasets\.ZH.* is .*0\.08.* there"):
+    with pytest.raises(
+        DjserviceError, match=r"store of another run: input\.datasets\.ZH.* is .*0\.08.* there"
+    ):
         dj.run(Run.from_dict(given))
 
 
@@ -134,7 +155,11 @@ def test_filesets_as_coffea_writes_them(fileset: Fileset, other: str, tmp_path: 
         Source(other, "more", "Selected"),
     ]
     url = "root://host:1094//store/a.root"
-    for dataset in ([f"{url}:Events"], {"files": [url], "treename": "Events"}, {"files": {url: "Events"}}):
+    for dataset in (
+        [f"{url}:Events"],
+        {"files": [url], "treename": "Events"},
+        {"files": {url: "Events"}},
+    ):
         assert load_fileset({"d": dataset})["d"]["files"] == {url: {"object_path": "Events"}}
     assert load_fileset({"d": [url]})["d"]["files"] == {url: {}}  # the tree of the run
 
@@ -146,7 +171,10 @@ def section(given: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"files": {"gone.root": "Events"}}, r"dataset 'more': .*gone\.root: there is no such file"),
+        (
+            {"files": {"gone.root": "Events"}},
+            r"dataset 'more': .*gone\.root: there is no such file",
+        ),
         (
             {"files": {PATH: {"step": [[0, 5]]}}},
             r"dataset 'more': unknown key files\..*ZHllbb_200\.root\.step \(did you mean 'steps'",
@@ -157,7 +185,10 @@ def section(given: dict[str, Any]) -> Any:
         ),
         ({"files": {}}, "dataset 'more': files: .*at least 1"),
         ({"metadata": {}}, "xsec is missing in the metadata of more, and given for others"),
-        ({"metadata": {"xsec": "big"}}, r"dataset 'more': metadata\.xsec is 'big', expected a finite number"),
+        (
+            {"metadata": {"xsec": "big"}},
+            r"dataset 'more': metadata\.xsec is 'big', expected a finite number",
+        ),
     ],
 )
 def test_a_fileset_without_meaning_is_refused(
@@ -170,9 +201,13 @@ def test_a_fileset_without_meaning_is_refused(
 
 def test_a_fileset_that_is_no_json_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "fileset.json").write_text("{")
-    with pytest.raises(InputError, match=r"fileset\.json: expected a fileset in JSON, found JSONDecodeError"):
+    with pytest.raises(
+        InputError, match=r"fileset\.json: expected a fileset in JSON, found JSONDecodeError"
+    ):
         load_fileset(str(tmp_path / "fileset.json"))
-    with pytest.raises(InputError, match=r"gone\.json: expected a fileset in JSON, found FileNotFoundError"):
+    with pytest.raises(
+        InputError, match=r"gone\.json: expected a fileset in JSON, found FileNotFoundError"
+    ):
         load_fileset(str(tmp_path / "gone.json"))
     with pytest.raises(ConfigError, match="expected one of files and fileset"):
         section({"fileset": "a.json", "files": "b.root"})
@@ -181,9 +216,15 @@ def test_a_fileset_that_is_no_json_or_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ({"object_path": "Events", "num_entries": 12}, "expected num_entries 12 from the fileset, found 200: the file changed"),
+        (
+            {"object_path": "Events", "num_entries": 12},
+            "expected num_entries 12 from the fileset, found 200: the file changed",
+        ),
         ({"object_path": "Events", "uuid": "x"}, "expected uuid x from the fileset, found "),
-        ({"object_path": "Events", "steps": [[0, 201]]}, r"expected steps within its 200 entries, found \[0, 201\]"),
+        (
+            {"object_path": "Events", "steps": [[0, 201]]},
+            r"expected steps within its 200 entries, found \[0, 201\]",
+        ),
         ({"object_path": "Muons"}, "expected a tree 'Muons'"),
     ],
 )
@@ -214,14 +255,21 @@ def test_bundles_are_of_one_dataset_and_within_steps() -> None:
         segments(files, (0, 16), 6)
 
 
-def test_a_large_file_is_cut_in_ranges_of_entries_that_workers_read_side_by_side(tiny: dict[str, Any]) -> None:
+def test_a_large_file_is_cut_in_ranges_of_entries_that_workers_read_side_by_side(
+    tiny: dict[str, Any],
+) -> None:
     huge = InputFile("huge", 1, 0, 10**6, "")
     bundles = segments([huge], None, default_bundle_events(huge.entries))
     assert len(bundles) == 128
     assert [(part.start, part.stop) for (part,) in bundles[:2]] == [(0, 7813), (7813, 15626)]
 
     async def holders() -> set[str]:
-        here: dict[str, Any] = {"processes": False, "dashboard_address": None, "host": "127.0.0.1", "protocol": "tcp"}
+        here: dict[str, Any] = {
+            "processes": False,
+            "dashboard_address": None,
+            "host": "127.0.0.1",
+            "protocol": "tcp",
+        }
         ports = {"dashboard_address": "127.0.0.1:0"}
         async with (
             LocalCluster(
@@ -229,8 +277,14 @@ def test_a_large_file_is_cut_in_ranges_of_entries_that_workers_read_side_by_side
             ) as cluster,
             Client(cluster, asynchronous=True, set_as_default=False) as client,
         ):
-            loaded = await load(client, plan_input(Run.from_dict(tiny).input), Lines(io.StringIO()), "shared")
-            return {worker for workers in (await client.who_has(loaded.bundles)).values() for worker in workers}
+            loaded = await load(
+                client, plan_input(Run.from_dict(tiny).input), Lines(io.StringIO()), "shared"
+            )
+            return {
+                worker
+                for workers in (await client.who_has(loaded.bundles)).values()
+                for worker in workers
+            }
 
     assert len(asyncio.run(holders())) == 2
 

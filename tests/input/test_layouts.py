@@ -32,7 +32,19 @@ PARTICLES = np.array(
     ]
 )
 OFFSETS = [0, 3, 3, 7]
-OF_A_BATCH = ("pt", "rapidity", "phi", "mass", "offsets", "weight", "truth", "run", "event", "entry", "key")
+OF_A_BATCH = (
+    "pt",
+    "rapidity",
+    "phi",
+    "mass",
+    "offsets",
+    "weight",
+    "truth",
+    "run",
+    "event",
+    "entry",
+    "key",
+)
 
 
 def write(path: Path, weights: Any = ((0.5, 0.0), (), (1.0,))) -> str:
@@ -40,7 +52,10 @@ def write(path: Path, weights: Any = ((0.5, 0.0), (), (1.0,))) -> str:
     rng = np.random.default_rng(1)
 
     def particles(counts: list[int], weight: Any) -> Any:
-        columns = {f: rng.uniform(1, 3, sum(counts)).astype(np.float32) for f in ("pt", "eta", "phi", "mass")}
+        columns = {
+            f: rng.uniform(1, 3, sum(counts)).astype(np.float32)
+            for f in ("pt", "eta", "phi", "mass")
+        }
         columns["charge"] = np.ones(sum(counts), np.int32)
         columns["puppiWeight"] = np.asarray(weight, np.float32)
         return ak.unflatten(ak.zip(columns), counts)
@@ -63,7 +78,10 @@ def momenta(batch: dj.EventBatch) -> Any:
 
 @pytest.mark.parametrize(
     ("file", "schema"),
-    [("delphes", delphes(truth="GenPart:higgs")), ("physlite", physlite(FLOW, truth="GenPart:higgs"))],
+    [
+        ("delphes", delphes(truth="GenPart:higgs")),
+        ("physlite", physlite(FLOW, truth="GenPart:higgs")),
+    ],
 )
 def test_files_of_delphes_and_physlite_give_the_particles_in_gev(file: str, schema: Schema) -> None:
     batch = dj.read(DATA / f"{file}.root", schema=schema)
@@ -87,27 +105,47 @@ def test_truth_of_other_layouts() -> None:
     truth = dj.read(DATA / "delphes.root", schema=delphes(truth="GenPart:b_pair")).truth
     np.testing.assert_allclose(truth, b_pair, rtol=1e-6)
     for schema in (delphes(truth=90), physlite(FLOW, truth=90)):
-        np.testing.assert_array_equal(dj.read(DATA / f"{schema.kind}.root", schema=schema).truth, 90.0)
-    assert dj.read(DATA / "delphes.root", schema=delphes(truth="Event.Weight")).truth.tolist() == [0.5, 1.0, 2.0]
+        np.testing.assert_array_equal(
+            dj.read(DATA / f"{schema.kind}.root", schema=schema).truth, 90.0
+        )
+    assert dj.read(DATA / "delphes.root", schema=delphes(truth="Event.Weight")).truth.tolist() == [
+        0.5,
+        1.0,
+        2.0,
+    ]
     in_mev = dj.read(DATA / "physlite.root", schema=physlite(FLOW, truth="TruthBosonAuxDyn.m"))
     np.testing.assert_array_equal(in_mev.truth, 91.0)
-    with pytest.raises(InputError, match="truth='GenPart:b_pair': expected a branch, or one of GenPart:higgs"):
+    with pytest.raises(
+        InputError, match="truth='GenPart:b_pair': expected a branch, or one of GenPart:higgs"
+    ):
         physlite(FLOW, truth="GenPart:b_pair")
 
 
-def test_collections_are_put_together_and_their_weights_multiply_the_momenta(tmp_path: Path) -> None:
+def test_collections_are_put_together_and_their_weights_multiply_the_momenta(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path / "puppi.root")
     parts = {name: dj.read(path, schema=nanoaod(name)) for name in ("PFCands", "Neutrals")}
     both = dj.read(path, schema=nanoaod(("PFCands", "Neutrals")))
     assert both.counts.tolist() == [3, 1, 3]
-    order = [("PFCands", 0), ("PFCands", 1), ("Neutrals", 0), ("Neutrals", 1), ("PFCands", 2), ("Neutrals", 2)]
+    order = [
+        ("PFCands", 0),
+        ("PFCands", 1),
+        ("Neutrals", 0),
+        ("Neutrals", 1),
+        ("PFCands", 2),
+        ("Neutrals", 2),
+    ]
     np.testing.assert_array_equal(both.pt[:6], [parts[name].pt[i] for name, i in order])
     scaled = dj.read(path, schema=nanoaod(("PFCands", "Neutrals"), particle_weight="puppiWeight"))
     assert scaled.counts.tolist() == [2, 0, 3]
     weight, kept = np.array([0.5, 0.25, 1.0, 1.0, 0.5]), [0, 2, 4, 5, 6]
     np.testing.assert_allclose(momenta(scaled), weight * momenta(both)[:, kept], rtol=1e-12)
     threshold = float(scaled.pt[0])
-    cut = dj.read(path, schema=nanoaod(("PFCands", "Neutrals"), particle_weight="puppiWeight", pt_min=threshold))
+    cut = dj.read(
+        path,
+        schema=nanoaod(("PFCands", "Neutrals"), particle_weight="puppiWeight", pt_min=threshold),
+    )
     np.testing.assert_array_equal(cut.pt, scaled.pt[scaled.pt > threshold])
 
 
@@ -121,7 +159,9 @@ def test_collections_are_put_together_and_their_weights_multiply_the_momenta(tmp
     ],
     ids=["delphes", "physlite", "pfnanoaod", "several"],
 )
-def test_coffea_and_the_service_read_the_same_events(file: str, schema: Schema, tmp_path: Path) -> None:
+def test_coffea_and_the_service_read_the_same_events(
+    file: str, schema: Schema, tmp_path: Path
+) -> None:
     path = write(tmp_path / "puppi.root") if file == "puppi" else str(DATA / f"{file}.root")
     base = getattr(coffea.nanoevents, schema.layout.coffea)
     quiet = type("Quiet", (base,), {"warn_missing_crossrefs": False, "event_ids": [], "mixins": {}})
@@ -132,7 +172,9 @@ def test_coffea_and_the_service_read_the_same_events(file: str, schema: Schema, 
         mode="virtual",
     ).events()
     given = schema.model_dump(exclude={"kind", "tree", "selection"})
-    own = dj.RadiusProcessor(dj.observables.dijet_mass, radius=0.4, schema=schema.kind, **given).batch(events)
+    own = dj.RadiusProcessor(
+        dj.observables.dijet_mass, radius=0.4, schema=schema.kind, **given
+    ).batch(events)
     expected = dj.read(path, schema=schema, dataset="d")
     for name in OF_A_BATCH:
         np.testing.assert_array_equal(getattr(own, name), getattr(expected, name), err_msg=name)
@@ -143,7 +185,11 @@ def test_a_configuration_names_them(tiny: dict[str, Any]) -> None:
     assert schema_of(Run.from_dict(tiny).input) == delphes(pt_min=1.0)
     tiny["input"] |= {"schema": "physlite", "particles": list(FLOW)}
     assert schema_of(Run.from_dict(tiny).input) == physlite(FLOW, pt_min=1.0)
-    tiny["input"] |= {"schema": "pfnanoaod", "particles": "PFCands", "particle_weight": "puppiWeight"}
+    tiny["input"] |= {
+        "schema": "pfnanoaod",
+        "particles": "PFCands",
+        "particle_weight": "puppiWeight",
+    }
     run = Run.from_dict(tiny)
     assert schema_of(run.input) == pfnanoaod(particle_weight="puppiWeight", pt_min=1.0)
     assert Run.from_dict(run.to_dict()) == run
@@ -151,7 +197,10 @@ def test_a_configuration_names_them(tiny: dict[str, Any]) -> None:
 
 def test_what_is_missing_or_has_no_meaning_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "puppi.root", weights=((0.5, -1.0), (), (1.0,)))
-    with pytest.raises(InputError, match=r"puppi\.root, entry 0, particle 1: puppiWeight is -1\.0, expected a finite"):
+    with pytest.raises(
+        InputError,
+        match=r"puppi\.root, entry 0, particle 1: puppiWeight is -1\.0, expected a finite",
+    ):
         dj.read(path, schema=pfnanoaod(particle_weight="puppiWeight"))
     with pytest.raises(SchemaError, match="needs branch 'PFCands_weight'"):
         dj.read(path, schema=nanoaod(particle_weight="weight"))
@@ -163,5 +212,8 @@ def test_what_is_missing_or_has_no_meaning_is_named(tmp_path: Path) -> None:
         nanoaod(("PFCands", "PFCands"))
     with pytest.raises(SchemaError, match="expected one number per event in branch 'PFCands_pt'"):
         dj.read(path, schema=nanoaod(weight="PFCands_pt"))
-    with pytest.raises(InputError, match=r"entry 1: expected a number in branch 'EFlowTrack\.PT', found an empty list"):
+    with pytest.raises(
+        InputError,
+        match=r"entry 1: expected a number in branch 'EFlowTrack\.PT', found an empty list",
+    ):
         dj.read(DATA / "delphes.root", schema=delphes(truth="EFlowTrack.PT"))

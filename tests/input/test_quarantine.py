@@ -34,7 +34,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("files")
     with uproot.open(example("ZHllbb_200")) as file:
         columns = {
-            name: file["Events"][f"PFCands_{name}"].array(entry_stop=40) for name in ("pt", "eta", "phi", "mass")
+            name: file["Events"][f"PFCands_{name}"].array(entry_stop=40)
+            for name in ("pt", "eta", "phi", "mass")
         }
     paths = {}
     for name in ("good", "bad"):
@@ -51,7 +52,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             one = np.ones(40, np.uint32)
             data = {"run": one, "luminosityBlock": one, "event": event, "PFCands": particles}
             file.mktree(
-                "Events", {k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()}
+                "Events",
+                {
+                    k: v.dtype if isinstance(v, np.ndarray) else v.type.content
+                    for k, v in data.items()
+                },
             )
             file["Events"].extend(data)
     paths["damaged"] = folder / "damaged.root"
@@ -62,16 +67,24 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-def settings(tiny: dict[str, Any], scheduler: str, paths: list[Path], **section: Any) -> dict[str, Any]:
+def settings(
+    tiny: dict[str, Any], scheduler: str, paths: list[Path], **section: Any
+) -> dict[str, Any]:
     given = {"files": [str(path) for path in paths], "pt_min": 2.0, "bundle_events": 13, **section}
     return tiny | {"input": given, "cluster": {"scheduler": scheduler}}
 
 
 def test_bad_events_stand_alone(files: dict[str, Path]) -> None:
     batch, bad, _ = read_or_bad([Segment(str(files["bad"]), 3, 40)], SCHEMA)
-    assert [(each.first, each.last) for each in bad] == [(7, 8), (20, 22)]  # neighbours with one reason are one range
+    assert [(each.first, each.last) for each in bad] == [
+        (7, 8),
+        (20, 22),
+    ]  # neighbours with one reason are one range
     assert "particle 3: pt is nan" in bad[0].reason and "particle 0: pt is -1.0" in bad[1].reason
-    assert [str(each)[-30:] for each in bad] == [bad[0].reason[-30:], "So are the 1 entries that follow."[-30:]]
+    assert [str(each)[-30:] for each in bad] == [
+        bad[0].reason[-30:],
+        "So are the 1 entries that follow."[-30:],
+    ]
     assert batch.entry.tolist() == [i for i in range(3, 40) if i not in (7, 20, 21)]
     whole = dj.read(files["good"], schema=SCHEMA, entries=(8, 20))
     same = batch.select((batch.entry >= 8) & (batch.entry < 20))
@@ -88,21 +101,30 @@ def test_a_file_that_changed_behind_its_back(files: dict[str, Path], tmp_path: P
     gone, cut = tmp_path / "gone.root", tmp_path / "cut.root"
     cut.write_bytes(files["good"].read_bytes()[:5000])
     batch, bad, _ = read_or_bad(
-        [Segment(str(gone), 0, 40), Segment(str(files["good"]), 0, 5), Segment(str(cut), 0, 4)], SCHEMA
+        [Segment(str(gone), 0, 40), Segment(str(files["good"]), 0, 5), Segment(str(cut), 0, 4)],
+        SCHEMA,
     )
     assert len(batch) == 5
-    assert [(each.path, each.first, each.last) for each in bad] == [(str(gone), 0, 40), (str(cut), 0, 4)]
+    assert [(each.path, each.first, each.last) for each in bad] == [
+        (str(gone), 0, 40),
+        (str(cut), 0, 4),
+    ]
 
 
-def test_more_bad_ranges_than_an_exception(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_bad_ranges_than_an_exception(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("djservice.input.quarantine.MOST", 1)
     with pytest.raises(
-        InputError, match=r"more than 1 bad ranges of entries, the first: .*bad.root, entry 7 .*leave the file out"
+        InputError,
+        match=r"more than 1 bad ranges of entries, the first: .*bad.root, entry 7 .*leave the file out",
     ):
         read_or_bad([Segment(str(files["bad"]), 0, 40)], SCHEMA)
 
 
-def test_by_default_it_ends_the_run(files: dict[str, Path], tiny: dict[str, Any], scheduler: str) -> None:
+def test_by_default_it_ends_the_run(
+    files: dict[str, Path], tiny: dict[str, Any], scheduler: str
+) -> None:
     with pytest.raises(InputError, match=r"bad.root, entry 7 .*particle 3: pt is nan"):
         dj.run(Run.from_dict(settings(tiny, scheduler, [files["good"], files["bad"]])))
 
@@ -132,10 +154,13 @@ def test_a_run_without_its_bad_inputs(
     assert "expected a tree 'Events', found 'Muons'" in listed[1].reason
     opened = Store.read(store)
     good, bad = (
-        dj.read(files[name], schema=SCHEMA, entries=range_) for name, range_ in (("good", (0, 40)), ("bad", (0, 7)))
+        dj.read(files[name], schema=SCHEMA, entries=range_)
+        for name, range_ in (("good", (0, 40)), ("bad", (0, 7)))
     )
     assert opened.attributes["events"] == 77
-    np.testing.assert_array_equal(opened.array("spectrum", "key")[:47], np.concatenate([good.key, bad.key]))
+    np.testing.assert_array_equal(
+        opened.array("spectrum", "key")[:47], np.concatenate([good.key, bad.key])
+    )
     page = report(store).read_text()
     assert "Left out: 4 bad inputs" in page and "20 to 21" in page
 
@@ -150,13 +175,20 @@ def test_a_run_without_its_bad_inputs(
 
 def test_nothing_can_be_read(files: dict[str, Path], tiny: dict[str, Any], scheduler: str) -> None:
     none = settings(tiny, scheduler, [files["damaged"], files["other"]], bad_inputs="quarantine")
-    with pytest.raises(InputError, match=r"none of 2 files can be read; the first error: .*damaged.root"):
+    with pytest.raises(
+        InputError, match=r"none of 2 files can be read; the first error: .*damaged.root"
+    ):
         dj.run(Run.from_dict(none))
 
 
-def test_it_says_what_it_leaves_out_as_it_goes(files: dict[str, Path], tiny: dict[str, Any], scheduler: str) -> None:
+def test_it_says_what_it_leaves_out_as_it_goes(
+    files: dict[str, Path], tiny: dict[str, Any], scheduler: str
+) -> None:
     told = io.StringIO()
-    dj.run(Run.from_dict(settings(tiny, scheduler, [files["bad"]], bad_inputs="quarantine")), watch=Lines(told))
+    dj.run(
+        Run.from_dict(settings(tiny, scheduler, [files["bad"]], bad_inputs="quarantine")),
+        watch=Lines(told),
+    )
     assert told.getvalue().count("left out: ") == 2
     complete = settings(tiny, scheduler, [files["good"]], bad_inputs="quarantine", dataset="other")
     complete["output"] = {"store": str(files["good"].with_name("complete.zarr"))}
@@ -175,7 +207,10 @@ def test_an_event_that_cannot_be_clustered_is_set_aside(tmp_path: Path) -> None:
     batch, (bad,), _ = read_or_bad([segment], nanoaod(weight=None))
     assert batch.counts.tolist() == [5, 7]
     assert (bad.first, bad.last) == (1, 2)
-    assert "large.root, entry 1 has 32769 particles, expected 32768 at most: raise pt_min" in bad.reason
+    assert (
+        "large.root, entry 1 has 32769 particles, expected 32768 at most: raise pt_min"
+        in bad.reason
+    )
     with pytest.raises(InputError, match="entry 1 has 32769 particles"):
         dj.read(tmp_path / "large.root", schema=nanoaod(weight=None))
     assert len(dj.read(tmp_path / "large.root", schema=nanoaod(weight=None, pt_min=3.0))) == 3

@@ -28,7 +28,12 @@ def write(path, events=6, *, first=1, run=7, rntuple=False, **replaced):
     def lists(low, high):
         return ak.unflatten(rng.uniform(low, high, counts.sum()).astype(np.float32), counts)
 
-    particles = {"pt": lists(1, 50), "eta": lists(-4, 4), "phi": lists(-3.1, 3.1), "mass": lists(0, 1)}
+    particles = {
+        "pt": lists(1, 50),
+        "eta": lists(-4, 4),
+        "phi": lists(-3.1, 3.1),
+        "mass": lists(0, 1),
+    }
     particles["charge"] = ak.values_astype(ak.zeros_like(particles["pt"]), np.int32)
     data = {
         "run": np.full(events, run, np.uint32),
@@ -40,10 +45,14 @@ def write(path, events=6, *, first=1, run=7, rntuple=False, **replaced):
     data = {name: column for name, column in data.items() if column is not None}
     with uproot.recreate(path) as file:
         if rntuple:
-            file["Events"] = data | {f"PFCands_{name}": column for name, column in particles.items()}
+            file["Events"] = data | {
+                f"PFCands_{name}": column for name, column in particles.items()
+            }
         else:
             data["PFCands"] = ak.zip(particles)
-            types = {k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()}
+            types = {
+                k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()
+            }
             file.mktree("Events", types).extend(data)
     return str(path)
 
@@ -54,7 +63,17 @@ def anonymous(path, events=6, **keywords):
 
 
 def assert_same(one, other):
-    for name in (*FLAT, "offsets", "key", "weight", "truth", "run", "luminosity_block", "event", "entry"):
+    for name in (
+        *FLAT,
+        "offsets",
+        "key",
+        "weight",
+        "truth",
+        "run",
+        "luminosity_block",
+        "event",
+        "entry",
+    ):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     assert [one.name(i) for i in range(len(one))] == [other.name(i) for i in range(len(other))]
     assert one.dataset == other.dataset
@@ -72,7 +91,8 @@ def test_the_example_files_give_the_particles_that_uproot_reads(name, schema):
     with uproot.open({examples.path(name): "Events"}) as tree:
         plain = tree.arrays()
     pt, eta, phi, mass = (
-        ak.to_numpy(ak.flatten(plain[f"PFCands_{f}"])).astype(np.float64) for f in ("pt", "eta", "phi", "mass")
+        ak.to_numpy(ak.flatten(plain[f"PFCands_{f}"])).astype(np.float64)
+        for f in ("pt", "eta", "phi", "mass")
     )
     energy, pz = np.sqrt(mass**2 + (pt * np.cosh(eta)) ** 2), pt * np.sinh(eta)
     inside = np.abs(phi) <= np.pi
@@ -81,12 +101,16 @@ def test_the_example_files_give_the_particles_that_uproot_reads(name, schema):
     np.testing.assert_array_equal(batch.mass, mass)
     np.testing.assert_array_equal(batch.phi[inside], phi[inside])
     np.testing.assert_allclose(np.exp(1j * batch.phi), np.exp(1j * phi), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(batch.rapidity, 0.5 * np.log((energy + pz) / (energy - pz)), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        batch.rapidity, 0.5 * np.log((energy + pz) / (energy - pz)), rtol=0, atol=1e-9
+    )
     np.testing.assert_array_equal(batch.rapidity[mass == 0], eta[mass == 0])
     np.testing.assert_array_equal(batch.counts, ak.num(plain.PFCands_pt))
     np.testing.assert_array_equal(batch.weight, 1.0)
     np.testing.assert_array_equal(batch.event, plain.event)
-    np.testing.assert_array_equal(batch.key, event_keys("zh", plain.run, plain.luminosityBlock, plain.event))
+    np.testing.assert_array_equal(
+        batch.key, event_keys("zh", plain.run, plain.luminosityBlock, plain.event)
+    )
     assert np.isnan(batch.truth).all()
 
 
@@ -130,17 +154,23 @@ def test_truth_is_a_number_a_branch_or_unknown(tmp_path):
     path = write(tmp_path / "a.root")
     np.testing.assert_array_equal(read(path, schema=nanoaod(truth=125)).truth, 125.0)
     truth = read(path, schema=nanoaod(truth="Gen_mass")).truth
-    np.testing.assert_array_equal(truth, np.linspace(100, 150, 6).astype(np.float32).astype(np.float64))
+    np.testing.assert_array_equal(
+        truth, np.linspace(100, 150, 6).astype(np.float32).astype(np.float64)
+    )
     assert np.isnan(read(path).truth).all()
 
 
 def test_the_weight_is_read_and_is_one_for_data(tmp_path):
     weights = np.linspace(0.5, 1.5, 6).astype(np.float32)
     np.testing.assert_array_equal(read(write(tmp_path / "a.root")).weight, weights)
-    np.testing.assert_array_equal(read(write(tmp_path / "a.root"), schema=nanoaod(weight=None)).weight, 1.0)
+    np.testing.assert_array_equal(
+        read(write(tmp_path / "a.root"), schema=nanoaod(weight=None)).weight, 1.0
+    )
     np.testing.assert_array_equal(read(write(tmp_path / "b.root", genWeight=None)).weight, 1.0)
     other = write(tmp_path / "c.root", my_weight=weights * 2)
-    np.testing.assert_array_equal(read(other, schema=nanoaod(weight="my_weight")).weight, weights * 2)
+    np.testing.assert_array_equal(
+        read(other, schema=nanoaod(weight="my_weight")).weight, weights * 2
+    )
 
 
 def test_entry_ranges_are_parts_of_the_whole(two):
@@ -163,7 +193,9 @@ def test_bundles_are_of_one_size_span_files_and_make_the_whole(two, bundle_event
 
 
 def test_segments_cut_a_range_over_files_and_skip_empty_ones():
-    files = [InputFile(path, 1, 0, entries, "") for path, entries in (("a", 5), ("empty", 0), ("b", 3))]
+    files = [
+        InputFile(path, 1, 0, entries, "") for path, entries in (("a", 5), ("empty", 0), ("b", 3))
+    ]
     assert segments(files, (3, 8), 4) == [
         (Segment("a", 3, 5), Segment("b", 0, 2)),
         (Segment("b", 2, 3),),
@@ -203,7 +235,11 @@ def test_inspect_identifies_a_file(tmp_path):
     path = tmp_path / "a.root"
     write(path)
     file = inspect(str(path), nanoaod())
-    assert (file.path, file.size, file.mtime_ns) == (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+    assert (file.path, file.size, file.mtime_ns) == (
+        str(path),
+        path.stat().st_size,
+        path.stat().st_mtime_ns,
+    )
     assert file.entries == 6 and file.uuid
     write(path)
     assert inspect(str(path), nanoaod()).uuid != file.uuid
@@ -217,8 +253,12 @@ def test_an_empty_tree_is_a_file_with_no_entries(two, tmp_path):
 
 def test_files_without_identity_are_known_by_name_and_entry(tmp_path):
     path = anonymous(tmp_path / "a.root")
-    np.testing.assert_array_equal(read(path, dataset="d").key, entry_keys("d", "a.root", np.arange(6)))
-    np.testing.assert_array_equal(read(path, entries=(2, 4)).key, entry_keys("", "a.root", np.arange(2, 4)))
+    np.testing.assert_array_equal(
+        read(path, dataset="d").key, entry_keys("d", "a.root", np.arange(6))
+    )
+    np.testing.assert_array_equal(
+        read(path, entries=(2, 4)).key, entry_keys("", "a.root", np.arange(2, 4))
+    )
     (tmp_path / "moved").mkdir()
     np.testing.assert_array_equal(anonymous_keys(tmp_path / "moved" / "a.root"), read(path).key)
 
@@ -229,7 +269,9 @@ def anonymous_keys(path):
 
 def test_repeated_identities_are_told_apart_with_a_warning(two, tmp_path):
     again = write(tmp_path / "c.root", 3, first=5)
-    with pytest.warns(UserWarning, match=r"4 of 14 events share .*a\.root, entry \d .*c\.root, entry \d"):
+    with pytest.warns(
+        UserWarning, match=r"4 of 14 events share .*a\.root, entry \d .*c\.root, entry \d"
+    ):
         batch = read([*two, again])
     assert len(repeated_keys(batch.key)) == 0
     np.testing.assert_array_equal(batch.key[4:6], entry_keys("", "a.root", [4, 5]))
@@ -257,18 +299,26 @@ def test_repeated_keys_are_sorted_and_unsigned():
 def test_files_of_one_name_without_identities_are_refused(tmp_path):
     (tmp_path / "other").mkdir()
     paths = [anonymous(tmp_path / "a.root"), anonymous(tmp_path / "other" / "a.root")]
-    with pytest.warns(UserWarning), pytest.raises(InputError, match=r"cannot be told apart\. Rename one of the files"):
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(InputError, match=r"cannot be told apart\. Rename one of the files"),
+    ):
         read(paths)
 
 
 def test_examples_are_named_and_unknown_ones_refused():
     assert examples.names() == ("ZHllbb_1000", "ZHllbb_200")
-    with pytest.raises(MissingFileError, match="no example file 'ttbar'; there are ZHllbb_1000, ZHllbb_200"):
+    with pytest.raises(
+        MissingFileError, match="no example file 'ttbar'; there are ZHllbb_1000, ZHllbb_200"
+    ):
         examples.path("ttbar")
 
 
 def test_a_name_is_no_schema():
-    with pytest.raises(InputError, match=r"schema is 'nanoaod', expected a schema such as djservice.schemas.nanoaod\("):
+    with pytest.raises(
+        InputError,
+        match=r"schema is 'nanoaod', expected a schema such as djservice.schemas.nanoaod\(",
+    ):
         read("example:ZHllbb_200", schema="nanoaod")
 
 
@@ -284,14 +334,22 @@ def test_collections_that_coffea_treats_in_its_own_way_keep_their_masses(tmp_pat
     data = ak.zip({f: ak.Array([[1.0, 2.0], [3.0]]) for f in ("pt", "eta", "phi", "mass")})
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("Events", {"Photon": data.type.content}).extend({"Photon": data})
-    np.testing.assert_array_equal(read(tmp_path / "a.root", schema=nanoaod("Photon")).mass, [1, 2, 3])
+    np.testing.assert_array_equal(
+        read(tmp_path / "a.root", schema=nanoaod("Photon")).mass, [1, 2, 3]
+    )
 
 
 def gen_file(path, events):
     """A file with one particle per event and generator particles as (pdgId, mother, pt, eta, phi, mass)."""
     names = ("pdgId", "genPartIdxMother", "pt", "eta", "phi", "mass")
-    columns = {name: ak.Array([[row[i] for row in event] for event in events]) for i, name in enumerate(names)}
-    one = {f: ak.Array([[v]] * len(events)) for f, v in (("pt", 10.0), ("eta", 0.1), ("phi", 0.2), ("mass", 0.0))}
+    columns = {
+        name: ak.Array([[row[i] for row in event] for event in events])
+        for i, name in enumerate(names)
+    }
+    one = {
+        f: ak.Array([[v]] * len(events))
+        for f, v in (("pt", 10.0), ("eta", 0.1), ("phi", 0.2), ("mass", 0.0))
+    }
     with uproot.recreate(path) as file:
         file.mktree("Events", {"PFCands": ak.zip(one).type, "GenPart": ak.zip(columns).type})
         file["Events"].extend({"PFCands": ak.zip(one), "GenPart": ak.zip(columns)})
@@ -310,14 +368,22 @@ def test_truth_from_generator_particles(tmp_path):
     path = gen_file(tmp_path / "gen.root", events)
     assert read(path, schema=nanoaod(truth="GenPart:higgs")).truth == pytest.approx([124.5, 124.5])
     mass = np.sqrt(2 * 60 * 40 * (np.cosh(0.9) - np.cos(1.5)))
-    assert read(path, schema=nanoaod(truth="GenPart:b_pair")).truth == pytest.approx([mass, mass], rel=1e-6)
+    assert read(path, schema=nanoaod(truth="GenPart:b_pair")).truth == pytest.approx(
+        [mass, mass], rel=1e-6
+    )
 
 
 def test_an_event_without_the_true_particles_is_named(tmp_path):
-    path = gen_file(tmp_path / "gen.root", [[(25, -1, 50.0, 0.1, 0.0, 125.0)], [(23, -1, 50.0, 0.1, 0.0, 91.0)]])
-    with pytest.raises(InputError, match=r"gen.root\[0:2\]: entry 1 has no higgs in GenPart \(1 such events\)"):
+    path = gen_file(
+        tmp_path / "gen.root", [[(25, -1, 50.0, 0.1, 0.0, 125.0)], [(23, -1, 50.0, 0.1, 0.0, 91.0)]]
+    )
+    with pytest.raises(
+        InputError, match=r"gen.root\[0:2\]: entry 1 has no higgs in GenPart \(1 such events\)"
+    ):
         read(path, schema=nanoaod(truth="GenPart:higgs"))
     with pytest.raises(InputError, match=r"entry 0 has no b_pair in GenPart \(2 such events\)"):
         read(path, schema=nanoaod(truth="GenPart:b_pair"))
-    with pytest.raises(InputError, match=r"truth='GenPart:top': expected a branch, or one of GenPart:higgs"):
+    with pytest.raises(
+        InputError, match=r"truth='GenPart:top': expected a branch, or one of GenPart:higgs"
+    ):
         nanoaod(truth="GenPart:top")

@@ -37,16 +37,16 @@ EXAMPLE = Path(dj.examples.path("ZHllbb_200"))
 def xrootd() -> Iterator[str]:
     """``root://`` URL of a folder of an XRootD server of our own, with an example file."""
     if shutil.which("xrootd") is None:
-        (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)("needs xrootd (apt xrootd-server)")
+        (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(
+            "needs xrootd (apt xrootd-server)"
+        )
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = int(listener.getsockname()[1])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(EXAMPLE, folder)
-        settings = (
-            f"xrd.port {port}\nxrd.network nodnr\nall.adminpath {folder}\nall.pidpath {folder}\nall.export {folder}\n"
-        )
+        settings = f"xrd.port {port}\nxrd.network nodnr\nall.adminpath {folder}\nall.pidpath {folder}\nall.export {folder}\n"
         (folder / "server.cfg").write_text(settings)
         command = ["xrootd", "-c", str(folder / "server.cfg"), "-l", str(folder / "log")]
         if os.geteuid() == 0:  # it does not run as root
@@ -58,7 +58,9 @@ def xrootd() -> Iterator[str]:
         try:
             end = time.monotonic() + 30
             while not _listens(port):
-                assert server.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+                assert server.poll() is None and time.monotonic() < end, (
+                    folder / "log"
+                ).read_text()
                 time.sleep(0.1)
             yield f"root://127.0.0.1:{port}/{folder}"
         finally:
@@ -122,7 +124,9 @@ class _Ranges(BaseHTTPRequestHandler):
             first, last = (int(at) for at in asked.removeprefix("bytes=").split("-"))
         content = self.data[first : last + 1]
         self.send_response(206 if asked else 200)
-        self.send_header("Content-Range", f"bytes {first}-{first + len(content) - 1}/{len(self.data)}")
+        self.send_header(
+            "Content-Range", f"bytes {first}-{first + len(content) - 1}/{len(self.data)}"
+        )
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "GET":
@@ -152,10 +156,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_on_an_xrootd_server_is_read_like_one_here(xrootd: str, tmp_path: Path) -> None:
     url, schema = f"{xrootd}/{EXAMPLE.name}", dj.schemas.nanoaod(pt_min=1.0)
     there, here = inspect(url, schema), inspect(str(EXAMPLE), schema)
-    assert (there.size, there.entries, there.uuid, there.mtime_ns) == (here.size, here.entries, here.uuid, 0)
-    assert list(skim(url, tmp_path / "skim.root", schema)) == list(skim(str(EXAMPLE), tmp_path / "here.root", schema))
+    assert (there.size, there.entries, there.uuid, there.mtime_ns) == (
+        here.size,
+        here.entries,
+        here.uuid,
+        0,
+    )
+    assert list(skim(url, tmp_path / "skim.root", schema)) == list(
+        skim(str(EXAMPLE), tmp_path / "here.root", schema)
+    )
     found, skimmed, expected = (
-        dj.read(path, schema=schema, entries=(20, 60)) for path in (url, tmp_path / "skim.root", EXAMPLE)
+        dj.read(path, schema=schema, entries=(20, 60))
+        for path in (url, tmp_path / "skim.root", EXAMPLE)
     )
     for name in ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -183,18 +195,26 @@ def test_a_file_that_is_not_on_the_server_is_missing(xrootd: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["root", "http"])
-def test_a_server_that_hangs_ends_in_an_error_that_names_the_file(scheme: str, hung: int, impatient: None) -> None:
+def test_a_server_that_hangs_ends_in_an_error_that_names_the_file(
+    scheme: str, hung: int, impatient: None
+) -> None:
     if scheme == "root":
         pytest.importorskip("fsspec_xrootd")
     url = f"{scheme}://127.0.0.1:{hung}//a.root?token=hush-hush"
     with pytest.raises(InputFileError) as caught:
         inspect(url, dj.schemas.nanoaod(), timeout=0.3)
     text = str(caught.value)
-    assert text.startswith(f"{scheme}://127.0.0.1:{hung}//a.root?***: expected an answer within 0.3 s (input.timeout)")
-    assert text.endswith("Check that it answers, raise the timeout, or copy the file here. It was tried 3 times.")
+    assert text.startswith(
+        f"{scheme}://127.0.0.1:{hung}//a.root?***: expected an answer within 0.3 s (input.timeout)"
+    )
+    assert text.endswith(
+        "Check that it answers, raise the timeout, or copy the file here. It was tried 3 times."
+    )
 
 
-def test_a_run_on_a_server_that_hangs_ends(hung: int, tiny: dict[str, Any], scheduler: str, impatient: None) -> None:
+def test_a_run_on_a_server_that_hangs_ends(
+    hung: int, tiny: dict[str, Any], scheduler: str, impatient: None
+) -> None:
     tiny |= {"cluster": {"scheduler": scheduler}}
     tiny["input"] = {"files": f"http://127.0.0.1:{hung}/a.root?token=hush-hush", "timeout": 0.3}
     with pytest.raises(InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s"):
@@ -205,8 +225,16 @@ def test_a_skim_from_a_server_that_hangs_ends(
     hung: int, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(skimming, "patiently", partial(patiently, timeout=0.3))
-    with pytest.raises(InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s.*tried 3 times"):
-        list(skim(f"http://127.0.0.1:{hung}/a.root?token=hush-hush", tmp_path / "skim.root", dj.schemas.nanoaod()))
+    with pytest.raises(
+        InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s.*tried 3 times"
+    ):
+        list(
+            skim(
+                f"http://127.0.0.1:{hung}/a.root?token=hush-hush",
+                tmp_path / "skim.root",
+                dj.schemas.nanoaod(),
+            )
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -235,19 +263,26 @@ def test_a_skim_is_whole_though_the_server_fails_in_passing(
         check(range(number, number + 1))
     target.write_text("earlier")
     for failing in (range(1000), range(requests - 1, 1000)):  # from the first, and from the last
-        with pytest.raises(InputFileError, match=r"expected a readable ROOT file, found .* It was tried 3 times"):
+        with pytest.raises(
+            InputFileError, match=r"expected a readable ROOT file, found .* It was tried 3 times"
+        ):
             check(failing)
         assert target.read_text() == "earlier" and list(tmp_path.iterdir()) == [target]
 
 
-def test_a_file_that_is_another_meanwhile_makes_no_skim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_another_meanwhile_makes_no_skim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(skimming, "_STEP", 80)
     source = tmp_path / "a.root"
     shutil.copy(EXAMPLE, source)
     steps = skim(str(source), tmp_path / "skim.root", dj.schemas.nanoaod())
     next(steps)
     shutil.copy(dj.examples.path("ZHllbb_1000"), source)
-    with pytest.raises(InputFileError, match=r"a\.root: expected one file, found that another replaced it during the skim"):
+    with pytest.raises(
+        InputFileError,
+        match=r"a\.root: expected one file, found that another replaced it during the skim",
+    ):
         list(steps)
     assert list(tmp_path.iterdir()) == [source]
 

@@ -85,7 +85,13 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def settings(tiny: dict[str, Any], selection: Any, **changes: Any) -> dict[str, Any]:
-    given = {"files": PATH, "schema": "pfnanoaod", "selection": selection, "bundle_events": 50, "dataset": "ZH"}
+    given = {
+        "files": PATH,
+        "schema": "pfnanoaod",
+        "selection": selection,
+        "bundle_events": 50,
+        "dataset": "ZH",
+    }
     return tiny | {"input": given} | changes
 
 
@@ -93,7 +99,12 @@ def of_coffea(first: int = 0, last: int = 200) -> Any:
     quiet = type("Quiet", (PFNanoAODSchema,), {"warn_missing_crossrefs": False})
     place = {"dataset": "ZH", "filename": PATH, "entrystart": first, "entrystop": last}
     factory = NanoEventsFactory.from_root(
-        {PATH: "Events"}, entry_start=first, entry_stop=last, schemaclass=quiet, metadata=place, mode="virtual"
+        {PATH: "Events"},
+        entry_start=first,
+        entry_stop=last,
+        schemaclass=quiet,
+        metadata=place,
+        mode="virtual",
     )
     return factory.events()
 
@@ -102,9 +113,22 @@ def test_the_events_are_those_that_the_same_function_gives_in_coffea(installed: 
     schema = dj.schemas.pfnanoaod(selection={"name": "clean", "n_min": 40}, truth="GenVisH_mass")
     batch = dj.read(PATH, schema=schema, entries=(20, 180), dataset="ZH")
     chosen = installed.clean(of_coffea(20, 180), n_min=40)
-    own = dj.RadiusProcessor(dj.observables.dijet_mass, radius=0.7, schema="pfnanoaod", truth="GenVisH_mass")
+    own = dj.RadiusProcessor(
+        dj.observables.dijet_mass, radius=0.7, schema="pfnanoaod", truth="GenVisH_mass"
+    )
     expected = own.batch(chosen)
-    for name in ("pt", "rapidity", "phi", "mass", "offsets", "key", "weight", "truth", "run", "event"):
+    for name in (
+        "pt",
+        "rapidity",
+        "phi",
+        "mass",
+        "offsets",
+        "key",
+        "weight",
+        "truth",
+        "run",
+        "event",
+    ):
         np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name), err_msg=name)
     assert 0 < len(batch) < 160 and batch.counts.min() >= 40
     all_events = dj.read(PATH, dataset="ZH")
@@ -119,8 +143,15 @@ def test_a_run_on_a_scheduler_has_selection_observable_and_cut_of_a_package(
     make_cluster: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    loss = {"observable": "half_mass", "target": 62.5, "scale": 62.5, "cuts": [{"name": "central", "maximum": 2.5}]}
-    run = Run.from_dict(settings(tiny, {"name": "clean", "n_min": 35}, loss=loss, estimator="leave_one_out"))
+    loss = {
+        "observable": "half_mass",
+        "target": 62.5,
+        "scale": 62.5,
+        "cuts": [{"name": "central", "maximum": 2.5}],
+    }
+    run = Run.from_dict(
+        settings(tiny, {"name": "clean", "n_min": 35}, loss=loss, estimator="leave_one_out")
+    )
     cluster = make_cluster(tmp_path, {"PYTHONPATH": str(site)})
     service = cluster.start_scheduler()
     cluster.start_workers(1)
@@ -139,22 +170,31 @@ def test_a_run_on_a_scheduler_has_selection_observable_and_cut_of_a_package(
     )
     found = own.postprocess(own.process(installed.clean(of_coffea(), n_min=35)))["all"]
     np.testing.assert_allclose(store.column("scan", "loss")[1], found.loss.value, rtol=1e-12)
-    np.testing.assert_allclose(store.column("scan", "gradient")[1], found.gradient.value, rtol=1e-12)
+    np.testing.assert_allclose(
+        store.column("scan", "gradient")[1], found.gradient.value, rtol=1e-12
+    )
     reading = store.attributes["reading"]
     assert (reading["entries"], reading["events"]) == (200, found.moments.events)
     assert reading["selection"].startswith("my_analysis.clean#")
 
 
 def test_a_selection_that_changed_is_another_run(
-    installed: Any, tiny: dict[str, Any], scheduler: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    installed: Any,
+    tiny: dict[str, Any],
+    scheduler: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     given = settings(tiny, "clean", cluster={"scheduler": scheduler})
     given["input"] |= {"cache": str(tmp_path / "cache")}
     first = dj.run(Run.from_dict(given))
     assert Store.read(first.store).attributes["reading"]["bundles_cached"] == 0
-    monkeypatch.setattr("djservice.input.selections.fingerprint", lambda function: "my_analysis.clean#other")
+    monkeypatch.setattr(
+        "djservice.input.selections.fingerprint", lambda function: "my_analysis.clean#other"
+    )
     with pytest.raises(
-        dj.DjserviceError, match=r"another run: input\.selection is .* and 'my_analysis\.clean#other' now"
+        dj.DjserviceError,
+        match=r"another run: input\.selection is .* and 'my_analysis\.clean#other' now",
     ):
         dj.run(Run.from_dict(given))
 
@@ -162,8 +202,14 @@ def test_a_selection_that_changed_is_another_run(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fails", r"ZHllbb_200\.root\[0:50\]: the selection 'fails' raised AttributeError: .*NoSuchCollection"),
-        ("masks", r"the selection 'masks' returned 50 \* bool, expected the events that pass, as events\[mask\]"),
+        (
+            "fails",
+            r"ZHllbb_200\.root\[0:50\]: the selection 'fails' raised AttributeError: .*NoSuchCollection",
+        ),
+        (
+            "masks",
+            r"the selection 'masks' returned 50 \* bool, expected the events that pass, as events\[mask\]",
+        ),
         ("nothing", r"ZHllbb_200\.root: no event passes the selection"),
     ],
 )
@@ -174,9 +220,15 @@ def test_a_selection_that_fails_is_named(
         dj.run(Run.from_dict(settings(tiny, name, cluster={"scheduler": scheduler})))
 
 
-def test_a_selection_that_is_not_installed_or_takes_other_parameters(tiny: dict[str, Any], installed: Any) -> None:
-    with pytest.raises(ConfigError, match=r"input\.selection: unknown name 'claen' \(did you mean 'clean'\?"):
+def test_a_selection_that_is_not_installed_or_takes_other_parameters(
+    tiny: dict[str, Any], installed: Any
+) -> None:
+    with pytest.raises(
+        ConfigError, match=r"input\.selection: unknown name 'claen' \(did you mean 'clean'\?"
+    ):
         RunPlan(Run.from_dict(settings(tiny, "claen"))).check()
-    with pytest.raises(ConfigError, match=r"clean\(events, n_min=30, pt_min=1\.0\): got an unexpected keyword"):
+    with pytest.raises(
+        ConfigError, match=r"clean\(events, n_min=30, pt_min=1\.0\): got an unexpected keyword"
+    ):
         RunPlan(Run.from_dict(settings(tiny, {"name": "clean", "n_max": 3}))).check()
     assert find_selection({"name": "clean", "n_min": 3}) is installed.clean

@@ -29,21 +29,33 @@ def test_a_skim_keeps_what_is_read(tmp_path: Path) -> None:
         assert min(file["Events"]["PFCands_pt"].array(library="np")[1]) > 2.0
         particles = ak.count(whole["Events"]["PFCands_pt"].array())
         assert f"200 events, {len(after.pt)} of {particles} particles" in done.output
-        assert {"PFCands_charge", "PFCands_pdgId", "GenPart_statusFlags"} <= set(file["Events"].keys())
+        assert {"PFCands_charge", "PFCands_pdgId", "GenPart_statusFlags"} <= set(
+            file["Events"].keys()
+        )
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_several_collections_and_no_events(tmp_path: Path) -> None:
     lists = {name: ak.Array([[1.0, 3.0], [2.5]]) for name in ("pt", "eta", "phi", "mass")}
     with uproot.recreate(tmp_path / "two.root") as file:
-        columns = {"Charged": ak.zip(lists), "Neutral": ak.zip(lists), "genWeight": np.array([1.0, 2.0])}
-        file.mktree("Events", {name: ak.Array(column).type for name, column in columns.items()}).extend(columns)
+        columns = {
+            "Charged": ak.zip(lists),
+            "Neutral": ak.zip(lists),
+            "genWeight": np.array([1.0, 2.0]),
+        }
+        file.mktree(
+            "Events", {name: ak.Array(column).type for name, column in columns.items()}
+        ).extend(columns)
     both = ("--particles", "Charged", "--particles", "Neutral")
     assert skim(tmp_path / "two.root", tmp_path / "small.root", "--pt-min", 2, *both).exit_code == 0
-    batch = dj.read(tmp_path / "small.root", schema=dj.schemas.nanoaod(particles=("Charged", "Neutral")))
+    batch = dj.read(
+        tmp_path / "small.root", schema=dj.schemas.nanoaod(particles=("Charged", "Neutral"))
+    )
     assert batch.counts.tolist() == [2, 2] and batch.weight.tolist() == [1.0, 2.0]
     with uproot.recreate(tmp_path / "empty.root") as file:
-        file.mktree("Events", {f"PFCands_{name}": "var * float32" for name in ("pt", "eta", "phi", "mass")})
+        file.mktree(
+            "Events", {f"PFCands_{name}": "var * float32" for name in ("pt", "eta", "phi", "mass")}
+        )
     done = skim(tmp_path / "empty.root", tmp_path / "none.root")
     assert done.exit_code == 0 and "0 events, 0 of 0 particles" in done.output
     with uproot.open(tmp_path / "none.root") as file:
@@ -76,10 +88,15 @@ def test_a_file_is_not_replaced_by_its_own_skim(tmp_path: Path) -> None:
     (tmp_path / "link.root").symlink_to(source)
     for target in (source, tmp_path / "link.root"):
         done = skim(source, target, "--pt-min", 2)
-        assert done.exit_code == 1 and "found its source" in " ".join(done.output.split()), done.output
+        assert done.exit_code == 1 and "found its source" in " ".join(done.output.split()), (
+            done.output
+        )
     assert source.read_bytes() == Path(examples.path("ZHllbb_200")).read_bytes()
 
 
 @pytest.mark.parametrize("option", [("--pt-min", "-1"), ()])
 def test_wrong_options(option: tuple[str, ...], tmp_path: Path) -> None:
-    assert skim(*(("example:ZHllbb_200", tmp_path / "x.root") if option else ()), *option).exit_code == 2
+    assert (
+        skim(*(("example:ZHllbb_200", tmp_path / "x.root") if option else ()), *option).exit_code
+        == 2
+    )

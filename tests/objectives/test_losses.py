@@ -57,11 +57,19 @@ def events() -> EventBatch:
     )
 
 
-def by_hand(loss: Loss, events: EventBatch, radius: float, trees: int, seed: int) -> tuple[float, float]:
+def by_hand(
+    loss: Loss, events: EventBatch, radius: float, trees: int, seed: int
+) -> tuple[float, float]:
     """Pooled loss and leave-one-out gradient, tree by tree in plain loops, from the formulas of the documentation."""
     total_loss = total_slope = 0.0
     sample = cluster(
-        events, radius=radius, rigidity=1.0, trees=trees, jets=loss.jets, seed=seed, settled_pt=loss.settled_pt
+        events,
+        radius=radius,
+        rigidity=1.0,
+        trees=trees,
+        jets=loss.jets,
+        seed=seed,
+        settled_pt=loss.settled_pt,
     )
     for term in loss.terms:
         _, (quantity,), accepted = term.evaluate(sample.jets, events.truth)
@@ -94,7 +102,9 @@ LOSSES = {
     "squared error to the truth": SquaredError(MASS, scale=80.0).where(SELECTED),
     "of mean": OF_MEAN,
     "of mean, selected": OF_MEAN.where(SELECTED),
-    "sum": SQUARED.where(SELECTED) + 0.5 * OF_MEAN + SquaredError(observables.leading_jet_mass, target=10.0) * 1e-3,
+    "sum": SQUARED.where(SELECTED)
+    + 0.5 * OF_MEAN
+    + SquaredError(observables.leading_jet_mass, target=10.0) * 1e-3,
 }
 
 
@@ -118,18 +128,28 @@ def test_sums_equal_the_formulas_written_out(name: str, events: EventBatch) -> N
     assert found.value == pytest.approx(slope, rel=1e-10)
 
 
-@pytest.mark.parametrize("estimator", [Score(), LeaveOneOut(), StateBaseline()], ids=lambda e: e.name)
-@pytest.mark.parametrize("name", [*LOSSES, "width", "width, selected", "width and error"])  # quantiles have kinks
-def test_gradient_is_the_slope_of_the_loss(name: str, estimator: Estimator, events: EventBatch) -> None:
+@pytest.mark.parametrize(
+    "estimator", [Score(), LeaveOneOut(), StateBaseline()], ids=lambda e: e.name
+)
+@pytest.mark.parametrize(
+    "name", [*LOSSES, "width", "width, selected", "width and error"]
+)  # quantiles have kinks
+def test_gradient_is_the_slope_of_the_loss(
+    name: str, estimator: Estimator, events: EventBatch
+) -> None:
     """Against finite differences of the loss with independent trees; both errors are over trees, the events given."""
     step, trees = 0.1, 4_000
     few = events.select(range(8))
     loss = {**LOSSES, **WIDTHS}[name]
     found = gradient(few, loss, radius=0.7, trees=trees, estimator=estimator, seed=11)
-    high, low = (gradient(few, loss, radius=0.7 + s, trees=trees, seed=40 + i) for i, s in enumerate((step, -step)))
+    high, low = (
+        gradient(few, loss, radius=0.7 + s, trees=trees, seed=40 + i)
+        for i, s in enumerate((step, -step))
+    )
     # Richardson extrapolation removes the error of order step^2.
     far_high, far_low = (
-        gradient(few, loss, radius=0.7 + s, trees=trees, seed=50 + i) for i, s in enumerate((2 * step, -2 * step))
+        gradient(few, loss, radius=0.7 + s, trees=trees, seed=50 + i)
+        for i, s in enumerate((2 * step, -2 * step))
     )
     near = (high.loss.value - low.loss.value) / (2 * step)
     far = (far_high.loss.value - far_low.loss.value) / (4 * step)
@@ -140,7 +160,9 @@ def test_gradient_is_the_slope_of_the_loss(name: str, estimator: Estimator, even
 
 
 @pytest.mark.parametrize("target", [80.0, 20.0])
-def test_standard_errors_of_a_squared_mean_are_those_of_repetitions(target: float, events: EventBatch) -> None:
+def test_standard_errors_of_a_squared_mean_are_those_of_repetitions(
+    target: float, events: EventBatch
+) -> None:
     """A tree is in the pairs of all others too."""
     loss = SquaredErrorOfMean(MASS, target=target, scale=80.0)
     few = events.select(range(10))
@@ -152,10 +174,14 @@ def test_standard_errors_of_a_squared_mean_are_those_of_repetitions(target: floa
         assert abs(np.std(values, ddof=1) / np.mean(stated) - 1) < 4 / np.sqrt(2 * 99)
 
 
-@pytest.mark.parametrize("loss", [SQUARED.where(SELECTED), WIDTHS["width"]], ids=["squared error", "width"])
+@pytest.mark.parametrize(
+    "loss", [SQUARED.where(SELECTED), WIDTHS["width"]], ids=["squared error", "width"]
+)
 def test_standard_errors_are_those_of_repetitions(loss: Loss, events: EventBatch) -> None:
     """tree_error against the spread over seeds; the error over events against that over bootstrapped samples."""
-    repeated = [gradient(events, loss, radius=0.7, trees=40, seed=100 + k, threads=1) for k in range(60)]
+    repeated = [
+        gradient(events, loss, radius=0.7, trees=40, seed=100 + k, threads=1) for k in range(60)
+    ]
     for values, stated in (
         ([r.value for r in repeated], [r.tree_error for r in repeated]),
         ([r.loss.value for r in repeated], [r.loss.tree_error for r in repeated]),
@@ -167,8 +193,17 @@ def test_standard_errors_are_those_of_repetitions(loss: Loss, events: EventBatch
     copies = []
     for _ in range(200):
         rows = rng.integers(0, len(events), len(events))
-        moments, _ = evaluate(events.select(rows), loss, LeaveOneOut(), Sampling(seed=100), radius=0.7, trees=40)
-        copies.append((moments.gradient().value, moments.loss().value, moments.mean().value, moments.sd().value))
+        moments, _ = evaluate(
+            events.select(rows), loss, LeaveOneOut(), Sampling(seed=100), radius=0.7, trees=40
+        )
+        copies.append(
+            (
+                moments.gradient().value,
+                moments.loss().value,
+                moments.mean().value,
+                moments.sd().value,
+            )
+        )
     spread = np.std(copies, axis=0, ddof=1)
     stated = [found.error, found.loss.error, found.moments.mean().error, found.moments.sd().error]
     # First order in 1/events on both sides: 40 events leave a bias of some 1/(2 * 40) beside the noise of 200 copies.
@@ -177,14 +212,20 @@ def test_standard_errors_are_those_of_repetitions(loss: Loss, events: EventBatch
 
 def test_moments_merge(events: EventBatch) -> None:
     parts = [
-        evaluate(events.select(rows), LOSSES["sum"], LeaveOneOut(), Sampling(seed=2), radius=0.7, trees=6)[0]
+        evaluate(
+            events.select(rows), LOSSES["sum"], LeaveOneOut(), Sampling(seed=2), radius=0.7, trees=6
+        )[0]
         for rows in (range(13), range(13, 13), range(13, 40))
     ]
     merged = parts[0] + parts[1] + parts[2]
     whole, _ = evaluate(events, LOSSES["sum"], LeaveOneOut(), Sampling(seed=2), radius=0.7, trees=6)
     assert merged.loss().value == pytest.approx(whole.loss().value, rel=1e-13)
     assert merged.gradient().error == pytest.approx(whole.gradient().error, rel=1e-9)
-    assert (merged.events, merged.trees, merged.trees_accepted) == (whole.events, whole.trees, whole.trees_accepted)
+    assert (merged.events, merged.trees, merged.trees_accepted) == (
+        whole.events,
+        whole.trees,
+        whole.trees_accepted,
+    )
 
 
 def test_an_event_without_accepted_trees_is_counted(events: EventBatch) -> None:
@@ -208,7 +249,9 @@ def test_full_acceptance_adds_no_noise_to_the_plain_score(events: EventBatch) ->
 
 
 def test_nothing_passes(events: EventBatch) -> None:
-    with pytest.raises(RunError, match=r"no tree passed the selection in 40 events with 160 trees.*Loosen the cuts"):
+    with pytest.raises(
+        RunError, match=r"no tree passed the selection in 40 events with 160 trees.*Loosen the cuts"
+    ):
         gradient(events, SQUARED.where(cuts.mass_below(0.0)), radius=0.7, trees=4)
 
 
@@ -222,7 +265,9 @@ def test_negative_weights_are_said_to_be(events: EventBatch) -> None:
 
 def test_results_print_in_one_line_and_not_their_arrays(events: EventBatch) -> None:
     found = gradient(events, SQUARED, radius=0.7, trees=4)
-    assert repr(found).startswith(f"Gradient(value={found.value!r}, error=") and len(repr(found)) < 400
+    assert (
+        repr(found).startswith(f"Gradient(value={found.value!r}, error=") and len(repr(found)) < 400
+    )
     trees = cluster(events, radius=0.7, rigidity=1.0, trees=4)
     assert repr(trees) == "TreeSample(40 events, 4 trees of each, 2 leading jets)"
 
@@ -234,22 +279,34 @@ def test_arguments_without_meaning(events: EventBatch) -> None:
         gradient(events, SQUARED, radius=-1.0)
     with pytest.raises(InputError, match=r"radius is nan \(event 3\)"):
         gradient(events, SQUARED, radius=np.where(np.arange(40) == 3, np.nan, 0.5))
-    with pytest.raises(InputError, match=r"radius has shape \(2,\), expected one number or one per event \(40,\)"):
+    with pytest.raises(
+        InputError, match=r"radius has shape \(2,\), expected one number or one per event \(40,\)"
+    ):
         gradient(events, SQUARED, radius=[0.5, 0.6])
     with pytest.raises(InputError, match="rigidity is 0, expected a positive number"):
         gradient(events, SQUARED, radius=0.7, rigidity=0)
-    with pytest.raises(InputError, match=r"estimator is 'score', expected an object such as djservice.LeaveOneOut\(\)"):
+    with pytest.raises(
+        InputError,
+        match=r"estimator is 'score', expected an object such as djservice.LeaveOneOut\(\)",
+    ):
         gradient(events, SQUARED, radius=0.7, estimator="score")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"expected a loss or an observable, found <function .*@djservice.observable"):
+    with pytest.raises(
+        InputError,
+        match=r"expected a loss or an observable, found <function .*@djservice.observable",
+    ):
         gradient(events, lambda jets: jets.pt[..., 0], radius=0.7)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"scale is 0.0, expected a positive"):
         SquaredError(MASS, target=1.0, scale=0.0)
-    without_truth = EventBatch.from_arrays(pt=[1.0], rapidity=[0], phi=[0], mass=[0], offsets=[0, 1])
+    without_truth = EventBatch.from_arrays(
+        pt=[1.0], rapidity=[0], phi=[0], mass=[0], offsets=[0, 1]
+    )
     with pytest.raises(InputError, match="has no target, and event 0 has no truth"):
         gradient(without_truth, SquaredError(MASS), radius=0.7)
 
 
-@pytest.mark.parametrize("name", [*(name for name in LOSSES if "mean" not in name and name != "sum"), *WIDTHS])
+@pytest.mark.parametrize(
+    "name", [*(name for name in LOSSES if "mean" not in name and name != "sum"), *WIDTHS]
+)
 def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: EventBatch) -> None:
     """Without statistics: the same trees weighted by P(R + h)/P(R), whose derivative at h = 0 the score estimator is."""
     loss = {**LOSSES, **WIDTHS}[name]
@@ -258,21 +315,29 @@ def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: Eve
     step = 1e-5
 
     def value(radius: float) -> float:
-        ratio = np.exp(replay(events, sample.history, radius=radius, **settings).log_prob - sample.log_prob)
+        ratio = np.exp(
+            replay(events, sample.history, radius=radius, **settings).log_prob - sample.log_prob
+        )
         total = 0.0
         for term in loss.terms:
             _, quantities, accepted = term.evaluate(sample.jets, events.truth)
             means = [(quantity * ratio).mean(axis=1) for quantity in quantities]
             means.append(1.0 - (~accepted * ratio).mean(axis=1))
-            total += term.coefficient * float(term.statistic.value(np.array([events.weight @ mean for mean in means])))
+            total += term.coefficient * float(
+                term.statistic.value(np.array([events.weight @ mean for mean in means]))
+            )
         return total
 
     ((found, _),) = reduce_events(events, sample, (), loss, Score(), None, [len(events)])
-    assert found.gradient().value == pytest.approx((value(0.7 + step) - value(0.7 - step)) / (2 * step), rel=1e-6)
+    assert found.gradient().value == pytest.approx(
+        (value(0.7 + step) - value(0.7 - step)) / (2 * step), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(
-    "statistic", [PooledMean(), RelativeVariance(), QuantileWidth(0.0, 10.0, 8)], ids=lambda f: type(f).__name__
+    "statistic",
+    [PooledMean(), RelativeVariance(), QuantileWidth(0.0, 10.0, 8)],
+    ids=lambda f: type(f).__name__,
 )
 def test_derivatives_of_statistics(statistic: PooledStatistic) -> None:
     """Against central differences, of a sample and of several events at once."""
@@ -282,8 +347,12 @@ def test_derivatives_of_statistics(statistic: PooledStatistic) -> None:
     for i in range(statistic.sums):
         shift = np.zeros(statistic.sums)
         shift[i] = step
-        gradient_there[:, i] = (statistic.value(sums + shift) - statistic.value(sums - shift)) / (2 * step)
-        hessian[:, i] = (statistic.gradient(sums + shift) - statistic.gradient(sums - shift)) / (2 * step)
+        gradient_there[:, i] = (statistic.value(sums + shift) - statistic.value(sums - shift)) / (
+            2 * step
+        )
+        hessian[:, i] = (statistic.gradient(sums + shift) - statistic.gradient(sums - shift)) / (
+            2 * step
+        )
     assert statistic.gradient(sums) == pytest.approx(gradient_there, rel=1e-7, abs=1e-8)
     assert statistic.hessian(sums) == pytest.approx(hessian, rel=1e-6, abs=1e-7)
     assert statistic.value(sums[2]) == pytest.approx(statistic.value(sums)[2], rel=1e-15)
@@ -297,7 +366,9 @@ def test_widths_are_those_of_the_pooled_trees(events: EventBatch) -> None:
     mass = MASS(sample.jets)
     accepted = SELECTED(sample.jets)
     found = gradient(even, Width(MASS).where(SELECTED), radius=0.7, trees=30, seed=4)
-    assert found.loss.value == pytest.approx(mass[accepted].var() / mass[accepted].mean() ** 2, rel=1e-10)
+    assert found.loss.value == pytest.approx(
+        mass[accepted].var() / mass[accepted].mean() ** 2, rel=1e-10
+    )
     # Quantiles within a bin: those of the trees themselves to a bin.
     robust = gradient(even, RobustWidth(MASS, high=400.0, bins=400), radius=0.7, trees=30, seed=4)
     low, middle, high = np.quantile(mass, QUANTILES)
@@ -308,7 +379,9 @@ def test_the_scale_may_be_the_target(events: EventBatch) -> None:
     relative, absolute = (SquaredError(MASS, target=80.0, scale=scale) for scale in (None, 80.0))
     a, b = (gradient(events, loss, radius=0.7, trees=6, seed=2) for loss in (relative, absolute))
     assert a.loss == b.loss
-    truth = gradient(events, SquaredError(MASS, scale=None), radius=0.7, trees=6, seed=2, estimator=LeaveOneOut())
+    truth = gradient(
+        events, SquaredError(MASS, scale=None), radius=0.7, trees=6, seed=2, estimator=LeaveOneOut()
+    )
     sample = cluster(events, radius=0.7, rigidity=1.0, trees=6, jets=2, seed=2, settled_pt=0.0)
     by_event = ((MASS(sample.jets) / events.truth[:, np.newaxis] - 1) ** 2).mean(axis=1)
     assert truth.loss.value == pytest.approx(np.average(by_event, weights=events.weight), rel=1e-12)
@@ -316,10 +389,18 @@ def test_the_scale_may_be_the_target(events: EventBatch) -> None:
 
 def test_derivatives_in_several_parameters_are_those_one_by_one(events: EventBatch) -> None:
     both, _ = evaluate(
-        events, SQUARED, LeaveOneOut(), Sampling(seed=2), radius=0.7, parameters=("radius", "rigidity"), trees=6
+        events,
+        SQUARED,
+        LeaveOneOut(),
+        Sampling(seed=2),
+        radius=0.7,
+        parameters=("radius", "rigidity"),
+        trees=6,
     )
     for number, name in enumerate(("radius", "rigidity")):
-        one = gradient(events, SQUARED, radius=0.7, parameter=name, trees=6, seed=2, estimator=LeaveOneOut())
+        one = gradient(
+            events, SQUARED, radius=0.7, parameter=name, trees=6, seed=2, estimator=LeaveOneOut()
+        )
         found, expected = both.gradient(number), one.moments.gradient()
         assert (found.value, found.error, found.tree_error) == pytest.approx(
             (expected.value, expected.error, expected.tree_error), rel=1e-9
@@ -334,7 +415,9 @@ def test_derivatives_through_radii_of_events(events: EventBatch) -> None:
     asked = {"radius": radius, "trees": 12}
     through, _ = evaluate(events, loss, LeaveOneOut(), Sampling(seed=5), jacobian=jacobian, **asked)
     singles = [
-        evaluate(events.select([e]), loss, LeaveOneOut(), Sampling(seed=5), radius=radius[e], trees=12)[0]
+        evaluate(
+            events.select([e]), loss, LeaveOneOut(), Sampling(seed=5), radius=radius[e], trees=12
+        )[0]
         for e in range(40)
     ]
     a, b, ga, gb = np.array([single.total[:4] for single in singles]).T
@@ -347,7 +430,10 @@ def test_derivatives_through_radii_of_events(events: EventBatch) -> None:
         norm = (gb * jacobian[:, j]).sum() / b.sum()
         u = by_event * jacobian[:, j] - (norm * (a - total * b) + value * b) / b.sum()
         assert found.error == pytest.approx(np.sqrt(40 / 39 * (u**2).sum()), rel=1e-9)
-        slope = np.array([-norm, norm * total - value, jacobian[0, j], -total * jacobian[0, j]]) / b.sum()
+        slope = (
+            np.array([-norm, norm * total - value, jacobian[0, j], -total * jacobian[0, j]])
+            / b.sum()
+        )
         trees = 0.0
         for e, single in enumerate(singles):
             slope[2:] = np.array([1.0, -total]) * jacobian[e, j] / b.sum()

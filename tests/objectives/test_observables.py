@@ -10,13 +10,17 @@ from djservice import cuts, observables
 from djservice.errors import InputError
 
 
-def jets_of(*trees: list[tuple[float, float, float, float]], slots: int = 4) -> vector.MomentumNumpy4D:
+def jets_of(
+    *trees: list[tuple[float, float, float, float]], slots: int = 4
+) -> vector.MomentumNumpy4D:
     """One event; each tree a list of (px, py, pz, E), the rest NaN."""
     momenta = np.full((1, len(trees), slots, 4), np.nan)
     for t, tree in enumerate(trees):
         for j, jet in enumerate(tree):
             momenta[0, t, j] = jet
-    return momenta.view([(n, "f8") for n in ("px", "py", "pz", "E")])[..., 0].view(vector.MomentumNumpy4D)
+    return momenta.view([(n, "f8") for n in ("px", "py", "pz", "E")])[..., 0].view(
+        vector.MomentumNumpy4D
+    )
 
 
 HARD, SOFT, WEAK = (50.0, 0.0, 0.0, 50.0), (-30.0, 0.0, 0.0, 30.0), (0.0, 10.0, 0.0, 12.0)
@@ -24,14 +28,18 @@ JETS = jets_of([HARD, SOFT, WEAK], [HARD], [])
 
 
 def test_masses() -> None:
-    np.testing.assert_allclose(observables.dijet_mass(JETS)[0], [np.sqrt(80**2 - 20**2), 0.0, np.nan])
+    np.testing.assert_allclose(
+        observables.dijet_mass(JETS)[0], [np.sqrt(80**2 - 20**2), 0.0, np.nan]
+    )
     np.testing.assert_allclose(observables.leading_jet_mass(JETS)[0], [0.0, 0.0, np.nan])
     three = np.sqrt(92**2 - 20**2 - 10**2)
     np.testing.assert_allclose(observables.n_jet_mass(3)(JETS)[0], [three, 0.0, np.nan])
 
 
 def test_counts_and_sums() -> None:
-    np.testing.assert_array_equal(observables.jet_multiplicity(pt_min=20, jets=4)(JETS)[0], [2, 1, 0])
+    np.testing.assert_array_equal(
+        observables.jet_multiplicity(pt_min=20, jets=4)(JETS)[0], [2, 1, 0]
+    )
     np.testing.assert_allclose(observables.scalar_ht(pt_min=5, jets=4)(JETS)[0], [90, 50, 0])
     with pytest.raises(InputError, match="a tree has 3 jets or more above 5 GeV"):
         observables.jet_multiplicity(pt_min=5, jets=3)(jets_of([HARD, SOFT, WEAK], slots=3))

@@ -35,7 +35,8 @@ def test_a_bundle_of_large_events_costs_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "bundles"), [(1, 1), (8, 8), (1_000, 8), (40_000, 8), (400_000, 80), (10_000_000, 128)]
+    ("events", "bundles"),
+    [(1, 1), (8, 8), (1_000, 8), (40_000, 8), (400_000, 80), (10_000_000, 128)],
 )
 def test_how_many_bundles(events: int, bundles: int) -> None:
     assert -(-events // default_bundle_events(events)) == bundles

@@ -39,12 +39,18 @@ def events_file(path: Path, first: int, last: int, **particles: Callable[[Any], 
     with uproot.open({examples.path("ZHllbb_200"): "Events"}) as tree:
         fields = ("pt", "eta", "phi", "mass")
         arrays = tree.arrays(
-            ["run", "luminosityBlock", "event", *(f"PFCands_{f}" for f in fields)], entry_start=first, entry_stop=last
+            ["run", "luminosityBlock", "event", *(f"PFCands_{f}" for f in fields)],
+            entry_start=first,
+            entry_stop=last,
         )
-    pfcands = ak.zip({field: particles.get(field, lambda x: x)(arrays[f"PFCands_{field}"]) for field in fields})
+    pfcands = ak.zip(
+        {field: particles.get(field, lambda x: x)(arrays[f"PFCands_{field}"]) for field in fields}
+    )
     columns = {name: arrays[name].to_numpy() for name in ("run", "luminosityBlock", "event")}
     with uproot.recreate(path) as file:
-        types = {name: column.dtype for name, column in columns.items()} | {"PFCands": pfcands.type.content}
+        types = {name: column.dtype for name, column in columns.items()} | {
+            "PFCands": pfcands.type.content
+        }
         file.mktree("Events", types).extend({**columns, "PFCands": pfcands})
     return str(path)
 
@@ -64,7 +70,9 @@ def assert_close(one: Path, other: Path) -> None:
 
 
 def test_the_size_of_bundles_changes_rounding_only(do: Callable[..., Path]) -> None:
-    assert_close(do("a.zarr", input={"bundle_events": 7}), do("b.zarr", input={"bundle_events": 40}))
+    assert_close(
+        do("a.zarr", input={"bundle_events": 7}), do("b.zarr", input={"bundle_events": 40})
+    )
 
 
 def test_the_order_of_files_changes_rounding_only(do: Callable[..., Path], tmp_path: Path) -> None:
@@ -90,7 +98,9 @@ def test_a_particle_that_is_not_a_number(do: Callable[..., Path], tmp_path: Path
 
 
 def test_a_selection_that_nothing_passes_names_where(do: Callable[..., Path]) -> None:
-    with pytest.raises(RunError, match=r"iteration 0 at R = 1\.0000: no tree passed the selection in 16 events"):
+    with pytest.raises(
+        RunError, match=r"iteration 0 at R = 1\.0000: no tree passed the selection in 16 events"
+    ):
         do(loss={"cuts": [{"name": "mass_above", "minimum": 1e5}]})
     do()  # nothing was done yet, so the mended run takes the store's place
 
@@ -98,10 +108,15 @@ def test_a_selection_that_nothing_passes_names_where(do: Callable[..., Path]) ->
 def test_what_speaks_against_a_result_is_said(do: Callable[..., Path]) -> None:
     """Few iterations from far off, within narrow bounds and with a tolerance that they cannot reach."""
     path = do(
-        radius={"start": 1.9, "minimum": 1.89, "maximum": 2.0}, optimiser={"tolerance": 1e-9, "batch_events": 500}
+        radius={"start": 1.9, "minimum": 1.89, "maximum": 2.0},
+        optimiser={"tolerance": 1e-9, "batch_events": 500},
     )
     remarks = " ".join(Store.read(path).attributes["result"]["remarks"])
-    for text in ("at a bound", "did not stand still to the tolerance of 1e-09", "batches hold all 40 events"):
+    for text in (
+        "at a bound",
+        "did not stand still to the tolerance of 1e-09",
+        "batches hold all 40 events",
+    ):
         assert text in remarks
     with pytest.raises(ConfigError, match=r"scan: expected radii that differ"):
         do("b.zarr", scan={"radii": [0.4, 0.4, 0.7, 1.0]})
@@ -144,7 +159,9 @@ def huge() -> Any:
 
 
 def test_an_observable_of_the_wrong_shape(do: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match=r"observable 'flat' returned shape \(\d+,\), expected \(\d+, 4\)"):
+    with pytest.raises(
+        InputError, match=r"observable 'flat' returned shape \(\d+,\), expected \(\d+, 4\)"
+    ):
         do(loss={"observable": wrong_shape()})
 
 
@@ -159,7 +176,8 @@ def test_an_observable_that_fails(do: Callable[..., Path]) -> None:
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
 def test_a_gradient_that_is_not_finite_names_iteration_and_events(do: Callable[..., Path]) -> None:
     with pytest.raises(
-        RunError, match=r"iteration 0 at R = 1\.0000: the gradient is not finite in \d+ events: .*ZHllbb"
+        RunError,
+        match=r"iteration 0 at R = 1\.0000: the gradient is not finite in \d+ events: .*ZHllbb",
     ):
         do(loss={"observable": huge(), "cuts": []})
 
@@ -167,7 +185,8 @@ def test_a_gradient_that_is_not_finite_names_iteration_and_events(do: Callable[.
 def test_what_is_wrong_without_a_cluster_is_found_before_one_is_asked_for(tiny: Settings) -> None:
     nowhere = {"cluster": {"scheduler": "tcp://127.0.0.1:1"}}
     with pytest.raises(
-        ConfigError, match=r"loss\[0\]\.observable: unknown name 'dijet_mas' \(did you mean 'dijet_mass'"
+        ConfigError,
+        match=r"loss\[0\]\.observable: unknown name 'dijet_mas' \(did you mean 'dijet_mass'",
     ):
         dj.run(Run.from_dict({**tiny, **nowhere, "loss": {"observable": "dijet_mas"}}))
     with pytest.raises(MissingFileError):
@@ -184,7 +203,13 @@ def test_one_event_is_enough(do: Callable[..., Path]) -> None:
 def test_an_error_on_a_worker_is_one_line_and_exit_code_1(tiny: Settings, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(tiny | {"cluster": {"workers": 1}}))
-    command = [Path(sys.executable).parent / "djservice", "run", config, "--set", "input.tree=Event"]
+    command = [
+        Path(sys.executable).parent / "djservice",
+        "run",
+        config,
+        "--set",
+        "input.tree=Event",
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout) == (1, "")
     (error,) = ended.stderr.splitlines()  # found before anything is compiled

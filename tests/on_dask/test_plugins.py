@@ -21,7 +21,10 @@ def test_kernels_that_take_long_are_said_to_be_compiled(seconds: float, lines: i
 
     asyncio.run(compile_kernels(SimpleNamespace(register_plugin=register_plugin), journal))  # type: ignore[arg-type]
     said = [line for _, line in journal.lines]
-    expected = ["compiling the kernels: a minute or two, once per installation", "kernels ready after 2.3 s"]
+    expected = [
+        "compiling the kernels: a minute or two, once per installation",
+        "kernels ready after 2.3 s",
+    ]
     assert said == expected[:lines]
 
 
@@ -29,15 +32,26 @@ def test_kernels_that_take_long_are_said_to_be_compiled(seconds: float, lines: i
     ("logger", "message", "kept"),
     [
         ("distributed.worker", "Compute Failed\nKey: read-1", False),
-        ("distributed.worker.state_machine", "Async instruction for <Task cancelled> ended with CancelledError", False),
+        (
+            "distributed.worker.state_machine",
+            "Async instruction for <Task cancelled> ended with CancelledError",
+            False,
+        ),
         ("distributed.worker", "Worker is at 85% memory usage", True),
     ],
 )
-def test_workers_of_our_own_leave_out_what_the_driver_says(logger: str, message: str, kept: bool) -> None:
-    loggers = [logging.getLogger(name) for name in ("distributed.worker", "distributed.worker.state_machine")]
+def test_workers_of_our_own_leave_out_what_the_driver_says(
+    logger: str, message: str, kept: bool
+) -> None:
+    loggers = [
+        logging.getLogger(name)
+        for name in ("distributed.worker", "distributed.worker.state_machine")
+    ]
     before = [list(of.filters) for of in loggers]
     try:
-        setup = threading.Thread(target=QuietFailures().setup, args=(None,))  # in the main thread it ignores Ctrl-C
+        setup = threading.Thread(
+            target=QuietFailures().setup, args=(None,)
+        )  # in the main thread it ignores Ctrl-C
         setup.start()
         setup.join()
         record = logging.LogRecord(logger, logging.WARNING, "", 0, message, (), None)

@@ -29,7 +29,15 @@ from djservice.reports.html import report
 from djservice.reports.summary import summary
 from djservice.store.run_store import Store
 
-NAMES = ("leading_pt", "second_pt", "third_pt_share", "separation", "dijet_mass", "particles", "scalar_pt")
+NAMES = (
+    "leading_pt",
+    "second_pt",
+    "third_pt_share",
+    "separation",
+    "dijet_mass",
+    "particles",
+    "scalar_pt",
+)
 
 
 def small(features: int) -> Any:
@@ -78,7 +86,9 @@ def test_a_model_is_bounded_and_has_its_derivatives(model: Bounded) -> None:
     step = 1e-6
     for i in range(len(theta)):
         shift = np.eye(len(theta))[i] * step
-        difference = (model.radius(features, theta + shift)[0] - model.radius(features, theta - shift)[0]) / (2 * step)
+        difference = (
+            model.radius(features, theta + shift)[0] - model.radius(features, theta - shift)[0]
+        ) / (2 * step)
         assert slope[:, i] == pytest.approx(difference, rel=1e-6, abs=1e-9)
     far, _ = model.radius(1e6 * features, 1e6 * theta)
     assert ((far >= model.minimum) & (far <= model.maximum)).all()
@@ -148,22 +158,44 @@ def test_the_share_held_back() -> None:
 
 @pytest.fixture
 def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
-    check = {"files": "example:ZHllbb_200", "pt_min": 2.0, "entries": [60, 90], "truth": "GenPart:higgs"}
-    few = {"iterations": 6, "batch_events": 8, "trees": 4, "score_trees": 6, "checks": {"other": check}}
+    check = {
+        "files": "example:ZHllbb_200",
+        "pt_min": 2.0,
+        "entries": [60, 90],
+        "truth": "GenPart:higgs",
+    }
+    few = {
+        "iterations": 6,
+        "batch_events": 8,
+        "trees": 4,
+        "score_trees": 6,
+        "checks": {"other": check},
+    }
     given = tiny["input"] | {"truth": "GenPart:higgs"}
-    return tiny | {"input": given, "task": "radius-model", "radius_model": few, "cluster": {"scheduler": scheduler}}
+    return tiny | {
+        "input": given,
+        "task": "radius-model",
+        "radius_model": few,
+        "cluster": {"scheduler": scheduler},
+    }
 
 
-def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]]) -> None:
+def test_a_run_with_a_radius_model(
+    settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]]
+) -> None:
     run = Run.from_dict(settings)
     store = dj.run(run).store
     opened = Store.read(store)
     schema = dj.schemas.nanoaod(pt_min=2.0, truth="GenPart:higgs")
-    batch, other = (dj.read("example:ZHllbb_200", schema=schema, entries=e) for e in ((0, 40), (60, 90)))
+    batch, other = (
+        dj.read("example:ZHllbb_200", schema=schema, entries=e) for e in ((0, 40), (60, 90))
+    )
     loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
     loss = loss.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))
     known = named_features()
-    features, of_other = (features_of(each, [known[n]() for n in NAMES], 0.4, -1.0) for each in (batch, other))
+    features, of_other = (
+        features_of(each, [known[n]() for n in NAMES], 0.4, -1.0) for each in (batch, other)
+    )
     back = held_back(batch.key, run.seed, 0.3)
     assert 0 < back.sum() < 40
     scale = Standardiser.of(features[~back])
@@ -193,7 +225,9 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
             iteration=iteration,
         )
         slope = np.array([g.value for g in moments.gradients()])
-        assert opened.column("radius_model", "gradients")[iteration] == pytest.approx(slope, rel=1e-9)
+        assert opened.column("radius_model", "gradients")[iteration] == pytest.approx(
+            slope, rel=1e-9
+        )
         step, state = optimiser.update(slope, state, learning_rate(0.03, 100.0, iteration))
         theta = theta + step
     assert opened.column("radius_model", "parameters") == pytest.approx(np.array(path), rel=1e-9)
@@ -201,16 +235,29 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
     assert opened.root["radius_model"].attrs["theta"] == pytest.approx(average, rel=1e-9)
 
     # The scores, on the events that it did not see and on those of the other sample.
-    for name, events, seen in ((HELD_BACK, batch.select(back), features[back]), ("other", other, of_other)):
+    for name, events, seen in (
+        (HELD_BACK, batch.select(back), features[back]),
+        ("other", other, of_other),
+    ):
         for row, radius in enumerate((optimum, model.radius(scale(seen), average)[0])):
             moments, per_event = evaluate(
-                events, loss, StateBaseline(), Sampling(seed=run.seed), radius=radius, trees=6, stream="score-model"
+                events,
+                loss,
+                StateBaseline(),
+                Sampling(seed=run.seed),
+                radius=radius,
+                trees=6,
+                stream="score-model",
             )
-            assert opened.column(f"radius_model/{name}", "mean")[row] == pytest.approx(moments.mean().value, rel=1e-9)
+            assert opened.column(f"radius_model/{name}", "mean")[row] == pytest.approx(
+                moments.mean().value, rel=1e-9
+            )
             np.testing.assert_allclose(
                 opened.array(f"radius_model/{name}", "event_mean")[row], per_event.mean, rtol=1e-9
             )
-            np.testing.assert_allclose(opened.array(f"radius_model/{name}", "radius")[row], radius, rtol=1e-9)
+            np.testing.assert_allclose(
+                opened.array(f"radius_model/{name}", "radius")[row], radius, rtol=1e-9
+            )
         np.testing.assert_array_equal(opened.array(f"radius_model/{name}", "key"), events.key)
         np.testing.assert_array_equal(opened.array(f"radius_model/{name}", "truth"), events.truth)
 
@@ -232,7 +279,9 @@ def test_a_run_with_a_radius_model(settings: dict[str, Any], stored: Callable[[P
     assert stored(store) == before
 
 
-@pytest.mark.parametrize("own", [Quadratic(), dj.TorchModel(small)], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize(
+    "own", [Quadratic(), dj.TorchModel(small)], ids=lambda model: type(model).__name__
+)
 def test_a_run_with_a_model_of_a_users_own(
     settings: dict[str, Any],
     own: RadiusModel,
@@ -246,7 +295,9 @@ def test_a_run_with_a_model_of_a_users_own(
     again = given | {"output": {"store": str(tmp_path / "again.zarr")}}
     assert stored(dj.run(Run.from_dict(again)).store) == stored(store)
     opened = Store.read(store)
-    assert (np.diff(opened.column("radius_model", "parameters"), axis=0) != 0).all(axis=1).any()  # all parameters move
+    assert (
+        (np.diff(opened.column("radius_model", "parameters"), axis=0) != 0).all(axis=1).any()
+    )  # all parameters move
     assert np.ptp(opened.array(f"radius_model/{HELD_BACK}", "radius")[1]) > 0
     other = given | {"radius_model": given["radius_model"] | {"model": Linear()}}
     with pytest.raises(StoreError, match=r"radius_model.model"):
@@ -256,7 +307,9 @@ def test_a_run_with_a_model_of_a_users_own(
 def test_more_training_equals_training_at_once(
     settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
 ) -> None:
-    network = settings | {"radius_model": settings["radius_model"] | {"model": {"name": "network", "hidden": 2}}}
+    network = settings | {
+        "radius_model": settings["radius_model"] | {"model": {"name": "network", "hidden": 2}}
+    }
     at_once = dj.run(Run.from_dict(network)).store
     elsewhere = network | {"output": {"store": str(tmp_path / "two.zarr")}}
     less = elsewhere | {"radius_model": elsewhere["radius_model"] | {"iterations": 4}}
@@ -266,11 +319,17 @@ def test_more_training_equals_training_at_once(
     assert stored(store) == stored(at_once)
     with pytest.raises(StoreError, match=r"holds 6 iterations and radius_model.iterations is 4"):
         dj.run(Run.from_dict(less))
-    other = elsewhere | {"radius_model": elsewhere["radius_model"] | {"model": {"name": "network", "hidden": 3}}}
+    other = elsewhere | {
+        "radius_model": elsewhere["radius_model"] | {"model": {"name": "network", "hidden": 3}}
+    }
     with pytest.raises(StoreError, match=r"radius_model.model.hidden is 2 there and 3 now"):
         dj.run(Run.from_dict(other))
     with pytest.raises(StoreError, match=r"task is 'radius-model' there and 'per-event' now"):
-        dj.run(Run.from_dict(elsewhere | {"task": "per-event", "per_event": {"accepted": 4, "choose_trees": 8}}))
+        dj.run(
+            Run.from_dict(
+                elsewhere | {"task": "per-event", "per_event": {"accepted": 4, "choose_trees": 8}}
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -282,24 +341,38 @@ def test_more_training_equals_training_at_once(
         ),
         ({"features": ["leading_pt"] * 2}, r"radius_model.features: expected different features"),
         ({"model": "linaer"}, r"radius_model.model: unknown name 'linaer' \(did you mean 'linear'"),
-        ({"model": {"name": "network", "hidden": 0}}, r"radius_model.model: .*expected a positive whole number"),
+        (
+            {"model": {"name": "network", "hidden": 0}},
+            r"radius_model.model: .*expected a positive whole number",
+        ),
         ({"trees": 2}, r"radius_model.trees is 2, expected 4 or more"),
     ],
 )
-def test_settings_without_meaning(settings: dict[str, Any], section: dict[str, Any], message: str) -> None:
+def test_settings_without_meaning(
+    settings: dict[str, Any], section: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         dj.run(Run.from_dict(settings | {"radius_model": settings["radius_model"] | section}))
 
 
-def test_a_check_that_cannot_be_read_is_found_before_the_cluster_starts(settings: dict[str, Any]) -> None:
+def test_a_check_that_cannot_be_read_is_found_before_the_cluster_starts(
+    settings: dict[str, Any],
+) -> None:
     missing = settings["radius_model"] | {"checks": {"other": {"files": "no_such.root"}}}
     with pytest.raises(FileNotFoundError, match=r"no_such.root"):
-        dj.run(Run.from_dict(settings | {"radius_model": missing, "cluster": {"scheduler": "tcp://127.0.0.1:9"}}))
+        dj.run(
+            Run.from_dict(
+                settings | {"radius_model": missing, "cluster": {"scheduler": "tcp://127.0.0.1:9"}}
+            )
+        )
     with pytest.raises(ConfigError, match="held_back"):
         Run.from_dict(settings | {"radius_model": {"checks": {"held_back": {"files": "a.root"}}}})
 
 
 def test_so_few_events_that_none_are_left_to_train_on(settings: dict[str, Any]) -> None:
-    few = settings | {"input": settings["input"] | {"entries": [0, 4]}, "optimiser": {"iterations": 2, "trees": 4}}
+    few = settings | {
+        "input": settings["input"] | {"entries": [0, 4]},
+        "optimiser": {"iterations": 2, "trees": 4},
+    }
     with pytest.raises(RunError, match=r"held_back"):
         dj.run(Run.from_dict(few | {"radius_model": {"held_back": 0.999, "trees": 4}}))

@@ -55,7 +55,12 @@ class Place:
     """A folder with two files to apply a fit to, its configuration, and how to reprocess it."""
 
     def __init__(self, folder: Path, run: Settings, scheduler: str, **more: Any) -> None:
-        self.folder, self.data, self.out, self.scheduler = folder, folder / "data", folder / "out", scheduler
+        self.folder, self.data, self.out, self.scheduler = (
+            folder,
+            folder / "data",
+            folder / "out",
+            scheduler,
+        )
         self.data.mkdir()
         for name in ("a", "b"):
             self.add(name)
@@ -79,12 +84,17 @@ class Place:
         """The command line in a process of its own, after some code."""
         call = ["reprocess", str(self.folder / "nightly.yaml"), "--scheduler", self.scheduler]
         code = f"{code}\nfrom djservice.cli import main\nmain({call!r})"
-        return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def applied(self) -> dict[str, Path]:
         """Name of each file -> the store of what came of it, as the latest result has it."""
         manifest = results.read_manifest(self.out / "latest")
-        return {Path(each["inputs"][0]["path"]).stem: self.out / each["store"] for each in manifest["applied"]}
+        return {
+            Path(each["inputs"][0]["path"]).stem: self.out / each["store"]
+            for each in manifest["applied"]
+        }
 
 
 @pytest.fixture
@@ -102,10 +112,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def arrays(path: Path) -> dict[str, bytes]:
-    return {name: array[...].tobytes() for name, array in zarr.open_group(str(path), mode="r").arrays()}
+    return {
+        name: array[...].tobytes() for name, array in zarr.open_group(str(path), mode="r").arrays()
+    }
 
 
-def test_only_what_is_new_or_changed_is_done_and_earlier_results_stay(place: Place, tmp_path: Path) -> None:
+def test_only_what_is_new_or_changed_is_done_and_earlier_results_stay(
+    place: Place, tmp_path: Path
+) -> None:
     first = place.reprocess()
     assert first.reasons == ("there is no result yet",)
     one = place.applied()
@@ -136,7 +150,10 @@ def test_only_what_is_new_or_changed_is_done_and_earlier_results_stay(place: Pla
     for outcome, names in ((first, 2), (second, 3), (third, 3), (fourth, 2)):
         assert Store.read(outcome.result / "fit.zarr").attributes["status"] == "finished"
         assert len(list((outcome.result / "applied").iterdir())) == names
-        assert all(len(arrays(link)["radius"]) == 200 * 8 for link in (outcome.result / "applied").iterdir())
+        assert all(
+            len(arrays(link)["radius"]) == 200 * 8
+            for link in (outcome.result / "applied").iterdir()
+        )
     manifest = results.read_manifest(place.out / "latest")
     assert manifest["code"] and manifest["versions"]["djservice"]
     assert manifest["fit"]["inputs"][0]["entries"] == 200
@@ -163,7 +180,9 @@ def test_another_input_of_the_fit_means_another_fit_which_owes_nothing_to_the_fi
     assert not set(stores.values()) & set(old.applied().values())
     fresh = new.reprocess()
     assert stored(outcome.result / "fit.zarr") == stored(fresh.result / "fit.zarr")
-    assert [arrays(path) for path in old.applied().values()] == [arrays(path) for path in new.applied().values()]
+    assert [arrays(path) for path in old.applied().values()] == [
+        arrays(path) for path in new.applied().values()
+    ]
     (old.folder / "fit/first.root").unlink()  # as it was before: nothing to do again
     assert old.reprocess().result.name.split("-")[1] != outcome.result.name.split("-")[1]
     assert old.applied() == stores and len(list(old.out.glob("fits/*"))) == 2
@@ -173,11 +192,17 @@ def test_another_input_of_the_fit_means_another_fit_which_owes_nothing_to_the_fi
     assert old.reprocess().reasons == ("the settings changed",)
 
 
-def test_another_weight_in_a_fileset_means_another_fit(tmp_path: Path, tiny: Settings, scheduler: str) -> None:
-    fileset = {"zh": {"files": {examples.path("ZHllbb_200"): "Events"}, "metadata": {"weight": 1.0}}}
+def test_another_weight_in_a_fileset_means_another_fit(
+    tmp_path: Path, tiny: Settings, scheduler: str
+) -> None:
+    fileset = {
+        "zh": {"files": {examples.path("ZHllbb_200"): "Events"}, "metadata": {"weight": 1.0}}
+    }
     (tmp_path / "fileset.json").write_text(json.dumps(fileset))
     of_fit = {key: value for key, value in tiny["input"].items() if key != "files"}
-    place = Place(tmp_path, tiny | {"input": of_fit | {"fileset": str(tmp_path / "fileset.json")}}, scheduler)
+    place = Place(
+        tmp_path, tiny | {"input": of_fit | {"fileset": str(tmp_path / "fileset.json")}}, scheduler
+    )
     place.reprocess()
     assert place.reprocess().reasons == ()
     fileset["zh"]["metadata"] = {"weight": 2.0}
@@ -213,7 +238,9 @@ def test_killed_between_data_and_pointer(place: Place) -> None:
     done = content(place.out)
     lock = place.out / "lock.json"
     left = json.loads(lock.read_text())
-    lock.write_text(json.dumps(left | {"expires": time.time() + 100.0}))  # does not end while we look
+    lock.write_text(
+        json.dumps(left | {"expires": time.time() + 100.0})
+    )  # does not end while we look
     with pytest.raises(HeldError, match=f"process {process.pid} has held the lock"):
         place.reprocess()
     lock.write_text(json.dumps(left))
@@ -254,7 +281,12 @@ def test_two_at_once_do_it_once(place: Place) -> None:
 
 
 def test_of_many_who_find_an_expired_lock_one_gets_it(tmp_path: Path) -> None:
-    gone = {"owner": "someone@gone, process 7", "token": "x", "began": 0.0, "expires": time.time() - 1}
+    gone = {
+        "owner": "someone@gone, process 7",
+        "token": "x",
+        "began": 0.0,
+        "expires": time.time() - 1,
+    }
     (tmp_path / "lock.json").write_text(json.dumps(gone))
     code = (
         "import sys, time\nfrom djservice.reprocessing.lease import HeldError, Lease\n"
@@ -262,7 +294,9 @@ def test_of_many_who_find_an_expired_lock_one_gets_it(tmp_path: Path) -> None:
         "except HeldError:\n    print('held')"
     )
     waiting = [
-        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     said = []
@@ -288,7 +322,10 @@ def test_a_lock_is_renewed_and_one_that_was_lost_is_not_used(tmp_path: Path) -> 
             pass
     assert json.loads((tmp_path / "lock.json").read_text())["token"] == "another"
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be locked and written"), Lease(tmp_path / "file", 1.0):
+    with (
+        pytest.raises(StoreError, match="cannot be locked and written"),
+        Lease(tmp_path / "file", 1.0),
+    ):
         pass
     (tmp_path / "lock.json").write_text("{}")
     with pytest.raises(StoreError, match="expected a lock of djservice"), Lease(tmp_path, 1.0):
@@ -299,7 +336,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_for_either(place: Pla
     place.reprocess()
     before = (place.out / "latest").readlink()
     place.add("c")
-    touch = Quiet(lambda phase: os.utime(place.data / "c.root", (1, 1)) if phase == "apply" else None)
+    touch = Quiet(
+        lambda phase: os.utime(place.data / "c.root", (1, 1)) if phase == "apply" else None
+    )
     with pytest.raises(RunError, match="an input changed while it was read"):
         place.reprocess(touch)
     assert (place.out / "latest").readlink() == before
@@ -326,7 +365,9 @@ def test_a_bad_file_holds_up_nothing_that_is_good(place: Place) -> None:
     assert again.returncode == 3 and said.startswith("nothing changed")
 
 
-def test_an_input_of_the_fit_that_changes_while_it_is_read(tmp_path: Path, tiny: Settings, scheduler: str) -> None:
+def test_an_input_of_the_fit_that_changes_while_it_is_read(
+    tmp_path: Path, tiny: Settings, scheduler: str
+) -> None:
     source = Path(shutil.copy(examples.path("ZHllbb_200"), tmp_path / "fit.root"))
     place = Place(tmp_path, tiny | {"input": tiny["input"] | {"files": str(source)}}, scheduler)
     with pytest.raises(RunError, match="an input changed while it was read"):
@@ -335,8 +376,12 @@ def test_an_input_of_the_fit_that_changes_while_it_is_read(tmp_path: Path, tiny:
     assert sorted(path.name for path in place.out.iterdir()) == ["fits"]
 
 
-@pytest.mark.parametrize("task", ["global", "global with its rigidity", "per-event", "radius-model"])
-def test_what_is_applied_is_what_was_learned(task: str, tmp_path: Path, tiny: Settings, scheduler: str) -> None:
+@pytest.mark.parametrize(
+    "task", ["global", "global with its rigidity", "per-event", "radius-model"]
+)
+def test_what_is_applied_is_what_was_learned(
+    task: str, tmp_path: Path, tiny: Settings, scheduler: str
+) -> None:
     few = {"iterations": 3, "trees": 4, "choose_trees": 4, "score_trees": 4, "accepted": 2}
     model = {"iterations": 4, "batch_events": 16, "trees": 4, "score_trees": 4}
     whole = tiny["input"] | {"entries": None, "bundle_events": 70}
@@ -396,15 +441,29 @@ def test_identities_of_urls_tell_changes_and_no_secrets(place: Place) -> None:
     "given, message",
     [
         ({"run": "x.yaml"}, "missing key folder"),
-        ({"run": "x.yaml", "folder": "f", "appply": {}}, r"unknown key appply \(did you mean 'apply'"),
-        ({"run": "x.yaml", "folder": "f", "apply": {"file": "a"}}, r"unknown key apply\.file \(did you mean 'files'"),
-        ({"run": "x.yaml", "folder": "f", "apply": {"files": "a", "entries": [0, 1]}}, "is applied to all entries of a file"),
-        ({"run": "x.yaml", "folder": "f", "apply": {"fileset": "a.json"}}, "name them in apply.files"),
+        (
+            {"run": "x.yaml", "folder": "f", "appply": {}},
+            r"unknown key appply \(did you mean 'apply'",
+        ),
+        (
+            {"run": "x.yaml", "folder": "f", "apply": {"file": "a"}},
+            r"unknown key apply\.file \(did you mean 'files'",
+        ),
+        (
+            {"run": "x.yaml", "folder": "f", "apply": {"files": "a", "entries": [0, 1]}},
+            "is applied to all entries of a file",
+        ),
+        (
+            {"run": "x.yaml", "folder": "f", "apply": {"fileset": "a.json"}},
+            "name them in apply.files",
+        ),
         ({"run": "x.yaml", "folder": "f", "lease": 0}, "lease: .* greater than 0, found 0"),
         ({"input": {"files": "a"}}, "expected the keys run and folder"),
     ],
 )
-def test_a_wrong_configuration_says_what_is_wrong(given: Settings, message: str, tmp_path: Path) -> None:
+def test_a_wrong_configuration_says_what_is_wrong(
+    given: Settings, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(given))
     with pytest.raises(ConfigError, match=rf"bad\.yaml: .*{message}"):
         Reprocessing.from_yaml(tmp_path / "bad.yaml")

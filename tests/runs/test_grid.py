@@ -40,19 +40,30 @@ def test_a_scan_is_the_librarys_own(run: Run, tmp_path: Path) -> None:
     for a, rigidity in enumerate((1.0, 10.0)):
         for r, radius in enumerate((0.9, 0.4)):
             sampling = Sampling(rigidity=rigidity, seed=run.seed)
-            moments, _ = evaluate(events, loss, StateBaseline(), sampling, radius=radius, trees=5, stream="grid")
+            moments, _ = evaluate(
+                events, loss, StateBaseline(), sampling, radius=radius, trees=5, stream="grid"
+            )
             for name in ("loss", "gradient", "mean", "sd"):
                 cell = grid[name].values[0, a, r, 0]
                 assert cell == pytest.approx(getattr(moments, name)().value, rel=1e-11)
-            assert grid["acceptance"].values[0, a, r, 0] == pytest.approx(moments.acceptance, rel=1e-12)
+            assert grid["acceptance"].values[0, a, r, 0] == pytest.approx(
+                moments.acceptance, rel=1e-12
+            )
             assert grid["cpu"].values[0, a, r, 0] > 0
     files = draw(store)
-    assert [f.suffix for f in files] == [".png", ".svg"] and all(f.stat().st_size > 5000 for f in files)
+    assert [f.suffix for f in files] == [".png", ".svg"] and all(
+        f.stat().st_size > 5000 for f in files
+    )
 
 
 def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
     estimators = (LeaveOneOut(), Score(), FiniteDifference(step=0.1))
-    arguments: dict[str, Any] = {"rigidities": (1.0,), "radii": (0.5, 0.8), "repetitions": 3, "trees": 4}
+    arguments: dict[str, Any] = {
+        "rigidities": (1.0,),
+        "radii": (0.5, 0.8),
+        "repetitions": 3,
+        "trees": 4,
+    }
     store = compare(run, tmp_path / "compare.zarr", estimators, **arguments)
     before = {name: np.asarray(read_grid(store)[name]) for name in COLUMNS}
     assert all(np.isfinite(values).all() for values in before.values())
@@ -61,12 +72,18 @@ def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None
     assert len(np.unique(before["loss"][0])) == 6
 
     rows = comparison(store)
-    assert [row.estimator for row in rows] == ["leave_one_out", "score", "finite_difference (step 0.1, common True)"]
+    assert [row.estimator for row in rows] == [
+        "leave_one_out",
+        "score",
+        "finite_difference (step 0.1, common True)",
+    ]
     assert rows[0].apart == 0.0 and rows[1].cost == 1.0
     variance = before["gradient"][:, 0].var(axis=-1, ddof=1).mean(axis=-1)
     cpu = before["cpu"][:, 0].mean(axis=(-2, -1))
     assert [row.variance for row in rows] == pytest.approx(variance.tolist())
-    assert [row.cost for row in rows] == pytest.approx((variance * cpu / (variance[1] * cpu[1])).tolist())
+    assert [row.cost for row in rows] == pytest.approx(
+        (variance * cpu / (variance[1] * cpu[1])).tolist()
+    )
     assert "variance x CPU / score" in comparison_text(store)
 
     # One that scatters over orders of magnitude does not hide the others.
@@ -76,7 +93,11 @@ def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None
     assert scales == ["linear"] * 3
     root["gradient"][2] = 1e6 * before["gradient"][2]
     _, first, second, third = _compare_figure(root).axes[:4]
-    assert [panel.get_yscale() for panel in (first, second, third)] == ["linear", "linear", "symlog"]
+    assert [panel.get_yscale() for panel in (first, second, third)] == [
+        "linear",
+        "linear",
+        "symlog",
+    ]
     assert np.abs(first.get_ylim()).max() < 10.0 * np.abs(before["gradient"][:2]).max()
     root["gradient"][2] = before["gradient"][2]
 
@@ -98,13 +119,18 @@ def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rigidities": (1.0, 1.0)}, r"rigidity: expected different, positive, finite numbers, found 1.0, 1.0"),
+        (
+            {"rigidities": (1.0, 1.0)},
+            r"rigidity: expected different, positive, finite numbers, found 1.0, 1.0",
+        ),
         ({"radii": (-0.5, 1.0)}, r"radius: expected .*, found -0.5, 1.0"),
         ({"repetitions": 1}, r"repetitions: expected 2 or more, found 1"),
         ({"trees": 1}, r"trees: expected 2 or more for the leave_one_out estimator, found 1"),
     ],
 )
-def test_grids_without_meaning(run: Run, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+def test_grids_without_meaning(
+    run: Run, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         compare(run, tmp_path / "grid.zarr", [LeaveOneOut()], **arguments)
 
@@ -119,7 +145,9 @@ def test_what_is_not_a_grid(tmp_path: Path, run: Run) -> None:
 
 def test_labels_tell_estimators_apart() -> None:
     assert label(Score()) == "score"
-    assert label(FiniteDifference(0.2, common=False)) == "finite_difference (step 0.2, common False)"
+    assert (
+        label(FiniteDifference(0.2, common=False)) == "finite_difference (step 0.2, common False)"
+    )
 
 
 def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Path) -> None:
@@ -127,7 +155,9 @@ def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Pat
     config.write_text(yaml.safe_dump(tiny))
     place = ["--scheduler", scheduler, "--radius", "0.5", "--radius", "0.8"]
     output = str(tmp_path / "s.zarr")
-    done = CliRunner().invoke(main, ["scan", str(config), *place, "--rigidity", "2", "--output", output])
+    done = CliRunner().invoke(
+        main, ["scan", str(config), *place, "--rigidity", "2", "--output", output]
+    )
     assert done.exit_code == 0, done.output
     assert f"wrote {output}" in done.output and (tmp_path / "s.png").exists()
     output = str(tmp_path / "c.zarr")
@@ -150,6 +180,11 @@ def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Pat
     assert "variance x CPU / score" in done.output and (tmp_path / "c.svg").exists()
     assert "gumbel_softmax (temperature 2.0)" in done.output
     wrong = CliRunner().invoke(main, ["compare", str(config), "--estimator", "scores"])
-    assert wrong.exit_code == 2 and "--estimator scores: unknown; valid: state_baseline" in wrong.output
-    wrong = CliRunner().invoke(main, ["compare", str(config), "--estimator", "{name: gumbel_softmax, warmth: 1}"])
+    assert (
+        wrong.exit_code == 2
+        and "--estimator scores: unknown; valid: state_baseline" in wrong.output
+    )
+    wrong = CliRunner().invoke(
+        main, ["compare", str(config), "--estimator", "{name: gumbel_softmax, warmth: 1}"]
+    )
     assert wrong.exit_code == 2 and "gumbel_softmax has no parameter 'warmth'" in wrong.output

@@ -25,7 +25,11 @@ Settings = dict[str, Any]
 
 def disturbable(settings: Settings, **sections: Settings) -> Settings:
     """The same run with enough to do to be disturbed in each phase: some seconds of one processor."""
-    more = {"optimiser": {"iterations": 100}, "scan": {"trees": 150}, "spectrum": {"trees": 150}} | sections
+    more = {
+        "optimiser": {"iterations": 100},
+        "scan": {"trees": 150},
+        "spectrum": {"trees": 150},
+    } | sections
     return settings | {key: settings.get(key, {}) | value for key, value in more.items()}
 
 
@@ -37,7 +41,11 @@ class Cluster:
             listener.bind(("127.0.0.1", 0))
             self.port = int(listener.getsockname()[1])
         self.host = "127.0.0.1"  # may have a scheme
-        self.folder, self.address, self.state = folder, f"tcp://127.0.0.1:{self.port}", folder / "state"
+        self.folder, self.address, self.state = (
+            folder,
+            f"tcp://127.0.0.1:{self.port}",
+            folder / "state",
+        )
         self.environment = os.environ | (environment or {})
         self.log = open(folder / "cluster.log", "ab")  # noqa: SIM115
         self.scheduler: psutil.Popen
@@ -47,7 +55,9 @@ class Cluster:
     def _start(self, command: str, *options: object, inside: Sequence[str] = ()) -> psutil.Popen:
         listen = ("--host", self.host, "--dashboard-address", "127.0.0.1:0")
         texts = [str(part) for part in (*inside, SCRIPTS / "dask", command, *listen, *options)]
-        return psutil.Popen(texts, stdout=self.log, stderr=self.log, cwd=self.folder, env=self.environment)
+        return psutil.Popen(
+            texts, stdout=self.log, stderr=self.log, cwd=self.folder, env=self.environment
+        )
 
     def start_scheduler(self, *options: object, security: Security | None = None) -> Service:
         """The scheduler on the port and the state directory of this cluster."""
@@ -65,7 +75,15 @@ class Cluster:
 
         Without their own dashboards, whose pages nobody opens here: importing those is a quarter of a worker's start.
         """
-        threads = ("--nworkers", count, "--nthreads", 1, "--no-dashboard", "--local-directory", self.folder)
+        threads = (
+            "--nworkers",
+            count,
+            "--nthreads",
+            1,
+            "--no-dashboard",
+            "--local-directory",
+            self.folder,
+        )
         self.nannies.append(self._start("worker", self.address, *threads, *options, inside=inside))
 
     def workers(self) -> list[psutil.Process]:
@@ -105,7 +123,11 @@ class Cluster:
         def look(dask_scheduler: Any) -> tuple[list[str], int, list[str]]:
             import threading
 
-            names = [thread.name for thread in threading.enumerate() if thread.name.startswith("djservice ")]
+            names = [
+                thread.name
+                for thread in threading.enumerate()
+                if thread.name.startswith("djservice ")
+            ]
             return list(dask_scheduler.tasks), len(dask_scheduler.clients) - 1, names
 
         with Client(self.address, set_as_default=False) as client:
@@ -123,7 +145,12 @@ class Cluster:
             if process.is_running():
                 process.send_signal(signal.SIGCONT)
         started = [*self.nannies, *([self.scheduler] if hasattr(self, "scheduler") else [])]
-        family = [child for process in started if process.is_running() for child in process.children(recursive=True)]
+        family = [
+            child
+            for process in started
+            if process.is_running()
+            for child in process.children(recursive=True)
+        ]
         for process in (*started, *family):
             if process.is_running():
                 process.kill()
@@ -153,7 +180,9 @@ def make_cluster() -> Iterator[Callable[..., Cluster]]:
 
 
 @pytest.fixture(scope="module")
-def cluster(make_cluster: Callable[..., Cluster], tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+def cluster(
+    make_cluster: Callable[..., Cluster], tmp_path_factory: pytest.TempPathFactory
+) -> Cluster:
     """A cluster with two workers, which the tests of a module share."""
     found = make_cluster(tmp_path_factory.mktemp("cluster"))
     found.start_scheduler()
@@ -167,7 +196,9 @@ def service(cluster: Cluster) -> Service:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tiny_run: Callable[[Path], Settings], scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(
+    tiny_run: Callable[[Path], Settings], scheduler: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Store of the disturbable run as nothing disturbs it, on one worker with one thread."""
     settings = disturbable(tiny_run(tmp_path_factory.mktemp("undisturbed") / "whole.zarr"))
     return dj.run(Run.from_dict(settings | {"cluster": {"scheduler": scheduler}})).store
@@ -188,7 +219,10 @@ def reach() -> Callable[[SubmittedRun, str, int], None]:
         while time.monotonic() < end:
             now = run.status()
             progress = now["progress"]
-            if progress and (phases.index(progress["phase"]), progress["done"]) >= (phases.index(phase), done):
+            if progress and (phases.index(progress["phase"]), progress["done"]) >= (
+                phases.index(phase),
+                done,
+            ):
                 return
             assert now["state"] not in ("failed", "finished"), now
             time.sleep(0.05)

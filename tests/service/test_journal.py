@@ -35,4 +35,7 @@ def test_one_who_missed_something_begins_with_the_phase_as_it_stands(known: int 
     journal.phase("optimise", 10**6, 0)
     for _ in range(KEPT_EVENTS + 10):
         journal.step({"radius": 1.0})
-    assert journal.since(known) == (KEPT_EVENTS + 11, [("phase", ["optimise", 10**6, KEPT_EVENTS + 10])])
+    assert journal.since(known) == (
+        KEPT_EVENTS + 11,
+        [("phase", ["optimise", 10**6, KEPT_EVENTS + 10])],
+    )

@@ -38,7 +38,10 @@ def test_a_state_directory_reads_what_it_wrote_and_leaves_out_the_rest(
     directory.close()
     StateDirectory(tmp_path / "state").close()
     (tmp_path / "file").touch()
-    with pytest.raises(ServiceError, match=r"cannot be used as state directory: .*Choose another djservice\.state-directory"):
+    with pytest.raises(
+        ServiceError,
+        match=r"cannot be used as state directory: .*Choose another djservice\.state-directory",
+    ):
         StateDirectory(tmp_path / "file")
 
 

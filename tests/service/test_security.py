@@ -85,14 +85,21 @@ def url() -> Iterator[str]:
 
 
 def test_a_token_is_in_no_log_store_or_answer(
-    make_cluster: Any, url: str, tiny: Settings, stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+    make_cluster: Any,
+    url: str,
+    tiny: Settings,
+    stored: Callable[[Path], dict[str, bytes]],
+    tmp_path: Path,
 ) -> None:
     cluster = make_cluster(tmp_path)
     service = cluster.start_scheduler()
     cluster.start_workers(1)
 
     def submit(name: str, files: str) -> Any:
-        given = {"input": tiny["input"] | {"files": files}, "output": {"store": str(tmp_path / f"{name}.zarr")}}
+        given = {
+            "input": tiny["input"] | {"files": files},
+            "output": {"store": str(tmp_path / f"{name}.zarr")},
+        }
         return service.submit(Run.from_dict(tiny | given))
 
     good = submit("good", f"{url}?authz={SECRET}")
@@ -100,10 +107,26 @@ def test_a_token_is_in_no_log_store_or_answer(
     bad = submit("bad", f"{url}.gone?authz={SECRET}")
     with pytest.raises(RunError, match="gone") as failure:
         bad.wait(timeout=300)
-    command = [Path(sys.executable).parent / "djservice", "watch", bad.id, "--scheduler", cluster.address]
+    command = [
+        Path(sys.executable).parent / "djservice",
+        "watch",
+        bad.id,
+        "--scheduler",
+        cluster.address,
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "gone" in shown.stderr
-    said = repr((service.runs(), bad.status(), good.status(), bad.logs(), good.logs(), str(failure.value), shown))
+    said = repr(
+        (
+            service.runs(),
+            bad.status(),
+            good.status(),
+            bad.logs(),
+            good.logs(),
+            str(failure.value),
+            shown,
+        )
+    )
     assert SECRET not in said
     assert "gone" in cluster.text() and SECRET not in cluster.text()
     for path in (tmp_path / "good.zarr").rglob("*"):
@@ -115,7 +138,11 @@ def test_a_token_is_in_no_log_store_or_answer(
     assert not submit("good", f"{url}?authz=another").new
 
     local = tmp_path / "local.zarr"
-    dj.run(Run.from_dict(tiny | {"output": {"store": str(local)}, "cluster": {"scheduler": cluster.address}}))
+    dj.run(
+        Run.from_dict(
+            tiny | {"output": {"store": str(local)}, "cluster": {"scheduler": cluster.address}}
+        )
+    )
     assert stored(finished.store) == stored(local)
 
 
@@ -158,7 +185,9 @@ def limited(tmp_path: Path) -> Iterator[Path]:
         ("in/a.root", "out/link/run.zarr", "output"),
     ],
 )
-def test_runs_stay_within_their_roots(limited: Path, tiny: Settings, files: str, store: str, key: str | None) -> None:
+def test_runs_stay_within_their_roots(
+    limited: Path, tiny: Settings, files: str, store: str, key: str | None
+) -> None:
     where = files if ":" in files else str(limited / files)
     given = {"input": {"files": where}, "output": {"store": str(limited / store)}}
     run = Run.from_dict(tiny | given)
@@ -169,7 +198,9 @@ def test_runs_stay_within_their_roots(limited: Path, tiny: Settings, files: str,
             check_roots(RunPlan(run))
 
 
-def test_roots_hold_at_submission(scheduler: str, make_cluster: Any, tiny: Settings, tmp_path: Path) -> None:
+def test_roots_hold_at_submission(
+    scheduler: str, make_cluster: Any, tiny: Settings, tmp_path: Path
+) -> None:
     cluster = make_cluster(tmp_path, {"DASK_DJSERVICE__OUTPUT_ROOTS": f"['{tmp_path}/out']"})
     with pytest.raises(ConfigError, match=r"output\.store: .*tiny\.zarr lies outside"):
         cluster.start_scheduler().submit(Run.from_dict(tiny))
@@ -185,9 +216,14 @@ def certificate(authority: trustme.CA, folder: Path, name: str) -> dict[str, str
     return {key: str(path) for key, path in paths.items()}
 
 
-def test_tls_lets_in_who_has_a_certificate_and_nobody_else(make_cluster: Any, tiny: Settings, tmp_path: Path) -> None:
+def test_tls_lets_in_who_has_a_certificate_and_nobody_else(
+    make_cluster: Any, tiny: Settings, tmp_path: Path
+) -> None:
     authority = trustme.CA()
-    right, rogue = certificate(authority, tmp_path, "right"), certificate(trustme.CA(), tmp_path, "rogue")
+    right, rogue = (
+        certificate(authority, tmp_path, "right"),
+        certificate(trustme.CA(), tmp_path, "rogue"),
+    )
 
     def security(paths: dict[str, str]) -> Security:
         client = {"tls_client_cert": paths["cert"], "tls_client_key": paths["key"]}
@@ -205,7 +241,10 @@ def test_tls_lets_in_who_has_a_certificate_and_nobody_else(make_cluster: Any, ti
     with pytest.raises(ServiceError, match="no answer from a Dask scheduler"):
         dj.connect(cluster.address, security(rogue))
     listing = [Path(sys.executable).parent / "djservice", "list", "--scheduler", cluster.address]
-    assert "tiny" in subprocess.run([*listing, *options], capture_output=True, text=True, timeout=60).stdout
+    assert (
+        "tiny"
+        in subprocess.run([*listing, *options], capture_output=True, text=True, timeout=60).stdout
+    )
     refused = subprocess.run(listing, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
     assert refused.stderr.startswith("djservice: UnreachableError: no answer")

@@ -43,14 +43,25 @@ def test_a_run_goes_on_when_the_client_has_gone(
 ) -> None:
     """Submitted with relative paths by a process that ends; followed, waited for and awaited by others."""
     config = tmp_path / "run.yaml"
-    config.write_text(yaml.safe_dump(disturbable_run.to_dict() | {"output": {"store": "tiny.zarr"}}))
-    submit = [Path(sys.executable).parent / "djservice", "submit", config.name, "--scheduler", cluster.address]
+    config.write_text(
+        yaml.safe_dump(disturbable_run.to_dict() | {"output": {"store": "tiny.zarr"}})
+    )
+    submit = [
+        Path(sys.executable).parent / "djservice",
+        "submit",
+        config.name,
+        "--scheduler",
+        cluster.address,
+    ]
     ended = subprocess.run(submit, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     name = ended.stdout.strip()
     watching = command(cluster, "watch", name)
     assert watching.exit_code == 0
-    assert "optimise 100/100" in watching.stderr and f"{name}: finished" in watching.stderr.splitlines()[-1]
+    assert (
+        "optimise 100/100" in watching.stderr
+        and f"{name}: finished" in watching.stderr.splitlines()[-1]
+    )
     assert stored(tmp_path / "tiny.zarr") == stored(undisturbed)
     assert cluster.left_behind() == ([], 0, [])
 
@@ -74,7 +85,9 @@ def test_a_run_goes_on_when_the_client_has_gone(
     shown = json.loads(command(cluster, "status", name, "--json").stdout)
     assert shown["result"]["radius"] == finished.radius
     assert f"R: {finished.radius:.3f}" in command(cluster, "status", name).stdout
-    assert re.search(rf"{name} +finished +R: {finished.radius:.3f} \+- ", command(cluster, "list").stdout)
+    assert re.search(
+        rf"{name} +finished +R: {finished.radius:.3f} \+- ", command(cluster, "list").stdout
+    )
     assert "read 40 events" in command(cluster, "logs", name).stdout
 
 
@@ -83,20 +96,29 @@ def command(cluster: Any, *words: str) -> Result:
     return CliRunner().invoke(main, [*words, "--scheduler", cluster.address])
 
 
-def test_two_submissions_of_one_run_are_one_run(service: Service, disturbable_run: Run, tmp_path: Path) -> None:
+def test_two_submissions_of_one_run_are_one_run(
+    service: Service, disturbable_run: Run, tmp_path: Path
+) -> None:
     first, second = service.submit(disturbable_run), service.submit(disturbable_run)
     assert (first.new, second.new) == (True, False)
     assert first.id == second.id
     elsewhere = {"output": {"store": str(tmp_path / "elsewhere.zarr")}}
     assert service.submit(Run.from_dict(disturbable_run.to_dict() | elsewhere)).id == first.id
-    with pytest.raises(ConfigError, match=rf"tiny\.zarr: run {first.id} of \w+, which is \w+, writes this store"):
+    with pytest.raises(
+        ConfigError, match=rf"tiny\.zarr: run {first.id} of \w+, which is \w+, writes this store"
+    ):
         service.submit(Run.from_dict(disturbable_run.to_dict() | {"seed": 2}))
     assert first.cancel()["state"] == "cancelled"
     assert not (tmp_path / "elsewhere.zarr").exists()
 
 
 def test_paused_and_resumed_it_gives_the_same_bits(
-    cluster: Any, service: Service, disturbable_run: Run, undisturbed: Path, stored: Stored, reach: Reach
+    cluster: Any,
+    service: Service,
+    disturbable_run: Run,
+    undisturbed: Path,
+    stored: Stored,
+    reach: Reach,
 ) -> None:
     run = service.submit(disturbable_run)
     reach(run, "optimise", 20)
@@ -132,7 +154,13 @@ def test_one_who_watches_may_leave(
     run = service.submit(disturbable_run)
     with open(tmp_path / "watched", "w+") as watched:
         watching = subprocess.Popen(
-            [Path(sys.executable).parent / "djservice", "watch", run.id, "--scheduler", cluster.address],
+            [
+                Path(sys.executable).parent / "djservice",
+                "watch",
+                run.id,
+                "--scheduler",
+                cluster.address,
+            ],
             stderr=watched,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # type: ignore[arg-type,return-value]
         )
@@ -142,12 +170,17 @@ def test_one_who_watches_may_leave(
         watching.send_signal(signal.SIGINT)
         assert watching.wait(timeout=30) == 0
     text = Path(tmp_path / "watched").read_text()
-    assert text.splitlines()[-1] == f"{run.id} continues on the scheduler; the same command follows it again."
+    assert (
+        text.splitlines()[-1]
+        == f"{run.id} continues on the scheduler; the same command follows it again."
+    )
     assert "Traceback" not in text
     assert run.wait(timeout=300).result.iterations == 100
 
 
-def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any, tmp_path: Path) -> None:
+def test_places_are_shared_fairly_between_users(
+    service: Service, tiny_run: Any, tmp_path: Path
+) -> None:
     """With both places taken, the second user's one run comes before the first user's many."""
 
     def ask(name: str, user: str, seed: int) -> str:
@@ -159,7 +192,10 @@ def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any,
 
     many = [ask(f"many{i}", "ann", i) for i in range(5)]
     one = ask("one", "bob", 5)
-    ended = {name: service.run(name).wait(timeout=300) and service.run(name).status() for name in (*many, one)}
+    ended = {
+        name: service.run(name).wait(timeout=300) and service.run(name).status()
+        for name in (*many, one)
+    }
     began = {
         name: next(entry["time"] for entry in status["transitions"] if entry["state"] == "loading")
         for name, status in ended.items()
@@ -168,14 +204,22 @@ def test_places_are_shared_fairly_between_users(service: Service, tiny_run: Any,
     assert order[:2] == many[:2]
     assert order[2] == one
     at_once = max(
-        sum(began[other] <= began[name] < ended[other]["since"] for other in began if other in ended) for name in began
+        sum(
+            began[other] <= began[name] < ended[other]["since"] for other in began if other in ended
+        )
+        for name in began
     )
     assert at_once == 2
 
 
-def test_a_run_that_fails_says_why_and_goes_on_when_mended(service: Service, tiny: Settings) -> None:
+def test_a_run_that_fails_says_why_and_goes_on_when_mended(
+    service: Service, tiny: Settings
+) -> None:
     run = service.submit(Run.from_dict(tiny | {"input": tiny["input"] | {"tree": "Event"}}))
-    with pytest.raises(RunError, match=f"run {run.id} failed: SchemaError: .*expected a tree 'Event', found 'Events'"):
+    with pytest.raises(
+        RunError,
+        match=f"run {run.id} failed: SchemaError: .*expected a tree 'Event', found 'Events'",
+    ):
         run.wait(timeout=300)
     assert states(run) == ["queued", "loading", "failed"]
     mended = service.submit(Run.from_dict(tiny))
@@ -183,7 +227,9 @@ def test_a_run_that_fails_says_why_and_goes_on_when_mended(service: Service, tin
     assert mended.wait(timeout=300).store == Path(tiny["output"]["store"])
 
 
-def test_runs_that_have_ended_can_be_forgotten(cluster: Any, service: Service, tiny: Settings, tmp_path: Path) -> None:
+def test_runs_that_have_ended_can_be_forgotten(
+    cluster: Any, service: Service, tiny: Settings, tmp_path: Path
+) -> None:
     before = [run["id"] for run in service.runs()]
     stores = [str(tmp_path / f"{i}.zarr") for i in range(2)]
     first, second = (
@@ -194,7 +240,10 @@ def test_runs_that_have_ended_can_be_forgotten(cluster: Any, service: Service, t
     second.wait(timeout=300)
     some = command(cluster, "list", "--last", "1")
     assert second.id in some.stdout and first.id not in some.stdout
-    assert some.stderr == f"{len(before) + 1} earlier runs are not shown; use --last {len(before) + 2} to list all\n"
+    assert (
+        some.stderr
+        == f"{len(before) + 1} earlier runs are not shown; use --last {len(before) + 2} to list all\n"
+    )
     gone = command(cluster, "forget", first.id)
     assert gone.stdout == f"{first.id} is off the list; its store is kept: {stores[0]}\n"
     assert [run["id"] for run in service.runs()] == [*before, second.id]
@@ -205,7 +254,9 @@ def test_runs_that_have_ended_can_be_forgotten(cluster: Any, service: Service, t
     fresh.wait(timeout=300)  # its store is finished: nothing is left to do
 
 
-def test_a_run_that_goes_on_is_not_forgotten(service: Service, disturbable_run: Run, reach: Reach) -> None:
+def test_a_run_that_goes_on_is_not_forgotten(
+    service: Service, disturbable_run: Run, reach: Reach
+) -> None:
     run = service.submit(disturbable_run)
     with pytest.raises(ServiceError, match=rf"{run.id} is \w+: cancel it first"):
         run.forget()
@@ -230,9 +281,18 @@ def test_what_is_wrong_is_said_at_submission(service: Service, tiny: Settings) -
     refuse(MissingFileError, "gone", input=tiny["input"] | {"files": ["/gone.root"]})
     refuse(ConfigError, "sed .*did you mean 'seed'", sed=3)
     refuse(ConfigError, r"tiny\.zarr is a relative path", output={"store": "tiny.zarr"})
-    refuse(ConfigError, r"expected at most 1,000,000 bytes, found 1,\d+,\d+", input=tiny["input"] | {"dataset": "x" * 1_000_000})
+    refuse(
+        ConfigError,
+        r"expected at most 1,000,000 bytes, found 1,\d+,\d+",
+        input=tiny["input"] | {"dataset": "x" * 1_000_000},
+    )
     refuse(ConfigError, "plain data", seed={1, 2})
-    refuse(ConfigError, r"optimiser\.trees is 1, expected", optimiser={"trees": 1}, estimator="leave_one_out")
+    refuse(
+        ConfigError,
+        r"optimiser\.trees is 1, expected",
+        optimiser={"trees": 1},
+        estimator="leave_one_out",
+    )
     with pytest.raises(ConfigError, match="mapping"):
         service.ask("submit", config=[1], user="ann")
 
@@ -248,11 +308,14 @@ def test_an_unknown_run_names_the_near_ones(service: Service, tiny: Settings) ->
 
 def test_no_scheduler_and_one_without_runs(cluster: Any, scheduler: str) -> None:
     began = time.monotonic()
-    with pytest.raises(ServiceError, match=r"no answer from a Dask scheduler at tcp://127\.0\.0\.1:1 "):
+    with pytest.raises(
+        ServiceError, match=r"no answer from a Dask scheduler at tcp://127\.0\.0\.1:1 "
+    ):
         dj.connect("tcp://127.0.0.1:1")
     assert time.monotonic() - began < 10
     with pytest.raises(
-        ServiceError, match=r"does not accept runs: start it with `dask scheduler --preload djservice\.preload`"
+        ServiceError,
+        match=r"does not accept runs: start it with `dask scheduler --preload djservice\.preload`",
     ):
         dj.connect(scheduler)
     ended = command(cluster, "status", "nothing")
@@ -260,7 +323,9 @@ def test_no_scheduler_and_one_without_runs(cluster: Any, scheduler: str) -> None
     assert ended.stderr.startswith("djservice: ServiceError: no run 'nothing' here.")
 
 
-def test_one_state_directory_has_one_scheduler(cluster: Any, make_cluster: Any, tmp_path: Path) -> None:
+def test_one_state_directory_has_one_scheduler(
+    cluster: Any, make_cluster: Any, tmp_path: Path
+) -> None:
     second = make_cluster(tmp_path)
     second.state = cluster.state
     with pytest.raises(AssertionError, match="another scheduler keeps its runs here"):
@@ -274,8 +339,13 @@ def fetched(address: str) -> str:
 
 
 def test_registered_by_a_client_on_a_running_scheduler(tiny: Settings, tmp_path: Path) -> None:
-    own: dict[str, Any] = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
-    with LocalCluster(n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own) as local:
+    own: dict[str, Any] = {
+        "dashboard_address": None,
+        "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    }
+    with LocalCluster(
+        n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own
+    ) as local:
         with Client(local.scheduler_address, set_as_default=False) as client:
             client.register_plugin(RunService(tmp_path / "state"))
             client.register_plugin(RunService(tmp_path / "state"))  # changes nothing
@@ -283,7 +353,8 @@ def test_registered_by_a_client_on_a_running_scheduler(tiny: Settings, tmp_path:
         run = dj.connect(local.scheduler_address).submit(Run.from_dict(tiny))
         assert run.wait(timeout=300).store == tmp_path / "tiny.zarr"
         pages = {
-            page: fetched(f"{dashboard}/{page}") for page in ("djservice/api/runs", f"djservice/{run.id}", "metrics")
+            page: fetched(f"{dashboard}/{page}")
+            for page in ("djservice/api/runs", f"djservice/{run.id}", "metrics")
         }
         (shown,) = json.loads(pages["djservice/api/runs"])["runs"]
         assert (shown["id"], shown["state"]) == (run.id, "finished")

@@ -12,10 +12,15 @@ from djservice.service.submission import identity, pack, same_numbers, unpack
 Settings = dict[str, Any]
 
 
-def test_a_run_travels_as_plain_data(tiny: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_travels_as_plain_data(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     urls = ["root://host//x.root", "example:ZHllbb_200"]
-    given = tiny | {"input": tiny["input"] | {"files": ["data/*.root", *urls]}, "output": {"store": "a.zarr"}}
+    given = tiny | {
+        "input": tiny["input"] | {"files": ["data/*.root", *urls]},
+        "output": {"store": "a.zarr"},
+    }
     run = Run.from_dict(given | {"cluster": {"scheduler": "tcp://somewhere:1"}})
     there = unpack(pack(run))
     checks = {"task": "radius-model", "radius_model": {"checks": {"zz": {"files": "zz.root"}}}}
@@ -47,4 +52,6 @@ def test_identities_of_runs(tiny: Settings) -> None:
         of(input=tiny["input"] | {"files": "example:ZHllbb_1000"}),
     ):
         assert other[0] != same[0] and other[1] != same[1]
-    assert identity(Run.from_dict(tiny | {"output": {"store": "/tmp/..a /é.x.zarr"}})).startswith("x-")
+    assert identity(Run.from_dict(tiny | {"output": {"store": "/tmp/..a /é.x.zarr"}})).startswith(
+        "x-"
+    )

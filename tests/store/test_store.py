@@ -27,7 +27,9 @@ Stored = Callable[[str | Path], dict[str, bytes]]
 
 def changed(settings: Changes, changes: Changes) -> Changes:
     """Settings with ``section.key`` -> value put in."""
-    new = {key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()}
+    new = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in settings.items()
+    }
     for key, value in changes.items():
         section, _, name = key.partition(".")
         if name:
@@ -68,7 +70,9 @@ def small_disk(tmp_path: Path, requires: Callable[[str, object], None]) -> Itera
     requires("root, to mount a tmpfs", os.geteuid() == 0 and shutil.which("mount"))
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True
+    )
     requires("the right to mount a tmpfs", mounted.returncode == 0)
     try:
         yield disk
@@ -118,7 +122,9 @@ def test_xarray_opens_every_group_of_a_finished_run_by_name(do: Do) -> None:
             assert dict(data.sizes) == sizes
             assert data.attrs["n_complete"] == next(iter(sizes.values()))
             for name in names[group]:
-                assert np.array_equal(data[name].values, store.column(group, name), equal_nan=True), name
+                assert np.array_equal(
+                    data[name].values, store.column(group, name), equal_nan=True
+                ), name
         tree = xarray.open_datatree(path, engine="zarr", chunks=None)
     assert tree["scan"]["radius"].values.tolist() == [0.4, 0.7, 1.0, 1.2]
     assert tree["history"]["iteration"].values.tolist() == [0, 1, 2, 3, 4, 5]
@@ -129,15 +135,22 @@ def test_xarray_opens_an_unfinished_run(small_store: Callable[..., Any], tmp_pat
 
     with small_store() as store:
         store.write_rows("history", 0, {"radius": [1.0, 0.9]})
-        data = xarray.open_zarr(tmp_path / "a.zarr", group="history", consolidated=False, chunks=None)
+        data = xarray.open_zarr(
+            tmp_path / "a.zarr", group="history", consolidated=False, chunks=None
+        )
     assert data.attrs["n_complete"] == 2
     assert data["radius"].values[:2].tolist() == [1.0, 0.9]
     assert np.isnan(data["radius"].values[2:]).all()
 
 
-def test_the_copies_of_the_metadata_go_before_they_are_stale(small_store: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_copies_of_the_metadata_go_before_they_are_stale(
+    small_store: Callable[..., Any], tmp_path: Path
+) -> None:
     def copies() -> int:
-        return sum("consolidated_metadata" in file.read_text() for file in (tmp_path / "a.zarr").rglob("zarr.json"))
+        return sum(
+            "consolidated_metadata" in file.read_text()
+            for file in (tmp_path / "a.zarr").rglob("zarr.json")
+        )
 
     with small_store() as store:
         store.consolidate()
@@ -146,7 +159,9 @@ def test_the_copies_of_the_metadata_go_before_they_are_stale(small_store: Callab
         assert copies() == 0
 
 
-def test_attributes_hold_run_versions_inputs_and_status(do: Do, tiny: Changes, scheduler: str) -> None:
+def test_attributes_hold_run_versions_inputs_and_status(
+    do: Do, tiny: Changes, scheduler: str
+) -> None:
     import numba
 
     attributes = Store.read(do()).attributes
@@ -157,7 +172,11 @@ def test_attributes_hold_run_versions_inputs_and_status(do: Do, tiny: Changes, s
     (file,) = attributes["inputs"]
     assert file["entries"] == 200
     assert file["size"] == os.path.getsize(file["path"])
-    assert (attributes["status"], attributes["message"], attributes["events"]) == ("finished", "", 40)
+    assert (attributes["status"], attributes["message"], attributes["events"]) == (
+        "finished",
+        "",
+        40,
+    )
     assert attributes["result"]["iterations"] == 6
 
 
@@ -182,7 +201,10 @@ def test_a_run_that_failed_goes_on_to_the_same_bits(
     with pytest.raises(RunError, match="stopped by the test"):
         do(watch=Stops(phase, after))
     left = Store.read(tmp_path / "tiny.zarr")
-    assert (left.attributes["status"], left.attributes["message"]) == ("failed", "stopped by the test")
+    assert (left.attributes["status"], left.attributes["message"]) == (
+        "failed",
+        "stopped by the test",
+    )
     group = "history" if phase == "optimise" else phase
     assert left.n_complete(group) == after
     assert stored(do()) == stored(whole)
@@ -197,7 +219,10 @@ def test_the_store_of_another_run_is_refused_naming_what_differs(do: Do, stored:
         ({"optimiser.trees": 5}, r"optimiser\.trees is 4 there and 5 now"),
         ({"loss.target": 91.0}, r"loss\[0\]\.target is 125\.0 there and 91\.0 now"),
         ({"input.bundle_events": 7}, r"input\.bundle_events is 10 there and 7 now"),
-        ({"input.files": "example:ZHllbb_1000"}, r"input\.files\[0\] is \['ZHllbb_200.root'.*ZHllbb_1000.root"),
+        (
+            {"input.files": "example:ZHllbb_1000"},
+            r"input\.files\[0\] is \['ZHllbb_200.root'.*ZHllbb_1000.root",
+        ),
     ]:
         with pytest.raises(StoreError, match=named + r".*--overwrite"):
             do(change)
@@ -212,7 +237,9 @@ def test_another_store_is_refused_before_a_cluster_is_started(
     monkeypatch.setattr(sys.modules["djservice.runs.run"], "client_for", None)
     with pytest.raises(StoreError, match=r"seed is 1 there and 2 now"):
         do({"seed": 2})
-    with pytest.raises(StoreError, match=r"found something that is not the store of a djservice run"):
+    with pytest.raises(
+        StoreError, match=r"found something that is not the store of a djservice run"
+    ):
         do({"output.store": str(tmp_path / "other")})
 
 
@@ -238,7 +265,9 @@ def test_a_store_of_other_code_is_refused(do: Do, monkeypatch: pytest.MonkeyPatc
         do()
 
 
-def test_where_it_runs_and_what_is_shown_may_change(do: Do, tiny: Changes, stored: Stored, tmp_path: Path) -> None:
+def test_where_it_runs_and_what_is_shown_may_change(
+    do: Do, tiny: Changes, stored: Stored, tmp_path: Path
+) -> None:
     elsewhere = changed(tiny, {"cluster.workers": 3, "cluster.threads": 2})
     assert Run.from_dict(elsewhere).numbers == Run.from_dict(tiny).numbers
     before = stored(do())
@@ -253,7 +282,9 @@ def test_more_iterations_continue_to_the_numbers_of_a_run_that_had_them(
     do: Do, stored: Stored, tmp_path: Path, averaging_start: int | None
 ) -> None:
     average = {"optimiser.averaging_start": averaging_start}
-    whole = do({"output.store": str(tmp_path / "whole.zarr"), "optimiser.iterations": 11, **average})
+    whole = do(
+        {"output.store": str(tmp_path / "whole.zarr"), "optimiser.iterations": 11, **average}
+    )
     do(average)
     path = do({"optimiser.iterations": 11, **average})
     assert stored(path) == stored(whole)
@@ -282,7 +313,9 @@ def test_overwrite_is_explicit_and_spares_what_is_no_store(do: Do, tmp_path: Pat
     assert (other / "chapter.tex").read_text() == "work of years"
 
 
-def test_overwrite_deletes_nothing_when_the_input_is_bad(do: Do, stored: Stored, tmp_path: Path) -> None:
+def test_overwrite_deletes_nothing_when_the_input_is_bad(
+    do: Do, stored: Stored, tmp_path: Path
+) -> None:
     path = do()
     before = stored(path)
     bad = tmp_path / "bad.root"
@@ -311,7 +344,9 @@ def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_space(
     whole = do({"optimiser.iterations": 9})
     place = {"optimiser.iterations": 9, "output.store": str(small_disk / "run.zarr")}
     ballast = fill(small_disk, 30_000)
-    with pytest.raises(StoreError, match=r"run\.zarr: cannot be written: No space left on device.*same command"):
+    with pytest.raises(
+        StoreError, match=r"run\.zarr: cannot be written: No space left on device.*same command"
+    ):
         do(place)
     assert sorted(small_disk.iterdir()) == [ballast], "a store half built is left behind"
     ballast.unlink()
@@ -327,7 +362,9 @@ def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_space(
 
 def test_an_output_that_cannot_be_written_is_said(do: Do, small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"file/run\.zarr: cannot be written: (Not a directory|File exists)"):
+    with pytest.raises(
+        StoreError, match=r"file/run\.zarr: cannot be written: (Not a directory|File exists)"
+    ):
         do({"output.store": str(tmp_path / "file" / "run.zarr")})
     do({"output.store": str(small_disk / "there.zarr")})
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -357,7 +394,10 @@ def test_a_python_observable_is_stored_by_name_and_source(do: Do) -> None:
     assert observable["title"] == "mine"
     assert "of_mass.<locals>.mine#" in observable["python"]
     do({"loss": {"observable": of_mass(1.0), "target": 20.0}})
-    with pytest.raises(StoreError, match=r"loss\[0\]\.observable\.python is '.*mine#\w+' there and '.*mine#\w+' now"):
+    with pytest.raises(
+        StoreError,
+        match=r"loss\[0\]\.observable\.python is '.*mine#\w+' there and '.*mine#\w+' now",
+    ):
         do({"loss": {"observable": of_mass(2.0), "target": 20.0}})
 
 
@@ -368,7 +408,9 @@ def test_what_is_no_store_is_not_read(tmp_path: Path) -> None:
         Store.read(tmp_path)
 
 
-def test_a_store_of_another_format_is_not_read(small_store: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_store_of_another_format_is_not_read(
+    small_store: Callable[..., Any], tmp_path: Path
+) -> None:
     with small_store() as store:
         store.set(djservice_format=99)
     with pytest.raises(StoreError, match="format 99, expected 2"):

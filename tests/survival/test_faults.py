@@ -45,7 +45,9 @@ def whole(
     tiny_run: Callable[[Path], Settings], scheduler: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """What the run gives undisturbed, on one worker with one thread."""
-    settings = slow(tiny_run(tmp_path_factory.mktemp("whole") / "whole.zarr")) | {"cluster": {"scheduler": scheduler}}
+    settings = slow(tiny_run(tmp_path_factory.mktemp("whole") / "whole.zarr")) | {
+        "cluster": {"scheduler": scheduler}
+    }
     return {"store": dj.run(Run.from_dict(settings)).store}
 
 
@@ -82,7 +84,10 @@ def wait_for(store: Path, group: str, rows: int, process: subprocess.Popen[bytes
     end = time.monotonic() + 120
     while time.monotonic() < end:
         with contextlib.suppress(OSError, ValueError):  # not there, or just being written
-            if json.loads((store / group / "zarr.json").read_text())["attributes"]["n_complete"] >= rows:
+            if (
+                json.loads((store / group / "zarr.json").read_text())["attributes"]["n_complete"]
+                >= rows
+            ):
                 return
         assert process.poll() is None, "the run ended before it could be disturbed"
         time.sleep(0.02)
@@ -107,7 +112,11 @@ def test_killed_at_any_point_it_goes_on_to_the_same_bits(
 ) -> None:
     seed = int(os.environ.get("KILL_SEED", "20261122"))
     dice = random.Random(seed)
-    points = [("history", dice.randint(1, 20)), ("scan", dice.randint(1, 3)), ("spectrum", dice.randint(1, 2))]
+    points = [
+        ("history", dice.randint(1, 20)),
+        ("scan", dice.randint(1, 3)),
+        ("spectrum", dice.randint(1, 2)),
+    ]
     delays = [dice.uniform(0.0, 0.1) for _ in points]
     print(f"KILL_SEED={seed}: {points}, {delays}")
     for (group, rows), delay in zip(points, delays, strict=True):
@@ -181,7 +190,9 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator[tuple[str, list[psutil.Process]]]:
+def cluster(
+    tmp_path: Path, requires: Callable[[str, object], None]
+) -> Iterator[tuple[str, list[psutil.Process]]]:
     """``dask scheduler`` and ``dask worker`` with two workers under nannies: its address and its processes."""
     dask = SCRIPTS / "dask"
     requires("the dask command", dask.exists())
@@ -193,7 +204,9 @@ def cluster(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator
         [dask, "worker", address, *two, *listen],
     ]
     with open(tmp_path / "cluster.log", "wb") as log:
-        processes = [psutil.Popen(command, stdout=log, stderr=log, cwd=tmp_path) for command in commands]
+        processes = [
+            psutil.Popen(command, stdout=log, stderr=log, cwd=tmp_path) for command in commands
+        ]
     try:
         yield address, processes
     finally:

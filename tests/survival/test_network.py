@@ -23,7 +23,10 @@ def link(requires: Callable[[str, object], None]) -> Iterator[tuple[str, str, st
     space, near, far = f"dj{number}", f"djn{number}", f"djf{number}"
     requires("the ip command (iproute2), for network namespaces", shutil.which("ip"))
     made = subprocess.run(["ip", "netns", "add", space], capture_output=True, text=True)
-    requires(f"the right to make network namespaces, as root has ({made.stderr.strip()})", made.returncode == 0)
+    requires(
+        f"the right to make network namespaces, as root has ({made.stderr.strip()})",
+        made.returncode == 0,
+    )
     here, there = f"10.213.{number}.1", f"10.213.{number}.2"
     try:
         ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", space)

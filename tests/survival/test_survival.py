@@ -65,7 +65,11 @@ FAULTS: dict[str, Callable[[Any], None]] = {
     "scheduler stopped": scheduler_stopped,
 }
 #: Where a run may be when it happens.
-POINTS = [("optimise", n) for n in range(1, 100)] + [("scan", n) for n in range(1, 4)] + [("spectrum", 1)]
+POINTS = (
+    [("optimise", n) for n in range(1, 100)]
+    + [("scan", n) for n in range(1, 4)]
+    + [("spectrum", 1)]
+)
 
 
 @pytest.mark.parametrize("fault", [name for name in FAULTS if not name.startswith("scheduler")])
@@ -87,9 +91,17 @@ def test_the_same_bits_though(
 
 
 def test_the_same_bits_though_a_worker_stands_still_and_comes_back(
-    make_cluster: Any, disturbable_run: Run, undisturbed: Path, stored: Stored, reach: Reach, tmp_path: Path
+    make_cluster: Any,
+    disturbable_run: Run,
+    undisturbed: Path,
+    stored: Stored,
+    reach: Reach,
+    tmp_path: Path,
 ) -> None:
-    short = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "20"}
+    short = {
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s",
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "20",
+    }
     cluster = make_cluster(tmp_path, short)
     run = cluster.start_scheduler().submit(disturbable_run)
     cluster.start_workers()
@@ -112,7 +124,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
-    cluster: Any, service: Service, disturbable_run: Run, undisturbed: Path, stored: Stored, reach: Reach
+    cluster: Any,
+    service: Service,
+    disturbable_run: Run,
+    undisturbed: Path,
+    stored: Stored,
+    reach: Reach,
 ) -> None:
     """At about 10, 50 and 90 % of the run, and once in order; a second run waits in the queue meanwhile, a third is paused."""
     run = service.submit(disturbable_run)
@@ -129,7 +146,9 @@ def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
         fault(cluster)
     run.wait(timeout=300)
     assert stored(disturbable_run.output.store) == stored(undisturbed)
-    assert [entry["reason"] for entry in run.status()["transitions"]].count("the scheduler started again") == 4
+    assert [entry["reason"] for entry in run.status()["transitions"]].count(
+        "the scheduler started again"
+    ) == 4
     assert queued.wait(timeout=300).result.iterations == 100
     assert paused.status()["state"] == "paused"
     assert cluster.left_behind() == ([], 0, [])
@@ -149,7 +168,13 @@ def seeds() -> list[Any]:
 
 @pytest.mark.parametrize("seed", seeds())
 def test_a_random_schedule_of_faults(
-    seed: int, cluster: Any, service: Service, disturbable_run: Run, undisturbed: Path, stored: Stored, reach: Reach
+    seed: int,
+    cluster: Any,
+    service: Service,
+    disturbable_run: Run,
+    undisturbed: Path,
+    stored: Stored,
+    reach: Reach,
 ) -> None:
     dice = random.Random(seed)
     names = dice.sample(list(FAULTS), 3)
@@ -175,32 +200,46 @@ def reach_or_end(run: SubmittedRun, phase: str, done: int) -> None:
         progress = now["progress"]
         assert now["state"] != "failed", now
         if now["state"] == "finished" or (
-            progress and (phases.index(progress["phase"]), progress["done"]) >= (phases.index(phase), done)
+            progress
+            and (phases.index(progress["phase"]), progress["done"]) >= (phases.index(phase), done)
         ):
             return
         time.sleep(0.05)
     pytest.fail(f"never came to {phase} {done}: {run.status()}")
 
 
-def test_a_bundle_too_large_for_every_worker_is_named(make_cluster: Any, tiny: Any, tmp_path: Path) -> None:
+def test_a_bundle_too_large_for_every_worker_is_named(
+    make_cluster: Any, tiny: Any, tmp_path: Path
+) -> None:
     """Memory runs out on each worker that reads it: the run fails and says which task, and the cluster goes on."""
     import uproot
 
     count = 12_000_000  # 384 MB as float64, next to nothing in a compressed file
-    arrays = {name: np.zeros((1, count), np.float32) for name in ("PFCands_eta", "PFCands_phi", "PFCands_mass")}
+    arrays = {
+        name: np.zeros((1, count), np.float32)
+        for name in ("PFCands_eta", "PFCands_phi", "PFCands_mass")
+    }
     arrays["PFCands_pt"] = np.ones((1, count), np.float32)
     with uproot.recreate(tmp_path / "large.root") as file:
         file["Events"] = arrays
     cluster = make_cluster(tmp_path, {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"})
     service = cluster.start_scheduler()
     cluster.start_workers(1, "--memory-limit", "500MB")
-    large = {"files": str(tmp_path / "large.root"), "weight": None, "entries": None, "bundle_events": None}
+    large = {
+        "files": str(tmp_path / "large.root"),
+        "weight": None,
+        "entries": None,
+        "bundle_events": None,
+    }
     run = service.submit(Run.from_dict(tiny | {"input": tiny["input"] | large}))
     with pytest.raises(
-        RunError, match=r"2 workers died on the task read-\w+-0, so .* smaller bundles \(input\.bundle_events\)"
+        RunError,
+        match=r"2 workers died on the task read-\w+-0, so .* smaller bundles \(input\.bundle_events\)",
     ):
         run.wait(timeout=300)
-    small = service.submit(Run.from_dict(tiny | {"output": {"store": str(tmp_path / "small.zarr")}}))
+    small = service.submit(
+        Run.from_dict(tiny | {"output": {"store": str(tmp_path / "small.zarr")}})
+    )
     assert small.wait(timeout=300).result.iterations == 6
     assert cluster.left_behind() == ([], 0, [])
 
@@ -225,8 +264,17 @@ LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 def test_memory_stays_flat_through_a_long_run_with_worker_churn(
     iterations: int, kills: int, cluster: Any, service: Service, tiny: Any, reach: Reach
 ) -> None:
-    few = {"optimiser": {"iterations": iterations, "batch_events": 8, "trees": 4, "averaging_start": 10}}
-    run = service.submit(Run.from_dict(tiny | {"input": tiny["input"] | {"bundle_events": 20}} | few))
+    few = {
+        "optimiser": {
+            "iterations": iterations,
+            "batch_events": 8,
+            "trees": 4,
+            "averaging_start": 10,
+        }
+    }
+    run = service.submit(
+        Run.from_dict(tiny | {"input": tiny["input"] | {"bundle_events": 20}} | few)
+    )
     sizes = soak(cluster, run, iterations, kills, reach)
     assert run.wait(timeout=7000).result.iterations == iterations
     sizes.append(cluster.scheduler.memory_info().rss / 1e6)

@@ -59,14 +59,24 @@ def physlite():
     """Branches as in a DAOD_PHYSLITE, of flow elements and bosons only."""
     file = ROOT.TFile("physlite.root", "RECREATE")
     tree = ROOT.TTree("CollectionTree", "CollectionTree")
-    numbers = {"runNumber": ("I", "i", 284500), "lumiBlock": ("I", "i", 7), "eventNumber": ("L", "l", 1000)}
+    numbers = {
+        "runNumber": ("I", "i", 284500),
+        "lumiBlock": ("I", "i", 7),
+        "eventNumber": ("L", "l", 1000),
+    }
     columns = {name: array.array(kind, [value]) for name, (kind, _, value) in numbers.items()}
     for name, (_, letter, _) in numbers.items():
         tree.Branch(f"EventInfoAuxDyn.{name}", columns[name], f"EventInfoAuxDyn.{name}/{letter}")
     charged, neutral = "GlobalChargedParticleFlowObjects", "GlobalNeutralParticleFlowObjects"
-    floats = [f"{name}AuxDyn.{field}" for name in (charged, neutral) for field in ("pt", "eta", "phi", "m")]
+    floats = [
+        f"{name}AuxDyn.{field}"
+        for name in (charged, neutral)
+        for field in ("pt", "eta", "phi", "m")
+    ]
     floats += [f"TruthBosonAuxDyn.{field}" for field in ("px", "py", "pz", "e", "m")]
-    lists = {name: ROOT.std.vector("float")() for name in (*floats, "EventInfoAuxDyn.mcEventWeights")}
+    lists = {
+        name: ROOT.std.vector("float")() for name in (*floats, "EventInfoAuxDyn.mcEventWeights")
+    }
     lists["TruthBosonAuxDyn.pdgId"] = ROOT.std.vector("int")()
     for name, values in lists.items():
         tree.Branch(name, values)
@@ -75,13 +85,23 @@ def physlite():
         rows = {name: [] for name in lists}
         rows["EventInfoAuxDyn.mcEventWeights"] = [WEIGHTS[i], 1.0]
         rows["TruthBosonAuxDyn.pdgId"] = [23, 25]
-        for field, values in (("px", [40e3, -40e3]), ("py", [0, 0]), ("pz", [0, 0]), ("m", [91e3, 124.5e3])):
+        for field, values in (
+            ("px", [40e3, -40e3]),
+            ("py", [0, 0]),
+            ("pz", [0, 0]),
+            ("m", [91e3, 124.5e3]),
+        ):
             rows[f"TruthBosonAuxDyn.{field}"] = values
         rows["TruthBosonAuxDyn.e"] = [math.hypot(40e3, mass) for mass in (91e3, 124.5e3)]
         towers = [(*tower, 0.0) for tower in PHOTONS[i] + HADRONS[i]]
         for name, particles in ((charged, TRACKS[i]), (neutral, towers)):
             for pt, eta, phi, mass in particles:
-                for field, value in (("pt", 1e3 * pt), ("eta", eta), ("phi", phi), ("m", 1e3 * mass)):
+                for field, value in (
+                    ("pt", 1e3 * pt),
+                    ("eta", eta),
+                    ("phi", phi),
+                    ("m", 1e3 * mass),
+                ):
                     rows[f"{name}AuxDyn.{field}"].append(value)
         for name, values in lists.items():
             values.clear()

@@ -66,7 +66,9 @@ class Site:
     The worker stands still but for tests that want to see it move (``moving``): it would take a processor from all others.
     """
 
-    def __init__(self, service: Service, base: str, runs: dict[str, SubmittedRun], worker: psutil.Process) -> None:
+    def __init__(
+        self, service: Service, base: str, runs: dict[str, SubmittedRun], worker: psutil.Process
+    ) -> None:
         self.service, self.base, self.runs, self.worker = service, base, runs, worker
         self.id = {name: run.id for name, run in runs.items()}
         self.store = {name: Path(run.status()["store"]) for name, run in runs.items()}
@@ -87,7 +89,11 @@ def leave_failed(state: Path, settings: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(make_cluster: Any, tiny_run: Callable[[Path], Settings], tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(
+    make_cluster: Any,
+    tiny_run: Callable[[Path], Settings],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Site:
     folder = tmp_path_factory.mktemp("site")
     cluster = make_cluster(folder)
     leave_failed(cluster.state, tiny_run(folder / "failed.zarr"))
@@ -102,9 +108,13 @@ def site(make_cluster: Any, tiny_run: Callable[[Path], Settings], tmp_path_facto
         run = Run.from_dict(tiny_run(folder / f"{name}.zarr") | sections)
         return service.run(service.ask("submit", config=pack(run), user=user)["id"])
 
-    finished = submit("finished", "ann", optimiser={"iterations": 30, "batch_events": 16, "trees": 4})
+    finished = submit(
+        "finished", "ann", optimiser={"iterations": 30, "batch_events": 16, "trees": 4}
+    )
     finished.wait(timeout=300)
-    running = submit("running", ATTACK, seed=2, optimiser={"iterations": 50_000, "batch_events": 16, "trees": 4})
+    running = submit(
+        "running", ATTACK, seed=2, optimiser={"iterations": 50_000, "batch_events": 16, "trees": 4}
+    )
     runs = {"finished": finished, "failed": service.run("failed-1"), "running": running}
     made = Site(service, f"http://127.0.0.1:{port[1]}/{PREFIX}", runs, cluster.a_worker())
     while made.api(f"/{running.id}")["history_rows"] < 20:
@@ -132,7 +142,9 @@ def test_the_json_has_the_numbers_of_the_store(site: Site, name: str) -> None:
     assert rows >= 1 if name == "running" else rows == 30
     assert len(answer["history"]["radius"]) == min(rows, api.ROWS)
     for column in HISTORY:
-        assert answer["history"][column] == store.array("history", column)[first:rows].tolist(), column
+        assert answer["history"][column] == store.array("history", column)[first:rows].tolist(), (
+            column
+        )
     for column in LANDSCAPE:
         np.testing.assert_array_equal(answer["scan"][column], store.column("scan", column))
     assert len(answer["scan"]["radius"]) == (4 if name == "finished" else 0)
@@ -141,7 +153,9 @@ def test_the_json_has_the_numbers_of_the_store(site: Site, name: str) -> None:
     if name == "finished":
         plain = json.loads(json.dumps(status))  # no tuples
         assert plain["result"]["radius"] == store.attributes["result"]["radius"]
-        assert {key: answer[key] for key in plain if key != "lines"} == {k: v for k, v in plain.items() if k != "lines"}
+        assert {key: answer[key] for key in plain if key != "lines"} == {
+            k: v for k, v in plain.items() if k != "lines"
+        }
     else:
         assert rows <= status["progress"]["iteration"]
         assert answer["result"] is None
@@ -212,9 +226,14 @@ def test_stores_are_read_beside_the_loop_and_figures_need_bokeh(
 
     async def look() -> tuple[Any, Any, Any]:
         preload = {"preload": ["djservice.preload"], "preload_argv": argv}
-        async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0", **preload) as scheduler:
+        async with Scheduler(
+            host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0", **preload
+        ) as scheduler:
             base = f"http://127.0.0.1:{scheduler.http_server.port}/djservice"
-            one, page = [await asyncio.to_thread(get, f"{base}/{rest}") for rest in ("api/runs/failed-1", "failed-1")]
+            one, page = [
+                await asyncio.to_thread(get, f"{base}/{rest}")
+                for rest in ("api/runs/failed-1", "failed-1")
+            ]
             del scheduler.plugins["djservice"]
             return one, page, await asyncio.to_thread(get, f"{base}/api/runs")
 
@@ -236,7 +255,15 @@ def test_metrics_are_of_runs_that_go_on(site: Site) -> None:
     after = site.runs["running"].status()["progress"]
     families = {family.name: family for family in text_string_to_metric_families(text)}
     by_state = {s.labels["state"]: s.value for s in families["djservice_runs"].samples}
-    expected = {"finished": 1, "failed": 1, "running": 1, "queued": 0, "loading": 0, "paused": 0, "cancelled": 0}
+    expected = {
+        "finished": 1,
+        "failed": 1,
+        "running": 1,
+        "queued": 0,
+        "loading": 0,
+        "paused": 0,
+        "cancelled": 0,
+    }
     assert by_state == expected
 
     def one(family: str) -> float:
@@ -313,15 +340,26 @@ class Shown(HTMLParser):
 
 
 @pytest.fixture
-def browse(requires: Callable[[str, object], None], tmp_path: Path) -> Iterator[Callable[[str], Shown]]:
+def browse(
+    requires: Callable[[str, object], None], tmp_path: Path
+) -> Iterator[Callable[[str], Shown]]:
     """``browse(address)``: a page as it stands some seconds after a browser opened it."""
     requires("chromium", CHROMIUM)
 
     def show(address: str) -> Shown:
         options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
         folder = f"--user-data-dir={tmp_path / 'browser'}"
-        command = [str(CHROMIUM), *options, folder, "--virtual-time-budget=8000", "--dump-dom", address]
-        return Shown(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)
+        command = [
+            str(CHROMIUM),
+            *options,
+            folder,
+            "--virtual-time-budget=8000",
+            "--dump-dom",
+            address,
+        ]
+        return Shown(
+            subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        )
 
     yield show
 
@@ -331,11 +369,17 @@ def rounded(value: float, digits: int) -> str:
     return str(Decimal(float(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
-def test_the_page_of_a_run_shows_the_numbers_of_its_store(site: Site, browse: Callable[[str], Shown]) -> None:
+def test_the_page_of_a_run_shows_the_numbers_of_its_store(
+    site: Site, browse: Callable[[str], Shown]
+) -> None:
     page = browse(f"{site.base}/djservice/{site.id['finished']}")
     store = dj.Store.read(site.store["finished"])
     result = store.attributes["result"]
-    error = f"{rounded(result['radius_error'], 3)}" if np.isfinite(result["radius_error"]) else "not determined"
+    error = (
+        f"{rounded(result['radius_error'], 3)}"
+        if np.isfinite(result["radius_error"])
+        else "not determined"
+    )
     assert page.text["radius"] == f"{rounded(result['radius'], 3)} ± {error}"
     assert page.text.get("problem", "") == ""
     columns = {name: store.column("history", name) for name in HISTORY}
@@ -352,13 +396,20 @@ def test_the_page_of_a_run_shows_the_numbers_of_its_store(site: Site, browse: Ca
     assert [row[:5] for row in page.rows["iterations"]] == expected
     figures = page.attributes["figures"]  # what Bokeh's sources hold
     assert (figures["data-iterations"], figures["data-scan"]) == ("30", "4")
-    assert [row[1] for row in page.rows["transitions"]] == ["queued", "loading", "running", "finished"]
+    assert [row[1] for row in page.rows["transitions"]] == [
+        "queued",
+        "loading",
+        "running",
+        "finished",
+    ]
     assert "read 40 events" in page.text["lines"]
     assert "batch_events: 16" in page.text["settings"]
 
 
 @pytest.mark.usefixtures("moving")
-def test_the_page_of_a_run_that_goes_on_follows_it(site: Site, browse: Callable[[str], Shown]) -> None:
+def test_the_page_of_a_run_that_goes_on_follows_it(
+    site: Site, browse: Callable[[str], Shown]
+) -> None:
     """In the seconds for which the browser looks, the page goes on without being loaded again."""
     before = site.api(f"/{site.id['running']}")["history_rows"]
     page = browse(f"{site.base}/djservice/{site.id['running']}")
@@ -366,7 +417,9 @@ def test_the_page_of_a_run_that_goes_on_follows_it(site: Site, browse: Callable[
     radii = dj.Store.read(site.store["running"]).array("history", "radius")
     last = int(page.rows["iterations"][0][0])
     assert before <= last + 1 <= after
-    assert [row[1] for row in page.rows["iterations"]] == [f"{rounded(radii[last - i], 4)}" for i in range(10)]
+    assert [row[1] for row in page.rows["iterations"]] == [
+        f"{rounded(radii[last - i], 4)}" for i in range(10)
+    ]
     assert page.attributes["figures"]["data-iterations"] == str(last + 1)
     assert page.text["radius"].startswith("now ")
     assert int(page.attributes["body"]["data-answers"]) > 2
