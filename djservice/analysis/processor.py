@@ -104,8 +104,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         Trees per event.
     estimator
         See :func:`djservice.gradient`.
-    rigidity, sampling
-        See :func:`djservice.cluster`. Each call of ``process`` has one thread by default.
+    rigidity
+        See :func:`djservice.cluster`, as for the other keywords of sampling. Each call of
+        ``process`` has one thread by default.
     stream, iteration
         Keys of the draws, in addition to the seed. ("scan", row) gives the draws of a row of a
         run's scan.
