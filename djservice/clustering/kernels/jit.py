@@ -41,12 +41,16 @@ def jit(function: Function) -> Function:
 
 
 def keyed_by_sources(compiled: Any) -> bool:
-    """Let the copy on disk of a compiled function go with all kernel sources; False if this numba has another cache.
+    """Whether the cached copy of a compiled function could be tied to all kernel sources.
 
-    Then it is better compiled every time than an old kernel.
+    False means that this version of numba keeps its cache in another way. The function is then
+    compiled in every process, for an old kernel would be worse.
+
+    The hash joins numba's version, which numba compares before it reads anything else. Its own stamp
+    of the source is compared later: an index that names a class of older sources fails by then.
     """
     file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if not hasattr(file, "_source_stamp"):
+    if not hasattr(file, "_version"):
         return False
-    file._source_stamp = (file._source_stamp, _SOURCES)
+    file._version = (file._version, _SOURCES)
     return True
