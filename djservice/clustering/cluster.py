@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.clustering.device import Gpu, gpu, memory_for
-from djservice.clustering.kernels.grow import Batch, Given, Results
-from djservice.clustering.kernels.scores import HIGH, LOW, POWER, RHO, RIGIDITY, SLOPES
+from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
+from djservice.clustering.kernels.scores import HIGH, LOW, N_SCORES, POWER, RHO, RIGIDITY
 from djservice.clustering.kernels.steps import BAD_HISTORY, NO_DISTANCE, ZERO_PT
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.on_cpu import grow_on_cpu
@@ -143,7 +143,7 @@ def sample_trees(
         )
     order, particles = sorted_particles(events, sampling.power)
     keys = draw_keys(events.key, sampling.seed, request.stream)
-    imposed = Given(np.empty((0, 2), np.int32), forced)
+    imposed = Imposed(np.empty((0, 2), np.int32), forced)
     sample = _grow(events, particles, radius, sampling, request, keys, imposed)
     if sample.history is not None:
         rename(sample.history, order, events.offsets, request.trees)
@@ -202,7 +202,7 @@ def follow_trees(
     order, particles = sorted_particles(events, sampling.power)
     rows = history.copy()
     rename(rows, ranks(order, events.offsets), events.offsets, request.trees)
-    imposed = Given(rows, np.empty((0, 4)))
+    imposed = Imposed(rows, np.empty((0, 4)))
     return _grow(events, particles, radius, sampling, request, events.key, imposed)
 
 
@@ -243,7 +243,7 @@ def _grow(
     sampling: Sampling,
     request: TreeRequest,
     keys: NDArray[np.uint64],
-    imposed: Given,
+    imposed: Imposed,
 ) -> TreeSample:
     """Run the kernel over all (event, tree)."""
     bounds, device = radius_bounds(events, radius), gpu(sampling.device)
@@ -260,8 +260,10 @@ def _grow(
         wide=tuple(columns) != ("radius",),
     )
     with memory_for(f"{request.trees} trees of each of {len(events)} events", sampling.device):
-        results = _room(len(events), len(particles), request, SLOPES if setting.wide else 1, device)
-        batch = Batch(particles, events.offsets, bounds, keys)
+        results = _room(
+            len(events), len(particles), request, N_SCORES if setting.wide else 1, device
+        )
+        batch = EventArrays(particles, events.offsets, bounds, keys)
         job = TreeJob(
             batch,
             setting,

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.candidates import Work
+from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.cpu import cluster_items
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
 from djservice.clustering.kernels.workspace import allocate, pairs_at_first
@@ -31,7 +31,7 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
     items, largest = len(job.results.numbers), job.largest
     jets, scores = job.results.jets.shape[1], job.results.scores.shape[1]
     # Idle work spaces, each with its capacity for pairs.
-    idle: list[tuple[int, Work]] = []
+    idle: list[tuple[int, Workspace]] = []
 
     def grow(first: int, last: int) -> list[tuple[Floats, Floats]]:
         """Fill the results of items ``first`` to ``last``; return their states."""

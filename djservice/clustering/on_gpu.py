@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from djservice.clustering.device import Gpu
 from djservice.clustering.kernels.cuda import (
+    Launch,
     Memory,
-    Turn,
     features_of,
     grow_trees_kernel,
     prepare_events_kernel,
 )
-from djservice.clustering.kernels.grow import Batch, Given, Results
+from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.lanes import team
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
 from djservice.clustering.kernels.workspace import (
@@ -127,13 +127,13 @@ def _events_of(job: TreeJob, first: int, last: int) -> TreeJob:
     batch, imposed, results = job.batch, job.imposed, job.results
     return replace(
         job,
-        batch=Batch(
+        batch=EventArrays(
             batch.particles[particles],
             offsets - offsets[0],
-            batch.reaches[first:last],
+            batch.radius_bounds[first:last],
             batch.keys[first:last],
         ),
-        imposed=Given(imposed.replay[rows], imposed.forced[items]),
+        imposed=Imposed(imposed.replay[rows], imposed.forced[items]),
         results=Results(
             results.jets[items],
             results.history[rows],
@@ -159,8 +159,8 @@ class _Portion:
         xp = gpu.arrays
         pairs, states = pairs_at_first(job.largest), INITIAL_STATES if job.states else 0
         room = Room(job.largest, pairs, job.results.jets.shape[1])
-        batch = gpu.for_kernel(Batch(*(xp.asarray(array) for array in job.batch)))
-        imposed = gpu.for_kernel(Given(*(xp.asarray(array) for array in job.imposed)))
+        batch = gpu.for_kernel(EventArrays(*(xp.asarray(array) for array in job.batch)))
+        imposed = gpu.for_kernel(Imposed(*(xp.asarray(array) for array in job.imposed)))
         on_device = array_module(job.results.scores) is xp
         results = (
             job.results
@@ -181,8 +181,8 @@ class _Portion:
                 raise TreeFailure(int(status[items == item][0]), item)
             if states:
                 number = np.where(status == OK, results.numbers[items, 3], 0.0)
-                turn, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
-                columns = (items[turn], jets[turn, state], scores[turn, state])
+                tree, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
+                columns = (items[tree], jets[tree, state], scores[tree, state])
                 state_parts.append(
                     columns if on_device else tuple(to_host(column) for column in columns)
                 )
@@ -195,7 +195,7 @@ class _Portion:
                 getattr(job.results, name)[...] = to_host(getattr(results, name))
         return _by_item(state_parts, job)
 
-    def _prepared(self, batch: Batch, room: Room) -> Memory:
+    def _prepared(self, batch: EventArrays, room: Room) -> Memory:
         """The events, made ready on the GPU, with their closest pairs."""
         number, bounds = len(self.job.counts), bounds_of(room)
         events = self._memory(number, event_arrays(room))
@@ -222,20 +222,20 @@ class _Portion:
         team_bytes = bytes_of(table)
         free = int(_SHARE * gpu.free())
         shape = (len(items), states)
-        turn = Turn(
+        launch = Launch(
             items,
             xp.full(len(items), -1, np.int32),  # so that a tree that was not grown does not look OK
             xp.empty((*shape, *results.jets.shape[1:])),
             xp.empty((*shape, results.scores.shape[1])),
         )
-        state_bytes = turn.state_jets.nbytes + turn.state_scores.nbytes
+        state_bytes = launch.state_jets.nbytes + launch.state_scores.nbytes
         teams = min(gpu.threads // team.TEAM, len(items), (free - state_bytes) // team_bytes)
         if teams < 1:
             raise NoRoomError(int(items[0]) // job.trees, team_bytes + state_bytes, free)
         memory = self._memory(teams, table)
         kernel = grow_trees_kernel(features_of(job.setting, job.imposed, job.results, job.states))
         kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
-            gpu.for_kernel(turn),
+            gpu.for_kernel(launch),
             job.trees,
             job.first_tree,
             job.iteration,
@@ -247,7 +247,7 @@ class _Portion:
             memory,
             bounds_of(room),
         )
-        return turn.status, turn.state_jets, turn.state_scores
+        return launch.status, launch.state_jets, launch.state_scores
 
     def _memory(self, owners: int, table: list[Line]) -> Memory:
         """Zeroed memory of events or teams for the arrays of a table.

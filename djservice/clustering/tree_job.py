@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.grow import Batch, Given, Results
+from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.tree import Setting
 
 
@@ -36,12 +36,12 @@ class TreeJob:
         Whether the states of growing trees are kept.
     """
 
-    batch: Batch
+    batch: EventArrays
     setting: Setting
     trees: int
     first_tree: int
     iteration: int
-    imposed: Given
+    imposed: Imposed
     results: Results
     states: bool
 

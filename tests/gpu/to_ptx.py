@@ -11,7 +11,7 @@ from numba import cuda
 from numba.cuda import types
 
 from djservice.clustering.kernels import cuda as kernels
-from djservice.clustering.kernels.grow import Batch, Given, Results
+from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.lanes import team
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import Room, bounds_of
@@ -41,10 +41,10 @@ def memory(numbers, ndim):
     )
 
 
-batch = arrays(Batch, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
-given = arrays(Given, (types.int32, 2), (real, 2))
+batch = arrays(EventArrays, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
+given = arrays(Imposed, (types.int32, 2), (real, 2))
 results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
-turn = arrays(kernels.Turn, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
+turn = arrays(kernels.Launch, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
 setting = tuple_of(
     Setting, real, real, real, real, types.boolean, whole, types.boolean, types.boolean
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from djservice.clustering.kernels.candidates import Options
+from djservice.clustering.kernels.candidates import Candidates
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.pseudojets import Floats
 
@@ -31,10 +31,10 @@ def gain(q: float, is_beam: bool, scale_is_beam: bool, mean: float) -> float:
 
 
 @jit
-def flipped_option(
-    pairs: Options,
+def flipped_candidate(
+    pairs: Candidates,
     n_pairs: int,
-    beams: Options,
+    beams: Candidates,
     n_beams: int,
     scale_is_beam: bool,
     mean: float,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.close_pairs import LEVELS, Stock, stock_end
+from djservice.clustering.kernels.close_pairs import LEVELS, ClosePairs, pairs_below
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import asymmetry_factor
 from djservice.clustering.kernels.lanes import (
@@ -29,14 +29,21 @@ from djservice.clustering.kernels.lanes import (
     load,
     lowest,
     natural,
-    own,
     smallest_lane,
     store,
+    thread_bits,
     where_below,
     width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
-from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Ids, Ints, Objects, distances
+from djservice.clustering.kernels.pseudojets import (
+    STRETCH,
+    Floats,
+    Ids,
+    Ints,
+    Pseudojets,
+    distances,
+)
 
 #: Stands for "nothing": beyond all distances, and finite, so that a weight of 0 times it is 0.
 FAR = 1e308
@@ -44,7 +51,7 @@ FAR = 1e308
 PAD = 64
 
 
-class Options(NamedTuple):
+class Candidates(NamedTuple):
     """Options on the list: ``q``, its weight, what the safe scale sees of it, and the ids (``other`` 0xFFFF: a beam)."""
 
     q: Floats
@@ -62,27 +69,27 @@ class Scratch(NamedTuple):
     blocks: Floats
     slot: Ids
     marked: Ids
-    beam_at: Ints
+    beam_place: Ints
     alive: NDArray[np.uint8]
     log_pt2: Floats
-    slopes: Floats
+    step_scores: Floats
     jet_pt2: Floats
     state_pt2: Floats
 
 
-class Work(NamedTuple):
+class Workspace(NamedTuple):
     """All that a thread needs: an event as it was loaded, the objects of the tree in hand, its lists, and scratch."""
 
-    origin: Objects
-    objects: Objects
-    stock: Stock
-    pairs: Options
-    beams: Options
+    origin: Pseudojets
+    pseudojets: Pseudojets
+    close_pairs: ClosePairs
+    pairs: Candidates
+    beams: Candidates
     scratch: Scratch
 
 
 @jit
-def end_lists(pairs: Options, n_pairs: int, beams: Options, n_beams: int, safe: bool) -> None:
+def end_lists(pairs: Candidates, n_pairs: int, beams: Candidates, n_beams: int, safe: bool) -> None:
     """Make what is read beyond the ends of the lists, in whole groups of lanes, weigh nothing."""
     sync()
     _end_list(pairs, n_pairs, safe)
@@ -91,70 +98,80 @@ def end_lists(pairs: Options, n_pairs: int, beams: Options, n_beams: int, safe: 
 
 
 @jit
-def _end_list(options: Options, count: int, safe: bool) -> None:
-    nothing = fill(FAR)
-    store(options.q, count, nothing)
-    store(options.q, count + width(), nothing)
-    store(options.w, count, fill(0.0))
+def _end_list(candidates: Candidates, count: int, safe: bool) -> None:
+    far = fill(FAR)
+    store(candidates.q, count, far)
+    store(candidates.q, count + width(), far)
+    store(candidates.w, count, fill(0.0))
     if safe:
-        store(options.s, count, nothing)
-        store(options.s, count + width(), nothing)
+        store(candidates.s, count, far)
+        store(candidates.s, count + width(), far)
 
 
 @jit
 def put_pair(
-    objects: Objects, a: int, b: int, q: float, pairs: Options, at: int, asymmetry: float
+    pseudojets: Pseudojets,
+    a: int,
+    b: int,
+    q: float,
+    pairs: Candidates,
+    place: int,
+    asymmetry: float,
 ) -> None:
     """Put the pair of the objects in slots ``a`` (its owner) and ``b`` on the list."""
-    a, b, at = natural(a), natural(b), natural(at)
-    pairs.q[at] = q
-    pairs.owner[at] = int(objects.ident[a])
-    pairs.other[at] = int(objects.ident[b])
+    a, b, place = natural(a), natural(b), natural(place)
+    pairs.q[place] = q
+    pairs.owner[place] = int(pseudojets.ident[a])
+    pairs.other[place] = int(pseudojets.ident[b])
     if asymmetry > 0.0:
-        pairs.s[at] = (
-            q * asymmetry_factor(objects.pt2[a], objects.pt2[b], asymmetry) if q > 0.0 else 0.0
+        pairs.s[place] = (
+            q * asymmetry_factor(pseudojets.pt2[a], pseudojets.pt2[b], asymmetry)
+            if q > 0.0
+            else 0.0
         )
 
 
 @jit
-def put_beam(objects: Objects, slot: int, beams: Options, at: int, beam_at: Ints) -> None:
+def put_beam(
+    pseudojets: Pseudojets, slot: int, beams: Candidates, place: int, beam_place: Ints
+) -> None:
     """Put the beam option of the object in ``slot`` on the list."""
-    slot, at = natural(slot), natural(at)
-    ident = natural(int(objects.ident[slot]))
-    beams.q[at] = objects.beam[slot]
-    beams.s[at] = objects.beam[slot]
-    beams.owner[at] = ident
-    beam_at[ident] = at
+    slot, place = natural(slot), natural(place)
+    ident = natural(int(pseudojets.ident[slot]))
+    beams.q[place] = pseudojets.beam[slot]
+    beams.s[place] = pseudojets.beam[slot]
+    beams.owner[place] = ident
+    beam_place[ident] = place
 
 
 @jit
 def put_row(
-    objects: Objects,
+    pseudojets: Pseudojets,
     slot: int,
     start: int,
     hits: int,
-    pairs: Options,
+    pairs: Candidates,
     count: int,
     row: Floats,
     asymmetry: float,
 ) -> int:
     """Put the pairs of the object in ``slot`` with those of ``start`` + each bit on the list; returns the list's new length."""
-    mine = own(hits)
-    while mine != 0:
-        k = lowest(mine)
-        mine &= mine - 1
-        put_pair(objects, slot, start + k, row[k], pairs, count + bits_below(hits, k), asymmetry)
+    bits = thread_bits(hits)
+    while bits != 0:
+        k = lowest(bits)
+        bits &= bits - 1
+        put_pair(pseudojets, slot, start + k, row[k], pairs, count + bits_below(hits, k), asymmetry)
     return int(count + bit_count(hits))
 
 
 @jit
 def append_row(
-    objects: Objects,
+    pseudojets: Pseudojets,
     m: int,
     slot: int,
     low: float,
     high: float,
-    pairs: Options,
+    pairs: Candidates,
     count: int,
     row: Floats,
     asymmetry: float,
@@ -164,41 +181,41 @@ def append_row(
     Returns the new length of the list, -1 if it is too short.
     """
     y, phi, d, ident = (
-        fill(objects.y[slot]),
-        fill(objects.phi[slot]),
-        fill(objects.d[slot]),
-        fill(objects.ident[slot]),
+        fill(pseudojets.y[slot]),
+        fill(pseudojets.phi[slot]),
+        fill(pseudojets.d[slot]),
+        fill(pseudojets.ident[slot]),
     )
-    lows, highs, nothing = fill(low), fill(high), fill(math.inf)
-    bound = nothing
+    lows, highs, infinities = fill(low), fill(high), fill(math.inf)
+    bound = infinities
     start = 0
     while start < m:
         stop = min(start + STRETCH, m)
         hits = 0
-        at = start
-        while at < stop:
-            q = distances(objects, at, y, phi, d)
-            q = where_below(load(objects.ident, at), ident, q, nothing)
-            store(row, at - start, q)
-            bound = least(where_below(q, highs, nothing, q), bound)
-            hits |= (below(q, highs) & ~below(q, lows)) << (at - start)
-            at += width()
+        first = start
+        while first < stop:
+            q = distances(pseudojets, first, y, phi, d)
+            q = where_below(load(pseudojets.ident, first), ident, q, infinities)
+            store(row, first - start, q)
+            bound = least(where_below(q, highs, infinities, q), bound)
+            hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
+            first += width()
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
-        count = put_row(objects, slot, start, hits, pairs, count, row, asymmetry)
+        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
         start += STRETCH
-    objects.lower[slot] = smallest_lane(bound)
+    pseudojets.lower[slot] = smallest_lane(bound)
     return count
 
 
 @jit
 def append_new(
-    objects: Objects,
+    pseudojets: Pseudojets,
     m: int,
     slot: int,
     high: float,
-    pairs: Options,
+    pairs: Candidates,
     count: int,
     row: Floats,
     asymmetry: float,
@@ -207,139 +224,145 @@ def append_new(
 
     Also returns the smallest of them.
     """
-    y_slot = objects.y[slot]
-    y, phi, d = fill(y_slot), fill(objects.phi[slot]), fill(objects.d[slot])
+    y_slot = pseudojets.y[slot]
+    y, phi, d = fill(y_slot), fill(pseudojets.phi[slot]), fill(pseudojets.d[slot])
     sync()
-    objects.y[slot] = math.inf  # out of its own reach
-    highs, nothing = fill(high), fill(math.inf)
-    bound = nearest = nothing
+    pseudojets.y[slot] = math.inf  # out of its own reach
+    highs, infinities = fill(high), fill(math.inf)
+    bound = nearest = infinities
     start = 0
     while start < m:
         stop = min(start + STRETCH, m)
         hits = 0
-        at = start
-        while at < stop:
-            q = distances(objects, at, y, phi, d)
-            store(row, at - start, q)
+        first = start
+        while first < stop:
+            q = distances(pseudojets, first, y, phi, d)
+            store(row, first - start, q)
             nearest = least(q, nearest)
-            bound = least(where_below(q, highs, nothing, q), bound)
-            hits |= below(q, highs) << (at - start)
-            at += width()
+            bound = least(where_below(q, highs, infinities, q), bound)
+            hits |= below(q, highs) << (first - start)
+            first += width()
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
-        count = put_row(objects, slot, start, hits, pairs, count, row, asymmetry)
+        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
         start += STRETCH
     sync()
-    objects.y[slot] = y_slot
-    objects.lower[slot] = smallest_lane(bound)
+    pseudojets.y[slot] = y_slot
+    pseudojets.lower[slot] = smallest_lane(bound)
     return count, smallest_lane(nearest)
 
 
 @jit
-def append_stock(
-    stock: Stock,
-    taken: int,
+def append_close_pairs(
+    close_pairs: ClosePairs,
+    start: int,
     end: int,
-    objects: Objects,
-    pairs: Options,
+    pseudojets: Pseudojets,
+    pairs: Candidates,
     count: int,
     scratch: Scratch,
     asymmetry: float,
 ) -> int:
     """Put what is alive of the stock from ``taken`` to ``end`` on the list; returns its length, -1 if it is too short."""
-    alive, owner, other = scratch.alive, stock.owner, stock.other
-    while taken < end:
-        stop = min(end, taken + len(pairs.q) - PAD - count)
-        if stop == taken:
+    alive, owner, other = scratch.alive, close_pairs.owner, close_pairs.other
+    while start < end:
+        stop = min(end, start + len(pairs.q) - PAD - count)
+        if stop == start:
             count = -1
             break
-        first = natural(taken)
+        first = natural(start)
         while first < stop:
             k = natural(first + rank())
-            lives = k < stop and alive[owner[k]] & alive[other[k]] != 0
-            living = ballot(lives)
-            at = natural(count + bits_below(living, rank()))
+            both_alive = k < stop and alive[owner[k]] & alive[other[k]] != 0
+            alive_bits = ballot(both_alive)
+            place = natural(count + bits_below(alive_bits, rank()))
             if asymmetry > 0.0:
-                if lives:
+                if both_alive:
                     a, b = scratch.slot[owner[k]], scratch.slot[other[k]]
-                    put_pair(objects, a, b, stock.q[k], pairs, at, asymmetry)
+                    put_pair(pseudojets, a, b, close_pairs.q[k], pairs, place, asymmetry)
             elif (
-                lives or size() == 1
+                both_alive or size() == 1
             ):  # on a processor without a branch, which would be mispredicted
-                pairs.q[at] = stock.q[k]
-                pairs.owner[at] = owner[k]
-                pairs.other[at] = other[k]
-            count += bit_count(living)
+                pairs.q[place] = close_pairs.q[k]
+                pairs.owner[place] = owner[k]
+                pairs.other[place] = other[k]
+            count += bit_count(alive_bits)
             first = natural(first + size())
-        taken = stop
+        start = stop
     return count
 
 
 @jit
 def refill(
-    objects: Objects,
+    pseudojets: Pseudojets,
     m: int,
     low: float,
     high: float,
-    stock: Stock,
-    pairs: Options,
+    close_pairs: ClosePairs,
+    pairs: Candidates,
     n_pairs: int,
-    beams: Options,
+    beams: Candidates,
     n_beams: int,
     scratch: Scratch,
     asymmetry: float,
 ) -> tuple[int, int]:
     """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists, of pairs -1 if it is too short."""
     sync()
-    taken = stock_end(stock, low) if low > 0.0 else 0
-    end = stock_end(stock, high)
-    n_pairs = append_stock(stock, taken, end, objects, pairs, n_pairs, scratch, asymmetry)
+    start = pairs_below(close_pairs, low) if low > 0.0 else 0
+    end = pairs_below(close_pairs, high)
+    n_pairs = append_close_pairs(
+        close_pairs, start, end, pseudojets, pairs, n_pairs, scratch, asymmetry
+    )
     if n_pairs < 0:
         return -1, n_beams
     lows, highs = fill(low), fill(high)
     marked = 0
-    at = 0
-    while at < m:
-        beam = load(objects.beam, at)
+    first = 0
+    while first < m:
+        beam = load(pseudojets.beam, first)
         hits = below(beam, highs) & ~below(beam, lows)
-        mine = own(hits)
-        while mine != 0:
-            k = lowest(mine)
-            mine &= mine - 1
-            put_beam(objects, at + k, beams, n_beams + bits_below(hits, k), scratch.beam_at)
+        bits = thread_bits(hits)
+        while bits != 0:
+            k = lowest(bits)
+            bits &= bits - 1
+            put_beam(
+                pseudojets, first + k, beams, n_beams + bits_below(hits, k), scratch.beam_place
+            )
         n_beams += bit_count(hits)
-        hits = below(load(objects.lower, at), highs)
-        mine = own(hits)
-        while mine != 0:  # looked at below, where the threads of a GPU do so at once
-            k = lowest(mine)
-            mine &= mine - 1
-            scratch.marked[marked + bits_below(hits, k)] = at + k
+        hits = below(load(pseudojets.lower, first), highs)
+        bits = thread_bits(hits)
+        while bits != 0:  # looked at below, where the threads of a GPU do so at once
+            k = lowest(bits)
+            bits &= bits - 1
+            scratch.marked[marked + bits_below(hits, k)] = first + k
         marked += bit_count(hits)
-        at += width()
+        first += width()
     sync()
     k = 0
     while k < marked and n_pairs >= 0:
         slot = int(scratch.marked[k])
-        n_pairs = append_row(objects, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
+        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
         k += 1
     return n_pairs, n_beams
 
 
 @jit
-def lower_bound(objects: Objects, m: int, threshold: float, stock: Stock) -> float:
+def lower_bound(pseudojets: Pseudojets, m: int, threshold: float, close_pairs: ClosePairs) -> float:
     """A lower bound, not below ``threshold``, of all options that are not on the list."""
-    lows, bounds, nothing = fill(threshold), fill(math.inf), fill(math.inf)
-    at = 0
-    while at < m:
-        beam = load(objects.beam, at)
-        bounds = least(where_below(beam, lows, nothing, beam), bounds)
-        bounds = least(load(objects.lower, at), bounds)
-        at += width()
+    lows, bounds, infinities = fill(threshold), fill(math.inf), fill(math.inf)
+    first = 0
+    while first < m:
+        beam = load(pseudojets.beam, first)
+        bounds = least(where_below(beam, lows, infinities, beam), bounds)
+        bounds = least(load(pseudojets.lower, first), bounds)
+        first += width()
     bound = float(smallest_lane(bounds))
-    taken = stock_end(stock, threshold) if threshold > 0.0 else 0
-    if taken < stock.ends[LEVELS - 1]:
-        bound = min(bound, max(threshold, stock.q[taken] * 0.5))  # its level may hold a smaller one
+    start = pairs_below(close_pairs, threshold) if threshold > 0.0 else 0
+    if start < close_pairs.ends[LEVELS - 1]:
+        bound = min(
+            bound, max(threshold, close_pairs.q[start] * 0.5)
+        )  # its level may hold a smaller one
     return bound
 
 
@@ -349,27 +372,27 @@ def smallest(values: Floats, count: int) -> float:
     if count == 0:
         return math.inf
     a = b = fill(math.inf)
-    at = 0
-    while at < count:
-        a = least(load(values, at), a)
-        b = least(load(values, at + width()), b)
-        at += 2 * width()
+    first = 0
+    while first < count:
+        a = least(load(values, first), a)
+        b = least(load(values, first + width()), b)
+        first += 2 * width()
     return float(smallest_lane(least(a, b)))
 
 
 @jit
 def index_of(values: Floats, value: float) -> int:
     """Where ``value`` is first found."""
-    at = 0
-    while values[at] != value:
-        at += 1
-    return at
+    index = 0
+    while values[index] != value:
+        index += 1
+    return index
 
 
 @jit
-def count_matter(options: Options, count: int, cut: float) -> int:
+def count_relevant(candidates: Candidates, count: int, cut: float) -> int:
     """Options that survive the truncation."""
     number = 0
     for k in range(count):
-        number += 1 if options.q[k] <= cut else 0
+        number += 1 if candidates.q[k] <= cut else 0
     return number

@@ -26,9 +26,9 @@ from djservice.clustering.kernels.lanes import (
     load,
     lowest,
     natural,
-    own,
     smallest_lane,
     store,
+    thread_bits,
     where_below,
     width,
 )
@@ -37,7 +37,7 @@ from djservice.clustering.kernels.pseudojets import (
     STRETCH,
     Floats,
     Ids,
-    Objects,
+    Pseudojets,
     distances,
     row_distances,
 )
@@ -49,7 +49,7 @@ _FIRST = 2 * (1023 - 256)
 LEVELS = 1024
 
 
-class Stock(NamedTuple):
+class ClosePairs(NamedTuple):
     """Pairs of particles by level: ``q`` and ids; where the levels end, ``ends[level]``; and the edge ``top[0]`` of the last.
 
     ``loose_q``, ``loose_owner`` and ``loose_other`` hold them before they are put in order.
@@ -60,9 +60,9 @@ class Stock(NamedTuple):
     other: Ids
     ends: NDArray[np.int64]
     top: Floats
-    loose_q: Floats
-    loose_owner: Ids
-    loose_other: Ids
+    unsorted_q: Floats
+    unsorted_owner: Ids
+    unsorted_other: Ids
 
 
 @jit
@@ -85,43 +85,43 @@ def edge_above(q: float) -> float:
 
 
 @jit
-def stock_end(stock: Stock, threshold: float) -> int:
+def pairs_below(close_pairs: ClosePairs, threshold: float) -> int:
     """How many pairs of the stock lie below an edge."""
-    return int(stock.ends[level(threshold) - 1])
+    return int(close_pairs.ends[level(threshold) - 1])
 
 
 @jit
-def fill_stock(objects: Objects, n: int, stock: Stock, row: Floats) -> None:
+def fill_close_pairs(pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, row: Floats) -> None:
     """Put the closest pairs in the stock, whole levels and about n^1.5 pairs; sets ``objects.lower`` for the others.
 
     More would be dead when their turn comes. The last level is guessed from some of the particles, and lowered until
     its pairs have room.
     """
-    ends, stride = stock.ends, 1 + n // 32
+    ends, stride = close_pairs.ends, 1 + n // 32
     if rank() == 0:
         clear(ends)
     for i in range(stride, n, stride):
         sync()
-        row_distances(row, objects, i, i)
+        row_distances(row, pseudojets, i, i)
         sync()
         if rank() == 0:
             for j in range(i):
                 ends[level(row[j])] += stride
     sync()
-    top, held = 0, 0  # levels below top are held
-    while top < LEVELS - 1 and held + ends[top] <= n * math.sqrt(n):
-        held += ends[top]
+    top, n_pairs = 0, 0  # levels below top are held
+    while top < LEVELS - 1 and n_pairs + ends[top] <= n * math.sqrt(n):
+        n_pairs += ends[top]
         top += 1
-    edge, held = edge_below(top), _gather(objects, n, stock, edge_below(top), row)
-    while held < 0:
+    edge, n_pairs = edge_below(top), _gather(pseudojets, n, close_pairs, edge_below(top), row)
+    while n_pairs < 0:
         top -= 1
         sync()
         edge = edge_below(top)
-        held = _gather(objects, n, stock, edge, row)
+        n_pairs = _gather(pseudojets, n, close_pairs, edge, row)
     sync()
     if rank() == 0:
-        stock.top[0] = edge
-        put_in_order(stock, held)
+        close_pairs.top[0] = edge
+        put_in_order(close_pairs, n_pairs)
 
 
 @jit
@@ -132,56 +132,58 @@ def clear(ends: NDArray[np.int64]) -> None:
 
 
 @jit
-def put_in_order(stock: Stock, held: int) -> None:
+def put_in_order(close_pairs: ClosePairs, n_pairs: int) -> None:
     """Put the loose pairs into their levels."""
-    ends = stock.ends
+    ends = close_pairs.ends
     clear(ends)
-    for k in range(held):
-        ends[level(stock.loose_q[k])] += 1
+    for k in range(n_pairs):
+        ends[level(close_pairs.unsorted_q[k])] += 1
     begin = 0
     for k in range(LEVELS):  # ends begin as beginnings, which filling moves
         count = ends[k]
         ends[k] = begin
         begin += count
-    for k in range(held):
-        index = level(stock.loose_q[k])
-        at = natural(ends[index])
-        stock.q[at] = stock.loose_q[k]
-        stock.owner[at] = stock.loose_owner[k]
-        stock.other[at] = stock.loose_other[k]
-        ends[index] = at + 1
+    for k in range(n_pairs):
+        index = level(close_pairs.unsorted_q[k])
+        place = natural(ends[index])
+        close_pairs.q[place] = close_pairs.unsorted_q[k]
+        close_pairs.owner[place] = close_pairs.unsorted_owner[k]
+        close_pairs.other[place] = close_pairs.unsorted_other[k]
+        ends[index] = place + 1
 
 
 @jit
-def _gather(objects: Objects, n: int, stock: Stock, edge: float, row: Floats) -> int:
+def _gather(
+    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
+) -> int:
     """Put all pairs below ``edge`` among the loose ones; returns their number, -1 if they have no room."""
-    held, nothing, top = 0, fill(math.inf), fill(edge)
+    n_pairs, infinities, top = 0, fill(math.inf), fill(edge)
     for i in range(n):
-        y, phi, d = fill(objects.y[i]), fill(objects.phi[i]), fill(objects.d[i])
-        bound = nothing
+        y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])
+        bound = infinities
         for start in range(0, i, STRETCH):
             stop = min(start + STRETCH, i)
             hits = 0
-            for at in range(start, stop, width()):
+            for first in range(start, stop, width()):
                 q = where_below(
-                    load(objects.ident, at),
+                    load(pseudojets.ident, first),
                     fill(float(i)),
-                    distances(objects, at, y, phi, d),
-                    nothing,
+                    distances(pseudojets, first, y, phi, d),
+                    infinities,
                 )
-                store(row, at - start, q)
-                bound = least(where_below(q, top, nothing, q), bound)
-                hits |= below(q, top) << (at - start)
-            if held + STRETCH > len(stock.q):
+                store(row, first - start, q)
+                bound = least(where_below(q, top, infinities, q), bound)
+                hits |= below(q, top) << (first - start)
+            if n_pairs + STRETCH > len(close_pairs.q):
                 return -1
-            mine = own(hits)
-            while mine != 0:
-                k = lowest(mine)
-                mine &= mine - 1
-                here = natural(held + bits_below(hits, k))
-                stock.loose_q[here] = row[k]
-                stock.loose_owner[here] = i
-                stock.loose_other[here] = start + k
-            held += bit_count(hits)
-        objects.lower[i] = smallest_lane(bound)
-    return held
+            bits = thread_bits(hits)
+            while bits != 0:
+                k = lowest(bits)
+                bits &= bits - 1
+                place = natural(n_pairs + bits_below(hits, k))
+                close_pairs.unsorted_q[place] = row[k]
+                close_pairs.unsorted_owner[place] = i
+                close_pairs.unsorted_other[place] = start + k
+            n_pairs += bit_count(hits)
+        pseudojets.lower[i] = smallest_lane(bound)
+    return n_pairs

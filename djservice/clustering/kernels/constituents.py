@@ -80,8 +80,8 @@ def constituents_of_histories(
         n = offsets[event + 1] - first
         for tree in range(trees):
             row = first * trees + tree * n
-            for back in range(n):
-                t = n - 1 - back  # from the jets to the particles
+            for offset in range(n):
+                t = n - 1 - offset  # from the jets to the particles
                 a, b = history[row + t, 0], history[row + t, 1]
                 if b < 0:
                     owner[a] = t
@@ -89,7 +89,7 @@ def constituents_of_histories(
                     owner[a] = owner[n + t]
                     owner[b] = owner[n + t]
             for i in range(n):
-                at = place[row + owner[i]]
-                if at >= 0:
-                    constituents[at] = i
-                    place[row + owner[i]] = at + 1
+                index = place[row + owner[i]]
+                if index >= 0:
+                    constituents[index] = i
+                    place[row + owner[i]] = index + 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from djservice.clustering.kernels.candidates import Work
-from djservice.clustering.kernels.grow import Batch, Given, Results, grow_item, load_event
+from djservice.clustering.kernels.candidates import Workspace
+from djservice.clustering.kernels.grow import EventArrays, Imposed, Results, grow_item, load_event
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.pseudojets import Floats
@@ -19,9 +19,9 @@ def cluster_items(
     first_tree: int,
     iteration: int,
     setting: Setting,
-    batch: Batch,
-    work: Work,
-    given: Given,
+    batch: EventArrays,
+    workspace: Workspace,
+    imposed: Imposed,
     results: Results,
     state_jets: Floats,
     state_scores: Floats,
@@ -33,12 +33,19 @@ def cluster_items(
     state_jets, state_scores
         Shapes (row, jet, 4), (row, 1 or 5), filled from the first row on. Length 0 if not wanted.
     """
-    loaded, states = -1, natural(0)  # a literal would have the callees compiled for it too
+    loaded_event, states = -1, natural(0)  # a literal would have the callees compiled for it too
     for item in range(first, last):
         event = item // trees
-        if event != loaded:
-            load_event(batch, event, setting.power, work.origin, work.stock, work.scratch.row)
-            loaded = event
+        if event != loaded_event:
+            load_event(
+                batch,
+                event,
+                setting.power,
+                workspace.origin,
+                workspace.close_pairs,
+                workspace.scratch.row,
+            )
+            loaded_event = event
         status = grow_item(
             item,
             trees,
@@ -46,8 +53,8 @@ def cluster_items(
             iteration,
             setting,
             batch,
-            work,
-            given,
+            workspace,
+            imposed,
             results,
             states,
             state_jets,

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from numba import config, cuda
 
-from djservice.clustering.kernels.candidates import Options, Scratch, Work
-from djservice.clustering.kernels.close_pairs import Stock
-from djservice.clustering.kernels.grow import Batch, Given, Results, grow_item, load_event
+from djservice.clustering.kernels.candidates import Candidates, Scratch, Workspace
+from djservice.clustering.kernels.close_pairs import ClosePairs
+from djservice.clustering.kernels.grow import EventArrays, Imposed, Results, grow_item, load_event
 from djservice.clustering.kernels.jit import jit, keyed_by_sources
-from djservice.clustering.kernels.lanes.team import placed, size, without
-from djservice.clustering.kernels.pseudojets import Objects
+from djservice.clustering.kernels.lanes.team import empty_view, opaque_view, size
+from djservice.clustering.kernels.pseudojets import Pseudojets
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import Bounds
 
@@ -44,7 +44,7 @@ class Memory(NamedTuple):
     flags: Any  # uint8
 
 
-class Turn(NamedTuple):
+class Launch(NamedTuple):
     """Trees to be grown, item = event * trees + tree; and written, in their order, the kernel's status and states of each."""
 
     items: Any
@@ -54,87 +54,97 @@ class Turn(NamedTuple):
 
 
 @jit
-def pseudojets_at(floats: Any, bounds: Any) -> Objects:
+def pseudojets_of(floats: Any, bounds: Any) -> Pseudojets:
     """The pseudojets of an event or a tree, whose arrays come first."""
-    return Objects(
-        placed(floats[bounds[0] : bounds[1]]),
-        placed(floats[bounds[2] : bounds[3]]),
-        placed(floats[bounds[4] : bounds[5]]),
-        placed(floats[bounds[6] : bounds[7]]),
-        placed(floats[bounds[8] : bounds[9]]),
-        placed(floats[bounds[10] : bounds[11]]),
-        placed(floats[bounds[12] : bounds[13]]),
-        placed(floats[bounds[14] : bounds[15]]),
-        placed(floats[bounds[16] : bounds[17]]),
-        placed(floats[bounds[18] : bounds[19]]),
-        placed(floats[bounds[20] : bounds[21]]),
+    return Pseudojets(
+        opaque_view(floats[bounds[0] : bounds[1]]),
+        opaque_view(floats[bounds[2] : bounds[3]]),
+        opaque_view(floats[bounds[4] : bounds[5]]),
+        opaque_view(floats[bounds[6] : bounds[7]]),
+        opaque_view(floats[bounds[8] : bounds[9]]),
+        opaque_view(floats[bounds[10] : bounds[11]]),
+        opaque_view(floats[bounds[12] : bounds[13]]),
+        opaque_view(floats[bounds[14] : bounds[15]]),
+        opaque_view(floats[bounds[16] : bounds[17]]),
+        opaque_view(floats[bounds[18] : bounds[19]]),
+        opaque_view(floats[bounds[20] : bounds[21]]),
     )
 
 
 @jit
-def stock_at(events: Memory, index: int, bounds: Any) -> Stock:
+def close_pairs_of(events: Memory, index: int, bounds: Any) -> ClosePairs:
     """The closest pairs of an event."""
     floats, ids, numbers = events.floats[index], events.ids[index], events.numbers[index]
-    return Stock(
-        placed(floats[bounds[22] : bounds[23]]),
-        placed(ids[bounds[24] : bounds[25]]),
-        placed(ids[bounds[26] : bounds[27]]),
-        placed(numbers[bounds[28] : bounds[29]]),
-        placed(floats[bounds[30] : bounds[31]]),
-        placed(floats[bounds[32] : bounds[33]]),
-        placed(ids[bounds[34] : bounds[35]]),
-        placed(ids[bounds[36] : bounds[37]]),
+    return ClosePairs(
+        opaque_view(floats[bounds[22] : bounds[23]]),
+        opaque_view(ids[bounds[24] : bounds[25]]),
+        opaque_view(ids[bounds[26] : bounds[27]]),
+        opaque_view(numbers[bounds[28] : bounds[29]]),
+        opaque_view(floats[bounds[30] : bounds[31]]),
+        opaque_view(floats[bounds[32] : bounds[33]]),
+        opaque_view(ids[bounds[34] : bounds[35]]),
+        opaque_view(ids[bounds[36] : bounds[37]]),
     )
 
 
 @jit
-def work_at(events: Memory, index: int, teams: Memory, team: int, bounds: Bounds) -> Work:
+def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: Bounds) -> Workspace:
     """The work space of a team for a tree of an event."""
-    floats, ids, at = teams.floats[team], teams.ids[team], bounds.tree
-    pairs = Options(
-        placed(floats[at[22] : at[23]]),
-        placed(floats[at[24] : at[25]]),
-        placed(floats[at[26] : at[27]]),
-        placed(ids[at[28] : at[29]]),
-        placed(ids[at[30] : at[31]]),
+    floats, ids, limits = teams.floats[team], teams.ids[team], bounds.tree
+    pairs = Candidates(
+        opaque_view(floats[limits[22] : limits[23]]),
+        opaque_view(floats[limits[24] : limits[25]]),
+        opaque_view(floats[limits[26] : limits[27]]),
+        opaque_view(ids[limits[28] : limits[29]]),
+        opaque_view(ids[limits[30] : limits[31]]),
     )
-    beams = Options(
-        placed(floats[at[32] : at[33]]),
-        placed(floats[at[34] : at[35]]),
-        placed(floats[at[36] : at[37]]),
-        placed(ids[at[38] : at[39]]),
-        placed(ids[at[40] : at[41]]),
+    beams = Candidates(
+        opaque_view(floats[limits[32] : limits[33]]),
+        opaque_view(floats[limits[34] : limits[35]]),
+        opaque_view(floats[limits[36] : limits[37]]),
+        opaque_view(ids[limits[38] : limits[39]]),
+        opaque_view(ids[limits[40] : limits[41]]),
     )
     scratch = Scratch(
-        placed(floats[at[42] : at[43]]),
-        placed(floats[at[44] : at[45]]),
-        placed(floats[at[46] : at[47]]),
-        placed(ids[at[48] : at[49]]),
-        placed(ids[at[50] : at[51]]),
-        placed(teams.numbers[team][at[52] : at[53]]),
-        placed(teams.flags[team][at[54] : at[55]]),
-        placed(floats[at[56] : at[57]]),
-        placed(floats[at[58] : at[59]]),
-        placed(floats[at[60] : at[61]]),
-        placed(floats[at[62] : at[63]]),
+        opaque_view(floats[limits[42] : limits[43]]),
+        opaque_view(floats[limits[44] : limits[45]]),
+        opaque_view(floats[limits[46] : limits[47]]),
+        opaque_view(ids[limits[48] : limits[49]]),
+        opaque_view(ids[limits[50] : limits[51]]),
+        opaque_view(teams.numbers[team][limits[52] : limits[53]]),
+        opaque_view(teams.flags[team][limits[54] : limits[55]]),
+        opaque_view(floats[limits[56] : limits[57]]),
+        opaque_view(floats[limits[58] : limits[59]]),
+        opaque_view(floats[limits[60] : limits[61]]),
+        opaque_view(floats[limits[62] : limits[63]]),
     )
-    return Work(
-        pseudojets_at(events.floats[index], bounds.event),
-        pseudojets_at(floats, at),
-        stock_at(events, index, bounds.event),
+    return Workspace(
+        pseudojets_of(events.floats[index], bounds.event),
+        pseudojets_of(floats, limits),
+        close_pairs_of(events, index, bounds.event),
         pairs,
         beams,
         scratch,
     )
 
 
-def prepare_events(power: float, batch: Batch, events: Memory, bounds: Bounds) -> None:
+def prepare_events(power: float, batch: EventArrays, events: Memory, bounds: Bounds) -> None:
     """Kernel: make the events of a batch ready, a team each."""
     index = cuda.grid(1) // size()
     if index < len(events.floats):
-        at = bounds.event
-        objects, stock = pseudojets_at(events.floats[index], at), stock_at(events, index, at)
-        load_event(batch, index, power, objects, stock, events.floats[index][at[38] : at[39]])
+        limits = bounds.event
+        pseudojets, close_pairs = (
+            pseudojets_of(events.floats[index], limits),
+            close_pairs_of(events, index, limits),
+        )
+        load_event(
+            batch,
+            index,
+            power,
+            pseudojets,
+            close_pairs,
+            events.floats[index][limits[38] : limits[39]],
+        )
 
 
 class Features(NamedTuple):
@@ -153,14 +163,14 @@ class Features(NamedTuple):
     wide: bool = False
 
 
-def features_of(setting: Setting, given: Given, results: Results, states: bool) -> Features:
+def features_of(setting: Setting, imposed: Imposed, results: Results, states: bool) -> Features:
     """What the trees of a job ask for."""
     return Features(
         states=states,
         stops=setting.stops,
         records=len(results.history) + len(results.trace) > 0,
-        flips=len(results.flips) + len(results.all_flips) + len(given.forced) > 0,
-        replay=len(given.replay) > 0,
+        flips=len(results.flips) + len(results.all_flips) + len(imposed.forced) > 0,
+        replay=len(imposed.replay) > 0,
         safe=setting.asymmetry > 0.0,
         sharp=setting.sharp,
         wide=setting.wide,
@@ -172,13 +182,13 @@ def grow_trees(features: Features) -> Any:
     with_states, with_stops, with_records, with_flips, with_replay, safe, sharp, wide = features
 
     def grow_trees(
-        turn: Turn,
+        launch: Launch,
         trees: int,
         first_tree: int,
         iteration: int,
         setting: Setting,
-        batch: Batch,
-        given: Given,
+        batch: EventArrays,
+        imposed: Imposed,
         results: Results,
         events: Memory,
         teams: Memory,
@@ -196,43 +206,45 @@ def grow_trees(features: Features) -> Any:
             setting.sharp and sharp,
             setting.wide and wide,
         )
-        given = Given(
-            given.replay if with_replay else without(given.replay),
-            given.forced if with_flips else without(given.forced),
+        imposed = Imposed(
+            imposed.replay if with_replay else empty_view(imposed.replay),
+            imposed.forced if with_flips else empty_view(imposed.forced),
         )
         results = Results(
             results.jets,
-            results.history if with_records else without(results.history),
-            results.trace if with_records else without(results.trace),
+            results.history if with_records else empty_view(results.history),
+            results.trace if with_records else empty_view(results.trace),
             results.scores,
             results.numbers,
-            results.flips if with_flips else without(results.flips),
-            results.all_flips if with_flips else without(results.all_flips),
+            results.flips if with_flips else empty_view(results.flips),
+            results.all_flips if with_flips else empty_view(results.all_flips),
         )
-        team, number = cuda.grid(1) // size(), len(teams.floats)
-        if team < number:
-            for k in range(team, len(turn.items), number):
-                item = turn.items[k]
-                work = work_at(events, item // trees, teams, team, bounds)
-                jets, scores = turn.state_jets[k], turn.state_scores[k]
-                turn.status[k] = grow_item(
+        team, n_teams = cuda.grid(1) // size(), len(teams.floats)
+        if team < n_teams:
+            for k in range(team, len(launch.items), n_teams):
+                item = launch.items[k]
+                workspace = workspace_of(events, item // trees, teams, team, bounds)
+                jets, scores = launch.state_jets[k], launch.state_scores[k]
+                launch.status[k] = grow_item(
                     item,
                     trees,
                     first_tree,
                     iteration,
                     setting,
                     batch,
-                    work,
-                    given,
+                    workspace,
+                    imposed,
                     results,
                     0,
-                    jets if with_states else without(jets),
-                    scores if with_states else without(scores),
+                    jets if with_states else empty_view(jets),
+                    scores if with_states else empty_view(scores),
                 )
 
     # A name of its own, and so a file of its own on disk: processes that compile at once do not overwrite each other's.
-    able = "_".join(name for name, is_able in features._asdict().items() if is_able)
-    grow_trees.__name__ = grow_trees.__qualname__ = f"grow_trees_{able}" if able else "grow_trees"
+    suffix = "_".join(name for name, enabled in features._asdict().items() if enabled)
+    grow_trees.__name__ = grow_trees.__qualname__ = (
+        f"grow_trees_{suffix}" if suffix else "grow_trees"
+    )
     return grow_trees
 
 

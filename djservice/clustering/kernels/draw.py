@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from djservice.clustering.kernels.candidates import Options, Scratch
+from djservice.clustering.kernels.candidates import Candidates, Scratch
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
     LANES,
@@ -24,7 +24,7 @@ from djservice.clustering.kernels.lanes import (
     where_below,
     width,
 )
-from djservice.clustering.kernels.lanes.team import of_rank, rank, size, sync
+from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.pseudojets import Floats
 
 #: Options in a run.
@@ -44,8 +44,8 @@ def exponential(x: Any) -> Any:
     (exp(r) - 1 - r) / r^2), and 2^k is put together from its bits.
     """
     shifted = fma(x, fill(_LOG2E), fill(_SHIFT))
-    whole = shifted - fill(_SHIFT)
-    r = fma(whole, fill(-_LN2_LOW), fma(whole, fill(-_LN2_HIGH), x))
+    k = shifted - fill(_SHIFT)
+    r = fma(k, fill(-_LN2_LOW), fma(k, fill(-_LN2_HIGH), x))
     r2 = r * r
     r4 = r2 * r2
     low = fma(r2, fma(r, fill(0.16666666666666669), fill(0.5)), r + fill(1.0))
@@ -65,15 +65,15 @@ def exponential(x: Any) -> Any:
 
 @jit
 def weigh(
-    options: Options, first: int, count: int, minimum: float, rate: float, length: float
+    candidates: Candidates, first: int, count: int, minimum: float, rate: float, length: float
 ) -> None:
     """Weights exp(-rate (q - minimum)) of options ``first`` to ``count``; 0 where the exponent is below -``length``."""
     minima, rates, least_exponent, zero = fill(minimum), fill(rate), fill(-length), fill(0.0)
-    at = first & -width()
-    while at < count:
-        x = (minima - load(options.q, at)) * rates
-        store(options.w, at, where_below(x, least_exponent, zero, exponential(x)))
-        at += width()
+    index = first & -width()
+    while index < count:
+        x = (minima - load(candidates.q, index)) * rates
+        store(candidates.w, index, where_below(x, least_exponent, zero, exponential(x)))
+        index += width()
 
 
 @jit
@@ -81,12 +81,12 @@ def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
     """Sum of ``count`` weights; the scratch keeps the sums of lanes and of runs for :func:`choose`."""
     if size() > LANES:
         return _sum_runs_side_by_side(w, count, scratch)
-    norm, at, block = 0.0, 0, natural(0)
-    while at < count:
-        lanes, stop = fill(0.0), min(at + BLOCK, count)
-        while at < stop:
-            lanes = lanes + load(w, at)
-            at += LANES
+    norm, index, block = 0.0, 0, natural(0)
+    while index < count:
+        lanes, stop = fill(0.0), min(index + BLOCK, count)
+        while index < stop:
+            lanes = lanes + load(w, index)
+            index += LANES
         store(scratch.sums, block * LANES, lanes)
         run = total(lanes)
         scratch.blocks[block] = run
@@ -102,31 +102,31 @@ def _sum_runs_side_by_side(w: Floats, count: int, scratch: Scratch) -> float:
     first, end, norm = natural(0), natural(count), 0.0
     while first < end:
         run, lane = natural(first // BLOCK + rank() // LANES), 0.0
-        at, stop = natural(run * BLOCK + rank() % LANES), min((run + 1) * BLOCK, end)
-        while at < stop:
-            lane += w[at]
-            at = natural(at + LANES)
-        of_run = sum_of_eight(lane)
+        index, stop = natural(run * BLOCK + rank() % LANES), min((run + 1) * BLOCK, end)
+        while index < stop:
+            lane += w[index]
+            index = natural(index + LANES)
+        run_sum = sum_of_eight(lane)
         if run * BLOCK < end:
             scratch.sums[natural(run * LANES + rank() % LANES)] = lane
-            scratch.blocks[run] = of_run
+            scratch.blocks[run] = run_sum
         for k in range(0, size(), LANES):
-            norm += of_rank(of_run, k)
+            norm += value_of_rank(run_sum, k)
         first = natural(first + BLOCK // LANES * size())
     return norm
 
 
 @jit
-def weighted_sum(options: Options, count: int) -> float:
+def weighted_sum(candidates: Candidates, count: int) -> float:
     """Sum of w q over an option list."""
     a = b = fill(0.0)
-    at = 0
-    while at < count - width():
-        a = fma(load(options.w, at), load(options.q, at), a)
-        b = fma(load(options.w, at + width()), load(options.q, at + width()), b)
-        at += 2 * width()
-    if at < count:
-        a = fma(load(options.w, at), load(options.q, at), a)
+    index = 0
+    while index < count - width():
+        a = fma(load(candidates.w, index), load(candidates.q, index), a)
+        b = fma(load(candidates.w, index + width()), load(candidates.q, index + width()), b)
+        index += 2 * width()
+    if index < count:
+        a = fma(load(candidates.w, index), load(candidates.q, index), a)
     return float(total(a + b))
 
 
@@ -137,33 +137,33 @@ def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
     start = block * BLOCK
-    option, target = _pick(
+    candidate, target = _pick(
         w, start + lane - block * LANES, min(start + BLOCK, count), LANES, target
     )
-    return option
+    return candidate
 
 
 @jit
 def _pick(values: Floats, start: int, stop: int, stride: int, target: float) -> tuple[int, float]:
     """Which value ``target`` falls on, and how far into it; where rounding leaves none, the last that is not 0."""
-    found, left, k = natural(start), target, natural(start)
+    position, remainder, k = natural(start), target, natural(start)
     while k < stop:
         value = values[k]
         if value > 0.0:
-            found, left = k, target
+            position, remainder = k, target
             if target < value:
                 break
             target -= value
         k = natural(k + stride)
-    return found, left
+    return position, remainder
 
 
 @jit
-def choose_zero(options: Options, count: int, target: float) -> int:
+def choose_zero(candidates: Candidates, count: int, target: float) -> int:
     """The option at zero distance whose unit stretch holds ``target``."""
     last = -1
     for k in range(count):
-        if options.q[k] == 0.0:
+        if candidates.q[k] == 0.0:
             last = k
             if target < 1.0:
                 return k

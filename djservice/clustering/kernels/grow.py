@@ -7,15 +7,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.candidates import Work
-from djservice.clustering.kernels.close_pairs import Stock, fill_stock
+from djservice.clustering.kernels.candidates import Workspace
+from djservice.clustering.kernels.close_pairs import ClosePairs, fill_close_pairs
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import momentum_scale
-from djservice.clustering.kernels.pseudojets import Floats, Ints, Objects, Reach, end_slots, radius2
+from djservice.clustering.kernels.pseudojets import (
+    EffectiveRadius,
+    Floats,
+    Ints,
+    Pseudojets,
+    end_slots,
+    radius2,
+)
 from djservice.clustering.kernels.tree import Setting, Tree, cluster_tree
 
 
-class Batch(NamedTuple):
+class EventArrays(NamedTuple):
     """The particles of some events and what is drawn.
 
     ``particles`` has shape (particle, 7): pt, rapidity, phi, px, py, pz, E, in each event by falling d; ``offsets`` (event + 1,);
@@ -24,11 +31,11 @@ class Batch(NamedTuple):
 
     particles: Floats
     offsets: NDArray[np.int64]
-    reaches: Floats
+    radius_bounds: Floats
     keys: NDArray[np.uint64]
 
 
-class Given(NamedTuple):
+class Imposed(NamedTuple):
     """What trees are to follow, or length 0: histories (row, 2), and flips (item, 4)."""
 
     replay: Ints
@@ -51,32 +58,39 @@ class Results(NamedTuple):
 
 
 @jit
-def reach_of(batch: Batch, event: int) -> Reach:
+def effective_radius(batch: EventArrays, event: int) -> EffectiveRadius:
     """R of an event."""
-    return Reach(batch.reaches[event, 0], batch.reaches[event, 1], batch.reaches[event, 2])
+    return EffectiveRadius(
+        batch.radius_bounds[event, 0], batch.radius_bounds[event, 1], batch.radius_bounds[event, 2]
+    )
 
 
 @jit
 def load_event(
-    batch: Batch, event: int, power: float, objects: Objects, stock: Stock, row: Floats
+    batch: EventArrays,
+    event: int,
+    power: float,
+    pseudojets: Pseudojets,
+    close_pairs: ClosePairs,
+    row: Floats,
 ) -> int:
     """Fill the objects of one event, ids by the order of its particles, and its stock; returns how many particles it has."""
     particles, start = batch.particles, batch.offsets[event]
     n = batch.offsets[event + 1] - start
-    reach = reach_of(batch, event)
+    radius = effective_radius(batch, event)
     for j in range(n):
-        objects.pt2[j] = particles[start + j, 0] * particles[start + j, 0]
-        objects.y[j] = particles[start + j, 1]
-        objects.phi[j] = particles[start + j, 2]
-        objects.px[j] = particles[start + j, 3]
-        objects.py[j] = particles[start + j, 4]
-        objects.pz[j] = particles[start + j, 5]
-        objects.e[j] = particles[start + j, 6]
-        objects.d[j] = momentum_scale(objects.pt2[j], power)
-        objects.beam[j] = objects.d[j] * radius2(reach, objects.pt2[j])
-        objects.ident[j] = j
-    end_slots(objects, n)
-    fill_stock(objects, n, stock, row)
+        pseudojets.pt2[j] = particles[start + j, 0] * particles[start + j, 0]
+        pseudojets.y[j] = particles[start + j, 1]
+        pseudojets.phi[j] = particles[start + j, 2]
+        pseudojets.px[j] = particles[start + j, 3]
+        pseudojets.py[j] = particles[start + j, 4]
+        pseudojets.pz[j] = particles[start + j, 5]
+        pseudojets.e[j] = particles[start + j, 6]
+        pseudojets.d[j] = momentum_scale(pseudojets.pt2[j], power)
+        pseudojets.beam[j] = pseudojets.d[j] * radius2(radius, pseudojets.pt2[j])
+        pseudojets.ident[j] = j
+    end_slots(pseudojets, n)
+    fill_close_pairs(pseudojets, n, close_pairs, row)
     return int(n)
 
 
@@ -87,9 +101,9 @@ def grow_item(
     first_tree: int,
     iteration: int,
     setting: Setting,
-    batch: Batch,
-    work: Work,
-    given: Given,
+    batch: EventArrays,
+    workspace: Workspace,
+    imposed: Imposed,
     results: Results,
     first_state: int,
     state_jets: Floats,
@@ -110,9 +124,9 @@ def grow_item(
         results.history,
         results.trace,
         results.all_flips,
-        given.replay,
+        imposed.replay,
     )
-    nothing = results.numbers[item][:0]
+    empty = results.numbers[item][:0]
     tree = Tree(
         results.jets[item],
         history[row : row + n] if len(history) > 0 else history,
@@ -121,19 +135,19 @@ def grow_item(
         results.numbers[item],
         state_jets,
         state_scores,
-        results.flips[item] if len(results.flips) > 0 else nothing,
+        results.flips[item] if len(results.flips) > 0 else empty,
         all_flips[row : row + n] if len(all_flips) > 0 else all_flips,
     )
     return cluster_tree(
         n,
-        reach_of(batch, event),
+        effective_radius(batch, event),
         setting,
         batch.keys[event],
         iteration,
         first_tree + index,
-        work,
+        workspace,
         first_state,
         replay[row : row + n] if len(replay) > 0 else replay,
-        given.forced[item] if len(given.forced) > 0 else nothing,
+        imposed.forced[item] if len(imposed.forced) > 0 else empty,
         tree,
     )

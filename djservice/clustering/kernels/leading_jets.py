@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.pseudojets import Floats, Objects
+from djservice.clustering.kernels.pseudojets import Floats, Pseudojets
 
 
 @jit
@@ -18,29 +18,29 @@ def clear_jets(jets: Floats, pt2: Floats) -> None:
 
 
 @jit
-def insert_jet(objects: Objects, slot: int, jets: Floats, pt2: Floats) -> None:
+def insert_jet(pseudojets: Pseudojets, slot: int, jets: Floats, pt2: Floats) -> None:
     """Put the object in ``slot`` among the leading jets, which are in falling pT, if it belongs there."""
-    kept = len(pt2)
-    own = objects.pt2[slot]
-    at = kept
-    while at > 0 and own > pt2[at - 1]:
-        at -= 1
-    if at == kept:
+    n_jets = len(pt2)
+    new_pt2 = pseudojets.pt2[slot]
+    place = n_jets
+    while place > 0 and new_pt2 > pt2[place - 1]:
+        place -= 1
+    if place == n_jets:
         return
-    for j in range(kept - 1, at, -1):
+    for j in range(n_jets - 1, place, -1):
         pt2[j] = pt2[j - 1]
         for c in range(4):
             jets[j, c] = jets[j - 1, c]
-    pt2[at] = own
-    jets[at, 0] = objects.px[slot]
-    jets[at, 1] = objects.py[slot]
-    jets[at, 2] = objects.pz[slot]
-    jets[at, 3] = objects.e[slot]
+    pt2[place] = new_pt2
+    jets[place, 0] = pseudojets.px[slot]
+    jets[place, 1] = pseudojets.py[slot]
+    jets[place, 2] = pseudojets.pz[slot]
+    jets[place, 3] = pseudojets.e[slot]
 
 
 @jit
 def leading_so_far(
-    objects: Objects, m: int, jets: Floats, pt2: Floats, state: Floats, state_pt2: Floats
+    pseudojets: Pseudojets, m: int, jets: Floats, pt2: Floats, state: Floats, state_pt2: Floats
 ) -> None:
     """Fill ``state`` with the hardest among the final jets and the active objects."""
     for j in range(len(pt2)):
@@ -48,5 +48,5 @@ def leading_so_far(
         for c in range(4):
             state[j, c] = jets[j, c]
     for slot in range(m):
-        if objects.pt2[slot] > state_pt2[-1]:
-            insert_jet(objects, slot, state, state_pt2)
+        if pseudojets.pt2[slot] > state_pt2[-1]:
+            insert_jet(pseudojets, slot, state, state_pt2)

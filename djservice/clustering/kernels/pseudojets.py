@@ -31,7 +31,7 @@ Ids = NDArray[np.uint16]
 STRETCH = 64
 
 
-class Objects(NamedTuple):
+class Pseudojets(NamedTuple):
     """The live objects of one event in slots 0..m-1; a removed one is replaced by the last.
 
     ``lower`` bounds from below the options that the object owns and that are neither in the stock nor on the list;
@@ -52,7 +52,7 @@ class Objects(NamedTuple):
     ident: Floats
 
 
-class Reach(NamedTuple):
+class EffectiveRadius(NamedTuple):
     """R of an object of transverse momentum pT: rho / pT, not below ``low`` or above ``high`` (arXiv:0903.0392).
 
     A constant R is low = high = R with rho = 0.
@@ -64,119 +64,126 @@ class Reach(NamedTuple):
 
 
 @jit
-def radius2(reach: Reach, pt2: float) -> float:
+def radius2(radius: EffectiveRadius, pt2: float) -> float:
     """R^2 of an object."""
-    square = reach.rho * reach.rho / pt2 if reach.rho > 0.0 else 0.0
-    return max(reach.low * reach.low, min(square, reach.high * reach.high))
+    square = radius.rho * radius.rho / pt2 if radius.rho > 0.0 else 0.0
+    return max(radius.low * radius.low, min(square, radius.high * radius.high))
 
 
 @jit
-def copy_objects(source: Objects, target: Objects, n: int) -> None:
+def copy_pseudojets(source: Pseudojets, target: Pseudojets, n: int) -> None:
     """Copy the first ``n`` slots, and put those beyond out of reach."""
-    for at in range(0, n, width()):
-        store(target.y, at, load(source.y, at))
-        store(target.phi, at, load(source.phi, at))
-        store(target.d, at, load(source.d, at))
-        store(target.beam, at, load(source.beam, at))
-        store(target.pt2, at, load(source.pt2, at))
-        store(target.px, at, load(source.px, at))
-        store(target.py, at, load(source.py, at))
-        store(target.pz, at, load(source.pz, at))
-        store(target.e, at, load(source.e, at))
-        store(target.lower, at, load(source.lower, at))
-        store(target.ident, at, load(source.ident, at))
+    for first in range(0, n, width()):
+        store(target.y, first, load(source.y, first))
+        store(target.phi, first, load(source.phi, first))
+        store(target.d, first, load(source.d, first))
+        store(target.beam, first, load(source.beam, first))
+        store(target.pt2, first, load(source.pt2, first))
+        store(target.px, first, load(source.px, first))
+        store(target.py, first, load(source.py, first))
+        store(target.pz, first, load(source.pz, first))
+        store(target.e, first, load(source.e, first))
+        store(target.lower, first, load(source.lower, first))
+        store(target.ident, first, load(source.ident, first))
     end_slots(target, n)
 
 
 @jit
-def end_slots(objects: Objects, m: int) -> None:
+def end_slots(pseudojets: Pseudojets, m: int) -> None:
     """Put the slots from ``m`` on, as many as are read in lanes, out of reach."""
-    nowhere = fill(math.inf)
-    store(objects.y, m, nowhere)
-    store(objects.beam, m, nowhere)
-    store(objects.lower, m, nowhere)
+    infinities = fill(math.inf)
+    store(pseudojets.y, m, infinities)
+    store(pseudojets.beam, m, infinities)
+    store(pseudojets.lower, m, infinities)
 
 
 @jit
-def remove_slot(objects: Objects, slot: int, m: int, slots: Ids) -> None:
+def remove_slot(pseudojets: Pseudojets, slot: int, m: int, slots: Ids) -> None:
     """Take the object in ``slot`` away; the last one, in slot ``m`` - 1, replaces it."""
     slot, last = natural(slot), natural(m - 1)
     if slot != last:
-        objects.y[slot] = objects.y[last]
-        objects.phi[slot] = objects.phi[last]
-        objects.d[slot] = objects.d[last]
-        objects.beam[slot] = objects.beam[last]
-        objects.pt2[slot] = objects.pt2[last]
-        objects.px[slot] = objects.px[last]
-        objects.py[slot] = objects.py[last]
-        objects.pz[slot] = objects.pz[last]
-        objects.e[slot] = objects.e[last]
-        objects.lower[slot] = objects.lower[last]
-        objects.ident[slot] = objects.ident[last]
-        slots[natural(int(objects.ident[slot]))] = slot
-    objects.y[last] = math.inf
-    objects.beam[last] = math.inf
-    objects.lower[last] = math.inf
+        pseudojets.y[slot] = pseudojets.y[last]
+        pseudojets.phi[slot] = pseudojets.phi[last]
+        pseudojets.d[slot] = pseudojets.d[last]
+        pseudojets.beam[slot] = pseudojets.beam[last]
+        pseudojets.pt2[slot] = pseudojets.pt2[last]
+        pseudojets.px[slot] = pseudojets.px[last]
+        pseudojets.py[slot] = pseudojets.py[last]
+        pseudojets.pz[slot] = pseudojets.pz[last]
+        pseudojets.e[slot] = pseudojets.e[last]
+        pseudojets.lower[slot] = pseudojets.lower[last]
+        pseudojets.ident[slot] = pseudojets.ident[last]
+        slots[natural(int(pseudojets.ident[slot]))] = slot
+    pseudojets.y[last] = math.inf
+    pseudojets.beam[last] = math.inf
+    pseudojets.lower[last] = math.inf
 
 
 @jit
-def merge(objects: Objects, into: int, other: int, ident: int, power: float, reach: Reach) -> bool:
+def merge(
+    pseudojets: Pseudojets,
+    target: int,
+    other: int,
+    ident: int,
+    power: float,
+    radius: EffectiveRadius,
+) -> bool:
     """Replace the object in slot ``into`` by its sum with that in ``other`` (E-scheme); False if the sum has no pT."""
-    into, other = natural(into), natural(other)
-    px = objects.px[into] + objects.px[other]
-    py = objects.py[into] + objects.py[other]
-    pz = objects.pz[into] + objects.pz[other]
-    e = objects.e[into] + objects.e[other]
+    target, other = natural(target), natural(other)
+    px = pseudojets.px[target] + pseudojets.px[other]
+    py = pseudojets.py[target] + pseudojets.py[other]
+    pz = pseudojets.pz[target] + pseudojets.pz[other]
+    e = pseudojets.e[target] + pseudojets.e[other]
     pt2 = px * px + py * py
     sync()
     if pt2 <= 0.0 and power < 0.0:
         return False
-    objects.px[into] = px
-    objects.py[into] = py
-    objects.pz[into] = pz
-    objects.e[into] = e
-    objects.pt2[into] = pt2
-    objects.y[into] = rapidity(px, py, pz, e)
-    objects.phi[into] = math.atan2(py, px)
-    objects.d[into] = momentum_scale(pt2, power)
-    objects.beam[into] = objects.d[into] * radius2(reach, pt2)
-    objects.ident[into] = ident
+    pseudojets.px[target] = px
+    pseudojets.py[target] = py
+    pseudojets.pz[target] = pz
+    pseudojets.e[target] = e
+    pseudojets.pt2[target] = pt2
+    pseudojets.y[target] = rapidity(px, py, pz, e)
+    pseudojets.phi[target] = math.atan2(py, px)
+    pseudojets.d[target] = momentum_scale(pt2, power)
+    pseudojets.beam[target] = pseudojets.d[target] * radius2(radius, pt2)
+    pseudojets.ident[target] = ident
     return True
 
 
 @jit
-def is_live(ident: int, ids: int, m: int, slots: Ids, objects: Objects) -> bool:
+def is_live(ident: int, ids: int, m: int, slots: Ids, pseudojets: Pseudojets) -> bool:
     """Whether ``ident`` names a live object."""
     if ident < 0 or ident >= ids:
         return False
-    return bool(slots[ident] < m and objects.ident[slots[ident]] == ident)
+    return bool(slots[ident] < m and pseudojets.ident[slots[ident]] == ident)
 
 
 @jit
-def distances(objects: Objects, at: int, y: Any, phi: Any, d: Any) -> Any:
+def distances(pseudojets: Pseudojets, first: int, y: Any, phi: Any, d: Any) -> Any:
     """q of the pairs of one object, its coordinates in every lane, with those in slots ``at`` to ``at`` + 8."""
-    dy = load(objects.y, at) - y
-    dphi = absolute(load(objects.phi, at) - phi)
+    dy = load(pseudojets.y, first) - y
+    dphi = absolute(load(pseudojets.phi, first) - phi)
     dphi = least(dphi, fill(TWO_PI) - dphi)
-    return least(load(objects.d, at), d) * fma(dy, dy, dphi * dphi)
+    return least(load(pseudojets.d, first), d) * fma(dy, dy, dphi * dphi)
 
 
 @jit
-def row_distances(row: Floats, objects: Objects, m: int, slot: int) -> None:
+def row_distances(row: Floats, pseudojets: Pseudojets, m: int, slot: int) -> None:
     """q of the pairs of the object in ``slot`` with those in slots 0 to ``m``."""
-    y, phi, d = fill(objects.y[slot]), fill(objects.phi[slot]), fill(objects.d[slot])
-    at = 0
-    while at < m:
-        store(row, at, distances(objects, at, y, phi, d))
-        at += width()
+    y, phi, d = fill(pseudojets.y[slot]), fill(pseudojets.phi[slot]), fill(pseudojets.d[slot])
+    first = 0
+    while first < m:
+        store(row, first, distances(pseudojets, first, y, phi, d))
+        first += width()
 
 
 @jit
-def option_distance(objects: Objects, m: int, a: int, b: int, row: Floats) -> float:
+def candidate_distance(pseudojets: Pseudojets, m: int, a: int, b: int, row: Floats) -> float:
     """q of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
     if b < 0:
-        return float(objects.beam[a])
+        return float(pseudojets.beam[a])
     sync()
-    row_distances(row, objects, m, a)
+    row_distances(row, pseudojets, m, a)
     sync()
     return float(row[b])

@@ -11,43 +11,43 @@ of the object of a pair whose d is the smaller.
 
 from __future__ import annotations
 
-from djservice.clustering.kernels.candidates import Options, Scratch, index_of
+from djservice.clustering.kernels.candidates import Candidates, Scratch, index_of
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.pseudojets import Floats, Objects, Reach
+from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Pseudojets
 
 RHO, LOW, HIGH, RIGIDITY, POWER = range(5)
-SLOPES = 5
+N_SCORES = 5
 
 
 @jit
-def radius_parameter(reach: Reach, pt2: float) -> int:
+def radius_parameter(radius: EffectiveRadius, pt2: float) -> int:
     """Which parameter the R of an object is: RHO (over its pT), LOW or HIGH."""
-    if reach.rho <= 0.0:
+    if radius.rho <= 0.0:
         return LOW
-    square = reach.rho * reach.rho / pt2
-    if square <= reach.low * reach.low:
+    square = radius.rho * radius.rho / pt2
+    if square <= radius.low * radius.low:
         return LOW
-    return HIGH if square >= reach.high * reach.high else RHO
+    return HIGH if square >= radius.high * radius.high else RHO
 
 
 @jit
-def power_slope(objects: Objects, a: int, b: int, log_pt2: Floats) -> float:
+def power_slope(pseudojets: Pseudojets, a: int, b: int, log_pt2: Floats) -> float:
     """d log q / dp of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
-    smaller = b if b >= 0 and objects.d[b] < objects.d[a] else a
-    return float(log_pt2[int(objects.ident[smaller])])
+    smaller = b if b >= 0 and pseudojets.d[b] < pseudojets.d[a] else a
+    return float(log_pt2[int(pseudojets.ident[smaller])])
 
 
 @jit
-def step_slopes(
-    objects: Objects,
-    reach: Reach,
+def candidate_scores(
+    pseudojets: Pseudojets,
+    radius: EffectiveRadius,
     rigidity: float,
     scale: float,
     scale_is_beam: bool,
     safe: bool,
-    pairs: Options,
+    pairs: Candidates,
     n_pairs: int,
-    beams: Options,
+    beams: Candidates,
     n_beams: int,
     norm: float,
     slot_a: int,
@@ -64,25 +64,27 @@ def step_slopes(
         part = pairs.w[k] * pairs.q[k] / norm
         mean += part
         mean_power += part * power_slope(
-            objects, slots[pairs.owner[k]], slots[pairs.other[k]], scratch.log_pt2
+            pseudojets, slots[pairs.owner[k]], slots[pairs.other[k]], scratch.log_pt2
         )
     for k in range(n_beams):
         part = beams.w[k] * beams.q[k] / norm
         slot = slots[beams.owner[k]]
         mean += part
-        mean_power += part * power_slope(objects, slot, -1, scratch.log_pt2)
-        out[radius_parameter(reach, objects.pt2[slot])] += part  # sum of P q over the beams of each
-    at = index_of(beams.q if scale_is_beam else (pairs.s if safe else pairs.q), scale)
-    scale_a = slots[beams.owner[at] if scale_is_beam else pairs.owner[at]]
-    scale_b = -1 if scale_is_beam else slots[pairs.other[at]]
-    of_scale = radius_parameter(reach, objects.pt2[scale_a]) if scale_is_beam else -1
-    of_drawn = radius_parameter(reach, objects.pt2[slot_a]) if slot_b < 0 else -1
+        mean_power += part * power_slope(pseudojets, slot, -1, scratch.log_pt2)
+        out[radius_parameter(radius, pseudojets.pt2[slot])] += (
+            part  # sum of P q over the beams of each
+        )
+    index = index_of(beams.q if scale_is_beam else (pairs.s if safe else pairs.q), scale)
+    scale_a = slots[beams.owner[index] if scale_is_beam else pairs.owner[index]]
+    scale_b = -1 if scale_is_beam else slots[pairs.other[index]]
+    scale_parameter = radius_parameter(radius, pseudojets.pt2[scale_a]) if scale_is_beam else -1
+    drawn_parameter = radius_parameter(radius, pseudojets.pt2[slot_a]) if slot_b < 0 else -1
     rate = rigidity / scale
     for parameter in range(RIGIDITY):
-        own = q if parameter == of_drawn else 0.0
-        contrast = q - mean if parameter == of_scale else 0.0
-        out[parameter] = -2.0 * rate * (own - out[parameter] - contrast)
+        drawn_part = q if parameter == drawn_parameter else 0.0
+        contrast = q - mean if parameter == scale_parameter else 0.0
+        out[parameter] = -2.0 * rate * (drawn_part - out[parameter] - contrast)
     out[RIGIDITY] = -(q - mean) / scale
-    of_scale_power = power_slope(objects, scale_a, scale_b, scratch.log_pt2)
-    own_power = power_slope(objects, slot_a, slot_b, scratch.log_pt2)
-    out[POWER] = -rate * (q * own_power - mean_power - of_scale_power * (q - mean))
+    scale_power_slope = power_slope(pseudojets, scale_a, scale_b, scratch.log_pt2)
+    drawn_power_slope = power_slope(pseudojets, slot_a, slot_b, scratch.log_pt2)
+    out[POWER] = -rate * (q * drawn_power_slope - mean_power - scale_power_slope * (q - mean))

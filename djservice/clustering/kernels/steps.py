@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from djservice.clustering.kernels.candidates import (
-    Work,
+    Workspace,
     append_new,
-    count_matter,
+    count_relevant,
     end_lists,
     index_of,
     lower_bound,
@@ -29,11 +29,11 @@ from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.leading_jets import insert_jet
 from djservice.clustering.kernels.pseudojets import (
+    EffectiveRadius,
     Floats,
-    Reach,
+    candidate_distance,
     is_live,
     merge,
-    option_distance,
     remove_slot,
 )
 from djservice.clustering.kernels.removal import remove_beam, remove_pairs
@@ -104,19 +104,19 @@ class Likelihood(NamedTuple):
 @jit
 def no_lists() -> Lists:
     """The lists before the first step: empty, with threshold 0."""
-    nothing = natural(0)  # not a literal, for which callees would be compiled once more
-    return Lists(nothing, nothing, math.inf, math.inf, 0.0, nothing, nothing, -1.0, -1.0)
+    zero = natural(0)  # not a literal, for which callees would be compiled once more
+    return Lists(zero, zero, math.inf, math.inf, 0.0, zero, zero, -1.0, -1.0)
 
 
 @jit
 def raise_threshold(
-    work: Work, m: int, rigidity: float, asymmetry: float, length: float, lists: Lists
+    workspace: Workspace, m: int, rigidity: float, asymmetry: float, length: float, lists: Lists
 ) -> tuple[int, Lists, Scale]:
     """Bring the threshold of the lists above everything that matters at this step.
 
     Returns a status, the lists, and the scale of the step.
     """
-    pairs, beams = work.pairs, work.beams
+    pairs, beams = workspace.pairs, workspace.beams
     n_pairs, n_beams, threshold = lists.n_pairs, lists.n_beams, lists.threshold
     least_pair, least_beam = lists.least_pair, lists.least_beam
     status, minimum, scale, scale_is_beam, cut = OK, 0.0, 0.0, False, 0.0
@@ -127,7 +127,7 @@ def raise_threshold(
             pair_scale = smallest(pairs.s, n_pairs)
             scale, scale_is_beam = min(pair_scale, least_beam), least_beam < pair_scale
         if math.isinf(minimum):
-            minimum = scale = lower_bound(work.objects, m, threshold, work.stock)
+            minimum = scale = lower_bound(workspace.pseudojets, m, threshold, workspace.close_pairs)
             if math.isinf(minimum):  # nothing is left but infinite distances
                 status = NO_DISTANCE
                 break
@@ -137,11 +137,13 @@ def raise_threshold(
             if (cut < threshold and scale < threshold) or math.isinf(threshold):
                 break
         higher = edge_above(max(cut, scale) + HEADROOM * minimum)
-        if threshold < work.stock.top[0]:  # particles have their other pairs beyond the stock
-            higher = min(higher, work.stock.top[0])
+        if (
+            threshold < workspace.close_pairs.top[0]
+        ):  # particles have their other pairs beyond the stock
+            higher = min(higher, workspace.close_pairs.top[0])
         n_pairs, n_beams = refill(
-            work.objects, m, threshold, higher, work.stock, pairs, n_pairs, beams, n_beams,
-            work.scratch, asymmetry,
+            workspace.pseudojets, m, threshold, higher, workspace.close_pairs, pairs, n_pairs, beams, n_beams,
+            workspace.scratch, asymmetry,
         )  # fmt: skip
         if n_pairs < 0:
             status = LIST_FULL
@@ -158,18 +160,18 @@ def raise_threshold(
 
 @jit
 def weigh_candidates(
-    work: Work, rigidity: float, sharp: bool, length: float, lists: Lists, scale: Scale
+    workspace: Workspace, rigidity: float, sharp: bool, length: float, lists: Lists, scale: Scale
 ) -> tuple[Lists, Weights]:
     """Find the weights that are not up to date, and the sums of all."""
-    pairs, beams, scratch = work.pairs, work.beams, work.scratch
+    pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     n_pairs, n_beams, minimum = lists.n_pairs, lists.n_beams, scale.minimum
     norm = mean = pair_norm = 0.0
     zero_pairs = natural(0)
     rate = rigidity / scale.scale if scale.scale > 0.0 else math.inf
     tied = minimum == 0.0 and not sharp
     if tied:  # objects at the same point: they share the probability
-        zero_pairs = natural(count_matter(pairs, n_pairs, 0.0))
-        norm = float(zero_pairs + count_matter(beams, n_beams, 0.0))
+        zero_pairs = natural(count_relevant(pairs, n_pairs, 0.0))
+        norm = float(zero_pairs + count_relevant(beams, n_beams, 0.0))
     elif not sharp:
         weighed_pairs, weighed_beams = lists.weighed_pairs, lists.weighed_beams
         if minimum != lists.minimum or scale.scale != lists.scale:
@@ -190,10 +192,10 @@ def weigh_candidates(
 
 @jit
 def draw_candidate(
-    work: Work, sharp: bool, lists: Lists, scale: Scale, weights: Weights, uniform: float
+    workspace: Workspace, sharp: bool, lists: Lists, scale: Scale, weights: Weights, uniform: float
 ) -> Choice:
     """The candidate that a uniform in [0, 1) falls on; without randomness the closest."""
-    pairs, beams, scratch = work.pairs, work.beams, work.scratch
+    pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     n_pairs, n_beams, target = lists.n_pairs, lists.n_beams, uniform * weights.norm
     if sharp:
         is_beam = lists.least_beam < lists.least_pair
@@ -218,12 +220,12 @@ def draw_candidate(
 
 
 @jit
-def imposed_candidate(work: Work, m: int, ids: int, a: Any, b: Any) -> tuple[int, Choice]:
+def imposed_candidate(workspace: Workspace, m: int, ids: int, a: Any, b: Any) -> tuple[int, Choice]:
     """The candidate of a history or flip; the status says whether its objects are live."""
-    slots, objects = work.scratch.slot, work.objects
+    slots, pseudojets = workspace.scratch.slot, workspace.pseudojets
     status, a, b = OK, np.int64(a), np.int64(b)
-    if not is_live(a, ids, m, slots, objects) or (
-        b >= 0 and (a == b or not is_live(b, ids, m, slots, objects))
+    if not is_live(a, ids, m, slots, pseudojets) or (
+        b >= 0 and (a == b or not is_live(b, ids, m, slots, pseudojets))
     ):
         status = BAD_HISTORY
     return status, Choice(a, b, -1)
@@ -231,41 +233,45 @@ def imposed_candidate(work: Work, m: int, ids: int, a: Any, b: Any) -> tuple[int
 
 @jit
 def probability_and_score(
-    work: Work, m: int, slot_a: int, slot_b: int, choice: Choice, scale: Scale, weights: Weights,
+    workspace: Workspace, m: int, slot_a: int, slot_b: int, choice: Choice, scale: Scale, weights: Weights,
     sharp: bool,
 ) -> tuple[float, float, float]:  # fmt: skip
     """P of the drawn candidate, d log P / d log R, and its distance q.
 
     d log P / d log R^2 = -alpha (x'_k - sum P x'), x' = x (is beam - scale is beam).
     """
-    chance, score, q, place = 1.0, 0.0, 0.0, choice.place
-    pairs, beams, is_beam = work.pairs, work.beams, choice.b < 0
+    probability, score, q, place = 1.0, 0.0, 0.0, choice.place
+    pairs, beams, is_beam = workspace.pairs, workspace.beams, choice.b < 0
     if weights.tied:
-        chance = 1.0 / weights.norm
-        if place < 0 and option_distance(work.objects, m, slot_a, slot_b, work.scratch.row) > 0.0:
-            chance = 0.0
+        probability = 1.0 / weights.norm
+        if (
+            place < 0
+            and candidate_distance(workspace.pseudojets, m, slot_a, slot_b, workspace.scratch.row)
+            > 0.0
+        ):
+            probability = 0.0
     elif not sharp:
         if place < 0:
-            q = option_distance(work.objects, m, slot_a, slot_b, work.scratch.row)
-            chance = math.exp((scale.minimum - q) * weights.rate) / weights.norm
+            q = candidate_distance(workspace.pseudojets, m, slot_a, slot_b, workspace.scratch.row)
+            probability = math.exp((scale.minimum - q) * weights.rate) / weights.norm
         else:
             q = beams.q[place] if is_beam else pairs.q[place]
-            chance = (beams.w[place] if is_beam else pairs.w[place]) / weights.norm
+            probability = (beams.w[place] if is_beam else pairs.w[place]) / weights.norm
         if scale.is_beam:
             score = 2.0 * weights.rate * ((0.0 if is_beam else q) - weights.mean)
         else:
             score = -2.0 * weights.rate * ((q if is_beam else 0.0) - weights.mean)
-    return chance, score, q
+    return probability, score, q
 
 
 @jit
-def with_step(
-    likelihood: Likelihood, chance: float, q: float, scale: Scale, weights: Weights
+def add_step(
+    likelihood: Likelihood, probability: float, q: float, scale: Scale, weights: Weights
 ) -> Likelihood:
     """The likelihood with one more step. An exponential may underflow, its logarithm does not."""
     log_prob, product = likelihood.log_prob, likelihood.product
-    if chance >= 1e-100:
-        product *= chance
+    if probability >= 1e-100:
+        product *= probability
     elif weights.tied:  # a replayed choice that cannot be drawn
         log_prob = -math.inf
     else:
@@ -278,24 +284,24 @@ def with_step(
 
 @jit
 def remove_chosen(
-    work: Work, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats
+    workspace: Workspace, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats
 ) -> tuple[Lists, bool, bool]:
     """Take the candidates of the chosen objects off the lists, and a beam's object among the jets.
 
     Also returns whether the smallest pair and the smallest beam went.
     """
-    pairs, beams, scratch = work.pairs, work.beams, work.scratch
-    a, b, beam_at = choice.a, choice.b, work.scratch.beam_at
+    pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
+    a, b, beam_place = choice.a, choice.b, workspace.scratch.beam_place
     n_pairs, pair_lost = remove_pairs(
         pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe
     )
-    n_beams, beam_lost = remove_beam(beams, lists.n_beams, a, lists.least_beam, beam_at)
+    n_beams, beam_lost = remove_beam(beams, lists.n_beams, a, lists.least_beam, beam_place)
     scratch.alive[a] = 0
     if b < 0:
         if rank() == 0:
-            insert_jet(work.objects, slot_a, jets, scratch.jet_pt2)
+            insert_jet(workspace.pseudojets, slot_a, jets, scratch.jet_pt2)
     else:
-        n_beams, other_lost = remove_beam(beams, n_beams, b, lists.least_beam, beam_at)
+        n_beams, other_lost = remove_beam(beams, n_beams, b, lists.least_beam, beam_place)
         beam_lost = beam_lost or other_lost
         scratch.alive[b] = 0
     end_lists(pairs, n_pairs, beams, n_beams, safe)
@@ -308,31 +314,37 @@ def remove_chosen(
 
 @jit
 def recombine(
-    work: Work, slot_a: int, slot_b: int, new: int, power: float, reach: Reach, wide: bool
+    workspace: Workspace,
+    slot_a: int,
+    slot_b: int,
+    new_id: int,
+    power: float,
+    radius: EffectiveRadius,
+    wide: bool,
 ) -> int:
     """Put the sum of two objects, with id ``new``, in the slot of the first; returns a status."""
-    scratch, status = work.scratch, OK
-    if not merge(work.objects, slot_a, slot_b, new, power, reach):
+    scratch, status = workspace.scratch, OK
+    if not merge(workspace.pseudojets, slot_a, slot_b, new_id, power, radius):
         status = ZERO_PT
     if wide:
-        scratch.log_pt2[new] = math.log(work.objects.pt2[slot_a])
-    scratch.slot[new] = slot_a
-    scratch.beam_at[new] = -1
-    scratch.alive[new] = 1
+        scratch.log_pt2[new_id] = math.log(workspace.pseudojets.pt2[slot_a])
+    scratch.slot[new_id] = slot_a
+    scratch.beam_place[new_id] = -1
+    scratch.alive[new_id] = 1
     return status
 
 
 @jit
-def leave_slot(work: Work, slot: int, m: int) -> None:
+def leave_slot(workspace: Workspace, slot: int, m: int) -> None:
     """Close the gap of an object that is gone; the last one takes its slot."""
     sync()
     if rank() == 0:
-        remove_slot(work.objects, slot, m, work.scratch.slot)
+        remove_slot(workspace.pseudojets, slot, m, workspace.scratch.slot)
     sync()
 
 
 @jit
-def renew_least(work: Work, lists: Lists, pair_lost: bool, beam_lost: bool) -> Lists:
+def renew_least(workspace: Workspace, lists: Lists, pair_lost: bool, beam_lost: bool) -> Lists:
     """Look for the smallest distances that went.
 
     Only after the step, for reading the lists in lanes right after they were written stalls the
@@ -340,9 +352,9 @@ def renew_least(work: Work, lists: Lists, pair_lost: bool, beam_lost: bool) -> L
     """
     least_pair, least_beam = lists.least_pair, lists.least_beam
     if pair_lost:
-        least_pair = smallest(work.pairs.q, lists.n_pairs)
+        least_pair = smallest(workspace.pairs.q, lists.n_pairs)
     if beam_lost:
-        least_beam = smallest(work.beams.q, lists.n_beams)
+        least_beam = smallest(workspace.beams.q, lists.n_beams)
     return Lists(
         lists.n_pairs, lists.n_beams, least_pair, least_beam, lists.threshold, lists.weighed_pairs,
         lists.weighed_beams, lists.minimum, lists.scale,
@@ -350,23 +362,30 @@ def renew_least(work: Work, lists: Lists, pair_lost: bool, beam_lost: bool) -> L
 
 
 @jit
-def append_sum(work: Work, m: int, new: int, lists: Lists, asymmetry: float) -> tuple[int, Lists]:
+def append_sum(
+    workspace: Workspace, m: int, new_id: int, lists: Lists, asymmetry: float
+) -> tuple[int, Lists]:
     """Put the candidates of the new object on the lists, in one pass over the live objects."""
-    objects, pairs, beams, scratch = work.objects, work.pairs, work.beams, work.scratch
+    pseudojets, pairs, beams, scratch = (
+        workspace.pseudojets,
+        workspace.pairs,
+        workspace.beams,
+        workspace.scratch,
+    )
     n_beams, least_pair, least_beam = lists.n_beams, lists.least_pair, lists.least_beam
-    slot, status = int(scratch.slot[new]), OK
+    slot, status = int(scratch.slot[new_id]), OK
     n_pairs, nearest = append_new(
-        objects, m, slot, lists.threshold, pairs, lists.n_pairs, scratch.row, asymmetry
+        pseudojets, m, slot, lists.threshold, pairs, lists.n_pairs, scratch.row, asymmetry
     )
     if n_pairs < 0:
         status = LIST_FULL
     else:
         if nearest < lists.threshold:
             least_pair = min(least_pair, nearest)
-        if objects.beam[slot] < lists.threshold:
-            put_beam(objects, slot, beams, n_beams, scratch.beam_at)
+        if pseudojets.beam[slot] < lists.threshold:
+            put_beam(pseudojets, slot, beams, n_beams, scratch.beam_place)
             n_beams += 1
-            least_beam = min(least_beam, objects.beam[slot])
+            least_beam = min(least_beam, pseudojets.beam[slot])
         end_lists(pairs, n_pairs, beams, n_beams, asymmetry > 0.0)
     lists = Lists(
         n_pairs, n_beams, least_pair, least_beam, lists.threshold, lists.weighed_pairs,

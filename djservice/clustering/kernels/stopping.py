@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.pseudojets import Objects
+from djservice.clustering.kernels.pseudojets import Pseudojets
 
 _HALF = math.sqrt(0.5)
 _LOOSENESS = 1.0 / (2.0 * math.cos(math.pi / 8.0))
@@ -32,7 +32,7 @@ class Spread(NamedTuple):
 
 
 @jit
-def changed(spread: Spread, px: float, py: float, sign: float) -> Spread:
+def updated(spread: Spread, px: float, py: float, sign: float) -> Spread:
     """With an object that comes (sign 1) or goes (-1)."""
     return Spread(
         spread.px + sign * px,
@@ -46,11 +46,11 @@ def changed(spread: Spread, px: float, py: float, sign: float) -> Spread:
 
 
 @jit
-def whole_event(objects: Objects, n: int) -> Spread:
+def spread_of_event(pseudojets: Pseudojets, n: int) -> Spread:
     """The sums over all particles."""
     spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for j in range(n):
-        spread = changed(spread, objects.px[j], objects.py[j], 1.0)
+        spread = updated(spread, pseudojets.px[j], pseudojets.py[j], 1.0)
     return Spread(
         spread.px, spread.py, spread.a0, spread.a1, spread.a2, spread.a3, spread.a0 + spread.a1
     )
@@ -60,6 +60,6 @@ def whole_event(objects: Objects, n: int) -> Spread:
 def largest_pt(spread: Spread) -> float:
     """No jet that can still form has a larger pT."""
     px, py = spread.px, spread.py
-    along = max(spread.a0 + abs(px), spread.a1 + abs(py))
-    across = max(spread.a2 + _HALF * abs(px + py), spread.a3 + _HALF * abs(px - py))
-    return max(along, across) * _LOOSENESS + _ROUNDING * spread.start
+    axes = max(spread.a0 + abs(px), spread.a1 + abs(py))
+    diagonals = max(spread.a2 + _HALF * abs(px + py), spread.a3 + _HALF * abs(px - py))
+    return max(axes, diagonals) * _LOOSENESS + _ROUNDING * spread.start

@@ -77,8 +77,8 @@ def allocate_rows(n: int) -> Rows:
 @jit
 def set_distances(rows: Rows, r: int, m: int, radius: float) -> None:
     """Distances of row ``r`` to the live ones, and its own to the beam."""
-    for at in range(m):
-        s = rows.live[at]
+    for index in range(m):
+        s = rows.live[index]
         i, j = min(r, s), max(r, s)
         if i == j:
             rows.q[r, r] = rows.d[r] * radius * radius
@@ -117,14 +117,14 @@ def distance_slope(rows: Rows, i: int, j: int, radius: float) -> float:
     """dq/dR of option (i, j): through the momenta, and of a beam through R itself."""
     if i == j:
         return float(rows.q[i, i] * (rows.d_log_d[i] + 2.0 / radius))
-    nearer = i if rows.d[i] <= rows.d[j] else j
+    smaller = i if rows.d[i] <= rows.d[j] else j
     dy, dphi = rows.y[i] - rows.y[j], folded(rows.phi[i] - rows.phi[j])
-    turned = dy * (rows.d_y[i] - rows.d_y[j]) + dphi * (rows.d_phi[i] - rows.d_phi[j])
-    return float(rows.q[i, j] * rows.d_log_d[nearer] + 2.0 * rows.d[nearer] * turned)
+    separation_slope = dy * (rows.d_y[i] - rows.d_y[j]) + dphi * (rows.d_phi[i] - rows.d_phi[j])
+    return float(rows.q[i, j] * rows.d_log_d[smaller] + 2.0 * rows.d[smaller] * separation_slope)
 
 
 @jit
-def list_options(
+def list_candidates(
     rows: Rows, m: int, a: int, b: int, radius: float, setting: Setting, length: float
 ) -> tuple[int, int, float]:
     """Weights and slopes d log w / dR of all options that are not truncated.
@@ -134,10 +134,10 @@ def list_options(
     alpha, asymmetry = setting.rigidity, setting.asymmetry
     minimum = scale = math.inf
     least_i = least_j = scale_i = scale_j = 0
-    for at in range(m):
-        i = rows.live[at]
-        for to in range(at, m):
-            j = rows.live[to]
+    for index_i in range(m):
+        i = rows.live[index_i]
+        for index_j in range(index_i, m):
+            j = rows.live[index_j]
             q = rows.q[i, j]
             if q < minimum:
                 minimum, least_i, least_j = q, i, j
@@ -158,25 +158,29 @@ def list_options(
             distance_slope(rows, scale_i, scale_j, radius) * scale / rows.q[scale_i, scale_j]
         )
         if scale_i != scale_j:
-            turned = log_pt_slope(rows, scale_i) - log_pt_slope(rows, scale_j)
+            log_ratio_slope = log_pt_slope(rows, scale_i) - log_pt_slope(rows, scale_j)
             harder_is_i = rows.pt2[scale_i] >= rows.pt2[scale_j]
-            scale_slope += scale * asymmetry * (turned if harder_is_i else -turned)
+            scale_slope += (
+                scale * asymmetry * (log_ratio_slope if harder_is_i else -log_ratio_slope)
+            )
     else:
         scale = minimum
     count, chosen, norm = 0, 0, 0.0
-    for at in range(m):
-        i = rows.live[at]
-        for to in range(at, m):
-            j = rows.live[to]
+    for index_i in range(m):
+        i = rows.live[index_i]
+        for index_j in range(index_i, m):
+            j = rows.live[index_j]
             excess = (rows.q[i, j] - minimum) / scale
             is_drawn = i == a and j == b  # listed even where rounding puts it beyond the cut
             if alpha * excess <= length or is_drawn:
                 if is_drawn:
                     chosen = count
-                moved = distance_slope(rows, i, j, radius) - minimum_slope - excess * scale_slope
+                excess_slope = (
+                    distance_slope(rows, i, j, radius) - minimum_slope - excess * scale_slope
+                )
                 rows.first[count], rows.second[count] = i, j
                 rows.weight[count] = math.exp(-alpha * excess)
-                rows.slope[count] = -alpha * moved / scale
+                rows.slope[count] = -alpha * excess_slope / scale
                 norm += rows.weight[count]
                 count += 1
     return count, chosen, norm
@@ -234,12 +238,12 @@ def spread(rows: Rows, count: int) -> None:
     """
     for k in range(count):
         i, j, dq = rows.first[k], rows.second[k], rows.slope[k]
-        kept, gone = (i, j) if rows.pt2[i] >= rows.pt2[j] else (j, i)
+        survivor, removed = (i, j) if rows.pt2[i] >= rows.pt2[j] else (j, i)
         for c in range(4):
-            part = dq * rows.momentum[gone, c]
-            rows.change[gone, c] -= part
-            if kept != gone:
-                rows.change[kept, c] += part
+            part = dq * rows.momentum[removed, c]
+            rows.change[removed, c] -= part
+            if survivor != removed:
+                rows.change[survivor, c] += part
 
 
 @jit
@@ -288,25 +292,25 @@ def tree_tangents(
     """
     load_rows(particles, n, setting.power, radius, rows)
     length = truncation(n)
-    for at in range(len(jet_pt2)):
-        jet_pt2[at] = -1.0
+    for index in range(len(jet_pt2)):
+        jet_pt2[index] = -1.0
         for c in range(4):
-            jets[at, c] = math.nan
+            jets[index, c] = math.nan
     m = n
     for step in range(n):
-        kept = gone = int(rows.row_of[history[step, 0]])
+        survivor = removed = int(rows.row_of[history[step, 0]])
         is_beam = history[step, 1] < 0
         if not is_beam:
-            gone = int(rows.row_of[history[step, 1]])
-            if rows.pt2[gone] > rows.pt2[kept] or (
-                rows.pt2[gone] == rows.pt2[kept] and gone < kept
+            removed = int(rows.row_of[history[step, 1]])
+            if rows.pt2[removed] > rows.pt2[survivor] or (
+                rows.pt2[removed] == rows.pt2[survivor] and removed < survivor
             ):
-                kept, gone = gone, kept
-        a, b = min(kept, gone), max(kept, gone)
-        count, chosen, norm = list_options(rows, m, a, b, radius, setting, length)
-        for at in range(m):
+                survivor, removed = removed, survivor
+        a, b = min(survivor, removed), max(survivor, removed)
+        count, chosen, norm = list_candidates(rows, m, a, b, radius, setting, length)
+        for index in range(m):
             for c in range(4):
-                rows.change[rows.live[at], c] = 0.0
+                rows.change[rows.live[index], c] = 0.0
         dq = 0.0
         if count > 0:
             for k in range(count):
@@ -318,53 +322,53 @@ def tree_tangents(
             dq = float(rows.slope[chosen])
         # Take the row that goes off the list.
         place = 0
-        while rows.live[place] != gone:
+        while rows.live[place] != removed:
             place += 1
-        for at in range(place, m - 1):
-            rows.live[at] = rows.live[at + 1]
+        for index in range(place, m - 1):
+            rows.live[index] = rows.live[index + 1]
         m -= 1
-        for at in range(m):
-            r = rows.live[at]
+        for index in range(m):
+            r = rows.live[index]
             for c in range(4):
                 rows.tangent[r, c] += rows.change[r, c]
         if is_beam:
             for c in range(4):
-                rows.tangent[gone, c] += dq * rows.momentum[gone, c]
-            insert_tangent(rows, gone, jets, jet_pt2)
+                rows.tangent[removed, c] += dq * rows.momentum[removed, c]
+            insert_tangent(rows, removed, jets, jet_pt2)
         else:
             for c in range(4):
-                rows.momentum[kept, c] += rows.momentum[gone, c]
-                rows.tangent[kept, c] += rows.tangent[gone, c]
+                rows.momentum[survivor, c] += rows.momentum[removed, c]
+                rows.tangent[survivor, c] += rows.tangent[removed, c]
             px, py, pz, e = (
-                rows.momentum[kept, 0],
-                rows.momentum[kept, 1],
-                rows.momentum[kept, 2],
-                rows.momentum[kept, 3],
+                rows.momentum[survivor, 0],
+                rows.momentum[survivor, 1],
+                rows.momentum[survivor, 2],
+                rows.momentum[survivor, 3],
             )
-            rows.pt2[kept] = px * px + py * py
-            rows.y[kept], rows.phi[kept] = rapidity(px, py, pz, e), math.atan2(py, px)
-            rows.d[kept] = momentum_scale(rows.pt2[kept], setting.power)
-            rows.row_of[n + step] = kept
-            set_distances(rows, kept, m, radius)
-        for at in range(m):
-            set_slopes(rows, rows.live[at], setting.power)
+            rows.pt2[survivor] = px * px + py * py
+            rows.y[survivor], rows.phi[survivor] = rapidity(px, py, pz, e), math.atan2(py, px)
+            rows.d[survivor] = momentum_scale(rows.pt2[survivor], setting.power)
+            rows.row_of[n + step] = survivor
+            set_distances(rows, survivor, m, radius)
+        for index in range(m):
+            set_slopes(rows, rows.live[index], setting.power)
 
 
 @jit
 def insert_tangent(rows: Rows, r: int, jets: Floats, jet_pt2: Floats) -> None:
     """Put the tangent of row ``r`` among those of the leading jets, in falling pT, if it belongs there."""
-    at = kept = len(jet_pt2)
-    while at > 0 and rows.pt2[r] > jet_pt2[at - 1]:
-        at -= 1
-    if at == kept:
+    place = n_jets = len(jet_pt2)
+    while place > 0 and rows.pt2[r] > jet_pt2[place - 1]:
+        place -= 1
+    if place == n_jets:
         return
-    for j in range(kept - 1, at, -1):
+    for j in range(n_jets - 1, place, -1):
         jet_pt2[j] = jet_pt2[j - 1]
         for c in range(4):
             jets[j, c] = jets[j - 1, c]
-    jet_pt2[at] = rows.pt2[r]
+    jet_pt2[place] = rows.pt2[r]
     for c in range(4):
-        jets[at, c] = rows.tangent[r, c]
+        jets[place, c] = rows.tangent[r, c]
 
 
 @jit

@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from djservice.clustering.kernels.alternative import Flip, flipped_option, no_flip, write_flip
-from djservice.clustering.kernels.candidates import Work, count_matter
+from djservice.clustering.kernels.alternative import Flip, flipped_candidate, no_flip, write_flip
+from djservice.clustering.kernels.candidates import Workspace, count_relevant
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
-from djservice.clustering.kernels.lanes.team import of_rank, rank, size, sync
+from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.leading_jets import clear_jets, leading_so_far
 from djservice.clustering.kernels.philox import uniform
-from djservice.clustering.kernels.pseudojets import Floats, Ints, Reach, copy_objects
-from djservice.clustering.kernels.scores import SLOPES, step_slopes
+from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Ints, copy_pseudojets
+from djservice.clustering.kernels.scores import N_SCORES, candidate_scores
 from djservice.clustering.kernels.steps import (
     OK,
     STATES_FULL,
@@ -31,6 +31,7 @@ from djservice.clustering.kernels.steps import (
     Lists,
     Scale,
     Weights,
+    add_step,
     append_sum,
     draw_candidate,
     imposed_candidate,
@@ -42,9 +43,8 @@ from djservice.clustering.kernels.steps import (
     remove_chosen,
     renew_least,
     weigh_candidates,
-    with_step,
 )
-from djservice.clustering.kernels.stopping import Spread, changed, largest_pt, whole_event
+from djservice.clustering.kernels.stopping import Spread, largest_pt, spread_of_event, updated
 
 
 class Setting(NamedTuple):
@@ -105,12 +105,12 @@ def truncation(n: int) -> float:
 @jit
 def cluster_tree(
     n: int,
-    reach: Reach,
+    radius: EffectiveRadius,
     setting: Setting,
     key: np.uint64,
     iteration: int,
     sample: int,
-    work: Work,
+    workspace: Workspace,
     first_state: int,
     replay: Ints,
     forced: Floats,
@@ -136,17 +136,17 @@ def cluster_tree(
     tree
         The arrays of the results.
     """
-    objects, scratch = work.objects, work.scratch
+    pseudojets, scratch = workspace.pseudojets, workspace.scratch
     asymmetry, sharp, wide = setting.asymmetry, setting.sharp, setting.wide
     length, keys = truncation(n), Key(key, iteration, sample)
-    start_tree(n, work, wide, tree)
+    start_tree(n, workspace, wide, tree)
     m, lists, likelihood = n, no_lists(), Likelihood(0.0, 1.0)
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
     states = States(first_state - 1, True, math.inf)
     flip, n_flips = no_flip(), 0
     spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if setting.stops:
-        spread = whole_event(objects, n)
+        spread = spread_of_event(pseudojets, n)
     # A flip whose rate is nothing but rounding, as no candidate gains, leads nowhere.
     forced_step = int(forced[1]) if len(forced) > 0 and forced[2] >= 0.0 else -1
 
@@ -157,81 +157,87 @@ def cluster_tree(
         if setting.stops and is_settled(spread, setting.settled_pt, scratch.jet_pt2):
             break
         steps += 1
-        status, lists, scale = raise_threshold(work, m, setting.rigidity, asymmetry, length, lists)
+        status, lists, scale = raise_threshold(
+            workspace, m, setting.rigidity, asymmetry, length, lists
+        )
         sync()
         if status != OK:
             break
 
-        lists, weights = weigh_candidates(work, setting.rigidity, sharp, length, lists, scale)
+        lists, weights = weigh_candidates(workspace, setting.rigidity, sharp, length, lists, scale)
         if step % size() == 0 and len(replay) == 0 and not sharp:
             # Each thread of a team draws for one of the next steps.
             uniform_ahead = uniform(key, iteration, sample, step + rank(), 0)
         if step == forced_step:
             status, choice = imposed_candidate(
-                work, m, n + step, np.int64(forced[2]), np.int64(forced[3])
+                workspace, m, n + step, np.int64(forced[2]), np.int64(forced[3])
             )
         elif len(replay) > 0:
-            status, choice = imposed_candidate(work, m, n + step, replay[step, 0], replay[step, 1])
+            status, choice = imposed_candidate(
+                workspace, m, n + step, replay[step, 0], replay[step, 1]
+            )
         else:
-            drawn = of_rank(uniform_ahead, step % size())
-            choice = draw_candidate(work, sharp, lists, scale, weights, drawn)
+            drawn = value_of_rank(uniform_ahead, step % size())
+            choice = draw_candidate(workspace, sharp, lists, scale, weights, drawn)
         sync()
         if status != OK:
             break
 
         a, b = natural(choice.a), choice.b
         slot_a, slot_b = int(scratch.slot[a]), int(scratch.slot[b]) if b >= 0 else -1
-        chance, step_score, q = probability_and_score(
-            work, m, slot_a, slot_b, choice, scale, weights, sharp
+        probability, step_score, q = probability_and_score(
+            workspace, m, slot_a, slot_b, choice, scale, weights, sharp
         )
         if step_score < 0.0:
-            flip = next_flip(flip, keys, step, step_score, work, lists, scale, weights, tree)
+            flip = next_flip(flip, keys, step, step_score, workspace, lists, scale, weights, tree)
             n_flips = write_next_flip(
-                n_flips, keys, step, step_score, work, lists, scale, weights, tree
+                n_flips, keys, step, step_score, workspace, lists, scale, weights, tree
             )
         if len(tree.state_jets) > 0:
-            status, states = record_state(states, first_state, setting.settled_pt, m, work, tree)
+            status, states = record_state(
+                states, first_state, setting.settled_pt, m, workspace, tree
+            )
         sync()
         if status != OK:
             break
 
         if wide:
-            add_slopes(
-                reach, setting, work, lists, scale, weights, slot_a, slot_b, q,
+            add_scores(
+                radius, setting, workspace, lists, scale, weights, slot_a, slot_b, q,
                 states.row if states.row >= first_state else -1, tree,
             )  # fmt: skip
-            step_score = scratch.slopes[setting.main]
+            step_score = scratch.step_scores[setting.main]
         else:
             score += step_score
             if states.row >= first_state and rank() == 0:
                 tree.state_scores[states.row, 0] += step_score
-        likelihood = with_step(likelihood, chance, q, scale, weights)
-        write_step(step, choice, chance, step_score, work, lists, scale, weights, tree)
+        likelihood = add_step(likelihood, probability, q, scale, weights)
+        write_step(step, choice, probability, step_score, workspace, lists, scale, weights, tree)
 
         lists, pair_lost, beam_lost = remove_chosen(
-            work, choice, slot_a, lists, asymmetry > 0.0, tree.jets
+            workspace, choice, slot_a, lists, asymmetry > 0.0, tree.jets
         )
         if setting.stops:
-            spread = changed(spread, objects.px[slot_a], objects.py[slot_a], -1.0)
+            spread = updated(spread, pseudojets.px[slot_a], pseudojets.py[slot_a], -1.0)
             if b >= 0:
-                spread = changed(spread, objects.px[slot_b], objects.py[slot_b], -1.0)
+                spread = updated(spread, pseudojets.px[slot_b], pseudojets.py[slot_b], -1.0)
         if b < 0:
             n_jets += 1
             slot_b = slot_a
         else:
-            is_old = max(objects.pt2[slot_a], objects.pt2[slot_b]) >= states.edge
-            status = recombine(work, slot_a, slot_b, n + step, setting.power, reach, wide)
-            is_old = is_old or objects.pt2[slot_a] >= states.edge
+            is_old = max(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
+            status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
+            is_old = is_old or pseudojets.pt2[slot_a] >= states.edge
             states = States(states.row, states.is_old or is_old, states.edge)
             if setting.stops:
-                spread = changed(spread, objects.px[slot_a], objects.py[slot_a], 1.0)
-        leave_slot(work, slot_b, m)
+                spread = updated(spread, pseudojets.px[slot_a], pseudojets.py[slot_a], 1.0)
+        leave_slot(workspace, slot_b, m)
         m -= 1
-        lists = renew_least(work, lists, pair_lost, beam_lost)
+        lists = renew_least(workspace, lists, pair_lost, beam_lost)
         if b >= 0:
-            room, lists = append_sum(work, m, n + step, lists, asymmetry)
+            list_status, lists = append_sum(workspace, m, n + step, lists, asymmetry)
             if status == OK:
-                status = room
+                status = list_status
         sync()
         if status != OK:
             break
@@ -251,18 +257,18 @@ def cluster_tree(
 
 
 @jit
-def start_tree(n: int, work: Work, wide: bool, tree: Tree) -> None:
+def start_tree(n: int, workspace: Workspace, wide: bool, tree: Tree) -> None:
     """Copy the event, and clear what the steps add to."""
-    scratch = work.scratch
-    copy_objects(work.origin, work.objects, n)
+    scratch = workspace.scratch
+    copy_pseudojets(workspace.origin, workspace.pseudojets, n)
     sync()
     j = natural(rank())
     while j < n:
         scratch.slot[j] = j
-        scratch.beam_at[j] = -1
+        scratch.beam_place[j] = -1
         scratch.alive[j] = 1
         if wide:
-            scratch.log_pt2[j] = math.log(work.objects.pt2[j])
+            scratch.log_pt2[j] = math.log(workspace.pseudojets.pt2[j])
         j = natural(j + size())
     for k in range(len(tree.scores)):
         tree.scores[k] = 0.0
@@ -278,7 +284,7 @@ def is_settled(spread: Spread, settled_pt: float, jet_pt2: Floats) -> bool:
 
 @jit
 def next_flip(
-    flip: Flip, key: Key, step: int, step_score: float, work: Work, lists: Lists, scale: Scale,
+    flip: Flip, key: Key, step: int, step_score: float, workspace: Workspace, lists: Lists, scale: Scale,
     weights: Weights, tree: Tree,
 ) -> Flip:  # fmt: skip
     """The one flip that is kept: this step's in proportion to its rate."""
@@ -288,8 +294,8 @@ def next_flip(
         flip = Flip(total, flip.step, flip.a, flip.b)
         if uniform(key.key, key.iteration, key.sample, step, 1) * total < rate:
             drawn = uniform(key.key, key.iteration, key.sample, step, 2)
-            a, b = flipped_option(
-                work.pairs, lists.n_pairs, work.beams, lists.n_beams, scale.is_beam, weights.mean,
+            a, b = flipped_candidate(
+                workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams, scale.is_beam, weights.mean,
                 drawn,
             )  # fmt: skip
             flip = Flip(total, step, a, b)
@@ -298,14 +304,20 @@ def next_flip(
 
 @jit
 def write_next_flip(
-    number: int, key: Key, step: int, step_score: float, work: Work, lists: Lists, scale: Scale,
+    number: int, key: Key, step: int, step_score: float, workspace: Workspace, lists: Lists, scale: Scale,
     weights: Weights, tree: Tree,
 ) -> int:  # fmt: skip
     """Write the flip of this step where all are kept; returns their number."""
     if len(tree.all_flips) > 0:
         drawn = uniform(key.key, key.iteration, key.sample, step, 2)
-        a, b = flipped_option(
-            work.pairs, lists.n_pairs, work.beams, lists.n_beams, scale.is_beam, weights.mean, drawn
+        a, b = flipped_candidate(
+            workspace.pairs,
+            lists.n_pairs,
+            workspace.beams,
+            lists.n_beams,
+            scale.is_beam,
+            weights.mean,
+            drawn,
         )
         write_flip(Flip(-step_score, step, a, b), tree.all_flips[number])
         number += 1
@@ -314,10 +326,10 @@ def write_next_flip(
 
 @jit
 def record_state(
-    states: States, first_state: int, settled_pt: float, m: int, work: Work, tree: Tree
+    states: States, first_state: int, settled_pt: float, m: int, workspace: Workspace, tree: Tree
 ) -> tuple[int, States]:
     """Record the leading jets before this step's draw, if they may differ from the last state's."""
-    scratch, status, row = work.scratch, OK, states.row
+    scratch, status, row = workspace.scratch, OK, states.row
     is_first = row < first_state
     if (states.is_old or is_first) and scratch.jet_pt2[0] > settled_pt * settled_pt:
         if is_first or largest_score(tree.state_scores[row]) > 0.0:
@@ -330,7 +342,7 @@ def record_state(
                 tree.state_scores[row, k] = 0.0
             if rank() == 0:
                 leading_so_far(
-                    work.objects, m, tree.jets, scratch.jet_pt2, tree.state_jets[row],
+                    workspace.pseudojets, m, tree.jets, scratch.jet_pt2, tree.state_jets[row],
                     scratch.state_pt2,
                 )  # fmt: skip
             sync()
@@ -339,31 +351,31 @@ def record_state(
 
 
 @jit
-def add_slopes(
-    reach: Reach, setting: Setting, work: Work, lists: Lists, scale: Scale, weights: Weights,
+def add_scores(
+    radius: EffectiveRadius, setting: Setting, workspace: Workspace, lists: Lists, scale: Scale, weights: Weights,
     slot_a: int, slot_b: int, q: float, state: int, tree: Tree,
 ) -> None:  # fmt: skip
     """Add the scores of a step in all parameters to those of the tree and of the state in hand."""
-    slopes = work.scratch.slopes
+    step_scores = workspace.scratch.step_scores
     if rank() == 0:
-        for k in range(SLOPES):
-            slopes[k] = 0.0
+        for k in range(N_SCORES):
+            step_scores[k] = 0.0
         if not weights.tied and not setting.sharp:
-            step_slopes(
-                work.objects, reach, setting.rigidity, scale.scale, scale.is_beam,
-                setting.asymmetry > 0.0, work.pairs, lists.n_pairs, work.beams, lists.n_beams,
-                weights.norm, slot_a, slot_b, q, work.scratch, slopes,
+            candidate_scores(
+                workspace.pseudojets, radius, setting.rigidity, scale.scale, scale.is_beam,
+                setting.asymmetry > 0.0, workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams,
+                weights.norm, slot_a, slot_b, q, workspace.scratch, step_scores,
             )  # fmt: skip
-        for k in range(SLOPES):
-            tree.scores[k] += slopes[k]
+        for k in range(N_SCORES):
+            tree.scores[k] += step_scores[k]
             if state >= 0:
-                tree.state_scores[state, k] += slopes[k]
+                tree.state_scores[state, k] += step_scores[k]
     sync()
 
 
 @jit
 def write_step(
-    step: int, choice: Choice, chance: float, step_score: float, work: Work, lists: Lists,
+    step: int, choice: Choice, probability: float, step_score: float, workspace: Workspace, lists: Lists,
     scale: Scale, weights: Weights, tree: Tree,
 ) -> None:  # fmt: skip
     """Write the history and the trace of a step, where they are wanted."""
@@ -374,11 +386,11 @@ def write_step(
         tree.trace[step, 0] = scale.minimum
         tree.trace[step, 1] = scale.scale
         tree.trace[step, 2] = weights.norm
-        tree.trace[step, 3] = chance
+        tree.trace[step, 3] = probability
         tree.trace[step, 4] = step_score
-        tree.trace[step, 5] = count_matter(work.pairs, lists.n_pairs, scale.cut) + count_matter(
-            work.beams, lists.n_beams, scale.cut
-        )
+        tree.trace[step, 5] = count_relevant(
+            workspace.pairs, lists.n_pairs, scale.cut
+        ) + count_relevant(workspace.beams, lists.n_beams, scale.cut)
         sync()
 
 

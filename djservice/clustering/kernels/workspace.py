@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from djservice.clustering.kernels.candidates import PAD, Options, Scratch, Work
-from djservice.clustering.kernels.close_pairs import LEVELS, Stock
-from djservice.clustering.kernels.pseudojets import Objects
+from djservice.clustering.kernels.candidates import PAD, Candidates, Scratch, Workspace
+from djservice.clustering.kernels.close_pairs import LEVELS, ClosePairs
+from djservice.clustering.kernels.pseudojets import Pseudojets
 
 #: Types of the arrays, a block of a GPU's memory for each; int64 and int32 share one.
 TYPES = (np.float64, np.uint16, np.int32, np.uint8)
@@ -42,26 +42,26 @@ def pairs_at_first(particles: int) -> int:
     return 16 * particles + 256
 
 
-def stock_room(particles: int) -> int:
+def close_pairs_room(particles: int) -> int:
     """Pairs that the stock has room for."""
     return math.ceil(1.5 * particles * math.sqrt(particles)) + PAD
 
 
 def event_arrays(room: Room) -> list[Line]:
     """The arrays of an event: its pseudojets, its closest pairs, and a row of distances."""
-    slots, held = room.particles + PAD, stock_room(room.particles)
-    stock = {
-        "q": (np.float64, held),
-        "owner": (np.uint16, held),
-        "other": (np.uint16, held),
+    slots, n_pairs = room.particles + PAD, close_pairs_room(room.particles)
+    close_pairs = {
+        "q": (np.float64, n_pairs),
+        "owner": (np.uint16, n_pairs),
+        "other": (np.uint16, n_pairs),
         "ends": (np.int64, LEVELS),
         "top": (np.float64, 1),
-        "loose_q": (np.float64, held),
-        "loose_owner": (np.uint16, held),
-        "loose_other": (np.uint16, held),
+        "unsorted_q": (np.float64, n_pairs),
+        "unsorted_owner": (np.uint16, n_pairs),
+        "unsorted_other": (np.uint16, n_pairs),
     }
-    pseudojets = [(np.float64, slots) for _ in Objects._fields]
-    return [*pseudojets, *(stock[name] for name in Stock._fields), (np.float64, slots)]
+    pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
+    return [*pseudojets, *(close_pairs[name] for name in ClosePairs._fields), (np.float64, slots)]
 
 
 def tree_arrays(room: Room) -> list[Line]:
@@ -69,9 +69,9 @@ def tree_arrays(room: Room) -> list[Line]:
     slots, ids = room.particles + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
 
-    def options(length: int) -> list[Line]:
+    def candidates(length: int) -> list[Line]:
         kinds = {"owner": np.uint16, "other": np.uint16}
-        return [(kinds.get(name, np.float64), length) for name in Options._fields]
+        return [(kinds.get(name, np.float64), length) for name in Candidates._fields]
 
     scratch = {
         "row": (np.float64, slots),
@@ -79,19 +79,19 @@ def tree_arrays(room: Room) -> list[Line]:
         "blocks": (np.float64, longest // 64 + 1),
         "slot": (np.uint16, ids),
         "marked": (np.uint16, room.particles),
-        "beam_at": (np.int32, ids),
+        "beam_place": (np.int32, ids),
         "alive": (np.uint8, ids),
         "log_pt2": (np.float64, ids),
-        "slopes": (np.float64, 5),
+        "step_scores": (np.float64, 5),
         "jet_pt2": (np.float64, room.jets),
         "state_pt2": (np.float64, room.jets),
     }
-    pseudojets = [(np.float64, slots) for _ in Objects._fields]
-    lists = [*options(room.pairs + PAD), *options(slots)]
+    pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
+    lists = [*candidates(room.pairs + PAD), *candidates(slots)]
     return [*pseudojets, *lists, *(scratch[name] for name in Scratch._fields)]
 
 
-def allocate(particles: int, pairs: int, jets: int) -> Work:
+def allocate(particles: int, pairs: int, jets: int) -> Workspace:
     """The work space of a thread, for events and lists up to these sizes.
 
     It takes about 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 pairs in
@@ -104,13 +104,17 @@ def allocate(particles: int, pairs: int, jets: int) -> Work:
         for table in (event_arrays(room), tree_arrays(room))
     )
 
-    def taken(kind: Any, arrays: Any) -> Any:
+    def build(kind: Any, arrays: Any) -> Any:
         return kind(*(next(arrays) for _ in kind._fields))
 
-    origin, stock = taken(Objects, event), taken(Stock, event)
-    objects, on_pairs, on_beams = taken(Objects, tree), taken(Options, tree), taken(Options, tree)
-    on_pairs.other[:] = on_beams.other[:] = 0xFFFF
-    return Work(origin, objects, stock, on_pairs, on_beams, taken(Scratch, tree))
+    origin, close_pairs = build(Pseudojets, event), build(ClosePairs, event)
+    pseudojets, pair_list, beam_list = (
+        build(Pseudojets, tree),
+        build(Candidates, tree),
+        build(Candidates, tree),
+    )
+    pair_list.other[:] = beam_list.other[:] = 0xFFFF
+    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree))
 
 
 def bounds_of(room: Room) -> Bounds:

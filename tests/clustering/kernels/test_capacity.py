@@ -1,4 +1,4 @@
-"""Lists and stock that are too short say so, and write nothing beyond their end."""
+"""Lists and close pairs that are too short say so, and write nothing beyond their end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from brute_force import Setting, event_of, shipped_events, to_batch, walk
 
 from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels.candidates import PAD, append_new, append_row
-from djservice.clustering.kernels.grow import Batch, load_event
+from djservice.clustering.kernels.grow import EventArrays, load_event
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.pseudojets import copy_objects
+from djservice.clustering.kernels.pseudojets import copy_pseudojets
 from djservice.clustering.kernels.workspace import allocate
 
 CANARY = 7e77
@@ -19,11 +19,13 @@ CANARY = 7e77
 @jit
 def append_both(work, n, count):
     """All pairs of the last particle, with room for fewer, by either way."""
-    copy_objects(work.origin, work.objects, n)
+    copy_pseudojets(work.origin, work.pseudojets, n)
     for j in range(n):
         work.scratch.slot[j] = j
-    row = append_row(work.objects, n, n - 1, 0.0, 1e300, work.pairs, count, work.scratch.row, 0.0)
-    new, _ = append_new(work.objects, n, n - 1, 1e300, work.pairs, count, work.scratch.row, 0.0)
+    row = append_row(
+        work.pseudojets, n, n - 1, 0.0, 1e300, work.pairs, count, work.scratch.row, 0.0
+    )
+    new, _ = append_new(work.pseudojets, n, n - 1, 1e300, work.pairs, count, work.scratch.row, 0.0)
     return row, new
 
 
@@ -50,8 +52,8 @@ def load(particles, work):
         np.array([[0.0, 1.0, 1.0]]),
         np.zeros(1, np.uint64),
     )
-    batch = Batch(particles, offsets, reaches, keys)
-    load_event(batch, 0, -1.0, work.origin, work.stock, work.scratch.row)
+    batch = EventArrays(particles, offsets, reaches, keys)
+    load_event(batch, 0, -1.0, work.origin, work.close_pairs, work.scratch.row)
 
 
 def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
@@ -66,18 +68,22 @@ def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
     particles = np.concatenate([event[:, :3], np.ones((n, 4))], axis=1)[::-1].copy()
     work = allocate(n, 400, 1)
     load(particles, work)
-    held = int(work.stock.ends[-1])
-    assert held <= len(work.stock.q) - 64
-    q, owner, other = work.stock.q[:held], work.stock.owner[:held], work.stock.other[:held]
-    assert (q < work.stock.top[0]).all() and (owner > other).all()
+    held = int(work.close_pairs.ends[-1])
+    assert held <= len(work.close_pairs.q) - 64
+    q, owner, other = (
+        work.close_pairs.q[:held],
+        work.close_pairs.owner[:held],
+        work.close_pairs.other[:held],
+    )
+    assert (q < work.close_pairs.top[0]).all() and (owner > other).all()
     assert len({*zip(owner.tolist(), other.tolist(), strict=True)}) == held
-    # Every pair is in the stock, or not below the bound of its owner.
+    # Every pair is among the close pairs, or not below the bound of its owner.
     y, phi, d = (work.origin.y[:n], work.origin.phi[:n], work.origin.d[:n])
     i, j = np.tril_indices(n, -1)
     dphi = np.abs(phi[i] - phi[j])
     dphi = np.minimum(dphi, 2 * np.pi - dphi)
     distance = np.minimum(d[i], d[j]) * ((y[i] - y[j]) ** 2 + dphi**2)
-    inside = distance < work.stock.top[0]
+    inside = distance < work.close_pairs.top[0]
     assert inside.sum() == held
     assert (distance[~inside] >= work.origin.lower[i[~inside]] * (1 - 1e-12)).all()
 

@@ -16,5 +16,7 @@ from djservice.clustering.kernels.lanes.llvm import LanesType
 class LanesOfThread(models.PrimitiveModel):
     """A vector of its lanes."""
 
-    def __init__(self, manager: Any, of: Any) -> None:
-        super().__init__(manager, of, ir.VectorType(ir.DoubleType(), max(8 // team.TEAM, 1)))
+    def __init__(self, manager: Any, numba_type: Any) -> None:
+        super().__init__(
+            manager, numba_type, ir.VectorType(ir.DoubleType(), max(8 // team.TEAM, 1))
+        )

@@ -30,8 +30,8 @@ lanes_type = LanesType()
 
 @register_model(LanesType)
 class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, of: Any) -> None:
-        super().__init__(manager, of, ir.VectorType(_DOUBLE, 8))
+    def __init__(self, manager: Any, numba_type: Any) -> None:
+        super().__init__(manager, numba_type, ir.VectorType(_DOUBLE, 8))
 
 
 def _operator(symbol: Any, instruction: str) -> None:
@@ -85,26 +85,26 @@ def _call(builder: Any, name: str, *vectors: Any) -> Any:
     )
 
 
-def _all(builder: Any, value: Any, count: int) -> Any:
+def _broadcast(builder: Any, value: Any, count: int) -> Any:
     """A vector of so many times the same."""
-    nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
     return builder.shuffle_vector(
-        builder.insert_element(nothing, value, INT32(0)),
-        nothing,
+        builder.insert_element(undefined, value, INT32(0)),
+        undefined,
         ir.VectorType(INT32, count)([INT32(0)] * count),
     )
 
 
 def _pointers(
-    context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int
+    context: Any, builder: Any, array_type: Any, array: Any, index: Any, count: int
 ) -> list[Any]:
     """To what this thread has of the ``count`` elements from ``at`` on: to a vector, or to each where they are not side by side."""
     assert array_type.layout == "C"
     data, team = context.make_array(array_type)(context, builder, array).data, team_size(context)
     if team == 1:
         vector = ir.VectorType(context.get_value_type(array_type.dtype), count)
-        return [builder.bitcast(builder.gep(data, [at]), vector.as_pointer())]
-    first = builder.gep(data, [builder.add(at, builder.zext(rank_of(builder), _INT64))])
+        return [builder.bitcast(builder.gep(data, [index]), vector.as_pointer())]
+    first = builder.gep(data, [builder.add(index, builder.zext(rank_of(builder), _INT64))])
     return [builder.gep(first, [_INT64(k)]) for k in range(0, count, team)]
 
 
@@ -113,40 +113,40 @@ def width_of(context: Any) -> int:
     return max(8, team_size(context))
 
 
-def _read(context: Any, builder: Any, array_type: Any, array: Any, at: Any, count: int) -> Any:
+def _read(context: Any, builder: Any, array_type: Any, array: Any, index: Any, count: int) -> Any:
     """What this thread has of the ``count`` elements from ``at`` on."""
     size = array_type.dtype.bitwidth // 8
-    pointers = _pointers(context, builder, array_type, array, at, count)
+    pointers = _pointers(context, builder, array_type, array, index, count)
     if team_size(context) == 1:
         return builder.load(pointers[0], align=size)
-    found = ir.Constant(
+    vector = ir.Constant(
         ir.VectorType(context.get_value_type(array_type.dtype), len(pointers)), ir.Undefined
     )
     for k, pointer in enumerate(pointers):
-        found = builder.insert_element(found, builder.load(pointer, align=size), INT32(k))
-    return found
+        vector = builder.insert_element(vector, builder.load(pointer, align=size), INT32(k))
+    return vector
 
 
 def _mask(context: Any, builder: Any, flags: Any) -> Any:
     """What the team's threads have of booleans, as the bits of an int64."""
     if team_size(context) == 1:
         return builder.zext(builder.bitcast(flags, ir.IntType(flags.type.count)), _INT64)
-    found = _INT64(0)
+    mask = _INT64(0)
     for k in range(flags.type.count):
         votes = ballot_of(builder, builder.extract_element(flags, INT32(k)))
-        found = builder.or_(found, builder.shl(votes, _INT64(k * team_size(context))))
-    return found
+        mask = builder.or_(mask, builder.shl(votes, _INT64(k * team_size(context))))
+    return mask
 
 
 def _fold(context: Any, builder: Any, vector: Any, combine: Callable[..., Any]) -> Any:
     """Combine lanes i and i + 4, then i and i + 2, then both that are left."""
     width = vector.type.count // 2
     while width:
-        nothing = ir.Constant(vector.type, ir.Undefined)
-        chosen = ir.VectorType(INT32, width)
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        selection = ir.VectorType(INT32, width)
         halves = [
             builder.shuffle_vector(
-                vector, nothing, chosen([INT32(first + k) for k in range(width)])
+                vector, undefined, selection([INT32(first + k) for k in range(width)])
             )
             for first in (0, width)
         ]
@@ -170,7 +170,7 @@ def _smaller(builder: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def load(typing_context, array, at):
+def load(typing_context, array, index):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -180,7 +180,7 @@ def load(typing_context, array, at):
 
 
 @intrinsic
-def store(typing_context, array, at, lanes):
+def store(typing_context, array, index, lanes):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -200,7 +200,7 @@ def fill(typing_context, value):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _all(builder, values[0], width_of(context) // team_size(context))
+        return _broadcast(builder, values[0], width_of(context) // team_size(context))
 
     return lanes_type(types.float64), code
 
@@ -226,9 +226,9 @@ def absolute(context: Any, builder: Any, a: Any) -> Any:
 
 
 @_lane_function(4)
-def where_below(context: Any, builder: Any, a: Any, b: Any, then: Any, otherwise: Any) -> Any:
+def where_below(context: Any, builder: Any, a: Any, b: Any, if_below: Any, if_not: Any) -> Any:
     """See lanes_numpy."""
-    return builder.select(builder.fcmp_ordered("<", a, b), then, otherwise)
+    return builder.select(builder.fcmp_ordered("<", a, b), if_below, if_not)
 
 
 @_lane_function(1)
@@ -276,19 +276,19 @@ def total(context: Any, builder: Any, a: Any) -> Any:
 
 
 @intrinsic
-def holds(typing_context, owner, other, at, a, b):
+def holds(typing_context, owner, other, index, a, b):
     """See lanes_numpy."""
     element = ir.IntType(owner.dtype.bitwidth)
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         count = 32 // team_size(context)
-        found = ir.VectorType(ir.IntType(1), count)([ir.IntType(1)(0)] * count)
+        flags = ir.VectorType(ir.IntType(1), count)([ir.IntType(1)(0)] * count)
         for ident in values[3:]:
-            wanted = _all(builder, builder.trunc(ident, element), count)
+            target = _broadcast(builder, builder.trunc(ident, element), count)
             for array_type, array in ((owner, values[0]), (other, values[1])):
                 ids = _read(context, builder, array_type, array, values[2], 32)
-                found = builder.or_(found, builder.icmp_unsigned("==", ids, wanted))
-        return _mask(context, builder, found)
+                flags = builder.or_(flags, builder.icmp_unsigned("==", ids, target))
+        return _mask(context, builder, flags)
 
     return types.int64(owner, other, types.int64, types.int64, types.int64), code
 
@@ -304,15 +304,15 @@ def lowest(typing_context, mask):
 
 
 @intrinsic
-def own(typing_context, mask):
+def thread_bits(typing_context, mask):
     """See lanes_numpy."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         team = team_size(context)
         if team == 1:
             return values[0]
-        every = _INT64(sum(1 << k for k in range(0, 64, team)))
-        return builder.and_(values[0], builder.shl(every, builder.zext(rank_of(builder), _INT64)))
+        pattern = _INT64(sum(1 << k for k in range(0, 64, team)))
+        return builder.and_(values[0], builder.shl(pattern, builder.zext(rank_of(builder), _INT64)))
 
     return types.int64(types.int64), code
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 Lanes = NDArray[np.float64]
 
 
-def load(array: Any, at: int) -> Lanes:
+def load(array: Any, index: int) -> Lanes:
     """Elements ``at`` to ``at + 8``."""
-    return np.array(array[at : at + 8])
+    return np.array(array[index : index + 8])
 
 
-def store(array: Any, at: int, lanes: Lanes) -> None:
+def store(array: Any, index: int, lanes: Lanes) -> None:
     """Write elements ``at`` to ``at + 8``."""
-    array[at : at + 8] = lanes
+    array[index : index + 8] = lanes
 
 
 def fill(value: float) -> Lanes:
@@ -41,9 +41,9 @@ def absolute(a: Lanes) -> Lanes:
     return np.abs(a)
 
 
-def where_below(a: Lanes, b: Lanes, then: Lanes, otherwise: Lanes) -> Lanes:
+def where_below(a: Lanes, b: Lanes, if_below: Lanes, if_not: Lanes) -> Lanes:
     """``then`` where a < b, else ``otherwise``."""
-    return np.where(a < b, then, otherwise)
+    return np.where(a < b, if_below, if_not)
 
 
 def power_of_two(shifted: Lanes) -> Lanes:
@@ -68,11 +68,11 @@ def total(a: Lanes) -> float:
     return float(quarter[0] + quarter[1])
 
 
-def holds(owner: Any, other: Any, at: int, a: int, b: int) -> int:
+def holds(owner: Any, other: Any, index: int, a: int, b: int) -> int:
     """Mask of the 32 options from ``at`` on that hold object ``a`` or ``b``."""
-    owners, others = owner[at : at + 32], other[at : at + 32]
-    found = (owners == a) | (owners == b) | (others == a) | (others == b)
-    return sum(1 << int(k) for k in np.flatnonzero(found))
+    owners, others = owner[index : index + 32], other[index : index + 32]
+    hits = (owners == a) | (owners == b) | (others == a) | (others == b)
+    return sum(1 << int(k) for k in np.flatnonzero(hits))
 
 
 def lowest(mask: int) -> int:
@@ -80,7 +80,7 @@ def lowest(mask: int) -> int:
     return (mask & -mask).bit_length() - 1
 
 
-def own(mask: int) -> int:
+def thread_bits(mask: int) -> int:
     """Of a mask of up to 64 lanes the bits of this thread's: all."""
     return mask
 

@@ -12,7 +12,7 @@ from typing import Any
 from numba.cuda.cudadrv import nvvm
 
 #: Numbers of metadata that numba, which counts from 0, does not come to.
-_LOOP, _HOW = 900_000_001, 900_000_002
+_LOOP, _DIRECTIVE = 900_000_001, 900_000_002
 _JUMP = re.compile(r"^(\s+br (?:i1|label) .*)$", re.MULTILINE)
 
 _compile_ir = nvvm.compile_ir
@@ -21,7 +21,7 @@ _compile_ir = nvvm.compile_ir
 def rolled(llvm: str) -> str:
     """LLVM assembly in which no loop is to be unrolled: a loop is known by the jump that ends it, and other jumps ignore the word."""
     jumps = _JUMP.sub(rf"\1, !llvm.loop !{_LOOP}", llvm)
-    return f'{jumps}\n!{_LOOP} = distinct !{{!{_LOOP}, !{_HOW}}}\n!{_HOW} = !{{!"llvm.loop.unroll.disable"}}\n'
+    return f'{jumps}\n!{_LOOP} = distinct !{{!{_LOOP}, !{_DIRECTIVE}}}\n!{_DIRECTIVE} = !{{!"llvm.loop.unroll.disable"}}\n'
 
 
 def compile_ir(llvm: str | list[str], **options: Any) -> Any:

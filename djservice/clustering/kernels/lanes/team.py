@@ -19,7 +19,7 @@ TEAM = 1 if numba.config.DISABLE_JIT else 32
 
 _BIT, INT32, _INT64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 #: NVVM's numbers for a ballot, and for shuffles with a thread of a number, or of one that differs in some bits; and no limit of these.
-_BALLOT, _OF_THREAD, _BUTTERFLY, _NO_LIMIT = 3, 0, 3, 31
+_BALLOT, _INDEXED, _BUTTERFLY, _NO_LIMIT = 3, 0, 3, 31
 #: Of the numbered address spaces, the one of the device's memory.
 _GLOBAL = 1
 
@@ -67,9 +67,9 @@ def _wait(builder: Any) -> None:
 
 def ballot_of(builder: Any, flag: Any) -> Any:
     """An int64 with a bit for each thread of the team, set where its ``flag`` is."""
-    answer = ir.LiteralStructType((INT32, _BIT))
+    result_type = ir.LiteralStructType((INT32, _BIT))
     votes = builder.extract_value(
-        _call(builder, "vote.sync", answer, _members(builder), INT32(_BALLOT), flag), 0
+        _call(builder, "vote.sync", result_type, _members(builder), INT32(_BALLOT), flag), 0
     )
     return builder.zext(
         builder.and_(builder.lshr(votes, _first(builder)), INT32(2**TEAM - 1)), _INT64
@@ -81,20 +81,20 @@ def partners(builder: Any, value: Any, distance: int) -> Any:
     return _shuffled(builder, value, _BUTTERFLY, INT32(distance))
 
 
-def _shuffled(builder: Any, value: Any, how: int, thread: Any) -> Any:
+def _shuffled(builder: Any, value: Any, mode: int, thread: Any) -> Any:
     """The float64 of another thread of the warp."""
-    bits, answer = builder.bitcast(value, _INT64), ir.LiteralStructType((INT32, _BIT))
+    bits, result_type = builder.bitcast(value, _INT64), ir.LiteralStructType((INT32, _BIT))
     halves = []
     for shift in (0, 32):
         half = builder.trunc(builder.lshr(bits, _INT64(shift)), INT32)
-        given = (_members(builder), INT32(how), half, thread, INT32(_NO_LIMIT))
-        got = builder.extract_value(_call(builder, "shfl.sync.i32", answer, *given), 0)
-        halves.append(builder.shl(builder.zext(got, _INT64), _INT64(shift)))
+        operands = (_members(builder), INT32(mode), half, thread, INT32(_NO_LIMIT))
+        word = builder.extract_value(_call(builder, "shfl.sync.i32", result_type, *operands), 0)
+        halves.append(builder.shl(builder.zext(word, _INT64), _INT64(shift)))
     return builder.bitcast(builder.or_(*halves), ir.DoubleType())
 
 
 @intrinsic
-def _without(typing_context, array):  # type: ignore[no-untyped-def]
+def _empty_view(typing_context, array):  # type: ignore[no-untyped-def]
     """See :func:`without`."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -146,7 +146,7 @@ def _ballot(typing_context, flag):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _of_rank(typing_context, value, number):  # type: ignore[no-untyped-def]
+def _value_of_rank(typing_context, value, number):  # type: ignore[no-untyped-def]
     """See :func:`of_rank`."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -155,7 +155,7 @@ def _of_rank(typing_context, value, number):  # type: ignore[no-untyped-def]
         return _shuffled(
             builder,
             values[0],
-            _OF_THREAD,
+            _INDEXED,
             builder.add(_first(builder), builder.trunc(values[1], INT32)),
         )
 
@@ -163,19 +163,19 @@ def _of_rank(typing_context, value, number):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _placed(typing_context, array):  # type: ignore[no-untyped-def]
+def _opaque_view(typing_context, array):  # type: ignore[no-untyped-def]
     """See :func:`placed`."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         if not on_gpu(context):
             return values[0]
         view = context.make_array(array)(context, builder, values[0])
-        here = ir.PointerType(context.get_data_type(array.dtype), _GLOBAL)
-        unseen = ir.InlineAsm(ir.FunctionType(_INT64, [_INT64]), "mov.b64 $0, $1;", "=l,l")
+        pointer_type = ir.PointerType(context.get_data_type(array.dtype), _GLOBAL)
+        identity = ir.InlineAsm(ir.FunctionType(_INT64, [_INT64]), "mov.b64 $0, $1;", "=l,l")
         address = builder.call(
-            unseen, [builder.ptrtoint(builder.addrspacecast(view.data, here), _INT64)]
+            identity, [builder.ptrtoint(builder.addrspacecast(view.data, pointer_type), _INT64)]
         )
-        view.data = builder.addrspacecast(builder.inttoptr(address, here), view.data.type)
+        view.data = builder.addrspacecast(builder.inttoptr(address, pointer_type), view.data.type)
         return view._getvalue()
 
     return array(array), code
@@ -184,14 +184,14 @@ def _placed(typing_context, array):  # type: ignore[no-untyped-def]
 #: ``sync()``: the threads of a team wait for each other, and see what the others have written.
 sync: Any = (lambda: None) if numba.config.DISABLE_JIT else _sync
 #: ``without(array)`` is the array with length 0, which a compiler knows.
-without: Any = (lambda array: array[:0]) if numba.config.DISABLE_JIT else _without
+empty_view: Any = (lambda array: array[:0]) if numba.config.DISABLE_JIT else _empty_view
 #: ``size()``: threads of the team; ``rank()``: the number of this one, from 0. On a processor 1 and 0.
 size: Any = (lambda: 1) if numba.config.DISABLE_JIT else _size
 rank: Any = (lambda: 0) if numba.config.DISABLE_JIT else _rank
 #: ``ballot(flag)``: a bit for each thread of the team, set where ``flag`` is.
 ballot: Any = int if numba.config.DISABLE_JIT else _ballot
 #: ``of_rank(value, number)``: the ``value`` of the thread of that rank.
-of_rank: Any = (lambda value, number: value) if numba.config.DISABLE_JIT else _of_rank
+value_of_rank: Any = (lambda value, number: value) if numba.config.DISABLE_JIT else _value_of_rank
 #: ``placed(view)`` is the same view of an array, of whose place a compiler for GPUs knows nothing: so it keeps that, instead of adding
 #: it up anew for each element.
-placed: Any = (lambda view: view) if numba.config.DISABLE_JIT else _placed
+opaque_view: Any = (lambda view: view) if numba.config.DISABLE_JIT else _opaque_view
