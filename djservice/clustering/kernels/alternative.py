@@ -1,8 +1,10 @@
-"""The alternative path: at one step of a tree, the option that an infinitesimally larger R would have drawn instead.
+"""The alternative path: the candidate that a step would have drawn at an infinitesimally larger R.
 
-With P_k the probability of an option and s_k = d log P_k / d log R, the options with s < 0 lose the probability that those with
-s > 0 gain. Having drawn k, the step flips with rate -s_k (if that is positive), to an option drawn with probability
-proportional to P s+. Over the tree all flips are kept, or one, chosen in proportion to the rates, whose sum is W.
+P_k is the probability of a candidate and s_k = d log P_k / d log R. When R grows, candidates with
+s < 0 lose probability to those with s > 0. A step that drew k flips with the rate -s_k if that is
+positive. It flips to a candidate drawn with probability proportional to P s+, where s+ = max(s, 0).
+
+A tree keeps all its flips, or one. The one is drawn in proportion to the rates, whose sum is W.
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ from djservice.clustering.kernels.pseudojets import Floats
 
 
 class Flip(NamedTuple):
-    """W so far, and the flip that is kept: its step (-1: none) and the objects of its option (-1: beam)."""
+    """The sum of rates W so far, and the flip that is kept.
+
+    ``step`` is its step, -1 if there is none. ``a`` and ``b`` are the ids of its candidate's
+    objects, with b = -1 for a beam.
+    """
 
     rate: float
     step: int
@@ -25,7 +31,7 @@ class Flip(NamedTuple):
 
 @jit
 def gain(q: float, is_beam: bool, scale_is_beam: bool, mean: float) -> float:
-    """What is proportional to s of an option where it is positive, else 0."""
+    """s+ of a candidate, up to a factor that all candidates of the step share."""
     contrast = (0.0 if is_beam else q) - mean if scale_is_beam else mean - (q if is_beam else 0.0)
     return max(contrast, 0.0)
 
@@ -40,7 +46,10 @@ def flipped_candidate(
     mean: float,
     uniform: float,
 ) -> tuple[int, int]:
-    """The option that a flip leads to, as objects (a, b); b = -1 for a beam, a = -1 where no option gains."""
+    """The candidate that a flip leads to, as ids (a, b).
+
+    b = -1 stands for a beam. a = -1 says that no candidate gains.
+    """
     total = 0.0
     for k in range(n_pairs):
         total += pairs.w[k] * gain(pairs.q[k], False, scale_is_beam, mean)
@@ -62,11 +71,11 @@ def flipped_candidate(
 
 @jit
 def no_flip() -> Flip:
-    """Before the first step."""
+    """The flip before the first step: rate 0, and nothing kept."""
     return Flip(0.0, -1, -1, -1)
 
 
 @jit
 def write_flip(flip: Flip, out: Floats) -> None:
-    """As four numbers."""
+    """Write a flip as four numbers."""
     out[0], out[1], out[2], out[3] = flip.rate, flip.step, flip.a, flip.b

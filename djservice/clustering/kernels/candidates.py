@@ -1,12 +1,16 @@
-"""The active list: every option (pair or beam) that can matter at the next step, and nothing else.
+"""The candidate lists of a step: every pair and beam that can matter, and nothing else.
 
-All distances are q = D R^2: a pair has q = min(d_i, d_j) dR_ij^2 whatever the radius, and only a beam, q = d_i R_i^2,
-knows about it. Of every pair the object with the larger id is the owner. The list holds *every* live option with
-q < threshold. The others are in the stock (pairs of particles, see :mod:`djservice.clustering.kernels.close_pairs`), or are bounded from
-below, object by object, so that raising the threshold looks again only at objects whose bound lies below the new one.
+Distances are q = D R^2. A pair has q = min(d_i, d_j) dR_ij^2 whatever the radius. Only a beam,
+q = d_i R_i^2, knows the radius. A pair is owned by its object with the larger id.
 
-The canonical order of the options is that in which they were put on the list, dead ones replaced by the last;
-:mod:`djservice.clustering.kernels.draw` says how a uniform picks one.
+The lists hold *every* live candidate with q < threshold. The others are of two kinds. Pairs of
+particles below ``close_pairs.top`` are among the close pairs, which are in order of q
+(:mod:`djservice.clustering.kernels.close_pairs`). All others are bounded from below, object by
+object. Raising the threshold looks only at objects whose bound lies below the new threshold.
+
+The canonical order of the candidates is the order in which they were put on the list, with each
+dead one replaced by the last. :mod:`djservice.clustering.kernels.draw` says how a uniform picks
+one.
 """
 
 from __future__ import annotations
@@ -45,14 +49,18 @@ from djservice.clustering.kernels.pseudojets import (
     distances,
 )
 
-#: Stands for "nothing": beyond all distances, and finite, so that a weight of 0 times it is 0.
+#: A distance beyond all others. It is finite, so that a weight of 0 times it is 0.
 FAR = 1e308
-#: Elements that arrays have beyond their end, for loops over whole groups of lanes.
+#: Padding of arrays, for loops over whole groups of lanes.
 PAD = 64
 
 
 class Candidates(NamedTuple):
-    """Options on the list: ``q``, its weight, what the safe scale sees of it, and the ids (``other`` 0xFFFF: a beam)."""
+    """The candidates on a list: distances, weights and ids.
+
+    ``q`` is the distance, ``w`` the weight, and ``s`` the distance with the asymmetry factor of the
+    safe scale. ``other`` is 0xFFFF for a beam.
+    """
 
     q: Floats
     w: Floats
@@ -62,7 +70,12 @@ class Candidates(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Work space of one thread."""
+    """Work space of one thread for one tree.
+
+    ``sums`` and ``blocks`` hold partial sums of the weights. ``slot``, ``beam_place``, ``alive``
+    and ``log_pt2`` are indexed by id. ``beam_place`` is the place of an object's beam on its list,
+    or -1.
+    """
 
     row: Floats
     sums: Floats
@@ -78,7 +91,11 @@ class Scratch(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """All that a thread needs: an event as it was loaded, the objects of the tree in hand, its lists, and scratch."""
+    """The memory of a thread.
+
+    ``origin`` and ``close_pairs`` describe the event as loaded. ``pseudojets``, the lists ``pairs``
+    and ``beams``, and ``scratch`` belong to the current tree.
+    """
 
     origin: Pseudojets
     pseudojets: Pseudojets
@@ -90,7 +107,10 @@ class Workspace(NamedTuple):
 
 @jit
 def end_lists(pairs: Candidates, n_pairs: int, beams: Candidates, n_beams: int, safe: bool) -> None:
-    """Make what is read beyond the ends of the lists, in whole groups of lanes, weigh nothing."""
+    """Give no weight to the places beyond the ends of the lists.
+
+    They are read too, in whole groups of lanes.
+    """
     sync()
     _end_list(pairs, n_pairs, safe)
     _end_list(beams, n_beams, safe)
@@ -135,7 +155,7 @@ def put_pair(
 def put_beam(
     pseudojets: Pseudojets, slot: int, beams: Candidates, place: int, beam_place: Ints
 ) -> None:
-    """Put the beam option of the object in ``slot`` on the list."""
+    """Put the beam of the object in ``slot`` on the list."""
     slot, place = natural(slot), natural(place)
     ident = natural(int(pseudojets.ident[slot]))
     beams.q[place] = pseudojets.beam[slot]
@@ -155,7 +175,10 @@ def put_row(
     row: Floats,
     asymmetry: float,
 ) -> int:
-    """Put the pairs of the object in ``slot`` with those of ``start`` + each bit on the list; returns the list's new length."""
+    """Put pairs of the object in ``slot`` on the list; returns the new length.
+
+    Each bit k of ``hits`` stands for the pair with slot ``start`` + k.
+    """
     bits = thread_bits(hits)
     while bits != 0:
         k = lowest(bits)
@@ -176,9 +199,10 @@ def append_row(
     row: Floats,
     asymmetry: float,
 ) -> int:
-    """Put the pairs with low <= q < high that the object in ``slot`` owns on the list, and bound the others.
+    """Put the pairs with low <= q < high that the object in ``slot`` owns on the list.
 
-    Returns the new length of the list, -1 if it is too short.
+    Pairs with q >= high set the object's lower bound. Returns the new length of the list, -1 if it
+    is too short.
     """
     y, phi, d, ident = (
         fill(pseudojets.y[slot]),
@@ -220,14 +244,15 @@ def append_new(
     row: Floats,
     asymmetry: float,
 ) -> tuple[int, float]:
-    """As :func:`append_row` from 0, for the object with the largest id, which owns its pairs with all others.
+    """Put the pairs with q < high of the newest object on the list, and bound the others.
 
-    Also returns the smallest of them.
+    The newest object has the largest id, so it owns its pairs with all others. Returns the new
+    length of the list, -1 if it is too short, and the smallest distance of these pairs.
     """
     y_slot = pseudojets.y[slot]
     y, phi, d = fill(y_slot), fill(pseudojets.phi[slot]), fill(pseudojets.d[slot])
     sync()
-    pseudojets.y[slot] = math.inf  # out of its own reach
+    pseudojets.y[slot] = math.inf  # no pair with itself
     highs, infinities = fill(high), fill(math.inf)
     bound = nearest = infinities
     start = 0
@@ -264,7 +289,10 @@ def append_close_pairs(
     scratch: Scratch,
     asymmetry: float,
 ) -> int:
-    """Put what is alive of the stock from ``taken`` to ``end`` on the list; returns its length, -1 if it is too short."""
+    """Put the live close pairs from ``start`` to ``end`` on the list; returns the new length.
+
+    The length is -1 if the list is too short.
+    """
     alive, owner, other = scratch.alive, close_pairs.owner, close_pairs.other
     while start < end:
         stop = min(end, start + len(pairs.q) - PAD - count)
@@ -307,7 +335,10 @@ def refill(
     scratch: Scratch,
     asymmetry: float,
 ) -> tuple[int, int]:
-    """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists, of pairs -1 if it is too short."""
+    """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists.
+
+    The length of the list of pairs is -1 if it is too short.
+    """
     sync()
     start = pairs_below(close_pairs, low) if low > 0.0 else 0
     end = pairs_below(close_pairs, high)
@@ -349,7 +380,7 @@ def refill(
 
 @jit
 def lower_bound(pseudojets: Pseudojets, m: int, threshold: float, close_pairs: ClosePairs) -> float:
-    """A lower bound, not below ``threshold``, of all options that are not on the list."""
+    """A lower bound, not below ``threshold``, of all candidates that are not on the lists."""
     lows, bounds, infinities = fill(threshold), fill(math.inf), fill(math.inf)
     first = 0
     while first < m:
@@ -382,7 +413,7 @@ def smallest(values: Floats, count: int) -> float:
 
 @jit
 def index_of(values: Floats, value: float) -> int:
-    """Where ``value`` is first found."""
+    """The first index that holds ``value``."""
     index = 0
     while values[index] != value:
         index += 1
@@ -391,7 +422,7 @@ def index_of(values: Floats, value: float) -> int:
 
 @jit
 def count_relevant(candidates: Candidates, count: int, cut: float) -> int:
-    """Options that survive the truncation."""
+    """The number of candidates that survive the truncation."""
     number = 0
     for k in range(count):
         number += 1 if candidates.q[k] <= cut else 0

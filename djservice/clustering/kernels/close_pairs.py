@@ -1,9 +1,11 @@
-"""The stock of an event: its closest pairs of particles by rising distance, made once and shared by all its trees.
+"""The close pairs of an event: its closest pairs of particles, in order of distance.
 
-q = D R^2 of a pair of particles does not depend on R or on the rigidity. So the pairs are put in order once per event,
-and a tree that raises the threshold of its list takes the next stretch instead of looking for them. The order is that
-of levels, two to a factor of 2 in q: the exponent of the float and the first bit of its mantissa. Thresholds are edges
-of levels.
+q = D R^2 of a pair of particles depends neither on R nor on the rigidity. So the pairs are put in
+order once per event, and all trees of the event share them. A tree that raises the threshold of its
+list takes the next stretch of close pairs instead of searching for them.
+
+The order is by level. There are two levels to a factor of 2 in q: a level is the exponent of the
+float and the first bit of its mantissa. Thresholds are edges of levels.
 """
 
 from __future__ import annotations
@@ -42,17 +44,20 @@ from djservice.clustering.kernels.pseudojets import (
     row_distances,
 )
 
-#: Bits below those that make the level of a float64.
+#: The number of bits of a float64 below those of its level.
 _SHIFT = 51
-#: The level of 2^-256: everything below it, 0 too, counts as level 0; and what is above level 1022 is not in the stock.
+#: The exponent and bit of 2^-256. Distances below it, 0 too, have level 0.
+#: Pairs above level 1022 are never close pairs.
 _FIRST = 2 * (1023 - 256)
 LEVELS = 1024
 
 
 class ClosePairs(NamedTuple):
-    """Pairs of particles by level: ``q`` and ids; where the levels end, ``ends[level]``; and the edge ``top[0]`` of the last.
+    """Pairs of particles, sorted by level.
 
-    ``loose_q``, ``loose_owner`` and ``loose_other`` hold them before they are put in order.
+    ``ends[level]`` is the number of pairs up to the end of a level. ``top[0]`` is the edge above
+    the last level: all pairs of particles below it are here. The ``unsorted`` arrays hold the pairs
+    before they are put in order.
     """
 
     q: Floats
@@ -79,23 +84,24 @@ def edge_below(index: int) -> float:
 
 @jit
 def edge_above(q: float) -> float:
-    """The edge between levels that is next above ``q``; infinity above all levels."""
+    """The next edge of a level above ``q``, infinity above all levels."""
     index = level(q)
     return edge_below(index + 1) if index < LEVELS - 1 else math.inf
 
 
 @jit
 def pairs_below(close_pairs: ClosePairs, threshold: float) -> int:
-    """How many pairs of the stock lie below an edge."""
+    """The number of close pairs below an edge."""
     return int(close_pairs.ends[level(threshold) - 1])
 
 
 @jit
 def fill_close_pairs(pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, row: Floats) -> None:
-    """Put the closest pairs in the stock, whole levels and about n^1.5 pairs; sets ``objects.lower`` for the others.
+    """Collect the closest pairs, whole levels and about n^1.5 pairs.
 
-    More would be dead when their turn comes. The last level is guessed from some of the particles, and lowered until
-    its pairs have room.
+    Sets ``pseudojets.lower`` for the other pairs. More than n^1.5 would be dead by the time a tree
+    reaches them. The last level is estimated from a sample of the particles, and lowered until its
+    pairs have room.
     """
     ends, stride = close_pairs.ends, 1 + n // 32
     if rank() == 0:
@@ -108,7 +114,7 @@ def fill_close_pairs(pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, ro
             for j in range(i):
                 ends[level(row[j])] += stride
     sync()
-    top, n_pairs = 0, 0  # levels below top are held
+    top, n_pairs = 0, 0  # levels below top fit
     while top < LEVELS - 1 and n_pairs + ends[top] <= n * math.sqrt(n):
         n_pairs += ends[top]
         top += 1
@@ -126,20 +132,20 @@ def fill_close_pairs(pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, ro
 
 @jit
 def clear(ends: NDArray[np.int64]) -> None:
-    """Nothing in any level."""
+    """Set the number of pairs of every level to 0."""
     for k in range(LEVELS):
         ends[k] = 0
 
 
 @jit
 def put_in_order(close_pairs: ClosePairs, n_pairs: int) -> None:
-    """Put the loose pairs into their levels."""
+    """Sort the unsorted pairs into their levels."""
     ends = close_pairs.ends
     clear(ends)
     for k in range(n_pairs):
         ends[level(close_pairs.unsorted_q[k])] += 1
     begin = 0
-    for k in range(LEVELS):  # ends begin as beginnings, which filling moves
+    for k in range(LEVELS):  # ends hold the beginnings at first; filling moves them
         count = ends[k]
         ends[k] = begin
         begin += count
@@ -156,7 +162,7 @@ def put_in_order(close_pairs: ClosePairs, n_pairs: int) -> None:
 def _gather(
     pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
 ) -> int:
-    """Put all pairs below ``edge`` among the loose ones; returns their number, -1 if they have no room."""
+    """Collect all pairs below ``edge``, unsorted; returns their number, -1 if there is no room."""
     n_pairs, infinities, top = 0, fill(math.inf), fill(edge)
     for i in range(n):
         y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])

@@ -1,4 +1,4 @@
-"""From histories to jets: which particles each one is made of, and the sum of their momenta."""
+"""From histories to jets: the particles of each jet, and the sum of their momenta."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ def jets_of_histories(
     objects: Any,
     owner: Any,
 ) -> None:
-    """Replay the merges of all trees: step t of a tree that ends a jet gives row t its momentum and number of particles.
+    """Replay the merges of all trees to find the momenta and sizes of their jets.
+
+    Step t of a tree that ends a jet gives row t the jet's momentum and number of particles.
 
     Parameters
     ----------
     offsets
         Shape (event + 1,), of the particles.
     trees
-        Per event.
+        Trees per event.
     history
-        Shape (row, 2): (a, b) became object n + t, or (a, -1) object a a jet; n rows per tree, by event and tree.
+        Shape (row, 2): (a, b) became object n + t, or (a, -1) object a became a jet. Each tree has
+        n rows; trees are ordered by event and tree.
     particles
         Shape (particle, 4): px, py, pz, E.
     momenta, members
-        Shapes (row, 4) and (row,), written: of the jet that a step ends, 0 where it merges.
+        Output, shapes (row, 4) and (row,): the jet that a step ends, 0 where the step merges.
     objects, owner
-        Scratch, shapes (2 n, 4) and (2 n,) with the largest n. ``owner`` is not kept.
+        Scratch, shapes (2 n, 4) and (2 n,) with the largest n.
     """
     for event in range(len(offsets) - 1):
         first = offsets[event]
@@ -62,16 +65,17 @@ def jets_of_histories(
 def constituents_of_histories(
     offsets: Any, trees: int, history: Any, place: Any, constituents: Any, owner: Any
 ) -> None:
-    """List the particles of every jet, rising, from the place where its list begins.
+    """List the particles of every jet, in rising order.
 
     Parameters
     ----------
     offsets, trees, history
-        As of :func:`jets_of_histories`.
+        Events, trees and merges, see :func:`jets_of_histories`.
     place
-        Shape (row,): where the list of the jet that a step ends begins, -1 for a step or jet without one. Overwritten.
+        Shape (row,): the index at which the list of the jet that a step ends begins. It is -1 for a
+        merge, or for a jet without a list. Overwritten.
     constituents
-        Written: particles by their number in the event.
+        Output: indices of particles in their event.
     owner
         Scratch, shape (2 n,) with the largest n.
     """

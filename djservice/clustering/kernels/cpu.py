@@ -1,4 +1,4 @@
-"""The CPU loop over (event, tree): prepares each event once, then grows its trees in the thread's own work space."""
+"""The CPU loop over (event, tree): loads each event once, then grows its trees."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ def cluster_items(
     state_jets: Floats,
     state_scores: Floats,
 ) -> tuple[int, int, int]:
-    """Grow the trees of items ``first`` to ``last``, item = event * trees + tree; returns status, item reached, states.
+    """Grow the trees of items ``first`` to ``last``, item = event * trees + tree.
+
+    Returns a status, the item that was reached, and the number of states.
 
     Parameters
     ----------
     state_jets, state_scores
-        Shapes (row, jet, 4), (row, 1 or 5), filled from the first row on. Length 0 if not wanted.
+        Output, shapes (row, jet, 4) and (row, 1 or 5), filled from the first row on. Length 0 if
+        states are not wanted.
     """
     loaded_event, states = -1, natural(0)  # a literal would have the callees compiled for it too
     for item in range(first, last):

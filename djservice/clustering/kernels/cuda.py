@@ -1,8 +1,9 @@
-"""The CUDA loops over (event, tree): a team of threads makes an event ready, and a team grows a tree, by the source of the CPU.
+"""The CUDA loops over (event, tree), with the source of the CPU.
 
-The particles' objects and the stock of an event are shared by its trees; the lists and objects of a tree are in memory of the team
-that grows it, and a team takes one tree after the other. Its threads share the lanes (:mod:`djservice.clustering.kernels.lanes.team`), so sums have the
-order that they have on the CPU.
+A team of threads loads an event, and a team grows a tree. The pseudojets and close pairs of an
+event are shared by its trees. The lists and pseudojets of a tree are in the memory of its team,
+which grows one tree after the other. The threads of a team share the lanes
+(:mod:`djservice.clustering.kernels.lanes.team`), so sums have the order that they have on the CPU.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ if (
 ):  # what these are imported for is their effect: a type is made known, and loops stay rolled
     from djservice.clustering.kernels.lanes import cuda_model, rolled  # noqa: F401
 
-# A small batch is a small grid, and there is nothing to be done about it.
+# A small batch makes a small grid, which cannot be avoided.
 warnings.filterwarnings("ignore", message="Grid size .* under-utilization")
 
 
-#: Registers of a thread: with as many a multiprocessor has room for 384 threads.
+#: Registers of a thread. A multiprocessor then has room for 384 threads.
 REGISTERS = 168
 
 
@@ -45,7 +46,11 @@ class Memory(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """Trees to be grown, item = event * trees + tree; and written, in their order, the kernel's status and states of each."""
+    """The trees of one launch, item = event * trees + tree, and its output.
+
+    ``status`` is the kernel's status of each tree; the states of each follow in ``state_jets`` and
+    ``state_scores``.
+    """
 
     items: Any
     status: Any
@@ -55,7 +60,7 @@ class Launch(NamedTuple):
 
 @jit
 def pseudojets_of(floats: Any, bounds: Any) -> Pseudojets:
-    """The pseudojets of an event or a tree, whose arrays come first."""
+    """The pseudojets of an event or a tree, whose arrays come first in memory."""
     return Pseudojets(
         opaque_view(floats[bounds[0] : bounds[1]]),
         opaque_view(floats[bounds[2] : bounds[3]]),
@@ -73,7 +78,7 @@ def pseudojets_of(floats: Any, bounds: Any) -> Pseudojets:
 
 @jit
 def close_pairs_of(events: Memory, index: int, bounds: Any) -> ClosePairs:
-    """The closest pairs of an event."""
+    """The close pairs of an event."""
     floats, ids, numbers = events.floats[index], events.ids[index], events.numbers[index]
     return ClosePairs(
         opaque_view(floats[bounds[22] : bounds[23]]),
@@ -129,7 +134,7 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
 
 
 def prepare_events(power: float, batch: EventArrays, events: Memory, bounds: Bounds) -> None:
-    """Kernel: make the events of a batch ready, a team each."""
+    """CUDA kernel: load the events of a batch, a team for each."""
     index = cuda.grid(1) // size()
     if index < len(events.floats):
         limits = bounds.event
@@ -148,9 +153,10 @@ def prepare_events(power: float, batch: EventArrays, events: Memory, bounds: Bou
 
 
 class Features(NamedTuple):
-    """What a kernel of trees is able to do; what it need not, it is compiled without.
+    """The features of a kernel that grows trees.
 
-    A GPU runs it the faster, the more of its instructions fit into its caches and the fewer registers it takes.
+    A kernel is compiled without the features that it does not need. A GPU runs a kernel faster if
+    more of its instructions fit into the caches and it takes fewer registers.
     """
 
     states: bool = False
@@ -164,7 +170,7 @@ class Features(NamedTuple):
 
 
 def features_of(setting: Setting, imposed: Imposed, results: Results, states: bool) -> Features:
-    """What the trees of a job ask for."""
+    """The features that the trees of a job need."""
     return Features(
         states=states,
         stops=setting.stops,
@@ -178,7 +184,7 @@ def features_of(setting: Setting, imposed: Imposed, results: Results, states: bo
 
 
 def grow_trees(features: Features) -> Any:
-    """The kernel that grows trees with these features, to be compiled."""
+    """A function that grows trees with these features, to be compiled."""
     with_states, with_stops, with_records, with_flips, with_replay, safe, sharp, wide = features
 
     def grow_trees(
@@ -194,8 +200,9 @@ def grow_trees(features: Features) -> Any:
         teams: Memory,
         bounds: Bounds,
     ) -> None:
-        # A team takes a tree, then the one as many further on as there are teams. ``events`` has a row for each event, made ready,
-        # ``teams`` one for each team. What is known to be absent is said once more, for the compiler.
+        # Team j grows trees j, j + n_teams, j + 2 n_teams ... ``events`` has a row for each event,
+        # which is loaded, and ``teams`` one for each team. Features that are absent become
+        # constants, for the compiler.
         setting = Setting(
             setting.power,
             setting.rigidity,
@@ -240,7 +247,8 @@ def grow_trees(features: Features) -> Any:
                     scores if with_states else empty_view(scores),
                 )
 
-    # A name of its own, and so a file of its own on disk: processes that compile at once do not overwrite each other's.
+    # Each kernel has its own name, and so its own file on disk: processes that compile different
+    # kernels at the same time do not overwrite each other's files.
     suffix = "_".join(name for name, enabled in features._asdict().items() if enabled)
     grow_trees.__name__ = grow_trees.__qualname__ = (
         f"grow_trees_{suffix}" if suffix else "grow_trees"
@@ -249,7 +257,7 @@ def grow_trees(features: Features) -> Any:
 
 
 def compiled_kernel(function: Any) -> Any:
-    """A kernel from a function, kept on disk as long as no kernel source changes."""
+    """A compiled kernel, kept on disk as long as no kernel source changes."""
     options = {} if config.ENABLE_CUDASIM else {"max_registers": REGISTERS}
     compiled = cuda.jit(cache=True, **options)(function)
     return compiled if keyed_by_sources(compiled) else cuda.jit(**options)(function)

@@ -1,8 +1,9 @@
-"""From the options on the list to a choice: their weights, the sums of these, and the option that a uniform picks.
+"""Drawing a candidate: weights, their sums, and the candidate that a uniform in [0, 1) picks.
 
-A uniform times the sum of all weights falls into the pairs or, beyond, into the beams; there into one of the runs of
-64 options, in their order; in it into a lane, that is the options 0, 8, 16 ... of the run, then 1, 9, 17 ..., as the
-sums are formed lane by lane; and in the lane on one option.
+The uniform times the sum of all weights falls into the pairs or, beyond them, into the beams. There
+it falls into a run of 64 candidates, in their order, and within the run into a lane. The first lane
+has candidates 0, 8, 16 ... of the run, the second 1, 9, 17 ..., because sums are formed lane by
+lane. In the lane it falls on one candidate.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from djservice.clustering.kernels.lanes import (
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.pseudojets import Floats
 
-#: Options in a run.
+#: Candidates in a run.
 BLOCK = 64
 
 _LOG2E = 1.4426950408889634
 _LN2_HIGH = 6.93145751953125e-1
 _LN2_LOW = 1.42860682030941723212e-6
-_SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, which then stands in the low bits
+_SHIFT = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer in the low bits
 
 
 @jit
 def exponential(x: Any) -> Any:
-    """exp(x) of each lane to 2 ulp, for -700 < x < 700; below, anything.
+    """exp(x) of each lane to 2 ulp, for -700 < x < 700; the value is undefined below.
 
-    The argument is reduced to k ln 2 + r; the polynomial of degree 11 is within 1.6e-17 of exp(r) (Chebyshev fit of
-    (exp(r) - 1 - r) / r^2), and 2^k is put together from its bits.
+    The argument is reduced to k ln 2 + r. The polynomial of degree 11 is within 1.6e-17 of exp(r)
+    (Chebyshev fit of (exp(r) - 1 - r) / r^2), and 2^k is assembled from its bits.
     """
     shifted = fma(x, fill(_LOG2E), fill(_SHIFT))
     k = shifted - fill(_SHIFT)
@@ -67,7 +68,10 @@ def exponential(x: Any) -> Any:
 def weigh(
     candidates: Candidates, first: int, count: int, minimum: float, rate: float, length: float
 ) -> None:
-    """Weights exp(-rate (q - minimum)) of options ``first`` to ``count``; 0 where the exponent is below -``length``."""
+    """Set the weights exp(-rate (q - minimum)) of candidates ``first`` to ``count``.
+
+    A weight is 0 where the exponent is below -``length``.
+    """
     minima, rates, least_exponent, zero = fill(minimum), fill(rate), fill(-length), fill(0.0)
     index = first & -width()
     while index < count:
@@ -78,7 +82,7 @@ def weigh(
 
 @jit
 def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
-    """Sum of ``count`` weights; the scratch keeps the sums of lanes and of runs for :func:`choose`."""
+    """The sum of ``count`` weights; partial sums stay in the scratch for :func:`choose`."""
     if size() > LANES:
         return _sum_runs_side_by_side(w, count, scratch)
     norm, index, block = 0.0, 0, natural(0)
@@ -97,8 +101,8 @@ def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
 
 @jit
 def _sum_runs_side_by_side(w: Floats, count: int, scratch: Scratch) -> float:
-    """As :func:`sum_weights`, with the same bits: eight threads of a large team to each run."""
-    sync()  # they read weights that others have found
+    """The sum of :func:`sum_weights`, bit for bit, by a large team: eight threads to each run."""
+    sync()  # they read weights that other threads wrote
     first, end, norm = natural(0), natural(count), 0.0
     while first < end:
         run, lane = natural(first // BLOCK + rank() // LANES), 0.0
@@ -118,7 +122,7 @@ def _sum_runs_side_by_side(w: Floats, count: int, scratch: Scratch) -> float:
 
 @jit
 def weighted_sum(candidates: Candidates, count: int) -> float:
-    """Sum of w q over an option list."""
+    """The sum of w q over a list of candidates."""
     a = b = fill(0.0)
     index = 0
     while index < count - width():
@@ -132,7 +136,7 @@ def weighted_sum(candidates: Candidates, count: int) -> float:
 
 @jit
 def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
-    """The option that ``target``, below the sum of the weights, falls on."""
+    """The candidate that ``target`` falls on; it is below the sum of the weights."""
     sync()
     block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
@@ -145,7 +149,10 @@ def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
 
 @jit
 def _pick(values: Floats, start: int, stop: int, stride: int, target: float) -> tuple[int, float]:
-    """Which value ``target`` falls on, and how far into it; where rounding leaves none, the last that is not 0."""
+    """The value that ``target`` falls on, and the distance into it.
+
+    Where rounding leaves none, it is the last value that is not 0.
+    """
     position, remainder, k = natural(start), target, natural(start)
     while k < stop:
         value = values[k]
@@ -160,7 +167,7 @@ def _pick(values: Floats, start: int, stop: int, stride: int, target: float) -> 
 
 @jit
 def choose_zero(candidates: Candidates, count: int, target: float) -> int:
-    """The option at zero distance whose unit stretch holds ``target``."""
+    """The candidate at distance 0 that ``target`` falls on, each with a weight of 1."""
     last = -1
     for k in range(count):
         if candidates.q[k] == 0.0:

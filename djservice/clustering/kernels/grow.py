@@ -1,4 +1,4 @@
-"""One event made ready, and one tree of it grown into its place among the results: what the loops of CPU and GPU share."""
+"""Loading an event and growing one of its trees: the part that the loops of CPU and GPU share."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from djservice.clustering.kernels.tree import Setting, Tree, cluster_tree
 
 
 class EventArrays(NamedTuple):
-    """The particles of some events and what is drawn.
+    """The particles of a batch of events, their radii, and the keys of their random numbers.
 
-    ``particles`` has shape (particle, 7): pt, rapidity, phi, px, py, pz, E, in each event by falling d; ``offsets`` (event + 1,);
-    ``reaches`` (event, 3): rho, R_min and R_max; ``keys`` (event,) key the random numbers.
+    ``particles`` has shape (particle, 7): pt, rapidity, phi, px, py, pz, E, in each event by
+    falling d. ``offsets`` has shape (event + 1,), ``radius_bounds`` (event, 3): rho, R_min and
+    R_max, and ``keys`` (event,).
     """
 
     particles: Floats
@@ -36,16 +37,20 @@ class EventArrays(NamedTuple):
 
 
 class Imposed(NamedTuple):
-    """What trees are to follow, or length 0: histories (row, 2), and flips (item, 4)."""
+    """Imposed choices: histories to replay, shape (row, 2), and flips to take, shape (item, 4).
+
+    An array has length 0 if nothing is imposed.
+    """
 
     replay: Ints
     forced: Floats
 
 
 class Results(NamedTuple):
-    """Where the results of trees go, by item = event * trees + tree, or by row.
+    """The output arrays of trees, by item = event * trees + tree, or by row.
 
-    The rows of (event, tree) start at ``offsets[event] * trees + tree * n``. What is not wanted has length 0.
+    The rows of (event, tree) start at ``offsets[event] * trees + tree * n``. Arrays that are not
+    wanted have length 0.
     """
 
     jets: Floats  # (item, jet, 4)
@@ -74,7 +79,10 @@ def load_event(
     close_pairs: ClosePairs,
     row: Floats,
 ) -> int:
-    """Fill the objects of one event, ids by the order of its particles, and its stock; returns how many particles it has."""
+    """Fill the pseudojets and close pairs of an event; returns its number of particles.
+
+    Ids follow the order of the particles.
+    """
     particles, start = batch.particles, batch.offsets[event]
     n = batch.offsets[event + 1] - start
     radius = effective_radius(batch, event)
@@ -114,8 +122,8 @@ def grow_item(
     Parameters
     ----------
     first_state
-        Where its states begin in ``state_jets`` and ``state_scores``, shapes (state, jet, 4) and (state, 1 or 5); length 0 if not
-        wanted.
+        The row of ``state_jets`` and ``state_scores`` where the states of this tree begin. These
+        have shapes (state, jet, 4) and (state, 1 or 5), or length 0 if states are not wanted.
     """
     event, index = item // trees, item % trees
     n = batch.offsets[event + 1] - batch.offsets[event]

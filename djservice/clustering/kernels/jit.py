@@ -1,4 +1,4 @@
-"""The one place that says how kernels are compiled."""
+"""The compiler settings of all kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Kernels allocate nothing, so counting references to arrays is switched off (_nrt): it cost as much as the arithmetic.
+#: Kernels allocate nothing, so the counting of references to arrays is switched off (_nrt).
+#: It took as much time as the arithmetic.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
@@ -20,18 +21,18 @@ _OPTIONS: dict[str, Any] = {
     "_nrt": False,
 }
 
-#: numba renews a cached function when its own file changes, and not when a function that it calls does.
+#: numba renews a cached function when its own file changes, but not when a callee changes.
 _SOURCES = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
 ).hexdigest()
 
 
 def jit(function: Function) -> Function:
-    """Compile without the GIL, cached on disk, in IEEE arithmetic.
+    """Compile a function without the GIL, cached on disk, in IEEE arithmetic.
 
-    No fast-math: it breaks vectorised exponentials, and the same distance must come out with the same bits from every
-    loop that computes it; multiply-adds are fused only where the source says so. Division follows numpy: 1/0 is infinite
-    and never an exception.
+    Fast-math is off. It breaks vectorised exponentials, and every loop that computes a distance
+    must get the same bits. Multiply-adds are fused only where the source says so. Division follows
+    numpy: 1/0 is infinite and never an exception.
     """
     if numba.config.DISABLE_JIT:  # compiled code does not warn of infinities either
         return np.errstate(all="ignore")(function)
@@ -44,10 +45,11 @@ def keyed_by_sources(compiled: Any) -> bool:
     """Whether the cached copy of a compiled function could be tied to all kernel sources.
 
     False means that this version of numba keeps its cache in another way. The function is then
-    compiled in every process, for an old kernel would be worse.
+    compiled in every process, because an old kernel would be worse.
 
-    The hash joins numba's version, which numba compares before it reads anything else. Its own stamp
-    of the source is compared later: an index that names a class of older sources fails by then.
+    The hash joins numba's version, which numba compares before it reads anything else. numba's own
+    stamp of the source is compared later: an index that names a class of older sources fails by
+    then.
     """
     file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if not hasattr(file, "_version"):

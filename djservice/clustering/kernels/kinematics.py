@@ -1,4 +1,7 @@
-"""Scalar kinematics of generalised-kT clustering in the E-scheme. GeV and rad; rapidity, never pseudorapidity."""
+"""Scalar kinematics of generalised-kT clustering in the E-scheme.
+
+Units are GeV and rad. Angles use rapidity, never pseudorapidity.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def momentum_scale(pt2: float, power: float) -> float:
 
 @jit
 def rapidity(px: float, py: float, pz: float, e: float) -> float:
-    """y = 1/2 ln((E + pz) / (E - pz)), written so that nothing cancels for forward objects; m^2 < 0 counts as 0."""
+    """y = 1/2 ln((E + pz) / (E - pz)), without cancellation for forward objects.
+
+    m^2 < 0 counts as 0.
+    """
     pt2 = px * px + py * py
     m2 = max(0.0, (e + pz) * (e - pz) - pt2)
     if pt2 + m2 == 0.0:  # massless along the beam: as FastJet, beyond everything else

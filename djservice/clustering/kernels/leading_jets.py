@@ -1,4 +1,8 @@
-"""The leading jets of a tree, and what they would be if it ended at once: the state that a baseline may know."""
+"""The leading jets of a tree, final or provisional.
+
+Provisional ones are the leading jets if the tree ended now: the state that a baseline may depend
+on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from djservice.clustering.kernels.pseudojets import Floats, Pseudojets
 
 @jit
 def clear_jets(jets: Floats, pt2: Floats) -> None:
-    """No jets yet."""
+    """Empty the list of leading jets."""
     for j in range(len(pt2)):
         pt2[j] = -1.0
         for c in range(4):
@@ -19,7 +23,7 @@ def clear_jets(jets: Floats, pt2: Floats) -> None:
 
 @jit
 def insert_jet(pseudojets: Pseudojets, slot: int, jets: Floats, pt2: Floats) -> None:
-    """Put the object in ``slot`` among the leading jets, which are in falling pT, if it belongs there."""
+    """Insert the object in ``slot`` into the leading jets, in falling pT, if it is hard enough."""
     n_jets = len(pt2)
     new_pt2 = pseudojets.pt2[slot]
     place = n_jets

@@ -26,7 +26,10 @@ def philox(
 
 @jit
 def uniform(key: np.uint64, iteration: int, sample: int, step: int, draw: int) -> float:
-    """A uniform in [0, 1) of ``step`` of tree ``sample``, with 53 bits; draw 0 decides the step."""
+    """A uniform in [0, 1) with 53 bits, for ``step`` of tree ``sample``.
+
+    Draw 0 decides the step.
+    """
     c0, c1, _, _ = philox(
         key & _LOW,
         key >> _32,

@@ -1,4 +1,4 @@
-"""The live objects of one event: their kinematics in slots, recombination, and the distances of their pairs."""
+"""The pseudojets of an event: kinematics in slots, recombination, and distances of pairs."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Ints = NDArray[np.int32]
 Ids = NDArray[np.uint16]
 
 
-#: Objects whose masks are gathered in one integer.
+#: Slots whose bits make one mask.
 STRETCH = 64
 
 
 class Pseudojets(NamedTuple):
-    """The live objects of one event in slots 0..m-1; a removed one is replaced by the last.
+    """The live objects of an event in slots 0 to m - 1; a removed one is replaced by the last.
 
-    ``lower`` bounds from below the options that the object owns and that are neither in the stock nor on the list;
-    ``ident`` is the id, as a float, to be compared in lanes. Slots from m on are out of reach: y, beam and lower are
-    infinite.
+    ``lower`` bounds from below the candidates that the object owns and that are neither close pairs
+    nor on a list. ``ident`` is the id, as a float, so that it can be compared in lanes. In slots
+    from m on, y, beam and lower are infinite, so no distance to them is finite.
     """
 
     y: Floats
@@ -53,7 +53,7 @@ class Pseudojets(NamedTuple):
 
 
 class EffectiveRadius(NamedTuple):
-    """R of an object of transverse momentum pT: rho / pT, not below ``low`` or above ``high`` (arXiv:0903.0392).
+    """R(pT) of an object: rho / pT, not below ``low`` or above ``high`` (arXiv:0903.0392).
 
     A constant R is low = high = R with rho = 0.
     """
@@ -72,7 +72,7 @@ def radius2(radius: EffectiveRadius, pt2: float) -> float:
 
 @jit
 def copy_pseudojets(source: Pseudojets, target: Pseudojets, n: int) -> None:
-    """Copy the first ``n`` slots, and put those beyond out of reach."""
+    """Copy the first ``n`` slots, and empty those beyond."""
     for first in range(0, n, width()):
         store(target.y, first, load(source.y, first))
         store(target.phi, first, load(source.phi, first))
@@ -90,7 +90,7 @@ def copy_pseudojets(source: Pseudojets, target: Pseudojets, n: int) -> None:
 
 @jit
 def end_slots(pseudojets: Pseudojets, m: int) -> None:
-    """Put the slots from ``m`` on, as many as are read in lanes, out of reach."""
+    """Empty the slots from ``m`` on, as many as are read in lanes."""
     infinities = fill(math.inf)
     store(pseudojets.y, m, infinities)
     store(pseudojets.beam, m, infinities)
@@ -99,7 +99,7 @@ def end_slots(pseudojets: Pseudojets, m: int) -> None:
 
 @jit
 def remove_slot(pseudojets: Pseudojets, slot: int, m: int, slots: Ids) -> None:
-    """Take the object in ``slot`` away; the last one, in slot ``m`` - 1, replaces it."""
+    """Remove the object in ``slot``; the last one, in slot ``m`` - 1, replaces it."""
     slot, last = natural(slot), natural(m - 1)
     if slot != last:
         pseudojets.y[slot] = pseudojets.y[last]
@@ -128,7 +128,10 @@ def merge(
     power: float,
     radius: EffectiveRadius,
 ) -> bool:
-    """Replace the object in slot ``into`` by its sum with that in ``other`` (E-scheme); False if the sum has no pT."""
+    """Replace the object in slot ``target`` by its sum with that in ``other`` (E-scheme).
+
+    False if p < 0 and the sum has no pT.
+    """
     target, other = natural(target), natural(other)
     px = pseudojets.px[target] + pseudojets.px[other]
     py = pseudojets.py[target] + pseudojets.py[other]
@@ -153,7 +156,7 @@ def merge(
 
 @jit
 def is_live(ident: int, ids: int, m: int, slots: Ids, pseudojets: Pseudojets) -> bool:
-    """Whether ``ident`` names a live object."""
+    """Whether ``ident`` is the id of a live object."""
     if ident < 0 or ident >= ids:
         return False
     return bool(slots[ident] < m and pseudojets.ident[slots[ident]] == ident)
@@ -161,7 +164,10 @@ def is_live(ident: int, ids: int, m: int, slots: Ids, pseudojets: Pseudojets) ->
 
 @jit
 def distances(pseudojets: Pseudojets, first: int, y: Any, phi: Any, d: Any) -> Any:
-    """q of the pairs of one object, its coordinates in every lane, with those in slots ``at`` to ``at`` + 8."""
+    """q of the pairs of one object with those in a group of slots, from ``first`` on.
+
+    ``y``, ``phi`` and ``d`` have the object's coordinates in every lane.
+    """
     dy = load(pseudojets.y, first) - y
     dphi = absolute(load(pseudojets.phi, first) - phi)
     dphi = least(dphi, fill(TWO_PI) - dphi)
@@ -170,7 +176,7 @@ def distances(pseudojets: Pseudojets, first: int, y: Any, phi: Any, d: Any) -> A
 
 @jit
 def row_distances(row: Floats, pseudojets: Pseudojets, m: int, slot: int) -> None:
-    """q of the pairs of the object in ``slot`` with those in slots 0 to ``m``."""
+    """Fill ``row`` with q of the pairs of the object in ``slot`` with slots 0 to ``m``."""
     y, phi, d = fill(pseudojets.y[slot]), fill(pseudojets.phi[slot]), fill(pseudojets.d[slot])
     first = 0
     while first < m:
@@ -180,7 +186,7 @@ def row_distances(row: Floats, pseudojets: Pseudojets, m: int, slot: int) -> Non
 
 @jit
 def candidate_distance(pseudojets: Pseudojets, m: int, a: int, b: int, row: Floats) -> float:
-    """q of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
+    """q of the pair in slots ``a`` and ``b``, or of the beam of ``a`` if ``b`` is -1."""
     if b < 0:
         return float(pseudojets.beam[a])
     sync()

@@ -1,4 +1,8 @@
-"""Options of objects that are gone come off the lists: each is replaced by the last, from the highest on."""
+"""Removal of dead candidates from the lists.
+
+The candidates of an object that was merged or became a jet are dead. Each is replaced by the last
+on its list, from the highest on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,10 @@ from djservice.clustering.kernels.pseudojets import Ints
 def remove_pairs(
     pairs: Candidates, count: int, a: int, b: int, minimum: float, safe: bool
 ) -> tuple[int, bool]:
-    """Take the options of objects ``a`` and ``b`` off the list; returns its length and whether the minimum went."""
+    """Remove the pairs of objects ``a`` and ``b``.
+
+    Returns the length of the list, and whether the minimum went.
+    """
     owner, other = pairs.owner, pairs.other
     minimum_lost = False
     first = (count - 1) & -WIDE
@@ -51,7 +58,11 @@ def remove_pairs(
 
 @jit
 def _replacement(dead: int, lane: int, first: int, count: int) -> int:
-    """Which of ``count`` options comes to where ``at`` + ``lane`` is dead: taken off from the highest, each is replaced by the last."""
+    """The place of the candidate that replaces the dead one at ``first`` + ``lane``.
+
+    There are ``count`` candidates. Dead candidates are removed from the highest on, and each is
+    replaced by the last.
+    """
     place = count - bit_count(dead) + bits_below(dead, lane)
     while (
         first + lane < place < first + WIDE and dead >> (place - first) & 1 != 0
@@ -64,7 +75,10 @@ def _replacement(dead: int, lane: int, first: int, count: int) -> int:
 def remove_beam(
     beams: Candidates, count: int, ident: int, minimum: float, beam_place: Ints
 ) -> tuple[int, bool]:
-    """As :func:`remove_pairs`, for the beam option of an object, if it is there."""
+    """Remove the beam of an object if it is on the list.
+
+    Returns the length of the list, and whether the minimum went.
+    """
     place = beam_place[ident]
     if place < 0:
         return count, False

@@ -1,12 +1,14 @@
-"""d log P of a step in several parameters at once: rho, R_min and R_max (a constant R is R_min), alpha and p.
+"""The scores of a step, d log P in several parameters at once.
 
-With x = q / S, the exponent's q_min cancelling in P, and g = d log q / dt of each option (g_S that of the scale),
+The parameters are rho, R_min and R_max (a constant R is R_min), alpha and p. With x = q / S, where
+q_min cancels in P, g = d log q / dt of each candidate, and g_S that of the scale:
 
-    d log P_k / dt = -alpha / S [ q_k (g_k - g_S) - sum_l P_l q_l (g_l - g_S) ]        for rho, R_min, R_max and p
+    d log P_k / dt = -alpha / S [ q_k (g_k - g_S) - sum_l P_l q_l (g_l - g_S) ]
+                                                        for rho, R_min, R_max and p
     d log P_k / d alpha = -(q_k - sum_l P_l q_l) / S
 
-In log R, g is 2 for the beams whose R is that parameter and 0 for all others; in p it is 2 ln pT of a beam's object, and
-of the object of a pair whose d is the smaller.
+In log R, g is 2 for beams whose R is that parameter and 0 for all others. In p, g is 2 ln pT: of
+the object of a beam, or of the object of a pair whose d is the smaller.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ N_SCORES = 5
 
 @jit
 def radius_parameter(radius: EffectiveRadius, pt2: float) -> int:
-    """Which parameter the R of an object is: RHO (over its pT), LOW or HIGH."""
+    """The parameter that sets the R of an object: RHO (over its pT), LOW or HIGH."""
     if radius.rho <= 0.0:
         return LOW
     square = radius.rho * radius.rho / pt2
@@ -32,7 +34,7 @@ def radius_parameter(radius: EffectiveRadius, pt2: float) -> int:
 
 @jit
 def power_slope(pseudojets: Pseudojets, a: int, b: int, log_pt2: Floats) -> float:
-    """d log q / dp of the pair in slots ``a`` and ``b``, or of the beam option of ``a`` if ``b`` is -1."""
+    """d log q / dp of the pair in slots ``a`` and ``b``, or of the beam of ``a`` if ``b`` is -1."""
     smaller = b if b >= 0 and pseudojets.d[b] < pseudojets.d[a] else a
     return float(log_pt2[int(pseudojets.ident[smaller])])
 
@@ -56,7 +58,10 @@ def candidate_scores(
     scratch: Scratch,
     out: Floats,
 ) -> None:
-    """Fill ``out``, shape (5,), with the slopes of the option (``slot_a``, ``slot_b``) of distance ``q``."""
+    """Fill ``out``, shape (5,), with the scores of a candidate.
+
+    It is (``slot_a``, ``slot_b``) and has the distance ``q``.
+    """
     slots = scratch.slot
     mean = mean_power = 0.0
     out[RHO] = out[LOW] = out[HIGH] = 0.0

@@ -40,7 +40,7 @@ from djservice.clustering.kernels.removal import remove_beam, remove_pairs
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
 
-#: How far above the cut the threshold of the list is set when it has to be raised, at least.
+#: The threshold is raised to at least HEADROOM * minimum above the cut.
 HEADROOM = 1.5
 
 
@@ -95,7 +95,7 @@ class Choice(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """The log-probability of the steps so far: a sum of logarithms, and a product yet to be added."""
+    """The log-probability of the steps so far: a sum of logarithms, and a product to be added."""
 
     log_prob: float
     product: float
@@ -112,7 +112,7 @@ def no_lists() -> Lists:
 def raise_threshold(
     workspace: Workspace, m: int, rigidity: float, asymmetry: float, length: float, lists: Lists
 ) -> tuple[int, Lists, Scale]:
-    """Bring the threshold of the lists above everything that matters at this step.
+    """Raise the threshold of the lists above everything that matters at this step.
 
     Returns a status, the lists, and the scale of the step.
     """
@@ -128,7 +128,7 @@ def raise_threshold(
             scale, scale_is_beam = min(pair_scale, least_beam), least_beam < pair_scale
         if math.isinf(minimum):
             minimum = scale = lower_bound(workspace.pseudojets, m, threshold, workspace.close_pairs)
-            if math.isinf(minimum):  # nothing is left but infinite distances
+            if math.isinf(minimum):  # only infinite distances remain
                 status = NO_DISTANCE
                 break
             cut = minimum * (1.0 + length / rigidity)
@@ -139,11 +139,11 @@ def raise_threshold(
         higher = edge_above(max(cut, scale) + HEADROOM * minimum)
         if (
             threshold < workspace.close_pairs.top[0]
-        ):  # particles have their other pairs beyond the stock
+        ):  # beyond the close pairs, particles have further pairs
             higher = min(higher, workspace.close_pairs.top[0])
         n_pairs, n_beams = refill(
-            workspace.pseudojets, m, threshold, higher, workspace.close_pairs, pairs, n_pairs, beams, n_beams,
-            workspace.scratch, asymmetry,
+            workspace.pseudojets, m, threshold, higher, workspace.close_pairs, pairs, n_pairs,
+            beams, n_beams, workspace.scratch, asymmetry,
         )  # fmt: skip
         if n_pairs < 0:
             status = LIST_FULL
@@ -162,7 +162,7 @@ def raise_threshold(
 def weigh_candidates(
     workspace: Workspace, rigidity: float, sharp: bool, length: float, lists: Lists, scale: Scale
 ) -> tuple[Lists, Weights]:
-    """Find the weights that are not up to date, and the sums of all."""
+    """Compute the weights that are not up to date, and the sums of all weights."""
     pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     n_pairs, n_beams, minimum = lists.n_pairs, lists.n_beams, scale.minimum
     norm = mean = pair_norm = 0.0
@@ -194,7 +194,7 @@ def weigh_candidates(
 def draw_candidate(
     workspace: Workspace, sharp: bool, lists: Lists, scale: Scale, weights: Weights, uniform: float
 ) -> Choice:
-    """The candidate that a uniform in [0, 1) falls on; without randomness the closest."""
+    """The candidate that a uniform in [0, 1) falls on; the closest if the rigidity is infinite."""
     pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     n_pairs, n_beams, target = lists.n_pairs, lists.n_beams, uniform * weights.norm
     if sharp:
@@ -221,7 +221,7 @@ def draw_candidate(
 
 @jit
 def imposed_candidate(workspace: Workspace, m: int, ids: int, a: Any, b: Any) -> tuple[int, Choice]:
-    """The candidate of a history or flip; the status says whether its objects are live."""
+    """The candidate of a history or flip, and whether its objects are live, as a status."""
     slots, pseudojets = workspace.scratch.slot, workspace.pseudojets
     status, a, b = OK, np.int64(a), np.int64(b)
     if not is_live(a, ids, m, slots, pseudojets) or (
@@ -233,8 +233,8 @@ def imposed_candidate(workspace: Workspace, m: int, ids: int, a: Any, b: Any) ->
 
 @jit
 def probability_and_score(
-    workspace: Workspace, m: int, slot_a: int, slot_b: int, choice: Choice, scale: Scale, weights: Weights,
-    sharp: bool,
+    workspace: Workspace, m: int, slot_a: int, slot_b: int, choice: Choice, scale: Scale,
+    weights: Weights, sharp: bool,
 ) -> tuple[float, float, float]:  # fmt: skip
     """P of the drawn candidate, d log P / d log R, and its distance q.
 
@@ -268,7 +268,10 @@ def probability_and_score(
 def add_step(
     likelihood: Likelihood, probability: float, q: float, scale: Scale, weights: Weights
 ) -> Likelihood:
-    """The likelihood with one more step. An exponential may underflow, its logarithm does not."""
+    """The likelihood with one more step.
+
+    An exponential may underflow, but its logarithm does not.
+    """
     log_prob, product = likelihood.log_prob, likelihood.product
     if probability >= 1e-100:
         product *= probability
@@ -286,7 +289,7 @@ def add_step(
 def remove_chosen(
     workspace: Workspace, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats
 ) -> tuple[Lists, bool, bool]:
-    """Take the candidates of the chosen objects off the lists, and a beam's object among the jets.
+    """Remove the candidates of the chosen objects, and put the object of a beam among the jets.
 
     Also returns whether the smallest pair and the smallest beam went.
     """
@@ -322,7 +325,7 @@ def recombine(
     radius: EffectiveRadius,
     wide: bool,
 ) -> int:
-    """Put the sum of two objects, with id ``new``, in the slot of the first; returns a status."""
+    """Put the sum of two objects in the slot of the first, with id ``new_id``; returns a status."""
     scratch, status = workspace.scratch, OK
     if not merge(workspace.pseudojets, slot_a, slot_b, new_id, power, radius):
         status = ZERO_PT
@@ -336,7 +339,7 @@ def recombine(
 
 @jit
 def leave_slot(workspace: Workspace, slot: int, m: int) -> None:
-    """Close the gap of an object that is gone; the last one takes its slot."""
+    """Remove the object in ``slot``; the last one takes its slot."""
     sync()
     if rank() == 0:
         remove_slot(workspace.pseudojets, slot, m, workspace.scratch.slot)
@@ -345,9 +348,9 @@ def leave_slot(workspace: Workspace, slot: int, m: int) -> None:
 
 @jit
 def renew_least(workspace: Workspace, lists: Lists, pair_lost: bool, beam_lost: bool) -> Lists:
-    """Look for the smallest distances that went.
+    """Find the smallest distances again if they went.
 
-    Only after the step, for reading the lists in lanes right after they were written stalls the
+    This comes after the step: reading the lists in lanes right after writing them stalls the
     processor.
     """
     least_pair, least_beam = lists.least_pair, lists.least_beam

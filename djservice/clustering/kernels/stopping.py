@@ -1,8 +1,9 @@
 """Exact stopping: a bound on the pT of every jet that can still form.
 
-A future jet is a sum of active objects, so its pT is at most B = max over phi of sum pT max(0, cos(phi_i - phi)). Along
-an axis u the sum is (A + P.u)/2 with A = sum |p.u| and P = sum p. The largest of four axes and their opposites, 45 degrees
-apart, divided by cos(22.5 degrees) is not below B, and costs one update for each object that comes or goes.
+A future jet is a sum of active objects. So its pT is at most B = max over phi of sum pT max(0,
+cos(phi_i - phi)). Along an axis u that sum is (A + P.u)/2 with A = sum |p.u| and P = sum p. Four
+axes and their opposites, 45 degrees apart, are tried. The largest sum divided by cos(22.5 degrees)
+is not below B. An object that is added or removed costs one update.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _ROUNDING = 1e-10
 
 
 class Spread(NamedTuple):
-    """Sums over the active objects: P, and A along the axes at 0, 90, 45 and 135 degrees; and the first A, for its rounding."""
+    """Sums over the active objects: P, and A along the axes at 0, 90, 45 and 135 degrees.
+
+    ``start`` is a0 + a1 of the whole event, to which the rounding is relative.
+    """
 
     px: float
     py: float
@@ -33,7 +37,7 @@ class Spread(NamedTuple):
 
 @jit
 def updated(spread: Spread, px: float, py: float, sign: float) -> Spread:
-    """With an object that comes (sign 1) or goes (-1)."""
+    """The sums with an object added (sign 1) or removed (-1)."""
     return Spread(
         spread.px + sign * px,
         spread.py + sign * py,
@@ -58,7 +62,7 @@ def spread_of_event(pseudojets: Pseudojets, n: int) -> Spread:
 
 @jit
 def largest_pt(spread: Spread) -> float:
-    """No jet that can still form has a larger pT."""
+    """An upper bound on the pT of the jets that can still form."""
     px, py = spread.px, spread.py
     axes = max(spread.a0 + abs(px), spread.a1 + abs(py))
     diagonals = max(spread.a2 + _HALF * abs(px + py), spread.a3 + _HALF * abs(px - py))

@@ -1,12 +1,16 @@
-"""The backward pass of the Gumbel-softmax straight-through estimator over a grown tree (arXiv:1611.01144).
+"""Tangents of jets: the Gumbel-softmax straight-through estimator of a tree (arXiv:1611.01144).
 
-The tree's draws are argmaxima of log P_k + g_k with Gumbel noises g, and are differentiated as if they were the softmax at
-temperature T. Noises are sampled given the argmax, as a race: option k arrives at the time exp(-(log P_k + g_k)), which is
-exponential with rate P_k, and the drawn one is the first. So its time is a standard exponential (the rates sum to 1), and that
-of another is later by an exponential with rate P_k.
+The draws of a tree are argmaxima of log P_k + g_k with Gumbel noises g. They are differentiated as
+if they were the softmax at temperature T.
 
-The state is a row per particle: the row of larger pT holds the sum of a pair. Every row, and every jet, has a tangent
-d(px, py, pz, E)/dR. All options are looked at in every step, for this is an estimator to compare others with.
+Noises are sampled given the argmax, as a race. Candidate k arrives at the time
+exp(-(log P_k + g_k)), which is exponential with rate P_k, and the drawn one arrives first. So its
+time is a standard exponential, for the rates sum to 1. That of another candidate is later by an
+exponential with rate P_k.
+
+The state has a row per particle. The row of larger pT holds the sum of a pair. Every row, and every
+jet, has a tangent d(px, py, pz, E)/dR. Every step looks at all candidates, which is slow: this
+estimator serves for comparison.
 """
 
 from __future__ import annotations
@@ -28,17 +32,20 @@ from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import Floats, Ints
 from djservice.clustering.kernels.tree import Setting, truncation
 
-#: Draws 0 to 2 of a step belong to the tree and its alternative paths; option (i, j) has draw 3 + i n + j.
+#: Draws 0 to 2 of a step belong to the tree and its alternative paths.
+#: Candidate (i, j) has draw 3 + i n + j.
 FIRST_DRAW = 3
 
 
 class Rows(NamedTuple):
-    """The state of one tree, and the options of one step.
+    """The state of one tree, and the candidates of one step.
 
-    ``momentum``, ``tangent`` and ``change`` have shape (n, 4), ``q`` has (n, n): D R^2 of rows i < j, on the diagonal of the beam.
-    ``live`` lists the rows that there are, rising; ``row_of`` says which row is an object. ``d_log_d``, ``d_y`` and ``d_phi``
-    are derivatives in R. ``first`` = ``second`` is a beam option; ``weight`` and ``slope`` hold w and d log w / dR, later the
-    times of arrival and the dq; ``wait`` the exponentials that the times are made of.
+    ``momentum``, ``tangent`` and ``change`` have shape (n, 4). ``q`` has shape (n, n): D R^2 of
+    rows i < j, and that of the beam on the diagonal. ``live`` lists the live rows, rising, and
+    ``row_of`` is the row of an object. ``d_log_d``, ``d_y`` and ``d_phi`` are derivatives in R.
+
+    ``first`` = ``second`` is a beam. ``weight`` and ``slope`` hold w and d log w / dR, later the
+    times of arrival and the dq. ``wait`` holds the exponentials from which the times are made.
     """
 
     momentum: Floats
@@ -69,14 +76,14 @@ def allocate_rows(n: int) -> Rows:
     weight, wait, slope = np.zeros((3, len(first)))
     live, row_of = np.zeros(n, np.int32), np.zeros(2 * n, np.int32)
     return Rows(
-        momentum, tangent, change, np.zeros((n, n)), pt2, y, phi, d, d_log_d, d_y, d_phi, live, row_of, first, second,
-        weight, wait, slope,
+        momentum, tangent, change, np.zeros((n, n)), pt2, y, phi, d, d_log_d, d_y, d_phi, live,
+        row_of, first, second, weight, wait, slope,
     )  # fmt: skip
 
 
 @jit
 def set_distances(rows: Rows, r: int, m: int, radius: float) -> None:
-    """Distances of row ``r`` to the live ones, and its own to the beam."""
+    """Set the distances of row ``r`` to the live rows and to the beam."""
     for index in range(m):
         s = rows.live[index]
         i, j = min(r, s), max(r, s)
@@ -89,7 +96,7 @@ def set_distances(rows: Rows, r: int, m: int, radius: float) -> None:
 
 @jit
 def folded(dphi: float) -> float:
-    """A difference of angles between -pi and pi."""
+    """A difference of angles, folded into [-pi, pi]."""
     if dphi > math.pi:
         return dphi - TWO_PI
     return dphi + TWO_PI if dphi < -math.pi else dphi
@@ -97,7 +104,7 @@ def folded(dphi: float) -> float:
 
 @jit
 def set_slopes(rows: Rows, r: int, power: float) -> None:
-    """d log d, dy and dphi of row ``r`` from the tangent of its momentum."""
+    """Set d log d, dy and dphi of row ``r`` from the tangent of its momentum."""
     px, py, pz, e = (
         rows.momentum[r, 0],
         rows.momentum[r, 1],
@@ -114,7 +121,7 @@ def set_slopes(rows: Rows, r: int, power: float) -> None:
 
 @jit
 def distance_slope(rows: Rows, i: int, j: int, radius: float) -> float:
-    """dq/dR of option (i, j): through the momenta, and of a beam through R itself."""
+    """dq/dR of candidate (i, j), through the momenta and, for a beam, through R itself."""
     if i == j:
         return float(rows.q[i, i] * (rows.d_log_d[i] + 2.0 / radius))
     smaller = i if rows.d[i] <= rows.d[j] else j
@@ -127,9 +134,10 @@ def distance_slope(rows: Rows, i: int, j: int, radius: float) -> float:
 def list_candidates(
     rows: Rows, m: int, a: int, b: int, radius: float, setting: Setting, length: float
 ) -> tuple[int, int, float]:
-    """Weights and slopes d log w / dR of all options that are not truncated.
+    """List the candidates that are not truncated, with their weights and slopes d log w / dR.
 
-    Returns their number, which of them is (a, b), and the sum of the weights; no option where one has no distance.
+    Returns their number, the index of (a, b) among them, and the sum of the weights. The list is
+    empty if the smallest distance is 0.
     """
     alpha, asymmetry = setting.rigidity, setting.asymmetry
     minimum = scale = math.inf
@@ -171,7 +179,7 @@ def list_candidates(
         for index_j in range(index_i, m):
             j = rows.live[index_j]
             excess = (rows.q[i, j] - minimum) / scale
-            is_drawn = i == a and j == b  # listed even where rounding puts it beyond the cut
+            is_drawn = i == a and j == b  # listed even if rounding puts it beyond the cut
             if alpha * excess <= length or is_drawn:
                 if is_drawn:
                     chosen = count
@@ -206,9 +214,10 @@ def exponential_of(key: np.uint64, iteration: int, sample: int, step: int, draw:
 
 @jit
 def race(weight: Floats, waits: Floats, count: int, chosen: int, norm: float) -> None:
-    """Replace the weights of options by their times of arrival, given that ``chosen`` is the first.
+    """Replace the weights of candidates by their times of arrival, given that ``chosen`` is first.
 
-    ``waits`` are independent standard exponentials. -log(time) - log(weight / norm) is the option's Gumbel noise.
+    ``waits`` are independent standard exponentials. The Gumbel noise of a candidate is
+    -log(time) - log(weight / norm).
     """
     first = waits[chosen]
     for k in range(count):
@@ -217,7 +226,7 @@ def race(weight: Floats, waits: Floats, count: int, chosen: int, norm: float) ->
 
 @jit
 def soften(times: Floats, slope: Floats, count: int, chosen: int, temperature: float) -> None:
-    """Replace the slopes l of options by dq = q (l - sum q l) / T, with q = softmax(-log(times) / T)."""
+    """Replace the slopes l by dq = q (l - sum q l) / T, with q = softmax(-log(times) / T)."""
     total = mean = 0.0
     for k in range(count):
         times[k] = (times[chosen] / times[k]) ** (1.0 / temperature) if k != chosen else times[k]
@@ -232,9 +241,9 @@ def soften(times: Floats, slope: Floats, count: int, chosen: int, temperature: f
 
 @jit
 def spread(rows: Rows, count: int) -> None:
-    """Add sum_k dq_k T_k(X) to the change of every row, where T_k(X) are the momenta under option k.
+    """Add sum_k dq_k T_k(X) to the change of every row; T_k(X) are the momenta under candidate k.
 
-    As the dq sum to 0, only what an option makes of a row beside leaving it alone counts.
+    The dq sum to 0, so a candidate counts only for the rows that it changes.
     """
     for k in range(count):
         i, j, dq = rows.first[k], rows.second[k], rows.slope[k]
@@ -248,7 +257,7 @@ def spread(rows: Rows, count: int) -> None:
 
 @jit
 def load_rows(particles: Floats, n: int, power: float, radius: float, rows: Rows) -> None:
-    """The particles of an event, (pt, rapidity, phi, px, py, pz, E) each, with no tangent."""
+    """Load the particles of an event, (pt, rapidity, phi, px, py, pz, E) each, without tangents."""
     for r in range(n):
         rows.live[r] = rows.row_of[r] = r
         rows.pt2[r] = particles[r, 0] * particles[r, 0]
@@ -277,18 +286,19 @@ def tree_tangents(
     jets: Floats,
     jet_pt2: Floats,
 ) -> None:
-    """Tangents of the leading jets of one tree.
+    """Compute the tangents of the leading jets of one tree.
 
     Parameters
     ----------
     particles, history
-        Shapes (n, 7) and (n, 2): in the order of the kernel.
+        Shapes (n, 7) and (n, 2), in the order of the kernel.
     radius, setting, temperature
-        R, what the tree was drawn with, and T.
+        R, the distribution that the tree was drawn from, and T.
     key, iteration, sample
-        Those of the tree.
+        Key and counter of the tree's random numbers.
     jets, jet_pt2
-        Shapes (jet, 4) and (jet,): filled with the tangents of the leading jets, NaN where there are fewer, and with their pT^2.
+        Output, shapes (jet, 4) and (jet,): tangents of the leading jets, NaN where there are fewer,
+        and their pT^2.
     """
     load_rows(particles, n, setting.power, radius, rows)
     length = truncation(n)
@@ -320,7 +330,7 @@ def tree_tangents(
             soften(rows.weight, rows.slope, count, chosen, temperature)
             spread(rows, count)
             dq = float(rows.slope[chosen])
-        # Take the row that goes off the list.
+        # The removed row leaves the list of live rows.
         place = 0
         while rows.live[place] != removed:
             place += 1
@@ -356,7 +366,7 @@ def tree_tangents(
 
 @jit
 def insert_tangent(rows: Rows, r: int, jets: Floats, jet_pt2: Floats) -> None:
-    """Put the tangent of row ``r`` among those of the leading jets, in falling pT, if it belongs there."""
+    """Insert the tangent of row ``r`` among those of the leading jets if it is hard enough."""
     place = n_jets = len(jet_pt2)
     while place > 0 and rows.pt2[r] > jet_pt2[place - 1]:
         place -= 1
@@ -386,7 +396,10 @@ def tangents_of_trees(
     jets: Floats,
     jet_pt2: Floats,
 ) -> None:
-    """The tangents of all events' trees, into ``jets`` of shape (event * trees, jet, 4); ``jet_pt2`` is scratch."""
+    """Compute the tangents of all trees of all events.
+
+    ``jets`` is the output, shape (event * trees, jet, 4). ``jet_pt2`` is scratch.
+    """
     for event in range(len(radii)):
         start, stop = offsets[event], offsets[event + 1]
         n = stop - start

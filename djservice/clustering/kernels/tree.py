@@ -48,12 +48,13 @@ from djservice.clustering.kernels.stopping import Spread, largest_pt, spread_of_
 
 
 class Setting(NamedTuple):
-    """The sampled distribution: power p, rigidity alpha, asymmetry of the safe scale, or 0.
+    """The distribution that trees are drawn from.
 
-    With ``stops`` a tree ends once its leading jets above ``settled_pt`` cannot change. ``sharp``
-    says that the rigidity is infinite, ``wide`` that all scores of
-    :mod:`djservice.clustering.kernels.scores` are kept and not that in R alone. ``main`` is the one
-    of them that traces show.
+    ``power`` is p, ``rigidity`` alpha, and ``asymmetry`` the exponent of the safe scale, 0 without
+    it. With ``stops`` a tree ends once its leading jets above ``settled_pt`` cannot change.
+    ``sharp`` says that the rigidity is infinite. With ``wide`` all scores of
+    :mod:`djservice.clustering.kernels.scores` are kept, otherwise only that in R. ``main`` is the
+    score that traces show.
     """
 
     power: float
@@ -67,7 +68,7 @@ class Setting(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """The arrays that the results of one tree are written to. Those of length 0 are not filled."""
+    """The output arrays of one tree; those of length 0 are not filled."""
 
     jets: Floats  # (jets, 4): px, py, pz, E
     history: Ints  # (n, 2)
@@ -77,7 +78,7 @@ class Tree(NamedTuple):
     state_jets: Floats  # (rows, jets, 4)
     state_scores: Floats  # (rows, 1 or 5)
     flip: Floats  # (4,): see alternative.py
-    all_flips: Floats  # (n, 4): those of all steps, from the first row on; the rest have step -1
+    all_flips: Floats  # (n, 4): the flips, then rows with step -1
 
 
 class Key(NamedTuple):
@@ -89,7 +90,10 @@ class Key(NamedTuple):
 
 
 class States(NamedTuple):
-    """The row of the last recorded state, whether a later step made it old, and its smallest pT^2."""
+    """The row of the last recorded state, and whether the leading jets may have changed since.
+
+    ``edge`` is the pT^2 of the softest jet of that state.
+    """
 
     row: int
     is_old: bool
@@ -120,21 +124,21 @@ def cluster_tree(
 
     Parameters
     ----------
-    n, reach, setting
-        Particles, radius of this event, and the sampled distribution.
+    n, radius, setting
+        Particles and radius of this event, and the distribution that trees are drawn from.
     key, iteration, sample
         Key and counter of the random numbers.
-    work
-        The event in ``origin`` and ``stock``; the rest is overwritten.
+    workspace
+        The event in ``origin`` and ``close_pairs``; the rest is overwritten.
     first_state
         The row of ``tree.state_jets`` where the states of this tree begin.
     replay
-        Shape (n, 2): follow these choices instead of drawing, or length 0.
+        Shape (n, 2): choices to follow instead of drawing, or length 0.
     forced
-        A flip as four numbers: take its candidate at its step, drawing before and after as usual;
-        or length 0.
+        A flip as four numbers, or length 0. The tree takes its candidate at its step and draws all
+        other steps.
     tree
-        The arrays of the results.
+        The output arrays.
     """
     pseudojets, scratch = workspace.pseudojets, workspace.scratch
     asymmetry, sharp, wide = setting.asymmetry, setting.sharp, setting.wide
@@ -147,11 +151,12 @@ def cluster_tree(
     spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if setting.stops:
         spread = spread_of_event(pseudojets, n)
-    # A flip whose rate is nothing but rounding, as no candidate gains, leads nowhere.
+    # Where no candidate gains, a rate that is only rounding error has no candidate to flip to.
     forced_step = int(forced[1]) if len(forced) > 0 and forced[2] >= 0.0 else -1
 
-    # All ways through a step meet at its end: the teams of a warp of a GPU that took different
-    # branches go on together there. After a return from within a branch that is the end of the tree.
+    # All paths through a step meet at its end. There the teams of a warp that took different
+    # branches of a step continue together. A return within a branch would put that point at the
+    # end of the tree.
     status = OK
     for step in range(n):
         if setting.stops and is_settled(spread, setting.settled_pt, scratch.jet_pt2):
@@ -258,7 +263,7 @@ def cluster_tree(
 
 @jit
 def start_tree(n: int, workspace: Workspace, wide: bool, tree: Tree) -> None:
-    """Copy the event, and clear what the steps add to."""
+    """Copy the event, and clear the sums and jets of the tree."""
     scratch = workspace.scratch
     copy_pseudojets(workspace.origin, workspace.pseudojets, n)
     sync()
@@ -284,10 +289,10 @@ def is_settled(spread: Spread, settled_pt: float, jet_pt2: Floats) -> bool:
 
 @jit
 def next_flip(
-    flip: Flip, key: Key, step: int, step_score: float, workspace: Workspace, lists: Lists, scale: Scale,
-    weights: Weights, tree: Tree,
+    flip: Flip, key: Key, step: int, step_score: float, workspace: Workspace, lists: Lists,
+    scale: Scale, weights: Weights, tree: Tree,
 ) -> Flip:  # fmt: skip
-    """The one flip that is kept: this step's in proportion to its rate."""
+    """The flip that is kept after this step, which is its own in proportion to its rate."""
     if len(tree.flip) > 0:
         rate = -step_score
         total = flip.rate + rate
@@ -295,8 +300,8 @@ def next_flip(
         if uniform(key.key, key.iteration, key.sample, step, 1) * total < rate:
             drawn = uniform(key.key, key.iteration, key.sample, step, 2)
             a, b = flipped_candidate(
-                workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams, scale.is_beam, weights.mean,
-                drawn,
+                workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams, scale.is_beam,
+                weights.mean, drawn,
             )  # fmt: skip
             flip = Flip(total, step, a, b)
     return flip
@@ -304,10 +309,10 @@ def next_flip(
 
 @jit
 def write_next_flip(
-    number: int, key: Key, step: int, step_score: float, workspace: Workspace, lists: Lists, scale: Scale,
-    weights: Weights, tree: Tree,
+    number: int, key: Key, step: int, step_score: float, workspace: Workspace, lists: Lists,
+    scale: Scale, weights: Weights, tree: Tree,
 ) -> int:  # fmt: skip
-    """Write the flip of this step where all are kept; returns their number."""
+    """Write the flip of this step if all flips are kept; returns the number of flips."""
     if len(tree.all_flips) > 0:
         drawn = uniform(key.key, key.iteration, key.sample, step, 2)
         a, b = flipped_candidate(
@@ -328,12 +333,12 @@ def write_next_flip(
 def record_state(
     states: States, first_state: int, settled_pt: float, m: int, workspace: Workspace, tree: Tree
 ) -> tuple[int, States]:
-    """Record the leading jets before this step's draw, if they may differ from the last state's."""
+    """Record the leading jets before this step's draw, if they may differ from the last state."""
     scratch, status, row = workspace.scratch, OK, states.row
     is_first = row < first_state
     if (states.is_old or is_first) and scratch.jet_pt2[0] > settled_pt * settled_pt:
         if is_first or largest_score(tree.state_scores[row]) > 0.0:
-            row += 1  # else the last state is not worth keeping
+            row += 1  # otherwise the last state is overwritten: no score followed it
         if row == len(tree.state_jets):
             status = STATES_FULL
             states = States(row, states.is_old, states.edge)
@@ -352,10 +357,10 @@ def record_state(
 
 @jit
 def add_scores(
-    radius: EffectiveRadius, setting: Setting, workspace: Workspace, lists: Lists, scale: Scale, weights: Weights,
-    slot_a: int, slot_b: int, q: float, state: int, tree: Tree,
+    radius: EffectiveRadius, setting: Setting, workspace: Workspace, lists: Lists, scale: Scale,
+    weights: Weights, slot_a: int, slot_b: int, q: float, state: int, tree: Tree,
 ) -> None:  # fmt: skip
-    """Add the scores of a step in all parameters to those of the tree and of the state in hand."""
+    """Add the scores of a step in all parameters to those of the tree and of its current state."""
     step_scores = workspace.scratch.step_scores
     if rank() == 0:
         for k in range(N_SCORES):
@@ -363,8 +368,8 @@ def add_scores(
         if not weights.tied and not setting.sharp:
             candidate_scores(
                 workspace.pseudojets, radius, setting.rigidity, scale.scale, scale.is_beam,
-                setting.asymmetry > 0.0, workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams,
-                weights.norm, slot_a, slot_b, q, workspace.scratch, step_scores,
+                setting.asymmetry > 0.0, workspace.pairs, lists.n_pairs, workspace.beams,
+                lists.n_beams, weights.norm, slot_a, slot_b, q, workspace.scratch, step_scores,
             )  # fmt: skip
         for k in range(N_SCORES):
             tree.scores[k] += step_scores[k]
@@ -375,10 +380,10 @@ def add_scores(
 
 @jit
 def write_step(
-    step: int, choice: Choice, probability: float, step_score: float, workspace: Workspace, lists: Lists,
-    scale: Scale, weights: Weights, tree: Tree,
+    step: int, choice: Choice, probability: float, step_score: float, workspace: Workspace,
+    lists: Lists, scale: Scale, weights: Weights, tree: Tree,
 ) -> None:  # fmt: skip
-    """Write the history and the trace of a step, where they are wanted."""
+    """Write the history and the trace of a step, if they are wanted."""
     if len(tree.history) > 0:
         tree.history[step, 0] = choice.a
         tree.history[step, 1] = choice.b
@@ -396,7 +401,7 @@ def write_step(
 
 @jit
 def largest_score(scores: Floats) -> float:
-    """The largest absolute value."""
+    """The largest absolute score."""
     largest = 0.0
     for k in range(len(scores)):
         largest = max(largest, abs(scores[k]))

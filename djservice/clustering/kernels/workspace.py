@@ -38,12 +38,15 @@ class Bounds(NamedTuple):
 
 
 def pairs_at_first(particles: int) -> int:
-    """Pairs that a list has room for at first; a tree that needs more is grown again with twice."""
+    """Initial room for pairs on the list.
+
+    A tree that needs more is grown again with twice as much.
+    """
     return 16 * particles + 256
 
 
 def close_pairs_room(particles: int) -> int:
-    """Pairs that the stock has room for."""
+    """Room for close pairs."""
     return math.ceil(1.5 * particles * math.sqrt(particles)) + PAD
 
 
@@ -92,11 +95,11 @@ def tree_arrays(room: Room) -> list[Line]:
 
 
 def allocate(particles: int, pairs: int, jets: int) -> Workspace:
-    """The work space of a thread, for events and lists up to these sizes.
+    """Allocate the work space of a thread, for events and lists up to these sizes.
 
-    It takes about 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 pairs in
-    the stock. What lies beyond the objects in hand is read, though it counts for nothing, so all
-    begins as zeros.
+    It takes about 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 close
+    pairs. Memory beyond the live objects is read without effect on the results, so all begins as
+    zeros.
     """
     room = Room(particles, pairs, jets)
     event, tree = (
@@ -140,5 +143,5 @@ def blocks_of(table: list[Line]) -> list[Line]:
 
 
 def bytes_of(table: list[Line]) -> int:
-    """Bytes that the arrays of a table take."""
+    """The bytes that the arrays of a table take."""
     return sum(np.dtype(kind).itemsize * length for kind, length in table)

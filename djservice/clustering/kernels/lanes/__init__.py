@@ -1,11 +1,14 @@
-"""Eight float64 side by side, as the kernels see them: one source, whatever the registers of the machine.
+"""Lanes: eight float64 side by side, in one source for all machines.
 
-Where numba compiles, :mod:`djservice.clustering.kernels.lanes.llvm` makes them LLVM vectors; where it is switched off (the CUDA
-simulator, debugging), :mod:`djservice.clustering.kernels.lanes.reference` makes them arrays of length 8. Results do not depend on the
-width of the registers: sums over lanes have a fixed order, and multiply-adds are fused only where ``fma`` says so.
+Where numba compiles, :mod:`djservice.clustering.kernels.lanes.llvm` makes lanes LLVM vectors. Where
+it is switched off (the CUDA simulator, debugging),
+:mod:`djservice.clustering.kernels.lanes.reference` makes them arrays of length 8. Results do not
+depend on the width of the registers: sums over lanes have a fixed order, and multiply-adds are
+fused only where ``fma`` says so.
 
-Lanes support ``+``, ``-`` and ``*`` with lanes. Masks are integers with a bit per lane, lane 0 lowest. On a GPU each thread of a
-team (:mod:`djservice.clustering.kernels.lanes.team`) has some of the lanes; masks, and what is made of all lanes, all of them have.
+Lanes support ``+``, ``-`` and ``*`` with lanes. Masks are integers with a bit per lane, lane 0
+lowest. On a GPU each thread of a team (:mod:`djservice.clustering.kernels.lanes.team`) holds some
+of the lanes. Every thread holds the masks and whatever is computed from all lanes.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from typing import Any
 
 import numba
 
-#: float64 in one group of lanes. Arrays that are read in lanes are padded by as many.
+#: float64 in one group of lanes; the padding of arrays that are read in lanes.
 LANES = 8
-#: Ids that are compared at once by ``holds``.
+#: Ids that ``holds`` compares at once.
 WIDE = 32
 
 _lanes: Any = importlib.import_module(

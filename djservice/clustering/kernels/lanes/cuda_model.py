@@ -1,4 +1,4 @@
-"""What numba-cuda has to know of lanes: how many of them a thread of a team has."""
+"""The data model of lanes for numba-cuda: the number of lanes that a thread of a team holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from djservice.clustering.kernels.lanes.llvm import LanesType
 
 @register_model(LanesType)
 class LanesOfThread(models.PrimitiveModel):
-    """A vector of its lanes."""
+    """The lanes of one thread, as a vector."""
 
     def __init__(self, manager: Any, numba_type: Any) -> None:
         super().__init__(

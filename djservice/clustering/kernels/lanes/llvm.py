@@ -1,6 +1,8 @@
-"""Lanes as LLVM vectors of eight doubles, which LLVM fits to the registers that there are; on a GPU each thread of a team has a part.
+"""Lanes as LLVM vectors of eight doubles, which LLVM maps to the registers of the machine.
 
-Of a team of T threads, thread j has the lanes j, j + T, j + 2 T ..., so that what they load at once is side by side. Each function does what its namesake in :mod:`djservice.clustering.kernels.lanes.reference` does; tests hold the two side by side.
+On a GPU each thread of a team holds a part. Thread j of T has the lanes j, j + T, j + 2 T ..., so
+that the threads of a team load adjacent elements together. Each function does the same as its
+namesake in :mod:`djservice.clustering.kernels.lanes.reference`, and tests compare the two.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _operator(symbol: Any, instruction: str) -> None:
-    """Let a Python operator between lanes be one instruction."""
+    """Compile a Python operator between lanes to one instruction."""
 
     @type_callable(symbol)
     def typed(context: Any) -> Callable[..., Any]:
@@ -58,7 +60,10 @@ for _symbol, _instruction in (
 
 
 def _lane_function(arguments: int, result: Any = lanes_type) -> Callable[..., Any]:
-    """Make a function of lanes from one that builds its instructions: (context, builder, *vectors) -> value."""
+    """A decorator that makes a function of lanes from one that builds its instructions.
+
+    That one is called with (context, builder, *vectors) and returns a value.
+    """
 
     def wrap(build: Callable[..., Any]) -> Any:
         def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -86,7 +91,7 @@ def _call(builder: Any, name: str, *vectors: Any) -> Any:
 
 
 def _broadcast(builder: Any, value: Any, count: int) -> Any:
-    """A vector of so many times the same."""
+    """A vector with ``value`` in each of ``count`` elements."""
     undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
     return builder.shuffle_vector(
         builder.insert_element(undefined, value, INT32(0)),
@@ -98,7 +103,10 @@ def _broadcast(builder: Any, value: Any, count: int) -> Any:
 def _pointers(
     context: Any, builder: Any, array_type: Any, array: Any, index: Any, count: int
 ) -> list[Any]:
-    """To what this thread has of the ``count`` elements from ``at`` on: to a vector, or to each where they are not side by side."""
+    """Pointers to this thread's share of the ``count`` elements from ``index`` on.
+
+    There is one pointer to a vector if the share is contiguous, otherwise one to each element.
+    """
     assert array_type.layout == "C"
     data, team = context.make_array(array_type)(context, builder, array).data, team_size(context)
     if team == 1:
@@ -109,12 +117,12 @@ def _pointers(
 
 
 def width_of(context: Any) -> int:
-    """float64 in one group of lanes."""
+    """The number of float64 in one group of lanes."""
     return max(8, team_size(context))
 
 
 def _read(context: Any, builder: Any, array_type: Any, array: Any, index: Any, count: int) -> Any:
-    """What this thread has of the ``count`` elements from ``at`` on."""
+    """This thread's share of the ``count`` elements from ``index`` on, as a vector."""
     size = array_type.dtype.bitwidth // 8
     pointers = _pointers(context, builder, array_type, array, index, count)
     if team_size(context) == 1:
@@ -128,7 +136,7 @@ def _read(context: Any, builder: Any, array_type: Any, array: Any, index: Any, c
 
 
 def _mask(context: Any, builder: Any, flags: Any) -> Any:
-    """What the team's threads have of booleans, as the bits of an int64."""
+    """The booleans of all threads of the team, as the bits of an int64."""
     if team_size(context) == 1:
         return builder.zext(builder.bitcast(flags, ir.IntType(flags.type.count)), _INT64)
     mask = _INT64(0)
@@ -139,7 +147,7 @@ def _mask(context: Any, builder: Any, flags: Any) -> Any:
 
 
 def _fold(context: Any, builder: Any, vector: Any, combine: Callable[..., Any]) -> Any:
-    """Combine lanes i and i + 4, then i and i + 2, then both that are left."""
+    """Combine lanes i and i + 4, then i and i + 2, then the last two."""
     width = vector.type.count // 2
     while width:
         undefined = ir.Constant(vector.type, ir.Undefined)
@@ -158,7 +166,7 @@ def _fold(context: Any, builder: Any, vector: Any, combine: Callable[..., Any]) 
 
 
 def _fold_threads(builder: Any, value: Any, threads: int, combine: Callable[..., Any]) -> Any:
-    """Combine the numbers of so many neighbouring threads, first those that are farthest from each other."""
+    """Combine the numbers of so many neighbouring threads, starting with the farthest apart."""
     while threads > 1:
         threads //= 2
         value = combine(builder, value, partners(builder, value, threads))
@@ -171,7 +179,7 @@ def _smaller(builder: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def load(typing_context, array, index):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return _read(context, builder, array, values[0], values[1], width_of(context))
@@ -181,7 +189,7 @@ def load(typing_context, array, index):
 
 @intrinsic
 def store(typing_context, array, index, lanes):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         pointers = _pointers(context, builder, array, values[0], values[1], width_of(context))
@@ -197,7 +205,7 @@ def store(typing_context, array, index, lanes):
 
 @intrinsic
 def fill(typing_context, value):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return _broadcast(builder, values[0], width_of(context) // team_size(context))
@@ -207,19 +215,19 @@ def fill(typing_context, value):
 
 @_lane_function(3)
 def fma(context: Any, builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """See lanes_numpy."""
+    """See reference."""
     return _call(builder, "llvm.fma", a, b, c)
 
 
 @_lane_function(2)
 def least(context: Any, builder: Any, a: Any, b: Any) -> Any:
-    """See lanes_numpy."""
+    """See reference."""
     return _smaller(builder, a, b)
 
 
 @_lane_function(1)
 def absolute(context: Any, builder: Any, a: Any) -> Any:
-    """See lanes_numpy. By its bits: CUDA's compiler knows no llvm.fabs of vectors."""
+    """|a|, see reference; by its bits, for CUDA's compiler has no llvm.fabs of vectors."""
     bits = ir.VectorType(_INT64, a.type.count)
     without_sign = bits([_INT64((1 << 63) - 1)] * a.type.count)
     return builder.bitcast(builder.and_(builder.bitcast(a, bits), without_sign), a.type)
@@ -227,13 +235,13 @@ def absolute(context: Any, builder: Any, a: Any) -> Any:
 
 @_lane_function(4)
 def where_below(context: Any, builder: Any, a: Any, b: Any, if_below: Any, if_not: Any) -> Any:
-    """See lanes_numpy."""
+    """See reference."""
     return builder.select(builder.fcmp_ordered("<", a, b), if_below, if_not)
 
 
 @_lane_function(1)
 def power_of_two(context: Any, builder: Any, shifted: Any) -> Any:
-    """See lanes_numpy."""
+    """See reference."""
     count = shifted.type.count
     bits = ir.VectorType(_INT64, count)
     exponents = builder.add(builder.bitcast(shifted, bits), bits([_INT64(1023)] * count))
@@ -242,13 +250,13 @@ def power_of_two(context: Any, builder: Any, shifted: Any) -> Any:
 
 @_lane_function(2, types.int64)
 def below(context: Any, builder: Any, a: Any, b: Any) -> Any:
-    """See lanes_numpy."""
+    """See reference."""
     return _mask(context, builder, builder.fcmp_ordered("<", a, b))
 
 
 @_lane_function(1, types.float64)
 def smallest_lane(context: Any, builder: Any, a: Any) -> Any:
-    """See lanes_numpy."""
+    """See reference."""
     return _fold(context, builder, a, _smaller)
 
 
@@ -271,13 +279,13 @@ def sum_of_eight(typing_context, value):
 
 @_lane_function(1, types.float64)
 def total(context: Any, builder: Any, a: Any) -> Any:
-    """See lanes_numpy."""
+    """See reference."""
     return _fold(context, builder, a, lambda builder, left, right: builder.fadd(left, right))
 
 
 @intrinsic
 def holds(typing_context, owner, other, index, a, b):
-    """See lanes_numpy."""
+    """See reference."""
     element = ir.IntType(owner.dtype.bitwidth)
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -295,7 +303,7 @@ def holds(typing_context, owner, other, index, a, b):
 
 @intrinsic
 def lowest(typing_context, mask):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.cttz(values[0], ir.IntType(1)(1))
@@ -305,7 +313,7 @@ def lowest(typing_context, mask):
 
 @intrinsic
 def thread_bits(typing_context, mask):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         team = team_size(context)
@@ -319,7 +327,7 @@ def thread_bits(typing_context, mask):
 
 @intrinsic
 def bit_count(typing_context, mask):
-    """See lanes_numpy."""
+    """See reference."""
     return types.int64(types.int64), lambda context, builder, signature, values: builder.ctpop(
         values[0]
     )
@@ -327,7 +335,7 @@ def bit_count(typing_context, mask):
 
 @intrinsic
 def bits_below(typing_context, mask, bit):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         lower = builder.sub(builder.shl(_INT64(1), values[1]), _INT64(1))
@@ -338,7 +346,7 @@ def bits_below(typing_context, mask, bit):
 
 @intrinsic
 def bits_of(typing_context, value):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.bitcast(values[0], _INT64)
@@ -348,7 +356,7 @@ def bits_of(typing_context, value):
 
 @intrinsic
 def float_of(typing_context, bits):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.bitcast(values[0], _DOUBLE)
@@ -358,7 +366,7 @@ def float_of(typing_context, bits):
 
 @intrinsic
 def natural(typing_context, index):
-    """See lanes_numpy."""
+    """See reference."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         function = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])

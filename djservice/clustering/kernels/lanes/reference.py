@@ -1,4 +1,8 @@
-"""Lanes as arrays of length 8: the reference for :mod:`djservice.clustering.kernels.lanes.llvm`, and what runs without a compiler."""
+"""Lanes as NumPy arrays of length 8.
+
+They are the reference for :mod:`djservice.clustering.kernels.lanes.llvm`, and run without a
+compiler.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,12 @@ Lanes = NDArray[np.float64]
 
 
 def load(array: Any, index: int) -> Lanes:
-    """Elements ``at`` to ``at + 8``."""
+    """Elements ``index`` to ``index + 8``."""
     return np.array(array[index : index + 8])
 
 
 def store(array: Any, index: int, lanes: Lanes) -> None:
-    """Write elements ``at`` to ``at + 8``."""
+    """Write elements ``index`` to ``index + 8``."""
     array[index : index + 8] = lanes
 
 
@@ -42,7 +46,7 @@ def absolute(a: Lanes) -> Lanes:
 
 
 def where_below(a: Lanes, b: Lanes, if_below: Lanes, if_not: Lanes) -> Lanes:
-    """``then`` where a < b, else ``otherwise``."""
+    """``if_below`` where a < b, else ``if_not``."""
     return np.where(a < b, if_below, if_not)
 
 
@@ -69,29 +73,29 @@ def total(a: Lanes) -> float:
 
 
 def holds(owner: Any, other: Any, index: int, a: int, b: int) -> int:
-    """Mask of the 32 options from ``at`` on that hold object ``a`` or ``b``."""
+    """Mask of the 32 candidates from ``index`` on that hold object ``a`` or ``b``."""
     owners, others = owner[index : index + 32], other[index : index + 32]
     hits = (owners == a) | (owners == b) | (others == a) | (others == b)
     return sum(1 << int(k) for k in np.flatnonzero(hits))
 
 
 def lowest(mask: int) -> int:
-    """The lowest bit that is set."""
+    """The index of the lowest bit that is set."""
     return (mask & -mask).bit_length() - 1
 
 
 def thread_bits(mask: int) -> int:
-    """Of a mask of up to 64 lanes the bits of this thread's: all."""
+    """The bits of this thread in a mask of up to 64 lanes: all of them."""
     return mask
 
 
 def bit_count(mask: int) -> int:
-    """How many bits are set."""
+    """The number of bits that are set."""
     return mask.bit_count()
 
 
 def bits_below(mask: int, bit: int) -> int:
-    """How many of the bits are set that are lower than ``bit``."""
+    """The number of set bits that are lower than ``bit``."""
     return (mask & ((1 << bit) - 1)).bit_count()
 
 
@@ -106,15 +110,24 @@ def float_of(bits: int) -> float:
 
 
 def natural(index: int) -> int:
-    """The index itself, which is not negative: spares compiled code the case of Python's negative indices."""
+    """The index itself, which is not negative.
+
+    Compiled code is spared the case of Python's negative indices.
+    """
     return index
 
 
 def width() -> int:
-    """float64 in one group of lanes: 8, and on a GPU as many as a team has threads if these are more."""
+    """The number of float64 in one group of lanes.
+
+    It is 8. On a GPU it is the number of threads of a team if that is larger.
+    """
     return 8
 
 
 def sum_of_eight(value: float) -> float:
-    """Sum of the numbers of eight neighbouring threads of a team, in the order of :func:`total`; on a processor the number itself."""
+    """The sum of the numbers of eight neighbouring threads, in the order of :func:`total`.
+
+    On a processor it is the number itself.
+    """
     return value

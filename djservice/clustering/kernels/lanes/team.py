@@ -1,8 +1,11 @@
-"""A team: the threads of a GPU that grow a tree together, each with its share of the lanes. On a processor a team is one thread.
+"""Teams: the threads of a GPU that grow a tree together, each with its share of the lanes.
 
-All threads of a team do all that is not in lanes, on the same numbers with the same results, in memory of the team. They need not be
-at the same place: where one writes what another reads, or has read, ``sync`` comes between; and where numbers are read, changed and
-written back, the thread of rank 0 does it alone. What is done for each of many things, they share.
+On a processor a team is one thread.
+
+All threads of a team run all code outside the lanes, on the same numbers with the same results, in
+memory of the team. They need not run in step. Where a thread writes what another reads, or has
+read, ``sync`` comes between. Where numbers are read, changed and written back, the thread of rank 0
+does so alone. Work on many independent elements is shared.
 """
 
 from __future__ import annotations
@@ -14,23 +17,25 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-#: Threads of a team on a GPU, 1, 2, 4, 8 or 32, which is a warp; in numba's simulator, whose lanes are arrays, 1.
+#: Threads of a team on a GPU: 1, 2, 4, 8 or 32, which is a warp.
+#: In numba's simulator, whose lanes are arrays, it is 1.
 TEAM = 1 if numba.config.DISABLE_JIT else 32
 
 _BIT, INT32, _INT64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
-#: NVVM's numbers for a ballot, and for shuffles with a thread of a number, or of one that differs in some bits; and no limit of these.
+#: NVVM's codes for a ballot, for a shuffle from a thread by its index or by an index that differs
+#: in some bits, and for a shuffle without bounds.
 _BALLOT, _INDEXED, _BUTTERFLY, _NO_LIMIT = 3, 0, 3, 31
-#: Of the numbered address spaces, the one of the device's memory.
+#: The address space of the device's memory.
 _GLOBAL = 1
 
 
 def on_gpu(context: Any) -> bool:
-    """Whether a GPU is compiled for."""
+    """Whether the code is compiled for a GPU."""
     return "cuda" in type(context).__module__
 
 
 def team_size(context: Any) -> int:
-    """Threads of a team of the machine that is compiled for."""
+    """The number of threads of a team on the machine for which the code is compiled."""
     return TEAM if on_gpu(context) else 1
 
 
@@ -42,22 +47,22 @@ def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
 
 
 def _lane(builder: Any) -> Any:
-    """The number of this thread in its warp."""
+    """The index of this thread in its warp."""
     return _call(builder, "read.ptx.sreg.laneid", INT32)
 
 
 def rank_of(builder: Any) -> Any:
-    """The number of this thread in its team."""
+    """The index of this thread in its team."""
     return builder.and_(_lane(builder), INT32(TEAM - 1))
 
 
 def _first(builder: Any) -> Any:
-    """The number in its warp of the team's first thread."""
+    """The index in the warp of the team's first thread."""
     return builder.and_(_lane(builder), INT32(32 - TEAM))
 
 
 def _members(builder: Any) -> Any:
-    """The threads of this team, a bit for each of the warp."""
+    """The threads of this team, as bits of the warp."""
     return builder.shl(INT32(2**TEAM - 1), _first(builder))
 
 
@@ -77,7 +82,7 @@ def ballot_of(builder: Any, flag: Any) -> Any:
 
 
 def partners(builder: Any, value: Any, distance: int) -> Any:
-    """The float64 of the thread of the team whose number differs by that bit."""
+    """The float64 of the thread of the team whose index differs by the bit ``distance``."""
     return _shuffled(builder, value, _BUTTERFLY, INT32(distance))
 
 
@@ -181,17 +186,18 @@ def _opaque_view(typing_context, array):  # type: ignore[no-untyped-def]
     return array(array), code
 
 
-#: ``sync()``: the threads of a team wait for each other, and see what the others have written.
+#: ``sync()``: the threads of a team wait for each other, and then see each other's writes.
 sync: Any = (lambda: None) if numba.config.DISABLE_JIT else _sync
-#: ``without(array)`` is the array with length 0, which a compiler knows.
+#: ``empty_view(array)``: the array with length 0, as a constant for the compiler.
 empty_view: Any = (lambda array: array[:0]) if numba.config.DISABLE_JIT else _empty_view
-#: ``size()``: threads of the team; ``rank()``: the number of this one, from 0. On a processor 1 and 0.
+#: ``size()``: the number of threads of the team. ``rank()``: the index of this thread.
+#: On a processor they are 1 and 0.
 size: Any = (lambda: 1) if numba.config.DISABLE_JIT else _size
 rank: Any = (lambda: 0) if numba.config.DISABLE_JIT else _rank
 #: ``ballot(flag)``: a bit for each thread of the team, set where ``flag`` is.
 ballot: Any = int if numba.config.DISABLE_JIT else _ballot
-#: ``of_rank(value, number)``: the ``value`` of the thread of that rank.
+#: ``value_of_rank(value, number)``: the ``value`` of the thread with that rank.
 value_of_rank: Any = (lambda value, number: value) if numba.config.DISABLE_JIT else _value_of_rank
-#: ``placed(view)`` is the same view of an array, of whose place a compiler for GPUs knows nothing: so it keeps that, instead of adding
-#: it up anew for each element.
+#: ``opaque_view(view)``: the same view, with an address that a compiler for GPUs cannot trace.
+#: It then keeps the address in a register instead of computing it again for each element.
 opaque_view: Any = (lambda view: view) if numba.config.DISABLE_JIT else _opaque_view
