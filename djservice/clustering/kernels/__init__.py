@@ -1,1 +1,1 @@
-"""The physics, compiled: scalar and one-tree functions, and the loops that run them on the CPU."""
+"""Compiled kernels: the physics of one step, one tree, and the loops over trees on CPU and GPU."""

@@ -311,7 +311,7 @@ def append_close_pairs(
                     put_pair(pseudojets, a, b, close_pairs.q[k], pairs, place, asymmetry)
             elif (
                 both_alive or size() == 1
-            ):  # on a processor without a branch, which would be mispredicted
+            ):  # a processor avoids the branch, which it would mispredict
                 pairs.q[place] = close_pairs.q[k]
                 pairs.owner[place] = owner[k]
                 pairs.other[place] = other[k]
@@ -363,7 +363,7 @@ def refill(
         n_beams += bit_count(hits)
         hits = below(load(pseudojets.lower, first), highs)
         bits = thread_bits(hits)
-        while bits != 0:  # looked at below, where the threads of a GPU do so at once
+        while bits != 0:  # the loop below needs all threads of a team
             k = lowest(bits)
             bits &= bits - 1
             scratch.marked[marked + bits_below(hits, k)] = first + k

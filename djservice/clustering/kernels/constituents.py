@@ -46,7 +46,7 @@ def jets_of_histories(
             for i in range(n):
                 for k in range(4):
                     objects[i, k] = particles[first + i, k]
-                owner[i] = 1  # at first: how many particles an object has
+                owner[i] = 1  # the number of particles of an object, in this function
             for t in range(n):
                 a, b = history[row + t, 0], history[row + t, 1]
                 if b < 0:

@@ -36,7 +36,7 @@ def cluster_items(
         Output, shapes (row, jet, 4) and (row, 1 or 5), filled from the first row on. Length 0 if
         states are not wanted.
     """
-    loaded_event, states = -1, natural(0)  # a literal would have the callees compiled for it too
+    loaded_event, states = -1, natural(0)  # a literal would compile callees twice
     for item in range(first, last):
         event = item // trees
         if event != loaded_event:

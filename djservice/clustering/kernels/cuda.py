@@ -25,7 +25,7 @@ from djservice.clustering.kernels.workspace import Bounds
 
 if (
     not config.ENABLE_CUDASIM
-):  # what these are imported for is their effect: a type is made known, and loops stay rolled
+):  # imported for their effects: they register a type, and keep loops rolled
     from djservice.clustering.kernels.lanes import cuda_model, rolled  # noqa: F401
 
 # A small batch makes a small grid, which cannot be avoided.
@@ -54,7 +54,7 @@ class Launch(NamedTuple):
 
     items: Any
     status: Any
-    state_jets: Any  # (len(items), state, jet, 4); states of length 0 if not wanted
+    state_jets: Any  # (len(items), state, jet, 4), with no states if not wanted
     state_scores: Any  # (len(items), state, 1 or 5)
 
 
@@ -162,7 +162,7 @@ class Features(NamedTuple):
     states: bool = False
     stops: bool = False
     records: bool = False  # histories and traces
-    flips: bool = False  # those that are found, and those to be taken
+    flips: bool = False  # flips to find, and flips to take
     replay: bool = False
     safe: bool = False
     sharp: bool = False

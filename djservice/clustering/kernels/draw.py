@@ -136,7 +136,7 @@ def weighted_sum(candidates: Candidates, count: int) -> float:
 
 @jit
 def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
-    """The candidate that ``target`` falls on; it is below the sum of the weights."""
+    """The candidate that ``target`` falls on, which is below the sum of the weights."""
     sync()
     block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)

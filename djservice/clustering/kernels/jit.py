@@ -34,7 +34,7 @@ def jit(function: Function) -> Function:
     must get the same bits. Multiply-adds are fused only where the source says so. Division follows
     numpy: 1/0 is infinite and never an exception.
     """
-    if numba.config.DISABLE_JIT:  # compiled code does not warn of infinities either
+    if numba.config.DISABLE_JIT:  # as in compiled code, no warnings of infinities
         return np.errstate(all="ignore")(function)
     compiled: Any = numba.njit(**_OPTIONS, cache=True)(function)
     kernel: Function = compiled if keyed_by_sources(compiled) else numba.njit(**_OPTIONS)(function)

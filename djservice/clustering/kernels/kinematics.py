@@ -32,7 +32,7 @@ def rapidity(px: float, py: float, pz: float, e: float) -> float:
     """
     pt2 = px * px + py * py
     m2 = max(0.0, (e + pz) * (e - pz) - pt2)
-    if pt2 + m2 == 0.0:  # massless along the beam: as FastJet, beyond everything else
+    if pt2 + m2 == 0.0:  # massless along the beam: beyond all others, as in FastJet
         return 1e5 if pz >= 0.0 else -1e5
     forward = e + abs(pz)
     y = 0.5 * math.log((pt2 + m2) / (forward * forward))

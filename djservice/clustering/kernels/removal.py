@@ -66,7 +66,7 @@ def _replacement(dead: int, lane: int, first: int, count: int) -> int:
     place = count - bit_count(dead) + bits_below(dead, lane)
     while (
         first + lane < place < first + WIDE and dead >> (place - first) & 1 != 0
-    ):  # it is dead, and had been replaced itself
+    ):  # it is dead, so it was replaced itself
         place = count - bit_count(dead) + bits_below(dead, place - first)
     return int(place)
 

@@ -104,7 +104,7 @@ class Likelihood(NamedTuple):
 @jit
 def no_lists() -> Lists:
     """The lists before the first step: empty, with threshold 0."""
-    zero = natural(0)  # not a literal, for which callees would be compiled once more
+    zero = natural(0)  # a literal would compile callees twice
     return Lists(zero, zero, math.inf, math.inf, 0.0, zero, zero, -1.0, -1.0)
 
 

@@ -16,7 +16,7 @@ from djservice.clustering.kernels.pseudojets import Pseudojets
 
 _HALF = math.sqrt(0.5)
 _LOOSENESS = 1.0 / (2.0 * math.cos(math.pi / 8.0))
-#: Rounding of the running sums, relative to what they started from.
+#: Rounding of the running sums, relative to their first values.
 _ROUNDING = 1e-10
 
 

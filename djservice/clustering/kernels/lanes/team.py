@@ -100,7 +100,7 @@ def _shuffled(builder: Any, value: Any, mode: int, thread: Any) -> Any:
 
 @intrinsic
 def _empty_view(typing_context, array):  # type: ignore[no-untyped-def]
-    """See :func:`without`."""
+    """See :func:`empty_view`."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         view = context.make_array(array)(context, builder, values[0])
@@ -152,7 +152,7 @@ def _ballot(typing_context, flag):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _value_of_rank(typing_context, value, number):  # type: ignore[no-untyped-def]
-    """See :func:`of_rank`."""
+    """See :func:`value_of_rank`."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         if team_size(context) == 1:
@@ -169,7 +169,7 @@ def _value_of_rank(typing_context, value, number):  # type: ignore[no-untyped-de
 
 @intrinsic
 def _opaque_view(typing_context, array):  # type: ignore[no-untyped-def]
-    """See :func:`placed`."""
+    """See :func:`opaque_view`."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         if not on_gpu(context):
