@@ -39,7 +39,7 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
         )
 
     async def guarded() -> Result:
-        with _stop_on_sigterm(), _dask_logs_to(watch):
+        with _stop_on_sigterm():
             try:
                 return await job
             except asyncio.CancelledError as stop:
@@ -47,7 +47,8 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
                     f"{str(stop) or 'stopped by a signal'}; the same command continues from there."
                 ) from None
 
-    return finish(guarded())
+    with _dask_logs_to(watch):  # until the loop has ended, which cancels Dask's last tasks
+        return finish(guarded())
 
 
 @contextlib.asynccontextmanager
