@@ -167,7 +167,7 @@ def test_stopped_before_its_first_iteration(
     finish(process, 1)
     assert_gone(family)
     errors = (tmp_path / "stderr").read_text()
-    assert "RunError: stopped by a signal; the same command goes on" in errors.splitlines()[-1]
+    assert "RunError: stopped by a signal; the same command continues" in errors.splitlines()[-1]
     assert "Traceback" not in errors
 
 

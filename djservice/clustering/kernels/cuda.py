@@ -23,9 +23,8 @@ from djservice.clustering.kernels.pseudojets import Pseudojets
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import Bounds
 
-if (
-    not config.ENABLE_CUDASIM
-):  # imported for their effects: they register a type, and keep loops rolled
+# Imported for their effects: one registers a type, the other keeps loops rolled.
+if not config.ENABLE_CUDASIM:
     from djservice.clustering.kernels.lanes import cuda_model, rolled  # noqa: F401
 
 # A small batch makes a small grid, which cannot be avoided.
