@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from events import overlaid
+from gpu_tools import SIMULATE, SIMULATOR, environment, output, profile, sanitizer
 
 import djservice as dj
 from djservice.clustering import on_gpu
@@ -37,17 +36,11 @@ from djservice.clustering.kernels import cuda
 from djservice.clustering.kernels.lanes import team
 from djservice.core.array_module import to_host
 
-#: What numba reads when it is imported.
-SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
-SIMULATE = SIMULATOR.items() <= os.environ.items()
-
 SIZES = (5, 6) if SIMULATE else (50, 70, 140, 365, 1800)
 RIGIDITIES = (1.0, 10.0)
 #: Events of each size; trees of each event that are compared one by one; seconds for a measurement.
 EVENTS, COMPARED, SECONDS = (2, 2, 0.05) if SIMULATE else (200, 10, 0.6)
 RADIUS = 0.4
-#: Seconds that another program may take.
-LONGEST = 80
 COLUMNS = ("pt", "rapidity", "phi", "mass")
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0).where(dj.cuts.two_jets(pt_min=1.0))
 #: Every kernel that is measured, by a call that needs it: compiled at once, in a process for each.
@@ -58,25 +51,6 @@ COMPILED: dict[str, dict[str, Any]] = {
     "states": {"device": "cuda", "states": True, "settled_pt": 1.0},
     "stopping": {"device": "cuda", "settled_pt": 1.0},
 }
-#: What Nsight Compute is asked for, and which of its lines are shown.
-SECTIONS = (
-    "SpeedOfLight",
-    "WarpStateStats",
-    "SchedulerStats",
-    "MemoryWorkloadAnalysis",
-    "Occupancy",
-)
-SHOWN = (
-    "Duration",
-    "Achieved Occupancy",
-    "Issued Warp Per Scheduler",
-    "Warp Cycles Per Issued",
-    "Avg. Active Threads",
-    "L1/TEX Hit Rate",
-    "L2 Hit Rate",
-    "DRAM Throughput",
-    "being stalled",
-)
 
 
 def write_events(path: str, large: str | None) -> None:
@@ -107,49 +81,6 @@ def events_of(path: str | None) -> dict[str, dj.EventBatch]:
         )
         for name in (word.removesuffix(" pt") for word in arrays.files if word.endswith(" pt"))
     }
-
-
-def environment() -> dict[str, Any]:
-    """The machine and its packages."""
-    import numba
-
-    found = {
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "python": platform.python_version(),
-    }
-    found |= {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "team": team.TEAM,
-        "registers": cuda.REGISTERS,
-    }
-    if SIMULATE:
-        return found | {"gpu": "simulated"}
-    import cupy
-    import numba_cuda
-
-    found |= {"cupy": cupy.__version__, "numba-cuda": numba_cuda.__version__}
-    if shutil.which("nvidia-smi"):
-        asked = "--query-gpu=name,driver_version,clocks.max.sm,memory.total"
-        found["gpu"] = output("nvidia-smi", asked, "--format=csv,noheader").strip()
-    return found
-
-
-def processor() -> str:
-    """The name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def output(*command: str) -> str:
-    """What a command prints, its errors too."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST)
-    except subprocess.TimeoutExpired as end:
-        return f"{end.stdout or b''!r}, stopped after {LONGEST} s"
-    return done.stdout + done.stderr
 
 
 def compile_all() -> float:
@@ -391,43 +322,6 @@ def run_once(device: str, trees: int) -> None:
         )
 
 
-def tool(name: str, *options: str, size: int) -> str:
-    """What a tool of NVIDIA says of a call that grows few trees; or that it is not there."""
-    if SIMULATE or shutil.which(name) is None:
-        return f"{name}: not there"
-    return output(name, *options, sys.executable, __file__, "--one", str(size), *sys.argv[1:])
-
-
-def profile() -> dict[str, list[str]]:
-    """What limits the kernel, by Nsight Compute."""
-    options = [word for section in SECTIONS for word in ("--section", section)]
-    options += ["--clock-control", "none", "-k", "regex:grow_trees", "-c", "1"]
-    reports = {}
-    for size in SIZES[1:4:2]:
-        report = tool("ncu", *options, size=size)
-        reports[str(size)] = [
-            " ".join(line.split()) for line in report.splitlines() if any(w in line for w in SHOWN)
-        ]
-        print(
-            f"\nn = {size}, alpha = 1, by Nsight Compute\n"
-            + "\n".join(reports[str(size)] or [report[-300:]])
-        )
-    return reports
-
-
-def sanitizer() -> dict[str, str]:
-    """What compute-sanitizer says, in a line for each of its tools."""
-    reports = {}
-    for check in ("memcheck", "racecheck"):
-        report = tool(
-            "compute-sanitizer", "--tool", check, "--report-api-errors", "no", size=SIZES[0]
-        )
-        said = [line for line in report.splitlines() if "SUMMARY" in line or "not there" in line]
-        reports[check] = said[-1].strip("= ") if said else report[-300:]
-        print(f"{check}: {reports[check]}")
-    return reports
-
-
 def few_trees(events: dj.EventBatch) -> None:
     """A call for the tools."""
     dj.cluster(
@@ -462,8 +356,8 @@ def main() -> None:
         "gradients": lambda: gradients(middle, 5 * filled // len(middle) + 1),
         "kernels": compiled,
         "run": lambda: whole_run(50),
-        "sanitizer": sanitizer,
-        "profile": profile,
+        "sanitizer": lambda: sanitizer(SIZES[0]),
+        "profile": lambda: profile(SIZES[1:4:2]),
     }
     folder = Path(option("--output") or tempfile.mkdtemp())
     for name, part in parts.items():
