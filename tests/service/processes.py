@@ -20,6 +20,11 @@ from djservice.errors import ServiceError
 from djservice.service.client import Service, SubmittedRun
 
 SCRIPTS = Path(sys.executable).parent
+#: Workers fork from a process that is warm (warm_nanny.py). Those of `djservice run` are spawned.
+FORKED = {
+    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+}
 Settings = dict[str, Any]
 
 
@@ -46,7 +51,7 @@ class Cluster:
             f"tcp://127.0.0.1:{self.port}",
             folder / "state",
         )
-        self.environment = os.environ | (environment or {})
+        self.environment = os.environ | FORKED | (environment or {})
         self.log = open(folder / "cluster.log", "ab")  # noqa: SIM115
         self.scheduler: psutil.Popen
         self.nannies: list[psutil.Popen] = []
@@ -83,6 +88,8 @@ class Cluster:
             "--no-dashboard",
             "--local-directory",
             self.folder,
+            "--preload-nanny",
+            "warm_nanny",
         )
         self.nannies.append(self._start("worker", self.address, *threads, *options, inside=inside))
 
@@ -90,7 +97,9 @@ class Cluster:
         """The worker processes that are there now."""
         nannies = [nanny for nanny in self.nannies if nanny.is_running()]
         children = [child for nanny in nannies for child in nanny.children(recursive=True)]
-        return [child for child in children if "spawn_main" in _command(child)]
+        servers = [child for child in children if "multiprocessing.forkserver" in _command(child)]
+        pids = {server.pid for server in servers}
+        return [server for server in servers if server.ppid() in pids]
 
     def a_worker(self) -> psutil.Process:
         """The first of them, as soon as there is one."""

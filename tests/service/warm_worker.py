@@ -1,0 +1,9 @@
+"""Modules and kernels of a worker, loaded once in the process from which workers fork."""
+
+import distributed.nanny  # noqa: F401
+
+import djservice.on_dask.load
+import djservice.on_dask.plugins  # noqa: F401
+from djservice.on_dask.tasks import warm_up
+
+warm_up()
