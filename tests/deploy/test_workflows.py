@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 import tools
 import yaml
+from click.testing import CliRunner
 
 from djservice import examples
+from djservice.cli.app import main
 from djservice.store.run_store import Store
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -60,7 +63,7 @@ def put_inputs(folder: Path, tiny: dict[str, Any]) -> None:
     shutil.copy(examples.path("ZHllbb_1000"), folder / "data/b.root")
     few = {"iterations": 3, "trees": 4, "choose_trees": 4, "score_trees": 4, "accepted": 2}
     (folder / "run.yaml").write_text(
-        yaml.safe_dump(tiny | {"per_event": few, "cluster": {"workers": 1}})
+        yaml.safe_dump({"cluster": {"workers": 1}} | tiny | {"per_event": few})
     )
 
 
@@ -82,7 +85,7 @@ def where_all_look(slurm: Any, requires: Requires) -> Iterator[None]:
     usual.unlink()
 
 
-@pytest.mark.parametrize("profile", ["local", "slurm"])
+@pytest.mark.parametrize("profile", [pytest.param("local", marks=pytest.mark.long), "slurm"])
 def test_snakemake(
     profile: str, tiny: dict[str, Any], requires: Requires, tmp_path: Path, request: Any
 ) -> None:
@@ -178,19 +181,20 @@ def test_reana_takes_its_specification(fetched: Callable[..., Path]) -> None:
     assert "ERROR" not in done.stdout and "WARNING" not in done.stdout
 
 
-def test_the_steps_of_reana(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_the_steps_of_reana(
+    tiny: dict[str, Any], scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its commands with its parameters, one after the other in one folder, as a serial workflow does."""
     given = yaml.safe_load((WORKFLOWS / "reana.yaml").read_text())
-    put_inputs(tmp_path, tiny)
+    put_inputs(tmp_path, tiny | {"cluster": {"scheduler": scheduler}})
     parameters = given["inputs"]["parameters"] | {"run": "run.yaml", "file": "data/a.root"}
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    monkeypatch.chdir(tmp_path)
     for step in given["workflow"]["specification"]["steps"]:
         for command in step["commands"]:
-            told = Template(command).substitute(parameters)
-            done = subprocess.run(
-                told, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
-            )
-            assert done.returncode == 0, (told, done.stdout, done.stderr)
+            program, *arguments = shlex.split(Template(command).substitute(parameters))
+            assert program == "djservice"
+            done = CliRunner().invoke(main, arguments)
+            assert done.exit_code == 0, (command, done.output)
     fit = Store.read(tmp_path / parameters["store"])
     assert fit.attributes["status"] == "finished" and fit.n_complete("per_event") == 40
     (report,) = given["outputs"]["files"]
