@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,14 +161,23 @@ def tables(name: str) -> list[tuple[list, dict]]:
     ]
 
 
-#: Trees of each row of the tables; the long form resolves a bias half as large.
-TREES = [6_000, pytest.param(25_000, marks=pytest.mark.long)]
+def on_tables(estimators: list[Any], names: list[str]) -> list[Any]:
+    """Every estimator on the first of these, the usual ones on all; in the long form every one on all."""
+    usual = (LeaveOneOut, StateBaseline, AlternativePath)
+    return [
+        pytest.param(
+            estimator,
+            name,
+            marks=[] if name == names[0] or isinstance(estimator, usual) else pytest.mark.long,
+            id=f"{estimator.name}-{name}",
+        )
+        for estimator in estimators
+        for name in names
+    ]
 
 
-@pytest.mark.parametrize("estimator", UNBIASED, ids=lambda e: e.name)
-@pytest.mark.parametrize("name", ["n4", "n5", "n4_safe"])
-@pytest.mark.parametrize("trees", TREES)
-def test_gradient_of_the_exact_tables(estimator: Estimator, name: str, trees: int) -> None:
+@pytest.mark.parametrize(("estimator", "name"), on_tables(UNBIASED, ["n4", "n5", "n4_safe"]))
+def test_gradient_of_the_exact_tables(estimator: Estimator, name: str) -> None:
     z_mean, z_slope = [], []
     for number, (particles, row) in enumerate(tables(name)):
         pt, y, phi, mass = np.array(particles).T
@@ -181,7 +191,7 @@ def test_gradient_of_the_exact_tables(estimator: Estimator, name: str, trees: in
             scale="safe" if row["asymmetry"] else "minimum",
             asymmetry=row["asymmetry"] or 1.0,
             estimator=estimator,
-            trees=trees,
+            trees=20_000,
             seed=1000 + number,
         )
         z_mean.append((found.per_event.mean[0] - row["mean"]) / found.per_event.mean_error[0])
@@ -195,14 +205,9 @@ def test_gradient_of_the_exact_tables(estimator: Estimator, name: str, trees: in
         assert abs(z.var() - 1.0) / np.sqrt(2.0 / len(z)) < 4
 
 
-@pytest.mark.parametrize("estimator", SCORE_TYPE, ids=lambda e: e.name)
-@pytest.mark.parametrize(
-    ("parameter", "column"), [("rigidity", "d_rigidity"), ("power", "d_exponent")]
-)
-@pytest.mark.parametrize("trees", TREES)
-def test_other_parameters_of_the_exact_tables(
-    parameter: str, column: str, estimator: ScoreEstimator, trees: int
-) -> None:
+@pytest.mark.parametrize(("estimator", "parameter"), on_tables(SCORE_TYPE, ["rigidity", "power"]))
+def test_other_parameters_of_the_exact_tables(estimator: ScoreEstimator, parameter: str) -> None:
+    column = {"rigidity": "d_rigidity", "power": "d_exponent"}[parameter]
     z = []
     for number, (particles, row) in enumerate(tables("n4") + tables("n4_safe")):
         if row[column] is None or row["exponent"] == 0:
@@ -217,7 +222,7 @@ def test_other_parameters_of_the_exact_tables(
             asymmetry=row["asymmetry"] or 1.0,
             parameter=parameter,
             estimator=estimator,
-            trees=trees,
+            trees=20_000,
             seed=3000 + number,
         )
         z.append((found.value - row[column]) / found.tree_error)
@@ -276,8 +281,7 @@ def exact_mean(particles: list, row: dict, radius: float) -> float:
 
 @pytest.mark.parametrize("common", [True, False])
 @pytest.mark.parametrize("step", [0.02, 0.2])
-@pytest.mark.parametrize("trees", TREES)
-def test_finite_difference_of_the_exact_tables(common: bool, step: float, trees: int) -> None:
+def test_finite_difference_of_the_exact_tables(common: bool, step: float) -> None:
     """Unbiased for the central difference; its bias for the derivative is that of the step, recorded here."""
     z, biases = [], []
     for number, (particles, row) in enumerate(tables("n4")[::2]):
@@ -290,7 +294,7 @@ def test_finite_difference_of_the_exact_tables(common: bool, step: float, trees:
             rigidity=row["rigidity"],
             power=row["exponent"],
             estimator=FiniteDifference(step, common),
-            trees=trees,
+            trees=20_000,
             seed=2000 + number,
         )
         ends = [exact_mean(particles, row, row["radius"] + s) for s in (step, -step)]
