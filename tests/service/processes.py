@@ -21,10 +21,7 @@ from djservice.service.client import Service, SubmittedRun
 
 SCRIPTS = Path(sys.executable).parent
 #: Workers fork from a process that is warm (warm_nanny.py). Those of `djservice run` are spawned.
-FORKED = {
-    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
-}
+FORKED = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
 Settings = dict[str, Any]
 
 
@@ -52,6 +49,8 @@ class Cluster:
             folder / "state",
         )
         self.environment = os.environ | FORKED | (environment or {})
+        paths = (str(Path(__file__).parent), self.environment.get("PYTHONPATH"))
+        self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self.log = open(folder / "cluster.log", "ab")  # noqa: SIM115
         self.scheduler: psutil.Popen
         self.nannies: list[psutil.Popen] = []
