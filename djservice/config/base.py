@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
 
+from djservice.core.private import PrivateUrl, private, private_url
+from djservice.core.redact import redacted, remember_settings
 from djservice.core.suggest import nearest
 
 
@@ -16,6 +18,21 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
     )
+
+
+def _private(value: Any, validate: Callable[[Any], str]) -> str:
+    # As a text, a private URL would lose its credentials.
+    return value if isinstance(value, PrivateUrl) else private_url(validate(value))
+
+
+#: A path or a URL, whose credentials are not shown.
+PathOrUrl = Annotated[str, WrapValidator(_private)]
+
+
+def without_credentials(data: Any) -> Any:
+    """Plain data of a configuration with private URLs; messages do not quote its secrets."""
+    remember_settings(data)
+    return private(data)
 
 
 def as_tuple(value: Any) -> Any:
@@ -47,7 +64,7 @@ def explained(error: ValidationError, model: type[BaseModel], root: str) -> str:
     root
         Name of the data in messages without a key at fault.
     """
-    return "; ".join(_explain(item, model, root) for item in error.errors())
+    return redacted("; ".join(_explain(item, model, root) for item in error.errors()))
 
 
 def _explain(error: Any, model: type[BaseModel], root: str) -> str:

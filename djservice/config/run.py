@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
-from djservice.config.base import Section, as_tuple, explained, named
+from djservice.config.base import Section, as_tuple, explained, named, without_credentials
 from djservice.config.input import Input
 from djservice.config.sections import (
     ClusteringSection,
@@ -23,6 +23,7 @@ from djservice.config.sections import (
     ScanSection,
     SpectrumSection,
 )
+from djservice.core.private import public
 from djservice.errors import ConfigError
 
 
@@ -62,7 +63,7 @@ class Run(Section):
             found, and for an unknown key the nearest valid one.
         """
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(without_credentials(data))
         except ValidationError as error:
             raise ConfigError(f"{where}: {explained(error, cls, 'run')}") from None
 
@@ -100,7 +101,7 @@ class Run(Section):
         return cls.from_dict(data, str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as plain data, which :meth:`from_dict` reads.
+        """The run as plain data, which :meth:`from_dict` reads. URLs are without credentials.
 
         Python observables and cuts are replaced by name and hash of their source.
         """
@@ -113,7 +114,7 @@ class Run(Section):
         data["radius_model"]["features"] = [
             _plain(feature) for feature in self.radius_model.features
         ]
-        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
+        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
         return plain
 
     def to_yaml(self) -> str:
@@ -164,12 +165,6 @@ def _plain(value: Any) -> Any:
     from djservice.core.fingerprints import fingerprint
 
     return {"python": fingerprint(value.function), "title": value.name}
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -22,7 +22,6 @@ import zarr
 
 from djservice.core.atomic import written_aside
 from djservice.core.provenance import READING, code_hash
-from djservice.core.redact import redacted
 from djservice.core.urls import is_url
 from djservice.errors import InputFileError
 from djservice.events.batch import EventBatch
@@ -85,7 +84,7 @@ def key_of(
     """
     ranges = [
         [
-            redacted(segment.path),
+            segment.path,
             file.size,
             file.mtime_ns,
             file.uuid,

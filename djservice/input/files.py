@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from djservice.core.urls import is_url
+from djservice.core.private import full_url, private_url
+from djservice.core.urls import is_url, visible_part
 from djservice.errors import InputError, MissingFileError
 from djservice.input import examples
 from djservice.input.retries import TIMEOUT, patiently
@@ -66,7 +67,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
     ----------
     patterns
         Paths and globs (``~`` and ``**`` work), which become absolute; ``example:<name>``; and
-        URLs, which stay unchanged.
+        URLs, which stay unchanged and do not show their credentials.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
     InputError
         If a file is named twice, or none at all.
     """
-    paths = [path for pattern in patterns for path in _matches(pattern)]
+    paths = [path for pattern in patterns for path in _matches(private_url(pattern))]
     if not paths:
         raise InputError("no input files: expected at least one path, glob, URL or example:<name>.")
     seen: dict[str, str] = {}
@@ -107,6 +108,8 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
         See :func:`djservice.input.read.read`.
     """
 
+    path = private_url(path)
+
     def look() -> InputFile:
         with opened(path, path) as file:
             tree = find_tree(file, schema, path)
@@ -125,7 +128,7 @@ def _matches(pattern: str) -> list[str]:
         return [examples.path(pattern.removeprefix("example:"))]
     if is_url(pattern):
         return [pattern]
-    path = os.path.abspath(os.path.expanduser(pattern))
+    path = os.path.abspath(os.path.expanduser(full_url(pattern)))
     if os.path.exists(path):  # before globbing: a file name may contain brackets
         return [path]
     paths = sorted(glob.glob(path, recursive=True))
@@ -134,7 +137,7 @@ def _matches(pattern: str) -> list[str]:
             "no file matches this pattern" if glob.has_magic(pattern) else "there is no such file"
         )
         raise MissingFileError(
-            f"{pattern}: {problem} (looked for {path}). Check the spelling and the working "
+            f"{pattern}: {problem} (looked for {visible_part(path)[0]}). Check the spelling and the working "
             "directory."
         )
     return paths

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from djservice.config.base import explained
+from djservice.config.base import PathOrUrl, explained, without_credentials
 from djservice.config.input import Input
-from djservice.core.redact import redacted
+from djservice.core.private import full_url, private_url
+from djservice.core.redact import message_of
 from djservice.errors import DjserviceError, InputError
 from djservice.input.files import expand
 
@@ -92,7 +93,7 @@ class _Dataset(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    files: Annotated[dict[str, _File], Field(min_length=1)]
+    files: Annotated[dict[PathOrUrl, _File], Field(min_length=1)]
     metadata: dict[str, Any] = {}
     format: str | None = None
     compressed_form: str | None = None
@@ -124,14 +125,15 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(fileset, str):
         import fsspec
 
-        where = redacted(fileset)
+        where = fileset = private_url(fileset)
         try:
-            with fsspec.open(fileset, "rt", compression="infer") as file:
+            with fsspec.open(full_url(fileset), "rt", compression="infer") as file:
                 data = json.load(file)
         except (OSError, ValueError, ImportError) as error:
             raise InputError(
-                f"{where}: expected a fileset in JSON, found {type(error).__name__}: {error}."
+                f"{where}: expected a fileset in JSON, found {type(error).__name__}: {message_of(error)}."
             ) from None
+    data = without_credentials(data)
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{where}: expected a mapping of datasets, found {type(data).__name__}.")
     datasets: dict[str, Any] = {}
@@ -141,7 +143,7 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
                 exclude_none=True
             )
         except ValidationError as error:
-            wrong = redacted(explained(error, _Dataset, "files"))[:_LONGEST]
+            wrong = explained(error, _Dataset, "files")[:_LONGEST]
             raise InputError(
                 f"{where}: dataset {name!r}: {wrong}. Expected files as {{path: tree}}, or "
                 "{path: {object_path: tree, steps, num_entries, uuid}}."

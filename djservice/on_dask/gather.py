@@ -12,6 +12,7 @@ from typing import Any
 from distributed import Client, Future, KilledWorker
 from distributed.comm import CommClosedError
 
+from djservice.core.redact import message_of, shareable
 from djservice.errors import DjserviceError, RunError, TasksLostError
 
 
@@ -40,8 +41,8 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
     except (CancelledError, CommClosedError) as error:
         raise TasksLostError(
             "the Dask scheduler stopped or dropped the tasks of this run "
-            f"({' '.join(str(error).split())}). The same command continues from the store."
-        ) from error
+            f"({message_of(error)}). The same command continues from the store."
+        ) from shareable(error)
     except Exception as error:  # raised by a function of the user
         frame = traceback.extract_tb(error.__traceback__)[-1]
         file = Path(frame.filename).name  # "<...>" for a function that was pickled by value
@@ -49,6 +50,6 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
             f" of {file}" if not file.startswith("<") else ""
         )
         raise RunError(
-            f"{type(error).__name__} on a worker in {location}: {' '.join(str(error).split())}. "
+            f"{type(error).__name__} on a worker in {location}: {message_of(error)}. "
             "Check your own observables and cuts, if there are any."
-        ) from error
+        ) from shareable(error)

@@ -15,10 +15,12 @@ from distributed.security import Security
 
 from djservice.config.run import Run
 from djservice.core.event_loops import finish
+from djservice.core.private import full_url
 from djservice.core.progress import Watch
+from djservice.core.redact import message_of
 from djservice.errors import RunError
 from djservice.on_dask.gpu_workers import local_cluster
-from djservice.on_dask.plugins import QuietFailures, RedactLogs
+from djservice.on_dask.plugins import QuietFailures, RedactLogs, redact_logs
 
 Result = TypeVar("Result")
 
@@ -54,6 +56,7 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
 @contextlib.asynccontextmanager
 async def client_for(run: Run, watch: Watch) -> AsyncIterator[Client]:
     """A client of the run's cluster, whose workers redact their logs."""
+    redact_logs()
     async with _client(run, watch) as client:
         await client.register_plugin(RedactLogs())
         yield client
@@ -101,11 +104,15 @@ async def client_of(
     """
     try:
         client = await Client(
-            address, security=security, asynchronous=True, set_as_default=False, timeout="30s"
+            full_url(address),
+            security=security,
+            asynchronous=True,
+            set_as_default=False,
+            timeout="30s",
         )
     except (OSError, TimeoutError, ValueError) as error:
         raise RunError(
-            f"no Dask scheduler at {address}: {error}. "
+            f"no Dask scheduler at {address}: {message_of(error)}. "
             "Check --scheduler, and that the scheduler runs."
         ) from None
     async with client:

@@ -18,9 +18,9 @@ from distributed import Client
 from djservice.config.input import Input
 from djservice.config.run import Run
 from djservice.core.atomic import written_aside
+from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
-from djservice.core.redact import redacted_data
 from djservice.errors import StoreError
 from djservice.estimators.score_function import Score
 from djservice.fit.plan import RunPlan
@@ -107,8 +107,8 @@ async def apply_fit(
     provenance = {
         "code": code_hash(),
         "versions": versions(),
-        "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
-        "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
+        "inputs": [public(asdict(file)) for file in bundles.inputs],
+        "quarantined": [public(asdict(bad)) for bad in bundles.bad],
     }
     _write(path, columns, {**attributes, **provenance})
 

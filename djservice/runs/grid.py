@@ -8,7 +8,6 @@ same repetition have the same random numbers.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,7 +18,7 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
-from djservice.core.redact import redacted, redacted_data
+from djservice.core.urls import basename
 from djservice.errors import ConfigError, NothingAcceptedError, StoreError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
@@ -192,20 +191,13 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
         bundles = await Bundles.load(client, plan, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {
-            "run": {
-                key: redacted_data(value)
-                for key, value in plan.run.to_dict().items()
-                if key in sections
-            },
+            "run": {key: value for key, value in plan.run.to_dict().items() if key in sections},
             "device": bundles.device,
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),
             "events": len(bundles.keys),
-            "inputs": [
-                [os.path.basename(redacted(f.path)), f.size, f.uuid, f.entries]
-                for f in bundles.inputs
-            ],
+            "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in bundles.inputs],
         }
         observable = {
             "name": plan.observable.name.replace("_", " "),

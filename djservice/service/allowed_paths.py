@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import dask
 
-from djservice.core.redact import redacted
+from djservice.core.private import full_url
 from djservice.errors import ConfigError
 from djservice.fit.plan import RunPlan
 from djservice.input import examples
@@ -49,9 +49,10 @@ def check_roots(plan: RunPlan) -> None:
 
 def _check(path: str, roots: Sequence[str], key: str, setting: str) -> None:
     allowed = _url_within if "://" in path else _path_within
-    if not any(allowed(path, root) for root in roots):
+    # What is not shown of a URL may lead out of a root too.
+    if not any(allowed(full_url(path), root) for root in roots):
         raise ConfigError(
-            f"{key}: {redacted(path)} lies outside the folders that this scheduler allows "
+            f"{key}: {path} lies outside the folders that this scheduler allows "
             f"({setting}: {', '.join(roots) or 'none'}). Choose a path inside one of them."
         )
 

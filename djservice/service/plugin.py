@@ -24,11 +24,12 @@ from distributed.security import Security
 
 from djservice.config.run import Run
 from djservice.core.event_loops import Stopped, ThreadLoop
-from djservice.core.redact import redacted, redacted_data
+from djservice.core.private import public
+from djservice.core.redact import message_of, redacted
 from djservice.core.urls import is_url
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
 from djservice.fit.plan import RunPlan
-from djservice.on_dask.plugins import CompileKernels, RedactLogs
+from djservice.on_dask.plugins import CompileKernels, RedactLogs, redact_logs
 from djservice.on_dask.session import client_of
 from djservice.runs.run import FinishedRun, run_on
 from djservice.service import web
@@ -97,6 +98,7 @@ class RunService(SchedulerPlugin):
         self._stop_requests: dict[str, tuple[str, str]] = {}
         self._served: dict[str, int] = {}
         self._closing = False
+        redact_logs()
         for plugin in (CompileKernels(), RedactLogs()):
             await scheduler.register_worker_plugin(
                 None, dumps(plugin), plugin.name, idempotent=True
@@ -149,7 +151,7 @@ class RunService(SchedulerPlugin):
 
     def settings(self, run_id: str) -> dict[str, Any]:
         """The configuration of one run without its secrets. Call this on the scheduler's loop."""
-        settings: dict[str, Any] = redacted_data(self._find(run_id).config)
+        settings: dict[str, Any] = public(self._find(run_id).config)
         return settings
 
     async def submit(self, config: Any, user: str) -> dict[str, Any]:
@@ -331,7 +333,7 @@ class RunService(SchedulerPlugin):
             return "failed", f"{type(error).__name__}: {error}"
         except Exception as error:
             logger.exception("%s failed with an unexpected error", record.id)
-            return "failed", f"{type(error).__name__}: {error}; see the scheduler's log"
+            return "failed", f"{type(error).__name__}: {message_of(error)}; see the scheduler's log"
         finally:
             if not loading.is_set():  # a set event means that it is writing and will end soon
                 noting.cancel()

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.atomic import write_text
+from djservice.core.private import private_url
+from djservice.core.redact import message_of
 from djservice.errors import ServiceError
 
 logger = logging.getLogger("djservice")
@@ -41,7 +43,7 @@ class Record:
     id, user
         Name of the run, and name that its submitter gave (not verified).
     config
-        Configuration of the run as plain data.
+        Configuration of the run as plain data, with the credentials of its URLs.
     transitions
         All states of the run, the current one last.
     result
@@ -55,7 +57,7 @@ class Record:
 
     id: str
     user: str
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)
     transitions: list[Transition] = field(default_factory=list)
     numbers: str = ""
     result: dict[str, Any] | None = None
@@ -68,8 +70,8 @@ class Record:
 
     @property
     def store(self) -> str:
-        """Path of the run's store."""
-        return str(self.config["output"]["store"])
+        """Path or URL of the run's store."""
+        return private_url(str(self.config["output"]["store"]))
 
     def move(self, state: str, reason: str) -> None:
         """Enter a state at the present time."""
@@ -139,7 +141,12 @@ class StateDirectory:
             try:
                 records.append(Record.from_json(path.read_text()))
             except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-                logger.error("%s: not the record of a run, ignored: %r", path, error)
+                logger.error(
+                    "%s: not the record of a run, ignored: %s: %s",
+                    path,
+                    type(error).__name__,
+                    message_of(error),
+                )
         return sorted(records, key=lambda record: record.transitions[0].time)
 
     def write(self, name: str, text: str) -> None:
