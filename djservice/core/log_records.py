@@ -23,7 +23,9 @@ class _Factory:
             message = record.getMessage()
         except Exception:  # a wrong call of logging, which its handler reports
             return record
-        clean = visible(redacted(message), keep="\n\t")
+        # Our own messages are lines; others' have lines, as of tracebacks.
+        keep = "" if record.name.startswith("djservice") else "\n\t"
+        clean = visible(redacted(message), keep)
         if clean != message:  # else the arguments stay, which some handlers read
             record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[0] is not None:

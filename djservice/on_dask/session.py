@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client
 from distributed.security import Security
 
@@ -71,6 +74,7 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
             yield client
         return
     async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(_scratch())
         with _block_sigint():
             cluster = await stack.enter_async_context(
                 local_cluster(
@@ -81,6 +85,7 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
                     # The HTTP port is open even without a dashboard.
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     host="127.0.0.1",
+                    local_directory=folder,
                     asynchronous=True,
                 )
             )
@@ -89,6 +94,25 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
         )
         await client.register_plugin(QuietFailures())
         yield client
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A private folder for what workers spill.
+
+    Dask's own has a known name, which another user may have taken, and holds pickles.
+    """
+    parent = dask.config.get("temporary-directory", None)
+    try:
+        if parent is not None:
+            os.makedirs(parent, exist_ok=True)
+        return tempfile.TemporaryDirectory(
+            prefix="djservice-", dir=parent, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise RunError(
+            f"{parent or 'TMPDIR'}: cannot hold temporary files: {error.strerror}. Choose another "
+            "temporary-directory in Dask's configuration."
+        ) from None
 
 
 @contextlib.asynccontextmanager

@@ -27,6 +27,7 @@ from djservice.core.event_loops import Stopped, ThreadLoop
 from djservice.core.private import public
 from djservice.core.redact import message_of, redacted
 from djservice.core.urls import is_url
+from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
 from djservice.fit.plan import RunPlan
 from djservice.on_dask.plugins import CompileKernels, RedactLogs, redact_logs
@@ -178,7 +179,9 @@ class RunService(SchedulerPlugin):
                     f"{writer.state}, writes this store. "
                     "Choose another output.store, or cancel that run."
                 )
-        record = self._records[name] = Record(name, str(user)[:100], config, numbers=numbers)
+        record = self._records[name] = Record(
+            name, visible(str(user)[:100]), config, numbers=numbers
+        )
         self._journals[name] = Journal()
         try:
             await self._move(record, "queued", f"submitted by {record.user}")

@@ -41,7 +41,10 @@ URLS = {
     "twice percent code": (f"https://h/a.root%253fsig%253d{PLAIN}", "https://h/a.root"),
     "chain": (f"simplecache::https://me:{PLAIN}@h/a.root?x=1", "simplecache::https://h/a.root"),
     "archive": (f"zip://a.root::https://h/a.zip?t={PLAIN}", "zip://a.root::https://h/a.zip"),
-    "address": (f"https://[2001:db8::a:1]:80/a.root?t={PLAIN}", "https://[2001:db8::a:1]:80/a.root"),
+    "address": (
+        f"https://[2001:db8::a:1]:80/a.root?t={PLAIN}",
+        "https://[2001:db8::a:1]:80/a.root",
+    ),
     "one slash": (f"https:/h/a.root?x={PLAIN}", "https:/h/a.root"),
     "no scheme": (f"//h/a.root?authkey={PLAIN}", "//h/a.root"),
     "neither": (f"h.org/a.root?authkey={PLAIN}", "h.org/a.root"),
@@ -104,7 +107,12 @@ def test_other_paths_stay(path: str) -> None:
 @pytest.mark.parametrize("secret", ["7", "ab", "x9z"])
 def test_very_short_values_are_hidden_beside_their_names(secret: str) -> None:
     private_url(f"https://me:{secret}@h/a.root?token={secret}")
-    for text in (f"token={secret}", f"{{'token': '{secret}'}}", f"token%3D{secret}", f"?token={secret}"):
+    for text in (
+        f"token={secret}",
+        f"{{'token': '{secret}'}}",
+        f"token%3D{secret}",
+        f"?token={secret}",
+    ):
         assert secret not in redacted(f"403 ({text}) h").replace("403", "")
     assert f"me:{secret}" not in redacted(f"no me:{secret}@h")
     assert redacted(f"row {secret}, columns 17") == f"row {secret}, columns 17"
