@@ -29,7 +29,7 @@ _SOURCES = hashlib.sha256(
 ).digest()
 
 
-class SealedFiles(IndexDataCacheFile):  # type: ignore[misc]
+class SealedFiles(IndexDataCacheFile):
     """The files of one function. What is not as it was written, by these sources, is not read.
 
     Each file begins with a hash of its content, of the version of numba and of all kernel sources.
@@ -45,7 +45,7 @@ class SealedFiles(IndexDataCacheFile):  # type: ignore[misc]
         return entry[1] if entry is not None and entry[0] == key else None
 
     def _dump(self, obj: Any) -> bytes:
-        data = super()._dump(obj)
+        data: bytes = super()._dump(obj)
         return self._seal(data) + data
 
     def _seal(self, data: bytes) -> bytes:
@@ -93,7 +93,7 @@ def compiled(decorator: Callable[..., Any], function: Any, **options: Any) -> An
 
 def sealed(kernel: Any) -> bool:
     """Seal the files of a compiled function; False if numba keeps them in another way."""
-    cache = getattr(kernel, "_cache", None)
+    cache: Any = getattr(kernel, "_cache", None)
     file: Any = getattr(cache, "_cache_file", None)
     if not hasattr(cache, "_guard_against_spurious_io_errors") or not isinstance(
         file, IndexDataCacheFile
