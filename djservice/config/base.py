@@ -16,7 +16,11 @@ class Section(BaseModel):
     """A section of a run. It is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
     )
 
 

@@ -198,7 +198,7 @@ def _override(data: dict[str, Any], text: str) -> None:
         else:
             place = place.setdefault(section, {}) if isinstance(place, dict) else None
     if not isinstance(place, dict):
-        raise ConfigError(f"--set {text!r}: {'.'.join(sections)} is not a section.")
+        raise ConfigError(f"--set {path}: {'.'.join(sections)} is not a section.")
     try:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:

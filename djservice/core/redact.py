@@ -30,9 +30,11 @@ LARGEST = 100_000
 
 #: Names of settings whose values are secret.
 _NAMES = re.compile(
-    r"passw|passphrase|secret|token|credential|cookie|macaroon|bearer|signature|authoriz|authz"
-    r"|(^|_)(auth|api_?key|access_?key|private_?key|key|user_proxy|sas|pin)$"
+    r"passw|passphrase|secret|token(?!iz)|credential|cookie|macaroon|bearer|signature|authoriz|authz"
+    r"|(access|private|api)_?key|(^|_)(auth|key|user_proxy|sas|pin)$"
 )
+#: Values that are no secret whatever their name.
+_HARMLESS = re.compile(r"(?i)\d{0,7}|true|false|yes|no|on|off|none|null|auto|default")
 _URL_IN_TEXT = re.compile(r"(?<!\w)[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'\"<>]+")
 
 #: Forms of secret values by their first characters, and short values with their names.
@@ -96,7 +98,7 @@ def remember_settings(data: Any, name: str = "") -> None:
     """Hide the secret values of a configuration: those with such a name, and those of URLs."""
     if isinstance(data, Mapping):
         for key, item in data.items():
-            remember_settings(item, str(key) if isinstance(item, str) else f"{name}_{key}")
+            remember_settings(item, f"{name}.{key}")
     elif isinstance(data, (list, tuple)):
         for item in data:
             remember_settings(item, name)
@@ -108,12 +110,12 @@ def _remember_setting(name: str, value: str) -> None:
     if is_url(value):
         for hidden_name, hidden in visible_part(value)[1]:
             remember(hidden, hidden_name)
-    elif _NAMES.search(name.lower().replace("-", "_")):
+    elif _NAMES.search(re.sub(r"\W", "_", name.lower())) and not _HARMLESS.fullmatch(value):
         path = os.path.expanduser(value)
         if os.path.isfile(path):
             _remember_file(path)
         elif not os.path.isdir(path):
-            remember(value, name)
+            remember(value, name.rpartition(".")[2])
 
 
 def _remember_sources() -> None:

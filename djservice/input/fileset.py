@@ -48,7 +48,7 @@ class Source:
 class _File(BaseModel):
     """A file of coffea's DataGroupSpec."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     object_path: Annotated[str, Field(min_length=1)] | None = None
     steps: Annotated[list[tuple[int, int]], Field(min_length=1)] | None = None
@@ -91,7 +91,7 @@ _WITH_TREE = re.compile(r"(.+\.root):([^:]+)")
 class _Dataset(BaseModel):
     """A dataset of coffea's DataGroupSpec."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     files: Annotated[dict[PathOrUrl, _File], Field(min_length=1)]
     metadata: dict[str, Any] = {}

@@ -137,7 +137,7 @@ def test_the_secrets_of_a_process_are_in_no_error_of_another_library(
 
         monkeypatch.setitem(fsspec.config.conf, "s3", {"key": "me", "secret": secret})
     if source == "yaml":
-        remember_settings({"input": {"storage_options": [{"aws-secret-access-key": secret}]}})
+        remember_settings({"input": {"storage_options": [{"secrets": {"value": secret}}]}})
     cause = OSError(f"Bearer {secret}")
     assert message_of(cause) == "Bearer ***" and shareable(cause) is None
     assert [text for text in map(redacted, quoted(secret)) if "5ab4" in text] == []
@@ -162,3 +162,19 @@ def test_private_data_keep_their_credentials_as_keys_and_items() -> None:
     data = private({"files": {url: None}, "others": [url, 1.5, "a ? b = c"]})
     assert PLAIN not in repr(data) and is_url(data["others"][0])
     assert data["files"] == {url: None} and data["others"][1:] == [1.5, "a ? b = c"]
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("TOKENIZERS_PARALLELISM", "false"),
+        ("USE_TOKEN", "true"),
+        ("HOME", "/root"),
+        ("TERM", "dumb"),
+    ],
+)
+def test_other_variables_of_the_environment_are_no_secrets(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert redacted(f"it is {value}") == f"it is {value}"

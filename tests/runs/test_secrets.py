@@ -18,6 +18,7 @@ from djservice.core.display import Lines
 from djservice.core.redact import message_of
 from djservice.errors import ConfigError, DjserviceError
 from djservice.fit.plan import RunPlan
+from djservice.input import retries
 from djservice.reports.html import report
 from djservice.reports.summary import summary
 from djservice.reports.terminal import print_summary
@@ -29,11 +30,8 @@ TOKENS = ("hunter2x5ab4c3d2", "other7token7of7ann")
 
 #: Where a token may stand in the URL of a file.
 FORMS = {
-    "query": "http://{host}{path}?authz=Bearer%20{token}&x=1",
-    "odd query": "http://{host}{path}?f=(x),[y];sig={token}&sig={token}&t=7",
-    "fragment": "http://{host}{path}?x#{token}",
-    "password": "http://me:{token}@{host}{path}",
-    "chain": "simplecache::http://{host}{path}?t={token}",
+    "everywhere": "http://me:{token}@{host}{path}?f=(x),[y];sig={token}&sig={token}&t=7#{token}",
+    "chain": "simplecache::http://{host}{path}?authz=Bearer%20{token}",
 }
 
 
@@ -89,7 +87,9 @@ def test_a_token_opens_the_file_and_is_in_no_output(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(retries, "PAUSES", (0.0,))
     caplog.set_level(logging.DEBUG, "distributed")
     said = io.StringIO()
     tiny["optimiser"] |= {"iterations": 2}
@@ -102,9 +102,8 @@ def test_a_token_opens_the_file_and_is_in_no_output(
 
     first, second = map(run_of, TOKENS)
     finished = dj.run(first, watch=Lines(said))
-    before = written(tmp_path)
     again = dj.run(second, watch=Lines(said))  # continues the store: nothing is left to do
-    assert again.result == finished.result and b"optimise" not in before
+    assert repr(again.result) == repr(finished.result)
     assert identity(first) == identity(second) and same_numbers(first) == same_numbers(second)
     assert first.numbers == second.numbers and first != second
     bad = run_of(TOKENS[0], "/gone.root")
