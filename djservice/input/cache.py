@@ -110,7 +110,7 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
         return None
     try:
         with zarr.storage.ZipStore(place, mode="r") as store:
-            root = zarr.open_group(store, mode="r")
+            root = zarr.open_group(store, mode="r", zarr_format=3)
             facts: Any = dict(root.attrs)
             arrays: Any = root
             columns = {

@@ -123,7 +123,8 @@ def prediction_of(model: Bounded, fit: Store) -> Prediction:
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """Attributes of the store of a run or of a file."""
-    return dict(zarr.open_group(str(path), mode="r", use_consolidated=False).attrs)
+    root = zarr.open_group(str(path), mode="r", use_consolidated=False, zarr_format=3)
+    return dict(root.attrs)
 
 
 def _of_file(run: Run, section: Input) -> Run:

@@ -57,7 +57,9 @@ class LocalFolder:
 
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within, without the copies of consolidated metadata."""
-        return zarr.open_group(str(self.path / name), mode=mode, use_consolidated=False)
+        # Format 2 has codecs that unpickle.
+        path = str(self.path / name)
+        return zarr.open_group(path, mode=mode, use_consolidated=False, zarr_format=3)
 
     def written(self, group: str) -> float:
         """When the metadata of a group were last written, in seconds since 1970."""
@@ -142,7 +144,11 @@ class ObjectStore:
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within, without the copies of consolidated metadata."""
         return zarr.open_group(
-            f"{self.url}/{name}".rstrip("/"), mode=mode, use_consolidated=False, **self._options
+            f"{self.url}/{name}".rstrip("/"),
+            mode=mode,
+            use_consolidated=False,
+            zarr_format=3,
+            **self._options,
         )
 
     @property
