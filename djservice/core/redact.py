@@ -35,6 +35,11 @@ _NAMES = re.compile(
 )
 #: Values that are no secret whatever their name.
 _HARMLESS = re.compile(r"(?i)\d{0,7}|true|false|yes|no|on|off|none|null|auto|default")
+#: What others call secret, as a token that a server made.
+_NAMED = re.compile(
+    r"(?i)((?:passw\w*|secret|token|signature|authorization|authz|(?:api|access)_?key\w*)['\"]?"
+    r"\s*[=:]\s*['\"]?(?:bearer\s+|basic\s+)?|\bbearer(?:\s|%20)+)[^\s&'\",;]+"
+)
 _URL_IN_TEXT = re.compile(r"(?<!\w)[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'\"<>]+")
 
 #: Forms of secret values by their first characters, and short values with their names.
@@ -45,11 +50,15 @@ _lock = threading.Lock()
 
 
 def redacted(text: str) -> str:
-    """A text with ``***`` in place of secret values, and URLs without query and password."""
+    """A text with ``***`` in place of secret values, and URLs without query and password.
+
+    A value that this process never read is hidden if the text calls it a secret.
+    """
     _remember_sources()
     text = _URL_IN_TEXT.sub(lambda url: visible_part(url[0])[0], text)
     with _lock:
-        return _without_short(_without_forms(text))
+        text = _without_short(_without_forms(text))
+    return _NAMED.sub(rf"\1{HIDDEN}", text)
 
 
 def message_of(error: BaseException) -> str:

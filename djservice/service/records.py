@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.atomic import write_text
-from djservice.core.private import private_url
-from djservice.core.redact import message_of
+from djservice.core.private import private, private_url
+from djservice.core.redact import message_of, redacted
 from djservice.errors import ServiceError
 
 logger = logging.getLogger("djservice")
@@ -92,8 +92,12 @@ class Record:
             If the text is not a record.
         """
         data = json.loads(text)
-        data["transitions"] = [Transition(**entry) for entry in data["transitions"]]
-        data["lines"] = [(float(when), str(line)) for when, line in data["lines"]]
+        private(data["config"])  # so that the texts of an earlier version lose its secrets
+        data["transitions"] = [
+            Transition(**{**entry, "reason": redacted(str(entry["reason"]))})
+            for entry in data["transitions"]
+        ]
+        data["lines"] = [(float(when), redacted(str(line))) for when, line in data["lines"]]
         record = cls(**data)
         if record.state not in STATES or not record.store:
             raise ValueError(f"state {record.state!r}")

@@ -157,6 +157,21 @@ def test_a_url_that_a_server_names_is_cut_too() -> None:
     assert redacted(text) == "redirected to root://pool7:1094//a.root refused"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "authz=never-seen&x",
+        "Authorization: Basic never-seen",
+        "{'access_token': 'never-seen'}",
+        'line 3: password: "never-seen"',
+        "Bearer%20never-seen",
+        "aws_secret_access_key = never-seen",
+    ],
+)
+def test_what_a_text_calls_a_secret_is_hidden(text: str) -> None:
+    assert "never-seen" not in redacted(text) and "***" in redacted(text)
+
+
 def test_private_data_keep_their_credentials_as_keys_and_items() -> None:
     url = f"https://h/a.root?authz={PLAIN}"
     data = private({"files": {url: None}, "others": [url, 1.5, "a ? b = c"]})
