@@ -42,11 +42,11 @@ _NAMED = re.compile(
 )
 _URL_IN_TEXT = re.compile(r"(?<!\w)[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'\"<>]+")
 
-#: Forms of secret values by their first characters, and short values with their names.
+#: Forms of secret values by their first characters, and short values by their names.
 _forms: dict[str, set[str]] = {}
-_short: dict[tuple[str, str], re.Pattern[str]] = {}
+_short: dict[str, set[str]] = {}
 _seen: set[tuple[str, str]] = set()
-_lock = threading.Lock()
+_lock = threading.RLock()  # of those who add to them
 
 
 def redacted(text: str) -> str:
@@ -56,9 +56,7 @@ def redacted(text: str) -> str:
     """
     _remember_sources()
     text = _URL_IN_TEXT.sub(lambda url: visible_part(url[0])[0], text)
-    with _lock:
-        text = _without_short(_without_forms(text))
-    return _NAMED.sub(rf"\1{HIDDEN}", text)
+    return _NAMED.sub(rf"\1{HIDDEN}", _without_short(_without_forms(text)))
 
 
 def message_of(error: BaseException) -> str:
@@ -98,9 +96,7 @@ def remember(value: str, name: str = "") -> None:
                 if len(form) >= WORD:
                     _forms.setdefault(form[:WORD], set()).add(form)
         if name and len(value) < WORD:
-            _short[name, value] = re.compile(
-                rf"(?<!\w)({re.escape(name)}(?:\W|%[0-9A-Fa-f]{{2}}){{1,6}}){re.escape(value)}(?!\w)"
-            )
+            _short.setdefault(name, set()).add(value)
 
 
 def remember_settings(data: Any, name: str = "") -> None:
@@ -119,12 +115,17 @@ def _remember_setting(name: str, value: str) -> None:
     if is_url(value):
         for hidden_name, hidden in visible_part(value)[1]:
             remember(hidden, hidden_name)
-    elif _NAMES.search(re.sub(r"\W", "_", name.lower())) and not _HARMLESS.fullmatch(value):
+    elif _names_a_secret(name) and not _HARMLESS.fullmatch(value):
         path = os.path.expanduser(value)
         if os.path.isfile(path):
             _remember_file(path)
         elif not os.path.isdir(path):
             remember(value, name.rpartition(".")[2])
+
+
+@lru_cache(maxsize=4096)
+def _names_a_secret(name: str) -> bool:
+    return _NAMES.search(re.sub(r"\W", "_", name.lower())) is not None
 
 
 def _remember_sources() -> None:
@@ -159,17 +160,20 @@ def _remember_lines(path: str, changed: int) -> None:
 
 def _quoted(value: str) -> Iterator[str]:
     """A value as libraries may show it."""
+    yield value
     decoded = unquote(value)
     for text in {value, decoded, unquote(decoded), unquote_plus(value)}:
         data = text.encode("utf-8", "surrogateescape")
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            encoded = encode(data).decode().rstrip("=")
+            yield from (encoded, quote(encoded, safe=""))
+        if text.isascii() and text.isalnum():
+            continue
         percent = (quote(data), quote(data, safe=""), quote_plus(data))
         yield from (text, *percent, *(quote(form, safe="") for form in percent))
         yield from (re.sub("%..", lambda code: code[0].lower(), form) for form in percent)
         yield from (repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])
         yield from (html.escape(text), json.dumps(text)[1:-1])
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            encoded = encode(data).decode().rstrip("=")
-            yield from (encoded, quote(encoded, safe=""))
 
 
 def _without_forms(text: str) -> str:
@@ -190,7 +194,7 @@ def _length_at(text: str, at: int) -> int:
     return max(
         (
             len(form)
-            for form in _forms.get(text[at : at + WORD], ())
+            for form in tuple(_forms.get(text[at : at + WORD], ()))
             if text.startswith(form, at)
             and (len(form) >= ANYWHERE or _stands_alone(text, at, form))
         ),
@@ -206,6 +210,17 @@ def _stands_alone(text: str, at: int, form: str) -> bool:
 
 
 def _without_short(text: str) -> str:
-    for pattern in _short.values():
-        text = pattern.sub(rf"\1{HIDDEN}", text)
+    for name, values in tuple(_short.items()):
+        if name in text:
+            text = _beside(name).sub(
+                lambda pair: pair[1] + (HIDDEN if pair[2] in values else pair[2]),  # noqa: B023
+                text,
+            )
     return text
+
+
+@lru_cache(maxsize=256)
+def _beside(name: str) -> re.Pattern[str]:
+    """What finds a name, and a value of few letters that follows it in any notation."""
+    between = r"(?:%[0-9A-Fa-f]{2}|\W){1,6}"
+    return re.compile(rf"(?<!\w)({re.escape(name)}{between})(\w{{1,{WORD - 1}}})(?!\w)")
