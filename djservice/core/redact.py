@@ -40,7 +40,9 @@ _NAMED = re.compile(
     r"(?i)((?:passw\w*|secret|token|signature|authorization|authz|(?:api|access)_?key\w*)['\"]?"
     r"\s*[=:]\s*['\"]?(?:bearer\s+|basic\s+)?|\bbearer(?:\s|%20)+)[^\s&'\",;]+"
 )
-_URL_IN_TEXT = re.compile(r"(?<!\w)[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'\"<>]+")
+_URL_IN_TEXT = re.compile(
+    r"(?<!\w)[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'\"<>]+?(?=[;:.,)]*(?:[\s'\"<>]|$))"
+)
 
 #: Forms of secret values by their first characters, and short values by their names.
 _forms: dict[str, set[str]] = {}

@@ -154,7 +154,10 @@ def test_an_error_without_a_secret_stays_the_cause() -> None:
 
 def test_a_url_that_a_server_names_is_cut_too() -> None:
     text = "redirected to root://pool7:1094//a.root?authz=never-seen&x: refused"
-    assert redacted(text) == "redirected to root://pool7:1094//a.root refused"
+    assert redacted(text) == "redirected to root://pool7:1094//a.root: refused"
+    assert (
+        redacted("see https://h/a.root; or (s3://b/c).") == "see https://h/a.root; or (s3://b/c)."
+    )
 
 
 @pytest.mark.parametrize(

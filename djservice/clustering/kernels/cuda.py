@@ -258,8 +258,9 @@ def grow_trees(features: Features) -> Any:
 
 def compiled_kernel(function: Any) -> Any:
     """A compiled kernel, kept on disk as long as no kernel source changes."""
-    options = {} if config.ENABLE_CUDASIM else {"max_registers": REGISTERS}
-    return compiled(cuda.jit, function, **options)
+    if config.ENABLE_CUDASIM:  # nothing is compiled
+        return cuda.jit(function)
+    return compiled(cuda.jit, function, max_registers=REGISTERS)
 
 
 @functools.cache
