@@ -24,6 +24,7 @@ from djservice.config.sections import (
     SpectrumSection,
 )
 from djservice.core.private import public
+from djservice.core.yaml_problem import yaml_problem
 from djservice.errors import ConfigError
 
 
@@ -91,7 +92,7 @@ class Run(Section):
                 "start from."
             ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from None
+            raise ConfigError(f"{path}: not valid YAML: {yaml_problem(error)}") from None
         if not isinstance(data, dict):
             raise ConfigError(
                 f"{path}: expected a mapping of sections, found {type(data).__name__}."
@@ -202,4 +203,6 @@ def _override(data: dict[str, Any], text: str) -> None:
     try:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text!r}: the value is not valid YAML: {error}") from None
+        raise ConfigError(
+            f"--set {path}: the value is not valid YAML: {yaml_problem(error)}"
+        ) from None

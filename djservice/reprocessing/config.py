@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from djservice.config.base import Section, explained, without_credentials
 from djservice.config.input import Input
 from djservice.config.run import Run
+from djservice.core.yaml_problem import yaml_problem
 from djservice.errors import ConfigError
 
 
@@ -56,7 +57,7 @@ class Reprocessing(Section):
                 f"{path}: cannot be read ({error.strerror}). Correct the path."
             ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from None
+            raise ConfigError(f"{path}: not valid YAML: {yaml_problem(error)}") from None
         if not isinstance(data, dict) or "run" not in data:
             raise ConfigError(
                 f"{path}: expected the keys run and folder, and optionally apply and lease. Write "

@@ -146,3 +146,29 @@ def test_a_configuration_at_fault_is_described_without_its_secrets(
         RunPlan(Run.from_dict(tiny | {"input": given | files | {where: filled}})).check()
     assert TOKENS[0] not in str(failure.value)
     assert TOKENS[0] not in message_of(OSError(f"401 for {TOKENS[0]}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input: {{files: https://h/a.root?x=1&sig={token}: y}}",
+        "x: 1\npassword: [{token}",
+        "files: 'https://h/a.root?" + 90 * "x" + "={token}",
+        "key: {token}\n\tx: 1",
+    ],
+)
+def test_yaml_that_cannot_be_read_is_not_quoted(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text.format(token=TOKENS[0]))
+    with pytest.raises(ConfigError, match=r"run\.yaml: not valid YAML: .*line \d") as failure:
+        Run.from_yaml(path)
+    assert TOKENS[0] not in str(failure.value)
+    with pytest.raises(ConfigError, match=r"--set input\.files: the value is not") as failure:
+        Run.from_yaml(examples_yaml(tmp_path), [f"input.files=[{TOKENS[0]}"])
+    assert TOKENS[0] not in str(failure.value)
+
+
+def examples_yaml(folder: Path) -> Path:
+    """An empty configuration."""
+    (folder / "empty.yaml").write_text("{input: {}}")
+    return folder / "empty.yaml"

@@ -121,10 +121,6 @@ def _problem_of(folder: str) -> str:
             return f"NUMBA_CACHE_DIR={path} belongs to another user ({status.st_uid})"
         if not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022:
             return f"NUMBA_CACHE_DIR={path} can be written by others: chmod go-w it, once emptied"
-    for parent in Path(folder).absolute().parents:
-        mode = parent.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"NUMBA_CACHE_DIR={folder} lies in {parent}, which everybody can write"
     return ""
 
 

@@ -97,7 +97,6 @@ def link_of_another_user(folder: Path) -> None:
         (link_of_another_user, r"belongs to another user \(12345\)"),
         (lambda folder: folder.chmod(0o777), "can be written by others"),
         (lambda folder: folder.chmod(0o770), "can be written by others"),
-        (lambda folder: folder.parent.chmod(0o777), "which everybody can write"),
     ],
 )
 def test_a_folder_that_others_can_write_is_not_used(
