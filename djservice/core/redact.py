@@ -105,7 +105,9 @@ def remember_settings(data: Any, name: str = "") -> None:
     """Hide the secret values of a configuration: those with such a name, and those of URLs."""
     if isinstance(data, Mapping):
         for key, item in data.items():
-            remember_settings(item, f"{name}.{key}")
+            # A path in the place of a name says nothing about its item.
+            named = isinstance(key, str) and re.fullmatch(r"[\w.-]+", key) is not None
+            remember_settings(item, f"{name}.{key}" if named else name)
     elif isinstance(data, (list, tuple)):
         for item in data:
             remember_settings(item, name)

@@ -144,6 +144,11 @@ def test_the_secrets_of_a_process_are_in_no_error_of_another_library(
     assert [text for text in map(redacted, quoted(secret)) if base64_part(secret) in text] == []
 
 
+def test_a_path_that_is_a_key_is_no_name_of_a_secret() -> None:
+    remember_settings({"files": {"/data/secrets/a.root": {"format": "root"}}})
+    assert redacted("/data/a.root") == "/data/a.root"
+
+
 def test_an_error_without_a_secret_stays_the_cause() -> None:
     private_url(f"https://h/a.root?authz={PLAIN}")
     error = OSError("no such host")
