@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
 from djservice.core.private import PrivateUrl, private, private_url
 from djservice.core.redact import redacted, remember_settings
 from djservice.core.suggest import nearest
+from djservice.core.urls import is_url
 
 
 class Section(BaseModel):
@@ -26,7 +27,8 @@ class Section(BaseModel):
 
 def _private(value: Any, validate: Callable[[Any], str]) -> str:
     # As a text, a private URL would lose its credentials.
-    return value if isinstance(value, PrivateUrl) else private_url(validate(value))
+    path = value if isinstance(value, PrivateUrl) else validate(value)
+    return private_url(path) if is_url(path) else path
 
 
 #: A path or a URL, whose credentials are not shown.

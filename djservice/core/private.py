@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from djservice.core.redact import remember
-from djservice.core.urls import is_like_url, visible_part
+from djservice.core.urls import is_url, visible_part
 
 
 class PrivateUrl(str):
@@ -57,7 +57,7 @@ def private(data: Any) -> Any:
         return {private(key): private(item) for key, item in data.items()}
     if isinstance(data, (list, tuple)):
         return type(data)(map(private, data)) if type(data) in (list, tuple) else data
-    return private_url(data) if isinstance(data, str) and is_like_url(data) else data
+    return private_url(data) if isinstance(data, str) and is_url(data) else data
 
 
 def public(data: Any) -> Any:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-from djservice.core.urls import is_url, visible_part
+from djservice.core.urls import is_like_url, visible_part
 
 HIDDEN = "***"
 #: Shorter values are hidden only beside their name, and those below ANYWHERE only as whole words.
@@ -116,7 +116,7 @@ def remember_settings(data: Any, name: str = "") -> None:
 
 
 def _remember_setting(name: str, value: str) -> None:
-    if is_url(value):
+    if is_like_url(value):
         for hidden_name, hidden in visible_part(value)[1]:
             remember(hidden, hidden_name)
     elif _names_a_secret(name) and not _HARMLESS.fullmatch(value):

@@ -15,8 +15,9 @@ import djservice as dj
 from djservice import examples
 from djservice.config.run import Run
 from djservice.core.display import Lines
+from djservice.core.private import PrivateUrl
 from djservice.core.redact import message_of
-from djservice.errors import ConfigError, DjserviceError
+from djservice.errors import ConfigError, DjserviceError, MissingFileError
 from djservice.fit.plan import RunPlan
 from djservice.input import retries
 from djservice.reports.html import report
@@ -172,3 +173,21 @@ def examples_yaml(folder: Path) -> Path:
     """An empty configuration."""
     (folder / "empty.yaml").write_text("{input: {}}")
     return folder / "empty.yaml"
+
+
+@pytest.mark.parametrize("path", ["//data/run#1;a.zarr", "data/x?y=1.zarr", "a:/b?c=d.zarr"])
+def test_a_path_with_marks_of_a_url_stays_a_path(path: str, tiny: Settings) -> None:
+    run = Run.from_dict(
+        tiny | {"output": {"store": path}} | {"input": tiny["input"] | {"cache": path}}
+    )
+    assert run.output.store == run.input.cache == path
+    assert run.to_dict()["output"]["store"] == path
+    assert not isinstance(run.output.store, PrivateUrl)
+
+
+@pytest.mark.parametrize("form", ["https:/h/a.root?x={}", "//h/a.root?x={}", "h.org/a.root?x={}"])
+def test_a_mistyped_url_is_missed_without_its_secret(form: str, tiny: Settings) -> None:
+    run = Run.from_dict(tiny | {"input": {"files": form.format(TOKENS[0])}})
+    with pytest.raises(MissingFileError, match=r"there is no such file|no file matches") as failure:
+        RunPlan(run).check()
+    assert TOKENS[0] not in str(failure.value)
