@@ -21,6 +21,7 @@ from typing import Any
 import zarr
 
 from djservice.core.atomic import written_aside
+from djservice.core.private import private_url
 from djservice.core.provenance import READING, code_hash
 from djservice.core.urls import is_url
 from djservice.errors import InputFileError
@@ -84,7 +85,7 @@ def key_of(
     """
     ranges = [
         [
-            segment.path,
+            str(private_url(segment.path)),
             file.size,
             file.mtime_ns,
             file.uuid,

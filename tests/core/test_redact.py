@@ -8,7 +8,6 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from djservice.core import redact
 from djservice.core.private import full_url, private, private_url, public
 from djservice.core.redact import message_of, redacted, remember_settings, shareable
 from djservice.core.urls import basename, is_url
@@ -52,15 +51,6 @@ URLS = {
     "capitals": (f"HTTPS://h/a.root?T={PLAIN}", "HTTPS://h/a.root"),
     "encoded": (f"https://h/a.root?t={quote(SECRET, safe='')}", "https://h/a.root"),
 }
-
-
-@pytest.fixture(autouse=True)
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Secrets of other tests are forgotten."""
-    for name in ("_forms", "_short"):
-        monkeypatch.setattr(redact, name, {})
-    monkeypatch.setattr(redact, "_seen", set())
-    redact._remember_lines.cache_clear()
 
 
 def quoted(secret: str) -> list[str]:
