@@ -1,4 +1,4 @@
-"""Private URLs: shown, stored and hashed as scheme, host and path; opened with their credentials."""
+"""Private URLs: shown and stored as scheme, host and path, and opened with their credentials."""
 
 from __future__ import annotations
 

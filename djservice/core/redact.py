@@ -30,8 +30,8 @@ LARGEST = 100_000
 
 #: Names of settings whose values are secret.
 _NAMES = re.compile(
-    r"passw|passphrase|secret|token(?!iz)|credential|cookie|macaroon|bearer|signature|authoriz|authz"
-    r"|(access|private|api)_?key|(^|_)(auth|key|user_proxy|sas|pin)$"
+    r"passw|passphrase|secret|token(?!iz)|credential|cookie|macaroon|bearer|signature|authoriz"
+    r"|authz|(access|private|api)_?key|(^|_)(auth|key|user_proxy|sas|pin)$"
 )
 #: Values that are no secret whatever their name.
 _HARMLESS = re.compile(r"(?i)\d{0,7}|true|false|yes|no|on|off|none|null|auto|default")
