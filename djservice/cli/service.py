@@ -193,8 +193,8 @@ def watch(service: Any, run_id: str) -> None:
         return
     finally:
         display.close()
-    if record["state"] == "failed":
-        echo(f"djservice: {record['id']} failed: {record['reason']}", err=True)
+    if record["state"] in ("failed", "set-aside"):
+        echo(f"djservice: {record['id']} {record['state']}: {record['reason']}", err=True)
         sys.exit(1)
 
 

@@ -16,7 +16,7 @@ from djservice.config.input import Input
 from djservice.core.private import full_url, private_url
 from djservice.core.redact import message_of
 from djservice.errors import DjserviceError, InputError
-from djservice.input.files import expand
+from djservice.input.files import GLOB, Search, expand
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,9 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
     return datasets
 
 
-def sources(section: Input, fileset: Mapping[str, Any] | None = None) -> list[Source]:
+def sources(
+    section: Input, fileset: Mapping[str, Any] | None = None, search: Search = GLOB
+) -> list[Source]:
     """The files that an input section names, in order.
 
     Parameters
@@ -178,6 +180,8 @@ def sources(section: Input, fileset: Mapping[str, Any] | None = None) -> list[So
         The input section of a run.
     fileset
         The fileset of the section, if it is already loaded.
+    search
+        Finds the files of a pattern.
 
     Raises
     ------
@@ -185,11 +189,11 @@ def sources(section: Input, fileset: Mapping[str, Any] | None = None) -> list[So
         If a file does not exist, or the fileset is invalid.
     """
     if section.fileset is None:
-        return [Source(path, section.dataset) for path in expand(section.files)]
+        return [Source(path, section.dataset) for path in expand(section.files, search)]
     files = []
     for name, dataset in (fileset or load_fileset(section.fileset)).items():
         try:
-            paths = expand(list(dataset["files"]))
+            paths = expand(list(dataset["files"]), search)
         except DjserviceError as error:
             raise type(error)(f"dataset {name!r}: {error}") from None
         if len(paths) != len(dataset["files"]):

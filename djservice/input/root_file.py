@@ -17,6 +17,7 @@ import numpy as np
 
 from djservice.core.private import full_url
 from djservice.core.redact import message_of, redacted, shareable
+from djservice.core.regular import irregular
 from djservice.core.urls import is_url
 from djservice.errors import (
     DjserviceError,
@@ -92,6 +93,11 @@ def opened(path: str, place: str) -> Iterator[Any]:
     """An open ROOT file that is as long as its header says."""
     import uproot
 
+    other = irregular(full_url(path).removeprefix("file://"))
+    if other:
+        raise InputFileError(
+            f"{place}: expected a regular file, found {other}. Remove it from the inputs."
+        )
     # A dict keeps a colon in the name from being read as "file:tree".
     with _damage_explained(place), uproot.open({full_url(path): None}) as file:
         size, expected = file.file.source.num_bytes, file.file.fEND

@@ -12,8 +12,26 @@ from typing import Any
 from distributed import Client, Future, KilledWorker
 from distributed.comm import CommClosedError
 
+from djservice.core.progress import Watch
 from djservice.core.redact import message_of, shareable
 from djservice.errors import DjserviceError, RunError, TasksLostError
+
+#: Seconds after which a run says that it waits for the workers.
+ANNOUNCED_AFTER = 5.0
+
+
+async def gather_patiently(client: Client, futures: Sequence[Future], watch: Watch) -> Any:
+    """The results as from :func:`gather`; the watch hears what a long wait may be for."""
+    gathering = asyncio.ensure_future(gather(client, futures))
+    try:
+        if not (await asyncio.wait([gathering], timeout=ANNOUNCED_AFTER))[0]:
+            watch.say(
+                "waiting for the workers: they are busy with the last piece of a stopped run, with "
+                "other runs, or with slow files"
+            )
+        return await gathering
+    finally:
+        gathering.cancel()
 
 
 async def gather(client: Client, futures: Sequence[Future | None]) -> Any:

@@ -27,6 +27,7 @@ from djservice.fit.all_events import spectrum_numbers
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
 from djservice.on_dask.bundles import Bundles
+from djservice.on_dask.limits import check_size
 from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store.grid_store import COLUMNS, open_grid
 
@@ -174,6 +175,8 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
                 f"{name}: expected different, positive, finite numbers, found "
                 f"{', '.join(map(str, values)) or 'none'}."
             )
+    check_size("trees", "trees", grid.trees)
+    check_size("radii", "number of radii", len(grid.radii))
     for estimator in grid.estimators:
         needed = trees_needed(plan.loss, estimator)
         if grid.trees < needed:

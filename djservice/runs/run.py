@@ -22,6 +22,7 @@ from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
 from djservice.fit.result import Result
 from djservice.on_dask.bundles import Bundles
+from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store import run_store as stores
 from djservice.store.columns import StoreColumns
@@ -74,6 +75,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
         there.
     """
     watch, plan = watch or Lines(), RunPlan(run)
+    check_sizes(plan)
     plan.check()  # before a cluster is started
     if not overwrite:
         stores.check_it_continues(store_path(run.output.store), run.numbers)
@@ -100,6 +102,7 @@ async def run_on(
     CancelledError
         On cancellation, with the number of finished iterations.
     """
+    check_sizes(plan)
     run, observable = plan.run, plan.observable
     path = store_path(run.output.store)
     bundles = await Bundles.load(client, plan, watch)
@@ -131,6 +134,7 @@ async def run_on(
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
     )
+    check_loaded(plan, shape, len(bundles.bundles))
     with Store.open(
         path,
         attributes,

@@ -20,6 +20,8 @@ from djservice.input.fileset import load_fileset
 
 #: Largest configuration in bytes. A larger one is refused before it is parsed.
 LARGEST = 1_000_000
+#: Deepest nesting of lists and mappings in a configuration.
+DEEPEST = 30
 
 
 def pack(run: Run) -> dict[str, Any]:
@@ -88,6 +90,10 @@ def unpack(data: Any) -> Run:
             f"submitted run: expected at most {LARGEST:,} bytes, found {size:,}. "
             "Name its files by patterns such as data/*.root."
         )
+    if _deeper(data, DEEPEST):
+        raise ConfigError(
+            f"submitted run: expected lists and mappings at most {DEEPEST} deep, found more."
+        )
     if not isinstance(data, Mapping):
         raise ConfigError(
             f"submitted run: expected a mapping of sections, found {type(data).__name__}."
@@ -106,6 +112,19 @@ def unpack(data: Any) -> Run:
                 "Submit with `djservice submit`, which makes paths absolute."
             )
     return run
+
+
+def _deeper(data: Any, levels: int) -> bool:
+    """True if plain data are nested deeper than so many levels."""
+    layer = [data]
+    for _ in range(levels + 1):
+        layer = [
+            item
+            for value in layer
+            if isinstance(value, (Mapping, list, tuple))
+            for item in (value.values() if isinstance(value, Mapping) else value)
+        ]
+    return bool(layer)
 
 
 def identity(run: Run) -> str:

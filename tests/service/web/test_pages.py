@@ -264,6 +264,7 @@ def test_metrics_are_of_runs_that_go_on(site: Site) -> None:
         "loading": 0,
         "paused": 0,
         "cancelled": 0,
+        "set-aside": 0,
     }
     assert by_state == expected
 
