@@ -168,18 +168,22 @@ class StateDirectory:
             ) from None
 
     def _keep_others_out(self) -> None:
-        """Refuse a directory that others may write, and close one that others may only read."""
+        """Refuse a directory that all may write, and close one that its group may or all may read.
+
+        Volumes of Kubernetes are open to a group that has nobody else (fsGroup).
+        """
         found = os.fstat(self._lock)
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
             raise ServiceError(
                 f"{self.path}: expected a state directory that only its owner can write, found "
                 f"permissions {stat.S_IMODE(found.st_mode):04o} of user {found.st_uid}: others may "
                 f"change the runs. `chmod 700 {self.path}`, or choose another "
                 "djservice.state-directory."
             )
-        if found.st_mode & 0o077:
+        mine = found.st_uid == os.geteuid()
+        if found.st_mode & (0o077 if mine else 0o007):
             logger.warning(
-                "%s: others could read the records, which may hold tokens; now only the owner can",
+                "%s: others could open the records, which may hold tokens; now only the owner can",
                 self.path,
             )
             try:
