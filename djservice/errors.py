@@ -44,6 +44,10 @@ class StoreError(DjserviceError, RuntimeError):
     """A store that cannot be created, read, written or continued."""
 
 
+class DamagedStoreError(StoreError):
+    """A store with a file that is not as it was written."""
+
+
 class RunError(DjserviceError, RuntimeError):
     """A run that had to stop."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from djservice.cli import check as cli_check
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
 from djservice.cli.echo import echo
@@ -35,12 +36,13 @@ def main() -> None:
       djservice scan my_run.yaml --rigidity 1 --rigidity 10
       djservice compare my_run.yaml          find the best gradient estimator
       djservice report my_run.zarr           write the HTML report again
+      djservice check my_run.zarr            verify every byte of a store
       djservice submit my_run.yaml --scheduler tcp://login1:8786
       djservice reprocess nightly.yaml       process new or changed files on a schedule
     """
 
 
-for command in (*cli_service.COMMANDS, *cli_production.COMMANDS):
+for command in (*cli_service.COMMANDS, *cli_production.COMMANDS, *cli_check.COMMANDS):
     main.add_command(command)
 
 

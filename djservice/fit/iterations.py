@@ -73,11 +73,10 @@ class Iterations:
     def _replay(self) -> None:
         """Repeat the steps of the iterations that are in the store."""
         descent = self.descent
-        stored = (
-            self.store.column(self.group, name)
-            for name in ("parameters", "gradients", "parameters_average")
+        parameters, gradients = (
+            self.store.column(self.group, name) for name in ("parameters", "gradients")
         )
-        parameters, gradients, stored_averages = stored
+        stored_averages = self.store.array(self.group, "parameters_average")
         averages = []
         for iteration, (values, gradient) in enumerate(
             zip(parameters.tolist(), gradients.tolist(), strict=True)
@@ -94,7 +93,7 @@ class Iterations:
                 )
             descent.update(gradient)
             averages.append(descent.average)
-        # With more iterations the average starts later.
+        # With more iterations the average starts later, and damaged ones are absent.
         if averages and averages != stored_averages[: len(averages)].tolist():
             self.store.write_rows(
                 self.group, 0, self._columns([{"parameters_average": a} for a in averages])

@@ -1,8 +1,8 @@
 """A cache of the events that were read: one Zarr file per bundle, named by a hash of its inputs.
 
 With it a second run on the same input opens no ROOT file. A file is written aside and renamed, so
-it is complete or absent. A damaged file is written again. Nothing is ever removed: the folder can
-be deleted at any time.
+it is complete or absent. Everything in it has a checksum, and a damaged file is written again.
+Nothing is ever removed: the folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
@@ -21,21 +20,24 @@ from typing import Any
 import zarr
 
 from djservice.core.atomic import written_aside
+from djservice.core.checksums import sealed, unsealed
 from djservice.core.private import private_url
 from djservice.core.provenance import READING, code_hash
 from djservice.core.regular import irregular
 from djservice.core.urls import is_url
-from djservice.errors import InputFileError
+from djservice.errors import DamagedStoreError, InputFileError
 from djservice.events.batch import EventBatch
 from djservice.input.cutflow import Cutflow
 from djservice.input.files import InputFile
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment
+from djservice.store.archive import DAMAGE, Archive, write_archive
+from djservice.store.checked import CheckedGroup, attributes_of
+from djservice.store.fresh import create_array
+from djservice.store.verify import verify
 
 #: Fields of a batch that are not arrays.
 _NAMES = ("files", "dataset")
-#: Errors that truncated or corrupted files were seen to raise.
-_DAMAGE = (OSError, ValueError, KeyError, zipfile.BadZipFile, RuntimeError)
 
 
 def cached_inspection(
@@ -61,12 +63,12 @@ def cached_inspection(
     place = Path(cache) / f"{_digest(facts)}.json"
     try:
         if not irregular(place):
-            return InputFile(**json.loads(place.read_text()))
+            return InputFile(**unsealed(json.loads(place.read_bytes())))
     except (OSError, ValueError, TypeError):  # missing or damaged
         pass
     file = look()
     with _written(cache, place) as aside:
-        aside.write_text(json.dumps(asdict(file)))
+        aside.write_text(json.dumps(sealed(asdict(file))))
     return file
 
 
@@ -108,15 +110,14 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
     """
     began = time.perf_counter()
     place = Path(cache) / f"{key}.zarr.zip"
-    if irregular(place) or not zipfile.is_zipfile(place):  # missing or truncated
+    if irregular(place):
         return None
     try:
-        with zarr.storage.ZipStore(place, mode="r") as store:
-            root = zarr.open_group(store, mode="r", zarr_format=3)
-            facts: Any = dict(root.attrs)
-            arrays: Any = root
-            columns = {
-                f.name: arrays[f.name][...] for f in fields(EventBatch) if f.name not in _NAMES
+        with Archive(place) as archive:
+            facts = attributes_of(archive)
+            root = CheckedGroup(archive, archive.group("r"))
+            columns: Any = {
+                f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in _NAMES
             }
         batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
         cutflow = Cutflow(
@@ -124,7 +125,7 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
             facts["particles"],
             tuple((name, number) for name, number in facts["removed"]),
         )
-    except _DAMAGE:
+    except DAMAGE:  # missing or damaged
         return None
     return batch, replace(
         cutflow, bytes_read=place.stat().st_size, seconds=time.perf_counter() - began, cached=1
@@ -140,17 +141,52 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
         If it cannot be written.
     """
     place = Path(cache) / f"{key}.zarr.zip"
-    with _written(cache, place) as aside, zarr.storage.ZipStore(aside, mode="w") as store:
-        facts = {"files": list(batch.files), "dataset": batch.dataset, "entries": cutflow.entries}
-        root = zarr.create_group(
-            store,
-            attributes=facts
-            | {"particles": cutflow.particles, "removed": [list(cut) for cut in cutflow.removed]},
-        )
+
+    def fill(root: zarr.Group) -> None:
         for field in fields(EventBatch):
             if field.name not in _NAMES:
                 values = getattr(batch, field.name)
-                root.create_array(field.name, data=values, chunks=(max(1, len(values)),))
+                length = {"item": (len(values), max(1, len(values)))}
+                create_array(root, field.name, values.dtype.str, length, values)
+        facts: dict[str, Any] = {
+            "files": list(batch.files),
+            "dataset": batch.dataset,
+            "entries": cutflow.entries,
+        }
+        removed = [list(cut) for cut in cutflow.removed]
+        root.attrs.update(facts | {"particles": cutflow.particles, "removed": removed})
+
+    with _written(cache, place) as aside:
+        write_archive(aside, fill)
+
+
+def verify_cache(cache: Path) -> int:
+    """Verify the files of a cache, and return their number.
+
+    Raises
+    ------
+    StoreError
+        If a file is damaged; the message names all of them.
+    """
+    places, bad = sorted(cache.glob("*.zarr.zip")), []
+    for place in places:
+        try:
+            with Archive(place) as archive:
+                whole = not verify(archive)[0]
+        except DAMAGE:
+            whole = False
+        if not whole:
+            bad.append(place.name)
+    for place in cache.glob("*.json"):
+        try:
+            unsealed(json.loads(place.read_bytes()))
+        except ValueError:
+            bad.append(place.name)
+    if bad:
+        raise DamagedStoreError(
+            f"{cache}: damaged: {', '.join(bad)}. Delete them; a run reads the input again."
+        )
+    return len(places)
 
 
 def unchanged(file: InputFile) -> bool:

@@ -172,7 +172,7 @@ def radii_per_event(store: Store) -> Any:
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     weight = store.array("spectrum", "weight")
     _histogram(axes, radius, weight, unfitted == 0, edges, color=COLOURS[1], lw=2, label="events")
-    optimum: Any = store.root["per_event"].attrs["global_radius"]
+    optimum = store.attribute("per_event", "global_radius")
     axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
     for start in store.array("per_event", "start"):
         axes.axvline(start, color="0.6", ls=":", lw=1)

@@ -54,7 +54,7 @@ def comparison(path: str | Path) -> list[Row]:
     root = read_grid(path)
     gradient, cpu = _finished(root, "gradient"), _finished(root, "cpu")
     facts: Any = root.attrs["facts"]
-    names, rigidities = facts["estimators"], np.asarray(root["rigidity"])
+    names, rigidities = facts["estimators"], root["rigidity"]
     mean, repetitions = gradient.mean(axis=-1), gradient.shape[-1]
     variance = gradient.var(axis=-1, ddof=1)
     error2 = variance / repetitions
@@ -120,10 +120,10 @@ def draw(path: str | Path) -> list[Path]:
 
 def _finished(root: Any, name: str) -> Floats:
     """A column of a finished grid, shape (estimator, rigidity, radius, repetition)."""
-    values = np.asarray(root[name])
+    values: Floats = root[name]
     if root.attrs["n_complete"] < values.size:
         raise DjserviceError(
-            f"{root.store_path}: {root.attrs['n_complete']} of {values.size} cells are done. "
+            f"{root}: {root.attrs['n_complete']} of {values.size} cells are done. "
             "Run the same command again to finish the grid."
         )
     return values
@@ -134,7 +134,7 @@ def _scan_figure(root: Any) -> Any:
 
     from djservice.reports.figures import COLOURS
 
-    radii, rigidities = np.asarray(root["radius"]), np.asarray(root["rigidity"])
+    radii, rigidities = root["radius"], root["rigidity"]
     order = np.argsort(radii)
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, layout="constrained")
     observable = axis_label(root.attrs["observable"])
@@ -175,7 +175,7 @@ def _compare_figure(root: Any) -> Any:
 
     from djservice.reports.figures import COLOURS
 
-    radii, rigidities = np.asarray(root["radius"]), np.asarray(root["rigidity"])
+    radii, rigidities = root["radius"], root["rigidity"]
     order, names = np.argsort(radii), root.attrs["facts"]["estimators"]
     loss, gradient = _finished(root, "loss"), _finished(root, "gradient")
     columns = min(3, 1 + len(names))

@@ -29,11 +29,12 @@ def model_summary(store: Store) -> dict[str, Any] | None:
     samples = store.samples
     if not samples or any(store.n_complete(f"radius_model/{name}") < 2 for name in samples):
         return None
-    attributes = store.root["radius_model"].attrs
-    names, theta = attributes["parameters"], attributes["theta"]
+    names, theta, radius = (
+        store.attribute("radius_model", name) for name in ("parameters", "theta", "global_radius")
+    )
     return {
-        "global_radius": attributes["global_radius"],
-        "theta": dict(zip(names, theta, strict=True)),  # type: ignore[arg-type]
+        "global_radius": radius,
+        "theta": dict(zip(names, theta, strict=True)),
         "samples": {name: _sample(store, name) for name in samples},
     }
 

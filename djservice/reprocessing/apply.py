@@ -17,7 +17,6 @@ from distributed import Client
 
 from djservice.config.input import Input
 from djservice.config.run import Run
-from djservice.core.atomic import written_aside
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
@@ -28,6 +27,9 @@ from djservice.fit.requests import Request
 from djservice.on_dask.bundles import Bundles
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.prediction import Prediction, Standardiser
+from djservice.store.checked import attributes_of
+from djservice.store.fresh import create_array
+from djservice.store.location import LocalFolder
 from djservice.store.run_store import Store
 
 #: Random stream of the trees from which the observable is computed.
@@ -123,8 +125,7 @@ def prediction_of(model: Bounded, fit: Store) -> Prediction:
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """Attributes of the store of a run or of a file."""
-    root = zarr.open_group(str(path), mode="r", use_consolidated=False, zarr_format=3)
-    return dict(root.attrs)
+    return attributes_of(LocalFolder(str(path)))
 
 
 def _of_file(run: Run, section: Input) -> Run:
@@ -140,15 +141,21 @@ def _of_file(run: Run, section: Input) -> Run:
 
 
 def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    def fill(root: zarr.Group) -> None:
+        for name, column in columns.items():
+            values = np.ascontiguousarray(column)
+            events = len(values)
+            create_array(
+                root,
+                name,
+                values.dtype.str,
+                {"event": (events, max(1, min(events, 65536)))},
+                values,
+            )
+        root.attrs.update(dict(attributes))
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(path) as aside:
-            root = zarr.open_group(str(aside), mode="w")
-            for name, values in columns.items():
-                root.create_array(
-                    name, data=np.ascontiguousarray(values), dimension_names=["event"]
-                )
-            root.attrs.update(dict(attributes))
+        LocalFolder(str(path)).create(fill)
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be written: {error.strerror or error}. "

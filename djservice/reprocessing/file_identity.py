@@ -15,8 +15,8 @@ from djservice.core.redact import message_of, shareable
 from djservice.errors import MissingFileError
 from djservice.input.fileset import sources
 
-#: Version of the format of manifests and of the stores that they name.
-MANIFEST_FORMAT = 1
+#: Version of the format of manifests. Those of version 1 have no checksum.
+MANIFEST_FORMAT = 2
 
 
 @dataclass(frozen=True)

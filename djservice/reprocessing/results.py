@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.atomic import write_text, written_aside
-from djservice.errors import StoreError
+from djservice.core.checksums import KEY, sealed, unsealed
+from djservice.errors import DamagedStoreError, StoreError
 from djservice.reprocessing.file_identity import MANIFEST_FORMAT
+from djservice.store.verify import verify_store
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -20,17 +23,20 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        If there is no manifest, or it has another format.
+        If there is no manifest, or it is damaged or has another format.
     """
     file = Path(path) / "manifest.json"
     try:
-        manifest = json.loads(file.read_text())
+        manifest: dict[str, Any] = json.loads(file.read_bytes())
+        if not isinstance(manifest, dict) or manifest.get("format") != 1 or KEY in manifest:
+            manifest = unsealed(manifest)
     except (OSError, ValueError) as error:
         raise StoreError(
-            f"{file}: expected the manifest of a result: {error}. "
-            "If the result was removed, remove the link latest too."
+            f"{file}: expected the manifest of a result: {error}. Put a copy of it back; or remove "
+            "this result and the link latest, and `djservice reprocess` makes them again from the "
+            "finished stores."
         ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
+    if manifest.get("format") not in (1, MANIFEST_FORMAT):
         raise StoreError(
             f"{file}: expected a manifest of format {MANIFEST_FORMAT}. "
             "Use the version of djservice that wrote it, or another folder."
@@ -38,20 +44,38 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     return manifest
 
 
+def is_whole(store: Path) -> bool:
+    """True if a store exists and every byte of it is as it was written."""
+    try:
+        return store.is_dir() and verify_store(store) > 0
+    except DamagedStoreError:
+        return False
+
+
+def verify_result(result: Path) -> int:
+    """Verify the stores that a result links to, and return their number.
+
+    Raises
+    ------
+    StoreError
+        If the manifest, a link or a store is missing or damaged; the message names it.
+    """
+    applied = [entry["store"] for entry in read_manifest(result)["applied"]]
+    for name in ("fit.zarr", *applied):
+        verify_store(result / name)
+    return 1 + len(applied)
+
+
 def latest(folder: Path) -> dict[str, Any] | None:
     """Manifest of the latest result; None if there is no result yet."""
     return read_manifest(folder / "latest") if os.path.lexists(folder / "latest") else None
 
 
-def stores(manifest: Mapping[str, Any]) -> list[str]:
-    """Paths of the stores of a result, relative to the folder."""
-    return [manifest["fit"]["store"], *(entry["store"] for entry in manifest["applied"])]
-
-
 def find(folder: Path, name: str) -> Path | None:
     """Folder of the complete result with a name; None if there is none."""
     for result in sorted(folder.glob(f"results/*-{name}")):
-        if all((folder / store).is_dir() for store in stores(read_manifest(result))):
+        with contextlib.suppress(DamagedStoreError):
+            verify_result(result)
             return result
     return None
 
@@ -73,7 +97,7 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> Path:
             (aside / "fit.zarr").symlink_to(Path("../..") / manifest["fit"]["store"])
             for entry in manifest["applied"]:
                 (aside / entry["store"]).symlink_to(Path("../../..") / entry["store"])
-            write_text(aside / "manifest.json", json.dumps(manifest, indent=1))
+            write_text(aside / "manifest.json", json.dumps(sealed(manifest), indent=1))
     except OSError as error:
         raise StoreError(
             f"{result}: cannot be written: {error.strerror or error}. "

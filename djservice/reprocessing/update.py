@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from djservice.config.run import Run
 from djservice.core.provenance import code_hash
-from djservice.errors import InputError, RunError
+from djservice.errors import DamagedStoreError, InputError, RunError
 from djservice.reprocessing import results
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import (
@@ -92,6 +92,8 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
         result = results.find(folder, plan.name)  # an earlier state of the inputs may be back
         if result is None:
             left_out = _make_stores(folder, settings, run, plan, watch)
+            result = results.find(folder, plan.name)  # damaged before
+        if result is None:
             result = results.write(folder, _manifest(folder, plan, reasons, left_out, lease.owner))
         with lease.owned():
             results.point(folder, result)
@@ -103,7 +105,7 @@ def _current(folder: Path, plan: Plan) -> Outcome | None:
     manifest = results.latest(folder)
     if manifest is None or manifest["name"] != plan.name:
         return None
-    if not all((folder / store).is_dir() for store in results.stores(manifest)):
+    if _damage(folder):
         return None
     return Outcome(folder / (folder / "latest").readlink(), (), tuple(manifest["left_out"]))
 
@@ -128,7 +130,16 @@ def _reasons(folder: Path, plan: Plan) -> list[str]:
         reasons.append(f"the code changed from {latest['code']} to {code_hash()}")
     if latest["settings"] != plan.settings:
         reasons.append("the settings changed")
-    return reasons or ["stores of the latest result were removed"]
+    return reasons or [_damage(folder) or "another process changed the result"]
+
+
+def _damage(folder: Path) -> str:
+    """What is missing or damaged in the latest result; empty if nothing is."""
+    try:
+        results.verify_result(folder / "latest")
+    except DamagedStoreError as damage:
+        return str(damage)
+    return ""
 
 
 def _identities(files: Sequence[Mapping[str, Any]]) -> list[FileIdentity]:
@@ -143,14 +154,22 @@ def _make_stores(
     from djservice.on_dask.session import client_for, run_to_completion
     from djservice.reprocessing.apply import apply_fit
     from djservice.runs.run import run_on
+    from djservice.store.checked import CheckedGroup
+    from djservice.store.location import LocalFolder
     from djservice.store.run_store import Store
+    from djservice.store.verify import APPLIED_FORMAT
 
     path = folder / plan.fit_store
     fit_run = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
     run_plan = RunPlan(fit_run)
     run_plan.check()
-    missing = [file for file, store in plan.applied.items() if not (folder / store).is_dir()]
-    fitted = path.is_dir() and Store.read(path).attributes["status"] == "finished"
+    missing = [file for file, store in plan.applied.items() if not results.is_whole(folder / store)]
+    for file in missing:
+        shutil.rmtree(folder / plan.applied[file], ignore_errors=True)
+    # What is damaged in the store of the fit is computed again, unless its root is.
+    fitted = results.is_whole(path) and Store.read(path).attributes["status"] == "finished"
+    if path.is_dir() and CheckedGroup(LocalFolder(str(path)), None).unreadable() is not None:
+        shutil.rmtree(path)
     left_out: list[str] = []
 
     async def work() -> None:
@@ -170,7 +189,7 @@ def _make_stores(
                 assert settings.apply is not None
                 section = settings.apply.model_copy(update={"files": (file,)})
                 attributes = {
-                    "djservice_applied": MANIFEST_FORMAT,
+                    "djservice_applied": APPLIED_FORMAT,
                     "fit": plan.fit_store,
                     "file": asdict(plan.files[file]),
                 }

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
 from djservice.core.urls import basename
-from djservice.errors import ConfigError, NothingAcceptedError, StoreError
+from djservice.errors import ConfigError, NothingAcceptedError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.moments import Moments
@@ -209,9 +208,11 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
         shown = {"versions": versions(), "observable": observable}
         root = open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown)
         cells = list(product(*(range(length) for length in grid.shape)))
-        done: Any = root.attrs["n_complete"]
-        watch.phase("cells", len(cells), int(done))
-        for number in range(int(done), len(cells)):
+        for damage in root.mended:
+            watch.say(f"{path}: damaged: {damage}; what is lost is computed again")
+        done = root.attrs["n_complete"]
+        watch.phase("cells", len(cells), done)
+        for number in range(done, len(cells)):
             e, a, r, repetition = cells[number]
             request = Request(
                 grid.radii[r],
@@ -223,15 +224,7 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             )
             moments, seconds = await bundles.evaluate_timed(request)
             numbers = {**_columns(moments), "cpu": 1e6 * seconds / moments.trees}
-            try:
-                for name, value in numbers.items():
-                    root[name][e, a, r, repetition] = value  # type: ignore[index]
-                root.attrs["n_complete"] = number + 1
-            except OSError as error:
-                raise StoreError(
-                    f"{path}: cannot be written: {error.strerror}. "
-                    "Free space or correct the permissions; the same command continues from there."
-                ) from error
+            root.write(number, numbers)
             watch.step({"radius": grid.radii[r], **numbers, "trees": moments.trees})
     return path
 

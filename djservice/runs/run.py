@@ -141,6 +141,8 @@ async def run_on(
         {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()},
         shape,
     ) as store:
+        for damage in store.mended:
+            watch.say(f"{store.path}: damaged: {damage}; what is lost is computed again")
         fit_model = None if model is None else model.run_to_completion
         fit_events = (
             functools.partial(bundles.per_event, plan.per_event)

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from djservice.core.atomic import write_text
+from djservice.core.checksums import KEY, sealed, unsealed
 from djservice.core.private import private, private_url
 from djservice.core.redact import message_of, redacted
 from djservice.core.regular import irregular
@@ -96,7 +97,7 @@ class Record:
 
     def to_json(self) -> str:
         """The record as text that :meth:`from_json` reads."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps(sealed(asdict(self)), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -113,6 +114,9 @@ class Record:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "content"
             raise ValueError(f"{where}: {first['msg']}") from None
+        data = json.loads(text)
+        if KEY in data:  # a record of an earlier version has none
+            unsealed(data)
         if not record.transitions:
             raise ValueError("transitions: expected one or more, found none")
         if not isinstance(record.config.get("output"), dict) or not record.config["output"].get(

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from djservice.store.fresh import create_array
 
 GROUPS = ("history", "scan", "spectrum", "per_event", "radius_model")
 
@@ -44,6 +46,8 @@ SCAN = (
     "acceptance",
 )
 SPECTRUM = SCAN
+#: Columns that follow from the gradients, so that a run writes them again from those.
+DERIVED = ("parameters_average", "radius_average")
 #: Columns per event, with their dtypes.
 PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
 SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
@@ -111,7 +115,7 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         _array(history, name, "f8", {"iteration": (shape.iterations, ROWS_PER_CHUNK)})
     radii = len(shape.scan_radii)
     scan = root.create_group("scan", attributes={"n_complete": 0})
-    _array(scan, "radius", "f8", {"radius": (radii, radii)})[:] = np.asarray(shape.scan_radii)
+    _array(scan, "radius", "f8", {"radius": (radii, radii)}, shape.scan_radii)
     for name in SCAN:
         _array(scan, name, "f8", {"radius": (radii, radii)})
     spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
@@ -122,8 +126,8 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     for name in SPECTRUM_EVENT:
         kind = "i8" if name == "event_accepted" else "f8"
         _array(spectrum, name, kind, {"radius": (rows, 1), **event})
-    _array(spectrum, "key", "u8", event)[:] = shape.keys
-    _array(spectrum, "weight", "f8", event)[:] = shape.weight
+    _array(spectrum, "key", "u8", event, shape.keys)
+    _array(spectrum, "weight", "f8", event, shape.weight)
     if shape.starts:
         create_per_event(root.create_group("per_event"), shape)
     if shape.model is not None:
@@ -138,15 +142,15 @@ def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[s
         _array(group, column, "f8", rows)
     for column in VECTORS:
         _array(group, column, "f8", {**rows, "parameter": (len(parameters), len(parameters))})
-    _array(group, "iteration", "i8", rows)[:] = np.arange(iterations)
+    _array(group, "iteration", "i8", rows, np.arange(iterations))
 
 
 def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
     """Create the columns of one radius per event."""
     group.attrs.update({"n_complete": 0, "n_scored": 0})
     event, starts = {"event": (len(shape.keys), 65536)}, len(shape.starts)
-    _array(group, "key", "u8", event)[:] = shape.keys
-    _array(group, "start", "f8", {"start": (starts, starts)})[:] = np.asarray(shape.starts)
+    _array(group, "key", "u8", event, shape.keys)
+    _array(group, "start", "f8", {"start": (starts, starts)}, shape.starts)
     for name, kind in PER_EVENT.items():
         _array(group, name, kind, event)
     _array(group, "ends", "f8", {**event, "start": (starts, starts)})
@@ -161,9 +165,9 @@ def create_model(group: zarr.Group, shape: ModelColumns) -> None:
     for name, (keys, weight, truth) in shape.samples.items():
         sample = group.create_group(name, attributes={"n_complete": 0})
         event = {"event": (len(keys), 65536)}
-        _array(sample, "key", "u8", event)[:] = keys
-        _array(sample, "weight", "f8", event)[:] = weight
-        _array(sample, "truth", "f8", event)[:] = truth
+        _array(sample, "key", "u8", event, keys)
+        _array(sample, "weight", "f8", event, weight)
+        _array(sample, "truth", "f8", event, truth)
         for column in SCAN:
             _array(sample, column, "f8", {"choice": (2, 2)})
         for column in ("event_mean", "radius"):
@@ -171,20 +175,15 @@ def create_model(group: zarr.Group, shape: ModelColumns) -> None:
 
 
 def _array(
-    group: zarr.Group, name: str, kind: str, dimensions: Mapping[str, tuple[int, int]]
-) -> Any:
-    """Create an array, with NaN for floats until they are written.
-
-    ``dimensions`` maps each name to (length, length of a chunk).
-    """
-    return group.create_array(
-        name,
-        shape=tuple(length for length, _ in dimensions.values()),
-        chunks=tuple(
-            max(1, min(length, chunk)) if key != "iteration" else chunk
-            for key, (length, chunk) in dimensions.items()
-        ),
-        dtype=kind,
-        dimension_names=tuple(dimensions),
-        fill_value=np.nan if kind == "f8" else 0,
-    )
+    group: zarr.Group,
+    name: str,
+    kind: str,
+    dimensions: Mapping[str, tuple[int, int]],
+    values: ArrayLike | None = None,
+) -> None:
+    """Create an array. ``dimensions`` maps each name to (length, length of a chunk)."""
+    chunks = {
+        key: (length, chunk if key == "iteration" else max(1, min(length, chunk)))
+        for key, (length, chunk) in dimensions.items()
+    }
+    create_array(group, name, kind, chunks, values)

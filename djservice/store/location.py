@@ -15,9 +15,9 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import zarr
 
@@ -26,8 +26,8 @@ from djservice.core.private import full_url, private_url
 from djservice.core.redact import message_of
 from djservice.core.urls import is_url
 from djservice.errors import StoreError
+from djservice.store.fresh import Create, packed, write_files
 
-Create = Callable[[zarr.Group], None]
 #: Seconds between two renewals of a lock in an object store, and until a lock expires without one.
 RENEW, EXPIRE = 4.0, 20.0
 
@@ -61,6 +61,26 @@ class LocalFolder:
         path = str(self.path / name)
         return zarr.open_group(path, mode=mode, use_consolidated=False, zarr_format=3)
 
+    def read(self, key: str) -> bytes | None:
+        """The bytes of a file; None if it is missing."""
+        try:
+            return (self.path / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file, completely or not at all."""
+        (self.path / key).parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(self.path / key) as aside:
+            aside.write_bytes(data)
+
+    def delete(self, key: str) -> None:
+        """Delete a file, which may be missing, or a folder."""
+        if (self.path / key).is_dir():
+            shutil.rmtree(self.path / key)
+        else:
+            (self.path / key).unlink(missing_ok=True)
+
     def written(self, group: str) -> float:
         """When the metadata of a group were last written, in seconds since 1970."""
         return (self.path / group / "zarr.json").stat().st_mtime
@@ -69,12 +89,12 @@ class LocalFolder:
         """Copy the metadata of the arrays of a group into it."""
         zarr.consolidate_metadata(str(self.path), path=group)
 
-    def create(self, fill: Create) -> bool:
+    def create(self, fill: Create, axes: int = 1) -> bool:
         """Create the store. Returns False if another process was faster."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with written_aside(self.path) as aside:
-                fill(zarr.open_group(str(aside), mode="w"))
+                write_files(aside, packed(fill, axes))
         except OSError:
             if not self.exists():
                 raise
@@ -83,8 +103,9 @@ class LocalFolder:
 
     def add(self, name: str, fill: Create) -> None:
         """Create a group of the store."""
+        self.delete(name)  # nothing vouches for what a killed process left
         with written_aside(self.path / name) as aside:
-            fill(zarr.open_group(str(aside), mode="w"))
+            write_files(aside, packed(fill))
 
     def remove(self) -> None:
         """Delete the folder."""
@@ -151,6 +172,22 @@ class ObjectStore:
             **self._options,
         )
 
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an object; None if it is missing."""
+        try:
+            return bytes(self.fs.cat_file(f"{self.root}/{key}"))
+        except FileNotFoundError:
+            return None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object, completely or not at all."""
+        self.fs.pipe_file(f"{self.root}/{key}", data)
+
+    def delete(self, key: str) -> None:
+        """Delete an object, which may be missing, or all objects of a folder."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm(f"{self.root}/{key}", recursive=True)
+
     @property
     def _options(self) -> dict[str, Any]:
         return {"storage_options": {"use_listings_cache": False}}
@@ -177,9 +214,7 @@ class ObjectStore:
         self._upload(name, lambda root: fill(root.create_group(name)))
 
     def _upload(self, name: str, fill: Create) -> None:
-        memory: dict[str, Any] = {}
-        fill(zarr.open_group(zarr.storage.MemoryStore(memory), mode="w"))
-        objects = {key: cast(Any, value).to_bytes() for key, value in memory.items()}
+        objects = packed(fill)
         last = f"{name}/zarr.json".lstrip("/")  # the group exists once this is written
         self.fs.pipe(
             {

@@ -32,14 +32,15 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import ArrayLike
 
 from djservice.core.redact import message_of, shareable
-from djservice.errors import StoreError
+from djservice.errors import DamagedStoreError, StoreError
+from djservice.store.checked import Damage, attributes_of, need_format
 from djservice.store.columns import (
     GROUPS,
     StoreColumns,
@@ -48,8 +49,10 @@ from djservice.store.columns import (
     create_per_event,
 )
 from djservice.store.location import LocalFolder, ObjectStore, locate
+from djservice.store.repair import mend_run
+from djservice.store.written import WrittenGroup
 
-STORE_FORMAT = 2
+STORE_FORMAT = 3
 #: Columns of times, the only numbers that differ between two executions of a run.
 TIMINGS = ("seconds",)
 
@@ -63,11 +66,14 @@ class Store:
         The folder or URL, as in messages.
     root
         The zarr group.
+    mended
+        What was damaged when the store was opened for writing, and is computed again.
     """
 
     def __init__(self, where: LocalFolder | ObjectStore, root: zarr.Group) -> None:
         self.where, self.path = where, str(where)
         self.root = root
+        self.mended: tuple[Damage, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> Store:
@@ -88,15 +94,9 @@ class Store:
             if not _is_store(where):
                 raise StoreError(
                     f"{where}: not the store of a djservice run: zarr.json has no attribute "
-                    "'djservice_format'."
+                    "'djservice_format', or is damaged."
                 )
-            root = where.group("r")
-        if root.attrs["djservice_format"] != STORE_FORMAT:
-            raise StoreError(
-                f"{where}: written in format {root.attrs['djservice_format']}, expected "
-                f"{STORE_FORMAT}. Read it with the version that wrote it, or repeat the run."
-            )
-        return cls(where, root)
+            return cls(where, _root(where, "r"))
 
     @classmethod
     @contextlib.contextmanager
@@ -133,17 +133,19 @@ class Store:
             elif (
                 _is_store(where)
                 and _is_empty(where)
-                and where.group("r").attrs["numbers"] != dict(numbers)
+                and attributes_of(where)["numbers"] != dict(numbers)
             ):
                 remove(path)  # the run failed before its first row, and its settings were corrected
                 _create(where, attributes, numbers, shape)
             _need_store(where)
         with _locked(where):
-            root = where.group("r+")
-            _same_run(where, root, numbers)
-            store = cls(where, root)
+            store = cls(where, _root(where, "r+"))
+            _same_run(where, numbers)
+            with _clear_errors(where):
+                groups = [store.group(name) for name in store.attributes["groups"]]
+                store.mended = mend_run(groups, shape)
             requested = {"history": ("optimiser", shape.iterations)}
-            if shape.model is not None and "radius_model" in root:
+            if shape.model is not None and "radius_model" in store.groups:
                 requested["radius_model"] = ("radius_model", shape.model.iterations)
             for group, (section, iterations) in requested.items():
                 if store.n_complete(group) > iterations:
@@ -155,39 +157,39 @@ class Store:
             store._drop_consolidated()
             for group, (_, iterations) in requested.items():
                 store._lengthen(group, iterations)
-            if shape.starts and "per_event" not in root:  # the store of a global run, continued
+            if (
+                shape.starts and "per_event" not in store.groups
+            ):  # the store of a global run, continued
                 store._add("per_event", lambda group: create_per_event(group, shape))
-            if shape.model is not None and "radius_model" not in root:
+            if shape.model is not None and "radius_model" not in store.groups:
                 model = shape.model
                 store._add("radius_model", lambda group: create_model(group, model))
-            with _clear_errors(where):
-                root.attrs.update(
-                    {
-                        **attributes,
-                        "numbers": {**cast(dict[str, Any], root.attrs["numbers"]), **numbers},
-                    }
-                )
+            store.set(**attributes, numbers={**store.attributes["numbers"], **numbers})
             yield store
+
+    def group(self, name: str = "") -> WrittenGroup:
+        """A group whose bytes are checked; the root by default."""
+        return WrittenGroup(self.where, self.root, name)
 
     @property
     def groups(self) -> list[str]:
         """The groups of this run, including nested ones."""
-        return [name for name in GROUPS if name in self.root] + [
+        return [name for name in GROUPS if name in self.attributes["groups"]] + [
             f"radius_model/{name}" for name in self.samples
         ]
 
     @property
     def samples(self) -> list[str]:
         """The samples that a radius model is scored on."""
-        if "radius_model" not in self.root:
+        if "radius_model" not in self.attributes["groups"]:
             return []
-        group: Any = self.root["radius_model"]
-        return [name for name, _ in group.groups()]
+        return list(self.attribute("radius_model", "groups"))
 
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes of the root: run, versions, inputs, status, message, events, result."""
-        return dict(self.root.attrs)
+        with _clear_errors(self.where, "read"):
+            return self.group().attributes
 
     @property
     def written(self) -> float:
@@ -197,16 +199,17 @@ class Store:
 
     def n_complete(self, group: str) -> int:
         """Number of valid rows of a group."""
-        complete: Any = self.root[group].attrs["n_complete"]
-        return int(complete)
+        return int(self.attribute(group, "n_complete"))
 
     def column(self, group: str, name: str) -> Any:
         """The valid rows of an array."""
-        return self.array(group, name)[: self.n_complete(group)]
+        with _clear_errors(self.where, "read"):
+            return self.group(group).rows(name, "n_complete")
 
     def array(self, group: str, name: str) -> Any:
-        """All rows of an array, as a NumPy array."""
-        return self._array(group, name)[...]
+        """The rows of an array that are written, as a NumPy array."""
+        with _clear_errors(self.where, "read"):
+            return self.group(group).rows(name)
 
     def write_rows(self, group: str, start: int, rows: Mapping[str, ArrayLike]) -> None:
         """Write rows of several arrays from ``start`` on, then move ``n_complete`` past them.
@@ -216,13 +219,9 @@ class Store:
         StoreError
             If the disk is full or the folder cannot be written. Complete rows are kept.
         """
+        count = len(np.asarray(next(iter(rows.values()))))
         with _clear_errors(self.where):
-            count = 0
-            for name, values in rows.items():
-                block = np.asarray(values)
-                count = len(block)
-                self._array(group, name)[start : start + count] = block
-            self.root[group].attrs["n_complete"] = start + count
+            self.group(group).append(start, rows, n_complete=start + count)
 
     def write_scores(self, row: int, values: Mapping[str, ArrayLike]) -> None:
         """Write one row of the scores of one radius per event.
@@ -230,37 +229,37 @@ class Store:
         Row 0 is on fresh trees, row 1 on the trees of the choice.
         """
         with _clear_errors(self.where):
-            for name, value in values.items():
-                self._array("per_event", name)[row] = value
-            self.root["per_event"].attrs["n_scored"] = row + 1
+            group = self.group("per_event")
+            group.cut(row, list(values), n_scored=row)
+            rows = {name: np.asarray(value)[np.newaxis] for name, value in values.items()}
+            group.append(row, rows, n_scored=row + 1)
 
     def scores(self, name: str) -> Any:
         """The valid rows of the scores of one radius per event; empty without such a fit."""
-        if "per_event" not in self.root:
+        if "per_event" not in self.groups:
             return np.empty(0)
-        scored: Any = self.root["per_event"].attrs["n_scored"]
-        return self.array("per_event", name)[: int(scored)]
+        with _clear_errors(self.where, "read"):
+            return self.group("per_event").rows(name, "n_scored")
 
     def rewind(self, group: str, rows: int) -> None:
         """Declare only the first ``rows`` rows of a group valid."""
         if self.n_complete(group) > rows:
             with _clear_errors(self.where):
-                self.root[group].attrs["n_complete"] = rows
+                self.group(group).rewind(rows)
 
     def set(self, **attributes: Any) -> None:
         """Set attributes of the root, such as status and result."""
-        with _clear_errors(self.where):
-            self.root.attrs.update(attributes)
+        self.set_of("", **attributes)
 
     def set_of(self, group: str, **attributes: Any) -> None:
         """Set attributes of a group."""
-        # The group is opened anew: a group object writes back the attributes of its opening.
         with _clear_errors(self.where):
-            self.root[group].attrs.update(attributes)
+            self.group(group).update(**attributes)
 
     def attribute(self, group: str, name: str) -> Any:
         """An attribute of a group, or None."""
-        return self.root[group].attrs.get(name)
+        with _clear_errors(self.where, "read"):
+            return self.group(group).attributes.get(name)
 
     def consolidate(self) -> None:
         """Copy the metadata of every group's arrays into the group, once a run is finished.
@@ -276,32 +275,23 @@ class Store:
     def _drop_consolidated(self) -> None:
         """Remove the consolidated metadata, which writing would make stale."""
         with _clear_errors(self.where):
-            # Writing an attribute writes the metadata of the group without the copies.
-            for group in self.groups:
-                attributes = self.where.group("r+", group).attrs
-                attributes["n_complete"] = attributes["n_complete"]
-            self.root.attrs["djservice_format"] = STORE_FORMAT
+            for group in (*self.groups, ""):
+                self.group(group).update()
 
     def _lengthen(self, group: str, iterations: int) -> None:
-        """Lengthen the columns of iterations.
-
-        The call may be repeated, so a process may die in the middle.
-        """
+        """Lengthen the columns of iterations."""
         with _clear_errors(self.where):
-            columns: Any = self.root[group]
-            for _, array in columns.arrays():
-                if array.shape[0] < iterations:
-                    array.resize((iterations, *array.shape[1:]))
-            number = self._array(group, "iteration")
-            number[:] = np.arange(number.shape[0])
+            columns = self.group(group)
+            columns.lengthen(iterations)
+            number = len(columns.rows("iteration"))
+            if number < iterations:
+                columns.append(number, {"iteration": np.arange(number, iterations)})
 
     def _add(self, group: str, create: Callable[[zarr.Group], None]) -> None:
         """Create a group, complete or not at all."""
         with _clear_errors(self.where):
             self.where.add(group, create)
-
-    def _array(self, group: str, name: str) -> Any:
-        return self.root[f"{group}/{name}"]
+        self.set(groups=[*self.attributes["groups"], group])
 
 
 def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
@@ -321,9 +311,7 @@ def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
         _need_store(where)
         if _is_empty(where):
             return
-        root = where.group("r")
-    stored: Any = root.attrs["numbers"]
-    _same_run(where, root, {**stored, **numbers})
+    _same_run(where, {**attributes_of(where)["numbers"], **numbers})
 
 
 def remove(path: str | Path) -> None:
@@ -356,15 +344,21 @@ def _need_store(where: LocalFolder | ObjectStore) -> None:
 
 
 def _is_empty(where: LocalFolder | ObjectStore) -> bool:
-    root = where.group("r")
-    return all(root[name].attrs["n_complete"] == 0 for name in GROUPS if name in root)
+    store = Store(where, _root(where, "r"))
+    try:
+        return all(store.n_complete(name) == 0 for name in store.groups)
+    except DamagedStoreError:
+        return False
 
 
 def _is_store(where: LocalFolder | ObjectStore) -> bool:
-    try:
-        return "djservice_format" in where.group("r").attrs
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
+    return b'"djservice_format"' in (where.read("zarr.json") or b"")
+
+
+def _root(where: LocalFolder | ObjectStore, mode: str) -> zarr.Group:
+    """The root of a store of this format, checked."""
+    need_format(where, "djservice_format", STORE_FORMAT)
+    return where.group(mode)
 
 
 def _create(
@@ -387,11 +381,9 @@ def _create(
     where.create(fill)
 
 
-def _same_run(
-    where: LocalFolder | ObjectStore, root: zarr.Group, numbers: Mapping[str, Any]
-) -> None:
+def _same_run(where: LocalFolder | ObjectStore, numbers: Mapping[str, Any]) -> None:
     """Refuse the store of another run, naming every key that differs."""
-    stored: Any = root.attrs["numbers"]
+    stored = attributes_of(where)["numbers"]
     differing = [
         key
         for key in {**stored, **numbers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -17,12 +18,19 @@ import uproot
 
 import djservice as dj
 from djservice.config.run import Run
-from djservice.errors import ConfigError, InputFileError
+from djservice.errors import ConfigError, DamagedStoreError, InputFileError
 from djservice.events.batch import EventBatch
 from djservice.fit.plan import RunPlan
-from djservice.input.cache import key_of, load_cached, save_cached, unchanged
+from djservice.input.cache import (
+    cached_inspection,
+    key_of,
+    load_cached,
+    save_cached,
+    unchanged,
+    verify_cache,
+)
 from djservice.input.cutflow import reading_text
-from djservice.input.files import inspect
+from djservice.input.files import InputFile, inspect
 from djservice.input.read import read_with_cutflow
 from djservice.input.segments import Segment
 from djservice.service.allowed_paths import check_roots
@@ -142,6 +150,49 @@ def test_a_damaged_file_of_the_cache_is_made_again(path: str, tmp_path: Path, da
     assert load_cached(str(tmp_path / "cache"), key) is None
     save_cached(str(tmp_path / "cache"), key, batch, cutflow)
     assert load_cached(str(tmp_path / "cache"), key) is not None
+
+
+def test_no_flipped_bit_of_the_cache_is_silent(path: str, tmp_path: Path) -> None:
+    part, chance = [Segment(path, 0, 3)], random.Random(4)
+    cache, key = tmp_path / "cache", key_of(part, [inspect(path, SCHEMA)], SCHEMA)
+    batch, cutflow = read_with_cutflow(part, SCHEMA)
+    save_cached(str(cache), key, batch, cutflow)
+    (place,) = cache.iterdir()
+    whole = place.read_bytes()
+    assert verify_cache(cache) == 1
+    for _ in range(60):
+        content = bytearray(whole)
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        place.write_bytes(content)
+        found = load_cached(str(cache), key)
+        if found is None:
+            with pytest.raises(DamagedStoreError, match=place.name):
+                verify_cache(cache)
+        else:  # the bit says nothing, such as a time in the zip file
+            for field in fields(EventBatch):
+                np.testing.assert_array_equal(
+                    getattr(found[0], field.name), getattr(batch, field.name)
+                )
+            assert (found[1].entries, found[1].removed) == (cutflow.entries, cutflow.removed)
+
+
+def test_no_flipped_bit_of_an_inspection_is_silent(path: str, tmp_path: Path) -> None:
+    def look() -> InputFile:
+        looked.append(1)
+        return inspect(path, SCHEMA)
+
+    looked: list[int] = []
+    first = cached_inspection(str(tmp_path), path, SCHEMA, look)
+    (place,) = tmp_path.glob("*.json")
+    whole, chance = place.read_bytes(), random.Random(5)
+    for _ in range(60):
+        content = bytearray(whole)
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        place.write_bytes(content)
+        assert cached_inspection(str(tmp_path), path, SCHEMA, lambda: first) == first
+    place.write_bytes(whole.replace(b"200", b"300"))
+    assert cached_inspection(str(tmp_path), path, SCHEMA, look).entries == 200
+    assert len(looked) == 2
 
 
 def test_a_crash_while_writing_leaves_no_half_file(

@@ -19,7 +19,14 @@ import zarr
 from djservice import examples
 from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
-from djservice.errors import ConfigError, DjserviceError, MissingFileError, RunError, StoreError
+from djservice.errors import (
+    ConfigError,
+    DamagedStoreError,
+    DjserviceError,
+    MissingFileError,
+    RunError,
+    StoreError,
+)
 from djservice.evaluation.evaluate import evaluate
 from djservice.fit.build import build_estimator, build_loss
 from djservice.input.read import read
@@ -214,12 +221,35 @@ def test_another_weight_in_a_fileset_means_another_fit(
 def test_nothing_is_done_nor_even_imported_where_nothing_changed(place: Place) -> None:
     place.reprocess()
     before = content(place.out)
-    heavy = "import atexit, sys\natexit.register(lambda: print({'numba', 'zarr', 'distributed', 'uproot'} & set(sys.modules)))"
+    heavy = "import atexit, sys\natexit.register(lambda: print({'numba', 'distributed', 'uproot'} & set(sys.modules)))"
     process = place.command(heavy)
     said, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert said.startswith("nothing changed; latest: ") and said.endswith("set()\n")
     assert content(place.out) == before
+
+
+def test_what_is_damaged_is_named_and_made_again(place: Place) -> None:
+    first = place.reprocess().result
+    before = {name: arrays(path) for name, path in place.applied().items()}
+    assert results.verify_result(place.out / "latest") == 3
+    fit = (place.out / "latest/fit.zarr").resolve()
+    file = place.applied()["a"] / "event_mean/c/0"
+    file.write_bytes(file.read_bytes()[:-1])
+    (fit / "zarr.json").write_bytes(b"")
+    (fit / "history/loss/c/0").unlink()
+    with pytest.raises(DamagedStoreError, match=r"fit\.zarr: damaged: the root: zarr\.json"):
+        results.verify_result(place.out / "latest")
+    watch = Quiet()
+    second = place.reprocess(watch)
+    assert "damaged: the root: zarr.json is not JSON" in second.reasons[0]
+    assert second.result == first
+    assert {name: arrays(path) for name, path in place.applied().items()} == before
+    assert place.reprocess().reasons == ()
+    manifest = place.out / "latest/manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"radius": 0', b'"radius": 1'))
+    with pytest.raises(StoreError, match=r"manifest\.json: .* does not match its checksum"):
+        place.reprocess()
 
 
 def test_killed_between_data_and_pointer(place: Place) -> None:

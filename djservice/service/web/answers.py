@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from distributed import Scheduler
 
 from djservice.core.formatting import finite
@@ -80,6 +79,5 @@ def _columns(
     store: Store, group: str, names: tuple[str, ...], start: int, stop: int
 ) -> dict[str, list[Any]]:
     """Rows of columns as lists; numbers that are not finite become None."""
-    arrays: Any = store.root
-    columns = {name: np.asarray(arrays[f"{group}/{name}"][start:stop]).tolist() for name in names}
+    columns = {name: store.array(group, name)[start:stop].tolist() for name in names}
     return {name: finite(values) for name, values in columns.items()}

@@ -1,0 +1,113 @@
+"""Groups of a store that are written: rows first, and what vouches for them last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import zarr
+from numpy.typing import ArrayLike, NDArray
+
+from djservice.core.checksums import of_array, of_json
+from djservice.store.checked import UNREADABLE, CheckedGroup, Readable, damaged
+from djservice.store.fresh import group_text
+
+#: Attributes that count rows.
+COUNTERS = ("n_complete", "n_scored")
+
+
+class Writable(Readable, Protocol):
+    """Files that can be changed."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file, completely or not at all."""
+
+    def delete(self, key: str) -> None:
+        """Delete a file, which may be missing, or a folder."""
+
+
+class WrittenGroup(CheckedGroup):
+    """A group of a hierarchy that is open for writing. This process is its only writer.
+
+    Parameters
+    ----------
+    where
+        Its files.
+    root
+        The root of the hierarchy, open for writing.
+    name
+        Name of the group; empty for the root.
+    """
+
+    def __init__(self, where: Writable, root: zarr.Group, name: str = "") -> None:
+        super().__init__(where, root, name)
+        self.files = where
+
+    def update(self, **changes: Any) -> None:
+        """Change attributes. Copies of the metadata of arrays, if any, are dropped."""
+        self.files.write(self.path("zarr.json"), group_text(self.attributes | changes))
+
+    def append(self, start: int, rows: Mapping[str, ArrayLike], **counters: int) -> None:
+        """Write rows of several arrays from ``start`` on, then set attributes that count them."""
+        self.cut(start, list(rows))
+        entries = self.attributes["arrays"]
+        for name, values in rows.items():
+            try:
+                block = self._write(name, start, values, entries[name].get("axes", 1))
+            except UNREADABLE as error:  # the chunk that the rows are put into, or its metadata
+                raise damaged(self.where, self.damages_of(name)) from error
+            crc = of_array(block, entries[name]["checksum"])
+            entries[name] |= {"rows": start + len(block), "checksum": crc}
+        self.update(arrays=entries, **counters)
+
+    def _write(self, name: str, start: int, values: ArrayLike, axes: int) -> NDArray[Any]:
+        """Write rows of an array, and return them as they are stored."""
+        array: Any = self.root[self.path(name)]
+        array = array.with_config({"write_empty_chunks": True})  # a missing one is damage
+        block = np.asarray(values, dtype=array.dtype)
+        if axes == 1:
+            array[start : start + len(block)] = block
+        else:
+            array[np.unravel_index(start, array.shape[:axes])] = block[0]
+        return block
+
+    def cut(self, rows: int, names: Sequence[str], **counters: int) -> None:
+        """Keep only the first rows of arrays, and set attributes that count them."""
+        entries, longer = self.attributes["arrays"], False
+        for name in names:
+            if entries[name]["rows"] > rows and "fixed" not in entries[name]:
+                entries[name]["rows"] = rows
+                entries[name]["checksum"] = of_array(self.read(name, entries[name]))
+                longer = True
+        if longer or counters:
+            self.update(arrays=entries, **counters)
+
+    def rewind(self, rows: int) -> None:
+        """Keep only the first rows of all arrays."""
+        attributes = self.attributes
+        counters = {name: min(attributes[name], rows) for name in COUNTERS if name in attributes}
+        self.cut(rows, list(attributes["arrays"]), **counters)
+
+    def lengthen(self, rows: int) -> None:
+        """Lengthen the arrays along their first axis. The call may be repeated after a kill."""
+        attributes = self.attributes
+        entries, files = attributes["arrays"], {}
+        for name, entry in entries.items():
+            metadata = self.metadata(name)
+            if metadata["shape"][0] < rows:
+                before = of_json(metadata)
+                metadata["shape"][0] = rows
+                files[name] = metadata
+                entry["metadata"] = [before, of_json(metadata)]
+        if files:
+            self.update(arrays=entries)
+            for name, metadata in files.items():
+                self.files.write(
+                    self.path(f"{name}/zarr.json"), json.dumps(metadata, indent=2).encode()
+                )
+        for name, entry in entries.items():
+            entry["metadata"] = [of_json(self.metadata(name))]
+        if attributes["arrays"] != self.attributes["arrays"]:
+            self.update(arrays=entries)

@@ -1,0 +1,382 @@
+"""Damage of every file of every kind of store: named, or computed again to the same bits, and never silent."""
+
+import asyncio
+import contextlib
+import errno
+import io
+import itertools
+import json
+import os
+import random
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from click.testing import CliRunner
+
+from djservice.cli import main
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.errors import DamagedStoreError, DjserviceError, StoreError
+from djservice.evaluation.moments import Quantity
+from djservice.evaluation.reduce import PerEvent
+from djservice.fit.model_fit import ModelFit, Sample
+from djservice.fit.per_event import PerEventRadii
+from djservice.fit.plan import RunPlan
+from djservice.fit.radius_fit import RadiusFit, spectrum_radii
+from djservice.fit.requests import Request
+from djservice.reports.summary import summary
+from djservice.store.columns import StoreColumns
+from djservice.store.grid_store import COLUMNS, open_grid, read_grid
+from djservice.store.location import LocalFolder
+from djservice.store.run_store import Store
+from djservice.store.verify import verify_store
+
+KEYS = np.arange(12, dtype=np.uint64) * np.uint64(2**60)
+TASKS = ("global", "per-event", "radius-model")
+#: The request at which a run is stopped or copied: in the iterations, the scan, the spectrum, and what comes after.
+REQUESTS = {"global": (3, 7, 11), "per-event": (12,), "radius-model": (14, 16)}
+Content = dict[str, Any]
+Damage = Callable[[Path, random.Random], None]
+
+
+class Stopped(DjserviceError):
+    """The end of a run that is stopped by the test."""
+
+
+def settings(task: str, iterations: int = 5) -> Run:
+    model = {"iterations": 3, "features": ["leading_pt"], "batch_events": 4}
+    return Run.from_dict(
+        {
+            "task": task,
+            "input": {"files": "a"},
+            "loss": {"target": 125.0},
+            "optimiser": {"iterations": iterations, "batch_events": 4},
+            "scan": {"radii": [0.5, 0.7, 0.9, 1.1]},
+            "spectrum": {"radii": [0.65]},
+            "radius_model": model,
+            "output": {"store": "s.zarr"},
+        }
+    )
+
+
+def numbers(request: Request, key: int) -> Any:
+    """Numbers that look drawn, and are a function of the request."""
+    radius = request.radius
+    at = radius if isinstance(radius, float) else float(np.sum(getattr(radius, "theta", radius)))
+    seed = [int(abs(at) * 1e12), request.iteration, len(request.stream), key]
+    return np.random.default_rng(seed).normal(0.0, 0.05, 40)
+
+
+def answer(request: Request, parameters: int) -> Any:
+    """Moments and results per event as the bundles would give them."""
+    drawn = numbers(request, 0)
+    loss = Quantity(0.1 + drawn[0] ** 2, 0.01, 0.01)
+    if isinstance(request.radius, float):
+        loss = Quantity((request.radius - 0.7) ** 2 + 0.1 * abs(drawn[0]), 0.01, 0.01)
+    gradients = [Quantity(value, 0.02, 0.01) for value in drawn[1 : 1 + parameters]]
+    moments = SimpleNamespace(
+        loss=lambda: loss,
+        gradient=lambda: gradients[0],
+        gradients=lambda: gradients,
+        mean=lambda: Quantity(120.0 + drawn[2], 0.1, 0.1),
+        sd=lambda: Quantity(30.0 + drawn[3], 0.1, 0.1),
+        acceptance=0.9 + drawn[4] / 10,
+        trees=40,
+        events=12,
+        state_share=6.0,
+    )
+    events = 12 if request.subset is None else int(np.sum(request.subset.of(KEYS)))
+    columns = [numbers(request, key)[:events] for key in range(1, 6)]
+    accepted = np.arange(events)
+    return moments, PerEvent(columns[0], columns[1], accepted, *columns[2:])
+
+
+def run_store(
+    path: Path,
+    task: str,
+    iterations: int = 5,
+    acts: Mapping[int, Callable[[], object]] = MappingProxyType({}),
+) -> None:
+    """Do or continue a run without a cluster; an act comes before the request of its number is answered."""
+    run, asked = settings(task, iterations), 0
+    watch = Lines(io.StringIO())
+
+    async def evaluate(request: Request) -> Any:
+        nonlocal asked
+        asked += 1
+        acts.get(asked, object)()
+        theta = getattr(request.radius, "theta", None)
+        return answer(request, 1 if theta is None else len(theta))
+
+    async def fit_events(radius: float, done: int) -> AsyncIterator[PerEventRadii]:
+        for first in range(0, 12, 6):
+            if first >= done:
+                radii = radius + np.arange(first, first + 6) / 100
+                left = np.arange(6) == 2
+                yield PerEventRadii(radii, left, np.stack([radii] * 3, axis=1), ~left)
+
+    features = np.random.default_rng(1).normal(size=(12, 1))
+    model = None
+    if task == "radius-model":
+        sample = Sample(evaluate, KEYS, np.ones(12), np.full(12, 125.0), features)
+        model = ModelFit(RunPlan(run), sample, {}, watch)
+    shape = StoreColumns(
+        iterations,
+        run.scan.radii,
+        len(spectrum_radii(run, np.nan)),
+        KEYS,
+        np.linspace(0.5, 1.5, 12),
+        starts=run.per_event.starts if task == "per-event" else (),
+        model=None if model is None else model.shape,
+    )
+    facts = {"run": run.to_dict(), "observable": {"name": "mass", "units": "GeV"}, "inputs": []}
+    with Store.open(path, facts, run.numbers, shape) as store:
+        fit_model = None if model is None else model.run_to_completion
+        fit = RadiusFit(run, KEYS, evaluate, store, watch, fit_events, fit_model)
+        asyncio.run(fit.run_to_completion())
+
+
+def content(path: Path) -> Content:
+    """Everything that a store says, but times."""
+    store = Store.read(path)
+    found: Content = {"attributes": repr(store.attributes)}
+    for group in store.groups:
+        scored = ("n_complete", "n_scored", "theta", "global_radius", "rigidity_gradient", "mean")
+        found |= {f"{group} {name}": store.attribute(group, name) for name in scored}
+        for name in store.attribute(group, "arrays"):
+            if name != "seconds":
+                found[f"{group}/{name}"] = store.array(group, name).tobytes()
+    return found
+
+
+def flip(path: Path, chance: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+
+
+def delete(path: Path, _: random.Random) -> None:
+    path.unlink()
+
+
+def truncate(path: Path, chance: random.Random) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: chance.randrange(len(data))])
+
+
+DAMAGES: tuple[Damage, ...] = (flip, delete, truncate)
+
+
+def cases(path: Path, chance: random.Random, number: int | None) -> Iterator[tuple[str, Damage]]:
+    """Files of a store with what is done to them: all, or some."""
+    files = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    every = [(file, damage) for file in files for damage in DAMAGES]
+    yield from every if number is None else chance.sample(every, number)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with TASK-STATE.zarr for every task and state."""
+    folder = tmp_path_factory.mktemp("damage")
+
+    def stop() -> None:
+        raise Stopped("stopped by the test")
+
+    for task, numbers in REQUESTS.items():
+        path = folder / f"{task}-finished.zarr"
+        copies = [folder / f"{task}-running-{number}.zarr" for number in numbers]
+        acts = {
+            number: lambda copy=copy, path=path: shutil.copytree(path, copy)
+            for number, copy in zip(numbers, copies, strict=True)
+        }
+        run_store(path, task, acts=acts)
+        with pytest.raises(Stopped):
+            run_store(folder / f"{task}-interrupted.zarr", task, acts={numbers[-1]: stop})
+    return folder
+
+
+def outcome(path: Path, file: str, task: str, before: Content, whole: Content) -> str:
+    """What comes of a damaged store: "" if it is named, mended to the same bits, or without effect; else what is wrong."""
+    try:
+        if content(path) != before:
+            return "silent: read other content"
+        summary(path)
+    except StoreError as error:
+        if str(path) not in str(error):
+            return f"the store is not named: {error}"
+    try:
+        verify_store(path)
+        if content(path) != before:
+            return "silent: verified"
+    except StoreError as error:
+        if file not in str(error):
+            return f"the file is not named: {error}"
+    try:
+        run_store(path, task)
+    except StoreError as error:
+        return "" if file == "zarr.json" else f"not mended: {error}"
+    if content(path) != whole:
+        return "silent: other result"
+    verify_store(path)
+    return ""
+
+
+STORES = [
+    f"{task}-{state}"
+    for task, numbers in REQUESTS.items()
+    for state in ("finished", "interrupted", *(f"running-{number}" for number in numbers))
+]
+
+
+def damage_each(name: str, made: Path, path: Path, chance: random.Random, few: int | None) -> None:
+    """Damage the files of a store, one at a time, and assert that nothing is silent."""
+    tried, bad = 0, []
+    task = next(task for task in TASKS if name.startswith(task))
+    before, whole = content(made / f"{name}.zarr"), content(made / f"{task}-finished.zarr")
+    for file, damage in cases(made / f"{name}.zarr", chance, few):
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(made / f"{name}.zarr", path)
+        damage(path / file, chance)
+        wrong = outcome(path, file, task, before, whole)
+        if wrong:
+            bad.append(f"{damage.__name__} {file}: {wrong}")
+        tried += 1
+    assert not bad, f"{len(bad)} of {tried}:\n" + "\n".join(bad)
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_no_damage_of_a_store_is_silent(name: str, made: Path, tmp_path: Path) -> None:
+    damage_each(name, made, tmp_path / "s.zarr", random.Random(name), 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", STORES)
+def test_no_damage_of_any_file_of_a_store_is_silent(name: str, made: Path, tmp_path: Path) -> None:
+    damage_each(name, made, tmp_path / "s.zarr", random.Random(name), None)
+
+
+def write_grid(path: Path, cells: int = 8) -> tuple[Content, int]:
+    """Fill cells of a grid, and return what it says, and how many were done before."""
+    rigidities, radii = (1.0, 2.0), (0.5, 0.9)
+    grid = open_grid(path, (1, 2, 2, 2), rigidities, radii, {"code": "1"}, {"observable": "m"})
+    done = grid.attrs["n_complete"]
+    for cell in range(done, cells):
+        grid.write(cell, {name: len(name) + cell / 7 for name in COLUMNS})
+    return read_whole_grid(path), done
+
+
+def read_whole_grid(path: Path) -> Content:
+    grid = read_grid(path)
+    return {name: grid[name].tobytes() for name in (*COLUMNS, "rigidity", "radius")} | grid.attrs
+
+
+@pytest.mark.parametrize("few", [4, pytest.param(None, marks=pytest.mark.long)])
+def test_no_damage_of_a_grid_is_silent(few: int | None, tmp_path: Path) -> None:
+    chance, path, stopped = random.Random(3), tmp_path / "s.zarr", tmp_path / "stopped.zarr"
+    whole, _ = write_grid(tmp_path / "whole.zarr")
+    write_grid(stopped, 5)
+    for source in (tmp_path / "whole.zarr", stopped):
+        before = read_whole_grid(source)
+        for file, damage in cases(source, chance, few):
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(source, path)
+            damage(path / file, chance)
+            with contextlib.suppress(StoreError):
+                assert read_whole_grid(path) == before, file
+            try:
+                verify_store(path)
+                assert read_whole_grid(path) == before, file
+            except StoreError as error:
+                assert file in str(error)
+            try:
+                assert write_grid(path)[0] == whole, file
+            except StoreError:
+                assert file == "zarr.json"
+            else:
+                verify_store(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "iterations"), [("global-running-7", 5), ("per-event-finished", 9)]
+)
+def test_a_write_that_fails_loses_nothing(
+    name: str, iterations: int, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when arrays are lengthened, averages are written again, and damage is mended."""
+    task, path = name.rpartition("-running")[0] or name.rpartition("-")[0], tmp_path / "s.zarr"
+    run_store(tmp_path / "whole.zarr", task, iterations)
+    whole = content(tmp_path / "whole.zarr")
+    chance = random.Random(name)
+    for damaged in (None, "history/gradients/c/0/0"):
+        for number in chance.sample(range(60), 1):
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(made / f"{name}.zarr", path)
+            rows = Store.read(path).n_complete("history")
+            if damaged is not None:
+                (path / damaged).unlink()
+            with monkeypatch.context() as patch, pytest.raises(StoreError, match="No space left"):
+                fail_from(patch, number)
+                run_store(path, task, iterations)
+            if damaged is None:
+                verify_store(path)
+                assert Store.read(path).n_complete("history") >= rows
+            run_store(path, task, iterations)
+            assert content(path) == whole, (damaged, number)
+            verify_store(path)
+
+
+def fail_from(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the writes from a number on fail, as on a full disk."""
+    count = itertools.count()
+
+    def failing(write: Callable[..., Any]) -> Callable[..., Any]:
+        def write_or_fail(*arguments: Any, **keywords: Any) -> Any:
+            if next(count) >= number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(*arguments, **keywords)
+
+        return write_or_fail
+
+    patch.setattr(LocalFolder, "write", failing(LocalFolder.write))
+    patch.setattr("zarr.storage._local._put", failing(zarr.storage._local._put))
+
+
+def test_damage_under_a_run_ends_it_with_an_error(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    for file in ("scan/loss/c/0", "scan/zarr.json", "scan/mean/zarr.json"):
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(made / "global-running-7.zarr", path)
+        acts = {2: lambda file=file: truncate(path / file, random.Random(1))}
+        with pytest.raises(DamagedStoreError, match=file):
+            run_store(path, "global", acts=acts)
+        run_store(path, "global")
+        assert content(path) == content(made / "global-finished.zarr")
+
+
+def test_a_store_without_checksums_is_not_read(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "global-finished.zarr", tmp_path / "s.zarr")
+    root = tmp_path / "s.zarr" / "zarr.json"
+    attributes = {"djservice_format": 2, "numbers": {}}
+    root.write_text(json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}))
+    for read in (Store.read, verify_store):
+        with pytest.raises(StoreError, match=r"written in format 2, expected 3\. Read it with"):
+            read(tmp_path / "s.zarr")
+
+
+def test_the_command_names_what_is_damaged(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    shutil.copytree(made / "global-finished.zarr", path)
+    done = CliRunner().invoke(main, ["check", str(path)])
+    assert (done.exit_code, done.output) == (0, f"{path}: whole: 41 arrays\n")
+    (path / "scan/loss/c/0").unlink()
+    done = CliRunner().invoke(main, ["check", str(path)])
+    assert done.exit_code == 1
+    assert "scan/loss, rows 0 to 3: scan/loss/c/0 is missing" in done.output
+    done = CliRunner().invoke(main, ["check", str(tmp_path / "gone.zarr")])
+    assert done.exit_code == 1 and "there is no store here" in done.output
