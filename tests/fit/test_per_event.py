@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 from click.testing import CliRunner
 
 import djservice as dj
@@ -21,7 +20,9 @@ from djservice.events.batch import EventBatch
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventSettings, fit_per_event
 from djservice.reports.html import report
 from djservice.reports.summary import summary
+from djservice.store.location import LocalFolder
 from djservice.store.run_store import Store
+from djservice.store.written import WrittenGroup
 
 LOSS = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
 LOSS = LOSS.where(dj.cuts.two_jets(pt_min=20) & dj.cuts.mass_below(250))
@@ -140,9 +141,10 @@ def test_a_run_with_one_radius_per_event(
 
     # Interrupted in the middle of the phase, it goes on with the bundles that are missing, to the same bits.
     before = stored(store)
-    group = zarr.open_group(str(store / "per_event"), mode="r+", use_consolidated=False)
-    group.attrs["n_complete"], group.attrs["n_scored"] = 20, 0
-    group["radius"][20:] = np.nan
+    where = LocalFolder(str(store))
+    group = WrittenGroup(where, where.group("r+"), "per_event")
+    group.rewind(20)
+    group.update(n_scored=0)
     dj.run(run)
     assert stored(store) == before
 

@@ -247,7 +247,7 @@ def test_what_is_damaged_is_named_and_made_again(place: Place) -> None:
     assert {name: arrays(path) for name, path in place.applied().items()} == before
     assert place.reprocess().reasons == ()
     manifest = place.out / "latest/manifest.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b'"radius": 0', b'"radius": 1'))
+    manifest.write_bytes(manifest.read_bytes().replace(b'"owner": "', b'"owner": "x'))
     with pytest.raises(StoreError, match=r"manifest\.json: .* does not match its checksum"):
         place.reprocess()
 
