@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from djservice.config.base import explained
 from djservice.config.input import Input
+from djservice.core.plain_data import unique_pairs
 from djservice.core.redact import redacted
 from djservice.errors import DjserviceError, InputError
 from djservice.input.files import expand
@@ -127,8 +128,8 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
         where = redacted(fileset)
         try:
             with fsspec.open(fileset, "rt", compression="infer") as file:
-                data = json.load(file)
-        except (OSError, ValueError, ImportError) as error:
+                data = json.load(file, object_pairs_hook=unique_pairs)
+        except (OSError, ValueError, ImportError, RecursionError) as error:
             raise InputError(
                 f"{where}: expected a fileset in JSON, found {type(error).__name__}: {error}."
             ) from None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from djservice.config.base import Section, explained
 from djservice.config.input import Input
 from djservice.config.run import Run
+from djservice.core.plain_data import read_yaml
 from djservice.errors import ConfigError
 
 
@@ -49,14 +49,7 @@ class Reprocessing(Section):
         ConfigError
             If the file is missing, is not YAML, or has missing, unknown or invalid keys.
         """
-        try:
-            data = yaml.safe_load(Path(path).read_text())
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot be read ({error.strerror}). Correct the path."
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        data = read_yaml(path, ". Correct the path.")
         if not isinstance(data, dict) or "run" not in data:
             raise ConfigError(
                 f"{path}: expected the keys run and folder, and optionally apply and lease. Write "
