@@ -90,13 +90,14 @@ class RadiusSection(Section):
     maximum: float = Field(2.0, **limits("radius"), description="upper bound")
     reference_pt: float | None = Field(
         None,
-        gt=0,
+        ge=1e-3,
+        le=1e6,
         description=(
             "GeV; variable-R jets: R is that of objects with this pT, others have R "
             "reference_pt / pT"
         ),
     )
-    reach: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = Field(
+    reach: tuple[Annotated[float, Field(ge=0)], Radius] = Field(
         (0.1, 1.5), description="variable-R jets: bounds of an object's radius"
     )
 

@@ -38,6 +38,7 @@ BOUNDS = {
     "rigidity": Bound(1e-12, 1e12),
     "power": Bound(-10.0, 10.0),
     "asymmetry": Bound(1e-6, 10.0),
+    "rho": Bound(1e-9, 1e9),
     "radius": Bound(1e-6, 1e3),  # FastJet allows the same largest R
     "trees": Bound(1, 1_000_000, whole=True),
     "jets": Bound(1, 32_768, whole=True),  # as many as an event may have particles

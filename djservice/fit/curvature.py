@@ -11,7 +11,10 @@ import numpy as np
 def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[float, float]:
     """d^2L/dR^2 at ``radius`` and its standard error, from :func:`curvature_fit`."""
     _, coefficients, covariance = curvature_fit(radius, radii, loss, error)
-    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(float(covariance[1, 1]))
+    variance = float(covariance[1, 1])
+    if not variance >= 0.0:
+        return math.nan, math.nan
+    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(variance)
 
 
 def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
@@ -24,12 +27,26 @@ def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any
     -------
     tuple
         Indices of the points, coefficients from the third order down, and their covariance. The
-        last two are NaN with fewer than four points, as for a single event.
+        last two are NaN where they are not determined: with fewer than four points, as for a single
+        event, or with points so close to each other, or so far from ``radius``, that their powers
+        are the same to rounding.
     """
     usable = np.flatnonzero(np.isfinite(error) & (error > 0.0))
     near = usable[np.argsort(np.abs(radii[usable] - radius), kind="stable")[:7]]
-    if len(near) < 4:
+    if len(near) < 4 or not _determined(radii[near] - radius, 1.0 / error[near]):
         return near, np.full(4, np.nan), np.full((4, 4), np.nan)
     return near, *np.polyfit(
         radii[near] - radius, loss[near], 3, w=1.0 / error[near], cov="unscaled"
     )
+
+
+def _determined(distances: Any, weights: Any) -> bool:
+    """Whether points at these distances fix the coefficients of a cubic."""
+    powers = np.vander(distances, 4) * weights[:, np.newaxis]
+    length = np.linalg.norm(powers, axis=0)
+    # The covariance is the inverse of the product of two such matrices.
+    return bool(np.all(length > 0) and np.linalg.cond(powers / length) < _LARGEST_CONDITION)
+
+
+#: Largest condition of the powers at which half of the digits of their covariance are right.
+_LARGEST_CONDITION = 1e4

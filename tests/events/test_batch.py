@@ -111,7 +111,7 @@ def test_nbytes_is_what_the_documentation_says():
         ones = np.ones(n)
         offsets = np.concatenate([[0], np.cumsum(counts)])
         batch = EventBatch.from_arrays(pt=ones, eta=ones, phi=ones, mass=ones, offsets=offsets)
-        assert batch.nbytes == 32 * n + 60 * events + 8
+        assert batch.nbytes == 32 * n + 68 * events + 8
 
 
 def test_select_takes_events_in_the_order_asked_for():
