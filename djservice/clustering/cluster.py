@@ -28,11 +28,11 @@ from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
 from djservice.clustering.trees import STATES, TRACE_FIELDS, TreeSample
 from djservice.clustering.unpack import flips_of, per_parameter, states_of, with_physical_score
 from djservice.core.array_module import array_module
+from djservice.core.columns import column
 from djservice.core.typing import Floats
 from djservice.errors import DeviceError, InputError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import check_counts
-from djservice.events.columns import column
 from djservice.events.keys import draw_keys
 
 

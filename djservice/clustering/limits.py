@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from djservice.clustering.kernels.steps import BAD_HISTORY, NO_DISTANCE, ZERO_PT
-from djservice.core.array_module import array_module
+from djservice.core.array_module import to_host
 from djservice.errors import ClusteringError, InputError
 from djservice.events.batch import EventBatch
 
@@ -49,8 +49,7 @@ def check_scores(events: EventBatch, scores: Any, trees: int) -> None:
     ClusteringError
         If there is such a tree; the message names its event.
     """
-    module = array_module(scores)
-    bad = module.flatnonzero(~module.isfinite(scores).all(axis=1))
+    bad = np.flatnonzero(~to_host(np.isfinite(scores).all(axis=1)))
     if len(bad):
         event, tree = divmod(int(bad[0]), trees)
         raise ClusteringError(

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from djservice.core.bounds import BOUNDS, require
+from djservice.core.columns import floats
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
-from djservice.events.columns import floats
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ of the random numbers start again.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,8 @@ class Bound:
     def __str__(self) -> str:
         if self.whole:
             return f"a whole number from {self.low:,} to {self.high:,}"
-        return f"a number from {self.low:g} to {self.high:g}"
+        kind = "a positive number" if self.low > 0 else "a number"
+        return f"{kind} from {self.low:g} to {self.high:g}"
 
     def holds(self, value: Any) -> bool:
         """Whether a value is a number within the bounds. Booleans are no numbers."""
@@ -50,6 +52,18 @@ BOUNDS = {
     "threads": Bound(1, 1024, whole=True),
     "bins": Bound(4, 10_000, whole=True),
 }
+
+
+def require_number(name: str, value: Any) -> None:
+    """Refuse a value that is no finite number.
+
+    Raises
+    ------
+    InputError
+        If it is NaN, infinite, or of another type.
+    """
+    if not (Bound(-math.inf, math.inf).holds(value) and math.isfinite(value)):
+        raise InputError(f"{name} is {value!r}, expected a finite number.")
 
 
 def limits(name: str) -> dict[str, Any]:

@@ -56,6 +56,12 @@ def check_batch(batch: EventBatch, polar: str) -> None:
     with np.errstate(over="ignore"):
         energy = np.hypot(pt, mass) * np.cosh(forward)
     refuse_particles(batch, "energy", energy, energy < LARGEST, f"less than {LARGEST:g} GeV")
+    infinite = np.flatnonzero(np.isinf(batch.truth))
+    if len(infinite):
+        raise InputError(
+            f"{batch.name(int(infinite[0]))}: truth is {batch.truth[infinite[0]]}, expected a "
+            "finite number, or NaN where it is unknown."
+        )
     check_weights(batch)
 
 

@@ -55,6 +55,24 @@ def floats(values: ArrayLike | None, field: str, source: str) -> Floats:
         return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
 
 
+def returned(values: Any, what: str) -> NDArray[Any]:
+    """What a user's function of jets returned, as an array of real numbers or booleans.
+
+    Raises
+    ------
+    InputError
+        If it has masked values, or another type.
+    """
+    array = np.asarray(values)
+    masked = np.ma.is_masked(values)
+    if masked or array.dtype.kind not in "biuf":
+        raise InputError(
+            f"{what} returned {'masked values' if masked else array.dtype}, expected numbers, NaN "
+            "where it is not defined."
+        )
+    return array
+
+
 def per_event(values: ArrayLike, events: int, field: str, source: str) -> Floats:
     """One number for each event, from one number or an array of shape (event,).
 
@@ -100,11 +118,15 @@ def identity_of(
     """
     if identity is None:
         return [np.zeros(events, np.int64)] * 3
-    columns = [column(values, "identity", source, whole=True) for values in identity]
-    if len(columns) != 3 or any(values.shape != (events,) for values in columns):
-        shapes = ", ".join(str(values.shape) for values in columns)
+    columns = [column(values, "identity", source) for values in identity]
+    wrong = [
+        f"{c.dtype} of shape {c.shape}"
+        for c in columns
+        if c.shape != (events,) or (events and c.dtype.kind not in "iu")
+    ]
+    if len(columns) != 3 or wrong:
         raise InputError(
             f"{source}: expected identity=(run, luminosityBlock, event), each an integer for each "
-            f"of {events} events, found {len(columns)} columns of shapes {shapes}."
+            f"of {events} events, found {', '.join(wrong) or f'{len(columns)} columns'}."
         )
     return columns
