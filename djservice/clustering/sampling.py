@@ -52,7 +52,7 @@ class Sampling:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.rigidity != math.inf:
+        if not (isinstance(self.rigidity, (float, np.floating)) and self.rigidity == math.inf):
             require("rigidity", self.rigidity, more=", or infinity for the deterministic algorithm")
         require("power", self.power, more=" (-1 for anti-kT)")
         require("seed", self.seed)

@@ -116,7 +116,8 @@ class Iterations:
         for parameter, gradient in zip(descent.parameters, gradients, strict=True):
             if not math.isfinite(gradient.value):
                 raise RunError(f"{where}: dL/d{parameter.name} is {gradient.value}.")
-        descent.update([gradient.value for gradient in gradients])
+        with np.errstate(over="ignore", invalid="ignore"):
+            descent.update([gradient.value for gradient in gradients])
         if not np.isfinite(descent.values).all():
             raise RunError(
                 f"{where}: the next step leads to {self._words(descent.values)}. Use a smaller "
