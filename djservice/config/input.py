@@ -60,7 +60,7 @@ class Input(SchemaFields, Files):
     )
     timeout: float = Field(
         120.0,
-        gt=0,
+        **limits("seconds"),
         description="seconds that one attempt at a read of a URL may take; there are three of them",
     )
 

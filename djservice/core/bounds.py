@@ -50,6 +50,7 @@ BOUNDS = {
     "iterations": Bound(1, 1_000_000, whole=True),
     "events": Bound(1, 2**31 - 1, whole=True),
     "threads": Bound(1, 1024, whole=True),
+    "seconds": Bound(1e-3, 1e6),  # a timer takes no more than some hundred years
     "bins": Bound(4, 10_000, whole=True),
 }
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from djservice.config.base import Section, explained
 from djservice.config.input import Input
 from djservice.config.run import Run
+from djservice.core.bounds import BOUNDS
 from djservice.core.plain_data import read_yaml
 from djservice.errors import ConfigError
 
@@ -25,7 +26,10 @@ class Reprocessing(Section):
     )
     apply: Input | None = Field(None, description="files that the fit is applied to, one by one")
     lease: float = Field(
-        120.0, gt=0, description="seconds after which the lock of a dead process may be taken over"
+        120.0,
+        gt=0,
+        le=BOUNDS["seconds"].high,
+        description="seconds after which the lock of a dead process may be taken over",
     )
 
     @model_validator(mode="after")

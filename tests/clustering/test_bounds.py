@@ -146,6 +146,7 @@ KEYS = {
     "seed": (-1, 2**63),
     "cluster.workers": (0, 10**9),
     "loss.bins": (3, 10**9),
+    "input.timeout": (0, 1e300),
 }
 
 
