@@ -48,7 +48,8 @@ def main(files: list[str]) -> None:
         truth = of(np.arange(len(events)))
         rng = np.random.default_rng(7)
         for n in (20, 50, 100, 200, 500, 1000):
-            draws = np.array([of(rng.integers(0, len(events), n)) for _ in range(1000)])
+            number = 2000 if n <= 200 else 500
+            draws = np.array([of(rng.integers(0, len(events), n)) for _ in range(number)])
             covers = [np.mean(np.abs(draws[:, k] - truth[k]) < draws[:, k + 1]) for k in (0, 2)]
             errors = [np.sqrt(c * (1 - c) / len(draws)) for c in covers]
             text = "  ".join(f"{c:.3f} +- {e:.3f}" for c, e in zip(covers, errors, strict=True))
