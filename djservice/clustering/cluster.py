@@ -12,7 +12,7 @@ from djservice.clustering.device import Gpu, gpu, memory_for
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.scores import HIGH, LOW, N_SCORES, POWER, RHO, RIGIDITY
 from djservice.clustering.kernels.tree import Setting
-from djservice.clustering.limits import check_distances, check_scores, failure_of
+from djservice.clustering.limits import check_distances, failure_of
 from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.particle_order import ranks, rename, sorted_particles
 from djservice.clustering.radius import Radius, VariableR, radius_bounds
@@ -281,7 +281,6 @@ def _grow(
             request.states,
         )
         states, owners = _run(job, events, device, sampling.threads)
-        check_scores(events, results.scores, request.trees)
         return _sample(events, setting, request, columns, bounds, results, states, owners)
 
 

@@ -1,13 +1,10 @@
-"""Events that cannot be clustered: those whose distances or scores floats cannot hold."""
+"""Events that cannot be clustered: those whose distances floats cannot hold."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from djservice.clustering.kernels.steps import BAD_HISTORY, NO_DISTANCE, ZERO_PT
-from djservice.core.array_module import to_host
 from djservice.errors import ClusteringError, InputError
 from djservice.events.batch import EventBatch
 
@@ -34,29 +31,6 @@ def check_distances(events: EventBatch, power: float) -> None:
         f"{events.name(event)}: pT^(2p) is 0 in floating point at pT = {events.pt[particle]:g} GeV "
         f"and p = {power:g}. Remove such particles, or choose a power nearer to 0."
     )
-
-
-def check_scores(events: EventBatch, scores: Any, trees: int) -> None:
-    """Refuse trees whose score is not finite, which no bound on the settings excludes.
-
-    Parameters
-    ----------
-    scores
-        Shape (event * trees + tree, score).
-
-    Raises
-    ------
-    ClusteringError
-        If there is such a tree; the message names its event.
-    """
-    bad = np.flatnonzero(~to_host(np.isfinite(scores).all(axis=1)))
-    if len(bad):
-        event, tree = divmod(int(bad[0]), trees)
-        raise ClusteringError(
-            f"{events.name(event)}, tree {tree}: its score is not finite: the pT of its particles "
-            "differ by too much for this power. Remove the softest (pt_min), or choose a power "
-            "nearer to 0."
-        )
 
 
 def failure_of(status: int, events: EventBatch, event: int, tree: int) -> Exception:

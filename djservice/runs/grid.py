@@ -182,11 +182,11 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
 def _check(grid: Grid) -> None:
     """Refuse axes and numbers of trees or repetitions that are out of their bounds."""
     for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
-        outside = [value for value in values if not BOUNDS[name].holds(value)]
-        if not values or len(set(values)) < len(values) or outside:
+        good = all(BOUNDS[name].holds(value) for value in values)
+        if not values or len(set(values)) < len(values) or not good:
             raise ConfigError(
-                f"{name}: expected different values, each {BOUNDS[name]}, found "
-                f"{', '.join(map(str, outside or values)) or 'none'}."
+                f"{name}: expected different, positive, finite numbers, found "
+                f"{', '.join(map(str, values)) or 'none'}; each may be {BOUNDS[name]}."
             )
     for name, number in (("trees", grid.trees), ("repetitions", grid.repetitions)):
         bound = BOUNDS["trees" if name == "trees" else "iterations"]
