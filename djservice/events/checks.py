@@ -32,6 +32,8 @@ WEIGHTS = (1e-150, 1e140)
 _MASSES_IN_MEV = (105.658, 139.570, 493.677, 938.272, 939.565)
 #: Scalar sum of an event's pT in GeV that no collider reaches in the median event.
 _LARGEST_SUM = 14_000.0
+#: A pT in GeV above which half of the particles never are.
+_LARGE_PT = 50.0
 
 
 def check_batch(batch: EventBatch, polar: str) -> None:
@@ -129,7 +131,7 @@ def doubts(batch: EventBatch) -> list[str]:
         found.append(
             "masses are those of hadrons in MeV. They are taken as GeV; divide pt and mass by 1000."
         )
-    elif len(sums) and np.median(sums) > _LARGEST_SUM:
+    elif len(sums) and np.median(sums) > _LARGEST_SUM and np.median(batch.pt) > _LARGE_PT:
         found.append(
             f"the scalar sum of pT in the median event is above {_LARGEST_SUM:,.0f} GeV, more than "
             "a collider reaches. Divide pt and mass by 1000 if they are in MeV."
