@@ -378,13 +378,9 @@ if __name__ == "__main__":
     if "--simulate" in sys.argv[1:] and not SIMULATE:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | SIMULATOR)
     if (threads := option("--team")) and not SIMULATE:
-        cache = str(
-            Path(tempfile.gettempdir()) / f"djservice-team-{threads}"
-        )  # not that of other teams
-        if os.environ.get("NUMBA_CACHE_DIR") != cache:
-            os.execve(
-                sys.executable, [sys.executable, *sys.argv], os.environ | {"NUMBA_CACHE_DIR": cache}
-            )
+        if os.environ.get("DJSERVICE_TEAM") != threads:  # compiled apart from other teams
+            cache = {"NUMBA_CACHE_DIR": tempfile.mkdtemp(), "DJSERVICE_TEAM": threads}
+            os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | cache)
         team.TEAM = int(threads)
     if path := option("--write-events"):
         rest = sys.argv[sys.argv.index(path) + 1 :]

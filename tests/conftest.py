@@ -45,6 +45,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("servers")
 
 
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secrets of other tests, which are words, are not hidden."""
+    from djservice.core import redact
+
+    for name, empty in (("_forms", {}), ("_short", {}), ("_seen", set())):
+        monkeypatch.setattr(redact, name, empty)
+    redact._remember_lines.cache_clear()
+
+
 @pytest.fixture
 def requires() -> Callable[[str, object], None]:
     """``requires(what, present)`` skips a test by name where something is missing, and fails it with REQUIRE_SERVERS=1."""

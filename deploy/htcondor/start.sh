@@ -5,10 +5,11 @@ set -euo pipefail
 # environment.sh may hold lines such as source /cvmfs/.../setup.sh or export X509_USER_PROXY=...
 # shellcheck source=/dev/null
 [ ! -e environment.sh ] || . ./environment.sh
-export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR-${_CONDOR_SCRATCH_DIR:-/tmp}/numba}
+# In a folder of a known name in /tmp could be pickles of another user.
+scratch=${_CONDOR_SCRATCH_DIR:-$(mktemp -d)}
+export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR-$scratch/numba}
 # For tls, set the certificates of docs/security.md in environment.sh.
 protocol=${DJSERVICE_PROTOCOL:-tcp}
-scratch=${_CONDOR_SCRATCH_DIR:-/tmp}
 case $1 in
 scheduler)
     exec dask scheduler --protocol "$protocol" --port 0 --scheduler-file scheduler.json \

@@ -49,6 +49,9 @@ def main() -> None:
         memory=options.memory,
         walltime=f"{options.minutes // 60:02d}:{options.minutes % 60:02d}:00",
         job_extra_directives=options.directive,
+        # Spilled data are pickles: their folder must not be one that another user may have made.
+        job_script_prologue=["scratch=$(mktemp -d)"],
+        local_directory="$scratch",
         worker_extra_args=[
             "--lifetime",
             f"{0.9 * options.minutes:.0f}m",

@@ -19,7 +19,7 @@ from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_samp
 from djservice.clustering.trees import TreeSample
 from djservice.config.schema_fields import DEFAULT_WEIGHT, Kind
 from djservice.core.array_module import to_host
-from djservice.core.redact import redacted
+from djservice.core.private import private_url
 from djservice.core.typing import Floats
 from djservice.core.urls import basename
 from djservice.errors import InputError, NothingAcceptedError
@@ -259,8 +259,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             If particles have no meaning, or selected events have no identity.
         """
         metadata = events.metadata
-        path, dataset = str(metadata.get("filename", "events")), str(metadata["dataset"])
-        file = redacted(path)
+        path = private_url(str(metadata.get("filename", "events")))
+        dataset, file = str(metadata["dataset"]), str(path)
         first = int(metadata.get("entrystart", 0))
         last = int(metadata.get("entrystop", len(events)))
         complete = last - first == len(events)

@@ -14,6 +14,7 @@ import click
 
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
+from djservice.cli.echo import echo
 from djservice.cli.failures import INCOMPLETE, clear_failures
 from djservice.errors import ConfigError
 
@@ -60,7 +61,7 @@ def init(path: str, force: bool) -> None:
     from djservice.config.template import write_template
 
     write_template(path, force)
-    click.echo(f"wrote {path}; run it with: djservice run {path}")
+    echo(f"wrote {path}; run it with: djservice run {path}")
 
 
 def _run_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -238,7 +239,7 @@ def scan(
         )
     finally:
         display.close()
-    click.echo("\n".join(f"wrote {path}" for path in (store, *draw(store))))
+    echo(*(f"wrote {path}" for path in (store, *draw(store))))
 
 
 def _name_or_mapping(text: str) -> dict[str, Any]:
@@ -354,8 +355,8 @@ def compare(
         )
     finally:
         display.close()
-    click.echo(comparison_text(store))
-    click.echo("\n".join(f"wrote {path}" for path in (store, *draw(store))))
+    echo(*comparison_text(store).split("\n"))
+    echo(*(f"wrote {path}" for path in (store, *draw(store))))
 
 
 @main.command()
@@ -377,7 +378,7 @@ def report(store: str, output: str | None) -> None:
     """
     from djservice.reports.html import report as write_report
 
-    click.echo(f"wrote {write_report(store, output)}")
+    echo(f"wrote {write_report(store, output)}")
 
 
 @main.command()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.provenance import code_hash
+from djservice.core.redact import message_of
 from djservice.errors import DjserviceError
 
 #: Size in MB of the file that measures the speed of the storage, and the speed in MB/s called slow.
@@ -61,6 +62,7 @@ def examine(folder: str | Path, scheduler: str | None) -> Iterator[Finding]:
     local = process_facts()
     yield Finding("versions", ", ".join(f"{name} {local['versions'][name]}" for name in COMPARED))
     yield Finding("gpu", local["gpu"])
+    yield _kernels()
     yield from _storage(Path(folder))
     yield from _certificates()
     if scheduler is not None:
@@ -88,6 +90,20 @@ def _gpu() -> str:
         return f"{len(cuda.gpus)} CUDA devices" if cuda.is_available() else "no CUDA device"
     except Exception as error:  # an unsuitable driver may raise anything
         return f"no working CUDA device ({type(error).__name__})"
+
+
+def _kernels() -> Finding:
+    """Check that compiled kernels are kept."""
+    from djservice.clustering.kernel_files import kernel_folder
+
+    folder = kernel_folder()
+    if folder:
+        return Finding("compiled kernels", folder)
+    return Finding(
+        "compiled kernels",
+        "kept nowhere, so every process compiles them again",
+        "Set NUMBA_CACHE_DIR to a folder of your own that only you can write.",
+    )
 
 
 def _storage(folder: Path) -> Iterator[Finding]:
@@ -217,7 +233,7 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         yield Finding(
             "cluster",
-            f"{address}: {error}",
+            f"{address}: {message_of(error)}",
             "Check the address and the certificates, that the scheduler runs, and that djservice "
             "is installed there.",
         )

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import click
-
+from djservice.cli.echo import echo
 from djservice.errors import ConfigError, DjserviceError
 
 Command = Callable[..., None]
@@ -30,10 +29,11 @@ def clear_failures(command: Command) -> Command:
         except DjserviceError as error:
             from djservice.core.redact import redacted
 
-            click.echo(f"djservice: {type(error).__name__}: {redacted(str(error))}", err=True)
+            text = " ".join(redacted(str(error)).splitlines())
+            echo(f"djservice: {type(error).__name__}: {text}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except KeyboardInterrupt:
-            click.echo("djservice: stopped; the same command continues.", err=True)
+            echo("djservice: stopped; the same command continues.", err=True)
             sys.exit(1)
 
     return wrapped

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from djservice.cli.echo import echo
 from djservice.cli.failures import INCOMPLETE, clear_failures
 
 
@@ -70,13 +71,13 @@ def reprocess(
     try:
         outcome = bring_up_to_date(settings, run, display)
     except HeldError as held:
-        click.echo(str(held))
+        echo(str(held))
         return
     finally:
         display.close()
-    click.echo(f"{'latest' if outcome.reasons else 'nothing changed; latest'}: {outcome.result}")
+    echo(f"{'latest' if outcome.reasons else 'nothing changed; latest'}: {outcome.result}")
     if outcome.left_out:
-        click.echo("\n".join([f"bad inputs left out: {len(outcome.left_out)}", *outcome.left_out]))
+        echo(f"bad inputs left out: {len(outcome.left_out)}", *outcome.left_out)
         sys.exit(INCOMPLETE)
 
 
@@ -112,12 +113,10 @@ def doctor(scheduler: str | None, folder: str) -> None:
     problems = 0
     for finding in examine(folder, scheduler):
         problems += bool(finding.remedy)
-        click.echo(
-            f"{'FIX' if finding.remedy else 'ok':<3}  {finding.subject}: {finding.observation}"
-        )
+        echo(f"{'FIX' if finding.remedy else 'ok':<3}  {finding.subject}: {finding.observation}")
         if finding.remedy:
-            click.echo(f"     -> {finding.remedy}")
-    click.echo(f"{problems} to fix" if problems else "everything is in order")
+            echo(f"     -> {finding.remedy}")
+    echo(f"{problems} to fix" if problems else "everything is in order")
     sys.exit(1 if problems else 0)
 
 
@@ -171,7 +170,7 @@ def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) ->
             done, before, after = done + events, before + particles_read, after + particles_kept
     finally:
         display.close()
-    click.echo(f"{target}: {done} events, {after} of {before} particles")
+    echo(f"{target}: {done} events, {after} of {before} particles")
 
 
 COMMANDS = (reprocess, skim, doctor)

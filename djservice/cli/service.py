@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
 
 Command = Callable[..., None]
@@ -96,11 +97,11 @@ def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
     submitted = service.submit(Run.from_yaml(config, overrides))
     if not submitted.new:
         status = submitted.status()
-        click.echo(
+        echo(
             f"submitted before by {status['user']}, now {status['state']}: {status['store']}",
             err=True,
         )
-    click.echo(submitted.id)
+    echo(submitted.id)
 
 
 @click.command("list")
@@ -126,16 +127,16 @@ def list_runs(service: Any, last: int, as_json: bool) -> None:
         click.echo(_as_json(runs))
         return
     if len(runs) > last:
-        click.echo(
+        echo(
             f"{len(runs) - last} earlier runs are not shown; use --last {len(runs)} to list all",
             err=True,
         )
     if not runs:
-        click.echo("no runs yet; submit one with: djservice submit CONFIG", err=True)
+        echo("no runs yet; submit one with: djservice submit CONFIG", err=True)
     shown = runs[-last:]
     width = max((len(record["id"]) for record in shown), default=0)
     for record in shown:
-        click.echo(
+        echo(
             f"{record['id']:<{width}}  {record['state']:<9}  {_progress_text(record):<22}  "
             f"{record['user']}  {record['store']}"
         )
@@ -156,16 +157,16 @@ def status(service: Any, run_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(_as_json(record))
         return
-    click.echo(f"{record['id']} of {record['user']}: {record['store']}")
+    echo(f"{record['id']} of {record['user']}: {record['store']}")
     for transition in record["transitions"]:
-        click.echo(
+        echo(
             f"{_local_time(transition['time'])}  {transition['state']:<9}  "
             f"{transition['reason']}".rstrip()
         )
     if record["state"] in ("loading", "running", "paused"):
-        click.echo(_progress_text(record))
+        echo(_progress_text(record))
     if record["result"]:
-        click.echo(_radius(record["result"]))
+        echo(_radius(record["result"]))
 
 
 @click.command()
@@ -188,14 +189,12 @@ def watch(service: Any, run_id: str) -> None:
         record = submitted.follow(display)
     except KeyboardInterrupt:
         display.close()
-        click.echo(
-            f"{run_id} continues on the scheduler; the same command follows it again.", err=True
-        )
+        echo(f"{run_id} continues on the scheduler; the same command follows it again.", err=True)
         return
     finally:
         display.close()
-    if record["state"] == "failed":
-        click.echo(f"djservice: {record['id']} failed: {record['reason']}", err=True)
+    if record["state"] in ("failed", "set-aside"):
+        echo(f"djservice: {record['id']} {record['state']}: {record['reason']}", err=True)
         sys.exit(1)
 
 
@@ -210,7 +209,7 @@ def logs(service: Any, run_id: str) -> None:
       djservice logs zh_global_radius-1a2b3c4d5e
     """
     for seconds, line in service.run(run_id).logs():
-        click.echo(f"{_local_time(seconds)}  {line}")
+        echo(f"{_local_time(seconds)}  {line}")
 
 
 @click.command()
@@ -263,14 +262,14 @@ def forget(service: Any, run_id: str) -> None:
       djservice forget zh_global_radius-1a2b3c4d5e
     """
     store = service.run(run_id).forget()["store"]
-    click.echo(f"{run_id} is off the list; its store is kept: {store}")
+    echo(f"{run_id} is off the list; its store is kept: {store}")
 
 
 COMMANDS = (submit, list_runs, status, watch, logs, pause, resume, cancel, forget)
 
 
 def _print_state(record: dict[str, Any]) -> None:
-    click.echo(f"{record['id']}: {record['state']}")
+    echo(f"{record['id']}: {record['state']}")
 
 
 def _progress_text(record: dict[str, Any]) -> str:

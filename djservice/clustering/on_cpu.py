@@ -14,10 +14,13 @@ from djservice.clustering.kernels.cpu import cluster_items
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
 from djservice.clustering.kernels.workspace import allocate, pairs_at_first
 from djservice.clustering.tree_job import TreeFailure, TreeJob
+from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
 
 #: Initial number of states per tree for which there is room.
 INITIAL_STATES = 8
+#: Number of trees after which a single thread looks whether they are still wanted.
+PIECE = 5_000
 
 
 def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]]:
@@ -69,7 +72,11 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
 
     workers = max(1, min(threads or os.cpu_count() or 1, items))
     if workers == 1:
-        return grow(0, items)
+        parts = []
+        for first in range(0, items, PIECE):
+            between_pieces()
+            parts += grow(first, min(first + PIECE, items))
+        return parts
     with ThreadPoolExecutor(workers) as pool:
         futures = [
             pool.submit(grow, int(first), int(last))

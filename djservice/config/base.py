@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
 
+from djservice.core.private import PrivateUrl, private, private_url
+from djservice.core.redact import redacted, remember_settings
 from djservice.core.suggest import nearest
+from djservice.core.urls import is_url
 
 
 class Section(BaseModel):
     """A section of a run. It is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
     )
+
+
+def _private(value: Any, validate: Callable[[Any], str]) -> str:
+    # As a text, a private URL would lose its credentials.
+    path = value if isinstance(value, PrivateUrl) else validate(value)
+    return private_url(path) if is_url(path) else path
+
+
+#: A path or a URL, whose credentials are not shown.
+PathOrUrl = Annotated[str, WrapValidator(_private)]
+
+
+def without_credentials(data: Any) -> Any:
+    """Plain data of a configuration with private URLs; messages do not quote its secrets."""
+    remember_settings(data)
+    return private(data)
 
 
 def as_tuple(value: Any) -> Any:
@@ -86,7 +109,7 @@ def explained(error: ValidationError, model: type[BaseModel], root: str) -> str:
     errors = error.errors(include_url=False)
     texts = [_explain(item, model, root) for item in errors[:_MOST_ERRORS]]
     more = len(errors) - len(texts)
-    return "; ".join(texts) + (f"; and {more:,} more errors" if more else "")
+    return redacted("; ".join(texts) + (f"; and {more:,} more errors" if more else ""))
 
 
 def _explain(error: Any, model: type[BaseModel], root: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from djservice.config.base import Section, as_tuple
+from djservice.config.base import PathOrUrl, Section, as_tuple
 from djservice.config.schema_fields import Kind, SchemaFields
 from djservice.core.bounds import limits
 
@@ -14,10 +14,10 @@ from djservice.core.bounds import limits
 class Files(Section):
     """The files of an input, and their layout."""
 
-    files: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
+    files: Annotated[tuple[PathOrUrl, ...], BeforeValidator(as_tuple)] = Field(
         (), description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
     )
-    fileset: str | dict[str, Any] | None = Field(
+    fileset: PathOrUrl | dict[str, Any] | None = Field(
         None,
         description=(
             "instead of files: JSON of coffea's datasets, their files and their metadata "

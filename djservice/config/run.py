@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
-from djservice.config.base import Section, as_tuple, explained, named
+from djservice.config.base import Section, as_tuple, explained, named, without_credentials
 from djservice.config.input import Input
 from djservice.config.sections import (
     ClusteringSection,
@@ -25,6 +25,7 @@ from djservice.config.sections import (
 )
 from djservice.core.bounds import limits
 from djservice.core.plain_data import check_plain, read_yaml, yaml_data
+from djservice.core.private import public
 from djservice.errors import ConfigError
 
 
@@ -65,7 +66,7 @@ class Run(Section):
         """
         check_plain(data, where)
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(without_credentials(data))
         except ValidationError as error:
             raise ConfigError(f"{where}: {explained(error, cls, 'run')}") from None
 
@@ -95,7 +96,7 @@ class Run(Section):
         return cls.from_dict(data, str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as plain data, which :meth:`from_dict` reads.
+        """The run as plain data, which :meth:`from_dict` reads. URLs are without credentials.
 
         Python observables and cuts are replaced by name and hash of their source.
         """
@@ -108,7 +109,7 @@ class Run(Section):
         data["radius_model"]["features"] = [
             _plain(feature) for feature in self.radius_model.features
         ]
-        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(data)))
+        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
         return plain
 
     def to_yaml(self) -> str:
@@ -161,12 +162,6 @@ def _plain(value: Any) -> Any:
     return {"python": fingerprint(value.function), "title": value.name}
 
 
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict):
         return {
@@ -198,5 +193,5 @@ def _override(data: dict[str, Any], text: str) -> None:
         else:
             place = place.setdefault(section, {}) if isinstance(place, dict) else None
     if not isinstance(place, dict):
-        raise ConfigError(f"--set {text!r}: {'.'.join(sections)} is not a section.")
+        raise ConfigError(f"--set {path}: {'.'.join(sections)} is not a section.")
     place[last] = yaml_data(value, f"--set {path}")

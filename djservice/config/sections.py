@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from djservice.config.base import Section, named
+from djservice.config.base import PathOrUrl, Section, named
 from djservice.config.input import Input
 from djservice.core.bounds import limits
 
@@ -233,14 +233,16 @@ class RadiusModelSection(Section):
 class OutputSection(Section):
     """Store and report of the run."""
 
-    store: str = Field(description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr")
+    store: PathOrUrl = Field(
+        description="Zarr store: a folder, or a URL such as s3://bucket/run.zarr"
+    )
     report: str | None = Field(None, description="HTML report; null: the store's name with .html")
 
 
 class ClusterSection(Section):
     """Cluster and device of the run. They change no number, except for the rounding of a GPU."""
 
-    scheduler: str | None = Field(
+    scheduler: PathOrUrl | None = Field(
         None, description="address of a Dask scheduler; null starts one on this machine"
     )
     workers: int | None = Field(

@@ -11,6 +11,7 @@ import numpy as np
 
 from djservice.core.formatting import decimals
 from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE
+from djservice.core.visible import visible
 
 #: Number of latest iterations whose spread of radii is shown as the error of R.
 RECENT = 20
@@ -118,7 +119,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(text, file=self.stream, flush=True)
+        print(visible(text), file=self.stream, flush=True)
 
     def close(self) -> None:
         """Do nothing: lines leave the stream unchanged."""
@@ -166,7 +167,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        self.progress.console.print(text)
+        self.progress.console.print(visible(text))
 
     def close(self) -> None:
         """Restore the terminal."""

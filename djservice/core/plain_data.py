@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from djservice.core.yaml_problem import yaml_problem
 from djservice.errors import ConfigError
 
 #: Longest text of a configuration, in characters. A larger one is refused before it is parsed.
@@ -105,7 +106,7 @@ def yaml_data(text: str, where: str) -> Any:
     try:
         data = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # !!bool x: a KeyError
-        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{where}: not valid YAML: {yaml_problem(error)}") from None
     check_plain(data, where)
     return data
 

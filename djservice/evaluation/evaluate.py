@@ -17,6 +17,7 @@ from djservice.clustering.device import Device, has_gpu, memory_for
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample
+from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator, ExtraJets
@@ -192,6 +193,7 @@ def _evaluate_group(
     on_trees: Callable[[EventBatch, TreeSample], None] | None,
 ) -> list[tuple[Moments, PerEvent]]:
     """The results of several parts, whose trees are grown in one call."""
+    between_pieces()
     events, radius, jacobian = _concatenated(parts)
     with memory_for(
         f"{request.trees} trees of each of {len(events)} events, with their sums,", sampling.device

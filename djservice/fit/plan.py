@@ -19,6 +19,7 @@ from djservice.fit.build import (
 )
 from djservice.fit.per_event import PerEventSettings
 from djservice.fit.requests import RunSetup
+from djservice.input.files import GLOB, Search
 from djservice.input.plan import InputPlan, plan_input
 from djservice.objectives.losses import Loss
 from djservice.objectives.observables import Observable
@@ -35,6 +36,8 @@ class RunPlan:
     ----------
     run
         The configuration.
+    search
+        Finds the files of a pattern.
 
     Raises
     ------
@@ -42,8 +45,8 @@ class RunPlan:
         If a setting names something unknown or missing, or is invalid.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, search: Search = GLOB) -> None:
+        self.run, self.search = run, search
         self._inputs: dict[str, InputPlan] = {}
 
     @cached_property
@@ -79,7 +82,7 @@ class RunPlan:
     def input(self, name: str = "input") -> InputPlan:
         """An input, by the name of its section in :attr:`djservice.config.run.Run.inputs`."""
         if name not in self._inputs:
-            self._inputs[name] = plan_input(self.run.inputs[name])
+            self._inputs[name] = plan_input(self.run.inputs[name], self.search)
         return self._inputs[name]
 
     def setup(self, device: Device) -> RunSetup:

@@ -21,8 +21,9 @@ from typing import Any
 import zarr
 
 from djservice.core.atomic import written_aside
+from djservice.core.private import private_url
 from djservice.core.provenance import READING, code_hash
-from djservice.core.redact import redacted
+from djservice.core.regular import irregular
 from djservice.core.urls import is_url
 from djservice.errors import InputFileError
 from djservice.events.batch import EventBatch
@@ -59,8 +60,8 @@ def cached_inspection(
     ]
     place = Path(cache) / f"{_digest(facts)}.json"
     try:
-        record = json.loads(place.read_text())
-        return InputFile(**record)
+        if not irregular(place):
+            return InputFile(**json.loads(place.read_text()))
     except (OSError, ValueError, TypeError):  # missing or damaged
         pass
     file = look()
@@ -85,7 +86,7 @@ def key_of(
     """
     ranges = [
         [
-            redacted(segment.path),
+            str(private_url(segment.path)),
             file.size,
             file.mtime_ns,
             file.uuid,
@@ -107,11 +108,11 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
     """
     began = time.perf_counter()
     place = Path(cache) / f"{key}.zarr.zip"
-    if not zipfile.is_zipfile(place):  # missing or truncated
+    if irregular(place) or not zipfile.is_zipfile(place):  # missing or truncated
         return None
     try:
         with zarr.storage.ZipStore(place, mode="r") as store:
-            root = zarr.open_group(store, mode="r")
+            root = zarr.open_group(store, mode="r", zarr_format=3)
             facts: Any = dict(root.attrs)
             arrays: Any = root
             columns = {

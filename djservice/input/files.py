@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from djservice.core.urls import is_url
+from djservice.core.private import full_url, private_url
+from djservice.core.urls import is_url, visible_part
 from djservice.errors import InputError, MissingFileError
 from djservice.input import examples
 from djservice.input.retries import TIMEOUT, patiently
 from djservice.input.root_file import branches_of, find_tree, opened
 from djservice.input.schemas import Schema
+
+#: From an absolute pattern to the paths that match it.
+Search = Callable[[str], list[str]]
+#: The search of the standard library.
+GLOB: Search = functools.partial(glob.glob, recursive=True)
 
 
 @dataclass(frozen=True)
@@ -59,14 +66,16 @@ class InputFile:
         return sum(last - first for first, last in self.ranges)
 
 
-def expand(patterns: Sequence[str]) -> list[str]:
+def expand(patterns: Sequence[str], search: Search = GLOB) -> list[str]:
     """The files that match patterns, in the order of the patterns; matches of a pattern are sorted.
 
     Parameters
     ----------
     patterns
         Paths and globs (``~`` and ``**`` work), which become absolute; ``example:<name>``; and
-        URLs, which stay unchanged.
+        URLs, which stay unchanged and do not show their credentials.
+    search
+        Finds the files of a pattern.
 
     Raises
     ------
@@ -75,7 +84,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
     InputError
         If a file is named twice, or none at all.
     """
-    paths = [path for pattern in patterns for path in _matches(pattern)]
+    paths = [path for pattern in patterns for path in _matches(private_url(pattern), search)]
     if not paths:
         raise InputError("no input files: expected at least one path, glob, URL or example:<name>.")
     seen: dict[str, str] = {}
@@ -107,6 +116,8 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
         See :func:`djservice.input.read.read`.
     """
 
+    path = private_url(path)
+
     def look() -> InputFile:
         with opened(path, path) as file:
             tree = find_tree(file, schema, path)
@@ -120,21 +131,21 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
     return patiently(look, path, timeout)
 
 
-def _matches(pattern: str) -> list[str]:
+def _matches(pattern: str, search: Search) -> list[str]:
     if pattern.startswith("example:"):
         return [examples.path(pattern.removeprefix("example:"))]
     if is_url(pattern):
         return [pattern]
-    path = os.path.abspath(os.path.expanduser(pattern))
+    path = os.path.abspath(os.path.expanduser(full_url(pattern)))
     if os.path.exists(path):  # before globbing: a file name may contain brackets
         return [path]
-    paths = sorted(glob.glob(path, recursive=True))
+    paths = sorted(search(path)) if glob.has_magic(path) else []
     if not paths:
         problem = (
             "no file matches this pattern" if glob.has_magic(pattern) else "there is no such file"
         )
         raise MissingFileError(
-            f"{pattern}: {problem} (looked for {path}). Check the spelling and the working "
+            f"{pattern}: {problem} (looked for {visible_part(path)[0]}). Check the spelling and the working "
             "directory."
         )
     return paths

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from djservice.config.base import explained
+from djservice.config.base import PathOrUrl, explained, without_credentials
 from djservice.config.input import Input
 from djservice.core.plain_data import unique_pairs
-from djservice.core.redact import redacted
+from djservice.core.private import full_url, private_url
+from djservice.core.redact import message_of
 from djservice.errors import DjserviceError, InputError
-from djservice.input.files import expand
+from djservice.input.files import GLOB, Search, expand
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Source:
 class _File(BaseModel):
     """A file of coffea's DataGroupSpec."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     object_path: Annotated[str, Field(min_length=1)] | None = None
     steps: Annotated[list[tuple[int, int]], Field(min_length=1)] | None = None
@@ -91,9 +92,9 @@ _WITH_TREE = re.compile(r"(.+\.root):([^:]+)")
 class _Dataset(BaseModel):
     """A dataset of coffea's DataGroupSpec."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    files: Annotated[dict[str, _File], Field(min_length=1)]
+    files: Annotated[dict[PathOrUrl, _File], Field(min_length=1)]
     metadata: dict[str, Any] = {}
     format: str | None = None
     compressed_form: str | None = None
@@ -125,14 +126,15 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(fileset, str):
         import fsspec
 
-        where = redacted(fileset)
+        where = fileset = private_url(fileset)
         try:
-            with fsspec.open(fileset, "rt", compression="infer") as file:
+            with fsspec.open(full_url(fileset), "rt", compression="infer") as file:
                 data = json.load(file, object_pairs_hook=unique_pairs)
         except (OSError, ValueError, ImportError, RecursionError) as error:
             raise InputError(
-                f"{where}: expected a fileset in JSON, found {type(error).__name__}: {error}."
+                f"{where}: expected a fileset in JSON, found {type(error).__name__}: {message_of(error)}."
             ) from None
+    data = without_credentials(data)
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{where}: expected a mapping of datasets, found {type(data).__name__}.")
     datasets: dict[str, Any] = {}
@@ -142,7 +144,7 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
                 exclude_none=True
             )
         except ValidationError as error:
-            wrong = redacted(explained(error, _Dataset, "files"))[:_LONGEST]
+            wrong = explained(error, _Dataset, "files")[:_LONGEST]
             raise InputError(
                 f"{where}: dataset {name!r}: {wrong}. Expected files as {{path: tree}}, or "
                 "{path: {object_path: tree, steps, num_entries, uuid}}."
@@ -168,7 +170,9 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
     return datasets
 
 
-def sources(section: Input, fileset: Mapping[str, Any] | None = None) -> list[Source]:
+def sources(
+    section: Input, fileset: Mapping[str, Any] | None = None, search: Search = GLOB
+) -> list[Source]:
     """The files that an input section names, in order.
 
     Parameters
@@ -177,6 +181,8 @@ def sources(section: Input, fileset: Mapping[str, Any] | None = None) -> list[So
         The input section of a run.
     fileset
         The fileset of the section, if it is already loaded.
+    search
+        Finds the files of a pattern.
 
     Raises
     ------
@@ -184,11 +190,11 @@ def sources(section: Input, fileset: Mapping[str, Any] | None = None) -> list[So
         If a file does not exist, or the fileset is invalid.
     """
     if section.fileset is None:
-        return [Source(path, section.dataset) for path in expand(section.files)]
+        return [Source(path, section.dataset) for path in expand(section.files, search)]
     files = []
     for name, dataset in (fileset or load_fileset(section.fileset)).items():
         try:
-            paths = expand(list(dataset["files"]))
+            paths = expand(list(dataset["files"]), search)
         except DjserviceError as error:
             raise type(error)(f"dataset {name!r}: {error}") from None
         if len(paths) != len(dataset["files"]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from djservice.config.input import Input
+from djservice.input.files import GLOB, Search
 from djservice.input.fileset import Source, load_fileset, sources
 from djservice.input.schemas import Schema, schema_of
 from djservice.input.selections import selection_fingerprint
@@ -37,8 +38,8 @@ class InputPlan:
     selection: str
 
 
-def plan_input(section: Input) -> InputPlan:
-    """Find the files of an input section, without reading them.
+def plan_input(section: Input, search: Search = GLOB) -> InputPlan:
+    """Find the files of an input section, without reading them; ``search`` expands patterns.
 
     Raises
     ------
@@ -51,6 +52,6 @@ def plan_input(section: Input) -> InputPlan:
         section,
         schema,
         fileset,
-        tuple(sources(section, fileset)),
+        tuple(sources(section, fileset, search)),
         selection_fingerprint(schema.selection),
     )

@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.redact import redacted
 from djservice.core.urls import basename
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
@@ -177,7 +176,7 @@ def _batch(
     get: Get,
     entries: NDArray[np.int64],
 ) -> tuple[EventBatch, dict[str, int]]:
-    source = redacted(segment.path)
+    source = str(segment.path)
     batch, removed = batch_of(
         branches, get, schema, place=str(segment), source=source, dataset=dataset, entry=entries
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from djservice.core.redact import redacted
+from djservice.core.redact import shareable
 from djservice.core.urls import is_url
 from djservice.errors import InputFileError, MissingFileError
 
@@ -46,7 +46,9 @@ def patiently(read: Callable[[], Result], path: str, timeout: float = TIMEOUT) -
             if isinstance(error, MissingFileError) or isinstance(error.__cause__, ImportError):
                 raise
             if pause is None:
-                raise InputFileError(f"{error} It was tried {len(PAUSES) + 1} times.") from error
+                raise InputFileError(
+                    f"{error} It was tried {len(PAUSES) + 1} times."
+                ) from shareable(error)
             time.sleep(pause)
     raise AssertionError
 
@@ -70,7 +72,7 @@ def _within(read: Callable[[], Result], path: str, timeout: float) -> Result:
         raise errors[0]
     if not results:
         raise InputFileError(
-            f"{redacted(path)}: expected an answer within {timeout:g} s (input.timeout), found "
+            f"{path}: expected an answer within {timeout:g} s (input.timeout), found "
             "none: the server hangs, is overloaded, or cannot be reached. Check that it answers, "
             "raise the timeout, or copy the file here."
         )

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from djservice.core.redact import redacted
+from djservice.core.private import full_url
+from djservice.core.redact import message_of, redacted, shareable
+from djservice.core.regular import irregular
 from djservice.core.urls import is_url
 from djservice.errors import (
     DjserviceError,
@@ -63,18 +65,18 @@ def _damage_explained(place: str) -> Iterator[None]:
             f"{place}: there is no such file. Check the path, or remove it from the inputs."
         ) from None
     except ImportError as error:
-        message = " ".join(str(error).split())
+        message = message_of(error)
         extra = next((name for scheme, name in _EXTRAS.items() if place.startswith(scheme)), None)
         raise InputFileError(
             f"{place}: expected a package that can read this file, found none: {message}."
             + (f" Here: pip install 'djservice[{extra}]'." if extra else "")
-        ) from error
+        ) from shareable(error)
     # Any library may raise on a URL: aiohttp's error for a lost connection is not an OSError.
     except Exception as error:
         damage = (*_DAMAGE, uproot.DeserializationError, cramjam.DecompressionError)
         if not is_url(place) and not isinstance(error, damage):
             raise
-        message = (str(error).strip() or "no message").splitlines()[0]
+        message = redacted((str(error).strip() or "no message").splitlines()[0])
         if "no such file" in message.lower():  # XRootD reports a missing file this way
             raise MissingFileError(
                 f"{place}: there is no such file on the server: {message}. Check the path."
@@ -83,19 +85,7 @@ def _damage_explained(place: str) -> Iterator[None]:
             f"{place}: expected a readable ROOT file, found {type(error).__name__}: {message}. "
             "The file is not a ROOT file, is damaged, or cannot be accessed: copy it again, or "
             "remove it."
-        ) from error
-
-
-@contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Redact errors that quote the URL of a file, because they reach logs and pages."""
-    try:
-        yield
-    except Exception as error:
-        if redacted(str(error)) == str(error):
-            raise
-        kind = type(error) if isinstance(error, DjserviceError) else InputFileError
-        raise kind(redacted(str(error))) from None
+        ) from shareable(error)
 
 
 @contextmanager
@@ -103,8 +93,13 @@ def opened(path: str, place: str) -> Iterator[Any]:
     """An open ROOT file that is as long as its header says."""
     import uproot
 
+    other = irregular(full_url(path).removeprefix("file://"))
+    if other:
+        raise InputFileError(
+            f"{place}: expected a regular file, found {other}. Remove it from the inputs."
+        )
     # A dict keeps a colon in the name from being read as "file:tree".
-    with _without_secrets(), _damage_explained(place), uproot.open({path: None}) as file:
+    with _damage_explained(place), uproot.open({full_url(path): None}) as file:
         size, expected = file.file.source.num_bytes, file.file.fEND
         if size is not None and size < expected:
             raise InputFileError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.atomic import written_aside
+from djservice.core.private import private_url
 from djservice.errors import DjserviceError, InputFileError
 from djservice.input.retries import patiently
 from djservice.input.root_file import branches_of, find_tree, opened
@@ -51,7 +52,7 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
     """
     import uproot
 
-    target = Path(target)
+    source, target = private_url(source), Path(target)
     if target.exists() and os.path.exists(source) and target.samefile(source):
         raise InputFileError(
             f"{target}: expected another file for the skim, found its source, which it would "

@@ -12,7 +12,26 @@ from typing import Any
 from distributed import Client, Future, KilledWorker
 from distributed.comm import CommClosedError
 
+from djservice.core.progress import Watch
+from djservice.core.redact import message_of, shareable
 from djservice.errors import DjserviceError, RunError, TasksLostError
+
+#: Seconds after which a run says that it waits for the workers.
+ANNOUNCED_AFTER = 5.0
+
+
+async def gather_patiently(client: Client, futures: Sequence[Future], watch: Watch) -> Any:
+    """The results as from :func:`gather`; the watch hears what a long wait may be for."""
+    gathering = asyncio.ensure_future(gather(client, futures))
+    try:
+        if not (await asyncio.wait([gathering], timeout=ANNOUNCED_AFTER))[0]:
+            watch.say(
+                "waiting for the workers: they are busy with the last piece of a stopped run, with "
+                "other runs, or with slow files"
+            )
+        return await gathering
+    finally:
+        gathering.cancel()
 
 
 async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
@@ -40,8 +59,8 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
     except (CancelledError, CommClosedError) as error:
         raise TasksLostError(
             "the Dask scheduler stopped or dropped the tasks of this run "
-            f"({' '.join(str(error).split())}). The same command continues from the store."
-        ) from error
+            f"({message_of(error)}). The same command continues from the store."
+        ) from shareable(error)
     except Exception as error:  # raised by a function of the user
         frame = traceback.extract_tb(error.__traceback__)[-1]
         file = Path(frame.filename).name  # "<...>" for a function that was pickled by value
@@ -49,6 +68,6 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
             f" of {file}" if not file.startswith("<") else ""
         )
         raise RunError(
-            f"{type(error).__name__} on a worker in {location}: {' '.join(str(error).split())}. "
+            f"{type(error).__name__} on a worker in {location}: {message_of(error)}. "
             "Check your own observables and cuts, if there are any."
-        ) from error
+        ) from shareable(error)

@@ -28,7 +28,8 @@ from djservice.input.repeats import repeated_keys, tell_apart
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment, segments
 from djservice.input.selections import selection_fingerprint
-from djservice.on_dask.gather import gather
+from djservice.on_dask.gather import gather, gather_patiently
+from djservice.on_dask.limits import check_size
 from djservice.on_dask.tasks import BundleSummary, summarise
 
 
@@ -126,11 +127,13 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
     began, section = time.perf_counter(), plan.section
     lenient, named = section.bad_inputs == "quarantine", bool(plan.fileset)
     options = ReadingOptions(plan.schema, lenient, named, section.timeout, section.cache)
-    inputs, bad = await _inspect_sources(client, plan.sources, options, token)
+    inputs, bad = await _inspect_sources(client, plan.sources, options, token, watch)
     first, last = section.entries or (0, sum(file.selected for file in inputs))
-    cut = segments(
-        inputs, section.entries, section.bundle_events or default_bundle_events(last - first)
+    bundle_events = section.bundle_events or default_bundle_events(last - first)
+    check_size(
+        "bundles", "bundles of input.bundle_events events each", (last - first) // bundle_events
     )
+    cut = segments(inputs, section.entries, bundle_events)
     read = _submit_reads(client, cut, inputs, options, token)
     bundles = _attributes_of(client, ("batch",), read, f"bundle-{token}")
     outcomes = await _reading_outcomes(client, read, watch, token)
@@ -178,14 +181,14 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
 
 
 async def _inspect_sources(
-    client: Client, sources: Sequence[Source], options: ReadingOptions, token: str
+    client: Client, sources: Sequence[Source], options: ReadingOptions, token: str, watch: Watch
 ) -> tuple[list[InputFile], list[BadRange]]:
     """The files with their identities, and the files that are left out."""
     submitted = [
         client.submit(_inspect_source, source, options, key=f"inspect-{token}-{i}")
         for i, source in enumerate(sources)
     ]
-    results: list[InputFile | BadRange] = await gather(client, submitted)
+    results: list[InputFile | BadRange] = await gather_patiently(client, submitted, watch)
     inputs = [file for file in results if isinstance(file, InputFile)]
     bad = [file for file in results if isinstance(file, BadRange)]
     if not inputs:

@@ -9,10 +9,12 @@ import threading
 import time
 from typing import Any
 
+import dask
 from distributed import Client, WorkerPlugin
 
+from djservice.core.log_records import clean_records
 from djservice.core.progress import Watch
-from djservice.core.redact import redacted
+from djservice.core.redact import remember_settings
 from djservice.on_dask.tasks import warm_up
 
 
@@ -75,15 +77,16 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 
 
 class RedactLogs(WorkerPlugin):
-    """Redact the logs of workers, where Dask writes the arguments of failed tasks."""
+    """Redact the logs of workers, where Dask writes the errors of tasks."""
 
     name = "djservice-redact-logs"
 
     def setup(self, worker: Any) -> None:
         """Called by Dask on each worker."""
-        logging.getLogger("distributed.worker").addFilter(_redact)
+        redact_logs()
 
 
-def _redact(record: logging.LogRecord) -> bool:
-    record.msg, record.args = redacted(record.getMessage()), ()
-    return True
+def redact_logs() -> None:
+    """Keep secrets out of the logs of this process, also those of Dask's configuration."""
+    remember_settings(dask.config.config)
+    clean_records()

@@ -6,19 +6,24 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client
 from distributed.security import Security
 
 from djservice.config.run import Run
 from djservice.core.event_loops import finish
+from djservice.core.private import full_url
 from djservice.core.progress import Watch
+from djservice.core.redact import message_of
 from djservice.errors import RunError
 from djservice.on_dask.gpu_workers import local_cluster
-from djservice.on_dask.plugins import QuietFailures, RedactLogs
+from djservice.on_dask.plugins import QuietFailures, RedactLogs, redact_logs
 
 Result = TypeVar("Result")
 
@@ -54,6 +59,7 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
 @contextlib.asynccontextmanager
 async def client_for(run: Run, watch: Watch) -> AsyncIterator[Client]:
     """A client of the run's cluster, whose workers redact their logs."""
+    redact_logs()
     async with _client(run, watch) as client:
         await client.register_plugin(RedactLogs())
         yield client
@@ -68,6 +74,7 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
             yield client
         return
     async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(_scratch())
         with _block_sigint():
             cluster = await stack.enter_async_context(
                 local_cluster(
@@ -78,6 +85,7 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
                     # The HTTP port is open even without a dashboard.
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     host="127.0.0.1",
+                    local_directory=folder,
                     asynchronous=True,
                 )
             )
@@ -86,6 +94,25 @@ async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
         )
         await client.register_plugin(QuietFailures())
         yield client
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A private folder for what workers spill.
+
+    Dask's own has a known name, which another user may have taken, and holds pickles.
+    """
+    parent = dask.config.get("temporary-directory", None)
+    try:
+        if parent is not None:
+            os.makedirs(parent, exist_ok=True)
+        return tempfile.TemporaryDirectory(
+            prefix="djservice-", dir=parent, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise RunError(
+            f"{parent or 'TMPDIR'}: cannot hold temporary files: {error.strerror}. Choose another "
+            "temporary-directory in Dask's configuration."
+        ) from None
 
 
 @contextlib.asynccontextmanager
@@ -101,11 +128,15 @@ async def client_of(
     """
     try:
         client = await Client(
-            address, security=security, asynchronous=True, set_as_default=False, timeout="30s"
+            full_url(address),
+            security=security,
+            asynchronous=True,
+            set_as_default=False,
+            timeout="30s",
         )
     except (OSError, TimeoutError, ValueError) as error:
         raise RunError(
-            f"no Dask scheduler at {address}: {error}. "
+            f"no Dask scheduler at {address}: {message_of(error)}. "
             "Check --scheduler, and that the scheduler runs."
         ) from None
     async with client:

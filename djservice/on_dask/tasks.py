@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 
 import cloudpickle
 import numpy as np
+from distributed import Reschedule, get_worker
+from distributed.worker import thread_state
 from numpy.typing import NDArray
 
 from djservice.clustering.radius import VariableR
+from djservice.core.pieces import looking
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
@@ -30,6 +33,26 @@ def unpickled(pickled: bytes) -> RunSetup:
     return setup
 
 
+def stop_if_unwanted() -> None:
+    """End the task of this thread if its run no longer waits for it; does nothing elsewhere.
+
+    A long task calls this between its pieces (:mod:`djservice.core.pieces`), because Dask forgets a
+    cancelled task but cannot end its thread.
+
+    Raises
+    ------
+    Reschedule
+        If the task is unwanted. Should it be wanted again meanwhile, Dask starts it anew.
+    """
+    try:
+        tasks = get_worker().state.tasks
+    except ValueError:  # not on a worker
+        return
+    task = tasks.get(getattr(thread_state, "key", None))
+    if task is not None and task.state == "cancelled":
+        raise Reschedule
+
+
 def evaluate_bundles(
     bundles: Sequence[EventBatch],
     pickled_setup: bytes,
@@ -42,21 +65,22 @@ def evaluate_bundles(
     thread, because Dask runs several tasks at once.
     """
     setup, request = unpickled(pickled_setup), requests[0]
-    answers = evaluate_each(
-        [
-            _evaluation_part(*arguments, setup)
-            for arguments in zip(bundles, requests, features, strict=True)
-        ],
-        setup.loss,
-        request.estimator or setup.estimator,
-        setup.sampling
-        if request.rigidity is None
-        else replace(setup.sampling, rigidity=request.rigidity),
-        parameters=request.parameters,
-        trees=request.trees,
-        stream=request.stream,
-        iteration=request.iteration,
-    )
+    with looking(stop_if_unwanted):
+        answers = evaluate_each(
+            [
+                _evaluation_part(*arguments, setup)
+                for arguments in zip(bundles, requests, features, strict=True)
+            ],
+            setup.loss,
+            request.estimator or setup.estimator,
+            setup.sampling
+            if request.rigidity is None
+            else replace(setup.sampling, rigidity=request.rigidity),
+            parameters=request.parameters,
+            trees=request.trees,
+            stream=request.stream,
+            iteration=request.iteration,
+        )
     if setup.reference_pt is not None:  # R is rho / reference_pt
         answers = [_in_reference_radius(*answer, setup.reference_pt) for answer in answers]
     return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
@@ -111,9 +135,15 @@ def fit_bundle(
 ) -> PerEventRadii:
     """Radius of least loss of each event of a bundle."""
     setup = unpickled(pickled_setup)
-    return fit_per_event(
-        bundle, setup.loss, setup.estimator, setup.sampling, descents, global_radius=global_radius
-    )
+    with looking(stop_if_unwanted):
+        return fit_per_event(
+            bundle,
+            setup.loss,
+            setup.estimator,
+            setup.sampling,
+            descents,
+            global_radius=global_radius,
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.formatting import axis_label, with_error
+from djservice.core.private import private_url
 from djservice.core.urls import is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
@@ -52,6 +53,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
         raise ReportError(
             f"the report needs {error.name}. Install it: pip install 'djservice[report]'."
         ) from None
+    store = private_url(store) if isinstance(store, str) else store
     opened = Store.read(store)
     facts = summary(store)
     if facts["iterations"] == 0:

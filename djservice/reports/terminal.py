@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from djservice.core.formatting import axis_label, with_error
+from djservice.core.visible import visible
 from djservice.input.quarantine import BadRange
 from djservice.reports.summary import summary
 from djservice.reports.text import NAMED, model_rows, model_text, per_event_rows, per_event_text
@@ -30,28 +31,36 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
     if facts["radius_model"]:
         _print_model(console, facts["radius_model"])
     if facts["events_without_accepted"]:
-        console.print(
+        _line(
+            console,
             f"{facts['events_without_accepted']} events have no accepted tree at the optimum "
-            "and do not contribute"
+            "and do not contribute",
         )
     _print_left_out(console, facts["quarantined"] or [])
-    console.print(f"store:  {facts['store']}")
+    _line(console, f"store:  {facts['store']}")
     if page is not None:
-        console.print(f"report: {page}")
+        _line(console, f"report: {page}")
     return facts
+
+
+def _line(console: Console, text: str) -> None:
+    """Print one line, in which names are escaped."""
+    console.print(visible(text))
 
 
 def _print_state(console: Console, facts: dict[str, Any]) -> None:
     """Print the progress of an unfinished run."""
-    console.print(
+    _line(
+        console,
         f"status: {facts['status']}; {facts['iterations']} iterations done. "
-        f"{facts['message'] or ''}"
+        f"{facts['message'] or ''}",
     )
     # A run whose process was killed has the status "running" too.
     if facts["status"] == "running":
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["written"]))
-        console.print(
-            f"last written at {when}; if its process has ended, the same command continues the run"
+        _line(
+            console,
+            f"last written at {when}; if its process has ended, the same command continues the run",
         )
 
 
@@ -59,30 +68,34 @@ def _print_result(console: Console, facts: dict[str, Any]) -> None:
     """Print the optimum with its error and remarks."""
     result = facts["result"]
     radius = with_error(result["radius"], result["radius_error"], 3)
-    console.print(
-        f"\nR: {facts['run']['radius']['start']:g} -> {radius}   "
-        f"after {result['iterations']} iterations"
+    console.print()
+    _line(
+        console,
+        f"R: {facts['run']['radius']['start']:g} -> {radius}   "
+        f"after {result['iterations']} iterations",
     )
     if result["radius_error"] is None:
-        console.print(
+        _line(
+            console,
             "   (no error: the curvature of the scan is not positive or not determined there; "
-            "scan more finely around the optimum, or use more events)"
+            "scan more finely around the optimum, or use more events)",
         )
     if result["rigidity"] is not None:
         slope = with_error(result["rigidity_gradient"], result["rigidity_gradient_error"], 5)
-        console.print(
+        _line(
+            console,
             f"alpha: {facts['run']['clustering']['rigidity']:g} -> {result['rigidity']:.3f}   "
-            f"dL/d alpha {slope}"
+            f"dL/d alpha {slope}",
         )
     for remark in result["remarks"]:
-        console.print(f"   note: {remark}")
+        _line(console, f"   note: {remark}")
 
 
 def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
     """Print the observable at each radius of the spectrum, and with one radius per event."""
     from rich.table import Table
 
-    console.print(f"{axis_label(facts['observable'])} over accepted trees:")
+    _line(console, f"{axis_label(facts['observable'])} over accepted trees:")
     table = Table("R", "mean", "sd", "acceptance", "loss", box=None, pad_edge=False)
     rows = [(f"{row['radius']:.3f} {row['label']}".strip(), row) for row in facts["spectrum"]]
     for label, row in rows + per_event_rows(facts):
@@ -95,7 +108,7 @@ def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
         )
     console.print(table)
     if facts["per_event"]:
-        console.print(per_event_text(facts["per_event"]))
+        _line(console, per_event_text(facts["per_event"]))
 
 
 def _print_model(console: Console, model: dict[str, Any]) -> None:
@@ -105,19 +118,20 @@ def _print_model(console: Console, model: dict[str, Any]) -> None:
     columns = [Column(name, no_wrap=True) for name in ("sample", "", "median", "response", "width")]
     table = Table(*columns, box=None, pad_edge=False)
     for row in model_rows(model):
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     console.print(table)
-    console.print(model_text(model))
+    _line(console, model_text(model))
 
 
 def _print_left_out(console: Console, left_out: list[dict[str, Any]]) -> None:
     """Print the bad inputs that are left out, the first of them by name."""
     if left_out:
-        console.print(f"{len(left_out)} bad inputs were left out:")
+        _line(console, f"{len(left_out)} bad inputs were left out:")
         for bad in left_out[:NAMED]:
-            console.print(f"   {BadRange(**bad)}")
+            _line(console, f"   {BadRange(**bad)}")
         if len(left_out) > NAMED:
-            console.print(
+            _line(
+                console,
                 f"   and {len(left_out) - NAMED} more, listed in the attribute 'quarantined' "
-                "of the store"
+                "of the store",
             )

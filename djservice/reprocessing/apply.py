@@ -18,9 +18,9 @@ from distributed import Client
 from djservice.config.input import Input
 from djservice.config.run import Run
 from djservice.core.atomic import written_aside
+from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
-from djservice.core.redact import redacted_data
 from djservice.errors import StoreError
 from djservice.estimators.score_function import Score
 from djservice.fit.plan import RunPlan
@@ -107,8 +107,8 @@ async def apply_fit(
     provenance = {
         "code": code_hash(),
         "versions": versions(),
-        "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
-        "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
+        "inputs": [public(asdict(file)) for file in bundles.inputs],
+        "quarantined": [public(asdict(bad)) for bad in bundles.bad],
     }
     _write(path, columns, {**attributes, **provenance})
 
@@ -123,7 +123,8 @@ def prediction_of(model: Bounded, fit: Store) -> Prediction:
 
 def read_attributes(path: Path) -> dict[str, Any]:
     """Attributes of the store of a run or of a file."""
-    return dict(zarr.open_group(str(path), mode="r", use_consolidated=False).attrs)
+    root = zarr.open_group(str(path), mode="r", use_consolidated=False, zarr_format=3)
+    return dict(root.attrs)
 
 
 def _of_file(run: Run, section: Input) -> Run:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
 
-from djservice.config.base import Section, explained
+from djservice.config.base import Section, explained, without_credentials
 from djservice.config.input import Input
 from djservice.config.run import Run
 from djservice.core.bounds import BOUNDS
@@ -61,7 +61,7 @@ class Reprocessing(Section):
                 "run."
             )
         try:
-            return cls.model_validate(data)
+            return cls.model_validate(without_credentials(data))
         except ValidationError as error:
             raise ConfigError(f"{path}: {explained(error, cls, 'reprocessing')}") from None
 

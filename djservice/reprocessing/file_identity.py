@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from djservice.config.input import Input
-from djservice.core.redact import redacted
+from djservice.core.private import full_url
+from djservice.core.redact import message_of, shareable
 from djservice.errors import MissingFileError
 from djservice.input.fileset import sources
 
@@ -59,20 +60,20 @@ def _identify(path: str) -> FileIdentity:
     import fsspec
 
     try:
-        filesystem, location = fsspec.url_to_fs(path)
+        filesystem, location = fsspec.url_to_fs(full_url(path))
         info = filesystem.info(location)
     except Exception as error:  # every protocol raises different ones
         raise MissingFileError(
             f"{path}: its server gives no information on the file "
-            f"({type(error).__name__}: {' '.join(str(error).split())}). "
+            f"({type(error).__name__}: {message_of(error)}). "
             "Correct the URL, or check that it can be reached."
-        ) from error
+        ) from shareable(error)
     values = (
         info.get(key)
         for key in ("ETag", "etag", "checksum", "mtime", "LastModified", "last_modified")
     )
     return FileIdentity(
-        redacted(path),
+        str(path),
         int(info.get("size") or 0),
         str(next((value for value in values if value is not None), "")),
     )

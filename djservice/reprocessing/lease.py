@@ -1,7 +1,10 @@
 """Lease: a lock with an owner and an expiry, so that overlapping schedules do their work once.
 
 The lock is a file, ``lock.json``, that its owner renews. A lease that was not renewed in time has
-expired and may be taken over: its owner was killed or cut off. A process that reads or takes the
+expired and may be taken over: its owner was killed or cut off. All
+times are compared by the clock of the disk. If the expiry does not fit the time at which the file
+was written, the owner's clock is wrong, and the age of the file decides: no lease lasts longer than
+the time that its owner chose. A process that reads or takes the
 lease holds the kernel's lock on the folder meanwhile, so that two processes never take it at once.
 Before the owner publishes its result, it checks that it still owns the lease.
 """
@@ -14,16 +17,42 @@ import getpass
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from djservice.core.atomic import write_text
+from djservice.core.regular import irregular
 from djservice.errors import RunError, StoreError
+
+#: Seconds by which the owner's clock may differ from that of the disk.
+CLOCK_TOLERANCE = 60.0
+
+
+#: Seconds, as a calendar can hold them.
+Time = Annotated[float, Field(ge=0.0, le=1e11)]
+
+
+@dataclass(frozen=True)
+class _Lock:
+    """Content of the lock file; ``seconds`` is the time that its owner chose."""
+
+    owner: str
+    token: str
+    began: Time
+    expires: Time
+    seconds: Time | None = None
+
+
+_LOCK = TypeAdapter(_Lock)
 
 
 class HeldError(RunError):
@@ -39,7 +68,7 @@ class Lease:
         Folder to lock; it is made if it does not exist.
     seconds
         Time in seconds after which another process may take over a lease that is not renewed. The
-        clocks of the machines must agree to much less than this.
+        clocks of the machines must agree to much less than this; where they do not, that is said.
 
     Raises
     ------
@@ -52,7 +81,7 @@ class Lease:
     def __init__(self, folder: str | Path, seconds: float) -> None:
         self.folder, self.seconds = Path(folder), seconds
         self.owner = f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
-        self.taken_from = ""
+        self.taken_from = self.remark = ""
         self._token, self._began = uuid.uuid4().hex, time.time()
         self._path = self.folder / "lock.json"
         self._stopped = threading.Event()
@@ -61,13 +90,13 @@ class Lease:
     def __enter__(self) -> Lease:
         with self._locked():
             holder = self._read()
-            if holder is not None and holder["expires"] > time.time():
-                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["began"]))
+            if holder is not None and self._lasts(holder):
+                since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.began))
                 raise HeldError(
-                    f"{self.folder}: {holder['owner']} has held the lock since {since} and does "
-                    "the work, so there is nothing to do here."
+                    f"{self.folder}: {holder.owner} has held the lock since {since} and does "
+                    f"the work, so there is nothing to do here.{self.remark}"
                 )
-            self.taken_from = holder["owner"] if holder is not None else ""
+            self.taken_from = holder.owner if holder is not None else ""
             self._write()
         self._renewer.start()
         return self
@@ -102,6 +131,25 @@ class Lease:
                 )
             yield
 
+    def _lasts(self, holder: _Lock) -> bool:
+        """True unless a lease has expired."""
+        seconds, now = holder.seconds or self.seconds, self._disk_time()
+        written = self._path.stat().st_mtime
+        apart = written - (holder.expires - seconds)
+        if abs(apart) <= CLOCK_TOLERANCE:
+            return holder.expires > now
+        self.remark = (
+            f" The clock of {holder.owner} is {abs(apart):.0f} s "
+            f"{'behind' if apart > 0 else 'ahead'}, so the age of the lock counts. Synchronise the "
+            "clocks (`djservice doctor` compares them)."
+        )
+        return now - written < seconds
+
+    def _disk_time(self) -> float:
+        """The time of the disk's own clock, that of a file written now."""
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".clock.") as file:
+            return os.stat(file.name).st_mtime
+
     def _renew(self) -> None:
         while not self._stopped.wait(self.seconds / 3):
             # An error is not final, because the disk may return before the lease expires.
@@ -129,24 +177,22 @@ class Lease:
 
     def _is_owner(self) -> bool:
         holder = self._read()
-        return holder is not None and holder["token"] == self._token
+        return holder is not None and holder.token == self._token
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> _Lock | None:
         try:
-            content = json.loads(self._path.read_text())
-            return {key: content[key] for key in ("owner", "token", "began", "expires")}
+            if other := irregular(self._path):
+                raise ValueError(other)
+            return _LOCK.validate_json(self._path.read_text(), strict=True)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             raise StoreError(
                 f"{self._path}: expected a lock of djservice. Check this file and remove it."
             ) from None
 
     def _write(self) -> None:
-        content = {
-            "owner": self.owner,
-            "token": self._token,
-            "began": self._began,
-            "expires": time.time() + self.seconds,
-        }
-        write_text(self._path, json.dumps(content, indent=1))
+        content = _Lock(
+            self.owner, self._token, self._began, time.time() + self.seconds, self.seconds
+        )
+        write_text(self._path, json.dumps(asdict(content), indent=1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from djservice.config.run import Run
+from djservice.core.private import public
 from djservice.core.provenance import code_hash
-from djservice.core.redact import redacted_data
 from djservice.input.fileset import load_fileset
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import FileIdentity, digest, identify
@@ -71,7 +71,7 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
         for name, section in run.inputs.items()
         if section.fileset is not None
     }
-    settings_data |= {"filesets": redacted_data(filesets)}  # weights, trees and ranges of entries
+    settings_data |= {"filesets": public(filesets)}  # weights, trees and ranges of entries
     fit = digest(
         [
             settings_data,

@@ -78,7 +78,9 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
         return current
     with Lease(folder, settings.lease) as lease:
         if lease.taken_from:
-            watch.say(f"took over from {lease.taken_from}, who did not renew the lock")
+            watch.say(
+                f"took over from {lease.taken_from}, who did not renew the lock.{lease.remark}"
+            )
         # Planned again, because another process may have done the work meanwhile.
         plan = make_plan(settings, run)
         current = _current(folder, plan)

@@ -8,7 +8,6 @@ same repetition have the same random numbers.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +19,7 @@ from djservice.core.bounds import BOUNDS
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
-from djservice.core.redact import redacted, redacted_data
+from djservice.core.urls import basename
 from djservice.errors import ConfigError, NothingAcceptedError, StoreError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
@@ -29,6 +28,7 @@ from djservice.fit.all_events import spectrum_numbers
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
 from djservice.on_dask.bundles import Bundles
+from djservice.on_dask.limits import check_size
 from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store.grid_store import COLUMNS, open_grid
 
@@ -167,6 +167,8 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
         If the axes or the number of trees are invalid, or the run cannot be done.
     """
     _check(grid)
+    check_size("trees", "trees", grid.trees)
+    check_size("radii", "number of radii", len(grid.radii))
     for estimator in grid.estimators:
         needed = trees_needed(plan.loss, estimator)
         if grid.trees < needed:
@@ -199,20 +201,13 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
         bundles = await Bundles.load(client, plan, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {
-            "run": {
-                key: redacted_data(value)
-                for key, value in plan.run.to_dict().items()
-                if key in sections
-            },
+            "run": {key: value for key, value in plan.run.to_dict().items() if key in sections},
             "device": bundles.device,
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),
             "events": len(bundles.keys),
-            "inputs": [
-                [os.path.basename(redacted(f.path)), f.size, f.uuid, f.entries]
-                for f in bundles.inputs
-            ],
+            "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in bundles.inputs],
         }
         observable = {
             "name": plan.observable.name.replace("_", " "),

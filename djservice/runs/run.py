@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,16 @@ from distributed import Client
 
 from djservice.config.run import Run
 from djservice.core.display import Lines
+from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
-from djservice.core.redact import redacted, redacted_data
+from djservice.core.urls import basename
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
 from djservice.fit.result import Result
 from djservice.on_dask.bundles import Bundles
+from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store import run_store as stores
 from djservice.store.columns import StoreColumns
@@ -74,6 +75,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
         there.
     """
     watch, plan = watch or Lines(), RunPlan(run)
+    check_sizes(plan)
     plan.check()  # before a cluster is started
     if not overwrite:
         stores.check_it_continues(store_path(run.output.store), run.numbers)
@@ -100,14 +102,15 @@ async def run_on(
     CancelledError
         On cancellation, with the number of finished iterations.
     """
+    check_sizes(plan)
     run, observable = plan.run, plan.observable
     path = store_path(run.output.store)
     bundles = await Bundles.load(client, plan, watch)
     attributes = {
-        "run": redacted_data(run.to_dict()),
+        "run": run.to_dict(),
         "versions": versions(),
-        "inputs": [redacted_data(asdict(file)) for file in bundles.inputs],
-        "quarantined": [redacted_data(asdict(bad)) for bad in bundles.bad],
+        "inputs": [public(asdict(file)) for file in bundles.inputs],
+        "quarantined": [public(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
         "datasets": bundles.datasets,
         "reading": bundles.reading,
@@ -131,6 +134,7 @@ async def run_on(
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
     )
+    check_loaded(plan, shape, len(bundles.bundles))
     with Store.open(
         path,
         attributes,
@@ -161,7 +165,7 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
     identities: dict[str, Any] = {}
     for i, file in enumerate(bundles.inputs):
         identities[f"{section}.files[{i}]"] = [
-            os.path.basename(redacted(file.path)),
+            basename(file.path),
             file.size,
             file.uuid,
             file.entries,
@@ -175,7 +179,7 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
         identities[f"{section}.selection"] = bundles.reading["selection"]
     if bundles.bad:
         identities[f"{section}.quarantined"] = [
-            [os.path.basename(redacted(bad.path)), bad.first, bad.last] for bad in bundles.bad
+            [basename(bad.path), bad.first, bad.last] for bad in bundles.bad
         ]
     return identities
 

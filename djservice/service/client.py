@@ -20,7 +20,9 @@ from distributed.security import Security
 from djservice import errors
 from djservice.config.run import Run
 from djservice.core.event_loops import finish
+from djservice.core.private import full_url, private_url
 from djservice.core.progress import Watch
+from djservice.core.redact import message_of, shareable
 from djservice.errors import DjserviceError, RunError, ServiceError, UnreachableError
 from djservice.fit.result import Result
 from djservice.runs.run import FinishedRun
@@ -64,7 +66,7 @@ class Service:
     """A scheduler that hosts runs; made by :func:`connect`."""
 
     def __init__(self, address: str, security: Security | None = None) -> None:
-        self.address, self.security = address, security or Security()
+        self.address, self.security = private_url(address), security or Security()
 
     def submit(self, run: Run) -> SubmittedRun:
         """Submit a run and return at once; the scheduler does the run.
@@ -118,7 +120,9 @@ class Service:
         """
         try:
             comm = await open_comm(
-                self.address, timeout=CONNECT_TIMEOUT, **self.security.get_connection_args("client")
+                full_url(self.address),
+                timeout=CONNECT_TIMEOUT,
+                **self.security.get_connection_args("client"),
             )
         except (
             OSError,
@@ -127,13 +131,13 @@ class Service:
             TypeError,
             RuntimeError,
         ) as error:  # the last three: addresses and TLS
-            raise self._unreachable(error) from error
+            raise self._unreachable(error) from shareable(error)
         try:
             reply = await asyncio.wait_for(
                 send_recv(comm, op=f"djservice_{action}", **arguments), ANSWER_TIMEOUT
             )
         except (OSError, TimeoutError) as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error) from shareable(error)
         finally:
             await comm.close()
         if reply is None:
@@ -146,7 +150,7 @@ class Service:
     def _unreachable(self, error: Exception) -> UnreachableError:
         return UnreachableError(
             f"no answer from a Dask scheduler at {self.address} "
-            f"({' '.join(str(error).split()) or type(error).__name__}). "
+            f"({message_of(error) or type(error).__name__}). "
             "Check the address and the certificates, and that the scheduler runs."
         )
 

@@ -13,6 +13,8 @@ from djservice.core.redact import redacted
 
 #: Number of log lines that are kept of a run.
 KEPT_LINES = 500
+#: Number of characters that are kept of a line.
+LONGEST_LINE = 4000
 #: Number of steps that a client may lag behind without missing any.
 KEPT_EVENTS = 500
 
@@ -27,14 +29,19 @@ class Journal:
     ----------
     on_loaded
         Called at the first phase after the reading, when the input is loaded.
+    on_step
+        Called at the first step after it.
     lines
         Earlier log lines with their times.
     """
 
     def __init__(
-        self, on_loaded: Callable[[], None] = lambda: None, lines: Iterable[tuple[float, str]] = ()
+        self,
+        on_loaded: Callable[[], None] = lambda: None,
+        on_step: Callable[[], None] = lambda: None,
+        lines: Iterable[tuple[float, str]] = (),
     ) -> None:
-        self._on_loaded = on_loaded
+        self._on_loaded, self._on_step, self._stepped = on_loaded, on_step, False
         self._lock = Lock()
         self._lines = deque(lines, maxlen=KEPT_LINES)
         self._events: deque[tuple[str, list[Any]]] = deque(maxlen=KEPT_EVENTS)
@@ -59,6 +66,9 @@ class Journal:
 
     def step(self, numbers: dict[str, float]) -> None:
         """Count a finished step of the phase."""
+        if not self._stepped and self._progress["phase"] != READ:
+            self._stepped = True
+            self._on_step()
         with self._lock:
             self._progress["done"] += int(numbers.get("steps", 1))
             self._progress["numbers"] = dict(numbers)
@@ -72,8 +82,9 @@ class Journal:
             self._add("step", dict(numbers))
 
     def say(self, text: str) -> None:
-        """Add a log line."""
+        """Add a log line; the end of a very long one is cut off."""
         text = redacted(text)
+        text = text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ..."
         with self._lock:
             self._lines.append((time.time(), text))
             self._add("say", text)
@@ -81,6 +92,11 @@ class Journal:
     def _add(self, call: str, *arguments: Any) -> None:
         self._events.append((call, list(arguments)))
         self._count += 1
+
+    @property
+    def number(self) -> int:
+        """Number of events so far."""
+        return self._count
 
     @property
     def lines(self) -> list[tuple[float, str]]:

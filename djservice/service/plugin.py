@@ -9,7 +9,6 @@ scheduler to continue the run.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -21,30 +20,37 @@ import dask
 from distributed import Scheduler, SchedulerPlugin
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
+from distributed.threadpoolexecutor import ThreadPoolExecutor  # hung threads let the process end
 
-from djservice.config.run import Run
 from djservice.core.event_loops import Stopped, ThreadLoop
-from djservice.core.redact import redacted, redacted_data
-from djservice.core.urls import is_url
+from djservice.core.private import public
+from djservice.core.redact import message_of, redacted
+from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
-from djservice.fit.plan import RunPlan
-from djservice.on_dask.plugins import CompileKernels, RedactLogs
+from djservice.on_dask.limits import limit
+from djservice.on_dask.plugins import CompileKernels, RedactLogs, redact_logs
 from djservice.on_dask.session import client_of
 from djservice.runs.run import FinishedRun, run_on
 from djservice.service import web
-from djservice.service.allowed_paths import check_roots
+from djservice.service.allowed_paths import INPUT_ROOTS, OUTPUT_ROOTS, roots
+from djservice.service.intake import checked_plan, parse_submission, store_exists
 from djservice.service.interface import PLUGIN_NAME
 from djservice.service.journal import Journal
-from djservice.service.records import RESUMABLE, UNFINISHED, Record, StateDirectory
-from djservice.service.submission import identity, same_numbers, unpack
-from djservice.store.location import locate
+from djservice.service.records import RESUMABLE, UNFINISHED, Record, State
+from djservice.service.registry import Registry
+from djservice.service.web.hosts import configured_hosts
 
 logger = logging.getLogger("djservice")
 
 #: Number of restarts without progress of a run whose tasks were dropped.
 MAX_RESTARTS = 5
+#: Number of starts after which a run is set aside if the scheduler died in each, before a step.
+MAX_STARTS = 2
 #: Seconds that a run has to write its results when it is stopped.
 STOP_TIMEOUT = 30.0
+#: Seconds for the checks of a submission, and number of submissions that are checked at once. A
+#: client waits 60 seconds for an answer.
+INTAKE_TIMEOUT, INTAKE_THREADS = 45.0, 4
 
 
 class RunService(SchedulerPlugin):
@@ -75,37 +81,37 @@ class RunService(SchedulerPlugin):
         self, state_directory: str | Path | None = None, concurrent_runs: int | None = None
     ) -> None:
         self.state_directory, self.concurrent_runs = state_directory, concurrent_runs
-        self._records: dict[str, Record] = {}
-        self._journals: dict[str, Journal] = {}
+        self._hosts: dict[str, ThreadLoop[FinishedRun]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stop_requests: dict[str, tuple[State, str]] = {}
+        self._served: dict[str, int] = {}
+        self._closing = False
 
     async def start(self, scheduler: Scheduler) -> None:
         """Called by Dask: read the records of the directory, and begin to answer clients."""
         self.scheduler, self._loop = scheduler, asyncio.get_running_loop()
-        limit = self.concurrent_runs or dask.config.get("djservice.concurrent-runs", 2)
-        if not isinstance(limit, int) or limit < 1:
+        slots = self.concurrent_runs or dask.config.get("djservice.concurrent-runs", 2)
+        if not isinstance(slots, int) or slots < 1:
             raise ServiceError(
                 "djservice.concurrent-runs: expected a whole number of 1 or more, found "
-                f"{limit!r}. Correct Dask's configuration."
+                f"{slots!r}. Correct Dask's configuration."
             )
-        self._slots = limit
-        self._directory = StateDirectory(
+        self._slots = slots
+        limit("trees"), roots(INPUT_ROOTS), roots(OUTPUT_ROOTS)  # a wrong setting is said here
+        configured_hosts()
+        self._intake = ThreadPoolExecutor(INTAKE_THREADS, thread_name_prefix="djservice-intake")
+        self._runs = Registry(
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
-        self._writing = asyncio.Lock()
-        self._hosts: dict[str, ThreadLoop[FinishedRun]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._stop_requests: dict[str, tuple[str, str]] = {}
-        self._served: dict[str, int] = {}
-        self._closing = False
+        redact_logs()
         for plugin in (CompileKernels(), RedactLogs()):
             await scheduler.register_worker_plugin(
                 None, dumps(plugin), plugin.name, idempotent=True
             )
-        for record in await asyncio.to_thread(self._directory.read):
-            self._records[record.id] = record
-            self._journals[record.id] = Journal(lines=record.lines)
+        await self._runs.read()
+        for record in self._runs:
             if record.state in UNFINISHED:
-                await self._move(record, "queued", "the scheduler started again")
+                await self._take_up(record)
         answers: dict[str, Callable[..., Awaitable[Any]]] = {
             "submit": self.submit,
             "list": self.all_runs,
@@ -123,7 +129,7 @@ class RunService(SchedulerPlugin):
         web.serve(scheduler)
         logger.info(
             "djservice keeps its runs in %s and does %d at a time",
-            self._directory.path,
+            self._runs.directory.path,
             self._slots,
         )
         self._start_next()
@@ -135,7 +141,9 @@ class RunService(SchedulerPlugin):
             host.stop("the scheduler stopped")
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=STOP_TIMEOUT)
-        self._directory.close()
+        if hasattr(self, "_runs"):  # not if the start failed
+            self._intake.shutdown(wait=False)
+            self._runs.close()
 
     def records(self, lines: int = 20) -> list[dict[str, Any]]:
         """All runs as plain data, in the order of their submission, for pages and metrics.
@@ -143,22 +151,23 @@ class RunService(SchedulerPlugin):
         Each record has id, user, store, state with its reason and time, all transitions, the result
         of a finished run (undetermined numbers are None), the progress
         (:attr:`djservice.service.journal.Journal.progress`), and the last log lines with their
-        times. Call this method on the scheduler's loop.
+        times. Call this method on the scheduler's loop. A record without lines that did not change
+        is the same object as before; do not change it.
         """
-        return [self._describe(record, lines) for record in self._records.values()]
+        return [self._runs.describe(record, lines) for record in self._runs]
 
     def settings(self, run_id: str) -> dict[str, Any]:
         """The configuration of one run without its secrets. Call this on the scheduler's loop."""
-        settings: dict[str, Any] = redacted_data(self._find(run_id).config)
+        settings: dict[str, Any] = public(self._runs[run_id].config)
         return settings
 
     async def submit(self, config: Any, user: str) -> dict[str, Any]:
         """Queue a run unless it is known; its record, with ``new`` True if it was queued now."""
-        run, name, numbers = await asyncio.to_thread(_parse_submission, config)
-        existing = self._records.get(name) or self._same_run_in_progress(numbers)
+        run, name, numbers = await self._checked(parse_submission, config)
+        existing = self._runs.same_run(name, numbers)
         if existing is not None:
-            store_missing = existing.state == "finished" and not await asyncio.to_thread(
-                _store_exists, existing.store
+            store_missing = existing.state == "finished" and not await self._checked(
+                store_exists, existing.store
             )
             if existing.state in RESUMABLE or store_missing:
                 existing.config = config  # tokens in its URLs may be new
@@ -166,25 +175,28 @@ class RunService(SchedulerPlugin):
                     existing,
                     "its store was removed" if store_missing else f"submitted again by {user}",
                 )
-            return self._describe(existing) | {"new": False}
-        for writer in self._records.values():
-            if writer.state in (*UNFINISHED, "paused") and _same_location(
-                writer.store, run.output.store
-            ):
-                raise ConfigError(
-                    f"{run.output.store}: run {writer.id} of {writer.user}, which is "
-                    f"{writer.state}, writes this store. "
-                    "Choose another output.store, or cancel that run."
-                )
-        record = self._records[name] = Record(name, str(user)[:100], config, numbers=numbers)
-        self._journals[name] = Journal()
-        try:
-            await self._move(record, "queued", f"submitted by {record.user}")
-        except ServiceError:
-            del self._records[name], self._journals[name]
-            raise
+            return self._runs.describe(existing) | {"new": False}
+        writer = self._runs.writer_of(run.output.store)
+        if writer is not None:
+            raise ConfigError(
+                f"{run.output.store}: run {writer.id} of {writer.user}, which is {writer.state}, "
+                "writes this store. Choose another output.store, or cancel that run."
+            )
+        record = Record(name, visible(str(user)[:100]), config, numbers=numbers)
+        await self._runs.add(record, f"submitted by {record.user}")
         self._start_next()
-        return self._describe(record) | {"new": True}
+        return self._runs.describe(record) | {"new": True}
+
+    async def _checked(self, check: Callable[[Any], Any], argument: Any) -> Any:
+        """The result of a check that reads file systems, within a bounded time."""
+        try:
+            async with asyncio.timeout(INTAKE_TIMEOUT):
+                return await self._loop.run_in_executor(self._intake, check, argument)
+        except TimeoutError:
+            raise ServiceError(
+                f"the submission was not checked within {INTAKE_TIMEOUT:g} s: a file system does "
+                "not answer, or other submissions have many files. Try again later."
+            ) from None
 
     async def all_runs(self) -> list[dict[str, Any]]:
         """Records of all runs, without log lines."""
@@ -192,30 +204,30 @@ class RunService(SchedulerPlugin):
 
     async def status(self, run_id: str) -> dict[str, Any]:
         """Record of one run."""
-        return self._describe(self._find(run_id))
+        return self._runs.describe(self._runs[run_id])
 
     async def follow(self, run_id: str, number: int | None) -> dict[str, Any]:
         """Record of one run, with the events of its journal after ``number``."""
-        record = self._find(run_id)
-        last, events = self._journals[run_id].since(number)
-        return self._describe(record) | {"number": last, "events": events}
+        record = self._runs[run_id]
+        last, events = self._runs.journals[run_id].since(number)
+        return self._runs.describe(record) | {"number": last, "events": events}
 
     async def logs(self, run_id: str) -> list[tuple[float, str]]:
         """Log lines of a run with their times."""
-        self._find(run_id)
-        return self._journals[run_id].lines
+        self._runs[run_id]
+        return self._runs.journals[run_id].lines
 
     async def cancel(self, run_id: str, user: str) -> dict[str, Any]:
         """Stop a run for good. Its store is kept."""
-        return await self._stop(self._find(run_id), "cancelled", user)
+        return await self._stop(self._runs[run_id], "cancelled", user)
 
     async def pause(self, run_id: str, user: str) -> dict[str, Any]:
         """Stop a run until it is resumed. Another run may take its slot."""
-        return await self._stop(self._find(run_id), "paused", user)
+        return await self._stop(self._runs[run_id], "paused", user)
 
     async def resume(self, run_id: str, user: str) -> dict[str, Any]:
         """Queue a paused, cancelled or failed run again. It continues from its store."""
-        record = self._find(run_id)
+        record = self._runs[run_id]
         if record.state == "finished":
             raise ServiceError(
                 f"{run_id} is finished and cannot be resumed. "
@@ -223,21 +235,19 @@ class RunService(SchedulerPlugin):
             )
         if record.state in RESUMABLE:
             await self._enqueue(record, f"resumed by {user}")
-        return self._describe(record)
+        return self._runs.describe(record)
 
     async def forget(self, run_id: str, user: str) -> dict[str, Any]:
         """Remove an ended run from the list and return its last record. Its store is kept."""
-        record = self._find(run_id)
+        record = self._runs[run_id]
         if record.state in UNFINISHED or record.id in self._tasks:
             raise ServiceError(f"{run_id} is {record.state}: cancel it first.")
-        description = self._describe(record)
-        async with self._writing:
-            await asyncio.to_thread(self._directory.remove, record.id)
-        del self._records[run_id], self._journals[run_id]
+        description = self._runs.describe(record)
+        await self._runs.remove(record)
         logger.info("%s was forgotten by %s", run_id, user)
         return description
 
-    async def _stop(self, record: Record, state: str, user: str) -> dict[str, Any]:
+    async def _stop(self, record: Record, state: State, user: str) -> dict[str, Any]:
         reason = f"{state} by {user}"
         if record.state == "finished" or (record.state == "failed" and state == "paused"):
             raise ServiceError(f"{record.id} is already {record.state}.")
@@ -247,80 +257,88 @@ class RunService(SchedulerPlugin):
                 self._hosts[record.id].stop(reason)
             await asyncio.wait([self._tasks[record.id]], timeout=STOP_TIMEOUT)
         elif record.state != state:
-            await self._move(record, state, reason)
-        return self._describe(record)
+            await self._runs.move(record, state, reason)
+        return self._runs.describe(record)
+
+    async def _take_up(self, record: Record) -> None:
+        """Queue a run of an earlier scheduler again, unless it took that one down repeatedly."""
+        if record.starts < MAX_STARTS:
+            await self._runs.note(record, "queued", "the scheduler started again")
+            return
+        await self._runs.note(
+            record,
+            "set-aside",
+            f"the scheduler died {record.starts} times after it had started this run and before "
+            "the run's first step. Choose smaller sizes, give the scheduler more memory, or resume "
+            "the run if something else was the reason",
+        )
+        logger.error("%s is set aside: %s", record.id, record.transitions[-1].reason)
 
     async def _enqueue(self, record: Record, reason: str) -> None:
-        await self._move(record, "queued", reason)
+        record.starts = 0
+        await self._runs.move(record, "queued", reason)
         self._start_next()
 
-    async def _move(self, record: Record, state: str, reason: str) -> None:
-        """Enter a state, and write the record before the request is answered."""
-        record.move(state, redacted(reason))
-        record.lines = self._journals[record.id].lines
-        async with self._writing:  # in order, so that the file holds the last state
-            await asyncio.to_thread(self._directory.write, record.id, record.to_json())
-
-    async def _note(self, record: Record, state: str, reason: str) -> None:
-        """Enter a state without a request. A failed write is logged and not raised.
-
-        The store holds everything that matters.
-        """
-        try:
-            await self._move(record, state, reason)
-        except ServiceError as error:
-            logger.error("%s: %s", record.id, error)
-            self._journals[record.id].say(str(error))
-
     def _start_next(self) -> None:
-        """Fill free slots: users with the fewest active runs first, then the longest wait."""
+        """Fill free slots: users with the fewest active runs first, then the longest wait.
+
+        Of the runs that were active when a scheduler died, one at a time is tried until its first
+        step, so that the one at fault takes no other with it.
+        """
         while len(self._tasks) < self._slots and not self._closing:
+            on_trial = any(self._runs[name].starts > 1 for name in self._tasks)
             waiting = [
-                r for r in self._records.values() if r.state == "queued" and r.id not in self._tasks
+                r
+                for r in self._runs
+                if r.state == "queued"
+                and r.id not in self._tasks
+                and not (on_trial and r.starts > 0)
             ]
             if not waiting:
                 return
-            active = [self._records[name].user for name in self._tasks]
+            active = [self._runs[name].user for name in self._tasks]
             record = min(
                 waiting, key=lambda r: (active.count(r.user), self._served.get(r.user, -1))
             )
             self._served[record.user] = max(self._served.values(), default=0) + 1
+            record.starts += 1  # written with the next state, before anything is done
             self._tasks[record.id] = asyncio.create_task(self._do(record))
 
     async def _do(self, record: Record) -> None:
         """Do one queued run until it ends or stops."""
         try:
             state, reason = await self._host(record)
-            if state is not None:
-                await self._note(record, state, reason)
+            record.starts = 0
+            await self._runs.note(record, state, reason)
         finally:
             del self._tasks[record.id]
             self._stop_requests.pop(record.id, None)
         self._start_next()
 
-    async def _host(self, record: Record) -> tuple[str | None, str]:
+    async def _host(self, record: Record) -> tuple[State | None, str]:
         """Do a run; the state in which it ends, and the reason.
 
         The state is None if the scheduler stops: a new scheduler continues the run.
         """
-        loading = asyncio.Event()
-
-        def on_loaded() -> None:  # in the thread of the run
-            self._loop.call_soon_threadsafe(loading.set)
-
-        journal = self._journals[record.id] = Journal(on_loaded, self._journals[record.id].lines)
+        loaded, stepped = asyncio.Event(), asyncio.Event()
+        journal = self._runs.journals[record.id] = Journal(
+            self._setter(loaded), self._setter(stepped), self._runs.journals[record.id].lines
+        )
         security, address = _client_security(self.scheduler.security), self.scheduler.address
 
         async def job() -> FinishedRun:
-            plan = _checked_plan(record.config)
+            plan = checked_plan(record.config)
             async with client_of(address, journal, security) as client:
                 return await run_on(client, plan, journal)
 
-        await self._note(record, "loading", "")
+        await self._runs.note(record, "loading")
         host = self._hosts[record.id] = ThreadLoop(job, f"djservice {record.id}")
         if self._closing or record.id in self._stop_requests:
             host.stop("stopped before it started")
-        noting = asyncio.create_task(self._note_running(record, loading))
+        noting = {
+            loaded: asyncio.create_task(self._note_running(record, loaded)),
+            stepped: asyncio.create_task(self._note_step(record, stepped)),
+        }
         try:
             finished = await host.ended()
         except Stopped:
@@ -331,24 +349,40 @@ class RunService(SchedulerPlugin):
             return "failed", f"{type(error).__name__}: {error}"
         except Exception as error:
             logger.exception("%s failed with an unexpected error", record.id)
-            return "failed", f"{type(error).__name__}: {error}; see the scheduler's log"
+            return "failed", f"{type(error).__name__}: {message_of(error)}; see the scheduler's log"
         finally:
-            if not loading.is_set():  # a set event means that it is writing and will end soon
-                noting.cancel()
-            await asyncio.wait([noting])
+            for event, task in noting.items():
+                if not event.is_set():  # a set event means that it is writing and will end soon
+                    task.cancel()
+            await asyncio.wait(noting.values())
             del self._hosts[record.id]
         record.result = {
             name: _finite_or_none(value) for name, value in asdict(finished.result).items()
         }
         return "finished", ""
 
-    async def _note_running(self, record: Record, loading: asyncio.Event) -> None:
-        await loading.wait()
-        await self._note(record, "running", "")
+    def _setter(self, event: asyncio.Event) -> Callable[[], None]:
+        """A function that sets an event of the scheduler's loop from the thread of a run."""
+
+        def set_event() -> None:
+            self._loop.call_soon_threadsafe(event.set)
+
+        return set_event
+
+    async def _note_running(self, record: Record, loaded: asyncio.Event) -> None:
+        await loaded.wait()
+        await self._runs.note(record, "running")
+
+    async def _note_step(self, record: Record, stepped: asyncio.Event) -> None:
+        """After its first step a run is not held to be the reason if the scheduler dies."""
+        await stepped.wait()
+        record.starts = 0
+        await self._runs.note(record)
+        self._start_next()
 
     def _after_loss(
         self, record: Record, journal: Journal, error: TasksLostError
-    ) -> tuple[str | None, str]:
+    ) -> tuple[State | None, str]:
         """Queue a run again whose tasks were dropped, unless it repeatedly makes no progress."""
         if self._closing:
             return None, ""
@@ -362,35 +396,6 @@ class RunService(SchedulerPlugin):
         if not advanced and reasons[-MAX_RESTARTS:] == [TASKS_DROPPED] * MAX_RESTARTS:
             return "failed", f"{type(error).__name__}: {error}"
         return "queued", TASKS_DROPPED
-
-    def _find(self, run_id: str) -> Record:
-        if run_id not in self._records:
-            near = difflib.get_close_matches(str(run_id), self._records, n=3, cutoff=0.5)
-            hint = f"Near: {', '.join(near)}." if near else "`djservice list` shows all runs."
-            raise ServiceError(f"no run {run_id!r} here. {hint}")
-        return self._records[run_id]
-
-    def _same_run_in_progress(self, numbers: str) -> Record | None:
-        """An unfinished run that writes the same numbers to another store."""
-        return next(
-            (r for r in self._records.values() if r.numbers == numbers and r.state in UNFINISHED),
-            None,
-        )
-
-    def _describe(self, record: Record, lines: int = 20) -> dict[str, Any]:
-        journal, last = self._journals[record.id], record.transitions[-1]
-        return {
-            "id": record.id,
-            "user": record.user,
-            "store": record.store,
-            "state": last.state,
-            "since": last.time,
-            "reason": last.reason,
-            "transitions": [asdict(transition) for transition in record.transitions],
-            "result": record.result,
-            "progress": journal.progress,
-            "lines": journal.lines[-lines:] if lines else [],
-        }
 
 
 #: Reason for queueing a run again after its tasks were dropped.
@@ -407,35 +412,6 @@ def _as_handler(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
             return {"error": type(error).__name__, "message": redacted(str(error))}
 
     return handler
-
-
-def _parse_submission(config: Any) -> tuple[Run, str, str]:
-    """The run of a submission, its identity, and the digest of its numbers.
-
-    It reads files and must not be called on the scheduler's loop.
-    """
-    run = _checked_plan(config).run
-    return run, identity(run), same_numbers(run)
-
-
-def _checked_plan(config: Any) -> RunPlan:
-    """The plan of a submission, checked against the allowed roots."""
-    plan = RunPlan(unpack(config))
-    check_roots(plan)
-    plan.check()
-    return plan
-
-
-def _same_location(first: str, second: str) -> bool:
-    return (
-        first == second
-        if is_url(first) or is_url(second)
-        else Path(first).resolve() == Path(second).resolve()
-    )
-
-
-def _store_exists(store: str) -> bool:
-    return locate(store).exists()
 
 
 def _client_security(security: Security) -> Security:

@@ -6,12 +6,18 @@ import fcntl
 import json
 import logging
 import os
+import stat
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from djservice.core.atomic import write_text
+from djservice.core.private import private, private_url
+from djservice.core.redact import message_of, redacted
+from djservice.core.regular import irregular
 from djservice.errors import ServiceError
 
 logger = logging.getLogger("djservice")
@@ -19,16 +25,24 @@ logger = logging.getLogger("djservice")
 #: States of a run that will proceed without a request.
 UNFINISHED = ("queued", "loading", "running")
 #: States from which a run continues when it is resumed or submitted again.
-RESUMABLE = ("paused", "failed", "cancelled")
-STATES = (*UNFINISHED, *RESUMABLE, "finished")
+RESUMABLE = ("paused", "failed", "cancelled", "set-aside")
+State = Literal[
+    "queued", "loading", "running", "paused", "failed", "cancelled", "set-aside", "finished"
+]
+STATES: tuple[State, ...] = get_args(State)
+
+#: Largest file of a record in bytes; a larger one is no record.
+LARGEST_RECORD = 20_000_000
+#: Transitions that are kept of a run, in addition to the first one.
+KEPT_TRANSITIONS = 200
 
 
 @dataclass(frozen=True)
 class Transition:
     """Change to a state: its time in seconds since 1970, and the reason."""
 
-    state: str
-    time: float
+    state: State
+    time: FiniteFloat
     reason: str
 
 
@@ -41,7 +55,7 @@ class Record:
     id, user
         Name of the run, and name that its submitter gave (not verified).
     config
-        Configuration of the run as plain data.
+        Configuration of the run as plain data, with the credentials of its URLs.
     transitions
         All states of the run, the current one last.
     result
@@ -51,30 +65,34 @@ class Record:
         (:func:`djservice.service.submission.same_numbers`).
     lines
         Last log lines of the run with their times.
+    starts
+        Number of starts in a row that ended with the scheduler, without a step of the run and
+        without a word. It is written before each start.
     """
 
     id: str
     user: str
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)
     transitions: list[Transition] = field(default_factory=list)
     numbers: str = ""
     result: dict[str, Any] | None = None
-    lines: list[tuple[float, str]] = field(default_factory=list)
+    lines: list[tuple[FiniteFloat, str]] = field(default_factory=list)
+    starts: int = 0
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         """The current state."""
         return self.transitions[-1].state
 
     @property
     def store(self) -> str:
-        """Path of the run's store."""
-        return str(self.config["output"]["store"])
+        """Path or URL of the run's store."""
+        return private_url(str(self.config["output"]["store"]))
 
-    def move(self, state: str, reason: str) -> None:
+    def move(self, state: State, reason: str) -> None:
         """Enter a state at the present time."""
-        assert state in STATES
         self.transitions.append(Transition(state, time.time(), reason))
+        del self.transitions[1:-KEPT_TRANSITIONS]
 
     def to_json(self) -> str:
         """The record as text that :meth:`from_json` reads."""
@@ -86,16 +104,30 @@ class Record:
 
         Raises
         ------
-        ValueError, KeyError, TypeError
-            If the text is not a record.
+        ValueError
+            If the text is not a record; the message names the key at fault.
         """
-        data = json.loads(text)
-        data["transitions"] = [Transition(**entry) for entry in data["transitions"]]
-        data["lines"] = [(float(when), str(line)) for when, line in data["lines"]]
-        record = cls(**data)
-        if record.state not in STATES or not record.store:
-            raise ValueError(f"state {record.state!r}")
+        try:
+            record = _RECORD.validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "content"
+            raise ValueError(f"{where}: {first['msg']}") from None
+        if not record.transitions:
+            raise ValueError("transitions: expected one or more, found none")
+        if not isinstance(record.config.get("output"), dict) or not record.config["output"].get(
+            "store"
+        ):
+            raise ValueError("config.output.store: expected a path, found none")
+        private(record.config)  # so that the texts of an earlier version lose its secrets
+        record.transitions = [
+            replace(entry, reason=redacted(entry.reason)) for entry in record.transitions
+        ]
+        record.lines = [(when, redacted(line)) for when, line in record.lines]
         return record
+
+
+_RECORD = TypeAdapter(Record)
 
 
 class StateDirectory:
@@ -106,19 +138,25 @@ class StateDirectory:
     Raises
     ------
     ServiceError
-        If the directory cannot be made or written, or another scheduler uses it.
+        If the directory cannot be made or written, others may write it, or another scheduler uses
+        it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self.path, os.O_RDONLY)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise ServiceError(
                 f"{self.path}: cannot be used as state directory: {error.strerror}. "
                 "Choose another djservice.state-directory."
             ) from error
+        try:
+            self._keep_others_out()
+        except ServiceError:
+            self.close()
+            raise
         try:
             # The system releases this lock when the process dies.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,18 +167,60 @@ class StateDirectory:
                 "Choose another djservice.state-directory."
             ) from None
 
+    def _keep_others_out(self) -> None:
+        """Refuse a directory that all may write, and close one that its group may or all may read.
+
+        Volumes of Kubernetes are open to a group that has nobody else (fsGroup).
+        """
+        found = os.fstat(self._lock)
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
+            raise ServiceError(
+                f"{self.path}: expected a state directory that only its owner can write, found "
+                f"permissions {stat.S_IMODE(found.st_mode):04o} of user {found.st_uid}: others may "
+                f"change the runs. `chmod 700 {self.path}`, or choose another "
+                "djservice.state-directory."
+            )
+        mine = found.st_uid == os.geteuid()
+        if found.st_mode & (0o077 if mine else 0o007):
+            logger.warning(
+                "%s: others could open the records, which may hold tokens; now only the owner can",
+                self.path,
+            )
+            try:
+                os.fchmod(self._lock, 0o700)
+            except OSError as error:
+                raise ServiceError(
+                    f"{self.path}: others can read this state directory, and its permissions "
+                    f"cannot be changed: {error.strerror}. Choose another "
+                    "djservice.state-directory."
+                ) from error
+
     def read(self) -> list[Record]:
         """All records, in the order of their submission.
 
-        A file that is not a record is named in the log and otherwise ignored.
+        A file that is not a record is named in the log and set aside under another name.
         """
         records = []
-        for path in self.path.glob("*.json"):
+        for path in sorted(self.path.glob("*.json")):
             try:
-                records.append(Record.from_json(path.read_text()))
-            except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-                logger.error("%s: not the record of a run, ignored: %r", path, error)
+                records.append(_read(path))
+            except (OSError, ValueError) as error:
+                self._set_aside(path, error)
         return sorted(records, key=lambda record: record.transitions[0].time)
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        aside = path.with_name(f"{path.name}.{time.time_ns()}.set-aside")
+        try:
+            path.rename(aside)
+        except OSError:
+            aside = path  # stays, and is named at every start
+        logger.error(
+            "%s: not the record of a run: %s. It is left out and kept as %s: mend it and give it "
+            "its name back, or remove it.",
+            path,
+            message_of(error),
+            aside.name,
+        )
 
     def write(self, name: str, text: str) -> None:
         """Write a record completely or not at all.
@@ -177,3 +257,22 @@ class StateDirectory:
     def close(self) -> None:
         """Release the directory for another scheduler."""
         os.close(self._lock)
+
+
+def _read(path: Path) -> Record:
+    """The record of a file, which has the name of the run.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read or is not a record.
+    """
+    if other := irregular(path):
+        raise ValueError(f"expected a regular file, found {other}")
+    size = path.stat().st_size
+    if size > LARGEST_RECORD:
+        raise ValueError(f"expected at most {LARGEST_RECORD:,} bytes, found {size:,}")
+    record = Record.from_json(path.read_text())
+    if path.name != f"{record.id}.json":
+        raise ValueError(f"expected the record of {path.stem}, found that of {record.id!r}")
+    return record

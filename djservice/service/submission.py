@@ -10,14 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from djservice.config.input import Input
 from djservice.config.run import Run
-from djservice.core.redact import redacted, redacted_data
+from djservice.core.private import full_url, public, revealed
+from djservice.core.redact import message_of
 from djservice.core.urls import is_url
 from djservice.errors import ConfigError
 from djservice.input.fileset import load_fileset
 
 #: Largest configuration in bytes. A larger one is refused before it is parsed.
 LARGEST = 1_000_000
+#: Deepest nesting of lists and mappings in a configuration.
+DEEPEST = 30
 
 
 def pack(run: Run) -> dict[str, Any]:
@@ -41,21 +45,30 @@ def pack(run: Run) -> dict[str, Any]:
         _refuse_object(f"radius_model.features[{i}]", feature)
     data = run.to_dict()
     data.pop("cluster")
-    for section in (data["input"], *data["radius_model"]["checks"].values()):
-        section["files"] = [_absolute(path) for path in section["files"]]
-        section["cache"] = None if section["cache"] is None else _absolute(section["cache"])
-        # The scheduler gets the fileset itself, because its paths are relative to this folder.
-        if section["fileset"] is not None:
-            section["fileset"] = load_fileset(section["fileset"])
-            for dataset in section["fileset"].values():
-                dataset["files"] = {
-                    _absolute(path): file for path, file in dataset["files"].items()
-                }
-    output = data["output"]
+    data["input"] |= _packed_files(run.input)
+    for name, section in data["radius_model"]["checks"].items():
+        section |= _packed_files(run.radius_model.checks[name])
+    output = run.output.model_dump()
     data["output"] = {
         key: path if path is None else _absolute(path) for key, path in output.items()
     }
-    return data
+    packed: dict[str, Any] = revealed(data)  # the one message with the credentials of URLs
+    return packed
+
+
+def _packed_files(section: Input) -> dict[str, Any]:
+    """The files of an input section by absolute paths."""
+    fileset = None
+    # The scheduler gets the fileset itself, because its paths are relative to this folder.
+    if section.fileset is not None:
+        fileset = load_fileset(section.fileset)
+        for dataset in fileset.values():
+            dataset["files"] = {_absolute(path): file for path, file in dataset["files"].items()}
+    return {
+        "files": [_absolute(path) for path in section.files],
+        "cache": None if section.cache is None else _absolute(section.cache),
+        "fileset": fileset,
+    }
 
 
 def unpack(data: Any) -> Run:
@@ -69,11 +82,17 @@ def unpack(data: Any) -> Run:
     try:
         size = len(json.dumps(data))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"submitted run: expected plain data (JSON): {error}.") from None
+        raise ConfigError(
+            f"submitted run: expected plain data (JSON): {message_of(error)}."
+        ) from None
     if size > LARGEST:
         raise ConfigError(
             f"submitted run: expected at most {LARGEST:,} bytes, found {size:,}. "
             "Name its files by patterns such as data/*.root."
+        )
+    if _deeper(data, DEEPEST):
+        raise ConfigError(
+            f"submitted run: expected lists and mappings at most {DEEPEST} deep, found more."
         )
     if not isinstance(data, Mapping):
         raise ConfigError(
@@ -95,6 +114,19 @@ def unpack(data: Any) -> Run:
     return run
 
 
+def _deeper(data: Any, levels: int) -> bool:
+    """True if plain data are nested deeper than so many levels."""
+    layer = [data]
+    for _ in range(levels + 1):
+        layer = [
+            item
+            for value in layer
+            if isinstance(value, (Mapping, list, tuple))
+            for item in (value.values() if isinstance(value, Mapping) else value)
+        ]
+    return bool(layer)
+
+
 def identity(run: Run) -> str:
     """Name of a run from its numbers and its store; two submissions of one run share it."""
     location = run.output.store if is_url(run.output.store) else os.path.realpath(run.output.store)
@@ -107,8 +139,8 @@ def same_numbers(run: Run) -> str:
     return _digest(
         [
             run.numbers,
-            [redacted(path) for path in _files(run)],
-            [redacted_data(section.fileset) for section in run.inputs.values() if section.fileset],
+            public(_files(run)),
+            [public(section.fileset) for section in run.inputs.values() if section.fileset],
             run.radius_model.iterations,
             run.optimiser.iterations,
         ]
@@ -135,7 +167,7 @@ def _absolute(path: str) -> str:
     return (
         path
         if "://" in path or path.startswith("example:")
-        else os.path.abspath(os.path.expanduser(path))
+        else os.path.abspath(os.path.expanduser(full_url(path)))
     )
 
 

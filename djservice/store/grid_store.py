@@ -27,7 +27,7 @@ def read_grid(path: str | Path) -> zarr.Group:
         If there is no grid at ``path``.
     """
     try:
-        root = zarr.open_group(str(path), mode="r")
+        root = zarr.open_group(str(path), mode="r", zarr_format=3)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise StoreError(
             f"{path}: there is no grid here. Give the store that `djservice scan` or `compare` "

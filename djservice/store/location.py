@@ -22,7 +22,8 @@ from typing import Any, cast
 import zarr
 
 from djservice.core.atomic import written_aside
-from djservice.core.redact import redacted
+from djservice.core.private import full_url, private_url
+from djservice.core.redact import message_of
 from djservice.core.urls import is_url
 from djservice.errors import StoreError
 
@@ -33,9 +34,8 @@ RENEW, EXPIRE = 4.0, 20.0
 
 def locate(path: str | Path) -> LocalFolder | ObjectStore:
     """The location of a store. A file URL is a local folder."""
-    text = str(path)
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
+    text = path if isinstance(path, str) else str(path)
+    text = text.removeprefix("file://") if text.startswith("file://") else text
     return ObjectStore(text) if is_url(text) else LocalFolder(text)
 
 
@@ -57,7 +57,9 @@ class LocalFolder:
 
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within, without the copies of consolidated metadata."""
-        return zarr.open_group(str(self.path / name), mode=mode, use_consolidated=False)
+        # Format 2 has codecs that unpickle.
+        path = str(self.path / name)
+        return zarr.open_group(path, mode=mode, use_consolidated=False, zarr_format=3)
 
     def written(self, group: str) -> float:
         """When the metadata of a group were last written, in seconds since 1970."""
@@ -111,18 +113,19 @@ class ObjectStore:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self.url = url.rstrip("/")
+        self.url = full_url(url).rstrip("/")
+        self.shown = str(private_url(self.url))
         try:
             self.fs, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise StoreError(
-                f"{self}: no package for stores at such a URL: {error}. For s3://: pip install "
+                f"{self}: no package for stores at such a URL: {message_of(error)}. For s3://: pip install "
                 "'djservice[s3]'."
             ) from None
         self._lost = False
 
     def __str__(self) -> str:
-        return redacted(self.url)
+        return self.shown
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -141,7 +144,11 @@ class ObjectStore:
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within, without the copies of consolidated metadata."""
         return zarr.open_group(
-            f"{self.url}/{name}".rstrip("/"), mode=mode, use_consolidated=False, **self._options
+            f"{self.url}/{name}".rstrip("/"),
+            mode=mode,
+            use_consolidated=False,
+            zarr_format=3,
+            **self._options,
         )
 
     @property

@@ -38,7 +38,7 @@ import numpy as np
 import zarr
 from numpy.typing import ArrayLike
 
-from djservice.core.redact import redacted
+from djservice.core.redact import message_of, shareable
 from djservice.errors import StoreError
 from djservice.store.columns import (
     GROUPS,
@@ -442,7 +442,7 @@ def _clear_errors(where: LocalFolder | ObjectStore, action: str = "written") -> 
         where.check()
         yield
     except where.errors as error:
-        reason = getattr(error, "strerror", None) or redacted(" ".join(str(error).split()))
+        reason = getattr(error, "strerror", None) or message_of(error)
         advice = (
             "What was complete is kept: free space or mend the permissions, and run the same "
             "command to go on."
@@ -452,4 +452,4 @@ def _clear_errors(where: LocalFolder | ObjectStore, action: str = "written") -> 
                 "See that you may read it, and for a URL that its server answers and that its keys "
                 "are in the environment."
             )
-        raise StoreError(f"{where}: cannot be {action}: {reason}. {advice}") from error
+        raise StoreError(f"{where}: cannot be {action}: {reason}. {advice}") from shareable(error)

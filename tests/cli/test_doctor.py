@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import pytest
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
 
 from djservice.cli import doctor, main
+from djservice.clustering.kernels import cpu
 from djservice.service.plugin import RunService
 
 
@@ -111,3 +113,11 @@ def test_it_works_as_a_command(tmp_path: Path) -> None:
         [str(part) for part in command], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "") and "everything is in order" in done.stdout
+
+
+def test_kernels_that_are_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "cluster_items", None)
+    finding = doctor._kernels()
+    assert "every process compiles them again" in finding.observation and finding.remedy
+    monkeypatch.undo()
+    assert doctor._kernels().remedy == ""

@@ -122,7 +122,7 @@ def test_a_job_without_workers_fails_and_says_why(
     )
     assert slurm.state(job) == "FAILED"
     said = log.read_text()
-    assert "the workers ended before the run" in said and "execve(): no-such-program" in said, said
+    assert "the workers ended before the run" in said and "no-such-program: not found" in said, said
 
 
 def test_workers_as_jobs_that_come_and_go(

@@ -21,7 +21,7 @@ from distributed import Client, LocalCluster
 import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
-from djservice.core.redact import redacted_data
+from djservice.core.private import public
 from djservice.errors import ConfigError, DjserviceError, InputError, MissingFileError
 from djservice.input.files import InputFile
 from djservice.input.fileset import Source, load_fileset, sources
@@ -305,4 +305,4 @@ def test_a_submitted_run_holds_its_fileset_with_absolute_paths(
     assert same_numbers(there) != same_numbers(other)
     with pytest.raises(ConfigError, match="expected the content of the fileset, found the name"):
         unpack(run.to_dict() | {"cluster": {}})
-    assert "secret" not in json.dumps(redacted_data(packed))
+    assert "secret" not in json.dumps(public(packed))

@@ -183,7 +183,7 @@ def test_a_run_reads_from_xrootd_and_keeps_its_token_to_itself(
     finished = dj.run(Run.from_dict(tiny | {"output": {"store": f"{tiny['output']['store']}.2"}}))
     assert finished.result == expected
     kept = Store.read(finished.store).attributes
-    assert kept["inputs"][0]["path"] == f"{xrootd}/{EXAMPLE.name}?***"
+    assert kept["inputs"][0]["path"] == f"{xrootd}/{EXAMPLE.name}"
     assert "hush-hush" not in json.dumps(kept) + "".join(capfd.readouterr())
 
 
@@ -205,7 +205,7 @@ def test_a_server_that_hangs_ends_in_an_error_that_names_the_file(
         inspect(url, dj.schemas.nanoaod(), timeout=0.3)
     text = str(caught.value)
     assert text.startswith(
-        f"{scheme}://127.0.0.1:{hung}//a.root?***: expected an answer within 0.3 s (input.timeout)"
+        f"{scheme}://127.0.0.1:{hung}//a.root: expected an answer within 0.3 s (input.timeout)"
     )
     assert text.endswith(
         "Check that it answers, raise the timeout, or copy the file here. It was tried 3 times."
@@ -217,7 +217,7 @@ def test_a_run_on_a_server_that_hangs_ends(
 ) -> None:
     tiny |= {"cluster": {"scheduler": scheduler}}
     tiny["input"] = {"files": f"http://127.0.0.1:{hung}/a.root?token=hush-hush", "timeout": 0.3}
-    with pytest.raises(InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s"):
+    with pytest.raises(InputFileError, match=r"a\.root: expected an answer within 0.3 s"):
         dj.run(Run.from_dict(tiny))
 
 
@@ -226,7 +226,7 @@ def test_a_skim_from_a_server_that_hangs_ends(
 ) -> None:
     monkeypatch.setattr(skimming, "patiently", partial(patiently, timeout=0.3))
     with pytest.raises(
-        InputFileError, match=r"a\.root\?\*\*\*: expected an answer within 0.3 s.*tried 3 times"
+        InputFileError, match=r"a\.root: expected an answer within 0.3 s.*tried 3 times"
     ):
         list(
             skim(

@@ -467,3 +467,71 @@ def test_a_wrong_configuration_says_what_is_wrong(
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(given))
     with pytest.raises(ConfigError, match=rf"bad\.yaml: .*{message}"):
         Reprocessing.from_yaml(tmp_path / "bad.yaml")
+
+
+YEAR = 365.0 * 86400.0
+
+
+def left_by(folder: Path, owner_clock: float, age: float, **keys: float) -> None:
+    """A lock that an owner wrote ``age`` seconds ago, by a clock that is so many seconds ahead."""
+    written = time.time() - age
+    lock = {"owner": "eve@far, process 7", "token": "x", "began": written + owner_clock}
+    lock |= {"expires": written + owner_clock + 60.0, "seconds": 60.0} | keys
+    (folder / "lock.json").write_text(json.dumps(lock))
+    os.utime(folder / "lock.json", (written, written))
+
+
+@pytest.mark.parametrize("ahead", [YEAR, 3600.0, -3600.0, -YEAR])
+def test_a_wrong_clock_neither_keeps_a_lock_nor_loses_it(tmp_path: Path, ahead: float) -> None:
+    """The owner's clock is wrong: the age of its lock counts, by the clock of the disk."""
+    left_by(tmp_path, ahead, age=10.0)
+    word = "ahead" if ahead > 0 else "behind"
+    with pytest.raises(HeldError, match=rf"eve@far.* is {abs(ahead):.0f} s {word}"):
+        Lease(tmp_path, 60.0).__enter__()
+    left_by(tmp_path, ahead, age=70.0)
+    with Lease(tmp_path, 60.0) as lease:
+        assert lease.taken_from == "eve@far, process 7"
+        assert f"s {word}" in lease.remark and "doctor" in lease.remark
+
+
+@pytest.mark.parametrize("ahead", [YEAR, -YEAR])
+def test_this_machines_wrong_clock_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    real = time.time
+    left_by(tmp_path, 0.0, age=10.0)
+    monkeypatch.setattr("djservice.reprocessing.lease.time.time", lambda: real() + ahead)
+    with pytest.raises(HeldError, match="eve@far"):
+        Lease(tmp_path, 60.0).__enter__()
+    monkeypatch.undo()
+    left_by(tmp_path, 0.0, age=70.0)
+    monkeypatch.setattr("djservice.reprocessing.lease.time.time", lambda: real() + ahead)
+    with Lease(tmp_path, 60.0) as lease:
+        assert lease.taken_from == "eve@far, process 7"
+        monkeypatch.undo()
+        with pytest.raises(HeldError, match="so the age of the lock counts"):
+            Lease(tmp_path, 60.0).__enter__()
+
+
+def test_a_lease_lasts_as_long_as_its_owner_chose(tmp_path: Path) -> None:
+    left_by(tmp_path, 0.0, age=30.0)
+    with pytest.raises(HeldError):
+        Lease(tmp_path, 1.0).__enter__()
+    left_by(tmp_path, YEAR, age=30.0, seconds=20.0)
+    with Lease(tmp_path, 120.0) as lease:
+        assert lease.taken_from
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "{}", "7", json.dumps({"owner": 1, "token": [], "began": "x", "expires": None}),
+     json.dumps({"owner": "a", "token": "b", "began": 0, "expires": 1e300})],
+)  # fmt: skip
+def test_what_is_no_lock_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "lock.json").write_text(content)
+    with pytest.raises(StoreError, match=r"lock\.json: expected a lock of djservice"):
+        Lease(tmp_path, 1.0).__enter__()
+    (tmp_path / "lock.json").unlink()
+    os.mkfifo(tmp_path / "lock.json")
+    with pytest.raises(StoreError, match=r"lock\.json: expected a lock of djservice"):
+        Lease(tmp_path, 1.0).__enter__()

@@ -39,3 +39,22 @@ def test_one_who_missed_something_begins_with_the_phase_as_it_stands(known: int 
         KEPT_EVENTS + 11,
         [("phase", ["optimise", 10**6, KEPT_EVENTS + 10])],
     )
+
+
+def test_the_first_step_behind_the_reading_is_told_once() -> None:
+    stepped: list[int] = []
+    journal = Journal(on_step=lambda: stepped.append(1))
+    journal.phase("read", 2, 0)
+    journal.step({})
+    assert stepped == []
+    journal.phase("optimise", 2, 0)
+    journal.step({"radius": 1.0})
+    journal.step({"radius": 1.0})
+    assert stepped == [1]
+
+
+def test_a_line_has_an_end() -> None:
+    journal = Journal()
+    journal.say("x" * 6_400_000)
+    ((_, line),) = journal.lines
+    assert len(line) < 5_000

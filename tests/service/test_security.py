@@ -16,7 +16,6 @@ from distributed.security import Security
 import djservice as dj
 from djservice import examples
 from djservice.config.run import Run
-from djservice.core.redact import redacted
 from djservice.errors import ConfigError, DjserviceError, RunError, ServiceError
 from djservice.fit.plan import RunPlan
 from djservice.service.allowed_paths import check_roots
@@ -24,23 +23,6 @@ from djservice.service.client import Service
 
 Settings = dict[str, Any]
 SECRET = "hunter2-5ab4c3d2"
-
-
-@pytest.mark.parametrize(
-    "text, shown",
-    [
-        (f"root://h//a/b.root?authz={SECRET}: no", "root://h//a/b.root?*** no"),
-        (f"'https://h/b.root?x=1&X-Amz-Signature={SECRET}'", "'https://h/b.root?***'"),
-        (f"https://me:{SECRET}@h/b.root[0:3]", "https://***@h/b.root[0:3]"),
-        (f"Bearer {SECRET}, Bearer%20{SECRET}", "Bearer ***, Bearer ***"),
-        (f"aws_secret_access_key={SECRET}", "aws_secret_access_key=***"),
-        (f"authz={SECRET}&x", "authz=***&x"),
-        ("key AKIA0123456789ABCDEF", "key ***"),
-        ("/data/what?.root, s3://bucket/a*.root", "/data/what?.root, s3://bucket/a*.root"),
-    ],
-)
-def test_what_is_shown_of_a_text(text: str, shown: str) -> None:
-    assert redacted(text) == shown
 
 
 class Events(http.server.BaseHTTPRequestHandler):
@@ -102,9 +84,10 @@ def test_a_token_is_in_no_log_store_or_answer(
         }
         return service.submit(Run.from_dict(tiny | given))
 
-    good = submit("good", f"{url}?authz={SECRET}")
+    query = f"?f=(x),[y];sig={SECRET}&authz=Bearer%20{SECRET}#{SECRET}"
+    good = submit("good", url.replace("://", f"://me:{SECRET}@") + query)
     finished = good.wait(timeout=300)
-    bad = submit("bad", f"{url}.gone?authz={SECRET}")
+    bad = submit("bad", f"{url}.gone{query}")
     with pytest.raises(RunError, match="gone") as failure:
         bad.wait(timeout=300)
     command = [

@@ -16,8 +16,9 @@ from numba import config, cuda
 
 from djservice.clustering.kernels.candidates import Candidates, Scratch, Workspace
 from djservice.clustering.kernels.close_pairs import ClosePairs
+from djservice.clustering.kernels.code_cache import compiled
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results, grow_item, load_event
-from djservice.clustering.kernels.jit import jit, keyed_by_sources
+from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes.team import empty_view, opaque_view, size
 from djservice.clustering.kernels.pseudojets import Pseudojets
 from djservice.clustering.kernels.tree import Setting
@@ -257,9 +258,9 @@ def grow_trees(features: Features) -> Any:
 
 def compiled_kernel(function: Any) -> Any:
     """A compiled kernel, kept on disk as long as no kernel source changes."""
-    options = {} if config.ENABLE_CUDASIM else {"max_registers": REGISTERS}
-    compiled = cuda.jit(cache=True, **options)(function)
-    return compiled if keyed_by_sources(compiled) else cuda.jit(**options)(function)
+    if config.ENABLE_CUDASIM:  # nothing is compiled
+        return cuda.jit(function)
+    return compiled(cuda.jit, function, max_registers=REGISTERS)
 
 
 @functools.cache

@@ -8,7 +8,8 @@ import numpy as np
 from distributed import Scheduler
 
 from djservice.core.formatting import finite
-from djservice.core.redact import redacted, redacted_data
+from djservice.core.private import public
+from djservice.core.redact import redacted
 from djservice.errors import StoreError
 from djservice.store.columns import SCAN
 from djservice.store.run_store import Store
@@ -40,7 +41,7 @@ def cluster(scheduler: Scheduler) -> dict[str, int]:
 
 def public_record(record: dict[str, Any]) -> dict[str, Any]:
     """A record without secrets and with finite numbers, ready for JSON."""
-    plain: dict[str, Any] = finite(redacted_data(record))
+    plain: dict[str, Any] = finite(public(record))
     return plain
 
 

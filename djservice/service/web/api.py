@@ -6,11 +6,13 @@ import asyncio
 import json
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from djservice.core.redact import redacted
 from djservice.errors import ServiceError
+from djservice.service.interface import RunBoard
 from djservice.service.web import answers
-from djservice.service.web.handler import Handler
+from djservice.service.web.handler import Handler, beside
 
 #: Rows of the history in an answer by default, and log lines of a run.
 ROWS, LINES = 1000, 100
@@ -53,18 +55,31 @@ class Runs(Answer):
     async def get(self) -> None:
         """Answer ``api/runs``."""
         try:
-            records = self.service.records(lines=0)
+            service = self.service
         except ServiceError as error:
             self.refuse(503, str(error))
             return
-        for record in records:
-            del record["lines"]
         head = {"time": time.time(), "cluster": answers.cluster(self.server)}
-        self.answer(
-            await asyncio.to_thread(
-                lambda: _dumps(head | {"runs": answers.public_record({"runs": records})["runs"]})
-            )
-        )
+        runs = await asyncio.to_thread(_texts, service, service.records(lines=0))
+        self.answer(f'{_dumps(head)[:-1]}, "runs": [{", ".join(runs)}]}}')
+
+
+#: Of each service, the records of its runs with their texts.
+_KNOWN: WeakKeyDictionary[RunBoard, dict[str, tuple[dict[str, Any], str]]] = WeakKeyDictionary()
+
+
+def _texts(service: RunBoard, records: list[dict[str, Any]]) -> list[str]:
+    """The records in JSON; only those that changed since the last call are written anew."""
+    before = _KNOWN.get(service, {})
+    known = {}
+    for record in records:
+        old, text = before.get(record["id"], (None, ""))
+        if old is not record:
+            public = {key: value for key, value in record.items() if key != "lines"}
+            text = _dumps(answers.public_record(public))
+        known[record["id"]] = record, text
+    _KNOWN[service] = known
+    return [text for _, text in known.values()]
 
 
 class OneRun(Answer):
@@ -100,7 +115,10 @@ class OneRun(Answer):
                 | answers.store_columns(record["store"], rows, start)
             )
 
-        self.answer(await asyncio.to_thread(body))
+        try:
+            self.answer(await beside(body))
+        except TimeoutError:
+            self.refuse(503, f"{record['store']}: the file system of the store does not answer.")
 
 
 def _dumps(data: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from tornado.web import StaticFileHandler
 
 from djservice.errors import ServiceError
 from djservice.service.web.handler import Handler
+from djservice.service.web.hosts import OwnNamesOnly
 
 #: Advice where the figures are missing.
 NO_BOKEH = (
@@ -68,7 +69,7 @@ class RunPage(Page):
         )
 
 
-class Files(StaticFileHandler):
+class Files(OwnNamesOnly, StaticFileHandler):
     """Scripts and styles; a browser checks for changes unless the address has a version."""
 
     def set_extra_headers(self, path: str) -> None:

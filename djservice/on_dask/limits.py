@@ -1,0 +1,172 @@
+"""Limits on the sizes of a run, checked before anything of such a size is allocated.
+
+Each limit is a key below ``djservice.limits`` of Dask's configuration, with a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dask
+
+from djservice.config.run import Run
+from djservice.core.suggest import nearest
+from djservice.errors import ConfigError
+from djservice.fit.plan import RunPlan
+from djservice.fit.radius_fit import learned
+from djservice.store.columns import ITERATIONS, SCAN, VECTORS, StoreColumns
+
+#: The limits and their defaults; docs/service.md says what each of them bounds.
+DEFAULTS = {
+    "iterations": 100_000,
+    "trees": 100_000,
+    "radii": 1_000,
+    "bins": 1_000,
+    "jets": 1_000,
+    "parameters": 10_000,
+    "path-numbers": 2_000_000,
+    "files": 20_000,
+    "bundle-events": 1_000_000,
+    "bundles": 10_000,
+    "sums-bytes": 2_000_000_000,
+    "store-bytes": 100_000_000_000,
+    "search-seconds": 10,
+}
+
+
+def limit(name: str) -> int:
+    """The value of a limit.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration has no whole number of 1 or more here, or a limit of another name.
+    """
+    configured = dask.config.get("djservice.limits", None) or {}
+    if not isinstance(configured, dict):
+        raise ConfigError(
+            f"djservice.limits: expected a mapping of limits, found {configured!r}. Correct Dask's "
+            "configuration."
+        )
+    values = {str(key).replace("_", "-"): value for key, value in configured.items()}
+    for key in values:
+        if key not in DEFAULTS:
+            raise ConfigError(
+                f"djservice.limits: unknown key {key}{nearest(key, list(DEFAULTS))}. Correct "
+                "Dask's configuration."
+            )
+    value = values.get(name, DEFAULTS[name])
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(
+            f"djservice.limits.{name}: expected a whole number of 1 or more, found {value!r}. "
+            "Correct Dask's configuration."
+        )
+    return value
+
+
+def check_size(name: str, where: str, size: int) -> None:
+    """Check one size against a limit.
+
+    Raises
+    ------
+    ConfigError
+        If it is larger. The message names ``where`` the size comes from, the limit and its key.
+    """
+    largest = limit(name)
+    if size > largest:
+        raise ConfigError(
+            f"{where}: expected at most {largest:,}, found {size:,}. Choose less, or raise "
+            f"djservice.limits.{name} in Dask's configuration."
+        )
+
+
+def check_sizes(plan: RunPlan) -> None:
+    """Check the sizes that a configuration sets, before any input is read.
+
+    Raises
+    ------
+    ConfigError
+        If one exceeds its limit.
+    """
+    for name, where, size in _configured(plan.run):
+        check_size(name, where, size)
+    check_size("jets", "jets that the loss reads", plan.loss.jets)
+    parameters = len(learned(plan.run))
+    check_size("path-numbers", "optimiser.iterations", parameters * plan.run.optimiser.iterations)
+    if plan.run.task == "radius-model":
+        names = plan.model.model.names([feature.name for feature in plan.features])
+        check_size("parameters", "parameters of radius_model.model", len(names))
+        check_size(
+            "path-numbers",
+            "radius_model.iterations times the parameters of the model",
+            len(names) * plan.run.radius_model.iterations,
+        )
+        parameters = max(parameters, len(names))
+    check_size("sums-bytes", _SUMS, sums_bytes(plan, parameters))
+
+
+def check_loaded(plan: RunPlan, shape: StoreColumns, bundles: int) -> None:
+    """Check the sizes that are known once the input is read.
+
+    Raises
+    ------
+    ConfigError
+        If one exceeds its limit.
+    """
+    parameters = len(shape.parameters if shape.model is None else shape.model.parameters)
+    check_size(
+        "sums-bytes", f"{_SUMS} times {bundles} bundles", bundles * sums_bytes(plan, parameters)
+    )
+    check_size("store-bytes", "bytes of output.store", store_bytes(shape))
+
+
+_SUMS = "bytes of the sums of the loss, (bins times parameters) squared"
+
+
+def _configured(run: Run) -> Iterator[tuple[str, str, int]]:
+    """Limit, key and value of each size in a configuration."""
+    yield "iterations", "optimiser.iterations", run.optimiser.iterations
+    trees = {name: getattr(run, name).trees for name in ("optimiser", "scan", "spectrum")}
+    yield from (("trees", f"{name}.trees", number) for name, number in trees.items())
+    for name in ("scan", "spectrum"):
+        yield "radii", f"number of {name}.radii", len(getattr(run, name).radii)
+    for i, term in enumerate(run.loss):
+        yield "bins", f"loss[{i}].bins", term.bins
+    for name, section in run.inputs.items():
+        yield "bundle-events", f"{name}.bundle_events", section.bundle_events or 1
+    if run.task == "per-event":
+        yield "iterations", "per_event.iterations", run.per_event.iterations
+        yield "radii", "number of per_event.starts", len(run.per_event.starts)
+        for key in ("trees", "choose_trees", "score_trees"):
+            yield "trees", f"per_event.{key}", getattr(run.per_event, key)
+    if run.task == "radius-model":
+        yield "iterations", "radius_model.iterations", run.radius_model.iterations
+        for key in ("trees", "score_trees"):
+            yield "trees", f"radius_model.{key}", getattr(run.radius_model, key)
+        model = run.radius_model.model
+        for key, value in model.items() if isinstance(model, dict) else ():
+            if isinstance(value, int):  # as hidden, before a model of that size is built
+                yield "parameters", f"radius_model.model.{key}", value
+
+
+def sums_bytes(plan: RunPlan, parameters: int) -> int:
+    """Bytes of the two matrices of one bundle (:mod:`djservice.evaluation.moments`)."""
+    length = sum(term.statistic.sums for term in plan.loss.terms) * (1 + parameters) + 3
+    return 2 * 8 * length**2
+
+
+def store_bytes(shape: StoreColumns) -> int:
+    """Bytes of the arrays of a store, uncompressed."""
+    events, parameters = len(shape.keys), len(shape.parameters)
+    of_iteration = len(ITERATIONS) + len(VECTORS) * (parameters + 1) + 1
+    numbers = shape.iterations * of_iteration + len(shape.scan_radii) * (len(SCAN) + 1)
+    numbers += shape.spectrum_radii * (len(SCAN) + 1 + 3 * events) + 2 * events
+    if shape.starts:
+        starts = len(shape.starts)
+        numbers += events * (1 + 3 + starts + 2) + starts + 2 * len(SCAN)
+    if shape.model is not None:
+        of_iteration = len(ITERATIONS) + len(VECTORS) * len(shape.model.parameters) + 1
+        numbers += shape.model.iterations * of_iteration
+        for keys, _, _ in shape.model.samples.values():
+            numbers += len(keys) * (3 + 4) + 2 * len(SCAN)
+    return 8 * numbers

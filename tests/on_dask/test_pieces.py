@@ -1,0 +1,105 @@
+"""Long tasks look between their pieces whether they are still wanted, which changes no bit."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+from distributed import Client
+
+import djservice as dj
+from djservice.config.run import Run
+from djservice.events.batch import EventBatch
+from djservice.fit.per_event import PerEventSettings
+from djservice.fit.plan import RunPlan
+from djservice.fit.requests import Request
+from djservice.on_dask import gather
+from djservice.on_dask.gather import gather_patiently
+from djservice.on_dask.tasks import evaluate_bundles, evaluate_timed, fit_bundle
+
+#: Trees per event that take minutes for all events, and a second for one.
+MANY = 100_000
+
+
+@pytest.fixture(scope="module")
+def events() -> EventBatch:
+    batch = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0))
+    return EventBatch.concatenate([batch] * 3)
+
+
+@pytest.fixture
+def setup(tiny: dict[str, Any]) -> bytes:
+    return cloudpickle.dumps(RunPlan(Run.from_dict(tiny)).setup("cpu"))
+
+
+@pytest.fixture
+def client(scheduler: str) -> Iterator[Client]:
+    with Client(scheduler, set_as_default=False) as client:
+        yield client
+
+
+def a_scan(trees: int) -> Callable[..., Any]:
+    request = Request(0.7, trees, "scan", 0)
+    return lambda events, setup: evaluate_bundles([events], setup, [request], [None])[0][0].total
+
+
+def a_cell_of_a_grid(trees: int) -> Callable[..., Any]:
+    request = Request(0.7, trees, "grid", 0)
+    return lambda events, setup: evaluate_timed(events, setup, request)[0].total
+
+
+def radii_of_events(trees: int) -> Callable[..., Any]:
+    settings = PerEventSettings(iterations=max(2, trees // 100), trees=20, choose_trees=20)
+    return lambda events, setup: fit_bundle(events, setup, settings, 0.7).radius
+
+
+KINDS = [a_scan, a_cell_of_a_grid, radii_of_events]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cancelled_evaluation_makes_place_for_the_next(
+    client: Client, events: EventBatch, setup: bytes, kind: Callable[[int], Callable[..., Any]]
+) -> None:
+    """The worker has one thread, which the evaluation would keep for minutes."""
+    (bundle,) = client.scatter([events])
+    long = client.submit(kind(MANY), bundle, setup, pure=False)
+    while not any(client.processing().values()):
+        time.sleep(0.02)
+    time.sleep(0.3)
+    long.cancel()
+    assert client.submit(lambda: "next", pure=False).result(timeout=60) == "next"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bits_are_those_of_an_evaluation_elsewhere(
+    client: Client, events: EventBatch, setup: bytes, kind: Callable[[int], Callable[..., Any]]
+) -> None:
+    few = events.select(np.arange(len(events)) < 8)
+    there = client.submit(kind(4), few, setup, pure=False).result(timeout=120)
+    assert there.tobytes() == kind(4)(few, setup).tobytes()
+
+
+def test_a_run_says_what_it_waits_for(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    monkeypatch.setattr(gather, "ANNOUNCED_AFTER", 0.2)
+    said: list[str] = []
+
+    class Watching:
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    async def ask() -> list[int]:
+        async with Client(scheduler, asynchronous=True, set_as_default=False) as client:
+            slow = client.submit(functools.partial(time.sleep, 0.8), pure=False)
+            after = client.submit(int, 3, pure=False)
+            found: list[int] = await gather_patiently(client, [after], Watching())  # type: ignore[arg-type]
+            await slow
+            return found
+
+    assert asyncio.run(ask()) == [3]
+    (text,) = said
+    assert text.startswith("waiting for the workers: ")
