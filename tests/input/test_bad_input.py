@@ -86,7 +86,7 @@ def test_something_else_than_a_root_file(tmp_path, content):
 
 
 def test_a_directory_is_not_a_file(tmp_path):
-    with pytest.raises(InputFileError, match="expected a readable ROOT file"):
+    with pytest.raises(InputFileError, match="expected a regular file, found a folder"):
         read(str(tmp_path))
 
 
