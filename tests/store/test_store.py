@@ -1,6 +1,5 @@
 """The store: what is in it, who may continue it, and that nothing makes it lose what was complete."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -16,8 +15,10 @@ import pytest
 import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
+from djservice.core.locks import lock_file
 from djservice.errors import RunError, StoreError
 from djservice.store.columns import HISTORY, SCAN, SPECTRUM_EVENT, StoreColumns
+from djservice.store.fence import TOKEN
 from djservice.store.run_store import Store
 
 Changes = dict[str, Any]
@@ -327,9 +328,8 @@ def test_overwrite_deletes_nothing_when_the_input_is_bad(
 
 def test_the_second_writer_of_a_store_is_told(do: Do) -> None:
     path = do()
-    descriptor = os.open(path, os.O_RDONLY)  # another process would hold the lock like this
+    descriptor = lock_file(path / TOKEN)  # as another process would
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         for overwrite in (False, True):
             with pytest.raises(StoreError, match="another process is writing this store"):
                 do(overwrite=overwrite)
