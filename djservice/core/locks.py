@@ -49,3 +49,18 @@ def lock_file(
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
         raise
     return descriptor
+
+
+def is_locked(path: str | Path) -> bool:
+    """True if the lock of a file is held, or there is no such file or it cannot be locked."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
