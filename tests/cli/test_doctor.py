@@ -1,5 +1,6 @@
 """The doctor finds what is wrong, says what to do, and ends with 1; where all is well it ends with 0."""
 
+import fcntl
 import subprocess
 import sys
 import time
@@ -121,3 +122,21 @@ def test_kernels_that_are_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "every process compiles them again" in finding.observation and finding.remedy
     monkeypatch.undo()
     assert doctor._kernels().remedy == ""
+
+
+def test_a_worker_that_does_not_see_a_lock_of_this_machine() -> None:
+    assert process(locked=False) == ["does not see that a file in /data is locked here"]
+
+
+def test_locks_that_hold_within_one_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locks() -> doctor.Finding:
+        return doctor._locks(tmp_path)
+
+    assert "flock works" in locks().observation and not locks().remedy
+    monkeypatch.setattr(doctor, "_mount", lambda _: ("lustre", {"rw", "localflock"}))
+    assert "holds within one machine only (lustre with localflock)" in locks().observation
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    assert "does not exclude a second process" in locks().observation
+    assert "Two processes could write the same store" in locks().remedy

@@ -23,6 +23,7 @@ import pytest
 from djservice.errors import StoreError
 from djservice.store import local_folder, object_store
 from djservice.store.columns import StoreColumns
+from djservice.store.grid_store import open_grid
 from djservice.store.location import locate
 from djservice.store.object_store import ObjectStore
 from djservice.store.run_store import Store, remove
@@ -230,6 +231,32 @@ def test_a_store_by_another_name(
     assert os.listdir(real.parent) == ["real.zarr"]
 
 
+@pytest.mark.parametrize("mounted", ["the store", "its folder"])
+def test_two_mounts_of_one_folder_have_one_lock(
+    tmp_path: Path, mounted: str, requires: Callable[[str, object], None]
+) -> None:
+    requires("root, to mount a folder", os.geteuid() == 0 and shutil.which("mount"))
+    path, second = tmp_path / "data" / "run.zarr", tmp_path / "mount"
+    with open_store(path):
+        pass
+    second.mkdir()
+    source, name = (path, second) if mounted == "the store" else (path.parent, second / path.name)
+    bound = subprocess.run(["mount", "--bind", source, second], capture_output=True)
+    requires("the right to mount", bound.returncode == 0)
+    try:
+        with open_store(path) as store:
+            with pytest.raises(StoreError, match="another process is writing"), open_store(name):
+                pass
+            store.write_rows("history", 0, {"radius": [0.9]})
+        if mounted == "the store":  # a mount cannot be replaced: nothing is deleted
+            with pytest.raises(StoreError, match="cannot be written: Device or resource busy"):
+                remove(name)
+        with open_store(name) as store:
+            assert store.n_complete("history") == 1
+    finally:
+        subprocess.run(["umount", "-l", second], check=True)
+
+
 def test_overwrite_deletes_no_store_that_took_the_name_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "run.zarr"
     with open_store(path):
@@ -240,7 +267,7 @@ def test_overwrite_deletes_no_store_that_took_the_name_meanwhile(tmp_path: Path)
         with open_store(path, seed=2):
             pass
         before = contents(path)
-        with pytest.raises(StoreError, match=r"another process writes this store|removed"):
+        with pytest.raises(StoreError, match=r"another process .* writes this store|removed"):
             where.remove()
         assert contents(path) == before
 
@@ -272,6 +299,25 @@ def test_the_versions_of_each_stretch_of_rows_are_kept(place: str) -> None:
             {"history": 2},
             {"history": 3},
         ]
+
+
+def test_a_grid_has_one_writer_who_stops_when_it_is_lost(place: str, fast: None) -> None:
+    axes: Any = place, (1, 1, 2, 1), (1.0,), (0.4, 0.6), {"trees": 2}
+    with open_grid(*axes, {"versions": {"numpy": "2.0"}}) as grid:
+        with (
+            pytest.raises(StoreError, match="another process is writing"),
+            open_grid(*axes, {"versions": {}}),
+        ):
+            pass
+        grid.write((0, 0, 0, 0), {"loss": 1.0})
+    with open_grid(*axes, {"versions": {"numpy": "2.1"}}) as grid:
+        assert grid.changes == ["from cells 1 on: numpy 2.0 -> 2.1"]
+        delete(place)
+        with open_grid(*axes, {"versions": {}}) as other:
+            before = contents(place)
+            with pytest.raises(StoreError, match=r"another process .* writes this store"):
+                grid.write((0, 0, 1, 0), {"loss": 2.0})
+            assert contents(place) == before and other.n_complete == 0
 
 
 #: Opens stores argv[2] for the run argv[1] as soon as files argv[3] appear, and prints the outcome.

@@ -1,6 +1,8 @@
 """The store: what is in it, who may continue it, and that nothing makes it lose what was complete."""
 
+import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.locks import lock_file
 from djservice.errors import RunError, StoreError
+from djservice.reports.terminal import print_summary
 from djservice.store.columns import HISTORY, SCAN, SPECTRUM_EVENT, StoreColumns
 from djservice.store.fence import TOKEN
 from djservice.store.run_store import Store
@@ -338,6 +342,34 @@ def test_the_second_writer_of_a_store_is_told(do: Do) -> None:
     do()
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_advice_after_a_stop_names_the_command_that_continues(
+    do: Do, tmp_path: Path, overwrite: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Cancels(Stops):
+        def step(self, numbers: dict[str, float]) -> None:
+            self.left -= 1
+            if self.left == 0:
+                self.stream.close()
+                raise asyncio.CancelledError
+
+    with pytest.raises(RunError) as caught:
+        do(watch=Cancels("optimise", 3), overwrite=overwrite)
+    command = "the same command without --overwrite" if overwrite else "the same command"
+    assert str(caught.value) == f"stopped after 3 iterations; {command} continues from there."
+    with pytest.raises(RunError) as caught:
+        do(watch=Stops("optimise", 2), overwrite=overwrite)
+    assert ("leave out --overwrite" in str(caught.value)) == overwrite
+    zarr.open_group(tmp_path / "tiny.zarr", mode="r+").attrs["stretches"] = [
+        {"from": {}, "versions": {"numpy": "1.0"}}
+    ]
+    do()
+    change = r"continued with other versions from history \d on: .*numpy 1\.0 -> 2"
+    assert re.search(change, capsys.readouterr().err)
+    print_summary(tmp_path / "tiny.zarr", None)
+    assert re.search(change, capsys.readouterr().out)
+
+
 def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_space(
     do: Do, stored: Stored, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -421,8 +453,6 @@ def test_history_written_by_another_optimiser_is_refused(do: Do, tmp_path: Path)
     path = do()
     values = Store.read(path).column("history", "parameters")
     values[3] *= 1.0 + 1e-12
-    import zarr
-
     zarr.open_group(str(path), mode="r+", use_consolidated=False)["history/parameters"][:6] = values
     with pytest.raises(StoreError, match=r"iteration 3 was at R = .*another version"):
         do()
