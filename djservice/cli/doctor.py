@@ -190,13 +190,11 @@ def _mount(folder: Path) -> tuple[str, set[str]]:
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mounts").read_text().splitlines():
             _, point, kind, options, *_ = line.split()
-            point = point.encode().decode("unicode_escape")
-            if folder.resolve().is_relative_to(point):
+            if folder.resolve().is_relative_to(point.encode().decode("unicode_escape")):
                 mounts.append((len(point), kind, set(options.split(","))))
     if not mounts:
         return "an unknown file system", set()
-    _, kind, options = max(mounts, key=lambda mount: mount[0])
-    return kind, options
+    return max(mounts, key=lambda mount: mount[0])[1:]
 
 
 def _certificates() -> Iterator[Finding]:
