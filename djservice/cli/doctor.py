@@ -185,7 +185,7 @@ def _locks(inside: Path) -> Finding:
 
 
 def _mount(folder: Path) -> tuple[str, set[str]]:
-    """Type and options of the file system of a folder; empty where the system does not list them."""
+    """Type and options of the file system of a folder; no options where they are not listed."""
     mounts = []
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mounts").read_text().splitlines():

@@ -158,9 +158,12 @@ def _clear_errors(where: Location) -> Iterator[None]:
     try:
         where.check()
         yield
-    except KeyError:
-        where.check()  # arrays are missing because the store was removed
-        raise
+    except KeyError as error:
+        where.check()
+        raise StoreError(
+            f"{where}: {error} is missing: the store was damaged, or somebody is removing it. Run "
+            "the same command once it is removed, or choose another --output."
+        ) from error
     except where.errors as error:
         where.check()
         raise StoreError(

@@ -1,4 +1,4 @@
-"""A store in a local folder: created aside and renamed, locked by a file, written behind a fence."""
+"""A store in a local folder: created aside and renamed, locked by a file, and fenced."""
 
 from __future__ import annotations
 

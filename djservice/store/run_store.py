@@ -452,6 +452,14 @@ def _locked(where: Location) -> Iterator[None]:
         yield
 
 
+def _missing(where: Location, error: KeyError) -> StoreError:
+    """The error of a store that lacks a group or an array, as while it is being removed."""
+    return StoreError(
+        f"{where}: {error} is missing: the store was damaged, or somebody is removing it. Run the "
+        "same command once it is removed, or choose another output.store."
+    )
+
+
 @contextlib.contextmanager
 def _clear_errors(where: Location, action: str = "written") -> Iterator[None]:
     """Turn errors of the operating system or the server into errors of the store.
@@ -462,9 +470,9 @@ def _clear_errors(where: Location, action: str = "written") -> Iterator[None]:
         if action == "written":
             where.check()
         yield
-    except KeyError:
-        where.check()  # groups are missing because the store was removed
-        raise
+    except KeyError as error:
+        where.check()
+        raise _missing(where, error) from error
     except where.errors as error:
         where.check()
         reason = getattr(error, "strerror", None) or message_of(error)

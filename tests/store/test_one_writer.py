@@ -115,6 +115,23 @@ def test_a_writer_stops_when_its_store_is_removed(place: str) -> None:
         assert again.n_complete("history") == 0
 
 
+def test_a_writer_stops_while_its_store_is_being_removed(place: str) -> None:
+    """In the middle of a removal the token may be there and the arrays not."""
+    files, path = fsspec.core.url_to_fs(place)
+    with open_store(place) as store:
+        files.rm(f"{path}/history", recursive=True)
+        for write in (
+            WRITES["rows"],
+            WRITES["fewer rows"],
+            lambda store: store.column("history", "loss"),
+        ):
+            with pytest.raises(StoreError, match="is missing: the store was damaged, or somebody"):
+                write(store)
+    with pytest.raises(StoreError, match="is missing: the store was damaged"), open_store(place):
+        pass
+    remove(place)
+
+
 def test_a_writer_stops_when_its_store_is_made_anew(place: str) -> None:
     with open_store(place) as store:
         store.write_rows("history", 0, {"radius": [0.9]})

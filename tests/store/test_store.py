@@ -189,7 +189,7 @@ def test_attributes_hold_run_versions_inputs_and_status(
 def test_rows_count_only_once_they_are_complete(small_store: Callable[..., Any]) -> None:
     with small_store() as store:
         store.write_rows("history", 0, {"radius": [1.0, 0.9], "loss": [3.0, 2.0]})
-        with pytest.raises(KeyError):
+        with pytest.raises(StoreError, match="no such column' is missing"):
             store.write_rows("history", 2, {"radius": [0.8], "no such column": [1.0]})
         assert store.n_complete("history") == 2
         assert store.column("history", "radius").tolist() == [1.0, 0.9]
