@@ -271,5 +271,7 @@ def _read(path: Path) -> Record:
         raise ValueError(f"expected at most {LARGEST_RECORD:,} bytes, found {size:,}")
     record = Record.from_json(path.read_text())
     if path.name != f"{record.id}.json":
-        raise ValueError(f"expected the record of {path.stem}, found that of {record.id!r}")
+        raise ValueError(
+            f"expected the record of {path.name.removesuffix('.json')}, found that of {record.id!r}"
+        )
     return record
