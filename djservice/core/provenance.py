@@ -57,6 +57,10 @@ def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) ->
     return digest.hexdigest()[:16]
 
 
+#: Hash of the sources when this process started: those on the disk may be exchanged under it.
+LOADED_CODE = code_hash()
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and the packages, and the machine type, which numbers may depend on."""
     entries = {"python": platform.python_version(), "machine": platform.machine()}

@@ -190,7 +190,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
 
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
-    async with client_for(plan.run, watch) as client:
+    async with client_for(plan.run) as client:
         bundles = await Bundles.load(client, plan, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {

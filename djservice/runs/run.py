@@ -15,7 +15,7 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.private import public
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash, versions
+from djservice.core.provenance import code_hash
 from djservice.core.urls import basename
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
@@ -26,7 +26,7 @@ from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store import run_store as stores
 from djservice.store.columns import StoreColumns
-from djservice.store.location import store_path
+from djservice.store.location import locate, store_path
 from djservice.store.run_store import Store
 
 
@@ -83,7 +83,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
-    async with client_for(plan.run, watch) as client:
+    async with client_for(plan.run) as client:
         return await run_on(client, plan, watch, overwrite=overwrite)
 
 
@@ -108,7 +108,7 @@ async def run_on(
     bundles = await Bundles.load(client, plan, watch)
     attributes = {
         "run": run.to_dict(),
-        "versions": versions(),
+        "versions": bundles.versions,
         "inputs": [public(asdict(file)) for file in bundles.inputs],
         "quarantined": [public(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
@@ -135,6 +135,7 @@ async def run_on(
         model=None if model is None else model.shape,
     )
     check_loaded(plan, shape, len(bundles.bundles))
+    _say_other_arithmetic(path, bundles.versions["arithmetic"], watch)
     with Store.open(
         path,
         attributes,
@@ -155,6 +156,19 @@ async def run_on(
             raise asyncio.CancelledError(
                 f"stopped after {store.n_complete('history')} iterations"
             ) from None
+
+
+def _say_other_arithmetic(path: Path | str, arithmetic: str, watch: Watch) -> None:
+    """Say that a store goes on with numbers that differ in the last bits from its earlier rows."""
+    if not locate(path).exists():
+        return
+    earlier = Store.read(path).attributes["versions"].get("arithmetic", arithmetic)
+    if earlier != arithmetic:
+        watch.say(
+            f"{path}: its rows so far were computed with another arithmetic (processor, C library "
+            f"or NumPy: {earlier}, now {arithmetic}). From here on numbers may differ in the last "
+            "bits from those of an uninterrupted run."
+        )
 
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
