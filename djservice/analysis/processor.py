@@ -28,6 +28,7 @@ from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import evaluate, trees_needed
 from djservice.evaluation.moments import MomentLayout, Moments, Quantity
 from djservice.events.batch import EventBatch
+from djservice.events.checks import check_weights
 from djservice.events.keys import entry_keys
 from djservice.input.branches import batch_of
 from djservice.input.fileset import normalisation
@@ -197,7 +198,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         factor = float(metadata.get("weight", 1.0))
         batch = self.batch(events)
         sum_of_weights = float(batch.weight.sum())
-        batch = replace(batch, weight=batch.weight * factor)
+        batch = check_weights(replace(batch, weight=batch.weight * factor))
         spectrum = hist.Hist(self.axis, storage=hist.storage.Weight())
         moments, per_event = evaluate(
             batch,

@@ -13,6 +13,7 @@ import numpy as np
 
 from djservice.clustering.cluster import follow_trees, sample_trees
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
+from djservice.core.bounds import require_number
 from djservice.core.elementary import exp
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
@@ -92,6 +93,7 @@ def reweight(
             "reweighting takes a loss of one term that is a mean over trees, found "
             f"{type(loss).__name__}. Give an observable or djservice.SquaredError."
         )
+    require_number("least_fraction", least_fraction)
     settings = Sampling(rigidity, **sampling)
     sample = sample_trees(events, radius, settings, TreeRequest(trees, loss.jets, history=True))
     assert sample.history is not None

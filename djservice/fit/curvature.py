@@ -15,7 +15,10 @@ ORDER = 3
 def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[float, float]:
     """d^2L/dR^2 at ``radius`` and its standard error, from :func:`curvature_fit`."""
     _, coefficients, covariance = curvature_fit(radius, radii, loss, error)
-    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(float(covariance[1, 1]))
+    variance = float(covariance[1, 1])
+    if not variance >= 0.0:
+        return math.nan, math.nan
+    return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(variance)
 
 
 def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
@@ -28,11 +31,13 @@ def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any
     -------
     tuple
         Indices of the points, coefficients from the third order down, and their covariance. The
-        last two are NaN with fewer than four different radii, as for a single event.
+        last two are NaN where they are not determined: with fewer than four points, as for a single
+        event, or with points so close to each other, or so far from ``radius``, that their powers
+        are the same to rounding.
     """
-    usable = np.flatnonzero(np.isfinite(error) & (error > 0.0))
+    usable = np.flatnonzero(np.isfinite(error) & (error > 0.0) & np.isfinite(loss))
     near = usable[np.argsort(np.abs(radii[usable] - radius), kind="stable")[:7]]
-    if len({float(r) for r in radii[near]}) <= ORDER or not np.isfinite(loss[near]).all():
+    if len(near) <= ORDER or not _determined(radii[near] - radius, 1.0 / error[near]):
         return near, np.full(ORDER + 1, np.nan), np.full((ORDER + 1, ORDER + 1), np.nan)
     return near, *_least_squares(radii[near] - radius, loss[near], 1.0 / error[near] ** 2)
 
@@ -59,3 +64,15 @@ def _least_squares(x: Any, y: Any, weight: Any) -> tuple[Any, Any]:
                 rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
     solved = np.array([[float(value) for value in row[size:]] for row in rows])
     return solved[:, 0], solved[:, 1:]
+
+
+def _determined(distances: Any, weights: Any) -> bool:
+    """Whether points at these distances fix the coefficients of a cubic."""
+    powers = np.vander(distances, ORDER + 1) * weights[:, np.newaxis]
+    length = np.linalg.norm(powers, axis=0)
+    # The covariance is the inverse of the product of two such matrices.
+    return bool(np.all(length > 0) and np.linalg.cond(powers / length) < _LARGEST_CONDITION)
+
+
+#: Largest condition of the powers at which half of the digits of their covariance are right.
+_LARGEST_CONDITION = 1e4

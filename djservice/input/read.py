@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from djservice.core.urls import basename
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, check_counts
+from djservice.events.batch import EventBatch
+from djservice.events.checks import check_counts
 from djservice.events.keys import Keys, entry_keys
 from djservice.input.branches import Branches, Get, batch_of
 from djservice.input.cutflow import Cutflow

@@ -16,6 +16,7 @@ from distributed import Future, get_worker
 from djservice.core.progress import READ, Watch
 from djservice.errors import ChangedFileError, DjserviceError, InputError
 from djservice.events.batch import EventBatch
+from djservice.events.checks import check_weights
 from djservice.input.cache import cached_inspection, key_of, load_cached, save_cached, unchanged
 from djservice.input.cutflow import Cutflow, reading_of, reading_text
 from djservice.input.files import InputFile, inspect
@@ -403,7 +404,7 @@ def _datasets(
 
 
 def _scale_weights(batch: EventBatch, factor: float) -> EventBatch:
-    return replace(batch, weight=batch.weight * factor)
+    return check_weights(replace(batch, weight=batch.weight * factor))
 
 
 def _paths(inputs: Sequence[InputFile]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from djservice.clustering.cluster import cluster
+from djservice.core.columns import returned
 from djservice.core.elementary import azimuth_of, log, rapidity_of
 from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint
@@ -51,7 +52,7 @@ class Feature:
         InputError
             If the function returns another shape, or infinite values.
         """
-        values = np.asarray(self.function(jets, events), dtype=np.float64)
+        values = returned(self.function(jets, events), f"feature {self.name!r}").astype(np.float64)
         if values.shape != (len(events),) or np.isinf(values).any():
             raise InputError(
                 f"feature {self.name!r} returned shape {values.shape}, expected ({len(events)},), "

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.config.run import Run
+from djservice.core.bounds import BOUNDS
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
@@ -165,16 +166,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
     DjserviceError
         If the axes or the number of trees are invalid, or the run cannot be done.
     """
-    for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
-        if (
-            not values
-            or len(set(values)) < len(values)
-            or not all(0 < value < math.inf for value in values)
-        ):
-            raise ConfigError(
-                f"{name}: expected different, positive, finite numbers, found "
-                f"{', '.join(map(str, values)) or 'none'}."
-            )
+    _check(grid)
     check_size("trees", "trees", grid.trees)
     check_size("radii", "number of radii", len(grid.radii))
     for estimator in grid.estimators:
@@ -187,6 +179,21 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
     plan.input()
     watch = watch or Lines()
     return run_to_completion(_fill(plan, grid, Path(output), watch), watch)
+
+
+def _check(grid: Grid) -> None:
+    """Refuse axes and numbers of trees or repetitions that are out of their bounds."""
+    for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
+        good = all(BOUNDS[name].holds(value) for value in values)
+        if not values or len(set(values)) < len(values) or not good:
+            raise ConfigError(
+                f"{name}: expected different, positive, finite numbers, found "
+                f"{', '.join(map(str, values)) or 'none'}; each may be {BOUNDS[name]}."
+            )
+    for name, number in (("trees", grid.trees), ("repetitions", grid.repetitions)):
+        bound = BOUNDS["trees" if name == "trees" else "iterations"]
+        if not bound.holds(number):
+            raise ConfigError(f"{name}: expected {bound}, found {number}.")
 
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
