@@ -40,6 +40,10 @@ class MissingFileError(InputFileError, FileNotFoundError):
     """A file or a glob pattern that matches nothing."""
 
 
+class ChangedFileError(InputFileError):
+    """A file that is not the one that was inspected when the run began."""
+
+
 class SchemaError(InputError, KeyError):
     """A tree or branch that the schema needs and the file does not have."""
 

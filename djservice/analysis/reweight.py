@@ -14,6 +14,7 @@ import numpy as np
 from djservice.clustering.cluster import follow_trees, sample_trees
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.core.bounds import require_number
+from djservice.core.elementary import exp
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
 from djservice.events.batch import EventBatch
@@ -103,7 +104,7 @@ def reweight(
         reweighted = follow_trees(
             events, sample.history, target_radius, settings, TreeRequest(trees, loss.jets)
         )
-        ratio = np.exp(reweighted.log_prob - sample.log_prob)
+        ratio = exp(reweighted.log_prob - sample.log_prob)
         total = ratio.sum(axis=1, keepdims=True)
         fraction = (
             float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees)

@@ -79,9 +79,16 @@ def examine(folder: str | Path, scheduler: str | None) -> Iterator[Finding]:
 
 def process_facts(folder: str | None = None, lock: str | None = None) -> dict[str, Any]:
     """Versions, clock, GPU and view of ``folder`` of this process, and if it sees a file locked."""
+    import sys
+
+    import dask
+    import distributed  # noqa: F401  (its defaults)
+
     from djservice.core.provenance import versions
 
+    profiled = sys.version_info < (3, 12) and dask.config.get("distributed.worker.profile.enabled")
     return {
+        "profiled": bool(profiled),
         "versions": versions(),
         "code": code_hash(),
         "time": time.time(),
@@ -319,6 +326,12 @@ def _process(name: str, facts: Any, local: dict[str, Any], folder: Path) -> Iter
         else ""
     )
     yield Finding(name, ", ".join(differences) or f"the same versions; {facts['gpu']}", remedy)
+    if facts["profiled"] and name != "scheduler":
+        yield Finding(
+            name,
+            "Dask's statistical profiler is on, which may deadlock a worker on Python 3.11",
+            "Set DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False for the workers.",
+        )
     if not facts["sees"] or (name == "scheduler" and not facts["writes"]):
         verb = "cannot write" if facts["sees"] else "does not see"
         yield Finding(

@@ -100,7 +100,7 @@ def _awkward(
     rows, largest = len(history), int(events.counts.max(initial=0))
     momenta, members = np.empty((rows, 4)), np.empty(rows, np.int64)
     owner = np.empty(2 * largest, np.int64)
-    particles = np.stack(momenta_of(events.pt, events.rapidity, events.phi, events.mass), axis=1)
+    particles = momenta_of(events)
     jets_of_histories(
         events.offsets,
         trees,

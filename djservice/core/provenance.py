@@ -57,6 +57,10 @@ def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) ->
     return digest.hexdigest()[:16]
 
 
+#: Hash of the sources when this process started: those on the disk may be exchanged under it.
+LOADED_CODE = code_hash()
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, the packages and the code, and the machine: numbers may depend on them."""
     entries = {

@@ -136,10 +136,10 @@ class Moments:
         for term, (statistic, coefficient) in enumerate(moments._terms()):
             sums, slopes = moments._sums(term), moments.layout.slopes(term, parameter)
             first = statistic.gradient(sums)
-            value += coefficient * float(first @ moments.total[slopes])
+            value += coefficient * float((first * moments.total[slopes]).sum())
             slope[slopes] += coefficient * first
             slope[moments.layout.sums(term)] += coefficient * (
-                statistic.hessian(sums) @ moments.total[slopes]
+                np.einsum("ij,j->i", statistic.hessian(sums), moments.total[slopes])
             )
         return moments._quantity(value, slope)
 
@@ -211,11 +211,16 @@ class Moments:
 
     def _quantity(self, value: float, slope: Floats) -> Quantity:
         n = self.events
-        over_events = n / (n - 1) * float(slope @ self.outer @ slope) if n > 1 else math.nan
-        over_trees = float(slope @ self.tree_covariance @ slope)
+        over_events = n / (n - 1) * _form(self.outer, slope) if n > 1 else math.nan
+        over_trees = _form(self.tree_covariance, slope)
         # Rounding can make a variance negative; NaN passes through.
         error, tree_error = (math.sqrt(0.0 if x < 0.0 else x) for x in (over_events, over_trees))
         return Quantity(float(value), error, tree_error)
+
+
+def _form(matrix: Floats, vector: Floats) -> float:
+    """The quadratic form v^T M v, in an order that no BLAS decides."""
+    return float((np.einsum("ij,j->i", matrix, vector) * vector).sum())
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.columns import column, floats, identity_of, offsets_of, per_event
+from djservice.core.elementary import arcsinh, sinh
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.checks import check_batch, say_doubts
@@ -313,8 +314,11 @@ def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
     """Rapidity from pseudorapidity. The two are equal if the mass is zero."""
     # Beyond 50, y - eta is constant to the last bit, and sinh soon overflows.
     central = np.clip(eta, -50.0, 50.0)
-    y = np.arcsinh(pt / np.hypot(pt, mass) * np.sinh(central)) + (eta - central)
-    return np.where(mass == 0.0, eta, y)
+    y, massive = eta.copy(), mass > 0.0
+    pt, mass, central = pt[massive], mass[massive], central[massive]
+    beta = pt / np.sqrt(pt * pt + mass * mass)
+    y[massive] = arcsinh(beta * sinh(central)) + (eta[massive] - central)
+    return y
 
 
 def _fold(phi: Floats) -> Floats:

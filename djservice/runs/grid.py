@@ -196,7 +196,7 @@ def _check(grid: Grid) -> None:
 
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
-    async with client_for(plan.run, watch) as client:
+    async with client_for(plan.run) as client:
         bundles = await Bundles.load(client, plan, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {

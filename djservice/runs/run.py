@@ -17,7 +17,7 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.private import public
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash, versions
+from djservice.core.provenance import code_hash
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
 from djservice.fit.model_fit import ModelFit, Sample
@@ -87,7 +87,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
     try:
-        async with client_for(plan.run, watch) as client:
+        async with client_for(plan.run) as client:
             return await run_on(client, plan, watch, overwrite=overwrite)
     except asyncio.CancelledError as stop:
         if overwrite and not str(stop):
@@ -118,7 +118,7 @@ async def run_on(
     bundles = await Bundles.load(client, plan, watch)
     attributes = {
         "run": run.to_dict(),
-        "versions": versions(),
+        "versions": bundles.versions,
         "inputs": [public(asdict(file)) for file in bundles.inputs],
         "quarantined": [public(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
@@ -152,7 +152,10 @@ async def run_on(
         shape,
     ) as store:
         for change in store.changes:
-            watch.say(f"continued with other versions {change}")
+            watch.say(
+                f"continued with other versions {change}. Numbers may differ in the last bits from "
+                "those of an uninterrupted run."
+            )
         fit_model = None if model is None else model.run_to_completion
         fit_events = (
             functools.partial(bundles.per_event, plan.per_event)
