@@ -4,6 +4,7 @@ import fcntl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from distributed import Client, LocalCluster
 from djservice.cli import doctor, main
 from djservice.clustering.kernels import cpu
 from djservice.service.plugin import RunService
+
+
+@pytest.fixture(autouse=True)
+def no_profiler() -> Iterator[None]:
+    """As on workers that djservice starts."""
+    with dask.config.set({"distributed.worker.profile.enabled": False}):
+        yield
 
 
 def ask(*options: str) -> tuple[int, str]:
@@ -81,6 +89,7 @@ def test_processes_that_differ() -> None:
     )
     assert process(code="other") == ["djservice has different sources"]
     assert process(sees=False) == ["does not see /data"]
+    assert "profiler is on" in process(profiled=True)[0]
     assert process(time=time.time() + 100)[0].endswith("s from this machine's")
     gone = list(
         doctor._process(
