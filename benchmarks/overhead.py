@@ -31,8 +31,8 @@ from djservice.estimators.score_function import LeaveOneOut
 from djservice.events.batch import EventBatch
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request, RunSetup
+from djservice.on_dask.admission import announcement
 from djservice.on_dask.bundles import Bundles
-from djservice.on_dask.plugins import CompileKernels
 
 ITERATIONS = 30
 
@@ -91,7 +91,7 @@ async def no_work() -> None:
     print("\nTwo workers, trees that take no time: per iteration [ms]")
     print("bundles   wall   CPU of driver and scheduler")
     async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
-        await client.register_plugin(CompileKernels())
+        await client.register_plugin(announcement("clustering"))
         for number in (2, 8, 32, 128, 512, 1024):
             wall, cpu = await per_iteration(
                 bundles_of(client, number, dj.SquaredError(dj.observables.dijet_mass))
@@ -114,7 +114,7 @@ async def of_files() -> None:
         for i in range(1, 1024):
             shutil.copy(f"{folder}/0.root", f"{folder}/{i}.root")
         async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
-            await client.register_plugin(CompileKernels())
+            await client.register_plugin(announcement("clustering"))
             for number in (2, 128, 1024):
                 files = [f"{folder}/{i}.root" for i in range(number)]
                 loss = {"target": 100.0}
@@ -161,7 +161,7 @@ async def real_work() -> None:
         }
     )
     async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
-        await client.register_plugin(CompileKernels())
+        await client.register_plugin(announcement("clustering"))
         bundles = await Bundles.load(client, RunPlan(run), Lines(io.StringIO()))
         for trees in (5, 20, 40):
             rows = []

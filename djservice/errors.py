@@ -1,16 +1,35 @@
 """The errors of djservice. Each one says where, what was expected, what was found and what to do.
 
 Every class also derives from the builtin that a caller would expect. It has a single argument, the
-message, so that it survives the pickling between a Dask worker and the client.
+message, so that it survives the pickling between a Dask worker and the client. A message quotes what
+a user wrote, which may be megabytes, so the middle of a long one is left out.
 """
+
+#: Longest message, in characters, and how many of them are of its end, which says what to do.
+LONGEST, END = 4_000, 1_000
+
+
+def shortened(text: str) -> str:
+    """A message without its middle, if it is longer than ``LONGEST``."""
+    if len(text) <= LONGEST:
+        return text
+    left_out = f" ... ({len(text):,} characters in all) ... "
+    return text[: LONGEST - END - len(left_out)] + left_out + text[-END:]
 
 
 class DjserviceError(Exception):
     """Base class of all errors that djservice raises on purpose."""
 
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shortened(str(message)))
+
 
 class InputError(DjserviceError, ValueError):
     """Particles, events, weights or arguments that have no meaning."""
+
+
+class InputWarning(UserWarning):
+    """Values that can be used but look like a mistake, such as degrees or MeV."""
 
 
 class InputFileError(DjserviceError, OSError):
@@ -19,6 +38,10 @@ class InputFileError(DjserviceError, OSError):
 
 class MissingFileError(InputFileError, FileNotFoundError):
     """A file or a glob pattern that matches nothing."""
+
+
+class ChangedFileError(InputFileError):
+    """A file that is not the one that was inspected when the run began."""
 
 
 class SchemaError(InputError, KeyError):

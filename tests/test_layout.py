@@ -138,6 +138,6 @@ def test_the_particles_of_an_event_can_be_numbered_by_the_kernels() -> None:
     import numpy as np
 
     from djservice.clustering.kernels import candidates
-    from djservice.events.batch import MOST_PARTICLES
+    from djservice.events.checks import MOST_PARTICLES
 
     assert np.iinfo(np.uint16).max + 1 >= 2 * MOST_PARTICLES, candidates.__doc__

@@ -85,7 +85,7 @@ def expectation(
         See :func:`djservice.cluster`.
     """
     events = as_batch(particles, identity=identity)
-    if math.isinf(rigidity):
+    if rigidity == math.inf:
         trees = min(trees, 1)
     term = Mean(observable, cut=where)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)

@@ -28,6 +28,7 @@ from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import evaluate, trees_needed
 from djservice.evaluation.moments import MomentLayout, Moments, Quantity
 from djservice.events.batch import EventBatch
+from djservice.events.checks import check_weights
 from djservice.events.keys import entry_keys
 from djservice.input.branches import batch_of
 from djservice.input.fileset import normalisation
@@ -197,7 +198,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         factor = float(metadata.get("weight", 1.0))
         batch = self.batch(events)
         sum_of_weights = float(batch.weight.sum())
-        batch = replace(batch, weight=batch.weight * factor)
+        batch = check_weights(replace(batch, weight=batch.weight * factor))
         spectrum = hist.Hist(self.axis, storage=hist.storage.Weight())
         moments, per_event = evaluate(
             batch,
@@ -213,7 +214,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         accepted, weight2 = per_event.accepted / self.trees, batch.weight**2
         sums = {
             "moments": {name: getattr(moments, name) for name in _SUMS},
-            "acceptance": np.array([weight2.sum(), weight2 @ accepted, weight2 @ accepted**2]),
+            "acceptance": np.array(
+                [weight2.sum(), *((weight2 * accepted**k).sum() for k in (1, 2))]
+            ),
             "spectrum": spectrum,
             "sum_of_weights": sum_of_weights,
             # Sets, because these are equal in all chunks and must not be added up.
@@ -298,8 +301,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             share, (event, np.asarray(self.axis.index(value[accepted])) + 1), 1.0 / self.trees
         )
         bins = spectrum.view(flow=True)
-        bins.value += events.weight @ share
-        bins.variance += events.weight**2 @ share**2
+        bins.value += np.einsum("e,e...->...", events.weight, share)
+        bins.variance += np.einsum("e,e...->...", events.weight**2, share**2)
 
     def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
         """Sums of a dataset whose weights are multiplied by a factor."""
@@ -333,7 +336,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         if moments.weight == 0.0:
             return Quantity(math.nan, math.nan, math.nan)
         value, n = moments.acceptance, moments.events
-        over_events = max(float(sums @ [value**2, -2.0 * value, 1.0]), 0.0)
+        over_events = max(float((sums * [value**2, -2.0 * value, 1.0]).sum()), 0.0)
         over_trees = max(float(sums[1] - sums[2]), 0.0)
         error = math.sqrt(over_events * n / (n - 1)) / abs(moments.weight) if n > 1 else math.nan
         tree_error = (

@@ -13,6 +13,8 @@ import numpy as np
 
 from djservice.clustering.cluster import follow_trees, sample_trees
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
+from djservice.core.bounds import require_number
+from djservice.core.elementary import exp
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
 from djservice.events.batch import EventBatch
@@ -91,6 +93,7 @@ def reweight(
             "reweighting takes a loss of one term that is a mean over trees, found "
             f"{type(loss).__name__}. Give an observable or djservice.SquaredError."
         )
+    require_number("least_fraction", least_fraction)
     settings = Sampling(rigidity, **sampling)
     sample = sample_trees(events, radius, settings, TreeRequest(trees, loss.jets, history=True))
     assert sample.history is not None
@@ -101,7 +104,7 @@ def reweight(
         reweighted = follow_trees(
             events, sample.history, target_radius, settings, TreeRequest(trees, loss.jets)
         )
-        ratio = np.exp(reweighted.log_prob - sample.log_prob)
+        ratio = exp(reweighted.log_prob - sample.log_prob)
         total = ratio.sum(axis=1, keepdims=True)
         fraction = (
             float((total[:, 0] ** 2 / (ratio**2).sum(axis=1)).mean() / trees)

@@ -246,12 +246,9 @@ def scan(
 
 def _name_or_mapping(text: str) -> dict[str, Any]:
     """An estimator's name and parameters, from its YAML text."""
-    import yaml
+    from djservice.core.plain_data import yaml_data
 
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
+    value = yaml_data(text, "--estimator")
     if isinstance(value, dict) and "name" in value:
         return value
     return {"name": text}

@@ -13,6 +13,7 @@ from djservice.clustering.kernels.constituents import constituents_of_histories,
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.radius import Radius
 from djservice.clustering.sampling import SamplingKeywords, takes_sampling
+from djservice.core.bounds import require, require_number
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch, as_batch
 
@@ -67,11 +68,12 @@ def cluster_jets(
     The peak memory is 85 bytes for each particle and tree (measured). Give chunks of events, as
     coffea does.
     """
-    if not (math.isfinite(pt_min) and pt_min >= 0):
+    require_number("pt_min", pt_min)
+    if pt_min < 0:
         raise InputError(f"pt_min is {pt_min}, expected 0 GeV or more.")
-    if jets is not None and jets < 1:
-        raise InputError(f"jets is {jets}, expected 1 or more, or None for all.")
-    if math.isinf(rigidity) and trees != 1:
+    if jets is not None:
+        require("jets", jets, more=", or None for all")
+    if rigidity == math.inf and trees != 1:
         raise InputError(
             f"trees is {trees}, expected 1 with infinite rigidity: all trees would be the same."
         )
@@ -80,7 +82,7 @@ def cluster_jets(
         events, radius=radius, rigidity=rigidity, trees=trees, jets=1, history=True, **sampling
     )
     assert sample.history is not None
-    return _awkward(events, sample.history, trees, pt_min, jets, per_tree=not math.isinf(rigidity))
+    return _awkward(events, sample.history, trees, pt_min, jets, per_tree=rigidity != math.inf)
 
 
 def _awkward(
@@ -98,7 +100,7 @@ def _awkward(
     rows, largest = len(history), int(events.counts.max(initial=0))
     momenta, members = np.empty((rows, 4)), np.empty(rows, np.int64)
     owner = np.empty(2 * largest, np.int64)
-    particles = np.stack(momenta_of(events.pt, events.rapidity, events.phi, events.mass), axis=1)
+    particles = momenta_of(events)
     jets_of_histories(
         events.offsets,
         trees,

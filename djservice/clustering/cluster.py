@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.clustering.device import Gpu, gpu, memory_for
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.scores import HIGH, LOW, N_SCORES, POWER, RHO, RIGIDITY
-from djservice.clustering.kernels.steps import BAD_HISTORY, NO_DISTANCE, ZERO_PT
 from djservice.clustering.kernels.tree import Setting
+from djservice.clustering.limits import check_distances, failure_of
 from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.particle_order import ranks, rename, sorted_particles
 from djservice.clustering.radius import Radius, VariableR, radius_bounds
@@ -28,9 +28,11 @@ from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
 from djservice.clustering.trees import STATES, TRACE_FIELDS, TreeSample
 from djservice.clustering.unpack import flips_of, per_parameter, states_of, with_physical_score
 from djservice.core.array_module import array_module
+from djservice.core.columns import column
 from djservice.core.typing import Floats
-from djservice.errors import ClusteringError, DeviceError, InputError
-from djservice.events.batch import EventBatch, check_counts
+from djservice.errors import DeviceError, InputError
+from djservice.events.batch import EventBatch
+from djservice.events.checks import check_counts
 from djservice.events.keys import draw_keys
 
 
@@ -177,7 +179,10 @@ def replay(
     InputError
         If a history does not belong to the events.
     """
-    rows = np.asarray(history, dtype=np.int32).reshape(-1, 2)
+    rows = column(history, "history", "history", whole=True).astype(np.int32)
+    if rows.size % 2:
+        raise InputError(f"expected a history of two columns, found the shape {rows.shape}.")
+    rows = rows.reshape(-1, 2)
     trees = len(rows) // len(events.pt) if len(events.pt) else 0
     if trees == 0 or len(rows) != trees * len(events.pt):
         raise InputError(
@@ -248,6 +253,7 @@ def _grow(
     """Run the kernel over all (event, tree)."""
     bounds, device = radius_bounds(events, radius), gpu(sampling.device)
     check_counts(events)
+    check_distances(events, sampling.power)
     columns = _columns(radius, sampling.power, request.parameters)
     setting = Setting(
         power=float(sampling.power),
@@ -317,7 +323,7 @@ def _run(
         parts = grow_on_gpu(job, device)
         return [(jets, scores) for _, jets, scores in parts], [items for items, *_ in parts]
     except TreeFailure as failure:
-        raise _failure(failure.status, events, *divmod(failure.item, job.trees)) from None
+        raise failure_of(failure.status, events, *divmod(failure.item, job.trees)) from None
     except NoRoomError as error:
         raise DeviceError(
             f"{events.name(error.event)}: its {events.counts[error.event]} particles and "
@@ -361,23 +367,4 @@ def _sample(
         deterministic=math.isinf(setting.rigidity),
         stopped=setting.stops,
         offsets=events.offsets,
-    )
-
-
-def _failure(status: int, events: EventBatch, event: int, tree: int) -> Exception:
-    if status == ZERO_PT:
-        return ClusteringError(
-            f"{events.name(event)}, tree {tree}: two objects add up to pT = 0, where d = pT^(2p) "
-            "is infinite for p < 0. Remove the event, or use power >= 0."
-        )
-    if status == NO_DISTANCE:
-        return ClusteringError(
-            f"{events.name(event)}, tree {tree}: all distances that are left are infinite: a pT so "
-            "small that pT^(2p) overflows, or 0 with variable-R jets, whose R is then infinite. "
-            "Remove such particles (pt_min), or give a finite radius_max."
-        )
-    assert status == BAD_HISTORY
-    return InputError(
-        f"{events.name(event)}, tree {tree}: the history names an object that is not there at that "
-        "step. Give the history of the same events."
     )

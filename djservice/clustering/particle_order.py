@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.clustering.kernels.kinematics import momenta
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
@@ -25,20 +26,17 @@ def sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32
     pt, y, phi, mass = (
         field[index] for field in (events.pt, events.rapidity, events.phi, events.mass)
     )
-    return order, np.stack((pt, y, phi, *momenta_of(pt, y, phi, mass)), axis=1)
+    particles = np.empty((len(index), 7))
+    particles[:, :3] = np.stack((pt, y, phi), axis=1)
+    momenta(pt, y, phi, mass, particles[:, 3:])
+    return order, particles
 
 
-def momenta_of(
-    pt: Floats, rapidity: Floats, phi: Floats, mass: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Components px, py, pz and E of momenta, in GeV."""
-    transverse = np.sqrt(pt * pt + mass * mass)
-    return (
-        pt * np.cos(phi),
-        pt * np.sin(phi),
-        transverse * np.sinh(rapidity),
-        transverse * np.cosh(rapidity),
-    )
+def momenta_of(events: EventBatch) -> Floats:
+    """Components px, py, pz and E of the particles in GeV, shape (particle, 4)."""
+    components = np.empty((len(events.pt), 4))
+    momenta(events.pt, events.rapidity, events.phi, events.mass, components[:, :])
+    return components
 
 
 def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArray[np.int64]:

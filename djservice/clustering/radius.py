@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from djservice.core.bounds import BOUNDS, require
+from djservice.core.columns import floats
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
@@ -34,8 +36,9 @@ class VariableR:
     radius_max: float = math.inf
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.rho) and self.rho > 0):
-            raise InputError(f"rho is {self.rho}, expected a positive, finite number of GeV.")
+        require("rho", self.rho, more=" GeV")
+        if self.radius_max != math.inf:
+            require("radius", self.radius_max, more=", or infinity", of="radius_max")
         if not 0 <= self.radius_min < self.radius_max:
             raise InputError(
                 f"expected 0 <= radius_min < radius_max, found {self.radius_min} and "
@@ -52,19 +55,18 @@ def radius_per_event(events: EventBatch, radius: ArrayLike) -> Floats:
     Raises
     ------
     InputError
-        If the shape is neither of these, or an R is not positive and finite.
+        If the shape is neither of these, or an R is no number within its bounds.
     """
-    radii = np.asarray(radius, dtype=np.float64)
+    radii, bound = floats(radius, "radius", "radius"), BOUNDS["radius"]
     if radii.shape not in ((), (len(events),)):
         raise InputError(
             f"radius has shape {radii.shape}, expected one number or one per event "
             f"({len(events)},)."
         )
-    if not (np.isfinite(radii) & (radii > 0)).all():
-        event = int(np.flatnonzero(~(np.isfinite(radii) & (radii > 0)).ravel())[0])
-        raise InputError(
-            f"radius is {radii.ravel()[event]} (event {event}), expected a positive, finite number."
-        )
+    good = (radii >= bound.low) & (radii <= bound.high)
+    if not good.all():
+        event = int(np.flatnonzero(~good.ravel())[0])
+        raise InputError(f"radius is {radii.ravel()[event]} (event {event}), expected {bound}.")
     return np.ascontiguousarray(np.broadcast_to(radii, (len(events),)))
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 import numpy as np
 
 from djservice.clustering.device import Device
+from djservice.core.bounds import require
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 
@@ -51,17 +52,15 @@ class Sampling:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.rigidity > 0:
-            raise InputError(
-                f"rigidity is {self.rigidity}, expected a positive number, or infinity for the "
-                "deterministic algorithm."
-            )
-        if not math.isfinite(self.power):
-            raise InputError(f"power is {self.power}, expected a finite number (-1 for anti-kT).")
+        if not (isinstance(self.rigidity, (float, np.floating)) and self.rigidity == math.inf):
+            require("rigidity", self.rigidity, more=", or infinity for the deterministic algorithm")
+        require("power", self.power, more=" (-1 for anti-kT)")
+        require("seed", self.seed)
+        if self.threads is not None:
+            require("threads", self.threads, more=", or None for all processors")
         if self.scale not in ("minimum", "safe"):
             raise InputError(f"scale is {self.scale!r}, expected 'minimum' or 'safe'.")
-        if self.scale == "safe" and not (math.isfinite(self.asymmetry) and self.asymmetry > 0):
-            raise InputError(f"asymmetry is {self.asymmetry}, expected a positive, finite number.")
+        require("asymmetry", self.asymmetry)
 
     @property
     def exponent(self) -> float:
@@ -138,7 +137,7 @@ class TreeRequest:
     Raises
     ------
     InputError
-        If no tree or no jet is requested, or the requested results exclude each other.
+        If a number is out of its bounds, or the requested results exclude each other.
     """
 
     trees: int = 1
@@ -155,14 +154,17 @@ class TreeRequest:
     on_device: bool = False
 
     def __post_init__(self) -> None:
-        if self.trees < 1 or self.jets < 1:
+        for name in ("trees", "jets", "iteration", "first_tree"):
+            require(name, getattr(self, name))
+        require("first_tree", self.first_tree + self.trees - 1, of="the last tree")
+        if not isinstance(self.stream, str):
+            raise InputError(f"stream is {self.stream!r}, expected a name.")
+        if self.settled_pt is not None and (
+            self.history or self.trace or not 0 <= self.settled_pt < math.inf
+        ):
             raise InputError(
-                f"expected at least one tree and one jet, found trees={self.trees} and "
-                f"jets={self.jets}."
-            )
-        if self.settled_pt is not None and (self.history or self.trace or not self.settled_pt >= 0):
-            raise InputError(
-                f"settled_pt is {self.settled_pt}, expected 0 GeV or more, and no history or trace."
+                f"settled_pt is {self.settled_pt}, expected a finite number of 0 GeV or more, and "
+                "no history or trace."
             )
         if self.on_device and (self.history or self.trace):
             raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, get_args
 
@@ -53,8 +55,42 @@ def as_tuple(value: Any) -> Any:
 
 
 def named(value: Any) -> Any:
-    """A string as ``{"name": string}``; other values stay unchanged."""
+    """A string as ``{"name": string}``; a mapping with its parameters checked; else unchanged.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is NaN, or no number, text, list or mapping. A store could not keep it.
+    """
+    if isinstance(value, Mapping):
+        for name, parameter in value.items():
+            if not _is_plain(parameter):
+                raise ValueError(
+                    f"parameter {name!r}: expected a number, text or a list of these, found "
+                    f"{_shown(parameter)}"
+                )
     return {"name": value} if isinstance(value, str) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(item) for key, item in value.items())
+    if type(value) is float:
+        return not math.isnan(value)
+    return value is None or type(value) in (str, int, bool)
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, which may be of any size."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 200
+    return short.repr(value)
+
+
+#: Most errors in one message.
+_MOST_ERRORS = 10
 
 
 def explained(error: ValidationError, model: type[BaseModel], root: str) -> str:
@@ -70,7 +106,10 @@ def explained(error: ValidationError, model: type[BaseModel], root: str) -> str:
     root
         Name of the data in messages without a key at fault.
     """
-    return redacted("; ".join(_explain(item, model, root) for item in error.errors()))
+    errors = error.errors(include_url=False)
+    texts = [_explain(item, model, root) for item in errors[:_MOST_ERRORS]]
+    more = len(errors) - len(texts)
+    return redacted("; ".join(texts) + (f"; and {more:,} more errors" if more else ""))
 
 
 def _explain(error: Any, model: type[BaseModel], root: str) -> str:
@@ -82,7 +121,7 @@ def _explain(error: Any, model: type[BaseModel], root: str) -> str:
         return f"missing key {key}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key or root}: {message}" + (
-        "" if ", found " in message else f", found {error['input']!r}"
+        "" if ", found " in message else f", found {_shown(error['input'])}"
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from djservice.config.base import PathOrUrl, Section, as_tuple
 from djservice.config.schema_fields import Kind, SchemaFields
+from djservice.core.bounds import limits
 
 
 class Files(Section):
@@ -42,7 +43,7 @@ class Input(SchemaFields, Files):
     )
     dataset: str = Field("", description="name of the dataset, a part of each event's identity")
     bundle_events: int | None = Field(
-        None, ge=1, description="events held by one task; null chooses from the input"
+        None, **limits("events"), description="events held by one task; null chooses from the input"
     )
     bad_inputs: Literal["fail", "quarantine"] = Field(
         "fail",
@@ -59,7 +60,7 @@ class Input(SchemaFields, Files):
     )
     timeout: float = Field(
         120.0,
-        gt=0,
+        **limits("seconds"),
         description="seconds that one attempt at a read of a URL may take; there are three of them",
     )
 

@@ -23,8 +23,9 @@ from djservice.config.sections import (
     ScanSection,
     SpectrumSection,
 )
+from djservice.core.bounds import limits
+from djservice.core.plain_data import check_plain, read_yaml, yaml_data
 from djservice.core.private import public
-from djservice.core.yaml_problem import yaml_problem
 from djservice.errors import ConfigError
 
 
@@ -49,7 +50,7 @@ class Run(Section):
     spectrum: SpectrumSection = SpectrumSection()
     per_event: PerEventSection = PerEventSection()
     radius_model: RadiusModelSection = RadiusModelSection()
-    seed: int = Field(1, ge=0, lt=2**63, description="of all random numbers")
+    seed: int = Field(1, **limits("seed"), description="of all random numbers")
     output: OutputSection
     cluster: ClusterSection = ClusterSection()
 
@@ -63,6 +64,7 @@ class Run(Section):
             If the data are invalid. The message names each key at fault, what was expected and
             found, and for an unknown key the nearest valid one.
         """
+        check_plain(data, where)
         try:
             return cls.model_validate(without_credentials(data))
         except ValidationError as error:
@@ -84,15 +86,7 @@ class Run(Section):
         ConfigError
             If the file does not exist, is not YAML, or is not a valid run.
         """
-        try:
-            data = yaml.safe_load(Path(path).read_text())
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot be read ({error.strerror}); `djservice init` writes a file to "
-                "start from."
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML: {yaml_problem(error)}") from None
+        data = read_yaml(path, "; `djservice init` writes a file to start from.")
         if not isinstance(data, dict):
             raise ConfigError(
                 f"{path}: expected a mapping of sections, found {type(data).__name__}."
@@ -200,9 +194,4 @@ def _override(data: dict[str, Any], text: str) -> None:
             place = place.setdefault(section, {}) if isinstance(place, dict) else None
     if not isinstance(place, dict):
         raise ConfigError(f"--set {path}: {'.'.join(sections)} is not a section.")
-    try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"--set {path}: the value is not valid YAML: {yaml_problem(error)}"
-        ) from None
+    place[last] = yaml_data(value, f"--set {path}")

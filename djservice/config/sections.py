@@ -8,19 +8,25 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from djservice.config.base import PathOrUrl, Section, named
 from djservice.config.input import Input
+from djservice.core.bounds import limits
+
+Radius = Annotated[float, Field(**limits("radius"))]
+Rigidity = Annotated[float, Field(**limits("rigidity"))]
 
 
 class ClusteringSection(Section):
     """Jet algorithm and rigidity of the sampled trees."""
 
-    power: float = Field(-1.0, description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT")
-    rigidity: float = Field(1.0, gt=0, description="alpha")
+    power: float = Field(
+        -1.0, **limits("power"), description="p: -1 anti-kT, 0 Cambridge/Aachen, 1 kT"
+    )
+    rigidity: float = Field(1.0, **limits("rigidity"), description="alpha")
     scale: Literal["minimum", "safe"] = Field(
         "minimum", description="the published scale, or the infrared-safe one"
     )
-    asymmetry: float = Field(1.0, gt=0, description="exponent q of the safe scale")
-    learn_rigidity: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = (
-        Field(None, description="[lowest, highest] alpha: learn it together with R; null: it stays")
+    asymmetry: float = Field(1.0, **limits("asymmetry"), description="exponent q of the safe scale")
+    learn_rigidity: tuple[Rigidity, Rigidity] | None = Field(
+        None, description="[lowest, highest] alpha: learn it together with R; null: it stays"
     )
 
     @model_validator(mode="after")
@@ -67,7 +73,7 @@ class LossTerm(Section):
     range: tuple[float, float] = Field(
         (0.0, 250.0), description="of the histogram of a robust_width"
     )
-    bins: int = Field(50, ge=4, description="of that histogram")
+    bins: int = Field(50, **limits("bins"), description="of that histogram")
 
     @model_validator(mode="after")
     def _only_errors_have_a_target(self) -> LossTerm:
@@ -79,18 +85,19 @@ class LossTerm(Section):
 class RadiusSection(Section):
     """Start and bounds of the radius."""
 
-    start: float = Field(1.0, gt=0, description="R of the first iteration")
-    minimum: float = Field(0.1, gt=0, description="lower bound")
-    maximum: float = Field(2.0, gt=0, description="upper bound")
+    start: float = Field(1.0, **limits("radius"), description="R of the first iteration")
+    minimum: float = Field(0.1, **limits("radius"), description="lower bound")
+    maximum: float = Field(2.0, **limits("radius"), description="upper bound")
     reference_pt: float | None = Field(
         None,
-        gt=0,
+        ge=1e-3,
+        le=1e6,
         description=(
             "GeV; variable-R jets: R is that of objects with this pT, others have R "
             "reference_pt / pT"
         ),
     )
-    reach: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = Field(
+    reach: tuple[Annotated[float, Field(ge=0)], Radius] = Field(
         (0.1, 1.5), description="variable-R jets: bounds of an object's radius"
     )
 
@@ -114,9 +121,9 @@ class OptimiserSection(Section):
     decay_iterations: float | None = Field(
         25.0, gt=0, description="the rate is divided by 1 + iteration / this; null: constant"
     )
-    iterations: int = Field(80, ge=1, description="number of iterations")
-    batch_events: int = Field(100, ge=1, description="events per iteration")
-    trees: int = Field(10, ge=1, description="trees per event and iteration")
+    iterations: int = Field(80, **limits("iterations"), description="number of iterations")
+    batch_events: int = Field(100, **limits("events"), description="events per iteration")
+    trees: int = Field(10, **limits("trees"), description="trees per event and iteration")
     averaging_start: int | None = Field(
         None, ge=0, description="first iteration of the average of log R; null: half"
     )
@@ -128,10 +135,10 @@ class OptimiserSection(Section):
 class ScanSection(Section):
     """The loss on a grid of radii, over all events, after the optimisation."""
 
-    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+    radii: tuple[Radius, ...] = Field(
         (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), min_length=4, description="grid of R"
     )
-    trees: int = Field(10, ge=2, description="trees per event and radius")
+    trees: int = Field(10, **limits("trees") | {"ge": 2}, description="trees per event and radius")
 
     @model_validator(mode="after")
     def _distinct(self) -> ScanSection:
@@ -143,32 +150,34 @@ class ScanSection(Section):
 class SpectrumSection(Section):
     """The observable's distribution over all events, at the start, the optimum and these radii."""
 
-    radii: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.65, 1.0), description="radii beside start and optimum"
-    )
-    trees: int = Field(20, ge=2, description="trees per event and radius")
+    radii: tuple[Radius, ...] = Field((0.65, 1.0), description="radii beside start and optimum")
+    trees: int = Field(20, **limits("trees") | {"ge": 2}, description="trees per event and radius")
 
 
 class PerEventSection(Section):
     """One radius per event, fitted after the global one, for task: per-event."""
 
-    starts: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+    starts: tuple[Radius, ...] = Field(
         (0.4, 0.7, 1.0), min_length=1, description="radii that every event descends from"
     )
-    iterations: int = Field(40, ge=1, description="of each descent")
-    trees: int = Field(20, ge=1, description="trees per event and iteration")
+    iterations: int = Field(40, **limits("iterations"), description="of each descent")
+    trees: int = Field(20, **limits("trees"), description="trees per event and iteration")
     learning_rate: float = Field(0.2, gt=0, description="Adam's, in log R, of the first iteration")
     decay_iterations: float | None = Field(10.0, gt=0, description="as of the optimiser")
     choose_trees: int = Field(
-        100, ge=2, description="trees per event on which the ends of the descents are compared"
+        100,
+        **limits("trees") | {"ge": 2},
+        description="trees per event on which the ends of the descents are compared",
     )
     accepted: int = Field(
         20,
-        ge=1,
+        **limits("trees"),
         description="accepted trees of these that an event needs, else it stays at the global R",
     )
     score_trees: int = Field(
-        100, ge=2, description="fresh trees per event on which the radii are scored"
+        100,
+        **limits("trees") | {"ge": 2},
+        description="fresh trees per event on which the radii are scored",
     )
 
 
@@ -197,17 +206,19 @@ class RadiusModelSection(Section):
         validate_default=True,
     )
     feature_radius: float = Field(
-        0.4, gt=0, description="R of the deterministic jets that features are made of"
+        0.4, **limits("radius"), description="R of the deterministic jets that features are made of"
     )
-    iterations: int = Field(300, ge=1, description="of the training")
-    batch_events: int = Field(200, ge=1, description="events per iteration")
-    trees: int = Field(10, ge=1, description="trees per event and iteration")
+    iterations: int = Field(300, **limits("iterations"), description="of the training")
+    batch_events: int = Field(200, **limits("events"), description="events per iteration")
+    trees: int = Field(10, **limits("trees"), description="trees per event and iteration")
     learning_rate: float = Field(0.03, gt=0, description="Adam's, of the first iteration")
     decay_iterations: float | None = Field(100.0, gt=0, description="as of the optimiser")
     held_back: float = Field(
         0.3, gt=0, lt=1, description="share of the events that it is scored on, and not trained on"
     )
-    score_trees: int = Field(20, ge=2, description="trees per event on which it is scored")
+    score_trees: int = Field(
+        20, **limits("trees") | {"ge": 2}, description="trees per event on which it is scored"
+    )
     checks: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")], Input] = Field(
         {}, description="further samples to score it on, each an input section by name"
     )
@@ -235,10 +246,14 @@ class ClusterSection(Section):
         None, description="address of a Dask scheduler; null starts one on this machine"
     )
     workers: int | None = Field(
-        None, ge=1, description="worker processes of an embedded cluster; null: one per processor"
+        None,
+        **limits("threads"),
+        description="worker processes of an embedded cluster; null: one per processor",
     )
     threads: int | None = Field(
-        None, ge=1, description="threads per worker process of an embedded cluster; null: 1"
+        None,
+        **limits("threads"),
+        description="threads per worker process of an embedded cluster; null: 1",
     )
 
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from djservice.clustering.cluster import sample_trees
+from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
+from djservice.core.elementary import azimuth_of, exp, rapidity_of
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import (
@@ -108,24 +110,17 @@ def relaxed_jets(
     """
     event = np.repeat(np.arange(len(events)), events.counts)
     with np.errstate(invalid="ignore", divide="ignore"):
-        y, phi = np.asarray(axes.rapidity)[:, 0], np.asarray(axes.phi)[:, 0]
+        y, phi = rapidity_of(axes)[:, 0], azimuth_of(axes)[:, 0]
     dphi = np.abs(events.phi[:, np.newaxis] - phi[event])
     distance2 = (events.rapidity[:, np.newaxis] - y[event]) ** 2 + np.minimum(
         dphi, 2 * np.pi - dphi
     ) ** 2
     square = radius[event, np.newaxis] ** 2
     exponent = np.clip((square - distance2) / (temperature * square), -500.0, 500.0)
-    weight = np.nan_to_num(1.0 / (1.0 + np.exp(-exponent)))
+    weight = np.nan_to_num(1.0 / (1.0 + exp(-exponent)))
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1.0)
-    transverse = np.hypot(events.pt, events.mass)
-    components = (
-        events.pt * np.cos(events.phi),
-        events.pt * np.sin(events.phi),
-        transverse * np.sinh(events.rapidity),
-        transverse * np.cosh(events.rapidity),
-    )
     momenta = np.zeros((len(events), weight.shape[1], 4))
-    for c, component in enumerate(components):
+    for c, component in enumerate(momenta_of(events).T):
         np.add.at(momenta[..., c], event, weight * component[:, np.newaxis])
     momenta[np.isnan(y)] = np.nan
     pt2 = np.nan_to_num(momenta[..., 0] ** 2 + momenta[..., 1] ** 2, nan=-1.0)

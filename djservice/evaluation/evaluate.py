@@ -130,7 +130,6 @@ def evaluate_each(
     Every part has the same bits as from :func:`evaluate` alone. Small parts are evaluated together,
     which saves the fixed cost of a call.
     """
-    _check(parts, loss, estimator, parameters, trees)
     if threads is not None:
         sampling = replace(sampling, threads=threads)
     request = TreeRequest(
@@ -142,6 +141,7 @@ def evaluate_each(
         parameters=parameters,
         on_device=True,
     )
+    _check(parts, loss, estimator, parameters, trees)
     at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.memory_factor))
     pieces = [
         (number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)

@@ -121,25 +121,27 @@ class Moments:
 
     def loss(self) -> Quantity:
         """Loss L, the sum over terms of F(A_1, ..., A_k, B)."""
-        value, slope = 0.0, np.zeros_like(self.total)
-        for term, (statistic, coefficient) in enumerate(self._terms()):
-            sums = self._sums(term)
+        moments = self._near_one()
+        value, slope = 0.0, np.zeros_like(moments.total)
+        for term, (statistic, coefficient) in enumerate(moments._terms()):
+            sums = moments._sums(term)
             value += coefficient * float(statistic.value(sums))
-            slope[self.layout.sums(term)] += coefficient * statistic.gradient(sums)
-        return self._quantity(value, slope)
+            slope[moments.layout.sums(term)] += coefficient * statistic.gradient(sums)
+        return moments._quantity(value, slope)
 
     def gradient(self, parameter: int = 0) -> Quantity:
         """Derivative of L in R or another parameter: the sum over terms of F'(A, B) (GA, GB)."""
-        value, slope = 0.0, np.zeros_like(self.total)
-        for term, (statistic, coefficient) in enumerate(self._terms()):
-            sums, slopes = self._sums(term), self.layout.slopes(term, parameter)
+        moments = self._near_one()
+        value, slope = 0.0, np.zeros_like(moments.total)
+        for term, (statistic, coefficient) in enumerate(moments._terms()):
+            sums, slopes = moments._sums(term), moments.layout.slopes(term, parameter)
             first = statistic.gradient(sums)
-            value += coefficient * float(first @ self.total[slopes])
+            value += coefficient * float((first * moments.total[slopes]).sum())
             slope[slopes] += coefficient * first
-            slope[self.layout.sums(term)] += coefficient * (
-                statistic.hessian(sums) @ self.total[slopes]
+            slope[moments.layout.sums(term)] += coefficient * (
+                np.einsum("ij,j->i", statistic.hessian(sums), moments.total[slopes])
             )
-        return self._quantity(value, slope)
+        return moments._quantity(value, slope)
 
     def gradients(self) -> list[Quantity]:
         """Derivatives of L in all parameters."""
@@ -147,20 +149,39 @@ class Moments:
 
     def mean(self) -> Quantity:
         """Mean of the observable over accepted trees, pooled over events."""
-        weight, first, _ = self._spectrum()
-        slope = np.zeros_like(self.total)
+        moments = self._near_one()
+        weight, first, _ = moments._spectrum()
+        slope = np.zeros_like(moments.total)
         slope[-3:-1] = -first / weight**2, 1.0 / weight
-        return self._quantity(first / weight, slope)
+        return moments._quantity(first / weight, slope)
 
     def sd(self) -> Quantity:
         """Standard deviation of the observable over accepted trees, pooled over events."""
-        weight, first, second = self._spectrum()
+        moments = self._near_one()
+        weight, first, second = moments._spectrum()
         mean = first / weight
         sd = math.sqrt(max(second / weight - mean**2, 0.0))
-        slope = np.zeros_like(self.total)
+        slope = np.zeros_like(moments.total)
         if sd > 0.0:
             slope[-3:] = np.array([mean**2 - sd**2, -2.0 * mean, 1.0]) / (2.0 * sd * weight)
-        return self._quantity(sd, slope)
+        return moments._quantity(sd, slope)
+
+    def _near_one(self) -> Moments:
+        """These sums of weights multiplied by a power of two, so that squares and cubes are finite.
+
+        No result depends on the factor, and no bit of it.
+        """
+        size = float(np.abs(self.total).max(initial=0.0))
+        if size == 0.0 or 1e-50 < size < 1e50:
+            return self
+        factor = math.ldexp(1.0, -math.frexp(size)[1])
+        return replace(
+            self,
+            total=self.total * factor,
+            outer=self.outer * factor * factor,
+            tree_covariance=self.tree_covariance * factor * factor,
+            weight=self.weight * factor,
+        )
 
     def _spectrum(self) -> tuple[float, float, float]:
         weight, first, second = (float(x) for x in self.total[-3:])
@@ -190,11 +211,16 @@ class Moments:
 
     def _quantity(self, value: float, slope: Floats) -> Quantity:
         n = self.events
-        over_events = n / (n - 1) * float(slope @ self.outer @ slope) if n > 1 else math.nan
-        over_trees = float(slope @ self.tree_covariance @ slope)
+        over_events = n / (n - 1) * _form(self.outer, slope) if n > 1 else math.nan
+        over_trees = _form(self.tree_covariance, slope)
         # Rounding can make a variance negative; NaN passes through.
         error, tree_error = (math.sqrt(0.0 if x < 0.0 else x) for x in (over_events, over_trees))
         return Quantity(float(value), error, tree_error)
+
+
+def _form(matrix: Floats, vector: Floats) -> float:
+    """The quadratic form v^T M v, in an order that no BLAS decides."""
+    return float((np.einsum("ij,j->i", matrix, vector) * vector).sum())
 
 
 @dataclass(frozen=True)

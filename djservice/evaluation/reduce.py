@@ -150,7 +150,16 @@ def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floa
     weighted = (centred * array_module(centred).asarray(weight)[:, np.newaxis, np.newaxis]).reshape(
         -1, z.shape[1]
     )
-    return z.sum(axis=0), z.T @ z, to_host(weighted.T @ weighted) / (trees * max(trees - 1, 1))
+    return z.sum(axis=0), gram(z), to_host(gram(weighted)) / (trees * max(trees - 1, 1))
+
+
+def gram(rows: Floats) -> Floats:
+    """Sum over rows of x x^T, in the order of the rows.
+
+    A product of matrices is left to BLAS, whose order depends on the processor and the threads.
+    """
+    products: Floats = np.einsum("ei,ej->ij", rows, rows)
+    return products
 
 
 def _reduce_in_theta(
@@ -175,15 +184,17 @@ def _reduce_in_theta(
     z = mean[:, source] * factors
     trees = centred.shape[1]
     # Covariance of z in R of each event.
-    covariance = to_host(centred.transpose(0, 2, 1) @ centred) / (trees * max(trees - 1, 1))
+    covariance = to_host(np.einsum("eti,etj->eij", centred, centred)) / (trees * max(trees - 1, 1))
     sources = np.asarray(source)
     tree_covariance = np.empty((len(sources), len(sources)))
     for i in range(layout.length):
         for j in range(layout.length):
             rows, columns = np.flatnonzero(sources == i), np.flatnonzero(sources == j)
-            block = (factors[:, rows] * covariance[:, i, j, np.newaxis]).T @ factors[:, columns]
+            block = np.einsum(
+                "ei,ej->ij", factors[:, rows] * covariance[:, i, j, np.newaxis], factors[:, columns]
+            )
             tree_covariance[np.ix_(rows, columns)] = block
-    return z.sum(axis=0), z.T @ z, tree_covariance
+    return z.sum(axis=0), gram(z), tree_covariance
 
 
 def _slopes(

@@ -9,17 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from djservice.core.columns import column, floats, identity_of, offsets_of, per_event
+from djservice.core.elementary import arcsinh, sinh
 from djservice.core.typing import Floats
 from djservice.errors import InputError
+from djservice.events.checks import check_batch, say_doubts
 from djservice.events.from_awkward import flat_particles
 from djservice.events.keys import Keys, entry_keys, event_keys
-
-#: Largest negative mass, relative to pt, that is taken for rounding in a reduced-precision file and
-#: read as zero.
-MASS_ROUNDING = 1e-2
-
-#: Most particles of an event: ids have 16 bits, and an event of n particles has 2 n - 1 objects.
-MOST_PARTICLES = 2**15
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,8 @@ class EventBatch:
     key: Keys
     weight: Floats
     truth: Floats
-    run: NDArray[np.uint32]
-    luminosity_block: NDArray[np.uint32]
+    run: NDArray[np.uint32 | np.int64]
+    luminosity_block: NDArray[np.uint32 | np.int64]
     event: NDArray[np.uint64]
     file: NDArray[np.int32]
     entry: NDArray[np.int64]
@@ -110,35 +106,35 @@ class EventBatch:
         Raises
         ------
         InputError
-            If shapes disagree, or a particle has a pt that is not positive and finite, another
-            field that is not finite, or a negative mass. The message names the source, the event
-            and the particle.
+            If shapes disagree; if an array is masked, or holds complex numbers, text, dates or
+            booleans; or if a particle has a pt that is not positive and finite, another field that
+            is not finite, a negative mass, an energy of 1e150 GeV or more, or \\|eta\\| of 710 or
+            more. The message names the source, the event and the particle.
+
+        Warns
+        -----
+        InputWarning
+            If phi lies beyond 2 pi, or pt and mass look like MeV.
         """
         if (rapidity is None) == (eta is None):
             raise InputError(
                 f"{source}: expected exactly one of rapidity and eta, found both or neither."
             )
-        bounds = np.ascontiguousarray(offsets, dtype=np.int64)
-        if bounds.ndim != 1 or len(bounds) == 0 or bounds[0] != 0 or np.any(np.diff(bounds) < 0):
-            raise InputError(
-                f"{source}: offsets must be one-dimensional, start at 0 and never decrease."
-            )
+        bounds = offsets_of(offsets, source)
         events = len(bounds) - 1
         name, polar = ("rapidity", rapidity) if eta is None else ("eta", eta)
         columns = {"pt": pt, name: polar, "phi": phi, "mass": mass}
-        with np.errstate(invalid="ignore"):  # the checks below report a signalling NaN
-            values = {
-                field: np.ascontiguousarray(column, dtype=np.float64)
-                for field, column in columns.items()
-            }
-        for field, column in values.items():
-            if column.shape != (bounds[-1],):
+        values = {field: floats(array, field, source) for field, array in columns.items()}
+        for field, flat in values.items():
+            if flat.shape != (bounds[-1],):
                 raise InputError(
-                    f"{source}: {field} has shape {column.shape}, expected ({bounds[-1]},) from "
+                    f"{source}: {field} has shape {flat.shape}, expected ({bounds[-1]},) from "
                     "offsets."
                 )
-        place = np.arange(events) if entry is None else np.asarray(entry)
-        run, block, event = _identity(identity, events, source)
+        place = np.arange(events) if entry is None else column(entry, "entry", source, whole=True)
+        if place.shape != (events,):
+            raise InputError(f"{source}: entry has shape {place.shape}, expected ({events},).")
+        run, block, event = identity_of(identity, events, source)
         keys = (
             entry_keys(dataset, source, place)
             if identity is None
@@ -151,17 +147,18 @@ class EventBatch:
             mass=values["mass"],
             offsets=bounds,
             key=keys,
-            weight=_per_event(1.0 if weight is None else weight, events, "weight", source),
-            truth=_per_event(np.nan if truth is None else truth, events, "truth", source),
-            run=run.astype(np.uint32),
-            luminosity_block=block.astype(np.uint32),
+            weight=per_event(1.0 if weight is None else weight, events, "weight", source),
+            truth=per_event(np.nan if truth is None else truth, events, "truth", source),
+            run=_small(run),
+            luminosity_block=_small(block),
             event=event.astype(np.uint64),
             file=np.zeros(events, dtype=np.int32),
             entry=place.astype(np.int64),
             files=(source,),
             dataset=dataset,
         )
-        batch._check(name)
+        check_batch(batch, name)
+        say_doubts(batch)
         positive = np.maximum(batch.mass, 0.0)
         true_rapidity = (
             batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, positive)
@@ -272,41 +269,10 @@ class EventBatch:
         text = f"{self.files[self.file[i]]}, entry {self.entry[i]}"
         if self.run[i] or self.luminosity_block[i] or self.event[i]:
             block = self.luminosity_block[i]
-            text += f" (run {self.run[i]}, luminosityBlock {block}, event {self.event[i]})"
+            # A branch of 32 bits holds event numbers above 2^31 as negative ones.
+            event = self.event[i].astype(np.int64)
+            text += f" (run {self.run[i]}, luminosityBlock {block}, event {event})"
         return text
-
-    def _check(self, polar: str) -> None:
-        """Raise an :class:`InputError` that names the first invalid particle or weight."""
-        rules = (
-            (
-                "pt",
-                self.pt,
-                np.isfinite(self.pt) & (self.pt > 0),
-                "a positive, finite number of GeV",
-            ),
-            (polar, self.rapidity, np.isfinite(self.rapidity), "a finite number"),
-            ("phi", self.phi, np.isfinite(self.phi), "a finite number of rad"),
-            (
-                "mass",
-                self.mass,
-                np.isfinite(self.mass) & (self.mass >= -MASS_ROUNDING * self.pt),
-                "0 GeV or more",
-            ),
-        )
-        for field, values, good, expected in rules:
-            if not good.all():
-                particle = int(np.flatnonzero(~good)[0])
-                event = int(np.searchsorted(self.offsets, particle, side="right")) - 1
-                raise InputError(
-                    f"{self.name(event)}, particle {particle - self.offsets[event]}: {field} is "
-                    f"{values[particle]}, expected {expected} ({int((~good).sum())} such "
-                    f"particles in {len(self)} events). Remove or correct them in the input."
-                )
-        if not np.isfinite(self.weight).all():
-            event = int(np.flatnonzero(~np.isfinite(self.weight))[0])
-            raise InputError(
-                f"{self.name(event)}: weight is {self.weight[event]}, expected a finite number."
-            )
 
 
 def as_batch(
@@ -338,59 +304,21 @@ def as_batch(
     return particles
 
 
-def _per_event(value: ArrayLike, events: int, field: str, source: str) -> Floats:
-    with np.errstate(invalid="ignore"):
-        array = _plain(value, field, source).astype(np.float64)
-    if array.shape not in ((), (events,)):
-        raise InputError(
-            f"{source}: {field} has shape {array.shape}, expected one number or shape ({events},)."
-        )
-    return np.ascontiguousarray(np.broadcast_to(array, (events,)))
-
-
-def _plain(values: ArrayLike, field: str, source: str) -> NDArray[Any]:
-    """A column as an array, if it holds numbers."""
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError) as error:
-        message = " ".join(str(error).split())
-        raise InputError(
-            f"{source}: expected numbers in {field}, without None, found {message}"
-        ) from None
-    if np.ma.is_masked(values) or array.dtype.kind not in "biuf":
-        raise InputError(
-            f"{source}: expected numbers in {field}, without None, found {array.dtype}, or masked "
-            "values."
-        )
-    return array
-
-
-def _identity(
-    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None, events: int, source: str
-) -> list[NDArray[Any]]:
-    """(run, luminosityBlock, event), each one integer per event; 0 without an identity."""
-    if identity is None:
-        return [np.zeros(events, np.int64)] * 3
-    columns = [_plain(column, "identity", source) for column in identity]
-    wrong = [
-        f"{c.dtype} of shape {c.shape}"
-        for c in columns
-        if c.shape != (events,) or (events and c.dtype.kind not in "iu")
-    ]
-    if len(columns) != 3 or wrong:
-        raise InputError(
-            f"{source}: expected identity=(run, luminosityBlock, event), each an integer for each "
-            f"of {events} events, found {', '.join(wrong) or f'{len(columns)} columns'}."
-        )
-    return columns
+def _small(numbers: NDArray[Any]) -> NDArray[np.uint32 | np.int64]:
+    """Integers in 32 bits, or in 64 if one of them needs these."""
+    fits = numbers.size == 0 or (numbers.min() >= 0 and numbers.max() < 2**32)
+    return numbers.astype(np.uint32 if fits else np.int64)
 
 
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
     """Rapidity from pseudorapidity. The two are equal if the mass is zero."""
     # Beyond 50, y - eta is constant to the last bit, and sinh soon overflows.
     central = np.clip(eta, -50.0, 50.0)
-    y = np.arcsinh(pt / np.hypot(pt, mass) * np.sinh(central)) + (eta - central)
-    return np.where(mass == 0.0, eta, y)
+    y, massive = eta.copy(), mass > 0.0
+    pt, mass, central = pt[massive], mass[massive], central[massive]
+    beta = pt / np.sqrt(pt * pt + mass * mass)
+    y[massive] = arcsinh(beta * sinh(central)) + (eta[massive] - central)
+    return y
 
 
 def _fold(phi: Floats) -> Floats:
@@ -401,19 +329,3 @@ def _fold(phi: Floats) -> Floats:
         if outside.any()
         else phi
     )
-
-
-def check_counts(events: EventBatch) -> None:
-    """Refuse events with more particles than can be clustered.
-
-    Raises
-    ------
-    InputError
-        If there is such an event. The message names the largest.
-    """
-    if len(events) and events.counts.max() > MOST_PARTICLES:
-        large = int(events.counts.argmax())
-        raise InputError(
-            f"{events.name(large)} has {events.counts[large]} particles, expected "
-            f"{MOST_PARTICLES} at most: raise pt_min."
-        )

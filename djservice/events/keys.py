@@ -56,4 +56,4 @@ def entry_keys(dataset: str, basename: str, entry: Any) -> Keys:
 
 def draw_keys(keys: Keys, seed: int, stream: str) -> Keys:
     """Keys of the random numbers that ``stream`` of a run draws for each event."""
-    return mix(mix(text_key(f"draw:{stream}"), np.uint64(seed % 2**64)), keys)
+    return mix(mix(text_key(f"draw:{stream}"), np.uint64(int(seed))), keys)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from djservice.core.progress import Watch
 from djservice.errors import RunError, StoreError
 from djservice.evaluation.moments import Moments
@@ -85,7 +87,7 @@ class Iterations:
             if descent.converged:
                 self.store.rewind(self.group, iteration)
                 break
-            if values != descent.values:
+            if not np.array_equal(values, descent.values, equal_nan=True):
                 raise StoreError(
                     f"{self.store.path}: iteration {iteration} was at {self._words(values)}, and "
                     f"replaying the gradients gives {self._words(descent.values)}: the store was "
@@ -113,7 +115,13 @@ class Iterations:
         for parameter, gradient in zip(descent.parameters, gradients, strict=True):
             if not math.isfinite(gradient.value):
                 raise RunError(f"{where}: dL/d{parameter.name} is {gradient.value}.")
-        descent.update([gradient.value for gradient in gradients])
+        with np.errstate(over="ignore", invalid="ignore"):
+            descent.update([gradient.value for gradient in gradients])
+        if not np.isfinite(descent.values).all():
+            raise RunError(
+                f"{where}: the next step leads to {self._words(descent.values)}. Use a smaller "
+                "learning rate."
+            )
         return {
             "parameters": values,
             "parameters_average": descent.average,

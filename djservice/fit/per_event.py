@@ -7,12 +7,14 @@ and scored on another, because the trees of the choice overestimate its quality.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.sampling import Sampling
+from djservice.core.elementary import exp
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
@@ -151,13 +153,13 @@ def _descend(
     optimiser: Optimiser,
 ) -> Floats:
     """Radii at the ends of the descents from one start, shape (event,)."""
-    low, high = np.log(settings.minimum), np.log(settings.maximum)
-    place = np.full(len(events), np.log(settings.starts[number]))
+    low, high = math.log(settings.minimum), math.log(settings.maximum)
+    place = np.full(len(events), math.log(settings.starts[number]))
     state, total, averaged = optimiser.init(place), np.zeros(len(events)), 0
     for iteration in range(settings.iterations):
         if 2 * iteration >= settings.iterations:
             total, averaged = total + place, averaged + 1
-        radius = np.exp(place)
+        radius = exp(place)
         _, per_event = evaluate(
             events,
             loss,
@@ -173,5 +175,5 @@ def _descend(
             slope, state, learning_rate(settings.rate, settings.decay_iterations, iteration)
         )
         place = np.clip(place + step, low, high)
-    ends: Floats = np.exp(total / averaged)
+    ends: Floats = exp(total / averaged)
     return ends

@@ -34,6 +34,9 @@ from djservice.fit.result import Result
 from djservice.store.columns import SCAN
 from djservice.store.run_store import Store
 
+#: Number of events below which the errors of a robust width are too small (docs/results.md).
+FEW_EVENTS = 200
+
 OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
 
 #: From the global radius and the number of finished events to the radii of the others, by bundle.
@@ -289,7 +292,12 @@ class RadiusFit:
             )
         if not self.run.radius.minimum * 1.01 < radius < self.run.radius.maximum * 0.99:
             yield "the optimum is at a bound of the radius: widen radius.minimum and radius.maximum"
-        if not curvature > 2.0 * curvature_error:
+        if math.isnan(curvature):
+            yield (
+                "the radii of the scan do not determine the curvature of the loss at the optimum, "
+                "so R has no error: scan a wider range around it"
+            )
+        elif not curvature > 2.0 * curvature_error:
             yield (
                 f"the curvature of the scan, {curvature:.3f} +- {curvature_error:.3f}, is not "
                 "clearly positive, so the error of R is uncertain: scan around the optimum, or "
@@ -305,6 +313,11 @@ class RadiusFit:
             low, high = self.parameters[1].minimum, self.parameters[1].maximum
             if not low * 1.01 < descent.average[1] < high * 0.99:
                 yield "the rigidity is at a bound of clustering.learn_rigidity"
+        if len(self.keys) < FEW_EVENTS and "robust_width" in {term.kind for term in self.run.loss}:
+            yield (
+                f"the errors of a robust_width are too small with {len(self.keys)} events, fewer "
+                f"than {FEW_EVENTS}"
+            )
         if self.minibatches.batch < self.run.optimiser.batch_events:
             yield (
                 f"batches hold all {self.minibatches.batch} events, fewer than "

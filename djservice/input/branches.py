@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from djservice.config.schema_fields import DEFAULT_WEIGHT
 from djservice.errors import InputError, SchemaError
 from djservice.events.batch import EventBatch
+from djservice.events.checks import LARGEST_SCALE, refuse_particles
 from djservice.input.schemas import Schema
 from djservice.input.truth import GENERATED, generated_mass
 
@@ -223,15 +224,13 @@ def _cut(
 
 
 def _check_scale(batch: EventBatch, scale: NDArray[np.float64], field: str) -> None:
-    bad = np.flatnonzero(~(np.isfinite(scale) & (scale >= 0)))
-    if len(bad):
-        event = int(np.searchsorted(batch.offsets, bad[0], side="right")) - 1
-        raise InputError(
-            f"{batch.name(event)}, particle {bad[0] - batch.offsets[event]}: {field} is "
-            f"{scale[bad[0]]}, expected a finite "
-            f"number of 0 or more ({len(bad)} such particles in {len(batch)} events). Remove or "
-            "correct them in the input."
-        )
+    refuse_particles(
+        batch,
+        field,
+        scale,
+        np.isfinite(scale) & (scale >= 0) & (scale <= LARGEST_SCALE),
+        f"a finite number of 0 or more, and at most {LARGEST_SCALE:g}",
+    )
 
 
 def _lists(array: Any, branch: str, place: str) -> Any:

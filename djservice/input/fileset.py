@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from djservice.config.base import PathOrUrl, explained, without_credentials
 from djservice.config.input import Input
+from djservice.core.plain_data import unique_pairs
 from djservice.core.private import full_url, private_url
 from djservice.core.redact import message_of
 from djservice.errors import DjserviceError, InputError
@@ -128,8 +129,8 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
         where = fileset = private_url(fileset)
         try:
             with fsspec.open(full_url(fileset), "rt", compression="infer") as file:
-                data = json.load(file)
-        except (OSError, ValueError, ImportError) as error:
+                data = json.load(file, object_pairs_hook=unique_pairs)
+        except (OSError, ValueError, ImportError, RecursionError) as error:
             raise InputError(
                 f"{where}: expected a fileset in JSON, found {type(error).__name__}: {message_of(error)}."
             ) from None

@@ -11,14 +11,16 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.urls import basename
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, check_counts
+from djservice.events.batch import EventBatch
+from djservice.events.checks import check_counts
 from djservice.events.keys import Keys, entry_keys
 from djservice.input.branches import Branches, Get, batch_of
 from djservice.input.cutflow import Cutflow
@@ -26,7 +28,7 @@ from djservice.input.files import expand, inspect
 from djservice.input.nanoevents import branches_of_events
 from djservice.input.repeats import repeated_keys, tell_apart
 from djservice.input.retries import TIMEOUT, patiently
-from djservice.input.root_file import arrays, nano_events
+from djservice.input.root_file import arrays, check_aligned, nano_events
 from djservice.input.schemas import Schema, nanoaod
 from djservice.input.segments import Segment, segments
 from djservice.input.selections import select
@@ -108,13 +110,18 @@ def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = ""
 
 
 def read_with_cutflow(
-    segments: Sequence[Segment], schema: Schema, dataset: str = "", timeout: float = TIMEOUT
+    segments: Sequence[Segment],
+    schema: Schema,
+    dataset: str = "",
+    timeout: float = TIMEOUT,
+    columns: Columns | None = None,
 ) -> tuple[EventBatch, Cutflow]:
     """The batch of :func:`read_segments`, and its cutflow.
 
-    One attempt at a range of a URL may take ``timeout`` seconds.
+    One attempt at a range of a URL may take ``timeout`` seconds. Ranges that ``columns`` hold are
+    not read again.
     """
-    parts = [_read_segment(segment, schema, dataset, timeout) for segment in segments]
+    parts = [_read_segment(segment, schema, dataset, timeout, columns) for segment in segments]
     return EventBatch.concatenate([batch for batch, _ in parts]), sum(
         (cutflow for _, cutflow in parts), Cutflow()
     )
@@ -132,21 +139,79 @@ def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     )
 
 
+@dataclass
+class Columns:
+    """The arrays of a range of entries, from which batches of its parts are made.
+
+    Attributes
+    ----------
+    segment, branches, arrays
+        The range, the branches, and their arrays of its entries.
+    bytes_read
+        Bytes that were read for it.
+    """
+
+    segment: Segment
+    branches: Branches
+    arrays: dict[str, Any]
+    bytes_read: int
+
+    def holds(self, part: Segment) -> bool:
+        """Whether ``part`` is a part of the range."""
+        whole = self.segment
+        same = (part.path, part.tree) == (whole.path, whole.tree)
+        return same and whole.start <= part.start and part.stop <= whole.stop
+
+    def batch(
+        self, part: Segment, schema: Schema, dataset: str
+    ) -> tuple[EventBatch, dict[str, int]]:
+        """The events of a part, and the particles that each cut removes."""
+        rows = slice(part.start - self.segment.start, part.stop - self.segment.start)
+        columns = {name: array[rows] for name, array in self.arrays.items()}
+        for fields in self.branches.particles:
+            check_aligned(columns, list(fields.values()), part.path, part.start)
+        entries = np.arange(part.start, part.stop)
+        return _batch(part, schema, dataset, self.branches, columns.__getitem__, entries)
+
+
+def of_tree(schema: Schema, segment: Segment) -> Schema:
+    """The schema for the tree of a range."""
+    if segment.tree is None:
+        return schema
+    return schema.model_copy(update={"tree": segment.tree})
+
+
+def read_columns(segment: Segment, schema: Schema, timeout: float = TIMEOUT) -> Columns:
+    """The arrays of a range of entries, for a schema without a selection.
+
+    Raises
+    ------
+    MissingFileError, InputFileError, SchemaError
+        See :func:`read`.
+    """
+
+    def read() -> Columns:
+        return Columns(segment, *arrays(segment, of_tree(schema, segment)))
+
+    return patiently(read, segment.path, timeout)
+
+
 def _read_segment(
-    segment: Segment, schema: Schema, dataset: str, timeout: float
+    segment: Segment, schema: Schema, dataset: str, timeout: float, columns: Columns | None = None
 ) -> tuple[EventBatch, Cutflow]:
-    start = time.perf_counter()
-    if segment.tree is not None:
-        schema = schema.model_copy(update={"tree": segment.tree})
+    """The events of a range and its cutflow; from ``columns`` if they hold it."""
+    start, bytes_read = time.perf_counter(), 0
+    schema = of_tree(schema, segment)
     entries = np.arange(segment.start, segment.stop)
-
-    def read() -> tuple[EventBatch, dict[str, int], int]:
-        if schema.selection is not None:
-            return _read_selected(segment, schema, dataset)
-        branches, columns, bytes_read = arrays(segment.path, segment.start, segment.stop, schema)
-        return *_batch(segment, schema, dataset, branches, columns.__getitem__, entries), bytes_read
-
-    batch, removed, bytes_read = patiently(read, segment.path, timeout)
+    if schema.selection is not None:
+        batch, removed, bytes_read = patiently(
+            lambda: _read_selected(segment, schema, dataset), segment.path, timeout
+        )
+    else:
+        if columns is None or not columns.holds(segment):
+            columns = read_columns(segment, schema, timeout)
+            bytes_read = columns.bytes_read
+        batch, removed = columns.batch(segment, schema, dataset)
     # Checked on reading, and not on clustering, so that quarantine can leave out too large an
     # event.
     check_counts(batch)
@@ -160,7 +225,7 @@ def _read_selected(
 ) -> tuple[EventBatch, dict[str, int], int]:
     """The events that the schema's selection lets through."""
     assert schema.selection is not None
-    with nano_events(segment.path, segment.start, segment.stop, schema) as (events, file):
+    with nano_events(segment, schema) as (events, file):
         chosen, entries = select(events, schema.selection, str(segment), segment.start)
         branches, get = branches_of_events(chosen, schema, str(segment))
         batch, removed = _batch(segment, schema, dataset, branches, get, entries)

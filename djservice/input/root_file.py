@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from djservice.core.redact import message_of, redacted, shareable
 from djservice.core.regular import irregular
 from djservice.core.urls import is_url
 from djservice.errors import (
+    ChangedFileError,
     DjserviceError,
     InputError,
     InputFileError,
@@ -28,6 +29,9 @@ from djservice.errors import (
 )
 from djservice.input.branches import Branches, find_branches
 from djservice.input.schemas import Schema
+
+if TYPE_CHECKING:
+    from djservice.input.segments import Segment
 
 #: Errors that uproot was seen to raise on truncated or corrupted files, besides its own and
 #: cramjam's: several thousand such files, with TTree and RNTuple and every compression.
@@ -155,39 +159,94 @@ def _listed(names: Sequence[str], target: str) -> str:
     return ", ".join(repr(name) for name in nearest[:_LISTED]) + more
 
 
-def arrays(
-    path: str, start: int, stop: int, schema: Schema
-) -> tuple[Branches, dict[str, Any], int]:
-    """Branches of a schema, their awkward arrays of entries ``start`` to ``stop``, and bytes read.
+@contextmanager
+def _opened_tree(segment: Segment, schema: Schema) -> Iterator[tuple[Any, Any]]:
+    """An open file, still the one that was inspected, and its tree."""
+    place = str(segment)
+    with opened(segment.path, place) as file:
+        tree = find_tree(file, schema, place)
+        _check_unchanged(file, tree, segment)
+        yield file, tree
+
+
+def _check_unchanged(file: Any, tree: Any, segment: Segment) -> None:
+    """Refuse a file that is not the one of the inspection, or is too short for the range."""
+    found: dict[str, Any] = {
+        "bytes": int(file.file.source.num_bytes or 0),
+        "entries": int(tree.num_entries),
+        "UUID": str(file.file.uuid),
+    }
+    expected: dict[str, Any] = {"entries or more": segment.stop}
+    changed = found["entries"] < segment.stop
+    if segment.file is not None:
+        recorded = {
+            "bytes": segment.file.size,
+            "entries": segment.file.entries,
+            "UUID": segment.file.uuid,
+        }
+        # A server may report no size.
+        expected = {unit: value for unit, value in recorded.items() if value and found[unit]}
+        changed = changed or any(found[unit] != value for unit, value in expected.items())
+    if changed:
+        raise ChangedFileError(
+            f"{segment}: expected {_named(expected)}, found "
+            f"{_named({unit: found[unit.split()[0]] for unit in expected})}: the file changed since it was "
+            "inspected. Start again with the file as it is."
+        )
+
+
+def _named(quantities: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"UUID {value}" if unit == "UUID" else f"{value} {unit}"
+        for unit, value in quantities.items()
+    )
+
+
+def arrays(segment: Segment, schema: Schema) -> tuple[Branches, dict[str, Any], int]:
+    """Branches of a schema, their awkward arrays in a range of entries, and the bytes read.
 
     Raises
     ------
     MissingFileError, InputFileError
-        If the file is missing, damaged, or shorter than ``stop``.
+        If the file is missing, damaged, or not the one that was inspected.
     SchemaError
         If the tree or a branch is missing.
-    InputError
-        If the particle branches of a collection disagree on the number of particles.
     """
-    place = f"{path}[{start}:{stop}]"
-    with opened(path, place) as file:
-        tree = find_tree(file, schema, place)
-        if stop > tree.num_entries:
-            raise _shorter(place, stop, tree.num_entries)
-        branches = branches_of(tree, schema, place)
+    with _opened_tree(segment, schema) as (file, tree):
+        branches = branches_of(tree, schema, str(segment))
         names = set(branches)
         columns: dict[str, Any] = tree.arrays(
-            filter_name=names.__contains__, entry_start=start, entry_stop=stop, how=dict
+            filter_name=names.__contains__,
+            entry_start=segment.start,
+            entry_stop=segment.stop,
+            how=dict,
         )
-        bytes_read = int(file.file.source.num_requested_bytes)
-    for fields in branches.particles:
-        _check_aligned(columns, list(fields.values()), path, start)
-    return branches, columns, bytes_read
+        return branches, columns, int(file.file.source.num_requested_bytes)
+
+
+def basket_bounds(segment: Segment, schema: Schema) -> list[int]:
+    """Entries within a range at which a basket of a branch begins, or a cluster of an RNTuple.
+
+    Entries between two bounds are stored together, and are lost together if the file is damaged.
+
+    Raises
+    ------
+    DjserviceError
+        See :func:`arrays`.
+    """
+    with _opened_tree(segment, schema) as (_, tree):
+        if hasattr(tree, "cluster_summaries"):
+            bounds = {cluster.num_first_entry for cluster in tree.cluster_summaries}
+        else:
+            names = None if schema.selection else set(branches_of(tree, schema, str(segment)))
+            branches = tree.itervalues(filter_name=names and names.__contains__)
+            bounds = {bound for branch in branches for bound in branch.entry_offsets}
+    return sorted(int(bound) for bound in bounds if segment.start < bound < segment.stop)
 
 
 @contextmanager
-def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tuple[Any, Any]]:
-    """NanoEvents of entries ``start`` to ``stop``, and the open file.
+def nano_events(segment: Segment, schema: Schema) -> Iterator[tuple[Any, Any]]:
+    """NanoEvents of a range of entries, and the open file.
 
     Branches are read when they are first used.
 
@@ -198,11 +257,7 @@ def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tu
     """
     import coffea.nanoevents
 
-    place = f"{path}[{start}:{stop}]"
-    with opened(path, place) as file:
-        tree = find_tree(file, schema, place)
-        if stop > tree.num_entries:
-            raise _shorter(place, stop, tree.num_entries)
+    with _opened_tree(segment, schema) as (file, _):
         schema_class = getattr(coffea.nanoevents, schema.layout.coffea)
         # The identity is optional here, and indices may point to missing collections.
         if issubclass(schema_class, coffea.nanoevents.NanoAODSchema):
@@ -215,21 +270,14 @@ def nano_events(path: str, start: int, stop: int, schema: Schema) -> Iterator[tu
             file,
             treepath=schema.tree,
             mode="virtual",
-            entry_start=start,
-            entry_stop=stop,
+            entry_start=segment.start,
+            entry_stop=segment.stop,
             schemaclass=schema_class,
         )
         yield factory.events(), file
 
 
-def _shorter(place: str, expected: int, entries: int) -> InputFileError:
-    return InputFileError(
-        f"{place}: expected {expected} entries or more, found {entries}: the file changed since "
-        "it was inspected. Start again with the file as it is."
-    )
-
-
-def _check_aligned(
+def check_aligned(
     columns: Mapping[str, Any], branches: Sequence[str], path: str, start: int
 ) -> None:
     """Raise if branches list different numbers of particles."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from djservice.errors import InputError
 from djservice.input.files import InputFile
@@ -13,7 +13,8 @@ from djservice.input.files import InputFile
 class Segment:
     """Entries ``start`` to ``stop`` (exclusive) of one file of a dataset.
 
-    ``tree`` is None for the schema's tree.
+    ``tree`` is None for the schema's tree. ``file`` is the identity of the file when it was
+    inspected, which every read compares; None if it was not inspected.
     """
 
     path: str
@@ -21,6 +22,7 @@ class Segment:
     stop: int
     dataset: str = ""
     tree: str | None = None
+    file: InputFile | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.path}[{self.start}:{self.stop}]"
@@ -73,6 +75,8 @@ def segments(
                     bundles.append(tuple(bundle))
                     bundle, room = [], bundle_events
                 taken = min(room, end - begin)
-                bundle.append(Segment(file.path, begin, begin + taken, file.dataset, file.tree))
+                bundle.append(
+                    Segment(file.path, begin, begin + taken, file.dataset, file.tree, file)
+                )
                 begin, room = begin + taken, room - taken
     return [*bundles, tuple(bundle)]

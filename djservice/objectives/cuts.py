@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.bounds import require, require_number
 from djservice.core.entry_points import makers
 from djservice.errors import InputError
 from djservice.objectives.observables import Observable, dijet_mass, evaluate_function
@@ -42,6 +43,9 @@ class Cut:
     settled_pt: float = 0.0
     on_device: bool = False
 
+    def __post_init__(self) -> None:
+        require("jets", self.jets)
+
     def __call__(self, jets: Any) -> Mask:
         """Acceptance of each tree, booleans of shape (event, tree).
 
@@ -50,7 +54,7 @@ class Cut:
         InputError
             If the function returns another shape or type.
         """
-        mask: Mask = evaluate_function(self.function, jets, self.on_device)
+        mask: Mask = evaluate_function(self.function, jets, self.on_device, f"cut {self.name!r}")
         if mask.shape != jets.shape[:-1] or mask.dtype != np.bool_:
             raise InputError(
                 f"cut {self.name!r} returned {mask.dtype} of shape {mask.shape}, expected booleans "
@@ -85,8 +89,12 @@ class Cut:
 
 def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
     """Cut: the ``n`` leading jets exist, with pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
-    if not pt_min >= 0:
+    require("jets", n, of="n")
+    require_number("pt_min", pt_min)
+    if pt_min < 0:
         raise InputError(f"pt_min is {pt_min}, expected 0 GeV or more.")
+    if not rapidity_max > 0:
+        raise InputError(f"rapidity_max is {rapidity_max}, expected a positive number.")
 
     def accept(jets: Any) -> Mask:
         lead = jets[..., :n]
@@ -109,6 +117,7 @@ def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
 
 def below(observable: Observable, maximum: float) -> Cut:
     """Cut: the observable is below ``maximum``."""
+    require_number("maximum", maximum)
     return Cut(
         lambda jets: observable(jets) < maximum,
         f"{observable.name} < {maximum:g} {observable.units}".rstrip(),
@@ -119,6 +128,7 @@ def below(observable: Observable, maximum: float) -> Cut:
 
 def above(observable: Observable, minimum: float) -> Cut:
     """Cut: the observable is above ``minimum``."""
+    require_number("minimum", minimum)
     return Cut(
         lambda jets: observable(jets) > minimum,
         f"{observable.name} > {minimum:g} {observable.units}".rstrip(),

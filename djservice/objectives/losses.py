@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.array_module import array_module
+from djservice.core.bounds import BOUNDS, require_number
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut
@@ -63,6 +64,9 @@ class Term(ABC):
     has_target: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        require_number("coefficient", self.coefficient)
+        if self.target is not None:
+            require_number("target", self.target)
         if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
             raise InputError(
                 f"scale is {self.scale}, expected a positive, finite number, or None for the "
@@ -225,12 +229,15 @@ class RobustWidth(Width):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        bound = BOUNDS["bins"]
         if not (
-            np.isfinite([self.low, self.high]).all() and self.low < self.high and self.bins >= 4
+            np.isfinite([self.low, self.high]).all()
+            and self.low < self.high
+            and bound.holds(self.bins)
         ):
             raise InputError(
                 f"expected low < high and 4 bins or more, found {self.low}, {self.high} and "
-                f"{self.bins}."
+                f"{self.bins}; there may be {bound.high:,} bins."
             )
 
     @property

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.array_module import array_module
+from djservice.core.bounds import require, require_number
+from djservice.core.columns import returned
 from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint
 from djservice.core.typing import Floats
@@ -41,15 +43,19 @@ class Observable:
     jets: int = 2
     on_device: bool = False
 
+    def __post_init__(self) -> None:
+        require("jets", self.jets)
+
     def __call__(self, jets: Any) -> Floats:
         """Value of each tree, shape (event, tree).
 
         Raises
         ------
         InputError
-            If the function returns another shape.
+            If the function returns another shape, or no numbers.
         """
-        values: Floats = evaluate_function(self.function, jets, self.on_device).astype(
+        what = f"observable {self.name!r}"
+        values: Floats = evaluate_function(self.function, jets, self.on_device, what).astype(
             np.float64, copy=False
         )
         if values.shape != jets.shape[:-1]:
@@ -65,14 +71,19 @@ class Observable:
         return fingerprint(self.function)
 
 
-def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool) -> Any:
+def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool, what: str) -> Any:
     """Evaluate a function of jets; the result is an array on the device of the jets.
 
     The function gets jets on a GPU only with ``on_device``, and a copy on the host otherwise.
+
+    Raises
+    ------
+    InputError
+        If the function, named ``what`` in the message, does not return numbers.
     """
     if not hasattr(jets, "on_host"):
-        return np.asarray(function(jets))
-    values = function(jets) if on_device else np.asarray(function(jets.on_host()))
+        return returned(function(jets), what)
+    values = function(jets) if on_device else returned(function(jets.on_host()), what)
     return array_module(jets.px).asarray(values)
 
 
@@ -123,8 +134,7 @@ def leading_jet_mass(jets: Any) -> Floats:
 
 def n_jet_mass(n: int) -> Observable:
     """Mass of the sum of the ``n`` leading jets, or of all jets of a tree with fewer."""
-    if n < 1:
-        raise InputError(f"n_jet_mass needs n >= 1, found {n}.")
+    require("jets", n, of="n")
     return Observable(lambda jets: _mass(jets, n), f"{n}-jet mass", "GeV", n, on_device=True)
 
 
@@ -136,6 +146,8 @@ def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
     InputError
         On evaluation, if a tree may have more such jets than ``jets``.
     """
+
+    require_number("pt_min", pt_min)
 
     def count(leading: Any) -> Floats:
         number: Floats = _above(leading, pt_min, jets).sum(axis=-1).astype(np.float64)
@@ -152,6 +164,8 @@ def scalar_ht(pt_min: float = 20.0, jets: int = 16) -> Observable:
     InputError
         On evaluation, if a tree may have more such jets than ``jets``.
     """
+
+    require_number("pt_min", pt_min)
 
     def total(leading: Any) -> Floats:
         ht: Floats = np.where(_above(leading, pt_min, jets), leading.pt, 0.0).sum(axis=-1)

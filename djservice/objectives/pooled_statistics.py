@@ -57,7 +57,7 @@ class PooledMean(PooledStatistic):
     def hessian(self, sums: Floats) -> Floats:
         a, b = np.moveaxis(sums, -1, 0)
         cross, zero = -1.0 / b**2, np.zeros_like(a)
-        return _matrix([[zero, cross], [cross, 2.0 * a / b**3]])
+        return _matrix([[zero, cross], [cross, 2.0 * a / (b * b * b)]])
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,21 @@ class RelativeVariance(PooledStatistic):
 
     def gradient(self, sums: Floats) -> Floats:
         first, second, b = np.moveaxis(sums, -1, 0)
-        return np.stack([-2.0 * second * b / first**3, b / first**2, second / first**2], axis=-1)
+        return np.stack(
+            [-2.0 * second * b / (first * first * first), b / first**2, second / first**2], axis=-1
+        )
 
     def hessian(self, sums: Floats) -> Floats:
         first, second, b = np.moveaxis(sums, -1, 0)
         d_first_second, d_first_b, d_second_b, zero = (
-            -2.0 * b / first**3,
-            -2.0 * second / first**3,
+            -2.0 * b / (first * first * first),
+            -2.0 * second / (first * first * first),
             1.0 / first**2,
             np.zeros_like(b),
         )
         return _matrix(
             [
-                [6.0 * second * b / first**4, d_first_second, d_first_b],
+                [6.0 * second * b / (first**2) ** 2, d_first_second, d_first_b],
                 [d_first_second, zero, d_second_b],
                 [d_first_b, d_second_b, zero],
             ]
@@ -137,7 +139,7 @@ class QuantileWidth(PooledStatistic):
         return np.asarray(
             (dd_high - dd_low) / (2.0 * middle)
             - (cross + np.swapaxes(cross, -1, -2) + width * dd_middle) / (2.0 * middle**2)
-            + width / middle**3 * _outer(d_middle, d_middle)
+            + width / (middle * middle**2) * _outer(d_middle, d_middle)
         )
 
     def _quantile(self, sums: Floats, p: float) -> tuple[Floats, Floats, Floats]:
@@ -162,7 +164,7 @@ class QuantileWidth(PooledStatistic):
         cross = _outer(du, dv)
         u_, v_ = u_[..., np.newaxis], v_[..., np.newaxis]
         curvature = width * (
-            -(cross + np.swapaxes(cross, -1, -2)) / v_**2 + 2.0 * u_ * _outer(dv, dv) / v_**3
+            -(cross + np.swapaxes(cross, -1, -2)) / v_**2 + 2.0 * u_ * _outer(dv, dv) / (v_ * v_**2)
         )
         return self.low + width * (bin_[..., 0] + u / v), slope, curvature
 

@@ -21,6 +21,7 @@ from distributed import Client, Future
 from numpy.typing import NDArray
 
 from djservice.core.progress import Watch
+from djservice.core.provenance import versions
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import concatenated
 from djservice.events.keys import Keys
@@ -30,7 +31,7 @@ from djservice.fit.requests import Answer, Request, RunSetup
 from djservice.input.files import InputFile
 from djservice.input.quarantine import BadRange
 from djservice.on_dask.balance import cost, groups
-from djservice.on_dask.gather import gather
+from djservice.on_dask.crew import Crew
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
 from djservice.on_dask.load import load
 from djservice.on_dask.plugins import compile_kernels
@@ -65,7 +66,7 @@ class Bundles:
 
     def __init__(
         self,
-        client: Client,
+        crew: Crew,
         setup: RunSetup,
         inputs: Sequence[InputFile],
         bundles: Sequence[Future],
@@ -73,8 +74,8 @@ class Bundles:
     ) -> None:
         self.device = setup.sampling.device
         self._resources = GPU if self.device == "cuda" else None
-        self.client, self.inputs, self.bundles, self.token = (
-            client,
+        self.crew, self.inputs, self.bundles, self.token = (
+            crew,
             tuple(inputs),
             list(bundles),
             token,
@@ -92,6 +93,11 @@ class Bundles:
         self._groups: list[list[int]] | None = None
         self._threads: int | None = None
         self._count = itertools.count()
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of packages, and the digest of the arithmetic of the workers that cluster."""
+        return {**versions(), "arithmetic": self.crew.arithmetic}
 
     @classmethod
     async def load(
@@ -115,11 +121,12 @@ class Bundles:
         DjserviceError
             If the input cannot be read, or a requested GPU is missing.
         """
-        setup = plan.setup(await device_of(client, plan.run))
+        crew = await Crew.muster(client, watch)
+        setup = plan.setup(await device_of(crew, plan.run))
         # Only for names of tasks, which two runs on one scheduler must not share.
         token = uuid.uuid4().hex[:12]
-        loaded = await load(client, plan.input(name), watch, token)
-        self = cls(client, setup, loaded.inputs, loaded.bundles, token)
+        loaded = await load(crew, plan.input(name), watch, token)
+        self = cls(crew, setup, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
         self.weight = np.concatenate([s.weight for s in loaded.summaries])
@@ -127,9 +134,10 @@ class Bundles:
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]
-        await compile_kernels(client, watch)  # last, so that a bad input ends the run at once
+        # Last, so that a bad input ends the run at once.
+        await compile_kernels(crew.admit_to_clustering(), watch)
         if self.device == "cuda":
-            watch.say(f"trees grow on {sum((await gpus(client)).values())} GPUs")
+            watch.say(f"trees grow on {sum((await gpus(crew)).values())} GPUs")
         return self
 
     async def evaluate(self, request: Request) -> Answer:
@@ -137,18 +145,19 @@ class Bundles:
         call, requests = next(self._count), self._bundle_requests(request)
         together = await self._thread_groups()
         futures = [
-            self.client.submit(
+            self.crew.submit(
                 evaluate_bundles,
                 [self.bundles[i] for i in group],
                 self.setup,
                 [requests[i] for i in group],
                 [self.features[i] for i in group],
                 key=f"evaluate-{self.token}-{call}-{number}",
+                work="clustering",
                 resources=self._resources,
             )
             for number, group in enumerate(together)
         ]
-        gathered: list[list[Answer]] = await gather(self.client, futures)
+        gathered: list[list[Answer]] = await self.crew.gather(futures)
         by_number = dict(zip(itertools.chain(*together), itertools.chain(*gathered), strict=True))
         answers = [by_number[i] for i in range(len(self.bundles))]
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
@@ -159,13 +168,13 @@ class Bundles:
     async def _thread_groups(self) -> list[list[int]]:
         """The bundles of each thread, shared out again when the number of threads changes."""
         # The client's copy of this number is updated every two seconds.
-        threads = self.client.scheduler_info().get("total_threads")
+        threads = self.crew.client.scheduler_info().get("total_threads")
         if self._groups is None or threads != self._threads:
-            of_worker = await (gpus(self.client) if self._resources else self._processors())
+            of_worker = await (gpus(self.crew) if self._resources else self._processors())
             # Without workers, all bundles form one group for the first worker to come.
             if not of_worker:
                 return [list(range(len(self.bundles)))]
-            where = await self.client.who_has(self.bundles)
+            where = await self.crew.client.who_has(self.bundles)
             holders = [where.get(bundle.key, ()) for bundle in self.bundles]
             self._groups, self._threads = groups(self.costs, holders, of_worker), threads
         return self._groups
@@ -173,8 +182,8 @@ class Bundles:
     async def _processors(self) -> dict[str, int]:
         return {
             worker: number
-            for worker, number in (await self.client.nthreads()).items()
-            if number > 0
+            for worker, facts in (await self.crew.workers("clustering")).items()
+            if (number := facts["nthreads"]) > 0
         }
 
     async def find_features(
@@ -182,29 +191,36 @@ class Bundles:
     ) -> NDArray[np.float64]:
         """The features of all events, shape (event, feature); they are kept with the bundles."""
         self.features = [
-            self.client.submit(
-                bundle_features, bundle, features, radius, power, key=f"features-{self.token}-{i}"
+            self.crew.submit(
+                bundle_features,
+                bundle,
+                features,
+                radius,
+                power,
+                key=f"features-{self.token}-{i}",
+                work="clustering",
             )
             for i, bundle in enumerate(self.bundles)
         ]
-        parts: list[NDArray[np.float64]] = await gather(self.client, self.features)
+        parts: list[NDArray[np.float64]] = await self.crew.gather(self.features)
         return np.concatenate(parts)
 
     async def evaluate_timed(self, request: Request) -> tuple[Moments, float]:
         """The sums over all bundles, and their total CPU time in seconds."""
         call = next(self._count)
         futures = [
-            self.client.submit(
+            self.crew.submit(
                 evaluate_timed,
                 bundle,
                 self.setup,
                 request,
                 key=f"timed-{self.token}-{call}-{i}",
+                work="clustering",
                 resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
         ]
-        answers: list[tuple[Moments, float]] = await gather(self.client, futures)
+        answers: list[tuple[Moments, float]] = await self.crew.gather(futures)
         return functools.reduce(operator.add, (moments for moments, _ in answers)), sum(
             s for _, s in answers
         )
@@ -218,20 +234,21 @@ class Bundles:
         """
         call, first = next(self._count), np.cumsum([0, *self.sizes])
         futures = [
-            self.client.submit(
+            self.crew.submit(
                 fit_bundle,
                 bundle,
                 self.setup,
                 settings,
                 global_radius,
                 key=f"per-event-{self.token}-{call}-{i}",
+                work="clustering",
                 resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
             if first[i] >= done
         ]
         for future in futures:
-            (radii,) = await gather(self.client, [future])
+            (radii,) = await self.crew.gather([future])
             yield radii
 
     def _bundle_requests(self, request: Request) -> list[Request]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
 from distributed.comm import CommClosedError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from djservice.core.progress import Watch
 from djservice.core.redact import message_of, shareable
@@ -20,9 +21,9 @@ from djservice.errors import DjserviceError, RunError, TasksLostError
 ANNOUNCED_AFTER = 5.0
 
 
-async def gather_patiently(client: Client, futures: Sequence[Future], watch: Watch) -> Any:
-    """The results as from :func:`gather`; the watch hears what a long wait may be for."""
-    gathering = asyncio.ensure_future(gather(client, futures))
+async def wait_patiently(waiting: Coroutine[Any, Any, Any], watch: Watch) -> Any:
+    """The result of a coroutine; the watch hears what a long wait may be for."""
+    gathering = asyncio.ensure_future(waiting)
     try:
         if not (await asyncio.wait([gathering], timeout=ANNOUNCED_AFTER))[0]:
             watch.say(
@@ -55,6 +56,12 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
             f"{error.allowed_failures + 1} workers died on the task {error.task}, so it was "
             "abandoned. Look for the reason in their logs. If they ran out of memory, give them "
             "more, or choose smaller bundles (input.bundle_events)."
+        ) from error
+    except (NoValidWorkerError, NoWorkerError) as error:
+        raise RunError(
+            f"the task {error.task} waited for a worker that may take it for longer than "
+            f"{error.timeout:g} s (distributed.scheduler.no-workers-timeout). Start workers from "
+            "the environment of this run; the same command continues from the store."
         ) from error
     except (CancelledError, CommClosedError) as error:
         raise TasksLostError(

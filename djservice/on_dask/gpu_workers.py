@@ -11,11 +11,13 @@ import importlib
 import os
 from typing import Any
 
-from distributed import Client, LocalCluster
+from distributed import LocalCluster
 
 from djservice.clustering.device import Device, has_gpu, simulated
 from djservice.config.run import Run
 from djservice.errors import DeviceError
+from djservice.on_dask.admission import Work
+from djservice.on_dask.crew import Crew
 
 #: Resources of a task that clusters on a GPU.
 GPU = {"GPU": 1}
@@ -53,16 +55,16 @@ def local_cluster(
     )
 
 
-async def gpus(client: Client) -> dict[str, int]:
-    """Number of GPUs that each worker announces; workers without one are left out."""
-    workers = (await client.scheduler.identity(n_workers=-1))["workers"]
+async def gpus(crew: Crew, work: Work = "clustering") -> dict[str, int]:
+    """Number of GPUs that each admitted worker announces; workers without one are left out."""
+    workers = await crew.workers(work)
     numbers = {
         address: int(worker["resources"].get("GPU", 0)) for address, worker in workers.items()
     }
     return {address: number for address, number in numbers.items() if number > 0}
 
 
-async def device_of(client: Client, run: Run) -> Device:
+async def device_of(crew: Crew, run: Run) -> Device:
     """The device that clusters in a run: "cuda" or "cpu".
 
     Raises
@@ -72,14 +74,14 @@ async def device_of(client: Client, run: Run) -> Device:
         one cannot use it.
     """
     device = run.cluster.device
-    announced = {} if device == "cpu" else await gpus(client)
+    announced = {} if device == "cpu" else await gpus(crew, "reading")
     if not announced and device == "cuda":
         raise DeviceError(
             "cluster.device is cuda, and no worker announces a GPU. Start workers with "
             "`dask cuda worker ADDRESS --resources GPU=1`, or set cluster.device to cpu."
         )
     for worker, problem in (
-        (await client.run(_gpu_problem, workers=[*announced])).items() if announced else ()
+        (await crew.client.run(_gpu_problem, workers=[*announced])).items() if announced else ()
     ):
         if problem:
             raise DeviceError(f"the worker {worker} announces GPU=1, but on it {problem}")

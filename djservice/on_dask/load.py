@@ -1,4 +1,4 @@
-"""load(client, plan, ...): the events of an input on the workers of a cluster, as bundles."""
+"""load(crew, plan, ...): the events of an input on the workers of a cluster, as bundles."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 import functools
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from distributed import Client, Future
+from distributed import Future, get_worker
 
 from djservice.core.progress import READ, Watch
-from djservice.errors import DjserviceError, InputError
+from djservice.errors import ChangedFileError, DjserviceError, InputError
 from djservice.events.batch import EventBatch
+from djservice.events.checks import check_weights
 from djservice.input.cache import cached_inspection, key_of, load_cached, save_cached, unchanged
 from djservice.input.cutflow import Cutflow, reading_of, reading_text
 from djservice.input.files import InputFile, inspect
@@ -27,8 +28,10 @@ from djservice.input.repeats import repeated_keys, tell_apart
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment, segments
 from djservice.input.selections import selection_fingerprint
-from djservice.on_dask.gather import gather, gather_patiently
+from djservice.on_dask.crew import Crew
+from djservice.on_dask.gather import gather, wait_patiently
 from djservice.on_dask.limits import check_size
+from djservice.on_dask.second_try import UNREADABLE, on_this_worker, read_anywhere
 from djservice.on_dask.tasks import BundleSummary, summarise
 
 
@@ -72,11 +75,16 @@ class Loaded:
 
 @dataclass(frozen=True)
 class ReadBundle:
-    """Result of a reading task: the events, the ranges that are left out, and the cutflow."""
+    """Result of a reading task: events, ranges that are left out, its worker, and the cutflow."""
 
     batch: EventBatch
     bad: tuple[BadRange, ...]
+    worker: str
     cutflow: Cutflow
+
+
+#: What the driver gets of a ReadBundle.
+_OUTCOME = operator.attrgetter("bad", "worker", "cutflow")
 
 
 @dataclass(frozen=True)
@@ -104,13 +112,13 @@ class ReadingOptions:
     cache: str | None
 
 
-async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loaded:
+async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
     """Read an input onto the workers of a cluster.
 
     Parameters
     ----------
-    client
-        Client of the cluster.
+    crew
+        Workers that read.
     plan
         Plan of the input.
     watch
@@ -126,20 +134,18 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
     began, section = time.perf_counter(), plan.section
     lenient, named = section.bad_inputs == "quarantine", bool(plan.fileset)
     options = ReadingOptions(plan.schema, lenient, named, section.timeout, section.cache)
-    inputs, bad = await _inspect_sources(client, plan.sources, options, token, watch)
+    inputs, bad = await _inspect_sources(crew, plan.sources, options, token, watch)
     first, last = section.entries or (0, sum(file.selected for file in inputs))
     bundle_events = section.bundle_events or default_bundle_events(last - first)
     check_size(
         "bundles", "bundles of input.bundle_events events each", (last - first) // bundle_events
     )
     cut = segments(inputs, section.entries, bundle_events)
-    read = _submit_reads(client, cut, inputs, options, token)
-    bundles = _attributes_of(client, ("batch",), read, f"bundle-{token}")
-    outcomes = await _reading_outcomes(client, read, watch, token)
+    bundles, outcomes = await _read_bundles(crew, cut, options, watch, token)
     bad += [bad_range for bad_ranges, _ in outcomes for bad_range in bad_ranges]
     for bad_range in bad:
         watch.say(f"left out: {bad_range}")
-    bundles, summaries = await _with_unique_keys(client, bundles, inputs, watch, token)
+    bundles, summaries = await _with_unique_keys(crew, bundles, inputs, watch, token)
     counts = np.concatenate([s.counts for s in summaries])
     if len(counts) == 0:
         reason = (
@@ -158,7 +164,7 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
     bundles = [
         bundle
         if factor == 1.0
-        else client.submit(_scale_weights, bundle, factor, key=f"weighted-{token}-{i}")
+        else crew.submit(_scale_weights, bundle, factor, key=f"weighted-{token}-{i}")
         for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
     ]
     summaries = [
@@ -180,14 +186,27 @@ async def load(client: Client, plan: InputPlan, watch: Watch, token: str) -> Loa
 
 
 async def _inspect_sources(
-    client: Client, sources: Sequence[Source], options: ReadingOptions, token: str, watch: Watch
+    crew: Crew, sources: Sequence[Source], options: ReadingOptions, token: str, watch: Watch
 ) -> tuple[list[InputFile], list[BadRange]]:
     """The files with their identities, and the files that are left out."""
-    submitted = [
-        client.submit(_inspect_source, source, options, key=f"inspect-{token}-{i}")
-        for i, source in enumerate(sources)
-    ]
-    results: list[InputFile | BadRange] = await gather_patiently(client, submitted, watch)
+
+    async def look(number: int, source: Source) -> InputFile | BadRange:
+        def submit(suffix: str, resources: Mapping[str, float]) -> tuple[Future, Future]:
+            key = f"inspect-{token}-{number}{suffix}"
+            future = crew.submit(_inspect_source, source, options, key=key, resources=resources)
+            return future, future
+
+        future, _ = await read_anywhere(crew, submit)
+        try:
+            (file,) = await gather(crew.client, [future])
+            return cast(InputFile, file)
+        except DjserviceError as error:
+            if not options.lenient:
+                raise
+            return BadRange(source.path, -1, -1, str(error), isinstance(error, UNREADABLE))
+
+    looks = _all(crew, [look(i, source) for i, source in enumerate(sources)])
+    results = await wait_patiently(looks, watch)
     inputs = [file for file in results if isinstance(file, InputFile)]
     bad = [file for file in results if isinstance(file, BadRange)]
     if not inputs:
@@ -195,27 +214,69 @@ async def _inspect_sources(
     return inputs, bad
 
 
-def _submit_reads(
-    client: Client,
+async def _read_bundles(
+    crew: Crew,
     cut: Sequence[Sequence[Segment]],
-    inputs: Sequence[InputFile],
     options: ReadingOptions,
+    watch: Watch,
     token: str,
-) -> list[Future]:
-    """Futures of the tasks that read the bundles."""
-    by_name = {(file.path, file.dataset): file for file in inputs}
-    files = [[by_name[segment.path, segment.dataset] for segment in part] for part in cut]
-    return [
-        client.submit(_read_bundle, part, of_part, options, key=f"read-{token}-{i}")
-        for i, (part, of_part) in enumerate(zip(cut, files, strict=True))
-    ]
+) -> tuple[list[Future], list[tuple[tuple[BadRange, ...], Cutflow]]]:
+    """The bundles; the ranges left out of each and its cutflow. The watch counts what was read."""
+    watch.phase(READ, len(cut), 0)
+
+    async def read(number: int) -> tuple[Future, tuple[tuple[BadRange, ...], Cutflow]]:
+        def submit(suffix: str, resources: Mapping[str, float]) -> tuple[Future, Future]:
+            key = f"read-{token}-{number}{suffix}"
+            future = crew.submit(_read_bundle, cut[number], options, key=key, resources=resources)
+            return future, crew.submit(_OUTCOME, future, key=f"outcome-{token}-{number}{suffix}")
+
+        future, outcome = await read_anywhere(crew, submit)
+        ((bad, _, cutflow),) = await gather(crew.client, [outcome])
+        watch.step({})
+        ranges = tuple((each.path, each.first, each.last) for each in bad)
+        return crew.submit(_agreed, future, ranges, key=f"bundle-{token}-{number}"), (bad, cutflow)
+
+    results = await _all(crew, [read(number) for number in range(len(cut))])
+    return [bundle for bundle, _ in results], [outcome for _, outcome in results]
+
+
+async def _all(crew: Crew, reads: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The results of reads, in their order. After a failure the rest is cancelled."""
+    tasks = [asyncio.ensure_future(read) for read in reads]
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*tasks)
+
+    try:
+        results: list[Any] = await crew.watched(together())
+        return results
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _agreed(read: ReadBundle, ranges: tuple[tuple[str, int, int], ...]) -> EventBatch:
+    """The events of a bundle, if the reported ranges are left out of it and no others.
+
+    A bundle whose worker died is read again, and must not lose events without a word.
+    """
+    now = tuple((each.path, each.first, each.last) for each in read.bad)
+    if now != ranges:
+        reason = read.bad[0].reason if read.bad else "all entries can be read"
+        raise ChangedFileError(
+            f"{read.batch.files[0]}: read again after a worker was lost, other entries are "
+            f"unreadable than before: expected {ranges}, found {now}: {reason} "
+            "Start again with the files as they are."
+        )
+    return read.batch
 
 
 async def _with_unique_keys(
-    client: Client, bundles: list[Future], inputs: Sequence[InputFile], watch: Watch, token: str
+    crew: Crew, bundles: list[Future], inputs: Sequence[InputFile], watch: Watch, token: str
 ) -> tuple[list[Future], list[BundleSummary]]:
     """The bundles with distinct identities of the events, and their summaries."""
-    summaries = await _summaries(client, bundles, f"summary-{token}")
+    summaries = await _summaries(crew, bundles, f"summary-{token}")
     repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
     if len(repeated) == 0:
         return bundles, summaries
@@ -224,10 +285,10 @@ async def _with_unique_keys(
         "distinguish those events"
     )
     apart = [
-        client.submit(tell_apart, bundle, repeated, key=f"apart-{token}-{i}")
+        crew.submit(tell_apart, bundle, repeated, key=f"apart-{token}-{i}")
         for i, bundle in enumerate(bundles)
     ]
-    summaries = await _summaries(client, apart, f"summary-apart-{token}")
+    summaries = await _summaries(crew, apart, f"summary-apart-{token}")
     if len(repeated_keys(np.concatenate([s.keys for s in summaries]))):
         raise InputError(
             f"{_paths(inputs)}: two files of the same name hold the same entries. Rename one of "
@@ -236,8 +297,8 @@ async def _with_unique_keys(
     return apart, summaries
 
 
-def _inspect_source(source: Source, options: ReadingOptions) -> InputFile | BadRange:
-    """The identity of a file, checked against the fileset; or the reason why it is left out."""
+def _inspect_source(source: Source, options: ReadingOptions) -> InputFile:
+    """The identity of a file, checked against the fileset."""
     of_tree = options.schema.model_copy(update={"tree": source.tree or options.schema.tree})
     inspect_file = functools.partial(inspect, source.path, of_tree, options.timeout)
     try:
@@ -249,12 +310,14 @@ def _inspect_source(source: Source, options: ReadingOptions) -> InputFile | BadR
         _check_source(source, file)
         return replace(file, dataset=source.dataset, tree=source.tree, steps=source.steps)
     except DjserviceError as error:
-        reason = f"dataset {source.dataset!r}: {error}" if options.named else str(error)
-        if options.lenient:
-            return BadRange(source.path, -1, -1, reason)
-        if not options.named:
-            raise
-        raise type(error)(reason) from error
+        raise _located(error, source.dataset, options) from error.__cause__
+
+
+def _located(error: DjserviceError, dataset: str, options: ReadingOptions) -> DjserviceError:
+    """An error that names the dataset, and the worker if another one may not have it."""
+    if options.named:
+        error = type(error)(f"dataset {dataset!r}: {error}")
+    return on_this_worker(error) if isinstance(error, UNREADABLE) else error
 
 
 def _check_source(source: Source, file: InputFile) -> None:
@@ -276,10 +339,9 @@ def _check_source(source: Source, file: InputFile) -> None:
             )
 
 
-def _read_bundle(
-    part: Sequence[Segment], files: Sequence[InputFile], options: ReadingOptions
-) -> ReadBundle:
+def _read_bundle(part: Sequence[Segment], options: ReadingOptions) -> ReadBundle:
     """The events of a bundle, which belong to one dataset."""
+    files = [segment.file for segment in part if segment.file is not None]
     if options.cache is None:
         return _read_files(part, options)
     # The fingerprint is taken here, because workers may have different versions of the selection.
@@ -287,7 +349,7 @@ def _read_bundle(
     key = key_of(part, files, options.schema, selection)
     cached = load_cached(options.cache, key)
     if cached is not None:
-        return ReadBundle(cached[0], (), cached[1])
+        return ReadBundle(cached[0], (), get_worker().address, cached[1])
     read = _read_files(part, options)
     if not read.bad and all(map(unchanged, files)):  # bad inputs are reported each time
         save_cached(options.cache, key, read.batch, read.cutflow)
@@ -299,51 +361,25 @@ def _read_files(part: Sequence[Segment], options: ReadingOptions) -> ReadBundle:
     try:
         if options.lenient:
             batch, bad, cutflow = read_or_bad(part, options.schema, dataset, options.timeout)
-            if options.named:
-                bad = tuple(
-                    replace(bad_range, reason=f"dataset {dataset!r}: {bad_range.reason}")
-                    for bad_range in bad
-                )
-            return ReadBundle(batch, bad, cutflow)
+            bad = tuple(_located_range(bad_range, dataset, options) for bad_range in bad)
+            return ReadBundle(batch, bad, get_worker().address, cutflow)
         batch, cutflow = read_with_cutflow(part, options.schema, dataset, options.timeout)
-        return ReadBundle(batch, (), cutflow)
+        return ReadBundle(batch, (), get_worker().address, cutflow)
     except DjserviceError as error:
-        if not options.named:
-            raise
-        raise type(error)(f"dataset {dataset!r}: {error}") from error
+        raise _located(error, dataset, options) from error.__cause__
 
 
-async def _reading_outcomes(
-    client: Client, parts: Sequence[Future], watch: Watch, token: str
-) -> list[tuple[tuple[BadRange, ...], Cutflow]]:
-    """The ranges left out of each bundle and its cutflow; the watch counts the bundles read."""
-    futures = _attributes_of(client, ("bad", "cutflow"), parts, f"outcome-{token}")
-    watch.phase(READ, len(futures), 0)
-    waiting = [asyncio.ensure_future(gather(client, [future])) for future in futures]
-    try:
-        for done in asyncio.as_completed(waiting):
-            await done
-            watch.step({})
-    finally:
-        for task in waiting:  # after a failure nobody awaits the rest
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-    outcomes: list[tuple[tuple[BadRange, ...], Cutflow]] = await gather(client, futures)
-    return outcomes
+def _located_range(bad: BadRange, dataset: str, options: ReadingOptions) -> BadRange:
+    reason = f"dataset {dataset!r}: {bad.reason}" if options.named else bad.reason
+    worker = f" (On the worker {get_worker().address}.)" if bad.unreadable else ""
+    return replace(bad, reason=reason + worker)
 
 
-def _attributes_of(
-    client: Client, attributes: Sequence[str], parts: Sequence[Future], prefix: str
-) -> list[Future]:
-    take = operator.attrgetter(*attributes)
-    return [client.submit(take, part, key=f"{prefix}-{i}") for i, part in enumerate(parts)]
-
-
-async def _summaries(client: Client, bundles: Sequence[Future], prefix: str) -> list[BundleSummary]:
+async def _summaries(crew: Crew, bundles: Sequence[Future], prefix: str) -> list[BundleSummary]:
     submitted = [
-        client.submit(summarise, bundle, key=f"{prefix}-{i}") for i, bundle in enumerate(bundles)
+        crew.submit(summarise, bundle, key=f"{prefix}-{i}") for i, bundle in enumerate(bundles)
     ]
-    summaries: list[BundleSummary] = await gather(client, submitted)
+    summaries: list[BundleSummary] = await crew.gather(submitted)
     return summaries
 
 
@@ -368,7 +404,7 @@ def _datasets(
 
 
 def _scale_weights(batch: EventBatch, factor: float) -> EventBatch:
-    return replace(batch, weight=batch.weight * factor)
+    return check_weights(replace(batch, weight=batch.weight * factor))
 
 
 def _paths(inputs: Sequence[InputFile]) -> str:

@@ -1,4 +1,4 @@
-"""Worker plugins: compile kernels, silence repeated messages, and keep secrets out of logs."""
+"""Workers: the progress of compiling, repeated messages and secrets in their logs."""
 
 from __future__ import annotations
 
@@ -7,34 +7,23 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import dask
-from distributed import Client, WorkerPlugin
+from distributed import WorkerPlugin
 
 from djservice.core.log_records import clean_records
 from djservice.core.progress import Watch
 from djservice.core.redact import remember_settings
-from djservice.on_dask.tasks import warm_up
 
 
-class CompileKernels(WorkerPlugin):
-    """Compile the kernels on every worker when it joins, so that no iteration waits for it."""
-
-    name = "djservice-compile"
-    idempotent = True  # workers that have the plugin are skipped
-
-    def setup(self, worker: Any) -> None:
-        """Called by Dask on each worker."""
-        warm_up()
-
-
-async def compile_kernels(client: Client, watch: Watch) -> None:
-    """Compile the kernels on every worker; report the progress unless numba's cache has them."""
+async def compile_kernels(compiling: Coroutine[Any, Any, None], watch: Watch) -> None:
+    """Report the progress of compiling the kernels, unless numba's cache has them."""
     began, announced = time.perf_counter(), False
-    registering = asyncio.ensure_future(client.register_plugin(CompileKernels()))
+    task = asyncio.ensure_future(compiling)
     try:
-        while not (await asyncio.wait([registering], timeout=20.0 if announced else 2.0))[0]:
+        while not (await asyncio.wait([task], timeout=20.0 if announced else 2.0))[0]:
             progress = (
                 f"{time.perf_counter() - began:.0f} s so far"
                 if announced
@@ -42,9 +31,9 @@ async def compile_kernels(client: Client, watch: Watch) -> None:
             )
             watch.say(f"compiling the kernels: {progress}")
             announced = True
-        await registering
+        await task
     finally:
-        registering.cancel()
+        task.cancel()
     if announced:
         watch.say(f"kernels ready after {time.perf_counter() - began:.1f} s")
 
@@ -74,16 +63,6 @@ def _worth_reading(record: logging.LogRecord) -> bool:
             "Failed to communicate with scheduler during heartbeat",
         )
     )
-
-
-class RedactLogs(WorkerPlugin):
-    """Redact the logs of workers, where Dask writes the errors of tasks."""
-
-    name = "djservice-redact-logs"
-
-    def setup(self, worker: Any) -> None:
-        """Called by Dask on each worker."""
-        redact_logs()
 
 
 def redact_logs() -> None:

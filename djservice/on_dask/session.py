@@ -23,7 +23,7 @@ from djservice.core.progress import Watch
 from djservice.core.redact import message_of
 from djservice.errors import RunError
 from djservice.on_dask.gpu_workers import local_cluster
-from djservice.on_dask.plugins import QuietFailures, RedactLogs, redact_logs
+from djservice.on_dask.plugins import QuietFailures, redact_logs
 
 Result = TypeVar("Result")
 
@@ -49,33 +49,29 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
                 return await job
             except asyncio.CancelledError as stop:
                 raise RunError(
-                    f"{str(stop) or 'stopped by a signal'}; the same command continues from there."
+                    f"{str(stop) or 'stopped by a signal; the same command continues from there'}."
                 ) from None
 
     with _dask_logs_to(watch):  # until the loop has ended, which cancels Dask's last tasks
         return finish(guarded())
 
 
-@contextlib.asynccontextmanager
-async def client_for(run: Run, watch: Watch) -> AsyncIterator[Client]:
-    """A client of the run's cluster, whose workers redact their logs."""
-    redact_logs()
-    async with _client(run, watch) as client:
-        await client.register_plugin(RedactLogs())
-        yield client
+#: On Python 3.11 Dask's statistical profiler may deadlock a worker (python/cpython#106883).
+_NO_PROFILER = {"distributed.worker.profile.enabled": False}
 
 
 @contextlib.asynccontextmanager
-async def _client(run: Run, watch: Watch) -> AsyncIterator[Client]:
+async def client_for(run: Run) -> AsyncIterator[Client]:
     """A client of the scheduler in the configuration, or of a new cluster on this machine."""
+    redact_logs()
     settings = run.cluster
     if settings.scheduler is not None:
-        async with client_of(settings.scheduler, watch) as client:
+        async with client_of(settings.scheduler) as client:
             yield client
         return
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_scratch())
-        with _block_sigint():
+        with _block_sigint(), dask.config.set(_NO_PROFILER):
             cluster = await stack.enter_async_context(
                 local_cluster(
                     settings.workers,
@@ -116,10 +112,8 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 @contextlib.asynccontextmanager
-async def client_of(
-    address: str, watch: Watch, security: Security | None = None
-) -> AsyncIterator[Client]:
-    """A client of the scheduler at ``address``, as soon as it has a worker.
+async def client_of(address: str, security: Security | None = None) -> AsyncIterator[Client]:
+    """A client of the scheduler at ``address``.
 
     Raises
     ------
@@ -140,14 +134,7 @@ async def client_of(
             "Check --scheduler, and that the scheduler runs."
         ) from None
     async with client:
-        if await _count_workers(client) == 0:
-            watch.say(f"{address} has no workers yet; waiting for the first one")
-        await client.wait_for_workers(1)
         yield client
-
-
-async def _count_workers(client: Client) -> int:
-    return len((await client.scheduler.identity(n_workers=-1))["workers"])
 
 
 @contextlib.contextmanager

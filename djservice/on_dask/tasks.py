@@ -174,17 +174,3 @@ class BundleSummary:
 def summarise(bundle: EventBatch) -> BundleSummary:
     """The summary of a bundle."""
     return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, bundle.weight)
-
-
-def warm_up() -> None:
-    """Cluster a small event, which compiles the kernels or loads them from numba's cache."""
-    event = EventBatch.from_arrays(
-        pt=[3.0, 2.0, 1.0],
-        rapidity=[0.0, 0.1, 2.0],
-        phi=[0.0, 0.1, 2.0],
-        mass=[0.0] * 3,
-        offsets=[0, 3],
-    )
-    from djservice.clustering.cluster import cluster
-
-    cluster(event, radius=0.4, rigidity=1.0, threads=1, device="cpu")

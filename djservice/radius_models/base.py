@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from djservice.core.elementary import exp, tanh
 from djservice.core.typing import Floats
 
 
@@ -91,7 +92,7 @@ class Bounded:
         Shapes (event,) and (event, theta).
         """
         height, slope = self.model.height(features, theta)
-        share = 0.5 * (1.0 + np.tanh(0.5 * height))
+        share = 0.5 * (1.0 + tanh(0.5 * height))
         span = math.log(self.maximum / self.minimum)
-        radius = self.minimum * np.exp(span * share)
+        radius = self.minimum * exp(span * share)
         return radius, (radius * span * share * (1.0 - share))[:, np.newaxis] * slope

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from djservice.core.elementary import tanh
 from djservice.core.entry_points import makers
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -26,7 +27,7 @@ class Linear(RadiusModel):
 
     def height(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
         slope = np.concatenate([features, np.ones((len(features), 1))], axis=1)
-        return slope @ theta, slope
+        return np.einsum("ei,i->e", slope, theta), slope
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class Network(RadiusModel):
         inputs = np.concatenate([features, np.ones((len(features), 1))], axis=1)
         size = self.hidden * inputs.shape[1]
         first, second = theta[:size].reshape(self.hidden, -1), theta[size:-1]
-        layer = np.tanh(inputs @ first.T)
+        layer = tanh(np.einsum("ei,hi->eh", inputs, first))
         back = (second * (1.0 - layer**2))[:, :, np.newaxis] * inputs[:, np.newaxis, :]
         slope = np.concatenate(
             [back.reshape(len(features), size), layer, np.ones((len(features), 1))], axis=1
         )
-        return layer @ second + theta[-1], slope
+        return np.einsum("eh,h->e", layer, second) + theta[-1], slope
 
 
 def named_models() -> dict[str, Callable[..., RadiusModel]]:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from djservice.clustering.cluster import cluster
+from djservice.core.columns import returned
+from djservice.core.elementary import azimuth_of, log, rapidity_of
 from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint
 from djservice.core.typing import Floats
@@ -50,7 +52,7 @@ class Feature:
         InputError
             If the function returns another shape, or infinite values.
         """
-        values = np.asarray(self.function(jets, events), dtype=np.float64)
+        values = returned(self.function(jets, events), f"feature {self.name!r}").astype(np.float64)
         if values.shape != (len(events),) or np.isinf(values).any():
             raise InputError(
                 f"feature {self.name!r} returned shape {values.shape}, expected ({len(events)},), "
@@ -79,13 +81,13 @@ def feature(function: Callable[[Any, EventBatch], ArrayLike]) -> Feature:
 @feature
 def leading_pt(jets: Any, events: EventBatch) -> Floats:
     """Logarithm of the leading jet's pT."""
-    return np.asarray(np.log(jets.pt[:, 0]))
+    return log(jets.pt[:, 0])
 
 
 @feature
 def second_pt(jets: Any, events: EventBatch) -> Floats:
     """Logarithm of the second jet's pT."""
-    return np.asarray(np.log(jets.pt[:, 1]))
+    return log(jets.pt[:, 1])
 
 
 @feature
@@ -97,31 +99,30 @@ def third_pt_share(jets: Any, events: EventBatch) -> Floats:
 @feature
 def separation(jets: Any, events: EventBatch) -> Floats:
     """Distance of the two leading jets in rapidity and azimuth."""
-    return np.asarray(
-        np.hypot(jets.rapidity[:, 0] - jets.rapidity[:, 1], jets[:, 0].deltaphi(jets[:, 1]))
-    )
+    rapidity, azimuth = rapidity_of(jets), azimuth_of(jets)
+    difference, turn = rapidity[:, 0] - rapidity[:, 1], np.abs(azimuth[:, 0] - azimuth[:, 1])
+    return np.asarray(np.sqrt(difference**2 + np.minimum(turn, 2 * np.pi - turn) ** 2))
 
 
 @feature
 def dijet_mass(jets: Any, events: EventBatch) -> Floats:
     """Logarithm of the mass of the two leading jets."""
     mass = np.asarray(mass_of_two(jets))
-    return np.log(mass, out=np.full_like(mass, np.nan), where=mass > 0)
+    return log(np.where(mass > 0, mass, np.nan))
 
 
 @feature
 def particles(jets: Any, events: EventBatch) -> Floats:
     """Logarithm of the number of particles."""
     counts = events.counts.astype(np.float64)
-    return np.log(counts, out=np.full_like(counts, np.nan), where=counts > 0)
+    return log(np.where(counts > 0, counts, np.nan))
 
 
 @feature
 def scalar_pt(jets: Any, events: EventBatch) -> Floats:
     """Logarithm of the scalar sum of the particles' pT."""
     total = np.add.reduceat(np.append(events.pt, 0.0), events.offsets[:-1]) * (events.counts > 0)
-    logarithm: Floats = np.log(total, out=np.full_like(total, np.nan), where=total > 0)
-    return logarithm
+    return log(np.where(total > 0, total, np.nan))
 
 
 def named_features() -> dict[str, Callable[..., Feature]]:

@@ -29,7 +29,7 @@ from djservice.radius_models.base import Bounded
 from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.checked import attributes_of
 from djservice.store.fresh import create_array
-from djservice.store.location import LocalFolder
+from djservice.store.local_folder import LocalFolder
 from djservice.store.run_store import Store
 
 #: Random stream of the trees from which the observable is computed.

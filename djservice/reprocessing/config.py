@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from djservice.config.base import Section, explained, without_credentials
 from djservice.config.input import Input
 from djservice.config.run import Run
-from djservice.core.yaml_problem import yaml_problem
+from djservice.core.bounds import BOUNDS
+from djservice.core.plain_data import read_yaml
 from djservice.errors import ConfigError
 
 
@@ -26,7 +26,10 @@ class Reprocessing(Section):
     )
     apply: Input | None = Field(None, description="files that the fit is applied to, one by one")
     lease: float = Field(
-        120.0, gt=0, description="seconds after which the lock of a dead process may be taken over"
+        120.0,
+        gt=0,
+        le=BOUNDS["seconds"].high,
+        description="seconds after which the lock of a dead process may be taken over",
     )
 
     @model_validator(mode="after")
@@ -50,14 +53,7 @@ class Reprocessing(Section):
         ConfigError
             If the file is missing, is not YAML, or has missing, unknown or invalid keys.
         """
-        try:
-            data = yaml.safe_load(Path(path).read_text())
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot be read ({error.strerror}). Correct the path."
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML: {yaml_problem(error)}") from None
+        data = read_yaml(path, ". Correct the path.")
         if not isinstance(data, dict) or "run" not in data:
             raise ConfigError(
                 f"{path}: expected the keys run and folder, and optionally apply and lease. Write "

@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from djservice.config.run import Run
+from djservice.core.bounds import BOUNDS
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
@@ -28,7 +29,7 @@ from djservice.fit.requests import Request
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.limits import check_size
 from djservice.on_dask.session import client_for, run_to_completion
-from djservice.store.grid_store import COLUMNS, open_grid
+from djservice.store.grid_store import COLUMNS, GridStore, open_grid
 
 
 @dataclass(frozen=True)
@@ -164,16 +165,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
     DjserviceError
         If the axes or the number of trees are invalid, or the run cannot be done.
     """
-    for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
-        if (
-            not values
-            or len(set(values)) < len(values)
-            or not all(0 < value < math.inf for value in values)
-        ):
-            raise ConfigError(
-                f"{name}: expected different, positive, finite numbers, found "
-                f"{', '.join(map(str, values)) or 'none'}."
-            )
+    _check(grid)
     check_size("trees", "trees", grid.trees)
     check_size("radii", "number of radii", len(grid.radii))
     for estimator in grid.estimators:
@@ -185,11 +177,26 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
             )
     plan.input()
     watch = watch or Lines()
-    return run_to_completion(_fill(plan, grid, Path(output), watch), watch)
+    return run_to_completion(_fill(plan, grid, Path(output).expanduser(), watch), watch)
+
+
+def _check(grid: Grid) -> None:
+    """Refuse axes and numbers of trees or repetitions that are out of their bounds."""
+    for name, values in (("rigidity", grid.rigidities), ("radius", grid.radii)):
+        good = all(BOUNDS[name].holds(value) for value in values)
+        if not values or len(set(values)) < len(values) or not good:
+            raise ConfigError(
+                f"{name}: expected different, positive, finite numbers, found "
+                f"{', '.join(map(str, values)) or 'none'}; each may be {BOUNDS[name]}."
+            )
+    for name, number in (("trees", grid.trees), ("repetitions", grid.repetitions)):
+        bound = BOUNDS["trees" if name == "trees" else "iterations"]
+        if not bound.holds(number):
+            raise ConfigError(f"{name}: expected {bound}, found {number}.")
 
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
-    async with client_for(plan.run, watch) as client:
+    async with client_for(plan.run) as client:
         bundles = await Bundles.load(client, plan, watch)
         sections = ("input", "clustering", "loss", "seed")
         facts = {
@@ -206,27 +213,32 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             "units": plan.observable.units,
         }
         shown = {"versions": versions(), "observable": observable}
-        root = open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown)
-        cells = list(product(*(range(length) for length in grid.shape)))
-        for damage in root.mended:
-            watch.say(f"{path}: damaged: {damage}; what is lost is computed again")
-        done = root.attrs["n_complete"]
-        watch.phase("cells", len(cells), done)
-        for number in range(done, len(cells)):
-            e, a, r, repetition = cells[number]
-            request = Request(
-                grid.radii[r],
-                grid.trees,
-                "grid",
-                repetition,
-                estimator=grid.estimators[e],
-                rigidity=grid.rigidities[a],
-            )
-            moments, seconds = await bundles.evaluate_timed(request)
-            numbers = {**_columns(moments), "cpu": 1e6 * seconds / moments.trees}
-            root.write(number, numbers)
-            watch.step({"radius": grid.radii[r], **numbers, "trees": moments.trees})
+        with open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown) as store:
+            for damage in store.mended:
+                watch.say(f"{path}: damaged: {damage}; what is lost is computed again")
+            for change in store.changes:
+                watch.say(f"continued with other versions {change}")
+            await _fill_cells(bundles, grid, store, watch)
     return path
+
+
+async def _fill_cells(bundles: Bundles, grid: Grid, store: GridStore, watch: Watch) -> None:
+    """Compute and write the cells that are not done, in order."""
+    cells = list(product(*(range(length) for length in grid.shape)))
+    watch.phase("cells", len(cells), store.n_complete)
+    for e, a, r, repetition in cells[store.n_complete :]:
+        request = Request(
+            grid.radii[r],
+            grid.trees,
+            "grid",
+            repetition,
+            estimator=grid.estimators[e],
+            rigidity=grid.rigidities[a],
+        )
+        moments, seconds = await bundles.evaluate_timed(request)
+        numbers = {**_columns(moments), "cpu": 1e6 * seconds / moments.trees}
+        store.write(numbers)
+        watch.step({"radius": grid.radii[r], **numbers, "trees": moments.trees})
 
 
 def _columns(moments: Moments) -> dict[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.private import public
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash, versions
+from djservice.core.provenance import code_hash
 from djservice.core.urls import basename
+from djservice.errors import DjserviceError
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
@@ -83,8 +86,15 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
-    async with client_for(plan.run, watch) as client:
-        return await run_on(client, plan, watch, overwrite=overwrite)
+    try:
+        async with client_for(plan.run) as client:
+            return await run_on(client, plan, watch, overwrite=overwrite)
+    except asyncio.CancelledError as stop:
+        if overwrite and not str(stop):
+            raise asyncio.CancelledError(
+                "stopped by a signal; nothing was deleted or written yet"
+            ) from None
+        raise
 
 
 async def run_on(
@@ -108,7 +118,7 @@ async def run_on(
     bundles = await Bundles.load(client, plan, watch)
     attributes = {
         "run": run.to_dict(),
-        "versions": versions(),
+        "versions": bundles.versions,
         "inputs": [public(asdict(file)) for file in bundles.inputs],
         "quarantined": [public(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
@@ -117,8 +127,6 @@ async def run_on(
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
     identities = _identities(bundles, "input")
-    if overwrite:  # after the input was read, so that a bad one deletes nothing
-        stores.remove(path)
     model = (
         await _model_fit(client, plan, bundles, identities, watch)
         if run.task == "radius-model"
@@ -135,6 +143,8 @@ async def run_on(
         model=None if model is None else model.shape,
     )
     check_loaded(plan, shape, len(bundles.bundles))
+    if overwrite:  # after the input was read, so that a bad one deletes nothing
+        stores.remove(path)
     with Store.open(
         path,
         attributes,
@@ -143,6 +153,11 @@ async def run_on(
     ) as store:
         for damage in store.mended:
             watch.say(f"{store.path}: damaged: {damage}; what is lost is computed again")
+        for change in store.changes:
+            watch.say(
+                f"continued with other versions {change}. Numbers may differ in the last bits from "
+                "those of an uninterrupted run."
+            )
         fit_model = None if model is None else model.run_to_completion
         fit_events = (
             functools.partial(bundles.per_event, plan.per_event)
@@ -150,13 +165,28 @@ async def run_on(
             else None
         )
         fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
-        try:
+        with _advice(store, overwrite):
             return FinishedRun(await fit.run_to_completion(), path)
-        except asyncio.CancelledError as stop:
-            store.set(status="interrupted", message=str(stop) or "stopped by a signal")
-            raise asyncio.CancelledError(
-                f"stopped after {store.n_complete('history')} iterations"
-            ) from None
+
+
+@contextlib.contextmanager
+def _advice(store: Store, overwrite: bool) -> Iterator[None]:
+    """Mark a run that is cancelled, and say by which command a run that stops is continued."""
+    try:
+        yield
+    except asyncio.CancelledError as stop:
+        store.set(status="interrupted", message=str(stop) or "stopped by a signal")
+        without = " without --overwrite" if overwrite else ""
+        raise asyncio.CancelledError(
+            f"stopped after {store.n_complete('history')} iterations; the same command{without} "
+            "continues from there"
+        ) from None
+    except DjserviceError as error:
+        if not overwrite:
+            raise
+        raise type(error)(
+            f"{error} To continue, leave out --overwrite, which begins again."
+        ) from error
 
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:

@@ -27,8 +27,9 @@ from djservice.core.private import public
 from djservice.core.redact import message_of, redacted
 from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
+from djservice.on_dask.admission import announcement
 from djservice.on_dask.limits import limit
-from djservice.on_dask.plugins import CompileKernels, RedactLogs, redact_logs
+from djservice.on_dask.plugins import redact_logs
 from djservice.on_dask.session import client_of
 from djservice.runs.run import FinishedRun, run_on
 from djservice.service import web
@@ -104,7 +105,7 @@ class RunService(SchedulerPlugin):
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
         redact_logs()
-        for plugin in (CompileKernels(), RedactLogs()):
+        for plugin in (announcement("reading"), announcement("clustering")):
             await scheduler.register_worker_plugin(
                 None, dumps(plugin), plugin.name, idempotent=True
             )
@@ -328,7 +329,7 @@ class RunService(SchedulerPlugin):
 
         async def job() -> FinishedRun:
             plan = checked_plan(record.config)
-            async with client_of(address, journal, security) as client:
+            async with client_of(address, security) as client:
                 return await run_on(client, plan, journal)
 
         await self._runs.note(record, "loading")

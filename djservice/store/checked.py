@@ -196,7 +196,10 @@ class CheckedGroup:
     def lost(self, name: str) -> list[Damage]:
         """The chunks of an array that are damaged, with the rows that are lost with them."""
         entry = self.attributes["arrays"][name]
-        array: Any = self.root[self.path(name)]
+        try:
+            array: Any = self.root[self.path(name)]
+        except UNREADABLE:  # removed since its metadata were read
+            return [Damage(self.path(name), self.path(f"{name}/zarr.json"), "is missing")]
         rows, axes = entry["rows"], entry.get("axes", 1)
         try:
             sound = of_array(_rows_of(array, None, axes)[:rows]) == entry["checksum"]
@@ -227,7 +230,12 @@ class CheckedGroup:
                 return values
         except UNREADABLE:
             pass
-        raise damaged(self.where, self.lost(name) or [self._other_rows(name, entry["rows"])])
+        raise self.unreadable_rows(name, entry)
+
+    def unreadable_rows(self, name: str, entry: Mapping[str, Any]) -> DamagedStoreError:
+        """The error of an array whose rows cannot be read, or cannot be written for that reason."""
+        damages = self.damages_of(name) or [self._other_rows(name, entry["rows"])]
+        return damaged(self.where, damages)
 
     def read(self, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
         """Rows of an array, as many as ``entry`` says, checked only chunk by chunk."""

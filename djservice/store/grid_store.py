@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import zarr
 from numpy.typing import NDArray
 
 from djservice.errors import StoreError
-from djservice.store.checked import Damage, need_format
+from djservice.store.access import clear_errors
+from djservice.store.checked import Damage, attributes_of, need_format
 from djservice.store.columns import SCAN
 from djservice.store.fresh import create_array, packed
-from djservice.store.location import LocalFolder
+from djservice.store.location import Location, locate
 from djservice.store.repair import mend
+from djservice.store.stretches import continued, latest_change, rewound
 from djservice.store.written import WrittenGroup
 
 GRID_FORMAT = 2
@@ -32,12 +35,15 @@ class GridStore:
     ----------
     mended
         What was damaged when the grid was opened for writing, and is computed again.
+    changes
+        A line about the versions, if they changed where the grid is continued.
     """
 
-    def __init__(self, where: LocalFolder, mode: str) -> None:
+    def __init__(self, where: Location, mode: str) -> None:
         self.where = where
         self.group = WrittenGroup(where, where.group(mode))
         self.mended: list[Damage] = []
+        self.changes: list[str] = []
 
     def __str__(self) -> str:
         return str(self.where)
@@ -45,31 +51,49 @@ class GridStore:
     @property
     def attrs(self) -> dict[str, Any]:
         """The attributes: facts, versions, observable, n_complete."""
-        return self.group.attributes
+        with clear_errors(self.where, "read"):
+            return self.group.attributes
+
+    @property
+    def n_complete(self) -> int:
+        """Number of cells that are complete."""
+        return int(self.attrs["n_complete"])
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """An axis, or a column of shape (estimator, rigidity, radius, repetition).
 
         Cells that are not done are NaN.
         """
-        rows = self.group.rows(name)
-        cells = np.full(self.group.metadata(name)["shape"], np.nan)
+        with clear_errors(self.where, "read"):
+            rows = self.group.rows(name)
+            cells = np.full(self.group.metadata(name)["shape"], np.nan)
         cells.reshape(-1)[: len(rows)] = rows
         return cells
 
-    def write(self, cell: int, numbers: Mapping[str, float]) -> None:
-        """Write the columns of a cell.
+    def write(self, numbers: Mapping[str, float]) -> None:
+        """Write the columns of the next cell, then count it.
 
         Raises
         ------
         StoreError
-            If the disk is full or the folder cannot be written. Earlier cells are kept.
+            If it cannot be written, or another process writes the store now. Earlier cells are
+            kept.
         """
-        try:
+        with clear_errors(self.where):
+            cell = self.n_complete
             rows = {name: [value] for name, value in numbers.items()}
             self.group.append(cell, rows, n_complete=cell + 1)
-        except OSError as error:
-            raise _not_written(self.where, error) from error
+
+    def continue_with(self, versions: Mapping[str, str]) -> None:
+        """Note from which cell on the packages and the machine are others."""
+        attributes, cells = self.attrs, self.n_complete
+        before = attributes.get("stretches") or [
+            {"from": {}, "versions": attributes.get("versions")}
+        ]
+        rows = {"cells": cells} if cells else {}
+        stretches = continued(rewound(before, "cells", cells), rows, versions)
+        self.changes = latest_change(stretches, rows)
+        self.group.update(stretches=stretches, versions=dict(versions))
 
 
 def read_grid(path: str | Path) -> GridStore:
@@ -80,9 +104,13 @@ def read_grid(path: str | Path) -> GridStore:
     StoreError
         If there is no grid at ``path``, or it is damaged.
     """
-    return _open(LocalFolder(str(path)), "r")
+    where = locate(path)
+    with clear_errors(where, "read"):
+        _need_grid(where)
+        return GridStore(where, "r")
 
 
+@contextlib.contextmanager
 def open_grid(
     path: Path,
     shape: tuple[int, ...],
@@ -90,17 +118,16 @@ def open_grid(
     radii: tuple[float, ...],
     facts: dict[str, Any],
     shown: dict[str, Any],
-) -> GridStore:
-    """Create the store of a grid, or open an existing one of the same grid.
+) -> Iterator[GridStore]:
+    """Create the store of a grid, or open an existing one of the same grid, and hold its lock.
 
     What is damaged in an existing one is computed again.
 
     Raises
     ------
     StoreError
-        If the store is that of another grid, or cannot be written or mended.
+        If the store is that of another grid, cannot be written or mended, or is in use.
     """
-
     axes: dict[str, Any] = {
         "rigidity": list(rigidities),
         "radius": list(radii),
@@ -117,27 +144,22 @@ def open_grid(
             {"djservice_grid": GRID_FORMAT, "n_complete": 0, "axes": axes, "facts": facts, **shown}
         )
 
-    where = LocalFolder(str(path))
-    differing: list[str] = []
-    try:
-        if not where.exists():
-            where.create(fill, axes=len(DIMENSIONS))
-        grid = _open(where, "r+")
-        for requested, name in ((facts, "facts"), (axes, "axes")):
-            stored = grid.attrs[name]
-            differing += [key for key in requested if stored.get(key) != requested[key]]
-        if not differing:
+    where = locate(path)
+    with contextlib.ExitStack() as lock:
+        with clear_errors(where):
+            if not where.exists():
+                where.create(fill, axes=len(DIMENSIONS))
+            _need_same_grid(where, facts, axes)
+            lock.enter_context(where.lock())
+            _need_same_grid(where, facts, axes)  # another process may have replaced it
+            grid = GridStore(where, "r+")
             grid.mended = mend(grid.group, lambda: packed(fill, len(DIMENSIONS)))
-    except OSError as error:
-        raise _not_written(where, error) from error
-    if differing:
-        raise StoreError(
-            f"{path}: another grid: {', '.join(differing)} differ. Choose another --output."
-        )
-    return grid
+            grid.continue_with(shown["versions"])
+        yield grid
 
 
-def _open(where: LocalFolder, mode: str) -> GridStore:
+def _need_grid(where: Location) -> None:
+    """Refuse what is no grid of this format."""
     text = where.read("zarr.json")
     if text is None:
         raise StoreError(
@@ -149,11 +171,19 @@ def _open(where: LocalFolder, mode: str) -> GridStore:
             f"{where}: not a grid of `djservice scan` or `compare`, or its zarr.json is damaged."
         )
     need_format(where, "djservice_grid", GRID_FORMAT)
-    return GridStore(where, mode)
 
 
-def _not_written(where: LocalFolder, error: OSError) -> StoreError:
-    return StoreError(
-        f"{where}: cannot be written: {error.strerror or error}. "
-        "Free space or correct the permissions; the same command continues from there."
-    )
+def _need_same_grid(where: Location, facts: Mapping[str, Any], axes: Mapping[str, Any]) -> None:
+    """Refuse a store that is not that of this grid."""
+    _need_grid(where)
+    stored = attributes_of(where)
+    differing = [
+        key
+        for name, requested in (("facts", facts), ("axes", axes))
+        for key in requested
+        if stored[name].get(key) != requested[key]
+    ]
+    if differing:
+        raise StoreError(
+            f"{where}: another grid: {', '.join(differing)} differ. Choose another --output."
+        )

@@ -23,7 +23,7 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
 
 Rows are written first, and the group's attribute ``n_complete`` is moved last, each file by an
 atomic rename. Rows from ``n_complete`` on are invalid. The only writer is the process that drives
-the run, and it holds a lock.
+the run. It holds a lock, and every write looks for its token (:mod:`djservice.store.fence`).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ import numpy as np
 import zarr
 from numpy.typing import ArrayLike
 
-from djservice.core.redact import message_of, shareable
 from djservice.errors import DamagedStoreError, StoreError
-from djservice.store.checked import Damage, attributes_of, need_format
+from djservice.store.access import clear_errors
+from djservice.store.checked import Damage, attributes_of, damaged, need_format
 from djservice.store.columns import (
     GROUPS,
     StoreColumns,
@@ -48,8 +48,9 @@ from djservice.store.columns import (
     create_model,
     create_per_event,
 )
-from djservice.store.location import LocalFolder, ObjectStore, locate
+from djservice.store.location import Location, locate
 from djservice.store.repair import mend_run
+from djservice.store.stretches import continued, latest_change, rewound
 from djservice.store.written import WrittenGroup
 
 STORE_FORMAT = 3
@@ -68,12 +69,15 @@ class Store:
         The zarr group.
     mended
         What was damaged when the store was opened for writing, and is computed again.
+    changes
+        A line about the versions, if they changed where the run is continued.
     """
 
-    def __init__(self, where: LocalFolder | ObjectStore, root: zarr.Group) -> None:
+    def __init__(self, where: Location, root: zarr.Group) -> None:
         self.where, self.path = where, str(where)
         self.root = root
         self.mended: tuple[Damage, ...] = ()
+        self.changes: list[str] = []
 
     @classmethod
     def read(cls, path: str | Path) -> Store:
@@ -85,7 +89,7 @@ class Store:
             If there is no store of a run at ``path``.
         """
         where = locate(path)
-        with _clear_errors(where, "read"):
+        with clear_errors(where, "read"):
             if not where.exists():
                 raise StoreError(
                     f"{where}: there is no store here. Give the folder that `djservice run` wrote "
@@ -127,7 +131,7 @@ class Store:
             settings), or is in use.
         """
         where = locate(path)
-        with _clear_errors(where):
+        with clear_errors(where):
             if not where.exists():
                 _create(where, attributes, numbers, shape)
             elif (
@@ -139,9 +143,10 @@ class Store:
                 _create(where, attributes, numbers, shape)
             _need_store(where)
         with _locked(where):
-            store = cls(where, _root(where, "r+"))
-            _same_run(where, numbers)
-            with _clear_errors(where):
+            with clear_errors(where):
+                _need_store(where)  # another process may have replaced it
+                store = cls(where, _root(where, "r+"))
+                _same_run(where, numbers)
                 groups = [store.group(name) for name in store.attributes["groups"]]
                 store.mended = mend_run(groups, shape)
             requested = {"history": ("optimiser", shape.iterations)}
@@ -157,13 +162,12 @@ class Store:
             store._drop_consolidated()
             for group, (_, iterations) in requested.items():
                 store._lengthen(group, iterations)
-            if (
-                shape.starts and "per_event" not in store.groups
-            ):  # the store of a global run, continued
+            if shape.starts and "per_event" not in store.groups:  # a global run, continued
                 store._add("per_event", lambda group: create_per_event(group, shape))
             if shape.model is not None and "radius_model" not in store.groups:
                 model = shape.model
                 store._add("radius_model", lambda group: create_model(group, model))
+            store._continue_with(attributes.get("versions"))
             store.set(**attributes, numbers={**store.attributes["numbers"], **numbers})
             yield store
 
@@ -188,13 +192,13 @@ class Store:
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes of the root: run, versions, inputs, status, message, events, result."""
-        with _clear_errors(self.where, "read"):
+        with clear_errors(self.where, "read"):
             return self.group().attributes
 
     @property
     def written(self) -> float:
         """Time of the last write of rows, in seconds since 1970."""
-        with _clear_errors(self.where, "read"):
+        with clear_errors(self.where, "read"):
             return max(map(self.where.written, self.groups))
 
     def n_complete(self, group: str) -> int:
@@ -203,12 +207,12 @@ class Store:
 
     def column(self, group: str, name: str) -> Any:
         """The valid rows of an array."""
-        with _clear_errors(self.where, "read"):
+        with clear_errors(self.where, "read"):
             return self.group(group).rows(name, "n_complete")
 
     def array(self, group: str, name: str) -> Any:
         """The rows of an array that are written, as a NumPy array."""
-        with _clear_errors(self.where, "read"):
+        with clear_errors(self.where, "read"):
             return self.group(group).rows(name)
 
     def write_rows(self, group: str, start: int, rows: Mapping[str, ArrayLike]) -> None:
@@ -220,7 +224,7 @@ class Store:
             If the disk is full or the folder cannot be written. Complete rows are kept.
         """
         count = len(np.asarray(next(iter(rows.values()))))
-        with _clear_errors(self.where):
+        with clear_errors(self.where):
             self.group(group).append(start, rows, n_complete=start + count)
 
     def write_scores(self, row: int, values: Mapping[str, ArrayLike]) -> None:
@@ -228,7 +232,7 @@ class Store:
 
         Row 0 is on fresh trees, row 1 on the trees of the choice.
         """
-        with _clear_errors(self.where):
+        with clear_errors(self.where):
             group = self.group("per_event")
             group.cut(row, list(values), n_scored=row)
             rows = {name: np.asarray(value)[np.newaxis] for name, value in values.items()}
@@ -238,14 +242,15 @@ class Store:
         """The valid rows of the scores of one radius per event; empty without such a fit."""
         if "per_event" not in self.groups:
             return np.empty(0)
-        with _clear_errors(self.where, "read"):
+        with clear_errors(self.where, "read"):
             return self.group("per_event").rows(name, "n_scored")
 
     def rewind(self, group: str, rows: int) -> None:
         """Declare only the first ``rows`` rows of a group valid."""
         if self.n_complete(group) > rows:
-            with _clear_errors(self.where):
+            with clear_errors(self.where):
                 self.group(group).rewind(rows)
+            self.set(stretches=rewound(self.attributes["stretches"], group, rows))
 
     def set(self, **attributes: Any) -> None:
         """Set attributes of the root, such as status and result."""
@@ -253,34 +258,57 @@ class Store:
 
     def set_of(self, group: str, **attributes: Any) -> None:
         """Set attributes of a group."""
-        with _clear_errors(self.where):
+        with clear_errors(self.where):
             self.group(group).update(**attributes)
 
     def attribute(self, group: str, name: str) -> Any:
         """An attribute of a group, or None."""
-        with _clear_errors(self.where, "read"):
+        with clear_errors(self.where, "read"):
             return self.group(group).attributes.get(name)
 
     def consolidate(self) -> None:
-        """Copy the metadata of every group's arrays into the group, once a run is finished.
+        """Verify a store, and copy the metadata of every group's arrays into the group.
 
-        Without the copies xarray warns.
+        It is called once a run is finished. Without the copies xarray warns.
+
+        Raises
+        ------
+        DamagedStoreError
+            If a file is not as it was written.
         """
-        with _clear_errors(self.where), warnings.catch_warnings():
+        with clear_errors(self.where), warnings.catch_warnings():
             # Zarr warns that consolidated metadata are not yet in the specification.
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+            damages = [damage for name in self.groups for damage in self.group(name).damages()]
+            if damages:  # since the run read them
+                raise damaged(self.where, damages)
             for group in (*self.groups, None):
                 self.where.consolidate(group)
 
+    def _continue_with(self, versions: Any) -> None:
+        """Note from which rows on the packages and the machine are others."""
+        before: Any = self.attributes.get("stretches") or [
+            {"from": {}, "versions": self.attributes.get("versions")}
+        ]
+        rows = {}
+        for name in self.groups:
+            count = self.n_complete(name)
+            before = rewound(before, name, count)  # fewer if some were damaged
+            if count:
+                rows[name] = count
+        stretches = continued(before, rows, versions)
+        self.changes = latest_change(stretches, rows)
+        self.set(stretches=stretches)
+
     def _drop_consolidated(self) -> None:
         """Remove the consolidated metadata, which writing would make stale."""
-        with _clear_errors(self.where):
+        with clear_errors(self.where):
             for group in (*self.groups, ""):
                 self.group(group).update()
 
     def _lengthen(self, group: str, iterations: int) -> None:
         """Lengthen the columns of iterations."""
-        with _clear_errors(self.where):
+        with clear_errors(self.where):
             columns = self.group(group)
             columns.lengthen(iterations)
             number = len(columns.rows("iteration"))
@@ -289,7 +317,7 @@ class Store:
 
     def _add(self, group: str, create: Callable[[zarr.Group], None]) -> None:
         """Create a group, complete or not at all."""
-        with _clear_errors(self.where):
+        with clear_errors(self.where):
             self.where.add(group, create)
         self.set(groups=[*self.attributes["groups"], group])
 
@@ -305,7 +333,7 @@ def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
         If ``path`` is not a store, or belongs to another run.
     """
     where = locate(path)
-    with _clear_errors(where):
+    with clear_errors(where):
         if not where.exists():
             return
         _need_store(where)
@@ -323,7 +351,7 @@ def remove(path: str | Path) -> None:
         If ``path`` holds anything else, or the store is in use.
     """
     where = locate(path)
-    with _clear_errors(where):
+    with clear_errors(where):
         if not where.exists():
             return
         if not _is_store(where):
@@ -331,11 +359,11 @@ def remove(path: str | Path) -> None:
                 f"{where}: not the store of a djservice run, so --overwrite leaves it alone; "
                 "choose another output.store."
             )
-    with _locked(where), _clear_errors(where):
+    with _locked(where), clear_errors(where):
         where.remove()
 
 
-def _need_store(where: LocalFolder | ObjectStore) -> None:
+def _need_store(where: Location) -> None:
     if not _is_store(where):
         raise StoreError(
             f"{where}: expected no files or a store, found something that is not the store of a "
@@ -343,7 +371,7 @@ def _need_store(where: LocalFolder | ObjectStore) -> None:
         )
 
 
-def _is_empty(where: LocalFolder | ObjectStore) -> bool:
+def _is_empty(where: Location) -> bool:
     store = Store(where, _root(where, "r"))
     try:
         return all(store.n_complete(name) == 0 for name in store.groups)
@@ -351,18 +379,18 @@ def _is_empty(where: LocalFolder | ObjectStore) -> bool:
         return False
 
 
-def _is_store(where: LocalFolder | ObjectStore) -> bool:
+def _is_store(where: Location) -> bool:
     return b'"djservice_format"' in (where.read("zarr.json") or b"")
 
 
-def _root(where: LocalFolder | ObjectStore, mode: str) -> zarr.Group:
+def _root(where: Location, mode: str) -> zarr.Group:
     """The root of a store of this format, checked."""
     need_format(where, "djservice_format", STORE_FORMAT)
     return where.group(mode)
 
 
 def _create(
-    where: LocalFolder | ObjectStore,
+    where: Location,
     attributes: Mapping[str, Any],
     numbers: Mapping[str, Any],
     shape: StoreColumns,
@@ -381,7 +409,7 @@ def _create(
     where.create(fill)
 
 
-def _same_run(where: LocalFolder | ObjectStore, numbers: Mapping[str, Any]) -> None:
+def _same_run(where: Location, numbers: Mapping[str, Any]) -> None:
     """Refuse the store of another run, naming every key that differs."""
     stored = attributes_of(where)["numbers"]
     differing = [
@@ -419,29 +447,9 @@ _NAMED = 5
 
 
 @contextlib.contextmanager
-def _locked(where: LocalFolder | ObjectStore) -> Iterator[None]:
+def _locked(where: Location) -> Iterator[None]:
     """Hold the lock of a store, and raise its errors as errors of the store."""
     with contextlib.ExitStack() as lock:
-        with _clear_errors(where):
+        with clear_errors(where):
             lock.enter_context(where.lock())
         yield
-
-
-@contextlib.contextmanager
-def _clear_errors(where: LocalFolder | ObjectStore, action: str = "written") -> Iterator[None]:
-    """Turn errors of the operating system or the server into errors of the store."""
-    try:
-        where.check()
-        yield
-    except where.errors as error:
-        reason = getattr(error, "strerror", None) or message_of(error)
-        advice = (
-            "What was complete is kept: free space or mend the permissions, and run the same "
-            "command to go on."
-        )
-        if action == "read":
-            advice = (
-                "See that you may read it, and for a URL that its server answers and that its keys "
-                "are in the environment."
-            )
-        raise StoreError(f"{where}: cannot be {action}: {reason}. {advice}") from shareable(error)

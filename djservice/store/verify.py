@@ -9,6 +9,7 @@ from typing import Any
 
 from djservice.errors import DamagedStoreError, StoreError
 from djservice.store.checked import CheckedGroup, Damage, Readable, damaged, need_format
+from djservice.store.fence import WRITER
 from djservice.store.grid_store import GRID_FORMAT
 from djservice.store.location import locate
 from djservice.store.run_store import STORE_FORMAT
@@ -78,9 +79,10 @@ def _groups(group: CheckedGroup) -> Iterator[CheckedGroup]:
 
 
 def _copies(group: CheckedGroup) -> Iterator[Damage]:
-    """Consolidated metadata that differ from what they are copies of."""
+    """Consolidated metadata that differ from what they are copies of, but for the changing token."""
     document = _document(group.where, group.path("zarr.json"))
     copies = (document.get("consolidated_metadata") or {"metadata": {}})["metadata"]
+    copies.pop(WRITER, None)
     for name, copy in copies.items():
         original = _document(group.where, group.path(f"{name}/zarr.json"))
         copy.pop("consolidated_metadata", None)

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.checksums import of_array, of_json
-from djservice.store.checked import UNREADABLE, CheckedGroup, Readable, damaged
+from djservice.store.checked import UNREADABLE, CheckedGroup, Readable
 from djservice.store.fresh import group_text
 
 #: Attributes that count rows.
@@ -57,7 +57,7 @@ class WrittenGroup(CheckedGroup):
             try:
                 block = self._write(name, start, values, entries[name].get("axes", 1))
             except UNREADABLE as error:  # the chunk that the rows are put into, or its metadata
-                raise damaged(self.where, self.damages_of(name)) from error
+                raise self.unreadable_rows(name, entries[name]) from error
             crc = of_array(block, entries[name]["checksum"])
             entries[name] |= {"rows": start + len(block), "checksum": crc}
         self.update(arrays=entries, **counters)
@@ -79,7 +79,10 @@ class WrittenGroup(CheckedGroup):
         for name in names:
             if entries[name]["rows"] > rows and "fixed" not in entries[name]:
                 entries[name]["rows"] = rows
-                entries[name]["checksum"] = of_array(self.read(name, entries[name]))
+                try:
+                    entries[name]["checksum"] = of_array(self.read(name, entries[name]))
+                except UNREADABLE as error:
+                    raise self.unreadable_rows(name, entries[name]) from error
                 longer = True
         if longer or counters:
             self.update(arrays=entries, **counters)

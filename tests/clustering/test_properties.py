@@ -113,7 +113,7 @@ def test_the_order_of_the_particles_does_not_matter(
 
 @few
 @given(
-    n=sizes, seed=seeds, power=powers, radius=radii, angle=st.floats(-4, 4), boost=st.floats(-1, 1)
+    n=sizes, seed=seeds, power=powers, radius=radii, angle=st.floats(-3, 3), boost=st.floats(-1, 1)
 )
 def test_rotations_and_boosts_move_the_jets_along(
     n: int, seed: int, power: float, radius: float, angle: float, boost: float
@@ -139,7 +139,7 @@ def test_rotations_and_boosts_move_the_jets_along(
     radius=radii,
     rigidity=st.sampled_from([0.1, 1.0, 10.0]),
     scale=scales,
-    angle=st.floats(-4, 4),
+    angle=st.floats(-3, 3),
     boost=st.floats(-1, 1),
 )
 def test_rotations_and_boosts_leave_the_probability_of_a_history(

@@ -1,6 +1,6 @@
 """Parts of a sample evaluated together have the bits that they have alone: what is shared is the cost of a call."""
 
-from dataclasses import fields
+from dataclasses import astuple, fields, replace
 
 import numpy as np
 import pytest
@@ -99,3 +99,28 @@ def test_parts_of_two_datasets_are_not_mixed(events: dj.EventBatch) -> None:
             moments,
             evaluate(part.events, loss, dj.LeaveOneOut(), Sampling(), radius=0.7, trees=4)[0],
         )
+
+
+@pytest.mark.parametrize("factor", [1e-150, 1e-100, 2.0**-300, 1e50, 1e120])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_results_do_not_depend_on_a_factor_of_all_weights(
+    events: dj.EventBatch, loss: dj.SquaredError, factor: float
+) -> None:
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, len(events))
+    one, other = (
+        evaluate(
+            replace(events, weight=scale * weight),
+            loss,
+            dj.LeaveOneOut(),
+            Sampling(1.0, seed=1),
+            radius=0.7,
+            trees=4,
+        )[0]
+        for scale in (1.0, factor)
+    )
+    for name in ("loss", "gradient", "mean", "sd"):
+        for a, b in zip(
+            astuple(getattr(one, name)()), astuple(getattr(other, name)()), strict=True
+        ):
+            assert b == pytest.approx(a, rel=1e-6)
+            assert factor != 2.0**-300 or a == b

@@ -163,3 +163,21 @@ def test_points_without_an_error_are_left_out(bad: float) -> None:
     assert curvature_at(0.7, radii, loss, errors)[0] == pytest.approx(2.0)
     errors[:4] = bad
     assert all(math.isnan(x) for x in curvature_at(0.7, radii, loss, errors))
+
+
+@pytest.mark.parametrize("spacing", [1e-1, 1e-2, 1e-3, 1e-5, 1e-9, 1e-15])
+@pytest.mark.parametrize("first", [0.0, 0.01, 0.2, 0.7, 3.0])
+def test_radii_too_close_to_each_other_leave_the_curvature_undetermined(
+    first: float, spacing: float
+) -> None:
+    """No LinAlgError, no square root of a negative number: right to its error, or NaN."""
+    radii = 0.7 + first + spacing * np.arange(7)
+    errors = np.full(7, 1e-3)
+    curvature, error = curvature_at(0.7, radii, 2.0 * (radii - 0.7) ** 2, errors)
+    if first <= spacing or (first, spacing) == (0.2, 1e-1):
+        assert abs(curvature - 4.0) < 1e-3 * error
+    else:
+        assert math.isnan(curvature) == math.isnan(error)
+        assert math.isnan(curvature) or abs(curvature - 4.0) < error
+    if spacing <= 1e-3 and first >= 0.2:
+        assert math.isnan(curvature)

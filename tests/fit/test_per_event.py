@@ -20,7 +20,7 @@ from djservice.events.batch import EventBatch
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventSettings, fit_per_event
 from djservice.reports.html import report
 from djservice.reports.summary import summary
-from djservice.store.location import LocalFolder
+from djservice.store.local_folder import LocalFolder
 from djservice.store.run_store import Store
 from djservice.store.written import WrittenGroup
 

@@ -15,7 +15,9 @@ from djservice.core.display import Lines
 from djservice.errors import RunError
 from djservice.evaluation.moments import Quantity
 from djservice.evaluation.reduce import PerEvent
-from djservice.fit.radius_fit import RadiusFit, spectrum_radii
+from djservice.fit.descent import Descent, Parameter
+from djservice.fit.iterations import Iterations
+from djservice.fit.radius_fit import OPTIMISERS, RadiusFit, spectrum_radii
 from djservice.fit.requests import Request
 from djservice.fit.result import Result
 from djservice.store.columns import StoreColumns
@@ -46,7 +48,11 @@ def answer(request: Request, gradient: float) -> Any:
 
 
 def fit(
-    path: Path, gradient: Gradient, asked: list[Request] | None = None, **optimiser: Any
+    path: Path,
+    gradient: Gradient,
+    asked: list[Request] | None = None,
+    changed: dict[str, Any] | None = None,
+    **optimiser: Any,
 ) -> Result:
     settings = {
         "kind": "sgd",
@@ -55,9 +61,13 @@ def fit(
         "batch_events": 4,
         **optimiser,
     }
-    run = Run.from_dict(
-        {"input": {"files": "a"}, "loss": {}, "optimiser": settings, "output": {"store": str(path)}}
-    )
+    sections = {
+        "input": {"files": "a"},
+        "loss": {},
+        "optimiser": settings,
+        "output": {"store": str(path)},
+    }
+    run = Run.from_dict(sections | (changed or {}))
 
     async def evaluate(request: Request) -> Any:
         if asked is not None:
@@ -156,3 +166,35 @@ def test_a_gradient_that_is_not_a_number_stops_it(tmp_path: Path) -> None:
     fit(tmp_path / "b.zarr", lambda request: 0.5, iterations=9)
     whole = Store.read(tmp_path / "b.zarr")
     assert np.array_equal(store.array("history", "radius")[:9], whole.column("history", "radius"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "remark"),
+    [
+        ({"scan": {"radii": [0.3, 0.301, 0.302, 0.303, 0.304]}}, "do not determine the curvature"),
+        ({"loss": {"kind": "robust_width"}}, "too small with 10 events, fewer than 200"),
+    ],
+)
+def test_a_result_whose_error_is_in_doubt_says_so(
+    changed: dict[str, Any], remark: str, tmp_path: Path
+) -> None:
+    result = fit(tmp_path / "a.zarr", downhill, changed=changed, iterations=3)
+    assert any(remark in text for text in result.remarks)
+    assert np.isnan(result.radius_error) == ("scan" in changed)
+
+
+def test_a_parameter_that_leaves_the_numbers_ends_the_run(tmp_path: Path) -> None:
+    """NaN differs from itself, so the store of such a run would be refused by its own run."""
+    store = SimpleNamespace(
+        path="a", column=lambda *_: np.empty((0, 1)), n_complete=lambda _: 0, write_rows=print
+    )
+    free = Descent((Parameter("w", 0.0),), OPTIMISERS["sgd"](), 1e10, None, 0)
+
+    async def evaluate(iteration: int, values: list[float]) -> Any:
+        return answer(Request(0.7, 4, "train"), 1e300)[0]
+
+    iterations = Iterations(store, "radius_model", Lines(io.StringIO()), "train", free, 3, evaluate)  # type: ignore[arg-type]
+    with pytest.raises(
+        RunError, match=r"iteration 0 at w = 0.0000: the next step leads to w = -inf"
+    ):
+        asyncio.run(iterations.run_to_completion())

@@ -18,7 +18,7 @@ from djservice.fit.per_event import PerEventSettings
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
 from djservice.on_dask import gather
-from djservice.on_dask.gather import gather_patiently
+from djservice.on_dask.gather import wait_patiently
 from djservice.on_dask.tasks import evaluate_bundles, evaluate_timed, fit_bundle
 
 #: Trees per event that take minutes for all events, and a second for one.
@@ -96,7 +96,7 @@ def test_a_run_says_what_it_waits_for(scheduler: str, monkeypatch: pytest.Monkey
         async with Client(scheduler, asynchronous=True, set_as_default=False) as client:
             slow = client.submit(functools.partial(time.sleep, 0.8), pure=False)
             after = client.submit(int, 3, pure=False)
-            found: list[int] = await gather_patiently(client, [after], Watching())  # type: ignore[arg-type]
+            found: list[int] = await wait_patiently(gather.gather(client, [after]), Watching())  # type: ignore[arg-type]
             await slow
             return found
 

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import threading
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -15,11 +13,7 @@ from djservice.service.journal import Journal
 @pytest.mark.parametrize(("seconds", "lines"), [(0.0, 0), (2.3, 2)])
 def test_kernels_that_take_long_are_said_to_be_compiled(seconds: float, lines: int) -> None:
     journal = Journal()
-
-    async def register_plugin(plugin: Any) -> None:
-        await asyncio.sleep(seconds)
-
-    asyncio.run(compile_kernels(SimpleNamespace(register_plugin=register_plugin), journal))  # type: ignore[arg-type]
+    asyncio.run(compile_kernels(asyncio.sleep(seconds), journal))
     said = [line for _, line in journal.lines]
     expected = [
         "compiling the kernels: a minute or two, once per installation",

@@ -26,7 +26,7 @@ from djservice.radius_models.features import Feature, features_of, named_feature
 from djservice.radius_models.prediction import Standardiser
 from djservice.reports.html import report
 from djservice.reports.summary import summary
-from djservice.store.location import LocalFolder
+from djservice.store.local_folder import LocalFolder
 from djservice.store.run_store import Store
 from djservice.store.written import WrittenGroup
 

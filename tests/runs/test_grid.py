@@ -22,7 +22,7 @@ from djservice.evaluation.evaluate import evaluate
 from djservice.reports.grid_figures import _compare_figure, comparison, comparison_text, draw
 from djservice.runs.grid import compare, label, scan
 from djservice.store.grid_store import COLUMNS, GridStore, read_grid
-from djservice.store.location import LocalFolder
+from djservice.store.local_folder import LocalFolder
 
 
 @pytest.fixture

@@ -4,6 +4,6 @@ import distributed.nanny  # noqa: F401
 
 import djservice.on_dask.load
 import djservice.on_dask.plugins  # noqa: F401
-from djservice.on_dask.tasks import warm_up
+from djservice.on_dask.arithmetic import clustering_digest
 
-warm_up()
+clustering_digest()

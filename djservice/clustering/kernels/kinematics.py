@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from djservice.clustering.kernels.jit import jit
+from djservice.core.typing import Floats
 
 TWO_PI = 2.0 * math.pi
 
@@ -37,6 +38,20 @@ def rapidity(px: float, py: float, pz: float, e: float) -> float:
     forward = e + abs(pz)
     y = 0.5 * math.log((pt2 + m2) / (forward * forward))
     return y if pz < 0.0 else -y
+
+
+@jit
+def momenta(pt: Floats, rapidity: Floats, phi: Floats, mass: Floats, components: Floats) -> None:
+    """Fill px, py, pz and E of particles, shape (particle, 4).
+
+    In compiled code the functions are those of the C library. NumPy's differ between processors.
+    """
+    for i in range(len(pt)):
+        transverse = math.sqrt(pt[i] * pt[i] + mass[i] * mass[i])
+        components[i, 0] = pt[i] * math.cos(phi[i])
+        components[i, 1] = pt[i] * math.sin(phi[i])
+        components[i, 2] = transverse * math.sinh(rapidity[i])
+        components[i, 3] = transverse * math.cosh(rapidity[i])
 
 
 @jit

@@ -1,0 +1,125 @@
+"""What a worker shows before it gets work, and the resource that it then announces.
+
+Tasks of a run ask for the resource that workers with its code, packages and arithmetic announce.
+Dask's scheduler gives them to no other worker, whenever it joins.
+
+The plugin and the question are local classes and functions, which are pickled by value. So a worker
+with other sources, or without djservice, can answer too.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from distributed import WorkerPlugin
+
+from djservice.core.provenance import LOADED_CODE, code_hash, versions
+from djservice.on_dask.arithmetic import clustering_digest, reading_digest
+
+#: Work that a worker is admitted to. Clustering needs compiled kernels, reading does not.
+Work = Literal["reading", "clustering"]
+#: What a worker shows: strings, or a dictionary of versions.
+Shown = dict[str, Any]
+
+
+@functools.cache
+def show(work: Work) -> Shown:
+    """Code, packages and arithmetic of this process.
+
+    The code is that of its start. A process whose sources were exchanged since then may have parts
+    of both, and is like no other.
+    """
+    changed = "" if code_hash() == LOADED_CODE else ", and its sources changed since it started"
+    python = ".".join(versions()["python"].split(".")[:2])
+    return {
+        "code": LOADED_CODE + changed,
+        "versions": {**versions(), "python": python},
+        "arithmetic": reading_digest() if work == "reading" else clustering_digest(),
+    }
+
+
+def resource_of(shown: Shown, work: Work) -> str:
+    """Name of the resource of the workers that show the same."""
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+    return f"djservice-{work}-{digest[:16]}"
+
+
+def announcing(resource: str) -> Callable[[Any], Awaitable[None]]:
+    """A function with which a worker announces a resource."""
+
+    async def announce(dask_worker: Any) -> None:
+        from distributed.core import Status
+
+        await dask_worker.set_resources(**{resource: 1e9})  # more than it can have tasks
+        if dask_worker.status == Status.running:  # so that the scheduler looks at waiting tasks
+            dask_worker.status = Status.paused
+            dask_worker.status = Status.running
+
+    return announce
+
+
+def announcement(work: Work) -> WorkerPlugin:
+    """A plugin that announces the resource of a worker, and redacts its logs."""
+
+    class Announcement(WorkerPlugin):
+        name = f"djservice-{work}"
+        idempotent = True  # workers that have the plugin are skipped
+
+        async def setup(self, worker: Any) -> None:
+            """Called by Dask on each worker when it joins, before it can get tasks of a run."""
+            import asyncio
+
+            try:
+                from djservice.on_dask import admission, plugins
+
+                plugins.redact_logs()
+                shown = await asyncio.to_thread(admission.show, work)
+                resource = admission.resource_of(shown, work)
+            except Exception:  # it announces nothing; the question returns the reason
+                return
+            await admission.announcing(resource)(worker)
+
+    return Announcement()
+
+
+def question(work: Work) -> Callable[[], Awaitable[Shown]]:
+    """A function that returns what its process shows, or the problem that it has with that."""
+
+    async def answer() -> Shown:
+        import asyncio
+
+        try:
+            from djservice.on_dask.admission import show
+
+            return await asyncio.to_thread(show, work)
+        except Exception as error:
+            return {"problem": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+    return answer
+
+
+def differences(shown: Any, expected: Shown) -> str:
+    """How a worker differs from a run; empty if it does not."""
+    if isinstance(shown, BaseException):
+        return f"it does not answer ({type(shown).__name__}: {shown})"
+    if "problem" in shown:
+        return f"its djservice is missing, too old or broken ({shown['problem']})"
+    there, here = shown["versions"], expected["versions"]
+    packages = [
+        f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
+        for name in sorted({*there, *here})
+        if there.get(name) != here.get(name)
+    ]
+    if not packages and shown["code"] != expected["code"]:
+        packages = [f"djservice has other sources ({shown['code']}, here {expected['code']})"]
+    if not packages and shown["arithmetic"] != expected["arithmetic"]:
+        return (
+            "its arithmetic differs in the last bits, by its processor or its C library. Use "
+            "workers of one kind, or switch off in all of them what some processors lack "
+            "(NPY_DISABLE_CPU_FEATURES; numpy.show_runtime() lists it)"
+        )
+    return "; ".join(packages)

@@ -1,0 +1,180 @@
+"""Workers show their code, packages and arithmetic; tasks of a run go to those that show the same."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from typing import Any
+
+import dask
+import pytest
+from distributed import Client, LocalCluster
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+
+import djservice as dj
+from djservice.config.run import Run
+from djservice.errors import RunError
+from djservice.on_dask import admission, session
+from djservice.on_dask.admission import differences, resource_of, show
+from djservice.on_dask.arithmetic import clustering_digest, reading_digest
+from djservice.on_dask.crew import Crew
+from djservice.service.journal import Journal
+from djservice.store.run_store import Store
+
+#: What NumPy has code for on this processor, as NPY_DISABLE_CPU_FEATURES takes it.
+FEATURES = " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name])
+
+
+def lines(journal: Journal) -> str:
+    return " ".join(line for _, line in journal.lines)
+
+
+async def mustered(address: str, journal: Journal) -> tuple[Crew, dict[str, Any]]:
+    async with Client(address, asynchronous=True, set_as_default=False) as client:
+        crew = await Crew.muster(client, journal)
+        return crew, await crew.workers("reading")
+
+
+def test_a_worker_alike_is_admitted(scheduler: str) -> None:
+    journal = Journal()
+    _, workers = asyncio.run(mustered(scheduler, journal))
+    assert len(workers) == 1 and lines(journal) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"code": "another"}, r"djservice has other sources \(another, here "),
+        ({"versions": {"numpy": "1.0"}}, r"numpy is 1\.0 there and "),
+        ({"problem": "ImportError: x"}, r"missing, too old or broken \(ImportError: x\)"),
+    ],
+)
+def test_a_cluster_of_strangers_is_refused_by_name(
+    scheduler: str, change: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = show("reading")
+    shown = change if "problem" in change else {**real, **change}
+    monkeypatch.setattr("djservice.on_dask.crew.question", lambda work: lambda: shown)
+    with pytest.raises(RunError, match=rf"tcp://127\.0\.0\.1:\d+: .*{reason}.*same image"):
+        asyncio.run(mustered(scheduler, Journal()))
+
+
+def test_arithmetic_that_differs_is_another_resource() -> None:
+    one = show("reading")
+    other = {**one, "arithmetic": "other"}
+    assert resource_of(one, "reading") != resource_of(other, "reading")
+    assert "NPY_DISABLE_CPU_FEATURES" in differences(other, one)
+
+
+def test_sources_that_changed_under_a_process_make_it_a_stranger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "code_hash", lambda: "new")
+    assert "changed since it started" in admission.show.__wrapped__("reading")["code"]
+
+
+def test_an_empty_cluster_is_asked_for_workers() -> None:
+    """The task that waits makes an adaptive cluster scale up from none."""
+
+    async def muster() -> str:
+        journal = Journal()
+        async with (
+            LocalCluster(
+                n_workers=0,
+                threads_per_worker=1,
+                processes=False,
+                dashboard_address=None,
+                asynchronous=True,
+            ) as cluster,
+            Client(cluster, asynchronous=True, set_as_default=False) as client,
+        ):
+            cluster.adapt(minimum=0, maximum=1, interval="50ms")
+            crew = await Crew.muster(client, journal)
+            assert len(await crew.workers("reading")) == 1
+        return lines(journal)
+
+    assert "has no workers yet; waiting for the first one" in asyncio.run(
+        asyncio.wait_for(muster(), 60)
+    )
+
+
+def test_a_store_goes_on_with_another_arithmetic_with_a_line(
+    scheduler: str, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tiny | {"cluster": {"scheduler": scheduler}}
+    store = Store.read(dj.run(Run.from_dict(settings)).store)
+    versions, (stretch,) = (store.attributes[name] for name in ("versions", "stretches"))
+    assert "other versions" not in capsys.readouterr().err
+    store.set(stretches=[stretch | {"versions": stretch["versions"] | {"arithmetic": "x"}}])
+    dj.run(Run.from_dict(settings))
+    assert f"arithmetic x -> {versions['arithmetic']}" in capsys.readouterr().err
+
+
+def test_local_workers_have_no_profiler(
+    monkeypatch: pytest.MonkeyPatch, tiny: dict[str, Any]
+) -> None:
+    seen = []
+
+    def cluster(*_: Any, **__: Any) -> Any:
+        seen.append(dask.config.get("distributed.worker.profile.enabled"))
+        raise RunError("enough")
+
+    monkeypatch.setattr(session, "local_cluster", cluster)
+
+    async def start() -> None:
+        async with session.client_for(Run.from_dict(tiny)):
+            pass
+
+    with pytest.raises(RunError, match="enough"):
+        asyncio.run(start())
+    assert seen == [False]
+
+
+RESULTS = """
+import hashlib, numpy as np, djservice as dj
+from djservice.on_dask.arithmetic import _events, reading_digest
+from djservice.fit.curvature import curvature_fit
+events = _events()
+loss = dj.SquaredError(dj.observables.dijet_mass, target=60.0, scale=60.0) + dj.RobustWidth(
+    dj.observables.dijet_mass, scale=60.0, bins=8)
+gradient = dj.gradient(events, loss, radius=0.7, trees=8, seed=1)
+x = np.linspace(0.4, 1.2, 9)
+fit = curvature_fit(0.7, x, (x - 0.7) ** 2, 0.01 + 0.01 * x)
+numbers = [events.rapidity, [gradient.value, gradient.error], *fit[1:]]
+print(hashlib.sha256(b"".join(np.asarray(n).tobytes() for n in numbers)).hexdigest(), reading_digest())
+"""
+
+
+def results(**environment: str) -> list[str]:
+    command = [sys.executable, "-c", RESULTS]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_numbers_do_not_depend_on_numpys_vector_code() -> None:
+    """They agree without it, while NumPy's functions differ, which the digest shows."""
+    plain, without = results(), results(NPY_DISABLE_CPU_FEATURES=FEATURES)
+    assert plain[0] == without[0]
+    assert plain[1] != without[1] or not FEATURES
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OPENBLAS_CORETYPE": "Prescott"},
+        {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2"},
+        {"NUMBA_CPU_NAME": "haswell"},
+        {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
+    ],
+    ids=str,
+)
+def test_numbers_do_not_depend_on_the_processor(environment: dict[str, str]) -> None:
+    assert results()[0] == results(**environment)[0]
+
+
+def test_digests_are_those_of_one_process() -> None:
+    assert reading_digest() == reading_digest.__wrapped__()
+    assert clustering_digest() == clustering_digest.__wrapped__()
