@@ -198,8 +198,8 @@ class CheckedGroup:
         entry = self.attributes["arrays"][name]
         try:
             array: Any = self.root[self.path(name)]
-        except UNREADABLE:  # removed since its metadata were read
-            return [Damage(self.path(name), self.path(f"{name}/zarr.json"), "is missing")]
+        except UNREADABLE:  # removed since its metadata were read, or it needs a foreign codec
+            return [Damage(self.path(name), self.path(f"{name}/zarr.json"), "cannot be read")]
         rows, axes = entry["rows"], entry.get("axes", 1)
         try:
             sound = of_array(_rows_of(array, None, axes)[:rows]) == entry["checksum"]

@@ -1,4 +1,4 @@
-"""A store of Zarr format 2 can have a filter that unpickles; none is opened, by any door."""
+"""Stores with codecs that djservice never writes: format 2 can unpickle, and none is opened, by any door."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import zarr
 
+from djservice.core.checksums import of_json
 from djservice.errors import StoreError
+from djservice.store.columns import StoreColumns
 from djservice.store.grid_store import read_grid
 from djservice.store.location import locate
 from djservice.store.run_store import Store, check_it_continues, remove
+from djservice.store.verify import verify_store
 
 
 @pytest.fixture
@@ -50,3 +53,26 @@ def test_a_store_of_format_two_is_not_opened(
     assert not (version_two.parent / "trapped").exists() and version_two.exists()
     with pytest.raises(ValueError, match="No group found"):
         locate(version_two).group("r+")
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_foreign_codec_in_an_array_of_format_three_is_damage(
+    forged: bool, tmp_path: Path
+) -> None:
+    """Also if whoever put it there wrote the checksum that belongs to it."""
+    path, name = tmp_path / "three.zarr", "history/radius/zarr.json"
+    columns = StoreColumns(5, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64), np.ones(3))
+    opened: tuple[Any, ...] = (path, {"run": {}, "versions": {}}, {"seed": 1}, columns)
+    with Store.open(*opened) as store:
+        store.write_rows("history", 0, {"radius": [0.9]})
+        metadata = json.loads((path / name).read_text())
+        metadata["codecs"] = [{"name": "numcodecs.pickle", "configuration": {}}]
+        (path / name).write_text(json.dumps(metadata))
+        if forged:
+            arrays = store.attribute("history", "arrays")
+            arrays["radius"]["metadata"] = [of_json(metadata)]
+            store.set_of("history", arrays=arrays)
+    damage = rf"three\.zarr: damaged: history/radius.*: {name} (cannot be read|does not match)"
+    for door in (lambda: Store.read(path).column("history", "radius"), lambda: verify_store(path)):
+        with pytest.raises(StoreError, match=damage):
+            door()
