@@ -381,7 +381,7 @@ def test_damage_under_a_run_ends_it_with_an_error(
     path = tmp_path / "s.zarr"
     shutil.copytree(made / "global-running-7.zarr", path)
     acts = {2: lambda: damage(path / file, random.Random(1))}
-    with pytest.raises(DamagedStoreError, match=file):
+    with pytest.raises(DamagedStoreError, match=file.removesuffix("/0")):  # or all chunks
         run_store(path, "global", acts=acts)
     run_store(path, "global")
     assert content(path) == content(made / "global-finished.zarr")
