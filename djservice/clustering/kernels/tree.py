@@ -16,6 +16,16 @@ import numpy as np
 
 from djservice.clustering.kernels.alternative import Flip, flipped_candidate, no_flip, write_flip
 from djservice.clustering.kernels.candidates import Workspace, count_relevant
+from djservice.clustering.kernels.input_score import (
+    add_choice,
+    add_ended,
+    end_slopes,
+    note_sum,
+    nothing_pending,
+    settle_weights,
+    start_candidates,
+    start_slopes,
+)
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
@@ -129,7 +139,8 @@ def cluster_tree(
     key, iteration, sample
         Key and counter of the random numbers.
     workspace
-        The event in ``origin`` and ``close_pairs``; the rest is overwritten.
+        The event in ``origin`` and ``close_pairs``; the rest is overwritten. The score in the
+        particles is kept if ``slopes`` has room for it.
     first_state
         The row of ``tree.state_jets`` where the states of this tree begin.
     replay
@@ -148,6 +159,9 @@ def cluster_tree(
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
     states = States(first_state - 1, True, math.inf)
     flip, n_flips = no_flip(), 0
+    scored, pending = len(workspace.slopes.pair) > 0, nothing_pending()
+    if scored:
+        start_slopes(n, workspace)
     spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if setting.stops:
         spread = spread_of_event(pseudojets, n)
@@ -169,7 +183,12 @@ def cluster_tree(
         if status != OK:
             break
 
+        if scored and not sharp:
+            pending = settle_weights(workspace, radius, asymmetry, lists, scale, pending)
+        former = lists
         lists, weights = weigh_candidates(workspace, setting.rigidity, sharp, length, lists, scale)
+        if scored:
+            start_candidates(workspace, former, lists, pending)
         if step % size() == 0 and len(replay) == 0 and not sharp:
             # Each thread of a team draws for one of the next steps.
             uniform_ahead = uniform(key, iteration, sample, step + rank(), 0)
@@ -219,8 +238,12 @@ def cluster_tree(
         likelihood = add_step(likelihood, probability, q, scale, weights)
         write_step(step, choice, probability, step_score, workspace, lists, scale, weights, tree)
 
+        if scored:
+            if not sharp:
+                pending = add_choice(workspace, radius, choice, q, lists, scale, weights, pending)
+            add_ended(workspace, radius, choice, lists, pending.weight)
         lists, pair_lost, beam_lost = remove_chosen(
-            workspace, choice, slot_a, lists, asymmetry > 0.0, tree.jets
+            workspace, choice, slot_a, lists, asymmetry > 0.0, tree.jets, pending.weight
         )
         if setting.stops:
             spread = updated(spread, pseudojets.px[slot_a], pseudojets.py[slot_a], -1.0)
@@ -232,6 +255,8 @@ def cluster_tree(
         else:
             is_old = max(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
             status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
+            if scored:
+                note_sum(workspace, n + step, slot_a, choice.a, b)
             is_old = is_old or pseudojets.pt2[slot_a] >= states.edge
             states = States(states.row, states.is_old or is_old, states.edge)
             if setting.stops:
@@ -248,6 +273,8 @@ def cluster_tree(
             break
 
     if status == OK:
+        if scored:
+            end_slopes(workspace, radius, asymmetry, lists, pending)
         if not wide:
             tree.scores[0] = score
         if len(tree.flip) > 0:
