@@ -176,15 +176,15 @@ def _checked(
     part: str,
     trees: int,
     deterministic: bool,
-) -> ScoreEstimator:
-    """The estimator, after a look at all arguments that have no meaning together."""
+) -> ScoreEstimator | None:
+    """The estimator, None if there is no score, after a look at all arguments."""
     check_coordinates(coordinates)
     if part not in get_args(Part):
         raise InputError(f"part is {part!r}, expected 'both', 'pathwise' or 'score'.")
     if deterministic and part == "score":
         raise InputError("with infinite rigidity there is no score part; take part='pathwise'.")
     chosen = LeaveOneOut() if estimator is None else estimator
-    if not isinstance(chosen, (LeaveOneOut, MeanBaseline, Score)):
+    if type(chosen) not in (LeaveOneOut, MeanBaseline, Score):
         raise InputError(
             f"estimator is {estimator!r}, expected djservice.LeaveOneOut(), the default, or "
             "djservice.Score(). The state baseline made gradients in particles 1.3 to 9 times "
@@ -201,7 +201,7 @@ def _checked(
                 f"{type(term).__name__} is not a mean over the trees of an event. Give an "
                 "observable or djservice.SquaredError."
             )
-    return chosen
+    return None if deterministic else chosen
 
 
 def _probe(loss: Loss, events: EventBatch) -> None:
@@ -255,7 +255,7 @@ def _evaluated(loss: Loss, jets: Any, truth: Floats) -> tuple[Floats, NDArray[np
 
 
 def _weights(
-    loss: Loss, estimator: ScoreEstimator, momenta: Floats, events: EventBatch, part: Part
+    loss: Loss, estimator: ScoreEstimator | None, momenta: Floats, events: EventBatch, part: Part
 ) -> _Weights:
     """The weights of the trees of some events."""
     quantity, mask = _evaluated(loss, as_vectors(momenta), events.truth)
@@ -265,33 +265,35 @@ def _weights(
     b = np.where(fraction > 0.0, fraction, 1.0)
     level = quantity.mean(axis=1, keepdims=True) / b
     share, excess = accepted / b, (quantity - level * accepted) / (b * b)
-    by_quantity = estimator.contributions(quantity, np.ones_like(quantity))
-    by_accepted = -estimator.contributions(1.0 - accepted, np.ones_like(accepted))
-    pathwise, score = float(part != "score"), float(part != "pathwise")
-    if momenta.shape[1] == 1:
-        by_quantity = by_accepted = np.zeros_like(quantity)
-    u, v = score * (by_quantity - level * by_accepted) / b, np.full_like(quantity, pathwise)
-    columns = [(u, v)]
+    zero, one, jets = np.zeros_like(quantity), np.ones_like(quantity), np.zeros_like(momenta)
+    by_quantity = by_accepted = zero
+    if estimator is not None and part != "pathwise":
+        by_quantity = estimator.contributions(quantity, one)
+        by_accepted = -estimator.contributions(1.0 - accepted, one)
+    if part != "score":
+        jets = _pathwise(loss, momenta, events, mask) * share[..., np.newaxis, np.newaxis]
+    u = (by_quantity - level * by_accepted) / b
+    columns = [(u, one)]
     if not mask.all():
-        zero = np.zeros_like(u)
-        columns += [(u * share, v * share), (u * excess, v * excess), (score * by_accepted, zero)]
-    jets = np.zeros_like(momenta)
-    if pathwise:
-        jets = _pathwise(loss, momenta, events) * share[..., np.newaxis, np.newaxis]
+        columns += [(u * share, share), (u * excess, excess), (by_accepted, zero)]
     factors = np.stack([np.stack(column, axis=-1) for column in columns], axis=2)
     return _Weights(factors, jets, expectation, share, excess)
 
 
-def _pathwise(loss: Loss, momenta: Floats, events: EventBatch) -> Floats:
-    """Derivatives of l in the jets of each tree, whatever the selection."""
+def _pathwise(
+    loss: Loss, momenta: Floats, events: EventBatch, accepted: NDArray[np.bool_]
+) -> Floats:
+    """Derivatives of l in the jets of each accepted tree, at a fixed selection; 0 for others."""
 
     def unselected(jets: Any) -> Floats:
-        terms = (replace(term, cut=None) for term in loss.terms)
-        values = [term.coefficient * term.evaluate(jets, events.truth)[1][0] for term in terms]
-        total: Floats = np.sum(values, axis=0)
+        total = np.zeros(jets.shape[:-1])
+        for term in loss.terms:
+            _, (quantity,), finite = replace(term, cut=None).evaluate(jets, events.truth)
+            total += np.where(finite, term.coefficient * quantity, np.nan)
         return total
 
     derivatives = jet_derivatives(unselected, momenta)
+    derivatives = np.where(accepted[..., np.newaxis, np.newaxis], derivatives, 0.0)
     bad = np.flatnonzero(~np.isfinite(derivatives).all(axis=(1, 2, 3)))
     if len(bad):
         raise InputError(
@@ -322,13 +324,13 @@ def _gradient(
 
     # Sum over trees of (c - value share - slope excess)^2, where slope is the gradient of B.
     share, excess, square = weights.share, weights.excess, squares[:, 0]
-    if sums.shape[1] == 1:
-        variance = square - trees * value**2
-    else:
+    variance = square - trees * value**2  # if all trees of the event are accepted
+    if sums.shape[1] > 1:
         slope = sums[:, 3] / trees
-        variance = square - 2.0 * (value * sums[:, 1] + slope * sums[:, 2])
-        variance += value**2 * per_particle(share**2) + slope**2 * per_particle(excess**2)
-        variance += 2.0 * value * slope * per_particle(share * excess)
+        of_ratio = square - 2.0 * (value * sums[:, 1] + slope * sums[:, 2])
+        of_ratio += value**2 * per_particle(share**2) + slope**2 * per_particle(excess**2)
+        of_ratio += 2.0 * value * slope * per_particle(share * excess)
+        variance = np.where(per_particle(share != 1.0) > 0, of_ratio, variance)
     if math.isinf(sampling.rigidity):
         error = np.zeros_like(value)
     else:

@@ -2,7 +2,7 @@
 
 An objective is any Python function of the jets, so its derivatives are differences of fourth order,
 in ln pT, y, phi and m^2 of each jet. In these coordinates a step is small for every function of
-masses and momenta, however light or forward a jet is. The selection is held fixed.
+masses and momenta, however light or forward a jet is.
 """
 
 from __future__ import annotations
@@ -16,74 +16,98 @@ from djservice.core.typing import Floats
 
 #: Step in ln pT, y and phi, and relative step in m^2. The error is of the order of its 4th power.
 STEP = 1e-3
-#: Two differences that differ by more than this part come from a jump, such as a threshold.
-_JUMP = 0.01
 #: Least m^2 relative to mT^2 that the step in m^2 follows.
 _LIGHT = 1e-4
+#: Differences over one and over two steps come from a jump, such as a threshold, if they differ by
+#: more than the first part of themselves plus the second part of the function.
+_JUMP, _ROUNDING = 0.01, 1e-4
+
+LOG_PT, RAPIDITY, PHI, MASS2 = range(4)
 
 
 def jet_derivatives(function: Callable[[object], Floats], momenta: Floats) -> Floats:
     """Derivatives in px, py, pz and E of the jets, shape (event, tree, jet, 4).
 
-    They are 0 for jets that a tree does not have. Where the function jumps within a step, the
-    derivative is that on the side without the jump.
+    They are 0 for jets that a tree does not have. Where the function jumps or ends within a step,
+    the derivative is that of the other side.
 
     Parameters
     ----------
     function
-        Takes jets as :attr:`djservice.clustering.trees.TreeSample.jets`, returns a value per tree.
+        Takes jets as :attr:`djservice.clustering.trees.TreeSample.jets`, and returns a value per
+        tree, NaN where it has none.
     momenta
         px, py, pz and E of the leading jets, shape (event, tree, jet, 4); NaN for missing ones.
     """
-    centre = function(as_vectors(momenta))
-    derivatives = np.zeros_like(momenta)
+    derivatives, centre = np.zeros_like(momenta), function(as_vectors(momenta))
     for jet in range(momenta.shape[2]):
-        for direction, gradient in _coordinates(momenta[:, :, jet]):
-            slope = _slope(function, momenta, jet, direction, centre)
-            derivatives[:, :, jet] += slope[..., np.newaxis] * gradient
-    missing = np.isnan(momenta[..., :1])
-    return np.where(missing, 0.0, derivatives)
+        gradients = _gradients(momenta[:, :, jet])
+        for coordinate in (LOG_PT, RAPIDITY, PHI, MASS2):
+            slope = _slope(function, momenta, jet, coordinate, centre)
+            derivatives[:, :, jet] += slope[..., np.newaxis] * gradients[coordinate]
+    return np.where(np.isnan(momenta[..., :1]), 0.0, derivatives)
 
 
-def _coordinates(p: Floats) -> list[tuple[Floats, Floats]]:
-    """Steps of momenta along ln pT, y, phi and m^2, and the gradients of these per step.
+def _squares(p: Floats) -> tuple[Floats, Floats, Floats]:
+    """Squares pT^2, mT^2, and m^2 but for the lightest jets."""
+    pt2 = p[..., 0] ** 2 + p[..., 1] ** 2
+    mt2 = np.maximum((p[..., 3] + p[..., 2]) * (p[..., 3] - p[..., 2]), pt2)
+    return pt2, mt2, np.maximum(mt2 - pt2, _LIGHT * mt2)
 
-    All have the shape of ``p``.
-    """
+
+def _gradients(p: Floats) -> list[Floats]:
+    """Gradients of the coordinates in px, py, pz and E; of m^2 relative to the step in it."""
+    pt2, mt2, mass2 = _squares(p)
     px, py, pz, e = np.moveaxis(p, -1, 0)
-    pt2, zero = px * px + py * py, np.zeros_like(px)
-    mt2 = np.maximum((e + pz) * (e - pz), pt2)
-    mass2 = np.maximum(mt2 - pt2, _LIGHT * mt2)
+    zero = np.zeros_like(px)
     with np.errstate(divide="ignore", invalid="ignore"):  # jets without pT have no direction
-        rows = (
-            ((px, py, pt2 / mt2 * pz, pt2 / mt2 * e), (px / pt2, py / pt2, zero, zero)),
-            ((zero, zero, e, pz), (zero, zero, -pz / mt2, e / mt2)),
-            ((-py, px, zero, zero), (-py / pt2, px / pt2, zero, zero)),
-            (
-                (zero, zero, mass2 / mt2 * pz / 2.0, mass2 / mt2 * e / 2.0),
-                tuple(2.0 * c / mass2 for c in (-px, -py, -pz, e)),
-            ),
+        columns = (
+            (px / pt2, py / pt2, zero, zero),
+            (zero, zero, e / mt2, -pz / mt2),
+            (-py / pt2, px / pt2, zero, zero),
+            tuple(2.0 * component / mass2 for component in (-px, -py, -pz, e)),
         )
-    return [(np.stack(step, axis=-1), np.stack(slope, axis=-1)) for step, slope in rows]
+    return [np.stack(column, axis=-1) for column in columns]
+
+
+def _moved(p: Floats, coordinate: int, step: float) -> Floats:
+    """Momenta at other coordinates."""
+    pt2, mt2, mass2 = _squares(p)
+    px, py, pz, e = np.moveaxis(p, -1, 0)
+    if coordinate == LOG_PT:
+        factor = np.exp(step)
+        longitudinal = np.sqrt(1.0 + (factor**2 - 1.0) * pt2 / mt2)
+        columns = (factor * px, factor * py, longitudinal * pz, longitudinal * e)
+    elif coordinate == RAPIDITY:
+        cosh, sinh = np.cosh(step), np.sinh(step)
+        columns = (px, py, cosh * pz + sinh * e, cosh * e + sinh * pz)
+    elif coordinate == PHI:
+        cos, sin = np.cos(step), np.sin(step)
+        columns = (cos * px - sin * py, sin * px + cos * py, pz, e)
+    else:
+        longitudinal = np.sqrt(1.0 + step * mass2 / mt2)
+        columns = (px, py, longitudinal * pz, longitudinal * e)
+    return np.stack(columns, axis=-1)
 
 
 def _slope(
     function: Callable[[object], Floats],
     momenta: Floats,
     jet: int,
-    direction: Floats,
+    coordinate: int,
     centre: Floats,
 ) -> Floats:
-    """Derivative along a direction of one jet, shape (event, tree)."""
+    """Derivative in a coordinate of one jet, shape (event, tree)."""
 
-    def moved(steps: float) -> Floats:
+    def at(steps: float) -> Floats:
         shifted = momenta.copy()
-        shifted[:, :, jet] += steps * STEP * direction
+        shifted[:, :, jet] = _moved(momenta[:, :, jet], coordinate, steps * STEP)
         return function(as_vectors(shifted))
 
-    up, down = moved(1.0), moved(-1.0)
-    near, far = (up - down) / (2.0 * STEP), (moved(2.0) - moved(-2.0)) / (4.0 * STEP)
-    smooth = np.abs(near - far) <= _JUMP * (np.abs(near) + np.abs(far))
+    up, down = at(1.0), at(-1.0)
+    near, far = (up - down) / (2.0 * STEP), (at(2.0) - at(-2.0)) / (4.0 * STEP)
+    allowed = _JUMP * (np.abs(near) + np.abs(far)) + _ROUNDING * np.abs(centre)
     forward, backward = (up - centre) / STEP, (centre - down) / STEP
-    one_sided = np.where(np.abs(forward) < np.abs(backward), forward, backward)
-    return np.where(smooth, (4.0 * near - far) / 3.0, one_sided)
+    take_forward = (np.abs(forward) < np.abs(backward)) | np.isnan(backward)
+    one_sided = np.where(take_forward, forward, backward)
+    return np.where(np.abs(near - far) <= allowed, (4.0 * near - far) / 3.0, one_sided)
