@@ -74,7 +74,7 @@ def particle_cotangents(
     """
     check_coordinates(coordinates)
     order, particles = sorted_particles(events, sampling.power)
-    in_batch = order + np.repeat(events.offsets[:-1], events.counts)
+    in_batch: NDArray[np.int64] = order + np.repeat(events.offsets[:-1], events.counts)
     strands = min(max(request.trees // _STRAND, 1), _STRANDS)
     shape = (strands * len(particles), factors.shape[2], 4)
     cotangents = Cotangents(
@@ -116,7 +116,7 @@ def _rows(events: EventBatch, trees: int, strands: int) -> NDArray[np.int64]:
 
 
 def _over_strands(
-    array: Floats, counts: NDArray[np.int64], strands: int, in_batch: NDArray[np.intp]
+    array: Floats, counts: NDArray[np.int64], strands: int, in_batch: NDArray[np.int64]
 ) -> Floats:
     """Sums over the strands, one after the other, of the particles in the order of the batch."""
     sizes = np.repeat(counts, counts)

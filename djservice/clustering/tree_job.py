@@ -69,7 +69,8 @@ class TreeJob:
         if self.cotangents is None:
             return items
         begins = np.diff(self.cotangents.rows, prepend=-1) != 0
-        return items[begins | (items % self.trees == 0)]
+        starts: NDArray[np.int64] = items[begins | (items % self.trees == 0)]
+        return starts
 
 
 class TreeFailure(Exception):

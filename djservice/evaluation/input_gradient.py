@@ -184,7 +184,8 @@ def _checked(
     if deterministic and part == "score":
         raise InputError("with infinite rigidity there is no score part; take part='pathwise'.")
     chosen = LeaveOneOut() if estimator is None else estimator
-    if type(chosen) not in (LeaveOneOut, MeanBaseline, Score):
+    allowed = (LeaveOneOut, MeanBaseline, Score)
+    if not isinstance(chosen, ScoreEstimator) or type(chosen) not in allowed:
         raise InputError(
             f"estimator is {estimator!r}, expected djservice.LeaveOneOut(), the default, or "
             "djservice.Score(). The state baseline made gradients in particles 1.3 to 9 times "

@@ -19,9 +19,10 @@ from djservice.clustering.kernels.pseudojets import (
     end_slots,
     radius2,
 )
+from djservice.clustering.kernels.records import Tree
 from djservice.clustering.kernels.steps import OK
 from djservice.clustering.kernels.sweep import Cotangents, add_tree
-from djservice.clustering.kernels.tree import Setting, Tree, cluster_tree
+from djservice.clustering.kernels.tree import Setting, cluster_tree
 
 
 class EventArrays(NamedTuple):
