@@ -74,7 +74,7 @@ def particle_cotangents(
     """
     check_coordinates(coordinates)
     order, particles = sorted_particles(events, sampling.power)
-    in_batch: NDArray[np.int64] = order + np.repeat(events.offsets[:-1], events.counts)
+    in_batch = order.astype(np.int64) + np.repeat(events.offsets[:-1], events.counts)
     strands = min(max(request.trees // _STRAND, 1), _STRANDS)
     shape = (strands * len(particles), factors.shape[2], 4)
     cotangents = Cotangents(

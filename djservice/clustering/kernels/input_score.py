@@ -26,11 +26,13 @@ from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.draw import weighted_sum
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
+    WIDE,
     below,
     bits_of,
     fill,
     float_of,
     fma,
+    holds,
     load,
     lowest,
     natural,
@@ -219,18 +221,29 @@ def add_ended(
     A processor adds the pairs where they are removed.
     """
     scratch = workspace.scratch
+    if size() > 1:
+        _add_ended_pairs(workspace, choice, lists.n_pairs, weight)
     if rank() == 0:
-        if size() > 1:
-            for k in range(lists.n_pairs):
-                owner, other = int(workspace.pairs.owner[k]), int(workspace.pairs.other[k])
-                if owner == choice.a or owner == choice.b or other == choice.a or other == choice.b:
-                    add_listed_pair(workspace.pairs, k, workspace.slopes, weight)
         _add_listed_beam(workspace, radius, int(scratch.beam_place[natural(choice.a)]), weight)
         if choice.b >= 0:
             _add_listed_beam(workspace, radius, int(scratch.beam_place[natural(choice.b)]), weight)
         else:
             note_jet(workspace, choice.a)
     sync()
+
+
+@jit
+def _add_ended_pairs(workspace: Workspace, choice: Choice, count: int, weight: float) -> None:
+    """Find the pairs of the chosen objects together; one thread adds them, in their order."""
+    pairs, a, b, first = workspace.pairs, choice.a, choice.b, natural(0)
+    while first < count:
+        ended = holds(pairs.owner, pairs.other, first, a, b if b >= 0 else a)
+        while rank() == 0 and ended != 0:
+            k = first + lowest(ended)
+            ended &= ended - 1
+            if k < count:
+                add_listed_pair(pairs, k, workspace.slopes, weight)
+        first = natural(first + WIDE)
 
 
 @jit

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
-from djservice.clustering.kernels.lanes.team import rank, sync
+from djservice.clustering.kernels.lanes.team import rank, size, sync
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import Floats
 
@@ -118,8 +118,8 @@ def fold(
 ) -> None:
     """Add the derivatives of a tree in its particles to the sums over trees."""
     adjoint, objects, row = slopes.adjoint, slopes.objects, cotangents.rows[item]
-    in_angles = len(cotangents.mass) > 0
-    for i in range(n):
+    in_angles, i = len(cotangents.mass) > 0, natural(rank())
+    while i < n:
         place, k = natural(8 * i), natural(4 * i)
         if in_angles:
             mass = cotangents.mass[first + i]
@@ -140,6 +140,7 @@ def fold(
                 cotangents, row + i, column, u * s0 + v * t0, u * s1 + v * t1, u * s2 + v * t2,
                 u * s3 + v * t3,
             )  # fmt: skip
+        i = natural(i + size())
 
 
 @jit
@@ -170,5 +171,6 @@ def add_tree(
     sync()
     if rank() == 0:
         sweep_back(n, ids, power, cotangents.jets[item], workspace.slopes)
-        fold(n, power, workspace.slopes, first, item, cotangents)
+    sync()
+    fold(n, power, workspace.slopes, first, item, cotangents)
     sync()
