@@ -202,7 +202,7 @@ class _Portion:
             bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
             if bad.any():
                 item = int(items[bad].min())
-                raise TreeFailure(int(status[items == item][0]), item)
+                raise TreeFailure(int(status[bad & (items == item)][0]), item)
             if states:
                 number = np.where(status == OK, results.numbers[items, 3], 0.0)
                 tree, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
