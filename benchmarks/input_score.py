@@ -90,7 +90,10 @@ def signals() -> None:
                 events.select(range(20)), dj.observables.dijet_mass, radius=RADIUS, rigidity=rigidity, scale=scale,
                 trees=trees, seed=2, coordinates="pt_y_phi_m", device="cpu",
             )  # fmt: skip
-            ratio, pt = np.abs(gradient.value / gradient.error), events.select(range(20)).pt
+            error = np.where(
+                gradient.error > 0.0, gradient.error, np.inf
+            )  # some have no part in any tree
+            ratio, pt = np.abs(gradient.value) / error, events.select(range(20)).pt
             row = f"{name:16s} {scale:8s} {rigidity:5g}"
             for low, high in ((5.0, np.inf), (1.0, 5.0), (0.0, 1.0)):
                 chosen = ratio[(pt > low) & (pt <= high)]

@@ -238,11 +238,14 @@ def _add_ended_pairs(workspace: Workspace, choice: Choice, count: int, weight: f
     pairs, a, b, first = workspace.pairs, choice.a, choice.b, natural(0)
     while first < count:
         ended = holds(pairs.owner, pairs.other, first, a, b if b >= 0 else a)
-        while rank() == 0 and ended != 0:
-            k = first + lowest(ended)
-            ended &= ended - 1
-            if k < count:
-                add_listed_pair(pairs, k, workspace.slopes, weight)
+        if ended != 0:
+            bits = ended if rank() == 0 else 0
+            while bits != 0:
+                k = first + lowest(bits)
+                bits &= bits - 1
+                if k < count:
+                    add_listed_pair(pairs, k, workspace.slopes, weight)
+            sync()
         first = natural(first + WIDE)
 
 
