@@ -71,6 +71,18 @@ def test_estimates_agree_with_the_table() -> None:
     assert 0.9 < z.std() < 1.1
 
 
+def test_the_score_without_baseline_is_unbiased_too() -> None:
+    entry = table("exact_inputs_n4")[1]
+    row, name = entry["expect"][0], "dijet_mass"
+    found = gradient(
+        to_batch([entry["particles_pt_y_phi_m"]]), trees=4000, radius=row["radius"],
+        rigidity=row["rigidity"], power=row["power"], scale=row["scale"],
+        coordinates="pt_y_phi_m", estimator=dj.Score(),
+    )  # fmt: skip
+    z = (found.value - np.array(row["pt_y_phi_m"][name]["gradient"])) / found.error
+    assert np.abs(z).max() < 4.5
+
+
 @pytest.mark.long
 def test_estimates_agree_with_all_rows_of_the_table() -> None:
     z = z_scores(trees=20_000, rows=1)
