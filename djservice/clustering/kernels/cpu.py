@@ -18,8 +18,7 @@ from djservice.clustering.kernels.workspace import without_slopes
 def loop(with_slopes: bool) -> Any:
     """The loop with or without the score in the particles.
 
-    A loop without it is compiled without any of it, and costs what it would cost without this
-    score.
+    A loop without it is compiled without any of it.
     """
 
     def cluster_items(
