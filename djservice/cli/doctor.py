@@ -7,7 +7,6 @@ and its workers.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import ssl
 import stat
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from djservice.core.locks import is_locked, lock_file
 from djservice.core.provenance import code_hash
 from djservice.core.redact import message_of
 from djservice.errors import DjserviceError
@@ -26,6 +26,14 @@ from djservice.errors import DjserviceError
 MEGABYTES, SLOW = 32, 10.0
 #: Tolerated difference between clocks in seconds: locks expire after a minute or two.
 CLOCK_TOLERANCE = 5.0
+#: Advice where two processes could write one store.
+_MOUNT = (
+    "Two processes could write the same store. Mount the file system with locks that hold between "
+    "machines (Lustre: -o flock; NFS: without nolock and local_lock), or choose another folder."
+)
+#: Options of mounts whose locks hold within one machine, and file systems of several machines.
+_LOCAL_LOCKS = {"localflock", "noflock", "nolock", "local_lock=all", "local_lock=flock", "nobrl"}
+_SHARED = {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "ceph", "beegfs", "fuse", "9p"}
 #: Packages whose versions must agree: numbers, or the pickles that are sent, depend on them.
 COMPARED = ("python", "djservice", "numpy", "numba", "awkward", "dask", "distributed")
 
@@ -69,8 +77,8 @@ def examine(folder: str | Path, scheduler: str | None) -> Iterator[Finding]:
         yield from _cluster(scheduler, Path(folder).absolute(), local)
 
 
-def process_facts(folder: str | None = None) -> dict[str, Any]:
-    """Versions, clock, GPU and view of ``folder`` of this process."""
+def process_facts(folder: str | None = None, lock: str | None = None) -> dict[str, Any]:
+    """Versions, clock, GPU and view of ``folder`` of this process, and if it sees a file locked."""
     import sys
 
     import dask
@@ -87,6 +95,7 @@ def process_facts(folder: str | None = None) -> dict[str, Any]:
         "gpu": _gpu(),
         "sees": folder is None or os.path.isdir(folder),
         "writes": folder is None or os.access(folder, os.W_OK),
+        "locked": lock is None or is_locked(lock),
     }
 
 
@@ -161,24 +170,38 @@ def _clock_finding(subject: str, apart: float) -> Finding:
 
 
 def _locks(inside: Path) -> Finding:
-    with open(inside / "lock", "w") as first, open(inside / "lock", "w") as second:
-        try:
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return Finding(
-                "locks",
-                f"flock: {error.strerror}",
-                "Mount the file system with locks (Lustre: -o flock), or choose another folder.",
-            )
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return Finding(
-                "locks",
-                "flock does not exclude a second process",
-                "Two processes could write the same store. Mount the file system with locks, or "
-                "choose another folder.",
-            )
-    return Finding("locks", "flock works on this machine")
+    """Check that a file can be locked, and that its lock is said to hold between machines."""
+    try:
+        descriptor = lock_file(inside / "lock")
+    except OSError as error:
+        return Finding("locks", f"flock: {error.strerror}", _MOUNT)
+    try:
+        if not is_locked(inside / "lock"):
+            return Finding("locks", "flock does not exclude a second process", _MOUNT)
+    finally:
+        os.close(descriptor)
+    kind, options = _mount(inside)
+    local = sorted(_LOCAL_LOCKS.intersection(options))
+    if local:
+        return Finding(
+            "locks", f"flock holds within one machine only ({kind} with {', '.join(local)})", _MOUNT
+        )
+    shared = kind.split(".")[0] in _SHARED
+    between = " (of other machines only `--scheduler` can tell)" if shared else ""
+    return Finding("locks", f"flock works on this machine, on {kind}{between}")
+
+
+def _mount(folder: Path) -> tuple[str, set[str]]:
+    """Type and options of the file system of a folder; no options where they are not listed."""
+    mounts = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            _, point, kind, options, *_ = line.split()
+            if folder.resolve().is_relative_to(point.encode().decode("unicode_escape")):
+                mounts.append((len(point), kind, set(options.split(","))))
+    if not mounts:
+        return "an unknown file system", set()
+    return max(mounts, key=lambda mount: mount[0])[1:]
 
 
 def _certificates() -> Iterator[Finding]:
@@ -234,9 +257,12 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
         )
     yield _encryption(address)
     try:
-        with Client(address, set_as_default=False, timeout="10s") as client:
-            processes = {"scheduler": client.run_on_scheduler(process_facts, str(folder))}
-            processes |= client.run(process_facts, str(folder), on_error="return")
+        with (
+            Client(address, set_as_default=False, timeout="10s") as client,
+            _locked(folder) as lock,
+        ):
+            processes = {"scheduler": client.run_on_scheduler(process_facts, str(folder), lock)}
+            processes |= client.run(process_facts, str(folder), lock, on_error="return")
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         yield Finding(
             "cluster",
@@ -251,6 +277,18 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
     )
     for name, facts in processes.items():
         yield from _process(name, facts, local, folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[str | None]:
+    """A file in a folder that this process holds locked; None where that cannot be done."""
+    with contextlib.ExitStack() as stack:
+        path = None
+        with contextlib.suppress(OSError):  # reported by the checks of the storage
+            inside = tempfile.TemporaryDirectory(prefix=".djservice-doctor-", dir=folder)
+            path = os.path.join(stack.enter_context(inside), "lock")
+            stack.callback(os.close, lock_file(path))
+        yield path
 
 
 def _encryption(address: str) -> Finding:
@@ -301,6 +339,8 @@ def _process(name: str, facts: Any, local: dict[str, Any], folder: Path) -> Iter
             f"{verb} {folder}",
             "Use a shared file system, mounted at the same path everywhere.",
         )
+    if facts["sees"] and not facts["locked"]:
+        yield Finding(name, f"does not see that a file in {folder} is locked here", _MOUNT)
     clock = _clock_finding(
         f"clock of {name}", abs(facts["time"] - local["time"]) - (time.time() - local["time"])
     )

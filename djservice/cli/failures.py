@@ -33,7 +33,8 @@ def clear_failures(command: Command) -> Command:
             echo(f"djservice: {type(error).__name__}: {text}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except KeyboardInterrupt:
-            echo("djservice: stopped; the same command continues.", err=True)
+            without = " without --overwrite" if keywords.get("overwrite") else ""
+            echo(f"djservice: stopped; the same command{without} continues.", err=True)
             sys.exit(1)
 
     return wrapped

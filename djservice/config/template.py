@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from djservice.config.run import Run
 from djservice.config.sections import LossTerm
+from djservice.core.urls import beside
 from djservice.errors import ConfigError
 
 #: Examples for keys without a default, or where an example is more useful than the default.
@@ -63,7 +64,7 @@ def write_template(path: str | Path, force: bool) -> None:
     """
     try:
         with open(path, "w" if force else "x") as file:
-            file.write(template(f"{Path(path).stem}.zarr"))
+            file.write(template(beside(Path(path), ".zarr", ".yaml", ".yml").name))
     except FileExistsError:
         raise ConfigError(
             f"{path}: exists already; choose another name, or pass --force to replace it."

@@ -62,9 +62,24 @@ LOADED_CODE = code_hash()
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and the packages, and the machine type, which numbers may depend on."""
-    entries = {"python": platform.python_version(), "machine": platform.machine()}
+    """Versions of Python, the packages and the code, and the machine: numbers may depend on them."""
+    entries = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "code": code_hash(),
+    }
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             entries[package] = version(package)
     return entries
+
+
+def _processor() -> str:
+    """Model of the processor, as the system names it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            name, _, model = line.partition(":")
+            if name.strip() == "model name":
+                return model.strip()
+    return platform.processor()

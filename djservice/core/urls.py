@@ -1,9 +1,10 @@
-"""The parts of a URL: what may be shown of it, and what may be secret."""
+"""The parts of a URL: what may be shown of it; and names beside a file."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 #: ``scheme://`` or a chain of fsspec protocols, in contrast to a local path.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
@@ -79,3 +80,15 @@ def _without_tail(path: str, end: int) -> tuple[str, list[Hidden]]:
 def _of_user(user: str) -> list[Hidden]:
     name, colon, password = user.partition(":")
     return [("", f"{user}@"), ("", user), (name, password) if colon else ("", name)]
+
+
+def beside(path: Path, suffix: str, *replaced: str) -> Path:
+    """The path with a suffix in place of one of ``replaced``, or after its whole name.
+
+    Any other dot belongs to the name: the neighbours of start_0.4 and start_0.7 differ.
+    """
+    path = path if path.name not in ("", "..") else path.resolve()
+    for old in replaced:
+        if path.name.endswith(old):
+            return path.with_name(path.name.removesuffix(old) + suffix)
+    return path.with_name(path.name + suffix)

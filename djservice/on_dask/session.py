@@ -49,7 +49,7 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
                 return await job
             except asyncio.CancelledError as stop:
                 raise RunError(
-                    f"{str(stop) or 'stopped by a signal'}; the same command continues from there."
+                    f"{str(stop) or 'stopped by a signal; the same command continues from there'}."
                 ) from None
 
     with _dask_logs_to(watch):  # until the loop has ended, which cancels Dask's last tasks

@@ -10,6 +10,7 @@ import numpy as np
 
 from djservice.core.formatting import axis_label
 from djservice.core.typing import Floats
+from djservice.core.urls import beside
 from djservice.errors import DjserviceError
 from djservice.store.grid_store import read_grid
 
@@ -111,7 +112,7 @@ def draw(path: str | Path) -> list[Path]:
     repeated = _finished(root, "loss").shape[3] > 1
     with style():
         figure = _compare_figure(root) if repeated else _scan_figure(root)
-        files = [Path(str(path).rstrip("/")).with_suffix(suffix) for suffix in (".png", ".svg")]
+        files = [beside(Path(path).expanduser(), suffix, ".zarr") for suffix in (".png", ".svg")]
         figure.savefig(files[0], dpi=130)
         figure.savefig(files[1], metadata={"Date": None})
         plt.close(figure)

@@ -10,12 +10,13 @@ from typing import Any
 
 from djservice.core.formatting import axis_label, with_error
 from djservice.core.private import private_url
-from djservice.core.urls import is_url
+from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
 from djservice.reports.summary import summary
 from djservice.reports.text import model_rows, model_text, per_event_rows, per_event_text
 from djservice.store.run_store import Store
+from djservice.store.stretches import changes
 
 
 class ReportError(DjserviceError, RuntimeError):
@@ -59,9 +60,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     if facts["iterations"] == 0:
         raise StoreError(f"{store}: no finished iteration yet. Write the report later.")
     name = str(store).rstrip("/")
-    page = Path(output or (name.rsplit("/", 1)[-1] if is_url(name) else name))
-    page = page if output is not None else page.with_suffix(".html")
-    folder = page.with_suffix(".report")
+    stored = Path(basename(name)) if is_url(name) else Path(name).expanduser()
+    page = beside(stored, ".html", ".zarr") if output is None else Path(output).expanduser()
+    folder = beside(page, ".report", ".html", ".htm")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pictures = [
@@ -81,6 +82,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             model_text=model_text,
             reading_text=reading_text,
             settings=_settings(facts),
+            changes=changes(facts["stretches"] or []),
             json=json,
         )
         page.write_text(html, encoding="utf-8")
@@ -94,10 +96,10 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
 
 def _save(figure: Any, path: Path) -> str:
     """Write a figure as PNG and SVG, and return the PNG in base64."""
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(beside(path, ".svg"), metadata={"Date": None})
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    path.with_suffix(".png").write_bytes(buffer.getvalue())
+    beside(path, ".png").write_bytes(buffer.getvalue())
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -47,6 +47,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "reading",
         "quarantined",
         "versions",
+        "stretches",
         "run",
     )
     facts: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in keys}}

@@ -11,6 +11,7 @@ from djservice.core.visible import visible
 from djservice.input.quarantine import BadRange
 from djservice.reports.summary import summary
 from djservice.reports.text import NAMED, model_rows, model_text, per_event_rows, per_event_text
+from djservice.store.stretches import changes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +38,8 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
             "and do not contribute",
         )
     _print_left_out(console, facts["quarantined"] or [])
+    for change in changes(facts["stretches"] or []):
+        _line(console, f"continued with other versions {change}")
     _line(console, f"store:  {facts['store']}")
     if page is not None:
         _line(console, f"report: {page}")
@@ -60,7 +63,8 @@ def _print_state(console: Console, facts: dict[str, Any]) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["written"]))
         _line(
             console,
-            f"last written at {when}; if its process has ended, the same command continues the run",
+            f"last written at {when}; if its process has ended, the same command (without "
+            "--overwrite) continues the run",
         )
 
 

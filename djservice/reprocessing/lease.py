@@ -1,18 +1,17 @@
 """Lease: a lock with an owner and an expiry, so that overlapping schedules do their work once.
 
 The lock is a file, ``lock.json``, that its owner renews. A lease that was not renewed in time has
-expired and may be taken over: its owner was killed or cut off. All
-times are compared by the clock of the disk. If the expiry does not fit the time at which the file
-was written, the owner's clock is wrong, and the age of the file decides: no lease lasts longer than
-the time that its owner chose. A process that reads or takes the
-lease holds the kernel's lock on the folder meanwhile, so that two processes never take it at once.
-Before the owner publishes its result, it checks that it still owns the lease.
+expired and may be taken over: its owner was killed or cut off. All times are compared by the clock
+of the disk. If the expiry does not fit the time at which the file was written, the owner's clock is
+wrong, and the age of the file decides: no lease lasts longer than the time that its owner chose. A
+process that reads or takes the lease holds the kernel's lock on the file ``.lock`` meanwhile, so
+that two processes never take it at once. Before the owner publishes its result, it checks that it
+still owns the lease.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import json
 import os
@@ -30,6 +29,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from djservice.core.atomic import write_text
+from djservice.core.locks import lock_file
 from djservice.core.regular import irregular
 from djservice.errors import RunError, StoreError
 
@@ -160,12 +160,11 @@ class Lease:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the kernel's lock on the folder, which is released if the process dies."""
+        """Hold the kernel's lock on a file, which is released if the process dies."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder, os.O_RDONLY)
+            descriptor = lock_file(self.folder / ".lock", wait=True)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield
             finally:
                 os.close(descriptor)

@@ -91,7 +91,7 @@ def reprocess(settings: Reprocessing, run: Run, watch: Watch) -> Outcome:
             watch.say(reason)
         result = results.find(folder, plan.name)  # an earlier state of the inputs may be back
         if result is None:
-            left_out = _make_stores(folder, settings, run, plan, watch)
+            left_out = _make_stores(folder, settings, run, plan, watch, lease)
             result = results.write(folder, _manifest(folder, plan, reasons, left_out, lease.owner))
         with lease.owned():
             results.point(folder, result)
@@ -136,7 +136,7 @@ def _identities(files: Sequence[Mapping[str, Any]]) -> list[FileIdentity]:
 
 
 def _make_stores(
-    folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch
+    folder: Path, settings: Reprocessing, run: Run, plan: Plan, watch: Watch, lease: Lease
 ) -> list[str]:
     """Make the missing stores, and return descriptions of the files that cannot be read at all."""
     from djservice.fit.plan import RunPlan
@@ -158,6 +158,7 @@ def _make_stores(
             if not fitted:
                 await run_on(client, run_plan, watch)
                 _check_unchanged(
+                    lease,
                     path,
                     plan.inputs,
                     {
@@ -179,7 +180,7 @@ def _make_stores(
                     await apply_fit(
                         client, run_plan, Store.read(path), section, target, attributes, watch
                     )
-                    _check_unchanged(target, plan.files[file], identify(section)[file])
+                    _check_unchanged(lease, target, plan.files[file], identify(section)[file])
                 except InputError as error:  # the file cannot be read at all
                     if section.bad_inputs == "fail":
                         raise
@@ -192,13 +193,14 @@ def _make_stores(
     return left_out
 
 
-def _check_unchanged(store: Path, planned: Any, current: Any) -> None:
+def _check_unchanged(lease: Lease, store: Path, planned: Any, current: Any) -> None:
     """Remove a store if its files changed since the planning.
 
     It is unknown which version of the files was read.
     """
     if current != planned:
-        shutil.rmtree(store)
+        with lease.owned():  # a process that lost it would remove the store of another
+            shutil.rmtree(store)
         raise RunError(
             f"{store}: an input changed while it was read, so this store was removed. The link "
             "latest is unchanged. Run the same command again to read the changed inputs."

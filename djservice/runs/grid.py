@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from djservice.config.run import Run
 from djservice.core.bounds import BOUNDS
@@ -20,7 +19,7 @@ from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, versions
 from djservice.core.urls import basename
-from djservice.errors import ConfigError, NothingAcceptedError, StoreError
+from djservice.errors import ConfigError, NothingAcceptedError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.moments import Moments
@@ -30,7 +29,7 @@ from djservice.fit.requests import Request
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.limits import check_size
 from djservice.on_dask.session import client_for, run_to_completion
-from djservice.store.grid_store import COLUMNS, open_grid
+from djservice.store.grid_store import COLUMNS, OpenGrid, open_grid
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
             )
     plan.input()
     watch = watch or Lines()
-    return run_to_completion(_fill(plan, grid, Path(output), watch), watch)
+    return run_to_completion(_fill(plan, grid, Path(output).expanduser(), watch), watch)
 
 
 def _check(grid: Grid) -> None:
@@ -214,33 +213,30 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             "units": plan.observable.units,
         }
         shown = {"versions": versions(), "observable": observable}
-        root = open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown)
-        cells = list(product(*(range(length) for length in grid.shape)))
-        done: Any = root.attrs["n_complete"]
-        watch.phase("cells", len(cells), int(done))
-        for number in range(int(done), len(cells)):
-            e, a, r, repetition = cells[number]
-            request = Request(
-                grid.radii[r],
-                grid.trees,
-                "grid",
-                repetition,
-                estimator=grid.estimators[e],
-                rigidity=grid.rigidities[a],
-            )
-            moments, seconds = await bundles.evaluate_timed(request)
-            numbers = {**_columns(moments), "cpu": 1e6 * seconds / moments.trees}
-            try:
-                for name, value in numbers.items():
-                    root[name][e, a, r, repetition] = value  # type: ignore[index]
-                root.attrs["n_complete"] = number + 1
-            except OSError as error:
-                raise StoreError(
-                    f"{path}: cannot be written: {error.strerror}. "
-                    "Free space or correct the permissions; the same command continues from there."
-                ) from error
-            watch.step({"radius": grid.radii[r], **numbers, "trees": moments.trees})
+        with open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown) as store:
+            for change in store.changes:
+                watch.say(f"continued with other versions {change}")
+            await _fill_cells(bundles, grid, store, watch)
     return path
+
+
+async def _fill_cells(bundles: Bundles, grid: Grid, store: OpenGrid, watch: Watch) -> None:
+    """Compute and write the cells that are not done, in order."""
+    cells = list(product(*(range(length) for length in grid.shape)))
+    watch.phase("cells", len(cells), store.n_complete)
+    for e, a, r, repetition in cells[store.n_complete :]:
+        request = Request(
+            grid.radii[r],
+            grid.trees,
+            "grid",
+            repetition,
+            estimator=grid.estimators[e],
+            rigidity=grid.rigidities[a],
+        )
+        moments, seconds = await bundles.evaluate_timed(request)
+        numbers = {**_columns(moments), "cpu": 1e6 * seconds / moments.trees}
+        store.write((e, a, r, repetition), numbers)
+        watch.step({"radius": grid.radii[r], **numbers, "trees": moments.trees})
 
 
 def _columns(moments: Moments) -> dict[str, float]:

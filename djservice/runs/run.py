@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
 from djservice.core.urls import basename
+from djservice.errors import DjserviceError
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
@@ -26,7 +29,7 @@ from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
 from djservice.store import run_store as stores
 from djservice.store.columns import StoreColumns
-from djservice.store.location import locate, store_path
+from djservice.store.location import store_path
 from djservice.store.run_store import Store
 
 
@@ -83,8 +86,15 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
-    async with client_for(plan.run) as client:
-        return await run_on(client, plan, watch, overwrite=overwrite)
+    try:
+        async with client_for(plan.run) as client:
+            return await run_on(client, plan, watch, overwrite=overwrite)
+    except asyncio.CancelledError as stop:
+        if overwrite and not str(stop):
+            raise asyncio.CancelledError(
+                "stopped by a signal; nothing was deleted or written yet"
+            ) from None
+        raise
 
 
 async def run_on(
@@ -117,8 +127,6 @@ async def run_on(
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
     identities = _identities(bundles, "input")
-    if overwrite:  # after the input was read, so that a bad one deletes nothing
-        stores.remove(path)
     model = (
         await _model_fit(client, plan, bundles, identities, watch)
         if run.task == "radius-model"
@@ -135,13 +143,19 @@ async def run_on(
         model=None if model is None else model.shape,
     )
     check_loaded(plan, shape, len(bundles.bundles))
-    _say_other_arithmetic(path, bundles.versions["arithmetic"], watch)
+    if overwrite:  # after the input was read, so that a bad one deletes nothing
+        stores.remove(path)
     with Store.open(
         path,
         attributes,
         {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()},
         shape,
     ) as store:
+        for change in store.changes:
+            watch.say(
+                f"continued with other versions {change}. Numbers may differ in the last bits from "
+                "those of an uninterrupted run."
+            )
         fit_model = None if model is None else model.run_to_completion
         fit_events = (
             functools.partial(bundles.per_event, plan.per_event)
@@ -149,26 +163,28 @@ async def run_on(
             else None
         )
         fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
-        try:
+        with _advice(store, overwrite):
             return FinishedRun(await fit.run_to_completion(), path)
-        except asyncio.CancelledError as stop:
-            store.set(status="interrupted", message=str(stop) or "stopped by a signal")
-            raise asyncio.CancelledError(
-                f"stopped after {store.n_complete('history')} iterations"
-            ) from None
 
 
-def _say_other_arithmetic(path: Path | str, arithmetic: str, watch: Watch) -> None:
-    """Say that a store goes on with numbers that differ in the last bits from its earlier rows."""
-    if not locate(path).exists():
-        return
-    earlier = Store.read(path).attributes["versions"].get("arithmetic", arithmetic)
-    if earlier != arithmetic:
-        watch.say(
-            f"{path}: its rows so far were computed with another arithmetic (processor, C library "
-            f"or NumPy: {earlier}, now {arithmetic}). From here on numbers may differ in the last "
-            "bits from those of an uninterrupted run."
-        )
+@contextlib.contextmanager
+def _advice(store: Store, overwrite: bool) -> Iterator[None]:
+    """Mark a run that is cancelled, and say by which command a run that stops is continued."""
+    try:
+        yield
+    except asyncio.CancelledError as stop:
+        store.set(status="interrupted", message=str(stop) or "stopped by a signal")
+        without = " without --overwrite" if overwrite else ""
+        raise asyncio.CancelledError(
+            f"stopped after {store.n_complete('history')} iterations; the same command{without} "
+            "continues from there"
+        ) from None
+    except DjserviceError as error:
+        if not overwrite:
+            raise
+        raise type(error)(
+            f"{error} To continue, leave out --overwrite, which begins again."
+        ) from error
 
 
 def _identities(bundles: Bundles, section: str) -> dict[str, Any]:

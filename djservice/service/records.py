@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import logging
 import os
@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from djservice.core.atomic import write_text
+from djservice.core.locks import lock_file
 from djservice.core.private import private, private_url
 from djservice.core.redact import message_of, redacted
 from djservice.core.regular import irregular
@@ -144,35 +145,31 @@ class StateDirectory:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise ServiceError(
-                f"{self.path}: cannot be used as state directory: {error.strerror}. "
-                "Choose another djservice.state-directory."
-            ) from error
-        try:
-            self._keep_others_out()
-        except ServiceError:
-            self.close()
-            raise
-        try:
-            # The system releases this lock when the process dies.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise ServiceError(
-                f"{self.path}: another scheduler keeps its runs here. "
-                "Choose another djservice.state-directory."
-            ) from None
+        with contextlib.ExitStack() as opened:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+                opened.callback(os.close, self._folder)
+                self._keep_others_out()
+                opened.callback(os.close, lock_file(".lock", folder=self._folder, mode=0o600))
+            except BlockingIOError:
+                raise ServiceError(
+                    f"{self.path}: another scheduler keeps its runs here. "
+                    "Choose another djservice.state-directory."
+                ) from None
+            except OSError as error:
+                raise ServiceError(
+                    f"{self.path}: cannot be used as state directory: {error.strerror}. "
+                    "Choose another djservice.state-directory."
+                ) from error
+            self._opened = opened.pop_all()
 
     def _keep_others_out(self) -> None:
         """Refuse a directory that all may write, and close one that its group may or all may read.
 
         Volumes of Kubernetes are open to a group that has nobody else (fsGroup).
         """
-        found = os.fstat(self._lock)
+        found = os.fstat(self._folder)
         if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
             raise ServiceError(
                 f"{self.path}: expected a state directory that only its owner can write, found "
@@ -187,7 +184,7 @@ class StateDirectory:
                 self.path,
             )
             try:
-                os.fchmod(self._lock, 0o700)
+                os.fchmod(self._folder, 0o700)
             except OSError as error:
                 raise ServiceError(
                     f"{self.path}: others can read this state directory, and its permissions "
@@ -256,7 +253,7 @@ class StateDirectory:
 
     def close(self) -> None:
         """Release the directory for another scheduler."""
-        os.close(self._lock)
+        self._opened.close()
 
 
 def _read(path: Path) -> Record:
@@ -274,5 +271,7 @@ def _read(path: Path) -> Record:
         raise ValueError(f"expected at most {LARGEST_RECORD:,} bytes, found {size:,}")
     record = Record.from_json(path.read_text())
     if path.name != f"{record.id}.json":
-        raise ValueError(f"expected the record of {path.stem}, found that of {record.id!r}")
+        raise ValueError(
+            f"expected the record of {path.name.removesuffix('.json')}, found that of {record.id!r}"
+        )
     return record

@@ -130,7 +130,10 @@ def _deeper(data: Any, levels: int) -> bool:
 def identity(run: Run) -> str:
     """Name of a run from its numbers and its store; two submissions of one run share it."""
     location = run.output.store if is_url(run.output.store) else os.path.realpath(run.output.store)
-    name = re.sub(r"[^A-Za-z0-9_]+", "-", Path(location).stem).strip("-")[:40] or "run"
+    name = (
+        re.sub(r"[^A-Za-z0-9_]+", "-", Path(location).name.removesuffix(".zarr")).strip("-")[:40]
+        or "run"
+    )
     return f"{name}-{_digest([location, same_numbers(run)])}"
 
 

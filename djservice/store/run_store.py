@@ -23,7 +23,7 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
 
 Rows are written first, and the group's attribute ``n_complete`` is moved last, each file by an
 atomic rename. Rows from ``n_complete`` on are invalid. The only writer is the process that drives
-the run, and it holds a lock.
+the run. It holds a lock, and every write looks for its token (:mod:`djservice.store.fence`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ from djservice.store.columns import (
     create_model,
     create_per_event,
 )
-from djservice.store.location import LocalFolder, ObjectStore, locate
+from djservice.store.location import Location, locate
+from djservice.store.stretches import continued, latest_change, rewound
 
 STORE_FORMAT = 2
 #: Columns of times, the only numbers that differ between two executions of a run.
@@ -63,11 +64,14 @@ class Store:
         The folder or URL, as in messages.
     root
         The zarr group.
+    changes
+        A line about the versions, if they changed where the run is continued.
     """
 
-    def __init__(self, where: LocalFolder | ObjectStore, root: zarr.Group) -> None:
+    def __init__(self, where: Location, root: zarr.Group) -> None:
         self.where, self.path = where, str(where)
         self.root = root
+        self.changes: list[str] = []
 
     @classmethod
     def read(cls, path: str | Path) -> Store:
@@ -160,6 +164,7 @@ class Store:
             if shape.model is not None and "radius_model" not in root:
                 model = shape.model
                 store._add("radius_model", lambda group: create_model(group, model))
+            store._continue_with(attributes.get("versions"))
             with _clear_errors(where):
                 root.attrs.update(
                     {
@@ -197,7 +202,8 @@ class Store:
 
     def n_complete(self, group: str) -> int:
         """Number of valid rows of a group."""
-        complete: Any = self.root[group].attrs["n_complete"]
+        with _clear_errors(self.where, "read"):
+            complete: Any = self.root[group].attrs["n_complete"]
         return int(complete)
 
     def column(self, group: str, name: str) -> Any:
@@ -206,7 +212,8 @@ class Store:
 
     def array(self, group: str, name: str) -> Any:
         """All rows of an array, as a NumPy array."""
-        return self._array(group, name)[...]
+        with _clear_errors(self.where, "read"):
+            return self._array(group, name)[...]
 
     def write_rows(self, group: str, start: int, rows: Mapping[str, ArrayLike]) -> None:
         """Write rows of several arrays from ``start`` on, then move ``n_complete`` past them.
@@ -246,6 +253,7 @@ class Store:
         if self.n_complete(group) > rows:
             with _clear_errors(self.where):
                 self.root[group].attrs["n_complete"] = rows
+            self.set(stretches=rewound(self.attributes["stretches"], group, rows))
 
     def set(self, **attributes: Any) -> None:
         """Set attributes of the root, such as status and result."""
@@ -260,7 +268,8 @@ class Store:
 
     def attribute(self, group: str, name: str) -> Any:
         """An attribute of a group, or None."""
-        return self.root[group].attrs.get(name)
+        with _clear_errors(self.where, "read"):
+            return self.root[group].attrs.get(name)
 
     def consolidate(self) -> None:
         """Copy the metadata of every group's arrays into the group, once a run is finished.
@@ -272,6 +281,16 @@ class Store:
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
             for group in (*self.groups, None):
                 self.where.consolidate(group)
+
+    def _continue_with(self, versions: Any) -> None:
+        """Note from which rows on the packages and the machine are others."""
+        rows = {name: count for name in self.groups if (count := self.n_complete(name))}
+        before: Any = self.attributes.get("stretches") or [
+            {"from": {}, "versions": self.attributes.get("versions")}
+        ]
+        stretches = continued(before, rows, versions)
+        self.changes = latest_change(stretches, rows)
+        self.set(stretches=stretches)
 
     def _drop_consolidated(self) -> None:
         """Remove the consolidated metadata, which writing would make stale."""
@@ -347,7 +366,7 @@ def remove(path: str | Path) -> None:
         where.remove()
 
 
-def _need_store(where: LocalFolder | ObjectStore) -> None:
+def _need_store(where: Location) -> None:
     if not _is_store(where):
         raise StoreError(
             f"{where}: expected no files or a store, found something that is not the store of a "
@@ -355,12 +374,12 @@ def _need_store(where: LocalFolder | ObjectStore) -> None:
         )
 
 
-def _is_empty(where: LocalFolder | ObjectStore) -> bool:
+def _is_empty(where: Location) -> bool:
     root = where.group("r")
     return all(root[name].attrs["n_complete"] == 0 for name in GROUPS if name in root)
 
 
-def _is_store(where: LocalFolder | ObjectStore) -> bool:
+def _is_store(where: Location) -> bool:
     try:
         return "djservice_format" in where.group("r").attrs
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -368,7 +387,7 @@ def _is_store(where: LocalFolder | ObjectStore) -> bool:
 
 
 def _create(
-    where: LocalFolder | ObjectStore,
+    where: Location,
     attributes: Mapping[str, Any],
     numbers: Mapping[str, Any],
     shape: StoreColumns,
@@ -387,9 +406,7 @@ def _create(
     where.create(fill)
 
 
-def _same_run(
-    where: LocalFolder | ObjectStore, root: zarr.Group, numbers: Mapping[str, Any]
-) -> None:
+def _same_run(where: Location, root: zarr.Group, numbers: Mapping[str, Any]) -> None:
     """Refuse the store of another run, naming every key that differs."""
     stored: Any = root.attrs["numbers"]
     differing = [
@@ -427,7 +444,7 @@ _NAMED = 5
 
 
 @contextlib.contextmanager
-def _locked(where: LocalFolder | ObjectStore) -> Iterator[None]:
+def _locked(where: Location) -> Iterator[None]:
     """Hold the lock of a store, and raise its errors as errors of the store."""
     with contextlib.ExitStack() as lock:
         with _clear_errors(where):
@@ -435,13 +452,29 @@ def _locked(where: LocalFolder | ObjectStore) -> Iterator[None]:
         yield
 
 
+def _missing(where: Location, error: KeyError) -> StoreError:
+    """The error of a store that lacks a group or an array, as while it is being removed."""
+    return StoreError(
+        f"{where}: {error} is missing: the store was damaged, or somebody is removing it. Run the "
+        "same command once it is removed, or choose another output.store."
+    )
+
+
 @contextlib.contextmanager
-def _clear_errors(where: LocalFolder | ObjectStore, action: str = "written") -> Iterator[None]:
-    """Turn errors of the operating system or the server into errors of the store."""
+def _clear_errors(where: Location, action: str = "written") -> Iterator[None]:
+    """Turn errors of the operating system or the server into errors of the store.
+
+    A writer is stopped if the store is not its own any more.
+    """
     try:
-        where.check()
+        if action == "written":
+            where.check()
         yield
+    except KeyError as error:
+        where.check()
+        raise _missing(where, error) from error
     except where.errors as error:
+        where.check()
         reason = getattr(error, "strerror", None) or message_of(error)
         advice = (
             "What was complete is kept: free space or mend the permissions, and run the same "

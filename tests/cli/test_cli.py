@@ -252,7 +252,7 @@ def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     assert written - 1 < facts["written"] < time.time() + 1
     text = call("show", name).output
     assert re.search(
-        r"status: running; 2 .*\nlast written at \d{4}-.*; if its process has ended, the same command",
+        r"status: running; 2 .*\nlast written at \d{4}-.*; if its process has ended, the same command \(without --overwrite\)",
         text,
     )
 

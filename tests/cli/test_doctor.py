@@ -1,8 +1,10 @@
 """The doctor finds what is wrong, says what to do, and ends with 1; where all is well it ends with 0."""
 
+import fcntl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,13 @@ from distributed import Client, LocalCluster
 from djservice.cli import doctor, main
 from djservice.clustering.kernels import cpu
 from djservice.service.plugin import RunService
+
+
+@pytest.fixture(autouse=True)
+def no_profiler() -> Iterator[None]:
+    """As on workers that djservice starts."""
+    with dask.config.set({"distributed.worker.profile.enabled": False}):
+        yield
 
 
 def ask(*options: str) -> tuple[int, str]:
@@ -80,6 +89,7 @@ def test_processes_that_differ() -> None:
     )
     assert process(code="other") == ["djservice has different sources"]
     assert process(sees=False) == ["does not see /data"]
+    assert "profiler is on" in process(profiled=True)[0]
     assert process(time=time.time() + 100)[0].endswith("s from this machine's")
     gone = list(
         doctor._process(
@@ -121,3 +131,21 @@ def test_kernels_that_are_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "every process compiles them again" in finding.observation and finding.remedy
     monkeypatch.undo()
     assert doctor._kernels().remedy == ""
+
+
+def test_a_worker_that_does_not_see_a_lock_of_this_machine() -> None:
+    assert process(locked=False) == ["does not see that a file in /data is locked here"]
+
+
+def test_locks_that_hold_within_one_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locks() -> doctor.Finding:
+        return doctor._locks(tmp_path)
+
+    assert "flock works" in locks().observation and not locks().remedy
+    monkeypatch.setattr(doctor, "_mount", lambda _: ("lustre", {"rw", "localflock"}))
+    assert "holds within one machine only (lustre with localflock)" in locks().observation
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    assert "does not exclude a second process" in locks().observation
+    assert "Two processes could write the same store" in locks().remedy

@@ -128,7 +128,9 @@ def test_more_bad_ranges_than_an_exception(
 def test_by_default_it_ends_the_run(
     files: dict[str, Path], tiny: dict[str, Any], scheduler: str
 ) -> None:
-    with pytest.raises(InputError, match=r"bad.root, entry (7 .*particle 3: pt is nan|20 .*pt is -1)"):
+    with pytest.raises(
+        InputError, match=r"bad.root, entry (7 .*particle 3: pt is nan|20 .*pt is -1)"
+    ):
         dj.run(Run.from_dict(settings(tiny, scheduler, [files["good"], files["bad"]])))
 
 

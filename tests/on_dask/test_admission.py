@@ -104,14 +104,12 @@ def test_a_store_goes_on_with_another_arithmetic_with_a_line(
 ) -> None:
     settings = tiny | {"cluster": {"scheduler": scheduler}}
     store = Store.read(dj.run(Run.from_dict(settings)).store)
-    versions = store.attributes["versions"]
-    assert "another arithmetic" not in capsys.readouterr().err
-    zarr.open_group(str(store.path), mode="r+").attrs["versions"] = versions | {"arithmetic": "x"}
+    versions, (stretch,) = (store.attributes[name] for name in ("versions", "stretches"))
+    assert "other versions" not in capsys.readouterr().err
+    attributes = zarr.open_group(str(store.path), mode="r+").attrs
+    attributes["stretches"] = [stretch | {"versions": stretch["versions"] | {"arithmetic": "x"}}]
     dj.run(Run.from_dict(settings))
-    assert (
-        f"another arithmetic (processor, C library or NumPy: x, now {versions['arithmetic']})"
-        in (capsys.readouterr().err)
-    )
+    assert f"arithmetic x -> {versions['arithmetic']}" in capsys.readouterr().err
 
 
 def test_local_workers_have_no_profiler(

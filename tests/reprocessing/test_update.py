@@ -373,7 +373,7 @@ def test_an_input_of_the_fit_that_changes_while_it_is_read(
     with pytest.raises(RunError, match="an input changed while it was read"):
         place.reprocess(Quiet(lambda phase: os.utime(source, (1, 1)) if phase == "scan" else None))
     assert not list(place.out.glob("fits/*")) and not os.path.lexists(place.out / "latest")
-    assert sorted(path.name for path in place.out.iterdir()) == ["fits"]
+    assert sorted(path.name for path in place.out.iterdir()) == [".lock", "fits"]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ from djservice.config.run import Run
 from djservice.errors import StoreError
 from djservice.reports.html import report
 from djservice.reports.summary import summary
-from djservice.store import location as places
-from djservice.store.location import ObjectStore, locate
+from djservice.store import object_store
+from djservice.store.location import locate
+from djservice.store.object_store import ObjectStore
 from djservice.store.run_store import Store, remove
 
 pytestmark = pytest.mark.filterwarnings(
@@ -128,8 +129,8 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks that expire soon."""
-    monkeypatch.setattr(places, "RENEW", 0.2)
-    monkeypatch.setattr(places, "EXPIRE", 4.0)
+    monkeypatch.setattr(object_store, "RENEW", 0.2)
+    monkeypatch.setattr(object_store, "EXPIRE", 4.0)
 
 
 def test_a_run_in_a_bucket_has_the_bits_of_one_in_a_folder(
@@ -208,7 +209,8 @@ def _rows(store: str) -> int:
 
 def test_one_process_writes_at_a_time(bucket: str, fast: None) -> None:
     one, other = locate(f"{bucket}/locked.zarr"), locate(f"{bucket}/locked.zarr")
-    assert isinstance(one, ObjectStore)
+    assert isinstance(one, ObjectStore) and isinstance(other, ObjectStore)
+    one.create(lambda root: None)
     with one.lock():
         with (
             pytest.raises(StoreError, match=r"locked\.zarr: another process is writing this store"),
@@ -216,7 +218,9 @@ def test_one_process_writes_at_a_time(bucket: str, fast: None) -> None:
         ):
             pass
         one.check()
+        etag, _ = one._lock_content()
         one.fs.pipe_file("runs/locked.zarr.lock", b"of another")  # as after a suspension
+        assert etag and not one._put("runs/locked.zarr.lock", b"mine", etag)  # the server refuses
         end = time.monotonic() + 10
         while not one._lost and time.monotonic() < end:
             time.sleep(0.05)

@@ -1,7 +1,9 @@
 """The store: what is in it, who may continue it, and that nothing makes it lose what was complete."""
 
-import fcntl
+import asyncio
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,12 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
+from djservice.core.locks import lock_file
 from djservice.errors import RunError, StoreError
+from djservice.reports.terminal import print_summary
 from djservice.store.columns import HISTORY, SCAN, SPECTRUM_EVENT, StoreColumns
+from djservice.store.fence import TOKEN
 from djservice.store.run_store import Store
 
 Changes = dict[str, Any]
@@ -183,7 +189,7 @@ def test_attributes_hold_run_versions_inputs_and_status(
 def test_rows_count_only_once_they_are_complete(small_store: Callable[..., Any]) -> None:
     with small_store() as store:
         store.write_rows("history", 0, {"radius": [1.0, 0.9], "loss": [3.0, 2.0]})
-        with pytest.raises(KeyError):
+        with pytest.raises(StoreError, match="no such column' is missing"):
             store.write_rows("history", 2, {"radius": [0.8], "no such column": [1.0]})
         assert store.n_complete("history") == 2
         assert store.column("history", "radius").tolist() == [1.0, 0.9]
@@ -327,15 +333,41 @@ def test_overwrite_deletes_nothing_when_the_input_is_bad(
 
 def test_the_second_writer_of_a_store_is_told(do: Do) -> None:
     path = do()
-    descriptor = os.open(path, os.O_RDONLY)  # another process would hold the lock like this
+    descriptor = lock_file(path / TOKEN)  # as another process would
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         for overwrite in (False, True):
             with pytest.raises(StoreError, match="another process is writing this store"):
                 do(overwrite=overwrite)
     finally:
         os.close(descriptor)
     do()
+
+
+def test_what_is_said_of_a_stop_and_of_other_versions_where_a_run_goes_on(
+    do: Do, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Cancels(Stops):
+        def step(self, numbers: dict[str, float]) -> None:
+            with contextlib.suppress(RunError):
+                return super().step(numbers)
+            raise asyncio.CancelledError
+
+    for overwrite, command in ((False, ""), (True, " without --overwrite")):
+        with pytest.raises(RunError) as caught:
+            do(watch=Cancels("optimise", 3), overwrite=overwrite)
+        said = f"stopped after 3 iterations; the same command{command} continues from there."
+        assert str(caught.value) == said
+    with pytest.raises(RunError, match="nothing was deleted or written yet"):
+        do(watch=Cancels("read", 1), overwrite=True)
+    with pytest.raises(RunError, match=r"by the test To continue, leave out --overwrite"):
+        do(watch=Stops("optimise", 3), overwrite=True)
+    root = zarr.open_group(tmp_path / "tiny.zarr", mode="r+")
+    root.attrs["stretches"] = [{"from": {}, "versions": {"numpy": "1.0"}}]
+    do()
+    change = r"continued with other versions from history 3 on: .*numpy 1\.0 -> 2"
+    assert re.search(change, capsys.readouterr().err)
+    print_summary(tmp_path / "tiny.zarr", None)
+    assert re.search(change, capsys.readouterr().out)
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_space(
@@ -421,8 +453,6 @@ def test_history_written_by_another_optimiser_is_refused(do: Do, tmp_path: Path)
     path = do()
     values = Store.read(path).column("history", "parameters")
     values[3] *= 1.0 + 1e-12
-    import zarr
-
     zarr.open_group(str(path), mode="r+", use_consolidated=False)["history/parameters"][:6] = values
     with pytest.raises(StoreError, match=r"iteration 3 was at R = .*another version"):
         do()

@@ -1,0 +1,303 @@
+"""A store in an object store (S3), which can neither rename nor lock.
+
+A group is written with its metadata last, so that it is complete or absent. The lock is an object
+beside the store that its owner renews; a lock that was not renewed in time has expired. It is taken
+and renewed by conditional writes where the server has them. Everything else is written after a look
+for the token of this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import zarr
+
+from djservice.core.private import full_url, private_url
+from djservice.core.redact import message_of
+from djservice.errors import StoreError
+from djservice.store.fence import NOBODY, TOKEN, WRITER, Fenced, check_token, new_token
+from djservice.store.local_folder import in_use
+
+Create = Callable[[zarr.Group], None]
+#: Seconds between two renewals of a lock in an object store, and until a lock expires without one.
+RENEW, EXPIRE = 4.0, 20.0
+
+
+def _clock() -> float:
+    """Seconds, with those in which the machine slept."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class ObjectStore:
+    """A store in an object store, by its URL."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self.url = full_url(url).rstrip("/")
+        self.shown = str(private_url(self.url))
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise StoreError(
+                f"{self}: no package for stores at such a URL: {message_of(error)}. For s3://: "
+                "pip install 'djservice[s3]'."
+            ) from None
+        self._lease_owner, self._count = "", 0
+        self._lost, self._renewed, self._renewing = False, 0.0, threading.Lock()
+        self._token: bytes | None = None
+        self._checked = 0.0
+
+    def __str__(self) -> str:
+        return self.shown
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Errors that access to it may raise."""
+        errors: list[type[Exception]] = [OSError]
+        with contextlib.suppress(ImportError):
+            from botocore.exceptions import BotoCoreError, ClientError
+
+            errors += [BotoCoreError, ClientError]
+        return tuple(errors)
+
+    def exists(self) -> bool:
+        """True if there is a Zarr group. Other objects do not count."""
+        return bool(self.fs.exists(f"{self.root}/zarr.json"))
+
+    def group(self, mode: Any, name: str = "") -> zarr.Group:
+        """The root group or one within, without the copies of consolidated metadata."""
+        if self._token is None:
+            return zarr.open_group(
+                f"{self.url}/{name}".rstrip("/"),
+                mode=mode,
+                use_consolidated=False,
+                zarr_format=3,  # format 2 has codecs that unpickle
+                **self._options,
+            )
+        store = Fenced(zarr.storage.FsspecStore.from_url(self.url, **self._options), self._look)
+        return zarr.open_group(store, path=name, mode=mode, use_consolidated=False, zarr_format=3)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"storage_options": {"use_listings_cache": False}}
+
+    def written(self, group: str) -> float:
+        """When the metadata of a group were last written, in seconds since 1970."""
+        return float(self.fs.modified(f"{self.root}/{group}/zarr.json").timestamp())
+
+    def consolidate(self, group: str | None) -> None:
+        """Copy the metadata of the arrays of a group into it."""
+        zarr.consolidate_metadata(self.group("r+").store, path=group)
+
+    def create(self, fill: Create) -> bool:
+        """Create the store. Returns False if another process was faster."""
+
+        def whole(root: zarr.Group) -> None:
+            root.create_group(WRITER)
+            fill(root)
+
+        with self._lease():
+            return not self.exists() and self._upload("", whole)
+
+    def add(self, name: str, fill: Create) -> None:
+        """Create a group of the store."""
+        self._upload(name, lambda root: fill(root.create_group(name)))
+
+    def _upload(self, name: str, fill: Create) -> bool:
+        """Write a group that does not exist; False if another process was faster."""
+        memory: dict[str, Any] = {}
+        fill(zarr.open_group(zarr.storage.MemoryStore(memory), mode="w"))
+        objects = {
+            f"{self.root}/{key}": cast(Any, value).to_bytes()
+            for key, value in memory.items()
+            if key.startswith(name)
+        }
+        metadata = f"{self.root}/{name}".rstrip("/") + "/zarr.json"
+        last = objects.pop(metadata)  # the group exists once this is written
+        self.check()
+        leftovers = [path for path in self.fs.find(f"{self.root}/{name}") if path in objects]
+        if leftovers:  # of a process that was killed here
+            self.fs.rm(leftovers)
+        self._new_objects(objects)
+        self.check()
+        return self._put(metadata, last, None)
+
+    def _new_objects(self, objects: dict[str, bytes]) -> None:
+        try:
+            self.fs.pipe(objects, mode="create")
+        except OSError as error:
+            if not _has_no_conditions(error):
+                raise
+            self.fs.pipe(objects)
+
+    def remove(self) -> None:
+        """Delete the store: the root metadata first, so that no incomplete store is left."""
+        self.check()
+        self.fs.rm_file(f"{self.root}/zarr.json")
+        self.fs.rm(self.root, recursive=True)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of the store, with a token of this process in it.
+
+        Waits until an existing lock is released or expires.
+
+        Raises
+        ------
+        StoreError
+            If another process renews the lock.
+        """
+        with self._lease():
+            if not self.exists():
+                raise FileNotFoundError(errno.ENOENT, "the store was removed")
+            token = new_token()
+            self.fs.pipe_file(f"{self.root}/{TOKEN}", token)
+            self._token = token
+            try:
+                yield
+            finally:
+                with contextlib.suppress(*self.errors):
+                    if self._content(f"{self.root}/{TOKEN}") == token:
+                        self.fs.pipe_file(f"{self.root}/{TOKEN}", NOBODY)
+                self._token = None
+
+    def check(self) -> None:
+        """Refuse to go on if this process lost the lock or its token, as after a suspension.
+
+        Raises
+        ------
+        StoreError
+            If the store was removed, or another process writes it now.
+        """
+        if self._lease_owner and not self._lost and _clock() - self._renewed > EXPIRE / 2:
+            self._renew()  # the thread that does it was suspended too
+        if self._lost:
+            raise StoreError(
+                f"{self}: another process took the lock of this store, as it was not renewed for "
+                f"{EXPIRE:g} s. What was complete is kept: run the same command again when "
+                "that process has ended."
+            )
+        if self._token is not None:
+            began = _clock()
+            check_token(self, self._token, self._content(f"{self.root}/{TOKEN}"))
+            self._checked = began
+
+    def _look(self) -> None:
+        """Check again before a single object, if the last check is too old to be relied on."""
+        if _clock() - self._checked > RENEW:
+            self.check()
+
+    @contextlib.contextmanager
+    def _lease(self) -> Iterator[None]:
+        """Hold the object that is the lock, and renew it in a thread."""
+        self._lease_owner = f"{os.uname().nodename} {os.getpid()} {uuid.uuid4().hex}"
+        self._take()
+        self._lost, ended = False, threading.Event()
+        renewing = threading.Thread(
+            target=self._keep_renewing, args=(ended,), name="djservice lock", daemon=True
+        )
+        renewing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewing.join()
+            with contextlib.suppress(*self.errors):  # then it expires
+                if not self._lost and self._lock_content()[1].startswith(self._line(None)):
+                    self.fs.rm_file(self._lock_path)
+            self._lease_owner = ""
+
+    def _take(self) -> None:
+        seen, since = b"", _clock()
+        while True:
+            self._renewed = _clock()
+            if self._put(self._lock_path, self._line(0), None):
+                return
+            etag, content = self._lock_content()
+            if content and not seen:
+                seen, since = content, _clock()
+            elif content and content != seen:
+                raise in_use(self, self._content(f"{self.root}/{TOKEN}"))
+            elif content and _clock() - since > EXPIRE:  # of a process that was killed
+                self._renewed = _clock()
+                if self._put(self._lock_path, self._line(0), etag):
+                    return
+            time.sleep(RENEW / 8)
+
+    def _keep_renewing(self, ended: threading.Event) -> None:
+        while not ended.wait(RENEW):
+            try:
+                self._renew()
+            except self.errors:
+                # Without contact for this long, another process may have taken the lock.
+                self._lost = self._lost or _clock() - self._renewed > EXPIRE
+            if self._lost:
+                return
+
+    def _renew(self) -> None:
+        """Renew the lock, or find that it is lost."""
+        with self._renewing:
+            began = _clock()
+            etag, content = self._lock_content()
+            self._count += 1
+            self._lost = not (
+                content.startswith(self._line(None))
+                and self._put(self._lock_path, self._line(self._count), etag)
+            )
+            if not self._lost:
+                self._renewed = began
+
+    def _line(self, count: int | None) -> bytes:
+        """Content of the lock: its owner, and how often it was renewed."""
+        return f"{self._lease_owner} {'' if count is None else count}".encode()
+
+    @property
+    def _lock_path(self) -> str:
+        return f"{self.root}.lock"  # beside the store: it outlives a store that is replaced
+
+    def _lock_content(self) -> tuple[str, bytes]:
+        """Version and content of the lock, both empty if there is none or no version."""
+        try:
+            etag = self.fs.info(self._lock_path).get("ETag", "")
+            return str(etag), bytes(self.fs.cat_file(self._lock_path))
+        except FileNotFoundError:
+            return "", b""
+
+    def _content(self, path: str) -> bytes | None:
+        try:
+            return bytes(self.fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    def _put(self, path: str, content: bytes, etag: str | None) -> bool:
+        """Write an object if its version is ``etag``; if that is None, if there is no such object.
+
+        The server decides, if it can. Returns whether it was written.
+        """
+        condition = {"mode": "create"} if etag is None else {"IfMatch": etag} if etag else {}
+        try:
+            self.fs.pipe_file(path, content, **condition)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError if etag else FileExistsError):
+                return False
+            if "pre-condition" in str(error):
+                return False
+            if not _has_no_conditions(error):
+                raise
+            if etag is None and self.fs.exists(path):
+                return False
+            self.fs.pipe_file(path, content)
+        return True
+
+
+def _has_no_conditions(error: OSError) -> bool:
+    """True if a server refused a write because it knows no conditions."""
+    return "not implemented" in str(error) or "NotImplemented" in str(error)

@@ -1,0 +1,429 @@
+"""One process writes a store at a time, and one that lost it stops: removed, replaced, moved, taken over, or stopped meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+from djservice.errors import StoreError
+from djservice.store import local_folder, object_store
+from djservice.store.columns import StoreColumns
+from djservice.store.grid_store import open_grid
+from djservice.store.location import locate
+from djservice.store.object_store import ObjectStore
+from djservice.store.run_store import Store, remove
+
+
+def open_store(path: str | Path, seed: int = 1, versions: Any = None) -> Any:
+    """Open a store of five iterations for writing, without a run."""
+    columns = StoreColumns(5, [0.4, 0.6], 2, np.arange(3, dtype=np.uint64), np.ones(3))
+    return Store.open(path, {"run": {}, "versions": versions or {}}, {"seed": seed}, columns)
+
+
+def contents(path: str | Path) -> dict[str, bytes]:
+    """The bytes of every file below a folder or URL."""
+    files = fsspec.core.url_to_fs(str(path))
+    return {name: files[0].cat_file(name) for name in files[0].find(files[1])}
+
+
+@pytest.fixture(params=["folder", "objects"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Path of a store in a folder, then the URL of one in an object store in memory."""
+    if request.param == "folder":
+        yield str(tmp_path / "run.zarr")
+        return
+    name = uuid.uuid4().hex
+    yield f"memory://{name}/run.zarr"
+    with contextlib.suppress(FileNotFoundError):
+        fsspec.filesystem("memory").rm(f"/{name}", recursive=True)
+
+
+def delete(place: str) -> None:
+    """Remove a store as its user would, without djservice, with the lock of an object store."""
+    files, path = fsspec.core.url_to_fs(place)
+    files.rm(path, recursive=True)
+    if "://" in place:
+        files.rm(f"{path}.lock")
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks that hold within one machine, seen from two: each takes its own."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(object_store, "RENEW", 0.05)
+    monkeypatch.setattr(object_store, "EXPIRE", 0.2)
+    monkeypatch.setattr(ObjectStore, "_keep_renewing", lambda *_: None)
+
+
+WRITES: dict[str, Callable[[Store], object]] = {
+    "rows": lambda store: store.write_rows("history", 1, {"radius": [0.5]}),
+    "attributes": lambda store: store.set(status="finished"),
+    "attributes of a group": lambda store: store.set_of("scan", rigidity=1.0),
+    "fewer rows": lambda store: store.rewind("history", 0),
+    "copies of metadata": lambda store: store.consolidate(),
+    "a group": lambda store: store._add("per_event", lambda group: None),
+}
+
+
+def refuse_all(store: Store, radius: Any, place: str, message: str) -> None:
+    """Every way of writing is refused and changes nothing, also by an array that was open before."""
+    before = contents(place)
+    for what, write in {**WRITES, "an array": lambda _: radius.__setitem__(1, 0.5)}.items():
+        store.where._checked = -1e9  # as after a while
+        with pytest.raises(StoreError, match=message):
+            write(store)
+        assert contents(place) == before, what
+
+
+def test_a_writer_stops_where_another_took_over(place: str, no_locks: None) -> None:
+    with open_store(place) as one:
+        one.write_rows("history", 0, {"radius": [0.9]})
+        radius = one.root["history/radius"]
+        with open_store(place) as other:  # on a machine that sees no lock
+            refuse_all(one, radius, place, r"run\.zarr: another process")
+            other.write_rows("history", 1, {"radius": [0.8]})
+            assert other.column("history", "radius").tolist() == [0.9, 0.8]
+    with open_store(place) as again:
+        assert again.n_complete("history") == 2
+
+
+def test_a_writer_stops_when_its_store_is_removed(place: str) -> None:
+    with open_store(place) as store:
+        store.write_rows("history", 0, {"radius": [0.9]})
+        radius = store.root["history/radius"]
+        delete(place)
+        refuse_all(store, radius, place, r"run\.zarr: .*(removed|took the lock)")
+        with pytest.raises(StoreError, match=r"removed|took the lock"):
+            store.column("history", "radius")
+    assert contents(place) == {}, "something was written where the store was"
+    with open_store(place) as again:  # the same command begins anew
+        assert again.n_complete("history") == 0
+
+
+def test_a_writer_stops_while_its_store_is_being_removed(place: str) -> None:
+    """In the middle of a removal the token may be there and the arrays not."""
+    files, path = fsspec.core.url_to_fs(place)
+    with open_store(place) as store:
+        files.rm(f"{path}/history", recursive=True)
+        for write in (
+            WRITES["rows"],
+            WRITES["fewer rows"],
+            lambda store: store.column("history", "loss"),
+        ):
+            with pytest.raises(StoreError, match="is missing: the store was damaged, or somebody"):
+                write(store)
+    with pytest.raises(StoreError, match="is missing: the store was damaged"), open_store(place):
+        pass
+    remove(place)
+
+
+def test_a_writer_stops_when_its_store_is_made_anew(place: str) -> None:
+    with open_store(place) as store:
+        store.write_rows("history", 0, {"radius": [0.9]})
+        radius = store.root["history/radius"]
+        delete(place)
+        with open_store(place, seed=2) as other:
+            other.write_rows("history", 0, {"radius": [0.4]})
+            refuse_all(store, radius, place, r"run\.zarr: another process")
+        assert Store.read(place).column("history", "radius").tolist() == [0.4]
+    assert Store.read(place).attributes["numbers"]["seed"] == 2
+
+
+def test_a_write_after_its_check_reaches_no_other_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may be stopped between the look for its token and the write."""
+    path = tmp_path / "run.zarr"
+    with open_store(path) as store:
+        radius = store.root["history/radius"]
+        monkeypatch.setattr(local_folder, "check_token", lambda *_: None)
+        shutil.rmtree(path)
+        with open_store(path, seed=2):
+            before = contents(path)
+            for write in WRITES.values():
+                with contextlib.suppress(StoreError, OSError, KeyError):
+                    write(store)
+            with pytest.raises(OSError):
+                radius[1] = 0.5
+            assert contents(path) == before
+    assert os.listdir(tmp_path) == ["run.zarr"]
+
+
+def test_the_second_writer_is_told_who_is_the_first(place: str, fast: None) -> None:
+    with open_store(place):
+        for second in (lambda: open_store(place).__enter__(), lambda: remove(place)):
+            with pytest.raises(
+                StoreError,
+                match=rf"another process is writing this store \(process {os.getpid()} on .*since",
+            ):
+                second()
+    remove(place)
+    assert not locate(place).exists()
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks of object stores that are renewed often."""
+    monkeypatch.setattr(object_store, "RENEW", 0.1)
+
+
+def test_a_lock_in_an_object_store_that_nobody_renews_expires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(object_store, "RENEW", 0.1)
+    monkeypatch.setattr(object_store, "EXPIRE", 0.5)
+    url = f"memory://{uuid.uuid4().hex}/run.zarr"
+    with open_store(url):
+        pass
+    files, path = fsspec.core.url_to_fs(url)
+    files.pipe_file(f"{path}.lock", b"of a process that was killed 3")
+    began = time.monotonic()
+    with open_store(url):
+        assert time.monotonic() - began > 0.5
+        time.sleep(1.0)  # renewed meanwhile
+        with pytest.raises(StoreError, match="another process is writing"), open_store(url):
+            pass
+    assert not files.exists(f"{path}.lock")
+
+
+def test_leftovers_of_a_kill_are_removed_and_no_store(tmp_path: Path) -> None:
+    path = tmp_path / "run.zarr"
+    with open_store(path):
+        pass
+    name, other = f".run.zarr.{uuid.uuid4().hex}", f".another.zarr.{uuid.uuid4().hex}"
+    shutil.copytree(path, tmp_path / name)
+    shutil.copytree(path, tmp_path / other)
+    shutil.copytree(path / "scan", path / f".per_event.{uuid.uuid4().hex}")
+    partial = f"zarr.{uuid.uuid4().hex}.partial"
+    (path / "history" / partial).touch()
+    (path / partial).touch()
+    with open_store(path) as store:
+        store.consolidate()
+        names = {file.name for file in path.rglob("*")}
+        assert not [name for name in names if name.startswith(".") or name.endswith(".partial")]
+    assert sorted(os.listdir(tmp_path)) == [other, "run.zarr"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "link to a link", "~", "file URL"])
+def test_a_store_by_another_name(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    real, link = tmp_path / "data" / "real.zarr", tmp_path / "run.zarr"
+    real.parent.mkdir()
+    if kind != "dangling link":
+        with open_store(real, seed=2):
+            pass
+    if "link" in kind:
+        link.symlink_to(real)
+    if kind == "link to a link":
+        (tmp_path / "second.zarr").symlink_to(link)
+        link = tmp_path / "second.zarr"
+    name = {"~": "~/data/real.zarr", "file URL": f"file://{real}"}.get(kind, str(link))
+    links = {path: os.readlink(path) for path in tmp_path.iterdir() if path.is_symlink()}
+    remove(name)  # as --overwrite does
+    assert not real.exists()
+    with open_store(name) as store:
+        store.write_rows("history", 0, {"radius": [0.9]})
+        with pytest.raises(StoreError, match="another process is writing"), open_store(real):
+            pass
+    assert Store.read(real).column("history", "radius").tolist() == [0.9]
+    assert Store.read(name).attributes["numbers"]["seed"] == 1
+    assert links == {path: os.readlink(path) for path in tmp_path.iterdir() if path.is_symlink()}
+    assert os.listdir(real.parent) == ["real.zarr"]
+
+
+@pytest.mark.parametrize("mounted", ["the store", "its folder"])
+def test_two_mounts_of_one_folder_have_one_lock(
+    tmp_path: Path, mounted: str, requires: Callable[[str, object], None]
+) -> None:
+    requires("root, to mount a folder", os.geteuid() == 0 and shutil.which("mount"))
+    path, second = tmp_path / "data" / "run.zarr", tmp_path / "mount"
+    with open_store(path):
+        pass
+    second.mkdir()
+    source, name = (path, second) if mounted == "the store" else (path.parent, second / path.name)
+    bound = subprocess.run(["mount", "--bind", source, second], capture_output=True)
+    requires("the right to mount", bound.returncode == 0)
+    try:
+        with open_store(path) as store:
+            with pytest.raises(StoreError, match="another process is writing"), open_store(name):
+                pass
+            store.write_rows("history", 0, {"radius": [0.9]})
+        if mounted == "the store":  # a mount cannot be replaced: nothing is deleted
+            with pytest.raises(StoreError, match="cannot be written: Device or resource busy"):
+                remove(name)
+        with open_store(name) as store:
+            assert store.n_complete("history") == 1
+    finally:
+        subprocess.run(["umount", "-l", second], check=True)
+
+
+def test_overwrite_deletes_no_store_that_took_the_name_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "run.zarr"
+    with open_store(path):
+        pass
+    where = locate(path)
+    with where.lock():
+        path.rename(tmp_path / "moved.zarr")
+        with open_store(path, seed=2):
+            pass
+        before = contents(path)
+        with pytest.raises(StoreError, match=r"another process .* writes this store|removed"):
+            where.remove()
+        assert contents(path) == before
+
+
+def test_the_versions_of_each_stretch_of_rows_are_kept(place: str) -> None:
+    def compute(versions: dict[str, str], rows: int) -> list[str]:
+        with open_store(place, versions=versions) as store:
+            for _ in range(rows):
+                store.write_rows("history", store.n_complete("history"), {"radius": [0.9]})
+            return store.changes
+
+    old, new, newest = {"numpy": "2.0"}, {"numpy": "2.1"}, {"numpy": "2.1", "machine": "arm64"}
+    assert compute(old, 2) == []
+    assert compute(old, 0) == []
+    assert compute(newest, 0) == ["from history 2 on: numpy 2.0 -> 2.1, machine unknown -> arm64"]
+    assert compute(new, 1) == ["from history 2 on: numpy 2.0 -> 2.1"]
+    assert compute(new, 1) == []
+    assert compute(newest, 1) == ["from history 4 on: machine unknown -> arm64"]
+    stretches = [
+        {"from": {}, "versions": old},
+        {"from": {"history": 2}, "versions": new},
+        {"from": {"history": 4}, "versions": newest},
+    ]
+    assert Store.read(place).attributes["stretches"] == stretches
+    with open_store(place, versions=newest) as store:
+        store.rewind("history", 3)  # the fourth row is computed again
+        assert [each["from"] for each in store.attributes["stretches"]] == [
+            {},
+            {"history": 2},
+            {"history": 3},
+        ]
+
+
+def test_a_grid_has_one_writer_who_stops_when_it_is_lost(place: str, fast: None) -> None:
+    axes: Any = place, (1, 1, 2, 1), (1.0,), (0.4, 0.6), {"trees": 2}
+    with open_grid(*axes, {"versions": {"numpy": "2.0"}}) as grid:
+        with (
+            pytest.raises(StoreError, match="another process is writing"),
+            open_grid(*axes, {"versions": {}}),
+        ):
+            pass
+        grid.write((0, 0, 0, 0), {"loss": 1.0})
+    with open_grid(*axes, {"versions": {"numpy": "2.1"}}) as grid:
+        assert grid.changes == ["from cells 1 on: numpy 2.0 -> 2.1"]
+        delete(place)
+        with open_grid(*axes, {"versions": {}}) as other:
+            before = contents(place)
+            with pytest.raises(StoreError, match=r"another process .* writes this store"):
+                grid.write((0, 0, 1, 0), {"loss": 2.0})
+            assert contents(place) == before and other.n_complete == 0
+
+
+#: Opens stores argv[2] for the run argv[1] as soon as files argv[3] appear, and prints the outcome.
+CREATE = """
+import os, sys, time
+from pathlib import Path
+sys.path[:0] = [sys.argv[4]]
+from test_one_writer import open_store
+from djservice.errors import StoreError
+print("ready", os.getpid(), flush=True)
+for number in range(5):
+    while not Path(f"{sys.argv[3]}{number}").exists():
+        time.sleep(0.0001)
+    try:
+        with open_store(f"{sys.argv[2]}{number}", seed=int(sys.argv[1])) as store:
+            store.write_rows("history", 0, {"radius": [float(sys.argv[1])]})
+            time.sleep(0.1)
+        print("wrote", flush=True)
+    except StoreError as error:
+        print(error, flush=True)
+"""
+
+
+def start(code: str, *arguments: object, alone: bool = False) -> subprocess.Popen[str]:
+    """A Python process; ``alone``: in process and machine names of its own, as in a container."""
+    command = [sys.executable, "-c", code, *map(str, arguments), str(Path(__file__).parent)]
+    if alone:
+        command = ["unshare", "--pid", "--uts", "--net", "--fork", "--kill-child", *command]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line of a process."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_two_containers_with_one_process_number_create_a_store(
+    tmp_path: Path, requires: Callable[[str, object], None]
+) -> None:
+    """Two runs, five times: one of them writes it and the other is refused."""
+    requires("root, for namespaces", os.geteuid() == 0 and shutil.which("unshare"))
+    arguments = tmp_path / "run.zarr", tmp_path / "go"
+    with (
+        start(CREATE, 1, *arguments, alone=True) as one,
+        start(CREATE, 2, *arguments, alone=True) as two,
+    ):
+        assert line(one) == line(two)  # the same process number
+        for number in range(5):
+            (tmp_path / f"go{number}").touch()
+            said = [line(one), line(two)]
+            writer = said.index("wrote") + 1
+            assert re.search("another process is writing|another run", said[2 - writer])
+            store = Store.read(tmp_path / f"run.zarr{number}")
+            assert store.attributes["numbers"]["seed"] == writer
+            assert store.column("history", "radius").tolist() == [writer]
+    assert (one.returncode, two.returncode) == (0, 0)
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+#: Writes rows into the store argv[1] for ever.
+WRITE = """
+import sys
+sys.path[:0] = [sys.argv[2]]
+from test_one_writer import open_store
+with open_store(sys.argv[1]) as store:
+    while True:
+        store.write_rows("history", 0, {"radius": [0.9], "loss": [1.0], "gradient": [1.0]})
+        print("wrote", flush=True)
+"""
+
+
+def test_a_writer_that_stood_still_while_its_store_was_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "run.zarr"
+    with start(WRITE, path) as process:
+        try:
+            assert line(process) == "wrote"
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(StoreError, match="another process is writing"):
+                remove(path)
+            shutil.rmtree(path)
+            with open_store(path, seed=2) as store:
+                store.write_rows("history", 0, {"radius": [0.4]})
+                before = contents(path)
+                process.send_signal(signal.SIGCONT)
+                said = process.communicate(timeout=60)[0]
+                assert process.returncode == 1 and "another process" in said.splitlines()[-1]
+                assert contents(path) == before
+                store.write_rows("history", 1, {"radius": [0.5]})
+            assert Store.read(path).column("history", "radius").tolist() == [0.4, 0.5]
+        finally:
+            process.kill()
