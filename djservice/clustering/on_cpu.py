@@ -78,7 +78,7 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
     workers = max(1, min(threads or os.cpu_count() or 1, items))
     if workers == 1:
         parts = []
-        for first in range(0, items, PIECE):
+        for first in range(0, max(items, 1), PIECE):  # without events too, there is one part
             between_pieces()
             parts += grow(first, min(first + PIECE, items))
         return parts
