@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from djservice.estimators.sigmoid_relaxation import SigmoidRelaxation as SigmoidRelaxation
     from djservice.estimators.state_baseline import StateBaseline as StateBaseline
     from djservice.evaluation.gradient import gradient as gradient
+    from djservice.evaluation.input_gradient import InputGradient as InputGradient
+    from djservice.evaluation.input_gradient import input_gradient as input_gradient
     from djservice.events.batch import EventBatch as EventBatch
     from djservice.input import examples as examples
     from djservice.input import schemas as schemas
@@ -104,6 +106,8 @@ _PUBLIC = {
     "AlternativePath": "estimators.alternative_path",
     "FiniteDifference": "estimators.finite_difference",
     "gradient": "evaluation.gradient",
+    "input_gradient": "evaluation.input_gradient",
+    "InputGradient": "evaluation.input_gradient",
     "expectation": "analysis.expectation",
     "Expectation": "analysis.expectation",
     "feature": "radius_models.features",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.clustering.device import Gpu, gpu, memory_for
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.scores import HIGH, LOW, N_SCORES, POWER, RHO, RIGIDITY
+from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.limits import check_distances, failure_of
 from djservice.clustering.on_cpu import grow_on_cpu
@@ -146,7 +147,7 @@ def sample_trees(
     order, particles = sorted_particles(events, sampling.power)
     keys = draw_keys(events.key, sampling.seed, request.stream)
     imposed = Imposed(np.empty((0, 2), np.int32), forced)
-    sample = _grow(events, particles, radius, sampling, request, keys, imposed)
+    sample = grow(events, particles, radius, sampling, request, keys, imposed)
     if sample.history is not None:
         rename(sample.history, order, events.offsets, request.trees)
     return sample
@@ -208,7 +209,7 @@ def follow_trees(
     rows = history.copy()
     rename(rows, ranks(order, events.offsets), events.offsets, request.trees)
     imposed = Imposed(rows, np.empty((0, 4)))
-    return _grow(events, particles, radius, sampling, request, events.key, imposed)
+    return grow(events, particles, radius, sampling, request, events.key, imposed)
 
 
 #: Names of the parameters with a constant R and with variable-R jets, and their columns among the
@@ -241,7 +242,7 @@ def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[
     return {name: available[name] for name in names}
 
 
-def _grow(
+def grow(
     events: EventBatch,
     particles: Floats,
     radius: Radius,
@@ -249,8 +250,9 @@ def _grow(
     request: TreeRequest,
     keys: NDArray[np.uint64],
     imposed: Imposed,
+    cotangents: Cotangents | None = None,
 ) -> TreeSample:
-    """Run the kernel over all (event, tree)."""
+    """Run the kernel over all (event, tree); fill the sums of the cotangents, if there are any."""
     bounds, device = radius_bounds(events, radius), gpu(sampling.device)
     check_counts(events)
     check_distances(events, sampling.power)
@@ -279,6 +281,7 @@ def _grow(
             imposed,
             results,
             request.states,
+            cotangents,
         )
         states, owners = _run(job, events, device, sampling.threads)
         return _sample(events, setting, request, columns, bounds, results, states, owners)

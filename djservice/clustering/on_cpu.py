@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.candidates import Workspace
-from djservice.clustering.kernels.cpu import cluster_items
+from djservice.clustering.kernels.cpu import cluster_items, cluster_items_with_slopes
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
+from djservice.clustering.kernels.sweep import no_cotangents
 from djservice.clustering.kernels.workspace import allocate, pairs_at_first
 from djservice.clustering.tree_job import TreeFailure, TreeJob
 from djservice.core.pieces import between_pieces
@@ -33,6 +34,9 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
     """
     items, largest = len(job.results.numbers), job.largest
     jets, scores = job.results.jets.shape[1], job.results.scores.shape[1]
+    with_slopes = job.cotangents is not None
+    loop = cluster_items_with_slopes if with_slopes else cluster_items
+    cotangents = job.cotangents or no_cotangents()
     # Idle work spaces, each with its capacity for pairs.
     idle: list[tuple[int, Workspace]] = []
 
@@ -42,11 +46,11 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
             capacity, work = idle.pop()
         except IndexError:
             capacity = pairs_at_first(largest)
-            work = allocate(largest, capacity, jets)
+            work = allocate(largest, capacity, jets, with_slopes)
         states, room = [], INITIAL_STATES * (last - first) + largest if job.states else 0
         while True:
             state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, scores))
-            status, first, used = cluster_items(
+            status, first, used = loop(
                 first,
                 last,
                 job.trees,
@@ -59,6 +63,7 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
                 job.results,
                 state_jets,
                 state_scores,
+                cotangents,
             )
             states.append((state_jets[:used], state_scores[:used]))
             if status == OK:
@@ -66,22 +71,23 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
                 return states
             if status == LIST_FULL:
                 capacity *= 2
-                work = allocate(largest, capacity, jets)
+                work = allocate(largest, capacity, jets, with_slopes)
             elif status != STATES_FULL:
                 raise TreeFailure(status, first)
 
     workers = max(1, min(threads or os.cpu_count() or 1, items))
     if workers == 1:
         parts = []
-        for first in range(0, items, PIECE):
+        for first in range(0, max(items, 1), PIECE):  # without events too, there is one part
             between_pieces()
             parts += grow(first, min(first + PIECE, items))
         return parts
+    cuts = _cuts(job.counts, job.trees, workers)
+    if job.cotangents is not None:
+        starts = np.append(job.starts, items)
+        cuts = np.unique(starts[np.searchsorted(starts, cuts)])
     with ThreadPoolExecutor(workers) as pool:
-        futures = [
-            pool.submit(grow, int(first), int(last))
-            for first, last in pairwise(_cuts(job.counts, job.trees, workers))
-        ]
+        futures = [pool.submit(grow, int(first), int(last)) for first, last in pairwise(cuts)]
         return [part for future in futures for part in future.result()]
 
 

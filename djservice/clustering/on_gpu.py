@@ -25,6 +25,7 @@ from djservice.clustering.kernels.cuda import (
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.lanes import team
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
+from djservice.clustering.kernels.sweep import Cotangents, no_cotangents
 from djservice.clustering.kernels.workspace import (
     Line,
     Room,
@@ -102,7 +103,11 @@ def _row_bytes(job: TreeJob) -> int:
         results.all_flips,
         imposed.replay,
     )
-    return 56 + job.trees * sum(array[:1].nbytes for array in rows)
+    sums = 0
+    if job.cotangents is not None:
+        of_all = job.cotangents.sums.nbytes + job.cotangents.squares.nbytes
+        sums = 8 + of_all // max(len(job.batch.particles), 1)
+    return 56 + sums + job.trees * sum(array[:1].nbytes for array in rows)
 
 
 def _item_bytes(job: TreeJob) -> int:
@@ -110,7 +115,9 @@ def _item_bytes(job: TreeJob) -> int:
     results, imposed = job.results, job.imposed
     state = results.jets[:1].nbytes + results.scores[:1].nbytes
     arrays: tuple[NDArray[Any], ...] = (results.numbers, results.flips, imposed.forced)
-    index = 12  # item and status
+    index = 20  # item, end and status
+    if job.cotangents is not None:
+        arrays += (job.cotangents.factors, job.cotangents.jets)
     return (
         state * (1 + INITIAL_STATES * job.states)
         + sum(array[:1].nbytes for array in arrays)
@@ -143,7 +150,21 @@ def _events_of(job: TreeJob, first: int, last: int) -> TreeJob:
             results.flips[items],
             results.all_flips[rows],
         ),
+        cotangents=_cotangents_of(job, particles, items),
     )
+
+
+def _cotangents_of(job: TreeJob, particles: slice, items: slice) -> Cotangents | None:
+    """The cotangents of some events; the sums are views."""
+    if job.cotangents is None:
+        return None
+    factors, jets, mass, rows, sums, squares = job.cotangents
+    per_particle = len(sums) // max(len(job.batch.particles), 1)
+    sum_rows = slice(particles.start * per_particle, particles.stop * per_particle)
+    return Cotangents(
+        factors[items], jets[items], mass[particles], rows[items] - sum_rows.start, sums[sum_rows],
+        squares[sum_rows],
+    )  # fmt: skip
 
 
 @dataclass
@@ -158,7 +179,7 @@ class _Portion:
         job, gpu = self.job, self.gpu
         xp = gpu.arrays
         pairs, states = pairs_at_first(job.largest), INITIAL_STATES if job.states else 0
-        room = Room(job.largest, pairs, job.results.jets.shape[1])
+        room = Room(job.largest, pairs, job.results.jets.shape[1], job.cotangents is not None)
         batch = gpu.for_kernel(EventArrays(*(xp.asarray(array) for array in job.batch)))
         imposed = gpu.for_kernel(Imposed(*(xp.asarray(array) for array in job.imposed)))
         on_device = array_module(job.results.scores) is xp
@@ -167,18 +188,21 @@ class _Portion:
             if on_device
             else Results(*(xp.empty(array.shape, array.dtype) for array in job.results))
         )
+        cotangents = job.cotangents or no_cotangents()
+        sums = Cotangents(*(xp.asarray(array) for array in cotangents))
         events = self._prepared(batch, room)
-        longest_first = xp.asarray(np.argsort(-job.counts, kind="stable"))
-        items = (longest_first[:, np.newaxis] * job.trees + xp.arange(job.trees)).ravel()
+        starts, ends = job.starts, np.append(job.starts[1:], len(job.results.numbers))
+        longest_first = np.argsort(-job.counts[starts // job.trees], kind="stable")
+        items, ends = xp.asarray(starts[longest_first]), xp.asarray(ends[longest_first])
         state_parts: list[tuple[Any, ...]] = []
         while len(items):
             status, jets, scores = self._launch(
-                items, batch, imposed, results, events, room, states
+                items, ends, batch, imposed, results, sums, events, room, states
             )
             bad = (status != OK) & (status != LIST_FULL) & (status != STATES_FULL)
             if bad.any():
                 item = int(items[bad].min())
-                raise TreeFailure(int(status[items == item][0]), item)
+                raise TreeFailure(int(status[bad & (items == item)][0]), item)
             if states:
                 number = np.where(status == OK, results.numbers[items, 3], 0.0)
                 tree, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
@@ -189,10 +213,13 @@ class _Portion:
             if (status == LIST_FULL).any():
                 room = room._replace(pairs=2 * room.pairs)
             states *= 2 if (status == STATES_FULL).any() else 1
-            items = items[status != OK]
+            items, ends = items[status != OK], ends[status != OK]
         if not on_device:
             for name in Results._fields:
                 getattr(job.results, name)[...] = to_host(getattr(results, name))
+        if job.cotangents is not None:
+            job.cotangents.sums[...] = to_host(sums.sums)
+            job.cotangents.squares[...] = to_host(sums.squares)
         return _by_item(state_parts, job)
 
     def _prepared(self, batch: EventArrays, room: Room) -> Memory:
@@ -206,9 +233,11 @@ class _Portion:
     def _launch(
         self,
         items: Any,
+        ends: Any,
         batch: Any,
         imposed: Any,
         results: Results,
+        sums: Cotangents,
         events: Any,
         room: Room,
         states: int,
@@ -224,6 +253,7 @@ class _Portion:
         shape = (len(items), states)
         launch = Launch(
             items,
+            ends,
             xp.full(len(items), -1, np.int32),  # so that a tree that was not grown does not look OK
             xp.empty((*shape, *results.jets.shape[1:])),
             xp.empty((*shape, results.scores.shape[1])),
@@ -233,7 +263,8 @@ class _Portion:
         if teams < 1:
             raise NoRoomError(int(items[0]) // job.trees, team_bytes + state_bytes, free)
         memory = self._memory(teams, table)
-        kernel = grow_trees_kernel(features_of(job.setting, job.imposed, job.results, job.states))
+        features = features_of(job.setting, job.imposed, job.results, job.states, room.slopes)
+        kernel = grow_trees_kernel(features)
         kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
             gpu.for_kernel(launch),
             job.trees,
@@ -243,6 +274,7 @@ class _Portion:
             batch,
             imposed,
             gpu.for_kernel(results),
+            gpu.for_kernel(sums),
             events,
             memory,
             bounds_of(room),

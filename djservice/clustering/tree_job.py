@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
+from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
 
 
@@ -34,6 +35,8 @@ class TreeJob:
         Arrays for the results, on the host, or on the GPU if they are to stay there.
     states
         Whether the states of growing trees are kept.
+    cotangents
+        Cotangents of the trees, and the sums for those of the particles; None if not wanted.
     """
 
     batch: EventArrays
@@ -44,6 +47,7 @@ class TreeJob:
     imposed: Imposed
     results: Results
     states: bool
+    cotangents: Cotangents | None = None
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -54,6 +58,19 @@ class TreeJob:
     def largest(self) -> int:
         """Number of particles of the largest event, at least 1."""
         return max(int(self.counts.max(initial=0)), 1)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Items of one event, up to the next start, are grown one after the other by one thread.
+
+        They are single trees, or with cotangents the trees that are added to the same sums.
+        """
+        items = np.arange(len(self.counts) * self.trees)
+        if self.cotangents is None:
+            return items
+        begins = np.diff(self.cotangents.rows, prepend=-1) != 0
+        starts: NDArray[np.int64] = items[begins | (items % self.trees == 0)]
+        return starts
 
 
 class TreeFailure(Exception):

@@ -43,3 +43,13 @@ WAYS: dict[str, dict[str, Any]] = {
     "all flips": {"flips": "all"},
     "further trees": {"first_tree": 7, "iteration": 3, "stream": "scan"},
 }
+
+#: Ways of differentiating trees in their particles.
+INPUT_WAYS: dict[str, dict[str, Any]] = {
+    "published": {},
+    "safe scale": {"scale": "safe"},
+    "variable R": {"radius": dj.VariableR(20.0, 0.1, 1.5)},
+    "kT": {"power": 1.0},
+    "stopped": {"settled_pt": 5.0},
+    "deterministic": {"rigidity": math.inf},
+}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asked import FIELDS, WAYS, some_events
+from asked import FIELDS, INPUT_WAYS, WAYS, some_events
 from distributed import Scheduler, SchedulerPlugin, SpecCluster, Worker
 
 import djservice as dj
@@ -73,6 +73,24 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(on_gpu, "tree_arrays", lambda room: rooms.append(room.pairs) or make(room))
     same(both(events, states=True)[1], expected)
     assert max(rooms) >= 80
+
+
+@pytest.mark.parametrize("way", INPUT_WAYS)
+def test_derivatives_in_particles_have_the_bits_of_the_processors(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums in strands, trees that lack room for their pairs, and events in portions."""
+    monkeypatch.setattr("djservice.clustering.particle_cotangents._STRAND", 2)
+    asked = {"radius": 0.8, "rigidity": 1.0, "trees": 5, "seed": 2, **INPUT_WAYS[way]}
+    objective: Any = MASS if asked.pop("settled_pt", None) is None else LOSS
+    events = some_events(9, 0, 14, 3)
+    expected = dj.input_gradient(events, objective, **asked, device="cpu", threads=1)
+    monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
+    with_memory(monkeypatch, 200_000)
+    found = dj.input_gradient(events, objective, **asked, device="cuda")
+    for name in ("value", "error", "expectation"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+    assert np.abs(found.value).max() > 0.0
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:

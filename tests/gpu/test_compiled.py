@@ -23,12 +23,14 @@ import fake_cupy
 import numpy as np
 import pytest
 import tools
-from asked import FIELDS, WAYS, some_events
+from asked import FIELDS, INPUT_WAYS, WAYS, some_events
 from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel, kernels_in_ptx, printed
 
 import djservice as dj
 from djservice.clustering import on_gpu
 from djservice.clustering.device import Gpu
+from djservice.clustering.particle_cotangents import particle_cotangents
+from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.errors import ClusteringError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -185,6 +187,32 @@ def test_ptx_grows_trees_in_every_way_as_the_processors_do(
     watched["grow_trees"].order = watched["prepare_events"].order = order
     close(expected, dj.cluster(events, **asked, device="cuda"))
     assert watched["grow_trees"].calls >= watched["prepare_events"].calls == 1
+
+
+@pytest.mark.parametrize("way", INPUT_WAYS)
+def test_ptx_differentiates_in_particles_as_the_processors_do(
+    way: str, watched: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In sums over several trees each, and in whatever order threads come."""
+    monkeypatch.setattr("djservice.clustering.particle_cotangents._STRAND", 2)
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, **INPUT_WAYS[way]}
+    events, random, trees = some_events(9, 0, 70), np.random.default_rng(1), 5
+    radius = asked.pop("radius")
+    request = TreeRequest(trees, settled_pt=asked.pop("settled_pt", None))
+    factors, jets = random.normal(size=(3, trees, 2, 2)), random.normal(size=(3, trees, 2, 4))
+
+    def sums(device: Any) -> tuple[Any, Any]:
+        sampling = Sampling(**asked, seed=2, device=device, threads=1)
+        return particle_cotangents(
+            events, radius, sampling, request, factors, jets, coordinates="pt_y_phi_m"
+        )
+
+    expected = sums("cpu")
+    for order in (FORWARDS, BACKWARDS, ANY + list(INPUT_WAYS).index(way)):
+        watched["grow_trees"].order = watched["prepare_events"].order = order
+        for one, other in zip(expected, sums("cuda"), strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
+    assert watched["grow_trees"].calls >= 3
 
 
 @pytest.mark.usefixtures("gpu")  # put back at the end

@@ -28,6 +28,22 @@ def events() -> Any:
     return dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
 
 
+@pytest.mark.parametrize("scale", ["minimum", "safe"])
+def test_derivatives_in_particles_are_those_of_the_processors(events: Any, scale: Any) -> None:
+    """Trees that take another way are none of a few, and two calls give the same bits."""
+    few = events.select(range(20))
+    asked: dict[str, Any] = {"radius": 0.7, "trees": 64, "seed": 4, "scale": scale}
+    one, other, again = (
+        dj.input_gradient(few, LOSS, **asked, device=device) for device in ("cpu", "cuda", "cuda")
+    )
+    for name in ("value", "error"):
+        expected = getattr(one, name)
+        np.testing.assert_allclose(
+            getattr(other, name), expected, rtol=1e-6, atol=1e-8 * np.nanmax(np.abs(expected))
+        )
+        np.testing.assert_array_equal(getattr(other, name), getattr(again, name))
+
+
 def different(one: Any, other: Any, events: Any) -> Any:
     """Which trees take another way, shape (event, tree)."""
     starts = (

@@ -13,6 +13,7 @@ from numba.cuda import types
 from djservice.clustering.kernels import cuda as kernels
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.lanes import team
+from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import Room, bounds_of
 
@@ -44,7 +45,8 @@ def memory(numbers, ndim):
 batch = arrays(EventArrays, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
 given = arrays(Imposed, (types.int32, 2), (real, 2))
 results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
-turn = arrays(kernels.Launch, (whole, 1), (types.int32, 1), (real, 4), (real, 3))
+turn = arrays(kernels.Launch, (whole, 1), (whole, 1), (types.int32, 1), (real, 4), (real, 3))
+cotangents = arrays(Cotangents, (real, 3), (real, 3), (real, 1), (whole, 1), (real, 3), (real, 3))
 setting = tuple_of(
     Setting, real, real, real, real, types.boolean, whole, types.boolean, types.boolean
 )
@@ -52,7 +54,20 @@ room = bounds_of(Room(1, 1, 1))
 room = types.NamedTuple([types.UniTuple(whole, len(part)) for part in room], kernels.Bounds)
 events, teams = memory(whole, 2), memory(types.int32, 2)
 able = kernels.Features(*(True for _ in kernels.Features._fields))
-of_trees = (turn, whole, whole, whole, setting, batch, given, results, events, teams, room)
+of_trees = (
+    turn,
+    whole,
+    whole,
+    whole,
+    setting,
+    batch,
+    given,
+    results,
+    cotangents,
+    events,
+    teams,
+    room,
+)
 for kernel, arguments in (
     (kernels.prepare_events, (real, batch, events, room)),
     (kernels.grow_trees(able), of_trees),

@@ -20,9 +20,12 @@ from djservice.clustering.kernels.code_cache import compiled
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results, grow_item, load_event
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes.team import empty_view, opaque_view, size
+from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import Pseudojets
+from djservice.clustering.kernels.steps import OK
+from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
-from djservice.clustering.kernels.workspace import Bounds
+from djservice.clustering.kernels.workspace import Bounds, without_slopes
 
 # Imported for their effects: one registers a type, the other keeps loops rolled.
 if not config.ENABLE_CUDASIM:
@@ -48,11 +51,14 @@ class Memory(NamedTuple):
 class Launch(NamedTuple):
     """The trees of one launch, item = event * trees + tree, and its output.
 
-    ``status`` is the kernel's status of each tree; the states of each follow in ``state_jets`` and
-    ``state_scores``.
+    A team grows the trees from an entry of ``items`` up to that of ``ends``: one tree, or with the
+    score in the particles all that are added to the same sums. ``status`` is the kernel's status of
+    the last of them, and its item is then in ``items``. The states of each follow in ``state_jets``
+    and ``state_scores``.
     """
 
     items: Any
+    ends: Any
     status: Any
     state_jets: Any  # (len(items), state, jet, 4), with no states if not wanted
     state_scores: Any  # (len(items), state, 1 or 5)
@@ -123,6 +129,16 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         opaque_view(floats[limits[60] : limits[61]]),
         opaque_view(floats[limits[62] : limits[63]]),
     )
+    slopes = ObjectSlopes(
+        opaque_view(floats[limits[64] : limits[65]]),
+        opaque_view(floats[limits[66] : limits[67]]),
+        opaque_view(floats[limits[68] : limits[69]]),
+        opaque_view(floats[limits[70] : limits[71]]),
+        opaque_view(floats[limits[72] : limits[73]]),
+        opaque_view(teams.numbers[team][limits[74] : limits[75]]),
+        opaque_view(teams.numbers[team][limits[76] : limits[77]]),
+        opaque_view(floats[limits[78] : limits[79]]),
+    )
     return Workspace(
         pseudojets_of(events.floats[index], bounds.event),
         pseudojets_of(floats, limits),
@@ -130,6 +146,7 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         pairs,
         beams,
         scratch,
+        slopes,
     )
 
 
@@ -167,9 +184,12 @@ class Features(NamedTuple):
     safe: bool = False
     sharp: bool = False
     wide: bool = False
+    slopes: bool = False  # the score in the particles
 
 
-def features_of(setting: Setting, imposed: Imposed, results: Results, states: bool) -> Features:
+def features_of(
+    setting: Setting, imposed: Imposed, results: Results, states: bool, slopes: bool
+) -> Features:
     """The features that the trees of a job need."""
     return Features(
         states=states,
@@ -180,12 +200,14 @@ def features_of(setting: Setting, imposed: Imposed, results: Results, states: bo
         safe=setting.asymmetry > 0.0,
         sharp=setting.sharp,
         wide=setting.wide,
+        slopes=slopes,
     )
 
 
 def grow_trees(features: Features) -> Any:
     """A function that grows trees with these features, to be compiled."""
-    with_states, with_stops, with_records, with_flips, with_replay, safe, sharp, wide = features
+    with_states, with_stops, with_records, with_flips, with_replay = features[:5]
+    safe, sharp, wide, with_slopes = features[5:]
 
     def grow_trees(
         launch: Launch,
@@ -196,6 +218,7 @@ def grow_trees(features: Features) -> Any:
         batch: EventArrays,
         imposed: Imposed,
         results: Results,
+        cotangents: Cotangents,
         events: Memory,
         teams: Memory,
         bounds: Bounds,
@@ -231,21 +254,31 @@ def grow_trees(features: Features) -> Any:
             for k in range(team, len(launch.items), n_teams):
                 item = launch.items[k]
                 workspace = workspace_of(events, item // trees, teams, team, bounds)
+                if not with_slopes:
+                    workspace = without_slopes(workspace)
                 jets, scores = launch.state_jets[k], launch.state_scores[k]
-                launch.status[k] = grow_item(
-                    item,
-                    trees,
-                    first_tree,
-                    iteration,
-                    setting,
-                    batch,
-                    workspace,
-                    imposed,
-                    results,
-                    0,
-                    jets if with_states else empty_view(jets),
-                    scores if with_states else empty_view(scores),
-                )
+                end, status = launch.ends[k] if with_slopes else item + 1, OK
+                while item < end and status == OK:
+                    status = grow_item(
+                        item,
+                        trees,
+                        first_tree,
+                        iteration,
+                        setting,
+                        batch,
+                        workspace,
+                        imposed,
+                        results,
+                        0,
+                        jets if with_states else empty_view(jets),
+                        scores if with_states else empty_view(scores),
+                        cotangents,
+                    )
+                    if status == OK:
+                        item += 1
+                launch.status[k] = status
+                if with_slopes:
+                    launch.items[k] = item
 
     # Each kernel has its own name, and so its own file on disk: processes that compile different
     # kernels at the same time do not overwrite each other's files.

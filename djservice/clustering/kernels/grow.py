@@ -19,7 +19,10 @@ from djservice.clustering.kernels.pseudojets import (
     end_slots,
     radius2,
 )
-from djservice.clustering.kernels.tree import Setting, Tree, cluster_tree
+from djservice.clustering.kernels.records import Tree
+from djservice.clustering.kernels.steps import OK
+from djservice.clustering.kernels.sweep import Cotangents, add_tree
+from djservice.clustering.kernels.tree import Setting, cluster_tree
 
 
 class EventArrays(NamedTuple):
@@ -116,6 +119,7 @@ def grow_item(
     first_state: int,
     state_jets: Floats,
     state_scores: Floats,
+    cotangents: Cotangents,
 ) -> int:
     """Grow the tree of an item, whose event is loaded; returns a status code.
 
@@ -124,6 +128,8 @@ def grow_item(
     first_state
         The row of ``state_jets`` and ``state_scores`` where the states of this tree begin. These
         have shapes (state, jet, 4) and (state, 1 or 5), or length 0 if states are not wanted.
+    cotangents
+        Sums over trees to which this one is added, if the work space has room for slopes.
     """
     event, index = item // trees, item % trees
     n = batch.offsets[event + 1] - batch.offsets[event]
@@ -146,7 +152,7 @@ def grow_item(
         results.flips[item] if len(results.flips) > 0 else empty,
         all_flips[row : row + n] if len(all_flips) > 0 else all_flips,
     )
-    return cluster_tree(
+    status = cluster_tree(
         n,
         effective_radius(batch, event),
         setting,
@@ -159,3 +165,7 @@ def grow_item(
         imposed.forced[item] if len(imposed.forced) > 0 else empty,
         tree,
     )
+    if status == OK and len(workspace.slopes.pair) > 0:
+        ids = n + int(tree.numbers[2])
+        add_tree(n, ids, setting.power, workspace, batch.offsets[event], item, cotangents)
+    return status

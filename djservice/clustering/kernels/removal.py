@@ -17,19 +17,28 @@ from djservice.clustering.kernels.lanes import (
     natural,
     thread_bits,
 )
-from djservice.clustering.kernels.lanes.team import ballot, sync
+from djservice.clustering.kernels.lanes.team import ballot, size, sync
+from djservice.clustering.kernels.object_slopes import ObjectSlopes, add_pair
 from djservice.clustering.kernels.pseudojets import Ints
 
 
 @jit
 def remove_pairs(
-    pairs: Candidates, count: int, a: int, b: int, minimum: float, safe: bool
+    pairs: Candidates,
+    count: int,
+    a: int,
+    b: int,
+    minimum: float,
+    safe: bool,
+    slopes: ObjectSlopes,
+    weight: float,
 ) -> tuple[int, bool]:
     """Remove the pairs of objects ``a`` and ``b``.
 
-    Returns the length of the list, and whether the minimum went.
+    Returns the length of the list, and whether the minimum went. ``slopes`` and ``weight`` are
+    those of :mod:`djservice.clustering.kernels.input_score`.
     """
-    owner, other = pairs.owner, pairs.other
+    owner, other, scored = pairs.owner, pairs.other, len(slopes.pair) > 0
     minimum_lost = False
     first = (count - 1) & -WIDE
     valid = (1 << (count - first)) - 1 if count > 0 else 0
@@ -44,6 +53,10 @@ def remove_pairs(
                 k = natural(first + lane)
                 minimum_lost = minimum_lost | (pairs.q[k] <= minimum)
                 last = natural(_replacement(dead, lane, first, count))
+                if scored:
+                    if size() == 1:
+                        add_listed_pair(pairs, k, slopes, weight)
+                    slopes.pair[k] = slopes.pair[last]
                 pairs.q[k] = pairs.q[last]
                 pairs.w[k] = pairs.w[last]
                 owner[k] = owner[last]
@@ -54,6 +67,15 @@ def remove_pairs(
             sync()
         first -= WIDE
     return count, ballot(minimum_lost) != 0
+
+
+@jit
+def add_listed_pair(pairs: Candidates, k: int, slopes: ObjectSlopes, weight: float) -> None:
+    """Add a pair on the list to the slopes of its objects."""
+    k = natural(k)
+    c = slopes.pair[k] + pairs.w[k] * weight
+    if c != 0.0:
+        add_pair(slopes, int(pairs.owner[k]), int(pairs.other[k]), pairs.q[k], c)
 
 
 @jit
@@ -73,7 +95,12 @@ def _replacement(dead: int, lane: int, first: int, count: int) -> int:
 
 @jit
 def remove_beam(
-    beams: Candidates, count: int, ident: int, minimum: float, beam_place: Ints
+    beams: Candidates,
+    count: int,
+    ident: int,
+    minimum: float,
+    beam_place: Ints,
+    slopes: ObjectSlopes,
 ) -> tuple[int, bool]:
     """Remove the beam of an object if it is on the list.
 
@@ -85,7 +112,10 @@ def remove_beam(
     minimum_lost = beams.q[place] <= minimum
     count = natural(count - 1)
     q, w, s, last = beams.q[count], beams.w[count], beams.s[count], beams.owner[count]
+    slope = slopes.beam[count] if len(slopes.beam) > 0 else 0.0
     sync()
+    if len(slopes.beam) > 0:
+        slopes.beam[place] = slope
     beams.q[place] = q
     beams.s[place] = s
     beams.w[place] = w

@@ -287,24 +287,27 @@ def add_step(
 
 @jit
 def remove_chosen(
-    workspace: Workspace, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats
-) -> tuple[Lists, bool, bool]:
+    workspace: Workspace, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats,
+    weight: float,
+) -> tuple[Lists, bool, bool]:  # fmt: skip
     """Remove the candidates of the chosen objects, and put the object of a beam among the jets.
 
-    Also returns whether the smallest pair and the smallest beam went.
+    Also returns whether the smallest pair and the smallest beam went. ``weight`` is for the score
+    in the particles (:mod:`djservice.clustering.kernels.input_score`).
     """
     pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     a, b, beam_place = choice.a, choice.b, workspace.scratch.beam_place
+    slopes = workspace.slopes
     n_pairs, pair_lost = remove_pairs(
-        pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe
+        pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe, slopes, weight
     )
-    n_beams, beam_lost = remove_beam(beams, lists.n_beams, a, lists.least_beam, beam_place)
+    n_beams, beam_lost = remove_beam(beams, lists.n_beams, a, lists.least_beam, beam_place, slopes)
     scratch.alive[a] = 0
     if b < 0:
         if rank() == 0:
             insert_jet(workspace.pseudojets, slot_a, jets, scratch.jet_pt2)
     else:
-        n_beams, other_lost = remove_beam(beams, n_beams, b, lists.least_beam, beam_place)
+        n_beams, other_lost = remove_beam(beams, n_beams, b, lists.least_beam, beam_place, slopes)
         beam_lost = beam_lost or other_lost
         scratch.alive[b] = 0
     end_lists(pairs, n_pairs, beams, n_beams, safe)

@@ -15,18 +15,27 @@ from typing import NamedTuple
 import numpy as np
 
 from djservice.clustering.kernels.alternative import Flip, flipped_candidate, no_flip, write_flip
-from djservice.clustering.kernels.candidates import Workspace, count_relevant
+from djservice.clustering.kernels.candidates import Workspace
+from djservice.clustering.kernels.input_score import (
+    add_choice,
+    add_ended,
+    end_slopes,
+    note_sum,
+    nothing_pending,
+    settle_weights,
+    start_candidates,
+    start_slopes,
+)
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
-from djservice.clustering.kernels.leading_jets import clear_jets, leading_so_far
+from djservice.clustering.kernels.leading_jets import clear_jets
 from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Ints, copy_pseudojets
+from djservice.clustering.kernels.records import States, Tree, record_state, write_step
 from djservice.clustering.kernels.scores import N_SCORES, candidate_scores
 from djservice.clustering.kernels.steps import (
     OK,
-    STATES_FULL,
-    Choice,
     Likelihood,
     Lists,
     Scale,
@@ -67,37 +76,12 @@ class Setting(NamedTuple):
     wide: bool
 
 
-class Tree(NamedTuple):
-    """The output arrays of one tree; those of length 0 are not filled."""
-
-    jets: Floats  # (jets, 4): px, py, pz, E
-    history: Ints  # (n, 2)
-    trace: Floats  # (n, 6)
-    scores: Floats  # (1,): in R; or (5,): see scores.py
-    numbers: Floats  # (4,): log_prob, number of jets, steps, states
-    state_jets: Floats  # (rows, jets, 4)
-    state_scores: Floats  # (rows, 1 or 5)
-    flip: Floats  # (4,): see alternative.py
-    all_flips: Floats  # (n, 4): the flips, then rows with step -1
-
-
 class Key(NamedTuple):
     """The key and counter of a tree's random numbers."""
 
     key: np.uint64
     iteration: int
     sample: int
-
-
-class States(NamedTuple):
-    """The row of the last recorded state, and whether the leading jets may have changed since.
-
-    ``edge`` is the pT^2 of the softest jet of that state.
-    """
-
-    row: int
-    is_old: bool
-    edge: float
 
 
 @jit
@@ -129,7 +113,8 @@ def cluster_tree(
     key, iteration, sample
         Key and counter of the random numbers.
     workspace
-        The event in ``origin`` and ``close_pairs``; the rest is overwritten.
+        The event in ``origin`` and ``close_pairs``; the rest is overwritten. The score in the
+        particles is kept if ``slopes`` has room for it.
     first_state
         The row of ``tree.state_jets`` where the states of this tree begin.
     replay
@@ -148,6 +133,9 @@ def cluster_tree(
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
     states = States(first_state - 1, True, math.inf)
     flip, n_flips = no_flip(), 0
+    scored, pending = len(workspace.slopes.pair) > 0, nothing_pending()
+    if scored:
+        start_slopes(n, workspace)
     spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if setting.stops:
         spread = spread_of_event(pseudojets, n)
@@ -169,7 +157,12 @@ def cluster_tree(
         if status != OK:
             break
 
+        if scored and not sharp:
+            pending = settle_weights(workspace, radius, asymmetry, lists, scale, pending)
+        former = lists
         lists, weights = weigh_candidates(workspace, setting.rigidity, sharp, length, lists, scale)
+        if scored:
+            start_candidates(workspace, former, lists, pending)
         if step % size() == 0 and len(replay) == 0 and not sharp:
             # Each thread of a team draws for one of the next steps.
             uniform_ahead = uniform(key, iteration, sample, step + rank(), 0)
@@ -219,8 +212,12 @@ def cluster_tree(
         likelihood = add_step(likelihood, probability, q, scale, weights)
         write_step(step, choice, probability, step_score, workspace, lists, scale, weights, tree)
 
+        if scored:
+            if not sharp:
+                pending = add_choice(workspace, radius, choice, q, lists, scale, weights, pending)
+            add_ended(workspace, radius, choice, lists, pending.weight)
         lists, pair_lost, beam_lost = remove_chosen(
-            workspace, choice, slot_a, lists, asymmetry > 0.0, tree.jets
+            workspace, choice, slot_a, lists, asymmetry > 0.0, tree.jets, pending.weight
         )
         if setting.stops:
             spread = updated(spread, pseudojets.px[slot_a], pseudojets.py[slot_a], -1.0)
@@ -232,6 +229,8 @@ def cluster_tree(
         else:
             is_old = max(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
             status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
+            if scored:
+                note_sum(workspace, n + step, slot_a, choice.a, b)
             is_old = is_old or pseudojets.pt2[slot_a] >= states.edge
             states = States(states.row, states.is_old or is_old, states.edge)
             if setting.stops:
@@ -248,6 +247,8 @@ def cluster_tree(
             break
 
     if status == OK:
+        if scored:
+            end_slopes(workspace, radius, asymmetry, lists, pending)
         if not wide:
             tree.scores[0] = score
         if len(tree.flip) > 0:
@@ -330,32 +331,6 @@ def write_next_flip(
 
 
 @jit
-def record_state(
-    states: States, first_state: int, settled_pt: float, m: int, workspace: Workspace, tree: Tree
-) -> tuple[int, States]:
-    """Record the leading jets before this step's draw, if they may differ from the last state."""
-    scratch, status, row = workspace.scratch, OK, states.row
-    is_first = row < first_state
-    if (states.is_old or is_first) and scratch.jet_pt2[0] > settled_pt * settled_pt:
-        if is_first or largest_score(tree.state_scores[row]) > 0.0:
-            row += 1  # otherwise the last state is overwritten: no score followed it
-        if row == len(tree.state_jets):
-            status = STATES_FULL
-            states = States(row, states.is_old, states.edge)
-        else:
-            for k in range(len(tree.scores)):
-                tree.state_scores[row, k] = 0.0
-            if rank() == 0:
-                leading_so_far(
-                    workspace.pseudojets, m, tree.jets, scratch.jet_pt2, tree.state_jets[row],
-                    scratch.state_pt2,
-                )  # fmt: skip
-            sync()
-            states = States(row, False, scratch.state_pt2[-1])
-    return status, states
-
-
-@jit
 def add_scores(
     radius: EffectiveRadius, setting: Setting, workspace: Workspace, lists: Lists, scale: Scale,
     weights: Weights, slot_a: int, slot_b: int, q: float, state: int, tree: Tree,
@@ -376,33 +351,3 @@ def add_scores(
             if state >= 0:
                 tree.state_scores[state, k] += step_scores[k]
     sync()
-
-
-@jit
-def write_step(
-    step: int, choice: Choice, probability: float, step_score: float, workspace: Workspace,
-    lists: Lists, scale: Scale, weights: Weights, tree: Tree,
-) -> None:  # fmt: skip
-    """Write the history and the trace of a step, if they are wanted."""
-    if len(tree.history) > 0:
-        tree.history[step, 0] = choice.a
-        tree.history[step, 1] = choice.b
-    if len(tree.trace) > 0:
-        tree.trace[step, 0] = scale.minimum
-        tree.trace[step, 1] = scale.scale
-        tree.trace[step, 2] = weights.norm
-        tree.trace[step, 3] = probability
-        tree.trace[step, 4] = step_score
-        tree.trace[step, 5] = count_relevant(
-            workspace.pairs, lists.n_pairs, scale.cut
-        ) + count_relevant(workspace.beams, lists.n_beams, scale.cut)
-        sync()
-
-
-@jit
-def largest_score(scores: Floats) -> float:
-    """The largest absolute score."""
-    largest = 0.0
-    for k in range(len(scores)):
-        largest = max(largest, abs(scores[k]))
-    return largest

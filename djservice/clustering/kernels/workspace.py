@@ -13,6 +13,9 @@ import numpy as np
 
 from djservice.clustering.kernels.candidates import PAD, Candidates, Scratch, Workspace
 from djservice.clustering.kernels.close_pairs import LEVELS, ClosePairs
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes.team import empty_view
+from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import Pseudojets
 
 #: Types of the arrays, a block of a GPU's memory for each; int64 and int32 share one.
@@ -23,11 +26,15 @@ Line = tuple[Any, int]  # type and length of an array
 
 
 class Room(NamedTuple):
-    """The sizes that memory is laid out for: particles of an event, pairs on the list, jets."""
+    """The sizes that memory is laid out for: particles of an event, pairs on the list, jets.
+
+    ``slopes`` says whether the score in the particles is wanted, which takes memory of its own.
+    """
 
     particles: int
     pairs: int
     jets: int
+    slopes: bool = False
 
 
 class Bounds(NamedTuple):
@@ -68,7 +75,7 @@ def event_arrays(room: Room) -> list[Line]:
 
 
 def tree_arrays(room: Room) -> list[Line]:
-    """The arrays of a tree: its pseudojets, its lists of pairs and of beams, and scratch."""
+    """The arrays of a tree: its pseudojets, its lists of pairs and of beams, scratch, slopes."""
     slots, ids = room.particles + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
 
@@ -89,19 +96,34 @@ def tree_arrays(room: Room) -> list[Line]:
         "jet_pt2": (np.float64, room.jets),
         "state_pt2": (np.float64, room.jets),
     }
+    slopes = {
+        "pair": (np.float64, room.pairs + PAD),
+        "beam": (np.float64, slots),
+        "coordinates": (np.float64, 4 * ids),
+        "momenta": (np.float64, 4 * ids),
+        "objects": (np.float64, 4 * ids),
+        "children": (np.int32, 2 * ids),
+        "leading": (np.int32, room.jets),
+        "adjoint": (np.float64, 8 * ids),
+    }
     pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
     lists = [*candidates(room.pairs + PAD), *candidates(slots)]
-    return [*pseudojets, *lists, *(scratch[name] for name in Scratch._fields)]
+    return [
+        *pseudojets,
+        *lists,
+        *(scratch[name] for name in Scratch._fields),
+        *((slopes[name][0], slopes[name][1] * room.slopes) for name in ObjectSlopes._fields),
+    ]
 
 
-def allocate(particles: int, pairs: int, jets: int) -> Workspace:
+def allocate(particles: int, pairs: int, jets: int, slopes: bool = False) -> Workspace:
     """Allocate the work space of a thread, for events and lists up to these sizes.
 
     It takes about 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 close
-    pairs. Memory beyond the live objects is read without effect on the results, so all begins as
-    zeros.
+    pairs. The score in the particles takes 350 more a particle, and 8 a pair. Memory beyond the
+    live objects is read without effect on the results, so all begins as zeros.
     """
-    room = Room(particles, pairs, jets)
+    room = Room(particles, pairs, jets, slopes)
     event, tree = (
         iter([np.zeros(length, kind) for kind, length in table])
         for table in (event_arrays(room), tree_arrays(room))
@@ -117,7 +139,34 @@ def allocate(particles: int, pairs: int, jets: int) -> Workspace:
         build(Candidates, tree),
     )
     pair_list.other[:] = beam_list.other[:] = 0xFFFF
-    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree))
+    return Workspace(
+        origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree),
+        build(ObjectSlopes, tree),
+    )  # fmt: skip
+
+
+@jit
+def without_slopes(workspace: Workspace) -> Workspace:
+    """The work space where the score in the particles is not wanted, as a compiler can see."""
+    slopes = workspace.slopes
+    return Workspace(
+        workspace.origin,
+        workspace.pseudojets,
+        workspace.close_pairs,
+        workspace.pairs,
+        workspace.beams,
+        workspace.scratch,
+        ObjectSlopes(
+            empty_view(slopes.pair),
+            empty_view(slopes.beam),
+            empty_view(slopes.coordinates),
+            empty_view(slopes.momenta),
+            empty_view(slopes.objects),
+            empty_view(slopes.children),
+            empty_view(slopes.leading),
+            empty_view(slopes.adjoint),
+        ),
+    )
 
 
 def bounds_of(room: Room) -> Bounds:
