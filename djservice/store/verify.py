@@ -81,7 +81,11 @@ def _groups(group: CheckedGroup) -> Iterator[CheckedGroup]:
 def _copies(group: CheckedGroup) -> Iterator[Damage]:
     """Consolidated metadata that differ from what they are copies of, but for the changing token."""
     document = _document(group.where, group.path("zarr.json"))
-    copies = (document.get("consolidated_metadata") or {"metadata": {}})["metadata"]
+    consolidated = document.get("consolidated_metadata") or {"metadata": {}}
+    copies = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    if not isinstance(copies, dict) or not all(isinstance(c, dict) for c in copies.values()):
+        yield Damage(group.name, group.path("zarr.json"), "has no readable copies of metadata")
+        return
     copies.pop(WRITER, None)
     for name, copy in copies.items():
         original = _document(group.where, group.path(f"{name}/zarr.json"))

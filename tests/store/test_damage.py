@@ -406,5 +406,10 @@ def test_the_command_names_what_is_damaged(made: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["check", str(path)])
     assert done.exit_code == 1
     assert "scan/loss, rows 0 to 3: scan/loss/c/0 is missing" in done.output
+    shutil.copytree(made / "global-finished.zarr", tmp_path / "t.zarr")
+    copies = tmp_path / "t.zarr/zarr.json"
+    copies.write_text(copies.read_text().replace('"metadata": {', '"metadatb": {', 1))
+    done = CliRunner().invoke(main, ["check", str(tmp_path / "t.zarr")])
+    assert done.exit_code == 1 and "no readable copies of metadata" in done.output
     done = CliRunner().invoke(main, ["check", str(tmp_path / "gone.zarr")])
     assert done.exit_code == 1 and "there is no store here" in done.output
