@@ -79,7 +79,7 @@ def to_batch(particles: Floats, mask: NDArray[np.bool_], keys: NDArray[np.uint64
         (pt2 > 0.0, "a pT above 0. Leave padding to the mask"),
         (~(m2 < -_SPACELIKE * energy * energy) & (energy > 0.0), "an E of |p| or more"),
     ):
-        _refuse(particles, mask, good, expected)
+        _refuse(particles, mask, np.asarray(good), expected)
     m2 = np.maximum(m2, 0.0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         size = -0.5 * log((pt2 + m2) / (forward * forward))

@@ -138,9 +138,10 @@ def cluster(
     -----
     Second derivatives are refused. Tensors on a GPU are copied to the host and back.
     """
-    return _cluster(
+    found: Clusterings = _cluster(
         particles, mask, radius, rigidity, trees, jets, identity, seed, complete=True, **growth
     )
+    return found
 
 
 def surrogate(
