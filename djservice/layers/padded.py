@@ -74,14 +74,15 @@ def to_batch(particles: Floats, mask: NDArray[np.bool_], keys: NDArray[np.uint64
     with np.errstate(over="ignore", invalid="ignore"):
         pt2, forward = px * px + py * py, energy + np.abs(pz)
         m2 = (energy + pz) * (energy - pz) - pt2
+        timelike = ~(m2 < -_SPACELIKE * energy * energy) & (energy > 0.0)
     for good, expected in (
         (np.isfinite(particles[mask]).all(axis=-1), "finite numbers"),
         (pt2 > 0.0, "a pT above 0. Leave padding to the mask"),
-        (~(m2 < -_SPACELIKE * energy * energy) & (energy > 0.0), "an E of |p| or more"),
+        (timelike, "an E of |p| or more"),
     ):
         _refuse(particles, mask, np.asarray(good), expected)
-    m2 = np.maximum(m2, 0.0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        m2 = np.maximum(m2, 0.0)
         size = -0.5 * log((pt2 + m2) / (forward * forward))
     batch = EventBatch.from_arrays(
         pt=np.sqrt(pt2),
