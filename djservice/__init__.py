@@ -12,8 +12,11 @@ The packages are listed along the flow of data. Each imports only those that sta
     objectives      from jets to numbers: observables, cuts, losses
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
+    layers          what the clustering as a layer of a network is, in NumPy
     evaluation      a loss and its gradient over a batch, as mergeable sums
     analysis        tools for a user's own analysis: expectations, reweighting, a coffea processor
+    torch           layers for PyTorch (extra ``torch``)
+    jax             layers for JAX (extra ``jax``)
     store           the results of a run: Zarr, in a folder or a bucket
     fit             the optimisation, without Dask
     on_dask         events and evaluations on a Dask cluster
@@ -132,6 +135,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    if name in ("torch", "jax"):
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

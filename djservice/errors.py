@@ -59,6 +59,10 @@ class DeviceError(DjserviceError, RuntimeError):
     """A requested GPU that is missing, or whose memory is too small."""
 
 
+class MissingPackageError(DjserviceError, ImportError):
+    """A package that is not installed; the message names the extra."""
+
+
 class ConfigError(DjserviceError, ValueError):
     """A run configuration that is not valid."""
 

@@ -82,10 +82,10 @@ def cluster_jets(
         events, radius=radius, rigidity=rigidity, trees=trees, jets=1, history=True, **sampling
     )
     assert sample.history is not None
-    return _awkward(events, sample.history, trees, pt_min, jets, per_tree=rigidity != math.inf)
+    return jets_of_trees(events, sample.history, trees, pt_min, jets, per_tree=rigidity != math.inf)
 
 
-def _awkward(
+def jets_of_trees(
     events: EventBatch,
     history: NDArray[np.int32],
     trees: int,
@@ -93,7 +93,7 @@ def _awkward(
     jets: int | None,
     per_tree: bool,
 ) -> Any:
-    """The jets of all histories as an awkward array."""
+    """The jets of all histories as an awkward array; see :func:`cluster_jets`."""
     import awkward as ak
     from vector.backends.awkward import behavior
 

@@ -6,7 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -21,6 +22,10 @@ from djservice.service.plugin import RunService
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+#: Packages of extras that the test extra leaves out, and the line by which a block needs them.
+EXTRAS = {"torch": "import djservice.torch", "jax": "import djservice.jax"}
 
 
 def blocks() -> list:
@@ -66,8 +71,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.mark.parametrize("texts", blocks())
 def test_python_blocks_run(
-    texts: list[str], finished: dj.Run, service: Service, monkeypatch: pytest.MonkeyPatch
+    texts: list[str],
+    finished: dj.Run,
+    service: Service,
+    requires: Callable[[str, object], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name, line in EXTRAS.items():
+        if line in texts[-1]:
+            requires(f"{name} (pip install 'djservice[{name}]')", find_spec(name))
     monkeypatch.setattr(dj, "connect", lambda address: service)
     monkeypatch.chdir(Path(finished.output.store).parent)
     monkeypatch.setattr(
