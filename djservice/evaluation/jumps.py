@@ -51,12 +51,14 @@ def _jumps(term: Term) -> bool:
         return np.column_stack([np.tile(_PT, (len(log_pt), 1)), np.exp(log_pt)])
 
     def all_become_softer(log_factor: Floats) -> Floats:
-        return np.exp(log_factor)[:, np.newaxis] * np.append(_PT, 8.0)
+        jets: Floats = np.exp(log_factor)[:, np.newaxis] * np.append(_PT, 8.0)
+        return jets
 
     try:
-        return _jumps_along(term, all_become_softer, 0.02, 1.0) or any(
-            _jumps_along(term, one_overtakes, 2.0, 150.0, turned) for turned in (0.0, 2.0, 4.0)
-        )
+        with np.errstate(all="ignore"):
+            return _jumps_along(term, all_become_softer, 0.02, 1.0) or any(
+                _jumps_along(term, one_overtakes, 2.0, 150.0, turned) for turned in (0.0, 2.0, 4.0)
+            )
     except InputError:  # it refuses jets that no event may have, so they show nothing
         return False
 
@@ -92,4 +94,5 @@ def _values(term: Term, pt: Floats, turned: float) -> Floats:
     leading = np.full((1, len(pt), term.jets, 4), np.nan)
     leading[0, :, : pt.shape[1]] = momenta[:, : term.jets]
     _, (quantity,), accepted = term.evaluate(as_vectors(leading), np.full(1, 100.0))
-    return np.where(accepted, quantity, 0.0)[0]
+    values: Floats = np.where(accepted, quantity, 0.0)[0]
+    return values

@@ -244,13 +244,14 @@ def soft_choice(
 
     def expected(leading: Any) -> Floats:
         with np.errstate(divide="ignore"):  # of pT = 0
-            log_pt = np.log(np.nan_to_num(leading.pt))
-        total = 0.0
+            log_pt = np.log(np.nan_to_num(leading[..., :jets].pt))  # others may read more
+        total: Any = 0.0
         choose = ordered_choices if ordered else unordered_choices
         for chosen, probability in choose(kappa * log_pt, observable.jets):
             values = observable(leading[..., list(chosen)])
             total = total + np.where(probability > 0.0, probability * values, 0.0)
-        return np.asanyarray(total)
+        result: Floats = total
+        return result
 
     name, units = f"soft {observable.name} (kappa {kappa:g})", observable.units
     return Observable(expected, name, units, jets, on_device=True)
@@ -276,9 +277,10 @@ def soft_two_jets(pt_min: float = 20.0, width: float = 2.0) -> Observable:
     return soft_above(_second_pt, pt_min, width)
 
 
-@observable(units="GeV", on_device=True)
+@observable(units="GeV", name="pT of jet 2", on_device=True)
 def _second_pt(jets: Any) -> Floats:
-    return jets[..., 1].pt
+    pt: Floats = jets[..., 1].pt
+    return pt
 
 
 def _sigmoid(observable: Observable, threshold: float, width: float, sign: float) -> Observable:

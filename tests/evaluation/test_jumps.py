@@ -1,0 +1,141 @@
+"""Objectives that jump: the warning of them, and what the mean of the derivatives of events lacks."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from importlib.resources import as_file, files
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from brute_force import Floats, shipped_events
+
+import djservice as dj
+from djservice import cuts, observables
+from djservice.errors import JumpWarning
+from djservice.objectives.losses import Loss
+from djservice.objectives.observables import Observable
+
+MASS, SOFT = observables.dijet_mass, observables.soft_dijet_mass
+
+
+@dj.observable()
+def squared_error(jets: Any) -> Any:
+    """Squared relative error of the dijet mass."""
+    return (MASS(jets) / 125.0 - 1.0) ** 2
+
+
+JUMPING: dict[str, Loss | Observable] = {
+    "two jets": MASS,
+    "loss": dj.SquaredError(MASS, target=125.0),
+    "one jet": observables.leading_jet_mass,
+    "three jets": observables.n_jet_mass(3),
+    "count": observables.jet_multiplicity(),
+    "sum over a threshold": observables.scalar_ht(pt_min=30.0),
+    "own": squared_error,
+    "own selection": Observable(lambda jets: np.where(jets[..., 1].pt > 20, 1.0, np.nan), "own"),
+    "a soft threshold of a hard choice": MASS * observables.soft_two_jets(),
+    "selection": dj.SquaredError(SOFT(), target=125.0).where(cuts.two_jets(pt_min=20.0)),
+    "second term": dj.SquaredError(SOFT(), target=125.0) + dj.SquaredError(MASS, target=125.0),
+}
+SMOOTH: dict[str, Loss | Observable] = {
+    "leading pT": Observable(lambda jets: jets[..., 0].pt, "pT", "GeV", 1),
+    "sum of pT": Observable(lambda jets: jets[..., :2].pt.sum(axis=-1), "pT", "GeV"),
+    "soft": SOFT(),
+    "kappa 4": SOFT(4.0, 6),
+    "sharp": SOFT(30.0, 8),
+    "one jet": observables.soft_choice(observables.leading_jet_mass),
+    "three jets": observables.soft_choice(observables.n_jet_mass(3), ordered=False),
+    "loss": dj.SquaredError(SOFT(), target=125.0),
+    "threshold": SOFT() * observables.soft_two_jets() * observables.soft_below(SOFT(), 250.0, 20.0),
+    "narrow": observables.soft_two_jets(20.0, 0.05),
+}
+
+
+def derivatives(events: dj.EventBatch, objective: Any, **changes: Any) -> dj.InputGradient:
+    setting = {"radius": 0.6, "trees": 2, "device": "cpu", "threads": 1, **changes}
+    return dj.input_gradient(events, objective, coordinates="pt_y_phi_m", **setting)
+
+
+@pytest.mark.parametrize("name", JUMPING)
+def test_an_objective_that_jumps_is_warned_of(name: str) -> None:
+    with pytest.warns(JumpWarning, match=r"the objective (jumps where|has a selection).*soft_"):
+        derivatives(shipped_events().select([0]), JUMPING[name])
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_smooth_objective_is_not(name: str) -> None:
+    derivatives(shipped_events().select([0]), SMOOTH[name])  # warnings are errors here
+
+
+def test_the_warning_is_shown_once_and_at_the_call() -> None:
+    events = shipped_events().select([0])
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            dj.input_gradient(events, MASS, radius=0.6, trees=2, device="cpu")
+    assert [each.filename for each in shown] == [__file__]
+
+
+def neutral_particles(number: int) -> tuple[dj.EventBatch, Any]:
+    """Shipped events of 45 to 95 particles above 1 GeV, and which of these are neutral."""
+    names = [f"PFCands_{name}" for name in ("pt", "eta", "phi", "mass", "charge")]
+    path = files("djservice") / "data" / "ZHllbb_1000.root"
+    with as_file(path) as local, uproot.open(local) as file:
+        columns = file["Events"].arrays(names)
+    columns = columns[columns.PFCands_pt > 1.0]
+    count = ak.num(columns.PFCands_pt)
+    columns = columns[(count > 45) & (count < 95)][:number]
+    pt, eta, phi, mass, charge = (
+        ak.to_numpy(ak.flatten(columns[name])).astype(np.float64) for name in names
+    )
+    offsets = np.concatenate([[0], np.cumsum(ak.num(columns.PFCands_pt))])
+    events = dj.EventBatch.from_arrays(pt=pt, eta=eta, phi=phi, mass=mass, offsets=offsets)
+    return events, charge == 0.0
+
+
+def moved(events: dj.EventBatch, slopes: Floats, t: float) -> dj.EventBatch:
+    """The events with each particle scaled by exp(t slope)."""
+    factor = np.exp(t * slopes)
+    return replace(events, pt=events.pt * factor, mass=events.mass * factor)
+
+
+def both_slopes(
+    events: dj.EventBatch, slopes: Floats, objective: Observable, step: float, **setting: Any
+) -> tuple[float, float]:
+    """Along t: the mean over events of their derivatives, and the difference of the mean."""
+    found = derivatives(events, objective, **setting).value
+    along = (found[:, 0] * events.pt + found[:, 3] * events.mass) * slopes
+    means = [
+        derivatives(moved(events, slopes, t), objective, **setting).expectation.mean()
+        for t in (step, -step)
+    ]
+    return along.sum() / len(events), (means[0] - means[1]) / (2.0 * step)
+
+
+@pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning")
+@pytest.mark.parametrize("objective", [MASS, squared_error], ids=lambda one: one.name)
+def test_without_jumps_the_mean_of_derivatives_is_that_of_the_mean(objective: Observable) -> None:
+    """Events whose particles are the jets of shipped ones, so far apart that no other clustering occurs: nothing is random."""
+    events, neutral = neutral_particles(300)
+    jets = dj.cluster(events, radius=0.6, rigidity=math.inf, trees=1, jets=6, settled_pt=0.0).jets
+    pt = np.nan_to_num(jets.pt[:, 0])
+    present = (pt > 0.0) & (np.abs(jets.rapidity[:, 0]) < 8.0)
+    of_jets = dj.EventBatch.from_arrays(
+        pt=pt[present], rapidity=jets.rapidity[:, 0][present], phi=jets.phi[:, 0][present],
+        mass=np.maximum(jets.mass[:, 0][present], 0.0),
+        offsets=np.concatenate([[0], np.cumsum(present.sum(axis=1))]),
+    )  # fmt: skip
+    slopes = np.random.default_rng(1).uniform(0.0, 1.0, len(of_jets.pt))  # as of neutral fractions
+    del neutral
+    setting = {"radius": 0.1, "rigidity": math.inf, "step": 0.02}
+    hard, by_step = both_slopes(of_jets, slopes, objective, **setting)
+    assert abs(hard / by_step - 1.0) > 0.05
+    soft = observables.soft_choice(objective, 8.0, 5, ordered=False)
+    of_events, by_step = both_slopes(of_jets, slopes, soft, **setting)
+    print(objective.name, hard, of_events, by_step)
+    assert of_events == pytest.approx(by_step, rel=0.01)
