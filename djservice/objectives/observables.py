@@ -218,8 +218,8 @@ def soft_choice(
     observable
         Observable of the leading jets that has no jump at given jets.
     kappa
-        Power of pT: 4 to 8 is smooth over 10 to 20 % in pT. More makes the mean over some hundred
-        events noisy.
+        Power of pT: the choice changes over a relative difference of 1 / ``kappa`` in pT. 4 to 8
+        is smooth enough for means over some hundred events.
     jets
         Number of leading jets to choose from.
     ordered

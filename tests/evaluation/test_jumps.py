@@ -121,7 +121,7 @@ def both_slopes(
 @pytest.mark.parametrize("objective", [MASS, squared_error], ids=lambda one: one.name)
 def test_without_jumps_the_mean_of_derivatives_is_that_of_the_mean(objective: Observable) -> None:
     """Events whose particles are the jets of shipped ones, so far apart that no other clustering occurs: nothing is random."""
-    events, neutral = neutral_particles(300)
+    events, _ = neutral_particles(300)
     jets = dj.cluster(events, radius=0.6, rigidity=math.inf, trees=1, jets=6, settled_pt=0.0).jets
     pt = np.nan_to_num(jets.pt[:, 0])
     present = (pt > 0.0) & (np.abs(jets.rapidity[:, 0]) < 8.0)
@@ -131,11 +131,39 @@ def test_without_jumps_the_mean_of_derivatives_is_that_of_the_mean(objective: Ob
         offsets=np.concatenate([[0], np.cumsum(present.sum(axis=1))]),
     )  # fmt: skip
     slopes = np.random.default_rng(1).uniform(0.0, 1.0, len(of_jets.pt))  # as of neutral fractions
-    del neutral
     setting = {"radius": 0.1, "rigidity": math.inf, "step": 0.02}
     hard, by_step = both_slopes(of_jets, slopes, objective, **setting)
     assert abs(hard / by_step - 1.0) > 0.05
     soft = observables.soft_choice(objective, 8.0, 5, ordered=False)
     of_events, by_step = both_slopes(of_jets, slopes, soft, **setting)
-    print(objective.name, hard, of_events, by_step)
     assert of_events == pytest.approx(by_step, rel=0.01)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning")
+@pytest.mark.parametrize("objective", [MASS, squared_error], ids=lambda one: one.name)
+def test_a_soft_choice_agrees_with_finite_steps_and_the_hard_one_lacks_the_jumps(
+    objective: Observable,
+) -> None:
+    """Neutral particles of 300 events are scaled; errors are those of the trees, from batches of them."""
+    events, neutral = neutral_particles(300)
+    setting: dict[str, Any] = {"radius": 0.6, "rigidity": 5.0, "scale": "safe", "threads": 1}
+    soft = observables.soft_choice(objective, 8.0, 5, ordered=False)
+    missing = []
+    for seed in range(10):
+        means = []
+        for t in (0.05, -0.05):
+            trees = dj.cluster(
+                moved(events, neutral.astype(np.float64), t), trees=400, seed=1000 + seed, jets=5,
+                settled_pt=0.0, **setting,
+            )  # fmt: skip
+            means.append([one(trees.jets[..., : one.jets]).mean() for one in (objective, soft)])
+        row = (np.array(means[0]) - means[1]) / 0.1
+        for k, one in enumerate((objective, soft)):
+            found = derivatives(events, one, seed=seed, **(setting | {"trees": 100})).value
+            along = found[:, 0] * events.pt + found[:, 3] * events.mass
+            row[k] -= along[neutral].sum() / len(events)
+        missing.append(row)
+    hard, of_soft = np.mean(missing, axis=0) / (np.std(missing, axis=0, ddof=1) / math.sqrt(10))
+    assert abs(of_soft) < 3.0
+    assert hard > 3.0
