@@ -6,6 +6,7 @@ over events moves with every event that jumps, and a mean of derivatives lacks t
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 
@@ -26,21 +27,27 @@ _JUMP = 0.01
 
 
 def warn_of_jumps(loss: Loss, stacklevel: int = 2) -> None:
-    """Warn of a loss that has a selection, or that jumps on paths of made-up jets."""
-    if any(term.cut is not None for term in loss.terms):
-        reason = "has a selection, which jumps at its edges"
-    elif any(_jumps(term) for term in loss.terms):
-        reason = "jumps where jets change places or cross a threshold"
-    else:
-        return
+    """Warn, once, of a loss that has a selection, or that jumps on paths of made-up jets."""
+    for term in loss.terms:
+        if term.cut is not None:
+            reason = f"the cut {term.cut.name!r}, which jumps at its edges"
+        elif _jumps(term):
+            reason = f"{term.observable.name!r}, which jumps where jets change places or pass a threshold"
+        else:
+            continue
+        _warn_once(reason, stacklevel + 2)
+
+
+@functools.cache  # the filters of Python show it again whenever a library changes them
+def _warn_once(reason: str, stacklevel: int) -> None:
     warnings.warn(
-        f"the objective {reason}. Derivatives of single events are right, but their mean over "
+        f"the objective has {reason}. Derivatives of single events are right, but their mean over "
         "events lacks the jumps. To learn parameters that move particles, take "
         "djservice.observables.soft_dijet_mass or soft_choice for the choice of jets, and multiply "
         "by soft_two_jets, soft_above or soft_below instead of a cut "
         "(docs/explanation/gradients.md). Otherwise ignore djservice.errors.JumpWarning.",
         JumpWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=stacklevel,
     )
 
 
