@@ -138,7 +138,9 @@ def draw(rows: np.ndarray) -> None:
     right.errorbar(where, ratio, spread, fmt="none", ecolor="0.3", capsize=4)
     right.scatter(where, ratio, c=COLOURS * 2, zorder=3)
     right.set_xticks(where, CHOICES * 2)
-    right.set(ylabel="mean of derivatives / derivative of the mean", xlim=(-0.6, 5.6))
+    right.set(
+        ylabel="mean of derivatives / derivative of the mean", xlim=(-0.6, 5.6), ylim=(0.75, 1.09)
+    )
     for x, name in ((1, "mean of the dijet mass"), (4, "mean of the squared error")):
         right.text(x, 0.98, name, transform=right.get_xaxis_transform(), ha="center", va="top")
     right.axvline(2.5, color="0.8", lw=1)
