@@ -32,6 +32,10 @@ class InputWarning(UserWarning):
     """Values that can be used but look like a mistake, such as degrees or MeV."""
 
 
+class JumpWarning(InputWarning):
+    """An objective that jumps where its derivative in particles is taken."""
+
+
 class InputFileError(DjserviceError, OSError):
     """A file that cannot be read in the format it should have."""
 

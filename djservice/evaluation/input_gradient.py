@@ -24,6 +24,7 @@ from djservice.estimators.base import Estimator
 from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, Score, ScoreEstimator
 from djservice.evaluation.evaluate import trees_at_once
 from djservice.evaluation.jet_derivatives import jet_derivatives
+from djservice.evaluation.jumps import warn_of_jumps
 from djservice.evaluation.reduce import mean_of_accepted
 from djservice.events.batch import EventBatch, as_batch
 from djservice.objectives.losses import Loss, as_loss
@@ -111,7 +112,8 @@ def input_gradient(
     objective
         An observable f, whose mean over the accepted trees of each event is differentiated, or a
         loss that is such a mean (:class:`djservice.SquaredError`, with or without a selection).
-        Selections are held fixed, as they are constant near the given particles. The objective of a
+        Selections are held fixed, as they are constant near the given particles. A
+        :class:`djservice.errors.JumpWarning` says if the objective jumps. The objective of a
         selection that not all trees of an event pass is a ratio, with a bias of order 1/trees.
     radius, rigidity, sampling
         See :func:`djservice.cluster`. With infinite rigidity there is one tree, and the gradient is
@@ -151,6 +153,7 @@ def input_gradient(
     chosen = _checked(loss, estimator, coordinates, part, trees, deterministic)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
     _probe(loss, events)
+    warn_of_jumps(loss)
     request = TreeRequest(trees, loss.jets, settled_pt=loss.settled_pt)
     at_once = max(1, trees_at_once(settings.device) // trees)
     columns: list[tuple[Floats, Floats, Floats, Floats]] = []

@@ -20,6 +20,9 @@ from djservice.errors import InputError
 from djservice.evaluation import input_gradient as module
 from djservice.evaluation.jet_derivatives import jet_derivatives
 
+#: They compare at given particles, where a jump has no weight.
+pytestmark = pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning")
+
 MASS = dj.observables.dijet_mass
 LOSS = dj.SquaredError(MASS, target=125.0, scale=125.0)
 CUT = dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0)

@@ -34,7 +34,7 @@ FUNCTIONS = {
 UFUNCS = (
     "absolute add arccos arctan2 arcsinh bitwise_and bitwise_or copysign cos cosh divide equal exp floor floor_divide greater "
     "greater_equal invert isfinite isnan less less_equal log logical_and logical_not maximum minimum multiply negative "
-    "not_equal power remainder sign sin sinh sqrt square subtract tan"
+    "not_equal power remainder sign sin sinh sqrt square subtract tan tanh"
 )
 METHODS = {
     "all": "axis out keepdims",

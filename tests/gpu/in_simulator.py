@@ -75,6 +75,7 @@ def test_trees_that_lack_room_are_grown_again(monkeypatch: pytest.MonkeyPatch) -
     assert max(rooms) >= 80
 
 
+@pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning")
 @pytest.mark.parametrize("way", INPUT_WAYS)
 def test_derivatives_in_particles_have_the_bits_of_the_processors(
     way: str, monkeypatch: pytest.MonkeyPatch

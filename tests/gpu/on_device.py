@@ -26,6 +26,7 @@ LOSSES: dict[str, Loss] = {
     "to the truth": dj.SquaredError(MASS, scale=None).where(CUT),
     "of the mean": dj.SquaredErrorOfMean(MASS, target=125.0, scale=100.0).where(CUT),
     "an observable": Mean(dj.observables.scalar_ht(jets=40)),
+    "soft": Mean(dj.observables.soft_dijet_mass() * dj.observables.soft_two_jets()),
     "width": dj.Width(dj.observables.leading_jet_mass).where(dj.cuts.leading_jets(1, 10.0) | ~CUT),
     "robust width": dj.RobustWidth(MASS, bins=8),
     "sum": dj.SquaredError(MASS, target=125.0).where(CUT)

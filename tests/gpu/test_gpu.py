@@ -16,6 +16,7 @@ from djservice.clustering.device import has_gpu
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not has_gpu("auto"), reason="needs a CUDA device, CuPy and numba-cuda"),
+    pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning"),
 ]
 
 TREES = 10
