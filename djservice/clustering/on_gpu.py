@@ -196,6 +196,7 @@ class _Portion:
         items, ends = xp.asarray(starts[longest_first]), xp.asarray(ends[longest_first])
         state_parts: list[tuple[Any, ...]] = []
         while len(items):
+            begun = items.copy()  # a kernel with the score moves each entry to the tree it came to
             status, jets, scores = self._launch(
                 items, ends, batch, imposed, results, sums, events, room, states
             )
@@ -204,9 +205,9 @@ class _Portion:
                 item = int(items[bad].min())
                 raise TreeFailure(int(status[bad & (items == item)][0]), item)
             if states:
-                number = np.where(status == OK, results.numbers[items, 3], 0.0)
+                number = np.where(status == OK, results.numbers[begun, 3], 0.0)
                 tree, state = np.nonzero(xp.arange(states) < number[:, np.newaxis])
-                columns = (items[tree], jets[tree, state], scores[tree, state])
+                columns = (begun[tree], jets[tree, state], scores[tree, state])
                 state_parts.append(
                     columns if on_device else tuple(to_host(column) for column in columns)
                 )
