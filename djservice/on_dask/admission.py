@@ -79,7 +79,8 @@ def announcement(work: Work) -> WorkerPlugin:
                 plugins.redact_logs()
                 shown = await asyncio.to_thread(admission.show, work)
                 resource = admission.resource_of(shown, work)
-            except Exception:  # it announces nothing; the question returns the reason
+            # It announces nothing; the question returns the reason. A worker that ends cancels this.
+            except (Exception, asyncio.CancelledError):
                 return
             await admission.announcing(resource)(worker)
 

@@ -13,6 +13,7 @@ import djservice as dj
 from djservice.clustering.sampling import GrowthKeywords, Sampling, SamplingKeywords
 from djservice.errors import InputError
 
+pytestmark = pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning")
 DEFAULTS = {field.name: field.default for field in fields(Sampling) if field.name != "rigidity"}
 FUNCTIONS = [
     getattr(dj, name)
@@ -21,6 +22,7 @@ FUNCTIONS = [
         "replay",
         "cluster_jets",
         "gradient",
+        "input_gradient",
         "expectation",
         "reweight",
         "RadiusProcessor",
@@ -38,6 +40,7 @@ def call(function: Callable[..., Any], **keywords: Any) -> Any:
         "replay": (event, history),
         "RadiusProcessor": (dj.observables.dijet_mass,),
         "gradient": (event, dj.observables.dijet_mass),
+        "input_gradient": (event, dj.observables.dijet_mass),
         "expectation": (event, dj.observables.dijet_mass),
         "reweight": (event, dj.observables.dijet_mass),
     }

@@ -68,7 +68,9 @@ def test_what_a_stopped_tree_does_not_have() -> None:
     for name in ("log_prob", "n_jets"):
         with pytest.raises(ClusteringError, match="trees were stopped early"):
             getattr(stopped, name)
-    with pytest.raises(InputError, match=r"settled_pt is -1.0, expected 0 GeV or more"):
+    with pytest.raises(
+        InputError, match=r"settled_pt is -1.0, expected a finite number of 0 GeV or more"
+    ):
         cluster(event, radius=0.4, rigidity=1.0, settled_pt=-1.0)
 
 

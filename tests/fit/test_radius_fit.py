@@ -185,9 +185,11 @@ def test_a_result_whose_error_is_in_doubt_says_so(
 
 def test_a_parameter_that_leaves_the_numbers_ends_the_run(tmp_path: Path) -> None:
     """NaN differs from itself, so the store of such a run would be refused by its own run."""
+    none = np.empty((0, 1))
     store = SimpleNamespace(
-        path="a", column=lambda *_: np.empty((0, 1)), n_complete=lambda _: 0, write_rows=print
-    )
+        path="a", column=lambda *_: none, array=lambda *_: none, n_complete=lambda _: 0,
+        write_rows=print,
+    )  # fmt: skip
     free = Descent((Parameter("w", 0.0),), OPTIMISERS["sgd"](), 1e10, None, 0)
 
     async def evaluate(iteration: int, values: list[float]) -> Any:

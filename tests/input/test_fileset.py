@@ -27,6 +27,7 @@ from djservice.input.files import InputFile
 from djservice.input.fileset import Source, load_fileset, sources
 from djservice.input.plan import plan_input
 from djservice.input.segments import Segment, segments
+from djservice.on_dask.crew import Crew
 from djservice.on_dask.load import default_bundle_events, load
 from djservice.service.submission import pack, same_numbers, unpack
 from djservice.store.run_store import Store
@@ -277,9 +278,9 @@ def test_a_large_file_is_cut_in_ranges_of_entries_that_workers_read_side_by_side
             ) as cluster,
             Client(cluster, asynchronous=True, set_as_default=False) as client,
         ):
-            loaded = await load(
-                client, plan_input(Run.from_dict(tiny).input), Lines(io.StringIO()), "shared"
-            )
+            watch = Lines(io.StringIO())
+            crew = await Crew.muster(client, watch)
+            loaded = await load(crew, plan_input(Run.from_dict(tiny).input), watch, "shared")
             return {
                 worker
                 for workers in (await client.who_has(loaded.bundles)).values()

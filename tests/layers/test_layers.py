@@ -123,6 +123,7 @@ def both(requires: Callable[..., None]) -> list[Any]:
     return [Torch(), Jax()]
 
 
+@pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning")
 @pytest.mark.parametrize(
     ("rigidity", "scale"), [(1.3, "minimum"), (5.0, "safe"), (math.inf, "safe")]
 )

@@ -84,6 +84,7 @@ def test_an_empty_cluster_is_asked_for_workers() -> None:
                 threads_per_worker=1,
                 processes=False,
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # 8787 may be another test's
                 asynchronous=True,
             ) as cluster,
             Client(cluster, asynchronous=True, set_as_default=False) as client,

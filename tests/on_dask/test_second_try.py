@@ -34,7 +34,13 @@ def test_a_worker_without_the_mount_loses_no_event(
 
     monkeypatch.setattr(f"{module}.{function}", without_mount)
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # 8787 may be another test's
     ) as cluster:
         settings = tiny | {"cluster": {"scheduler": cluster.scheduler_address}}
         settings["input"] = settings["input"] | {"bad_inputs": bad_inputs, "bundle_events": 4}
