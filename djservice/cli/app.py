@@ -16,12 +16,14 @@ from djservice.cli import check as cli_check
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
 from djservice.cli.echo import echo
-from djservice.cli.failures import INCOMPLETE, clear_failures
+from djservice.cli.failures import INCOMPLETE, Commands, clear_failures
 from djservice.errors import ConfigError
 
 
 @click.group(
-    "djservice", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    "djservice",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="djservice")
 def main() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
+import click
+
 from djservice.cli.echo import echo
+from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError
 
 Command = Callable[..., None]
@@ -38,3 +42,24 @@ def clear_failures(command: Command) -> Command:
             sys.exit(1)
 
     return wrapped
+
+
+class Commands(click.Group):
+    """A group whose errors of usage quote arguments with their control characters escaped."""
+
+    def make_context(self, *args: Any, **keywords: Any) -> click.Context:
+        with _escaped():
+            return super().make_context(*args, **keywords)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _escaped():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _escaped() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = visible(error.message)  # type: ignore[misc]
+        raise

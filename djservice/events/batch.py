@@ -13,9 +13,12 @@ from djservice.core.columns import column, floats, identity_of, offsets_of, per_
 from djservice.core.elementary import arcsinh, sinh
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.events.checks import check_batch, say_doubts
+from djservice.events.checks import check_batch, doubts, say_doubts
 from djservice.events.from_awkward import flat_particles
 from djservice.events.keys import Keys, entry_keys, event_keys
+
+#: Fields of a batch that are not arrays.
+NAMES = ("files", "dataset", "doubts")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class EventBatch:
         Names of the inputs, for messages.
     dataset
         Name of the dataset, a part of the identity.
+    doubts
+        What looks like a mistake in the values that were converted (:class:`InputWarning`).
 
     Notes
     -----
@@ -65,6 +70,7 @@ class EventBatch:
     entry: NDArray[np.int64]
     files: tuple[str, ...]
     dataset: str = ""
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def from_arrays(
@@ -158,6 +164,7 @@ class EventBatch:
             dataset=dataset,
         )
         check_batch(batch, name)
+        batch = replace(batch, doubts=tuple(doubts(batch)))
         say_doubts(batch)
         positive = np.maximum(batch.mass, 0.0)
         true_rapidity = (
@@ -199,7 +206,7 @@ class EventBatch:
         flat = {
             f.name: np.concatenate([getattr(batch, f.name) for batch in batches])
             for f in fields(cls)
-            if f.name not in ("offsets", "file", "files", "dataset")
+            if f.name not in ("offsets", "file", *NAMES)
         }
         files = tuple(dict.fromkeys(name for batch in batches for name in batch.files))
         index = {name: np.int32(i) for i, name in enumerate(files)}
@@ -215,6 +222,7 @@ class EventBatch:
             file=np.concatenate(file),
             files=files,
             dataset=batches[0].dataset,
+            doubts=tuple(dict.fromkeys(doubt for batch in batches for doubt in batch.doubts)),
         )
 
     def __len__(self) -> int:
@@ -235,9 +243,7 @@ class EventBatch:
     @property
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
-        return sum(
-            getattr(self, f.name).nbytes for f in fields(self) if f.name not in ("files", "dataset")
-        )
+        return sum(getattr(self, f.name).nbytes for f in fields(self) if f.name not in NAMES)
 
     def select(self, index: ArrayLike) -> EventBatch:
         """The events at ``index`` (positions or a mask), in that order."""
@@ -260,8 +266,7 @@ class EventBatch:
             **{name: getattr(self, name)[particle] for name in particle_fields},
             **{name: getattr(self, name)[rows] for name in event_fields},
             offsets=offsets,
-            files=self.files,
-            dataset=self.dataset,
+            **{name: getattr(self, name) for name in NAMES},
         )
 
     def name(self, i: int) -> str:

@@ -112,7 +112,7 @@ def say_doubts(batch: EventBatch) -> None:
     The text does not depend on the values, so that Python shows it once for many batches.
     """
     source = ", ".join(batch.files[:1])
-    for doubt in doubts(batch):
+    for doubt in batch.doubts:
         warnings.warn(f"{source}: {doubt}", InputWarning, stacklevel=4)
 
 

@@ -26,7 +26,7 @@ from djservice.core.provenance import READING, code_hash
 from djservice.core.regular import irregular
 from djservice.core.urls import is_url
 from djservice.errors import DamagedStoreError, InputFileError
-from djservice.events.batch import EventBatch
+from djservice.events.batch import NAMES, EventBatch
 from djservice.input.cutflow import Cutflow
 from djservice.input.files import InputFile
 from djservice.input.schemas import Schema
@@ -35,9 +35,6 @@ from djservice.store.archive import DAMAGE, Archive, write_archive
 from djservice.store.checked import CheckedGroup, attributes_of
 from djservice.store.fresh import create_array
 from djservice.store.verify import verify
-
-#: Fields of a batch that are not arrays.
-_NAMES = ("files", "dataset")
 
 
 def cached_inspection(
@@ -117,13 +114,19 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
             facts = attributes_of(archive)
             root = CheckedGroup(archive, archive.group("r"))
             columns: Any = {
-                f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in _NAMES
+                f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in NAMES
             }
-        batch = EventBatch(**columns, files=tuple(facts["files"]), dataset=facts["dataset"])
+        batch = EventBatch(
+            **columns,
+            files=tuple(facts["files"]),
+            dataset=facts["dataset"],
+            doubts=tuple(facts["doubts"]),
+        )
         cutflow = Cutflow(
             facts["entries"],
             facts["particles"],
             tuple((name, number) for name, number in facts["removed"]),
+            doubts=batch.doubts,
         )
     except DAMAGE:  # missing or damaged
         return None
@@ -144,13 +147,14 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
 
     def fill(root: zarr.Group) -> None:
         for field in fields(EventBatch):
-            if field.name not in _NAMES:
+            if field.name not in NAMES:
                 values = getattr(batch, field.name)
                 length = {"item": (len(values), max(1, len(values)))}
                 create_array(root, field.name, values.dtype.str, length, values)
         facts: dict[str, Any] = {
             "files": list(batch.files),
             "dataset": batch.dataset,
+            "doubts": list(batch.doubts),
             "entries": cutflow.entries,
         }
         removed = [list(cut) for cut in cutflow.removed]

@@ -28,6 +28,8 @@ class Cutflow:
         Wall time of the reading, summed over all tasks.
     cached
         Number of bundles that came from the cache.
+    doubts
+        What looks like a mistake in the values, as in :class:`~djservice.events.batch.EventBatch`.
     """
 
     entries: int = 0
@@ -36,6 +38,7 @@ class Cutflow:
     bytes_read: int = 0
     seconds: float = 0.0
     cached: int = 0
+    doubts: tuple[str, ...] = ()
 
     def __add__(self, cutflow: Cutflow) -> Cutflow:
         removed = dict(self.removed)
@@ -48,6 +51,7 @@ class Cutflow:
             self.bytes_read + cutflow.bytes_read,
             self.seconds + cutflow.seconds,
             self.cached + cutflow.cached,
+            tuple(dict.fromkeys(self.doubts + cutflow.doubts)),
         )
 
 
@@ -94,6 +98,7 @@ def reading_of(
         "seconds": seconds,
         "seconds_of_tasks": total.seconds,
         "selection": selection,
+        "doubts": list(total.doubts),
     }
 
 

@@ -217,7 +217,14 @@ def _read_segment(
     check_counts(batch)
     particles = len(batch.pt) + sum(removed.values())
     seconds = time.perf_counter() - start
-    return batch, Cutflow(len(entries), particles, tuple(removed.items()), bytes_read, seconds)
+    return batch, Cutflow(
+        len(entries),
+        particles,
+        tuple(removed.items()),
+        bytes_read,
+        seconds,
+        doubts=batch.doubts,
+    )
 
 
 def _read_selected(

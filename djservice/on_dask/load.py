@@ -182,6 +182,8 @@ async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
         plan.selection,
     )
     watch.say(reading_text(reading_summary))
+    for doubt in reading_summary["doubts"]:
+        watch.say(f"warning: {doubt}")
     return Loaded(tuple(inputs), bundles, summaries, tuple(bad), datasets, reading_summary)
 
 

@@ -19,7 +19,7 @@ from djservice.config.input import Input
 from djservice.config.run import Run
 from djservice.core.private import public
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash, versions
+from djservice.core.provenance import code_hash
 from djservice.errors import StoreError
 from djservice.estimators.score_function import Score
 from djservice.fit.plan import RunPlan
@@ -108,7 +108,7 @@ async def apply_fit(
     }
     provenance = {
         "code": code_hash(),
-        "versions": versions(),
+        "versions": bundles.versions,
         "inputs": [public(asdict(file)) for file in bundles.inputs],
         "quarantined": [public(asdict(bad)) for bad in bundles.bad],
     }

@@ -17,7 +17,7 @@ from djservice.config.run import Run
 from djservice.core.bounds import BOUNDS
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash, versions
+from djservice.core.provenance import code_hash
 from djservice.core.urls import basename
 from djservice.errors import ConfigError, NothingAcceptedError
 from djservice.estimators.base import Estimator
@@ -212,7 +212,7 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             "name": plan.observable.name.replace("_", " "),
             "units": plan.observable.units,
         }
-        shown = {"versions": versions(), "observable": observable}
+        shown = {"versions": bundles.versions, "observable": observable}
         with open_grid(path, grid.shape, grid.rigidities, grid.radii, facts, shown) as store:
             for damage in store.mended:
                 watch.say(f"{path}: damaged: {damage}; what is lost is computed again")

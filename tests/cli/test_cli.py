@@ -307,6 +307,18 @@ def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:
     assert text.rstrip().splitlines()[-1] == f"store:  {tmp_path / 'tiny.zarr'}"
 
 
+@pytest.mark.parametrize(
+    "arguments", [["{}"], ["run", "--{}"], ["run", "a.yaml", "--workers", "{}"], ["run", "{}"]]
+)
+def test_no_control_character_of_an_argument_reaches_the_terminal(
+    call: Call, arguments: list[str]
+) -> None:
+    done = call(*(argument.format("x\x1b[31m\u202ey") for argument in arguments))
+    assert done.exit_code == 2
+    assert r"x\x1b[31m\u202ey" in done.output
+    assert "\x1b" not in done.output
+
+
 NUMBERS = {
     "radius": 0.71234,
     "loss": 0.1,

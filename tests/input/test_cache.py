@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,7 @@ def test_a_damaged_file_of_the_cache_is_made_again(path: str, tmp_path: Path, da
     key = key_of(part, files, SCHEMA)
     assert load_cached(str(tmp_path / "cache"), key) is None
     batch, cutflow = read_with_cutflow(part, SCHEMA)
+    batch, cutflow = replace(batch, doubts=("odd",)), replace(cutflow, doubts=("odd",))
     save_cached(str(tmp_path / "cache"), key, batch, cutflow)
     found = load_cached(str(tmp_path / "cache"), key)
     assert found is not None
@@ -141,6 +142,7 @@ def test_a_damaged_file_of_the_cache_is_made_again(path: str, tmp_path: Path, da
         np.testing.assert_array_equal(
             getattr(found[0], field.name), getattr(batch, field.name), err_msg=field.name
         )
+    assert found[1].doubts == cutflow.doubts
     assert (found[1].particles, found[1].removed) == (cutflow.particles, cutflow.removed)
     place = tmp_path / "cache" / f"{key}.zarr.zip"
     content = bytearray(place.read_bytes())

@@ -14,6 +14,7 @@ import uproot
 import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
+from djservice.events import checks
 from djservice.input.cutflow import Cutflow, reading_text
 from djservice.input.read import read_with_cutflow
 from djservice.input.segments import Segment
@@ -65,13 +66,20 @@ def test_bytes_are_those_asked_of_the_file() -> None:
 
 def test_tallies_add_up() -> None:
     one, other = (
-        Cutflow(2, 5, (("pt_min", 2),), 100, 0.5),
-        Cutflow(1, 3, (("weight 0", 1), ("pt_min", 1)), 10, 0.25),
+        Cutflow(2, 5, (("pt_min", 2),), 100, 0.5, doubts=("a", "b")),
+        Cutflow(1, 3, (("weight 0", 1), ("pt_min", 1)), 10, 0.25, doubts=("b",)),
     )
-    assert one + other == Cutflow(3, 8, (("pt_min", 3), ("weight 0", 1)), 110, 0.75)
+    assert one + other == Cutflow(
+        3, 8, (("pt_min", 3), ("weight 0", 1)), 110, 0.75, doubts=("a", "b")
+    )
 
 
-def test_a_run_says_what_it_read_and_keeps_it(tiny: dict[str, Any], scheduler: str) -> None:
+@pytest.mark.filterwarnings("ignore::djservice.errors.InputWarning")
+def test_a_run_says_what_it_read_and_keeps_it(
+    tiny: dict[str, Any], scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_LARGEST_SUM", 1.0)  # sums of pT look like MeV
+    monkeypatch.setattr(checks, "_LARGE_PT", 1.0)
     heard = Heard()
     run = Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}})
     dj.run(run, watch=heard)
@@ -96,6 +104,9 @@ def test_a_run_says_what_it_read_and_keeps_it(tiny: dict[str, Any], scheduler: s
     )
     page = report(run.output.store).read_text()
     assert f"R{reading_text(found)[1:]}." in page
+    (doubt,) = found["doubts"]
+    assert "if they are in MeV" in doubt
+    assert lines.count(f"warning: {doubt}") == page.count(doubt) == 1
 
 
 def test_a_run_on_a_scheduler_is_loading_while_it_reads() -> None:

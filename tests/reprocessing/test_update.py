@@ -31,7 +31,9 @@ from djservice.evaluation.evaluate import evaluate
 from djservice.fit.build import build_estimator, build_loss
 from djservice.input.read import read
 from djservice.input.schemas import nanoaod
+from djservice.on_dask.arithmetic import clustering_digest
 from djservice.reprocessing import results
+from djservice.reprocessing.apply import read_attributes
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import identify
 from djservice.reprocessing.lease import HeldError, Lease
@@ -163,6 +165,10 @@ def test_only_what_is_new_or_changed_is_done_and_earlier_results_stay(
         )
     manifest = results.read_manifest(place.out / "latest")
     assert manifest["code"] and manifest["versions"]["djservice"]
+    applied = [
+        read_attributes(link)["versions"] for link in (place.out / "latest/applied").iterdir()
+    ]
+    assert [versions["arithmetic"] for versions in applied] == [clustering_digest()] * 2
     assert manifest["fit"]["inputs"][0]["entries"] == 200
     assert [each["inputs"][0]["entries"] for each in manifest["applied"]] == [200, 200]
 

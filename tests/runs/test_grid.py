@@ -19,6 +19,7 @@ from djservice.estimators.finite_difference import FiniteDifference
 from djservice.estimators.score_function import LeaveOneOut, Score
 from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.evaluate import evaluate
+from djservice.on_dask.arithmetic import clustering_digest
 from djservice.reports.grid_figures import _compare_figure, comparison, comparison_text, draw
 from djservice.runs.grid import compare, label, scan
 from djservice.store.grid_store import COLUMNS, GridStore, read_grid
@@ -35,6 +36,7 @@ def test_a_scan_is_the_librarys_own(run: Run, tmp_path: Path) -> None:
     grid = xr.open_zarr(store, consolidated=False)
     assert dict(grid.sizes) == {"estimator": 1, "rigidity": 2, "radius": 2, "repetition": 1}
     assert set(COLUMNS) <= set(grid.variables)
+    assert grid.attrs["versions"]["arithmetic"] == clustering_digest()
     events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 40))
     loss = dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0)
     loss = loss.where(dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0))
