@@ -221,6 +221,8 @@ class RobustWidth(Width):
     :class:`Width`. Only the number of trees in the tails counts, not how far out they are. The
     quantiles are interpolated within the equal bins of a histogram from ``low`` to ``high``, so
     that chunks of events return plain sums. Trees outside the histogram are left out.
+
+    Standard errors are too small with fewer than 200 events (docs/results.md).
     """
 
     low: float = 0.0
