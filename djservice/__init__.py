@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from djservice.evaluation.gradient import gradient as gradient
     from djservice.evaluation.input_gradient import InputGradient as InputGradient
     from djservice.evaluation.input_gradient import input_gradient as input_gradient
+    from djservice.events import augment as augment
     from djservice.events.batch import EventBatch as EventBatch
     from djservice.input import examples as examples
     from djservice.input import schemas as schemas
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from djservice.store.run_store import Store as Store
 
 _MODULES = {
+    "augment": "events.augment",
     "schemas": "input.schemas",
     "examples": "input.examples",
     "observables": "objectives.observables",

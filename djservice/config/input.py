@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from djservice.config.base import PathOrUrl, Section, as_tuple
+from djservice.config.base import PathOrUrl, Section, as_tuple, named
 from djservice.config.schema_fields import Kind, SchemaFields
 from djservice.core.bounds import limits
 
@@ -56,6 +56,13 @@ class Input(SchemaFields, Files):
         description=(
             "folder that keeps the selected events, so that a second run on the same "
             "files does not read them"
+        ),
+    )
+    augment: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
+        (),
+        description=(
+            "random changes of the events before clustering, in order: rotate, translate, "
+            "collinear, soft, smear, drop, scale"
         ),
     )
     timeout: float = Field(

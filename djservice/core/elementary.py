@@ -25,8 +25,10 @@ def _in_long_double(function: np.ufunc) -> Callable[[ArrayLike], Floats]:
 
 
 arcsinh = _in_long_double(np.arcsinh)
+cos = _in_long_double(np.cos)
 exp = _in_long_double(np.exp)
 log = _in_long_double(np.log)
+sin = _in_long_double(np.sin)
 sinh = _in_long_double(np.sinh)
 tanh = _in_long_double(np.tanh)
 

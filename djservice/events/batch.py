@@ -170,7 +170,7 @@ class EventBatch:
         true_rapidity = (
             batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, positive)
         )
-        return replace(batch, mass=positive, phi=_fold(batch.phi), rapidity=true_rapidity)
+        return replace(batch, mass=positive, phi=fold(batch.phi), rapidity=true_rapidity)
 
     @classmethod
     def from_awkward(cls, particles: Any, **keywords: Any) -> EventBatch:
@@ -326,7 +326,7 @@ def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
     return y
 
 
-def _fold(phi: Floats) -> Floats:
+def fold(phi: Floats) -> Floats:
     """phi in [-pi, pi]; values in this range stay unchanged."""
     outside = np.abs(phi) > np.pi
     return (

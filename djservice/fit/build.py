@@ -12,6 +12,7 @@ from djservice.errors import ConfigError
 
 if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.estimators.base import Estimator
+    from djservice.events.augment import Augmentation
     from djservice.fit.per_event import PerEventSettings
     from djservice.objectives.losses import Loss
     from djservice.radius_models.base import Bounded
@@ -118,6 +119,22 @@ def build_features(run: Run) -> tuple[Feature, ...]:
             f"radius_model.features: expected different features, found {', '.join(names)}."
         )
     return features
+
+
+def build_augmentations(run: Run, name: str) -> tuple[Augmentation, ...]:
+    """The augmentations of an input, by the name of its section, as objects.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown, or a parameter is unknown or invalid.
+    """
+    from djservice.events.augment import AUGMENTATIONS, Augmentation
+
+    return tuple(
+        _build(value, Augmentation, AUGMENTATIONS, f"{name}.augment[{i}]")  # type: ignore[type-abstract]
+        for i, value in enumerate(run.inputs[name].augment)
+    )
 
 
 def build_per_event(run: Run) -> PerEventSettings:

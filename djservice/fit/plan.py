@@ -10,7 +10,9 @@ from djservice.config.run import Run
 from djservice.errors import ConfigError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
+from djservice.events.augment import Augmentation
 from djservice.fit.build import (
+    build_augmentations,
     build_estimator,
     build_features,
     build_loss,
@@ -85,6 +87,10 @@ class RunPlan:
             self._inputs[name] = plan_input(self.run.inputs[name], self.search)
         return self._inputs[name]
 
+    def augmentations(self, name: str = "input") -> tuple[Augmentation, ...]:
+        """The augmentations of an input."""
+        return build_augmentations(self.run, name)
+
     def setup(self, device: Device) -> RunSetup:
         """The part of a run that every worker needs.
 
@@ -113,6 +119,7 @@ class RunPlan:
         self._check_task()
         self._check_trees()
         for name in self.run.inputs:
+            self.augmentations(name)
             self.input(name)
 
     def _check_task(self) -> None:

@@ -30,6 +30,7 @@ from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Answer, Request, RunSetup
 from djservice.input.files import InputFile
 from djservice.input.quarantine import BadRange
+from djservice.on_dask.augment import augment
 from djservice.on_dask.balance import cost, groups
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
@@ -126,6 +127,8 @@ class Bundles:
         # Only for names of tasks, which two runs on one scheduler must not share.
         token = uuid.uuid4().hex[:12]
         loaded = await load(crew, plan.input(name), watch, token)
+        if augmentations := plan.augmentations(name):
+            loaded = await augment(crew, loaded, augmentations, plan.run.seed, watch, token)
         self = cls(crew, setup, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
         self.keys = np.concatenate([s.keys for s in loaded.summaries])

@@ -15,6 +15,7 @@ from djservice import cuts, observables
 from djservice.cli import app as cli
 from djservice.config import run as config
 from djservice.estimators import registry as estimators
+from djservice.events import augment
 from djservice.radius_models import builtin as radius_model
 from djservice.radius_models import features
 
@@ -69,6 +70,7 @@ def names() -> Iterator[str]:
         "Cuts": cuts.named_cuts(),
         "Features of a radius model": features.named_features(),
         "Radius models": radius_model.named_models(),
+        "Augmentations": dict(augment.AUGMENTATIONS),
         "Estimators": {estimator.name: estimator for estimator in estimators.ESTIMATORS},
     }
     for title, makers in groups.items():

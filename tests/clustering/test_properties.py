@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from djservice import observables
 from djservice.clustering.cluster import cluster, replay
+from djservice.events import augment
 from djservice.events.batch import EventBatch
 
 few = settings(
@@ -297,6 +298,39 @@ def test_a_soft_particle_changes_nothing_with_the_safe_scale(rigidity: float) ->
             )
     assert shifts["safe"] < 1e-7
     assert rigidity > 1.0 or shifts["minimum"] > 1e-4
+
+
+@pytest.mark.parametrize("change", [augment.Rotate(), augment.Rotate(3.0), augment.Translate()])
+@pytest.mark.parametrize("scale", ("minimum", "safe"))
+def test_symmetries_leave_each_probability(scale: Any, change: augment.Augmentation) -> None:
+    events = shipped_events().select(range(8))
+    setting: Any = {"radius": 0.7, "rigidity": 1.0, "scale": scale}
+    trees = cluster(events, trees=3, history=True, **setting)
+    assert trees.history is not None
+    moved = change(events, seed=5)
+    assert (
+        np.abs(moved.phi - events.phi).max() + np.abs(moved.rapidity - events.rapidity).max() > 0.1
+    )
+    again = replay(moved, trees.history, **setting)
+    np.testing.assert_allclose(again.log_prob, trees.log_prob, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", ("minimum", "safe"))
+@pytest.mark.parametrize("law", ("uniform", "altarelli-parisi"))
+def test_a_collinear_augmentation_leaves_the_distribution(scale: str, law: Any) -> None:
+    split = augment.Collinear(1.0, law)(to_batch([TINY[:2]]), seed=2)
+    assert len(split.pt) == 4
+    after = exact_mean(event_of(split, 0), 1.0, scale)
+    assert after == pytest.approx(exact_mean(TINY[:2], 1.0, scale), rel=1e-11)
+
+
+def test_what_soft_particles_change_with_the_safe_scale_falls_with_their_pt() -> None:
+    event, before = to_batch([TINY]), exact_mean(TINY, 1.0, "safe")
+    shifts = [
+        exact_mean(event_of(augment.Soft(1, pt_max)(event, seed=1), 0), 1.0, "safe") / before - 1.0
+        for pt_max in (1e-3, 1e-5)
+    ]
+    assert shifts[0] / shifts[1] == pytest.approx(100.0, rel=1e-3)
 
 
 @few
