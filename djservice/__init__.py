@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from djservice.clustering.awkward_jets import cluster_jets as cluster_jets
     from djservice.clustering.cluster import cluster as cluster
     from djservice.clustering.cluster import replay as replay
+    from djservice.clustering.lund import lund as lund
     from djservice.clustering.radius import VariableR as VariableR
     from djservice.clustering.trees import TreeSample as TreeSample
     from djservice.config.run import Run as Run
@@ -96,6 +97,7 @@ _PUBLIC = {
     "replay": "clustering.cluster",
     "TreeSample": "clustering.trees",
     "cluster_jets": "clustering.awkward_jets",
+    "lund": "clustering.lund",
     "observable": "objectives.observables",
     "SquaredError": "objectives.losses",
     "SquaredErrorOfMean": "objectives.losses",
