@@ -26,6 +26,7 @@ def _in_long_double(function: np.ufunc) -> Callable[[ArrayLike], Floats]:
 
 arcsinh = _in_long_double(np.arcsinh)
 cos = _in_long_double(np.cos)
+cosh = _in_long_double(np.cosh)
 exp = _in_long_double(np.exp)
 log = _in_long_double(np.log)
 sin = _in_long_double(np.sin)
@@ -41,5 +42,10 @@ def rapidity_of(momenta: Any) -> Floats:
 
 def azimuth_of(momenta: Any) -> Floats:
     """Azimuths of ``vector``'s momenta in rad, in [-pi, pi]."""
-    angle = np.arctan2(np.asarray(momenta.py), np.asarray(momenta.px), dtype=np.longdouble)
+    return azimuth(momenta.px, momenta.py)
+
+
+def azimuth(px: ArrayLike, py: ArrayLike) -> Floats:
+    """Azimuths of px and py in rad, in [-pi, pi]."""
+    angle = np.arctan2(np.asarray(py), np.asarray(px), dtype=np.longdouble)
     return np.asarray(angle).astype(np.float64)

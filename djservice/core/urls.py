@@ -35,7 +35,12 @@ def is_like_url(text: str) -> bool:
 
 def basename(path: str) -> str:
     """Name of a file, without the query of a URL, which may be a token."""
-    return (visible_part(path)[0] if is_url(path) else path).rsplit("/", 1)[-1]
+    return last_parts(path, 1)
+
+
+def last_parts(path: str, number: int) -> str:
+    """The last parts of the path of a file, without the query of a URL."""
+    return "/".join((visible_part(path)[0] if is_url(path) else path).split("/")[-number:])
 
 
 def visible_part(path: str) -> tuple[str, list[Hidden]]:

@@ -176,7 +176,8 @@ class EventBatch:
     def from_awkward(cls, particles: Any, **keywords: Any) -> EventBatch:
         """A batch from an awkward array of particles.
 
-        The records have ``pt``, ``phi``, ``mass`` and either ``rapidity`` or ``eta``.
+        The records have ``pt``, ``phi``, ``mass`` and either ``rapidity`` or ``eta``; or ``pt``,
+        ``eta``, ``phi`` and ``E``; or ``px``, ``py``, ``pz`` and ``E``, in GeV and rad.
 
         Parameters
         ----------

@@ -46,7 +46,7 @@ def check_batch(batch: EventBatch, polar: str) -> None:
     """
     pt, mass, forward = batch.pt, batch.mass, np.abs(batch.rapidity)
     for field, values, good, expected in (
-        ("pt", pt, np.isfinite(pt) & (pt > 0), "a positive, finite number of GeV"),
+        ("pt", pt, np.isfinite(pt) & (pt > 0), "a positive, finite number; a pt_min omits 0"),
         (polar, batch.rapidity, np.isfinite(forward), "a finite number"),
         ("phi", batch.phi, np.isfinite(batch.phi), "a finite number of rad"),
         ("mass", mass, np.isfinite(mass) & (mass >= -MASS_ROUNDING * pt), "0 GeV or more"),

@@ -7,23 +7,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.elementary import cosh
 from djservice.errors import InputError
+from djservice.events.momenta import from_components, is_timelike, mass_of
+
+#: Names of the components of a momentum, of which vector and coffea use several.
+_COMPONENTS = (("px", "x"), ("py", "y"), ("pz", "z"), ("E", "energy", "e", "t"))
 
 
 def flat_particles(particles: Any) -> dict[str, Any]:
     """Columns ``pt``, ``phi``, ``mass``, and ``rapidity`` or ``eta`` of all particles; ``offsets``.
 
-    Only these fields are read. All others of a virtual array stay virtual.
+    Only the fields that are needed are read. All others of a virtual array stay virtual.
 
     Parameters
     ----------
     particles
-        Awkward array of records, shape (event, var).
+        Awkward array of records, shape (event, var), with pt, phi, mass and rapidity or eta; with
+        pt, eta, phi and E; or with px, py, pz and E, such as the jets of
+        :func:`djservice.cluster_jets`.
 
     Raises
     ------
     InputError
-        If the array has another type, or an event, a particle or a value is None.
+        If the array has another type, or an event, a particle or a value is None, or an E is below
+        the momentum.
     """
     import awkward as ak
 
@@ -33,14 +41,14 @@ def flat_particles(particles: Any) -> dict[str, Any]:
             f"{type(particles).__name__}. Compute a lazy array first; flat arrays go through "
             "EventBatch.from_arrays."
         )
-    names = ("pt", "phi", "mass", "rapidity" if "rapidity" in ak.fields(particles) else "eta")
-    if particles.ndim != 2 or not set(names) <= set(ak.fields(particles)):
+    names = _names_of(ak.fields(particles))
+    if particles.ndim != 2 or not names:
         raise InputError(
-            "expected one list per event of records with pt, phi, mass and rapidity or eta, "
-            f"found {particles.type}."
+            "expected one list per event of records with pt, phi, mass and rapidity or eta; with "
+            f"pt, eta, phi and E; or with px, py, pz and E, found {particles.type}."
         )
-    columns = {name: ak.materialize(particles[name]) for name in names}
-    counts = ak.num(columns["pt"], axis=1)
+    columns = {name: ak.materialize(particles[field]) for name, field in names.items()}
+    counts = ak.num(next(iter(columns.values())), axis=1)
     missing = np.flatnonzero(ak.to_numpy(ak.is_none(counts)))
     if len(missing):
         raise InputError(
@@ -50,7 +58,49 @@ def flat_particles(particles: Any) -> dict[str, Any]:
         )
     counts = np.ma.getdata(ak.to_numpy(counts)).astype(np.int64)
     flat = {name: _flat(column, name, counts) for name, column in columns.items()}
-    return {**flat, "offsets": np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])}
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return {**_without_energy(flat, offsets), "offsets": offsets}
+
+
+def _names_of(fields: list[str]) -> dict[str, str]:
+    """The coordinates to read, and the field of each; nothing if there are not enough."""
+    present = set(fields)
+    for names in (("pt", "phi", "mass", "rapidity"), ("pt", "phi", "mass", "eta")):
+        if present.issuperset(names):
+            return {name: name for name in names}
+    px, py, pz, energy = (
+        next((name for name in names if name in present), "") for names in _COMPONENTS
+    )
+    if energy and px and py and pz:
+        return {"px": px, "py": py, "pz": pz, "E": energy}
+    if energy and present.issuperset(("pt", "eta", "phi")):
+        return {"pt": "pt", "eta": "eta", "phi": "phi", "E": energy}
+    return {}
+
+
+def _without_energy(flat: dict[str, Any], offsets: NDArray[np.int64]) -> dict[str, Any]:
+    """The columns with a mass in place of E."""
+    if "E" not in flat:
+        return flat
+    flat = {name: column.astype(np.float64) for name, column in flat.items()}
+    energy = flat.pop("E")
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = (
+            np.sqrt(flat["px"] ** 2 + flat["py"] ** 2 + flat["pz"] ** 2)
+            if "px" in flat
+            else flat["pt"] * cosh(flat["eta"])
+        )
+    bad = np.flatnonzero(~is_timelike(size, energy))
+    if len(bad):
+        event = int(np.searchsorted(offsets, bad[0], side="right")) - 1
+        raise InputError(
+            f"event {event}, particle {bad[0] - offsets[event]}: E is {energy[bad[0]]}, expected "
+            f"{size[bad[0]]} or more, the size of the momentum ({len(bad)} such particles). "
+            "Correct the energies, or give masses."
+        )
+    if "px" in flat:
+        return from_components(**flat, energy=energy)
+    return {**flat, "mass": mass_of(flat["pt"], flat["eta"], energy)}
 
 
 def _flat(column: Any, name: str, counts: NDArray[Any]) -> NDArray[Any]:

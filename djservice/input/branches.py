@@ -114,6 +114,20 @@ def find_branches(
     )
 
 
+def absent_branches(schema: Schema, has: Callable[[str], bool]) -> tuple[str, ...]:
+    """The branches that a schema reads where there are any, and the input lacks.
+
+    They are those of the identity, the usual weight, and masses that may be 0.
+    """
+    layout = schema.layout
+    optional: list[tuple[str, ...]] = [(name,) for name in layout.identity]
+    if schema.weight == DEFAULT_WEIGHT:
+        optional.append((layout.weight,))
+    if layout.massless:
+        optional += [layout.names(collection, "mass") for collection in schema.particles]
+    return tuple(names[0] for names in optional if not any(map(has, names)))
+
+
 def batch_of(
     branches: Branches,
     get: Get,
@@ -150,6 +164,7 @@ def batch_of(
         return _per_event(get(branch), branch, schema, place, entry)
 
     particles = _joined([_records(fields, get, schema, place) for fields in branches.particles])
+    particles, at_rest = _without_pt(particles, schema)
     truth: Any = schema.truth
     if "truth" in branches.truth:
         truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.layout.per_gev
@@ -173,7 +188,23 @@ def batch_of(
     scale = None
     if schema.particle_weight is not None:
         scale = np.asarray(ak.to_numpy(ak.flatten(particles["weight"], axis=1)), dtype=np.float64)
-    return _cut(batch, schema, eta, scale)
+    return _cut(batch, schema, eta, scale, at_rest)
+
+
+def _without_pt(particles: Any, schema: Schema) -> tuple[Any, NDArray[np.bool_]]:
+    """The particles, those without pT with numbers that pass the checks; and which they are.
+
+    Beam particles and empty towers are such. A cut in pT removes them, and no rapidity is asked.
+    """
+    import awkward as ak
+
+    at_rest = particles["pt"] == 0.0
+    flat: NDArray[np.bool_] = np.ma.filled(ak.to_numpy(ak.flatten(at_rest)), False).astype(bool)
+    if schema.pt_min > 0.0 and flat.any():
+        for name, number in (("pt", 1.0), ("eta", 0.0), ("phi", 0.0), ("mass", 0.0)):
+            particles = ak.with_field(particles, ak.where(at_rest, number, particles[name]), name)
+        return particles, flat
+    return particles, np.zeros_like(flat)
 
 
 def _records(fields: dict[str, str], get: Get, schema: Schema, place: str) -> Any:
@@ -196,7 +227,11 @@ def _joined(collections: list[Any]) -> Any:
 
 
 def _cut(
-    batch: EventBatch, schema: Schema, eta: NDArray[Any], scale: NDArray[np.float64] | None
+    batch: EventBatch,
+    schema: Schema,
+    eta: NDArray[Any],
+    scale: NDArray[np.float64] | None,
+    at_rest: NDArray[np.bool_],
 ) -> tuple[EventBatch, dict[str, int]]:
     """The particles that the schema keeps.
 
@@ -213,7 +248,7 @@ def _cut(
         _check_scale(batch, scale, str(schema.particle_weight))
         batch = replace(batch, pt=batch.pt * scale, mass=batch.mass * scale)  # the rapidity stays
         remove("weight 0", scale > 0)
-    remove("pt_min", batch.pt > schema.pt_min)
+    remove("pt_min", (batch.pt > schema.pt_min) & ~at_rest)
     if schema.eta_max is not None:
         remove("eta_max", np.abs(eta) < schema.eta_max)
     if keep.all():

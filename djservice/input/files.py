@@ -13,7 +13,7 @@ from djservice.core.urls import is_url, visible_part
 from djservice.errors import InputError, MissingFileError
 from djservice.input import examples
 from djservice.input.retries import TIMEOUT, patiently
-from djservice.input.root_file import branches_of, find_tree, opened
+from djservice.input.root_file import branches_of, find_tree, lacking, opened
 from djservice.input.schemas import Schema
 
 #: From an absolute pattern to the paths that match it.
@@ -44,6 +44,8 @@ class InputFile:
         Name of its tree; None for the schema's.
     steps
         Ranges of entries that are read; None for all.
+    lacking
+        Optional branches that the file lacks, such as those of the identity and the weight.
     """
 
     path: str
@@ -54,6 +56,7 @@ class InputFile:
     dataset: str = ""
     tree: str | None = None
     steps: tuple[tuple[int, int], ...] | None = None
+    lacking: tuple[str, ...] = ()
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
@@ -121,14 +124,45 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
     def look() -> InputFile:
         with opened(path, path) as file:
             tree = find_tree(file, schema, path)
-            branches_of(tree, schema, path)
+            if tree.num_entries:  # files without events may lack all branches
+                branches_of(tree, schema, path)
             size = int(file.file.source.num_bytes or 0)
             entries, uuid = int(tree.num_entries), str(file.file.uuid)
-        return InputFile(
-            path, size, 0 if is_url(path) else os.stat(path).st_mtime_ns, entries, uuid
-        )
+            without = lacking(tree, schema)
+        changed = 0 if is_url(path) else os.stat(path).st_mtime_ns
+        return InputFile(path, size, changed, entries, uuid, lacking=without)
 
     return patiently(look, path, timeout)
+
+
+def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
+    """What to say of files of one dataset of which some have an identity and others have none.
+
+    Raises
+    ------
+    InputError
+        If some have a weight or a mass that others lack, whose events would count as 1, or whose
+        particles would be massless, without a word.
+    """
+    said = []
+    for dataset in dict.fromkeys(file.dataset for file in files):
+        those = [file for file in files if file.dataset == dataset and file.entries]
+        for name in dict.fromkeys(name for file in those for name in file.lacking):
+            without = [file.path for file in those if name in file.lacking]
+            having = [file.path for file in those if name not in file.lacking]
+            if not having:
+                continue
+            text = (
+                f"branch {name!r} is in {having[0]} and not in {without[0]} ({len(without)} of "
+                f"{len(those)} files lack it)"
+            )
+            if name not in schema.layout.identity:
+                raise InputError(
+                    f"{text}: expected it in all or in none. Read them as two datasets, or set the "
+                    "weight to null."
+                )
+            said.append(f"{text}: their events are known by file and entry.")
+    return said
 
 
 def _matches(pattern: str, search: Search) -> list[str]:

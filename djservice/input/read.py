@@ -24,9 +24,9 @@ from djservice.events.checks import check_counts
 from djservice.events.keys import Keys, entry_keys
 from djservice.input.branches import Branches, Get, batch_of
 from djservice.input.cutflow import Cutflow
-from djservice.input.files import expand, inspect
+from djservice.input.files import differences, expand, inspect
 from djservice.input.nanoevents import branches_of_events
-from djservice.input.repeats import repeated_keys, tell_apart
+from djservice.input.repeats import MOST_FOLDERS, repeated_keys, tell_apart
 from djservice.input.retries import TIMEOUT, patiently
 from djservice.input.root_file import arrays, check_aligned, nano_events
 from djservice.input.schemas import Schema, nanoaod
@@ -74,7 +74,8 @@ def read(
     Warns
     -----
     UserWarning
-        If events share an identity. Their draws are then keyed by file name and entry.
+        If some files lack the identity that others have, or events share an identity. Their draws
+        are then keyed by file name and entry, and where files have one name also by their folders.
     """
     schema = nanoaod() if schema is None else schema
     if not isinstance(schema, Schema):
@@ -86,14 +87,20 @@ def read(
     inputs = [
         inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])
     ]
+    for difference in differences(inputs, schema):
+        warnings.warn(difference, UserWarning, stacklevel=2)
     total = sum(file.entries for file in inputs)
     (bundle,) = segments(inputs, entries, max(total, 1))
     batch = read_segments(bundle, schema, dataset)
     repeated = repeated_keys(batch.key)
-    if len(repeated) == 0:
-        return batch
-    _warn_repeated(batch, repeated)
-    return tell_apart(batch, repeated)
+    if len(repeated):
+        _warn_repeated(batch, repeated)
+    for folders in range(MOST_FOLDERS + 1):
+        if len(repeated) == 0:
+            break
+        batch = tell_apart(batch, repeated, folders)
+        repeated = repeated_keys(batch.key)
+    return batch
 
 
 def read_segments(segments: Sequence[Segment], schema: Schema, dataset: str = "") -> EventBatch:
@@ -133,7 +140,7 @@ def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     warnings.warn(
         f"{int(shared.sum())} of {len(batch)} events share their identity with another, for "
         f"example {batch.name(int(first))} and {batch.name(int(second))}: their random draws are "
-        "keyed by file name and entry.",
+        "keyed by file and entry.",
         UserWarning,
         stacklevel=3,
     )

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from djservice.core.urls import basename
-from djservice.errors import InputError
+from djservice.core.urls import last_parts
 from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys, entry_keys
+
+#: Most folders by which files of one name are told apart.
+MOST_FOLDERS = 16
 
 
 def repeated_keys(keys: Keys) -> Keys:
@@ -18,25 +20,16 @@ def repeated_keys(keys: Keys) -> Keys:
     return unique[counts > 1]
 
 
-def tell_apart(batch: EventBatch, repeated: Keys) -> EventBatch:
-    """The batch, with events whose key is in ``repeated`` keyed by dataset, file name and entry.
+def tell_apart(batch: EventBatch, repeated: Keys, folders: int = 0) -> EventBatch:
+    """The batch, with events whose key is in ``repeated`` keyed by dataset, file and entry.
 
-    Raises
-    ------
-    InputError
-        If two of these events have the same entry in files of the same name.
+    A file is known by its name and the names of the last ``folders`` folders that hold it, so that
+    keys do not change when all files move.
     """
     rows = np.flatnonzero(np.isin(batch.key, repeated))
     key = batch.key.copy()
     for file in np.unique(batch.file[rows]):
         of_file = rows[batch.file[rows] == file]
-        key[of_file] = entry_keys(batch.dataset, basename(batch.files[file]), batch.entry[of_file])
-    ambiguous = repeated_keys(key[rows])
-    if len(ambiguous):
-        first, second = rows[key[rows] == ambiguous[0]][:2]
-        raise InputError(
-            f"{batch.name(int(first))} and {batch.name(int(second))} have the same identity and "
-            "the same file name and entry: they cannot be told apart. Rename one of the files, or "
-            "read them as two datasets."
-        )
+        name = last_parts(batch.files[file], folders + 1)
+        key[of_file] = entry_keys(batch.dataset, name, batch.entry[of_file])
     return replace(batch, key=key)

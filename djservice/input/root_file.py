@@ -27,8 +27,9 @@ from djservice.errors import (
     MissingFileError,
     SchemaError,
 )
-from djservice.input.branches import Branches, find_branches
+from djservice.input.branches import Branches, absent_branches, find_branches
 from djservice.input.schemas import Schema
+from djservice.input.web_answers import wrong_answer
 
 if TYPE_CHECKING:
     from djservice.input.segments import Segment
@@ -55,7 +56,7 @@ _LISTED = 12
 
 
 @contextmanager
-def _damage_explained(place: str) -> Iterator[None]:
+def _damage_explained(url: str, place: str) -> Iterator[None]:
     """Turn errors of uproot and its decompressors on a bad file into one clear error."""
     import cramjam
     import uproot
@@ -85,10 +86,13 @@ def _damage_explained(place: str) -> Iterator[None]:
             raise MissingFileError(
                 f"{place}: there is no such file on the server: {message}. Check the path."
             ) from None
-        raise InputFileError(
-            f"{place}: expected a readable ROOT file, found {type(error).__name__}: {message}. "
+        reason = wrong_answer(full_url(url)) or (
             "The file is not a ROOT file, is damaged, or cannot be accessed: copy it again, or "
             "remove it."
+        )
+        raise InputFileError(
+            f"{place}: expected a readable ROOT file, found {type(error).__name__}: {message}. "
+            f"{reason}"
         ) from shareable(error)
 
 
@@ -103,7 +107,7 @@ def opened(path: str, place: str) -> Iterator[Any]:
             f"{place}: expected a regular file, found {other}. Remove it from the inputs."
         )
     # A dict keeps a colon in the name from being read as "file:tree".
-    with _damage_explained(place), uproot.open({full_url(path): None}) as file:
+    with _damage_explained(path, place), uproot.open({full_url(path): None}) as file:
         size, expected = file.file.source.num_bytes, file.file.fEND
         if size is not None and size < expected:
             raise InputFileError(
@@ -127,6 +131,11 @@ def find_tree(file: Any, schema: Schema, place: str) -> Any:
             "Name the tree in the schema (tree=...), or give other files."
         )
     return file[schema.tree]
+
+
+def lacking(tree: Any, schema: Schema) -> tuple[str, ...]:
+    """The optional branches that are missing."""
+    return absent_branches(schema, set(_names(tree)).__contains__)
 
 
 def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
@@ -266,15 +275,24 @@ def nano_events(segment: Segment, schema: Schema) -> Iterator[tuple[Any, Any]]:
                 (schema_class,),
                 {"warn_missing_crossrefs": False, "event_ids": []},
             )
-        factory = coffea.nanoevents.NanoEventsFactory.from_root(
-            file,
-            treepath=schema.tree,
-            mode="virtual",
-            entry_start=segment.start,
-            entry_stop=segment.stop,
-            schemaclass=schema_class,
-        )
-        yield factory.events(), file
+        try:
+            events = coffea.nanoevents.NanoEventsFactory.from_root(
+                file,
+                treepath=schema.tree,
+                mode="virtual",
+                entry_start=segment.start,
+                entry_stop=segment.stop,
+                schemaclass=schema_class,
+            ).events()
+        except OSError:
+            raise
+        except Exception as error:  # the tree is open, so its form is what coffea does not know
+            raise SchemaError(
+                f"{segment}: coffea's {schema.layout.coffea} cannot make NanoEvents of the tree "
+                f"{schema.tree!r}, which a selection needs: {type(error).__name__}: "
+                f"{redacted(str(error))}. Leave out the selection, or choose another schema."
+            ) from shareable(error)
+        yield events, file
 
 
 def check_aligned(

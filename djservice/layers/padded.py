@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.elementary import log
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
-
-#: Most by which m^2 may be below 0, as a share of E^2: more than float32 rounds.
-_SPACELIKE = 1e-5
+from djservice.events.momenta import from_components, is_timelike
 
 
 def check_shapes(particles: Any, mask: Any, radius: Any, rigidity: Any) -> tuple[int, ...]:
@@ -72,23 +69,17 @@ def to_batch(particles: Floats, mask: NDArray[np.bool_], keys: NDArray[np.uint64
         )
     px, py, pz, energy = np.moveaxis(particles[mask], -1, 0)
     with np.errstate(over="ignore", invalid="ignore"):
-        pt2, forward = px * px + py * py, energy + np.abs(pz)
-        m2 = (energy + pz) * (energy - pz) - pt2
-        timelike = ~(m2 < -_SPACELIKE * energy * energy) & (energy > 0.0)
+        pt2 = px * px + py * py
+        momentum = np.sqrt(pt2 + pz * pz)
     for good, expected in (
         (np.isfinite(particles[mask]).all(axis=-1), "finite numbers"),
         (pt2 > 0.0, "a pT above 0. Leave padding to the mask"),
-        (timelike, "an E of |p| or more"),
+        (is_timelike(momentum, energy), "an E of |p| or more"),
     ):
         _refuse(particles, mask, np.asarray(good), expected)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        m2 = np.maximum(m2, 0.0)
-        size = -0.5 * log((pt2 + m2) / (forward * forward))
+    coordinates: dict[str, Any] = from_components(px, py, pz, energy)
     batch = EventBatch.from_arrays(
-        pt=np.sqrt(pt2),
-        rapidity=np.where(pz < 0.0, -size, size),
-        phi=np.arctan2(py, px, dtype=np.longdouble).astype(np.float64),
-        mass=np.sqrt(m2),
+        **coordinates,
         offsets=np.concatenate([[0], np.cumsum(np.atleast_1d(mask.sum(axis=-1)))]),
         source="particles",
     )

@@ -19,12 +19,12 @@ from djservice.events.batch import EventBatch
 from djservice.events.checks import check_weights
 from djservice.input.cache import cached_inspection, key_of, load_cached, save_cached, unchanged
 from djservice.input.cutflow import Cutflow, reading_of, reading_text
-from djservice.input.files import InputFile, inspect
+from djservice.input.files import InputFile, differences, inspect
 from djservice.input.fileset import WEIGHTS, Source, normalisation
 from djservice.input.plan import InputPlan
 from djservice.input.quarantine import BadRange, read_or_bad
 from djservice.input.read import read_with_cutflow
-from djservice.input.repeats import repeated_keys, tell_apart
+from djservice.input.repeats import MOST_FOLDERS, repeated_keys, tell_apart
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment, segments
 from djservice.input.selections import selection_fingerprint
@@ -135,6 +135,8 @@ async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
     lenient, named = section.bad_inputs == "quarantine", bool(plan.fileset)
     options = ReadingOptions(plan.schema, lenient, named, section.timeout, section.cache)
     inputs, bad = await _inspect_sources(crew, plan.sources, options, token, watch)
+    for difference in differences(inputs, plan.schema):
+        watch.say(f"warning: {difference}")
     first, last = section.entries or (0, sum(file.selected for file in inputs))
     bundle_events = section.bundle_events or default_bundle_events(last - first)
     check_size(
@@ -280,23 +282,24 @@ async def _with_unique_keys(
     """The bundles with distinct identities of the events, and their summaries."""
     summaries = await _summaries(crew, bundles, f"summary-{token}")
     repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
-    if len(repeated) == 0:
-        return bundles, summaries
-    watch.say(
-        f"{len(repeated)} event identities occur more than once; the file and the entry "
-        "distinguish those events"
-    )
-    apart = [
-        crew.submit(tell_apart, bundle, repeated, key=f"apart-{token}-{i}")
-        for i, bundle in enumerate(bundles)
-    ]
-    summaries = await _summaries(crew, apart, f"summary-apart-{token}")
-    if len(repeated_keys(np.concatenate([s.keys for s in summaries]))):
-        raise InputError(
-            f"{_paths(inputs)}: two files of the same name hold the same entries. Rename one of "
-            "them, or list the file once."
+    if len(repeated):
+        watch.say(
+            f"{len(repeated)} event identities occur more than once; the file and the entry "
+            "distinguish those events"
         )
-    return apart, summaries
+    for folders in range(MOST_FOLDERS + 1):
+        if len(repeated) == 0:
+            return bundles, summaries
+        bundles = [
+            crew.submit(tell_apart, bundle, repeated, folders, key=f"apart-{folders}-{token}-{i}")
+            for i, bundle in enumerate(bundles)
+        ]
+        summaries = await _summaries(crew, bundles, f"summary-apart-{folders}-{token}")
+        repeated = repeated_keys(np.concatenate([s.keys for s in summaries]))
+    raise InputError(
+        f"{_paths(inputs)}: two files hold the same entries, and their last {MOST_FOLDERS} folders "
+        "have the same names. List the file once."
+    )
 
 
 def _inspect_source(source: Source, options: ReadingOptions) -> InputFile:

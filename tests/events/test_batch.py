@@ -4,6 +4,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from djservice.clustering.awkward_jets import cluster_jets
 from djservice.errors import InputError, InputWarning
 from djservice.events.batch import EventBatch
 from djservice.events.keys import entry_keys, event_keys
@@ -173,3 +174,52 @@ def test_it_prints_in_one_line_and_not_its_arrays():
     assert repr(batch) == "EventBatch(3 events with 5 particles from a.root)"
     both = EventBatch.concatenate([batch, EventBatch.from_arrays(**arrays(), source="b.root")])
     assert repr(both) == "EventBatch(6 events with 10 particles from a.root and 1 more)"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("px", "py", "pz", "E"),
+        ("x", "y", "z", "t"),
+        ("px", "py", "pz", "energy"),
+        ("pt", "eta", "phi", "E"),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_particles_may_have_components_and_an_energy(names, kind):
+    expected = EventBatch.from_arrays(**arrays())
+    pt, phi, eta = expected.pt, expected.phi, np.array(arrays()["eta"])
+    px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
+    energy = np.sqrt(px**2 + py**2 + pz**2 + expected.mass**2)
+    columns = [pt, eta, phi, energy] if names[0] == "pt" else [px, py, pz, energy]
+    particles = ak.zip(
+        {
+            name: ak.unflatten(values.astype(kind), np.diff(OFFSETS))
+            for name, values in zip(names, columns, strict=True)
+        }
+    )
+    batch = EventBatch.from_awkward(particles)
+    close = {"rtol": 1e-9, "atol": 1e-9} if kind is np.float64 else {"rtol": 1e-5, "atol": 1e-5}
+    for name in ("pt", "rapidity", "phi"):
+        np.testing.assert_allclose(getattr(batch, name), getattr(expected, name), **close)
+    rounding = 4.0 * np.sqrt(np.finfo(kind).eps) * energy  # of a difference of squares
+    assert (np.abs(batch.mass - expected.mass) <= rounding).all()
+
+
+def test_jets_can_be_clustered_again():
+    particles = ak.zip(
+        {
+            name: ak.unflatten(np.array(values), np.diff(OFFSETS))
+            for name, values in arrays().items()
+            if name != "offsets"
+        }
+    )
+    jets = cluster_jets(particles, radius=0.01)
+    again = cluster_jets(jets, radius=10.0)
+    np.testing.assert_allclose(ak.sum(again.E, axis=1), ak.sum(jets.E, axis=1))
+
+
+def test_an_energy_below_the_momentum_is_refused():
+    particles = ak.Array([[], [{"px": 3.0, "py": 0.0, "pz": 4.0, "E": 4.9}]])
+    with pytest.raises(InputError, match=r"event 1, particle 0: E is 4.9, expected 5.0 or more"):
+        EventBatch.from_awkward(particles)

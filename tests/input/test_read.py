@@ -12,7 +12,7 @@ from djservice import examples
 from djservice.errors import InputError, MissingFileError
 from djservice.events.keys import entry_keys, event_keys
 from djservice.input.files import InputFile, expand, inspect
-from djservice.input.read import read, read_segments
+from djservice.input.read import read, read_segments, read_with_cutflow
 from djservice.input.repeats import repeated_keys, tell_apart
 from djservice.input.schemas import Schema, nanoaod, pfnanoaod
 from djservice.input.segments import Segment, segments
@@ -296,14 +296,22 @@ def test_repeated_keys_are_sorted_and_unsigned():
     assert repeated_keys(keys).dtype == np.uint64
 
 
-def test_files_of_one_name_without_identities_are_refused(tmp_path):
-    (tmp_path / "other").mkdir()
-    paths = [anonymous(tmp_path / "a.root"), anonymous(tmp_path / "other" / "a.root")]
-    with (
-        pytest.warns(UserWarning),
-        pytest.raises(InputError, match=r"cannot be told apart\. Rename one of the files"),
-    ):
-        read(paths)
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    """As MadGraph names them; the keys stay when all files move together."""
+
+    def keys(parent):
+        paths = []
+        for place in ("run_01/a.root", "run_02/a.root", "b.root"):
+            (parent / place).parent.mkdir(parents=True, exist_ok=True)
+            paths.append(anonymous(parent / place))
+        with pytest.warns(UserWarning, match="12 of 18 events share"):
+            return read(paths).key
+
+    before = keys(tmp_path / "here")
+    assert len(repeated_keys(before)) == 0
+    np.testing.assert_array_equal(before, keys(tmp_path / "there"))
+    np.testing.assert_array_equal(before[:6], entry_keys("", "run_01/a.root", range(6)))
+    np.testing.assert_array_equal(before[12:], entry_keys("", "b.root", range(6)))
 
 
 def test_examples_are_named_and_unknown_ones_refused():
@@ -387,3 +395,44 @@ def test_an_event_without_the_true_particles_is_named(tmp_path):
         InputError, match=r"truth='GenPart:top': expected a branch, or one of GenPart:higgs"
     ):
         nanoaod(truth="GenPart:top")
+
+
+def test_particles_without_pt_are_removed_by_a_cut_in_pt(tmp_path):
+    """Beam particles, of which every generator's list has two; their eta may be anything."""
+
+    def flat(column, first):
+        column = ak.to_numpy(ak.flatten(column)).astype(np.float32)
+        column[0] = first
+        return ak.unflatten(column, np.arange(6) % 4)
+
+    rows = ak.unflatten(np.linspace(1, 7, 7), np.arange(6) % 4)
+    beam = {"pt": flat(rows, 0.0), "eta": flat(rows / 9, 23000.0)}
+    path = write(tmp_path / "a.root", Beam=ak.zip(beam | {"phi": rows / 9, "mass": rows / 9}))
+    batch, cutflow = read_with_cutflow([Segment(path, 0, 6)], nanoaod("Beam", pt_min=3.5))
+    assert (len(batch.pt), cutflow.removed) == (4, (("pt_min", 3),))
+    with pytest.raises(InputError, match=r"particle 0: pt is 0.0, expected .*; a pt_min omits 0"):
+        read(path, schema=nanoaod("Beam"))
+
+
+def test_a_file_without_events_may_lack_all_branches(two, tmp_path):
+    with uproot.recreate(tmp_path / "empty.root") as file:
+        file.mktree("Events", {"run": np.uint32}).extend({"run": np.empty(0, np.uint32)})
+    batch = read([two[0], str(tmp_path / "empty.root"), two[1]])
+    np.testing.assert_array_equal(batch.key, read(two).key)
+    with pytest.raises(InputError, match="no events: 0 entries in"):
+        read(str(tmp_path / "empty.root"))
+
+
+def test_a_branch_that_only_some_files_have_is_no_silent_default(two, tmp_path):
+    other = write(tmp_path / "c.root", first=50, luminosityBlock=None)
+    with pytest.warns(UserWarning, match=r"'luminosityBlock' is in .*a\.root and not in .*c\.root"):
+        read([*two, other])
+    weightless = write(tmp_path / "d.root", first=90, genWeight=None)
+    for files in ([*two, weightless], [weightless, *two]):
+        with pytest.raises(InputError, match=r"'genWeight' is in .*a\.root and not in .*d\.root"):
+            read(files)
+    np.testing.assert_array_equal(read([*two, weightless], schema=nanoaod(weight=None)).weight, 1)
+    assert len(read(weightless)) == 6
+    with uproot.recreate(tmp_path / "empty.root") as file:  # an empty one has neither
+        file.mktree("Events", {"x": np.uint32}).extend({"x": np.empty(0, np.uint32)})
+    assert len(read([*two, str(tmp_path / "empty.root")])) == len(read(two))

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,37 @@ def flaky() -> Iterator[Flaky]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rest between attempts."""
     monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0))
+
+
+class _Wrong(SimpleHTTPRequestHandler):
+    """Answers any request with the whole file, or with a page that asks to sign in."""
+
+    def do_GET(self) -> None:
+        page = b"<!DOCTYPE html><html>Sign in to continue</html>"
+        content = EXAMPLE.read_bytes() if "whole" in self.path else page
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Quiet."""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("whole", "knows no byte ranges"), ("page", "a page of HTML")]
+)
+def test_what_a_web_server_does_wrong_is_not_put_on_the_file(
+    impatient: None, name: str, message: str
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Wrong) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(InputFileError, match=message) as caught:
+            dj.read(f"http://127.0.0.1:{server.server_port}/{name}.root?token=hidden")
+        server.shutdown()
+    assert "damaged" not in str(caught.value) and "hidden" not in str(caught.value)
 
 
 def test_a_file_on_an_xrootd_server_is_read_like_one_here(xrootd: str, tmp_path: Path) -> None:

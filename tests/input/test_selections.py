@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
+import uproot
 from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
 
 import djservice as dj
 from djservice.config.run import Run
-from djservice.errors import ConfigError, InputError
+from djservice.errors import ConfigError, InputError, SchemaError
 from djservice.fit.plan import RunPlan
 from djservice.input.selections import find_selection
 from djservice.store.run_store import Store
@@ -41,6 +43,10 @@ def masks(events):
     return ak.num(events.PFCands) > 5
 
 
+def everything(events):
+    return events
+
+
 def nothing(events):
     return events[ak.num(events.PFCands) < 0]
 
@@ -57,6 +63,7 @@ clean = my_analysis:clean
 fails = my_analysis:fails
 masks = my_analysis:masks
 nothing = my_analysis:nothing
+everything = my_analysis:everything
 [djservice.observables]
 half_mass = my_analysis:half_mass
 [djservice.cuts]
@@ -232,3 +239,31 @@ def test_a_selection_that_is_not_installed_or_takes_other_parameters(
     ):
         RunPlan(Run.from_dict(settings(tiny, {"name": "clean", "n_max": 3}))).check()
     assert find_selection({"name": "clean", "n_min": 3}) is installed.clean
+
+
+def test_a_tree_that_coffea_does_not_know_is_no_damaged_file(
+    installed: Any, tmp_path: Path
+) -> None:
+    """Tracks of Delphes before version 3.4.2 have no mass, which coffea's schema needs."""
+    counts = np.array([2, 1, 3])
+    kinds = {"EFlowTrack": "PT", "EFlowPhoton": "ET", "EFlowNeutralHadron": "ET"}
+    tree = {
+        name: ak.zip(
+            {
+                field: ak.unflatten(np.linspace(1.0, 2.0, 6).astype(np.float32), counts)
+                for field in (pt, "Eta", "Phi")
+            }
+        )
+        for name, pt in kinds.items()
+    }
+    path = tmp_path / "old.root"
+    with uproot.recreate(path) as file:
+        file.mktree(
+            "Delphes",
+            {name: array.type for name, array in tree.items()},
+            counter_name=lambda name: f"{name}_size",
+            field_name=lambda outer, inner: f"{outer}.{inner}",
+        ).extend(tree)
+    assert len(dj.read(path, schema=dj.schemas.delphes()).pt) == 18
+    with pytest.raises(SchemaError, match="coffea's DelphesSchema cannot make NanoEvents"):
+        dj.read(path, schema=dj.schemas.delphes(selection={"name": "everything"}))
