@@ -137,13 +137,22 @@ def doctor(scheduler: str | None, folder: str) -> None:
     show_default=True,
     help="Collection of particles. Repeatable.",
 )
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="NAME",
+    help="Further branch, or field of the collections, to keep. Repeatable.",
+)
 @clear_failures
-def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) -> None:
+def skim(
+    source: str, target: str, pt_min: float, particles: tuple[str, ...], keep: tuple[str, ...]
+) -> None:
     """Copy what djservice needs from the NanoAOD file SOURCE to the ROOT file TARGET.
 
     SOURCE is a path or a URL. TARGET has all events, their particles above --pt-min, and the
     generated particles that define the true mass. A run with that pt_min or a higher one reads less
-    and gives the same numbers.
+    and gives the same numbers; one with a lower one is warned. Charges, pdgId and puppiWeight of
+    the particles are kept where there are any.
 
     Events without run and event numbers are the exception: their random numbers depend on the name
     of the file.
@@ -152,6 +161,7 @@ def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) ->
     Examples:
       djservice skim root://eos.example.org//store/zh.root zh.root --pt-min 1
       djservice skim zh.root small.root --particles PFCands --particles LostTracks
+      djservice skim zh.root small.root --pt-min 1 --keep GenVisH_mass
     """
     from djservice.core.display import choose_display
     from djservice.input.files import expand
@@ -162,7 +172,7 @@ def skim(source: str, target: str, pt_min: float, particles: tuple[str, ...]) ->
     display, done, before, after = choose_display(), 0, 0, 0
     try:
         for total, events, particles_read, particles_kept in write(
-            path, target, nanoaod(particles=particles, pt_min=pt_min)
+            path, target, nanoaod(particles=particles, pt_min=pt_min), keep
         ):
             if not done:
                 display.phase("skim", total, 0)

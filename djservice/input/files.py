@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import glob
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from djservice.core.private import full_url, private_url
 from djservice.core.urls import is_url, visible_part
@@ -16,6 +18,8 @@ from djservice.input.retries import TIMEOUT, patiently
 from djservice.input.root_file import branches_of, find_tree, lacking, opened
 from djservice.input.schemas import Schema
 
+#: Name in a file of what `djservice skim` cut away.
+CUT = "djservice_skim"
 #: From an absolute pattern to the paths that match it.
 Search = Callable[[str], list[str]]
 #: The search of the standard library.
@@ -46,6 +50,8 @@ class InputFile:
         Ranges of entries that are read; None for all.
     lacking
         Optional branches that the file lacks, such as those of the identity and the weight.
+    pt_min
+        GeV; softer particles were removed when the file was made by ``djservice skim``.
     """
 
     path: str
@@ -57,6 +63,7 @@ class InputFile:
     tree: str | None = None
     steps: tuple[tuple[int, int], ...] | None = None
     lacking: tuple[str, ...] = ()
+    pt_min: float = 0.0
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
@@ -128,15 +135,20 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
                 branches_of(tree, schema, path)
             size = int(file.file.source.num_bytes or 0)
             entries, uuid = int(tree.num_entries), str(file.file.uuid)
-            without = lacking(tree, schema)
+            without, cut = lacking(tree, schema), _cut_of(file)
         changed = 0 if is_url(path) else os.stat(path).st_mtime_ns
-        return InputFile(path, size, changed, entries, uuid, lacking=without)
+        return InputFile(path, size, changed, entries, uuid, lacking=without, pt_min=cut)
 
     return patiently(look, path, timeout)
 
 
+def _cut_of(file: Any) -> float:
+    """The cut in pT of a skim; 0 of any other file."""
+    return float(json.loads(str(file[CUT]))["pt_min"]) if CUT in file.keys(cycle=False) else 0.0
+
+
 def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
-    """What to say of files of one dataset of which some have an identity and others have none.
+    """What to say of files: skims with a higher cut, and identities that only some have.
 
     Raises
     ------
@@ -144,7 +156,12 @@ def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
         If some have a weight or a mass that others lack, whose events would count as 1, or whose
         particles would be massless, without a word.
     """
-    said = []
+    said = [
+        f"{file.path} is a skim of particles above {file.pt_min:g} GeV: with pt_min "
+        f"{schema.pt_min:g} the softer ones are missing."
+        for file in files
+        if file.pt_min > schema.pt_min
+    ]
     for dataset in dict.fromkeys(file.dataset for file in files):
         those = [file for file in files if file.dataset == dataset and file.entries]
         for name in dict.fromkeys(name for file in those for name in file.lacking):

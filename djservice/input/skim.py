@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from djservice.core.atomic import written_aside
 from djservice.core.private import private_url
-from djservice.errors import DjserviceError, InputFileError
+from djservice.errors import DjserviceError, InputFileError, SchemaError
+from djservice.input.files import CUT, inspect
 from djservice.input.retries import patiently
 from djservice.input.root_file import branches_of, find_tree, opened
 from djservice.input.schemas import Schema
 
 #: Fields that are kept beside those that are read: coffea's particle schema needs the charge.
-_MORE = ("charge", "pdgId")
+_MORE = ("charge", "pdgId", "puppiWeight")
 #: Events per read, as many as in a task of a run.
 _STEP = 5_000
 
 
-def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterator[tuple[int, ...]]:
+def skim(
+    source: str, target: str | os.PathLike[str], schema: Schema, keep: Sequence[str] = ()
+) -> Iterator[tuple[int, ...]]:
     """Write a skim, which replaces an existing target at the end.
 
     A run on the skim gives the same result, if its ``pt_min`` is not lower and the events have an
-    identity.
+    identity. The skim knows its cut, and reading it with a lower one warns.
 
     Parameters
     ----------
@@ -37,6 +41,8 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
     schema
         Tree, collections of particles, truth and ``pt_min``, from
         :func:`djservice.input.schemas.nanoaod`.
+    keep
+        Further branches, or fields of the collections.
 
     Yields
     ------
@@ -58,11 +64,13 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
             f"{target}: expected another file for the skim, found its source, which it would "
             "replace. Name another."
         )
-    steps = _steps(source, schema)
+    steps = _steps(source, schema, keep)
     first = next(steps)  # errors of the source are raised before anything is written
     try:
         with written_aside(target) as aside, uproot.recreate(aside) as written:
             written.mktree(schema.tree, {name: array.type for name, array in first[0].items()})
+            cut = max(schema.pt_min, inspect(source, schema).pt_min)
+            written[CUT] = json.dumps({"pt_min": cut})
             for columns, *numbers in itertools.chain([first], steps):
                 written[schema.tree].extend(columns)
                 yield tuple(numbers)
@@ -74,7 +82,9 @@ def skim(source: str, target: str | os.PathLike[str], schema: Schema) -> Iterato
         ) from error
 
 
-def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
+def _steps(
+    source: str, schema: Schema, keep: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
     """Columns of each step, and the numbers that :func:`skim` yields.
 
     A file without events has one empty step.
@@ -85,14 +95,21 @@ def _steps(source: str, schema: Schema) -> Iterator[tuple[dict[str, Any], int, i
         with opened(source, source) as file:
             tree = find_tree(file, schema, source)
             selected = {*branches_of(tree, schema, source)}
+            present = list(tree.keys())
             selected |= {
-                f"{collection}_{field}" for collection in schema.particles for field in _MORE
+                f"{collection}_{field}"
+                for collection in schema.particles
+                for field in (*_MORE, *keep)
             }
-            names = [
-                name
-                for name in list(tree.keys())
-                if name in selected or name.startswith("GenPart_")
-            ]
+            for name in keep:
+                fields = [f"{collection}_{name}" for collection in schema.particles]
+                if not {name, *fields} & set(present):
+                    raise SchemaError(
+                        f"{source}: expected a branch {name!r} or {fields[0]!r} to keep, found "
+                        "neither. Correct the name."
+                    )
+            selected |= set(keep)
+            names = [name for name in present if name in selected or name.startswith("GenPart_")]
             return names, int(tree.num_entries), str(file.file.uuid)
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:

@@ -49,7 +49,8 @@ def test_several_collections_and_no_events(tmp_path: Path) -> None:
     both = ("--particles", "Charged", "--particles", "Neutral")
     assert skim(tmp_path / "two.root", tmp_path / "small.root", "--pt-min", 2, *both).exit_code == 0
     batch = dj.read(
-        tmp_path / "small.root", schema=dj.schemas.nanoaod(particles=("Charged", "Neutral"))
+        tmp_path / "small.root",
+        schema=dj.schemas.nanoaod(particles=("Charged", "Neutral"), pt_min=2.0),
     )
     assert batch.counts.tolist() == [2, 2] and batch.weight.tolist() == [1.0, 2.0]
     with uproot.recreate(tmp_path / "empty.root") as file:
@@ -100,3 +101,33 @@ def test_wrong_options(option: tuple[str, ...], tmp_path: Path) -> None:
         skim(*(("example:ZHllbb_200", tmp_path / "x.root") if option else ()), *option).exit_code
         == 2
     )
+
+
+def test_a_skim_keeps_weights_of_particles_and_what_is_named(tmp_path: Path) -> None:
+    lists = {name: ak.Array([[1.0, 3.0], [2.5]]) for name in ("pt", "eta", "phi", "mass")}
+    lists |= {"puppiWeight": ak.Array([[1.0, 0.5], [1.0]]), "dz": ak.Array([[0.1, 0.2], [0.3]])}
+    columns = {"PFCands": ak.zip(lists), "MyTruth": np.array([100.0, 120.0])}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree(
+            "Events", {name: ak.Array(column).type for name, column in columns.items()}
+        ).extend(columns)
+    source, target = tmp_path / "a.root", tmp_path / "skim.root"
+    keep = ("--keep", "dz", "--keep", "MyTruth", "--pt-min", 2)
+    assert skim(source, target, *keep).exit_code == 0
+    schema = dj.schemas.nanoaod(particle_weight="puppiWeight", truth="MyTruth", pt_min=2.0)
+    batch = dj.read(target, schema=schema)
+    assert batch.pt.tolist() == [2.5] and batch.truth.tolist() == [100.0, 120.0]
+    with uproot.open(target) as file:
+        assert file["Events"]["PFCands_dz"].array().tolist() == [[0.2], [0.3]]
+    done = skim(source, tmp_path / "no.root", "--keep", "dzz")
+    assert done.exit_code == 1 and "expected a branch 'dzz' or 'PFCands_dzz'" in done.output
+    assert not (tmp_path / "no.root").exists()
+
+
+def test_a_skim_knows_its_cut(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.root", tmp_path / "second.root"
+    assert skim("example:ZHllbb_200", first, "--pt-min", 2).exit_code == 0
+    assert skim(first, second, "--pt-min", 1).exit_code == 0
+    for path in (first, second):
+        with pytest.warns(UserWarning, match="a skim of particles above 2 GeV: with pt_min 1.5"):
+            dj.read(path, schema=dj.schemas.nanoaod(pt_min=1.5))
