@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: Branch names of NanoAOD.
+NANO_BRANCH = ("{collection}_{field}",)
+
 
 @dataclass(frozen=True)
 class FileLayout:
@@ -23,7 +26,8 @@ class FileLayout:
     particles
         Collections that are clustered by default; empty if there is no usual one.
     branch
-        Format of a branch name, with ``{collection}`` and ``{field}``.
+        Formats of a branch name, with ``{collection}`` and ``{field}``. The first that exists is
+        read.
     fields
         Possible names in the file of pt, eta, phi and mass. The first that exists is read.
     per_gev
@@ -44,7 +48,7 @@ class FileLayout:
     coffea: str
     tree: str
     particles: tuple[str, ...]
-    branch: str
+    branch: tuple[str, ...]
     fields: Mapping[str, tuple[str, ...]]
     identity: tuple[str, ...] = ()
     weight: str = "genWeight"
@@ -56,7 +60,8 @@ class FileLayout:
     def names(self, collection: str, field: str) -> tuple[str, ...]:
         """Possible branches of a field of a collection, by its name here or in the file."""
         return tuple(
-            self.branch.format(collection=collection, field=name)
+            branch.format(collection=collection, field=name)
+            for branch in self.branch
             for name in self.fields.get(field, (field,))
         )
 
@@ -65,7 +70,7 @@ class FileLayout:
 
         The field is empty for a number of the event.
         """
-        if self.branch == "{collection}_{field}":
+        if self.branch == NANO_BRANCH:
             collection, _, name = branch.partition("_")
         else:
             collection, _, name = branch.partition(".")
@@ -74,7 +79,8 @@ class FileLayout:
         return collection, name
 
 
-_NANO = {name: (name,) for name in ("pt", "eta", "phi", "mass")}
+#: Scouting files of CMS have masses called m.
+_NANO = {"pt": ("pt",), "eta": ("eta",), "phi": ("phi",), "mass": ("mass", "m")}
 _GEN_PART = {"pdgId": "GenPart_pdgId", "mother": "GenPart_genPartIdxMother"} | {
     n: f"GenPart_{n}" for n in _NANO
 }
@@ -86,7 +92,7 @@ LAYOUTS = {
         "NanoAODSchema",
         "Events",
         ("PFCands",),
-        "{collection}_{field}",
+        NANO_BRANCH,
         _NANO,
         IDENTITY,
         generated=_GEN_PART,
@@ -95,7 +101,7 @@ LAYOUTS = {
         "PFNanoAODSchema",
         "Events",
         ("PFCands",),
-        "{collection}_{field}",
+        NANO_BRANCH,
         _NANO,
         IDENTITY,
         generated=_GEN_PART,
@@ -104,7 +110,7 @@ LAYOUTS = {
         "DelphesSchema",
         "Delphes",
         ("EFlowTrack", "EFlowPhoton", "EFlowNeutralHadron"),
-        "{collection}.{field}",
+        ("{collection}.{field}",),
         {"pt": ("PT", "ET"), "eta": ("Eta",), "phi": ("Phi",), "mass": ("Mass",)},
         weight="Event.Weight",
         massless=True,  # towers have an ET and no mass
@@ -119,7 +125,7 @@ LAYOUTS = {
         "PHYSLITESchema",
         "CollectionTree",
         (),
-        "{collection}AuxDyn.{field}",
+        ("{collection}AuxDyn.{field}", "{collection}Aux.{field}"),  # static containers have Aux
         {"pt": ("pt",), "eta": ("eta",), "phi": ("phi",), "mass": ("m",)},
         ("EventInfoAuxDyn.runNumber", "EventInfoAuxDyn.lumiBlock", "EventInfoAuxDyn.eventNumber"),
         weight="EventInfoAuxDyn.mcEventWeights",

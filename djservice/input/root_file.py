@@ -7,6 +7,7 @@ half a second.
 from __future__ import annotations
 
 import difflib
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,12 +136,12 @@ def find_tree(file: Any, schema: Schema, place: str) -> Any:
 
 def lacking(tree: Any, schema: Schema) -> tuple[str, ...]:
     """The optional branches that are missing."""
-    return absent_branches(schema, set(_names(tree)).__contains__)
+    return absent_branches(schema, _names(tree).__contains__)
 
 
 def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
     """The branches to read: those that the schema needs, and the optional ones that exist."""
-    present = set(_names(tree))
+    present = _names(tree)
 
     def missing(name: str) -> SchemaError:
         return SchemaError(
@@ -151,10 +152,12 @@ def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
     return find_branches(schema, present.__contains__, missing)
 
 
-def _names(tree: Any) -> list[str]:
-    """All branches; a nested branch has its short name."""
-    names: list[str] = tree.keys(full_paths=False)
-    return names
+def _names(tree: Any) -> dict[str, str]:
+    """All branches, and their names in the file; a nested branch has its short name.
+
+    ATLAS writes "AuxDyn:pt" into an RNTuple for what is "AuxDyn.pt" in a TTree.
+    """
+    return {re.sub(r"(Aux|AuxDyn):", r"\1.", name): name for name in tree.keys(full_paths=False)}
 
 
 def _listed(names: Sequence[str], target: str) -> str:
@@ -223,13 +226,15 @@ def arrays(segment: Segment, schema: Schema) -> tuple[Branches, dict[str, Any], 
     """
     with _opened_tree(segment, schema) as (file, tree):
         branches = branches_of(tree, schema, str(segment))
-        names = set(branches)
+        in_file = _names(tree)
+        names = {in_file[name]: name for name in branches}
         columns: dict[str, Any] = tree.arrays(
             filter_name=names.__contains__,
             entry_start=segment.start,
             entry_stop=segment.stop,
             how=dict,
         )
+        columns = {names[name]: column for name, column in columns.items()}
         return branches, columns, int(file.file.source.num_requested_bytes)
 
 
@@ -247,7 +252,8 @@ def basket_bounds(segment: Segment, schema: Schema) -> list[int]:
         if hasattr(tree, "cluster_summaries"):
             bounds = {cluster.num_first_entry for cluster in tree.cluster_summaries}
         else:
-            names = None if schema.selection else set(branches_of(tree, schema, str(segment)))
+            read = None if schema.selection else branches_of(tree, schema, str(segment))
+            names = None if read is None else {_names(tree)[name] for name in read}
             branches = tree.itervalues(filter_name=names and names.__contains__)
             bounds = {bound for branch in branches for bound in branch.entry_offsets}
     return sorted(int(bound) for bound in bounds if segment.start < bound < segment.stop)

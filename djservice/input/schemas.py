@@ -13,7 +13,7 @@ from djservice.config.base import as_tuple, explained
 from djservice.config.input import Input
 from djservice.config.schema_fields import Kind, Name, SchemaFields
 from djservice.errors import InputError
-from djservice.input.layouts import LAYOUTS, FileLayout
+from djservice.input.layouts import LAYOUTS, NANO_BRANCH, FileLayout
 from djservice.input.truth import GENERATED
 
 
@@ -61,7 +61,7 @@ class Schema(SchemaFields):
     def _collections_are_names(self) -> Self:
         if len(set(self.particles)) < len(self.particles):
             raise ValueError(f"particles={list(self.particles)}: a collection is named twice")
-        for name in self.particles if self.layout.branch == "{collection}_{field}" else ():
+        for name in self.particles if self.layout.branch == NANO_BRANCH else ():
             # coffea splits a branch name at its first underscore into collection and field.
             if "_" in name:
                 raise ValueError(f"particles={name!r}: a collection has no underscore in its name")

@@ -217,3 +217,32 @@ def test_what_is_missing_or_has_no_meaning_is_named(tmp_path: Path) -> None:
         match=r"entry 1: expected a number in branch 'EFlowTrack\.PT', found an empty list",
     ):
         dj.read(DATA / "delphes.root", schema=delphes(truth="EFlowTrack.PT"))
+
+
+@pytest.mark.parametrize("branch", ["{}AuxDyn:{}", "{}Aux:{}", "{}AuxDyn.{}", "{}Aux.{}"])
+def test_physlite_in_an_rntuple_and_static_containers(tmp_path: Path, branch: str) -> None:
+    values = {
+        "pt": [2e4, 1e4, 3e4],
+        "eta": [0.5, -1.0, 2.0],
+        "phi": [0.1, 3.0, -2.0],
+        "m": [5e3] * 3,
+    }
+    columns = {
+        branch.format("AnalysisJets", name): ak.unflatten(np.array(column, np.float32), [2, 1])
+        for name, column in values.items()
+    }
+    for name, number in (("runNumber", 7), ("lumiBlock", 1), ("eventNumber", 3)):
+        columns[
+            branch.replace("Aux:", "AuxDyn:").replace("Aux.", "AuxDyn.").format("EventInfo", name)
+        ] = ak.Array(np.full(2, number) + np.arange(2))
+    with uproot.recreate(tmp_path / "a.root") as file:
+        if ":" in branch:
+            file.mkrntuple("EventData", ak.zip(columns, depth_limit=1))
+        else:
+            types = {name: str(column.type.content) for name, column in columns.items()}
+            file.mktree("EventData", types).extend(columns)
+    batch = dj.read(
+        tmp_path / "a.root", schema=dj.schemas.physlite("AnalysisJets", tree="EventData")
+    )
+    np.testing.assert_array_equal(batch.pt, [20.0, 10.0, 30.0])
+    assert batch.run.tolist() == [7, 8] and batch.event.tolist() == [3, 4]

@@ -436,3 +436,13 @@ def test_a_branch_that_only_some_files_have_is_no_silent_default(two, tmp_path):
     with uproot.recreate(tmp_path / "empty.root") as file:  # an empty one has neither
         file.mktree("Events", {"x": np.uint32}).extend({"x": np.empty(0, np.uint32)})
     assert len(read([*two, str(tmp_path / "empty.root")])) == len(read(two))
+
+
+def test_masses_may_be_called_m(tmp_path):
+    """As in the scouting files of CMS."""
+    lists = {name: ak.Array([[1.0, 3.0], [2.5]]) for name in ("pt", "eta", "phi", "m")}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        jets = ak.zip(lists)
+        file.mktree("Events", {"ScoutingJet": jets.type}).extend({"ScoutingJet": jets})
+    batch = read(str(tmp_path / "a.root"), schema=nanoaod("ScoutingJet"))
+    assert batch.mass.tolist() == [1.0, 3.0, 2.5]
