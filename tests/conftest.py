@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-#: Files that take longest. They come first: one that is left to the end goes on alone, without work for the other processes. And of
-#: these the first three compile nothing that another of them compiles, so that the next find the kernels in numba's cache.
+#: Files that take longest. They come first: one that is left to the end goes on alone, without work for the other processes. The
+#: first ones wait more than they compute.
 LONG_FILES = (
-    "estimators",
-    "compiled",
-    "simulated",
-    "survival",
     "workflows",
-    "slurm",
+    "survival",
     "faults",
-    "service",
+    "compiled",
+    "slurm",
+    "estimators",
+    "simulated",
     "update",
+    "service",
     "s3",
     "pods",
     "security",
@@ -30,7 +30,6 @@ LONG_FILES = (
     "docs",
     "pages",
 )
-
 
 #: Fixtures that are a scheduler, a cluster or a server. What uses one is left out by `make test-quick`.
 SERVERS = {"bucket", "cluster", "make_cluster", "scheduler", "service", "slurm", "xrootd"}
