@@ -28,14 +28,20 @@ class Schema(NanoAODSchema):
     warn_missing_crossrefs = False
 
 
-def chunk(first: int = 0, last: int = 200, path: str = PATH, **metadata: Any) -> Any:
+def chunk(
+    first: int = 0,
+    last: int = 200,
+    path: str = PATH,
+    schema: type[NanoAODSchema] = Schema,
+    **metadata: Any,
+) -> Any:
     """A chunk of events as a Runner gives it to a processor."""
     place = {"dataset": "ZH", "filename": path, "entrystart": first, "entrystop": last}
     return NanoEventsFactory.from_root(
         {path: "Events"},
         entry_start=first,
         entry_stop=last,
-        schemaclass=Schema,
+        schemaclass=schema,
         metadata={**place, **metadata},
         mode="virtual",
     ).events()

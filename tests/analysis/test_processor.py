@@ -23,6 +23,7 @@ from chunks import (
     of_the_service,
 )
 from coffea import processor
+from same_events import assert_same_events
 
 import djservice as dj
 from djservice.errors import InputError, SchemaError
@@ -43,19 +44,7 @@ def test_a_chunk_has_the_numbers_of_the_service_to_the_bit() -> None:
 def test_its_particles_and_trees_are_those_of_the_service() -> None:
     own = dj.RadiusProcessor(LOSS, **SETTING, eta_max=2.5)
     batch, expected = own.batch(chunk(20, 60)), of_the_service(20, 60, eta_max=2.5)
-    for name in (
-        "pt",
-        "rapidity",
-        "phi",
-        "mass",
-        "offsets",
-        "key",
-        "weight",
-        "run",
-        "event",
-        "entry",
-    ):
-        np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name), err_msg=name)
+    assert_same_events(batch, expected)
     assert batch.name(1) == expected.name(1)
     trees = [
         dj.cluster(each, radius=0.7, rigidity=1.0, trees=4, seed=3).momenta
