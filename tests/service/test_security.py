@@ -13,10 +13,9 @@ from distributed.security import Security
 
 import djservice as dj
 from djservice.config.run import Run
-from djservice.errors import ConfigError, DjserviceError, RunError, ServiceError
+from djservice.errors import ConfigError, RunError, ServiceError
 from djservice.fit.plan import RunPlan
 from djservice.service.allowed_paths import check_roots
-from djservice.service.client import Service
 
 Settings = dict[str, Any]
 SECRET = "hunter2-5ab4c3d2"
@@ -189,9 +188,3 @@ def test_tls_lets_in_who_has_a_certificate_and_nobody_else(
     assert refused.returncode == 1
     assert refused.stderr.startswith("djservice: UnreachableError: no answer")
     assert "Traceback" not in refused.stderr
-
-
-def test_errors_travel_by_their_names(cluster: Any, service: Service) -> None:
-    with pytest.raises(DjserviceError) as failure:
-        service.ask("status", run_id="x")
-    assert type(failure.value) is ServiceError
