@@ -3,17 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # The folders of the library, which knows no cluster.
-LIBRARY := analysis clustering core estimators evaluation events fit input objectives radius_models store
+LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store
 
-.PHONY: run docs test test-quick test-gpu test-long bench lint clean
+.PHONY: run docs test test-quick test-gpu test-long bench lint kernels clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
-test: .venv/test.stamp lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+test: .venv/test.stamp
+	@$(MAKE) --no-print-directory -j2 lint kernels
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not long"
 
-test-quick: .venv/test.stamp
+test-quick: .venv/test.stamp kernels
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not servers" $(LIBRARY:%=tests/%) tests/test_layout.py
 
 test-gpu: .venv/test.stamp
@@ -27,6 +28,10 @@ lint: .venv/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Compiled once, and not by every process of the tests that comes to need them.
+kernels: .venv/test.stamp
+	$(BIN)/python tests/clustering/compile_kernels.py
 
 docs: .venv/test.stamp
 	$(BIN)/python -m mkdocs build --strict
@@ -45,8 +50,9 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --editable '.[report]'
 	touch $@
 
+# Modules are compiled when they are imported; to compile all of them takes half a minute.
 .venv/test.stamp: pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
 	touch $@
 
 .venv/bench.stamp: pyproject.toml $(BIN)/python

@@ -57,9 +57,9 @@ def neutral_particles() -> tuple[dj.EventBatch, np.ndarray]:
     return events, charge == 0.0
 
 
-def moved(events: dj.EventBatch, neutral: np.ndarray, t: float) -> dj.EventBatch:
-    """The events with their neutral particles scaled."""
-    factor = np.where(neutral, math.exp(t), 1.0)
+def moved(events: dj.EventBatch, rates: np.ndarray, t: float) -> dj.EventBatch:
+    """The events with each particle scaled by exp(t rate); rates may be True or False."""
+    factor = np.exp(t * rates)
     return replace(events, pt=events.pt * factor, mass=events.mass * factor)
 
 

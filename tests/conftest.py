@@ -2,24 +2,26 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-#: Files that take longest. They come first: one that is left to the end goes on alone, without work for the other processes. And of
-#: these the first three compile nothing that another of them compiles, so that the next find the kernels in numba's cache.
+#: Files that take longest. They come first: one that is left to the end goes on alone, without work for the other processes. The
+#: first ones wait more than they compute.
 LONG_FILES = (
-    "estimators",
-    "compiled",
-    "simulated",
-    "survival",
     "workflows",
-    "slurm",
+    "survival",
     "faults",
-    "service",
+    "compiled",
+    "slurm",
+    "estimators",
+    "simulated",
     "update",
+    "service",
     "s3",
     "pods",
     "security",
@@ -28,7 +30,6 @@ LONG_FILES = (
     "docs",
     "pages",
 )
-
 
 #: Fixtures that are a scheduler, a cluster or a server. What uses one is left out by `make test-quick`.
 SERVERS = {"bucket", "cluster", "make_cluster", "scheduler", "service", "slurm", "xrootd"}
@@ -135,6 +136,46 @@ def scheduler() -> Iterator[str]:
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
     ) as cluster:
         yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def events_host() -> Iterator[str]:
+    """Host and port of a server that has the shipped events under any path, in ranges.
+
+    ``gone`` in the path is refused, with the request in the answer.
+    """
+    from djservice import examples
+
+    data = Path(examples.path("ZHllbb_200")).read_bytes()
+
+    class Events(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET(body=False)
+
+        def do_GET(self, body: bool = True) -> None:
+            if "gone" in self.path:
+                status = 404 if ".gone" in self.path else 403
+                self.send_error(status, f"no {self.path} {self.headers.get('Authorization')}")
+                return
+            first, last = 0, len(data) - 1
+            if asked := self.headers.get("Range"):
+                first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+                last = min(last, len(data) - 1)
+            self.send_response(206 if asked else 200)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            self.send_header("Content-Length", str(last + 1 - first))
+            self.end_headers()
+            if body:
+                self.wfile.write(data[first : last + 1])
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Events) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import click
 
 from djservice.cli import check as cli_check
+from djservice.cli import grids as cli_grids
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
 from djservice.cli.echo import echo
 from djservice.cli.failures import INCOMPLETE, Commands, clear_failures
-from djservice.errors import ConfigError
+from djservice.cli.run_options import read_run, run_options
 
 
 @click.group(
@@ -44,8 +43,9 @@ def main() -> None:
     """
 
 
-for command in (*cli_service.COMMANDS, *cli_production.COMMANDS, *cli_check.COMMANDS):
-    main.add_command(command)
+for group in (cli_grids, cli_service, cli_production, cli_check):
+    for command in group.COMMANDS:
+        main.add_command(command)
 
 
 @main.command()
@@ -68,57 +68,8 @@ def init(path: str, force: bool) -> None:
     echo(f"wrote {path}; run it with: djservice run {path}")
 
 
-def _run_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the argument and the options of a command that reads the configuration of a run."""
-    for option in reversed(
-        (
-            click.argument("config", type=click.Path(dir_okay=False)),
-            click.option(
-                "--set",
-                "overrides",
-                multiple=True,
-                metavar="SECTION.KEY=VALUE",
-                help="Change one configuration key. Repeatable.",
-            ),
-            click.option(
-                "--scheduler",
-                metavar="ADDRESS",
-                help="Use this Dask scheduler. [default: a cluster on this machine]",
-            ),
-            click.option(
-                "--workers",
-                type=click.IntRange(min=1),
-                help="Worker processes on this machine. [default: one per processor]",
-            ),
-            click.option(
-                "--threads",
-                type=click.IntRange(min=1),
-                help="Threads per worker process. [default: 1]",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
-
-
-def _read_run(
-    config: str,
-    overrides: tuple[str, ...],
-    scheduler: str | None,
-    workers: int | None,
-    threads: int | None,
-) -> Any:
-    from djservice.config.run import Run
-
-    cluster = {"scheduler": scheduler, "workers": workers, "threads": threads}
-    settings = [
-        f"cluster.{key}={json.dumps(value)}" for key, value in cluster.items() if value is not None
-    ]
-    return Run.from_yaml(config, [*overrides, *settings])
-
-
 @main.command()
-@_run_options
+@run_options
 @click.option("--overwrite", is_flag=True, help="Delete an existing store and start again.")
 @click.option(
     "--report/--no-report",
@@ -159,7 +110,7 @@ def run(
     from djservice.reports.terminal import print_summary
     from djservice.runs.run import run as do_run
 
-    configuration = _read_run(config, overrides, scheduler, workers, threads)
+    configuration = read_run(config, overrides, scheduler, workers, threads)
     display = choose_display()
     try:
         finished = do_run(configuration, overwrite=overwrite, watch=display)
@@ -175,192 +126,6 @@ def run(
         outcome = print_summary(finished.store, page)
     if outcome["quarantined"]:
         sys.exit(INCOMPLETE)
-
-
-@main.command()
-@_run_options
-@click.option(
-    "--rigidity",
-    "rigidities",
-    type=float,
-    multiple=True,
-    help="Rigidity alpha. Repeatable. [default: clustering.rigidity of CONFIG]",
-)
-@click.option(
-    "--radius",
-    "radii",
-    type=float,
-    multiple=True,
-    help="Jet radius R. Repeatable. [default: scan.radii of CONFIG]",
-)
-@click.option(
-    "--trees",
-    type=click.IntRange(min=2),
-    help="Trees per event and grid point. [default: scan.trees of CONFIG]",
-)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    default="scan.zarr",
-    show_default=True,
-    help="Zarr store to write or continue.",
-)
-@clear_failures
-def scan(
-    config: str,
-    overrides: tuple[str, ...],
-    scheduler: str | None,
-    workers: int | None,
-    threads: int | None,
-    rigidities: tuple[float, ...],
-    radii: tuple[float, ...],
-    trees: int | None,
-    output: str,
-) -> None:
-    """Scan loss, mean, sd and acceptance against R for one or more rigidities.
-
-    The input, the loss and the clustering are those of CONFIG. The command writes a Zarr store, and
-    a figure beside it. The same command continues a scan that was stopped.
-
-    \b
-    Examples:
-      djservice scan workflows/zh_global_radius.yaml
-      djservice scan my_run.yaml --rigidity 0.3 --rigidity 1 --trees 20 --output alpha.zarr
-    """
-    from djservice.core.display import choose_display
-    from djservice.reports.grid_figures import draw
-    from djservice.runs.grid import scan as do_scan
-
-    display = choose_display()
-    try:
-        store = do_scan(
-            _read_run(config, overrides, scheduler, workers, threads),
-            output,
-            rigidities=rigidities,
-            radii=radii,
-            trees=trees,
-            watch=display,
-        )
-    finally:
-        display.close()
-    echo(*(f"wrote {path}" for path in (store, *draw(store))))
-
-
-def _name_or_mapping(text: str) -> dict[str, Any]:
-    """An estimator's name and parameters, from its YAML text."""
-    from djservice.core.plain_data import yaml_data
-
-    value = yaml_data(text, "--estimator")
-    if isinstance(value, dict) and "name" in value:
-        return value
-    return {"name": text}
-
-
-@main.command()
-@_run_options
-@click.option(
-    "--estimator",
-    "estimators",
-    multiple=True,
-    help="Name, or '{name: NAME, PARAMETER: VALUE}'. Repeatable. The first one is the reference "
-    "for the others. [default: all but gumbel_softmax, which takes 100 times as long]",
-)
-@click.option(
-    "--rigidity",
-    "rigidities",
-    type=float,
-    multiple=True,
-    default=(1.0, 10.0),
-    show_default=True,
-    help="Rigidity alpha. Repeatable.",
-)
-@click.option(
-    "--radius",
-    "radii",
-    type=float,
-    multiple=True,
-    default=(0.3, 0.5, 0.7, 0.9, 1.1),
-    show_default=True,
-    help="Jet radius R. Repeatable.",
-)
-@click.option(
-    "--repetitions",
-    type=click.IntRange(min=2),
-    default=10,
-    show_default=True,
-    help="Independent estimates per grid point.",
-)
-@click.option(
-    "--trees",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Trees per event and estimate.",
-)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    default="compare.zarr",
-    show_default=True,
-    help="Zarr store to write or continue.",
-)
-@clear_failures
-def compare(
-    config: str,
-    overrides: tuple[str, ...],
-    scheduler: str | None,
-    workers: int | None,
-    threads: int | None,
-    estimators: tuple[str, ...],
-    rigidities: tuple[float, ...],
-    radii: tuple[float, ...],
-    repetitions: int,
-    trees: int,
-    output: str,
-) -> None:
-    """Compare gradient estimators by the bias, the variance and the CPU time of dL/dR.
-
-    The input, the loss and the clustering are those of CONFIG. The command prints a table and
-    writes a Zarr store, and a figure beside it. The same command continues a comparison that was
-    stopped.
-
-    \b
-    Examples:
-      djservice compare workflows/zh_global_radius.yaml --set input.files=example:ZHllbb_200
-      djservice compare my_run.yaml --estimator leave_one_out --estimator score --trees 20
-      djservice compare my_run.yaml --estimator '{name: alternative_path, all_steps: true}'
-    """
-    from djservice.core.display import choose_display
-    from djservice.estimators.registry import ESTIMATORS
-    from djservice.fit.build import build_estimator
-    from djservice.reports.grid_figures import comparison_text, draw
-    from djservice.runs.grid import compare as do_compare
-
-    names = [estimator.name for estimator in ESTIMATORS]
-    requested = [_name_or_mapping(text) for text in estimators]
-    unknown = [entry["name"] for entry in requested if entry["name"] not in names]
-    if unknown:
-        raise ConfigError(
-            f"--estimator: expected one of {', '.join(names)}; found {unknown[0]!r}. "
-            "Correct the name."
-        )
-    default = [{"name": estimator.name} for estimator in ESTIMATORS if not estimator.slow]
-    display = choose_display()
-    try:
-        store = do_compare(
-            _read_run(config, overrides, scheduler, workers, threads),
-            output,
-            [build_estimator(entry) for entry in requested or default],
-            rigidities=rigidities,
-            radii=radii,
-            repetitions=repetitions,
-            trees=trees,
-            watch=display,
-        )
-    finally:
-        display.close()
-    echo(*comparison_text(store).split("\n"))
-    echo(*(f"wrote {path}" for path in (store, *draw(store))))
 
 
 @main.command()

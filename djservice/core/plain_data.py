@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from djservice.core.yaml_problem import yaml_problem
+from djservice.core.redact import message_of
 from djservice.errors import ConfigError
 
 #: Longest text of a configuration, in characters. A larger one is refused before it is parsed.
@@ -106,9 +106,17 @@ def yaml_data(text: str, where: str) -> Any:
     try:
         data = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # !!bool x: a KeyError
-        raise ConfigError(f"{where}: not valid YAML: {yaml_problem(error)}") from None
+        raise ConfigError(f"{where}: not valid YAML: {_yaml_problem(error)}") from None
     check_plain(data, where)
     return data
+
+
+def _yaml_problem(error: Exception) -> str:
+    """The problem and its place, without a line of the text, which may hold a secret."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return message_of(error)
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})"
 
 
 def read_yaml(path: str | Path, advice: str) -> Any:

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import operator
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-from distributed import Future, get_worker
+from distributed import Future
 
 from djservice.core.progress import READ, Watch
-from djservice.errors import ChangedFileError, DjserviceError, InputError
+from djservice.errors import DjserviceError, InputError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import check_weights
-from djservice.input.cache import cached_inspection, key_of, load_cached, save_cached, unchanged
 from djservice.input.cutflow import Cutflow, reading_of, reading_text
-from djservice.input.files import InputFile, differences, inspect
+from djservice.input.files import InputFile, differences
 from djservice.input.fileset import WEIGHTS, Source, normalisation
 from djservice.input.plan import InputPlan
-from djservice.input.quarantine import BadRange, read_or_bad
-from djservice.input.read import read_with_cutflow
+from djservice.input.quarantine import BadRange
 from djservice.input.repeats import MOST_FOLDERS, repeated_keys, tell_apart
-from djservice.input.schemas import Schema
 from djservice.input.segments import Segment, segments
-from djservice.input.selections import selection_fingerprint
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.gather import gather, wait_patiently
 from djservice.on_dask.limits import check_size
-from djservice.on_dask.second_try import UNREADABLE, on_this_worker, read_anywhere
+from djservice.on_dask.reading import OUTCOME, ReadingOptions, agreed, inspect_source, read_bundle
+from djservice.on_dask.second_try import UNREADABLE, read_anywhere
 from djservice.on_dask.tasks import BundleSummary, summarise
 
 
@@ -73,45 +68,6 @@ class Loaded:
     reading: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class ReadBundle:
-    """Result of a reading task: events, ranges that are left out, its worker, and the cutflow."""
-
-    batch: EventBatch
-    bad: tuple[BadRange, ...]
-    worker: str
-    cutflow: Cutflow
-
-
-#: What the driver gets of a ReadBundle.
-_OUTCOME = operator.attrgetter("bad", "worker", "cutflow")
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """Options of the reading tasks.
-
-    Attributes
-    ----------
-    schema
-        Schema of the files.
-    lenient
-        True if bad inputs are left out, False if they end the run.
-    named
-        True if messages name the dataset.
-    timeout
-        Time limit of an access to a URL in seconds.
-    cache
-        Folder of the cache, or None.
-    """
-
-    schema: Schema
-    lenient: bool
-    named: bool
-    timeout: float
-    cache: str | None
-
-
 async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
     """Read an input onto the workers of a cluster.
 
@@ -150,12 +106,7 @@ async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
     bundles, summaries = await _with_unique_keys(crew, bundles, inputs, watch, token)
     counts = np.concatenate([s.counts for s in summaries])
     if len(counts) == 0:
-        reason = (
-            f"no event can be read; the first error: {bad[0].reason}"
-            if bad
-            else "no event passes the selection. Loosen input.selection."
-        )
-        raise InputError(f"{_paths(inputs)}: {reason}")
+        raise _without_events(inputs, bad)
     datasets = _datasets(plan.fileset, cut, summaries)
     for name, facts in datasets.items():
         watch.say(
@@ -163,16 +114,7 @@ async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
             f"weights multiplied by {facts['factor']:.6g}"
         )
     factors = [datasets[part[0].dataset]["factor"] if named else 1.0 for part in cut]
-    bundles = [
-        bundle
-        if factor == 1.0
-        else crew.submit(_scale_weights, bundle, factor, key=f"weighted-{token}-{i}")
-        for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
-    ]
-    summaries = [
-        replace(summary, weight=summary.weight * factor)
-        for summary, factor in zip(summaries, factors, strict=True)
-    ]
+    bundles, summaries = _weighted(crew, bundles, summaries, factors, token)
     nbytes, seconds = sum(s.nbytes for s in summaries), time.perf_counter() - began
     reading_summary = reading_of(
         [cutflow for _, cutflow in outcomes],
@@ -197,7 +139,7 @@ async def _inspect_sources(
     async def look(number: int, source: Source) -> InputFile | BadRange:
         def submit(suffix: str, resources: Mapping[str, float]) -> tuple[Future, Future]:
             key = f"inspect-{token}-{number}{suffix}"
-            future = crew.submit(_inspect_source, source, options, key=key, resources=resources)
+            future = crew.submit(inspect_source, source, options, key=key, resources=resources)
             return future, future
 
         future, _ = await read_anywhere(crew, submit)
@@ -231,14 +173,14 @@ async def _read_bundles(
     async def read(number: int) -> tuple[Future, tuple[tuple[BadRange, ...], Cutflow]]:
         def submit(suffix: str, resources: Mapping[str, float]) -> tuple[Future, Future]:
             key = f"read-{token}-{number}{suffix}"
-            future = crew.submit(_read_bundle, cut[number], options, key=key, resources=resources)
-            return future, crew.submit(_OUTCOME, future, key=f"outcome-{token}-{number}{suffix}")
+            future = crew.submit(read_bundle, cut[number], options, key=key, resources=resources)
+            return future, crew.submit(OUTCOME, future, key=f"outcome-{token}-{number}{suffix}")
 
         future, outcome = await read_anywhere(crew, submit)
         ((bad, _, cutflow),) = await gather(crew.client, [outcome])
         watch.step({})
         ranges = tuple((each.path, each.first, each.last) for each in bad)
-        return crew.submit(_agreed, future, ranges, key=f"bundle-{token}-{number}"), (bad, cutflow)
+        return crew.submit(agreed, future, ranges, key=f"bundle-{token}-{number}"), (bad, cutflow)
 
     results = await _all(crew, [read(number) for number in range(len(cut))])
     return [bundle for bundle, _ in results], [outcome for _, outcome in results]
@@ -258,22 +200,6 @@ async def _all(crew: Crew, reads: Sequence[Coroutine[Any, Any, Any]]) -> list[An
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _agreed(read: ReadBundle, ranges: tuple[tuple[str, int, int], ...]) -> EventBatch:
-    """The events of a bundle, if the reported ranges are left out of it and no others.
-
-    A bundle whose worker died is read again, and must not lose events without a word.
-    """
-    now = tuple((each.path, each.first, each.last) for each in read.bad)
-    if now != ranges:
-        reason = read.bad[0].reason if read.bad else "all entries can be read"
-        raise ChangedFileError(
-            f"{read.batch.files[0]}: read again after a worker was lost, other entries are "
-            f"unreadable than before: expected {ranges}, found {now}: {reason} "
-            "Start again with the files as they are."
-        )
-    return read.batch
 
 
 async def _with_unique_keys(
@@ -300,84 +226,6 @@ async def _with_unique_keys(
         f"{_paths(inputs)}: two files hold the same entries, and their last {MOST_FOLDERS} folders "
         "have the same names. List the file once."
     )
-
-
-def _inspect_source(source: Source, options: ReadingOptions) -> InputFile:
-    """The identity of a file, checked against the fileset."""
-    of_tree = options.schema.model_copy(update={"tree": source.tree or options.schema.tree})
-    inspect_file = functools.partial(inspect, source.path, of_tree, options.timeout)
-    try:
-        file = (
-            inspect_file()
-            if options.cache is None
-            else cached_inspection(options.cache, source.path, of_tree, inspect_file)
-        )
-        _check_source(source, file)
-        return replace(file, dataset=source.dataset, tree=source.tree, steps=source.steps)
-    except DjserviceError as error:
-        raise _located(error, source.dataset, options) from error.__cause__
-
-
-def _located(error: DjserviceError, dataset: str, options: ReadingOptions) -> DjserviceError:
-    """An error that names the dataset, and the worker if another one may not have it."""
-    if options.named:
-        error = type(error)(f"dataset {dataset!r}: {error}")
-    return on_this_worker(error) if isinstance(error, UNREADABLE) else error
-
-
-def _check_source(source: Source, file: InputFile) -> None:
-    """Check that a file agrees with its entry in the fileset."""
-    for key, expected, value in (
-        ("num_entries", source.entries, file.entries),
-        ("uuid", source.uuid, file.uuid),
-    ):
-        if expected is not None and expected != value:
-            raise InputError(
-                f"{source.path}: expected {key} {expected} from the fileset, found {value}: the "
-                "file changed. Make the fileset again."
-            )
-    for first, last in source.steps or ():
-        if not 0 <= first < last <= file.entries:
-            raise InputError(
-                f"{source.path}: expected steps within its {file.entries} entries, found "
-                f"[{first}, {last}]. Make the fileset again."
-            )
-
-
-def _read_bundle(part: Sequence[Segment], options: ReadingOptions) -> ReadBundle:
-    """The events of a bundle, which belong to one dataset."""
-    files = [segment.file for segment in part if segment.file is not None]
-    if options.cache is None:
-        return _read_files(part, options)
-    # The fingerprint is taken here, because workers may have different versions of the selection.
-    selection = selection_fingerprint(options.schema.selection)
-    key = key_of(part, files, options.schema, selection)
-    cached = load_cached(options.cache, key)
-    if cached is not None:
-        return ReadBundle(cached[0], (), get_worker().address, cached[1])
-    read = _read_files(part, options)
-    if not read.bad and all(map(unchanged, files)):  # bad inputs are reported each time
-        save_cached(options.cache, key, read.batch, read.cutflow)
-    return read
-
-
-def _read_files(part: Sequence[Segment], options: ReadingOptions) -> ReadBundle:
-    dataset = part[0].dataset
-    try:
-        if options.lenient:
-            batch, bad, cutflow = read_or_bad(part, options.schema, dataset, options.timeout)
-            bad = tuple(_located_range(bad_range, dataset, options) for bad_range in bad)
-            return ReadBundle(batch, bad, get_worker().address, cutflow)
-        batch, cutflow = read_with_cutflow(part, options.schema, dataset, options.timeout)
-        return ReadBundle(batch, (), get_worker().address, cutflow)
-    except DjserviceError as error:
-        raise _located(error, dataset, options) from error.__cause__
-
-
-def _located_range(bad: BadRange, dataset: str, options: ReadingOptions) -> BadRange:
-    reason = f"dataset {dataset!r}: {bad.reason}" if options.named else bad.reason
-    worker = f" (On the worker {get_worker().address}.)" if bad.unreadable else ""
-    return replace(bad, reason=reason + worker)
 
 
 async def _summaries(crew: Crew, bundles: Sequence[Future], prefix: str) -> list[BundleSummary]:
@@ -408,8 +256,37 @@ def _datasets(
     return datasets
 
 
+def _weighted(
+    crew: Crew,
+    bundles: Sequence[Future],
+    summaries: Sequence[BundleSummary],
+    factors: Sequence[float],
+    token: str,
+) -> tuple[list[Future], list[BundleSummary]]:
+    """The bundles and their summaries with the weights multiplied by a factor for each."""
+    weighted = [
+        bundle
+        if factor == 1.0
+        else crew.submit(_scale_weights, bundle, factor, key=f"weighted-{token}-{i}")
+        for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))
+    ]
+    return weighted, [
+        replace(summary, weight=summary.weight * factor)
+        for summary, factor in zip(summaries, factors, strict=True)
+    ]
+
+
 def _scale_weights(batch: EventBatch, factor: float) -> EventBatch:
     return check_weights(replace(batch, weight=batch.weight * factor))
+
+
+def _without_events(inputs: Sequence[InputFile], bad: Sequence[BadRange]) -> InputError:
+    reason = (
+        f"no event can be read; the first error: {bad[0].reason}"
+        if bad
+        else "no event passes the selection. Loosen input.selection."
+    )
+    return InputError(f"{_paths(inputs)}: {reason}")
 
 
 def _paths(inputs: Sequence[InputFile]) -> str:

@@ -1,16 +1,21 @@
 """Intake: what is checked of a submission before it is queued, and again before it starts.
 
-The functions read file systems. They must not be called on the scheduler's loop.
+The functions read file systems. They must not be called on the scheduler's loop, but by
+:class:`Intake`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from distributed.threadpoolexecutor import ThreadPoolExecutor  # hung threads let the process end
 
 from djservice.config.run import Run
 from djservice.core.urls import is_url
@@ -21,6 +26,39 @@ from djservice.service import search
 from djservice.service.allowed_paths import INPUT_ROOTS, check_roots, check_store, roots
 from djservice.service.submission import identity, same_numbers, unpack
 from djservice.store.location import locate
+
+#: Seconds for the checks of a submission, and number of submissions that are checked at once. A
+#: client waits 60 seconds for an answer.
+TIMEOUT, THREADS = 45.0, 4
+
+
+class Intake:
+    """Threads of their own for checks, so that a file system that hangs holds up nothing else."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="djservice-intake")
+
+    async def check(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """The result of a check that reads file systems, within a bounded time.
+
+        Raises
+        ------
+        ServiceError
+            If it takes longer.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await loop.run_in_executor(self._threads, function, argument)
+        except TimeoutError:
+            raise ServiceError(
+                f"the submission was not checked within {TIMEOUT:g} s: a file system does "
+                "not answer, or other submissions have many files. Try again later."
+            ) from None
+
+    def close(self) -> None:
+        """Take no more checks; those that hang are left behind."""
+        self._threads.shutdown(wait=False)
 
 
 def parse_submission(config: Any) -> tuple[Run, str, str]:

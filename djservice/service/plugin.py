@@ -20,7 +20,6 @@ import dask
 from distributed import Scheduler, SchedulerPlugin
 from distributed.protocol.pickle import dumps
 from distributed.security import Security
-from distributed.threadpoolexecutor import ThreadPoolExecutor  # hung threads let the process end
 
 from djservice.core.event_loops import Stopped, ThreadLoop
 from djservice.core.private import public
@@ -34,11 +33,12 @@ from djservice.on_dask.session import client_of
 from djservice.runs.run import FinishedRun, run_on
 from djservice.service import web
 from djservice.service.allowed_paths import INPUT_ROOTS, OUTPUT_ROOTS, roots
-from djservice.service.intake import checked_plan, parse_submission, store_exists
+from djservice.service.intake import Intake, checked_plan, parse_submission, store_exists
 from djservice.service.interface import PLUGIN_NAME
 from djservice.service.journal import Journal
 from djservice.service.records import RESUMABLE, UNFINISHED, Record, State
 from djservice.service.registry import Registry
+from djservice.service.turns import Turns
 from djservice.service.web.hosts import configured_hosts
 
 logger = logging.getLogger("djservice")
@@ -49,9 +49,6 @@ MAX_RESTARTS = 5
 MAX_STARTS = 2
 #: Seconds that a run has to write its results when it is stopped.
 STOP_TIMEOUT = 30.0
-#: Seconds for the checks of a submission, and number of submissions that are checked at once. A
-#: client waits 60 seconds for an answer.
-INTAKE_TIMEOUT, INTAKE_THREADS = 45.0, 4
 
 
 class RunService(SchedulerPlugin):
@@ -85,7 +82,7 @@ class RunService(SchedulerPlugin):
         self._hosts: dict[str, ThreadLoop[FinishedRun]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stop_requests: dict[str, tuple[State, str]] = {}
-        self._served: dict[str, int] = {}
+        self._turns = Turns()
         self._closing = False
 
     async def start(self, scheduler: Scheduler) -> None:
@@ -100,7 +97,7 @@ class RunService(SchedulerPlugin):
         self._slots = slots
         limit("trees"), roots(INPUT_ROOTS), roots(OUTPUT_ROOTS)  # a wrong setting is said here
         configured_hosts()
-        self._intake = ThreadPoolExecutor(INTAKE_THREADS, thread_name_prefix="djservice-intake")
+        self._intake = Intake()
         self._runs = Registry(
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
@@ -143,7 +140,7 @@ class RunService(SchedulerPlugin):
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=STOP_TIMEOUT)
         if hasattr(self, "_runs"):  # not if the start failed
-            self._intake.shutdown(wait=False)
+            self._intake.close()
             self._runs.close()
 
     def records(self, lines: int = 20) -> list[dict[str, Any]]:
@@ -164,10 +161,10 @@ class RunService(SchedulerPlugin):
 
     async def submit(self, config: Any, user: str) -> dict[str, Any]:
         """Queue a run unless it is known; its record, with ``new`` True if it was queued now."""
-        run, name, numbers = await self._checked(parse_submission, config)
+        run, name, numbers = await self._intake.check(parse_submission, config)
         existing = self._runs.same_run(name, numbers)
         if existing is not None:
-            store_missing = existing.state == "finished" and not await self._checked(
+            store_missing = existing.state == "finished" and not await self._intake.check(
                 store_exists, existing.store
             )
             if existing.state in RESUMABLE or store_missing:
@@ -187,17 +184,6 @@ class RunService(SchedulerPlugin):
         await self._runs.add(record, f"submitted by {record.user}")
         self._start_next()
         return self._runs.describe(record) | {"new": True}
-
-    async def _checked(self, check: Callable[[Any], Any], argument: Any) -> Any:
-        """The result of a check that reads file systems, within a bounded time."""
-        try:
-            async with asyncio.timeout(INTAKE_TIMEOUT):
-                return await self._loop.run_in_executor(self._intake, check, argument)
-        except TimeoutError:
-            raise ServiceError(
-                f"the submission was not checked within {INTAKE_TIMEOUT:g} s: a file system does "
-                "not answer, or other submissions have many files. Try again later."
-            ) from None
 
     async def all_runs(self) -> list[dict[str, Any]]:
         """Records of all runs, without log lines."""
@@ -281,27 +267,11 @@ class RunService(SchedulerPlugin):
         self._start_next()
 
     def _start_next(self) -> None:
-        """Fill free slots: users with the fewest active runs first, then the longest wait.
-
-        Of the runs that were active when a scheduler died, one at a time is tried until its first
-        step, so that the one at fault takes no other with it.
-        """
+        """Fill free slots."""
         while len(self._tasks) < self._slots and not self._closing:
-            on_trial = any(self._runs[name].starts > 1 for name in self._tasks)
-            waiting = [
-                r
-                for r in self._runs
-                if r.state == "queued"
-                and r.id not in self._tasks
-                and not (on_trial and r.starts > 0)
-            ]
-            if not waiting:
+            record = self._turns.next(self._runs, [self._runs[name] for name in self._tasks])
+            if record is None:
                 return
-            active = [self._runs[name].user for name in self._tasks]
-            record = min(
-                waiting, key=lambda r: (active.count(r.user), self._served.get(r.user, -1))
-            )
-            self._served[record.user] = max(self._served.values(), default=0) + 1
             record.starts += 1  # written with the next state, before anything is done
             self._tasks[record.id] = asyncio.create_task(self._do(record))
 

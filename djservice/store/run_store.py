@@ -8,8 +8,7 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
                  parameters, parameters_average, gradients, gradients_error, of all learned
                  parameters, R first
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd,
-    sd_error,
-                 acceptance
+                 sd_error, acceptance
     spectrum/    (radius) the columns of scan/, at the start, the optimum and further radii;
                  (radius, event) event_mean, event_error, event_accepted; (event) key, weight
     per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start)
@@ -40,7 +39,7 @@ from numpy.typing import ArrayLike
 
 from djservice.errors import DamagedStoreError, StoreError
 from djservice.store.access import clear_errors
-from djservice.store.checked import Damage, attributes_of, damaged, need_format
+from djservice.store.checked import Damage, attributes_of, damaged
 from djservice.store.columns import (
     GROUPS,
     StoreColumns,
@@ -50,10 +49,10 @@ from djservice.store.columns import (
 )
 from djservice.store.location import Location, locate
 from djservice.store.repair import mend_run
+from djservice.store.same_run import STORE_FORMAT, is_store, need_same_run, need_store, open_root
 from djservice.store.stretches import continued, latest_change, rewound
 from djservice.store.written import WrittenGroup
 
-STORE_FORMAT = 3
 #: Columns of times, the only numbers that differ between two executions of a run.
 TIMINGS = ("seconds",)
 
@@ -95,12 +94,12 @@ class Store:
                     f"{where}: there is no store here. Give the folder that `djservice run` wrote "
                     "(output.store)."
                 )
-            if not _is_store(where):
+            if not is_store(where):
                 raise StoreError(
                     f"{where}: not the store of a djservice run: zarr.json has no attribute "
                     "'djservice_format', or is damaged."
                 )
-            return cls(where, _root(where, "r"))
+            return cls(where, open_root(where, "r"))
 
     @classmethod
     @contextlib.contextmanager
@@ -135,18 +134,18 @@ class Store:
             if not where.exists():
                 _create(where, attributes, numbers, shape)
             elif (
-                _is_store(where)
+                is_store(where)
                 and _is_empty(where)
                 and attributes_of(where)["numbers"] != dict(numbers)
             ):
                 remove(path)  # the run failed before its first row, and its settings were corrected
                 _create(where, attributes, numbers, shape)
-            _need_store(where)
+            need_store(where)
         with _locked(where):
             with clear_errors(where):
-                _need_store(where)  # another process may have replaced it
-                store = cls(where, _root(where, "r+"))
-                _same_run(where, numbers)
+                need_store(where)  # another process may have replaced it
+                store = cls(where, open_root(where, "r+"))
+                need_same_run(where, numbers)
                 groups = [store.group(name) for name in store.attributes["groups"]]
                 store.mended = mend_run(groups, shape)
             requested = {"history": ("optimiser", shape.iterations)}
@@ -336,10 +335,10 @@ def check_it_continues(path: str | Path, numbers: Mapping[str, Any]) -> None:
     with clear_errors(where):
         if not where.exists():
             return
-        _need_store(where)
+        need_store(where)
         if _is_empty(where):
             return
-    _same_run(where, {**attributes_of(where)["numbers"], **numbers})
+    need_same_run(where, {**attributes_of(where)["numbers"], **numbers})
 
 
 def remove(path: str | Path) -> None:
@@ -354,7 +353,7 @@ def remove(path: str | Path) -> None:
     with clear_errors(where):
         if not where.exists():
             return
-        if not _is_store(where):
+        if not is_store(where):
             raise StoreError(
                 f"{where}: not the store of a djservice run, so --overwrite leaves it alone; "
                 "choose another output.store."
@@ -363,30 +362,12 @@ def remove(path: str | Path) -> None:
         where.remove()
 
 
-def _need_store(where: Location) -> None:
-    if not _is_store(where):
-        raise StoreError(
-            f"{where}: expected no files or a store, found something that is not the store of a "
-            "djservice run. Choose another output.store."
-        )
-
-
 def _is_empty(where: Location) -> bool:
-    store = Store(where, _root(where, "r"))
+    store = Store(where, open_root(where, "r"))
     try:
         return all(store.n_complete(name) == 0 for name in store.groups)
     except DamagedStoreError:
         return False
-
-
-def _is_store(where: Location) -> bool:
-    return b'"djservice_format"' in (where.read("zarr.json") or b"")
-
-
-def _root(where: Location, mode: str) -> zarr.Group:
-    """The root of a store of this format, checked."""
-    need_format(where, "djservice_format", STORE_FORMAT)
-    return where.group(mode)
 
 
 def _create(
@@ -407,43 +388,6 @@ def _create(
         )
 
     where.create(fill)
-
-
-def _same_run(where: Location, numbers: Mapping[str, Any]) -> None:
-    """Refuse the store of another run, naming every key that differs."""
-    stored = attributes_of(where)["numbers"]
-    differing = [
-        key
-        for key in {**stored, **numbers}
-        if stored.get(key, _MISSING) != numbers.get(key, _MISSING)
-    ]
-    # A global run can be extended by another task, and continued without that task.
-    if "task" not in stored or "task" not in numbers:
-        differing = [
-            key
-            for key in differing
-            if key != "task" and not key.startswith(("per_event.", "radius_model."))
-        ]
-    if "task" in differing:  # then the keys of its section differ too
-        differing = [
-            key for key in differing if not key.startswith(("per_event.", "radius_model."))
-        ]
-    if differing:
-        lines = "; ".join(
-            f"{key} is {stored.get(key, 'absent')!r} there and {numbers.get(key, 'absent')!r} now"
-            for key in differing[:_NAMED]
-        )
-        if len(differing) > _NAMED:
-            lines += f"; and {len(differing) - _NAMED} more keys"
-        raise StoreError(
-            f"{where}: the store of another run: {lines}. Choose another output.store, or pass "
-            "--overwrite to delete it."
-        )
-
-
-_MISSING = object()
-#: Largest number of differing keys in a message.
-_NAMED = 5
 
 
 @contextlib.contextmanager

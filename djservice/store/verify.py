@@ -12,7 +12,7 @@ from djservice.store.checked import CheckedGroup, Damage, Readable, damaged, nee
 from djservice.store.fence import WRITER
 from djservice.store.grid_store import GRID_FORMAT
 from djservice.store.location import locate
-from djservice.store.run_store import STORE_FORMAT
+from djservice.store.same_run import STORE_FORMAT
 
 #: Format of the stores of files in a reprocessing.
 APPLIED_FORMAT = 2

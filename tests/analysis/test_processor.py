@@ -1,87 +1,33 @@
-"""RadiusProcessor: the service's numbers from coffea's chunks, whatever the chunks and executors."""
+"""RadiusProcessor: the service's numbers from coffea's chunks, and their sums over datasets."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import hist
 import numpy as np
 import pytest
-import uproot
+from chunks import (
+    LOSS,
+    MASS,
+    NUMBERS,
+    PATH,
+    SETTING,
+    assert_close,
+    chunk,
+    evaluated,
+    of_the_service,
+)
 from coffea import processor
-from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
-from coffea.nanoevents.trace import trace
-from distributed import Client
+from same_events import assert_same_events
 
 import djservice as dj
-from djservice.clustering.sampling import Sampling
-from djservice.config.run import Run
 from djservice.errors import InputError, SchemaError
-from djservice.evaluation.evaluate import evaluate
 from djservice.evaluation.moments import Moments
-from djservice.store.run_store import Store
-
-PATH = dj.examples.path("ZHllbb_200")
-MASS = dj.observables.dijet_mass
-LOSS = dj.SquaredError(MASS, target=125.0, scale=125.0).where(
-    dj.cuts.two_jets(pt_min=20.0, rapidity_max=4.9) & dj.cuts.mass_below(250.0)
-)
-SETTING: dict[str, Any] = {"radius": 0.7, "trees": 4, "pt_min": 2.0, "seed": 3}
-SUMS = ("total", "outer", "tree_covariance", "weight")
-NUMBERS = ("loss", "gradient", "mean", "sd")
-
-
-class Schema(NanoAODSchema):
-    """Without warnings of indices into collections that these files do not have."""
-
-    warn_missing_crossrefs = False
-
-
-def chunk(first: int = 0, last: int = 200, path: str = PATH, **metadata: Any) -> Any:
-    """A chunk of events as a Runner gives it to a processor."""
-    place = {"dataset": "ZH", "filename": path, "entrystart": first, "entrystop": last}
-    return NanoEventsFactory.from_root(
-        {path: "Events"},
-        entry_start=first,
-        entry_stop=last,
-        schemaclass=Schema,
-        metadata={**place, **metadata},
-        mode="virtual",
-    ).events()
-
-
-def of_the_service(
-    first: int = 0, last: int = 200, path: str = PATH, **schema: Any
-) -> dj.EventBatch:
-    """The same events as the service reads them."""
-    return dj.read(
-        path, schema=dj.schemas.nanoaod(pt_min=2.0, **schema), entries=(first, last), dataset="ZH"
-    )
-
-
-def evaluated(batch: dj.EventBatch, **given: Any) -> Moments:
-    """The sums that the service makes of a batch."""
-    setting = {"radius": 0.7, "trees": 4, **given}
-    return evaluate(batch, LOSS, dj.LeaveOneOut(), Sampling(seed=3), **setting)[0]
-
-
-def assert_close(one: Moments, other: Moments, rtol: float = 1e-12) -> None:
-    """Sums and what follows from them, to ``rtol`` of the largest in an array."""
-    for name in SUMS:
-        a, b = np.asarray(getattr(one, name)), np.asarray(getattr(other, name))
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max(), err_msg=name)
-    for name in ("events", "events_without", "trees", "trees_accepted"):
-        assert getattr(one, name) == getattr(other, name)
-    for name in NUMBERS:
-        a, b = getattr(one, name)(), getattr(other, name)()
-        np.testing.assert_allclose(
-            (a.value, a.error), (b.value, b.error), rtol=100 * rtol, err_msg=name
-        )
 
 
 def test_a_chunk_has_the_numbers_of_the_service_to_the_bit() -> None:
@@ -98,19 +44,7 @@ def test_a_chunk_has_the_numbers_of_the_service_to_the_bit() -> None:
 def test_its_particles_and_trees_are_those_of_the_service() -> None:
     own = dj.RadiusProcessor(LOSS, **SETTING, eta_max=2.5)
     batch, expected = own.batch(chunk(20, 60)), of_the_service(20, 60, eta_max=2.5)
-    for name in (
-        "pt",
-        "rapidity",
-        "phi",
-        "mass",
-        "offsets",
-        "key",
-        "weight",
-        "run",
-        "event",
-        "entry",
-    ):
-        np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name), err_msg=name)
+    assert_same_events(batch, expected)
     assert batch.name(1) == expected.name(1)
     trees = [
         dj.cluster(each, radius=0.7, rigidity=1.0, trees=4, seed=3).momenta
@@ -159,160 +93,6 @@ def test_sums_are_plain_and_merging_does_not_change_them() -> None:
     assert merged["ZH"]["moments"]["trees"] == 600
     expected = evaluated(of_the_service(0, 150))
     assert_close(Moments(layout=expected.layout, **merged["ZH"]["moments"]), expected)
-
-
-@pytest.mark.parametrize("chunksize", [200, 64, 17])
-def test_the_size_of_chunks_changes_rounding_only(chunksize: int) -> None:
-    run = processor.Runner(
-        processor.IterativeExecutor(status=False),
-        schema=Schema,
-        chunksize=chunksize,
-        savemetrics=True,
-    )
-    found, metrics = run({"ZH": {"files": {PATH: "Events"}}}, dj.RadiusProcessor(LOSS, **SETTING))
-    assert_close(found["all"].moments, evaluated(of_the_service()))
-    assert metrics["entries"] == 200
-    read = {name.partition("-")[0] for name in metrics["columns"]}
-    assert read == {"run", "luminosityBlock", "event", "genWeight", "nPFCands"} | {
-        f"PFCands_{name}" for name in ("pt", "eta", "phi", "mass")
-    }
-
-
-def test_branches_that_are_read_ahead_change_nothing() -> None:
-    own = dj.RadiusProcessor(LOSS, **SETTING)
-    runner = processor.Runner(
-        processor.IterativeExecutor(status=False), schema=Schema, chunksize=120
-    )
-    expected = evaluated(of_the_service())
-    ahead = [
-        "genWeight",
-        "run",
-        "luminosityBlock",
-        "event",
-        "nPFCands",
-        "PFCands_pt",
-        "PFCands_eta",
-    ]
-    assert_close(
-        runner({"ZH": {"files": {PATH: "Events"}, "preload": ahead}}, own)["all"].moments, expected
-    )
-    with pytest.warns(
-        RuntimeWarning, match="typetracer"
-    ):  # clustering needs numbers, so it goes on with none of them
-        found = runner({"ZH": {"files": {PATH: "Events"}}}, own, trace=trace)
-    assert_close(found["all"].moments, expected)
-
-
-def test_executors_agree(scheduler: str) -> None:
-    fileset = {"ZH": {"files": {PATH: "Events"}}}
-    own = dj.RadiusProcessor(LOSS, **SETTING)
-    expected = evaluated(of_the_service())
-    with Client(scheduler, set_as_default=False) as client:
-        for executor in (
-            processor.DaskExecutor(client=client, status=False),
-            processor.FuturesExecutor(workers=1, status=False),
-        ):
-            found = processor.Runner(executor, schema=Schema, chunksize=70)(fileset, own)
-            assert_close(found["all"].moments, expected)
-            assert found["all"].spectrum.sum(flow=True).value == pytest.approx(
-                expected.total[-3], rel=1e-12
-            )
-
-
-def test_it_agrees_with_the_scan_of_a_run(tiny: dict[str, Any], scheduler: str) -> None:
-    tiny["input"]["dataset"] = "ZH"
-    run = Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}})
-    scan = Store.read(dj.run(run).store)
-    with Client(scheduler, set_as_default=False) as client:
-        runner = processor.Runner(
-            processor.DaskExecutor(client=client, status=False),
-            schema=Schema,
-            chunksize=40,
-            maxchunks=1,
-        )
-        for row, radius in enumerate(run.scan.radii[:2]):
-            own = dj.RadiusProcessor(
-                dj.SquaredError(MASS, target=125.0, scale=125.0).where(
-                    dj.cuts.two_jets(pt_min=20.0) & dj.cuts.mass_below(250.0)
-                ),
-                radius=radius,
-                trees=run.scan.trees,
-                estimator=dj.StateBaseline(),
-                pt_min=2.0,
-                seed=run.seed,
-                stream="scan",
-                iteration=row,
-            )
-            found = runner({"ZH": {"files": {PATH: "Events"}}}, own)["all"]
-            for name in ("loss", "gradient", "mean"):
-                number = getattr(found, name)
-                for column, value in ((name, number.value), (f"{name}_error", number.error)):
-                    assert value == pytest.approx(scan.column("scan", column)[row], rel=1e-12), (
-                        radius,
-                        column,
-                    )
-
-
-def without_identity(path: Path) -> str:
-    """30 events of the example without run and event numbers."""
-    with uproot.open({PATH: "Events"}) as tree:
-        fields = ("pt", "eta", "phi", "mass")
-        arrays = tree.arrays([f"PFCands_{f}" for f in fields], entry_stop=30)
-    pfcands = ak.zip({field: arrays[f"PFCands_{field}"] for field in fields})
-    with uproot.recreate(path) as file:
-        file.mktree("Events", {"PFCands": pfcands.type.content}).extend({"PFCands": pfcands})
-    return str(path)
-
-
-class Bare(Schema):
-    """For events without identity."""
-
-    event_ids: list[str] = []  # noqa: RUF012  # as coffea has it
-
-
-def test_events_without_identity_go_by_file_and_entry(tmp_path: Path) -> None:
-    path = without_identity(tmp_path / "bare.root")
-    expected = evaluated(of_the_service(0, 30, path))
-    own = dj.RadiusProcessor(LOSS, **SETTING)
-    for size in (30, 8):
-        runner = processor.Runner(
-            processor.IterativeExecutor(status=False), schema=Bare, chunksize=size
-        )
-        assert_close(runner({"ZH": {"files": {path: "Events"}}}, own)["all"].moments, expected)
-    events = NanoEventsFactory.from_root(
-        {path: "Events"},
-        schemaclass=Bare,
-        mode="virtual",
-        metadata={"dataset": "ZH", "filename": path, "entrystart": 0, "entrystop": 30},
-    ).events()
-    with pytest.raises(
-        InputError,
-        match=r"bare\.root\[0:30\]: 12 selected events without run.*Process whole chunks",
-    ):
-        own.process(events[:12])
-
-
-class Selecting(processor.ProcessorABC):
-    """Someone's own processor, with ours inside."""
-
-    def __init__(self) -> None:
-        self.radius = dj.RadiusProcessor(LOSS, **SETTING)
-
-    def process(self, events: Any) -> dict[str, Any]:
-        return {"radius": self.radius.process(events[events.event % 3 == 0]), "events": len(events)}
-
-    def postprocess(self, accumulator: Any) -> Any:
-        return {**accumulator, "radius": self.radius.postprocess(accumulator["radius"])}
-
-
-def test_within_another_processor_after_a_selection() -> None:
-    runner = processor.Runner(
-        processor.IterativeExecutor(status=False), schema=Schema, chunksize=45
-    )
-    found = runner({"ZH": {"files": {PATH: "Events"}}}, Selecting())
-    batch = of_the_service()
-    assert found["events"] == 200
-    assert_close(found["radius"]["all"].moments, evaluated(batch.select(batch.event % 3 == 0)))
 
 
 def test_cross_sections_and_factors() -> None:

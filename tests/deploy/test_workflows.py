@@ -97,7 +97,7 @@ def test_snakemake(
     if profile == "slurm":
         environment = request.getfixturevalue("slurm").environment
         request.getfixturevalue("where_all_look")
-        sooner = ["--slurm-init-seconds-before-status-checks=3"]
+        sooner = ["--slurm-init-seconds-before-status-checks=1"]
     assert "6 of 6 steps" in snakemake(here, profile, environment, *sooner, files='["data/*.root"]')
     check_results(here / "results/fit.zarr", here / "results/report.html")
     assert "Nothing to be done" in snakemake(

@@ -233,16 +233,16 @@ def test_other_parameters_of_the_exact_tables(estimator: ScoreEstimator, paramet
 
 def test_variable_r_has_a_gradient() -> None:
     """d E[m] / d rho against the difference of independent trees at rho + h and rho - h."""
-    events, step = shipped_events().select(range(10)), 3.0
+    events, step = shipped_events().select(range(6)), 3.0
     found = gradient(
-        events, observables.dijet_mass, radius=VariableR(30.0, 0.2, 1.2), trees=3000, seed=1
+        events, observables.dijet_mass, radius=VariableR(30.0, 0.2, 1.2), trees=1500, seed=1
     )
     high, low = (
         gradient(
             events,
             observables.dijet_mass,
             radius=VariableR(30.0 + s, 0.2, 1.2),
-            trees=3000,
+            trees=1500,
             seed=2 + (s > 0),
         )
         for s in (step, -step)
@@ -380,7 +380,7 @@ def test_estimators_without_enough_trees_or_radius() -> None:
 
 def test_estimators_agree_on_real_events() -> None:
     """dL/dR of a loss with a selection, pairwise, in units of the errors over trees."""
-    events = shipped_events().select(range(25))
+    events = shipped_events().select(range(12))
     loss = SquaredError(observables.dijet_mass, target=80.0, scale=80.0)
     loss = loss.where(cuts.two_jets(pt_min=15.0) & cuts.mass_below(150.0))
     found = [
@@ -396,7 +396,7 @@ def test_estimators_agree_on_real_events() -> None:
 
 def test_flipping_all_steps_is_the_mean_over_the_step_that_is_flipped() -> None:
     """The same trees: equal in expectation to one flip of each, pairwise, with less variance."""
-    events = shipped_events().select(range(25))
+    events = shipped_events().select(range(12))
     loss = SquaredError(observables.dijet_mass, target=80.0, scale=80.0)
     loss = loss.where(cuts.two_jets(pt_min=15.0) & cuts.mass_below(150.0))
     one, every = (

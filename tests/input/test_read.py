@@ -7,6 +7,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from same_events import assert_same_events
 
 from djservice import examples
 from djservice.errors import InputError, MissingFileError
@@ -60,23 +61,6 @@ def write(path, events=6, *, first=1, run=7, rntuple=False, **replaced):
 def anonymous(path, events=6, **keywords):
     """A file without event identities."""
     return write(path, events, run=7, luminosityBlock=None, event=None, **keywords)
-
-
-def assert_same(one, other):
-    for name in (
-        *FLAT,
-        "offsets",
-        "key",
-        "weight",
-        "truth",
-        "run",
-        "luminosity_block",
-        "event",
-        "entry",
-    ):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert [one.name(i) for i in range(len(one))] == [other.name(i) for i in range(len(other))]
-    assert one.dataset == other.dataset
 
 
 @pytest.fixture
@@ -177,7 +161,7 @@ def test_entry_ranges_are_parts_of_the_whole(two):
     whole = read(two)
     assert len(whole) == 11
     for start, stop in [(0, 1), (2, 6), (3, 9), (6, 11), (10, 11)]:
-        assert_same(read(two, entries=(start, stop)), whole.select(np.arange(start, stop)))
+        assert_same_events(read(two, entries=(start, stop)), whole.select(np.arange(start, stop)))
 
 
 @pytest.mark.parametrize("bundle_events", [1, 2, 4, 6, 11, 100])
@@ -189,7 +173,7 @@ def test_bundles_are_of_one_size_span_files_and_make_the_whole(two, bundle_event
     assert 0 < len(batches[-1]) <= bundle_events
     whole = read(two)
     joined = type(whole).concatenate(batches)
-    assert_same(joined, whole)
+    assert_same_events(joined, whole)
 
 
 def test_segments_cut_a_range_over_files_and_skip_empty_ones():

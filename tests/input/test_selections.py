@@ -12,7 +12,9 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
+from chunks import PATH, chunk
+from coffea.nanoevents import PFNanoAODSchema
+from same_events import assert_same_events
 
 import djservice as dj
 from djservice.config.run import Run
@@ -20,8 +22,6 @@ from djservice.errors import ConfigError, InputError, SchemaError
 from djservice.fit.plan import RunPlan
 from djservice.input.selections import find_selection
 from djservice.store.run_store import Store
-
-PATH = dj.examples.path("ZHllbb_200")
 
 PACKAGE = '''
 import awkward as ak
@@ -102,41 +102,21 @@ def settings(tiny: dict[str, Any], selection: Any, **changes: Any) -> dict[str, 
     return tiny | {"input": given} | changes
 
 
-def of_coffea(first: int = 0, last: int = 200) -> Any:
-    quiet = type("Quiet", (PFNanoAODSchema,), {"warn_missing_crossrefs": False})
-    place = {"dataset": "ZH", "filename": PATH, "entrystart": first, "entrystop": last}
-    factory = NanoEventsFactory.from_root(
-        {PATH: "Events"},
-        entry_start=first,
-        entry_stop=last,
-        schemaclass=quiet,
-        metadata=place,
-        mode="virtual",
-    )
-    return factory.events()
+class Quiet(PFNanoAODSchema):
+    """Without warnings of indices into collections that these files do not have."""
+
+    warn_missing_crossrefs = False
 
 
 def test_the_events_are_those_that_the_same_function_gives_in_coffea(installed: Any) -> None:
     schema = dj.schemas.pfnanoaod(selection={"name": "clean", "n_min": 40}, truth="GenVisH_mass")
     batch = dj.read(PATH, schema=schema, entries=(20, 180), dataset="ZH")
-    chosen = installed.clean(of_coffea(20, 180), n_min=40)
+    chosen = installed.clean(chunk(20, 180, schema=Quiet), n_min=40)
     own = dj.RadiusProcessor(
         dj.observables.dijet_mass, radius=0.7, schema="pfnanoaod", truth="GenVisH_mass"
     )
     expected = own.batch(chosen)
-    for name in (
-        "pt",
-        "rapidity",
-        "phi",
-        "mass",
-        "offsets",
-        "key",
-        "weight",
-        "truth",
-        "run",
-        "event",
-    ):
-        np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name), err_msg=name)
+    assert_same_events(batch, expected, but=("entry",))
     assert 0 < len(batch) < 160 and batch.counts.min() >= 40
     all_events = dj.read(PATH, dataset="ZH")
     np.testing.assert_array_equal(all_events.event[batch.entry], batch.event)
@@ -175,7 +155,7 @@ def test_a_run_on_a_scheduler_has_selection_observable_and_cut_of_a_package(
         iteration=1,
         estimator=dj.LeaveOneOut(),
     )
-    found = own.postprocess(own.process(installed.clean(of_coffea(), n_min=35)))["all"]
+    found = own.postprocess(own.process(installed.clean(chunk(schema=Quiet), n_min=35)))["all"]
     np.testing.assert_allclose(store.column("scan", "loss")[1], found.loss.value, rtol=1e-12)
     np.testing.assert_allclose(
         store.column("scan", "gradient")[1], found.gradient.value, rtol=1e-12

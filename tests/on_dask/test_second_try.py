@@ -10,7 +10,7 @@ import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import MissingFileError
-from djservice.on_dask import load
+from djservice.on_dask import reading
 from djservice.store.run_store import Store
 
 
@@ -23,9 +23,9 @@ def test_a_worker_without_the_mount_loses_no_event(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    where = "djservice.input.quarantine" if bad_inputs == "quarantine" else load.__name__
-    module = load.__name__ if function == "inspect" else where
-    real = getattr(load, function)
+    where = "djservice.input.quarantine" if bad_inputs == "quarantine" else reading.__name__
+    module = reading.__name__ if function == "inspect" else where
+    real = getattr(reading, function)
 
     def without_mount(*arguments: Any) -> Any:
         if get_worker().name == 0:

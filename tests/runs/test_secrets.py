@@ -1,18 +1,14 @@
 """A run on a URL full of secrets: it reads with them, and none is in anything that it leaves or says."""
 
-import http.server
 import io
 import json
 import logging
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import djservice as dj
-from djservice import examples
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.private import PrivateUrl
@@ -36,43 +32,6 @@ FORMS = {
 }
 
 
-class Events(http.server.BaseHTTPRequestHandler):
-    """The shipped events. A path that ends in ``gone`` is refused with the request in the answer."""
-
-    data = Path(examples.path("ZHllbb_200")).read_bytes()
-
-    def do_HEAD(self) -> None:
-        self.do_GET(body=False)
-
-    def do_GET(self, body: bool = True) -> None:
-        if "gone" in self.path:
-            self.send_error(403, f"no {self.path} {self.headers.get('Authorization')}")
-            return
-        first, last = 0, len(self.data) - 1
-        if asked := self.headers.get("Range"):
-            first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
-            last = min(last, len(self.data) - 1)
-        self.send_response(206 if asked else 200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Range", f"bytes {first}-{last}/{len(self.data)}")
-        self.send_header("Content-Length", str(last + 1 - first))
-        self.end_headers()
-        if body:
-            self.wfile.write(self.data[first : last + 1])
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing."""
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Events)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
 def written(folder: Path) -> bytes:
     """Everything in a folder: names and contents."""
     paths = sorted(folder.rglob("*"))
@@ -82,7 +41,7 @@ def written(folder: Path) -> bytes:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_token_opens_the_file_and_is_in_no_output(
     form: str,
-    host: str,
+    events_host: str,
     tiny: Settings,
     scheduler: str,
     tmp_path: Path,
@@ -96,7 +55,7 @@ def test_a_token_opens_the_file_and_is_in_no_output(
     tiny["optimiser"] |= {"iterations": 2}
 
     def run_of(token: str, path: str = "/events.root") -> Run:
-        files = FORMS[form].format(host=host, path=path, token=token)
+        files = FORMS[form].format(host=events_host, path=path, token=token)
         return Run.from_dict(
             tiny | {"input": tiny["input"] | {"files": files}, "cluster": {"scheduler": scheduler}}
         )

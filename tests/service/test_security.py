@@ -1,9 +1,7 @@
 """What must not get in, and what must not get out: certificates, roots, secrets."""
 
-import http.server
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,61 +12,18 @@ import trustme
 from distributed.security import Security
 
 import djservice as dj
-from djservice import examples
 from djservice.config.run import Run
-from djservice.errors import ConfigError, DjserviceError, RunError, ServiceError
+from djservice.errors import ConfigError, RunError, ServiceError
 from djservice.fit.plan import RunPlan
 from djservice.service.allowed_paths import check_roots
-from djservice.service.client import Service
 
 Settings = dict[str, Any]
 SECRET = "hunter2-5ab4c3d2"
 
 
-class Events(http.server.BaseHTTPRequestHandler):
-    """The shipped events, in the ranges asked for; anything else is not there."""
-
-    data = Path(examples.path("ZHllbb_200")).read_bytes()
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, body: bool) -> None:
-        if not self.path.startswith("/events.root?"):
-            self.send_error(404)
-            return
-        first, last = 0, len(self.data) - 1
-        if asked := self.headers.get("Range"):
-            first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
-            last = min(last, len(self.data) - 1)
-        self.send_response(206 if asked else 200)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Range", f"bytes {first}-{last}/{len(self.data)}")
-        self.send_header("Content-Length", str(last + 1 - first))
-        self.end_headers()
-        if body:
-            self.wfile.write(self.data[first : last + 1])
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    """The shipped events over HTTP."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Events)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/events.root"
-    server.shutdown()
-    server.server_close()
-
-
 def test_a_token_is_in_no_log_store_or_answer(
     make_cluster: Any,
-    url: str,
+    events_host: str,
     tiny: Settings,
     stored: Callable[[Path], dict[str, bytes]],
     tmp_path: Path,
@@ -84,6 +39,7 @@ def test_a_token_is_in_no_log_store_or_answer(
         }
         return service.submit(Run.from_dict(tiny | given))
 
+    url = f"http://{events_host}/events.root"
     query = f"?f=(x),[y];sig={SECRET}&authz=Bearer%20{SECRET}#{SECRET}"
     good = submit("good", url.replace("://", f"://me:{SECRET}@") + query)
     finished = good.wait(timeout=300)
@@ -232,9 +188,3 @@ def test_tls_lets_in_who_has_a_certificate_and_nobody_else(
     assert refused.returncode == 1
     assert refused.stderr.startswith("djservice: UnreachableError: no answer")
     assert "Traceback" not in refused.stderr
-
-
-def test_errors_travel_by_their_names(cluster: Any, service: Service) -> None:
-    with pytest.raises(DjserviceError) as failure:
-        service.ask("status", run_id="x")
-    assert type(failure.value) is ServiceError

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 import djservice as dj
 from djservice.cli import main
 from djservice.config.run import Run
-from djservice.errors import ConfigError, MissingFileError, RunError, ServiceError
+from djservice.errors import ConfigError, DjserviceError, MissingFileError, RunError, ServiceError
 from djservice.service.client import Service, SubmittedRun
 from djservice.service.plugin import RunService
 
@@ -304,6 +304,12 @@ def test_an_unknown_run_names_the_near_ones(service: Service, tiny: Settings) ->
         service.run(run.id[:-1])
     with pytest.raises(ServiceError, match="djservice list"):
         service.run("0")
+
+
+def test_errors_travel_by_their_names(service: Service) -> None:
+    with pytest.raises(DjserviceError) as failure:
+        service.ask("status", run_id="x")
+    assert type(failure.value) is ServiceError
 
 
 def test_no_scheduler_and_one_without_runs(cluster: Any, scheduler: str) -> None:

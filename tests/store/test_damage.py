@@ -274,6 +274,20 @@ def test_no_damage_of_any_file_of_a_store_is_silent(name: str, made: Path, tmp_p
     damage_each(name, made, tmp_path / "s.zarr")
 
 
+@pytest.mark.parametrize(("array", "earlier"), [("scan/mean", 7), ("spectrum/mean", 11)])
+def test_an_old_chunk_in_the_place_of_a_new_one_is_not_silent(
+    array: str, earlier: int, made: Path, tmp_path: Path
+) -> None:
+    """Its codec calls it sound; the checksum of the rows does not."""
+    path = tmp_path / "s.zarr"
+    shutil.copytree(made / "global-finished.zarr", path)
+    whole = content(path)
+    shutil.copy(made / f"global-running-{earlier}.zarr/{array}/c/0", path / array / "c/0")
+    with pytest.raises(DamagedStoreError, match=f"damaged: {array}, .* holds other rows"):
+        content(path)
+    assert outcome(path, f"{array}/c", "global", whole, whole) == ""
+
+
 def write_grid(path: Path, cells: int = 8) -> tuple[Content, int]:
     """Fill cells of a grid, and return what it says, and how many were done before."""
     rigidities, radii = (1.0, 2.0), (0.5, 0.9)

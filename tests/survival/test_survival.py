@@ -141,14 +141,13 @@ def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
     stored: Stored,
     reach: Reach,
 ) -> None:
-    """At about 10, 50 and 90 % of the run, and once in order; a second run waits in the queue meanwhile, a third is paused."""
+    """At its beginning and end, and once in order; a second run waits in the queue meanwhile, a third is paused."""
     run = service.submit(disturbable_run)
     paused = service.submit(another(disturbable_run, "paused", seed=3))
     assert paused.pause()["state"] == "paused"
     queued = service.submit(another(disturbable_run, "queued", seed=2))
     for phase, done, fault in (
         ("optimise", 10, scheduler_killed),
-        ("optimise", 60, scheduler_killed),
         ("scan", 1, scheduler_stopped),
         ("spectrum", 1, scheduler_killed),
     ):
@@ -158,7 +157,7 @@ def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
     assert stored(disturbable_run.output.store) == stored(undisturbed)
     assert [entry["reason"] for entry in run.status()["transitions"]].count(
         "the scheduler started again"
-    ) == 4
+    ) == 3
     assert queued.wait(timeout=300).result.iterations == 100
     assert paused.status()["state"] == "paused"
     assert cluster.left_behind() == ([], 0, [])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,35 +163,57 @@ def test_sums_and_choices_of_a_list(count: int) -> None:
         assert w[choose(options.w, count, scratch, target)] > 0.0
 
 
-BITS = """
-import hashlib, sys; sys.path.insert(0, sys.argv[1])
-from brute_force import shipped_events
-from djservice.clustering.cluster import cluster
-digest, events = hashlib.sha256(), shipped_events().select(range(20))
-for scale in ("minimum", "safe"):
-    trees = cluster(events, radius=0.7, rigidity=1.0, trees=3, scale=scale, parameters=("radius", "rigidity"), states=True)
-    for array in (trees.momenta, trees.scores, trees.log_prob, trees.states.scores):
-        digest.update(array.tobytes())
-print(digest.hexdigest())
-"""
+def bits_of_lanes() -> str:
+    """Of everything above that is compiled: arithmetic, fused, exponentials, sums and choices."""
+    random = np.random.default_rng(3)
+    a, b, c = random.normal(size=(3, 16)) * 10.0 ** random.integers(-9, 9, (3, 16))
+    out, x = np.zeros((3, 56)), np.linspace(-700.0, 700.0, 8_000)
+    of_x = np.empty_like(x)
+    results: list[Any] = [every_function(a, b, c, out[0]), out, of_x]
+    fused(a, b, c, out[1])
+    exponentials(x, of_x)
+    pairs, scratch = (work := allocate(300, 300, 1)).pairs, work.scratch
+    pairs.q[:200], pairs.w[:200] = random.exponential(size=(2, 200))
+    norm = sum_weights(pairs.w, 200, scratch)
+    results += [norm, weighted_sum(pairs, 200), smallest(pairs.q, 200)]
+    results += [choose(pairs.w, 200, scratch, share * norm) for share in random.random(100)]
+    return hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in results)).hexdigest()
 
 
-def test_the_same_bits_whatever_the_width_of_vectors() -> None:
-    """Compiled for this processor, and for the plainest of its architecture, kept side by side."""
-    arguments = [sys.executable, "-c", BITS, str(Path(__file__).parents[1])]
-    plainest = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-    own, generic = (
-        subprocess.run(
-            arguments,
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, **more},
-            timeout=300,
-        ).stdout
-        for more in ({}, plainest)
+def bits_of_trees() -> str:
+    """Of all that a kernel writes."""
+    digest, events = hashlib.sha256(), shipped_events().select(range(20))
+    for scale in ("minimum", "safe"):
+        trees = cluster(
+            events,
+            radius=0.7,
+            rigidity=1.0,
+            trees=3,
+            scale=scale,
+            parameters=("radius", "rigidity"),
+            states=True,
+        )
+        for array in (trees.momenta, trees.scores, trees.log_prob, trees.states.scores):
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize(
+    "bits", [bits_of_lanes, pytest.param(bits_of_trees, marks=pytest.mark.long)]
+)
+def test_the_same_bits_whatever_the_width_of_vectors(bits: Callable[[], str]) -> None:
+    """Compiled for this processor, and for the plainest of its architecture. All kernels take a minute."""
+    here = Path(__file__)
+    script = f"import sys; sys.path[:0] = sys.argv[1:]; import {here.stem}; print({here.stem}.{bits.__name__}())"
+    plainest = subprocess.run(
+        [sys.executable, "-c", script, here.parent, here.parents[1]],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+        timeout=300,
     )
-    assert own == generic
+    assert plainest.stdout.strip() == bits()
 
 
 SCRIPT = """

@@ -1,0 +1,68 @@
+"""The argument and the options of commands that read the configuration of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from djservice.config.run import Run
+
+
+def run_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument and the options of a command that reads the configuration of a run."""
+    for option in reversed(
+        (
+            click.argument("config", type=click.Path(dir_okay=False)),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="SECTION.KEY=VALUE",
+                help="Change one configuration key. Repeatable.",
+            ),
+            click.option(
+                "--scheduler",
+                metavar="ADDRESS",
+                help="Use this Dask scheduler. [default: a cluster on this machine]",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=1),
+                help="Worker processes on this machine. [default: one per processor]",
+            ),
+            click.option(
+                "--threads",
+                type=click.IntRange(min=1),
+                help="Threads per worker process. [default: 1]",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def read_run(
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+) -> Run:
+    """The configuration in a file, changed by the options of the command line.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is not that of a run.
+    """
+    from djservice.config.run import Run
+
+    cluster = {"scheduler": scheduler, "workers": workers, "threads": threads}
+    settings = [
+        f"cluster.{key}={json.dumps(value)}" for key, value in cluster.items() if value is not None
+    ]
+    return Run.from_yaml(config, [*overrides, *settings])
