@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from djservice.input.read import read as read
     from djservice.objectives import cuts as cuts
     from djservice.objectives import observables as observables
+    from djservice.objectives.information import MutualInformation as MutualInformation
     from djservice.objectives.losses import RobustWidth as RobustWidth
     from djservice.objectives.losses import SquaredError as SquaredError
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
@@ -103,6 +104,7 @@ _PUBLIC = {
     "SquaredErrorOfMean": "objectives.losses",
     "Width": "objectives.losses",
     "RobustWidth": "objectives.losses",
+    "MutualInformation": "objectives.information",
     "Score": "estimators.score_function",
     "LeaveOneOut": "estimators.score_function",
     "StateBaseline": "estimators.state_baseline",
