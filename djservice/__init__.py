@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.objectives.losses import Width as Width
     from djservice.objectives.observables import observable as observable
+    from djservice.objectives.significance import Significance as Significance
     from djservice.radius_models.base import RadiusModel as RadiusModel
     from djservice.radius_models.features import feature as feature
     from djservice.radius_models.torch_model import TorchModel as TorchModel
@@ -105,6 +106,7 @@ _PUBLIC = {
     "Width": "objectives.losses",
     "RobustWidth": "objectives.losses",
     "MutualInformation": "objectives.information",
+    "Significance": "objectives.significance",
     "Score": "estimators.score_function",
     "LeaveOneOut": "estimators.score_function",
     "StateBaseline": "estimators.state_baseline",

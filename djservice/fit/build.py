@@ -73,8 +73,19 @@ def build_loss(run: Run) -> Loss:
 def _objective(section: ObjectiveSection, observable: Observable) -> Loss:
     """The objective of a run without its cuts."""
     from djservice.objectives.information import MutualInformation
+    from djservice.objectives.significance import Significance
 
     try:
+        if section.kind == "significance":
+            return Significance(
+                observable,
+                signal=section.signal,
+                background=section.background,
+                luminosity=section.luminosity or 0.0,
+                bins=section.bins or (),
+                background_uncertainty=section.background_uncertainty,
+                minimum_entries=section.minimum_entries,
+            )
         bins = section.bins or MutualInformation.bins
         return MutualInformation(
             observable,

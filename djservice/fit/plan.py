@@ -122,7 +122,7 @@ class RunPlan:
         self._check_task()
         self._check_trees()
         if self.run.objective is not None:
-            check_objective(self.run, self.loss)
+            check_objective(self.run, self.loss, self.input().fileset)
         for name in self.run.inputs:
             self.augmentations(name)
             self.input(name)

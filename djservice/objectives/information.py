@@ -45,9 +45,7 @@ class MutualInformation(Term):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.bins) != 2 or not all(
-            BOUNDS["bins"].low <= number <= BOUNDS["bins"].high for number in self.bins
-        ):
+        if len(self.bins) != 2 or not all(BOUNDS["bins"].holds(number) for number in self.bins):
             raise InputError(
                 f"bins are {list(self.bins)}, expected two numbers, of the observable's and of the "
                 f"truth's bins, each {BOUNDS['bins']}."

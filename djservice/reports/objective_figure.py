@@ -15,6 +15,10 @@ CAPTIONS = {
         "mass that is in each bin of the observable. The mutual information is that of this "
         "histogram. What lies outside counts in the outermost bins."
     ),
+    "significance": (
+        "Expected events at the optimum: signal on top of the background, with the errors of the "
+        "finite number of simulated events."
+    ),
 }
 
 
@@ -26,7 +30,7 @@ def kind_of(store: Store) -> str:
 
 def objective(store: Store) -> Any:
     """Figure of the histogram of an objective at the optimum."""
-    draw = {"mutual_information": _response}.get(kind_of(store))
+    draw = {"mutual_information": _response, "significance": _yields}.get(kind_of(store))
     if draw is None or store.n_complete("spectrum") < 2:
         return None
     contents, error = (store.column("spectrum", name)[1] for name in ("contents", "contents_error"))
@@ -48,4 +52,25 @@ def _response(store: Store, contents: Any, error: Any) -> Any:
     drawn = axes.pcolormesh(of_truth, of_observable, share.T, cmap="viridis")
     figure.colorbar(drawn, ax=axes, label="share of the trees", pad=0.02)
     axes.set(xlabel="true mass [GeV]", ylabel=axis_label(store.attributes["observable"]))
+    return figure
+
+
+def _yields(store: Store, contents: Any, error: Any) -> Any:
+    """Expected events of each dataset, stacked."""
+    import matplotlib.pyplot as plt
+
+    section = store.attributes["run"]["objective"]
+    edges, luminosity = np.array(section["bins"]), section["luminosity"]
+    names = [*section["signal"], *section["background"]]
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    below = np.zeros(len(edges) - 1)
+    for row in reversed(range(len(names))):  # the background first
+        above = below + luminosity * contents[row]
+        axes.stairs(above, edges, baseline=below, fill=True, alpha=0.6, label=names[row])
+        centre = (edges[1:] + edges[:-1]) / 2.0
+        axes.errorbar(centre, above, luminosity * error[row], fmt="none", color="black", lw=1)
+        below = above
+    axes.set(xlabel=axis_label(store.attributes["observable"]), ylabel="expected events")
+    axes.set_ylim(0.0, 1.3 * below.max())
+    axes.legend()
     return figure
