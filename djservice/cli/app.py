@@ -11,6 +11,7 @@ import sys
 import click
 
 from djservice.cli import check as cli_check
+from djservice.cli import export as cli_export
 from djservice.cli import grids as cli_grids
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for group in (cli_grids, cli_service, cli_production, cli_check):
+for group in (cli_grids, cli_service, cli_production, cli_check, cli_export):
     for command in group.COMMANDS:
         main.add_command(command)
 

@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
@@ -160,14 +161,17 @@ class Moments:
             )
         return moments._quantity(value, slope)
 
-    def histogram(self) -> tuple[Floats, Floats]:
-        """Contents of the first binned term, shape (category, bin), and their standard errors."""
-        term = next(
-            i for i, s in enumerate(self.layout.statistics) if isinstance(s, BinnedStatistic)
+    def histogram(self) -> Histogram:
+        """Histogram of the binned term of the loss."""
+        term, statistic = next(
+            (term, statistic)
+            for term, (statistic, _) in enumerate(self._terms())
+            if isinstance(statistic, BinnedStatistic)
         )
         entries = self.layout.sums(term)
         bins = np.arange(entries.start, entries.stop - 1)
-        return self.total[:, bins], np.sqrt(self.outer[:, bins, bins])
+        error = np.sqrt(self.outer[:, bins, bins])
+        return Histogram(self.total[:, bins], error, statistic.merged)
 
     def rescaled(self, factor: float) -> Moments:
         """These sums with all weights multiplied by a factor."""
@@ -260,6 +264,23 @@ class Moments:
         # Rounding can make a variance negative; NaN passes through.
         error, tree_error = (math.sqrt(0.0 if x < 0.0 else x) for x in (over_events, over_trees))
         return Quantity(float(value), error, tree_error)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Sums of weights in the bins of an observable, those of each category of events apart.
+
+    Attributes
+    ----------
+    contents, error
+        Sum of weights and its standard error over events, shape (category, bin).
+    group
+        Number of the merged bin that each bin is in, shape (bin,).
+    """
+
+    contents: Floats
+    error: Floats
+    group: NDArray[np.int64]
 
 
 def _form(matrix: Floats, vector: Floats) -> float:

@@ -18,8 +18,8 @@ import numpy as np
 from djservice.config.run import Run
 from djservice.core.progress import DESCENT, PER_EVENT, Watch
 from djservice.core.redact import redacted
-from djservice.errors import RunError, StoreError
-from djservice.evaluation.moments import Moments
+from djservice.errors import NothingAcceptedError, RunError, StoreError
+from djservice.evaluation.moments import Histogram, Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events
@@ -218,8 +218,7 @@ class RadiusFit:
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
             if self.run.objective is not None:
-                contents, error = moments.histogram()
-                columns |= {"contents": contents[np.newaxis], "contents_error": error[np.newaxis]}
+                columns |= _histogram(moments)
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
@@ -351,6 +350,20 @@ class RadiusFit:
                 f"batches hold all {self.minibatches.batch} events, fewer than "
                 "optimiser.batch_events"
             )
+
+
+def _histogram(moments: Moments) -> dict[str, Any]:
+    """The columns of the histogram of an objective; NaN if no tree passes the selection."""
+    try:
+        histogram = moments.histogram()
+    except NothingAcceptedError:
+        empty = np.full_like(moments.total[:, : moments.layout.sizes[0] - 1], np.nan)
+        histogram = Histogram(empty, empty, np.arange(empty.shape[1]))
+    return {
+        "contents": histogram.contents[np.newaxis],
+        "contents_error": histogram.error[np.newaxis],
+        "group": histogram.group[np.newaxis],
+    }
 
 
 def learned(run: Run) -> tuple[Parameter, ...]:

@@ -70,7 +70,7 @@ class NegativeSignificance(BinnedStatistic):
         s, b = self._expected(sums)
         z = np.sqrt(self._square(s, b).sum())
         first, second = self._derivatives(s, b)
-        merge, padded = self._merge(), np.zeros((self.categories, self.sums, self.sums))
+        merge, padded = self.merged, np.zeros((self.categories, self.sums, self.sums))
         for category in range(self.categories):
             kind = int(category >= self.signals)
             block = np.outer(first[kind], first[kind]) / (4.0 * z * z * z)
@@ -103,12 +103,13 @@ class NegativeSignificance(BinnedStatistic):
             )
         return merged
 
-    def _merge(self) -> NDArray[np.int64]:
+    @property
+    def merged(self) -> NDArray[np.int64]:
         return np.asarray(self.groups or range(self.bins), np.int64)
 
     def _expected(self, sums: Floats) -> tuple[Floats, Floats]:
         """Expected signal and background of each merged bin."""
-        merge = self._merge()
+        merge = self.merged
         s, b = (
             np.asarray(self.luminosity * np.bincount(merge, part[:, :-1].sum(axis=0)), np.float64)
             for part in (sums[: self.signals], sums[self.signals :])
@@ -139,7 +140,7 @@ class NegativeSignificance(BinnedStatistic):
     def _of_sums(self, of_bins: Floats) -> Floats:
         """Derivatives in all sums from those in expected signal and background of merged bins."""
         rows = [of_bins[int(category >= self.signals)] for category in range(self.categories)]
-        of_bin = self.luminosity * np.stack(rows)[:, self._merge()]
+        of_bin = self.luminosity * np.stack(rows)[:, self.merged]
         return np.concatenate([of_bin, np.zeros((self.categories, 1))], axis=1)
 
 

@@ -15,6 +15,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
@@ -42,6 +43,11 @@ class BinnedStatistic(PooledStatistic):
     @property
     def sums(self) -> int:
         return self.bins + 1
+
+    @property
+    def merged(self) -> NDArray[np.int64]:
+        """Number of the merged bin that each bin is in, shape (bin,)."""
+        return np.arange(self.bins)
 
     @abstractmethod
     def curvature_along(self, sums: Floats, slopes: Floats) -> Floats:

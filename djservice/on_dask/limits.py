@@ -165,6 +165,7 @@ def store_bytes(shape: StoreColumns) -> int:
     of_iteration = len(ITERATIONS) + len(VECTORS) * (parameters + 1) + 1
     numbers = shape.iterations * of_iteration + len(shape.scan_radii) * (len(SCAN) + 1)
     numbers += shape.spectrum_radii * (len(SCAN) + 1 + 3 * events) + 2 * events
+    numbers += shape.spectrum_radii * 3 * math.prod(shape.histogram or (0,))
     if shape.starts:
         starts = len(shape.starts)
         numbers += events * (1 + 3 + starts + 2) + starts + 2 * len(SCAN)

@@ -134,6 +134,7 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         cells = {"category": (categories, categories), "bin": (bins, bins)}
         for name in ("contents", "contents_error"):
             _array(spectrum, name, "f8", {"radius": (rows, 1), **cells})
+        _array(spectrum, "group", "i8", {"radius": (rows, 1), "bin": (bins, bins)})
     _array(spectrum, "key", "u8", event, shape.keys)
     _array(spectrum, "weight", "f8", event, shape.weight)
     if shape.starts:
