@@ -39,6 +39,7 @@ def main() -> None:
       djservice compare my_run.yaml          find the best gradient estimator
       djservice report my_run.zarr           write the HTML report again
       djservice check my_run.zarr            verify every byte of a store
+      djservice export my_run.zarr --pyhf workspace.json
       djservice submit my_run.yaml --scheduler tcp://login1:8786
       djservice reprocess nightly.yaml       process new or changed files on a schedule
     """

@@ -20,7 +20,6 @@ from djservice.errors import RunError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
 from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
-from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.losses import Loss, Term
 
 
@@ -318,6 +317,9 @@ def _per_event(
 ) -> PerEvent:
     """Results of each event by itself: the formulas of a sample of one event, errors over trees."""
     centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
+    if layout.categories:  # histograms mean nothing for a single event
+        nothing = np.full(len(mean), math.nan)
+        return PerEvent(centre, centre_error, accepted_trees, nothing, nothing, nothing)
     module = array_module(centred)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gradient, total = np.zeros(len(mean)), np.zeros(len(mean))
@@ -325,9 +327,6 @@ def _per_event(
         for term, (statistic, coefficient) in enumerate(
             zip(layout.statistics, layout.coefficients, strict=True)
         ):
-            if isinstance(statistic, BinnedStatistic):  # means nothing for a single event
-                gradient, total = gradient * math.nan, total * math.nan
-                continue
             sum_entries, slope_entries = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, sum_entries], mean[:, slope_entries]
             first = statistic.gradient(sums)

@@ -171,6 +171,11 @@ class RunPlan:
                     f"{key} needs an estimator that is made of the score, and "
                     f"{self.estimator.name} is not."
                 )
+        if run.objective is not None and run.task == "radius-model":
+            raise ConfigError(
+                "objective is for a global radius, not for task radius-model. Train the model on a "
+                "loss, such as a robust_width."
+            )
         for i, term in enumerate(self.loss.terms if run.task == "per-event" else ()):
             if not term.has_target:
                 where, section = list(run.terms.items())[i]

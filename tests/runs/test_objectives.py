@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from djservice.fit.plan import RunPlan
 from djservice.store.grid_store import read_grid
 from djservice.store.run_store import Store
 
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
 PATH = dj.examples.path("ZHllbb_200")
 CUTS = [{"name": "two_jets", "pt_min": 20.0}]
 
@@ -218,6 +220,7 @@ def test_settings_without_meaning(
         (MI, {"loss": {}}, "expected one of loss, which is minimised, and objective"),
         (MI, {"objective": None}, "missing key loss; or give objective in its place"),
         (MI, {"task": "per-event"}, "objective.kind is a mutual_information, which means nothing for a single event"),
+        (MI, {"task": "radius-model"}, "objective is for a global radius, not for task radius-model"),
         (Z, {"input": {"files": PATH}}, "needs the datasets and cross sections of input.fileset"),
         (Z, {"input": {"fileset": fileset(data=([0, 3], 1.0))}}, "data of the fileset is neither signal nor background"),
         (Z, {"input": {"fileset": fileset(ZH=([0, 3], None), Zjets=([3, 6], None))}}, "needs metadata.xsec of every dataset"),
@@ -254,3 +257,12 @@ def test_events_without_meaning(
     data |= {"input": {**data["input"], **section}, "cluster": {"scheduler": scheduler}}
     with pytest.raises((ConfigError, RunError, ValueError), match=re.compile(message)):
         dj.run(Run.from_dict(data))
+
+
+def test_the_workflows_are_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(WORKFLOWS))
+    significance = importlib.import_module("zh_significance")
+    run = Run.from_dict(significance.configuration(tmp_path))
+    assert run.objective is not None and run.objective.signal == ("ZH",)
+    run = Run.from_yaml(WORKFLOWS / "zh_information.yaml")
+    assert run.objective is not None and run.objective.kind == MI
