@@ -134,8 +134,10 @@ def _configured(run: Run) -> Iterator[tuple[str, str, int]]:
         yield "radii", f"number of {name}.radii", len(getattr(run, name).radii)
     for i, term in enumerate(run.loss):
         yield "bins", f"loss[{i}].bins", term.bins
-    for i, bins in enumerate(run.objective.bins or () if run.objective else ()):
-        yield "bins", f"objective.bins[{i}]", int(min(bins, 2**62))
+    if run.objective is not None and run.objective.bins is not None:
+        bins, edges = run.objective.bins, run.objective.kind == "significance"
+        for number in (len(bins) - 1,) if edges else bins:
+            yield "bins", "number of objective.bins", int(min(number, 2**62))
     for name, section in run.inputs.items():
         yield "bundle-events", f"{name}.bundle_events", section.bundle_events or 1
     if run.task == "per-event":

@@ -65,10 +65,10 @@ INPUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings(kind: str, store: Path, **objective: Any) -> dict[str, Any]:
+def settings(name: str, store: Path, **objective: Any) -> dict[str, Any]:
     return {
-        "input": INPUTS[kind] | {"pt_min": 2.0, "bundle_events": 30},
-        "objective": {**OBJECTIVES[kind], **objective},
+        "input": INPUTS[name] | {"pt_min": 2.0, "bundle_events": 30},
+        "objective": {**OBJECTIVES[name], **objective},
         "optimiser": {"iterations": 4, "batch_events": 80, "trees": 4, "averaging_start": 1},
         "scan": {"radii": [0.4, 0.7, 1.0, 1.2], "trees": 4},
         "spectrum": {"radii": [0.65], "trees": 4},
