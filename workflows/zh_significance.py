@@ -103,10 +103,15 @@ def configuration(folder: Path) -> dict[str, Any]:
             "held_back": 0.3,
             "cuts": [{"name": "two_jets", "pt_min": 20.0, "rapidity_max": 2.5}],
         },
-        "radius": {"start": 1.0},
-        "optimiser": {"iterations": 30, "batch_events": 4000, "trees": 4},
-        "scan": {"radii": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2], "trees": 6},
-        "spectrum": {"radii": [0.4, 0.8], "trees": 6},
+        "radius": {"start": 0.4},
+        "optimiser": {
+            "iterations": 60,
+            "learning_rate": 0.1,
+            "batch_events": 4000,
+            "trees": 4,
+        },
+        "scan": {"radii": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0], "trees": 6},
+        "spectrum": {"radii": [1.0], "trees": 6},
         "output": {"store": str(folder / "run.zarr")},
     }
 
