@@ -104,12 +104,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "cuts": [{"name": "two_jets", "pt_min": 20.0, "rapidity_max": 2.5}],
         },
         "radius": {"start": 0.4},
-        "optimiser": {
-            "iterations": 60,
-            "learning_rate": 0.1,
-            "batch_events": 4000,
-            "trees": 4,
-        },
+        "optimiser": {"iterations": 40, "learning_rate": 0.1, "batch_events": 20_000, "trees": 2},
         "scan": {"radii": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0], "trees": 6},
         "spectrum": {"radii": [1.0], "trees": 6},
         "output": {"store": str(folder / "run.zarr")},
