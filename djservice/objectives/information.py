@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.array_module import array_module
 from djservice.core.bounds import BOUNDS
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -71,8 +70,8 @@ class MutualInformation(Term):
 def bin_numbers(value: Floats, limits: tuple[float, float], bins: int) -> Floats:
     """Number of the equal bin that each value is in; values outside are in the outermost bins."""
     low, high = limits
-    module = array_module(value)
-    return module.clip(module.floor((value - low) * (bins / (high - low))), 0, bins - 1)  # type: ignore[no-any-return]
+    number: Floats = np.clip(np.floor((value - low) * (bins / (high - low))), 0, bins - 1)
+    return number
 
 
 def check_range(name: str, limits: tuple[float, float]) -> None:

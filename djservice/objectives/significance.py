@@ -101,6 +101,6 @@ class Significance(Term):
         return np.zeros_like(truth)
 
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
-        module = array_module(value)
-        number = module.searchsorted(module.asarray(self.bins), value, side="right") - 1
+        edges = array_module(value).asarray(self.bins)
+        number = np.searchsorted(edges, value, side="right") - 1
         return tuple((number == i).astype(np.float64) for i in range(len(self.bins) - 1))
