@@ -67,11 +67,13 @@ if TYPE_CHECKING:
     from djservice.input.read import read as read
     from djservice.objectives import cuts as cuts
     from djservice.objectives import observables as observables
+    from djservice.objectives.information import MutualInformation as MutualInformation
     from djservice.objectives.losses import RobustWidth as RobustWidth
     from djservice.objectives.losses import SquaredError as SquaredError
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.objectives.losses import Width as Width
     from djservice.objectives.observables import observable as observable
+    from djservice.objectives.significance import Significance as Significance
     from djservice.radius_models.base import RadiusModel as RadiusModel
     from djservice.radius_models.features import feature as feature
     from djservice.radius_models.torch_model import TorchModel as TorchModel
@@ -103,6 +105,8 @@ _PUBLIC = {
     "SquaredErrorOfMean": "objectives.losses",
     "Width": "objectives.losses",
     "RobustWidth": "objectives.losses",
+    "MutualInformation": "objectives.information",
+    "Significance": "objectives.significance",
     "Score": "estimators.score_function",
     "LeaveOneOut": "estimators.score_function",
     "StateBaseline": "estimators.state_baseline",

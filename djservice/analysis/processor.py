@@ -26,7 +26,8 @@ from djservice.errors import InputError, NothingAcceptedError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import evaluate, trees_needed
-from djservice.evaluation.moments import MomentLayout, Moments, Quantity
+from djservice.evaluation.moments import Moments, Quantity
+from djservice.evaluation.reduce import layout_of
 from djservice.events.batch import EventBatch
 from djservice.events.checks import check_weights
 from djservice.events.keys import entry_keys
@@ -306,18 +307,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
 
     def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
         """Sums of a dataset whose weights are multiplied by a factor."""
-        terms = self.loss.terms
-        layout = MomentLayout(
-            tuple(term.statistic for term in terms), tuple(term.coefficient for term in terms), 1
-        )
-        moments = Moments(layout=layout, **sums["moments"])
-        moments = replace(
-            moments,
-            total=moments.total * factor,
-            outer=moments.outer * factor**2,
-            tree_covariance=moments.tree_covariance * factor**2,
-            weight=moments.weight * factor,
-        )
+        moments = Moments(layout=layout_of(self.loss, 1), **sums["moments"]).rescaled(factor)
         return moments, sums["acceptance"] * factor**2, sums["spectrum"] * factor
 
     def _result(self, moments: Moments, acceptance: Floats, spectrum: Any) -> RadiusResult:

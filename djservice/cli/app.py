@@ -11,6 +11,7 @@ import sys
 import click
 
 from djservice.cli import check as cli_check
+from djservice.cli import export as cli_export
 from djservice.cli import grids as cli_grids
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
@@ -38,12 +39,13 @@ def main() -> None:
       djservice compare my_run.yaml          find the best gradient estimator
       djservice report my_run.zarr           write the HTML report again
       djservice check my_run.zarr            verify every byte of a store
+      djservice export my_run.zarr --pyhf workspace.json
       djservice submit my_run.yaml --scheduler tcp://login1:8786
       djservice reprocess nightly.yaml       process new or changed files on a schedule
     """
 
 
-for group in (cli_grids, cli_service, cli_production, cli_check):
+for group in (cli_grids, cli_service, cli_production, cli_check, cli_export):
     for command in group.COMMANDS:
         main.add_command(command)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from djservice.config.base import Section, as_tuple, explained, named, without_credentials
 from djservice.config.input import Input
+from djservice.config.objective import ObjectiveSection
 from djservice.config.sections import (
     ClusteringSection,
     ClusterSection,
@@ -40,7 +41,10 @@ class Run(Section):
     )
     input: Input
     clustering: ClusteringSection = ClusteringSection()
-    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple)] = ()
+    objective: ObjectiveSection | None = Field(
+        None, description="instead of a loss, what is maximised: docs/guides/information.md"
+    )
     estimator: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
     )
@@ -53,6 +57,23 @@ class Run(Section):
     seed: int = Field(1, **limits("seed"), description="of all random numbers")
     output: OutputSection
     cluster: ClusterSection = ClusterSection()
+
+    @model_validator(mode="after")
+    def _loss_or_objective(self) -> Run:
+        if bool(self.loss) == (self.objective is not None):
+            raise ValueError(
+                "missing key loss; or give objective in its place"
+                if self.objective is None
+                else "expected one of loss, which is minimised, and objective, which is maximised"
+            )
+        return self
+
+    @property
+    def terms(self) -> dict[str, LossTerm | ObjectiveSection]:
+        """The terms of the loss, or the objective, by their places in the configuration."""
+        if self.objective is not None:
+            return {"objective": self.objective}
+        return {f"loss[{i}]": term for i, term in enumerate(self.loss)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "run") -> Run:
@@ -102,7 +123,8 @@ class Run(Section):
         """
         data = self.model_dump(mode="python", by_alias=True)
         # The sections have the Python objects, which the dump takes apart.
-        for term, section in zip(data["loss"], self.loss, strict=True):
+        terms = data["loss"] or [data["objective"]]
+        for term, section in zip(terms, self.terms.values(), strict=True):
             term["observable"] = _plain(section.observable)
             term["cuts"] = [_plain(cut) for cut in section.cuts]
         data["radius_model"]["model"] = _plain(self.radius_model.model)

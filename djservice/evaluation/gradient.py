@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -12,9 +14,9 @@ from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_samp
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
-from djservice.evaluation.evaluate import evaluate
+from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.moments import Moments, Quantity
-from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.reduce import PerEvent, concatenated
 from djservice.events.batch import as_batch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observables import Observable
@@ -67,8 +69,8 @@ def gradient(
     Parameters
     ----------
     particles
-        An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta,
-        shape (event, var).
+        An :class:`djservice.EventBatch`, or a list of them, of several datasets; or awkward records
+        with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
         A loss; or an observable, whose mean is then the objective: d E[f] / dR.
     radius, rigidity, sampling
@@ -96,15 +98,21 @@ def gradient(
         raise InputError(
             f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut()."
         )
-    moments, per_event = evaluate(
-        as_batch(particles, identity=identity, weight=weight, truth=truth),
+    is_list = isinstance(particles, (list, tuple)) and bool(particles)
+    batches = [
+        as_batch(each, identity=identity, weight=weight, truth=truth)
+        for each in (particles if is_list else [particles])
+    ]
+    results = evaluate_each(
+        [EvaluationPart(batch, radius) for batch in batches],
         as_loss(objective),
         estimator or default_estimator(trees),
         Sampling(rigidity, **sampling),
-        radius=radius,
         parameters=() if parameter is None else (parameter,),
         trees=trees,
     )
+    moments = functools.reduce(operator.add, (moments for moments, _ in results))
+    per_event = concatenated([per_event for _, per_event in results])
     value = moments.gradient()
     return Gradient(
         value.value,

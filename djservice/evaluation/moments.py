@@ -4,6 +4,9 @@ Each event has one vector z. For each term of the loss it holds the sums (A_1, .
 their derivatives in each parameter. It ends with (acceptance, mean f, mean f^2) of the observable.
 All entries are multiplied by the event weight.
 
+A loss of histograms has categories of events, such as bins of the true mass. Sums over the events of
+a category then stand apart, and an axis of categories comes first.
+
 Every result is a function of the sum of z. Its standard error over events follows from the sum of
 z z^T (delta method). The part of the error that is due to the finite number of trees follows from
 the sum of the covariances of z.
@@ -15,9 +18,11 @@ import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
+from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.pooled_statistics import PooledStatistic
 
 
@@ -41,6 +46,17 @@ class MomentLayout:
     def sizes(self) -> tuple[int, ...]:
         """Number of sums of each term, including B."""
         return tuple(statistic.sums for statistic in self.statistics)
+
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """Number of categories of events, as the shape of an axis; empty without categories."""
+        binned = (s for s in self.statistics if isinstance(s, BinnedStatistic))
+        return next(((statistic.categories,) for statistic in binned), ())
+
+    @property
+    def is_extensive(self) -> bool:
+        """Whether the loss depends on the scale of the weights."""
+        return any(isinstance(s, BinnedStatistic) and s.is_extensive for s in self.statistics)
 
     @property
     def length(self) -> int:
@@ -70,7 +86,7 @@ class Moments:
         Meaning of the entries of z.
     total, outer, tree_covariance
         Sum of z, of z z^T, and of the covariance of z over trees; shapes (dim,), (dim, dim),
-        (dim, dim).
+        (dim, dim), after the axis of categories if there is one.
     weight
         Sum of the event weights.
     events, events_without
@@ -117,16 +133,18 @@ class Moments:
     @property
     def acceptance(self) -> float:
         """Weighted fraction of trees that the first term accepts."""
-        return float(self.total[-3] / self.weight)
+        return float(self.total[..., -3].sum() / self.weight)
 
     def loss(self) -> Quantity:
-        """Loss L, the sum over terms of F(A_1, ..., A_k, B)."""
+        """Loss L, the sum over terms of F(A_1, ..., A_k, B), less the bias of a binned statistic."""
         moments = self._near_one()
         value, slope = 0.0, np.zeros_like(moments.total)
         for term, (statistic, coefficient) in enumerate(moments._terms()):
-            sums = moments._sums(term)
+            entries, sums = moments.layout.sums(term), moments._sums(term)
             value += coefficient * float(statistic.value(sums))
-            slope[moments.layout.sums(term)] += coefficient * statistic.gradient(sums)
+            if isinstance(statistic, BinnedStatistic):
+                value -= coefficient * statistic.bias(sums, moments.outer[:, entries, entries])
+            slope[..., entries] += coefficient * statistic.gradient(sums)
         return moments._quantity(value, slope)
 
     def gradient(self, parameter: int = 0) -> Quantity:
@@ -134,14 +152,36 @@ class Moments:
         moments = self._near_one()
         value, slope = 0.0, np.zeros_like(moments.total)
         for term, (statistic, coefficient) in enumerate(moments._terms()):
-            sums, slopes = moments._sums(term), moments.layout.slopes(term, parameter)
-            first = statistic.gradient(sums)
-            value += coefficient * float((first * moments.total[slopes]).sum())
-            slope[slopes] += coefficient * first
-            slope[moments.layout.sums(term)] += coefficient * (
-                np.einsum("ij,j->i", statistic.hessian(sums), moments.total[slopes])
+            sums, entries = moments._sums(term), moments.layout.slopes(term, parameter)
+            slopes, first = moments._entries(term, entries), statistic.gradient(sums)
+            value += coefficient * float((first * slopes).sum())
+            slope[..., entries] += coefficient * first
+            slope[..., moments.layout.sums(term)] += coefficient * (
+                statistic.curvature_along(sums, slopes)
             )
         return moments._quantity(value, slope)
+
+    def histogram(self) -> Histogram:
+        """Histogram of the binned term of the loss."""
+        term, statistic = next(
+            (term, statistic)
+            for term, (statistic, _) in enumerate(self._terms())
+            if isinstance(statistic, BinnedStatistic)
+        )
+        entries = self.layout.sums(term)
+        bins = np.arange(entries.start, entries.stop - 1)
+        error = np.sqrt(self.outer[:, bins, bins])
+        return Histogram(self.total[:, bins], error, statistic.merged)
+
+    def rescaled(self, factor: float) -> Moments:
+        """These sums with all weights multiplied by a factor."""
+        return replace(
+            self,
+            total=self.total * factor,
+            outer=self.outer * factor**2,
+            tree_covariance=self.tree_covariance * factor**2,
+            weight=self.weight * factor,
+        )
 
     def gradients(self) -> list[Quantity]:
         """Derivatives of L in all parameters."""
@@ -152,7 +192,7 @@ class Moments:
         moments = self._near_one()
         weight, first, _ = moments._spectrum()
         slope = np.zeros_like(moments.total)
-        slope[-3:-1] = -first / weight**2, 1.0 / weight
+        slope[..., -3:-1] = -first / weight**2, 1.0 / weight
         return moments._quantity(first / weight, slope)
 
     def sd(self) -> Quantity:
@@ -163,38 +203,46 @@ class Moments:
         sd = math.sqrt(max(second / weight - mean**2, 0.0))
         slope = np.zeros_like(moments.total)
         if sd > 0.0:
-            slope[-3:] = np.array([mean**2 - sd**2, -2.0 * mean, 1.0]) / (2.0 * sd * weight)
+            slope[..., -3:] = np.array([mean**2 - sd**2, -2.0 * mean, 1.0]) / (2.0 * sd * weight)
         return moments._quantity(sd, slope)
 
     def _near_one(self) -> Moments:
         """These sums of weights multiplied by a power of two, so that squares and cubes are finite.
 
-        No result depends on the factor, and no bit of it.
+        No result depends on the factor, and no bit of it, unless the loss is extensive.
         """
         size = float(np.abs(self.total).max(initial=0.0))
-        if size == 0.0 or 1e-50 < size < 1e50:
+        if size == 0.0 or 1e-50 < size < 1e50 or self.layout.is_extensive:
             return self
-        factor = math.ldexp(1.0, -math.frexp(size)[1])
-        return replace(
-            self,
-            total=self.total * factor,
-            outer=self.outer * factor * factor,
-            tree_covariance=self.tree_covariance * factor * factor,
-            weight=self.weight * factor,
-        )
+        return self.rescaled(math.ldexp(1.0, -math.frexp(size)[1]))
 
     def _spectrum(self) -> tuple[float, float, float]:
-        weight, first, second = (float(x) for x in self.total[-3:])
+        spectrum = self.total[..., -3:].reshape(-1, 3).sum(axis=0)
+        weight, first, second = (float(x) for x in spectrum)
         self._require_positive(weight)
         return weight, first, second
 
     def _terms(self) -> list[tuple[PooledStatistic, float]]:
-        return list(zip(self.layout.statistics, self.layout.coefficients, strict=True))
+        """Statistic, as the sums allow, and coefficient of each term."""
+        statistics = [
+            statistic.usable(self._sums(term), self.outer[:, sums, sums])
+            if isinstance(statistic, BinnedStatistic)
+            else statistic
+            for term, statistic in enumerate(self.layout.statistics)
+            for sums in [self.layout.sums(term)]
+        ]
+        return list(zip(statistics, self.layout.coefficients, strict=True))
 
     def _sums(self, term: int) -> Floats:
-        sums = self.total[self.layout.sums(term)]
-        self._require_positive(float(sums[-1]))
+        sums = self._entries(term, self.layout.sums(term))
+        self._require_positive(float(sums[..., -1].sum()))
         return sums
+
+    def _entries(self, term: int, entries: slice) -> Floats:
+        """Some entries of a term, summed over categories unless its statistic has these."""
+        values = self.total[..., entries]
+        with_categories = isinstance(self.layout.statistics[term], BinnedStatistic)
+        return values if with_categories or values.ndim == 1 else values.sum(axis=0)
 
     def _require_positive(self, weight: float) -> None:
         if not weight > 0.0:
@@ -218,9 +266,26 @@ class Moments:
         return Quantity(float(value), error, tree_error)
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """Sums of weights in the bins of an observable, those of each category of events apart.
+
+    Attributes
+    ----------
+    contents, error
+        Sum of weights and its standard error over events, shape (category, bin).
+    group
+        Number of the merged bin that each bin is in, shape (bin,).
+    """
+
+    contents: Floats
+    error: Floats
+    group: NDArray[np.int64]
+
+
 def _form(matrix: Floats, vector: Floats) -> float:
-    """The quadratic form v^T M v, in an order that no BLAS decides."""
-    return float((np.einsum("ij,j->i", matrix, vector) * vector).sum())
+    """The quadratic form v^T M v, summed over categories, in an order that no BLAS decides."""
+    return float((np.einsum("...ij,...j->...i", matrix, vector) * vector).sum())
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def reduce_events(
         If an event's sums are not finite.
     """
     trees, module = sample.scores.shape[1], array_module(sample.scores)
-    layout = _layout(loss, len(sample.parameters))
+    layout = layout_of(loss, len(sample.parameters))
+    categories = loss.categories(events.truth, events.dataset)
     # z of each tree, shape (event, tree); the mean over trees is z of the event.
     columns: list[Floats] = []
     # Influence of each tree on that mean, times the number of trees.
@@ -122,16 +123,17 @@ def reduce_events(
     results = []
     for stop, size in zip(np.cumsum(sizes), sizes, strict=True):
         rows = slice(stop - size, stop)
-        weight, part_jacobian = events.weight[rows], None if jacobian is None else jacobian[rows]
+        of_events = mean[rows], centred[rows], events.weight[rows]
+        part_jacobian = None if jacobian is None else jacobian[rows]
         sums = (
-            _reduce(mean[rows], centred[rows], weight)
-            if part_jacobian is None
-            else _reduce_in_theta(part_jacobian, layout, mean[rows], centred[rows], weight)
+            _sums(layout, part_jacobian, *of_events)
+            if categories is None
+            else _sums_by_category(layout, part_jacobian, *of_events, categories[rows])
         )
         moments = Moments(
-            layout if part_jacobian is None else _layout(loss, part_jacobian.shape[1]),
+            layout if part_jacobian is None else layout_of(loss, part_jacobian.shape[1]),
             *sums,
-            weight=float(weight.sum()),
+            weight=float(events.weight[rows].sum()),
             events=size,
             events_without=int((accepted_trees[rows] == 0).sum()),
             trees=size * trees,
@@ -141,6 +143,37 @@ def reduce_events(
         part_events = PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))
         results.append((moments, part_events))
     return results
+
+
+def _sums(
+    layout: MomentLayout, jacobian: Floats | None, mean: Floats, centred: Floats, weight: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Sums over events of z, of z z^T, and of the covariance of z over trees."""
+    if jacobian is None:
+        return _reduce(mean, centred, weight)
+    return _reduce_in_theta(jacobian, layout, mean, centred, weight)
+
+
+def _sums_by_category(
+    layout: MomentLayout,
+    jacobian: Floats | None,
+    mean: Floats,
+    centred: Floats,
+    weight: Floats,
+    categories: NDArray[np.int64],
+) -> tuple[Floats, Floats, Floats]:
+    """Sums as of :func:`_sums`, those of each category apart, on a first axis."""
+    module, parts = array_module(centred), []
+    for category in range(*layout.categories):
+        events = np.flatnonzero(categories == category)
+        of_category = None if jacobian is None else jacobian[events]
+        parts.append(
+            _sums(
+                layout, of_category, mean[events], centred[module.asarray(events)], weight[events]
+            )
+        )
+    total, outer, tree_covariance = (np.stack(sums) for sums in zip(*parts, strict=True))
+    return total, outer, tree_covariance
 
 
 def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
@@ -284,6 +317,9 @@ def _per_event(
 ) -> PerEvent:
     """Results of each event by itself: the formulas of a sample of one event, errors over trees."""
     centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
+    if layout.categories:  # histograms mean nothing for a single event
+        nothing = np.full(len(mean), math.nan)
+        return PerEvent(centre, centre_error, accepted_trees, nothing, nothing, nothing)
     module = array_module(centred)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gradient, total = np.zeros(len(mean)), np.zeros(len(mean))
@@ -333,7 +369,8 @@ def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats
         return mean, np.sqrt(spread / (number - 1) / number)
 
 
-def _layout(loss: Loss, parameters: int) -> MomentLayout:
+def layout_of(loss: Loss, parameters: int) -> MomentLayout:
+    """Layout of the moments of a loss."""
     return MomentLayout(
         tuple(term.statistic for term in loss.terms),
         tuple(term.coefficient for term in loss.terms),
@@ -343,8 +380,7 @@ def _layout(loss: Loss, parameters: int) -> MomentLayout:
 
 def zero_moments(loss: Loss, parameters: int) -> Moments:
     """The sums over no events."""
-    layout = _layout(loss, parameters)
-    size = layout.length
-    return Moments(
-        layout, np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), 0.0, 0, 0, 0, 0, 0.0
-    )
+    layout = layout_of(loss, parameters)
+    size, categories = layout.length, layout.categories
+    total, outer = np.zeros((*categories, size)), np.zeros((*categories, size, size))
+    return Moments(layout, total, outer, outer.copy(), 0.0, 0, 0, 0, 0, 0.0)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from djservice.config.objective import ObjectiveSection
 from djservice.config.run import Run
 from djservice.core.suggest import nearest
 from djservice.errors import ConfigError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.events.augment import Augmentation
     from djservice.fit.per_event import PerEventSettings
     from djservice.objectives.losses import Loss
+    from djservice.objectives.observables import Observable
     from djservice.radius_models.base import Bounded
     from djservice.radius_models.features import Feature
 
@@ -22,7 +24,7 @@ Built = TypeVar("Built")
 
 
 def build_loss(run: Run) -> Loss:
-    """The loss of a run as an object.
+    """The loss of a run as an object. An objective is the loss whose negative is maximised.
 
     Raises
     ------
@@ -32,8 +34,7 @@ def build_loss(run: Run) -> Loss:
     from djservice.objectives import cuts, losses, observables
 
     total: Any = None
-    for i, term in enumerate(run.loss):
-        where = f"loss[{i}]"
+    for where, term in run.terms.items():
         observable = _build(
             term.observable,
             observables.Observable,
@@ -41,7 +42,9 @@ def build_loss(run: Run) -> Loss:
             f"{where}.observable",
         )
         loss: Any
-        if term.kind == "width":
+        if isinstance(term, ObjectiveSection):
+            loss = _objective(term, observable)
+        elif term.kind == "width":
             loss = losses.Width(observable, scale=term.scale, coefficient=term.coefficient)
         elif term.kind == "robust_width":
             (low, high), bins = term.range, term.bins
@@ -65,6 +68,33 @@ def build_loss(run: Run) -> Loss:
         total = loss if total is None else total + loss
     loss_of_all: Loss = total
     return loss_of_all
+
+
+def _objective(section: ObjectiveSection, observable: Observable) -> Loss:
+    """The objective of a run without its cuts."""
+    from djservice.objectives.information import MutualInformation
+    from djservice.objectives.significance import Significance
+
+    try:
+        if section.kind == "significance":
+            return Significance(
+                observable,
+                signal=section.signal,
+                background=section.background,
+                luminosity=section.luminosity or 0.0,
+                bins=section.bins or (),
+                background_uncertainty=section.background_uncertainty,
+                minimum_entries=section.minimum_entries,
+            )
+        bins = section.bins or MutualInformation.bins
+        return MutualInformation(
+            observable,
+            bins=tuple(map(int, bins)),  # type: ignore[arg-type]
+            range=section.range,
+            truth_range=section.truth_range,
+        )
+    except ValueError as error:
+        raise ConfigError(f"objective: {error}") from None
 
 
 def build_estimator(value: Any) -> Estimator:

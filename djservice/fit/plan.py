@@ -7,6 +7,7 @@ from functools import cached_property
 from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
+from djservice.core.typing import Floats
 from djservice.errors import ConfigError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
@@ -19,10 +20,12 @@ from djservice.fit.build import (
     build_model,
     build_per_event,
 )
+from djservice.fit.objective_checks import check_objective, check_truth
 from djservice.fit.per_event import PerEventSettings
 from djservice.fit.requests import RunSetup
 from djservice.input.files import GLOB, Search
 from djservice.input.plan import InputPlan, plan_input
+from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.losses import Loss
 from djservice.objectives.observables import Observable
 from djservice.radius_models.base import Bounded
@@ -118,9 +121,32 @@ class RunPlan:
         """
         self._check_task()
         self._check_trees()
+        if self.run.objective is not None:
+            check_objective(self.run, self.loss, self.input().fileset)
         for name in self.run.inputs:
             self.augmentations(name)
             self.input(name)
+
+    @property
+    def histogram(self) -> tuple[int, int] | None:
+        """Number of categories of events and of bins of the objective; None for a loss."""
+        statistic = self.loss.terms[0].statistic
+        return (
+            (statistic.categories, statistic.bins)
+            if isinstance(statistic, BinnedStatistic)
+            else None
+        )
+
+    def check_events(self, truth: Floats) -> None:
+        """Check that an objective has a meaning for events of these true masses.
+
+        Raises
+        ------
+        ConfigError
+            If it has none, such as the information about the mass of events of a single mass.
+        """
+        if self.run.objective is not None:
+            check_truth(self.loss.terms[0], truth)
 
     def _check_task(self) -> None:
         """Refuse settings that exclude each other."""
@@ -145,11 +171,16 @@ class RunPlan:
                     f"{key} needs an estimator that is made of the score, and "
                     f"{self.estimator.name} is not."
                 )
+        if run.objective is not None and run.task == "radius-model":
+            raise ConfigError(
+                "objective is for a global radius, not for task radius-model. Train the model on a "
+                "loss, such as a robust_width."
+            )
         for i, term in enumerate(self.loss.terms if run.task == "per-event" else ()):
             if not term.has_target:
+                where, section = list(run.terms.items())[i]
                 raise ConfigError(
-                    f"loss[{i}].kind is a {run.loss[i].kind}, which means nothing for a single "
-                    "event."
+                    f"{where}.kind is a {section.kind}, which means nothing for a single event."
                 )
 
     def _check_trees(self) -> None:

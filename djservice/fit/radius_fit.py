@@ -18,15 +18,15 @@ import numpy as np
 from djservice.config.run import Run
 from djservice.core.progress import DESCENT, PER_EVENT, Watch
 from djservice.core.redact import redacted
-from djservice.errors import StoreError
-from djservice.evaluation.moments import Moments
+from djservice.errors import NothingAcceptedError, RunError, StoreError
+from djservice.evaluation.moments import Histogram, Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import MiniBatches
+from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
@@ -82,7 +82,15 @@ class RadiusFit:
             watch,
         )
         self.fit_events, self.fit_model = fit_events, fit_model
-        self.minibatches = MiniBatches(keys, run.seed, run.optimiser.batch_events)
+        self.share = run.objective.held_back if run.objective is not None else 0.0
+        trained = keys[~held_back(keys, run.seed, self.share)]
+        if len(trained) == 0 or (self.share > 0.0 and len(trained) == len(keys)):
+            raise RunError(
+                f"{len(keys) - len(trained)} of {len(keys)} events are held back "
+                f"(objective.held_back is {self.share:g}): expected some that choose R and some "
+                "that score it. Use more events, or another share."
+            )
+        self.minibatches = MiniBatches(trained, run.seed, run.optimiser.batch_events, self.share)
         self.parameters = learned(run)
 
     async def run_to_completion(self) -> Result:
@@ -97,6 +105,7 @@ class RadiusFit:
             self._rewind_rigidity(rigidity)
             await self._scan(rigidity)
             await self._spectrum(radius, rigidity)
+            await self._held_back(radius, rigidity)
             if self.run.task == "per-event":
                 await self._per_event(radius)
             if self.run.task == "radius-model":
@@ -137,7 +146,10 @@ class RadiusFit:
                 parameters=self._parameter_names(rigidity),
                 rigidity=rigidity,
             )
-            return (await self.evaluate(request))[0]
+            moments = (await self.evaluate(request))[0]
+            if self.run.objective is None:
+                return moments
+            return moments.rescaled(len(self.keys) / self.minibatches.batch)
 
         return await Iterations(
             self.store, "history", self.watch, DESCENT, descent, settings.iterations, evaluate
@@ -205,8 +217,23 @@ class RadiusFit:
             }
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
+            if self.run.objective is not None:
+                columns |= _histogram(moments)
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
+
+    async def _held_back(self, optimum: float, rigidity: float | None) -> None:
+        """Score the optimum on the events that are held back, and did not choose it."""
+        at = [optimum, rigidity]
+        before = self.store.attribute("spectrum", "held_back")
+        if self.share == 0.0 or (before is not None and before["at"] == at):
+            return
+        subset, trees = HeldBack(self.run.seed, self.share), self.run.spectrum.trees
+        request = Request(optimum, trees, "held-back", 0, subset, rigidity=rigidity)
+        moments = (await self.evaluate(request))[0]
+        loss = moments.rescaled(len(self.keys) / moments.events).loss()
+        score = {"at": at, "events": moments.events, "loss": loss.value, "loss_error": loss.error}
+        self.store.set_of("spectrum", held_back=score)
 
     async def _per_event(self, optimum: float) -> None:
         """Fit the radius of each event, and evaluate the observable with it.
@@ -323,6 +350,20 @@ class RadiusFit:
                 f"batches hold all {self.minibatches.batch} events, fewer than "
                 "optimiser.batch_events"
             )
+
+
+def _histogram(moments: Moments) -> dict[str, Any]:
+    """The columns of the histogram of an objective; NaN if no tree passes the selection."""
+    try:
+        histogram = moments.histogram()
+    except NothingAcceptedError:
+        empty = np.full_like(moments.total[:, : moments.layout.sizes[0] - 1], np.nan)
+        histogram = Histogram(empty, empty, np.arange(empty.shape[1]))
+    return {
+        "contents": histogram.contents[np.newaxis],
+        "contents_error": histogram.error[np.newaxis],
+        "group": histogram.group[np.newaxis],
+    }
 
 
 def learned(run: Run) -> tuple[Parameter, ...]:

@@ -62,6 +62,8 @@ class Term(ABC):
     squares_expectation: ClassVar[bool] = False
     #: Whether the term compares with a target, and so is meaningful for a single event.
     has_target: ClassVar[bool] = True
+    #: What the negative of the loss is called, with units, for what is maximised; else empty.
+    maximised: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         require_number("coefficient", self.coefficient)
@@ -99,6 +101,21 @@ class Term(ABC):
         Trees may stop there (see ``dj.cluster``).
         """
         return self.cut.settled_pt if self.cut is not None and self.cut.jets == self.jets else 0.0
+
+    def categories(self, truth: Floats, dataset: str) -> NDArray[np.int64] | None:
+        """Category of each event, shape (event,), whose histograms are apart; None if there are none.
+
+        Parameters
+        ----------
+        truth, dataset
+            True masses in GeV, shape (event,), and the name of the events' dataset.
+
+        Raises
+        ------
+        InputError
+            If an event belongs to no category.
+        """
+        return None
 
     def where(self, cut: Cut) -> Self:
         """This loss for trees that ``cut`` accepts, in addition to any earlier selection."""
@@ -256,6 +273,19 @@ class LossSum:
     """A sum of losses, each with its own coefficient, selection and normalisation."""
 
     terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        binned = [type(term).__name__ for term in self.terms if term.maximised]
+        if len(binned) > 1:
+            raise InputError(
+                f"a sum of {' and '.join(binned)}: expected at most one of these in a sum. Optimise "
+                "one, and look at the other in a scan."
+            )
+
+    def categories(self, truth: Floats, dataset: str) -> NDArray[np.int64] | None:
+        """Category of each event for the term that has categories; None if no term has."""
+        categories = (term.categories(truth, dataset) for term in self.terms)
+        return next((numbers for numbers in categories if numbers is not None), None)
 
     @property
     def jets(self) -> int:

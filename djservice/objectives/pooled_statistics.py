@@ -37,6 +37,10 @@ class PooledStatistic(ABC):
     def hessian(self, sums: Floats) -> Floats:
         """Second derivatives d^2 L / d sums^2, shape (..., k + 1, k + 1)."""
 
+    def curvature_along(self, sums: Floats, slopes: Floats) -> Floats:
+        """F'' times slopes of the sums, shape (k + 1,)."""
+        return np.asarray(np.einsum("ij,j->i", self.hessian(sums), slopes))
+
 
 @dataclass(frozen=True)
 class PooledMean(PooledStatistic):

@@ -5,6 +5,7 @@ Each limit is a key below ``djservice.limits`` of Dask's configuration, with a d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import dask
@@ -12,6 +13,7 @@ import dask
 from djservice.config.run import Run
 from djservice.core.suggest import nearest
 from djservice.errors import ConfigError
+from djservice.evaluation.reduce import layout_of
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import learned
 from djservice.store.columns import ITERATIONS, SCAN, VECTORS, StoreColumns
@@ -132,6 +134,10 @@ def _configured(run: Run) -> Iterator[tuple[str, str, int]]:
         yield "radii", f"number of {name}.radii", len(getattr(run, name).radii)
     for i, term in enumerate(run.loss):
         yield "bins", f"loss[{i}].bins", term.bins
+    if run.objective is not None and run.objective.bins is not None:
+        bins, edges = run.objective.bins, run.objective.kind == "significance"
+        for number in (len(bins) - 1,) if edges else bins:
+            yield "bins", "number of objective.bins", int(min(number, 2**62))
     for name, section in run.inputs.items():
         yield "bundle-events", f"{name}.bundle_events", section.bundle_events or 1
     if run.task == "per-event":
@@ -151,8 +157,8 @@ def _configured(run: Run) -> Iterator[tuple[str, str, int]]:
 
 def sums_bytes(plan: RunPlan, parameters: int) -> int:
     """Bytes of the two matrices of one bundle (:mod:`djservice.evaluation.moments`)."""
-    length = sum(term.statistic.sums for term in plan.loss.terms) * (1 + parameters) + 3
-    return 2 * 8 * length**2
+    layout = layout_of(plan.loss, parameters)
+    return 2 * 8 * math.prod(layout.categories) * layout.length**2
 
 
 def store_bytes(shape: StoreColumns) -> int:
@@ -161,6 +167,7 @@ def store_bytes(shape: StoreColumns) -> int:
     of_iteration = len(ITERATIONS) + len(VECTORS) * (parameters + 1) + 1
     numbers = shape.iterations * of_iteration + len(shape.scan_radii) * (len(SCAN) + 1)
     numbers += shape.spectrum_radii * (len(SCAN) + 1 + 3 * events) + 2 * events
+    numbers += shape.spectrum_radii * 3 * math.prod(shape.histogram or (0,))
     if shape.starts:
         starts = len(shape.starts)
         numbers += events * (1 + 3 + starts + 2) + starts + 2 * len(SCAN)

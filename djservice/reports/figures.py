@@ -10,6 +10,7 @@ import numpy as np
 
 from djservice.core.formatting import axis_label, decimals
 from djservice.fit.curvature import curvature_fit
+from djservice.reports.objective_figure import CAPTIONS, kind_of, objective
 from djservice.store.run_store import Store
 
 #: Okabe-Ito colours: start, optimum, other radii.
@@ -28,6 +29,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
             ("landscape", _LANDSCAPE, landscape),
             ("iterations", _ITERATIONS, iterations),
             ("spectra", _SPECTRA, spectra),
+            ("objective", CAPTIONS.get(kind_of(store), ""), objective),
             ("radii_per_event", _RADII, radii_per_event),
             ("radius_model", _MODEL, radius_model),
         ):
@@ -89,6 +91,12 @@ def style() -> Iterator[None]:
         yield
 
 
+def _shown(store: Store) -> tuple[str, float]:
+    """What the loss is shown as: itself, or what is maximised and its sign."""
+    maximised = store.attributes.get("maximised")
+    return (maximised, -1.0) if maximised else ("loss", 1.0)
+
+
 def landscape(store: Store) -> Any:
     """Figure of the loss against R with the iterations."""
     import matplotlib.pyplot as plt
@@ -96,8 +104,8 @@ def landscape(store: Store) -> Any:
     radii, loss, error = (store.column("scan", name) for name in ("radius", "loss", "loss_error"))
     if len(radii) == 0:
         return None
-    order = np.argsort(radii)
-    radii, loss, error = radii[order], loss[order], error[order]
+    order, (name, sign) = np.argsort(radii), _shown(store)
+    radii, loss, error = radii[order], sign * loss[order], error[order]
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     path = store.column("history", "radius")
     path_colours = axes.scatter(
@@ -119,7 +127,7 @@ def landscape(store: Store) -> Any:
             cubic = np.polyval(coefficients, grid - optimum)
             axes.plot(grid, cubic, color=COLOURS[1], lw=1.5, label="cubic around the optimum")
         _mark(axes.axvspan, axes.axvline, optimum, width)
-    axes.set(xlabel="R", ylabel="loss")
+    axes.set(xlabel="R", ylabel=name)
     width = np.nan_to_num(error)  # the error of a single event is NaN
     axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
     axes.legend(
@@ -136,7 +144,8 @@ def iterations(store: Store) -> Any:
     radius, average, loss, error = (store.column("history", name) for name in names)
     if len(radius) == 0:
         return None
-    number = np.arange(len(radius))
+    name, sign = _shown(store)
+    number, loss = np.arange(len(radius)), sign * loss
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
     top.plot(number, radius, color="0.55", lw=1.2, label="iterates")
     averaged = average != radius
@@ -155,7 +164,7 @@ def iterations(store: Store) -> Any:
     if len(loss) >= 10:
         smooth = np.convolve(loss, np.full(10, 0.1), mode="valid")
         bottom.plot(number[9:], smooth, color=COLOURS[1], lw=2, label="mean of the last ten")
-    bottom.set(xlabel="iteration", ylabel="loss")
+    bottom.set(xlabel="iteration", ylabel=name)
     bottom.legend()
     return figure
 
@@ -249,7 +258,7 @@ def spectra(store: Store) -> Any:
         return None
     names = ("mean", "mean_error", "sd", "sd_error", "event_mean")
     mean, mean_error, sd, sd_error, events = (store.column("spectrum", name) for name in names)
-    term = store.attributes["run"]["loss"][0]
+    target = next((term["target"] for term in store.attributes["run"]["loss"]), None)
     finite = events[np.isfinite(events)]
     edges = (
         np.linspace(min(finite.min(), 0.0), np.quantile(finite, 0.999) * 1.05, 51)
@@ -275,8 +284,8 @@ def spectra(store: Store) -> Any:
         _histogram(
             axes, events, weight, np.isfinite(events), edges, label=label, lw=2.2, color="black"
         )
-    if term["target"] is not None:
-        axes.axvline(term["target"], color="0.4", ls=":", lw=1.2, label="target")
+    if target is not None:
+        axes.axvline(target, color="0.4", ls=":", lw=1.2, label="target")
     axes.set(
         xlabel=f"mean {axis_label(store.attributes['observable'])} of each event",
         ylabel=_events(weight),

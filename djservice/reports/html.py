@@ -14,7 +14,15 @@ from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
 from djservice.reports.summary import summary
-from djservice.reports.text import model_rows, model_text, per_event_rows, per_event_text
+from djservice.reports.text import (
+    held_back_text,
+    loss_text,
+    loss_title,
+    model_rows,
+    model_text,
+    per_event_rows,
+    per_event_text,
+)
 from djservice.store.run_store import Store
 from djservice.store.stretches import changes
 
@@ -76,6 +84,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             pictures=pictures,
             with_error=with_error,
             axis_label=axis_label,
+            loss_title=loss_title,
+            loss_text=loss_text,
+            held_back_text=held_back_text,
             per_event_rows=per_event_rows,
             per_event_text=per_event_text,
             model_rows=model_rows,

@@ -49,6 +49,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "versions",
         "stretches",
         "run",
+        "maximised",
     )
     facts: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in keys}}
     facts["written"] = store.written
@@ -56,6 +57,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "iterations": store.n_complete("history"),
         "spectrum": spectrum,
         "per_event": _per_event(store),
+        "held_back": store.attribute("spectrum", "held_back"),
     }
     facts["radius_model"] = model_summary(store)
     facts["events_without_accepted"] = (

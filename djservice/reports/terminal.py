@@ -10,7 +10,16 @@ from djservice.core.formatting import axis_label, with_error
 from djservice.core.visible import visible
 from djservice.input.quarantine import BadRange
 from djservice.reports.summary import summary
-from djservice.reports.text import NAMED, model_rows, model_text, per_event_rows, per_event_text
+from djservice.reports.text import (
+    NAMED,
+    held_back_text,
+    loss_text,
+    loss_title,
+    model_rows,
+    model_text,
+    per_event_rows,
+    per_event_text,
+)
 from djservice.store.stretches import changes
 
 if TYPE_CHECKING:
@@ -100,7 +109,7 @@ def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     _line(console, f"{axis_label(facts['observable'])} over accepted trees:")
-    table = Table("R", "mean", "sd", "acceptance", "loss", box=None, pad_edge=False)
+    table = Table("R", "mean", "sd", "acceptance", loss_title(facts), box=None, pad_edge=False)
     rows = [(f"{row['radius']:.3f} {row['label']}".strip(), row) for row in facts["spectrum"]]
     for label, row in rows + per_event_rows(facts):
         table.add_row(
@@ -108,9 +117,11 @@ def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
             with_error(row["mean"], row["mean_error"]),
             with_error(row["sd"], row["sd_error"]),
             f"{row['acceptance']:.3f}",
-            with_error(row["loss"], row["loss_error"], 4),
+            loss_text(facts, row),
         )
     console.print(table)
+    if facts["held_back"]:
+        _line(console, held_back_text(facts))
     if facts["per_event"]:
         _line(console, per_event_text(facts["per_event"]))
 

@@ -10,6 +10,30 @@ from djservice.core.formatting import with_error
 NAMED = 20
 
 
+def loss_title(facts: dict[str, Any]) -> str:
+    """Heading of the column of the loss, or of what is maximised."""
+    return facts["maximised"] or "loss"
+
+
+def loss_text(facts: dict[str, Any], row: dict[str, Any]) -> str:
+    """The loss of a row with its error, or what is maximised."""
+    loss = row["loss"]
+    return with_error(
+        -loss if facts["maximised"] and loss is not None else loss, row["loss_error"], 4
+    )
+
+
+def held_back_text(facts: dict[str, Any]) -> str:
+    """The objective at the optimum on the events that did not choose it; empty without these."""
+    score = facts["held_back"]
+    if not score:
+        return ""
+    return (
+        f"{facts['maximised']} at the optimum, on the {score['events']} events that were held back: "
+        f"{loss_text(facts, score)}"
+    )
+
+
 def per_event_rows(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Labels and rows that one radius per event adds to the table of spectra."""
     per_event = facts["per_event"]

@@ -17,6 +17,7 @@ from distributed import Client
 
 from djservice.config.input import Input
 from djservice.config.run import Run
+from djservice.config.sections import LossTerm
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
@@ -136,8 +137,9 @@ def _of_file(run: Run, section: Input) -> Run:
     """
     if run.task == "per-event":
         return run.model_copy(update={"input": section})
-    first = run.loss[0].model_copy(update={"kind": "squared_error", "target": 0.0, "scale": 1.0})
-    return run.model_copy(update={"input": section, "loss": (first,)})
+    first = next(iter(run.terms.values()))
+    loss = LossTerm(observable=first.observable, target=0.0, cuts=first.cuts)
+    return run.model_copy(update={"input": section, "loss": (loss,), "objective": None})
 
 
 def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:

@@ -198,7 +198,8 @@ def _check(grid: Grid) -> None:
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
     async with client_for(plan.run) as client:
         bundles = await Bundles.load(client, plan, watch)
-        sections = ("input", "clustering", "loss", "seed")
+        plan.check_events(bundles.truth)
+        sections = ("input", "clustering", "loss", "objective", "seed")
         facts = {
             "run": {key: value for key, value in plan.run.to_dict().items() if key in sections},
             "device": bundles.device,

@@ -116,6 +116,7 @@ async def run_on(
     run, observable = plan.run, plan.observable
     path = store_path(run.output.store)
     bundles = await Bundles.load(client, plan, watch)
+    plan.check_events(bundles.truth)
     attributes = {
         "run": run.to_dict(),
         "versions": bundles.versions,
@@ -125,6 +126,7 @@ async def run_on(
         "datasets": bundles.datasets,
         "reading": bundles.reading,
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
+        "maximised": plan.loss.terms[0].maximised,
     }
     identities = _identities(bundles, "input")
     model = (
@@ -141,6 +143,7 @@ async def run_on(
         parameters=tuple(parameter.name for parameter in learned(run)),
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
+        histogram=plan.histogram,
     )
     check_loaded(plan, shape, len(bundles.bundles))
     if overwrite:  # after the input was read, so that a bad one deletes nothing

@@ -35,9 +35,9 @@ def pack(run: Run) -> dict[str, Any]:
     ConfigError
         If the run holds Python objects.
     """
-    for i, term in enumerate(run.loss):
-        values = {f"loss[{i}].observable": term.observable}
-        values |= {f"loss[{i}].cuts[{k}]": cut for k, cut in enumerate(term.cuts)}
+    for where, term in run.terms.items():
+        values = {f"{where}.observable": term.observable}
+        values |= {f"{where}.cuts[{k}]": cut for k, cut in enumerate(term.cuts)}
         for key, value in values.items():
             _refuse_object(key, value)
     _refuse_object("estimator", run.estimator)

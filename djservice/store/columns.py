@@ -95,6 +95,8 @@ class StoreColumns:
         Radii from which the fit of each event starts; empty for a global radius alone.
     model
         Columns of a radius model; None without one.
+    histogram
+        Number of categories of events and of bins of an objective; None without one.
     """
 
     iterations: int
@@ -105,6 +107,7 @@ class StoreColumns:
     parameters: tuple[str, ...] = ("R",)
     starts: tuple[float, ...] = ()
     model: ModelColumns | None = None
+    histogram: tuple[int, int] | None = None
 
 
 def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
@@ -126,6 +129,12 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     for name in SPECTRUM_EVENT:
         kind = "i8" if name == "event_accepted" else "f8"
         _array(spectrum, name, kind, {"radius": (rows, 1), **event})
+    if shape.histogram is not None:
+        categories, bins = shape.histogram
+        cells = {"category": (categories, categories), "bin": (bins, bins)}
+        for name in ("contents", "contents_error"):
+            _array(spectrum, name, "f8", {"radius": (rows, 1), **cells})
+        _array(spectrum, "group", "i8", {"radius": (rows, 1), "bin": (bins, bins)})
     _array(spectrum, "key", "u8", event, shape.keys)
     _array(spectrum, "weight", "f8", event, shape.weight)
     if shape.starts:

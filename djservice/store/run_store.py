@@ -10,7 +10,9 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd,
                  sd_error, acceptance
     spectrum/    (radius) the columns of scan/, at the start, the optimum and further radii;
-                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight
+                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight; of a
+                 run with an objective: (radius, category, bin) contents, contents_error, by bins of
+                 the true mass or by datasets, signal first; (radius, bin) group, the merged bin
     per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start)
                  ends; (trees) the columns of scan/, on fresh trees and on the trees of the choice;
                  (trees, event) event_mean

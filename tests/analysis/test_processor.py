@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import awkward as ak
@@ -93,6 +94,38 @@ def test_sums_are_plain_and_merging_does_not_change_them() -> None:
     assert merged["ZH"]["moments"]["trees"] == 600
     expected = evaluated(of_the_service(0, 150))
     assert_close(Moments(layout=expected.layout, **merged["ZH"]["moments"]), expected)
+
+
+def test_an_objective_is_that_of_all_datasets_together() -> None:
+    """A significance of signal and background; of one alone it is not defined."""
+    loss = dj.Significance(
+        MASS,
+        signal=("ZH",),
+        background=("Zjets",),
+        luminosity=300.0,
+        bins=(40.0, 100.0, 130.0, 200.0),
+        minimum_entries=2.0,
+    )
+    own, xsec = dj.RadiusProcessor(loss, **SETTING), {"ZH": 0.02, "Zjets": 3.0}
+    places = {"ZH": [(0, 30), (30, 60)], "Zjets": [(60, 100), (100, 150)]}
+    parts = [
+        own.process(chunk(*place, dataset=name, xsec=xsec[name]))
+        for name, chunks in places.items()
+        for place in chunks
+    ]
+    found = own.postprocess(processor.accumulate(parts))
+    assert all(np.isnan(each.loss.value) for each in found["datasets"].values())
+    batches = []
+    for name, chunks in places.items():
+        place = chunks[0][0], chunks[-1][1]
+        schema = dj.schemas.nanoaod(pt_min=2.0)
+        batch = dj.read(PATH, schema=schema, entries=place, dataset=name)
+        batches.append(replace(batch, weight=batch.weight * (xsec[name] / batch.weight.sum())))
+    expected = dj.gradient(
+        batches, loss, radius=0.7, trees=4, seed=3, estimator=dj.LeaveOneOut()
+    ).moments
+    assert expected.loss().value < -0.01
+    assert_close(found["all"].moments, expected)
 
 
 def test_cross_sections_and_factors() -> None:

@@ -26,6 +26,9 @@ LOSSES = {
     ).where(SELECTED)
     + dj.Width(dj.observables.leading_jet_mass).where(SELECTED),
 }
+LOSSES["mutual information"] = dj.MutualInformation(
+    dj.observables.dijet_mass, bins=(4, 4), range=(0.0, 200.0), truth_range=(124.9, 125.1)
+).where(SELECTED)
 #: Events of each part: none, one, few, and more than are evaluated at once.
 SIZES = [0, 1, 3, 0, 2, 1, 17, 1, 5]
 

@@ -29,6 +29,7 @@ LOSSES: dict[str, Loss] = {
     "soft": Mean(dj.observables.soft_dijet_mass() * dj.observables.soft_two_jets()),
     "width": dj.Width(dj.observables.leading_jet_mass).where(dj.cuts.leading_jets(1, 10.0) | ~CUT),
     "robust width": dj.RobustWidth(MASS, bins=8),
+    "information": dj.MutualInformation(MASS, bins=(6, 4)).where(CUT),
     "sum": dj.SquaredError(MASS, target=125.0).where(CUT)
     + 0.1 * Mean(dj.observables.jet_multiplicity(jets=40)),
 }
