@@ -7,9 +7,11 @@ an observed value, which a regression finds.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,7 +56,7 @@ class Calibration:
     information_error: float
     features: int
     truth_range: tuple[float, float]
-    _networks: dict[str, Layers]
+    _networks: Mapping[str, Layers]
     _shifts: tuple[Floats, Floats]
 
     def __repr__(self) -> str:
@@ -69,7 +71,7 @@ class Calibration:
         Parameters
         ----------
         values
-            Shape (event,), or (event, feature) with several observables. NaN gives NaN.
+            Shape (event,), or (event, feature) with several observables. What is not finite gives NaN.
 
         Raises
         ------
@@ -94,7 +96,7 @@ class Calibration:
         OSError
             If the file cannot be written.
         """
-        arrays = {
+        arrays: dict[str, Any] = {
             f"{name}.{part}{i}": array
             for name, layers in self._networks.items()
             for i, pair in enumerate(layers)
@@ -122,29 +124,15 @@ class Calibration:
         InputError
             If it is no calibration.
         """
-        if not Path(path).exists():
-            raise MissingFileError(f"{path}: no such file, expected a saved calibration.")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-            if int(arrays.pop("format")) != FORMAT:
-                raise KeyError("format")
-            information, error, low, high = (float(x) for x in arrays.pop("numbers"))
-            shifts = arrays.pop("means"), arrays.pop("scales")
-            networks: dict[str, list[tuple[Floats, Floats]]] = {"B": [], "C": [], "D": []}
-            for name, layers in networks.items():
-                while f"{name}.weight{len(layers)}" in arrays:
-                    i = len(layers)
-                    layers.append((arrays[f"{name}.weight{i}"], arrays[f"{name}.bias{i}"]))
-            if not all(networks.values()):
-                raise KeyError("weights")
-        except (KeyError, ValueError, TypeError, OSError, EOFError) as error_:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return _restored(dict(arrays))
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{path}: no such file, expected a calibration.") from error
+        except (KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise InputError(
                 f"{path}: no calibration, expected a file that Calibration.save wrote."
-            ) from error_
-        return Calibration(
-            information, error, len(shifts[0]) - 1, (low, high), dict(networks), shifts
-        )
+            ) from error
 
     def _solved(self, values: ArrayLike) -> tuple[Floats, Floats]:
         """Most likely values and resolutions."""
@@ -155,13 +143,16 @@ class Calibration:
                 "in the training."
             )
         means, scales = self._shifts
-        x = (x - means[:-1]) / scales[:-1]
+        finite = np.isfinite(x).all(axis=1)
+        x = (x[finite] - means[:-1]) / scales[:-1]
         # T has its maximum where its derivative D + C (z - B) is 0: one step of Newton's from B.
         start = _dense(self._networks["B"], x)
         curvature = self._curvature(x, start)
         z = start + _dense(self._networks["D"], x) / curvature
         sigma = self._curvature(x, z) ** -0.5
-        return (z * scales[-1] + means[-1])[:, 0], (sigma * scales[-1])[:, 0]
+        result = np.full((2, len(finite)), np.nan)
+        result[:, finite] = (z * scales[-1] + means[-1])[:, 0], (sigma * scales[-1])[:, 0]
+        return result[0], result[1]
 
     def _curvature(self, x: Floats, z: Floats) -> Floats:
         """-C(x, z)."""
@@ -233,6 +224,21 @@ def calibrate(
             display.close()
     limits = float(z.min()), float(z.max())
     return Calibration(information, error, x.shape[1], limits, networks, shifts)
+
+
+def _restored(arrays: dict[str, Any]) -> Calibration:
+    """The calibration of saved arrays. A missing one is a KeyError."""
+    if arrays["format"] != FORMAT:
+        raise ValueError(f"format {arrays['format']}")
+    networks = {}
+    for name in "BCD":
+        depth = sum(key.startswith(f"{name}.weight") for key in arrays)
+        networks[name] = [
+            (arrays[f"{name}.weight{i}"], arrays[f"{name}.bias{i}"]) for i in range(max(depth, 1))
+        ]
+    information, error, low, high = (float(number) for number in arrays["numbers"])
+    shifts = arrays["means"], arrays["scales"]
+    return Calibration(information, error, len(shifts[0]) - 1, (low, high), networks, shifts)
 
 
 def columns(values: ArrayLike) -> Floats:

@@ -18,7 +18,7 @@ from djservice.networks.training import TRAIN, one_thread
 #: Share of the events that are held back, and how many other true values each of these meets.
 HELD_BACK, OTHERS = 0.2, 64
 #: Largest batch, and the smallest number of batches of an epoch.
-BATCH, BATCHES = 2048, 8
+BATCH, BATCHES = 2048, 16
 #: Widths of the hidden layers.
 WIDTHS = (32, 32, 32)
 #: Epochs in which B alone is trained to the truth, learning rate, and weight of the mean of |D|.

@@ -110,7 +110,8 @@ class MomentEFN(nn.Module):
             If a shape or a type is wrong.
         """
         mask = _checked_mask(particles, mask)
-        return self.head(self.moments_of(particles, mask))  # type: ignore[no-any-return]
+        outputs: torch.Tensor = self.head(self.moments_of(particles, mask))
+        return outputs
 
     def moments_of(self, particles: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """All moments of each jet, shape (jet, moment), first <1>."""

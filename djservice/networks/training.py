@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -103,23 +103,15 @@ def train(
         if watch is not None:
             watch.phase(TRAIN, epochs, 0)
         for epoch in range(epochs):
-            total = 0.0
-            for chosen in kept[torch.randperm(len(kept), generator=generator)].split(batch):
-                loss = cross_entropy(network(*_trimmed(x[chosen], inside[chosen])), y[chosen])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                total += loss.item() * len(chosen)
-            losses.append(total / len(kept))
-            held_losses.append(_loss(network, x[held], inside[held], y[held]))
-            _check_finite(losses[-1] + held_losses[-1], epoch, learning_rate)
-            if held_losses[-1] == min(held_losses):
+            order = kept[torch.randperm(len(kept), generator=generator)]
+            losses.append(_epoch(network, optimiser, schedule, x, inside, y, order.split(batch)))
+            held_loss, error = _loss(network, x[held], inside[held], y[held])
+            held_losses.append(held_loss)
+            _check_finite(losses[-1] + held_loss, epoch, learning_rate)
+            if held_loss == min(held_losses):
                 best = copy.deepcopy(network.state_dict())
             if watch is not None:
-                watch.step(
-                    {"loss": held_losses[-1], "loss_error": abs(losses[-1] - held_losses[-1])}
-                )
+                watch.step({"loss": held_loss, "loss_error": error})
     network.load_state_dict(best)
     return Training(np.array(losses), np.array(held_losses), int(np.argmin(held_losses)))
 
@@ -140,7 +132,7 @@ def probabilities(
             network(*_trimmed(*jets)).double().softmax(dim=-1)
             for jets in zip(x.split(BLOCK), inside.split(BLOCK), strict=True)
         ]
-    return torch.cat(outputs).numpy()  # type: ignore[no-any-return]
+    return np.asarray(torch.cat(outputs))
 
 
 @contextmanager
@@ -161,17 +153,40 @@ def _trimmed(particles: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor,
     return particles[:, :longest], mask[:, :longest]
 
 
+def _epoch(
+    network: MomentEFN,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    particles: torch.Tensor,
+    mask: torch.Tensor,
+    labels: torch.Tensor,
+    batches: Sequence[torch.Tensor],
+) -> float:
+    """One step for each batch of jets; their mean loss."""
+    total = 0.0
+    for jets in batches:
+        loss = cross_entropy(network(*_trimmed(particles[jets], mask[jets])), labels[jets])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total += loss.item() * len(jets)
+    return total / sum(len(jets) for jets in batches)
+
+
 def _loss(
     network: MomentEFN, particles: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor
-) -> float:
+) -> tuple[float, float]:
+    """Mean loss of jets and its standard error."""
+    blocks = zip(particles.split(BLOCK), mask.split(BLOCK), labels.split(BLOCK), strict=True)
     with torch.no_grad():
-        total = sum(
-            float(cross_entropy(network(*_trimmed(x, inside)), y, reduction="sum"))
-            for x, inside, y in zip(
-                particles.split(BLOCK), mask.split(BLOCK), labels.split(BLOCK), strict=True
-            )
-        )
-    return total / len(labels)
+        losses = torch.cat(
+            [
+                cross_entropy(network(*_trimmed(x, inside)), y, reduction="none")
+                for x, inside, y in blocks
+            ]
+        ).double()
+    return float(losses.mean()), float(losses.std()) / len(losses) ** 0.5
 
 
 def _held_back(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
