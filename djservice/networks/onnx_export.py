@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from djservice.core.atomic import write_text, written_aside
 from djservice.core.bounds import require
-from djservice.errors import InputError
+from djservice.errors import InputError, MissingPackageError
 from djservice.networks.moment_efn import MomentEFN
 
 #: Operators of ONNX 1.12, which every onnxruntime that runs with NumPy 2 knows.
@@ -52,8 +53,12 @@ def export(
     InputError
         If labels are not as many as outputs, or not unique, or the network has weights that are
         not finite.
+    MissingPackageError
+        If the package onnx is not installed.
     """
     require("jets", constituents, of="constituents")
+    if find_spec("onnx") is None:
+        raise MissingPackageError("PyTorch needs onnx to export: pip install 'djservice[torch]'.")
     names = [f"label_{i}" for i in range(network.outputs)] if labels is None else list(labels)
     if len(names) != network.outputs or len(set(names)) != len(names):
         raise InputError(
@@ -92,7 +97,7 @@ def _write_graph(path: Path, network: MomentEFN, output: str, constituents: int)
     axes = {name: {0: "N", 2: "n_pf"} for name in INPUTS} | {output: {0: "N"}}
     training = network.training
     with warnings.catch_warnings():
-        # The exporter by tracing needs no further package; PyTorch warns that it prefers another.
+        # PyTorch warns that it prefers another exporter, which needs a further package.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _OfWeaver(network).eval(),

