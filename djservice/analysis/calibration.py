@@ -24,6 +24,8 @@ from djservice.errors import InputError, MissingFileError
 
 #: Fewest events of a calibration: a fifth of them measures the information.
 FEWEST = 500
+#: Smallest -C where the truth has variance 1: no resolution is worse than ten times its spread.
+FLATTEST = 0.01
 #: Format of saved calibrations.
 FORMAT = 1
 #: Weights and biases of the layers of a network.
@@ -143,7 +145,7 @@ class Calibration:
                 "in the training."
             )
         means, scales = self._shifts
-        finite = np.isfinite(x).all(axis=1)
+        finite = np.asarray(np.isfinite(x).all(axis=1))
         x = (x[finite] - means[:-1]) / scales[:-1]
         # T has its maximum where its derivative D + C (z - B) is 0: one step of Newton's from B.
         start = _dense(self._networks["B"], x)
@@ -157,7 +159,7 @@ class Calibration:
     def _curvature(self, x: Floats, z: Floats) -> Floats:
         """-C(x, z)."""
         outputs = _dense(self._networks["C"], np.concatenate([x, z], axis=1))
-        return np.logaddexp(0.0, outputs)
+        return FLATTEST + np.logaddexp(0.0, outputs)
 
 
 def calibrate(
@@ -217,7 +219,7 @@ def calibrate(
     display = choose_display() if watch is None else None
     try:
         networks, information, error = fit(
-            (table - shifts[0]) / shifts[1], epochs, seed, watch or display
+            (table - shifts[0]) / shifts[1], FLATTEST, epochs, seed, watch or display
         )
     finally:
         if display is not None:

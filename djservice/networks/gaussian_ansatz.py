@@ -28,10 +28,11 @@ Networks = dict[str, list[tuple[Floats, Floats]]]
 
 
 class GaussianAnsatz(nn.Module):
-    """T(x, z) with C(x, z) = -softplus, so that T has a maximum in z."""
+    """T(x, z) with C(x, z) = -flattest - softplus, so that T has a maximum in z."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, flattest: float) -> None:
         super().__init__()
+        self.flattest = flattest
         self.A, self.B, self.D = (dense(features, *WIDTHS, 1) for _ in range(3))
         self.C = dense(features + 1, *WIDTHS, 1)
 
@@ -41,13 +42,13 @@ class GaussianAnsatz(nn.Module):
         values = []
         for z in truths:
             away = z - b
-            curvature = softplus(self.C(torch.cat([x, z], dim=1)))
+            curvature = self.flattest + softplus(self.C(torch.cat([x, z], dim=1)))
             values.append(a + away * d - 0.5 * away * away * curvature)
         return [*values, d]
 
 
 def fit(
-    table: Floats, epochs: int, seed: int, watch: Watch | None
+    table: Floats, flattest: float, epochs: int, seed: int, watch: Watch | None
 ) -> tuple[Networks, float, float]:
     """Weights of B, C and D, the information in nats and its error.
 
@@ -55,6 +56,8 @@ def fit(
     ----------
     table
         Observables and, in the last column, the truth, of mean 0 and variance 1.
+    flattest
+        Smallest -C.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(table), generator=generator)
@@ -62,7 +65,7 @@ def fit(
     held, kept = data.split([int(HELD_BACK * len(data)), len(data) - int(HELD_BACK * len(data))])
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        model = GaussianAnsatz(table.shape[1] - 1)
+        model = GaussianAnsatz(table.shape[1] - 1, flattest)
         _train(model, kept, epochs, generator, watch)
         model.double()
         information, error = _information(model, held.double())
