@@ -77,21 +77,16 @@ class MomentEFN(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.order, self.latent, self.outputs = order, latent, outputs
-        self.scale, self.particle_layers, self.jet_layers = (
-            scale,
-            tuple(particle_layers),
-            tuple(jet_layers),
-        )
-        self.moments = self._checked(dtype)
-        require("seed", seed)
+        self.order, self.latent, self.outputs, self.scale = order, latent, outputs, scale
+        self._check([*particle_layers, *jet_layers], seed, dtype)
+        self.moments = math.comb(latent + order, order)
         # Each monomial has `order` factors among 1 and the functions Phi.
         monomials = list(combinations_with_replacement(range(latent + 1), order))
         self.register_buffer("factors", torch.tensor(monomials).T.contiguous(), persistent=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.phi = dense(DIRECTION, *self.particle_layers, latent).to(dtype)
-            self.head = dense(self.moments, *self.jet_layers, outputs).to(dtype)
+            self.phi = dense(DIRECTION, *particle_layers, latent).to(dtype)
+            self.head = dense(self.moments, *jet_layers, outputs).to(dtype)
 
     def forward(self, particles: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Outputs of each jet, shape (jet, output).
@@ -126,23 +121,21 @@ class MomentEFN(nn.Module):
             products = products * phi[..., factor]
         return torch.matmul(z.to(dtype)[..., None, :], products)[..., 0, :]
 
-    def _checked(self, dtype: torch.dtype) -> int:
-        """Number of moments of settings that have a meaning."""
-        widths = [*self.particle_layers, *self.jet_layers]
+    def _check(self, widths: Sequence[int], seed: int, dtype: torch.dtype) -> None:
+        """Refuse settings without a meaning."""
         numbers = [("order", self.order), ("latent", self.latent), ("outputs", self.outputs)]
         for name, number in [*numbers, *(("the width of a layer", width) for width in widths)]:
             if not _WHOLE.holds(number):
                 raise InputError(f"{name} is {number!r}, expected {_WHOLE}.")
-        moments = math.comb(self.latent + self.order, self.order)
-        if not _WHOLE.holds(moments):
+        if not _WHOLE.holds(math.comb(self.latent + self.order, self.order)):
             raise InputError(
-                f"order {self.order} of {self.latent} latent functions has {moments:,} moments, "
-                f"expected at most {_WHOLE.high:,}. Take a lower order or fewer functions."
+                f"order {self.order} of {self.latent} latent functions has more than "
+                f"{_WHOLE.high:,} moments. Take a lower order or fewer functions."
             )
         require("radius", self.scale, of="scale")
+        require("seed", seed)
         if dtype not in (torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}, expected torch.float32 or torch.float64.")
-        return moments
 
 
 def _angles(directions: torch.Tensor) -> torch.Tensor:

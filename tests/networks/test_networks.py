@@ -260,7 +260,7 @@ def test_a_training_finds_the_width_and_repeats_itself(torch: Any) -> None:
         ({"order": 0}, "order is 0, expected a whole number"),
         ({"latent": 2.5}, "latent is 2.5"),
         ({"outputs": True}, "outputs is True"),
-        ({"order": 8, "latent": 30}, "order 8 of 30 latent functions has .* moments"),
+        ({"order": 8, "latent": 30}, "order 8 of 30 latent functions has more than 4,096 moments"),
         ({"scale": math.nan}, "scale is nan"),
         ({"particle_layers": (8, 0)}, "the width of a layer is 0"),
         ({"seed": -1}, "seed is -1"),
