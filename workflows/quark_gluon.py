@@ -21,7 +21,6 @@ from generate_quark_gluon import PROCESSES, RADIUS, generate, parts_of
 from numpy.typing import NDArray
 
 import djservice as dj
-from djservice.core.display import choose_display
 from djservice.core.formatting import with_error
 
 Floats = NDArray[np.float64]
@@ -111,22 +110,12 @@ def folds(jets: Jets, output: Path, order: int, latent: int, name: str, epochs: 
     scores = np.empty(len(jets.labels))
     which = np.arange(len(scores)) % FOLDS
     for fold in range(FOLDS):
-        display = choose_display()
-        display.say(f"{name}, training {fold + 1} of {FOLDS}")
+        click.echo(f"{name}, training {fold + 1} of {FOLDS}")
         network = dj.networks.MomentEFN(order, latent, scale=RADIUS, seed=fold)
         chosen = jets[which != fold]
-        try:
-            dj.networks.train(
-                network,
-                chosen.particles,
-                chosen.labels,
-                chosen.mask,
-                epochs=epochs,
-                seed=fold,
-                watch=display,
-            )
-        finally:
-            display.close()
+        dj.networks.train(
+            network, chosen.particles, chosen.labels, chosen.mask, epochs=epochs, seed=fold
+        )
         held = jets[which == fold]
         scores[which == fold] = dj.networks.probabilities(network, held.particles, held.mask)[:, 1]
         dj.networks.export(network, place / f"fold{fold}", ["label_q", "label_g"])

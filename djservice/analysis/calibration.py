@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from djservice.core.atomic import written_aside
 from djservice.core.bounds import require
+from djservice.core.display import shown
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
 from djservice.errors import InputError, MissingFileError
@@ -190,7 +191,7 @@ def calibrate(
         Seed of the initial parameters, of the events held back and of their order. One thread is
         used, so the same seed gives the same numbers on the same kind of processor.
     watch
-        Receives the progress, an epoch at a time; lines on standard error by default.
+        Receives the progress, an epoch at a time; a display on standard error by default.
 
     Raises
     ------
@@ -211,19 +212,14 @@ def calibrate(
     x = columns(values)
     z = columns(truth)
     _check(x, z)
-    from djservice.core.display import choose_display
     from djservice.networks.gaussian_ansatz import fit
 
     table = np.concatenate([x, z], axis=1)
     shifts = table.mean(axis=0), table.std(axis=0)
-    display = choose_display() if watch is None else None
-    try:
+    with shown(watch) as display:
         networks, information, error = fit(
-            (table - shifts[0]) / shifts[1], FLATTEST, epochs, seed, watch or display
+            (table - shifts[0]) / shifts[1], FLATTEST, epochs, seed, display
         )
-    finally:
-        if display is not None:
-            display.close()
     limits = float(z.min()), float(z.max())
     return Calibration(information, error, x.shape[1], limits, networks, shifts)
 

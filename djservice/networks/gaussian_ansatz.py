@@ -48,7 +48,7 @@ class GaussianAnsatz(nn.Module):
 
 
 def fit(
-    table: Floats, flattest: float, epochs: int, seed: int, watch: Watch | None
+    table: Floats, flattest: float, epochs: int, seed: int, watch: Watch
 ) -> tuple[Networks, float, float]:
     """Weights of B, C and D, the information in nats and its error.
 
@@ -87,12 +87,11 @@ def _train(
     data: torch.Tensor,
     epochs: int,
     generator: torch.Generator,
-    watch: Watch | None,
+    watch: Watch,
 ) -> None:
     batch = min(BATCH, len(data) // BATCHES)
     steps = len(data) // batch
-    if watch is not None:
-        watch.phase(TRAIN, FIRST + epochs, 0)
+    watch.phase(TRAIN, FIRST + epochs, 0)
     for parameters, count, loss_of in (
         (model.B.parameters(), FIRST, _squared_error),
         (model.parameters(), epochs, _bound),
@@ -106,8 +105,7 @@ def _train(
                 loss_of(model, data[chosen]).backward()
                 optimiser.step()
                 schedule.step()
-            if watch is not None:
-                watch.step({})
+            watch.step({})
 
 
 def _squared_error(model: GaussianAnsatz, rows: torch.Tensor) -> torch.Tensor:

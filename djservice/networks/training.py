@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch.nn.functional import cross_entropy
 
 from djservice.core.bounds import require, require_number
+from djservice.core.display import shown
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
 from djservice.errors import InputError, RunError
@@ -76,7 +77,7 @@ def train(
     seed
         Seed of the choice of jets held back and of the order of jets.
     watch
-        Receives the progress, an epoch at a time; none by default.
+        Receives the progress, an epoch at a time; a display on standard error by default.
 
     Raises
     ------
@@ -99,9 +100,8 @@ def train(
     steps = epochs * -(-len(kept) // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     losses, held_losses, best = [], [], copy.deepcopy(network.state_dict())
-    with one_thread():
-        if watch is not None:
-            watch.phase(TRAIN, epochs, 0)
+    with one_thread(), shown(watch) as display:
+        display.phase(TRAIN, epochs, 0)
         for epoch in range(epochs):
             order = kept[torch.randperm(len(kept), generator=generator)]
             losses.append(_epoch(network, optimiser, schedule, x, inside, y, order.split(batch)))
@@ -110,8 +110,7 @@ def train(
             _check_finite(losses[-1] + held_loss, epoch, learning_rate)
             if held_loss == min(held_losses):
                 best = copy.deepcopy(network.state_dict())
-            if watch is not None:
-                watch.step({"loss": held_loss, "loss_error": error})
+            display.step({"loss": held_loss, "loss_error": error})
     network.load_state_dict(best)
     return Training(np.array(losses), np.array(held_losses), int(np.argmin(held_losses)))
 
