@@ -12,6 +12,7 @@ The packages are listed along the flow of data. Each imports only those that sta
     objectives      from jets to numbers: observables, cuts, losses
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
+    networks        networks on constituents of jets, in PyTorch (extra ``torch``)
     layers          what the clustering as a layer of a network is, in NumPy
     evaluation      a loss and its gradient over a batch, as mergeable sums
     analysis        tools for a user's own analysis: expectations, reweighting, a coffea processor
@@ -36,6 +37,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from djservice.analysis.calibration import Calibration as Calibration
+    from djservice.analysis.calibration import calibrate as calibrate
     from djservice.analysis.expectation import Expectation as Expectation
     from djservice.analysis.expectation import expectation as expectation
     from djservice.analysis.processor import RadiusProcessor as RadiusProcessor
@@ -121,6 +124,8 @@ _PUBLIC = {
     "InputGradient": "evaluation.input_gradient",
     "expectation": "analysis.expectation",
     "Expectation": "analysis.expectation",
+    "calibrate": "analysis.calibration",
+    "Calibration": "analysis.calibration",
     "feature": "radius_models.features",
     "RadiusModel": "radius_models.base",
     "TorchModel": "radius_models.torch_model",
@@ -143,7 +148,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    if name in ("torch", "jax"):
+    if name in ("torch", "jax", "networks"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

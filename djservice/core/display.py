@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 import numpy as np
 
 from djservice.core.formatting import decimals
-from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE
+from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE, Watch
 from djservice.core.visible import visible
 
 #: Number of latest iterations whose spread of radii is shown as the error of R.
@@ -177,3 +179,16 @@ class Terminal:
 def choose_display() -> Lines | Terminal:
     """A live display if standard error is a terminal, else plain lines."""
     return Terminal() if sys.stderr.isatty() else Lines()
+
+
+@contextmanager
+def shown(watch: Watch | None) -> Iterator[Watch]:
+    """The receiver of progress that a user gave, or a display, which is closed at the end."""
+    if watch is not None:
+        yield watch
+        return
+    display = choose_display()
+    try:
+        yield display
+    finally:
+        display.close()

@@ -24,8 +24,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-#: Packages of extras that the test extra leaves out, and the line by which a block needs them.
-EXTRAS = {"torch": "import djservice.torch", "jax": "import djservice.jax"}
+#: What a block needs -> the package of the extra that the test extra leaves out.
+EXTRAS = {
+    "import djservice.torch": "torch",
+    "dj.calibrate(": "torch",
+    "import djservice.jax": "jax",
+}
 
 
 def blocks() -> list:
@@ -77,7 +81,7 @@ def test_python_blocks_run(
     requires: Callable[[str, object], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, line in EXTRAS.items():
+    for line, name in EXTRAS.items():
         if line in texts[-1]:
             requires(f"{name} (pip install 'djservice[{name}]')", find_spec(name))
     monkeypatch.setattr(dj, "connect", lambda address: service)
@@ -148,6 +152,8 @@ SHOWN = {
     "python benchmarks/gpu.py ": None,
     "python benchmarks/warps.py": "tests/gpu/test_compiled.py",
     "python workflows/zh_study.py": "tests/docs/test_study.py",
+    "python workflows/quark_gluon.py": "tests/networks/test_studies.py",
+    "python workflows/calibration.py": "tests/networks/test_studies.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
     "curl -s": "tests/service/web/test_pages.py",
 }
