@@ -42,6 +42,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/objectives.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from djservice.objectives.losses import SquaredError as SquaredError
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.objectives.losses import Width as Width
-    from djservice.objectives.observables import observable as observable
+    from djservice.objectives.observable import observable as observable
     from djservice.objectives.significance import Significance as Significance
     from djservice.radius_models.base import RadiusModel as RadiusModel
     from djservice.radius_models.features import feature as feature
@@ -103,7 +103,7 @@ _PUBLIC = {
     "TreeSample": "clustering.trees",
     "cluster_jets": "clustering.awkward_jets",
     "lund": "clustering.lund",
-    "observable": "objectives.observables",
+    "observable": "objectives.observable",
     "SquaredError": "objectives.losses",
     "SquaredErrorOfMean": "objectives.losses",
     "Width": "objectives.losses",

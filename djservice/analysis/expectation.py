@@ -19,7 +19,7 @@ from djservice.evaluation.reduce import mean_of_accepted
 from djservice.events.batch import as_batch
 from djservice.objectives.cuts import Cut
 from djservice.objectives.losses import Mean
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,14 @@ def expectation(
     term = Mean(observable, cut=where)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
     settings = Sampling(rigidity, **sampling)
-    request = TreeRequest(trees, term.jets, settled_pt=term.settled_pt, on_device=True)
-    at_once = max(1, trees_at_once(settings.device) // trees)
+    request = TreeRequest(
+        trees,
+        term.jets,
+        settled_pt=term.settled_pt,
+        on_device=True,
+        constituents=term.needs_constituents,
+    )
+    at_once = max(1, trees_at_once(settings.device, term) // trees)
     parts: list[tuple[Floats, Floats, Floats]] = []
     for start in range(0, max(len(events), 1), at_once):
         rows = np.arange(start, min(start + at_once, len(events)))

@@ -6,7 +6,7 @@ This module imports coffea, so it is imported on first use.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Unpack
 
@@ -36,7 +36,7 @@ from djservice.input.fileset import normalisation
 from djservice.input.nanoevents import branches_of_events
 from djservice.input.schemas import make
 from djservice.objectives.losses import Loss, as_loss
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 
 #: Fields of :class:`djservice.evaluation.moments.Moments` that are accumulated: all but the layout,
 #: which follows from the loss.
@@ -115,7 +115,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
     schema
         Layout of the files, one of :data:`djservice.input.layouts.LAYOUTS`, whose coffea schema
         made the NanoEvents.
-    particles, particle_weight, pt_min, eta_max, weight, truth
+    particles, particle_weight, columns, pt_min, eta_max, weight, truth
         See :class:`djservice.input.schemas.Schema`. Branches have their names in the file:
         ``GenMET_pt`` for ``events.GenMET.pt``.
     identity
@@ -146,6 +146,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         schema: Kind = "nanoaod",
         particles: str | tuple[str, ...] | None = None,
         particle_weight: str | None = None,
+        columns: Mapping[str, str] | Sequence[str] = (),
         pt_min: float = 0.0,
         eta_max: float | None = None,
         weight: str | None = DEFAULT_WEIGHT,
@@ -172,6 +173,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             schema,
             particles=particles,
             particle_weight=particle_weight,
+            columns=columns,
             pt_min=pt_min,
             eta_max=eta_max,
             weight=weight,

@@ -19,7 +19,7 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term, as_loss
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 from djservice.objectives.pooled_statistics import PooledMean
 
 

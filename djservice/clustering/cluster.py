@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from djservice.clustering.constituents import constituents_of
 from djservice.clustering.device import Gpu, gpu, memory_for
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.scores import HIGH, LOW, N_SCORES, POWER, RHO, RIGIDITY
@@ -55,6 +57,7 @@ def cluster(
     states: bool = False,
     flips: Flips | Floats = False,
     on_device: bool = False,
+    constituents: bool = False,
     **sampling: Unpack[SamplingKeywords],
 ) -> TreeSample:
     """Sample clusterings of every event.
@@ -102,6 +105,9 @@ def cluster(
     on_device
         Leave the results of a GPU there; the arrays of the sample are then CuPy's. Not possible
         with ``history`` or ``trace``.
+    constituents
+        Keep what ``TreeSample.constituents`` needs, 8 bytes for each particle and tree. Histories
+        hold that too.
 
     Raises
     ------
@@ -130,6 +136,7 @@ def cluster(
         states,
         flips,
         on_device,
+        constituents,
     )
     return sample_trees(events, radius, Sampling(rigidity, **sampling), request)
 
@@ -148,9 +155,21 @@ def sample_trees(
     keys = draw_keys(events.key, sampling.seed, request.stream)
     imposed = Imposed(np.empty((0, 2), np.int32), forced)
     sample = grow(events, particles, radius, sampling, request, keys, imposed)
-    if sample.history is not None:
+    if sample.history is None:
+        return sample
+    if request.history:
         rename(sample.history, order, events.offsets, request.trees)
-    return sample
+    members = constituents_of(
+        events,
+        sample.history,
+        sample.steps,
+        particles,
+        order,
+        sampling.power,
+        request.jets,
+        renamed=request.history,
+    )
+    return replace(sample, members=members, history=sample.history if request.history else None)
 
 
 @takes_sampling()
@@ -298,7 +317,7 @@ def _room(
     module = device.arrays if device is not None and request.on_device else np
     return Results(
         jets=module.empty((items, request.jets, 4)),
-        history=module.empty((rows if request.history else 0, 2), np.int32),
+        history=module.empty((rows if request.keeps_history else 0, 2), np.int32),
         trace=module.empty((rows if request.trace else 0, len(TRACE_FIELDS))),
         scores=module.empty((items, scores)),
         numbers=module.empty((items, 4)),
@@ -363,7 +382,7 @@ def _sample(
         if request.states
         else None,
         flips=flips_of(results.flips, all_flips, events, factor, trees) if flips else None,
-        history=results.history if request.history else None,
+        history=results.history if request.keeps_history else None,
         trace=with_physical_score(results.trace, factor, events.counts * trees)
         if request.trace
         else None,

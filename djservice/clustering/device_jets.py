@@ -14,7 +14,7 @@ from vector.backends.object import (
 )
 
 from djservice.clustering.jet_vectors import host_vectors
-from djservice.core.array_module import to_host
+from djservice.core.array_module import array_module, to_host
 
 
 class DeviceJets(MomentumObject4D):
@@ -25,11 +25,19 @@ class DeviceJets(MomentumObject4D):
     there.
     """
 
+    #: Constituents of the jets, if these know them, and the number of each jet there.
+    constituents: Any = None
+    slot: Any = None
+
     @classmethod
-    def of(cls, momenta: Any) -> DeviceJets:
+    def of(cls, momenta: Any, constituents: Any = None) -> DeviceJets:
         """Jets of an array on a GPU, whose last axis is px, py, pz, E."""
         px, py, pz, energy = (momenta[..., k] for k in range(4))
-        return cls(AzimuthalObjectXY(px, py), LongitudinalObjectZ(pz), TemporalObjectT(energy))
+        jets = cls(AzimuthalObjectXY(px, py), LongitudinalObjectZ(pz), TemporalObjectT(energy))
+        if constituents is not None:
+            jets.constituents = constituents
+            jets.slot = array_module(momenta).asarray(constituents.slots)
+        return jets
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,9 +57,12 @@ class DeviceJets(MomentumObject4D):
 
     def __getitem__(self, index: Any) -> DeviceJets:
         parts = (self.azimuthal, self.longitudinal, self.temporal)
-        return type(self)(
+        jets = type(self)(
             *(type(part)(*(number[index] for number in part.elements)) for part in parts)
         )
+        if self.constituents is not None:
+            jets.constituents, jets.slot = self.constituents, self.slot[index]
+        return jets
 
     def on_host(self) -> Any:
         """These jets as a ``vector`` momentum array on the host."""

@@ -152,6 +152,7 @@ class TreeRequest:
     states: bool = False
     flips: Flips | Floats = False
     on_device: bool = False
+    constituents: bool = False
 
     def __post_init__(self) -> None:
         for name in ("trees", "jets", "iteration", "first_tree"):
@@ -171,6 +172,11 @@ class TreeRequest:
                 "on_device is for jets, scores, states and flips; histories and traces are brought "
                 "to the host. Leave out on_device, or history and trace."
             )
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether merges are kept, for histories or for constituents."""
+        return self.history or self.constituents
 
     @property
     def kept_flips(self) -> Flips:

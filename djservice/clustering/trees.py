@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.clustering.constituents import TreeConstituents
 from djservice.clustering.jet_vectors import host_vectors
 from djservice.core.array_module import array_module
 from djservice.core.typing import Floats
@@ -49,16 +50,17 @@ class States:
         return as_vectors(self.momenta)
 
 
-def as_vectors(momenta: Floats) -> Any:
+def as_vectors(momenta: Floats, constituents: TreeConstituents | None = None) -> Any:
     """A ``vector`` momentum array of four-momenta, whose last axis is px, py, pz, E.
 
-    On a GPU it is a :class:`djservice.clustering.device_jets.DeviceJets`.
+    On a GPU it is a :class:`djservice.clustering.device_jets.DeviceJets`. Jets may know their
+    constituents.
     """
     if array_module(momenta) is not np:
         from djservice.clustering.device_jets import DeviceJets
 
-        return DeviceJets.of(momenta)
-    return host_vectors(momenta)
+        return DeviceJets.of(momenta, constituents)
+    return host_vectors(momenta, constituents)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class TreeSample:
         Whether trees were stopped once their leading jets were settled.
     offsets
         Offsets of the particles of each event, as in the batch.
+    members
+        See :attr:`constituents`; None if they were not kept.
     """
 
     momenta: Floats
@@ -110,6 +114,7 @@ class TreeSample:
     deterministic: bool
     stopped: bool
     offsets: NDArray[np.int64]
+    members: TreeConstituents | None = None
 
     def __repr__(self) -> str:
         events, trees, jets, _ = self.momenta.shape
@@ -118,7 +123,22 @@ class TreeSample:
     @property
     def jets(self) -> Any:
         """Leading jets, a ``vector`` momentum array of shape (event, tree, jet)."""
-        return as_vectors(self.momenta)
+        return as_vectors(self.momenta, self.members)
+
+    @property
+    def constituents(self) -> TreeConstituents:
+        """Constituents of the leading jets of each event, listed when they are asked for.
+
+        Raises
+        ------
+        InputError
+            If neither they nor the history were kept.
+        """
+        if self.members is None:
+            raise InputError(
+                "the constituents were not kept; cluster with constituents=True or history=True."
+            )
+        return self.members
 
     @property
     def n_jets(self) -> NDArray[np.int64]:

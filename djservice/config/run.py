@@ -148,6 +148,15 @@ class Run(Section):
         }
 
     @property
+    def observable_files(self) -> tuple[tuple[str, str], ...]:
+        """Keys and paths of the files that observables read."""
+        return tuple(
+            (f"loss[{i}].observable.{key}", path)
+            for i, term in enumerate(self.loss)
+            for key, path in files_of(term.observable).items()
+        )
+
+    @property
     def numbers(self) -> dict[str, Any]:
         """The settings that affect numbers, flat: ``section.key`` -> value.
 
@@ -167,6 +176,8 @@ class Run(Section):
             for section in sections
             for key in ("files", "fileset", "cache", "timeout")
         )
+        # The content of files of observables is compared, and not their paths.
+        names += tuple(key for key, _ in self.observable_files)
         skipped = ("optimiser.iterations", "radius_model.iterations", *names)
         return {
             key: value
@@ -175,13 +186,21 @@ class Run(Section):
         }
 
 
+def files_of(value: Any) -> dict[str, str]:
+    """Parameters of an observable that are paths."""
+    if not isinstance(value, Mapping) or value.get("name") != "onnx":
+        return {}
+    return {key: value[key] for key in ("model", "preprocess") if isinstance(value.get(key), str)}
+
+
 def _plain(value: Any) -> Any:
     """An observable, a cut, a feature or a radius model as plain data."""
     if isinstance(value, Mapping):
         return dict(value)
     from djservice.core.fingerprints import fingerprint
 
-    return {"python": fingerprint(value.function), "title": value.name}
+    of_function = getattr(value, "fingerprint", None) or fingerprint(value.function)
+    return {"python": of_function, "title": value.name}
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

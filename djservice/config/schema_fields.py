@@ -16,6 +16,15 @@ Kind = Literal["nanoaod", "pfnanoaod", "delphes", "physlite"]
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
+def _by_name(columns: Any) -> Any:
+    """A list of fields as a mapping of each to itself."""
+    if isinstance(columns, str):
+        columns = [columns]
+    if isinstance(columns, (list, tuple)):
+        return {name: name for name in columns}
+    return {} if columns is None else columns
+
+
 class SchemaFields(Section):
     """Fields of the events that are read, and cuts on the particles."""
 
@@ -33,6 +42,13 @@ class SchemaFields(Section):
         description=(
             "field of the particles that multiplies their momenta, as puppiWeight; those "
             "with 0 are left out"
+        ),
+    )
+    columns: Annotated[dict[Name, Name], BeforeValidator(_by_name)] = Field(
+        {},
+        description=(
+            "further fields of the particles that taggers read, as [charge, pdgId] or {d0: dxy}; "
+            "what a file lacks counts as the variable's default"
         ),
     )
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")

@@ -44,6 +44,7 @@ BOUNDS = {
     "radius": Bound(1e-6, 1e3),  # FastJet allows the same largest R
     "trees": Bound(1, 1_000_000, whole=True),
     "jets": Bound(1, 32_768, whole=True),  # as many as an event may have particles
+    "constituents": Bound(1, 32_768, whole=True),
     "seed": Bound(0, 2**63 - 1, whole=True),
     "iteration": Bound(0, 2**32 - 1, whole=True),  # a counter of the random numbers, of 32 bits
     "first_tree": Bound(0, 2**32 - 1, whole=True),

@@ -65,14 +65,15 @@ class AlternativePath(Estimator):
         assert sample.flips is not None
         for flip in np.moveaxis(sample.flips, 2, 0):
             # Events in which a tree has this many flips.
-            flipping = np.flatnonzero((flip[..., FLIP_STEP] >= 0).any(axis=1))
+            flips = (flip[..., FLIP_STEP] >= 0).any(axis=1)
+            # All events are grown if jets are to know their constituents.
+            flipping = np.flatnonzero(flips | request.constituents)
             rows = to_host(flipping)
             flipped = replace(request, flips=flip[flipping])
+            grown = sample_trees(events.select(rows), radius[rows], sampling, flipped)
             momenta = sample.momenta.copy()
-            momenta[flipping] = sample_trees(
-                events.select(rows), radius[rows], sampling, flipped
-            ).momenta
-            yield as_vectors(momenta), flip[..., FLIP_RATE]
+            momenta[flipping] = grown.momenta
+            yield as_vectors(momenta, grown.members), flip[..., FLIP_RATE]
 
     def slopes(self, values: TreeValues) -> Contributions:
         quantity, accepted = np.zeros_like(values.quantity), np.zeros_like(values.accepted)

@@ -102,6 +102,8 @@ class Estimator(ABC):
     minimum_trees: ClassVar[int] = 1
     #: Whether the estimator reads the states of growing trees.
     uses_states: ClassVar[bool] = False
+    #: Whether all jets that the estimator makes have constituents.
+    keeps_constituents: ClassVar[bool] = True
     #: Whether `djservice compare` leaves the estimator out, for its cost, unless it is named.
     slow: ClassVar[bool] = False
     #: Whether the estimator works for every parameter that has a score, and not for R alone.

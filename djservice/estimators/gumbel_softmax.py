@@ -52,6 +52,7 @@ class GumbelSoftmax(Estimator):
     temperature: float = 0.5
 
     name: ClassVar[str] = "gumbel_softmax"
+    keeps_constituents: ClassVar[bool] = False
     slow: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

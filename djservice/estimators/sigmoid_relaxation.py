@@ -50,6 +50,7 @@ class SigmoidRelaxation(Estimator):
     axes: int = 16
 
     name: ClassVar[str] = "sigmoid_relaxation"
+    keeps_constituents: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0 and self.axes >= 1):

@@ -25,7 +25,8 @@ class StateBaseline(LeaveOneOut):
 
     Where clustering is nearly deterministic, this can be worse than leave-one-out. The two are
     therefore mixed, with a share between 0 and 1 that is fitted in each event: to the even trees
-    for the odd ones, and to the odd trees for the even ones.
+    for the odd ones, and to the odd trees for the even ones. The share is 0 for a term that reads
+    constituents, because states have none.
 
     The estimand is d E[f]/dt. The estimator is unbiased, because b_t is fixed before step t is
     drawn, and because a tree's share does not depend on that tree. It costs about a tenth of a
@@ -39,6 +40,9 @@ class StateBaseline(LeaveOneOut):
     uses_states: ClassVar[bool] = True
 
     def slopes(self, values: TreeValues) -> Contributions:
+        if values.states is None:
+            plain = super().slopes(values)
+            return replace(plain, share=np.zeros_like(values.score))
         plain, correction = self._parts(values)
         share = np.empty_like(values.score)
         # A tree's share, with its leave-one-out means, comes from the trees of the other half.

@@ -28,6 +28,8 @@ from djservice.objectives.losses import Loss
 
 #: Trees held in memory at once, with their jets, scores and states. A GPU needs more to be busy.
 TREES_AT_ONCE, TREES_AT_ONCE_ON_GPU = 20_000, 500_000
+#: Memory of a tree with its merges, relative to a plain tree.
+_CONSTITUENTS_FACTOR = 4
 
 
 def evaluate(
@@ -140,9 +142,10 @@ def evaluate_each(
         settled_pt=loss.settled_pt,
         parameters=parameters,
         on_device=True,
+        constituents=loss.needs_constituents,
     )
     _check(parts, loss, estimator, parameters, trees)
-    at_once = max(1, trees_at_once(sampling.device) // (trees * estimator.memory_factor))
+    at_once = max(1, trees_at_once(sampling.device, loss) // (trees * estimator.memory_factor))
     pieces = [
         (number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)
     ]
@@ -175,6 +178,12 @@ def _check(
             f"trees is {trees}, expected {needed} or more with the {estimator.name} estimator and "
             "this loss."
         )
+    if loss.needs_constituents and not estimator.keeps_constituents:
+        raise InputError(
+            f"the {estimator.name} estimator makes jets with soft edges, which have no "
+            "constituents, and the loss reads them. Take another one, such as "
+            "djservice.LeaveOneOut()."
+        )
     variable = any(isinstance(part.radius, VariableR) for part in parts)
     if (parameters not in ((), ("radius",)) or variable) and not estimator.in_any_parameter:
         raise InputError(
@@ -198,7 +207,8 @@ def _evaluate_group(
     with memory_for(
         f"{request.trees} trees of each of {len(events)} events, with their sums,", sampling.device
     ):
-        full_request = replace(request, states=estimator.uses_states, flips=estimator.flips)
+        states = estimator.uses_states and not all(t.needs_constituents for t in loss.terms)
+        full_request = replace(request, states=states, flips=estimator.flips)
         sample = sample_trees(events, radius, sampling, full_request)
         if on_trees is not None:
             on_trees(events, sample)
@@ -253,9 +263,10 @@ def _concatenated(
     return events, np.concatenate(radii), np.concatenate(jacobians) if jacobians else None
 
 
-def trees_at_once(device: Device) -> int:
-    """Number of trees held in memory at once on a device."""
-    return TREES_AT_ONCE_ON_GPU if has_gpu(device) else TREES_AT_ONCE
+def trees_at_once(device: Device, loss: Loss) -> int:
+    """Number of trees for a loss that are held in memory at once on a device."""
+    number = TREES_AT_ONCE_ON_GPU if has_gpu(device) else TREES_AT_ONCE
+    return number // (_CONSTITUENTS_FACTOR if loss.needs_constituents else 1)
 
 
 def trees_needed(loss: Loss, estimator: Estimator) -> int:

@@ -19,7 +19,7 @@ from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.reduce import PerEvent, concatenated
 from djservice.events.batch import as_batch
 from djservice.objectives.losses import Loss, as_loss
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from djservice.evaluation.jumps import warn_of_jumps
 from djservice.evaluation.reduce import mean_of_accepted
 from djservice.events.batch import EventBatch, as_batch
 from djservice.objectives.losses import Loss, as_loss
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 from djservice.objectives.pooled_statistics import PooledMean
 
 Part = Literal["both", "pathwise", "score"]
@@ -155,7 +155,7 @@ def input_gradient(
     _probe(loss, events)
     warn_of_jumps(loss)
     request = TreeRequest(trees, loss.jets, settled_pt=loss.settled_pt)
-    at_once = max(1, trees_at_once(settings.device) // trees)
+    at_once = max(1, trees_at_once(settings.device, loss) // trees)
     columns: list[tuple[Floats, Floats, Floats, Floats]] = []
     for start in range(0, max(len(events), 1), at_once):
         rows = np.arange(start, min(start + at_once, len(events)))

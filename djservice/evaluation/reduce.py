@@ -241,6 +241,8 @@ def _slopes(
 ) -> list[list[Contributions]]:
     """Contributions to the derivatives of each quantity of a term, in each parameter."""
     states, trees = sample.states, accepted.shape[1]
+    if term.needs_constituents:  # states have none
+        states = None
     if states is not None:
         module = array_module(accepted)
         truth = module.asarray(events.truth)[states.tree // trees]

@@ -224,7 +224,8 @@ class Soft(Augmentation):
         for name, values in columns.items():
             columns[name] = np.insert(getattr(events, name), after, values)
         offsets = events.offsets + np.searchsorted(event, np.arange(len(events) + 1))
-        return replace(events, offsets=offsets, **columns)
+        further = {name: np.insert(x, after, 0.0) for name, x in events.columns.items()}
+        return replace(events, offsets=offsets, columns=further, **columns)
 
 
 @dataclass(frozen=True)
@@ -352,7 +353,10 @@ def _with_copies(events: EventBatch, chosen: NDArray[np.int64]) -> EventBatch:
 
 def _with_particles(events: EventBatch, index: NDArray[np.int64]) -> EventBatch:
     """The events with the particles at ``index``, which does not fall."""
-    columns = {name: getattr(events, name)[index] for name in ("pt", "rapidity", "phi", "mass")}
+    columns: dict[str, Any] = {
+        name: getattr(events, name)[index] for name in ("pt", "rapidity", "phi", "mass")
+    }
+    columns["columns"] = {name: values[index] for name, values in events.columns.items()}
     return replace(events, offsets=np.searchsorted(index, events.offsets), **columns)
 
 

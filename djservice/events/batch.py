@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,16 @@ class EventBatch:
         Names of the inputs, for messages.
     dataset
         Name of the dataset, a part of the identity.
+    columns
+        Further numbers of the particles by name, each of shape (particle,), in the units of the
+        input: charges, flags, impact parameters. Observables of constituents may read them.
     doubts
         What looks like a mistake in the values that were converted (:class:`InputWarning`).
 
     Notes
     -----
-    The memory is 32 bytes per particle (four float64) and 60 bytes per event.
+    The memory is 32 bytes per particle (four float64), 8 for each further column, and 60 bytes per
+    event.
     """
 
     pt: Floats
@@ -70,6 +74,7 @@ class EventBatch:
     entry: NDArray[np.int64]
     files: tuple[str, ...]
     dataset: str = ""
+    columns: Mapping[str, Floats] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
     @classmethod
@@ -88,6 +93,7 @@ class EventBatch:
         entry: ArrayLike | None = None,
         source: str = "arrays",
         dataset: str = "",
+        columns: Mapping[str, ArrayLike] | None = None,
     ) -> EventBatch:
         """A batch from flat arrays, whose values are checked.
 
@@ -108,6 +114,8 @@ class EventBatch:
             Shape (event,): index in ``source``; counted from 0 by default.
         source, dataset
             Names used in messages and in the identity.
+        columns
+            Further numbers of the particles by name, shape (particle,) each.
 
         Raises
         ------
@@ -129,12 +137,13 @@ class EventBatch:
         bounds = offsets_of(offsets, source)
         events = len(bounds) - 1
         name, polar = ("rapidity", rapidity) if eta is None else ("eta", eta)
-        columns = {"pt": pt, name: polar, "phi": phi, "mass": mass}
-        values = {field: floats(array, field, source) for field, array in columns.items()}
-        for field, flat in values.items():
+        four = {"pt": pt, name: polar, "phi": phi, "mass": mass}
+        values = {name: floats(array, name, source) for name, array in four.items()}
+        further = {key: floats(array, key, source) for key, array in (columns or {}).items()}
+        for field_name, flat in (*values.items(), *further.items()):
             if flat.shape != (bounds[-1],):
                 raise InputError(
-                    f"{source}: {field} has shape {flat.shape}, expected ({bounds[-1]},) from "
+                    f"{source}: {field_name} has shape {flat.shape}, expected ({bounds[-1]},) from "
                     "offsets."
                 )
         place = np.arange(events) if entry is None else column(entry, "entry", source, whole=True)
@@ -162,6 +171,7 @@ class EventBatch:
             entry=place.astype(np.int64),
             files=(source,),
             dataset=dataset,
+            columns=further,
         )
         check_batch(batch, name)
         batch = replace(batch, doubts=tuple(doubts(batch)))
@@ -197,7 +207,10 @@ class EventBatch:
 
     @classmethod
     def concatenate(cls, batches: Sequence[EventBatch]) -> EventBatch:
-        """The events of several batches of one dataset, in order."""
+        """The events of several batches of one dataset, in order.
+
+        A column that a batch lacks is 0 for its particles.
+        """
         if not batches:
             raise InputError("expected at least one batch to concatenate.")
         if len({batch.dataset for batch in batches}) > 1:
@@ -207,7 +220,7 @@ class EventBatch:
         flat = {
             f.name: np.concatenate([getattr(batch, f.name) for batch in batches])
             for f in fields(cls)
-            if f.name not in ("offsets", "file", *NAMES)
+            if f.name not in ("offsets", "file", "columns", *NAMES)
         }
         files = tuple(dict.fromkeys(name for batch in batches for name in batch.files))
         index = {name: np.int32(i) for i, name in enumerate(files)}
@@ -223,6 +236,12 @@ class EventBatch:
             file=np.concatenate(file),
             files=files,
             dataset=batches[0].dataset,
+            columns={
+                name: np.concatenate(
+                    [batch.columns.get(name, np.zeros(len(batch.pt))) for batch in batches]
+                )
+                for name in dict.fromkeys(name for batch in batches for name in batch.columns)
+            },
             doubts=tuple(dict.fromkeys(doubt for batch in batches for doubt in batch.doubts)),
         )
 
@@ -244,7 +263,8 @@ class EventBatch:
     @property
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
-        return sum(getattr(self, f.name).nbytes for f in fields(self) if f.name not in NAMES)
+        arrays = [getattr(self, f.name) for f in fields(self) if f.name not in ("columns", *NAMES)]
+        return sum(array.nbytes for array in (*arrays, *self.columns.values()))
 
     def select(self, index: ArrayLike) -> EventBatch:
         """The events at ``index`` (positions or a mask), in that order."""
@@ -268,6 +288,7 @@ class EventBatch:
             **{name: getattr(self, name)[rows] for name in event_fields},
             offsets=offsets,
             **{name: getattr(self, name) for name in NAMES},
+            columns={name: values[particle] for name, values in self.columns.items()},
         )
 
     def name(self, i: int) -> str:

@@ -27,7 +27,7 @@ from djservice.input.files import GLOB, Search
 from djservice.input.plan import InputPlan, plan_input
 from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.losses import Loss
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.features import Feature
 
@@ -63,6 +63,30 @@ class RunPlan:
     def observable(self) -> Observable:
         """The observable of the first loss term, whose spectrum is stored."""
         return self.loss.terms[0].observable
+
+    @property
+    def observable_files(self) -> dict[str, list[str]]:
+        """Hashes of the files that each observable of the loss depends on, by its key."""
+        files = {
+            f"loss[{i}].observable.files": list(term.observable.files)
+            for i, term in enumerate(self.loss.terms)
+        }
+        return {key: hashes for key, hashes in files.items() if hashes}
+
+    @property
+    def defaults(self) -> list[str]:
+        """What observables read and no column of the input names, a line for each."""
+        lines = []
+        for i, term in enumerate(self.loss.terms):
+            lacking = dict.fromkeys(
+                c for c in term.observable.columns if c not in self.run.input.columns
+            )
+            if lacking:
+                lines.append(
+                    f"loss[{i}].observable reads {', '.join(lacking)}, which input.columns does not "
+                    "name: their defaults are taken (docs/reference/variables.md)."
+                )
+        return lines
 
     @cached_property
     def estimator(self) -> Estimator:

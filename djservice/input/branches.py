@@ -21,6 +21,9 @@ from djservice.events.checks import LARGEST_SCALE, refuse_particles
 from djservice.input.schemas import Schema
 from djservice.input.truth import GENERATED, generated_mass
 
+#: What the names of further columns begin with among the fields of a collection.
+_COLUMN = "column:"
+
 #: A function that returns the awkward array of a branch.
 Get = Callable[[str], Any]
 
@@ -33,6 +36,7 @@ class Branches:
     ----------
     particles
         For each collection, the branch of each field. The field ``weight`` is the particle weight.
+        Further columns that the collection has are there by their names after ``column:``.
     identity
         Run, luminosity block and event number. Empty if one of the branches is missing.
     weight
@@ -96,7 +100,12 @@ def find_branches(
             del fields["mass"]
         if schema.particle_weight is not None:
             fields["weight"] = layout.names(collection, schema.particle_weight)
-        particles.append({name: needed(*names) for name, names in fields.items()})
+        found = {name: needed(*names) for name, names in fields.items()}
+        for column, field in schema.columns.items():
+            present = [name for name in layout.names(collection, field) if has(name)]
+            if present:
+                found[_COLUMN + column] = present[0]
+        particles.append(found)
     weight = schema.weight
     if weight == DEFAULT_WEIGHT:
         weight = layout.weight if has(layout.weight) else None  # data have none
@@ -163,7 +172,14 @@ def batch_of(
     def per_event(branch: str) -> NDArray[Any]:
         return _per_event(get(branch), branch, schema, place, entry)
 
-    particles = _joined([_records(fields, get, schema, place) for fields in branches.particles])
+    columns = [
+        column
+        for column in schema.columns
+        if any(_COLUMN + column in fields for fields in branches.particles)
+    ]
+    particles = _joined(
+        [_records(fields, get, schema, place, columns) for fields in branches.particles]
+    )
     particles, at_rest = _without_pt(particles, schema)
     truth: Any = schema.truth
     if "truth" in branches.truth:
@@ -183,7 +199,10 @@ def batch_of(
         entry=entry,
         source=source,
         dataset=dataset,
+        columns={name: ak.flatten(particles[_COLUMN + name], axis=1) for name in columns},
     )
+    for name, values in batch.columns.items():
+        refuse_particles(batch, name, values, np.isfinite(values), "a finite number")
     eta = np.asarray(ak.to_numpy(ak.flatten(particles["eta"], axis=1)))
     scale = None
     if schema.particle_weight is not None:
@@ -207,8 +226,10 @@ def _without_pt(particles: Any, schema: Schema) -> tuple[Any, NDArray[np.bool_]]
     return particles, np.zeros_like(flat)
 
 
-def _records(fields: dict[str, str], get: Get, schema: Schema, place: str) -> Any:
-    """The particles of one collection, in GeV."""
+def _records(
+    fields: dict[str, str], get: Get, schema: Schema, place: str, further: list[str]
+) -> Any:
+    """The particles of one collection, in GeV; 0 for a further column that it lacks."""
     import awkward as ak
 
     columns = {name: _lists(get(branch), branch, place) for name, branch in fields.items()}
@@ -217,6 +238,8 @@ def _records(fields: dict[str, str], get: Get, schema: Schema, place: str) -> An
             columns[name] = ak.values_astype(columns[name], np.float64) / schema.layout.per_gev
     if "mass" not in columns:
         columns["mass"] = ak.zeros_like(columns["pt"])
+    for name in further:
+        columns.setdefault(_COLUMN + name, ak.zeros_like(columns["pt"]))
     return ak.zip(columns, depth_limit=2)
 
 
@@ -255,7 +278,8 @@ def _cut(
         return batch, removed
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[batch.offsets]
     flat = {name: getattr(batch, name)[keep] for name in ("pt", "rapidity", "phi", "mass")}
-    return replace(batch, **flat, offsets=offsets), removed
+    columns = {name: values[keep] for name, values in batch.columns.items()}
+    return replace(batch, **flat, offsets=offsets, columns=columns), removed
 
 
 def _check_scale(batch: EventBatch, scale: NDArray[np.float64], field: str) -> None:

@@ -36,6 +36,9 @@ from djservice.store.checked import CheckedGroup, attributes_of
 from djservice.store.fresh import create_array
 from djservice.store.verify import verify
 
+#: Fields of a batch that are not one array.
+_NAMES = ("columns", *NAMES)
+
 
 def cached_inspection(
     cache: str, path: str, schema: Schema, look: Callable[[], InputFile]
@@ -114,18 +117,21 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
             facts = attributes_of(archive)
             root = CheckedGroup(archive, archive.group("r"))
             columns: Any = {
-                f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in NAMES
+                f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in _NAMES
             }
+            further = {name: root.rows(f"column_{i}") for i, name in enumerate(facts["columns"])}
         batch = EventBatch(
             **columns,
             files=tuple(facts["files"]),
             dataset=facts["dataset"],
             doubts=tuple(facts["doubts"]),
+            columns=further,
         )
         cutflow = Cutflow(
             facts["entries"],
             facts["particles"],
             tuple((name, number) for name, number in facts["removed"]),
+            absent=tuple((name, number) for name, number in facts["absent"]),
             doubts=batch.doubts,
         )
     except DAMAGE:  # missing or damaged
@@ -146,15 +152,21 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
     place = Path(cache) / f"{key}.zarr.zip"
 
     def fill(root: zarr.Group) -> None:
-        for field in fields(EventBatch):
-            if field.name not in NAMES:
-                values = getattr(batch, field.name)
-                length = {"item": (len(values), max(1, len(values)))}
-                create_array(root, field.name, values.dtype.str, length, values)
+        arrays = {
+            field.name: getattr(batch, field.name)
+            for field in fields(EventBatch)
+            if field.name not in _NAMES
+        }
+        arrays |= {f"column_{i}": values for i, values in enumerate(batch.columns.values())}
+        for name, values in arrays.items():
+            length = {"item": (len(values), max(1, len(values)))}
+            create_array(root, name, values.dtype.str, length, values)
         facts: dict[str, Any] = {
             "files": list(batch.files),
             "dataset": batch.dataset,
             "doubts": list(batch.doubts),
+            "columns": list(batch.columns),
+            "absent": [list(column) for column in cutflow.absent],
             "entries": cutflow.entries,
         }
         removed = [list(cut) for cut in cutflow.removed]

@@ -28,6 +28,8 @@ class Cutflow:
         Wall time of the reading, summed over all tasks.
     cached
         Number of bundles that came from the cache.
+    absent
+        Columns of the schema that files lack, each with the entries of these.
     doubts
         What looks like a mistake in the values, as in :class:`~djservice.events.batch.EventBatch`.
     """
@@ -38,12 +40,14 @@ class Cutflow:
     bytes_read: int = 0
     seconds: float = 0.0
     cached: int = 0
+    absent: tuple[tuple[str, int], ...] = ()
     doubts: tuple[str, ...] = ()
 
     def __add__(self, cutflow: Cutflow) -> Cutflow:
-        removed = dict(self.removed)
-        for name, number in cutflow.removed:
-            removed[name] = removed.get(name, 0) + number
+        removed, absent = dict(self.removed), dict(self.absent)
+        for totals, more in ((removed, cutflow.removed), (absent, cutflow.absent)):
+            for name, number in more:
+                totals[name] = totals.get(name, 0) + number
         return Cutflow(
             self.entries + cutflow.entries,
             self.particles + cutflow.particles,
@@ -51,6 +55,7 @@ class Cutflow:
             self.bytes_read + cutflow.bytes_read,
             self.seconds + cutflow.seconds,
             self.cached + cutflow.cached,
+            tuple(absent.items()),
             tuple(dict.fromkeys(self.doubts + cutflow.doubts)),
         )
 
@@ -87,6 +92,7 @@ def reading_of(
         "events_without_particles": int((counts == 0).sum()),
         "particles_in_files": total.particles,
         "removed": dict(total.removed),
+        "absent": dict(total.absent),
         "particles": int(counts.sum()),
         "particles_mean": float(counts.mean()),
         "particles_median": float(np.median(counts)),
@@ -109,6 +115,10 @@ def reading_text(summary: dict[str, Any]) -> str:
         f"{number:,} by {name}" for name, number in summary["removed"].items() if number
     )
     cuts = f"; of {summary['particles_in_files']:,} were removed {removed}" if removed else ""
+    absent = "".join(
+        f"; {name} is in no branch of {number:,} entries and counts as its default"
+        for name, number in summary.get("absent", {}).items()
+    )
     cached = (
         f", {summary['bundles_cached']} of them from the cache" if summary["bundles_cached"] else ""
     )
@@ -118,7 +128,7 @@ def reading_text(summary: dict[str, Any]) -> str:
         f"{summary['particles_mean']:.1f} particles each "
         f"(median {summary['particles_median']:.0f}, at most {summary['particles_most']})"
         f"{f', {without} without any' * (without > 0)}"
-        f"{cuts}; "
+        f"{cuts}{absent}; "
         f"{summary['bytes_read'] / 1e6:.1f} MB read, "
         f"{summary['bytes_in_memory'] / 1e6:.1f} MB in {summary['bundles']} bundles"
         f"{cached}; "

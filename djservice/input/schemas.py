@@ -44,6 +44,10 @@ class Schema(SchemaFields):
         The true mass. A number in GeV; a branch with one number per event, in the units of the
         layout; ``GenPart:higgs`` or ``GenPart:b_pair``, from the layout's generated particles
         (:func:`djservice.input.truth.generated_mass`); or None if it is unknown.
+    columns
+        Further fields of the particles by the names that taggers use: a mapping of names to fields
+        of every collection, or a list of fields. What a file lacks has no column, and 0 in a batch
+        with others.
     selection
         Name and parameters of a user's selection of events and particles
         (:mod:`djservice.input.selections`); None for all.
@@ -93,8 +97,8 @@ def nanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> Sch
     Parameters
     ----------
     particles, options
-        Attributes of :class:`Schema`: ``particle_weight``, ``tree``, ``pt_min``, ``eta_max``,
-        ``weight``, ``truth``, ``selection``.
+        Attributes of :class:`Schema`: ``particle_weight``, ``tree``, ``columns``, ``pt_min``,
+        ``eta_max``, ``weight``, ``truth``, ``selection``.
 
     Raises
     ------

@@ -23,7 +23,6 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.layers.keys import whole
-from djservice.layers.membership import jet_of_particles
 from djservice.layers.padded import check_shapes, event_name, to_batch
 
 
@@ -49,7 +48,9 @@ class Settings(NamedTuple):
         """
         names = ("radius", "rigidity") if learn_rigidity else ("radius",)
         settled = None if complete else 0.0
-        request = TreeRequest(trees, jets, history=complete, settled_pt=settled, parameters=names)
+        request = TreeRequest(
+            trees, jets, settled_pt=settled, parameters=names, constituents=complete
+        )
         return cls(request, Sampling(**growth))
 
     def shapes(self, particles: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -59,7 +60,7 @@ class Settings(NamedTuple):
         return (
             (*per_tree, self.request.jets, 4),
             per_tree,
-            (*per_tree, slots if self.request.history else 0),
+            (*per_tree, slots if self.request.constituents else 0),
             (*per_tree, len(self.request.parameters)),
         )
 
@@ -141,9 +142,8 @@ def grow(settings: Settings, inputs: Inputs) -> tuple[NDArray[Any], ...]:
         jets[rows] = np.nan_to_num(sample.momenta, nan=0.0)
         if not sample.deterministic:
             log_prob[rows], scores[rows] = sample.numbers[..., LOG_PROB], sample.scores
-        if sample.history is not None:
-            parts = jet_of_particles(portion, sample.history, request.trees, request.jets)
-            for row, part in zip(rows, parts, strict=True):
+        if request.constituents:
+            for row, part in zip(rows, sample.constituents.members(), strict=True):
                 members[row][:, mask[row]] = part
     kind = inputs.particles.dtype
     return (
@@ -197,7 +197,7 @@ def pull_back(
             portion,
             radii,
             sampling,
-            replace(request, history=False, parameters=("radius",)),
+            replace(request, constituents=False, parameters=("radius",)),
             np.stack([u, np.ones_like(u)], axis=-1)[:, :, np.newaxis],
             jets_bar[rows],
             coordinates="px_py_pz_E",

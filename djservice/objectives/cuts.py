@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from djservice.core.bounds import require, require_number
 from djservice.core.entry_points import makers
 from djservice.errors import InputError
-from djservice.objectives.observables import Observable, dijet_mass, evaluate_function
+from djservice.objectives.observable import Observable, evaluate_function
+from djservice.objectives.observables import dijet_mass
 
 Mask = NDArray[np.bool_]
 
@@ -35,6 +36,8 @@ class Cut:
     on_device
         Whether the function accepts jets on a GPU (docs/gpu.md). Otherwise it gets a copy on the
         host.
+    needs_constituents
+        Whether the function can only be called with jets that know their constituents.
     """
 
     function: Callable[[Any], Mask]
@@ -42,6 +45,7 @@ class Cut:
     jets: int = 2
     settled_pt: float = 0.0
     on_device: bool = False
+    needs_constituents: bool = False
 
     def __post_init__(self) -> None:
         require("jets", self.jets)
@@ -72,6 +76,7 @@ class Cut:
             jets,
             settled_pt,
             on_device=True,
+            needs_constituents=self.needs_constituents or other.needs_constituents,
         )
 
     def __or__(self, other: Cut) -> Cut:
@@ -81,10 +86,17 @@ class Cut:
             f"({self.name} or {other.name})",
             jets,
             on_device=True,
+            needs_constituents=self.needs_constituents or other.needs_constituents,
         )
 
     def __invert__(self) -> Cut:
-        return Cut(lambda jets: ~self(jets), f"not ({self.name})", self.jets, on_device=True)
+        return Cut(
+            lambda jets: ~self(jets),
+            f"not ({self.name})",
+            self.jets,
+            on_device=True,
+            needs_constituents=self.needs_constituents,
+        )
 
 
 def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
@@ -123,6 +135,7 @@ def below(observable: Observable, maximum: float) -> Cut:
         f"{observable.name} < {maximum:g} {observable.units}".rstrip(),
         observable.jets,
         on_device=True,
+        needs_constituents=observable.needs_constituents,
     )
 
 
@@ -134,6 +147,7 @@ def above(observable: Observable, minimum: float) -> Cut:
         f"{observable.name} > {minimum:g} {observable.units}".rstrip(),
         observable.jets,
         on_device=True,
+        needs_constituents=observable.needs_constituents,
     )
 
 

@@ -25,7 +25,7 @@ from djservice.core.bounds import BOUNDS, require_number
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 from djservice.objectives.pooled_statistics import (
     PooledMean,
     PooledStatistic,
@@ -93,6 +93,12 @@ class Term(ABC):
     def jets(self) -> int:
         """Number of leading jets that the term reads."""
         return max(self.observable.jets, self.cut.jets if self.cut else 1)
+
+    @property
+    def needs_constituents(self) -> bool:
+        """Whether the term reads constituents of jets."""
+        of_cut = self.cut is not None and self.cut.needs_constituents
+        return of_cut or self.observable.needs_constituents
 
     @property
     def settled_pt(self) -> float:
@@ -291,6 +297,11 @@ class LossSum:
     def jets(self) -> int:
         """Number of leading jets that the terms read."""
         return max(term.jets for term in self.terms)
+
+    @property
+    def needs_constituents(self) -> bool:
+        """Whether a term reads constituents of jets."""
+        return any(term.needs_constituents for term in self.terms)
 
     @property
     def settled_pt(self) -> float:

@@ -1,129 +1,26 @@
-"""Observables map the leading jets of a tree to one number; NaN where it is not defined."""
+"""The observables of djservice: masses, multiplicities, soft choices, and those of constituents."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from djservice.core.array_module import array_module
 from djservice.core.bounds import require, require_number
-from djservice.core.columns import returned
 from djservice.core.entry_points import makers
-from djservice.core.fingerprints import fingerprint
 from djservice.core.typing import Floats
 from djservice.errors import InputError
+from djservice.objectives.angularities import angularity, log_angularity
+from djservice.objectives.observable import Observable as Observable
+from djservice.objectives.observable import observable, require_jet
+from djservice.objectives.onnx_tagger import read_tagger
 from djservice.objectives.plackett_luce import ordered_choices, unordered_choices
 
 #: Most ordered choices of jets of a soft choice, which evaluates its observable for each of them.
 _MOST_CHOICES = 1_000
-
-
-@dataclass(frozen=True)
-class Observable:
-    """A number per tree, computed from its leading jets.
-
-    Attributes
-    ----------
-    function
-        Takes the leading jets and returns an array of shape (event, tree), NaN where the observable
-        is not defined. The jets are a ``vector`` momentum array of shape (event, tree, jet) in
-        falling pT, NaN where a tree has fewer.
-    name, units
-        Name and units in tables and on axes.
-    jets
-        Number of leading jets that the function reads.
-    on_device
-        Whether the function accepts jets on a GPU (docs/gpu.md). Otherwise it gets a copy on the
-        host.
-    """
-
-    function: Callable[[Any], ArrayLike]
-    name: str
-    units: str = ""
-    jets: int = 2
-    on_device: bool = False
-
-    def __post_init__(self) -> None:
-        require("jets", self.jets)
-
-    def __call__(self, jets: Any) -> Floats:
-        """Value of each tree, shape (event, tree).
-
-        Raises
-        ------
-        InputError
-            If the function returns another shape, or no numbers.
-        """
-        what = f"observable {self.name!r}"
-        values: Floats = evaluate_function(self.function, jets, self.on_device, what).astype(
-            np.float64, copy=False
-        )
-        if values.shape != jets.shape[:-1]:
-            raise InputError(
-                f"observable {self.name!r} returned shape {values.shape}, expected "
-                f"{jets.shape[:-1]} (event, tree)."
-            )
-        return values
-
-    def __mul__(self, other: Observable) -> Observable:
-        """The product of two observables, such as one and a soft threshold."""
-        if not isinstance(other, Observable):
-            return NotImplemented
-        # on_device: each of the two moves the jets to the device that it needs.
-        return Observable(
-            lambda jets: self(jets) * other(jets),
-            f"{self.name} * {other.name}",
-            " ".join(filter(None, (self.units, other.units))),
-            max(self.jets, other.jets),
-            on_device=True,
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """Qualified name of the function and a hash of its source, as kept in a store."""
-        return fingerprint(self.function)
-
-
-def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool, what: str) -> Any:
-    """Evaluate a function of jets; the result is an array on the device of the jets.
-
-    The function gets jets on a GPU only with ``on_device``, and a copy on the host otherwise.
-
-    Raises
-    ------
-    InputError
-        If the function, named ``what`` in the message, does not return numbers.
-    """
-    if not hasattr(jets, "on_host"):
-        return returned(function(jets), what)
-    values = function(jets) if on_device else returned(function(jets.on_host()), what)
-    return array_module(jets.px).asarray(values)
-
-
-def observable(
-    *, units: str = "", jets: int = 2, name: str | None = None, on_device: bool = False
-) -> Callable[[Callable[[Any], ArrayLike]], Observable]:
-    """Decorator that makes an :class:`Observable` of a function of the jets.
-
-    Examples
-    --------
-    >>> @observable(units="GeV", jets=1)
-    ... def leading_pt(jets):
-    ...     return jets.pt[..., 0]
-
-    With ``on_device=True`` the function gets jets on a GPU without a copy to the host. It may then
-    call the functions of NumPy and the methods of arrays that CuPy has.
-    """
-
-    def wrap(function: Callable[[Any], ArrayLike]) -> Observable:
-        return Observable(function, name or function.__name__, units, jets, on_device)
-
-    return wrap
 
 
 def _mass(jets: Any, number: int) -> Floats:
@@ -254,7 +151,7 @@ def soft_choice(
         return result
 
     name, units = f"soft {observable.name} (kappa {kappa:g})", observable.units
-    return Observable(expected, name, units, jets, on_device=True)
+    return Observable(expected, name, units, jets, on_device=True, parts=(observable,))
 
 
 def soft_dijet_mass(kappa: float = 8.0, jets: int = 5) -> Observable:
@@ -295,7 +192,43 @@ def _sigmoid(observable: Observable, threshold: float, width: float, sign: float
 
     name = f"{observable.name} {'>' if sign > 0 else '<'} {threshold:g} +- {width:g}"
     return Observable(
-        passes, f"({name} {observable.units}".rstrip() + ")", "", observable.jets, on_device=True
+        passes,
+        f"({name} {observable.units}".rstrip() + ")",
+        "",
+        observable.jets,
+        on_device=True,
+        parts=(observable,),
+    )
+
+
+def onnx(model: str, preprocess: str, output: str | int = 0, jet: int = 0) -> Observable:
+    """Score of a leading jet by a network in ONNX (docs/guides/own-objective.md).
+
+    Parameters
+    ----------
+    model, preprocess
+        Paths of the network and of its ``preprocess.json``, as weaver and CMSSW write it. They are
+        read here, and travel with the observable.
+    output
+        Number of a column of the network's first output, its label in ``preprocess.json``, or a
+        formula of labels with ``+ - * /`` and brackets, such as "a / (a + b)".
+    jet
+        Place of the jet among the leading ones, from 0.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, too large or no such file, if the network has other inputs than the
+        preprocessing, or no such output.
+    MissingPackageError
+        If onnxruntime is not installed (the extra ``onnx``).
+    """
+    tagger = read_tagger(model, preprocess, output)
+    return Observable(
+        tagger,
+        f"{output if isinstance(output, str) else f'output {output}'} of jet {jet + 1}",
+        jets=require_jet(jet) + 1,
+        constituents=tagger.preprocessing.most,
     )
 
 
@@ -314,5 +247,8 @@ def named_observables() -> dict[str, Callable[..., Observable]]:
         "scalar_ht": scalar_ht,
         "soft_dijet_mass": soft_dijet_mass,
         "soft_two_jets": soft_two_jets,
+        "angularity": angularity,
+        "log_angularity": log_angularity,
+        "onnx": onnx,
     }
     return makers("djservice.observables", Observable, builtin)

@@ -197,6 +197,8 @@ def _check(grid: Grid) -> None:
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
     async with client_for(plan.run) as client:
+        for line in plan.defaults:
+            watch.say(line)
         bundles = await Bundles.load(client, plan, watch)
         plan.check_events(bundles.truth)
         sections = ("input", "clustering", "loss", "objective", "seed")
@@ -207,6 +209,7 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             "trees": grid.trees,
             "estimators": grid.labels(),
             "events": len(bundles.keys),
+            **plan.observable_files,
             "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in bundles.inputs],
         }
         observable = {

@@ -115,6 +115,8 @@ async def run_on(
     check_sizes(plan)
     run, observable = plan.run, plan.observable
     path = store_path(run.output.store)
+    for line in plan.defaults:
+        watch.say(line)
     bundles = await Bundles.load(client, plan, watch)
     plan.check_events(bundles.truth)
     attributes = {
@@ -128,7 +130,7 @@ async def run_on(
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
         "maximised": plan.loss.terms[0].maximised,
     }
-    identities = _identities(bundles, "input")
+    identities = _identities(bundles, "input") | plan.observable_files
     model = (
         await _model_fit(client, plan, bundles, identities, watch)
         if run.task == "radius-model"

@@ -93,6 +93,19 @@ def check_roots(plan: RunPlan) -> None:
                 _check(source.path, source.path, inputs, f"{name}.files", INPUT_ROOTS)
 
 
+def check_observables(run: Run) -> None:
+    """Check that the files of observables lie within the input roots, before they are read.
+
+    Raises
+    ------
+    ConfigError
+        If a path lies outside; the message names it as the submission does.
+    """
+    allowed = roots(INPUT_ROOTS)
+    for key, path in run.observable_files if allowed is not None else ():
+        _check(path, path, allowed or (), key, INPUT_ROOTS)
+
+
 def check_store(run: Run) -> None:
     """Check that nothing stands in the place of the store that would block who opens it.
 

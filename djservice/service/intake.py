@@ -23,7 +23,13 @@ from djservice.errors import ConfigError, ServiceError
 from djservice.fit.plan import RunPlan
 from djservice.on_dask.limits import check_size, check_sizes, limit
 from djservice.service import search
-from djservice.service.allowed_paths import INPUT_ROOTS, check_roots, check_store, roots
+from djservice.service.allowed_paths import (
+    INPUT_ROOTS,
+    check_observables,
+    check_roots,
+    check_store,
+    roots,
+)
 from djservice.service.submission import identity, same_numbers, unpack
 from djservice.store.location import locate
 
@@ -82,6 +88,7 @@ def checked_plan(config: Any) -> RunPlan:
         See :func:`parse_submission`.
     """
     plan = RunPlan(unpack(config), PatternSearch())
+    check_observables(plan.run)  # the sizes are known only once these files are read
     check_sizes(plan)
     check_roots(plan)
     check_store(plan.run)

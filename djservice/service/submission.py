@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.config.input import Input
-from djservice.config.run import Run
+from djservice.config.run import Run, files_of
 from djservice.core.private import full_url, public, revealed
 from djservice.core.redact import message_of
 from djservice.core.urls import is_url
@@ -48,6 +48,9 @@ def pack(run: Run) -> dict[str, Any]:
     data["input"] |= _packed_files(run.input)
     for name, section in data["radius_model"]["checks"].items():
         section |= _packed_files(run.radius_model.checks[name])
+    for i, term in enumerate(run.loss):
+        for key, path in files_of(term.observable).items():
+            data["loss"][i]["observable"][key] = _absolute(path)
     output = run.output.model_dump()
     data["output"] = {
         key: path if path is None else _absolute(path) for key, path in output.items()
@@ -105,7 +108,8 @@ def unpack(data: Any) -> Run:
             "Submit with `djservice submit`."
         )
     caches = [section.cache for section in run.inputs.values() if section.cache is not None]
-    for path in (*_files(run), *caches, run.output.store):
+    of_observables = [path for _, path in run.observable_files]
+    for path in (*_files(run), *of_observables, *caches, run.output.store):
         if _absolute(path) != path:
             raise ConfigError(
                 f"submitted run: expected absolute paths, but {path} is a relative path. "
@@ -143,6 +147,7 @@ def same_numbers(run: Run) -> str:
         [
             run.numbers,
             public(_files(run)),
+            *([run.observable_files] if run.observable_files else []),
             [public(section.fileset) for section in run.inputs.values() if section.fileset],
             run.radius_model.iterations,
             run.optimiser.iterations,

@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster
 import djservice as dj
 from djservice.cli import main
 from djservice.config.sections import OptimiserSection
+from djservice.objectives.particle_variables import DEFAULTS, VARIABLES
 from djservice.service.client import Service
 from djservice.service.plugin import RunService
 
@@ -208,3 +209,9 @@ def test_public_names_are_all_there() -> None:
     assert callable(dj.read)
     for name in dj.__all__:
         assert getattr(dj, name) is not None
+
+
+def test_all_variables_of_taggers_and_their_columns_are_documented() -> None:
+    page = (ROOT / "docs/reference/variables.md").read_text()
+    for name in (*VARIABLES, *DEFAULTS):
+        assert f"`{name}`" in page, name

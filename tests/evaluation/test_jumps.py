@@ -17,7 +17,7 @@ from djservice import cuts, observables
 from djservice.errors import JumpWarning
 from djservice.evaluation.jumps import _warn_once, warn_of_jumps
 from djservice.objectives.losses import Loss, as_loss
-from djservice.objectives.observables import Observable
+from djservice.objectives.observable import Observable
 
 MASS, SOFT = observables.dijet_mass, observables.soft_dijet_mass
 

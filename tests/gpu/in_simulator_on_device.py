@@ -100,3 +100,27 @@ def test_a_gradient_brings_sums_to_the_host() -> None:
     ]  # type: ignore[arg-type, misc]
     # The loop over trees that lacked room asks four things at each turn.
     assert abs(crossed[1] - crossed[0]) < 64 < crossed[0] < 1000
+
+
+@dj.observable(constituents=4, jet=1)
+def of_constituents(jets: Any, particles: Any) -> Any:
+    return particles.momenta.pt.sum(axis=-1) + jets.mass
+
+
+def test_constituents_are_followed_where_the_histories_are() -> None:
+    events = some_events(9, 0, 14)
+    how: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 3, "constituents": True}
+    one = dj.cluster(events, **how, device="cpu", threads=1)
+    other = dj.cluster(events, **how, device="cuda", on_device=True)
+    assert isinstance(other.constituents.trees.history, fake_cupy.ndarray)
+    for mine, theirs in zip(one.constituents, other.constituents, strict=True):
+        np.testing.assert_array_equal(mine.index, theirs.index)
+        np.testing.assert_array_equal(mine.count, theirs.count)
+    for mine, theirs in zip(one.constituents.members(), other.constituents.members(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(of_constituents(one.jets), of_constituents(other.jets).host)
+    values = [
+        dj.gradient(events, of_constituents, radius=0.8, trees=8, device=device, threads=1).value
+        for device in ("cpu", "cuda")
+    ]
+    assert values[0] == values[1] != 0.0

@@ -16,6 +16,8 @@ from djservice.config.run import Run
 from djservice.errors import ConfigError, RunError, ServiceError
 from djservice.fit.plan import RunPlan
 from djservice.service.allowed_paths import check_roots
+from djservice.service.intake import checked_plan
+from djservice.service.submission import pack
 
 Settings = dict[str, Any]
 SECRET = "hunter2-5ab4c3d2"
@@ -135,6 +137,29 @@ def test_runs_stay_within_their_roots(
     else:
         with pytest.raises(ConfigError, match=rf"{key}\..* lies outside .*djservice\.{key}-roots"):
             check_roots(RunPlan(run))
+
+
+@pytest.mark.parametrize(
+    "path, inside",
+    [("in/a.onnx", True), ("elsewhere/a.onnx", False), ("in/../elsewhere/a.onnx", False)],
+)
+@pytest.mark.parametrize("key", ["model", "preprocess"])
+def test_files_of_observables_stay_within_the_input_roots(
+    limited: Path, tiny: Settings, key: str, path: str, inside: bool
+) -> None:
+    """They are refused before anything reads them: here there are none."""
+    files = {name: str(limited / "in/a.json") for name in ("model", "preprocess")}
+    term = {"observable": {"name": "onnx", **files, key: str(limited / path)}, "target": 1.0}
+    given = {
+        "input": {"files": str(limited / "in/a.root")},
+        "output": {"store": str(limited / "out/a.zarr")},
+    }
+    config = pack(Run.from_dict(tiny | {"loss": term} | given))
+    with pytest.raises(ConfigError) as found:
+        checked_plan(config)
+    message = str(found.value)
+    assert "loss[0].observable" in message and ("cannot be read" in message) == inside
+    assert (f"observable.{key}: " in message and "lies outside the folders" in message) != inside
 
 
 def test_roots_hold_at_submission(

@@ -55,3 +55,22 @@ def test_identities_of_runs(tiny: Settings) -> None:
     assert identity(Run.from_dict(tiny | {"output": {"store": "/tmp/..a /é.x.zarr"}})).startswith(
         "x-"
     )
+
+
+def test_files_of_observables_travel_by_their_absolute_paths(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {"model": "a.onnx", "preprocess": "b.json"}
+    run = Run.from_dict(tiny | {"loss": {"observable": {"name": "onnx", **files}, "target": 1.0}})
+    packed = pack(run)
+    observable = packed["loss"][0]["observable"]
+    assert observable["model"] == str(tmp_path / "a.onnx")
+    assert unpack(packed).numbers == run.numbers  # their content is compared, and not their paths
+    other = Run.from_dict(
+        tiny | {"loss": {"observable": {"name": "onnx", **files, "model": "c.onnx"}, "target": 1.0}}
+    )
+    assert same_numbers(other) != same_numbers(run)
+    observable["preprocess"] = "b.json"
+    with pytest.raises(ConfigError, match=r"b\.json is a relative path"):
+        unpack(packed)

@@ -1,0 +1,214 @@
+"""Observables map the leading jets of a tree to one number; NaN where it is not defined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from djservice.core.array_module import array_module
+from djservice.core.bounds import require
+from djservice.core.columns import returned
+from djservice.core.fingerprints import fingerprint
+from djservice.core.typing import Floats
+from djservice.errors import InputError
+
+#: Number of constituents of each jet that a function gets; "all" for every one of them.
+Length = int | Literal["all"]
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A number per tree, computed from its leading jets.
+
+    Attributes
+    ----------
+    function
+        Takes the leading jets and returns an array of shape (event, tree), NaN where the observable
+        is not defined. The jets are a ``vector`` momentum array of shape (event, tree, jet) in
+        falling pT, NaN where a tree has fewer.
+    name, units
+        Name and units in tables and on axes.
+    jets
+        Number of leading jets that the function reads.
+    on_device
+        Whether the function accepts jets on a GPU (docs/gpu.md). Otherwise it gets a copy on the
+        host.
+    constituents
+        Number of constituents that the function gets of a jet, "all" for every one, or None for a
+        function of the leading jets alone. The value of a tree is then that of its leading jet
+        number ``jets - 1``. The function takes jets, shape (jet,), which are the sums of their
+        constituents, and their :class:`djservice.clustering.constituents.JetParticles`. It returns
+        an array of shape (jet,). It is called once for each distinct jet of an event, on the host,
+        in blocks of jets that may be of any event. So the value of a jet must not depend on the
+        other jets of its block.
+    parts
+        Observables that the function calls with the jets it gets.
+    """
+
+    function: Callable[..., ArrayLike]
+    name: str
+    units: str = ""
+    jets: int = 2
+    on_device: bool = False
+    constituents: Length | None = None
+    parts: tuple[Observable, ...] = ()
+
+    def __post_init__(self) -> None:
+        require("jets", self.jets)
+        if self.constituents is not None and self.constituents != "all":
+            require("constituents", self.constituents, more=", or 'all'")
+
+    @property
+    def needs_constituents(self) -> bool:
+        """Whether it can only be evaluated on jets that know their constituents."""
+        return self.constituents is not None or any(p.needs_constituents for p in self.parts)
+
+    def __call__(self, jets: Any) -> Floats:
+        """Value of each tree, shape (event, tree).
+
+        Raises
+        ------
+        InputError
+            If the function returns another shape, or no numbers; or if it needs constituents, and
+            the jets do not know theirs.
+        """
+        what = f"observable {self.name!r}"
+        if self.constituents is not None:
+            return self._of_constituents(jets, self.constituents, what)
+        values: Floats = evaluate_function(self.function, jets, self.on_device, what).astype(
+            np.float64, copy=False
+        )
+        if values.shape != jets.shape[:-1]:
+            raise InputError(
+                f"observable {self.name!r} returned shape {values.shape}, expected "
+                f"{jets.shape[:-1]} (event, tree)."
+            )
+        return values
+
+    def _of_constituents(self, jets: Any, length: Length, what: str) -> Floats:
+        """The function's value of one of the leading jets of each tree."""
+        members = getattr(jets, "constituents", None)
+        if members is None:
+            raise InputError(
+                f"{what} needs the constituents of jets, and these have none. Cluster with "
+                "constituents=True; jets with soft edges, sums of jets and derivatives in the "
+                "particles have none."
+            )
+        values: Floats = members.evaluate(
+            self.function, jets[..., self.jets - 1].slot, length, what
+        )
+        return values
+
+    def __mul__(self, other: Observable) -> Observable:
+        """The product of two observables, such as one and a soft threshold."""
+        if not isinstance(other, Observable):
+            return NotImplemented
+        # on_device: each of the two moves the jets to the device that it needs.
+        return Observable(
+            lambda jets: self(jets) * other(jets),
+            f"{self.name} * {other.name}",
+            " ".join(filter(None, (self.units, other.units))),
+            max(self.jets, other.jets),
+            on_device=True,
+            parts=(self, other),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Qualified name of the function and a hash of its source, as kept in a store."""
+        of = "" if self.constituents is None else f" of {self.constituents} of jet {self.jets - 1}"
+        own = getattr(self.function, "fingerprint", None)
+        return (own if isinstance(own, str) else fingerprint(self.function)) + of
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the particles that the values depend on, as far as the function says."""
+        own: tuple[str, ...] = getattr(self.function, "columns", ())
+        return (*own, *(column for part in self.parts for column in part.columns))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Hashes of the files that the values depend on, as kept in a store."""
+        own = getattr(self.function, "fingerprint", None)
+        mine = [own] if isinstance(own, str) else []
+        return (*mine, *(file for part in self.parts for file in part.files))
+
+
+def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool, what: str) -> Any:
+    """Evaluate a function of jets; the result is an array on the device of the jets.
+
+    The function gets jets on a GPU only with ``on_device``, and a copy on the host otherwise.
+
+    Raises
+    ------
+    InputError
+        If the function, named ``what`` in the message, does not return numbers.
+    """
+    if not hasattr(jets, "on_host"):
+        return returned(function(jets), what)
+    values = function(jets) if on_device else returned(function(jets.on_host()), what)
+    return array_module(jets.px).asarray(values)
+
+
+def observable(
+    *,
+    units: str = "",
+    jets: int | None = None,
+    name: str | None = None,
+    on_device: bool = False,
+    constituents: Length | None = None,
+    jet: int = 0,
+) -> Callable[[Callable[..., ArrayLike]], Observable]:
+    """Decorator that makes an :class:`Observable` of a function of the jets.
+
+    Examples
+    --------
+    >>> @observable(units="GeV", jets=1)
+    ... def leading_pt(jets):
+    ...     return jets.pt[..., 0]
+
+    With ``on_device=True`` the function gets jets on a GPU without a copy to the host. It may then
+    call the functions of NumPy and the methods of arrays that CuPy has.
+
+    With ``constituents`` the function is one of a single jet and its constituents, see
+    :class:`Observable`. The value of a tree is that of its leading jet number ``jet``, counted from
+    0:
+
+    >>> @observable(constituents=64)
+    ... def pt_dispersion(jets, particles):
+    ...     pt = particles.momenta.pt
+    ...     return (pt**2).sum(axis=-1) ** 0.5 / pt.sum(axis=-1)
+    """
+    number = 2 if jets is None else jets
+    if constituents is not None:
+        if jets is not None:
+            raise InputError(
+                f"jets is {jets}, expected none beside constituents: name the jet with jet=."
+            )
+        number = require_jet(jet) + 1
+    elif jet != 0:
+        raise InputError(f"jet is {jet}, expected none without constituents.")
+
+    def wrap(function: Callable[..., ArrayLike]) -> Observable:
+        label = name or function.__name__
+        return Observable(function, label, units, number, on_device, constituents)
+
+    return wrap
+
+
+def require_jet(jet: int) -> int:
+    """The place of a leading jet, counted from 0.
+
+    Raises
+    ------
+    InputError
+        If it is no such place.
+    """
+    if not isinstance(jet, (int, np.integer)) or isinstance(jet, bool) or jet < 0:
+        raise InputError(f"jet is {jet!r}, expected the place of a leading jet, 0 or more.")
+    require("jets", int(jet) + 1, of="jet + 1")
+    return int(jet)
