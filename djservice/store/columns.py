@@ -95,6 +95,8 @@ class StoreColumns:
         Radii from which the fit of each event starts; empty for a global radius alone.
     model
         Columns of a radius model; None without one.
+    of
+        Name of the run that every group keeps, so that none is taken for that of another store.
     """
 
     iterations: int
@@ -105,6 +107,7 @@ class StoreColumns:
     parameters: tuple[str, ...] = ("R",)
     starts: tuple[float, ...] = ()
     model: ModelColumns | None = None
+    of: str = ""
 
 
 def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
@@ -132,6 +135,15 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         create_per_event(root.create_group("per_event"), shape)
     if shape.model is not None:
         create_model(root.create_group("radius_model"), shape.model)
+    mark(root, shape.of)
+
+
+def mark(group: zarr.Group, of: str) -> None:
+    """Write into a group and all within of which run they are, if that has a name."""
+    if of:
+        group.attrs["of"] = of
+    for _, within in group.groups():
+        mark(within, of)
 
 
 def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[str]) -> None:
