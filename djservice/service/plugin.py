@@ -391,7 +391,7 @@ def _as_handler(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
 
 def _check_arguments(signature: inspect.Signature, arguments: dict[str, Any]) -> None:
     """Refuse a message that another version, or another program, has made."""
-    kinds = {"run_id": str, "user": str, "number": (int, type(None))}
+    kinds: dict[str, Any] = {"run_id": str, "user": str, "number": (int, type(None))}
     named = {*arguments} == {*signature.parameters}
     if not named or not all(
         isinstance(arguments[n], k) for n, k in kinds.items() if n in arguments

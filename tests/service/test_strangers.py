@@ -61,7 +61,7 @@ def test_a_worker_with_other_sources_that_joins_late_gets_no_work(
     here = cluster.environment["PYTHONPATH"]
     cluster.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "other"), here])
     cluster.start_workers(1)
-    wait_for(lambda: says(run, "djservice has other sources"))
+    wait_for(lambda: says(run, "djservice has other sources"), 400)  # it compiles first
     worker.send_signal(signal.SIGCONT)
     run.wait(timeout=300)
     assert stored(disturbable_run.output.store) == stored(undisturbed)
