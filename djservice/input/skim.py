@@ -65,13 +65,13 @@ def skim(
             f"{target}: expected another file for the skim, found its source, which it would "
             "replace. Name another."
         )
+    steps = _steps(source, schema, keep)
+    first = next(steps)  # errors of the source are raised before anything is written
     if other := irregular(target) or (_is_other(target) and "another file"):
         raise InputFileError(
             f"{target}: expected no file or a ROOT file, found {other}, which would be lost. Name "
             "another."
         )
-    steps = _steps(source, schema, keep)
-    first = next(steps)  # errors of the source are raised before anything is written
     try:
         with written_aside(target) as aside, uproot.recreate(aside) as written:
             written.mktree(schema.tree, {name: array.type for name, array in first[0].items()})
