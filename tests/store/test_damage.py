@@ -346,6 +346,7 @@ def test_a_group_of_another_store_is_not_taken_for_its_own(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", STORES)
 def test_no_damage_of_any_file_of_a_store_is_silent(name: str, made: Path, tmp_path: Path) -> None:
     damage_each(name, made, tmp_path / "s.zarr")
