@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,19 @@ Command = Callable[..., None]
 INCOMPLETE = 3
 
 
+def _of_surroundings(error: OSError) -> str:
+    """What is wrong with the terminal or the folder of a command; empty if it is something else."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working directory was removed. Change to another one."
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO):
+        return f"the output cannot be written: {error.strerror}."
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{error.filename}: {error.strerror}. Correct the path."
+    return ""
+
+
 def clear_failures(command: Command) -> Command:
     """Print errors of djservice as one line, and exit.
 
@@ -36,6 +51,11 @@ def clear_failures(command: Command) -> Command:
             text = " ".join(redacted(str(error)).splitlines())
             echo(f"djservice: {type(error).__name__}: {text}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
+        except OSError as error:
+            if problem := _of_surroundings(error):
+                echo(f"djservice: {problem}", err=True)
+                sys.exit(1)
+            raise
         except KeyboardInterrupt:
             without = " without --overwrite" if keywords.get("overwrite") else ""
             echo(f"djservice: stopped; the same command{without} continues.", err=True)

@@ -157,6 +157,8 @@ class TreeRequest:
     def __post_init__(self) -> None:
         for name in ("trees", "jets", "iteration", "first_tree"):
             require(name, getattr(self, name))
+            # A narrow integer of NumPy would overflow where it is multiplied.
+            object.__setattr__(self, name, int(getattr(self, name)))
         require("first_tree", self.first_tree + self.trees - 1, of="the last tree")
         if not isinstance(self.stream, str):
             raise InputError(f"stream is {self.stream!r}, expected a name.")

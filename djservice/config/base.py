@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator
+from pydantic import BaseModel, ConfigDict, ValidationError, WrapValidator, model_validator
 
 from djservice.core.private import PrivateUrl, private, private_url
 from djservice.core.redact import redacted, remember_settings
@@ -25,6 +25,26 @@ class Section(BaseModel):
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_booleans_for_numbers(cls, data: Any) -> Any:
+        """Refuse ``yes`` and ``true`` as numbers, which pydantic takes for 1."""
+        if isinstance(data, Mapping):
+            for key, value in data.items():
+                items = value if isinstance(value, (list, tuple)) else (value,)
+                field = cls.model_fields.get(key) if isinstance(key, str) else None
+                if field and any(item is True or item is False for item in items):
+                    kinds = _kinds(field.annotation)
+                    if kinds & {int, float} and bool not in kinds:
+                        raise ValueError(f"{key}: expected a number, found {_shown(value)}")
+        return data
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of."""
+    within = [_kinds(argument) for argument in get_args(annotation)]
+    return {annotation if isinstance(annotation, type) else None}.union(*within)
 
 
 def _private(value: Any, validate: Callable[[Any], str]) -> str:
@@ -79,7 +99,9 @@ def _is_plain(value: Any) -> bool:
         return all(type(key) is str and _is_plain(item) for key, item in value.items())
     if type(value) is float:
         return not math.isnan(value)
-    return value is None or type(value) in (str, int, bool)
+    if type(value) is int:
+        return -(2**63) <= value < 2**64  # no message to a scheduler holds a larger one
+    return value is None or type(value) in (str, bool)
 
 
 def _shown(value: Any) -> str:

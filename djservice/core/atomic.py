@@ -44,7 +44,10 @@ def write_text(path: Path, text: str, mode: int = 0o666) -> None:
         If the file cannot be written.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with written_aside(path) as aside, open(os.open(aside, flags, mode), "w") as file:
+    with (
+        written_aside(path) as aside,
+        open(os.open(aside, flags, mode), "w", encoding="utf-8") as file,
+    ):
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

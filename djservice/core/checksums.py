@@ -29,9 +29,32 @@ def of_array(values: NDArray[Any], before: int = 0) -> int:
     )
 
 
+def document_of(text: str | bytes) -> Any:
+    """The plain data of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or nested so deep that no file of djservice is.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+
+
 def of_json(document: Any) -> int:
-    """Checksum of plain data, whatever the order of the keys and the spaces in its text."""
-    return checksum(json.dumps(document, sort_keys=True).encode())
+    """Checksum of plain data, whatever the order of the keys and the spaces in its text.
+
+    Raises
+    ------
+    ValueError
+        If they are nested so deep that no file of djservice is.
+    """
+    try:
+        return checksum(json.dumps(document, sort_keys=True).encode())
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -13,6 +14,8 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+#: More bytes than any file that djservice writes. A larger one would only fill the memory.
+LARGEST = 1_000_000_000
 
 
 def irregular(path: str | Path) -> str:
@@ -22,5 +25,30 @@ def irregular(path: str | Path) -> str:
     """
     try:
         return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
-    except (OSError, ValueError):  # missing, or no path at all: who opens it says so
+    except OSError as error:  # missing: who opens it says so
+        return "a link that leads in a circle" if error.errno == errno.ELOOP else ""
+    except ValueError:  # no path at all
         return ""
+
+
+def unusable(path: str | Path) -> str:
+    """Why a path cannot be a file that djservice wrote; empty if it can, or is missing."""
+    if other := irregular(path):
+        return f"is not a regular file but {other}"
+    size = os.stat(path).st_size if os.path.exists(path) else 0
+    return f"has {size:,} bytes, more than any file of djservice" if size > LARGEST else ""
+
+
+def read_regular(path: str | Path) -> bytes:
+    """The bytes of a file that djservice wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is not a regular file, or larger than any of ours.
+    OSError
+        If it cannot be read.
+    """
+    if problem := unusable(path):
+        raise ValueError(problem)
+    return Path(path).read_bytes()

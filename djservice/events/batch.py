@@ -130,6 +130,10 @@ class EventBatch:
         InputWarning
             If phi lies beyond 2 pi, or pt and mass look like MeV.
         """
+        if not (isinstance(source, str) and isinstance(dataset, str)):
+            raise InputError(
+                f"expected names as source and dataset, found {source!r}, {dataset!r}."
+            )
         if (rapidity is None) == (eta is None):
             raise InputError(
                 f"{source}: expected exactly one of rapidity and eta, found both or neither."

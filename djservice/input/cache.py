@@ -20,10 +20,10 @@ from typing import Any
 import zarr
 
 from djservice.core.atomic import written_aside
-from djservice.core.checksums import sealed, unsealed
+from djservice.core.checksums import document_of, sealed, unsealed
 from djservice.core.private import private_url
 from djservice.core.provenance import READING, code_hash
-from djservice.core.regular import irregular
+from djservice.core.regular import read_regular
 from djservice.core.urls import is_url
 from djservice.errors import DamagedStoreError, InputFileError
 from djservice.events.batch import NAMES, EventBatch
@@ -38,6 +38,8 @@ from djservice.store.verify import verify
 
 #: Fields of a batch that are not one array.
 _NAMES = ("columns", *NAMES)
+#: Key under which a file keeps its own name: a copy of another is whole, and not what is asked for.
+_NAME = "name"
 
 
 def cached_inspection(
@@ -62,13 +64,12 @@ def cached_inspection(
     ]
     place = Path(cache) / f"{_digest(facts)}.json"
     try:
-        if not irregular(place):
-            return InputFile(**unsealed(json.loads(place.read_bytes())))
+        return InputFile(**_inspection(place))
     except (OSError, ValueError, TypeError):  # missing or damaged
         pass
     file = look()
     with _written(cache, place) as aside:
-        aside.write_text(json.dumps(sealed(asdict(file))))
+        aside.write_text(json.dumps(sealed({_NAME: place.name, **asdict(file)})))
     return file
 
 
@@ -110,16 +111,14 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
     """
     began = time.perf_counter()
     place = Path(cache) / f"{key}.zarr.zip"
-    if irregular(place):
-        return None
     try:
-        with Archive(place) as archive:
-            facts = attributes_of(archive)
-            root = CheckedGroup(archive, archive.group("r"))
-            columns: Any = {
-                f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in _NAMES
-            }
-            further = {name: root.rows(f"column_{i}") for i, name in enumerate(facts["columns"])}
+        archive = Archive(place)
+        facts = _facts(archive, place)
+        root = CheckedGroup(archive, archive.group("r"))
+        columns: Any = {
+            f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in _NAMES
+        }
+        further = {name: root.rows(f"column_{i}") for i, name in enumerate(facts["columns"])}
         batch = EventBatch(
             **columns,
             files=tuple(facts["files"]),
@@ -170,7 +169,8 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
             "entries": cutflow.entries,
         }
         removed = [list(cut) for cut in cutflow.removed]
-        root.attrs.update(facts | {"particles": cutflow.particles, "removed": removed})
+        facts |= {"particles": cutflow.particles, "removed": removed, _NAME: place.name}
+        root.attrs.update(facts)
 
     with _written(cache, place) as aside:
         write_archive(aside, fill)
@@ -187,16 +187,17 @@ def verify_cache(cache: Path) -> int:
     places, bad = sorted(cache.glob("*.zarr.zip")), []
     for place in places:
         try:
-            with Archive(place) as archive:
-                whole = not verify(archive)[0]
+            archive = Archive(place)
+            _facts(archive, place)
+            whole = not verify(archive)[0]
         except DAMAGE:
             whole = False
         if not whole:
             bad.append(place.name)
     for place in cache.glob("*.json"):
         try:
-            unsealed(json.loads(place.read_bytes()))
-        except ValueError:
+            _inspection(place)
+        except (OSError, ValueError):
             bad.append(place.name)
     if bad:
         raise DamagedStoreError(
@@ -211,6 +212,22 @@ def unchanged(file: InputFile) -> bool:
         return True
     stat = os.stat(file.path)
     return (stat.st_size, stat.st_mtime_ns) == (file.size, file.mtime_ns)
+
+
+def _inspection(place: Path) -> dict[str, Any]:
+    """The content of an inspection; ValueError if it is damaged or has the name of another."""
+    return _of_place(unsealed(document_of(read_regular(place))), place)
+
+
+def _facts(archive: Archive, place: Path) -> dict[str, Any]:
+    """The attributes of a bundle; ValueError if it has the name of another."""
+    return _of_place(attributes_of(archive), place)
+
+
+def _of_place(content: dict[str, Any], place: Path) -> dict[str, Any]:
+    if content.pop(_NAME, None) != place.name:
+        raise ValueError("was written under another name")
+    return content
 
 
 @contextmanager

@@ -97,9 +97,9 @@ def expand(patterns: Sequence[str], search: Search = GLOB) -> list[str]:
     paths = [path for pattern in patterns for path in _matches(private_url(pattern), search)]
     if not paths:
         raise InputError("no input files: expected at least one path, glob, URL or example:<name>.")
-    seen: dict[str, str] = {}
+    seen: dict[Any, str] = {}
     for path in paths:
-        place = path if is_url(path) else os.path.realpath(path)
+        place = path if is_url(path) else _place(path)
         if place in seen:
             alias = f" (as {seen[place]})" if seen[place] != path else ""
             raise InputError(
@@ -108,6 +108,15 @@ def expand(patterns: Sequence[str], search: Search = GLOB) -> list[str]:
             )
         seen[place] = path
     return paths
+
+
+def _place(path: str) -> Any:
+    """What two names of one file share, also those of hard links."""
+    try:
+        status = os.stat(path)
+    except OSError:  # a dangling link, which its reader names
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
 
 
 def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:

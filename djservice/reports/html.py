@@ -8,8 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from djservice.core.atomic import write_text
 from djservice.core.formatting import axis_label, with_error
 from djservice.core.private import private_url
+from djservice.core.regular import irregular
 from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
@@ -25,6 +27,9 @@ from djservice.reports.text import (
 )
 from djservice.store.run_store import Store
 from djservice.store.stretches import changes
+
+#: What a report begins with.
+_START = b"<!doctype html>"
 
 
 class ReportError(DjserviceError, RuntimeError):
@@ -70,6 +75,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     name = str(store).rstrip("/")
     stored = Path(basename(name)) if is_url(name) else Path(name).expanduser()
     page = beside(stored, ".html", ".zarr") if output is None else Path(output).expanduser()
+    _refuse_other(page)
     folder = beside(page, ".report", ".html", ".htm")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,13 +102,26 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             changes=changes(facts["stretches"] or []),
             json=json,
         )
-        page.write_text(html, encoding="utf-8")
+        write_text(page, html)
     except OSError as error:
         raise ReportError(
             f"{page}: cannot be written: {error.strerror or error}. "
             "Choose another file with --output."
         ) from error
     return page
+
+
+def _refuse_other(page: Path) -> None:
+    """Refuse to write over a file that is no report, such as an input or a part of a store."""
+    other = irregular(page)
+    if not other and page.is_file():
+        with page.open("rb") as file:
+            other = "" if file.read(len(_START)).lower() in (_START, b"") else "another file"
+    if other:
+        raise ReportError(
+            f"{page}: expected no file or a report, found {other}. Choose another file with "
+            "--output (or output.report)."
+        )
 
 
 def _save(figure: Any, path: Path) -> str:

@@ -12,7 +12,6 @@ still owns the lease.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import socket
@@ -30,7 +29,8 @@ from pydantic import Field, TypeAdapter
 
 from djservice.core.atomic import write_text
 from djservice.core.locks import lock_file
-from djservice.core.regular import irregular
+from djservice.core.regular import read_regular
+from djservice.core.user import user_name
 from djservice.errors import RunError, StoreError
 
 #: Seconds by which the owner's clock may differ from that of the disk.
@@ -80,7 +80,7 @@ class Lease:
 
     def __init__(self, folder: str | Path, seconds: float) -> None:
         self.folder, self.seconds = Path(folder), seconds
-        self.owner = f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
+        self.owner = f"{user_name()}@{socket.gethostname()}, process {os.getpid()}"
         self.taken_from = self.remark = ""
         self._token, self._began = uuid.uuid4().hex, time.time()
         self._path = self.folder / "lock.json"
@@ -180,9 +180,7 @@ class Lease:
 
     def _read(self) -> _Lock | None:
         try:
-            if other := irregular(self._path):
-                raise ValueError(other)
-            return _LOCK.validate_json(self._path.read_text(), strict=True)
+            return _LOCK.validate_json(read_regular(self._path), strict=True)
         except FileNotFoundError:
             return None
         except ValueError:

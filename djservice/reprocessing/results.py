@@ -10,11 +10,47 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
 from djservice.core.atomic import write_text, written_aside
-from djservice.core.checksums import KEY, sealed, unsealed
+from djservice.core.checksums import KEY, document_of, sealed, unsealed
+from djservice.core.regular import read_regular
 from djservice.errors import DamagedStoreError, StoreError
 from djservice.reprocessing.file_identity import MANIFEST_FORMAT
+from djservice.store.checked import attributes_of
+from djservice.store.local_folder import LocalFolder
 from djservice.store.verify import verify_store
+
+
+class _Store(TypedDict):
+    store: str
+    inputs: list[dict[str, Any]]
+
+
+class _Fit(_Store):
+    files: dict[str, list[dict[str, Any]]]
+
+
+class _Manifest(TypedDict):
+    """What every manifest has."""
+
+    name: str
+    settings: str
+    code: str
+    fit: _Fit
+    files: list[dict[str, Any]]
+    applied: list[_Store]
+    left_out: list[str]
+
+
+_MANIFEST = TypeAdapter(_Manifest)
+
+
+def explained(error: ValidationError) -> str:
+    """The first problem of a validation, in words."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -27,12 +63,15 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path) / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads(file.read_bytes())
+        manifest: dict[str, Any] = document_of(read_regular(file))
         if not isinstance(manifest, dict) or manifest.get("format") != 1 or KEY in manifest:
             manifest = unsealed(manifest)
+        if manifest.get("format") in (1, MANIFEST_FORMAT):
+            _MANIFEST.validate_python(manifest)
     except (OSError, ValueError) as error:
+        reason = explained(error) if isinstance(error, ValidationError) else str(error)
         raise StoreError(
-            f"{file}: expected the manifest of a result: {error}. Put a copy of it back; or remove "
+            f"{file}: expected the manifest of a result: {reason}. Put a copy of it back; or remove "
             "this result and the link latest, and `djservice reprocess` makes them again from the "
             "finished stores."
         ) from error
@@ -52,6 +91,12 @@ def is_whole(store: Path) -> bool:
         return False
 
 
+def facts_of(store: Path, *names: str) -> list[Any]:
+    """Attributes of a store, None for those that it does not have."""
+    attributes = attributes_of(LocalFolder(str(store)))
+    return [attributes.get(name) for name in names]
+
+
 def verify_result(result: Path) -> int:
     """Verify the stores that a result links to, and return their number.
 
@@ -60,9 +105,19 @@ def verify_result(result: Path) -> int:
     StoreError
         If the manifest, a link or a store is missing or damaged; the message names it.
     """
-    applied = [entry["store"] for entry in read_manifest(result)["applied"]]
-    for name in ("fit.zarr", *applied):
+    manifest = read_manifest(result)
+    fit, applied = manifest["fit"], manifest["applied"]
+    for name, inputs in (
+        ("fit.zarr", fit["inputs"]),
+        *((entry["store"], entry["inputs"]) for entry in applied),
+    ):
         verify_store(result / name)
+        found, of = facts_of(result / name, "inputs", "fit")
+        if found != inputs or of not in (None, fit["store"]):
+            raise DamagedStoreError(
+                f"{result / name}: expected the store that this result was made with, found one of "
+                "other inputs. Move it away; `djservice reprocess` makes it again."
+            )
     return 1 + len(applied)
 
 

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from djservice.config.run import Run
 from djservice.core.provenance import code_hash
-from djservice.errors import DamagedStoreError, InputError, RunError
+from djservice.core.urls import is_url
+from djservice.errors import DamagedStoreError, InputError, RunError, StoreError
 from djservice.reprocessing import results
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import (
@@ -163,11 +164,19 @@ def _make_stores(
     fit_run = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
     run_plan = RunPlan(fit_run)
     run_plan.check()
-    missing = [file for file, store in plan.applied.items() if not results.is_whole(folder / store)]
+    missing = [
+        file
+        for file, store in plan.applied.items()
+        if not results.is_whole(folder / store)
+        or results.facts_of(folder / store, "fit", "file")
+        != [plan.fit_store, asdict(plan.files[file])]
+    ]
     for file in missing:
         shutil.rmtree(folder / plan.applied[file], ignore_errors=True)
     # What is damaged in the store of the fit is computed again, unless its root is.
     fitted = results.is_whole(path) and Store.read(path).attributes["status"] == "finished"
+    if fitted:
+        _need_fit(path, run, plan)
     if path.is_dir() and CheckedGroup(LocalFolder(str(path)), None).unreadable() is not None:
         shutil.rmtree(path)
     left_out: list[str] = []
@@ -210,6 +219,23 @@ def _make_stores(
     if missing or not fitted:
         run_to_completion(work(), watch)
     return left_out
+
+
+def _need_fit(path: Path, run: Run, plan: Plan) -> None:
+    """Refuse a finished store that has the name of a fit and is that of another."""
+    from djservice.store.run_store import check_it_continues
+
+    check_it_continues(path, run.numbers)
+    [inputs] = results.facts_of(path, "inputs")
+    found, planned = [file["path"] for file in inputs], plan.inputs["input"]
+    local = [file["size"] for file in inputs if not is_url(file["path"])]
+    if found != [file.path for file in planned] or local != [
+        file.size for file in planned if not is_url(file.path)
+    ]:
+        raise StoreError(
+            f"{path}: expected the fit of these inputs, found that of others. Move it away, and run "
+            "the same command again."
+        )
 
 
 def _check_unchanged(lease: Lease, store: Path, planned: Any, current: Any) -> None:

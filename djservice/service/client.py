@@ -7,7 +7,6 @@ scheduler may be restarted, at any time.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import math
 import time
 from collections.abc import Callable, Generator
@@ -23,6 +22,7 @@ from djservice.core.event_loops import finish
 from djservice.core.private import full_url, private_url
 from djservice.core.progress import Watch
 from djservice.core.redact import message_of, shareable
+from djservice.core.user import user_name
 from djservice.errors import DjserviceError, RunError, ServiceError, UnreachableError
 from djservice.fit.result import Result
 from djservice.runs.run import FinishedRun
@@ -83,7 +83,7 @@ class Service:
         DjserviceError
             If its input is missing, or the scheduler cannot be reached.
         """
-        record = self.ask("submit", config=pack(run), user=getpass.getuser())
+        record = self.ask("submit", config=pack(run), user=user_name())
         return SubmittedRun(self, record["id"], new=record["new"])
 
     def runs(self) -> list[dict[str, Any]]:
@@ -183,15 +183,15 @@ class SubmittedRun:
 
     def cancel(self) -> dict[str, Any]:
         """Stop the run for good and return its status. Its store keeps what is done."""
-        return self._ask("cancel", user=getpass.getuser())
+        return self._ask("cancel", user=user_name())
 
     def pause(self) -> dict[str, Any]:
         """Stop the run until :meth:`resume`, and return its status."""
-        return self._ask("pause", user=getpass.getuser())
+        return self._ask("pause", user=user_name())
 
     def resume(self) -> dict[str, Any]:
         """Continue from the store after a pause, cancellation or failure, and return the status."""
-        return self._ask("resume", user=getpass.getuser())
+        return self._ask("resume", user=user_name())
 
     def forget(self) -> dict[str, Any]:
         """Remove an ended run from the list and return its last status. Its store is kept.
@@ -201,7 +201,7 @@ class SubmittedRun:
         ServiceError
             If the run is queued or in progress.
         """
-        return self._ask("forget", user=getpass.getuser())
+        return self._ask("forget", user=user_name())
 
     def wait(self, timeout: float | None = None) -> FinishedRun:
         """Wait for the end of the run, through pauses and restarts of the scheduler.

@@ -71,7 +71,7 @@ class Registry:
         if run_id not in self._records:
             near = difflib.get_close_matches(str(run_id), self._records, n=3, cutoff=0.5)
             hint = f"Near: {', '.join(near)}." if near else "`djservice list` shows all runs."
-            raise ServiceError(f"no run {run_id!r} here. {hint}")
+            raise ServiceError(f"no run {run_id[:200]!r} here. {hint}")
         return self._records[run_id]
 
     def same_run(self, name: str, numbers: str) -> Record | None:

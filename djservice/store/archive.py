@@ -5,11 +5,12 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import zarr
+from zarr.core.buffer import default_buffer_prototype
 
+from djservice.core.regular import unusable
 from djservice.store.fresh import Create, packed
 
 #: Errors that truncated or corrupted zip files raise.
@@ -22,32 +23,30 @@ class Archive:
     Raises
     ------
     OSError, zipfile.BadZipFile, ...
-        If the file cannot be read or is damaged: any of DAMAGE.
+        If the file cannot be read, is damaged, or holds more bytes than its size: any of DAMAGE.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if problem := unusable(path):
+            raise ValueError(problem)
         with zipfile.ZipFile(path) as file:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in file.infolist()):
+                raise ValueError("is compressed")  # ours are not, and a bomb is
             self._files = {name: file.read(name) for name in file.namelist()}
-        self._store = zarr.storage.ZipStore(path, mode="r")
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._store.close()
-
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within."""
-        return zarr.open_group(self._store, path=name, mode=mode, zarr_format=3)
+        values = {
+            key: default_buffer_prototype().buffer.from_bytes(data)
+            for key, data in self._files.items()
+        }
+        return zarr.open_group(
+            zarr.storage.MemoryStore(values), path=name, mode=mode, zarr_format=3
+        )
 
     def read(self, key: str) -> bytes | None:
         """The bytes of a file; None if it is missing."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from djservice.core.checksums import KEY, of_array, of_json, unsealed
+from djservice.core.checksums import KEY, document_of, of_array, of_json, unsealed
 from djservice.errors import DamagedStoreError, StoreError
 
 #: Attempts to read what a running process may be replacing, and seconds between them.
@@ -35,7 +34,7 @@ class Readable(Protocol):
         """A Zarr group."""
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a file; None if it is missing."""
+        """The bytes of a file; None if it is missing, none if it is not a regular one."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def need_format(where: Readable, marker: str, expected: int) -> None:
     """
     found = None
     with contextlib.suppress(ValueError, KeyError, TypeError):  # then it is damaged
-        plain = json.loads(where.read("zarr.json") or b"")["attributes"]
+        plain = document_of(where.read("zarr.json") or b"")["attributes"]
         found = plain[marker] if KEY not in plain else None
     if found is None or found == expected:
         found = attributes_of(where).get(marker)
@@ -138,6 +137,8 @@ class CheckedGroup:
         The root of the hierarchy; None for the attributes alone.
     name
         Name of the group; empty for the root.
+    of
+        Name of the run that the group must have, if it has one; empty to allow any.
 
     Raises
     ------
@@ -145,22 +146,32 @@ class CheckedGroup:
         By every method that reads, if a byte is not as it was written.
     """
 
-    def __init__(self, where: Readable, root: zarr.Group | None, name: str = "") -> None:
-        self.where, self.root, self.name = where, cast(zarr.Group, root), name
+    def __init__(
+        self, where: Readable, root: zarr.Group | None, name: str = "", of: str = ""
+    ) -> None:
+        self.where, self.root, self.name, self.of = where, cast(zarr.Group, root), name, of
 
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes as they are now."""
-        return attributes_of(self.where, self.name)
+        attributes = attributes_of(self.where, self.name)
+        if stray := self._stray(attributes):
+            raise damaged(self.where, [stray])
+        return attributes
 
     def unreadable(self) -> Damage | None:
         """What is wrong with the metadata of the group; None if they are as written."""
         key = self.path("zarr.json")
         try:
-            _attributes(_parsed(self.where.read(key)))
+            return self._stray(_attributes(_parsed(self.where.read(key))))
         except ValueError as error:
             return Damage(self.name, key, str(error))
-        return None
+
+    def _stray(self, attributes: Mapping[str, Any]) -> Damage | None:
+        """The damage of a group that was copied from the store of another run."""
+        if not self.of or attributes.get("of", self.of) == self.of:
+            return None
+        return Damage(self.name, self.path("zarr.json"), "is that of another run")
 
     def rows(self, name: str, counter: str | None = None) -> NDArray[Any]:
         """The rows of an array that are written, or those that an attribute counts."""
@@ -273,8 +284,10 @@ def _parsed(text: bytes | None) -> Any:
     """Metadata as plain data; ValueError if they are missing or no JSON."""
     if text is None:
         raise ValueError("is missing")
+    if not text:
+        raise ValueError("is empty, or not a regular file")
     try:
-        return json.loads(text)
+        return document_of(text)
     except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from None
 

@@ -97,6 +97,8 @@ class StoreColumns:
         Columns of a radius model; None without one.
     histogram
         Number of categories of events and of bins of an objective; None without one.
+    of
+        Name of the run that every group keeps, so that none is taken for that of another store.
     """
 
     iterations: int
@@ -108,6 +110,7 @@ class StoreColumns:
     starts: tuple[float, ...] = ()
     model: ModelColumns | None = None
     histogram: tuple[int, int] | None = None
+    of: str = ""
 
 
 def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
@@ -141,6 +144,15 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         create_per_event(root.create_group("per_event"), shape)
     if shape.model is not None:
         create_model(root.create_group("radius_model"), shape.model)
+    mark(root, shape.of)
+
+
+def mark(group: zarr.Group, of: str) -> None:
+    """Write into a group and all within of which run they are, if that has a name."""
+    if of:
+        group.attrs["of"] = of
+    for _, within in group.groups():
+        mark(within, of)
 
 
 def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import zarr
 from zarr.core.buffer import Buffer
 
+from djservice.core.checksums import document_of
 from djservice.errors import StoreError
 
 #: The metadata of an empty group of the store. They hold the token of the process that writes it.
@@ -49,7 +50,7 @@ NOBODY = _metadata()
 def holder(token: bytes | None) -> str:
     """The process that a token names, for messages; empty if it names none."""
     try:
-        facts = json.loads(token or b"")["attributes"]
+        facts = document_of(token or b"")["attributes"]
         return f" (process {facts['process']} on {facts['machine']}, since {facts['since']})"
     except (ValueError, KeyError, TypeError):
         return ""

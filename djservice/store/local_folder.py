@@ -17,12 +17,25 @@ import zarr
 
 from djservice.core.atomic import written_aside
 from djservice.core.locks import lock_file
+from djservice.core.regular import read_regular, unusable
 from djservice.errors import StoreError
 from djservice.store.fence import NOBODY, TOKEN, WRITER, Fenced, check_token, holder, new_token
 from djservice.store.fresh import Create, packed, write_files
 
 #: Errors of file systems that have no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class RegularFiles(zarr.storage.LocalStore):
+    """A Zarr store in a folder that opens regular files only: a pipe would block it for ever."""
+
+    async def get(
+        self, key: str, prototype: Any = None, byte_range: Any = None
+    ) -> zarr.core.buffer.Buffer | None:
+        """The value of a key; ValueError if it is not a regular file."""
+        if problem := unusable(self.root / key):
+            raise ValueError(problem)
+        return await super().get(key, prototype, byte_range)
 
 
 class LocalFolder:
@@ -54,32 +67,33 @@ class LocalFolder:
         """The root group or one within, without the copies of consolidated metadata."""
         if self._token is None:
             # Format 2 has codecs that unpickle.
-            path = str(self.path / name)
-            return zarr.open_group(path, mode=mode, use_consolidated=False, zarr_format=3)
-        store = Fenced(zarr.storage.LocalStore(self._open), self.check)
+            files = RegularFiles(self.path / name)
+            return zarr.open_group(files, mode=mode, use_consolidated=False, zarr_format=3)
+        store = Fenced(RegularFiles(self._open), self.check)
         return zarr.open_group(store, path=name, mode=mode, use_consolidated=False, zarr_format=3)
 
     def read(self, key: str) -> bytes | None:
         """The bytes of a file; None if it is missing."""
-        try:
-            return (self._open / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return _read(self._open / key)
 
     def write(self, key: str, data: bytes) -> None:
         """Write a file, completely or not at all."""
-        self.check()
+        self.delete(key, only_folders=True)
         (self._open / key).parent.mkdir(parents=True, exist_ok=True)
         with written_aside(self._open / key) as aside:
             aside.write_bytes(data)
 
-    def delete(self, key: str) -> None:
-        """Delete a file, which may be missing, or a folder."""
+    def delete(self, key: str, only_folders: bool = False) -> None:
+        """Delete a file, which may be missing, or a folder; and a file in the place of a folder."""
         self.check()
-        if (self._open / key).is_dir():
-            shutil.rmtree(self._open / key)
-        else:
-            (self._open / key).unlink(missing_ok=True)
+        place, *parents = (self._open / key, *(self._open / key).parents)
+        for parent in parents[: parents.index(self._open)]:
+            if os.path.lexists(parent) and not parent.is_dir():
+                parent.unlink()
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        elif not only_folders:
+            place.unlink(missing_ok=True)
 
     def written(self, group: str) -> float:
         """When the metadata of a group were last written, in seconds since 1970."""
@@ -161,10 +175,7 @@ class LocalFolder:
             check_token(self, self._token, self._present())
 
     def _present(self) -> bytes | None:
-        try:
-            return (self.path / TOKEN).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return _read(self.path / TOKEN)
 
     def _take(self, opened: contextlib.ExitStack) -> tuple[int, int]:
         """Descriptors of the folder, which its user closes, and of the locked file within."""
@@ -213,6 +224,16 @@ class LocalFolder:
                 folders.remove(name)
             for name in filter(within.fullmatch, files):
                 Path(parent, name).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a file; None if it is missing, none if it is not one of ours."""
+    try:
+        return read_regular(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        return b""
 
 
 def in_use(where: object, token: bytes | None) -> StoreError:

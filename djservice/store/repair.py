@@ -41,9 +41,8 @@ def mend_run(groups: Sequence[WrittenGroup], shape: StoreColumns) -> tuple[Damag
         damages += mend(group, fresh)
         with contextlib.suppress(DamagedStoreError):
             for name in group.attributes["groups"]:
-                damages += mend(
-                    WrittenGroup(group.files, group.root, f"{group.name}/{name}"), fresh
-                )
+                within = WrittenGroup(group.files, group.root, group.path(name), group.of)
+                damages += mend(within, fresh)
     return tuple(damages)
 
 

@@ -32,6 +32,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ import numpy as np
 import zarr
 from numpy.typing import ArrayLike
 
+from djservice.core.checksums import of_json
 from djservice.errors import DamagedStoreError, StoreError
 from djservice.store.access import clear_errors
 from djservice.store.checked import Damage, attributes_of, damaged
@@ -48,6 +50,7 @@ from djservice.store.columns import (
     create_groups,
     create_model,
     create_per_event,
+    mark,
 )
 from djservice.store.location import Location, locate
 from djservice.store.repair import mend_run
@@ -76,7 +79,7 @@ class Store:
 
     def __init__(self, where: Location, root: zarr.Group) -> None:
         self.where, self.path = where, str(where)
-        self.root = root
+        self.root, self._of = root, str(attributes_of(where).get("of", ""))
         self.mended: tuple[Damage, ...] = ()
         self.changes: list[str] = []
 
@@ -148,6 +151,7 @@ class Store:
                 need_store(where)  # another process may have replaced it
                 store = cls(where, open_root(where, "r+"))
                 need_same_run(where, numbers)
+                shape = replace(shape, of=store._of)
                 groups = [store.group(name) for name in store.attributes["groups"]]
                 store.mended = mend_run(groups, shape)
             requested = {"history": ("optimiser", shape.iterations)}
@@ -174,7 +178,7 @@ class Store:
 
     def group(self, name: str = "") -> WrittenGroup:
         """A group whose bytes are checked; the root by default."""
-        return WrittenGroup(self.where, self.root, name)
+        return WrittenGroup(self.where, self.root, name, self._of)
 
     @property
     def groups(self) -> list[str]:
@@ -318,8 +322,13 @@ class Store:
 
     def _add(self, group: str, create: Callable[[zarr.Group], None]) -> None:
         """Create a group, complete or not at all."""
+
+        def fill(root: zarr.Group) -> None:
+            create(root)
+            mark(root, self._of)
+
         with clear_errors(self.where):
-            self.where.add(group, create)
+            self.where.add(group, fill)
         self.set(groups=[*self.attributes["groups"], group])
 
 
@@ -383,11 +392,11 @@ def _create(
     Another process may be faster.
     """
 
+    facts = {**attributes, "numbers": dict(numbers)}
+
     def fill(root: zarr.Group) -> None:
-        create_groups(root, shape)
-        root.attrs.update(
-            {**attributes, "numbers": dict(numbers), "djservice_format": STORE_FORMAT}
-        )
+        create_groups(root, replace(shape, of=f"{of_json(facts):08x}"))
+        root.attrs.update({**facts, "djservice_format": STORE_FORMAT})
 
     where.create(fill)
 

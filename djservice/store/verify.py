@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from djservice.core.checksums import document_of
 from djservice.errors import DamagedStoreError, StoreError
 from djservice.store.checked import CheckedGroup, Damage, Readable, damaged, need_format
 from djservice.store.fence import WRITER
@@ -74,8 +74,10 @@ def _groups(group: CheckedGroup) -> Iterator[CheckedGroup]:
     """A group and all groups within."""
     yield group
     if group.unreadable() is None:
-        for name in group.attributes["groups"]:
-            yield from _groups(CheckedGroup(group.where, group.root, group.path(name)))
+        attributes = group.attributes
+        of = str(attributes.get("of", ""))
+        for name in attributes["groups"]:
+            yield from _groups(CheckedGroup(group.where, group.root, group.path(name), of))
 
 
 def _copies(group: CheckedGroup) -> Iterator[Damage]:
@@ -98,7 +100,7 @@ def _copies(group: CheckedGroup) -> Iterator[Damage]:
 def _document(where: Readable, key: str) -> dict[str, Any]:
     """Metadata as plain data; empty if they are damaged, which is said elsewhere."""
     try:
-        document = json.loads(where.read(key) or b"{}")
+        document = document_of(where.read(key) or b"{}")
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

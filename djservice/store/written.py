@@ -37,12 +37,12 @@ class WrittenGroup(CheckedGroup):
         Its files.
     root
         The root of the hierarchy, open for writing.
-    name
-        Name of the group; empty for the root.
+    name, of
+        Name of the group, and of its run; see :class:`~djservice.store.checked.CheckedGroup`.
     """
 
-    def __init__(self, where: Writable, root: zarr.Group, name: str = "") -> None:
-        super().__init__(where, root, name)
+    def __init__(self, where: Writable, root: zarr.Group, name: str = "", of: str = "") -> None:
+        super().__init__(where, root, name, of)
         self.files = where
 
     def update(self, **changes: Any) -> None:

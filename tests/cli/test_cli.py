@@ -227,6 +227,42 @@ def test_show(call: Call, finished: Path) -> None:
     assert facts["run"]["optimiser"]["trees"] == 4
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("{dj} show {store} --json > /dev/full", "the output cannot be written: No space left"),
+        ("mkdir gone && cd gone && rmdir ../gone && {dj} show ../x.zarr", "directory was removed"),
+        ("{dj} check " + "x" * 300, "File name too long"),
+    ],
+)
+def test_bad_surroundings_end_in_one_line(
+    command: str, message: str, finished: Path, tmp_path: Path
+) -> None:
+    dj = f"{sys.executable} -c 'from djservice.cli import main; main()'"
+    done = subprocess.run(
+        ["bash", "-c", command.format(dj=dj, store=finished)],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.startswith("djservice: ") and message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_report_or_a_skim_replaces_no_other_file(
+    call: Call, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("a: 1\n")
+    os.mkfifo(tmp_path / "pipe.html")
+    for arguments in (
+        ["report", str(finished), "--output", str(tmp_path / "mine.yaml")],
+        ["report", str(finished), "--output", str(finished / "zarr.json")],
+        ["report", str(finished), "--output", str(tmp_path / "pipe.html")],
+        ["skim", "example:ZHllbb_200", str(tmp_path / "mine.yaml")],
+    ):
+        done = call(*arguments)
+        assert done.exit_code == 1 and "expected no file or a" in done.output
+    assert (tmp_path / "mine.yaml").read_text() == "a: 1\n"
+
+
 def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     name = tmp_path / "[half] a.zarr"
     attributes = {

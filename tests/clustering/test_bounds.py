@@ -78,6 +78,17 @@ def test_counters_of_the_random_numbers_do_not_start_again(events: dj.EventBatch
         dj.cluster(one, radius=0.7, rigidity=1.0, trees=10**7)
 
 
+def test_narrow_integers_of_numpy_are_their_numbers(events: dj.EventBatch) -> None:
+    few = events.select([2])
+    of = [
+        dj.cluster(
+            few, radius=0.7, rigidity=1.0, trees=kind(100), seed=kind(7), jets=kind(2)
+        ).scores
+        for kind in (int, np.int8, np.uint16)
+    ]
+    assert np.array_equal(of[0], of[1]) and np.array_equal(of[0], of[2])
+
+
 @pytest.mark.parametrize("scale", ["minimum", "safe"])
 @pytest.mark.parametrize("power", [-10.0, 0.0, 10.0])
 def test_scores_are_finite_up_to_the_bounds(

@@ -1,5 +1,6 @@
 """Bad input: one clear error that says where, what was expected, what was found and what to do."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -72,6 +73,9 @@ def test_a_file_named_twice_is_refused(tmp_path):
     for patterns in ([path, path], [path, str(tmp_path / "*.root")]):
         with pytest.raises(InputError, match=r"named twice.*Remove one"):
             expand(patterns)
+    os.link(path, tmp_path / "hard.root")
+    with pytest.raises(InputError, match="named twice"):
+        expand([path, str(tmp_path / "hard.root")])
     with pytest.raises(InputError, match="named twice"):
         expand(["root://host//a.root"] * 2)
 

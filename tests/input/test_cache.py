@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -195,6 +196,48 @@ def test_no_flipped_bit_of_an_inspection_is_silent(path: str, tmp_path: Path) ->
     place.write_bytes(whole.replace(b"200", b"300"))
     assert cached_inspection(str(tmp_path), path, SCHEMA, look).entries == 200
     assert len(looked) == 2
+
+
+def test_a_whole_file_under_the_name_of_another_is_not_used(path: str, tmp_path: Path) -> None:
+    cache, files = str(tmp_path), [inspect(path, SCHEMA)]
+    parts = [[Segment(path, first, first + 5)] for first in (0, 5)]
+    names = [key_of(part, files, SCHEMA) for part in parts]
+    for part, name in zip(parts, names, strict=True):
+        save_cached(cache, name, *read_with_cutflow(part, SCHEMA))
+    shutil.copy(tmp_path / f"{names[1]}.zarr.zip", tmp_path / f"{names[0]}.zarr.zip")
+    assert load_cached(cache, names[0]) is None and load_cached(cache, names[1]) is not None
+    copy = str(shutil.copy(path, tmp_path / "copy.root"))
+    for file in (path, copy):
+        cached_inspection(cache, file, SCHEMA, lambda file=file: inspect(file, SCHEMA))
+    first, second = sorted(tmp_path.glob("*.json"))
+    shutil.copy(first, second)
+    for file in (path, copy):
+        found = cached_inspection(cache, file, SCHEMA, lambda file=file: inspect(file, SCHEMA))
+        assert found.path == file
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "circle", "nested", "bomb", "large"])
+@pytest.mark.timeout(60)
+def test_what_is_no_file_of_the_cache_is_not_used(path: str, tmp_path: Path, kind: str) -> None:
+    def replace(place: Path) -> None:
+        if kind in ("pipe", "folder"):
+            (os.mkfifo if kind == "pipe" else os.mkdir)(place)
+        elif kind == "circle":
+            place.symlink_to(place)
+        elif place.suffix == ".json":
+            place.write_text("[" * 100_000)
+        else:
+            packing = zipfile.ZIP_DEFLATED if kind == "bomb" else zipfile.ZIP_STORED
+            with zipfile.ZipFile(place, "w", packing) as file:
+                file.writestr("zarr.json", b'{"a":' * 100_000)
+        if kind == "large":
+            os.truncate(place, 40 * 2**30)
+
+    replace(tmp_path / "a.zarr.zip")
+    replace(tmp_path / "b.json")
+    assert load_cached(str(tmp_path), "a") is None
+    with pytest.raises(DamagedStoreError, match=r"a\.zarr\.zip, b\.json"):
+        verify_cache(tmp_path)
 
 
 def test_a_crash_while_writing_leaves_no_half_file(

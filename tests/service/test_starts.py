@@ -103,6 +103,25 @@ def test_a_submission_that_is_too_large_is_answered_and_forgotten(
     assert asyncio.run(scenario()) == []
 
 
+def test_a_message_of_another_program_is_refused_without_a_traceback(tmp_path: Path) -> None:
+    wrong: list[tuple[str, Settings]] = [
+        ("status", {}),
+        ("status", {"run_id": {"a": 1}}),
+        ("status", {"run_id": "a", "more": 1}),
+        ("follow", {"run_id": "a", "number": "b"}),
+        ("cancel", {"run_id": "a"}),
+        ("submit", {"config": None, "user": {"a": 1}}),
+    ]
+
+    async def scenario() -> list[Any]:
+        async with serving(tmp_path / "state") as service:
+            handlers = service.scheduler.handlers
+            return [await handlers[f"djservice_{name}"](**given) for name, given in wrong]
+
+    for answer in asyncio.run(scenario()):
+        assert answer["error"] == "ServiceError" and "Use the same version" in answer["message"]
+
+
 @pytest.mark.parametrize(
     "setting, value, match",
     [

@@ -21,6 +21,8 @@ import numba
 from numba import config
 from numba.core.caching import IndexDataCacheFile
 
+from djservice.core.regular import read_regular
+
 _log = logging.getLogger("djservice")
 
 #: numba renews a cached function when its own file changes, but not when a callee changes.
@@ -56,7 +58,7 @@ class SealedFiles(IndexDataCacheFile):
 
     def _load_index(self) -> dict[Any, str]:
         entry = None
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ValueError):
             entry = self._unsealed(self._index_path)
         return entry[1] if entry is not None and entry[0] == self._source_stamp else {}
 
@@ -65,7 +67,7 @@ class SealedFiles(IndexDataCacheFile):
             file.write(self._dump((self._source_stamp, overloads)))
 
     def _unsealed(self, path: str) -> Any:
-        content = Path(path).read_bytes()
+        content = read_regular(path)
         seal, data = content[:32], content[32:]
         return pickle.loads(data) if seal == self._seal(data) else None
 
