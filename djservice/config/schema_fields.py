@@ -35,6 +35,9 @@ class SchemaFields(Section):
             "with 0 are left out"
         ),
     )
+    particle_fields: Annotated[tuple[Name, ...], BeforeValidator(as_tuple)] = Field(
+        (), description="further fields of the particles to keep, as charge, for weights of a model"
+    )
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
     eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
     weight: Name | None = Field(

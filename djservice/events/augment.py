@@ -223,6 +223,9 @@ class Soft(Augmentation):
         after = events.offsets[event + 1]
         for name, values in columns.items():
             columns[name] = np.insert(getattr(events, name), after, values)
+        columns["particle_fields"] = {  # as of a neutral particle
+            name: np.insert(values, after, 0.0) for name, values in events.particle_fields.items()
+        }
         offsets = events.offsets + np.searchsorted(event, np.arange(len(events) + 1))
         return replace(events, offsets=offsets, **columns)
 
@@ -352,7 +355,12 @@ def _with_copies(events: EventBatch, chosen: NDArray[np.int64]) -> EventBatch:
 
 def _with_particles(events: EventBatch, index: NDArray[np.int64]) -> EventBatch:
     """The events with the particles at ``index``, which does not fall."""
-    columns = {name: getattr(events, name)[index] for name in ("pt", "rapidity", "phi", "mass")}
+    columns: dict[str, Any] = {
+        name: getattr(events, name)[index] for name in ("pt", "rapidity", "phi", "mass")
+    }
+    columns["particle_fields"] = {
+        name: values[index] for name, values in events.particle_fields.items()
+    }
     return replace(events, offsets=np.searchsorted(index, events.offsets), **columns)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from djservice.events.from_awkward import flat_particles
 from djservice.events.keys import Keys, entry_keys, event_keys
 
 #: Fields of a batch that are not arrays.
-NAMES = ("files", "dataset", "doubts")
+NAMES = ("files", "dataset", "doubts", "particle_fields")
+#: Names of the four coordinates of the particles.
+_PARTICLE = ("pt", "rapidity", "phi", "mass")
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,13 @@ class EventBatch:
         Name of the dataset, a part of the identity.
     doubts
         What looks like a mistake in the values that were converted (:class:`InputWarning`).
+    particle_fields
+        Further numbers of the particles by name, such as the charge, of shape (particle,) each.
 
     Notes
     -----
-    The memory is 32 bytes per particle (four float64) and 60 bytes per event.
+    The memory is 32 bytes per particle (four float64), 8 bytes more for each further field, and 60
+    bytes per event.
     """
 
     pt: Floats
@@ -71,6 +76,7 @@ class EventBatch:
     files: tuple[str, ...]
     dataset: str = ""
     doubts: tuple[str, ...] = ()
+    particle_fields: Mapping[str, Floats] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -88,6 +94,7 @@ class EventBatch:
         entry: ArrayLike | None = None,
         source: str = "arrays",
         dataset: str = "",
+        particle_fields: Mapping[str, ArrayLike] | None = None,
     ) -> EventBatch:
         """A batch from flat arrays, whose values are checked.
 
@@ -108,6 +115,8 @@ class EventBatch:
             Shape (event,): index in ``source``; counted from 0 by default.
         source, dataset
             Names used in messages and in the identity.
+        particle_fields
+            Further numbers of the particles by name, such as the charge, of shape (particle,) each.
 
         Raises
         ------
@@ -130,11 +139,14 @@ class EventBatch:
         events = len(bounds) - 1
         name, polar = ("rapidity", rapidity) if eta is None else ("eta", eta)
         columns = {"pt": pt, name: polar, "phi": phi, "mass": mass}
-        values = {field: floats(array, field, source) for field, array in columns.items()}
-        for field, flat in values.items():
+        values = {key: floats(array, key, source) for key, array in columns.items()}
+        further = {
+            key: floats(array, key, source) for key, array in (particle_fields or {}).items()
+        }
+        for key, flat in (*values.items(), *further.items()):
             if flat.shape != (bounds[-1],):
                 raise InputError(
-                    f"{source}: {field} has shape {flat.shape}, expected ({bounds[-1]},) from "
+                    f"{source}: {key} has shape {flat.shape}, expected ({bounds[-1]},) from "
                     "offsets."
                 )
         place = np.arange(events) if entry is None else column(entry, "entry", source, whole=True)
@@ -162,6 +174,7 @@ class EventBatch:
             entry=place.astype(np.int64),
             files=(source,),
             dataset=dataset,
+            particle_fields=further,
         )
         check_batch(batch, name)
         batch = replace(batch, doubts=tuple(doubts(batch)))
@@ -209,6 +222,12 @@ class EventBatch:
             for f in fields(cls)
             if f.name not in ("offsets", "file", *NAMES)
         }
+        names = list(batches[0].particle_fields)
+        if any(list(batch.particle_fields) != names for batch in batches):
+            raise InputError(
+                "batches with different particle_fields: "
+                f"{[list(batch.particle_fields) for batch in batches]}. Give all the same."
+            )
         files = tuple(dict.fromkeys(name for batch in batches for name in batch.files))
         index = {name: np.int32(i) for i, name in enumerate(files)}
         file = [
@@ -224,6 +243,10 @@ class EventBatch:
             files=files,
             dataset=batches[0].dataset,
             doubts=tuple(dict.fromkeys(doubt for batch in batches for doubt in batch.doubts)),
+            particle_fields={
+                name: np.concatenate([batch.particle_fields[name] for batch in batches])
+                for name in names
+            },
         )
 
     def __len__(self) -> int:
@@ -244,7 +267,8 @@ class EventBatch:
     @property
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
-        return sum(getattr(self, f.name).nbytes for f in fields(self) if f.name not in NAMES)
+        arrays = [getattr(self, f.name) for f in fields(self) if f.name not in NAMES]
+        return sum(array.nbytes for array in (*arrays, *self.particle_fields.values()))
 
     def select(self, index: ArrayLike) -> EventBatch:
         """The events at ``index`` (positions or a mask), in that order."""
@@ -252,7 +276,6 @@ class EventBatch:
         counts = self.counts[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         particle = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], counts)
-        particle_fields = ("pt", "rapidity", "phi", "mass")
         event_fields = (
             "key",
             "weight",
@@ -264,11 +287,38 @@ class EventBatch:
             "entry",
         )
         return EventBatch(
-            **{name: getattr(self, name)[particle] for name in particle_fields},
+            **{name: getattr(self, name)[particle] for name in _PARTICLE},
             **{name: getattr(self, name)[rows] for name in event_fields},
             offsets=offsets,
-            **{name: getattr(self, name) for name in NAMES},
+            files=self.files,
+            dataset=self.dataset,
+            doubts=self.doubts,
+            particle_fields={
+                name: values[particle] for name, values in self.particle_fields.items()
+            },
         )
+
+    def keep(self, particles: NDArray[np.bool_]) -> EventBatch:
+        """The events with some of their particles, those of a mask of shape (particle,)."""
+        if particles.all():
+            return self
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(particles)])[self.offsets]
+        return replace(
+            self,
+            **{name: getattr(self, name)[particles] for name in _PARTICLE},
+            offsets=offsets,
+            particle_fields={
+                name: values[particles] for name, values in self.particle_fields.items()
+            },
+        )
+
+    def weighted(self, weights: Floats) -> EventBatch:
+        """The events with the four-momentum of each particle multiplied by its weight.
+
+        Particles of weight 0 are left out. The rapidities stay, as do ``particle_fields``.
+        """
+        scaled = replace(self, pt=self.pt * weights, mass=self.mass * weights)
+        return scaled.keep(weights > 0.0)
 
     def name(self, i: int) -> str:
         """Name of event ``i`` in messages."""

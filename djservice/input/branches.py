@@ -23,6 +23,8 @@ from djservice.input.truth import GENERATED, generated_mass
 
 #: A function that returns the awkward array of a branch.
 Get = Callable[[str], Any]
+#: Prefix of further fields of the particles, which may have any name.
+_FIELD = "field_"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Branches:
     Attributes
     ----------
     particles
-        For each collection, the branch of each field. The field ``weight`` is the particle weight.
+        For each collection, the branch of each field. The field ``weight`` is the particle weight,
+        and further fields have the prefix ``field_``.
     identity
         Run, luminosity block and event number. Empty if one of the branches is missing.
     weight
@@ -96,6 +99,10 @@ def find_branches(
             del fields["mass"]
         if schema.particle_weight is not None:
             fields["weight"] = layout.names(collection, schema.particle_weight)
+        for name in schema.particle_fields:
+            names = layout.names(collection, name)
+            if not (layout.massless and name == "charge" and not any(map(has, names))):
+                fields[f"{_FIELD}{name}"] = names
         particles.append({name: needed(*names) for name, names in fields.items()})
     weight = schema.weight
     if weight == DEFAULT_WEIGHT:
@@ -188,7 +195,13 @@ def batch_of(
     scale = None
     if schema.particle_weight is not None:
         scale = np.asarray(ak.to_numpy(ak.flatten(particles["weight"], axis=1)), dtype=np.float64)
-    return _cut(batch, schema, eta, scale, at_rest)
+    further = {
+        name: np.asarray(
+            ak.to_numpy(ak.flatten(particles[f"{_FIELD}{name}"], axis=1)), dtype=np.float64
+        )
+        for name in schema.particle_fields
+    }
+    return _cut(replace(batch, particle_fields=further), schema, eta, scale, at_rest)
 
 
 def _without_pt(particles: Any, schema: Schema) -> tuple[Any, NDArray[np.bool_]]:
@@ -215,8 +228,9 @@ def _records(fields: dict[str, str], get: Get, schema: Schema, place: str) -> An
     if schema.layout.per_gev != 1.0:
         for name in ("pt", "mass"):
             columns[name] = ak.values_astype(columns[name], np.float64) / schema.layout.per_gev
-    if "mass" not in columns:
-        columns["mass"] = ak.zeros_like(columns["pt"])
+    absent = {"mass", *(f"{_FIELD}{name}" for name in schema.particle_fields)} - set(columns)
+    for name in absent:
+        columns[name] = ak.zeros_like(columns["pt"])
     return ak.zip(columns, depth_limit=2)
 
 
@@ -251,11 +265,7 @@ def _cut(
     remove("pt_min", (batch.pt > schema.pt_min) & ~at_rest)
     if schema.eta_max is not None:
         remove("eta_max", np.abs(eta) < schema.eta_max)
-    if keep.all():
-        return batch, removed
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[batch.offsets]
-    flat = {name: getattr(batch, name)[keep] for name in ("pt", "rapidity", "phi", "mass")}
-    return replace(batch, **flat, offsets=offsets), removed
+    return batch.keep(keep), removed
 
 
 def _check_scale(batch: EventBatch, scale: NDArray[np.float64], field: str) -> None:

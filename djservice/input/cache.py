@@ -116,11 +116,13 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
             columns: Any = {
                 f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in NAMES
             }
+            further = {name: root.rows(f"field {name}") for name in facts["particle_fields"]}
         batch = EventBatch(
             **columns,
             files=tuple(facts["files"]),
             dataset=facts["dataset"],
             doubts=tuple(facts["doubts"]),
+            particle_fields=further,
         )
         cutflow = Cutflow(
             facts["entries"],
@@ -146,15 +148,16 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
     place = Path(cache) / f"{key}.zarr.zip"
 
     def fill(root: zarr.Group) -> None:
-        for field in fields(EventBatch):
-            if field.name not in NAMES:
-                values = getattr(batch, field.name)
-                length = {"item": (len(values), max(1, len(values)))}
-                create_array(root, field.name, values.dtype.str, length, values)
+        arrays = {f.name: getattr(batch, f.name) for f in fields(EventBatch) if f.name not in NAMES}
+        arrays |= {f"field {name}": values for name, values in batch.particle_fields.items()}
+        for name, values in arrays.items():
+            length = {"item": (len(values), max(1, len(values)))}
+            create_array(root, name, values.dtype.str, length, values)
         facts: dict[str, Any] = {
             "files": list(batch.files),
             "dataset": batch.dataset,
             "doubts": list(batch.doubts),
+            "particle_fields": list(batch.particle_fields),
             "entries": cutflow.entries,
         }
         removed = [list(cut) for cut in cutflow.removed]

@@ -31,6 +31,9 @@ class Schema(SchemaFields):
     particle_weight
         Field of every collection, such as ``puppiWeight``, that multiplies the four-momentum of
         each particle. Particles with weight 0 are removed. None for no weight.
+    particle_fields
+        Further fields of every collection that are kept with the particles, by their names in the
+        file. ``charge`` is that of the layout; towers of Delphes have charge 0.
     tree
         Name of the TTree or RNTuple.
     pt_min, eta_max
