@@ -124,7 +124,7 @@ def reduce_events(
         rows = slice(stop - size, stop)
         weight, part_jacobian = events.weight[rows], None if jacobian is None else jacobian[rows]
         sums = (
-            _reduce(mean[rows], centred[rows], weight)
+            reduced(mean[rows], centred[rows], weight)
             if part_jacobian is None
             else _reduce_in_theta(part_jacobian, layout, mean[rows], centred[rows], weight)
         )
@@ -143,7 +143,7 @@ def reduce_events(
     return results
 
 
-def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
+def reduced(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
     """Sums over events of z, of z z^T, and of the covariance of z over trees."""
     trees = centred.shape[1]
     z = mean * weight[:, np.newaxis]
