@@ -7,9 +7,11 @@ from functools import cached_property
 from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
-from djservice.errors import ConfigError
+from djservice.errors import ConfigError, InputError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
+from djservice.evaluation.jumps import warn_of_jumps
+from djservice.evaluation.mean_objective import check_mean
 from djservice.events.augment import Augmentation
 from djservice.fit.build import (
     build_augmentations,
@@ -18,6 +20,7 @@ from djservice.fit.build import (
     build_loss,
     build_model,
     build_per_event,
+    build_weighting,
 )
 from djservice.fit.per_event import PerEventSettings
 from djservice.fit.requests import RunSetup
@@ -27,6 +30,7 @@ from djservice.objectives.losses import Loss
 from djservice.objectives.observables import Observable
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.features import Feature
+from djservice.weight_models.weighting import Weighting
 
 
 class RunPlan:
@@ -81,10 +85,19 @@ class RunPlan:
         """The radius model."""
         return build_model(self.run)
 
+    @cached_property
+    def weighting(self) -> Weighting:
+        """The weight model of particles, with its features."""
+        return build_weighting(self.run)
+
     def input(self, name: str = "input") -> InputPlan:
         """An input, by the name of its section in :attr:`djservice.config.run.Run.inputs`."""
         if name not in self._inputs:
-            self._inputs[name] = plan_input(self.run.inputs[name], self.search)
+            section = self.run.inputs[name]
+            if self.run.task == "particle-weights":
+                fields = dict.fromkeys((*section.particle_fields, *self.weighting.fields))
+                section = section.model_copy(update={"particle_fields": tuple(fields)})
+            self._inputs[name] = plan_input(section, self.search)
         return self._inputs[name]
 
     def augmentations(self, name: str = "input") -> tuple[Augmentation, ...]:
@@ -145,12 +158,25 @@ class RunPlan:
                     f"{key} needs an estimator that is made of the score, and "
                     f"{self.estimator.name} is not."
                 )
+        if run.task == "particle-weights":
+            self._check_weights()
         for i, term in enumerate(self.loss.terms if run.task == "per-event" else ()):
             if not term.has_target:
                 raise ConfigError(
                     f"loss[{i}].kind is a {run.loss[i].kind}, which means nothing for a single "
                     "event."
                 )
+
+    def _check_weights(self) -> None:
+        """Refuse losses whose derivative in particles is not known, and warn of those that jump."""
+        try:
+            check_mean(self.loss)
+        except InputError as error:
+            raise ConfigError(f"task particle-weights: {error}") from None
+        if len({term.cut for term in self.loss.terms}) > 1:
+            raise ConfigError("task particle-weights: expected the same cuts in every loss term.")
+        _ = self.weighting  # built here, so that errors come before the run starts
+        warn_of_jumps(self.loss)
 
     def _check_trees(self) -> None:
         """Refuse fewer trees than the loss and the estimator need."""
@@ -173,6 +199,8 @@ class RunPlan:
                 f"radius_model.{name}": getattr(run.radius_model, name)
                 for name in ("trees", "score_trees")
             }
+        if run.task == "particle-weights":
+            requested |= {"particle_weights.score_trees": run.particle_weights.score_trees}
         needed = trees_needed(self.loss, self.estimator)
         for key, trees in requested.items():
             if trees < needed:

@@ -14,7 +14,14 @@ from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
 from djservice.reports.summary import summary
-from djservice.reports.text import model_rows, model_text, per_event_rows, per_event_text
+from djservice.reports.text import (
+    model_rows,
+    model_text,
+    parameters_text,
+    per_event_rows,
+    per_event_text,
+    weights_text,
+)
 from djservice.store.run_store import Store
 from djservice.store.stretches import changes
 
@@ -80,6 +87,8 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             per_event_text=per_event_text,
             model_rows=model_rows,
             model_text=model_text,
+            weights_text=weights_text,
+            parameters_text=parameters_text,
             reading_text=reading_text,
             settings=_settings(facts),
             changes=changes(facts["stretches"] or []),
