@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # The folders of the library, which knows no cluster.
-LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store
+LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
 .PHONY: run docs test test-quick test-gpu test-long bench lint kernels clean
 

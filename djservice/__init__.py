@@ -13,6 +13,7 @@ The packages are listed along the flow of data. Each imports only those that sta
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
     networks        networks on constituents of jets, in PyTorch (extra ``torch``)
+    weight_models   weights of particles, as functions of their features
     layers          what the clustering as a layer of a network is, in NumPy
     evaluation      a loss and its gradient over a batch, as mergeable sums
     analysis        tools for a user's own analysis: expectations, reweighting, a coffea processor
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from djservice.objectives import cuts as cuts
     from djservice.objectives import observables as observables
     from djservice.objectives.information import MutualInformation as MutualInformation
+    from djservice.objectives.losses import BoundedError as BoundedError
     from djservice.objectives.losses import RobustWidth as RobustWidth
     from djservice.objectives.losses import SquaredError as SquaredError
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
@@ -86,6 +88,10 @@ if TYPE_CHECKING:
     from djservice.runs.run import run as run
     from djservice.service.client import connect as connect
     from djservice.store.run_store import Store as Store
+    from djservice.weight_models.base import WeightModel as WeightModel
+    from djservice.weight_models.features import particle_feature as particle_feature
+    from djservice.weight_models.learned import LearnedWeights as LearnedWeights
+    from djservice.weight_models.torch_model import TorchWeights as TorchWeights
 
 _MODULES = {
     "augment": "events.augment",
@@ -105,6 +111,7 @@ _PUBLIC = {
     "lund": "clustering.lund",
     "observable": "objectives.observable",
     "SquaredError": "objectives.losses",
+    "BoundedError": "objectives.losses",
     "SquaredErrorOfMean": "objectives.losses",
     "Width": "objectives.losses",
     "RobustWidth": "objectives.losses",
@@ -129,6 +136,10 @@ _PUBLIC = {
     "feature": "radius_models.features",
     "RadiusModel": "radius_models.base",
     "TorchModel": "radius_models.torch_model",
+    "particle_feature": "weight_models.features",
+    "WeightModel": "weight_models.base",
+    "TorchWeights": "weight_models.torch_model",
+    "LearnedWeights": "weight_models.learned",
     "reweight": "analysis.reweight",
     "Run": "config.run",
     "run": "runs.run",

@@ -37,6 +37,7 @@ from djservice.input.nanoevents import branches_of_events
 from djservice.input.schemas import make
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
+from djservice.weight_models.learned import LearnedWeights
 
 #: Fields of :class:`djservice.evaluation.moments.Moments` that are accumulated: all but the layout,
 #: which follows from the loss.
@@ -71,6 +72,14 @@ class RadiusResult:
     acceptance: Quantity
     spectrum: Any
     moments: Moments
+
+
+def _columns(
+    columns: Mapping[str, str] | Sequence[str], weights: LearnedWeights | None
+) -> dict[str, str]:
+    """Further fields of the particles, with those that weights need."""
+    wanted = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
+    return wanted if weights is None else {name: name for name in weights.fields} | wanted
 
 
 class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
@@ -123,6 +132,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
     axis
         Axis of the spectrum, a ``hist`` axis with underflow and overflow; 50 bins from 0 to 250 by
         default.
+    weights
+        Learned weights, which multiply the momenta of the particles. The fields that they need are
+        read.
 
     Raises
     ------
@@ -153,6 +165,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         truth: float | str | None = None,
         identity: tuple[str, str, str] | None = None,
         axis: Any = None,
+        weights: LearnedWeights | None = None,
         **sampling: Unpack[SamplingKeywords],
     ) -> None:
         self.loss = as_loss(loss)
@@ -173,12 +186,13 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             schema,
             particles=particles,
             particle_weight=particle_weight,
-            columns=columns,
+            columns=_columns(columns, weights),
             pt_min=pt_min,
             eta_max=eta_max,
             weight=weight,
             truth=truth,
         )
+        self.weights = weights
         self.identity = identity
         first = self.loss.terms[0].observable
         self.axis: Any = axis or hist.axis.Regular(
@@ -200,6 +214,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             )
         factor = float(metadata.get("weight", 1.0))
         batch = self.batch(events)
+        if self.weights is not None:
+            batch = self.weights.apply(batch)
         sum_of_weights = float(batch.weight.sum())
         batch = check_weights(replace(batch, weight=batch.weight * factor))
         spectrum = hist.Hist(self.axis, storage=hist.storage.Weight())

@@ -18,6 +18,7 @@ from djservice.config.sections import (
     LossTerm,
     OptimiserSection,
     OutputSection,
+    ParticleWeightsSection,
     PerEventSection,
     RadiusModelSection,
     RadiusSection,
@@ -29,14 +30,18 @@ from djservice.core.plain_data import check_plain, read_yaml, yaml_data
 from djservice.core.private import public
 from djservice.errors import ConfigError
 
+#: Sections that belong to one task each, of the same name.
+TASK_SECTIONS = ("per_event", "radius_model", "particle_weights")
+
 
 class Run(Section):
     """A run: input, clustering, loss, optimisation, output and cluster."""
 
-    task: Literal["global", "per-event", "radius-model"] = Field(
+    task: Literal["global", "per-event", "radius-model", "particle-weights"] = Field(
         "global",
         description=(
-            "one radius for all events, or after it one for each, or one as a function of features"
+            "one radius for all events, or after it one for each, one as a function of features, "
+            "or weights of the particles"
         ),
     )
     input: Input
@@ -54,6 +59,7 @@ class Run(Section):
     spectrum: SpectrumSection = SpectrumSection()
     per_event: PerEventSection = PerEventSection()
     radius_model: RadiusModelSection = RadiusModelSection()
+    particle_weights: ParticleWeightsSection = ParticleWeightsSection()
     seed: int = Field(1, **limits("seed"), description="of all random numbers")
     output: OutputSection
     cluster: ClusterSection = ClusterSection()
@@ -74,6 +80,16 @@ class Run(Section):
         if self.objective is not None:
             return {"objective": self.objective}
         return {f"loss[{i}]": term for i, term in enumerate(self.loss)}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _safe_scale_for_weights(cls, data: Any) -> Any:
+        """On the published scale a weight near 0 is not the same as no particle."""
+        if isinstance(data, Mapping) and data.get("task") == "particle-weights":
+            clustering = data.get("clustering", {})
+            if isinstance(clustering, Mapping):
+                data = {**data, "clustering": {"scale": "safe", **clustering}}
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "run") -> Run:
@@ -127,10 +143,10 @@ class Run(Section):
         for term, section in zip(terms, self.terms.values(), strict=True):
             term["observable"] = _plain(section.observable)
             term["cuts"] = [_plain(cut) for cut in section.cuts]
-        data["radius_model"]["model"] = _plain(self.radius_model.model)
-        data["radius_model"]["features"] = [
-            _plain(feature) for feature in self.radius_model.features
-        ]
+        for name in ("radius_model", "particle_weights"):
+            section = getattr(self, name)
+            data[name]["model"] = _plain(section.model)
+            data[name]["features"] = [_plain(feature) for feature in section.features]
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
         return plain
 
@@ -164,11 +180,9 @@ class Run(Section):
         of the inputs (their identities are compared instead), and ``iterations``, which may be
         raised to continue a run.
         """
-        omitted = {"cluster", "output", "task", "per_event", "radius_model"}
-        omitted -= {
-            "per-event": {"task", "per_event"},
-            "radius-model": {"task", "radius_model"},
-        }.get(self.task, set())
+        omitted = {"cluster", "output", "task", *TASK_SECTIONS}
+        if self.task != "global":
+            omitted -= {"task", self.task.replace("-", "_")}
         flat = _flatten({key: value for key, value in self.to_dict().items() if key not in omitted})
         sections = ("input", *(f"radius_model.checks.{name}" for name in self.radius_model.checks))
         names = tuple(
@@ -178,7 +192,8 @@ class Run(Section):
         )
         # The content of files of observables is compared, and not their paths.
         names += tuple(key for key, _ in self.observable_files)
-        skipped = ("optimiser.iterations", "radius_model.iterations", *names)
+        described = ("optimiser", "radius_model", "particle_weights")
+        skipped = (*(f"{section}.iterations" for section in described), *names)
         return {
             key: value
             for key, value in flat.items()
@@ -199,8 +214,9 @@ def _plain(value: Any) -> Any:
         return dict(value)
     from djservice.core.fingerprints import fingerprint
 
-    of_function = getattr(value, "fingerprint", None) or fingerprint(value.function)
-    return {"python": of_function, "title": value.name}
+    text = getattr(value, "fingerprint", None)
+    text = text if isinstance(text, str) else fingerprint(value.function)
+    return {"python": text, "title": value.name}
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -45,11 +45,13 @@ class ClusteringSection(Section):
 class LossTerm(Section):
     """One term of the loss."""
 
-    kind: Literal["squared_error", "squared_error_of_mean", "width", "robust_width"] = Field(
+    kind: Literal[
+        "squared_error", "bounded_error", "squared_error_of_mean", "width", "robust_width"
+    ] = Field(
         "squared_error",
         description=(
-            "error of each tree, or of the mean over trees; or without a target variance "
-            "/ mean^2, or central 68 % / median"
+            "error of each tree, the same with a bound, or error of the mean over trees; or without "
+            "a target variance / mean^2, or central 68 % / median"
         ),
     )
     observable: Annotated[Any, BeforeValidator(named)] = Field(
@@ -70,6 +72,9 @@ class LossTerm(Section):
         (), description="selection of trees: all must pass"
     )
     coefficient: float = Field(1.0, description="of this term in the sum")
+    bound: float = Field(
+        0.25, gt=0, description="largest value of a bounded_error, u / (1 + u / bound)"
+    )
     range: tuple[float, float] = Field(
         (0.0, 250.0), description="of the histogram of a robust_width"
     )
@@ -228,6 +233,65 @@ class RadiusModelSection(Section):
         if "held_back" in self.checks:
             raise ValueError("held_back names the events that are held back, choose another name")
         return self
+
+
+class ParticleWeightsSection(Section):
+    """Weights of particles before the clustering, learned after the global R, for task: particle-weights."""
+
+    model: Annotated[Any, BeforeValidator(named)] = Field(
+        "logistic",
+        description=(
+            "logistic in the features, {name: monotone, knots: 3} with a curve for each, or one "
+            "constant weight"
+        ),
+        validate_default=True,
+    )
+    features: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
+        ("charged_density", "log_pt", "abs_eta"),
+        min_length=1,
+        description="names of features of particles",
+        validate_default=True,
+    )
+    tracker_eta: float | None = Field(
+        2.5,
+        gt=0,
+        description=(
+            "charged particles below this |eta| have a known vertex and keep the weight 1; null: "
+            "all weights are learned"
+        ),
+    )
+    vertex: str | None = Field(
+        None,
+        min_length=1,
+        description=(
+            "field of the particles that is positive for those of the primary vertex: other "
+            "charged ones get the weight 0; null: they are not in the input"
+        ),
+    )
+    start: float = Field(0.7, ge=0.01, le=0.99, description="weight of all particles at the start")
+    estimate: Literal["full", "pathwise"] = Field(
+        "full",
+        description=(
+            "of the gradient: unbiased, or its pathwise part, quieter and biased by the score part"
+        ),
+    )
+    learn_radius: bool = Field(True, description="learn R together with the weights, or keep it")
+    radius: Radius | None = Field(
+        None, description="R at the start, or the R that is kept; null: the global R"
+    )
+    iterations: int = Field(120, **limits("iterations"), description="of the training")
+    batch_events: int = Field(40, **limits("events"), description="events per iteration")
+    trees: int = Field(
+        32, **limits("trees") | {"ge": 2}, description="trees per event and iteration"
+    )
+    learning_rate: float = Field(0.15, gt=0, description="Adam's, of the first iteration")
+    decay_iterations: float | None = Field(None, gt=0, description="as of the optimiser")
+    held_back: float = Field(
+        0.3, gt=0, lt=1, description="share of the events that they are scored on, not trained on"
+    )
+    score_trees: int = Field(
+        20, **limits("trees") | {"ge": 2}, description="trees per event on which they are scored"
+    )
 
 
 class OutputSection(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
@@ -23,13 +23,12 @@ from djservice.errors import InputError
 from djservice.estimators.base import Estimator
 from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, Score, ScoreEstimator
 from djservice.evaluation.evaluate import trees_at_once
-from djservice.evaluation.jet_derivatives import jet_derivatives
 from djservice.evaluation.jumps import warn_of_jumps
+from djservice.evaluation.mean_objective import check_mean, evaluated, pathwise, probe
 from djservice.evaluation.reduce import mean_of_accepted
 from djservice.events.batch import EventBatch, as_batch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
-from djservice.objectives.pooled_statistics import PooledMean
 
 Part = Literal["both", "pathwise", "score"]
 
@@ -152,7 +151,7 @@ def input_gradient(
     trees = min(trees, 1) if deterministic else trees
     chosen = _checked(loss, estimator, coordinates, part, trees, deterministic)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    _probe(loss, events)
+    probe(loss, events)
     warn_of_jumps(loss)
     request = TreeRequest(trees, loss.jets, settled_pt=loss.settled_pt)
     at_once = max(1, trees_at_once(settings.device, loss) // trees)
@@ -199,28 +198,8 @@ def _checked(
             f"trees is {trees}, expected {chosen.minimum_trees} or more with the {chosen.name} "
             "estimator."
         )
-    for term in loss.terms:
-        if term.squares_expectation or not isinstance(term.statistic, PooledMean):
-            raise InputError(
-                f"{type(term).__name__} is not a mean over the trees of an event. Give an "
-                "observable or djservice.SquaredError."
-            )
+    check_mean(loss)
     return None if deterministic else chosen
-
-
-def _probe(loss: Loss, events: EventBatch) -> None:
-    """Evaluate the objective on made-up jets, so that a wrong one fails before any work."""
-    momenta = np.zeros((1, 1, loss.jets, 4))
-    momenta[0, 0, :, 0] = 100.0 / np.arange(1.0, loss.jets + 1.0) * (-1.0) ** np.arange(loss.jets)
-    momenta[..., 3] = 1.1 * np.abs(momenta[..., 0])
-    truth = events.truth[:1] if len(events) else np.full(1, 1.0)
-    try:
-        _evaluated(loss, as_vectors(momenta), truth)
-    except AttributeError as error:
-        raise InputError(
-            f"the objective reads what jets do not have: {error}. Jets have four-momenta alone, "
-            "without constituents."
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -241,28 +220,11 @@ class _Weights:
     excess: Floats
 
 
-def _evaluated(loss: Loss, jets: Any, truth: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """I times the loss l, and I, of each tree, shape (event, tree)."""
-    total, selection = None, None
-    for term in loss.terms:
-        _, (quantity,), accepted = term.evaluate(jets, truth)
-        if selection is not None and (accepted != selection).any():
-            raise InputError(
-                "the losses of the sum have different selections, so it is no mean over trees. "
-                "Give each its own gradient, or all the same selection."
-            )
-        scaled = term.coefficient * quantity
-        total, selection = scaled if total is None else total + scaled, accepted
-    assert total is not None
-    assert selection is not None
-    return total, selection
-
-
 def _weights(
     loss: Loss, estimator: ScoreEstimator | None, momenta: Floats, events: EventBatch, part: Part
 ) -> _Weights:
     """The weights of the trees of some events."""
-    quantity, mask = _evaluated(loss, as_vectors(momenta), events.truth)
+    quantity, mask = evaluated(loss, as_vectors(momenta), events.truth)
     expectation = mean_of_accepted(quantity, mask)
     accepted = mask.astype(np.float64)
     fraction = accepted.mean(axis=1, keepdims=True)
@@ -275,36 +237,13 @@ def _weights(
         by_quantity = estimator.contributions(quantity, one)
         by_accepted = -estimator.contributions(1.0 - accepted, one)
     if part != "score":
-        jets = _pathwise(loss, momenta, events, mask) * share[..., np.newaxis, np.newaxis]
+        jets = pathwise(loss, momenta, events, mask) * share[..., np.newaxis, np.newaxis]
     u = (by_quantity - level * by_accepted) / b
     columns = [(u, one)]
     if not mask.all():
         columns += [(u * share, share), (u * excess, excess), (by_accepted, zero)]
     factors = np.stack([np.stack(column, axis=-1) for column in columns], axis=2)
     return _Weights(factors, jets, expectation, share, excess)
-
-
-def _pathwise(
-    loss: Loss, momenta: Floats, events: EventBatch, accepted: NDArray[np.bool_]
-) -> Floats:
-    """Derivatives of l in the jets of each accepted tree, at a fixed selection; 0 for others."""
-
-    def unselected(jets: Any) -> Floats:
-        total = np.zeros(jets.shape[:-1])
-        for term in loss.terms:
-            _, (quantity,), finite = replace(term, cut=None).evaluate(jets, events.truth)
-            total += np.where(finite, term.coefficient * quantity, np.nan)
-        return total
-
-    derivatives = jet_derivatives(unselected, momenta)
-    derivatives = np.where(accepted[..., np.newaxis, np.newaxis], derivatives, 0.0)
-    bad = np.flatnonzero(~np.isfinite(derivatives).all(axis=(1, 2, 3)))
-    if len(bad):
-        raise InputError(
-            f"{events.name(int(bad[0]))}: the objective has no finite derivatives in the momenta "
-            "of the leading jets. Change the objective, or remove the event."
-        )
-    return derivatives
 
 
 def _gradient(

@@ -150,7 +150,7 @@ def _sums(
 ) -> tuple[Floats, Floats, Floats]:
     """Sums over events of z, of z z^T, and of the covariance of z over trees."""
     if jacobian is None:
-        return _reduce(mean, centred, weight)
+        return reduced(mean, centred, weight)
     return _reduce_in_theta(jacobian, layout, mean, centred, weight)
 
 
@@ -176,7 +176,7 @@ def _sums_by_category(
     return total, outer, tree_covariance
 
 
-def _reduce(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
+def reduced(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
     """Sums over events of z, of z z^T, and of the covariance of z over trees."""
     trees = centred.shape[1]
     z = mean * weight[:, np.newaxis]

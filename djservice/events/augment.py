@@ -224,6 +224,7 @@ class Soft(Augmentation):
         for name, values in columns.items():
             columns[name] = np.insert(getattr(events, name), after, values)
         offsets = events.offsets + np.searchsorted(event, np.arange(len(events) + 1))
+        # As of a neutral particle.
         further = {name: np.insert(x, after, 0.0) for name, x in events.columns.items()}
         return replace(events, offsets=offsets, columns=further, **columns)
 

@@ -19,6 +19,8 @@ from djservice.events.keys import Keys, entry_keys, event_keys
 
 #: Fields of a batch that are not arrays.
 NAMES = ("files", "dataset", "doubts")
+#: Names of the four coordinates of the particles.
+_PARTICLE = ("pt", "rapidity", "phi", "mass")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class EventBatch:
         source, dataset
             Names used in messages and in the identity.
         columns
-            Further numbers of the particles by name, shape (particle,) each.
+            Further numbers of the particles by name, such as the charge, of shape (particle,) each.
 
         Raises
         ------
@@ -276,7 +278,6 @@ class EventBatch:
         counts = self.counts[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         particle = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], counts)
-        particle_fields = ("pt", "rapidity", "phi", "mass")
         event_fields = (
             "key",
             "weight",
@@ -288,12 +289,32 @@ class EventBatch:
             "entry",
         )
         return EventBatch(
-            **{name: getattr(self, name)[particle] for name in particle_fields},
+            **{name: getattr(self, name)[particle] for name in _PARTICLE},
             **{name: getattr(self, name)[rows] for name in event_fields},
             offsets=offsets,
             **{name: getattr(self, name) for name in NAMES},
             columns={name: values[particle] for name, values in self.columns.items()},
         )
+
+    def keep(self, particles: NDArray[np.bool_]) -> EventBatch:
+        """The events with some of their particles, those of a mask of shape (particle,)."""
+        if particles.all():
+            return self
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(particles)])[self.offsets]
+        return replace(
+            self,
+            **{name: getattr(self, name)[particles] for name in _PARTICLE},
+            offsets=offsets,
+            columns={name: values[particles] for name, values in self.columns.items()},
+        )
+
+    def weighted(self, weights: Floats) -> EventBatch:
+        """The events with the four-momentum of each particle multiplied by its weight.
+
+        Particles of weight 0 are left out. The rapidities stay, as do ``columns``.
+        """
+        scaled = replace(self, pt=self.pt * weights, mass=self.mass * weights)
+        return scaled.keep(weights > 0.0)
 
     def name(self, i: int) -> str:
         """Name of event ``i`` in messages."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from djservice.core.progress import Watch
+from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError, RunError
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.fit.requests import Evaluate, Request
 from djservice.store.columns import SCAN
+from djservice.store.run_store import Store
 
 
 async def all_events(
@@ -28,6 +33,34 @@ async def all_events(
         watch.say(f"{where}: {error} Its row is left empty.")
         numbers = {**dict.fromkeys(SCAN, math.nan), "acceptance": moments.acceptance}
     return numbers, moments, events
+
+
+async def write_score(
+    store: Store,
+    group: str,
+    row: int,
+    evaluate: Evaluate,
+    request: Request,
+    radius: Floats,
+    watch: Watch,
+) -> None:
+    """Write one row of the scores of a model on a sample: loss, spectrum, and each event's mean.
+
+    Parameters
+    ----------
+    group, row
+        Group of the sample, and number of the choice.
+    evaluate, request
+        Request for the choice with results per event, and the function that answers it.
+    radius
+        Radius of each event, shape (event,).
+    """
+    numbers, moments, events = await all_events(evaluate, request, watch)
+    assert isinstance(events, PerEvent)
+    columns: dict[str, Any] = {column: [numbers[column]] for column in SCAN}
+    columns |= {"event_mean": events.mean[np.newaxis], "radius": radius[np.newaxis]}
+    store.write_rows(group, row, columns)
+    watch.step({"radius": float(np.median(radius)), **numbers, "trees": moments.trees})
 
 
 def spectrum_numbers(moments: Moments) -> dict[str, float]:

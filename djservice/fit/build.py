@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from djservice.config.objective import ObjectiveSection
 from djservice.config.run import Run
-from djservice.core.suggest import nearest
+from djservice.core.named import build_named, check_distinct
 from djservice.errors import ConfigError
 
 if TYPE_CHECKING:  # the command line checks an estimator before any slow import
@@ -19,8 +17,7 @@ if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.objectives.observables import Observable
     from djservice.radius_models.base import Bounded
     from djservice.radius_models.features import Feature
-
-Built = TypeVar("Built")
+    from djservice.weight_models.weighting import Weighting
 
 
 def build_loss(run: Run) -> Loss:
@@ -35,7 +32,7 @@ def build_loss(run: Run) -> Loss:
 
     total: Any = None
     for where, term in run.terms.items():
-        observable = _build(
+        observable = build_named(
             term.observable,
             observables.Observable,
             observables.named_observables(),
@@ -57,14 +54,21 @@ def build_loss(run: Run) -> Loss:
                 bins=bins,
             )
         else:
-            kind = (
-                losses.SquaredError if term.kind == "squared_error" else losses.SquaredErrorOfMean
-            )
+            more: Any
+            kind, more = {
+                "squared_error": (losses.SquaredError, {}),
+                "bounded_error": (losses.BoundedError, {"bound": term.bound}),
+                "squared_error_of_mean": (losses.SquaredErrorOfMean, {}),
+            }[term.kind]
             loss = kind(
-                observable, target=term.target, scale=term.scale, coefficient=term.coefficient
+                observable,
+                target=term.target,
+                scale=term.scale,
+                coefficient=term.coefficient,
+                **more,
             )
         for k, cut in enumerate(term.cuts):
-            loss = loss.where(_build(cut, cuts.Cut, cuts.named_cuts(), f"{where}.cuts[{k}]"))
+            loss = loss.where(build_named(cut, cuts.Cut, cuts.named_cuts(), f"{where}.cuts[{k}]"))
         total = loss if total is None else total + loss
     loss_of_all: Loss = total
     return loss_of_all
@@ -109,7 +113,7 @@ def build_estimator(value: Any) -> Estimator:
     from djservice.estimators.registry import ESTIMATORS
 
     registry: Any = {estimator.name: estimator for estimator in ESTIMATORS}
-    return _build(value, Estimator, registry, "estimator")  # type: ignore[type-abstract]
+    return build_named(value, Estimator, registry, "estimator")  # type: ignore[type-abstract]
 
 
 def build_model(run: Run) -> Bounded:
@@ -124,7 +128,7 @@ def build_model(run: Run) -> Bounded:
     from djservice.radius_models.builtin import named_models
 
     value, models = run.radius_model.model, named_models()
-    model = _build(value, RadiusModel, models, "radius_model.model")  # type: ignore[type-abstract]
+    model = build_named(value, RadiusModel, models, "radius_model.model")  # type: ignore[type-abstract]
     return Bounded(model, run.radius.minimum, run.radius.maximum)
 
 
@@ -140,15 +144,25 @@ def build_features(run: Run) -> tuple[Feature, ...]:
 
     registry = named_features()
     features = tuple(
-        _build(value, Feature, registry, f"radius_model.features[{i}]")
+        build_named(value, Feature, registry, f"radius_model.features[{i}]")
         for i, value in enumerate(run.radius_model.features)
     )
-    names = [feature.name for feature in features]
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"radius_model.features: expected different features, found {', '.join(names)}."
-        )
+    check_distinct([feature.name for feature in features], "radius_model.features")
     return features
+
+
+def build_weighting(run: Run) -> Weighting:
+    """The weight model of a run with its features, as an object.
+
+    Raises
+    ------
+    ConfigError
+        If a model, a feature or a parameter is unknown, or a parameter is invalid.
+    """
+    from djservice.weight_models.named import weighting_of
+
+    section = run.particle_weights
+    return weighting_of(section.model, section.features, section.tracker_eta, section.vertex)
 
 
 def build_augmentations(run: Run, name: str) -> tuple[Augmentation, ...]:
@@ -162,7 +176,7 @@ def build_augmentations(run: Run, name: str) -> tuple[Augmentation, ...]:
     from djservice.events.augment import AUGMENTATIONS, Augmentation
 
     return tuple(
-        _build(value, Augmentation, AUGMENTATIONS, f"{name}.augment[{i}]")  # type: ignore[type-abstract]
+        build_named(value, Augmentation, AUGMENTATIONS, f"{name}.augment[{i}]")  # type: ignore[type-abstract]
         for i, value in enumerate(run.inputs[name].augment)
     )
 
@@ -197,30 +211,3 @@ def build_per_event(run: Run) -> PerEventSettings:
         )
     except ValueError as error:
         raise ConfigError(f"per_event: {error}") from None
-
-
-def _build(
-    value: Any, kind: type[Built], registry: Mapping[str, Callable[..., Built]], where: str
-) -> Built:
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping) or "name" not in value:
-        raise ConfigError(f"{where}: expected a name, or a mapping with a name, found {value!r}.")
-    parameters = {key: parameter for key, parameter in value.items() if key != "name"}
-    name = value["name"]
-    if name not in registry:
-        raise ConfigError(f"{where}: unknown name {name!r}{nearest(str(name), list(registry))}.")
-    factory = registry[name]
-    accepted = list(inspect.signature(factory).parameters)
-    for key in parameters:
-        if key not in accepted:
-            raise ConfigError(f"{where}: {name} has no parameter {key!r}{nearest(key, accepted)}.")
-    try:
-        return factory(**parameters)
-    except (TypeError, ValueError) as error:
-        signature = ", ".join(
-            str(parameter) for parameter in inspect.signature(factory).parameters.values()
-        )
-        raise ConfigError(
-            f"{where}: {name}({signature}) cannot be built from {parameters}: {error}"
-        ) from None

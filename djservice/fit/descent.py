@@ -30,6 +30,8 @@ class Parameter:
         First value, and the bounds.
     positive
         True if steps and averages are taken in the logarithm.
+    pace
+        Size of the steps relative to the learning rate.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Parameter:
     minimum: float = -math.inf
     maximum: float = math.inf
     positive: bool = False
+    pace: float = 1.0
 
     def inside(self, value: float) -> float:
         """The value clipped to the bounds, which rounding may exceed."""
@@ -44,10 +47,11 @@ class Parameter:
 
     def place(self, value: float) -> float:
         """The coordinate of a value on the scale of the steps: log(value) if positive."""
-        return math.log(value) if self.positive else value
+        return (math.log(value) if self.positive else value) / self.pace
 
     def value(self, place: float) -> float:
         """The value at a coordinate, clipped to the bounds; the inverse of :meth:`place`."""
+        place *= self.pace
         return self.inside(math.exp(place) if self.positive else place)
 
 
@@ -116,7 +120,8 @@ class Descent:
             self._averages.append(values)
         # A positive parameter moves in its logarithm, and dL / d log R = R dL/dR.
         factors = [
-            value if p.positive else 1.0 for p, value in zip(self.parameters, values, strict=True)
+            p.pace * (value if p.positive else 1.0)
+            for p, value in zip(self.parameters, values, strict=True)
         ]
         step, self._state = self.optimiser.update(
             np.array(factors) * gradients, self._state, self.learning_rate

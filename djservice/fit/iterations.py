@@ -9,13 +9,13 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from djservice.core.progress import Watch
 from djservice.errors import RunError, StoreError
-from djservice.evaluation.moments import Moments
+from djservice.evaluation.moments import Quantity
 from djservice.fit.descent import Descent
 from djservice.store.columns import VECTORS
 from djservice.store.run_store import Store
@@ -24,8 +24,28 @@ from djservice.store.run_store import Store
 #: were not written, to the same bits.
 SECONDS_BETWEEN_WRITES = 1.0
 
+
+class Sums(Protocol):
+    """Sums over the events of an iteration, from which its row follows.
+
+    They are :class:`djservice.evaluation.moments.Moments`, or
+    :class:`djservice.evaluation.vector_moments.VectorMoments`.
+    """
+
+    @property
+    def events(self) -> int: ...
+    @property
+    def trees(self) -> int: ...
+    @property
+    def state_share(self) -> float: ...
+    @property
+    def acceptance(self) -> float: ...
+    def loss(self) -> Quantity: ...
+    def gradients(self) -> list[Quantity]: ...
+
+
 #: From the number of an iteration and the values of the parameters to the sums over its events.
-EvaluateAt = Callable[[int, list[float]], Awaitable[Moments]]
+EvaluateAt = Callable[[int, list[float]], Awaitable[Sums]]
 
 
 @dataclass

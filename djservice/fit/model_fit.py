@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from djservice.core.progress import SCORE, Watch
 from djservice.errors import RunError
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
-from djservice.fit.all_events import all_events
+from djservice.fit.all_events import write_score
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
 from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
@@ -25,7 +24,7 @@ from djservice.fit.optimisers import adam
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Evaluate, Request
 from djservice.radius_models.prediction import Prediction, Standardiser
-from djservice.store.columns import SCAN, ModelColumns
+from djservice.store.columns import ModelColumns
 from djservice.store.run_store import Store
 
 #: Name of the first scored sample: events of the run's input that are not used for training.
@@ -100,7 +99,7 @@ class ModelFit:
         samples |= {
             name: (check.keys, check.weight, check.truth) for name, check in self.checks.items()
         }
-        return ModelColumns(self.names, self.run.radius_model.iterations, samples)
+        return ModelColumns("radius_model", self.names, self.run.radius_model.iterations, samples)
 
     async def run_to_completion(self, store: Store, global_radius: float) -> None:
         """Train and score the model, and write both to the store."""
@@ -112,7 +111,7 @@ class ModelFit:
         descent = await self._train(store, global_radius)
         prediction = Prediction(self.model, self.scale, np.array(descent.average))
         if store.attribute("radius_model", "theta") != descent.average:
-            for name in store.samples:
+            for name in store.samples("radius_model"):
                 store.rewind(f"radius_model/{name}", 0)
             store.set_of("radius_model", theta=descent.average)
         await self._score(store, global_radius, prediction)
@@ -163,23 +162,10 @@ class ModelFit:
                     minibatch,
                     per_event=True,
                 )
-                numbers, moments, events = await all_events(sample.evaluate, request, self.watch)
-                assert isinstance(events, PerEvent)
                 radius = (
                     np.full(len(features), choice)
                     if isinstance(choice, float)
                     else choice(features)[0]
                 )
-                columns = {column: [numbers[column]] for column in SCAN}
-                store.write_rows(
-                    f"radius_model/{name}",
-                    row,
-                    {
-                        **columns,
-                        "event_mean": events.mean[np.newaxis],
-                        "radius": radius[np.newaxis],
-                    },
-                )
-                self.watch.step(
-                    {"radius": float(np.median(radius)), **numbers, "trees": moments.trees}
-                )
+                group = f"radius_model/{name}"
+                await write_score(store, group, row, sample.evaluate, request, radius, self.watch)

@@ -8,9 +8,11 @@ from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
 from djservice.core.typing import Floats
-from djservice.errors import ConfigError
+from djservice.errors import ConfigError, InputError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
+from djservice.evaluation.jumps import warn_of_jumps
+from djservice.evaluation.mean_objective import check_mean
 from djservice.events.augment import Augmentation
 from djservice.fit.build import (
     build_augmentations,
@@ -19,6 +21,7 @@ from djservice.fit.build import (
     build_loss,
     build_model,
     build_per_event,
+    build_weighting,
 )
 from djservice.fit.objective_checks import check_objective, check_truth
 from djservice.fit.per_event import PerEventSettings
@@ -30,6 +33,7 @@ from djservice.objectives.losses import Loss
 from djservice.objectives.observable import Observable
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.features import Feature
+from djservice.weight_models.weighting import Weighting
 
 
 class RunPlan:
@@ -108,10 +112,19 @@ class RunPlan:
         """The radius model."""
         return build_model(self.run)
 
+    @cached_property
+    def weighting(self) -> Weighting:
+        """The weight model of particles, with its features."""
+        return build_weighting(self.run)
+
     def input(self, name: str = "input") -> InputPlan:
         """An input, by the name of its section in :attr:`djservice.config.run.Run.inputs`."""
         if name not in self._inputs:
-            self._inputs[name] = plan_input(self.run.inputs[name], self.search)
+            section = self.run.inputs[name]
+            if self.run.task == "particle-weights":
+                columns = {name: name for name in self.weighting.fields} | section.columns
+                section = section.model_copy(update={"columns": columns})
+            self._inputs[name] = plan_input(section, self.search)
         return self._inputs[name]
 
     def augmentations(self, name: str = "input") -> tuple[Augmentation, ...]:
@@ -200,12 +213,25 @@ class RunPlan:
                 "objective is for a global radius, not for task radius-model. Train the model on a "
                 "loss, such as a robust_width."
             )
+        if run.task == "particle-weights":
+            self._check_weights()
         for i, term in enumerate(self.loss.terms if run.task == "per-event" else ()):
             if not term.has_target:
                 where, section = list(run.terms.items())[i]
                 raise ConfigError(
                     f"{where}.kind is a {section.kind}, which means nothing for a single event."
                 )
+
+    def _check_weights(self) -> None:
+        """Refuse losses whose derivative in particles is not known, and warn of those that jump."""
+        try:
+            check_mean(self.loss)
+        except InputError as error:
+            raise ConfigError(f"task particle-weights: {error}") from None
+        if len({term.cut for term in self.loss.terms}) > 1:
+            raise ConfigError("task particle-weights: expected the same cuts in every loss term.")
+        _ = self.weighting  # built here, so that errors come before the run starts
+        warn_of_jumps(self.loss)
 
     def _check_trees(self) -> None:
         """Refuse fewer trees than the loss and the estimator need."""
@@ -228,6 +254,8 @@ class RunPlan:
                 f"radius_model.{name}": getattr(run.radius_model, name)
                 for name in ("trees", "score_trees")
             }
+        if run.task == "particle-weights":
+            requested |= {"particle_weights.score_trees": run.particle_weights.score_trees}
         needed = trees_needed(self.loss, self.estimator)
         for key, trees in requested.items():
             if trees < needed:

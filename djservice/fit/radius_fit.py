@@ -31,6 +31,7 @@ from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
+from djservice.fit.weights_fit import weight_remarks
 from djservice.store.columns import SCAN
 from djservice.store.run_store import Store
 
@@ -41,7 +42,7 @@ OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": mome
 
 #: From the global radius and the number of finished events to the radii of the others, by bundle.
 FitEvents = Callable[[float, int], AsyncIterator[PerEventRadii]]
-#: From a store and the global radius: trains and scores a radius model.
+#: From a store and the global radius: trains and scores a model.
 FitModel = Callable[[Store, float], Awaitable[None]]
 
 
@@ -61,7 +62,8 @@ class RadiusFit:
     fit_events
         Fits the radius of each event, for task per-event.
     fit_model
-        Learns the radius as a function of features, for task radius-model.
+        Learns the radius as a function of features, or weights of particles, for the tasks
+        radius-model and particle-weights.
     """
 
     def __init__(
@@ -108,8 +110,7 @@ class RadiusFit:
             await self._held_back(radius, rigidity)
             if self.run.task == "per-event":
                 await self._per_event(radius)
-            if self.run.task == "radius-model":
-                assert self.fit_model is not None
+            if self.fit_model is not None:
                 await self.fit_model(self.store, radius)
             result = self._result(descent)
         except Exception as error:
@@ -345,6 +346,8 @@ class RadiusFit:
                 f"the errors of a robust_width are too small with {len(self.keys)} events, fewer "
                 f"than {FEW_EVENTS}"
             )
+        if self.run.task == "particle-weights":
+            yield from weight_remarks(self.run)
         if self.minibatches.batch < self.run.optimiser.batch_events:
             yield (
                 f"batches hold all {self.minibatches.batch} events, fewer than "

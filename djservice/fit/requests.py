@@ -13,9 +13,12 @@ from djservice.clustering.sampling import Sampling
 from djservice.estimators.base import Estimator
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.vector_moments import VectorMoments
+from djservice.evaluation.weight_gradient import InWeights
 from djservice.fit.minibatches import HeldBack, MiniBatch
 from djservice.objectives.losses import Loss
 from djservice.radius_models.prediction import Prediction
+from djservice.weight_models.weighting import Weights
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,14 @@ class Request:
     #: Estimator and rigidity in place of those of the run.
     estimator: Estimator | None = None
     rigidity: float | None = None
+    #: Weights of the particles, whose events were prepared for them.
+    weights: Weights | None = None
+    #: Derivatives in the parameters of the weights instead of in R.
+    in_weights: InWeights | None = None
 
 
 Answer = tuple[Moments, PerEvent | None]
 
 Evaluate = Callable[[Request], Awaitable[Answer]]
+#: Answers a request with ``in_weights``.
+EvaluateSlopes = Callable[[Request], Awaitable[VectorMoments]]

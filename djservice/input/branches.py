@@ -274,12 +274,7 @@ def _cut(
     remove("pt_min", (batch.pt > schema.pt_min) & ~at_rest)
     if schema.eta_max is not None:
         remove("eta_max", np.abs(eta) < schema.eta_max)
-    if keep.all():
-        return batch, removed
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])[batch.offsets]
-    flat = {name: getattr(batch, name)[keep] for name in ("pt", "rapidity", "phi", "mass")}
-    columns = {name: values[keep] for name, values in batch.columns.items()}
-    return replace(batch, **flat, offsets=offsets, columns=columns), removed
+    return batch.keep(keep), removed
 
 
 def _check_scale(batch: EventBatch, scale: NDArray[np.float64], field: str) -> None:

@@ -29,7 +29,7 @@ class FileLayout:
         Formats of a branch name, with ``{collection}`` and ``{field}``. The first that exists is
         read.
     fields
-        Possible names in the file of pt, eta, phi and mass. The first that exists is read.
+        Possible names in the file of pt, eta, phi, mass and charge. The first that exists is read.
     per_gev
         Number of energy units in one GeV: 1000 for files in MeV.
     identity
@@ -37,7 +37,7 @@ class FileLayout:
     weight
         Branch of the generator's weight.
     massless
-        True if collections without a mass branch have mass 0.
+        True if collections without a branch of mass or charge have mass or charge 0.
     in_lists
         True if a number of an event may be a list, of which the first entry is read.
     generated
@@ -111,7 +111,13 @@ LAYOUTS = {
         "Delphes",
         ("EFlowTrack", "EFlowPhoton", "EFlowNeutralHadron"),
         ("{collection}.{field}",),
-        {"pt": ("PT", "ET"), "eta": ("Eta",), "phi": ("Phi",), "mass": ("Mass",)},
+        {
+            "pt": ("PT", "ET"),
+            "eta": ("Eta",),
+            "phi": ("Phi",),
+            "mass": ("Mass",),
+            "charge": ("Charge",),
+        },
         weight="Event.Weight",
         massless=True,  # towers have an ET and no mass
         in_lists=True,

@@ -186,6 +186,27 @@ class SquaredError(Term):
 
 
 @dataclass(frozen=True)
+class BoundedError(SquaredError):
+    """Mean over trees of u / (1 + u / bound), where u is the squared error ((f - target) / scale)^2.
+
+    It is u where u is small, and never more than ``bound``, so that a few trees with other jets do
+    not rule it (Geman and McClure 1985).
+    """
+
+    bound: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("bound", self.bound)
+        if not self.bound > 0:
+            raise InputError(f"bound is {self.bound}, expected a positive number.")
+
+    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
+        (square,) = super()._quantities(value, target)
+        return (square / (1.0 + square / self.bound),)
+
+
+@dataclass(frozen=True)
 class SquaredErrorOfMean(Term):
     """Square of the mean error over an event's trees: ((E[f] - target) / scale)^2.
 

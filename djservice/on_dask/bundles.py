@@ -11,7 +11,7 @@ import functools
 import itertools
 import operator
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from djservice.core.progress import Watch
 from djservice.core.provenance import versions
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import concatenated
+from djservice.evaluation.vector_moments import VectorMoments
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings
 from djservice.fit.plan import RunPlan
@@ -36,8 +37,17 @@ from djservice.on_dask.crew import Crew
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
 from djservice.on_dask.load import load
 from djservice.on_dask.plugins import compile_kernels
-from djservice.on_dask.tasks import bundle_features, evaluate_bundles, evaluate_timed, fit_bundle
+from djservice.on_dask.tasks import (
+    bundle_features,
+    evaluate_bundles,
+    evaluate_timed,
+    fit_bundle,
+    prepared_bundle,
+    weight_profile,
+    weight_slopes,
+)
 from djservice.radius_models.features import Feature
+from djservice.weight_models.weighting import Weighting
 
 
 class Bundles:
@@ -145,11 +155,24 @@ class Bundles:
 
     async def evaluate(self, request: Request) -> Answer:
         """Evaluate a request on all bundles, one task per thread, and merge in bundle order."""
+        answers: list[Answer] = await self._answers(evaluate_bundles, request)
+        moments = functools.reduce(operator.add, (moments for moments, _ in answers))
+        if not request.per_event:
+            return moments, None
+        return moments, concatenated([part for _, part in answers if part is not None])
+
+    async def weight_slopes(self, request: Request) -> VectorMoments:
+        """Sums of a request with ``in_weights`` over all bundles, merged in bundle order."""
+        answers: list[tuple[VectorMoments, None]] = await self._answers(weight_slopes, request)
+        return functools.reduce(operator.add, (moments for moments, _ in answers))
+
+    async def _answers(self, task: Callable[..., Any], request: Request) -> list[Any]:
+        """The answers of a task that evaluates a request, one for each bundle."""
         call, requests = next(self._count), self._bundle_requests(request)
         together = await self._thread_groups()
         futures = [
             self.crew.submit(
-                evaluate_bundles,
+                task,
                 [self.bundles[i] for i in group],
                 self.setup,
                 [requests[i] for i in group],
@@ -160,13 +183,9 @@ class Bundles:
             )
             for number, group in enumerate(together)
         ]
-        gathered: list[list[Answer]] = await self.crew.gather(futures)
+        gathered: list[list[Any]] = await self.crew.gather(futures)
         by_number = dict(zip(itertools.chain(*together), itertools.chain(*gathered), strict=True))
-        answers = [by_number[i] for i in range(len(self.bundles))]
-        moments = functools.reduce(operator.add, (moments for moments, _ in answers))
-        if not request.per_event:
-            return moments, None
-        return moments, concatenated([part for _, part in answers if part is not None])
+        return [by_number[i] for i in range(len(self.bundles))]
 
     async def _thread_groups(self) -> list[list[int]]:
         """The bundles of each thread, shared out again when the number of threads changes."""
@@ -207,6 +226,40 @@ class Bundles:
         ]
         parts: list[NDArray[np.float64]] = await self.crew.gather(self.features)
         return np.concatenate(parts)
+
+    async def prepare(self, weighting: Weighting) -> None:
+        """Put what a weight model sees in place of the fields of the particles, on the workers."""
+        prepared = [
+            self.crew.submit(
+                prepared_bundle,
+                bundle,
+                weighting,
+                key=f"prepared-{self.token}-{i}",
+                work="clustering",
+            )
+            for i, bundle in enumerate(self.bundles)
+        ]
+        done = [
+            self.crew.submit(len, bundle, key=f"checked-{self.token}-{i}", work="clustering")
+            for i, bundle in enumerate(prepared)
+        ]
+        await self.crew.gather(done)  # so that a feature that fails ends the run at once
+        self.bundles, self._groups = prepared, None
+
+    async def weight_profile(self, request: Request) -> NDArray[np.float64]:
+        """Profile of the weights of a request over all bundles, added up in their order."""
+        call = next(self._count)
+        futures = [
+            self.crew.submit(
+                weight_profile,
+                bundle,
+                request,
+                key=f"profile-{self.token}-{call}-{i}",
+                work="clustering",
+            )
+            for i, bundle in enumerate(self.bundles)
+        ]
+        return functools.reduce(operator.add, await self.crew.gather(futures))
 
     async def evaluate_timed(self, request: Request) -> tuple[Moments, float]:
         """The sums over all bundles, and their total CPU time in seconds."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import dask
 
@@ -104,6 +105,14 @@ def check_sizes(plan: RunPlan) -> None:
             len(names) * plan.run.radius_model.iterations,
         )
         parameters = max(parameters, len(names))
+    if plan.run.task == "particle-weights":
+        number = 1 + len(plan.weighting.names)
+        check_size("parameters", "parameters of particle_weights.model", number)
+        check_size(
+            "path-numbers",
+            "particle_weights.iterations times the parameters of the model",
+            number * plan.run.particle_weights.iterations,
+        )
     check_size("sums-bytes", _SUMS, sums_bytes(plan, parameters))
 
 
@@ -115,7 +124,9 @@ def check_loaded(plan: RunPlan, shape: StoreColumns, bundles: int) -> None:
     ConfigError
         If one exceeds its limit.
     """
-    parameters = len(shape.parameters if shape.model is None else shape.model.parameters)
+    model = shape.model
+    squared = model is not None and model.group == "radius_model"
+    parameters = len(model.parameters if model is not None and squared else shape.parameters)
     check_size(
         "sums-bytes", f"{_SUMS} times {bundles} bundles", bundles * sums_bytes(plan, parameters)
     )
@@ -145,14 +156,23 @@ def _configured(run: Run) -> Iterator[tuple[str, str, int]]:
         yield "radii", "number of per_event.starts", len(run.per_event.starts)
         for key in ("trees", "choose_trees", "score_trees"):
             yield "trees", f"per_event.{key}", getattr(run.per_event, key)
+    if run.task == "particle-weights":
+        yield "iterations", "particle_weights.iterations", run.particle_weights.iterations
+        for key in ("trees", "score_trees"):
+            yield "trees", f"particle_weights.{key}", getattr(run.particle_weights, key)
+        yield from _model_sizes("particle_weights", run.particle_weights.model)
     if run.task == "radius-model":
         yield "iterations", "radius_model.iterations", run.radius_model.iterations
         for key in ("trees", "score_trees"):
             yield "trees", f"radius_model.{key}", getattr(run.radius_model, key)
-        model = run.radius_model.model
-        for key, value in model.items() if isinstance(model, dict) else ():
-            if isinstance(value, int):  # as hidden, before a model of that size is built
-                yield "parameters", f"radius_model.model.{key}", value
+        yield from _model_sizes("radius_model", run.radius_model.model)
+
+
+def _model_sizes(section: str, model: Any) -> Iterator[tuple[str, str, int]]:
+    """Sizes of a model, as its hidden neurons, before a model of that size is built."""
+    for key, value in model.items() if isinstance(model, dict) else ():
+        if isinstance(value, int):
+            yield "parameters", f"{section}.model.{key}", value
 
 
 def sums_bytes(plan: RunPlan, parameters: int) -> int:

@@ -18,12 +18,15 @@ from djservice.core.pieces import looking
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.vector_moments import VectorMoments
+from djservice.evaluation.weight_gradient import weight_gradients
 from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_event
 from djservice.fit.requests import Answer, Request, RunSetup
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
+from djservice.weight_models.weighting import Weighting, profile
 
 
 @functools.lru_cache(maxsize=8)
@@ -95,6 +98,8 @@ def _evaluation_part(
         chosen = request.subset.of(bundle.key)
         events = bundle.select(chosen)
         features = None if features is None else features[chosen]
+    if request.weights is not None:
+        events = request.weights.apply(events)
     if isinstance(request.radius, Prediction):
         assert features is not None
         return EvaluationPart(events, *request.radius(features))
@@ -102,6 +107,49 @@ def _evaluation_part(
         assert isinstance(request.radius, float)
         return EvaluationPart(events, VariableR(request.radius * setup.reference_pt, *setup.reach))
     return EvaluationPart(events, request.radius)
+
+
+def weight_slopes(
+    bundles: Sequence[EventBatch],
+    pickled_setup: bytes,
+    requests: Sequence[Request],
+    features: Sequence[NDArray[np.float64] | None],
+) -> list[tuple[VectorMoments, None]]:
+    """Sums of several bundles with derivatives in the parameters of the weights of particles."""
+    setup, request = unpickled(pickled_setup), requests[0]
+    assert request.weights is not None
+    assert request.in_weights is not None
+    assert isinstance(request.radius, float)
+    parts = [
+        bundle if request.subset is None else bundle.select(request.subset.of(bundle.key))
+        for bundle in bundles
+    ]
+    with looking(stop_if_unwanted):
+        sums = weight_gradients(
+            parts,
+            request.weights,
+            setup.loss,
+            setup.sampling,
+            request.in_weights,
+            radius=request.radius,
+            trees=request.trees,
+            stream=request.stream,
+            iteration=request.iteration,
+        )
+    return [(each, None) for each in sums]
+
+
+def prepared_bundle(bundle: EventBatch, weighting: Weighting) -> EventBatch:
+    """A bundle with what a weight model sees of its particles."""
+    return weighting.prepare(bundle)
+
+
+def weight_profile(bundle: EventBatch, request: Request) -> NDArray[np.float64]:
+    """Profile of the weights of a request against the features, over the events that it selects."""
+    assert request.weights is not None
+    if request.subset is not None:
+        bundle = bundle.select(request.subset.of(bundle.key))
+    return profile(request.weights, bundle)
 
 
 def _in_reference_radius(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from djservice.core.torch_vector import TorchVector, unpacked
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.radius_models.base import RadiusModel
@@ -60,19 +61,15 @@ class TorchModel(RadiusModel):
         return self.network
 
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
-        parameters = self._module(len(features)).named_parameters()
-        return (
-            *(f"{name}[{i}]" for name, values in parameters for i in range(values.numel())),
-            "bias",
-        )
+        return (*self._vector(len(features)).names(), "bias")
 
     def start(self, features: int, seed: int) -> Floats:
-        return np.append(_flat(self._module(features)), 0.0)
+        return np.append(self._vector(features).start(), 0.0)
 
     def height(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
+        module = self._vector(features.shape[1]).module()
         import torch
 
-        module = self._module(features.shape[1])
         inputs = torch.tensor(features)
 
         def value(weights: dict[str, torch.Tensor], event: torch.Tensor) -> torch.Tensor:
@@ -85,36 +82,17 @@ class TorchModel(RadiusModel):
             return output.reshape(())
 
         initial_weights = {name: values.detach() for name, values in module.named_parameters()}
-        sizes = [values.numel() for values in initial_weights.values()]
-        split = torch.tensor(theta[:-1]).split(sizes)
-        weights = {
-            name: part.reshape(values.shape)
-            for (name, values), part in zip(initial_weights.items(), split, strict=True)
-        }
         per_event = (None, 0)
         slopes, current = torch.func.vmap(torch.func.grad_and_value(value), per_event)(
-            weights, inputs
+            unpacked(module, theta[:-1]), inputs
         )
         initial = torch.func.vmap(value, per_event)(initial_weights, inputs)
         jacobian = [
-            slopes[name].reshape(len(features), size).numpy()
-            for name, size in zip(initial_weights, sizes, strict=True)
+            slopes[name].reshape(len(features), values.numel()).numpy()
+            for name, values in initial_weights.items()
         ]
         height = (current - initial).numpy() + theta[-1]
         return height, np.concatenate([*jacobian, np.ones((len(features), 1))], axis=1)
 
-    def _module(self, features: int) -> torch.nn.Module:
-        """The module with its initial parameters, which are the same in every process."""
-        try:
-            import torch
-        except ImportError as error:
-            raise InputError(
-                f"{self.name} needs PyTorch: pip install 'djservice[torch]', on the workers too."
-            ) from error
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return self.network(features).double().eval()
-
-
-def _flat(module: Any) -> Floats:
-    return np.concatenate([values.detach().numpy().ravel() for values in module.parameters()])
+    def _vector(self, features: int) -> TorchVector:
+        return TorchVector(lambda: self.network(features), self.seed, self.name)

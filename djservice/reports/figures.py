@@ -10,11 +10,10 @@ import numpy as np
 
 from djservice.core.formatting import axis_label, decimals
 from djservice.fit.curvature import curvature_fit
+from djservice.reports.drawing import COLOURS, events_label, histogram, response, room_above
 from djservice.reports.objective_figure import CAPTIONS, kind_of, objective
+from djservice.reports.weight_figures import WEIGHTS, particle_weights
 from djservice.store.run_store import Store
-
-#: Okabe-Ito colours: start, optimum, other radii.
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
@@ -32,6 +31,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
             ("objective", CAPTIONS.get(kind_of(store), ""), objective),
             ("radii_per_event", _RADII, radii_per_event),
             ("radius_model", _MODEL, radius_model),
+            ("particle_weights", WEIGHTS, particle_weights),
         ):
             figure = draw(store)
             if figure is not None:
@@ -180,13 +180,13 @@ def radii_per_event(store: Store) -> Any:
     edges = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     weight = store.array("spectrum", "weight")
-    _histogram(axes, radius, weight, unfitted == 0, edges, color=COLOURS[1], lw=2, label="events")
+    histogram(axes, radius, weight, unfitted == 0, edges, color=COLOURS[1], lw=2, label="events")
     optimum = store.attribute("per_event", "global_radius")
     axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
     for start in store.array("per_event", "start"):
         axes.axvline(start, color="0.6", ls=":", lw=1)
-    axes.set(xscale="log", xlabel="R", ylabel=_events(weight))
-    _room_above(axes, 1.2)
+    axes.set(xscale="log", xlabel="R", ylabel=events_label(weight))
+    room_above(axes, 1.2)
     axes.legend()
     return figure
 
@@ -195,7 +195,7 @@ def radius_model(store: Store) -> Any:
     """Figure of the effect of a radius model on each sample."""
     import matplotlib.pyplot as plt
 
-    samples = store.samples
+    samples = store.samples("radius_model")
     if not samples or any(store.n_complete(f"radius_model/{name}") < 2 for name in samples):
         return None
     figure, rows = plt.subplots(
@@ -212,41 +212,22 @@ def radius_model(store: Store) -> Any:
         for row, (choice, colour) in enumerate(
             (("best fixed R", COLOURS[0]), ("model", COLOURS[1]))
         ):
-            _histogram(top, mean[row], weight, accepted, edges, color=colour, lw=1.8, label=choice)
+            histogram(top, mean[row], weight, accepted, edges, color=colour, lw=1.8, label=choice)
             if np.isfinite(truth).all():
-                _response(bottom, mean[row, accepted] / truth[accepted], truth[accepted], colour)
-        top.set(title=name.replace("_", " "), xlabel=f"mean {label}", ylabel=_events(weight))
-        _room_above(top, 1.3)
+                response(bottom, mean[row, accepted] / truth[accepted], truth[accepted], colour)
+        top.set(title=name.replace("_", " "), xlabel=f"mean {label}", ylabel=events_label(weight))
+        room_above(top, 1.3)
         top.legend()
         bounds = store.attributes["run"]["radius"]
         steps = np.geomspace(bounds["minimum"], bounds["maximum"], 41)
-        _histogram(
+        histogram(
             middle, radius[1], weight, np.isfinite(radius[1]), steps, color=COLOURS[1], lw=1.8
         )
         middle.axvline(radius[0, 0], color=COLOURS[0], ls="--")
-        middle.set(xscale="log", xlabel="R", ylabel=_events(weight))
+        middle.set(xscale="log", xlabel="R", ylabel=events_label(weight))
         bottom.axhline(1.0, color="0.6", ls=":", lw=1)
         bottom.set(xlabel="true mass [GeV]", ylabel="median response")
     return figure
-
-
-def _response(axes: Any, response: Any, truth: Any, colour: str) -> None:
-    """Draw the median response in eighths of the events by true mass."""
-    low, middle, high = np.quantile(truth, (0.05, 0.5, 0.95))
-    number = 8 if high - low > 0.02 * middle else 1  # all events have the same mass
-    parts = np.array_split(np.argsort(truth, kind="stable"), number)
-    for part in parts:
-        spread = np.diff(np.quantile(response[part], (0.16, 0.84)))[0] / 2.0
-        error = 1.25 * spread / np.sqrt(len(part))  # standard error of the median of a normal core
-        axes.margins(x=0.1)
-        axes.errorbar(
-            np.median(truth[part]),
-            np.median(response[part]),
-            error,
-            fmt="o",
-            color=colour,
-            capsize=2,
-        )
 
 
 def spectra(store: Store) -> Any:
@@ -275,42 +256,24 @@ def spectra(store: Store) -> Any:
             f"sd {_with_error(sd[row], sd_error[row])}"
         )
         line_style = {"lw": 2.2 if row == 1 else 1.3, "color": COLOURS[int(row) % len(COLOURS)]}
-        _histogram(
+        histogram(
             axes, events[row], weight, np.isfinite(events[row]), edges, label=label, **line_style
         )
     if len(store.scores("mean")):
         mean, mean_error, sd, sd_error, events = (store.scores(name)[0] for name in names)
         label = f"one R per event: {_with_error(mean, mean_error)}, sd {_with_error(sd, sd_error)}"
-        _histogram(
+        histogram(
             axes, events, weight, np.isfinite(events), edges, label=label, lw=2.2, color="black"
         )
     if target is not None:
         axes.axvline(target, color="0.4", ls=":", lw=1.2, label="target")
     axes.set(
         xlabel=f"mean {axis_label(store.attributes['observable'])} of each event",
-        ylabel=_events(weight),
+        ylabel=events_label(weight),
     )
-    _room_above(axes, 1.0 / (0.95 - 0.055 * min(len(axes.get_legend_handles_labels()[0]), 10)))
+    room_above(axes, 1.0 / (0.95 - 0.055 * min(len(axes.get_legend_handles_labels()[0]), 10)))
     axes.legend(loc="upper left", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none")
     return figure
-
-
-def _histogram(
-    axes: Any, values: Any, weight: Any, mask: Any, edges: Any, **line_style: Any
-) -> None:
-    """Draw the sum of weights in each bin, for the events of a mask."""
-    axes.stairs(np.histogram(values[mask], edges, weights=weight[mask])[0], edges, **line_style)
-
-
-def _events(weight: Any) -> str:
-    """Label of an axis that counts events."""
-    return "events" if (weight == 1.0).all() else "weighted events"
-
-
-def _room_above(axes: Any, factor: float) -> None:
-    """Extend the axis upwards for the legend; sums of weights may be negative."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, 0.0), high * factor)
 
 
 def _with_error(value: float, error: float) -> str:

@@ -133,7 +133,7 @@ def _finished(root: Any, name: str) -> Floats:
 def _scan_figure(root: Any) -> Any:
     import matplotlib.pyplot as plt
 
-    from djservice.reports.figures import COLOURS
+    from djservice.reports.drawing import COLOURS
 
     radii, rigidities = root["radius"], root["rigidity"]
     order = np.argsort(radii)
@@ -174,7 +174,7 @@ def _scan_figure(root: Any) -> Any:
 def _compare_figure(root: Any) -> Any:
     import matplotlib.pyplot as plt
 
-    from djservice.reports.figures import COLOURS
+    from djservice.reports.drawing import COLOURS
 
     radii, rigidities = root["radius"], root["rigidity"]
     order, names = np.argsort(radii), root.attrs["facts"]["estimators"]

@@ -22,8 +22,10 @@ from djservice.reports.text import (
     loss_title,
     model_rows,
     model_text,
+    parameters_text,
     per_event_rows,
     per_event_text,
+    weights_text,
 )
 from djservice.store.run_store import Store
 from djservice.store.stretches import changes
@@ -97,6 +99,8 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             per_event_text=per_event_text,
             model_rows=model_rows,
             model_text=model_text,
+            weights_text=weights_text,
+            parameters_text=parameters_text,
             reading_text=reading_text,
             settings=_settings(facts),
             changes=changes(facts["stretches"] or []),

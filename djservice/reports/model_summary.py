@@ -1,4 +1,6 @@
-"""Effect of a radius model on the observable of each sample, compared with the best fixed R.
+"""Effect of a model on the observable of each sample, compared with the best fixed R.
+
+The model is one of the radius, or of the weights of particles.
 
 Position and width are taken from each event's mean over accepted trees. Standard errors come from a
 jackknife over fifty groups of events.
@@ -18,29 +20,33 @@ from djservice.store.run_store import Store
 JACKKNIFE_GROUPS = 50
 
 
-def model_summary(store: Store) -> dict[str, Any] | None:
-    """Summary of a radius model as plain data; None if there is no model or it is not scored yet.
+def model_summary(store: Store, group: str) -> dict[str, Any] | None:
+    """Summary of a model as plain data; None if there is no model or it is not scored yet.
+
+    ``group`` is the name of its group in the store.
 
     Each sample has the median of the observable and its relative width, with the best fixed R and
     with the model, and the fraction by which the model is narrower. The relative width is half of
     the central 68 % over the median. If the true mass is known, the response (observable over true
     mass) has the same numbers.
     """
-    samples = store.samples
-    if not samples or any(store.n_complete(f"radius_model/{name}") < 2 for name in samples):
+    samples = store.samples(group)
+    if not samples or any(store.n_complete(f"{group}/{name}") < 2 for name in samples):
         return None
     names, theta, radius = (
-        store.attribute("radius_model", name) for name in ("parameters", "theta", "global_radius")
+        store.attribute(group, name) for name in ("parameters", "theta", "global_radius")
     )
-    return {
+    summary = {
         "global_radius": radius,
-        "theta": dict(zip(names, theta, strict=True)),
-        "samples": {name: _sample(store, name) for name in samples},
+        "theta": dict(zip(names[-len(theta) :], theta, strict=True)),
+        "samples": {name: _sample(store, f"{group}/{name}") for name in samples},
     }
+    if group == "particle_weights":
+        summary |= {name: store.attribute(group, name) for name in ("radius", "estimate")}
+    return summary
 
 
-def _sample(store: Store, name: str) -> dict[str, Any]:
-    group = f"radius_model/{name}"
+def _sample(store: Store, group: str) -> dict[str, Any]:
     mean, radius, truth = (
         store.array(group, column) for column in ("event_mean", "radius", "truth")
     )

@@ -17,8 +17,10 @@ from djservice.reports.text import (
     loss_title,
     model_rows,
     model_text,
+    parameters_text,
     per_event_rows,
     per_event_text,
+    weights_text,
 )
 from djservice.store.stretches import changes
 
@@ -39,7 +41,10 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
     if facts["spectrum"]:
         _print_spectrum(console, facts)
     if facts["radius_model"]:
-        _print_model(console, facts["radius_model"])
+        _print_model(console, facts["radius_model"], model_text(facts["radius_model"]))
+    if facts["particle_weights"]:
+        _print_model(console, facts["particle_weights"], weights_text(facts["particle_weights"]))
+        _line(console, f"parameters of the weights: {parameters_text(facts['particle_weights'])}")
     if facts["events_without_accepted"]:
         _line(
             console,
@@ -126,8 +131,8 @@ def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
         _line(console, per_event_text(facts["per_event"]))
 
 
-def _print_model(console: Console, model: dict[str, Any]) -> None:
-    """Print the effect of a radius model on each sample."""
+def _print_model(console: Console, model: dict[str, Any], text: str) -> None:
+    """Print the effect of a model on each sample, and what its numbers mean."""
     from rich.table import Column, Table
 
     columns = [Column(name, no_wrap=True) for name in ("sample", "", "median", "response", "width")]
@@ -135,7 +140,7 @@ def _print_model(console: Console, model: dict[str, Any]) -> None:
     for row in model_rows(model):
         table.add_row(*map(visible, row))
     console.print(table)
-    _line(console, model_text(model))
+    _line(console, text)
 
 
 def _print_left_out(console: Console, left_out: list[dict[str, Any]]) -> None:

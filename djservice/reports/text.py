@@ -8,6 +8,8 @@ from djservice.core.formatting import with_error
 
 #: Largest number of events that a text lists.
 NAMED = 20
+#: Largest number of parameters that a text lists.
+_SHOWN = 12
 
 
 def loss_title(facts: dict[str, Any]) -> str:
@@ -45,7 +47,7 @@ def per_event_rows(facts: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def model_rows(model: dict[str, Any]) -> list[list[str]]:
-    """Rows of the table of a radius model: sample, choice, median, response and width."""
+    """Rows of the table of a model: sample, choice, median, response and width."""
 
     def cell(pair: list[float | None], digits: int, factor: float = 1.0) -> str:
         value, error = pair
@@ -58,7 +60,8 @@ def model_rows(model: dict[str, Any]) -> list[list[str]]:
     rows = []
     for name, sample in model["samples"].items():
         relative = sample["response"] or sample
-        for label, choice in (("fixed R", "fixed"), ("model", "model")):
+        labels = ("no weights", "weights") if "estimate" in model else ("fixed R", "model")
+        for label, choice in zip(labels, ("fixed", "model"), strict=True):
             response = cell(relative[choice]["median"], 3) if sample["response"] else ""
             cells = [
                 cell(sample[choice]["median"], 1),
@@ -93,6 +96,32 @@ def per_event_text(per_event: dict[str, Any]) -> str:
             "{low:.2f} and {high:.2f}."
         ).format(**per_event["radius"])
     return text
+
+
+#: What each estimate of the gradient in the weights is.
+_ESTIMATES = {
+    "full": "the full gradient, which is unbiased",
+    "pathwise": "the pathwise part of the gradient alone, which is biased by the score part",
+}
+
+
+def weights_text(model: dict[str, Any]) -> str:
+    """Explanation of the numbers of learned weights of particles."""
+    return (
+        f"Weights of particles were learned with {_ESTIMATES[model['estimate']]}, on the events of "
+        f"the input that are not held back. They are used with R = {model['radius']:.3f}, and "
+        f"compared with no weights and the best fixed R, {model['global_radius']:.3f}, on the "
+        "events that are held back. Response: median of the observable over the true mass. Width: "
+        "half of the central 68 % over the median, of each event's mean over trees."
+    )
+
+
+def parameters_text(model: dict[str, Any]) -> str:
+    """The parameters of a model, or their number if they are many."""
+    theta = model["theta"]
+    if len(theta) > _SHOWN:
+        return f"{len(theta)} (particle_weights, theta)"
+    return ", ".join(f"{name} {value:.3f}" for name, value in theta.items())
 
 
 def model_text(model: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ from djservice.store.checked import attributes_of
 from djservice.store.fresh import create_array
 from djservice.store.local_folder import LocalFolder
 from djservice.store.run_store import Store
+from djservice.weight_models.learned import LearnedWeights
 
 #: Random stream of the trees from which the observable is computed.
 STREAM = "apply"
@@ -98,7 +99,21 @@ async def apply_fit(
         )
         radius, _ = prediction_of(plan.model, fit)(features)
         trees = run.radius_model.score_trees
-    request = Request(radius, trees, STREAM, per_event=True, rigidity=rigidity, estimator=Score())
+    weights = None
+    if run.task == "particle-weights":
+        learned = LearnedWeights.of(plan.weighting, fit)
+        radius, weights = learned.radius, learned.weights
+        await bundles.prepare(plan.weighting)
+        trees = run.particle_weights.score_trees
+    request = Request(
+        radius,
+        trees,
+        STREAM,
+        per_event=True,
+        rigidity=rigidity,
+        estimator=Score(),
+        weights=weights,
+    )
     _, events = await bundles.evaluate(request)
     assert events is not None
     columns["radius"] = np.broadcast_to(np.asarray(radius, dtype=np.float64), bundles.keys.shape)

@@ -64,7 +64,11 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
     """
     inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
     settings_data = run.numbers | {
-        "iterations": [run.optimiser.iterations, run.radius_model.iterations]
+        "iterations": [
+            run.optimiser.iterations,
+            run.radius_model.iterations,
+            run.particle_weights.iterations,
+        ]
     }
     filesets = {
         name: load_fileset(section.fileset)

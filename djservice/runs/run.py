@@ -24,6 +24,7 @@ from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
 from djservice.fit.result import Result
+from djservice.fit.weights_fit import WeightSample, WeightsFit
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
@@ -131,11 +132,12 @@ async def run_on(
         "maximised": plan.loss.terms[0].maximised,
     }
     identities = _identities(bundles, "input") | plan.observable_files
-    model = (
-        await _model_fit(client, plan, bundles, identities, watch)
-        if run.task == "radius-model"
-        else None
-    )
+    model: ModelFit | WeightsFit | None = None
+    if run.task == "radius-model":
+        model = await _model_fit(client, plan, bundles, identities, watch)
+    elif run.task == "particle-weights":
+        await bundles.prepare(plan.weighting)
+        model = WeightsFit(plan, _weight_sample(bundles), watch)
     shape = StoreColumns(
         iterations=run.optimiser.iterations,
         scan_radii=run.scan.radii,
@@ -219,6 +221,18 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
             [basename(bad.path), bad.first, bad.last] for bad in bundles.bad
         ]
     return identities
+
+
+def _weight_sample(bundles: Bundles) -> WeightSample:
+    """The events of prepared bundles, and what evaluates requests on them."""
+    return WeightSample(
+        bundles.evaluate,
+        bundles.weight_slopes,
+        bundles.weight_profile,
+        bundles.keys,
+        bundles.weight,
+        bundles.truth,
+    )
 
 
 async def _model_fit(

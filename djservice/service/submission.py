@@ -41,8 +41,11 @@ def pack(run: Run) -> dict[str, Any]:
         for key, value in values.items():
             _refuse_object(key, value)
     _refuse_object("estimator", run.estimator)
-    for i, feature in enumerate(run.radius_model.features):
-        _refuse_object(f"radius_model.features[{i}]", feature)
+    for name in ("radius_model", "particle_weights"):
+        section = getattr(run, name)
+        _refuse_object(f"{name}.model", section.model)
+        for i, feature in enumerate(section.features):
+            _refuse_object(f"{name}.features[{i}]", feature)
     data = run.to_dict()
     data.pop("cluster")
     data["input"] |= _packed_files(run.input)
@@ -150,6 +153,7 @@ def same_numbers(run: Run) -> str:
             *([run.observable_files] if run.observable_files else []),
             [public(section.fileset) for section in run.inputs.values() if section.fileset],
             run.radius_model.iterations,
+            run.particle_weights.iterations,
             run.optimiser.iterations,
         ]
     )

@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.store.fresh import create_array
 
-GROUPS = ("history", "scan", "spectrum", "per_event", "radius_model")
+GROUPS = ("history", "scan", "spectrum", "per_event", "radius_model", "particle_weights")
+#: Groups of a model, which have a group for each sample that it is scored on.
+MODELS = ("radius_model", "particle_weights")
 
 #: Columns of iterations with one number per parameter, and the columns of R in the history.
 VECTORS = {
@@ -58,10 +60,12 @@ ROWS_PER_CHUNK = 512
 
 @dataclass(frozen=True)
 class ModelColumns:
-    """Columns of a radius model.
+    """Columns of a model of the radius, or of the weights of particles.
 
     Attributes
     ----------
+    group
+        Name of its group.
     parameters
         Names of its parameters.
     iterations
@@ -70,6 +74,7 @@ class ModelColumns:
         Identities, weights and true masses of the events of each sample that it is scored on.
     """
 
+    group: str
     parameters: tuple[str, ...]
     iterations: int
     samples: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
@@ -94,7 +99,7 @@ class StoreColumns:
     starts
         Radii from which the fit of each event starts; empty for a global radius alone.
     model
-        Columns of a radius model; None without one.
+        Columns of a model; None without one.
     histogram
         Number of categories of events and of bins of an objective; None without one.
     of
@@ -143,7 +148,7 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     if shape.starts:
         create_per_event(root.create_group("per_event"), shape)
     if shape.model is not None:
-        create_model(root.create_group("radius_model"), shape.model)
+        create_model(root.create_group(shape.model.group), shape.model)
     mark(root, shape.of)
 
 
@@ -181,7 +186,7 @@ def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
 
 
 def create_model(group: zarr.Group, shape: ModelColumns) -> None:
-    """Create the columns of a radius model."""
+    """Create the columns of a model."""
     create_iterations(group, shape.iterations, shape.parameters)
     for name, (keys, weight, truth) in shape.samples.items():
         sample = group.create_group(name, attributes={"n_complete": 0})

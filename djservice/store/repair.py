@@ -29,7 +29,7 @@ def mend_run(groups: Sequence[WrittenGroup], shape: StoreColumns) -> tuple[Damag
         lengths = {group.name: _iterations(group) for group in groups}
         model = shape.model and replace(
             shape.model,
-            iterations=max(shape.model.iterations, lengths.get("radius_model", 0)),
+            iterations=max(shape.model.iterations, lengths.get(shape.model.group, 0)),
         )
         iterations = max(shape.iterations, lengths["history"])
         return packed(

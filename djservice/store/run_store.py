@@ -21,6 +21,9 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
                  for each sample that the model is scored on: (event) key, weight, truth; (choice)
                  the columns of scan/ with the best fixed R and with the model; (choice, event)
                  event_mean, radius
+    particle_weights/
+                 of a run with task particle-weights: the same columns, where the choices are no
+                 weights with the best fixed R, and the learned weights with their R
 
 Rows are written first, and the group's attribute ``n_complete`` is moved last, each file by an
 atomic rename. Rows from ``n_complete`` on are invalid. The only writer is the process that drives
@@ -46,6 +49,7 @@ from djservice.store.access import clear_errors
 from djservice.store.checked import Damage, attributes_of, damaged
 from djservice.store.columns import (
     GROUPS,
+    MODELS,
     StoreColumns,
     create_groups,
     create_model,
@@ -155,8 +159,8 @@ class Store:
                 groups = [store.group(name) for name in store.attributes["groups"]]
                 store.mended = mend_run(groups, shape)
             requested = {"history": ("optimiser", shape.iterations)}
-            if shape.model is not None and "radius_model" in store.groups:
-                requested["radius_model"] = ("radius_model", shape.model.iterations)
+            if shape.model is not None and shape.model.group in store.groups:
+                requested[shape.model.group] = (shape.model.group, shape.model.iterations)
             for group, (section, iterations) in requested.items():
                 if store.n_complete(group) > iterations:
                     raise StoreError(
@@ -169,9 +173,9 @@ class Store:
                 store._lengthen(group, iterations)
             if shape.starts and "per_event" not in store.groups:  # a global run, continued
                 store._add("per_event", lambda group: create_per_event(group, shape))
-            if shape.model is not None and "radius_model" not in store.groups:
+            if shape.model is not None and shape.model.group not in store.groups:
                 model = shape.model
-                store._add("radius_model", lambda group: create_model(group, model))
+                store._add(model.group, lambda group: create_model(group, model))
             store._continue_with(attributes.get("versions"))
             store.set(**attributes, numbers={**store.attributes["numbers"], **numbers})
             yield store
@@ -184,15 +188,14 @@ class Store:
     def groups(self) -> list[str]:
         """The groups of this run, including nested ones."""
         return [name for name in GROUPS if name in self.attributes["groups"]] + [
-            f"radius_model/{name}" for name in self.samples
+            f"{model}/{name}" for model in MODELS for name in self.samples(model)
         ]
 
-    @property
-    def samples(self) -> list[str]:
-        """The samples that a radius model is scored on."""
-        if "radius_model" not in self.attributes["groups"]:
+    def samples(self, model: str) -> list[str]:
+        """The samples that a model is scored on; ``model`` is the name of its group."""
+        if model not in self.attributes["groups"]:
             return []
-        return list(self.attribute("radius_model", "groups"))
+        return list(self.attribute(model, "groups"))
 
     @property
     def attributes(self) -> dict[str, Any]:

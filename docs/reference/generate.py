@@ -18,6 +18,8 @@ from djservice.estimators import registry as estimators
 from djservice.events import augment
 from djservice.radius_models import builtin as radius_model
 from djservice.radius_models import features
+from djservice.weight_models import builtin as weight_models
+from djservice.weight_models import features as particle_features
 
 
 def on_page_markdown(markdown: str, **context: Any) -> str:
@@ -71,6 +73,8 @@ def names() -> Iterator[str]:
         "Features of a radius model": features.named_features(),
         "Radius models": radius_model.named_models(),
         "Augmentations": dict(augment.AUGMENTATIONS),
+        "Features of particles": particle_features.named_particle_features(),
+        "Weight models": weight_models.named_weight_models(),
         "Estimators": {estimator.name: estimator for estimator in estimators.ESTIMATORS},
     }
     for title, makers in groups.items():

@@ -19,6 +19,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "estimator.name": "state_baseline",
         "input.bad_inputs": "fail",
         "input.bundle_events": None,
+        "input.columns": {},
         "input.dataset": "",
         "input.entries": None,
         "input.eta_max": None,
@@ -31,6 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "input.truth": None,
         "input.weight": "genWeight",
         "loss[0].bins": 50,
+        "loss[0].bound": 0.25,
         "loss[0].coefficient": 1.0,
         "loss[0].cuts": [],
         "loss[0].kind": "squared_error",
@@ -77,6 +79,23 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "radius_model.score_trees": 20,
         "radius_model.trees": 10,
     },
+    "particle-weights": {
+        "clustering.scale": "safe",
+        "particle_weights.batch_events": 40,
+        "particle_weights.decay_iterations": None,
+        "particle_weights.estimate": "full",
+        "particle_weights.held_back": 0.3,
+        "particle_weights.iterations": 120,
+        "particle_weights.learn_radius": True,
+        "particle_weights.learning_rate": 0.15,
+        "particle_weights.model.name": "logistic",
+        "particle_weights.radius": None,
+        "particle_weights.score_trees": 20,
+        "particle_weights.start": 0.7,
+        "particle_weights.tracker_eta": 2.5,
+        "particle_weights.trees": 32,
+        "particle_weights.vertex": None,
+    },
 }
 
 
@@ -86,6 +105,6 @@ def test_the_defaults_are_those_that_were_published(task: str) -> None:
     run = Run.from_dict(least | {"task": task})
     numbers = run.numbers | {
         f"{name}.iterations": getattr(run, name).iterations
-        for name in ("optimiser", "radius_model")
+        for name in ("optimiser", "radius_model", "particle_weights")
     }
     assert {key: numbers[key] for key in DEFAULTS[task]} == DEFAULTS[task]

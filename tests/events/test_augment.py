@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -251,3 +252,20 @@ def test_wrong_augmentations_of_a_configuration_are_refused(
 
 def test_all_can_be_named() -> None:
     assert sorted(AUGMENTATIONS) == sorted(change.name for change in ALL)
+
+
+@pytest.mark.parametrize("augmentation", ALL, ids=lambda each: each.name)
+def test_fields_of_particles_follow_their_particles(
+    augmentation: Augmentation, events: EventBatch
+) -> None:
+    few = events.select(range(5))
+    tagged = replace(few, columns={"number": 1.0 + np.arange(len(few.pt))})
+    changed = augmented(tagged, [augmentation], seed=3)
+    number = changed.columns["number"]
+    assert len(number) == len(changed.pt)
+    own = number > 0  # added particles have 0
+    if not isinstance(augmentation, Soft):
+        assert own.all()
+    if isinstance(augmentation, (Soft, Drop)):
+        of_before = number[own].astype(int) - 1
+        np.testing.assert_array_equal(changed.pt[own], few.pt[of_before])

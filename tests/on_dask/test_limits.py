@@ -29,6 +29,11 @@ MODEL = {"name": "network", "hidden": 100}
 #: More than a limit; what no run can have is refused with the configuration (core/bounds.py).
 MANY, HUGE = 900_000, 1_200_000_000
 
+WEIGHTS = {
+    "task": "particle-weights",
+    "loss": {"kind": "bounded_error", "observable": "soft_dijet_mass", "target": 125.0},
+}
+
 #: Limit, the key in the message, and the sections that exceed it.
 TOO_LARGE = [
     ("iterations", r"optimiser\.iterations", {"optimiser": {"iterations": MANY}}),
@@ -53,6 +58,25 @@ TOO_LARGE = [
     *(
         ("trees", rf"radius_model\.{key}", {"task": "radius-model", "radius_model": {key: MANY}})
         for key in ("trees", "score_trees")
+    ),
+    *(
+        (name, rf"particle_weights\.{key}", WEIGHTS | {"particle_weights": {key: MANY}})
+        for name, key in (
+            ("trees", "trees"),
+            ("trees", "score_trees"),
+            ("iterations", "iterations"),
+        )
+    ),
+    (
+        "parameters",
+        r"particle_weights\.model",
+        WEIGHTS | {"particle_weights": {"model": {"name": "monotone", "knots": HUGE}}},
+    ),
+    (
+        "path-numbers",
+        r"particle_weights\.iterations",
+        WEIGHTS
+        | {"particle_weights": {"model": {"name": "monotone", "knots": 20}, "iterations": 90_000}},
     ),
     ("radii", r"scan\.radii", {"scan": {"radii": np.linspace(0.1, 2.0, 2000).tolist()}}),
     ("radii", r"spectrum\.radii", {"spectrum": {"radii": np.linspace(0.1, 2.0, 2000).tolist()}}),
@@ -149,7 +173,12 @@ def test_limits_come_from_dasks_configuration() -> None:
 
 def shapes(task: str) -> StoreColumns:
     keys, weight = np.arange(100, dtype=np.uint64), np.ones(100)
-    model = ModelColumns(("a", "b", "c"), 7, {"held_back": (keys[:30], weight[:30], weight[:30])})
+    model = ModelColumns(
+        task.replace("-", "_"),
+        ("a", "b", "c"),
+        7,
+        {"held_back": (keys[:30], weight[:30], weight[:30])},
+    )
     return StoreColumns(
         iterations=11,
         scan_radii=(0.4, 0.7, 1.0, 1.2),
@@ -158,11 +187,11 @@ def shapes(task: str) -> StoreColumns:
         weight=weight,
         parameters=("R", "alpha") if task == "global" else ("R",),
         starts=(0.4, 0.7, 1.0) if task == "per-event" else (),
-        model=model if task == "radius-model" else None,
+        model=model if task in ("radius-model", "particle-weights") else None,
     )
 
 
-@pytest.mark.parametrize("task", ["global", "per-event", "radius-model"])
+@pytest.mark.parametrize("task", ["global", "per-event", "radius-model", "particle-weights"])
 def test_bytes_of_a_store_are_known_before_it_is_made(tiny: Settings, task: str) -> None:
     shape = shapes(task)
     root = zarr.create_group(zarr.storage.MemoryStore())

@@ -39,6 +39,7 @@ from djservice.reprocessing.file_identity import identify
 from djservice.reprocessing.lease import HeldError, Lease
 from djservice.reprocessing.update import reprocess
 from djservice.store.run_store import Store
+from djservice.weight_models.learned import LearnedWeights
 
 Settings = dict[str, Any]
 
@@ -413,7 +414,8 @@ def test_an_input_of_the_fit_that_changes_while_it_is_read(
 
 
 @pytest.mark.parametrize(
-    "task", ["global", "global with its rigidity", "per-event", "radius-model"]
+    "task",
+    ["global", "global with its rigidity", "per-event", "radius-model", "particle-weights"],
 )
 def test_what_is_applied_is_what_was_learned(
     task: str, tmp_path: Path, tiny: Settings, scheduler: str
@@ -428,7 +430,10 @@ def test_what_is_applied_is_what_was_learned(
         "input": whole,
         "per_event": few,
         "radius_model": model,
+        "particle_weights": model,
     }
+    if task == "particle-weights":
+        run["loss"] = {"observable": "dijet_mass", "target": 125.0, "kind": "bounded_error"}
     place = Place(tmp_path, run, scheduler)
     (place.data / "b.root").unlink()
     fit = Store.read(place.reprocess().result / "fit.zarr")
@@ -444,15 +449,21 @@ def test_what_is_applied_is_what_was_learned(
         held_back = np.isin(keys, fit.array("radius_model/held_back", "key"))
         assert np.array_equal(radius[held_back], fit.column("radius_model/held_back", "radius")[1])
         assert len(set(radius)) > 100
-    events = read(place.data / "a.root", schema=nanoaod(pt_min=2.0))
-    settings = place.settings[1]
+    schema = nanoaod(pt_min=2.0, columns=("charge",))
+    events = read(place.data / "a.root", schema=schema)
+    settings, scale = place.settings[1], "minimum"
+    if task == "particle-weights":
+        weights, scale = LearnedWeights.read(fit.path), "safe"
+        assert set(radius) == {weights.radius}
+        assert 0.0 < weights(events).min() < weights(events).max() == 1.0
+        events = weights.apply(events)
     rigidity = fit.attributes["result"]["rigidity"] if learned else 1.0
     assert learned == {} or rigidity != 1.0
     _, alone = evaluate(
         events,
         build_loss(settings),
         build_estimator({"name": "score"}),
-        Sampling(rigidity=rigidity, seed=settings.seed),
+        Sampling(rigidity=rigidity, seed=settings.seed, scale=scale),
         radius=radius,
         trees=4,
         stream="apply",

@@ -30,6 +30,7 @@ from djservice.fit.per_event import PerEventRadii
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, spectrum_radii
 from djservice.fit.requests import Request
+from djservice.fit.weights_fit import WeightSample, WeightsFit
 from djservice.reports.summary import summary
 from djservice.store.columns import StoreColumns
 from djservice.store.grid_store import COLUMNS, open_grid, read_grid
@@ -38,9 +39,14 @@ from djservice.store.run_store import Store
 from djservice.store.verify import verify_store
 
 KEYS = np.arange(12, dtype=np.uint64) * np.uint64(2**60)
-TASKS = ("global", "per-event", "radius-model")
+TASKS = ("global", "per-event", "radius-model", "particle-weights")
 #: The request at which a run is stopped or copied: in the iterations, the scan, the spectrum, and what comes after.
-REQUESTS = {"global": (3, 7, 11), "per-event": (12,), "radius-model": (14, 16)}
+REQUESTS = {
+    "global": (3, 7, 11),
+    "per-event": (12,),
+    "radius-model": (14, 16),
+    "particle-weights": (14, 16),
+}
 Content = dict[str, Any]
 Damage = Callable[[Path, random.Random], None]
 
@@ -60,6 +66,7 @@ def settings(task: str, iterations: int = 5) -> Run:
             "scan": {"radii": [0.5, 0.7, 0.9, 1.1]},
             "spectrum": {"radii": [0.65]},
             "radius_model": model,
+            "particle_weights": model | {"features": ["log_pt"]},
             "output": {"store": "s.zarr"},
         }
     )
@@ -111,8 +118,16 @@ def run_store(
         nonlocal asked
         asked += 1
         acts.get(asked, object)()
+        if request.in_weights is not None and request.weights is not None:
+            return answer(request, 1 + len(request.weights.theta))
         theta = getattr(request.radius, "theta", None)
         return answer(request, 1 if theta is None else len(theta))
+
+    async def slopes(request: Request) -> Any:
+        return (await evaluate(request))[0]
+
+    async def profile(request: Request) -> Any:
+        return numbers(request, 9)[:24].reshape(1, 8, 3)
 
     async def fit_events(radius: float, done: int) -> AsyncIterator[PerEventRadii]:
         for first in range(0, 12, 6):
@@ -122,7 +137,10 @@ def run_store(
                 yield PerEventRadii(radii, left, np.stack([radii] * 3, axis=1), ~left)
 
     features = np.random.default_rng(1).normal(size=(12, 1))
-    model = None
+    model: ModelFit | WeightsFit | None = None
+    if task == "particle-weights":
+        every = (KEYS, np.ones(12), np.full(12, 125.0))
+        model = WeightsFit(RunPlan(run), WeightSample(evaluate, slopes, profile, *every), watch)
     if task == "radius-model":
         sample = Sample(evaluate, KEYS, np.ones(12), np.full(12, 125.0), features)
         model = ModelFit(RunPlan(run), sample, {}, watch)
@@ -148,6 +166,7 @@ def content(path: Path) -> Content:
     found: Content = {"attributes": repr(store.attributes)}
     for group in store.groups:
         scored = ("n_complete", "n_scored", "theta", "global_radius", "rigidity_gradient", "mean")
+        scored += ("radius", "profile", "estimate", "features")
         found |= {f"{group} {name}": store.attribute(group, name) for name in scored}
         for name in store.attribute(group, "arrays"):
             if name != "seconds":

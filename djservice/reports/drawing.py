@@ -1,0 +1,47 @@
+"""Parts that figures have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+#: Okabe-Ito colours: start, optimum, other radii.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def histogram(
+    axes: Any, values: Any, weight: Any, mask: Any, edges: Any, **line_style: Any
+) -> None:
+    """Draw the sum of weights in each bin, for the events of a mask."""
+    axes.stairs(np.histogram(values[mask], edges, weights=weight[mask])[0], edges, **line_style)
+
+
+def events_label(weight: Any) -> str:
+    """Label of an axis that counts events."""
+    return "events" if (weight == 1.0).all() else "weighted events"
+
+
+def room_above(axes: Any, factor: float) -> None:
+    """Extend the axis upwards for the legend; sums of weights may be negative."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.0), high * factor)
+
+
+def response(axes: Any, response: Any, truth: Any, colour: str) -> None:
+    """Draw the median response in eighths of the events by true mass."""
+    low, middle, high = np.quantile(truth, (0.05, 0.5, 0.95))
+    number = 8 if high - low > 0.02 * middle else 1  # all events have the same mass
+    parts = np.array_split(np.argsort(truth, kind="stable"), number)
+    for part in parts:
+        spread = np.diff(np.quantile(response[part], (0.16, 0.84)))[0] / 2.0
+        error = 1.25 * spread / np.sqrt(len(part))  # standard error of the median of a normal core
+        axes.margins(x=0.1)
+        axes.errorbar(
+            np.median(truth[part]),
+            np.median(response[part]),
+            error,
+            fmt="o",
+            color=colour,
+            capsize=2,
+        )
