@@ -176,7 +176,7 @@ def test_results_by_event(monkeypatch: pytest.MonkeyPatch) -> None:
     assert array.fields == ["value", "error"] and array.value.fields == ["px", "py", "pz", "E"]
     np.testing.assert_array_equal(ak.num(array), events.counts)
     np.testing.assert_array_equal(ak.flatten(array.error.E), found.error[:, 3])
-    monkeypatch.setattr(module, "trees_at_once", lambda device: 40)
+    monkeypatch.setattr(module, "trees_at_once", lambda device, loss: 40)
     for threads in (1, 3):
         again = gradient(events, LOSS.where(CUT), radius=np.linspace(0.5, 0.9, 5), threads=threads)
         for name in ("value", "error", "expectation"):
