@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from djservice.core.progress import Watch
 from djservice.core.provenance import versions
+from djservice.errors import SchemaError
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import concatenated
 from djservice.evaluation.vector_moments import VectorMoments
@@ -228,7 +229,20 @@ class Bundles:
         return np.concatenate(parts)
 
     async def prepare(self, weighting: Weighting) -> None:
-        """Put what a weight model sees in place of the fields of the particles, on the workers."""
+        """Put what a weight model sees beside the columns of the particles, on the workers.
+
+        Raises
+        ------
+        SchemaError
+            If some files lack a field that the model needs.
+        """
+        for name in weighting.fields:
+            if lacking := self.reading["absent"].get(name):
+                raise SchemaError(
+                    f"{lacking:,} of {self.reading['entries']:,} entries have no field {name!r} of "
+                    "the particles, which particle_weights needs. Name the field that it is in "
+                    f"these files, as input.columns: {{{name}: ...}}, or leave out the feature."
+                )
         prepared = [
             self.crew.submit(
                 prepared_bundle,

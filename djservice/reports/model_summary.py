@@ -59,9 +59,7 @@ def _sample(store: Store, group: str) -> dict[str, Any]:
         ),
         "fixed": _shape(fixed),
         "model": _shape(model),
-        "narrower": _with_error(
-            lambda rows: 1.0 - _width(model[rows]) / _width(fixed[rows]), len(fixed)
-        ),
+        "narrower": _with_error(lambda rows: _narrower(model[rows], fixed[rows]), len(fixed)),
         "response": None,
     }
     true_mass = truth[accepted]
@@ -70,9 +68,7 @@ def _sample(store: Store, group: str) -> dict[str, Any]:
             "fixed": _shape(fixed / true_mass),
             "model": _shape(model / true_mass),
             "narrower": _with_error(
-                lambda rows: (
-                    1.0 - _width((model / true_mass)[rows]) / _width((fixed / true_mass)[rows])
-                ),
+                lambda rows: _narrower((model / true_mass)[rows], (fixed / true_mass)[rows]),
                 len(fixed),
             ),
         }
@@ -90,6 +86,12 @@ def _shape(values: Floats) -> dict[str, list[float]]:
 def _width(values: Floats) -> float:
     low, middle, high = np.quantile(values, QUANTILES)
     return float((high - low) / (2.0 * middle))
+
+
+def _narrower(model: Floats, fixed: Floats) -> float:
+    """The share by which a width is smaller; NaN of one event, which has none."""
+    width = _width(fixed)
+    return 1.0 - _width(model) / width if width else float("nan")
 
 
 def _with_error(statistic: Callable[[Any], float], events: int) -> list[float]:

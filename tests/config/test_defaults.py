@@ -19,7 +19,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "estimator.name": "state_baseline",
         "input.bad_inputs": "fail",
         "input.bundle_events": None,
-        "input.columns": {},
         "input.dataset": "",
         "input.entries": None,
         "input.eta_max": None,

@@ -153,6 +153,7 @@ SHOWN = {
     "python benchmarks/gpu.py ": None,
     "python benchmarks/warps.py": "tests/gpu/test_compiled.py",
     "python workflows/zh_study.py": "tests/docs/test_study.py",
+    "python workflows/zh_pileup.py": "tests/docs/test_pileup.py",
     "python workflows/quark_gluon.py": "tests/networks/test_studies.py",
     "python workflows/calibration.py": "tests/networks/test_studies.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",

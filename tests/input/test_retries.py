@@ -292,13 +292,15 @@ def test_a_skim_is_whole_though_the_server_fails_in_passing(
     requests = check(range(0))
     for number in range(requests):
         check(range(number, number + 1))
-    target.write_text("earlier")
+    target.write_bytes(b"root, of an earlier skim")
     for failing in (range(1000), range(requests - 1, 1000)):  # from the first, and from the last
         with pytest.raises(
             InputFileError, match=r"expected a readable ROOT file, found .* It was tried 3 times"
         ):
             check(failing)
-        assert target.read_text() == "earlier" and list(tmp_path.iterdir()) == [target]
+        assert target.read_bytes() == b"root, of an earlier skim" and list(tmp_path.iterdir()) == [
+            target
+        ]
 
 
 def test_a_file_that_is_another_meanwhile_makes_no_skim(
