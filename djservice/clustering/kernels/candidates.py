@@ -40,7 +40,6 @@ from djservice.clustering.kernels.lanes import (
     width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
-from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import (
     STRETCH,
     Floats,
@@ -95,7 +94,7 @@ class Workspace(NamedTuple):
     """The memory of a thread.
 
     ``origin`` and ``close_pairs`` describe the event as loaded. ``pseudojets``, the lists ``pairs``
-    and ``beams``, ``scratch`` and ``slopes`` belong to the current tree.
+    and ``beams``, and ``scratch`` belong to the current tree.
     """
 
     origin: Pseudojets
@@ -104,7 +103,6 @@ class Workspace(NamedTuple):
     pairs: Candidates
     beams: Candidates
     scratch: Scratch
-    slopes: ObjectSlopes
 
 
 @jit

@@ -28,6 +28,7 @@ from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.leading_jets import insert_jet
+from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import (
     EffectiveRadius,
     Floats,
@@ -287,17 +288,16 @@ def add_step(
 
 @jit
 def remove_chosen(
-    workspace: Workspace, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats,
-    weight: float,
+    workspace: Workspace, slopes: ObjectSlopes | None, choice: Choice, slot_a: int, lists: Lists,
+    safe: bool, jets: Floats, weight: float,
 ) -> tuple[Lists, bool, bool]:  # fmt: skip
     """Remove the candidates of the chosen objects, and put the object of a beam among the jets.
 
-    Also returns whether the smallest pair and the smallest beam went. ``weight`` is for the score
-    in the particles (:mod:`djservice.clustering.kernels.input_score`).
+    Also returns whether the smallest pair and the smallest beam went. ``slopes`` and ``weight`` are
+    for the score in the particles (:mod:`djservice.clustering.kernels.input_score`).
     """
     pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     a, b, beam_place = choice.a, choice.b, workspace.scratch.beam_place
-    slopes = workspace.slopes
     n_pairs, pair_lost = remove_pairs(
         pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe, slopes, weight
     )

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import entry, jit
 from djservice.clustering.kernels.kinematics import (
     TWO_PI,
     asymmetry_factor,
@@ -381,7 +381,7 @@ def insert_tangent(rows: Rows, r: int, jets: Floats, jet_pt2: Floats) -> None:
         jets[place, c] = rows.tangent[r, c]
 
 
-@jit
+@entry
 def tangents_of_trees(
     trees: int,
     particles: Floats,
