@@ -169,7 +169,7 @@ def grow_item(
         imposed.forced[item] if len(imposed.forced) > 0 else empty,
         tree,
     )
-    if slopes is not None and status == OK:
+    if slopes is not None and cotangents is not None and status == OK:
         ids = n + int(tree.numbers[2])
         add_tree(n, ids, setting.power, slopes, batch.offsets[event], item, cotangents)
     return status

@@ -23,7 +23,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-class InnerFunction(CPUDispatcher):  # type: ignore[misc]
+class InnerFunction(CPUDispatcher):
     """A compiled function that only compiled functions can call."""
 
     def __call__(self, *arguments: Any) -> Any:

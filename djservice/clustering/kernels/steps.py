@@ -13,13 +13,10 @@ import numpy as np
 
 from djservice.clustering.kernels.candidates import (
     Workspace,
-    append_new,
     count_relevant,
     end_lists,
     index_of,
-    lower_bound,
     put_beam,
-    refill,
     smallest,
 )
 from djservice.clustering.kernels.close_pairs import edge_above
@@ -37,6 +34,7 @@ from djservice.clustering.kernels.pseudojets import (
     merge,
     remove_slot,
 )
+from djservice.clustering.kernels.refill import append_new, lower_bound, refill
 from djservice.clustering.kernels.removal import remove_beam, remove_pairs
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5

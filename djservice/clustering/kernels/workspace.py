@@ -144,9 +144,7 @@ def allocate(particles: int, pairs: int, jets: int) -> Workspace:
         build(Candidates, tree),
     )
     pair_list.other[:] = beam_list.other[:] = 0xFFFF
-    return Workspace(
-        origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree)
-    )
+    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree))
 
 
 def allocate_slopes(particles: int, pairs: int, jets: int) -> ObjectSlopes:
