@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from djservice.clustering.kernels.candidates import (
     Workspace,
     count_relevant,
@@ -222,7 +220,7 @@ def draw_candidate(
 def imposed_candidate(workspace: Workspace, m: int, ids: int, a: Any, b: Any) -> tuple[int, Choice]:
     """The candidate of a history or flip, and whether its objects are live, as a status."""
     slots, pseudojets = workspace.scratch.slot, workspace.pseudojets
-    status, a, b = OK, np.int64(a), np.int64(b)
+    status = OK
     if not is_live(a, ids, m, slots, pseudojets) or (
         b >= 0 and (a == b or not is_live(b, ids, m, slots, pseudojets))
     ):

@@ -136,7 +136,7 @@ def cluster_tree(
     m, lists, likelihood = n, no_lists(), Likelihood(0.0, 1.0)
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
     states = States(first_state - 1, True, math.inf)
-    flip, n_flips = no_flip(), 0
+    flip, n_flips = no_flip(), natural(0)  # a literal would compile callees twice
     pending = nothing_pending()
     if slopes is not None:
         start_slopes(n, pseudojets, slopes)
@@ -169,14 +169,14 @@ def cluster_tree(
             start_candidates(workspace, slopes, former, lists, pending)
         if step % size() == 0 and len(replay) == 0 and not sharp:
             # Each thread of a team draws for one of the next steps.
-            uniform_ahead = uniform(key, iteration, sample, step + rank(), 0)
+            uniform_ahead = uniform(key, iteration, sample, step + rank(), natural(0))
         if step == forced_step:
             status, choice = imposed_candidate(
                 workspace, m, n + step, np.int64(forced[2]), np.int64(forced[3])
             )
         elif len(replay) > 0:
             status, choice = imposed_candidate(
-                workspace, m, n + step, replay[step, 0], replay[step, 1]
+                workspace, m, n + step, np.int64(replay[step, 0]), np.int64(replay[step, 1])
             )
         else:
             drawn = value_of_rank(uniform_ahead, step % size())
@@ -304,8 +304,8 @@ def next_flip(
         rate = -step_score
         total = flip.rate + rate
         flip = Flip(total, flip.step, flip.a, flip.b)
-        if uniform(key.key, key.iteration, key.sample, step, 1) * total < rate:
-            drawn = uniform(key.key, key.iteration, key.sample, step, 2)
+        if uniform(key.key, key.iteration, key.sample, step, natural(1)) * total < rate:
+            drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
             a, b = flipped_candidate(
                 workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams, scale.is_beam,
                 weights.mean, drawn,
@@ -321,7 +321,7 @@ def write_next_flip(
 ) -> int:  # fmt: skip
     """Write the flip of this step if all flips are kept; returns the number of flips."""
     if len(tree.all_flips) > 0:
-        drawn = uniform(key.key, key.iteration, key.sample, step, 2)
+        drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
         a, b = flipped_candidate(
             workspace.pairs,
             lists.n_pairs,
