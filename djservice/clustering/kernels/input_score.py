@@ -93,14 +93,13 @@ def note_object(pseudojets: Pseudojets, slopes: ObjectSlopes, ident: int, slot: 
     """Note the coordinates and the momentum of an object, which are needed after its end."""
     first, slot = natural(4 * ident), natural(slot)
     slopes.coordinates[first] = pseudojets.y[slot]
-    second, third, fourth = natural(first + 1), natural(first + 2), natural(first + 3)
-    slopes.coordinates[second] = pseudojets.phi[slot]
-    slopes.coordinates[third] = pseudojets.d[slot]
-    slopes.coordinates[fourth] = pseudojets.pt2[slot]
+    slopes.coordinates[first + 1] = pseudojets.phi[slot]
+    slopes.coordinates[first + 2] = pseudojets.d[slot]
+    slopes.coordinates[first + 3] = pseudojets.pt2[slot]
     slopes.momenta[first] = pseudojets.px[slot]
-    slopes.momenta[second] = pseudojets.py[slot]
-    slopes.momenta[third] = pseudojets.pz[slot]
-    slopes.momenta[fourth] = pseudojets.e[slot]
+    slopes.momenta[first + 1] = pseudojets.py[slot]
+    slopes.momenta[first + 2] = pseudojets.pz[slot]
+    slopes.momenta[first + 3] = pseudojets.e[slot]
 
 
 @jit

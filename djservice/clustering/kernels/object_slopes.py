@@ -40,17 +40,16 @@ def add_pair(slopes: ObjectSlopes, a: int, b: int, q: float, c: float) -> None:
     """Log P changes by c dq of the pair of objects ``a`` and ``b``."""
     coordinates, objects = slopes.coordinates, slopes.objects
     a, b = natural(4 * a), natural(4 * b)
-    a1, a2, b1, b2 = natural(a + 1), natural(a + 2), natural(b + 1), natural(b + 2)
-    d_a, d_b = coordinates[a2], coordinates[b2]
-    dphi = coordinates[a1] - coordinates[b1]
+    d_a, d_b = coordinates[a + 2], coordinates[b + 2]
+    dphi = coordinates[a + 1] - coordinates[b + 1]
     dphi -= TWO_PI if dphi > math.pi else (-TWO_PI if dphi < -math.pi else 0.0)
     slope = 2.0 * c * min(d_a, d_b)
     by_y, by_phi = slope * (coordinates[a] - coordinates[b]), slope * dphi
-    objects[natural(a if d_a <= d_b else b)] += c * q
-    objects[a1] += by_y
-    objects[b1] -= by_y
-    objects[a2] += by_phi
-    objects[b2] -= by_phi
+    objects[a if d_a <= d_b else b] += c * q
+    objects[a + 1] += by_y
+    objects[b + 1] -= by_y
+    objects[a + 2] += by_phi
+    objects[b + 2] -= by_phi
 
 
 @jit

@@ -65,18 +65,17 @@ def sweep_back(n: int, ids: int, power: float, jets: Floats, slopes: ObjectSlope
                 adjoint[natural(8 * int(slopes.leading[j]) + 4 + c)] = jets[j, c]
     for back in range(ids - n):
         k = natural(ids - 1 - back)
-        first, second = children[natural(2 * k)], children[natural(2 * k + 1)]
-        if first >= 0:
+        if children[2 * k] >= 0:
             x, y, z, e = own_adjoint(slopes, k, power)
             place = natural(8 * k)
             adjoint[place] += x
-            adjoint[natural(place + 1)] += y
-            adjoint[natural(place + 2)] += z
-            adjoint[natural(place + 3)] += e
-            a, b = natural(8 * int(first)), natural(8 * int(second))
+            adjoint[place + 1] += y
+            adjoint[place + 2] += z
+            adjoint[place + 3] += e
+            first = natural(8 * int(children[2 * k]))
+            second = natural(8 * int(children[2 * k + 1]))
             for c in range(8):
-                derivative = adjoint[natural(place + c)]
-                adjoint[natural(a + c)] = adjoint[natural(b + c)] = derivative
+                adjoint[first + c] = adjoint[second + c] = adjoint[place + c]
 
 
 @jit
@@ -85,11 +84,11 @@ def own_adjoint(
 ) -> tuple[float, float, float, float]:
     """What an object's own slopes are in its px, py, pz and E."""
     k = natural(4 * ident)
-    k1, k2, k3 = natural(k + 1), natural(k + 2), natural(k + 3)
-    momenta, objects, pt2 = slopes.momenta, slopes.objects, slopes.coordinates[k3]
-    px, py, pz, e = momenta[k], momenta[k1], momenta[k2], momenta[k3]
-    log_pt = (2.0 * power * objects[k] + objects[k3]) / pt2
-    phi, y = objects[k2] / pt2, objects[k1] / max((e + pz) * (e - pz), pt2)
+    momenta, objects = slopes.momenta, slopes.objects
+    px, py, pz, e = momenta[k], momenta[k + 1], momenta[k + 2], momenta[k + 3]
+    pt2 = slopes.coordinates[k + 3]
+    log_pt = (2.0 * power * objects[k] + objects[k + 3]) / pt2
+    phi, y = objects[k + 2] / pt2, objects[k + 1] / max((e + pz) * (e - pz), pt2)
     return px * log_pt - py * phi, py * log_pt + px * phi, e * y, -pz * y
 
 
@@ -130,10 +129,10 @@ def fold(
             s1, s2 = s1 + objects[k + 1], s2 + objects[k + 2]
         else:
             s0, s1, s2, s3 = own_adjoint(slopes, i, power)
-            s0, s1 = s0 + adjoint[place], s1 + adjoint[natural(place + 1)]
-            s2, s3 = s2 + adjoint[natural(place + 2)], s3 + adjoint[natural(place + 3)]
-            t0, t1 = adjoint[natural(place + 4)], adjoint[natural(place + 5)]
-            t2, t3 = adjoint[natural(place + 6)], adjoint[natural(place + 7)]
+            s0, s1 = s0 + adjoint[place], s1 + adjoint[place + 1]
+            s2, s3 = s2 + adjoint[place + 2], s3 + adjoint[place + 3]
+            t0, t1 = adjoint[place + 4], adjoint[place + 5]
+            t2, t3 = adjoint[place + 6], adjoint[place + 7]
         for column in range(cotangents.factors.shape[1]):
             u, v = cotangents.factors[item, column, 0], cotangents.factors[item, column, 1]
             add_numbers(
@@ -148,7 +147,7 @@ def add_numbers(
     cotangents: Cotangents, row: int, column: int, x0: float, x1: float, x2: float, x3: float
 ) -> None:
     """Add four numbers to the sums of a row, and their squares to the sums of squares."""
-    sums, squares, row = cotangents.sums, cotangents.squares, natural(row)
+    sums, squares = cotangents.sums, cotangents.squares
     sums[row, column, 0] += x0
     sums[row, column, 1] += x1
     sums[row, column, 2] += x2
