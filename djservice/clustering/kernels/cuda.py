@@ -178,7 +178,9 @@ class Features(NamedTuple):
     """The features of a kernel that grows trees.
 
     A kernel is compiled without the features that it does not need. A GPU runs a kernel faster if
-    more of its instructions fit into the caches and it takes fewer registers.
+    more of its instructions fit into the caches and it takes fewer registers. A kernel with more
+    features than a job needs grows the same trees, except for ``slopes``: it writes them in any
+    case, so its teams need memory for them.
     """
 
     states: bool = False

@@ -185,9 +185,9 @@ def bits_of_lanes() -> str:
     exponentials(x, of_x)
     pairs, scratch = (work := allocate(300, 300, 1)).pairs, work.scratch
     pairs.q[:200], pairs.w[:200] = random.exponential(size=(2, 200))
-    norm = sum_weights(pairs.w, 200, scratch)
-    results += [norm, weighted_sum(pairs, 200), smallest(pairs.q, 200)]
-    results += [choose(pairs.w, 200, scratch, share * norm) for share in random.random(100)]
+    least, norm, weighted = sums(pairs, 200, scratch)
+    results += [least, norm, weighted]
+    results += [choice(pairs, 200, scratch, share * norm) for share in random.random(100)]
     return hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in results)).hexdigest()
 
 
