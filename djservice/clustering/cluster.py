@@ -114,7 +114,8 @@ def cluster(
     InputError
         If an argument has no meaning.
     ClusteringError
-        If momenta cancel to a sum without pT at power < 0; the message names the event.
+        If momenta cancel to a sum without pT, at power < 0 or with variable-R jets without
+        ``radius_max``; the message names the event.
     DeviceError
         If device is "cuda" and there is no GPU, or if its memory cannot hold the trees of one
         event, or all trees with ``on_device``.

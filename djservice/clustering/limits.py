@@ -38,12 +38,13 @@ def failure_of(status: int, events: EventBatch, event: int, tree: int) -> Except
     if status == ZERO_PT:
         return ClusteringError(
             f"{events.name(event)}, tree {tree}: two objects add up to pT = 0, where d = pT^(2p) "
-            "is infinite for p < 0. Remove the event, or use power >= 0."
+            "is infinite for p < 0, and so is R = rho / pT of variable-R jets. Remove the event, or "
+            "use power >= 0 and a finite radius_max."
         )
     if status == NO_DISTANCE:
         return ClusteringError(
             f"{events.name(event)}, tree {tree}: all distances that are left are infinite: a pT so "
-            "small that pT^(2p) overflows, or 0 with variable-R jets, whose R is then infinite. "
+            "small that pT^(2p) overflows, or R = rho / pT of variable-R jets. "
             "Remove such particles (pt_min), or give a finite radius_max."
         )
     assert status == BAD_HISTORY

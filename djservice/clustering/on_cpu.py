@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.candidates import Workspace
-from djservice.clustering.kernels.cpu import cluster_items, cluster_items_with_slopes
+from djservice.clustering.kernels.cpu import cluster_items
+from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
-from djservice.clustering.kernels.sweep import no_cotangents
-from djservice.clustering.kernels.workspace import allocate, pairs_at_first
+from djservice.clustering.kernels.workspace import allocate, allocate_slopes, pairs_at_first
 from djservice.clustering.tree_job import TreeFailure, TreeJob
 from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
@@ -34,23 +34,24 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
     """
     items, largest = len(job.results.numbers), job.largest
     jets, scores = job.results.jets.shape[1], job.results.scores.shape[1]
-    with_slopes = job.cotangents is not None
-    loop = cluster_items_with_slopes if with_slopes else cluster_items
-    cotangents = job.cotangents or no_cotangents()
     # Idle work spaces, each with its capacity for pairs.
-    idle: list[tuple[int, Workspace]] = []
+    idle: list[tuple[int, Workspace, ObjectSlopes | None]] = []
+
+    def work_space(pairs: int) -> tuple[Workspace, ObjectSlopes | None]:
+        slopes = allocate_slopes(largest, pairs, jets) if job.cotangents is not None else None
+        return allocate(largest, pairs, jets), slopes
 
     def grow(first: int, last: int) -> list[tuple[Floats, Floats]]:
         """Fill the results of items ``first`` to ``last``; return their states."""
         try:
-            capacity, work = idle.pop()
+            capacity, work, slopes = idle.pop()
         except IndexError:
             capacity = pairs_at_first(largest)
-            work = allocate(largest, capacity, jets, with_slopes)
+            work, slopes = work_space(capacity)
         states, room = [], INITIAL_STATES * (last - first) + largest if job.states else 0
         while True:
             state_jets, state_scores = np.empty((room, jets, 4)), np.empty((room, scores))
-            status, first, used = loop(
+            status, first, used = cluster_items(
                 first,
                 last,
                 job.trees,
@@ -59,19 +60,20 @@ def grow_on_cpu(job: TreeJob, threads: int | None) -> list[tuple[Floats, Floats]
                 job.setting,
                 job.batch,
                 work,
+                slopes,
                 job.imposed,
                 job.results,
                 state_jets,
                 state_scores,
-                cotangents,
+                job.cotangents,
             )
             states.append((state_jets[:used], state_scores[:used]))
             if status == OK:
-                idle.append((capacity, work))
+                idle.append((capacity, work, slopes))
                 return states
             if status == LIST_FULL:
                 capacity *= 2
-                work = allocate(largest, capacity, jets, with_slopes)
+                work, slopes = work_space(capacity)
             elif status != STATES_FULL:
                 raise TreeFailure(status, first)
 

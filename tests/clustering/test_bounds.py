@@ -133,6 +133,42 @@ def test_an_event_whose_distances_are_lost_is_named(pt: float, power: float) -> 
         dj.cluster(event, radius=0.7, rigidity=1.0, power=power)
 
 
+def opposite() -> dj.EventBatch:
+    """Two particles whose momenta cancel to the last bit, and a third."""
+    phi = 0.4209278197011611
+    return dj.EventBatch.from_arrays(
+        pt=[5.0, 5.0, 3.0],
+        rapidity=[0.0, 0.1, -0.3],
+        phi=[phi, phi - math.pi, 2.0],
+        mass=[0.2, 0.2, 0.1],
+        offsets=[0, 3],
+    )
+
+
+SUM_FIRST = ([[0, 1], [3, -1], [2, -1]], [[0, 1], [2, -1], [3, -1]], [[0, 1], [2, 3], [4, -1]])
+
+
+@pytest.mark.parametrize("history", SUM_FIRST)
+@pytest.mark.parametrize("power", [-1.0, 0.0, 0.5, 1.0])
+@pytest.mark.parametrize("scale", ["minimum", "safe"])
+def test_a_sum_without_pt_has_finite_scores_or_is_refused(
+    scale: Any, power: float, history: Any
+) -> None:
+    settings = {"power": power, "scale": scale, "rigidity": 0.3, "device": "cpu"}
+    in_power = ("power",) if power else ()
+    for radius, names in (
+        (0.8, ("radius", "rigidity", *in_power)),
+        (dj.VariableR(4.0, 0.2, 1.5), ("rho", "radius_min", "radius_max", "rigidity", *in_power)),
+        (dj.VariableR(4.0, 0.2), ("rho", "radius_min", "rigidity", *in_power)),
+    ):
+        if power < 0 or (names[0] == "rho" and "radius_max" not in names):
+            with pytest.raises(ClusteringError, match=r"entry 0, tree 0: .* pT = 0.*radius_max"):
+                dj.replay(opposite(), [history], radius=radius, parameters=names, **settings)
+        else:
+            sample = dj.replay(opposite(), [history], radius=radius, parameters=names, **settings)
+            assert np.isfinite(sample.scores).all() and not np.isnan(sample.log_prob).any()
+
+
 #: Keys of a configuration, with a value that is too small and one that is too large.
 KEYS = {
     "clustering.power": (-11, 11),

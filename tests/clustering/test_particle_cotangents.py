@@ -14,11 +14,11 @@ from input_tables import FUNCTIONS, AllTrees, per_tree, sampling_of, table
 
 from djservice.clustering import on_cpu
 from djservice.clustering.cluster import cluster, follow_trees
-from djservice.clustering.kernels.cpu import cluster_items, cluster_items_with_slopes
+from djservice.clustering.kernels.cpu import cluster_items
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
-from djservice.clustering.kernels.workspace import allocate
+from djservice.clustering.kernels.workspace import allocate, allocate_slopes
 from djservice.clustering.particle_cotangents import particle_cotangents
 from djservice.clustering.particle_order import sorted_particles
 from djservice.clustering.radius import VariableR
@@ -129,12 +129,12 @@ def test_scores_in_r_and_p_follow_from_those_of_the_objects(name: str) -> None:
     sampling = SAMPLINGS[name]
     for event in range(3):
         batch = shipped_events().select([event])
-        results, workspace, objects = one_tree(batch, sampling, with_slopes=True)
+        results, slopes, objects = one_tree(batch, sampling, with_slopes=True)
         plain, *_ = one_tree(batch, sampling, with_slopes=False)
         for one, other in zip(results, plain, strict=True):
             np.testing.assert_array_equal(one, other)
-        y, phi, _, pt2 = workspace.slopes.coordinates.reshape(-1, 4)[objects].T
-        by_log_d, by_y, by_phi, _ = workspace.slopes.objects.reshape(-1, 4)[objects].T
+        y, phi, _, pt2 = slopes.coordinates.reshape(-1, 4)[objects].T
+        by_log_d, by_y, by_phi, _ = slopes.objects.reshape(-1, 4)[objects].T
         assert abs(by_log_d.sum()) < 1e-12 * np.abs(by_log_d).sum()
         if sampling.power != 0.0:  # where it does not exist
             in_p = np.log(pt2) * by_log_d
@@ -145,34 +145,34 @@ def test_scores_in_r_and_p_follow_from_those_of_the_objects(name: str) -> None:
 
 
 def one_tree(batch: EventBatch, sampling: Sampling, with_slopes: bool) -> tuple[Results, Any, Any]:
-    """One tree of an event, turned so that no pair wraps: results, work space, and the ids of its objects."""
+    """One tree of an event, turned so that no pair wraps: results, slopes, and the ids of its objects."""
     batch = replace(batch, phi=0.45 * batch.phi)
     _, particles = sorted_particles(batch, sampling.power)
     n = len(particles)
-    work = allocate(n, 40 * n, 2, with_slopes)
+    slopes = allocate_slopes(n, 40 * n, 2) if with_slopes else None
     no_rows = np.empty((0, 2), np.int32)
     results = Results(
         np.empty((1, 2, 4)), np.empty((n, 2), np.int32), np.empty((0, 6)), np.empty((1, 5)),
         np.empty((1, 4)), np.empty((0, 4)), np.empty((0, 4)),
     )  # fmt: skip
-    loop = cluster_items_with_slopes if with_slopes else cluster_items
     setting = Setting(
         sampling.power, sampling.rigidity, sampling.exponent, 0.0, stops=False, main=1,
         sharp=False, wide=True,
     )  # fmt: skip
-    status, *_ = loop(
+    cotangents = Cotangents(
+        np.ones((1, 1, 2)), np.zeros((1, 2, 4)), np.empty(0), np.zeros(1, np.int64),
+        np.zeros((n, 1, 4)), np.zeros((n, 1, 4)),
+    )  # fmt: skip
+    status, *_ = cluster_items(
         0, 1, 1, 0, 0, setting,
-        EventArrays(particles, batch.offsets, np.array([[0.0, 0.6, 0.6]]), batch.key), work,
-        Imposed(no_rows, np.empty((0, 4))), results, np.empty((0, 2, 4)), np.empty((0, 5)),
-        Cotangents(
-            np.ones((1, 1, 2)), np.zeros((1, 2, 4)), np.empty(0), np.zeros(1, np.int64),
-            np.zeros((n, 1, 4)), np.zeros((n, 1, 4)),
-        ),
+        EventArrays(particles, batch.offsets, np.array([[0.0, 0.6, 0.6]]), batch.key),
+        allocate(n, 40 * n, 2), slopes, Imposed(no_rows, np.empty((0, 4))), results,
+        np.empty((0, 2, 4)), np.empty((0, 5)), cotangents if with_slopes else None,
     )  # fmt: skip
     assert status == 0
     return (
         results,
-        work,
+        slopes,
         np.concatenate([np.arange(n), n + np.flatnonzero(results.history[:, 1] >= 0)]),
     )
 

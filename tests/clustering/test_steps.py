@@ -363,7 +363,7 @@ def test_an_infinite_variable_radius_is_an_error_that_names_the_event(power: flo
     batch = to_batch([[[5.0, 0.3, 1.0, 0.2]], opposite_pair()], source="cancels.root")
     settings: dict[str, Any] = {"rigidity": 0.1, "power": power, "trees": 200, "seed": 3}
     with pytest.raises(
-        ClusteringError, match=r"cancels\.root, entry 1.*all distances that are left are infinite"
+        ClusteringError, match=r"cancels\.root, entry 1.*add up to pT = 0.*finite radius_max"
     ):
         cluster(batch, radius=VariableR(20.0), **settings)
     assert (cluster(batch, radius=VariableR(20.0, 0.1, 1.5), **settings).n_jets > 0).all()

@@ -16,13 +16,34 @@ from scipy import integrate, stats
 from djservice import GumbelSoftmax, observables
 from djservice.clustering.cluster import cluster
 from djservice.clustering.jet_tangents import jet_tangents
-from djservice.clustering.kernels.philox import uniform
-from djservice.clustering.kernels.tangents import FIRST_DRAW, exponential_of, race, soften
+from djservice.clustering.kernels import gumbel, philox
+from djservice.clustering.kernels.gumbel import FIRST_DRAW
+from djservice.clustering.kernels.jit import entry
 from djservice.errors import InputError
 from djservice.evaluation.gradient import gradient
 from djservice.events.keys import draw_keys
 
 TABLES = Path(__file__).parents[1] / "clustering" / "data"
+
+
+@entry
+def uniform(key, iteration, sample, step, draw):
+    return philox.uniform(key, iteration, sample, step, draw)
+
+
+@entry
+def exponential_of(key, iteration, sample, step, draw):
+    return gumbel.exponential_of(key, iteration, sample, step, draw)
+
+
+@entry
+def race(weight, waits, count, chosen, norm):
+    gumbel.race(weight, waits, count, chosen, norm)
+
+
+@entry
+def soften(times, slope, count, chosen, temperature):
+    gumbel.soften(times, slope, count, chosen, temperature)
 
 
 def softmax(values: Floats) -> Floats:

@@ -213,9 +213,8 @@ def kernels_in_ptx(python: Path, threads: int = team.TEAM) -> dict[str, str]:
     _, *modules = re.split(
         r"(?=\.version)", printed(python, Path(__file__).with_name("to_ptx.py"), str(threads))
     )
-    return dict(
-        zip(("prepare_events", "grow_trees", "grow_usual", "grow_plain"), modules, strict=True)
-    )
+    names = ("prepare_events", "grow_trees", "grow_slopes", "grow_usual", "grow_plain")
+    return dict(zip(names, modules, strict=True))
 
 
 class Translation:

@@ -105,7 +105,8 @@ def as_c(ptx: dict[str, str], folder: Path, watched: bool) -> dict[str, PtxKerne
 @pytest.fixture(scope="module")
 def kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PtxKernel]:
     """Those of the next fixture."""
-    return as_c(ptx, tmp_path_factory.mktemp("ptx"), watched=False)
+    used = {name: text for name, text in ptx.items() if name != "grow_slopes"}
+    return as_c(used, tmp_path_factory.mktemp("ptx"), watched=False)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def watched_kernels(
     ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, PtxKernel]:
     """Those of the one after it."""
-    used = {name: ptx[name] for name in ("prepare_events", "grow_trees")}
+    used = {name: ptx[name] for name in ("prepare_events", "grow_trees", "grow_slopes")}
     return as_c(used, tmp_path_factory.mktemp("watched"), watched=True)
 
 
@@ -136,7 +137,10 @@ def watched(watched_kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPat
 def take(
     kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch, of_trees: str = "grow_trees"
 ) -> None:
-    """Let "cuda" mean these, trees growing by the one of that name: by default by that which has all features."""
+    """Let "cuda" mean these, trees growing by the one of that name: by default by that which has all features.
+
+    The score in the particles has its own, which needs memory for it.
+    """
     gpu, module = (
         Gpu(np, threads=64, block=32, free=lambda: 2**30),
         importlib.import_module("djservice.clustering.cluster"),
@@ -145,7 +149,11 @@ def take(
     for kernel in kernels.values():
         kernel.calls, kernel.order = 0, FORWARDS
     monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernels["prepare_events"])
-    monkeypatch.setattr(on_gpu, "grow_trees_kernel", lambda features: kernels[of_trees])
+    monkeypatch.setattr(
+        on_gpu,
+        "grow_trees_kernel",
+        lambda features: kernels["grow_slopes" if features.slopes else of_trees],
+    )
 
 
 def close(one: Any, other: Any) -> None:
@@ -210,10 +218,10 @@ def test_ptx_differentiates_in_particles_as_the_processors_do(
 
     expected = sums("cpu")
     for order in (FORWARDS, BACKWARDS, ANY + list(INPUT_WAYS).index(way)):
-        watched["grow_trees"].order = watched["prepare_events"].order = order
+        watched["grow_slopes"].order = watched["prepare_events"].order = order
         for one, other in zip(expected, sums("cuda"), strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
-    assert watched["grow_trees"].calls >= 3
+    assert watched["grow_slopes"].calls >= 3
 
 
 @pytest.mark.usefixtures("gpu")  # put back at the end

@@ -1,6 +1,7 @@
 """Prints kernels as PTX for an H100, one after the other, for teams of so many threads; needs numba-cuda and no GPU.
 
-That which makes events ready; that of trees with all features; with those of a run by default; and with none.
+That which makes events ready; that of trees with all features but the score in the particles; with this and those that go with it;
+with those of a run by default; and with none.
 """
 
 import sys
@@ -53,7 +54,10 @@ setting = tuple_of(
 room = bounds_of(Room(1, 1, 1))
 room = types.NamedTuple([types.UniTuple(whole, len(part)) for part in room], kernels.Bounds)
 events, teams = memory(whole, 2), memory(types.int32, 2)
-able = kernels.Features(*(True for _ in kernels.Features._fields))
+able = kernels.Features(*(True for _ in kernels.Features._fields))._replace(slopes=False)
+of_particles = kernels.Features(
+    stops=True, replay=True, safe=True, sharp=True, wide=True, slopes=True
+)
 of_trees = (
     turn,
     whole,
@@ -71,6 +75,7 @@ of_trees = (
 for kernel, arguments in (
     (kernels.prepare_events, (real, batch, events, room)),
     (kernels.grow_trees(able), of_trees),
+    (kernels.grow_trees(of_particles), of_trees),
     (kernels.grow_trees(kernels.Features(states=True, stops=True)), of_trees),
     (kernels.grow_trees(kernels.Features()), of_trees),
 ):

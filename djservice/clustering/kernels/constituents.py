@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import entry
 
 
-@jit
+@entry
 def jets_of_histories(
     offsets: Any,
     trees: int,
@@ -61,7 +61,7 @@ def jets_of_histories(
                         objects[n + t, k] = objects[a, k] + objects[b, k]
 
 
-@jit
+@entry
 def constituents_of_histories(
     offsets: Any, trees: int, history: Any, place: Any, constituents: Any, owner: Any
 ) -> None:

@@ -25,7 +25,7 @@ from djservice.clustering.kernels.pseudojets import Pseudojets
 from djservice.clustering.kernels.steps import OK
 from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
-from djservice.clustering.kernels.workspace import Bounds, without_slopes
+from djservice.clustering.kernels.workspace import Bounds
 
 # Imported for their effects: one registers a type, the other keeps loops rolled.
 if not config.ENABLE_CUDASIM:
@@ -129,16 +129,6 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         opaque_view(floats[limits[60] : limits[61]]),
         opaque_view(floats[limits[62] : limits[63]]),
     )
-    slopes = ObjectSlopes(
-        opaque_view(floats[limits[64] : limits[65]]),
-        opaque_view(floats[limits[66] : limits[67]]),
-        opaque_view(floats[limits[68] : limits[69]]),
-        opaque_view(floats[limits[70] : limits[71]]),
-        opaque_view(floats[limits[72] : limits[73]]),
-        opaque_view(teams.numbers[team][limits[74] : limits[75]]),
-        opaque_view(teams.numbers[team][limits[76] : limits[77]]),
-        opaque_view(floats[limits[78] : limits[79]]),
-    )
     return Workspace(
         pseudojets_of(events.floats[index], bounds.event),
         pseudojets_of(floats, limits),
@@ -146,7 +136,22 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         pairs,
         beams,
         scratch,
-        slopes,
+    )
+
+
+@jit
+def slopes_of(teams: Memory, team: int, limits: Any) -> ObjectSlopes:
+    """The slopes of a team, for the score in the particles."""
+    floats, numbers = teams.floats[team], teams.numbers[team]
+    return ObjectSlopes(
+        opaque_view(floats[limits[64] : limits[65]]),
+        opaque_view(floats[limits[66] : limits[67]]),
+        opaque_view(floats[limits[68] : limits[69]]),
+        opaque_view(floats[limits[70] : limits[71]]),
+        opaque_view(floats[limits[72] : limits[73]]),
+        opaque_view(numbers[limits[74] : limits[75]]),
+        opaque_view(numbers[limits[76] : limits[77]]),
+        opaque_view(floats[limits[78] : limits[79]]),
     )
 
 
@@ -173,7 +178,9 @@ class Features(NamedTuple):
     """The features of a kernel that grows trees.
 
     A kernel is compiled without the features that it does not need. A GPU runs a kernel faster if
-    more of its instructions fit into the caches and it takes fewer registers.
+    more of its instructions fit into the caches and it takes fewer registers. A kernel with more
+    features than a job needs grows the same trees, except for ``slopes``: it writes them in any
+    case, so its teams need memory for them.
     """
 
     states: bool = False
@@ -254,8 +261,7 @@ def grow_trees(features: Features) -> Any:
             for k in range(team, len(launch.items), n_teams):
                 item = launch.items[k]
                 workspace = workspace_of(events, item // trees, teams, team, bounds)
-                if not with_slopes:
-                    workspace = without_slopes(workspace)
+                slopes = slopes_of(teams, team, bounds.tree) if with_slopes else None
                 jets, scores = launch.state_jets[k], launch.state_scores[k]
                 end, status = launch.ends[k] if with_slopes else item + 1, OK
                 while item < end and status == OK:
@@ -267,12 +273,13 @@ def grow_trees(features: Features) -> Any:
                         setting,
                         batch,
                         workspace,
+                        slopes,
                         imposed,
                         results,
                         0,
                         jets if with_states else empty_view(jets),
                         scores if with_states else empty_view(scores),
-                        cotangents,
+                        cotangents if with_slopes else None,
                     )
                     if status == OK:
                         item += 1

@@ -138,11 +138,12 @@ def weighted_sum(candidates: Candidates, count: int) -> float:
 def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     """The candidate that ``target`` falls on, which is below the sum of the weights."""
     sync()
-    block, target = _pick(scratch.blocks, 0, (count + BLOCK - 1) // BLOCK, 1, target)
-    lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, 1, target)
+    one = natural(1)  # a literal would compile the callee twice
+    block, target = _pick(scratch.blocks, natural(0), (count + BLOCK - 1) // BLOCK, one, target)
+    lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, one, target)
     start = block * BLOCK
     candidate, target = _pick(
-        w, start + lane - block * LANES, min(start + BLOCK, count), LANES, target
+        w, start + lane - block * LANES, min(start + BLOCK, count), natural(LANES), target
     )
     return candidate
 

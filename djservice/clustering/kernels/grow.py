@@ -11,6 +11,7 @@ from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.close_pairs import ClosePairs, fill_close_pairs
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import momentum_scale
+from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import (
     EffectiveRadius,
     Floats,
@@ -114,22 +115,24 @@ def grow_item(
     setting: Setting,
     batch: EventArrays,
     workspace: Workspace,
+    slopes: ObjectSlopes | None,
     imposed: Imposed,
     results: Results,
     first_state: int,
     state_jets: Floats,
     state_scores: Floats,
-    cotangents: Cotangents,
+    cotangents: Cotangents | None,
 ) -> int:
     """Grow the tree of an item, whose event is loaded; returns a status code.
 
     Parameters
     ----------
+    slopes, cotangents
+        The slopes of the score in the particles, and the sums over trees to which this one is
+        added; None if they are not wanted.
     first_state
         The row of ``state_jets`` and ``state_scores`` where the states of this tree begin. These
         have shapes (state, jet, 4) and (state, 1 or 5), or length 0 if states are not wanted.
-    cotangents
-        Sums over trees to which this one is added, if the work space has room for slopes.
     """
     event, index = item // trees, item % trees
     n = batch.offsets[event + 1] - batch.offsets[event]
@@ -160,12 +163,13 @@ def grow_item(
         iteration,
         first_tree + index,
         workspace,
+        slopes,
         first_state,
         replay[row : row + n] if len(replay) > 0 else replay,
         imposed.forced[item] if len(imposed.forced) > 0 else empty,
         tree,
     )
-    if status == OK and len(workspace.slopes.pair) > 0:
+    if slopes is not None and cotangents is not None and status == OK:
         ids = n + int(tree.numbers[2])
-        add_tree(n, ids, setting.power, workspace, batch.offsets[event], item, cotangents)
+        add_tree(n, ids, setting.power, slopes, batch.offsets[event], item, cotangents)
     return status

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from djservice.clustering.kernels.candidates import Workspace
+from djservice.clustering.kernels.candidates import Candidates, Workspace
 from djservice.clustering.kernels.draw import weighted_sum
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
@@ -40,8 +40,13 @@ from djservice.clustering.kernels.lanes import (
     width,
 )
 from djservice.clustering.kernels.lanes.team import rank, size, sync
-from djservice.clustering.kernels.object_slopes import add_asymmetry, add_beam, add_pair
-from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats
+from djservice.clustering.kernels.object_slopes import (
+    ObjectSlopes,
+    add_asymmetry,
+    add_beam,
+    add_pair,
+)
+from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Pseudojets
 from djservice.clustering.kernels.removal import add_listed_pair
 from djservice.clustering.kernels.steps import Choice, Lists, Scale, Weights
 
@@ -66,9 +71,8 @@ def nothing_pending() -> Pending:
 
 
 @jit
-def start_slopes(n: int, workspace: Workspace) -> None:
+def start_slopes(n: int, pseudojets: Pseudojets, slopes: ObjectSlopes) -> None:
     """Clear the slopes of all objects, and note the particles."""
-    slopes = workspace.slopes
     j = natural(rank())
     while j < 2 * n:
         for k in range(4):
@@ -77,7 +81,7 @@ def start_slopes(n: int, workspace: Workspace) -> None:
         j = natural(j + size())
     j = natural(rank())
     while j < n:
-        note_object(workspace, j, j)
+        note_object(pseudojets, slopes, j, j)
         j = natural(j + size())
     for k in range(len(slopes.leading)):
         slopes.leading[k] = -1
@@ -85,9 +89,8 @@ def start_slopes(n: int, workspace: Workspace) -> None:
 
 
 @jit
-def note_object(workspace: Workspace, ident: int, slot: int) -> None:
+def note_object(pseudojets: Pseudojets, slopes: ObjectSlopes, ident: int, slot: int) -> None:
     """Note the coordinates and the momentum of an object, which are needed after its end."""
-    pseudojets, slopes = workspace.pseudojets, workspace.slopes
     first, slot = natural(4 * ident), natural(slot)
     slopes.coordinates[first] = pseudojets.y[slot]
     slopes.coordinates[first + 1] = pseudojets.phi[slot]
@@ -100,23 +103,24 @@ def note_object(workspace: Workspace, ident: int, slot: int) -> None:
 
 
 @jit
-def note_sum(workspace: Workspace, new_id: int, slot: int, a: int, b: int) -> None:
+def note_sum(
+    pseudojets: Pseudojets, slopes: ObjectSlopes, new_id: int, slot: int, a: int, b: int
+) -> None:
     """Note the sum of two objects."""
-    children = workspace.slopes.children
     sync()
-    note_object(workspace, new_id, slot)
-    children[natural(2 * new_id)] = a
-    children[natural(2 * new_id + 1)] = b
+    note_object(pseudojets, slopes, new_id, slot)
+    slopes.children[natural(2 * new_id)] = a
+    slopes.children[natural(2 * new_id + 1)] = b
     sync()
 
 
 @jit
 def settle_weights(
-    workspace: Workspace, radius: EffectiveRadius, asymmetry: float, lists: Lists, scale: Scale,
-    pending: Pending,
+    workspace: Workspace, slopes: ObjectSlopes, radius: EffectiveRadius, asymmetry: float,
+    lists: Lists, scale: Scale, pending: Pending,
 ) -> Pending:  # fmt: skip
     """Before candidates are weighed: add what their former weights gave, if these change now."""
-    slopes, pairs, beams = workspace.slopes, workspace.pairs, workspace.beams
+    pairs, beams = workspace.pairs, workspace.beams
     weight, c, a, b, q = pending.weight, pending.scale, pending.a, pending.b, pending.q
     if scale.minimum != lists.minimum or scale.scale != lists.scale:
         if weight != 0.0:
@@ -124,7 +128,7 @@ def settle_weights(
             _add_weights(slopes.beam, beams.w, lists.weighed_beams, weight)
         weight = 0.0
         if scale.scale != lists.scale:
-            add_scale(workspace, radius, asymmetry, lists.scale, pending)
+            add_scale(slopes, radius, asymmetry, lists.scale, pending)
             c, a, b, q = 0.0, -1, -1, 0.0
             if scale.scale > 0.0:
                 values = beams.q if scale.is_beam else (pairs.s if asymmetry > 0.0 else pairs.q)
@@ -156,10 +160,10 @@ def _add_weights(slopes: Floats, w: Floats, count: int, factor: float) -> None:
 
 @jit
 def add_scale(
-    workspace: Workspace, radius: EffectiveRadius, asymmetry: float, scale: float, pending: Pending
+    slopes: ObjectSlopes, radius: EffectiveRadius, asymmetry: float, scale: float, pending: Pending
 ) -> None:
     """Add what depends on S to the objects that set it."""
-    a, b, c, slopes = pending.a, pending.b, pending.scale, workspace.slopes
+    a, b, c = pending.a, pending.b, pending.scale
     sync()
     if a >= 0 and rank() == 0:
         if b < 0:
@@ -172,9 +176,11 @@ def add_scale(
 
 
 @jit
-def start_candidates(workspace: Workspace, former: Lists, lists: Lists, pending: Pending) -> None:
+def start_candidates(
+    workspace: Workspace, slopes: ObjectSlopes, former: Lists, lists: Lists, pending: Pending
+) -> None:
     """After candidates are weighed: the slopes of those that are new on the lists begin as -w G."""
-    slopes, pairs, beams = workspace.slopes, workspace.pairs, workspace.beams
+    pairs, beams = workspace.pairs, workspace.beams
     sync()
     _start(slopes.pair, pairs.w, former.weighed_pairs, lists.n_pairs, pending.weight)
     _start(slopes.beam, beams.w, former.weighed_beams, lists.n_beams, pending.weight)
@@ -191,8 +197,8 @@ def _start(slopes: Floats, w: Floats, first: int, count: int, weight: float) -> 
 
 @jit
 def add_choice(
-    workspace: Workspace, radius: EffectiveRadius, choice: Choice, q: float, lists: Lists,
-    scale: Scale, weights: Weights, pending: Pending,
+    workspace: Workspace, slopes: ObjectSlopes, radius: EffectiveRadius, choice: Choice, q: float,
+    lists: Lists, scale: Scale, weights: Weights, pending: Pending,
 ) -> Pending:  # fmt: skip
     """Add what a step gives to its drawn candidate, which has the distance ``q``, and to the sums."""
     added, c = 0.0, 0.0
@@ -205,37 +211,40 @@ def add_choice(
         c = weights.rate / scale.scale * (q - weights.mean - others / weights.norm)
         if rank() == 0:
             if choice.b < 0:
-                add_beam(workspace.slopes, radius, choice.a, q, -weights.rate)
+                add_beam(slopes, radius, choice.a, q, -weights.rate)
             else:
-                add_pair(workspace.slopes, choice.a, choice.b, q, -weights.rate)
+                add_pair(slopes, choice.a, choice.b, q, -weights.rate)
         sync()
     return Pending(pending.weight + added, pending.scale + c, pending.a, pending.b, pending.q)
 
 
 @jit
 def add_ended(
-    workspace: Workspace, radius: EffectiveRadius, choice: Choice, lists: Lists, weight: float
-) -> None:
+    workspace: Workspace, slopes: ObjectSlopes, radius: EffectiveRadius, choice: Choice,
+    lists: Lists, weight: float,
+) -> None:  # fmt: skip
     """Before a step is taken: add the candidates of its objects, which go.
 
     A processor adds the pairs where they are removed.
     """
-    scratch = workspace.scratch
+    beams, beam_place = workspace.beams, workspace.scratch.beam_place
     if size() > 1:
-        _add_ended_pairs(workspace, choice, lists.n_pairs, weight)
+        _add_ended_pairs(workspace.pairs, slopes, choice, lists.n_pairs, weight)
     if rank() == 0:
-        _add_listed_beam(workspace, radius, int(scratch.beam_place[natural(choice.a)]), weight)
+        _add_listed_beam(beams, slopes, radius, int(beam_place[natural(choice.a)]), weight)
         if choice.b >= 0:
-            _add_listed_beam(workspace, radius, int(scratch.beam_place[natural(choice.b)]), weight)
+            _add_listed_beam(beams, slopes, radius, int(beam_place[natural(choice.b)]), weight)
         else:
-            note_jet(workspace, choice.a)
+            note_jet(workspace.scratch.jet_pt2, slopes, choice.a)
     sync()
 
 
 @jit
-def _add_ended_pairs(workspace: Workspace, choice: Choice, count: int, weight: float) -> None:
+def _add_ended_pairs(
+    pairs: Candidates, slopes: ObjectSlopes, choice: Choice, count: int, weight: float
+) -> None:
     """Find the pairs of the chosen objects together; one thread adds them, in their order."""
-    pairs, a, b, first = workspace.pairs, choice.a, choice.b, natural(0)
+    a, b, first = choice.a, choice.b, natural(0)
     while first < count:
         ended = holds(pairs.owner, pairs.other, first, a, b if b >= 0 else a)
         if ended != 0:
@@ -244,17 +253,17 @@ def _add_ended_pairs(workspace: Workspace, choice: Choice, count: int, weight: f
                 k = first + lowest(bits)
                 bits &= bits - 1
                 if k < count:
-                    add_listed_pair(pairs, k, workspace.slopes, weight)
+                    add_listed_pair(pairs, k, slopes, weight)
             sync()
         first = natural(first + WIDE)
 
 
 @jit
-def note_jet(workspace: Workspace, ident: int) -> None:
+def note_jet(jet_pt2: Floats, slopes: ObjectSlopes, ident: int) -> None:
     """Note the id of a new jet if it is among the leading ones, before it is put among these."""
-    leading, pt2, slopes = workspace.slopes.leading, workspace.scratch.jet_pt2, workspace.slopes
-    new_pt2, place = slopes.coordinates[natural(4 * ident + 3)], len(leading)
-    while place > 0 and new_pt2 > pt2[place - 1]:
+    leading, new_pt2 = slopes.leading, slopes.coordinates[natural(4 * ident + 3)]
+    place = len(leading)
+    while place > 0 and new_pt2 > jet_pt2[place - 1]:
         place -= 1
     for j in range(len(leading) - 1, place, -1):
         leading[j] = leading[j - 1]
@@ -264,9 +273,8 @@ def note_jet(workspace: Workspace, ident: int) -> None:
 
 @jit
 def _add_listed_beam(
-    workspace: Workspace, radius: EffectiveRadius, place: int, weight: float
+    beams: Candidates, slopes: ObjectSlopes, radius: EffectiveRadius, place: int, weight: float
 ) -> None:
-    beams, slopes = workspace.beams, workspace.slopes
     if place >= 0:
         c = slopes.beam[natural(place)] + beams.w[natural(place)] * weight
         add_beam(slopes, radius, int(beams.owner[natural(place)]), beams.q[natural(place)], c)
@@ -274,13 +282,14 @@ def _add_listed_beam(
 
 @jit
 def end_slopes(
-    workspace: Workspace, radius: EffectiveRadius, asymmetry: float, lists: Lists, pending: Pending
-) -> None:
+    workspace: Workspace, slopes: ObjectSlopes, radius: EffectiveRadius, asymmetry: float,
+    lists: Lists, pending: Pending,
+) -> None:  # fmt: skip
     """After the last step: add all candidates that are weighed and still on the lists, and S."""
-    add_scale(workspace, radius, asymmetry, lists.scale, pending)
+    add_scale(slopes, radius, asymmetry, lists.scale, pending)
     if rank() == 0:
         for k in range(lists.weighed_pairs):
-            add_listed_pair(workspace.pairs, k, workspace.slopes, pending.weight)
+            add_listed_pair(workspace.pairs, k, slopes, pending.weight)
         for k in range(lists.weighed_beams):
-            _add_listed_beam(workspace, radius, k, pending.weight)
+            _add_listed_beam(workspace.beams, slopes, radius, k, pending.weight)
     sync()

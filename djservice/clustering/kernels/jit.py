@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from numba.core.registry import CPUDispatcher
 
 from djservice.clustering.kernels.code_cache import compiled
 
@@ -22,14 +23,37 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def jit(function: Function) -> Function:
-    """Compile a function without the GIL, cached on disk, in IEEE arithmetic.
+class InnerFunction(CPUDispatcher):
+    """A compiled function that only compiled functions can call."""
 
-    Fast-math is off. It breaks vectorised exponentials, and every loop that computes a distance
-    must get the same bits. Multiply-adds are fused only where the source says so. Division follows
-    numpy: 1/0 is infinite and never an exception.
-    """
+    def __call__(self, *arguments: Any) -> Any:
+        name = self.py_func.__qualname__
+        raise TypeError(f"{name} has no code for a call by Python: call it in an @entry.")
+
+
+def entry(function: Function) -> Function:
+    """Compile a function that Python calls; otherwise like :func:`jit`."""
     if numba.config.DISABLE_JIT:  # as in compiled code, no warnings of infinities
         return np.errstate(all="ignore")(function)
     kernel: Function = compiled(numba.njit, function, **_OPTIONS)
     return kernel
+
+
+def jit(function: Function) -> Function:
+    """Compile a function that compiled functions call, cached on disk, in IEEE arithmetic.
+
+    It has no code that takes Python's arguments apart. For a work space, that is longer than most
+    functions.
+
+    The GIL is released. Fast-math is off. It breaks vectorised exponentials, and every loop that
+    computes a distance must get the same bits. Multiply-adds are fused only where the source says
+    so. Division follows numpy: 1/0 is infinite and never an exception.
+    """
+    if numba.config.DISABLE_JIT:
+        return entry(function)
+    kernel: Any = compiled(
+        numba.njit, function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS
+    )
+    kernel.__class__ = InnerFunction
+    inner: Function = kernel
+    return inner

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import entry, jit
 from djservice.core.typing import Floats
 
 TWO_PI = 2.0 * math.pi
@@ -40,7 +40,7 @@ def rapidity(px: float, py: float, pz: float, e: float) -> float:
     return y if pz < 0.0 else -y
 
 
-@jit
+@entry
 def momenta(pt: Floats, rapidity: Floats, phi: Floats, mass: Floats, components: Floats) -> None:
     """Fill px, py, pz and E of particles, shape (particle, 4).
 

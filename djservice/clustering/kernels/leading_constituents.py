@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import entry, jit
 from djservice.clustering.kernels.pseudojets import Floats, Ints
 
 
@@ -104,7 +104,7 @@ def mark_jets(item: int, trees_each: int, trees: Histories, work: Work) -> None:
             place[b] = place[n + t]
 
 
-@jit
+@entry
 def summarise_jets(
     begin: int, stride: int, trees_each: int, trees: Histories, work: Work,
     codes: NDArray[np.uint64], summary: Summary,
@@ -135,7 +135,7 @@ def summarise_jets(
                     momenta[item, j, c] += trees.particles[first + i, 3 + c]
 
 
-@jit
+@entry
 def list_constituents(
     begin: int, stride: int, trees_each: int, trees: Histories, work: Work,
     chosen: NDArray[np.int64], index: Ints,
@@ -163,7 +163,7 @@ def list_constituents(
             index[row, k] = -1
 
 
-@jit
+@entry
 def list_members(
     begin: int, stride: int, trees_each: int, trees: Histories, work: Work, member: Ints
 ) -> None:

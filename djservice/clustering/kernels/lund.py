@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import entry, jit
 from djservice.clustering.kernels.kinematics import TWO_PI, rapidity
 
 #: Columns of the numbers of an emission.
@@ -15,7 +15,7 @@ DELTA, KT, Z, PSI, KAPPA, MASS = range(6)
 JET, PLANE, PARENT = range(3)
 
 
-@jit
+@entry
 def emissions_of_histories(
     offsets: Any,
     trees: int,

@@ -130,7 +130,7 @@ def merge(
 ) -> bool:
     """Replace the object in slot ``target`` by its sum with that in ``other`` (E-scheme).
 
-    False if p < 0 and the sum has no pT.
+    False if d or R of the sum is infinite: it has no pT, and p < 0 or R = rho / pT has no bound.
     """
     target, other = natural(target), natural(other)
     px = pseudojets.px[target] + pseudojets.px[other]
@@ -138,8 +138,9 @@ def merge(
     pz = pseudojets.pz[target] + pseudojets.pz[other]
     e = pseudojets.e[target] + pseudojets.e[other]
     pt2 = px * px + py * py
+    square = radius2(radius, pt2)
     sync()
-    if pt2 <= 0.0 and power < 0.0:
+    if (pt2 <= 0.0 and power < 0.0) or math.isinf(square):
         return False
     pseudojets.px[target] = px
     pseudojets.py[target] = py
@@ -149,7 +150,7 @@ def merge(
     pseudojets.y[target] = rapidity(px, py, pz, e)
     pseudojets.phi[target] = math.atan2(py, px)
     pseudojets.d[target] = momentum_scale(pt2, power)
-    pseudojets.beam[target] = pseudojets.d[target] * radius2(radius, pt2)
+    pseudojets.beam[target] = pseudojets.d[target] * square
     pseudojets.ident[target] = ident
     return True
 

@@ -30,15 +30,15 @@ def remove_pairs(
     b: int,
     minimum: float,
     safe: bool,
-    slopes: ObjectSlopes,
+    slopes: ObjectSlopes | None,
     weight: float,
 ) -> tuple[int, bool]:
     """Remove the pairs of objects ``a`` and ``b``.
 
     Returns the length of the list, and whether the minimum went. ``slopes`` and ``weight`` are
-    those of :mod:`djservice.clustering.kernels.input_score`.
+    those of :mod:`djservice.clustering.kernels.input_score`, None and 0 without it.
     """
-    owner, other, scored = pairs.owner, pairs.other, len(slopes.pair) > 0
+    owner, other = pairs.owner, pairs.other
     minimum_lost = False
     first = (count - 1) & -WIDE
     valid = (1 << (count - first)) - 1 if count > 0 else 0
@@ -53,7 +53,7 @@ def remove_pairs(
                 k = natural(first + lane)
                 minimum_lost = minimum_lost | (pairs.q[k] <= minimum)
                 last = natural(_replacement(dead, lane, first, count))
-                if scored:
+                if slopes is not None:
                     if size() == 1:
                         add_listed_pair(pairs, k, slopes, weight)
                     slopes.pair[k] = slopes.pair[last]
@@ -100,7 +100,7 @@ def remove_beam(
     ident: int,
     minimum: float,
     beam_place: Ints,
-    slopes: ObjectSlopes,
+    slopes: ObjectSlopes | None,
 ) -> tuple[int, bool]:
     """Remove the beam of an object if it is on the list.
 
@@ -112,9 +112,11 @@ def remove_beam(
     minimum_lost = beams.q[place] <= minimum
     count = natural(count - 1)
     q, w, s, last = beams.q[count], beams.w[count], beams.s[count], beams.owner[count]
-    slope = slopes.beam[count] if len(slopes.beam) > 0 else 0.0
+    slope = 0.0
+    if slopes is not None:
+        slope = slopes.beam[count]
     sync()
-    if len(slopes.beam) > 0:
+    if slopes is not None:
         slopes.beam[place] = slope
     beams.q[place] = q
     beams.s[place] = s

@@ -9,17 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from djservice.clustering.kernels.candidates import (
     Workspace,
-    append_new,
     count_relevant,
     end_lists,
     index_of,
-    lower_bound,
     put_beam,
-    refill,
     smallest,
 )
 from djservice.clustering.kernels.close_pairs import edge_above
@@ -28,6 +23,7 @@ from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.leading_jets import insert_jet
+from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import (
     EffectiveRadius,
     Floats,
@@ -36,6 +32,7 @@ from djservice.clustering.kernels.pseudojets import (
     merge,
     remove_slot,
 )
+from djservice.clustering.kernels.refill import append_new, lower_bound, refill
 from djservice.clustering.kernels.removal import remove_beam, remove_pairs
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
@@ -223,7 +220,7 @@ def draw_candidate(
 def imposed_candidate(workspace: Workspace, m: int, ids: int, a: Any, b: Any) -> tuple[int, Choice]:
     """The candidate of a history or flip, and whether its objects are live, as a status."""
     slots, pseudojets = workspace.scratch.slot, workspace.pseudojets
-    status, a, b = OK, np.int64(a), np.int64(b)
+    status = OK
     if not is_live(a, ids, m, slots, pseudojets) or (
         b >= 0 and (a == b or not is_live(b, ids, m, slots, pseudojets))
     ):
@@ -287,17 +284,16 @@ def add_step(
 
 @jit
 def remove_chosen(
-    workspace: Workspace, choice: Choice, slot_a: int, lists: Lists, safe: bool, jets: Floats,
-    weight: float,
+    workspace: Workspace, slopes: ObjectSlopes | None, choice: Choice, slot_a: int, lists: Lists,
+    safe: bool, jets: Floats, weight: float,
 ) -> tuple[Lists, bool, bool]:  # fmt: skip
     """Remove the candidates of the chosen objects, and put the object of a beam among the jets.
 
-    Also returns whether the smallest pair and the smallest beam went. ``weight`` is for the score
-    in the particles (:mod:`djservice.clustering.kernels.input_score`).
+    Also returns whether the smallest pair and the smallest beam went. ``slopes`` and ``weight`` are
+    for the score in the particles (:mod:`djservice.clustering.kernels.input_score`).
     """
     pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     a, b, beam_place = choice.a, choice.b, workspace.scratch.beam_place
-    slopes = workspace.slopes
     n_pairs, pair_lost = remove_pairs(
         pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe, slopes, weight
     )

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.lanes.team import rank, size, sync
@@ -161,7 +160,7 @@ def add_numbers(
 
 @jit
 def add_tree(
-    n: int, ids: int, power: float, workspace: Workspace, first: int, item: int,
+    n: int, ids: int, power: float, slopes: ObjectSlopes, first: int, item: int,
     cotangents: Cotangents,
 ) -> None:  # fmt: skip
     """Sweep back over a tree with ``ids`` objects, and add it to the sums over trees.
@@ -170,7 +169,7 @@ def add_tree(
     """
     sync()
     if rank() == 0:
-        sweep_back(n, ids, power, cotangents.jets[item], workspace.slopes)
+        sweep_back(n, ids, power, cotangents.jets[item], slopes)
     sync()
-    fold(n, power, workspace.slopes, first, item, cotangents)
+    fold(n, power, slopes, first, item, cotangents)
     sync()

@@ -1,12 +1,7 @@
 """Tangents of jets: the Gumbel-softmax straight-through estimator of a tree (arXiv:1611.01144).
 
 The draws of a tree are argmaxima of log P_k + g_k with Gumbel noises g. They are differentiated as
-if they were the softmax at temperature T.
-
-Noises are sampled given the argmax, as a race. Candidate k arrives at the time
-exp(-(log P_k + g_k)), which is exponential with rate P_k, and the drawn one arrives first. So its
-time is a standard exponential, for the rates sum to 1. That of another candidate is later by an
-exponential with rate P_k.
+if they were the softmax at temperature T (:mod:`djservice.clustering.kernels.gumbel`).
 
 The state has a row per particle. The row of larger pT holds the sum of a pair. Every row, and every
 jet, has a tangent d(px, py, pz, E)/dR. Every step looks at all candidates, which is slow: this
@@ -21,20 +16,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.gumbel import FIRST_DRAW, exponential_of, race, soften
+from djservice.clustering.kernels.jit import entry, jit
 from djservice.clustering.kernels.kinematics import (
     TWO_PI,
     asymmetry_factor,
     momentum_scale,
     rapidity,
 )
-from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import Floats, Ints
 from djservice.clustering.kernels.tree import Setting, truncation
-
-#: Draws 0 to 2 of a step belong to the tree and its alternative paths.
-#: Candidate (i, j) has draw 3 + i n + j.
-FIRST_DRAW = 3
 
 
 class Rows(NamedTuple):
@@ -207,39 +198,6 @@ def log_pt_slope(rows: Rows, r: int) -> float:
 
 
 @jit
-def exponential_of(key: np.uint64, iteration: int, sample: int, step: int, draw: int) -> float:
-    """A standard exponential, positive and finite."""
-    return -math.log(max(uniform(key, iteration, sample, step, draw), 2.0**-54))
-
-
-@jit
-def race(weight: Floats, waits: Floats, count: int, chosen: int, norm: float) -> None:
-    """Replace the weights of candidates by their times of arrival, given that ``chosen`` is first.
-
-    ``waits`` are independent standard exponentials. The Gumbel noise of a candidate is
-    -log(time) - log(weight / norm).
-    """
-    first = waits[chosen]
-    for k in range(count):
-        weight[k] = first if k == chosen else first + waits[k] * norm / weight[k]
-
-
-@jit
-def soften(times: Floats, slope: Floats, count: int, chosen: int, temperature: float) -> None:
-    """Replace the slopes l by dq = q (l - sum q l) / T, with q = softmax(-log(times) / T)."""
-    total = mean = 0.0
-    for k in range(count):
-        times[k] = (times[chosen] / times[k]) ** (1.0 / temperature) if k != chosen else times[k]
-    times[chosen] = 1.0
-    for k in range(count):
-        total += times[k]
-        mean += times[k] * slope[k]
-    mean /= total
-    for k in range(count):
-        slope[k] = times[k] / total * (slope[k] - mean) / temperature
-
-
-@jit
 def spread(rows: Rows, count: int) -> None:
     """Add sum_k dq_k T_k(X) to the change of every row; T_k(X) are the momenta under candidate k.
 
@@ -381,7 +339,7 @@ def insert_tangent(rows: Rows, r: int, jets: Floats, jet_pt2: Floats) -> None:
         jets[place, c] = rows.tangent[r, c]
 
 
-@jit
+@entry
 def tangents_of_trees(
     trees: int,
     particles: Floats,

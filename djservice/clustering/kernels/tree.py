@@ -30,6 +30,7 @@ from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.leading_jets import clear_jets
+from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Ints, copy_pseudojets
 from djservice.clustering.kernels.records import States, Tree, record_state, write_step
@@ -99,6 +100,7 @@ def cluster_tree(
     iteration: int,
     sample: int,
     workspace: Workspace,
+    slopes: ObjectSlopes | None,
     first_state: int,
     replay: Ints,
     forced: Floats,
@@ -113,8 +115,10 @@ def cluster_tree(
     key, iteration, sample
         Key and counter of the random numbers.
     workspace
-        The event in ``origin`` and ``close_pairs``; the rest is overwritten. The score in the
-        particles is kept if ``slopes`` has room for it.
+        The event in ``origin`` and ``close_pairs``; the rest is overwritten.
+    slopes
+        Output: the slopes of the score in the particles, or None. Without them a tree is compiled
+        without that score.
     first_state
         The row of ``tree.state_jets`` where the states of this tree begin.
     replay
@@ -132,10 +136,10 @@ def cluster_tree(
     m, lists, likelihood = n, no_lists(), Likelihood(0.0, 1.0)
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
     states = States(first_state - 1, True, math.inf)
-    flip, n_flips = no_flip(), 0
-    scored, pending = len(workspace.slopes.pair) > 0, nothing_pending()
-    if scored:
-        start_slopes(n, workspace)
+    flip, n_flips = no_flip(), natural(0)  # a literal would compile callees twice
+    pending = nothing_pending()
+    if slopes is not None:
+        start_slopes(n, pseudojets, slopes)
     spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if setting.stops:
         spread = spread_of_event(pseudojets, n)
@@ -157,22 +161,22 @@ def cluster_tree(
         if status != OK:
             break
 
-        if scored and not sharp:
-            pending = settle_weights(workspace, radius, asymmetry, lists, scale, pending)
+        if slopes is not None and not sharp:
+            pending = settle_weights(workspace, slopes, radius, asymmetry, lists, scale, pending)
         former = lists
         lists, weights = weigh_candidates(workspace, setting.rigidity, sharp, length, lists, scale)
-        if scored:
-            start_candidates(workspace, former, lists, pending)
+        if slopes is not None:
+            start_candidates(workspace, slopes, former, lists, pending)
         if step % size() == 0 and len(replay) == 0 and not sharp:
             # Each thread of a team draws for one of the next steps.
-            uniform_ahead = uniform(key, iteration, sample, step + rank(), 0)
+            uniform_ahead = uniform(key, iteration, sample, step + rank(), natural(0))
         if step == forced_step:
             status, choice = imposed_candidate(
                 workspace, m, n + step, np.int64(forced[2]), np.int64(forced[3])
             )
         elif len(replay) > 0:
             status, choice = imposed_candidate(
-                workspace, m, n + step, replay[step, 0], replay[step, 1]
+                workspace, m, n + step, np.int64(replay[step, 0]), np.int64(replay[step, 1])
             )
         else:
             drawn = value_of_rank(uniform_ahead, step % size())
@@ -212,12 +216,14 @@ def cluster_tree(
         likelihood = add_step(likelihood, probability, q, scale, weights)
         write_step(step, choice, probability, step_score, workspace, lists, scale, weights, tree)
 
-        if scored:
+        if slopes is not None:
             if not sharp:
-                pending = add_choice(workspace, radius, choice, q, lists, scale, weights, pending)
-            add_ended(workspace, radius, choice, lists, pending.weight)
+                pending = add_choice(
+                    workspace, slopes, radius, choice, q, lists, scale, weights, pending
+                )
+            add_ended(workspace, slopes, radius, choice, lists, pending.weight)
         lists, pair_lost, beam_lost = remove_chosen(
-            workspace, choice, slot_a, lists, asymmetry > 0.0, tree.jets, pending.weight
+            workspace, slopes, choice, slot_a, lists, asymmetry > 0.0, tree.jets, pending.weight
         )
         if setting.stops:
             spread = updated(spread, pseudojets.px[slot_a], pseudojets.py[slot_a], -1.0)
@@ -229,8 +235,8 @@ def cluster_tree(
         else:
             is_old = max(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
             status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
-            if scored:
-                note_sum(workspace, n + step, slot_a, choice.a, b)
+            if slopes is not None:
+                note_sum(pseudojets, slopes, n + step, slot_a, choice.a, b)
             is_old = is_old or pseudojets.pt2[slot_a] >= states.edge
             states = States(states.row, states.is_old or is_old, states.edge)
             if setting.stops:
@@ -247,8 +253,8 @@ def cluster_tree(
             break
 
     if status == OK:
-        if scored:
-            end_slopes(workspace, radius, asymmetry, lists, pending)
+        if slopes is not None:
+            end_slopes(workspace, slopes, radius, asymmetry, lists, pending)
         if not wide:
             tree.scores[0] = score
         if len(tree.flip) > 0:
@@ -298,8 +304,8 @@ def next_flip(
         rate = -step_score
         total = flip.rate + rate
         flip = Flip(total, flip.step, flip.a, flip.b)
-        if uniform(key.key, key.iteration, key.sample, step, 1) * total < rate:
-            drawn = uniform(key.key, key.iteration, key.sample, step, 2)
+        if uniform(key.key, key.iteration, key.sample, step, natural(1)) * total < rate:
+            drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
             a, b = flipped_candidate(
                 workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams, scale.is_beam,
                 weights.mean, drawn,
@@ -315,7 +321,7 @@ def write_next_flip(
 ) -> int:  # fmt: skip
     """Write the flip of this step if all flips are kept; returns the number of flips."""
     if len(tree.all_flips) > 0:
-        drawn = uniform(key.key, key.iteration, key.sample, step, 2)
+        drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
         a, b = flipped_candidate(
             workspace.pairs,
             lists.n_pairs,

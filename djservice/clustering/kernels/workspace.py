@@ -10,11 +10,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from djservice.clustering.kernels.candidates import PAD, Candidates, Scratch, Workspace
 from djservice.clustering.kernels.close_pairs import LEVELS, ClosePairs
-from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.lanes.team import empty_view
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import Pseudojets
 
@@ -75,7 +74,10 @@ def event_arrays(room: Room) -> list[Line]:
 
 
 def tree_arrays(room: Room) -> list[Line]:
-    """The arrays of a tree: its pseudojets, its lists of pairs and of beams, scratch, slopes."""
+    """The arrays of a tree: its pseudojets, its lists of pairs and of beams, scratch, slopes.
+
+    Those of slopes have length 0 if they are not wanted.
+    """
     slots, ids = room.particles + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD
 
@@ -96,6 +98,19 @@ def tree_arrays(room: Room) -> list[Line]:
         "jet_pt2": (np.float64, room.jets),
         "state_pt2": (np.float64, room.jets),
     }
+    pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
+    lists = [*candidates(room.pairs + PAD), *candidates(slots)]
+    return [
+        *pseudojets,
+        *lists,
+        *(scratch[name] for name in Scratch._fields),
+        *((kind, length * room.slopes) for kind, length in slope_arrays(room)),
+    ]
+
+
+def slope_arrays(room: Room) -> list[Line]:
+    """The arrays of the score in the particles, for a tree."""
+    slots, ids = room.particles + PAD, 2 * room.particles
     slopes = {
         "pair": (np.float64, room.pairs + PAD),
         "beam": (np.float64, slots),
@@ -106,28 +121,18 @@ def tree_arrays(room: Room) -> list[Line]:
         "leading": (np.int32, room.jets),
         "adjoint": (np.float64, 8 * ids),
     }
-    pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
-    lists = [*candidates(room.pairs + PAD), *candidates(slots)]
-    return [
-        *pseudojets,
-        *lists,
-        *(scratch[name] for name in Scratch._fields),
-        *((slopes[name][0], slopes[name][1] * room.slopes) for name in ObjectSlopes._fields),
-    ]
+    return [slopes[name] for name in ObjectSlopes._fields]
 
 
-def allocate(particles: int, pairs: int, jets: int, slopes: bool = False) -> Workspace:
+def allocate(particles: int, pairs: int, jets: int) -> Workspace:
     """Allocate the work space of a thread, for events and lists up to these sizes.
 
     It takes about 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 close
-    pairs. The score in the particles takes 350 more a particle, and 8 a pair. Memory beyond the
-    live objects is read without effect on the results, so all begins as zeros.
+    pairs. Memory beyond the live objects is read without effect on the results, so all begins as
+    zeros.
     """
-    room = Room(particles, pairs, jets, slopes)
-    event, tree = (
-        iter([np.zeros(length, kind) for kind, length in table])
-        for table in (event_arrays(room), tree_arrays(room))
-    )
+    room = Room(particles, pairs, jets)
+    event, tree = iter(_zeros(event_arrays(room))), iter(_zeros(tree_arrays(room)))
 
     def build(kind: Any, arrays: Any) -> Any:
         return kind(*(next(arrays) for _ in kind._fields))
@@ -139,34 +144,16 @@ def allocate(particles: int, pairs: int, jets: int, slopes: bool = False) -> Wor
         build(Candidates, tree),
     )
     pair_list.other[:] = beam_list.other[:] = 0xFFFF
-    return Workspace(
-        origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree),
-        build(ObjectSlopes, tree),
-    )  # fmt: skip
+    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree))
 
 
-@jit
-def without_slopes(workspace: Workspace) -> Workspace:
-    """The work space where the score in the particles is not wanted, as a compiler can see."""
-    slopes = workspace.slopes
-    return Workspace(
-        workspace.origin,
-        workspace.pseudojets,
-        workspace.close_pairs,
-        workspace.pairs,
-        workspace.beams,
-        workspace.scratch,
-        ObjectSlopes(
-            empty_view(slopes.pair),
-            empty_view(slopes.beam),
-            empty_view(slopes.coordinates),
-            empty_view(slopes.momenta),
-            empty_view(slopes.objects),
-            empty_view(slopes.children),
-            empty_view(slopes.leading),
-            empty_view(slopes.adjoint),
-        ),
-    )
+def allocate_slopes(particles: int, pairs: int, jets: int) -> ObjectSlopes:
+    """Allocate what the score in the particles takes: 350 bytes a particle, and 8 a pair."""
+    return ObjectSlopes(*_zeros(slope_arrays(Room(particles, pairs, jets))))
+
+
+def _zeros(table: list[Line]) -> list[NDArray[Any]]:
+    return [np.zeros(length, kind) for kind, length in table]
 
 
 def bounds_of(room: Room) -> Bounds:

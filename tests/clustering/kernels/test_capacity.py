@@ -7,16 +7,17 @@ import pytest
 from brute_force import Setting, event_of, shipped_events, to_batch, walk
 
 from djservice.clustering.cluster import cluster
-from djservice.clustering.kernels.candidates import PAD, append_new, append_row
+from djservice.clustering.kernels.candidates import PAD
 from djservice.clustering.kernels.grow import EventArrays, load_event
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import entry
 from djservice.clustering.kernels.pseudojets import copy_pseudojets
+from djservice.clustering.kernels.refill import append_new, append_row
 from djservice.clustering.kernels.workspace import allocate
 
 CANARY = 7e77
 
 
-@jit
+@entry
 def append_both(work, n, count):
     """All pairs of the last particle, with room for fewer, by either way."""
     copy_pseudojets(work.origin, work.pseudojets, n)
@@ -45,6 +46,11 @@ def test_a_row_that_does_not_fit_is_refused(room: int) -> None:
     assert (row, new) == ((63, 63) if room >= 64 else (-1, -1))
 
 
+@entry
+def load_first(batch, work):
+    load_event(batch, 0, -1.0, work.origin, work.close_pairs, work.scratch.row)
+
+
 def load(particles, work):
     """The particles of one event with R = 1."""
     offsets, reaches, keys = (
@@ -53,7 +59,7 @@ def load(particles, work):
         np.zeros(1, np.uint64),
     )
     batch = EventArrays(particles, offsets, reaches, keys)
-    load_event(batch, 0, -1.0, work.origin, work.close_pairs, work.scratch.row)
+    load_first(batch, work)
 
 
 def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:

@@ -19,14 +19,14 @@ from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels import lanes
 from djservice.clustering.kernels.candidates import smallest
 from djservice.clustering.kernels.draw import choose, exponential, sum_weights, weighted_sum
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import entry
 from djservice.clustering.kernels.lanes import reference as lanes_numpy
 from djservice.clustering.kernels.workspace import allocate
 
 INFINITE = [np.inf, -np.inf, 1e308, -0.0, 0.0, 5e-324, 1.0, -1.0]
 
 
-@jit
+@entry
 def every_function(a, b, c, out):
     x, y, z = lanes.load(a, 1), lanes.load(b, 0), lanes.load(c, 3)
     lanes.store(out, 0, x + y)
@@ -69,7 +69,7 @@ def test_vectors_and_arrays_have_the_same_bits(seed: int) -> None:
     np.testing.assert_array_equal(one.view(np.int64), two.view(np.int64))
 
 
-@jit
+@entry
 def fused(a, b, c, out):
     lanes.store(out, 0, lanes.fma(lanes.load(a, 0), lanes.load(b, 0), lanes.load(c, 0)))
 
@@ -82,7 +82,7 @@ def test_fma_rounds_once() -> None:
     assert (lanes_numpy.fma(a, np.full(8, 1.0 - tiny), np.full(8, -1.0)) == 0.0).all()  # twice
 
 
-@jit
+@entry
 def masks(owner, other, at, a, b):
     mask = lanes.holds(owner, other, at, a, b)
     return (
@@ -109,7 +109,7 @@ def test_masks_of_ids(seed: int) -> None:
         )
 
 
-@jit
+@entry
 def there_and_back(value):
     return lanes.float_of(lanes.bits_of(value))
 
@@ -123,7 +123,7 @@ def test_bits_of_a_number(value: float) -> None:
     assert there_and_back(value).hex() == value.hex()
 
 
-@jit
+@entry
 def exponentials(x, out):
     for at in range(0, len(x), 8):
         lanes.store(out, at, exponential(lanes.load(x, at)))
@@ -140,6 +140,17 @@ def test_exponential_to_two_units_in_the_last_place() -> None:
     assert (out[-8:] == 1.0).all()
 
 
+@entry
+def sums(options, count, scratch):
+    norm = sum_weights(options.w, count, scratch)
+    return smallest(options.q, count), norm, weighted_sum(options, count)
+
+
+@entry
+def choice(options, count, scratch, target):
+    return choose(options.w, count, scratch, target)
+
+
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 200])
 def test_sums_and_choices_of_a_list(count: int) -> None:
     random = np.random.default_rng(count)
@@ -149,18 +160,18 @@ def test_sums_and_choices_of_a_list(count: int) -> None:
     options.w[:count] = np.where(random.random(count) < 0.3, 0.0, random.exponential(size=count))
     options.w[count // 2] = 1.0
     q, w = options.q[:count].copy(), options.w[:count].copy()
-    assert smallest(options.q, count) == q.min()
-    norm = sum_weights(options.w, count, scratch)
+    least, norm, weighted = sums(options, count, scratch)
+    assert least == q.min()
     assert norm == pytest.approx(math.fsum(w), rel=1e-14)
-    assert weighted_sum(options, count) == pytest.approx(math.fsum(w * q), rel=1e-14)
+    assert weighted == pytest.approx(math.fsum(w * q), rel=1e-14)
     # Each option is chosen by a stretch of targets as long as its weight.
     edges = (np.arange(20_000) + 0.5) / 20_000 * norm
-    chosen = np.array([choose(options.w, count, scratch, target) for target in edges])
+    chosen = np.array([choice(options, count, scratch, target) for target in edges])
     share = np.bincount(chosen, minlength=count) / len(edges) * norm
     np.testing.assert_allclose(share, w, atol=1.01 * norm / len(edges))
     # Where rounding leaves nothing, an option with a weight all the same.
     for target in (0.0, np.nextafter(norm, 0.0), norm, norm * (1 + 1e-15)):
-        assert w[choose(options.w, count, scratch, target)] > 0.0
+        assert w[choice(options, count, scratch, target)] > 0.0
 
 
 def bits_of_lanes() -> str:
@@ -174,9 +185,9 @@ def bits_of_lanes() -> str:
     exponentials(x, of_x)
     pairs, scratch = (work := allocate(300, 300, 1)).pairs, work.scratch
     pairs.q[:200], pairs.w[:200] = random.exponential(size=(2, 200))
-    norm = sum_weights(pairs.w, 200, scratch)
-    results += [norm, weighted_sum(pairs, 200), smallest(pairs.q, 200)]
-    results += [choose(pairs.w, 200, scratch, share * norm) for share in random.random(100)]
+    least, norm, weighted = sums(pairs, 200, scratch)
+    results += [least, norm, weighted]
+    results += [choice(pairs, 200, scratch, share * norm) for share in random.random(100)]
     return hashlib.sha256(b"".join(np.asarray(each).tobytes() for each in results)).hexdigest()
 
 

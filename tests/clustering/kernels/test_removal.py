@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from djservice.clustering.kernels.jit import entry
 from djservice.clustering.kernels.removal import remove_pairs
 from djservice.clustering.kernels.workspace import allocate
+
+
+@entry
+def remove(pairs, count, a, b, minimum, safe):
+    return remove_pairs(pairs, count, a, b, minimum, safe, None, 0.0)
 
 
 def removed(pairs, count, a, b):
@@ -25,8 +31,7 @@ def removed(pairs, count, a, b):
 def test_the_dead_are_replaced_by_the_last(count: int, share: float) -> None:
     random = np.random.default_rng(count)
     for safe in (False, True):
-        workspace = allocate(300, 300, 1)
-        pairs = workspace.pairs
+        pairs = allocate(300, 300, 1).pairs
         pairs.q[:count] = random.random(count)
         pairs.w[:count], pairs.s[:count] = 2.0 * pairs.q[:count], 3.0 * pairs.q[:count]
         pairs.owner[:count], pairs.other[:count] = random.integers(10, 300, (2, count))
@@ -38,7 +43,7 @@ def test_the_dead_are_replaced_by_the_last(count: int, share: float) -> None:
             removed(pairs, count, 7, 8),
             bool(count) and bool(dead[np.argmin(pairs.q[:count])]),
         )
-        left, minimum_went = remove_pairs(pairs, count, 7, 8, minimum, safe, workspace.slopes, 0.0)
+        left, minimum_went = remove(pairs, count, 7, 8, minimum, safe)
         assert left == len(expected) == count - dead.sum() and minimum_went == lost
         assert [
             *zip(pairs.q[:left], pairs.owner[:left], pairs.other[:left], strict=True)

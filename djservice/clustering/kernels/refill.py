@@ -1,0 +1,263 @@
+"""Filling the candidate lists: close pairs, the pairs of an object, and of the newest object.
+
+The lists hold every live candidate below the threshold, see
+:mod:`djservice.clustering.kernels.candidates`. What is not put on a list is bounded from below.
+"""
+
+from __future__ import annotations
+
+import math
+
+from djservice.clustering.kernels.candidates import PAD, Candidates, Scratch, put_beam, put_pair
+from djservice.clustering.kernels.close_pairs import LEVELS, ClosePairs, pairs_below
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import (
+    below,
+    bit_count,
+    bits_below,
+    fill,
+    least,
+    load,
+    lowest,
+    natural,
+    smallest_lane,
+    store,
+    thread_bits,
+    where_below,
+    width,
+)
+from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
+from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Pseudojets, distances
+
+
+@jit
+def put_row(
+    pseudojets: Pseudojets,
+    slot: int,
+    start: int,
+    hits: int,
+    pairs: Candidates,
+    count: int,
+    row: Floats,
+    asymmetry: float,
+) -> int:
+    """Put pairs of the object in ``slot`` on the list; returns the new length.
+
+    Each bit k of ``hits`` stands for the pair with slot ``start`` + k.
+    """
+    bits = thread_bits(hits)
+    while bits != 0:
+        k = lowest(bits)
+        bits &= bits - 1
+        put_pair(pseudojets, slot, start + k, row[k], pairs, count + bits_below(hits, k), asymmetry)
+    return int(count + bit_count(hits))
+
+
+@jit
+def append_row(
+    pseudojets: Pseudojets,
+    m: int,
+    slot: int,
+    low: float,
+    high: float,
+    pairs: Candidates,
+    count: int,
+    row: Floats,
+    asymmetry: float,
+) -> int:
+    """Put the pairs with low <= q < high that the object in ``slot`` owns on the list.
+
+    Pairs with q >= high set the object's lower bound. Returns the new length of the list, -1 if it
+    is too short.
+    """
+    y, phi, d, ident = (
+        fill(pseudojets.y[slot]),
+        fill(pseudojets.phi[slot]),
+        fill(pseudojets.d[slot]),
+        fill(pseudojets.ident[slot]),
+    )
+    lows, highs, infinities = fill(low), fill(high), fill(math.inf)
+    bound = infinities
+    start = 0
+    while start < m:
+        stop = min(start + STRETCH, m)
+        hits = 0
+        first = start
+        while first < stop:
+            q = distances(pseudojets, first, y, phi, d)
+            q = where_below(load(pseudojets.ident, first), ident, q, infinities)
+            store(row, first - start, q)
+            bound = least(where_below(q, highs, infinities, q), bound)
+            hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
+            first += width()
+        if count + STRETCH > len(pairs.q) - PAD:
+            count = -1
+            break
+        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
+        start += STRETCH
+    pseudojets.lower[slot] = smallest_lane(bound)
+    return count
+
+
+@jit
+def append_new(
+    pseudojets: Pseudojets,
+    m: int,
+    slot: int,
+    high: float,
+    pairs: Candidates,
+    count: int,
+    row: Floats,
+    asymmetry: float,
+) -> tuple[int, float]:
+    """Put the pairs with q < high of the newest object on the list, and bound the others.
+
+    The newest object has the largest id, so it owns its pairs with all others. Returns the new
+    length of the list, -1 if it is too short, and the smallest distance of these pairs.
+    """
+    y_slot = pseudojets.y[slot]
+    y, phi, d = fill(y_slot), fill(pseudojets.phi[slot]), fill(pseudojets.d[slot])
+    sync()
+    pseudojets.y[slot] = math.inf  # no pair with itself
+    highs, infinities = fill(high), fill(math.inf)
+    bound = nearest = infinities
+    start = 0
+    while start < m:
+        stop = min(start + STRETCH, m)
+        hits = 0
+        first = start
+        while first < stop:
+            q = distances(pseudojets, first, y, phi, d)
+            store(row, first - start, q)
+            nearest = least(q, nearest)
+            bound = least(where_below(q, highs, infinities, q), bound)
+            hits |= below(q, highs) << (first - start)
+            first += width()
+        if count + STRETCH > len(pairs.q) - PAD:
+            count = -1
+            break
+        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
+        start += STRETCH
+    sync()
+    pseudojets.y[slot] = y_slot
+    pseudojets.lower[slot] = smallest_lane(bound)
+    return count, smallest_lane(nearest)
+
+
+@jit
+def append_close_pairs(
+    close_pairs: ClosePairs,
+    start: int,
+    end: int,
+    pseudojets: Pseudojets,
+    pairs: Candidates,
+    count: int,
+    scratch: Scratch,
+    asymmetry: float,
+) -> int:
+    """Put the live close pairs from ``start`` to ``end`` on the list; returns the new length.
+
+    The length is -1 if the list is too short.
+    """
+    alive, owner, other = scratch.alive, close_pairs.owner, close_pairs.other
+    while start < end:
+        stop = min(end, start + len(pairs.q) - PAD - count)
+        if stop == start:
+            count = -1
+            break
+        first = natural(start)
+        while first < stop:
+            k = natural(first + rank())
+            both_alive = k < stop and alive[owner[k]] & alive[other[k]] != 0
+            alive_bits = ballot(both_alive)
+            place = natural(count + bits_below(alive_bits, rank()))
+            if asymmetry > 0.0:
+                if both_alive:
+                    a, b = scratch.slot[owner[k]], scratch.slot[other[k]]
+                    put_pair(pseudojets, a, b, close_pairs.q[k], pairs, place, asymmetry)
+            elif (
+                both_alive or size() == 1
+            ):  # a processor avoids the branch, which it would mispredict
+                pairs.q[place] = close_pairs.q[k]
+                pairs.owner[place] = owner[k]
+                pairs.other[place] = other[k]
+            count += bit_count(alive_bits)
+            first = natural(first + size())
+        start = stop
+    return count
+
+
+@jit
+def refill(
+    pseudojets: Pseudojets,
+    m: int,
+    low: float,
+    high: float,
+    close_pairs: ClosePairs,
+    pairs: Candidates,
+    n_pairs: int,
+    beams: Candidates,
+    n_beams: int,
+    scratch: Scratch,
+    asymmetry: float,
+) -> tuple[int, int]:
+    """Raise the threshold from edge ``low`` to edge ``high``; returns the lengths of both lists.
+
+    The length of the list of pairs is -1 if it is too short.
+    """
+    sync()
+    start = pairs_below(close_pairs, low) if low > 0.0 else 0
+    end = pairs_below(close_pairs, high)
+    n_pairs = append_close_pairs(
+        close_pairs, start, end, pseudojets, pairs, n_pairs, scratch, asymmetry
+    )
+    if n_pairs < 0:
+        return -1, n_beams
+    lows, highs = fill(low), fill(high)
+    marked = 0
+    first = 0
+    while first < m:
+        beam = load(pseudojets.beam, first)
+        hits = below(beam, highs) & ~below(beam, lows)
+        bits = thread_bits(hits)
+        while bits != 0:
+            k = lowest(bits)
+            bits &= bits - 1
+            put_beam(
+                pseudojets, first + k, beams, n_beams + bits_below(hits, k), scratch.beam_place
+            )
+        n_beams += bit_count(hits)
+        hits = below(load(pseudojets.lower, first), highs)
+        bits = thread_bits(hits)
+        while bits != 0:  # the loop below needs all threads of a team
+            k = lowest(bits)
+            bits &= bits - 1
+            scratch.marked[marked + bits_below(hits, k)] = first + k
+        marked += bit_count(hits)
+        first += width()
+    sync()
+    k = 0
+    while k < marked and n_pairs >= 0:
+        slot = int(scratch.marked[k])
+        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
+        k += 1
+    return n_pairs, n_beams
+
+
+@jit
+def lower_bound(pseudojets: Pseudojets, m: int, threshold: float, close_pairs: ClosePairs) -> float:
+    """A lower bound, not below ``threshold``, of all candidates that are not on the lists."""
+    lows, bounds, infinities = fill(threshold), fill(math.inf), fill(math.inf)
+    first = 0
+    while first < m:
+        beam = load(pseudojets.beam, first)
+        bounds = least(where_below(beam, lows, infinities, beam), bounds)
+        bounds = least(load(pseudojets.lower, first), bounds)
+        first += width()
+    bound = float(smallest_lane(bounds))
+    start = pairs_below(close_pairs, threshold) if threshold > 0.0 else 0
+    if start < close_pairs.ends[LEVELS - 1]:
+        bound = min(
+            bound, max(threshold, close_pairs.q[start] * 0.5)
+        )  # its level may hold a smaller one
+    return bound
