@@ -58,8 +58,9 @@ class Input(SchemaFields, Files):
             "files does not read them"
         ),
     )
-    augment: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
+    augment: tuple[Annotated[dict[str, Any], BeforeValidator(named)], ...] = Field(
         (),
+        max_length=20,
         description=(
             "random changes of the events before clustering, in order: rotate, translate, "
             "collinear, soft, smear, drop, scale"

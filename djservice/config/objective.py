@@ -71,8 +71,10 @@ class ObjectiveSection(Section):
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> ObjectiveSection:
+        fields = type(self).model_fields
         for key in self.model_fields_set & set(_ONLY):
-            if _ONLY[key] != self.kind:
+            # Plain data of a whole section name the defaults too.
+            if _ONLY[key] != self.kind and getattr(self, key) != fields[key].get_default():
                 raise ValueError(f"a {self.kind} has no {key}, which is of a {_ONLY[key]}")
         if self.kind == "significance":
             missing = [

@@ -167,8 +167,8 @@ class Run(Section):
     def observable_files(self) -> tuple[tuple[str, str], ...]:
         """Keys and paths of the files that observables read."""
         return tuple(
-            (f"loss[{i}].observable.{key}", path)
-            for i, term in enumerate(self.loss)
+            (f"{where}.observable.{key}", path)
+            for where, term in self.terms.items()
             for key, path in files_of(term.observable).items()
         )
 

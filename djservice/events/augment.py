@@ -70,7 +70,7 @@ def augmented(
     for place, augmentation in enumerate(augmentations):
         keys = mix(draw_keys(events.key, seed, f"augment:{place}"), replica)
         events = augmentation.transform(events, keys)
-    check_counts(events)
+        check_counts(events)  # after each, for a chain may double the particles many times
     return events
 
 

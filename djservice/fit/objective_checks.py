@@ -25,9 +25,8 @@ def check_objective(run: Run, loss: Loss, fileset: Mapping[str, Any]) -> None:
         If truth is missing, batches are too small for the bins, or the datasets of a significance
         are not those of the fileset, with cross sections.
     """
+    check_datasets(loss, fileset)
     term = loss.terms[0]
-    if isinstance(term, Significance):
-        _check_datasets(term, fileset)
     if isinstance(term, MutualInformation):
         if run.input.truth is None:
             raise ConfigError(
@@ -37,7 +36,17 @@ def check_objective(run: Run, loss: Loss, fileset: Mapping[str, Any]) -> None:
         _require_events(term, "optimiser.batch_events is", run.optimiser.batch_events)
 
 
-def _check_datasets(term: Significance, fileset: Mapping[str, Any]) -> None:
+def check_datasets(loss: Loss, fileset: Mapping[str, Any]) -> None:
+    """Refuse a significance whose datasets are not those of the fileset, with cross sections.
+
+    Raises
+    ------
+    ConfigError
+        If one is missing, or has no cross section.
+    """
+    term = loss.terms[0]
+    if not isinstance(term, Significance):
+        return
     if not fileset:
         raise ConfigError(
             "objective.kind is significance, which needs the datasets and cross sections of "

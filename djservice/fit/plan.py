@@ -72,8 +72,8 @@ class RunPlan:
     def observable_files(self) -> dict[str, list[str]]:
         """Hashes of the files that each observable of the loss depends on, by its key."""
         files = {
-            f"loss[{i}].observable.files": list(term.observable.files)
-            for i, term in enumerate(self.loss.terms)
+            f"{where}.observable.files": list(term.observable.files)
+            for where, term in zip(self.run.terms, self.loss.terms, strict=True)
         }
         return {key: hashes for key, hashes in files.items() if hashes}
 
@@ -81,13 +81,13 @@ class RunPlan:
     def defaults(self) -> list[str]:
         """What observables read and no column of the input names, a line for each."""
         lines = []
-        for i, term in enumerate(self.loss.terms):
+        for where, term in zip(self.run.terms, self.loss.terms, strict=True):
             lacking = dict.fromkeys(
                 c for c in term.observable.columns if c not in self.run.input.columns
             )
             if lacking:
                 lines.append(
-                    f"loss[{i}].observable reads {', '.join(lacking)}, which input.columns does not "
+                    f"{where}.observable reads {', '.join(lacking)}, which input.columns does not "
                     "name: their defaults are taken (docs/reference/variables.md)."
                 )
         return lines

@@ -232,7 +232,11 @@ class RadiusFit:
         subset, trees = HeldBack(self.run.seed, self.share), self.run.spectrum.trees
         request = Request(optimum, trees, "held-back", 0, subset, rigidity=rigidity)
         moments = (await self.evaluate(request))[0]
-        loss = moments.rescaled(len(self.keys) / moments.events).loss()
+        try:
+            loss = moments.rescaled(len(self.keys) / max(moments.events, 1)).loss()
+        except NothingAcceptedError as error:
+            self.watch.say(f"held-back events: {error} They do not score the optimum.")
+            return
         score = {"at": at, "events": moments.events, "loss": loss.value, "loss_error": loss.error}
         self.store.set_of("spectrum", held_back=score)
 

@@ -106,6 +106,7 @@ class WeightsFit:
         # A shorter run may have left rows at another radius.
         if store.attribute(GROUP, "global_radius") != global_radius:
             store.rewind(GROUP, 0)
+            store.rewind(f"{GROUP}/{HELD_BACK}", 0)
             store.set_of(
                 GROUP,
                 global_radius=global_radius,

@@ -126,7 +126,7 @@ def find_branches(
 def absent_branches(schema: Schema, has: Callable[[str], bool]) -> tuple[str, ...]:
     """The branches that a schema reads where there are any, and the input lacks.
 
-    They are those of the identity, the usual weight, and masses that may be 0.
+    They are those of the identity, the usual weight, masses that may be 0, and further columns.
     """
     layout = schema.layout
     optional: list[tuple[str, ...]] = [(name,) for name in layout.identity]
@@ -134,6 +134,10 @@ def absent_branches(schema: Schema, has: Callable[[str], bool]) -> tuple[str, ..
         optional.append((layout.weight,))
     if layout.massless:
         optional += [layout.names(collection, "mass") for collection in schema.particles]
+    optional += [
+        tuple(name for collection in schema.particles for name in layout.names(collection, field))
+        for field in schema.columns.values()
+    ]
     return tuple(names[0] for names in optional if not any(map(has, names)))
 
 
@@ -199,10 +203,11 @@ def batch_of(
         entry=entry,
         source=source,
         dataset=dataset,
-        columns={name: ak.flatten(particles[_COLUMN + name], axis=1) for name in columns},
+        columns={
+            name: ak.values_astype(ak.flatten(particles[_COLUMN + name], axis=1), np.float64)
+            for name in columns
+        },
     )
-    for name, values in batch.columns.items():
-        refuse_particles(batch, name, values, np.isfinite(values), "a finite number")
     eta = np.asarray(ak.to_numpy(ak.flatten(particles["eta"], axis=1)))
     scale = None
     if schema.particle_weight is not None:
@@ -274,6 +279,8 @@ def _cut(
     remove("pt_min", (batch.pt > schema.pt_min) & ~at_rest)
     if schema.eta_max is not None:
         remove("eta_max", np.abs(eta) < schema.eta_max)
+    for name, values in batch.columns.items():  # those of removed particles may be anything
+        refuse_particles(batch, name, values, np.isfinite(values) | ~keep, "a finite number")
     return batch.keep(keep), removed
 
 

@@ -61,6 +61,7 @@ def cached_inspection(
         stat.st_size,
         stat.st_mtime_ns,
         schema.model_dump(mode="json"),
+        code_hash(READING),
     ]
     place = Path(cache) / f"{_digest(facts)}.json"
     try:

@@ -162,8 +162,8 @@ def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
     Raises
     ------
     InputError
-        If some have a weight or a mass that others lack, whose events would count as 1, or whose
-        particles would be massless, without a word.
+        If some have a weight, a mass or a column that others lack, whose events would count as 1,
+        or whose particles would be massless or have defaults, without a word.
     """
     said = [
         f"{file.path} is a skim of particles above {file.pt_min:g} GeV: with pt_min "
@@ -171,12 +171,23 @@ def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
         for file in files
         if file.pt_min > schema.pt_min
     ]
+    columns = {
+        name
+        for collection in schema.particles
+        for field in schema.columns.values()
+        for name in schema.layout.names(collection, field)
+    }
     for dataset in dict.fromkeys(file.dataset for file in files):
-        those = [file for file in files if file.dataset == dataset and file.entries]
-        for name in dict.fromkeys(name for file in those for name in file.lacking):
+        for name in dict.fromkeys(name for file in files for name in file.lacking):
+            # Observables of constituents see events of all datasets together.
+            those = [
+                file
+                for file in files
+                if file.entries and (name in columns or file.dataset == dataset)
+            ]
             without = [file.path for file in those if name in file.lacking]
             having = [file.path for file in those if name not in file.lacking]
-            if not having:
+            if not having or not without:
                 continue
             text = (
                 f"branch {name!r} is in {having[0]} and not in {without[0]} ({len(without)} of "
@@ -184,8 +195,8 @@ def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
             )
             if name not in schema.layout.identity:
                 raise InputError(
-                    f"{text}: expected it in all or in none. Read them as two datasets, or set the "
-                    "weight to null."
+                    f"{text}: expected it in all or in none. Leave it out of the configuration (a "
+                    "weight: null), or read the files apart."
                 )
             said.append(f"{text}: their events are known by file and entry.")
     return said

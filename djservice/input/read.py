@@ -100,6 +100,12 @@ def read(
             break
         batch = tell_apart(batch, repeated, folders)
         repeated = repeated_keys(batch.key)
+    if len(repeated):
+        first, second = np.flatnonzero(batch.key == repeated[0])[:2]
+        raise InputError(
+            f"{batch.name(int(first))} and {batch.name(int(second))} are known by the same file "
+            f"and entry: their last {MOST_FOLDERS} folders have the same names. List the file once."
+        )
     return batch
 
 

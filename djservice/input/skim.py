@@ -30,8 +30,8 @@ def skim(
 ) -> Iterator[tuple[int, ...]]:
     """Write a skim, which replaces an existing target at the end.
 
-    A run on the skim gives the same result, if its ``pt_min`` is not lower and the events have an
-    identity. The skim knows its cut, and reading it with a lower one warns.
+    A run on the skim gives the same result, if its ``pt_min`` is not lower, the events have an
+    identity, no particle weight is above 1, and ``keep`` names its further columns. The skim knows its cut, and reading it with a lower one warns.
 
     Parameters
     ----------

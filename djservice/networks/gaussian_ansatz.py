@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from djservice.core.progress import Watch
+from djservice.core.torch_vector import one_thread
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.networks.moment_efn import dense
-from djservice.networks.training import TRAIN, one_thread
+from djservice.networks.training import TRAIN
 
 #: Share of the events that are held back, and how many other true values each of these meets.
 HELD_BACK, OTHERS = 0.2, 64

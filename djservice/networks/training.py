@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from djservice.core.bounds import require, require_number
 from djservice.core.display import shown
 from djservice.core.progress import Watch
+from djservice.core.torch_vector import one_thread
 from djservice.core.typing import Floats
 from djservice.errors import InputError, RunError
 from djservice.networks.moment_efn import MomentEFN
@@ -132,17 +132,6 @@ def probabilities(
             for jets in zip(x.split(BLOCK), inside.split(BLOCK), strict=True)
         ]
     return np.asarray(torch.cat(outputs))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch with one thread, for sums whose order does not depend on the machine's cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _trimmed(particles: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -66,6 +66,8 @@ class Term(ABC):
     maximised: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.observable, Observable):
+            raise _no_observable("an observable", self.observable)
         require_number("coefficient", self.coefficient)
         if self.target is not None:
             require_number("target", self.target)
@@ -353,7 +355,11 @@ def as_loss(objective: Loss | Observable) -> Loss:
         return Mean(objective)
     if isinstance(objective, (Term, LossSum)):
         return objective
-    raise InputError(
-        f"expected a loss or an observable, found {objective!r}. Make an observable of a function "
-        "with @djservice.observable(...)."
+    raise _no_observable("a loss or an observable", objective)
+
+
+def _no_observable(expected: str, found: Any) -> InputError:
+    return InputError(
+        f"expected {expected}, found {found!r}. Take one of djservice.observables, or make one of a "
+        "function with @djservice.observable(...)."
     )

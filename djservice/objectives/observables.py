@@ -223,11 +223,12 @@ def onnx(model: str, preprocess: str, output: str | int = 0, jet: int = 0) -> Ob
     MissingPackageError
         If onnxruntime is not installed (the extra ``onnx``).
     """
+    number = require_jet(jet) + 1
     tagger = read_tagger(model, preprocess, output)
     return Observable(
         tagger,
-        f"{output if isinstance(output, str) else f'output {output}'} of jet {jet + 1}",
-        jets=require_jet(jet) + 1,
+        f"{output if isinstance(output, str) else f'output {output}'} of jet {number}",
+        jets=number,
         constituents=tagger.preprocessing.most,
     )
 

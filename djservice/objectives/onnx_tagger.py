@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,8 @@ class OnnxTagger:
     """
 
     path: str
-    model: bytes
-    preprocessing: Preprocessing
+    model: bytes = field(repr=False)
+    preprocessing: Preprocessing = field(repr=False)
     output: str | int
     fingerprint: str
 
@@ -113,6 +114,24 @@ class OnnxTagger:
         with np.errstate(all="ignore"):
             return score(values.astype(np.float64))
 
+    def _check_alone(self, sizes: Mapping[str, int], room: int) -> None:
+        """Refuse a network whose score of a jet depends on the other jets of its block."""
+        random = np.random.default_rng(1)
+        jets = {
+            name: random.normal(size=(BLOCK, number, room)).astype(np.float32)
+            for name, number in sizes.items()
+        }
+        others = {name: values.copy() for name, values in jets.items()}
+        for values in others.values():
+            values[1:] *= 3.0
+        before, after = (outputs_of(self.model, self.path, values)[0] for values in (jets, others))
+        if not np.allclose(before, after, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise InputError(
+                f"{self.path}: the score of a jet depends on the other jets that are evaluated "
+                "with it, as in dynamic quantisation or a batch normalisation that still trains. "
+                "Export the network for inference, without dynamic quantisation."
+            )
+
     def check(self) -> None:
         """Refuse a network that the preprocessing or the output does not fit, before any work.
 
@@ -146,6 +165,7 @@ class OnnxTagger:
                 self.path,
                 {name: np.ones((BLOCK, n, room), np.float32) for name, n in sizes.items()},
             )
+            self._check_alone(sizes, room)
             labels = prepared.labels
             if labels and isinstance(self.output, str) and len(labels) != values.shape[1]:
                 raise InputError(

@@ -52,6 +52,9 @@ class Significance(Term):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("signal", "background"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, (getattr(self, name),))
         names = (*self.signal, *self.background)
         if not (self.signal and self.background) or len(set(names)) < len(names):
             raise InputError(

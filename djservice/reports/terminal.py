@@ -87,6 +87,8 @@ def _print_result(console: Console, facts: dict[str, Any]) -> None:
     result = facts["result"]
     radius = with_error(result["radius"], result["radius_error"], 3)
     console.print()
+    if facts["run"]["task"] == "particle-weights":
+        radius += " without weights; with them see below"
     _line(
         console,
         f"R: {facts['run']['radius']['start']:g} -> {radius}   "

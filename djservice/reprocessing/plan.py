@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from djservice.config.run import Run
 from djservice.core.private import public
 from djservice.core.provenance import code_hash
+from djservice.errors import ConfigError
 from djservice.input.fileset import load_fileset
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import FileIdentity, digest, identify
@@ -54,6 +57,14 @@ class Plan:
         }
 
 
+def _content(key: str, path: str) -> str:
+    """Hash of a file that an observable reads."""
+    try:
+        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{key}: {path}: cannot be read: {error.strerror}.") from None
+
+
 def make_plan(settings: Reprocessing, run: Run) -> Plan:
     """Plan a reprocessing from the identities of all inputs; none of them is read.
 
@@ -75,6 +86,7 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
         for name, section in run.inputs.items()
         if section.fileset is not None
     }
+    settings_data |= {f"{key}.content": _content(key, path) for key, path in run.observable_files}
     settings_data |= {"filesets": public(filesets)}  # weights, trees and ranges of entries
     fit = digest(
         [

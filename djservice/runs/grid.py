@@ -24,6 +24,7 @@ from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.moments import Moments
 from djservice.fit.all_events import spectrum_numbers
+from djservice.fit.objective_checks import check_datasets
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
 from djservice.on_dask.bundles import Bundles
@@ -175,7 +176,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
                 f"trees: expected {needed} or more for the {estimator.name} estimator, found "
                 f"{grid.trees}."
             )
-    plan.input()
+    check_datasets(plan.loss, plan.input().fileset)
     watch = watch or Lines()
     return run_to_completion(_fill(plan, grid, Path(output).expanduser(), watch), watch)
 

@@ -51,9 +51,10 @@ def pack(run: Run) -> dict[str, Any]:
     data["input"] |= _packed_files(run.input)
     for name, section in data["radius_model"]["checks"].items():
         section |= _packed_files(run.radius_model.checks[name])
-    for i, term in enumerate(run.loss):
+    terms = [*data["loss"], *filter(None, [data.get("objective")])]
+    for term, plain in zip(run.terms.values(), terms, strict=True):
         for key, path in files_of(term.observable).items():
-            data["loss"][i]["observable"][key] = _absolute(path)
+            plain["observable"][key] = _absolute(path)
     output = run.output.model_dump()
     data["output"] = {
         key: path if path is None else _absolute(path) for key, path in output.items()

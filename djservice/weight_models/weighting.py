@@ -45,6 +45,13 @@ class Weighting:
     tracker_eta: float | None = 2.5
     vertex: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.tracker_eta is None and any(f.name == "charged_density" for f in self.features):
+            raise InputError(
+                "tracker_eta is None, and then no particle has a known vertex, from which "
+                "charged_density counts. Take the feature density, or give tracker_eta."
+            )
+
     @property
     def fields(self) -> tuple[str, ...]:
         """Fields of the input that are needed."""

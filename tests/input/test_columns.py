@@ -114,8 +114,8 @@ def test_a_configuration_names_them(tiny: dict[str, Any]) -> None:
 
 
 def test_a_value_that_is_not_finite_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.root", dxy=np.array([0.0, np.nan, 0.0, 0.0, 0.0]))
-    with pytest.raises(InputError, match=r"a\.root, entry 0.*d0"):
+    path = write(tmp_path / "a.root", dxy=np.array([0.0, np.nan, np.nan, 0.0, 0.0]))
+    with pytest.raises(InputError, match=r"a\.root, entry 0.*particle 2: d0 is nan"):
         dj.read(path, schema=SCHEMA)
     with pytest.raises(InputError, match="d0 has shape"):
         dj.EventBatch.from_arrays(

@@ -430,3 +430,29 @@ def test_masses_may_be_called_m(tmp_path):
         file.mktree("Events", {"ScoutingJet": jets.type}).extend({"ScoutingJet": jets})
     batch = read(str(tmp_path / "a.root"), schema=nanoaod("ScoutingJet"))
     assert batch.mass.tolist() == [1.0, 3.0, 2.5]
+
+
+def test_a_column_that_only_some_files_have_is_refused(two, tmp_path):
+    """Which default an event had would depend on the events beside it."""
+    other = write(tmp_path / "c.root", first=50)
+    schema = nanoaod(columns=["charge"])
+    assert set(read(two, schema=schema).columns) == {"charge"}
+    with uproot.recreate(tmp_path / "d.root") as file:
+        lists = {name: ak.Array([[1.0, 3.0], [2.5]]) for name in ("pt", "eta", "phi", "mass")}
+        columns = {"PFCands": ak.zip(lists), "genWeight": np.ones(2)}
+        file.mktree("Events", {n: ak.Array(c).type for n, c in columns.items()}).extend(columns)
+    with pytest.raises(InputError, match=r"'PFCands_charge' is in .*c\.root and not in .*d\.root"):
+        read([other, str(tmp_path / "d.root")], schema=schema)
+
+
+def test_flags_of_particles_are_numbers_and_those_cut_away_may_be_anything(tmp_path):
+    lists = {name: ak.Array([[1.0, 3.0], [2.5]]) for name in ("pt", "eta", "phi", "mass")}
+    lists |= {"isPV": ak.Array([[True, False], [True]]), "d0": ak.Array([[np.nan, 0.1], [0.2]])}
+    with uproot.recreate(tmp_path / "a.root") as file:
+        jets = ak.zip(lists)
+        file.mktree("Events", {"PFCands": jets.type}).extend({"PFCands": jets})
+    schema = nanoaod(columns=["isPV", "d0"], pt_min=2.0)
+    columns = read(str(tmp_path / "a.root"), schema=schema).columns
+    assert columns["isPV"].tolist() == [0.0, 1.0] and columns["d0"].tolist() == [0.1, 0.2]
+    with pytest.raises(InputError, match="d0 is nan, expected a finite number"):
+        read(str(tmp_path / "a.root"), schema=nanoaod(columns=["d0"]))

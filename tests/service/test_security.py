@@ -144,8 +144,9 @@ def test_runs_stay_within_their_roots(
     [("in/a.onnx", True), ("elsewhere/a.onnx", False), ("in/../elsewhere/a.onnx", False)],
 )
 @pytest.mark.parametrize("key", ["model", "preprocess"])
+@pytest.mark.parametrize("section", ["loss", "objective"])
 def test_files_of_observables_stay_within_the_input_roots(
-    limited: Path, tiny: Settings, key: str, path: str, inside: bool
+    limited: Path, tiny: Settings, section: str, key: str, path: str, inside: bool
 ) -> None:
     """They are refused before anything reads them: here there are none."""
     files = {name: str(limited / "in/a.json") for name in ("model", "preprocess")}
@@ -154,11 +155,15 @@ def test_files_of_observables_stay_within_the_input_roots(
         "input": {"files": str(limited / "in/a.root")},
         "output": {"store": str(limited / "out/a.zarr")},
     }
-    config = pack(Run.from_dict(tiny | {"loss": term} | given))
+    where = "loss[0].observable"
+    if section == "objective":
+        where, tiny = "objective.observable", {k: v for k, v in tiny.items() if k != "loss"}
+        term = {"kind": "mutual_information", "observable": term["observable"]}
+    config = pack(Run.from_dict(tiny | {section: term} | given))
     with pytest.raises(ConfigError) as found:
         checked_plan(config)
     message = str(found.value)
-    assert "loss[0].observable" in message and ("cannot be read" in message) == inside
+    assert where in message and ("cannot be read" in message) == inside
     assert (f"observable.{key}: " in message and "lies outside the folders" in message) != inside
 
 
