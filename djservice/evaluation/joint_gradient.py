@@ -12,6 +12,7 @@ evaluated once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,12 @@ class JointEvents:
     loss: Floats
     slope: Floats
     probability: Floats
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[JointEvents]) -> JointEvents:
+        """The results of the events of several parts, in order."""
+        names = ("loss", "slope", "probability")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def joint_sums(

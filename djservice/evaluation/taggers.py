@@ -124,7 +124,7 @@ class Classes:
                     f"{', '.join(map(str, self.names))}. Name it there, or leave it out of the "
                     "fileset."
                 )
-            return np.full(len(events), self.names.index(events.dataset))  # type: ignore[arg-type]
+            return np.full(len(events), self.names.index(events.dataset))
         same = events.truth[:, np.newaxis] == np.array(self.names, np.float64)
         strange = np.flatnonzero(~same.any(axis=1))
         if len(strange):
@@ -133,7 +133,8 @@ class Classes:
                 f"{', '.join(map(str, self.names))}: {events.name(int(strange[0]))} has "
                 f"{events.truth[strange[0]]:g}. Give their truth as a class, or select the events."
             )
-        return same.argmax(axis=1)
+        number: NDArray[np.int64] = same.argmax(axis=1)
+        return number
 
 
 @dataclass(frozen=True)

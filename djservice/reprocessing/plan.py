@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from djservice.config.run import Run
 from djservice.core.private import public
 from djservice.core.provenance import code_hash
+from djservice.errors import ConfigError
 from djservice.input.fileset import load_fileset
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import FileIdentity, digest, identify
@@ -62,6 +63,12 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
     DjserviceError
         If an input is missing.
     """
+    if run.task == "joint":
+        raise ConfigError(
+            "task joint has no values of an observable to write for new files, so it cannot be "
+            "reprocessed. Use the learned R (store: joint, radius) in a global run, and its network "
+            "as an observable."
+        )
     inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
     settings_data = run.numbers | {
         "iterations": [
