@@ -188,6 +188,26 @@ def test_settings_without_meaning(
         dj.run(Run.from_dict(settings | {"joint": settings["joint"] | section}))
 
 
+def test_the_toy_of_dipoles(
+    scheduler: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The script from the file that it makes to its last line, on few events."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "workflows"))
+    import joint_dipoles
+
+    plain = joint_dipoles.settings
+    here = {"cluster": {"scheduler": scheduler}}
+    monkeypatch.setattr(joint_dipoles, "settings", lambda *arguments: plain(*arguments) | here)
+    options = ["--output", str(tmp_path), "--events", "60", "--iterations", "5"]
+    monkeypatch.setattr("sys.argv", ["joint_dipoles.py", *options])
+    joint_dipoles.main()
+    printed = capsys.readouterr().out
+    assert "lowest of the profile: R = 0." in printed and "learned: R = 0." in printed
+
+
 def test_curves_of_known_scores() -> None:
     values = np.array([0.9, 0.8, 0.8, 0.3, 0.1])
     signal, weight = np.array([True, True, False, True, False]), np.array([1.0, 1.0, 2.0, 1.0, 1.0])
