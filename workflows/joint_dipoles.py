@@ -113,11 +113,20 @@ def losses(events: dj.EventBatch, radius: float) -> Any:
     return each(minimize(lambda theta: each(theta).mean(), [0.0, 0.5]).x)
 
 
-def lowest(profile: Any) -> float:
-    """The R of the lowest loss, by a cubic through the losses at all radii."""
-    grid = np.linspace(RADII[0], RADII[-1], 1001)
-    cubic = np.polyfit(RADII - RADII.mean(), profile, 3)
-    return float(grid[np.argmin(np.polyval(cubic, grid - RADII.mean()))])
+def lowest(profile: Any) -> tuple[float, float]:
+    """The R of the lowest loss and the curvature there, by a quartic through all radii."""
+    middle = RADII.mean()
+    quartic = np.poly1d(np.polyfit(RADII - middle, profile, 4))
+    grid = np.linspace(RADII[0], RADII[-1], 1001) - middle
+    best = grid[np.argmin(quartic(grid))]
+    return float(best + middle), float(quartic.deriv(2)(best))
+
+
+def error_of_learned(store: dj.Store, curvature: float) -> float:
+    """Error of the learned R: that of the mean dL/dR of the averaged iterations, over the curvature."""
+    error = store.column("joint", "gradients_error")[:, 0]
+    averaged = error[len(error) - max(1, len(error) // 4) :]
+    return float(np.sqrt((averaged**2).sum()) / len(averaged) / curvature)
 
 
 def main() -> None:
@@ -136,13 +145,15 @@ def main() -> None:
     table = np.array([losses(events, float(radius)) for radius in RADII])
     generator = np.random.default_rng(3)
     again = [
-        lowest(table[:, generator.integers(0, len(events), len(events))].mean(axis=1))
+        lowest(table[:, generator.integers(0, len(events), len(events))].mean(axis=1))[0]
         for _ in range(200)
     ]
     for radius, of_events in zip(RADII, table, strict=True):
         error = of_events.std() / len(of_events) ** 0.5
         print(f"profile: R = {radius:.2f}, loss {of_events.mean():.4f} +- {error:.4f}")
-    print(f"lowest of the profile: R = {lowest(table.mean(axis=1)):.3f} +- {np.std(again):.3f}")
+    best, curvature = lowest(table.mean(axis=1))
+    print(f"lowest of the profile: R = {best:.3f} +- {np.std(again):.3f}")
+    print(f"error of the learned R: {error_of_learned(found, curvature):.3f}")
     loss, error = (found.array("joint/held_back", name) for name in ("loss", "loss_error"))
     for name, row in (("start", 0), ("learned", 1)):
         radius = found.array("joint/held_back", "radius")[row, 0]
