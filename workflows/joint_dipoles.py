@@ -138,7 +138,8 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     path, store = options.output / "dipoles.root", options.output / "joint.zarr"
-    write(path, options.events, 1)
+    if not path.exists():  # a run is continued with the same file
+        write(path, options.events, 1)
     dj.run(dj.Run.from_dict(settings(path, store, options.start, options.iterations)))
     found = dj.Store.read(store)
     events = dj.read(str(path), schema=dj.schemas.nanoaod(truth="signal"))

@@ -1,5 +1,6 @@
 """A run that trains a network together with R: its path against a plain loop, its scores, what is shown, resumption."""
 
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -188,6 +189,18 @@ def test_settings_without_meaning(
         dj.run(Run.from_dict(settings | {"joint": settings["joint"] | section}))
 
 
+def test_a_missing_extra_is_named(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for network in ("moment_efn", dj.TorchTagger(efn)):
+        section = settings["joint"] | {"network": network}
+        with pytest.raises(
+            dj.DjserviceError, match=r"needs PyTorch: pip install 'djservice\[torch\]'"
+        ):
+            dj.run(Run.from_dict(settings | {"joint": section}))
+
+
 def test_the_toy_of_dipoles(
     scheduler: str,
     tmp_path: Path,
@@ -204,6 +217,7 @@ def test_the_toy_of_dipoles(
     options = ["--output", str(tmp_path), "--events", "60", "--iterations", "5"]
     monkeypatch.setattr("sys.argv", ["joint_dipoles.py", *options])
     joint_dipoles.main()
+    joint_dipoles.main()  # the second time the run is complete
     printed = capsys.readouterr().out
     assert "lowest of the profile: R = 0." in printed and "learned: R = 0." in printed
 
