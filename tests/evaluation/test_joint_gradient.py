@@ -17,6 +17,8 @@ from djservice.errors import InputError, RunError
 from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.taggers import Classes, Network, TorchTagger
 from djservice.events.batch import EventBatch
+from djservice.fit.requests import Request, RunSetup
+from djservice.on_dask.tasks import joint_bundles
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 
@@ -147,6 +149,29 @@ def test_threads_and_pieces_change_no_bits(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("djservice.evaluation.joint_gradient.BLOCK", 5)
     pieces, _ = joint_sums(real(), network(), SAMPLING, **settings)
     np.testing.assert_allclose(pieces.slopes, once.slopes, rtol=1e-10, atol=1e-12)
+
+
+def test_bundles_have_the_same_bits_alone_and_together() -> None:
+    import cloudpickle
+
+    loss = dj.SquaredError(dj.observables.leading_jet_mass, target=10.0)
+    setup = cloudpickle.dumps(RunSetup(loss, dj.LeaveOneOut(), SAMPLING))
+    request = Request(0.8, 4, "joint", 1, per_event=True, network=network())
+    bundles = [real().select(np.arange(start, start + 5)) for start in (0, 5, 10)]
+    together = joint_bundles(bundles, setup, [request] * 3, [None] * 3)
+    for bundle, (sums, events) in zip(bundles, together, strict=True):
+        ((alone, each),) = joint_bundles([bundle], setup, [request], [None])
+        assert alone.slopes.tobytes() == sums.slopes.tobytes()
+        assert alone.outer.tobytes() == sums.outer.tobytes()
+        assert each is not None and events is not None
+        assert each.probability.tobytes() == events.probability.tobytes()
+    merged, _ = joint_sums(
+        real(15), network(), SAMPLING, radius=0.8, trees=4, stream="joint", iteration=1
+    )
+    added = together[0][0] + together[1][0] + together[2][0]
+    assert added.events == 15 and added.trees == 60
+    for found, expected in zip(added.gradients(), merged.gradients(), strict=True):
+        assert found.value == pytest.approx(expected.value, rel=1e-9, abs=1e-12)
 
 
 def test_events_without_particles_and_of_no_class() -> None:

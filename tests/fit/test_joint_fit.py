@@ -23,6 +23,8 @@ from djservice.fit.minibatches import MiniBatches, held_back
 from djservice.fit.optimisers import adam, learning_rate
 from djservice.reports.joint_summary import area, curve, rejection
 from djservice.reports.summary import summary
+from djservice.reprocessing.config import Reprocessing
+from djservice.reprocessing.plan import make_plan
 from djservice.store.local_folder import LocalFolder
 from djservice.store.written import WrittenGroup
 
@@ -187,6 +189,12 @@ def test_settings_without_meaning(
 ) -> None:
     with pytest.raises(error, match=message):
         dj.run(Run.from_dict(settings | {"joint": settings["joint"] | section}))
+
+
+def test_it_is_not_reprocessed(settings: dict[str, Any]) -> None:
+    section = {"files": settings["input"]["files"], "folder": "x"}
+    with pytest.raises(ConfigError, match=r"task joint has no values of an observable"):
+        make_plan(Reprocessing.model_construct(**section), Run.from_dict(settings))
 
 
 def test_a_missing_extra_is_named(
