@@ -37,7 +37,8 @@ JOINT_TITLES = (
 def joint_text(joint: dict[str, Any]) -> str:
     """Explanation of the numbers of a joint training."""
     signal, *others = map(str, joint["classes"])
-    slope = with_error(*joint["choices"][-1]["gradient"], 4)
+    gradient, error = joint["choices"][-1]["gradient"]
+    slope = with_error(gradient, error, 4)
     start = (
         " Both rows have the same network, which was trained on the way to the learned R. For one "
         "that is trained at another R, see learn_radius: false."

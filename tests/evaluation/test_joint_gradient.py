@@ -1,5 +1,6 @@
 """Derivatives of a network's loss in its parameters and in R: against all trees of tiny events, plain autograd, and splits."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -20,10 +21,13 @@ from djservice.events.batch import EventBatch
 from djservice.fit.requests import Request, RunSetup
 from djservice.on_dask.tasks import joint_bundles
 
-pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
-
 SAMPLING = Sampling(1.5, seed=3, threads=1)
 TRUTH = Classes((1.0, 0.0), (1.0, 0.5))
+
+
+@pytest.fixture(autouse=True)
+def torch_is_there(requires: Callable[[str, object], None]) -> None:
+    requires("torch (pip install 'djservice[torch]')", find_spec("torch"))
 
 
 def mass_and_pt(classes: int) -> Any:

@@ -29,7 +29,11 @@ from djservice.store.local_folder import LocalFolder
 from djservice.store.written import WrittenGroup
 
 SAMPLE = "joint/held_back"
-pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+
+
+@pytest.fixture(autouse=True)
+def torch_is_there(requires: Callable[[str, object], None]) -> None:
+    requires("torch (pip install 'djservice[torch]')", find_spec("torch"))
 
 
 @pytest.fixture(scope="module")
