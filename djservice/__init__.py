@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from djservice.evaluation.gradient import gradient as gradient
     from djservice.evaluation.input_gradient import InputGradient as InputGradient
     from djservice.evaluation.input_gradient import input_gradient as input_gradient
+    from djservice.evaluation.taggers import TorchTagger as TorchTagger
     from djservice.events import augment as augment
     from djservice.events.batch import EventBatch as EventBatch
     from djservice.input import examples as examples
@@ -141,6 +142,7 @@ _PUBLIC = {
     "TorchWeights": "weight_models.torch_model",
     "LearnedWeights": "weight_models.learned",
     "reweight": "analysis.reweight",
+    "TorchTagger": "evaluation.taggers",
     "Run": "config.run",
     "run": "runs.run",
     "connect": "service.client",

@@ -242,6 +242,29 @@ class TreeConstituents:
         known[new] = True
         return array_module(slots).asarray(values[wanted])
 
+    def padded(
+        self, slots: NDArray[np.int64], length: int
+    ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
+        """Constituents of each distinct jet among some, once, in falling pT and padded.
+
+        Parameters
+        ----------
+        slots
+            Numbers of jets that are there, in any shape.
+        length
+            Number of constituents of each jet.
+
+        Returns
+        -------
+        tuple
+            Momenta, shape (jet, constituent, 4): px, py, pz and E in GeV, 0 in the padding; their
+            mask; and the place of each of the ``slots`` among these jets.
+        """
+        first, number = self.distinct
+        wanted, place = np.unique(number[slots], return_inverse=True)
+        momenta, _, mask, _ = self._momenta_of(first[wanted], length)
+        return momenta, mask, place.reshape(slots.shape)
+
     def _blocks(
         self, slots: NDArray[np.int64], length: Length
     ) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -261,14 +284,20 @@ class TreeConstituents:
 
     def _given(self, slots: NDArray[np.int64], length: int) -> tuple[Any, JetParticles]:
         """What a function gets of some jets."""
+        momenta, index, mask, event = self._momenta_of(slots, length)
+        count = self.summary.counts.ravel()[slots]
+        jets = host_vectors(self.summary.momenta.reshape(-1, 4)[slots])
+        return jets, JetParticles(host_vectors(momenta), mask, count, index, event, self.events)
+
+    def _momenta_of(
+        self, slots: NDArray[np.int64], length: int
+    ) -> tuple[Floats, NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64]]:
+        """Momenta of the constituents of jets, their places and mask, and the event of each jet."""
         index = self.listed(slots, length)
         event = slots // (self.trees_each * self.jets)
         mask = index >= 0
         place = self.events.offsets[event][:, np.newaxis] + np.maximum(index, 0)
-        momenta = np.where(mask[..., np.newaxis], self._momenta[place], 0.0)
-        count = self.summary.counts.ravel()[slots]
-        jets = host_vectors(self.summary.momenta.reshape(-1, 4)[slots])
-        return jets, JetParticles(host_vectors(momenta), mask, count, index, event, self.events)
+        return np.where(mask[..., np.newaxis], self._momenta[place], 0.0), index, mask, event
 
     @cached_property
     def _momenta(self) -> Floats:

@@ -15,6 +15,7 @@ from djservice.config.objective import ObjectiveSection
 from djservice.config.sections import (
     ClusteringSection,
     ClusterSection,
+    JointSection,
     LossTerm,
     OptimiserSection,
     OutputSection,
@@ -31,17 +32,17 @@ from djservice.core.private import public
 from djservice.errors import ConfigError
 
 #: Sections that belong to one task each, of the same name.
-TASK_SECTIONS = ("per_event", "radius_model", "particle_weights")
+TASK_SECTIONS = ("per_event", "radius_model", "particle_weights", "joint")
 
 
 class Run(Section):
     """A run: input, clustering, loss, optimisation, output and cluster."""
 
-    task: Literal["global", "per-event", "radius-model", "particle-weights"] = Field(
+    task: Literal["global", "per-event", "radius-model", "particle-weights", "joint"] = Field(
         "global",
         description=(
             "one radius for all events, or after it one for each, one as a function of features, "
-            "or weights of the particles"
+            "weights of the particles, or a network on jets together with R"
         ),
     )
     input: Input
@@ -60,6 +61,7 @@ class Run(Section):
     per_event: PerEventSection = PerEventSection()
     radius_model: RadiusModelSection = RadiusModelSection()
     particle_weights: ParticleWeightsSection = ParticleWeightsSection()
+    joint: JointSection = JointSection()
     seed: int = Field(1, **limits("seed"), description="of all random numbers")
     output: OutputSection
     cluster: ClusterSection = ClusterSection()
@@ -147,6 +149,7 @@ class Run(Section):
             section = getattr(self, name)
             data[name]["model"] = _plain(section.model)
             data[name]["features"] = [_plain(feature) for feature in section.features]
+        data["joint"]["network"] = _plain(self.joint.network)
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
         return plain
 
@@ -192,7 +195,7 @@ class Run(Section):
         )
         # The content of files of observables is compared, and not their paths.
         names += tuple(key for key, _ in self.observable_files)
-        described = ("optimiser", "radius_model", "particle_weights")
+        described = ("optimiser", "radius_model", "particle_weights", "joint")
         skipped = (*(f"{section}.iterations" for section in described), *names)
         return {
             key: value

@@ -294,6 +294,63 @@ class ParticleWeightsSection(Section):
     )
 
 
+class JointSection(Section):
+    """A network on the constituents of the leading jet, trained together with R, for task: joint."""
+
+    network: Annotated[Any, BeforeValidator(named)] = Field(
+        "moment_efn",
+        description="moment_efn, or {name: moment_efn, order: 2, latent: 2, scale: 1.0, ...}",
+        validate_default=True,
+    )
+    classes: tuple[str, ...] | tuple[float, ...] = Field(
+        (),
+        description=(
+            "datasets of the fileset, or values of input.truth, a class each; the first is the "
+            "signal"
+        ),
+    )
+    class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        None, description="factor of the weights of each class's events; null: 1"
+    )
+    constituents: int = Field(
+        64, ge=1, le=1000, description="of a jet that the network sees, in falling pT"
+    )
+    learn_radius: bool = Field(True, description="learn R together with the network, or keep it")
+    radius: Radius | None = Field(
+        None, description="R at the start, or the R that is kept; null: the global R"
+    )
+    network_steps: int = Field(
+        10, **limits("iterations"), description="steps of the network for each step of R"
+    )
+    iterations: int = Field(
+        600, **limits("iterations"), description="of the training, each a step of the network"
+    )
+    batch_events: int = Field(200, **limits("events"), description="events per iteration")
+    trees: int = Field(
+        8, **limits("trees") | {"ge": 2}, description="trees per event and iteration"
+    )
+    learning_rate: float = Field(0.01, gt=0, description="Adam's, of the network, at the start")
+    radius_rate: float = Field(0.05, gt=0, description="Adam's, of log R, at the start")
+    decay_iterations: float | None = Field(200.0, gt=0, description="as of the optimiser")
+    held_back: float = Field(
+        0.3, gt=0, lt=1, description="share of the events that it is scored on, not trained on"
+    )
+    score_trees: int = Field(
+        20, **limits("trees") | {"ge": 2}, description="trees per event on which it is scored"
+    )
+
+    @model_validator(mode="after")
+    def _weight_per_class(self) -> JointSection:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: expected different classes")
+        if self.class_weights is not None and len(self.class_weights) != len(self.classes):
+            raise ValueError(
+                f"class_weights: expected {len(self.classes)} numbers, one for each of the classes, "
+                f"found {len(self.class_weights)}"
+            )
+        return self
+
+
 class OutputSection(Section):
     """Store and report of the run."""
 

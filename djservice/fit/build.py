@@ -11,6 +11,7 @@ from djservice.errors import ConfigError
 
 if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.estimators.base import Estimator
+    from djservice.evaluation.taggers import Classes, TorchTagger
     from djservice.events.augment import Augmentation
     from djservice.fit.per_event import PerEventSettings
     from djservice.objectives.losses import Loss
@@ -163,6 +164,28 @@ def build_weighting(run: Run) -> Weighting:
 
     section = run.particle_weights
     return weighting_of(section.model, section.features, section.tracker_eta, section.vertex)
+
+
+def build_tagger(run: Run) -> tuple[TorchTagger, Classes]:
+    """The network of a joint training as an object, and its classes.
+
+    Raises
+    ------
+    ConfigError
+        If it is unknown, a parameter is unknown or invalid, or there are fewer than two classes.
+    """
+    from djservice.evaluation.taggers import TAGGERS, Classes, TorchTagger
+
+    section = run.joint
+    tagger = build_named(section.network, TorchTagger, TAGGERS, "joint.network")
+    if len(section.classes) < 2:
+        raise ConfigError(
+            f"joint.classes: expected two classes or more, found {len(section.classes)}. Name "
+            "datasets of input.fileset, such as [signal, background], or values of input.truth, "
+            "such as [1, 0]."
+        )
+    weights = section.class_weights or (1.0,) * len(section.classes)
+    return tagger, Classes(section.classes, weights)
 
 
 def build_augmentations(run: Run, name: str) -> tuple[Augmentation, ...]:

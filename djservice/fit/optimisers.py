@@ -65,6 +65,29 @@ def adam(first_decay: float = 0.9, second_decay: float = 0.999, epsilon: float =
     return Optimiser(init, update)
 
 
+def radius_and_network(steps: int) -> Optimiser:
+    """Adam for a network at every update, and for R, the first parameter, at every ``steps``-th.
+
+    The step of R follows from the mean of its derivatives since the last one, so that the network
+    is nearly at its best for the R before R moves on.
+    """
+    first, others = adam(), adam()
+
+    def init(parameters: Floats) -> Any:
+        return 0, np.zeros(1), first.init(parameters[:1]), others.init(parameters[1:])
+
+    def update(gradient: Floats, state: Any, rate: float) -> tuple[Floats, Any]:
+        count, total, of_first, of_others = state
+        count, total, move = count + 1, total + gradient[:1], np.zeros(1)
+        step, of_others = others.update(gradient[1:], of_others, rate)
+        if count % steps == 0:
+            move, of_first = first.update(total / steps, of_first, rate)
+            total = np.zeros(1)
+        return np.concatenate([move, step]), (count, total, of_first, of_others)
+
+    return Optimiser(init, update)
+
+
 def learning_rate(start: float, decay_iterations: float | None, iteration: int) -> float:
     """The rate of an iteration: start / (1 + iteration / decay_iterations).
 

@@ -13,6 +13,7 @@ from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.jumps import warn_of_jumps
 from djservice.evaluation.mean_objective import check_mean
+from djservice.evaluation.taggers import Classes, Network, TorchTagger
 from djservice.events.augment import Augmentation
 from djservice.fit.build import (
     build_augmentations,
@@ -21,6 +22,7 @@ from djservice.fit.build import (
     build_loss,
     build_model,
     build_per_event,
+    build_tagger,
     build_weighting,
 )
 from djservice.fit.objective_checks import check_objective, check_truth
@@ -116,6 +118,21 @@ class RunPlan:
     def weighting(self) -> Weighting:
         """The weight model of particles, with its features."""
         return build_weighting(self.run)
+
+    @cached_property
+    def tagger(self) -> tuple[TorchTagger, Classes]:
+        """The network of a joint training, and its classes."""
+        return build_tagger(self.run)
+
+    @cached_property
+    def network(self) -> Network:
+        """This network at the start."""
+        tagger, classes = self.tagger
+        try:
+            start = tagger.vector(len(classes.names)).start()
+        except TypeError as error:
+            raise ConfigError(f"joint.network: {tagger.name} cannot be built: {error}") from error
+        return Network(tagger, classes, self.run.joint.constituents, start)
 
     def input(self, name: str = "input") -> InputPlan:
         """An input, by the name of its section in :attr:`djservice.config.run.Run.inputs`."""
@@ -215,6 +232,8 @@ class RunPlan:
             )
         if run.task == "particle-weights":
             self._check_weights()
+        if run.task == "joint":
+            self._check_joint()
         for i, term in enumerate(self.loss.terms if run.task == "per-event" else ()):
             if not term.has_target:
                 where, section = list(run.terms.items())[i]
@@ -232,6 +251,22 @@ class RunPlan:
             raise ConfigError("task particle-weights: expected the same cuts in every loss term.")
         _ = self.weighting  # built here, so that errors come before the run starts
         warn_of_jumps(self.loss)
+
+    def _check_joint(self) -> None:
+        """Refuse classes that the input cannot tell apart, and networks that cannot be built."""
+        _, classes = self.tagger
+        by_dataset = isinstance(classes.names[0], str)
+        if by_dataset and self.run.input.fileset is None:
+            raise ConfigError(
+                f"joint.classes: {', '.join(map(str, classes.names))} are datasets, and the input "
+                "is no fileset. Give input.fileset, or input.truth and its values as classes."
+            )
+        if not by_dataset and self.run.input.truth is None:
+            raise ConfigError(
+                "joint.classes are values of the truth, and input.truth is missing. Name the branch "
+                "with the class, or give input.fileset and its datasets as classes."
+            )
+        _ = self.network
 
     def _check_trees(self) -> None:
         """Refuse fewer trees than the loss and the estimator need."""

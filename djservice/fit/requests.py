@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from djservice.clustering.sampling import Sampling
 from djservice.estimators.base import Estimator
+from djservice.evaluation.joint_gradient import JointEvents, JointSums
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.taggers import Network
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import InWeights
 from djservice.fit.minibatches import HeldBack, MiniBatch
@@ -54,6 +56,8 @@ class Request:
     weights: Weights | None = None
     #: Derivatives in the parameters of the weights instead of in R.
     in_weights: InWeights | None = None
+    #: A network on the leading jets, whose loss takes the place of that of the run.
+    network: Network | None = None
 
 
 Answer = tuple[Moments, PerEvent | None]
@@ -61,3 +65,6 @@ Answer = tuple[Moments, PerEvent | None]
 Evaluate = Callable[[Request], Awaitable[Answer]]
 #: Answers a request with ``in_weights``.
 EvaluateSlopes = Callable[[Request], Awaitable[VectorMoments]]
+JointAnswer = tuple[JointSums, JointEvents | None]
+#: Answers a request with a ``network``.
+EvaluateJoint = Callable[[Request], Awaitable[JointAnswer]]

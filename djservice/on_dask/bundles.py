@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 from djservice.core.progress import Watch
 from djservice.core.provenance import versions
 from djservice.errors import SchemaError
+from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import concatenated
+from djservice.evaluation.taggers import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings
 from djservice.fit.plan import RunPlan
-from djservice.fit.requests import Answer, Request, RunSetup
+from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.input.files import InputFile
 from djservice.input.quarantine import BadRange
 from djservice.on_dask.augment import augment
@@ -40,9 +42,11 @@ from djservice.on_dask.load import load
 from djservice.on_dask.plugins import compile_kernels
 from djservice.on_dask.tasks import (
     bundle_features,
+    classes_of,
     evaluate_bundles,
     evaluate_timed,
     fit_bundle,
+    joint_bundles,
     prepared_bundle,
     weight_profile,
     weight_slopes,
@@ -166,6 +170,23 @@ class Bundles:
         """Sums of a request with ``in_weights`` over all bundles, merged in bundle order."""
         answers: list[tuple[VectorMoments, None]] = await self._answers(weight_slopes, request)
         return functools.reduce(operator.add, (moments for moments, _ in answers))
+
+    async def joint(self, request: Request) -> JointAnswer:
+        """Sums of a request with a network over all bundles, merged in bundle order."""
+        answers: list[JointAnswer] = await self._answers(joint_bundles, request)
+        sums = functools.reduce(operator.add, (sums for sums, _ in answers))
+        events = [part for _, part in answers if part is not None]
+        return sums, JointEvents.concatenate(events) if events else None
+
+    async def classes(self, classes: Classes) -> NDArray[np.int64]:
+        """Number of the class of each event, shape (event,)."""
+        futures = [
+            self.crew.submit(
+                classes_of, bundle, classes, key=f"classes-{self.token}-{i}", work="clustering"
+            )
+            for i, bundle in enumerate(self.bundles)
+        ]
+        return np.concatenate(await self.crew.gather(futures))
 
     async def _answers(self, task: Callable[..., Any], request: Request) -> list[Any]:
         """The answers of a task that evaluates a request, one for each bundle."""

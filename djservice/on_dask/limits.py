@@ -113,6 +113,14 @@ def check_sizes(plan: RunPlan) -> None:
             "particle_weights.iterations times the parameters of the model",
             number * plan.run.particle_weights.iterations,
         )
+    if plan.run.task == "joint":
+        number = 1 + len(plan.network.theta)
+        check_size("parameters", "parameters of joint.network", number)
+        check_size(
+            "path-numbers",
+            "joint.iterations times the parameters of the network",
+            number * plan.run.joint.iterations,
+        )
     check_size("sums-bytes", _SUMS, sums_bytes(plan, parameters))
 
 
@@ -161,6 +169,11 @@ def _configured(run: Run) -> Iterator[tuple[str, str, int]]:
         for key in ("trees", "score_trees"):
             yield "trees", f"particle_weights.{key}", getattr(run.particle_weights, key)
         yield from _model_sizes("particle_weights", run.particle_weights.model)
+    if run.task == "joint":
+        yield "iterations", "joint.iterations", run.joint.iterations
+        for key in ("trees", "score_trees"):
+            yield "trees", f"joint.{key}", getattr(run.joint, key)
+        yield from _model_sizes("joint", run.joint.network, "network")
     if run.task == "radius-model":
         yield "iterations", "radius_model.iterations", run.radius_model.iterations
         for key in ("trees", "score_trees"):
@@ -168,11 +181,12 @@ def _configured(run: Run) -> Iterator[tuple[str, str, int]]:
         yield from _model_sizes("radius_model", run.radius_model.model)
 
 
-def _model_sizes(section: str, model: Any) -> Iterator[tuple[str, str, int]]:
+def _model_sizes(section: str, model: Any, key_of: str = "model") -> Iterator[tuple[str, str, int]]:
     """Sizes of a model, as its hidden neurons, before a model of that size is built."""
     for key, value in model.items() if isinstance(model, dict) else ():
-        if isinstance(value, int):
-            yield "parameters", f"{section}.model.{key}", value
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(number, int) and key != "seed":
+                yield "parameters", f"{section}.{key_of}.{key}", number
 
 
 def sums_bytes(plan: RunPlan, parameters: int) -> int:

@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from djservice.clustering.radius import VariableR
 from djservice.core.pieces import looking
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
+from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.taggers import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import weight_gradients
 from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_event
-from djservice.fit.requests import Answer, Request, RunSetup
+from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
 from djservice.weight_models.weighting import Weighting, profile
@@ -150,6 +152,38 @@ def weight_profile(bundle: EventBatch, request: Request) -> NDArray[np.float64]:
     if request.subset is not None:
         bundle = bundle.select(request.subset.of(bundle.key))
     return profile(request.weights, bundle)
+
+
+def joint_bundles(
+    bundles: Sequence[EventBatch],
+    pickled_setup: bytes,
+    requests: Sequence[Request],
+    features: Sequence[NDArray[np.float64] | None],
+) -> list[JointAnswer]:
+    """Sums of a network's loss of several bundles, and results per event if they are needed."""
+    setup, request = unpickled(pickled_setup), requests[0]
+    assert request.network is not None
+    assert isinstance(request.radius, float)
+    answers: list[JointAnswer] = []
+    with looking(stop_if_unwanted):
+        for bundle in bundles:
+            chosen = slice(None) if request.subset is None else request.subset.of(bundle.key)
+            sums, per_event = joint_sums(
+                bundle.select(np.arange(len(bundle))[chosen]),
+                request.network,
+                setup.sampling,
+                radius=request.radius,
+                trees=request.trees,
+                stream=request.stream,
+                iteration=request.iteration,
+            )
+            answers.append((sums, per_event if request.per_event else None))
+    return answers
+
+
+def classes_of(bundle: EventBatch, classes: Classes) -> NDArray[np.int64]:
+    """Number of the class of each event of a bundle, shape (event,)."""
+    return classes.of(bundle)
 
 
 def _in_reference_radius(

@@ -11,6 +11,7 @@ import numpy as np
 from djservice.core.formatting import axis_label, decimals
 from djservice.fit.curvature import curvature_fit
 from djservice.reports.drawing import COLOURS, events_label, histogram, response, room_above
+from djservice.reports.joint_figure import JOINT, joint
 from djservice.reports.objective_figure import CAPTIONS, kind_of, objective
 from djservice.reports.weight_figures import WEIGHTS, particle_weights
 from djservice.store.run_store import Store
@@ -32,6 +33,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
             ("radii_per_event", _RADII, radii_per_event),
             ("radius_model", _MODEL, radius_model),
             ("particle_weights", WEIGHTS, particle_weights),
+            ("joint", JOINT, joint),
         ):
             figure = draw(store)
             if figure is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from djservice.core.formatting import finite
+from djservice.reports.joint_summary import joint_summary
 from djservice.reports.model_summary import model_summary
 from djservice.store.columns import MODELS, SCAN
 from djservice.store.run_store import Store
@@ -59,7 +60,8 @@ def summary(path: str | Path) -> dict[str, Any]:
         "per_event": _per_event(store),
         "held_back": store.attribute("spectrum", "held_back"),
     }
-    facts |= {group: model_summary(store, group) for group in MODELS}
+    facts |= {group: model_summary(store, group) for group in MODELS if group != "joint"}
+    facts["joint"] = joint_summary(store)
     facts["events_without_accepted"] = (
         int((store.column("spectrum", "event_accepted")[1] == 0).sum()) if len(radii) > 1 else None
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from djservice.core.formatting import axis_label, with_error
 from djservice.core.visible import visible
 from djservice.input.quarantine import BadRange
+from djservice.reports.joint_text import JOINT_TITLES, joint_rows, joint_text
 from djservice.reports.summary import summary
 from djservice.reports.text import (
     NAMED,
@@ -45,6 +47,9 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
     if facts["particle_weights"]:
         _print_model(console, facts["particle_weights"], weights_text(facts["particle_weights"]))
         _line(console, f"parameters of the weights: {parameters_text(facts['particle_weights'])}")
+    if facts["joint"]:
+        _print_table(console, joint_rows(facts["joint"]), JOINT_TITLES)
+        _line(console, joint_text(facts["joint"]))
     if facts["events_without_accepted"]:
         _line(
             console,
@@ -135,14 +140,19 @@ def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
 
 def _print_model(console: Console, model: dict[str, Any], text: str) -> None:
     """Print the effect of a model on each sample, and what its numbers mean."""
+    _print_table(console, model_rows(model), ("sample", "", "median", "response", "width"))
+    _line(console, text)
+
+
+def _print_table(console: Console, rows: list[list[str]], titles: Sequence[str]) -> None:
+    """Print rows of text."""
     from rich.table import Column, Table
 
-    columns = [Column(name, no_wrap=True) for name in ("sample", "", "median", "response", "width")]
+    columns = [Column(name, no_wrap=True) for name in titles]
     table = Table(*columns, box=None, pad_edge=False)
-    for row in model_rows(model):
+    for row in rows:
         table.add_row(*map(visible, row))
     console.print(table)
-    _line(console, text)
 
 
 def _print_left_out(console: Console, left_out: list[dict[str, Any]]) -> None:

@@ -73,6 +73,12 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
     DjserviceError
         If an input is missing.
     """
+    if run.task == "joint":
+        raise ConfigError(
+            "task joint has no values of an observable to write for new files, so it cannot be "
+            "reprocessed. Use the learned R (store: joint, radius) in a global run, and its network "
+            "as an observable."
+        )
     inputs = {name: list(identify(section).values()) for name, section in run.inputs.items()}
     settings_data = run.numbers | {
         "iterations": [

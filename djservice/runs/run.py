@@ -20,6 +20,7 @@ from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
+from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
@@ -132,12 +133,17 @@ async def run_on(
         "maximised": plan.loss.terms[0].maximised,
     }
     identities = _identities(bundles, "input") | plan.observable_files
-    model: ModelFit | WeightsFit | None = None
+    model: ModelFit | WeightsFit | JointFit | None = None
     if run.task == "radius-model":
         model = await _model_fit(client, plan, bundles, identities, watch)
     elif run.task == "particle-weights":
         await bundles.prepare(plan.weighting)
         model = WeightsFit(plan, _weight_sample(bundles), watch)
+    elif run.task == "joint":
+        label = await bundles.classes(plan.network.classes)
+        model = JointFit(
+            plan, JointSample(bundles.joint, bundles.keys, bundles.weight, label), watch
+        )
     shape = StoreColumns(
         iterations=run.optimiser.iterations,
         scan_radii=run.scan.radii,

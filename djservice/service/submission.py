@@ -46,6 +46,7 @@ def pack(run: Run) -> dict[str, Any]:
         _refuse_object(f"{name}.model", section.model)
         for i, feature in enumerate(section.features):
             _refuse_object(f"{name}.features[{i}]", feature)
+    _refuse_object("joint.network", run.joint.network)
     data = run.to_dict()
     data.pop("cluster")
     data["input"] |= _packed_files(run.input)
@@ -155,6 +156,7 @@ def same_numbers(run: Run) -> str:
             [public(section.fileset) for section in run.inputs.values() if section.fileset],
             run.radius_model.iterations,
             run.particle_weights.iterations,
+            run.joint.iterations,
             run.optimiser.iterations,
         ]
     )

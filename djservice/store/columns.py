@@ -15,9 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.store.fresh import create_array
 
-GROUPS = ("history", "scan", "spectrum", "per_event", "radius_model", "particle_weights")
+GROUPS = (
+    "history",
+    "scan",
+    "spectrum",
+    "per_event",
+    "radius_model",
+    "particle_weights",
+    "joint",
+)
 #: Groups of a model, which have a group for each sample that it is scored on.
-MODELS = ("radius_model", "particle_weights")
+MODELS = ("radius_model", "particle_weights", "joint")
 
 #: Columns of iterations with one number per parameter, and the columns of R in the history.
 VECTORS = {
@@ -60,7 +68,7 @@ ROWS_PER_CHUNK = 512
 
 @dataclass(frozen=True)
 class ModelColumns:
-    """Columns of a model of the radius, or of the weights of particles.
+    """Columns of a model of the radius, of the weights of particles, or of a network on jets.
 
     Attributes
     ----------

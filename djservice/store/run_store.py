@@ -24,6 +24,9 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
     particle_weights/
                  of a run with task particle-weights: the same columns, where the choices are no
                  weights with the best fixed R, and the learned weights with their R
+    joint/       of a run with task joint: the same columns, where the choices are the R of the start
+                 and the learned R, both with the learned network; truth is the class of the event,
+                 event_mean the mean probability of the first class
 
 Rows are written first, and the group's attribute ``n_complete`` is moved last, each file by an
 atomic rename. Rows from ``n_complete`` on are invalid. The only writer is the process that drives

@@ -17,7 +17,7 @@ _MISSING = object()
 #: Largest number of differing keys in a message.
 _NAMED = 5
 #: Keys of the sections of tasks.
-_OF_TASKS = ("per_event.", "radius_model.", "particle_weights.")
+_OF_TASKS = ("per_event.", "radius_model.", "particle_weights.", "joint.")
 
 
 def is_store(where: Location) -> bool:

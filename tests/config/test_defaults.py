@@ -95,6 +95,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "particle_weights.trees": 32,
         "particle_weights.vertex": None,
     },
+    "joint": {
+        "joint.batch_events": 200,
+        "joint.class_weights": None,
+        "joint.constituents": 64,
+        "joint.decay_iterations": 200.0,
+        "joint.held_back": 0.3,
+        "joint.iterations": 600,
+        "joint.learn_radius": True,
+        "joint.learning_rate": 0.01,
+        "joint.network.name": "moment_efn",
+        "joint.network_steps": 10,
+        "joint.radius": None,
+        "joint.radius_rate": 0.05,
+        "joint.score_trees": 20,
+        "joint.trees": 8,
+    },
 }
 
 
@@ -104,6 +120,6 @@ def test_the_defaults_are_those_that_were_published(task: str) -> None:
     run = Run.from_dict(least | {"task": task})
     numbers = run.numbers | {
         f"{name}.iterations": getattr(run, name).iterations
-        for name in ("optimiser", "radius_model", "particle_weights")
+        for name in ("optimiser", "radius_model", "particle_weights", "joint")
     }
     assert {key: numbers[key] for key in DEFAULTS[task]} == DEFAULTS[task]

@@ -156,6 +156,7 @@ SHOWN = {
     "python workflows/zh_pileup.py": "tests/docs/test_pileup.py",
     "python workflows/quark_gluon.py": "tests/networks/test_studies.py",
     "python workflows/calibration.py": "tests/networks/test_studies.py",
+    "python workflows/joint_dipoles.py": "tests/fit/test_joint_fit.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
     "curl -s": "tests/service/web/test_pages.py",
 }

@@ -187,11 +187,13 @@ def shapes(task: str) -> StoreColumns:
         weight=weight,
         parameters=("R", "alpha") if task == "global" else ("R",),
         starts=(0.4, 0.7, 1.0) if task == "per-event" else (),
-        model=model if task in ("radius-model", "particle-weights") else None,
+        model=model if task in ("radius-model", "particle-weights", "joint") else None,
     )
 
 
-@pytest.mark.parametrize("task", ["global", "per-event", "radius-model", "particle-weights"])
+@pytest.mark.parametrize(
+    "task", ["global", "per-event", "radius-model", "particle-weights", "joint"]
+)
 def test_bytes_of_a_store_are_known_before_it_is_made(tiny: Settings, task: str) -> None:
     shape = shapes(task)
     root = zarr.create_group(zarr.storage.MemoryStore())
