@@ -113,6 +113,11 @@ def check_sizes(plan: RunPlan) -> None:
             "particle_weights.iterations times the parameters of the model",
             number * plan.run.particle_weights.iterations,
         )
+        # A worker holds two numbers of 8 bytes for each event of a batch and parameter.
+        events = min(plan.run.particle_weights.batch_events, limit("bundle-events"))
+        check_size(
+            "sums-bytes", "particle_weights.batch_events times parameters", 16 * events * number
+        )
     if plan.run.task == "joint":
         number = 1 + len(plan.network.theta)
         check_size("parameters", "parameters of joint.network", number)

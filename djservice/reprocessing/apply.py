@@ -21,7 +21,7 @@ from djservice.config.sections import LossTerm
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
-from djservice.errors import StoreError
+from djservice.errors import ConfigError, StoreError
 from djservice.estimators.score_function import Score
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
@@ -150,6 +150,12 @@ def _of_file(run: Run, section: Input) -> Run:
     Only the observable and its cuts are applied. The loss is replaced by one that needs no truth,
     unless the radius of each event is chosen by it.
     """
+    lacking = [name for name in run.input.columns if name not in section.columns]
+    if lacking:
+        raise ConfigError(
+            f"apply.columns: expected {', '.join(lacking)} as in the input of the fit, found none, "
+            "and their defaults would be taken. Name them."
+        )
     if run.task == "per-event":
         return run.model_copy(update={"input": section})
     first = next(iter(run.terms.values()))

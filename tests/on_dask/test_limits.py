@@ -78,6 +78,18 @@ TOO_LARGE = [
         WEIGHTS
         | {"particle_weights": {"model": {"name": "monotone", "knots": 20}, "iterations": 90_000}},
     ),
+    (
+        "sums-bytes",
+        "particle_weights.batch_events times parameters",
+        WEIGHTS
+        | {
+            "particle_weights": {
+                "model": {"name": "monotone", "knots": 50},
+                "iterations": 1,
+                "batch_events": 1_000_000,
+            }
+        },
+    ),
     ("radii", r"scan\.radii", {"scan": {"radii": np.linspace(0.1, 2.0, 2000).tolist()}}),
     ("radii", r"spectrum\.radii", {"spectrum": {"radii": np.linspace(0.1, 2.0, 2000).tolist()}}),
     (

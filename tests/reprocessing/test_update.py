@@ -32,7 +32,7 @@ from djservice.fit.build import build_estimator, build_loss
 from djservice.input.read import read
 from djservice.input.schemas import nanoaod
 from djservice.on_dask.arithmetic import clustering_digest
-from djservice.reprocessing import results
+from djservice.reprocessing import apply, results
 from djservice.reprocessing.apply import read_attributes
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import identify
@@ -582,3 +582,17 @@ def test_what_is_no_lock_is_named(tmp_path: Path, content: str) -> None:
     os.mkfifo(tmp_path / "lock.json")
     with pytest.raises(StoreError, match=r"lock\.json: expected a lock of djservice"):
         Lease(tmp_path, 1.0).__enter__()
+
+
+def test_a_fit_with_columns_is_not_applied_without_them() -> None:
+    run = Run.from_dict(
+        {
+            "input": {"files": "a.root", "columns": ["charge"]},
+            "loss": {"observable": "dijet_mass", "target": 125.0},
+            "output": {"store": "a.zarr"},
+        }
+    )
+    applied = run.input.model_copy(update={"columns": {}})
+    with pytest.raises(ConfigError, match=r"apply.columns: expected charge as in the input of the"):
+        apply._of_file(run, applied)
+    assert apply._of_file(run, run.input).input == run.input
