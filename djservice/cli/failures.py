@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -65,15 +66,20 @@ def clear_failures(command: Command) -> Command:
 
 
 class Commands(click.Group):
-    """A group whose errors of usage quote arguments with their control characters escaped."""
+    """A group whose errors of usage and warnings are lines, with control characters escaped."""
 
     def make_context(self, *args: Any, **keywords: Any) -> click.Context:
         with _escaped():
             return super().make_context(*args, **keywords)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _escaped():
+        with _escaped(), warnings.catch_warnings():
+            warnings.showwarning = _say  # type: ignore[assignment]
             return super().invoke(ctx)
+
+
+def _say(message: Warning | str, *_place: Any) -> None:
+    echo(f"djservice: warning: {' '.join(str(message).splitlines())}", err=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.clustering.compilation import announce
 from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.cpu import cluster_items
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
@@ -17,6 +18,8 @@ from djservice.clustering.kernels.workspace import allocate, allocate_slopes, pa
 from djservice.clustering.tree_job import TreeFailure, TreeJob
 from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
+
+announce()
 
 #: Initial number of states per tree for which there is room.
 INITIAL_STATES = 8

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from pydantic import BaseModel
 
 import djservice as dj
 from djservice.cli import main
+from djservice.cli.failures import Commands
 from djservice.config.run import Run
 from djservice.config.sections import LossTerm
 from djservice.core.display import Lines, Pace, describe
 from djservice.core.formatting import with_error
+from djservice.errors import InputWarning
 from djservice.fit.build import build_loss
 from djservice.store.columns import StoreColumns
 from djservice.store.run_store import Store
@@ -353,6 +356,18 @@ def test_no_control_character_of_an_argument_reaches_the_terminal(
     assert done.exit_code == 2
     assert r"x\x1b[31m\u202ey" in done.output
     assert "\x1b" not in done.output
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_are_lines() -> None:
+    group = Commands("tool")
+
+    @group.command()
+    def doubt() -> None:
+        warnings.warn("odd\x1b[31m\nvalues", InputWarning, stacklevel=1)
+
+    done = CliRunner().invoke(group, ["doubt"])
+    assert (done.exit_code, done.stderr) == (0, "djservice: warning: odd\\x1b[31m values\n")
 
 
 NUMBERS = {
