@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,34 +36,6 @@ def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
 
 def says(run: SubmittedRun, text: str) -> bool:
     return any(text in line for _, line in run.logs())
-
-
-def test_a_worker_with_other_sources_that_joins_late_gets_no_work(
-    make_cluster: Any,
-    disturbable_run: Run,
-    undisturbed: Path,
-    stored: Callable[[str | Path], dict[str, bytes]],
-    reach: Callable[[SubmittedRun, str, int], None],
-    tmp_path: Path,
-) -> None:
-    """Not even while the only worker alike stands still."""
-    shutil.copytree(SOURCES, tmp_path / "other" / "djservice")
-    losses = tmp_path / "other/djservice/objectives/losses.py"
-    losses.write_text(losses.read_text() + "\n# another version\n")
-    cluster = make_cluster(tmp_path)
-    run = cluster.start_scheduler().submit(disturbable_run)
-    cluster.start_workers(1)
-    reach(run, "optimise", 10)
-    worker = cluster.a_worker()
-    cluster.frozen.append(worker)
-    worker.send_signal(signal.SIGSTOP)
-    here = cluster.environment["PYTHONPATH"]
-    cluster.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "other"), here])
-    cluster.start_workers(1)
-    wait_for(lambda: says(run, "djservice has other sources"), 400)  # it compiles first
-    worker.send_signal(signal.SIGCONT)
-    run.wait(timeout=300)
-    assert stored(disturbable_run.output.store) == stored(undisturbed)
 
 
 def test_an_input_replaced_during_a_run_is_not_mixed_in_when_a_worker_dies(
