@@ -284,4 +284,4 @@ assert cloudpickle.loads(cloudpickle.dumps(of_the_script))() is dj.expectation
 dj.RadiusProcessor
 assert "coffea" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

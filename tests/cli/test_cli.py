@@ -336,7 +336,7 @@ def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:
             break
         shown += block
     os.close(driver)
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=300) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     for phase, total in (("optimise", 6), ("scan    ", 4), ("spectrum", 3)):
         assert re.search(rf"{phase} ━+ +{total}/{total}  loss \d", text), phase

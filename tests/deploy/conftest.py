@@ -132,7 +132,7 @@ class Slurm:
         )
 
     def _wait(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not condition():
             dead = [name for name, process in self.processes.items() if process.poll() is not None]
             assert not dead and time.monotonic() < end, (dead, self.logs())

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 ENTRY_POINT = Path(__file__).parents[2] / "deploy/entrypoint.sh"
-SECONDS = 240
+SECONDS = 300
 
 
 def main(rendered: str, place: str) -> None:

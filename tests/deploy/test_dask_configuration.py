@@ -68,7 +68,7 @@ def test_a_scheduler_starts_with_them(place: str, tmp_path: Path) -> None:
             [str(part) for part in command], env=environment, stdout=log, stderr=log
         )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not file.exists() or not file.read_text().endswith("}"):
             assert scheduler.poll() is None and time.monotonic() < end, (
                 tmp_path / "log"
@@ -78,7 +78,7 @@ def test_a_scheduler_starts_with_them(place: str, tmp_path: Path) -> None:
         assert address.startswith("tls://")
         code = (
             "import dask.config, time\nfrom djservice.service.client import connect\nfrom djservice.errors import ServiceError\n"
-            f"from distributed import Client\nend = time.monotonic() + 30\nwhile True:\n    try:\n        print(connect({address!r}).runs())\n"
+            f"from distributed import Client\nend = time.monotonic() + 300\nwhile True:\n    try:\n        print(connect({address!r}).runs())\n"
             "        break\n    except ServiceError:\n        assert time.monotonic() < end\n        time.sleep(0.2)\n"
             f"with Client({address!r}) as client:\n    print(client.run_on_scheduler(lambda: __import__('dask').config.get('distributed.scheduler.worker-ttl')))"
         )
@@ -87,7 +87,7 @@ def test_a_scheduler_starts_with_them(place: str, tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         expected = {"hpc": "5 minutes", "k8s": "2 minutes"}[place]
         assert asked.stdout.splitlines() == ["[]", expected], asked.stderr

@@ -23,7 +23,7 @@ def wait_for(
     explain: Callable[[], str],
     failed: Callable[[], bool] = lambda: False,
 ) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end and not failed(), explain()
         time.sleep(0.1)
@@ -141,7 +141,7 @@ def test_workers_as_jobs_that_come_and_go(
         env=slurm.environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout.startswith("R = "), done.stdout + done.stderr
     assert Store.read(tmp_path / "tiny.zarr").attributes["status"] == "finished"

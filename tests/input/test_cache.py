@@ -217,7 +217,7 @@ def test_a_whole_file_under_the_name_of_another_is_not_used(path: str, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "circle", "nested", "bomb", "large"])
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_what_is_no_file_of_the_cache_is_not_used(path: str, tmp_path: Path, kind: str) -> None:
     def replace(place: Path) -> None:
         if kind in ("pipe", "folder"):

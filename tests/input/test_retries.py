@@ -56,7 +56,7 @@ def xrootd() -> Iterator[str]:
             command += ["-R", "daemon"]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 300
             while not _listens(port):
                 assert server.poll() is None and time.monotonic() < end, (
                     folder / "log"

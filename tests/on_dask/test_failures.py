@@ -210,7 +210,7 @@ def test_an_error_on_a_worker_is_one_line_and_exit_code_1(tiny: Settings, tmp_pa
         "--set",
         "input.tree=Event",
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (ended.returncode, ended.stdout) == (1, "")
     (error,) = ended.stderr.splitlines()  # found before anything is compiled
     assert error.startswith("djservice: SchemaError: ")

@@ -230,7 +230,7 @@ def test_nothing_is_done_nor_even_imported_where_nothing_changed(place: Place) -
     before = content(place.out)
     heavy = "import atexit, sys\natexit.register(lambda: print({'numba', 'distributed', 'uproot'} & set(sys.modules)))"
     process = place.command(heavy)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, "")
     assert said.startswith("nothing changed; latest: ") and said.endswith("set()\n")
     assert content(place.out) == before
@@ -268,7 +268,7 @@ def test_killed_between_data_and_pointer(place: Place) -> None:
     process = place.command(
         "import os, signal, djservice.reprocessing.results as r\nr.point = lambda *given: os.kill(os.getpid(), signal.SIGKILL)"
     )
-    process.communicate(timeout=100)
+    process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert results.read_manifest(place.out / "latest") == before
     assert len(list(place.out.glob("results/*"))) == 2
@@ -297,7 +297,7 @@ def test_killed_in_the_middle_of_a_fit(place: Place) -> None:
         "import os, signal, djservice.core.display as d\nclass Killing(d.Lines):\n    def phase(self, name, total, done):\n"
         "        if name == 'scan':\n            os.kill(os.getpid(), signal.SIGKILL)\nd.choose_display = Killing"
     )
-    process.communicate(timeout=100)
+    process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL and not os.path.lexists(place.out / "latest")
     (path,) = place.out.glob("fits/*")
     assert Store.read(path).n_complete("history") == 6
@@ -309,7 +309,7 @@ def test_killed_in_the_middle_of_a_fit(place: Place) -> None:
 
 def test_two_at_once_do_it_once(place: Place) -> None:
     processes = [place.command() for _ in range(2)]
-    said = [process.communicate(timeout=200) for process in processes]
+    said = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     (did,) = (out for out, _ in said if out.startswith("latest: "))
     (did_not,) = (out for out, _ in said if out != did)
@@ -341,7 +341,7 @@ def test_of_many_who_find_an_expired_lock_one_gets_it(tmp_path: Path) -> None:
         assert process.stdout is not None
         said.append(process.stdout.readline())
     for process in waiting:
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     assert sorted(said) == ["held\n"] * 3 + ["took over from someone@gone, process 7\n"]
     assert not (tmp_path / "lock.json").exists()
 
@@ -394,11 +394,11 @@ def test_a_bad_file_holds_up_nothing_that_is_good(place: Place) -> None:
     settings["apply"]["bad_inputs"] = "quarantine"
     (place.folder / "nightly.yaml").write_text(yaml.safe_dump(settings))
     process = place.command()
-    said, _ = process.communicate(timeout=100)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 3 and "bad inputs left out: 1" in said and "c.root" in said
     assert sorted(place.applied()) == ["a", "b"]
     again = place.command()
-    said, _ = again.communicate(timeout=100)
+    said, _ = again.communicate(timeout=300)
     assert again.returncode == 3 and said.startswith("nothing changed")
 
 

@@ -67,7 +67,7 @@ class Cluster:
         """The scheduler on the port and the state directory of this cluster."""
         preload = ("--preload", "djservice.preload", "--state-directory", self.state)
         self.scheduler = self._start("scheduler", "--port", self.port, *options, *preload)
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while True:
             try:
                 return dj.connect(self.address, security)
@@ -102,7 +102,7 @@ class Cluster:
 
     def a_worker(self) -> psutil.Process:
         """The first of them, as soon as there is one."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not (found := self.workers()):
             assert time.monotonic() < end, self.text()
             time.sleep(0.05)

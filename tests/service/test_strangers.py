@@ -27,7 +27,7 @@ SOURCES = Path(djservice.__file__).parent
 LIMIT = 1_000_000_000
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

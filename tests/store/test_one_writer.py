@@ -422,7 +422,7 @@ def test_a_writer_that_stood_still_while_its_store_was_made_anew(tmp_path: Path)
                 store.write_rows("history", 0, {"radius": [0.4]})
                 before = contents(path)
                 process.send_signal(signal.SIGCONT)
-                said = process.communicate(timeout=60)[0]
+                said = process.communicate(timeout=300)[0]
                 assert process.returncode == 1 and "another process" in said.splitlines()[-1]
                 assert contents(path) == before
                 store.write_rows("history", 1, {"radius": [0.5]})

@@ -74,12 +74,12 @@ def start(config: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
 
 
 def finish(process: subprocess.Popen[bytes], code: int = 0) -> None:
-    assert process.wait(timeout=120) == code
+    assert process.wait(timeout=300) == code
 
 
 def wait_for(store: Path, group: str, rows: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until a group of the store has so many rows. Its file is read, for opening the store each time takes half a processor."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         with contextlib.suppress(OSError, ValueError):  # not there, or just being written
             if (
@@ -93,7 +93,7 @@ def wait_for(store: Path, group: str, rows: int, process: subprocess.Popen[bytes
 
 
 def wait_until_said(text: str, errors: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while text not in errors.read_text() and time.monotonic() < end:
         time.sleep(0.02)
 

@@ -127,7 +127,7 @@ def test_the_same_bits_though_a_worker_stands_still_and_comes_back(
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)

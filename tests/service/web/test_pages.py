@@ -100,7 +100,7 @@ def site(
     leave_failed(cluster.state, tiny_run(folder / "failed.zarr"))
     service = cluster.start_scheduler("--dashboard-prefix", f"/{PREFIX}")
     cluster.start_workers(1)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not (port := re.search(r"dashboard at: +http://127\.0\.0\.1:(\d+)", cluster.text())):
         assert time.monotonic() < end, cluster.text()
         time.sleep(0.1)
@@ -119,7 +119,7 @@ def site(
     runs = {"finished": finished, "failed": service.run("failed-1"), "running": running}
     made = Site(service, f"http://127.0.0.1:{port[1]}/{PREFIX}", runs, cluster.a_worker())
     while made.api(f"/{running.id}")["history_rows"] < 20:
-        assert time.monotonic() < end + 300, cluster.text()
+        assert time.monotonic() < end, cluster.text()
         time.sleep(0.1)
     cluster.frozen.append(made.worker)
     made.worker.suspend()
@@ -281,7 +281,7 @@ def test_metrics_are_of_runs_that_go_on(site: Site) -> None:
         assert 0 < before[key] <= one(family) <= after[key]
     assert one("djservice_steps") == 50_000
     iteration = int(one("djservice_iteration"))
-    end = time.monotonic() + 30
+    end = time.monotonic() + 300
     while (store := dj.Store.read(site.store["running"])).n_complete("history") < iteration:
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -360,7 +360,7 @@ def browse(
             address,
         ]
         return Shown(
-            subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+            subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
         )
 
     yield show
