@@ -46,7 +46,7 @@ class Reweighted:
     fraction: Floats
 
 
-@takes_sampling()
+@takes_sampling
 def reweight(
     events: EventBatch,
     objective: Loss | Observable,

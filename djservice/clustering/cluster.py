@@ -25,6 +25,7 @@ from djservice.clustering.sampling import (
     Sampling,
     SamplingKeywords,
     TreeRequest,
+    takes_growth,
     takes_sampling,
 )
 from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
@@ -39,7 +40,7 @@ from djservice.events.checks import check_counts
 from djservice.events.keys import draw_keys
 
 
-@takes_sampling()
+@takes_sampling
 def cluster(
     events: EventBatch,
     *,
@@ -173,7 +174,7 @@ def sample_trees(
     return replace(sample, members=members, history=sample.history if request.history else None)
 
 
-@takes_sampling()
+@takes_growth
 def replay(
     events: EventBatch,
     history: ArrayLike,

@@ -193,13 +193,12 @@ def batch_of(
             name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()
         }
         truth = generated_mass(str(schema.truth), fields, place, entry) / schema.layout.per_gev
+    identity: Any = tuple(per_event(name) for name in branches.identity) or None
     batch = EventBatch.from_awkward(
         particles,
         weight=per_event(branches.weight) if branches.weight else None,
         truth=truth,
-        identity=tuple(per_event(name) for name in branches.identity)
-        if branches.identity
-        else None,
+        identity=identity,
         entry=entry,
         source=source,
         dataset=dataset,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.urls import basename
+from djservice.core.warn import warn
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import check_counts
@@ -88,7 +88,7 @@ def read(
         inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])
     ]
     for difference in differences(inputs, schema):
-        warnings.warn(difference, UserWarning, stacklevel=2)
+        warn(difference)
     total = sum(file.entries for file in inputs)
     (bundle,) = segments(inputs, entries, max(total, 1))
     batch = read_segments(bundle, schema, dataset)
@@ -143,12 +143,10 @@ def read_with_cutflow(
 def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     shared = np.isin(batch.key, repeated)
     first, second = np.flatnonzero(batch.key == repeated[0])[:2]
-    warnings.warn(
+    warn(
         f"{int(shared.sum())} of {len(batch)} events share their identity with another, for "
         f"example {batch.name(int(first))} and {batch.name(int(second))}: their random draws are "
-        "keyed by file and entry.",
-        UserWarning,
-        stacklevel=3,
+        "keyed by file and entry."
     )
 
 
