@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from djservice.config.base import Section, as_tuple, explained, named, without_credentials
+from djservice.config.base import Section, as_tuple, named, without_credentials
+from djservice.config.explanations import explained
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
 from djservice.config.sections import (

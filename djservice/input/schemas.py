@@ -9,7 +9,8 @@ from typing import Annotated, Any, Self, Unpack
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from djservice.config.base import as_tuple, explained
+from djservice.config.base import as_tuple
+from djservice.config.explanations import explained
 from djservice.config.input import Input
 from djservice.config.schema_fields import Kind, Name, SchemaFields, SchemaKeywords, takes_schema
 from djservice.errors import InputError
@@ -169,7 +170,7 @@ def make(kind: Kind, **options: Any) -> Schema:
         return Schema(kind=kind, **options)
     except ValidationError as error:
         raise InputError(
-            f"schema {kind!r}: {explained(error, Schema, 'schema')}. Correct the argument."
+            f"schema {kind!r}: {explained(error, Schema, 'schema', repr)}. Correct the argument."
         ) from None
 
 

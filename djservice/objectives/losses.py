@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.array_module import array_module
-from djservice.core.bounds import BOUNDS, require_number
+from djservice.core.bounds import BOUNDS, are_numbers, require_number, require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut
@@ -71,11 +71,8 @@ class Term(ABC):
         require_number("coefficient", self.coefficient)
         if self.target is not None:
             require_number("target", self.target)
-        if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
-            raise InputError(
-                f"scale is {self.scale}, expected a positive, finite number, or None for the "
-                "target."
-            )
+        if self.scale is not None:
+            require_positive("scale", self.scale, more=", or None for the target")
 
     @abstractmethod
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
@@ -199,9 +196,7 @@ class BoundedError(SquaredError):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number("bound", self.bound)
-        if not self.bound > 0:
-            raise InputError(f"bound is {self.bound}, expected a positive number.")
+        require_positive("bound", self.bound)
 
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         (square,) = super()._quantities(value, target)
@@ -279,9 +274,7 @@ class RobustWidth(Width):
         super().__post_init__()
         bound = BOUNDS["bins"]
         if not (
-            np.isfinite([self.low, self.high]).all()
-            and self.low < self.high
-            and bound.holds(self.bins)
+            are_numbers([self.low, self.high]) and self.low < self.high and bound.holds(self.bins)
         ):
             raise InputError(
                 f"expected low < high and 4 bins or more, found {self.low}, {self.high} and "
