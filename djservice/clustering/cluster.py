@@ -35,7 +35,7 @@ from djservice.core.array_module import array_module
 from djservice.core.columns import column
 from djservice.core.typing import Floats
 from djservice.errors import DeviceError, InputError
-from djservice.events.batch import EventBatch
+from djservice.events.batch import EventBatch, need_batch
 from djservice.events.checks import check_counts
 from djservice.events.keys import draw_keys
 
@@ -125,6 +125,7 @@ def cluster(
     ----------
     Qanti-kT: arXiv:1304.2394; Qjets: arXiv:1201.1914.
     """
+    need_batch(events)
     request = TreeRequest(
         trees,
         jets,
@@ -201,6 +202,7 @@ def replay(
     InputError
         If a history does not belong to the events.
     """
+    need_batch(events)
     rows = column(history, "history", "history", whole=True).astype(np.int32)
     if rows.size % 2:
         raise InputError(f"expected a history of two columns, found the shape {rows.shape}.")

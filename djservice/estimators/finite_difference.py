@@ -8,6 +8,7 @@ from typing import ClassVar
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -15,6 +16,7 @@ from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeV
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class FiniteDifference(Estimator):
     """Central finite difference (f(R + h) - f(R - h)) / 2h from trees grown at both radii.

@@ -11,6 +11,7 @@ from djservice.clustering.cluster import sample_trees
 from djservice.clustering.jet_tangents import jet_tangents
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -24,6 +25,7 @@ from djservice.estimators.base import (
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class GumbelSoftmax(Estimator):
     """Straight-through Gumbel-softmax: df/dR along the tangents of each tree's jets.

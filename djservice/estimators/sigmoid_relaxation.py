@@ -12,6 +12,7 @@ from djservice.clustering.cluster import sample_trees
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require, require_positive
 from djservice.core.elementary import azimuth_of, exp, rapidity_of
 from djservice.core.typing import Floats
@@ -25,6 +26,7 @@ from djservice.estimators.base import (
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class SigmoidRelaxation(Estimator):
     """df/dR of jets with soft edges around deterministic axes: biased, and without random trees.

@@ -308,6 +308,21 @@ def as_batch(particles: Any, **columns: Unpack[EventKeywords]) -> EventBatch:
     return particles
 
 
+def need_batch(events: Any) -> None:
+    """Refuse what is no batch.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(events, EventBatch):
+        raise InputError(
+            f"expected an EventBatch, found {type(events).__name__}. Read one with djservice.read, "
+            "or make one with EventBatch.from_arrays or EventBatch.from_awkward."
+        )
+
+
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
     """Rapidity from pseudorapidity. The two are equal if the mass is zero."""
     # Beyond 50, y - eta is constant to the last bit, and sinh soon overflows.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.urls import basename
 from djservice.core.warn import warn
 from djservice.errors import InputError
@@ -34,6 +35,7 @@ from djservice.input.segments import Segment, segments
 from djservice.input.selections import select
 
 
+@checked_arguments
 def read(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
@@ -83,7 +85,11 @@ def read(
             f"schema is {schema!r}, expected a schema such as "
             "djservice.schemas.nanoaod(pt_min=0.5)."
         )
-    patterns = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    patterns = [files] if isinstance(files, (str, os.PathLike)) else files
+    if not isinstance(patterns, Sequence) or not all(
+        isinstance(pattern, (str, os.PathLike)) for pattern in patterns
+    ):
+        raise InputError(f"files is {files!r}, expected a path, or a list of paths.")
     inputs = [
         inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])
     ]

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS, are_numbers
 from djservice.core.spelling import spelled
 from djservice.core.typing import Floats
@@ -16,6 +17,7 @@ from djservice.objectives.binned_statistics import BinnedStatistic, NegativeInfo
 from djservice.objectives.losses import Term
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class MutualInformation(Term):
     """Mutual information I(f; truth) in nats over accepted trees, as an objective to maximise.

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
 from djservice.core.bounds import BOUNDS, are_numbers, require_number, require_positive
 from djservice.core.typing import Floats
@@ -152,9 +153,11 @@ class Term(ABC):
             return np.full_like(truth, self.target)
         if np.isnan(truth).any():
             event = int(np.flatnonzero(np.isnan(truth))[0])
+            lacks = "has no target" if self.has_target else "compares with the truth"
+            instead = "target= or " if self.has_target else "scale= or " if not self.scale else ""
             raise InputError(
-                f"the loss of {self.observable.name!r} has no target, and event {event} has no "
-                "truth: give target=, or a truth in the schema."
+                f"the loss of {self.observable.name!r} {lacks}, and event {event} has no truth: "
+                f"give {instead}a truth in the schema."
             )
         return truth
 
@@ -172,6 +175,7 @@ class Term(ABC):
         return LossSum(self.terms + other.terms)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class SquaredError(Term):
     """Mean over trees of the squared error ((f - target) / scale)^2.
@@ -184,6 +188,7 @@ class SquaredError(Term):
         return (np.square(self._scaled(value, target)),)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class BoundedError(SquaredError):
     """Mean over trees of u / (1 + u / bound), where u is the squared error ((f - target) / scale)^2.
@@ -203,6 +208,7 @@ class BoundedError(SquaredError):
         return (square / (1.0 + square / self.bound),)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class SquaredErrorOfMean(Term):
     """Square of the mean error over an event's trees: ((E[f] - target) / scale)^2.
@@ -230,6 +236,7 @@ class Mean(Term):
         return (value if self.scale is None else value / self.scale,)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Width(Term):
     """Relative width of a resonance: Var(f) / mean(f)^2 over accepted trees and events.
@@ -254,6 +261,7 @@ class Width(Term):
         return value / target, np.square(value / target)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class RobustWidth(Width):
     """Robust relative width: (q_84 - q_16) / (2 q_50) over accepted trees and events.

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
 from djservice.core.bounds import require
 from djservice.core.columns import returned
-from djservice.core.fingerprints import fingerprint
+from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 
@@ -154,6 +155,7 @@ def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool
     return array_module(jets.px).asarray(values)
 
 
+@checked_arguments
 def observable(
     *,
     units: str = "",
@@ -194,6 +196,7 @@ def observable(
         raise InputError(f"jet is {jet}, expected none without constituents.")
 
     def wrap(function: Callable[..., ArrayLike]) -> Observable:
+        need_named(function, "observable")
         label = name or function.__name__
         return Observable(function, label, units, number, on_device, constituents)
 

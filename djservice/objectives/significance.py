@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
 from djservice.core.bounds import are_numbers, require_number, require_positive
 from djservice.core.spelling import spelled
@@ -18,6 +19,7 @@ from djservice.objectives.asimov import NegativeSignificance
 from djservice.objectives.losses import Term
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Significance(Term):
     """Expected discovery significance Z of a binned search, as an objective to maximise.
