@@ -225,9 +225,9 @@ class RadiusFit:
 
     async def _held_back(self, optimum: float, rigidity: float | None) -> None:
         """Score the optimum on the events that are held back, and did not choose it."""
-        at = [optimum, rigidity]
+        place = [optimum, rigidity]
         before = self.store.attribute("spectrum", "held_back")
-        if self.share == 0.0 or (before is not None and before["at"] == at):
+        if self.share == 0.0 or (before is not None and before["at"] == place):
             return
         subset, trees = HeldBack(self.run.seed, self.share), self.run.spectrum.trees
         request = Request(optimum, trees, "held-back", 0, subset, rigidity=rigidity)
@@ -237,7 +237,12 @@ class RadiusFit:
         except NothingAcceptedError as error:
             self.watch.say(f"held-back events: {error} They do not score the optimum.")
             return
-        score = {"at": at, "events": moments.events, "loss": loss.value, "loss_error": loss.error}
+        score = {
+            "at": place,
+            "events": moments.events,
+            "loss": loss.value,
+            "loss_error": loss.error,
+        }
         self.store.set_of("spectrum", held_back=score)
 
     async def _per_event(self, optimum: float) -> None:

@@ -122,20 +122,20 @@ class Observable:
     def fingerprint(self) -> str:
         """Qualified name of the function and a hash of its source, as kept in a store."""
         of = "" if self.constituents is None else f" of {self.constituents} of jet {self.jets - 1}"
-        own = getattr(self.function, "fingerprint", None)
-        return (own if isinstance(own, str) else fingerprint(self.function)) + of
+        hashed = getattr(self.function, "fingerprint", None)
+        return (hashed if isinstance(hashed, str) else fingerprint(self.function)) + of
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the particles that the values depend on, as far as the function says."""
-        own: tuple[str, ...] = getattr(self.function, "columns", ())
-        return (*own, *(column for part in self.parts for column in part.columns))
+        columns: tuple[str, ...] = getattr(self.function, "columns", ())
+        return (*columns, *(column for part in self.parts for column in part.columns))
 
     @property
     def files(self) -> tuple[str, ...]:
         """Hashes of the files that the values depend on, as kept in a store."""
-        own = getattr(self.function, "fingerprint", None)
-        mine = [own] if isinstance(own, str) else []
+        hashed = getattr(self.function, "fingerprint", None)
+        mine = [hashed] if isinstance(hashed, str) else []
         return (*mine, *(file for part in self.parts for file in part.files))
 
 
