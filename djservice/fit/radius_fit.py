@@ -18,7 +18,7 @@ import numpy as np
 from djservice.config.run import Run
 from djservice.core.progress import DESCENT, PER_EVENT, Watch
 from djservice.core.redact import redacted
-from djservice.errors import NothingAcceptedError, RunError, StoreError
+from djservice.errors import NothingAcceptedError, StoreError
 from djservice.evaluation.moments import Histogram, Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
@@ -26,7 +26,7 @@ from djservice.fit.all_events import all_events
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
+from djservice.fit.minibatches import HeldBack, MiniBatches, some_held_back
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
@@ -85,13 +85,7 @@ class RadiusFit:
         )
         self.fit_events, self.fit_model = fit_events, fit_model
         self.share = run.objective.held_back if run.objective is not None else 0.0
-        trained = keys[~held_back(keys, run.seed, self.share)]
-        if len(trained) == 0 or (self.share > 0.0 and len(trained) == len(keys)):
-            raise RunError(
-                f"{len(keys) - len(trained)} of {len(keys)} events are held back "
-                f"(objective.held_back is {self.share:g}): expected some that choose R and some "
-                "that score it. Use more events, or another share."
-            )
+        trained = keys[~some_held_back(keys, run.seed, self.share, "objective")]
         self.minibatches = MiniBatches(trained, run.seed, run.optimiser.batch_events, self.share)
         self.parameters = learned(run)
 
