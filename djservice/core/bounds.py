@@ -56,8 +56,8 @@ BOUNDS = {
 }
 
 
-def require_number(name: str, value: Any) -> None:
-    """Refuse a value that is no finite number.
+def require_number(name: str, value: Any, *, more: str = "") -> None:
+    """Refuse a value that is no finite number; ``more`` says what else is allowed.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def require_number(name: str, value: Any) -> None:
         If it is NaN, infinite, or of another type.
     """
     if not are_numbers([value]):
-        raise InputError(f"{name} is {value!r}, expected a finite number.")
+        raise InputError(f"{name} is {value!r}, expected a finite number{more}.")
 
 
 def require_positive(name: str, value: Any, *, more: str = "") -> None:
@@ -76,7 +76,8 @@ def require_positive(name: str, value: Any, *, more: str = "") -> None:
     InputError
         If it is 0 or less, NaN, infinite, or of another type.
     """
-    if not (are_numbers([value]) and value > 0):
+    require_number(name, value, more=more)
+    if not value > 0:
         raise InputError(f"{name} is {value!r}, expected a positive number{more}.")
 
 
