@@ -200,7 +200,7 @@ MI, Z = "mutual_information", "significance"
         (Z, {"signal": ()}, "a significance needs signal, found none"),
         (Z, {"luminosity": None}, "a significance needs luminosity, found none"),
         (Z, {"bins": None}, "a significance needs bins, found none"),
-        (Z, {"luminosity": -1.0}, "objective.luminosity: .*greater than 0"),
+        (Z, {"luminosity": -1.0}, "objective.luminosity: expected more than 0"),
         (Z, {"bins": [0, 10, 10]}, "objective: bins are .* edges of one bin or more, increasing"),
         (Z, {"bins": [10]}, "edges of one bin or more"),
         (Z, {"background": "ZH"}, "expected one dataset or more in each, and none twice"),
