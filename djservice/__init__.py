@@ -153,6 +153,8 @@ _PUBLIC = {
     "compare": "runs.grid",
     "DjserviceError": "errors",
 }
+#: Packages that need an extra, so that ``from djservice import *`` leaves them out.
+_WITH_EXTRAS = ("torch", "jax", "networks")
 __all__ = [*_MODULES, *_PUBLIC]
 
 
@@ -161,10 +163,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    if name in ("torch", "jax", "networks"):
+    if name in _WITH_EXTRAS:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_WITH_EXTRAS]

@@ -28,6 +28,10 @@ class InputError(DjserviceError, ValueError):
     """Particles, events, weights or arguments that have no meaning."""
 
 
+class ArgumentError(InputError, TypeError):
+    """Arguments that a function does not take, or lacks."""
+
+
 class InputWarning(UserWarning):
     """Values that can be used but look like a mistake, such as degrees or MeV."""
 

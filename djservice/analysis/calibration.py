@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.atomic import written_aside
 from djservice.core.bounds import require
 from djservice.core.display import shown
@@ -163,6 +164,7 @@ class Calibration:
         return FLATTEST + np.logaddexp(0.0, outputs)
 
 
+@checked_arguments
 def calibrate(
     values: ArrayLike,
     truth: ArrayLike,

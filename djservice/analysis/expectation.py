@@ -42,7 +42,7 @@ class Expectation:
     acceptance: Floats
 
 
-@takes_sampling()
+@takes_sampling
 def expectation(
     particles: Any,
     observable: Observable,

@@ -6,7 +6,7 @@ This module imports coffea, so it is imported on first use.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Unpack
 
@@ -15,9 +15,10 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from djservice.clustering.radius import Radius, VariableR
-from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
+from djservice.clustering.sampling import SAMPLING_DEFAULTS, Sampling, SamplingKeywords
 from djservice.clustering.trees import TreeSample
-from djservice.config.schema_fields import DEFAULT_WEIGHT, Kind
+from djservice.config.schema_fields import SCHEMA_DEFAULTS, EventSchemaKeywords, Kind
+from djservice.core.arguments import takes
 from djservice.core.array_module import to_host
 from djservice.core.private import private_url
 from djservice.core.typing import Floats
@@ -74,12 +75,8 @@ class RadiusResult:
     moments: Moments
 
 
-def _columns(
-    columns: Mapping[str, str] | Sequence[str], weights: LearnedWeights | None
-) -> dict[str, str]:
-    """Further fields of the particles, with those that weights need."""
-    wanted = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
-    return wanted if weights is None else {name: name for name in weights.fields} | wanted
+class ProcessorKeywords(SamplingKeywords, EventSchemaKeywords, total=False):
+    """Keywords of :class:`RadiusProcessor` that other functions have as well."""
 
 
 class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
@@ -144,7 +141,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         inconsistent metadata.
     """
 
-    @takes_sampling(threads=1)
+    # The parallelism is over chunks.
+    @takes(ProcessorKeywords, SAMPLING_DEFAULTS | SCHEMA_DEFAULTS | {"threads": 1})
     def __init__(
         self,
         loss: Loss | Observable,
@@ -157,16 +155,10 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         iteration: int = 0,
         schema: Kind = "nanoaod",
         particles: str | tuple[str, ...] | None = None,
-        particle_weight: str | None = None,
-        columns: Mapping[str, str] | Sequence[str] = (),
-        pt_min: float = 0.0,
-        eta_max: float | None = None,
-        weight: str | None = DEFAULT_WEIGHT,
-        truth: float | str | None = None,
         identity: tuple[str, str, str] | None = None,
         axis: Any = None,
         weights: LearnedWeights | None = None,
-        **sampling: Unpack[SamplingKeywords],
+        **keywords: Unpack[ProcessorKeywords],
     ) -> None:
         self.loss = as_loss(loss)
         self.estimator = estimator or default_estimator(trees)
@@ -179,19 +171,13 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
                 f"radius has shape {np.shape(radius)}, expected one number or a VariableR."
             )
         self.radius, self.trees = radius, trees
-        sampling.setdefault("threads", 1)  # the parallelism is over chunks
+        sampling, fields_read = _apart({"threads": 1, **keywords})
         self.sampling = Sampling(rigidity, **sampling)
         self.stream, self.iteration = stream, iteration
-        self.schema = make(
-            schema,
-            particles=particles,
-            particle_weight=particle_weight,
-            columns=_columns(columns, weights),
-            pt_min=pt_min,
-            eta_max=eta_max,
-            weight=weight,
-            truth=truth,
-        )
+        self.schema = make(schema, particles=particles, **fields_read)
+        if weights is not None:
+            needed = {name: name for name in weights.fields} | self.schema.columns
+            self.schema = self.schema.model_copy(update={"columns": needed})
         self.weights = weights
         self.identity = identity
         first = self.loss.terms[0].observable
@@ -353,6 +339,12 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             else math.nan
         )
         return Quantity(value, error, tree_error)
+
+
+def _apart(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of the sampling, and those of the schema."""
+    sampling = {k: v for k, v in keywords.items() if k in SAMPLING_DEFAULTS}
+    return sampling, {k: v for k, v in keywords.items() if k not in sampling}
 
 
 def _normalisation(name: str, sums: Mapping[str, Any]) -> float:

@@ -17,7 +17,7 @@ from djservice.core.bounds import require_number
 from djservice.core.elementary import exp
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
-from djservice.events.batch import EventBatch
+from djservice.events.batch import EventBatch, need_batch
 from djservice.objectives.losses import Loss, Term, as_loss
 from djservice.objectives.observable import Observable
 from djservice.objectives.pooled_statistics import PooledMean
@@ -46,7 +46,7 @@ class Reweighted:
     fraction: Floats
 
 
-@takes_sampling()
+@takes_sampling
 def reweight(
     events: EventBatch,
     objective: Loss | Observable,
@@ -83,6 +83,7 @@ def reweight(
         gives the fraction. Also if the objective is a sum of losses or the square of an
         expectation.
     """
+    need_batch(events)
     loss = as_loss(objective)
     if (
         not isinstance(loss, Term)

@@ -17,10 +17,11 @@ from djservice.cli.failures import clear_failures
     "workspace",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="JSON file to write: a workspace of pyhf. An existing file is replaced.",
+    help="JSON file to write: a workspace of pyhf.",
 )
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @clear_failures
-def export(store: str, workspace: Path) -> None:
+def export(store: str, workspace: Path, force: bool) -> None:
     """Write the histograms of STORE at the optimum as a pyhf workspace.
 
     STORE is a run whose objective is a significance. The observed data of the workspace are the
@@ -32,7 +33,7 @@ def export(store: str, workspace: Path) -> None:
     """
     from djservice.reports.pyhf_workspace import write_workspace
 
-    write_workspace(store, workspace)
+    write_workspace(store, workspace, force)
     echo(f"wrote {workspace}; read it with: pyhf inspect {workspace}")
 
 

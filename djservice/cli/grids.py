@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,34 +12,52 @@ from djservice.cli.failures import clear_failures
 from djservice.cli.run_options import read_run, run_options
 from djservice.errors import ConfigError
 
+Option = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def _points(name: str, variable: str, what: str, default: tuple[float, ...] | str) -> Option:
+    """An option of numbers of the grid, whose default is a key of the configuration or numbers."""
+    key = default if isinstance(default, str) else None
+    return click.option(
+        name,
+        variable,
+        type=float,
+        multiple=True,
+        default=None if key else default,
+        show_default=key is None,
+        help=f"{what}. Repeatable." + (f" [default: {key} of CONFIG]" if key else ""),
+    )
+
+
+def _grid_options(
+    output: str, rigidities: tuple[float, ...] | str, radii: tuple[float, ...] | str
+) -> Option:
+    """The options of a command that evaluates a grid."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            click.option(
+                "--output",
+                type=click.Path(file_okay=False),
+                default=output,
+                show_default=True,
+                help="Zarr store to write or continue.",
+            ),
+            _points("--radius", "radii", "Jet radius R", radii),
+            _points("--rigidity", "rigidities", "Rigidity alpha", rigidities),
+        ):
+            function = option(function)
+        return run_options(function)
+
+    return add
+
 
 @click.command()
-@run_options
-@click.option(
-    "--rigidity",
-    "rigidities",
-    type=float,
-    multiple=True,
-    help="Rigidity alpha. Repeatable. [default: clustering.rigidity of CONFIG]",
-)
-@click.option(
-    "--radius",
-    "radii",
-    type=float,
-    multiple=True,
-    help="Jet radius R. Repeatable. [default: scan.radii of CONFIG]",
-)
+@_grid_options("scan.zarr", "clustering.rigidity", "scan.radii")
 @click.option(
     "--trees",
     type=click.IntRange(min=2),
     help="Trees per event and grid point. [default: scan.trees of CONFIG]",
-)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    default="scan.zarr",
-    show_default=True,
-    help="Zarr store to write or continue.",
 )
 @clear_failures
 def scan(
@@ -92,31 +111,13 @@ def _name_or_mapping(text: str) -> dict[str, Any]:
 
 
 @click.command()
-@run_options
+@_grid_options("compare.zarr", (1.0, 10.0), (0.3, 0.5, 0.7, 0.9, 1.1))
 @click.option(
     "--estimator",
     "estimators",
     multiple=True,
     help="Name, or '{name: NAME, PARAMETER: VALUE}'. Repeatable. The first one is the reference "
     "for the others. [default: all but gumbel_softmax, which takes 100 times as long]",
-)
-@click.option(
-    "--rigidity",
-    "rigidities",
-    type=float,
-    multiple=True,
-    default=(1.0, 10.0),
-    show_default=True,
-    help="Rigidity alpha. Repeatable.",
-)
-@click.option(
-    "--radius",
-    "radii",
-    type=float,
-    multiple=True,
-    default=(0.3, 0.5, 0.7, 0.9, 1.1),
-    show_default=True,
-    help="Jet radius R. Repeatable.",
 )
 @click.option(
     "--repetitions",
@@ -131,13 +132,6 @@ def _name_or_mapping(text: str) -> dict[str, Any]:
     default=10,
     show_default=True,
     help="Trees per event and estimate.",
-)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    default="compare.zarr",
-    show_default=True,
-    help="Zarr store to write or continue.",
 )
 @clear_failures
 def compare(

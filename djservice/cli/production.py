@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
 from djservice.cli.echo import echo
 from djservice.cli.failures import INCOMPLETE, clear_failures
+from djservice.cli.run_options import cluster_settings, run_options
 
 
 @click.command()
-@click.argument("config", type=click.Path(dir_okay=False))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Change one configuration key of the run. Repeatable.",
-)
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS",
-    help="Use this Dask scheduler. [default: a cluster on this machine]",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Worker processes on this machine. [default: one per processor]",
-)
+@run_options
 @clear_failures
 def reprocess(
-    config: str, overrides: tuple[str, ...], scheduler: str | None, workers: int | None
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
 ) -> None:
     """Bring results up to date with their inputs, as the YAML file CONFIG describes.
 
@@ -59,11 +46,7 @@ def reprocess(
     from djservice.reprocessing.lease import HeldError
 
     settings = Reprocessing.from_yaml(config)
-    cluster = {"scheduler": scheduler, "workers": workers}
-    cluster_settings = [
-        f"cluster.{key}={json.dumps(value)}" for key, value in cluster.items() if value is not None
-    ]
-    run = settings.read_run([*overrides, *cluster_settings])
+    run = settings.read_run([*overrides, *cluster_settings(scheduler, workers, threads)])
     from djservice.core.display import choose_display
     from djservice.reprocessing.update import reprocess as bring_up_to_date
 

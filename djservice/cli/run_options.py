@@ -22,7 +22,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
                 "overrides",
                 multiple=True,
                 metavar="SECTION.KEY=VALUE",
-                help="Change one configuration key. Repeatable.",
+                help="Change one configuration key of the run. Repeatable.",
             ),
             click.option(
                 "--scheduler",
@@ -61,8 +61,12 @@ def read_run(
     """
     from djservice.config.run import Run
 
+    return Run.from_yaml(config, [*overrides, *cluster_settings(scheduler, workers, threads)])
+
+
+def cluster_settings(scheduler: str | None, workers: int | None, threads: int | None) -> list[str]:
+    """The options of the cluster as settings of a run."""
     cluster = {"scheduler": scheduler, "workers": workers, "threads": threads}
-    settings = [
+    return [
         f"cluster.{key}={json.dumps(value)}" for key, value in cluster.items() if value is not None
     ]
-    return Run.from_yaml(config, [*overrides, *settings])

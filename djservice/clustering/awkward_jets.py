@@ -18,7 +18,7 @@ from djservice.errors import InputError
 from djservice.events.batch import EventBatch, as_batch
 
 
-@takes_sampling()
+@takes_sampling
 def cluster_jets(
     particles: Any,
     *,

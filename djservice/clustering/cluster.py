@@ -25,6 +25,7 @@ from djservice.clustering.sampling import (
     Sampling,
     SamplingKeywords,
     TreeRequest,
+    takes_growth,
     takes_sampling,
 )
 from djservice.clustering.tree_job import NoRoomError, TreeFailure, TreeJob
@@ -34,12 +35,12 @@ from djservice.core.array_module import array_module
 from djservice.core.columns import column
 from djservice.core.typing import Floats
 from djservice.errors import DeviceError, InputError
-from djservice.events.batch import EventBatch
+from djservice.events.batch import EventBatch, need_batch
 from djservice.events.checks import check_counts
 from djservice.events.keys import draw_keys
 
 
-@takes_sampling()
+@takes_sampling
 def cluster(
     events: EventBatch,
     *,
@@ -124,6 +125,7 @@ def cluster(
     ----------
     Qanti-kT: arXiv:1304.2394; Qjets: arXiv:1201.1914.
     """
+    need_batch(events)
     request = TreeRequest(
         trees,
         jets,
@@ -173,7 +175,7 @@ def sample_trees(
     return replace(sample, members=members, history=sample.history if request.history else None)
 
 
-@takes_sampling()
+@takes_growth
 def replay(
     events: EventBatch,
     history: ArrayLike,
@@ -200,6 +202,7 @@ def replay(
     InputError
         If a history does not belong to the events.
     """
+    need_batch(events)
     rows = column(history, "history", "history", whole=True).astype(np.int32)
     if rows.size % 2:
         raise InputError(f"expected a history of two columns, found the shape {rows.shape}.")

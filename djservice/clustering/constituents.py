@@ -225,21 +225,21 @@ class TreeConstituents:
         first, number = self.distinct
         # The last entry stands for no jet.
         nothing = np.full(len(first) + 1, np.nan), np.arange(len(first) + 1) == len(first)
-        values, known = self._values.setdefault((function, length), nothing)
+        values, evaluated = self._values.setdefault((function, length), nothing)
         wanted = number[to_host(slots)]
-        asked = np.zeros(len(known), np.bool_)
+        asked = np.zeros(len(evaluated), np.bool_)
         asked[wanted] = True
-        new = np.flatnonzero(asked & ~known)
+        new = np.flatnonzero(asked & ~evaluated)
         for room, rows in self._blocks(first[new], length):
             jets, particles = self._given(first[new][rows], room)
-            found = returned(function(jets, particles), what)
-            if found.shape != (len(rows),):
+            column = returned(function(jets, particles), what)
+            if column.shape != (len(rows),):
                 raise InputError(
-                    f"{what} returned shape {found.shape}, expected ({len(rows)},), a number for "
+                    f"{what} returned shape {column.shape}, expected ({len(rows)},), a number for "
                     "each jet."
                 )
-            values[new[rows]] = found
-        known[new] = True
+            values[new[rows]] = column
+        evaluated[new] = True
         return array_module(slots).asarray(values[wanted])
 
     def padded(

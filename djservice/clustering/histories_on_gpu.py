@@ -43,10 +43,10 @@ def follow_on_gpu(
         xp.empty((number, 3, objects)),
         xp.empty((number, jets), np.int32),
     )
-    given = [
+    arrays = [
         device.for_kernel(type(value)(*(xp.asarray(array) for array in value)))
         if isinstance(value, tuple)
         else device.for_kernel(_One(xp.asarray(value))).array
         for value in (trees, work, *arguments)
     ]
-    KERNELS[function][math.ceil(number / device.block), device.block](trees_each, *given)
+    KERNELS[function][math.ceil(number / device.block), device.block](trees_each, *arrays)

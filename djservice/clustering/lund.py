@@ -12,6 +12,7 @@ from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels.lund import JET, PARENT, PLANE, emissions_of_histories
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.trees import TreeSample
+from djservice.core.arguments import checked_arguments
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch, as_batch
@@ -20,6 +21,7 @@ from djservice.events.batch import EventBatch, as_batch
 _WHOLE = 1000.0
 
 
+@checked_arguments
 def lund(particles: Any, jets: Any = None) -> Any:
     """Emissions of jets: coordinates of each step backwards through a Cambridge/Aachen tree.
 

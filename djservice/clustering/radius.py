@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS, require
 from djservice.core.columns import floats
 from djservice.core.typing import Floats
@@ -15,6 +16,7 @@ from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class VariableR:
     """Radius of variable-R jets: R(pT) = rho / pT between ``radius_min`` and ``radius_max``.

@@ -2,27 +2,25 @@
 
 The public functions take the fields of :class:`Sampling` as keywords. ``rigidity`` has a default in
 each function; the other fields are ``**sampling``. :class:`SamplingKeywords` types and documents
-them, and :func:`takes_sampling` shows them in the signature.
+them, and :data:`takes_sampling` shows them in the signature.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Literal, TypedDict
 
 import numpy as np
 
 from djservice.clustering.device import Device
+from djservice.core.arguments import takes
 from djservice.core.bounds import require
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 
 Scale = Literal["minimum", "safe"]
 Flips = bool | Literal["all"]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -96,36 +94,11 @@ class SamplingKeywords(GrowthKeywords, total=False):
     """Seed of the random numbers; 0 by default."""
 
 
-def takes_sampling(**defaults: Any) -> Callable[[Function], Function]:
-    """Decorator that shows the keywords of ``**sampling`` in the signature, with their defaults.
-
-    Parameters
-    ----------
-    defaults
-        Defaults that differ from those of :class:`Sampling`.
-    """
-
-    def decorate(function: Function) -> Function:
-        signature = inspect.signature(function)
-        *parameters, last = signature.parameters.values()
-        names = GrowthKeywords.__annotations__ | (
-            {} if "Growth" in str(last.annotation) else SamplingKeywords.__annotations__
-        )
-        flat = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=defaults.get(field.name, field.default),
-                annotation=field.type,
-            )
-            for field in fields(Sampling)
-            if field.name in names
-        ]
-        signature = signature.replace(parameters=[*parameters, *flat])
-        function.__signature__ = signature  # type: ignore[attr-defined]
-        return function
-
-    return decorate
+#: Defaults of the keywords, by name.
+SAMPLING_DEFAULTS = {field.name: field.default for field in fields(Sampling)}
+#: Decorators of the functions that have ``**sampling`` or ``**growth``.
+takes_sampling = takes(SamplingKeywords, SAMPLING_DEFAULTS)
+takes_growth = takes(GrowthKeywords, SAMPLING_DEFAULTS)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from djservice.config.base import Section, as_tuple, explained, named, without_credentials
+from djservice.config.base import Section, as_tuple, named, without_credentials
+from djservice.config.explanations import explained
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
 from djservice.config.sections import (
@@ -202,6 +204,21 @@ class Run(Section):
             for key, value in flat.items()
             if key not in skipped and not key.startswith(tuple(f"{name}." for name in names))
         }
+
+
+def need_run(run: Any) -> None:
+    """Refuse what is no :class:`Run`.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    if not isinstance(run, Run):
+        raise ConfigError(
+            f"run is {reprlib.repr(run)}, expected a djservice.Run. Make one with "
+            "Run.from_yaml(path) or Run.from_dict(settings)."
+        )
 
 
 def files_of(value: Any) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from djservice.config.base import Section, as_tuple, named
+from djservice.core.arguments import takes
 
 #: Default event weight, in any layout. Data have no such branch, and then the weight is 1.
 DEFAULT_WEIGHT = "genWeight"
@@ -67,3 +69,35 @@ class SchemaFields(Section):
             "{name: ..., parameters}"
         ),
     )
+
+
+class EventSchemaKeywords(TypedDict, total=False):
+    """Keywords of a function that reads events which are open already: fields of a schema."""
+
+    particle_weight: str | None
+    """Field of the particles that multiplies their momenta."""
+    columns: Mapping[str, str] | Sequence[str]
+    """Further fields of the particles, or names of them with their fields."""
+    pt_min: float
+    """Particles with pT above this many GeV are kept; 0 by default."""
+    eta_max: float | None
+    """Particles with \\|eta\\| below this are kept; all by default."""
+    weight: str | None
+    """Branch of the event weight; the generator's by default, None for 1."""
+    truth: float | str | None
+    """True mass: a number of GeV, a branch, ``GenPart:higgs`` or ``GenPart:b_pair``."""
+
+
+class SchemaKeywords(EventSchemaKeywords, total=False):
+    """Keywords of a function that makes a schema: fields of :class:`SchemaFields`."""
+
+    tree: str | None
+    """Name of the TTree or RNTuple; the layout's own by default."""
+    selection: str | Mapping[str, Any] | None
+    """Selection of events and particles: its name, or a mapping with parameters."""
+
+
+#: Defaults of the keywords, by name.
+SCHEMA_DEFAULTS = {name: field.default for name, field in SchemaFields.model_fields.items()}
+#: Decorator of the functions that have ``**options`` of :class:`SchemaKeywords`.
+takes_schema = takes(SchemaKeywords, SCHEMA_DEFAULTS)

@@ -56,16 +56,39 @@ BOUNDS = {
 }
 
 
-def require_number(name: str, value: Any) -> None:
-    """Refuse a value that is no finite number.
+def require_number(name: str, value: Any, *, more: str = "") -> None:
+    """Refuse a value that is no finite number; ``more`` says what else is allowed.
 
     Raises
     ------
     InputError
         If it is NaN, infinite, or of another type.
     """
-    if not (Bound(-math.inf, math.inf).holds(value) and math.isfinite(value)):
-        raise InputError(f"{name} is {value!r}, expected a finite number.")
+    if not are_numbers([value]):
+        raise InputError(f"{name} is {value!r}, expected a finite number{more}.")
+
+
+def require_positive(name: str, value: Any, *, more: str = "") -> None:
+    """Refuse a value that is no positive, finite number; ``more`` says what else is allowed.
+
+    Raises
+    ------
+    InputError
+        If it is 0 or less, NaN, infinite, or of another type.
+    """
+    require_number(name, value, more=more)
+    if not value > 0:
+        raise InputError(f"{name} is {value!r}, expected a positive number{more}.")
+
+
+def are_numbers(values: Any, count: int | None = None) -> bool:
+    """Whether values are a list, of a length if one is asked for, of finite numbers."""
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+        return False
+    number = Bound(-math.inf, math.inf)
+    return (count is None or len(values) == count) and all(
+        number.holds(value) and math.isfinite(value) for value in values
+    )
 
 
 def limits(name: str) -> dict[str, Any]:

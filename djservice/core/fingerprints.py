@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import reprlib
 from collections.abc import Callable
 from typing import Any
+
+from djservice.errors import InputError
+
+
+def need_named(function: Any, argument: str) -> None:
+    """Refuse what is no function with a name, by which stores know it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be called, or has no name.
+    """
+    if not (callable(function) and hasattr(function, "__qualname__")):
+        raise InputError(
+            f"{argument} is {reprlib.repr(function)}, expected a function. Write one with def."
+        )
 
 
 def fingerprint(function: Callable[..., Any]) -> str:

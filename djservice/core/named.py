@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from djservice.core.spelling import spelled
 from djservice.core.suggest import nearest
 from djservice.errors import ConfigError
 
@@ -36,25 +37,43 @@ def build_named(
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping) or "name" not in value:
-        raise ConfigError(f"{where}: expected a name, or a mapping with a name, found {value!r}.")
+        raise ConfigError(
+            f"{where}: expected a name, or a mapping with a name, found {spelled(value)}."
+        )
     parameters = {key: parameter for key, parameter in value.items() if key != "name"}
     name = value["name"]
     if name not in registry:
         raise ConfigError(f"{where}: unknown name {name!r}{nearest(str(name), list(registry))}.")
     factory = registry[name]
-    accepted = list(inspect.signature(factory).parameters)
-    for key in parameters:
-        if key not in accepted:
-            raise ConfigError(f"{where}: {name} has no parameter {key!r}{nearest(key, accepted)}.")
+    check_parameters(value, inspect.signature(factory).parameters, where)
     try:
         return factory(**parameters)
     except (TypeError, ValueError) as error:
-        signature = ", ".join(
-            str(parameter) for parameter in inspect.signature(factory).parameters.values()
-        )
+        raise ConfigError(f"{where}: {spelled(dict(value))}: {error}") from None
+
+
+def check_parameters(
+    value: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter], where: str
+) -> None:
+    """Refuse a mapping with a name whose parameters a factory does not take, or which lacks one.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is unknown or missing.
+    """
+    name, kinds = value["name"], inspect.Parameter
+    names = [key for key, p in accepted.items() if p.kind is not kinds.VAR_KEYWORD]
+    for key in value:
+        if key != "name" and key not in accepted and len(names) == len(accepted):
+            raise ConfigError(f"{where}: {name} has no parameter {key!r}{nearest(key, names)}.")
+    missing = [key for key in names if accepted[key].default is kinds.empty and key not in value]
+    if missing:
+        example = ", ".join(f"{key}: ..." for key in missing)
         raise ConfigError(
-            f"{where}: {name}({signature}) cannot be built from {parameters}: {error}"
-        ) from None
+            f"{where}: {name} needs {' and '.join(missing)}, found {spelled(dict(value))}. Write "
+            f"{{name: {name}, {example}}}."
+        )
 
 
 def check_distinct(names: Sequence[str], where: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,8 @@ def read_yaml(path: str | Path, advice: str) -> Any:
     ConfigError
         If the file cannot be read, with the advice, or :func:`yaml_data` refuses its text.
     """
+    if not isinstance(path, (str, Path)):
+        raise ConfigError(f"expected the path of a YAML file, found {reprlib.repr(path)}{advice}")
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(LONGEST_TEXT + 1)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from djservice.core.bounds import require
+from djservice.core.fingerprints import need_named
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 
@@ -71,6 +73,38 @@ class TorchVector:
         """The initial parameters as a vector."""
         parameters = [values.detach().numpy().ravel() for values in self.module().parameters()]
         return np.concatenate(parameters) if parameters else np.empty(0)
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A function that builds a module of any size, as users give it; see the classes made of it.
+
+    Raises
+    ------
+    InputError
+        If the network is no function, or the seed out of its bounds.
+    """
+
+    network: Callable[[int], torch.nn.Module]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        need_named(self.network, "network")
+        require("seed", self.seed)
+
+    @property
+    def name(self) -> str:
+        """Name in tables and messages."""
+        return f"{type(self).__name__}({self.network.__qualname__}, seed={self.seed})"
+
+    @property
+    def function(self) -> Callable[..., object]:
+        """The function whose source is fingerprinted."""
+        return self.network
+
+    def vector(self, size: int) -> TorchVector:
+        """The module of a size, whose parameters are one vector."""
+        return TorchVector(lambda: self.network(size), self.seed, self.name)
 
 
 def unpacked(module: torch.nn.Module, vector: Floats) -> dict[str, torch.Tensor]:

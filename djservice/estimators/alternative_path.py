@@ -10,12 +10,14 @@ import numpy as np
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.sampling import Flips, Sampling, TreeRequest
 from djservice.clustering.trees import FLIP_RATE, FLIP_STEP, TreeSample, as_vectors
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import to_host
 from djservice.core.typing import Floats
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class AlternativePath(Estimator):
     """Smoothed perturbation analysis: W (f_alternative - f).

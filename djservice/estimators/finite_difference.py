@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
-
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample
+from djservice.core.arguments import checked_arguments
+from djservice.core.bounds import require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, TreeValues
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class FiniteDifference(Estimator):
     """Central finite difference (f(R + h) - f(R - h)) / 2h from trees grown at both radii.
@@ -39,8 +40,7 @@ class FiniteDifference(Estimator):
     name: ClassVar[str] = "finite_difference"
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.step) and self.step > 0):
-            raise InputError(f"step is {self.step}, expected a positive number, in R.")
+        require_positive("step", self.step, more=", in R")
 
     def extra_jets(
         self,

@@ -11,6 +11,8 @@ from djservice.clustering.cluster import sample_trees
 from djservice.clustering.jet_tangents import jet_tangents
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
+from djservice.core.arguments import checked_arguments
+from djservice.core.bounds import require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import (
@@ -23,6 +25,7 @@ from djservice.estimators.base import (
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class GumbelSoftmax(Estimator):
     """Straight-through Gumbel-softmax: df/dR along the tangents of each tree's jets.
@@ -56,8 +59,7 @@ class GumbelSoftmax(Estimator):
     slow: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.temperature) and self.temperature > 0):
-            raise InputError(f"temperature is {self.temperature}, expected a positive number.")
+        require_positive("temperature", self.temperature)
 
     def extra_jets(
         self,

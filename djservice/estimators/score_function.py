@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import quotient
 from djservice.core.typing import Floats
 from djservice.estimators.base import Contributions, Estimator, TreeValues
@@ -41,6 +42,7 @@ class ScoreEstimator(Estimator):
         )
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Score(ScoreEstimator):
     """The score (likelihood-ratio, REINFORCE) estimator without baseline: f_n S_n.
@@ -56,6 +58,7 @@ class Score(ScoreEstimator):
         return values * score
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class LeaveOneOut(ScoreEstimator):
     """The score estimator with a leave-one-out baseline: (f_n - mean of the other trees' f) S_n.
@@ -77,6 +80,7 @@ class LeaveOneOut(ScoreEstimator):
         return weighted
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class MeanBaseline(LeaveOneOut):
     """The score estimator with a mean baseline: (f_n - mean of all trees' f) S_n N / (N - 1).
@@ -89,6 +93,7 @@ class MeanBaseline(LeaveOneOut):
     name: ClassVar[str] = "mean_baseline"
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class OptimalBaseline(ScoreEstimator):
     """The score estimator with the constant baseline of least variance: (f_n - b_n) S_n.

@@ -12,9 +12,10 @@ from djservice.clustering.cluster import sample_trees
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.clustering.trees import TreeSample, as_vectors
+from djservice.core.arguments import checked_arguments
+from djservice.core.bounds import require, require_positive
 from djservice.core.elementary import azimuth_of, exp, rapidity_of
 from djservice.core.typing import Floats
-from djservice.errors import InputError
 from djservice.estimators.base import (
     Contributions,
     Estimator,
@@ -25,6 +26,7 @@ from djservice.estimators.base import (
 from djservice.events.batch import EventBatch
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class SigmoidRelaxation(Estimator):
     """df/dR of jets with soft edges around deterministic axes: biased, and without random trees.
@@ -53,11 +55,8 @@ class SigmoidRelaxation(Estimator):
     keeps_constituents: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.temperature) and self.temperature > 0 and self.axes >= 1):
-            raise InputError(
-                f"expected a positive temperature and at least one axis, found {self.temperature} "
-                f"and {self.axes}."
-            )
+        require_positive("temperature", self.temperature)
+        require("jets", self.axes, of="axes")
 
     def extra_jets(
         self,

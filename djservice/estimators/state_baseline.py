@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import quotient
 from djservice.core.typing import Floats
 from djservice.estimators.base import Contributions, TreeValues
 from djservice.estimators.score_function import LeaveOneOut
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class StateBaseline(LeaveOneOut):
     """The score estimator with a baseline that depends on the state: sum_t (f_n - b_t) s_t.

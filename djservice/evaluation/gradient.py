@@ -49,7 +49,7 @@ class Gradient:
     moments: Moments = field(repr=False)
 
 
-@takes_sampling()
+@takes_sampling
 def gradient(
     particles: Any,
     objective: Loss | Observable,

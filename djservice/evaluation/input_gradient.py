@@ -80,7 +80,7 @@ class InputGradient:
         return ak.unflatten(ak.zip(parts, depth_limit=1), counts)
 
 
-@takes_sampling()
+@takes_sampling
 def input_gradient(
     particles: Any,
     objective: Loss | Observable,

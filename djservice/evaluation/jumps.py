@@ -7,13 +7,13 @@ over events moves with every event that jumps, and a mean of derivatives lacks t
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 
 from djservice.clustering.trees import as_vectors
 from djservice.core.typing import Floats
+from djservice.core.warn import warn
 from djservice.errors import InputError, JumpWarning
 from djservice.objectives.losses import Loss, Term
 
@@ -26,7 +26,7 @@ _POINTS, _ROUNDS = 2000, 4
 _JUMP = 0.01
 
 
-def warn_of_jumps(loss: Loss, stacklevel: int = 2) -> None:
+def warn_of_jumps(loss: Loss) -> None:
     """Warn, once, of a loss that has a selection, or that jumps on paths of made-up jets."""
     for term in loss.terms:
         if term.cut is not None:
@@ -35,19 +35,18 @@ def warn_of_jumps(loss: Loss, stacklevel: int = 2) -> None:
             reason = f"{term.observable.name!r}, which jumps where jets change places or pass a threshold"
         else:
             continue
-        _warn_once(reason, stacklevel + 2)
+        _warn_once(reason)
 
 
 @functools.cache  # the filters of Python show it again whenever a library changes them
-def _warn_once(reason: str, stacklevel: int) -> None:
-    warnings.warn(
+def _warn_once(reason: str) -> None:
+    warn(
         f"the objective has {reason}. Derivatives of single events are right, but their mean over "
         "events lacks the jumps. To learn parameters that move particles, take "
         "djservice.observables.soft_dijet_mass or soft_choice for the choice of jets, and multiply "
         "by soft_two_jets, soft_above or soft_below instead of a cut "
         "(docs/explanation/gradients.md). Otherwise ignore djservice.errors.JumpWarning.",
         JumpWarning,
-        stacklevel=stacklevel,
     )
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.torch_vector import TorchVector
+from djservice.core.arguments import checked_arguments
+from djservice.core.torch_vector import TorchNetwork, TorchVector
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     import torch
 
 
+@checked_arguments
 @dataclass(frozen=True)
-class TorchTagger:
+class TorchTagger(TorchNetwork):
     """A PyTorch module that is trained together with R, in float64 and ``eval`` mode.
 
     Attributes
@@ -42,23 +44,12 @@ class TorchTagger:
     >>> dj.Run.from_dict(settings | {"joint": {"network": dj.TorchTagger(efn)}})
     """
 
-    network: Callable[[int], torch.nn.Module]
-    seed: int = 0
     label: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:
         """Name in tables and messages."""
-        return self.label or f"TorchTagger({self.network.__qualname__}, seed={self.seed})"
-
-    @property
-    def function(self) -> Callable[..., object]:
-        """The function whose source is fingerprinted."""
-        return self.network
-
-    def vector(self, classes: int) -> TorchVector:
-        """The module whose parameters are one vector."""
-        return TorchVector(lambda: self.network(classes), self.seed, self.name)
+        return self.label or super().name
 
 
 def moment_efn(

@@ -16,11 +16,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require
 from djservice.core.elementary import cos, exp, log, sin
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, fold
+from djservice.events.batch import EventBatch, fold, need_batch
 from djservice.events.checks import check_counts
 from djservice.events.keys import Keys, draw_keys, mix
 
@@ -42,6 +43,7 @@ class Augmentation(ABC):
         """The transformed events, with draws from a key for each event."""
 
 
+@checked_arguments
 def augmented(
     events: EventBatch,
     augmentations: Sequence[Augmentation],
@@ -65,8 +67,16 @@ def augmented(
     InputError
         If a number is out of its bounds, or an event has too many particles afterwards.
     """
+    need_batch(events)
     require("seed", seed)
     require("iteration", replica, of="replica")
+    if not isinstance(augmentations, Sequence) or not all(
+        isinstance(augmentation, Augmentation) for augmentation in augmentations
+    ):
+        raise InputError(
+            f"augmentations is {augmentations!r}, expected a list of augmentations such as "
+            "[djservice.augment.Rotate()]."
+        )
     for place, augmentation in enumerate(augmentations):
         keys = mix(draw_keys(events.key, seed, f"augment:{place}"), replica)
         events = augmentation.transform(events, keys)
@@ -74,6 +84,7 @@ def augmented(
     return events
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Rotate(Augmentation):
     """Rotation of the whole event about the beam, an exact symmetry.
@@ -95,6 +106,7 @@ class Rotate(Augmentation):
         return replace(events, phi=fold(events.phi + _of_particles(events, angle)))
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Translate(Augmentation):
     """Boost of the whole event along the beam, an exact symmetry: y becomes y + c.
@@ -120,6 +132,7 @@ class Translate(Augmentation):
         return replace(events, rapidity=events.rapidity + _of_particles(events, shift))
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Collinear(Augmentation):
     """Splitting of particles in two: p -> z p and (1 - z) p.
@@ -168,6 +181,7 @@ class Collinear(Augmentation):
         )
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Soft(Augmentation):
     """Soft massless particles that are added to each event.
@@ -229,6 +243,7 @@ class Soft(Augmentation):
         return replace(events, offsets=offsets, columns=further, **columns)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Smear(Augmentation):
     """Smearing of directions: y and phi move by N(0, scale / pT). pT stays.
@@ -265,6 +280,7 @@ class Smear(Augmentation):
         )
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Drop(Augmentation):
     """Loss of particles, as by the inefficiency of a detector.
@@ -290,6 +306,7 @@ class Drop(Augmentation):
         return _with_particles(events, np.flatnonzero(~(lost & (events.pt < self.below))))
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Scale(Augmentation):
     """Scaling of all four-momenta, as by an error of the energy scale.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from djservice.core.columns import column, floats, identity_of, offsets_of, per_event
+from djservice.core.columns import offsets_of
 from djservice.core.elementary import arcsinh, sinh
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.checks import check_batch, doubts, say_doubts
+from djservice.events.event_columns import (
+    EventColumns,
+    EventKeywords,
+    of_particles,
+    takes_columns,
+)
 from djservice.events.from_awkward import flat_particles
-from djservice.events.keys import Keys, entry_keys, event_keys
+from djservice.events.keys import Keys
 
 #: Fields of a batch that are not arrays.
 NAMES = ("files", "dataset", "doubts")
@@ -80,6 +86,7 @@ class EventBatch:
     doubts: tuple[str, ...] = ()
 
     @classmethod
+    @takes_columns
     def from_arrays(
         cls,
         *,
@@ -89,13 +96,7 @@ class EventBatch:
         offsets: ArrayLike,
         rapidity: ArrayLike | None = None,
         eta: ArrayLike | None = None,
-        weight: ArrayLike | None = None,
-        truth: ArrayLike | None = None,
-        identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
-        entry: ArrayLike | None = None,
-        source: str = "arrays",
-        dataset: str = "",
-        columns: Mapping[str, ArrayLike] | None = None,
+        **columns: Unpack[EventKeywords],
     ) -> EventBatch:
         """A batch from flat arrays, whose values are checked.
 
@@ -106,18 +107,9 @@ class EventBatch:
             (pseudorapidity).
         offsets
             Shape (event + 1,), starting at 0 and ending at the number of particles.
-        weight, truth
-            One number or shape (event,): event weight (default 1), true mass in GeV (default
-            unknown).
-        identity
-            ``(run, luminosityBlock, event)``, each of shape (event,). Without it the identity is
-            ``(source, entry)``, and draws depend on how the input was cut into arrays.
-        entry
-            Shape (event,): index in ``source``; counted from 0 by default.
-        source, dataset
-            Names used in messages and in the identity.
         columns
-            Further numbers of the particles by name, such as the charge, of shape (particle,) each.
+            ``weight``, ``truth``, ``identity``, ``entry``, ``source``, ``dataset`` and ``columns``:
+            see :class:`djservice.events.event_columns.EventKeywords`.
 
         Raises
         ------
@@ -132,64 +124,34 @@ class EventBatch:
         InputWarning
             If phi lies beyond 2 pi, or pt and mass look like MeV.
         """
-        if not (isinstance(source, str) and isinstance(dataset, str)):
-            raise InputError(
-                f"expected names as source and dataset, found {source!r}, {dataset!r}."
-            )
-        if (rapidity is None) == (eta is None):
+        beside = EventColumns(**columns)
+        source = beside.source
+        if rapidity is None and eta is not None:
+            name, polar = "eta", eta
+        elif rapidity is not None and eta is None:
+            name, polar = "rapidity", rapidity
+        else:
             raise InputError(
                 f"{source}: expected exactly one of rapidity and eta, found both or neither."
             )
         bounds = offsets_of(offsets, source)
-        events = len(bounds) - 1
-        name, polar = ("rapidity", rapidity) if eta is None else ("eta", eta)
-        four = {"pt": pt, name: polar, "phi": phi, "mass": mass}
-        values = {name: floats(array, name, source) for name, array in four.items()}
-        further = {key: floats(array, key, source) for key, array in (columns or {}).items()}
-        for field_name, flat in (*values.items(), *further.items()):
-            if flat.shape != (bounds[-1],):
-                raise InputError(
-                    f"{source}: {field_name} has shape {flat.shape}, expected ({bounds[-1]},) from "
-                    "offsets."
-                )
-        place = np.arange(events) if entry is None else column(entry, "entry", source, whole=True)
-        if place.shape != (events,):
-            raise InputError(f"{source}: entry has shape {place.shape}, expected ({events},).")
-        run, block, event = identity_of(identity, events, source)
-        keys = (
-            entry_keys(dataset, source, place)
-            if identity is None
-            else event_keys(dataset, run, block, event)
+        events, particles = len(bounds) - 1, int(bounds[-1])
+        momenta: dict[str, Any] = of_particles(
+            {"pt": pt, name: polar, "phi": phi, "mass": mass}, particles, source
         )
-        batch = cls(  # built before the checks, so that an error can name the event
-            pt=values["pt"],
-            rapidity=values[name],
-            phi=values["phi"],
-            mass=values["mass"],
-            offsets=bounds,
-            key=keys,
-            weight=per_event(1.0 if weight is None else weight, events, "weight", source),
-            truth=per_event(np.nan if truth is None else truth, events, "truth", source),
-            run=_small(run),
-            luminosity_block=_small(block),
-            event=event.astype(np.uint64),
-            file=np.zeros(events, dtype=np.int32),
-            entry=place.astype(np.int64),
-            files=(source,),
-            dataset=dataset,
-            columns=further,
-        )
+        momenta["rapidity"] = momenta.pop(name)
+        # Built before the checks, so that an error can name the event.
+        batch = cls(offsets=bounds, **momenta, **beside.of(events, particles))
         check_batch(batch, name)
         batch = replace(batch, doubts=tuple(doubts(batch)))
         say_doubts(batch)
-        positive = np.maximum(batch.mass, 0.0)
-        true_rapidity = (
-            batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, positive)
-        )
-        return replace(batch, mass=positive, phi=fold(batch.phi), rapidity=true_rapidity)
+        mass = np.maximum(batch.mass, 0.0)
+        true_rapidity = batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, mass)
+        return replace(batch, mass=mass, phi=fold(batch.phi), rapidity=true_rapidity)
 
     @classmethod
-    def from_awkward(cls, particles: Any, **keywords: Any) -> EventBatch:
+    @takes_columns
+    def from_awkward(cls, particles: Any, **columns: Unpack[EventKeywords]) -> EventBatch:
         """A batch from an awkward array of particles.
 
         The records have ``pt``, ``phi``, ``mass`` and either ``rapidity`` or ``eta``; or ``pt``,
@@ -200,8 +162,8 @@ class EventBatch:
         particles
             Shape (event, var), for example ``events.PFCands`` of NanoEvents. Other fields are not
             read.
-        keywords
-            Keywords of :meth:`from_arrays`.
+        columns
+            See :meth:`from_arrays`.
 
         Raises
         ------
@@ -209,7 +171,7 @@ class EventBatch:
             If a field is missing, the array is not one list of particles per event, or an event or
             a particle is None. Errors of :meth:`from_arrays` are raised too.
         """
-        return cls.from_arrays(**flat_particles(particles), **keywords)
+        return cls.from_arrays(**flat_particles(particles), **columns)
 
     @classmethod
     def concatenate(cls, batches: Sequence[EventBatch]) -> EventBatch:
@@ -327,39 +289,38 @@ class EventBatch:
         return text
 
 
-def as_batch(
-    particles: Any,
-    *,
-    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
-    weight: ArrayLike | None = None,
-    truth: ArrayLike | None = None,
-) -> EventBatch:
+def as_batch(particles: Any, **columns: Unpack[EventKeywords]) -> EventBatch:
     """A batch unchanged, or awkward particles through :meth:`EventBatch.from_awkward`.
 
     Raises
     ------
     InputError
-        If :meth:`EventBatch.from_awkward` refuses the particles, or an identity, a weight or a
-        truth comes with a batch, which has its own.
+        If :meth:`EventBatch.from_awkward` refuses the particles, or a column comes with a batch,
+        which has its own.
     """
-    keywords = {
-        name: value
-        for name, value in (("identity", identity), ("weight", weight), ("truth", truth))
-        if value is not None
-    }
     if not isinstance(particles, EventBatch):
-        return EventBatch.from_awkward(particles, **keywords)
-    if keywords:
+        return EventBatch.from_awkward(particles, **columns)
+    names = [name for name, values in columns.items() if values is not None]
+    if names:
         raise InputError(
-            f"{', '.join(keywords)}: an EventBatch has its own. Give it where the batch is built."
+            f"{', '.join(names)}: an EventBatch has its own. Give it where the batch is built."
         )
     return particles
 
 
-def _small(numbers: NDArray[Any]) -> NDArray[np.uint32 | np.int64]:
-    """Integers in 32 bits, or in 64 if one of them needs these."""
-    fits = numbers.size == 0 or (numbers.min() >= 0 and numbers.max() < 2**32)
-    return numbers.astype(np.uint32 if fits else np.int64)
+def need_batch(events: Any) -> None:
+    """Refuse what is no batch.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(events, EventBatch):
+        raise InputError(
+            f"expected an EventBatch, found {type(events).__name__}. Read one with djservice.read, "
+            "or make one with EventBatch.from_arrays or EventBatch.from_awkward."
+        )
 
 
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
+from djservice.core.warn import warn
 from djservice.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def say_doubts(batch: EventBatch) -> None:
     """
     source = ", ".join(batch.files[:1])
     for doubt in batch.doubts:
-        warnings.warn(f"{source}: {doubt}", InputWarning, stacklevel=4)
+        warn(f"{source}: {doubt}", InputWarning)
 
 
 def doubts(batch: EventBatch) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.errors import RunError
 from djservice.events.keys import Keys, mix, text_key
 
 
@@ -94,3 +95,21 @@ def held_back(keys: Keys, seed: int, share: float) -> NDArray[np.bool_]:
     A hash of seed and identity decides, so the mask does not depend on the bundles.
     """
     return np.asarray(mix(mix(text_key("held back"), seed), keys) < np.float64(share) * 2.0**64)
+
+
+def some_held_back(keys: Keys, seed: int, share: float, section: str) -> NDArray[np.bool_]:
+    """Mask of the events that are held back; some are, and some train, unless the share is 0.
+
+    Raises
+    ------
+    RunError
+        If all events are held back, or none of a share; the message names the section of the run.
+    """
+    mask = held_back(keys, seed, share)
+    if mask.all() or (share > 0.0 and not mask.any()):
+        raise RunError(
+            f"{int(mask.sum())} of {len(mask)} events are held back ({section}.held_back is "
+            f"{share:g}): expected some to train on and some to score on. Use more events, or "
+            "another share."
+        )
+    return mask

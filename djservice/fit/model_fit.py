@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.progress import SCORE, Watch
-from djservice.errors import RunError
 from djservice.evaluation.moments import Moments
 from djservice.events.keys import Keys
 from djservice.fit.all_events import write_score
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
+from djservice.fit.minibatches import HeldBack, MiniBatches, some_held_back
 from djservice.fit.optimisers import adam
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Evaluate, Request
@@ -77,14 +76,8 @@ class ModelFit:
         )
         run = self.run
         self.share = run.radius_model.held_back
-        is_held_back = held_back(sample.keys, run.seed, self.share)
+        is_held_back = some_held_back(sample.keys, run.seed, self.share, "radius_model")
         self.is_held_back = is_held_back
-        if is_held_back.all() or not is_held_back.any():
-            raise RunError(
-                f"{int(is_held_back.sum())} of {len(is_held_back)} events are held back "
-                f"(radius_model.held_back is {self.share:g}): expected some to train on and some "
-                "to score on. Use more events, or another share."
-            )
         self.scale = Standardiser.of(sample.features[~is_held_back])
         self.minibatches = MiniBatches(
             sample.keys[~is_held_back], run.seed, run.radius_model.batch_events, self.share

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
-from djservice.config.run import Run
+from djservice.config.run import Run, need_run
 from djservice.core.typing import Floats
 from djservice.errors import ConfigError, InputError
 from djservice.estimators.base import Estimator
@@ -57,6 +57,7 @@ class RunPlan:
     """
 
     def __init__(self, run: Run, search: Search = GLOB) -> None:
+        need_run(run)
         self.run, self.search = run, search
         self._inputs: dict[str, InputPlan] = {}
 

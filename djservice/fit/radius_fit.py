@@ -18,7 +18,7 @@ import numpy as np
 from djservice.config.run import Run
 from djservice.core.progress import DESCENT, PER_EVENT, Watch
 from djservice.core.redact import redacted
-from djservice.errors import NothingAcceptedError, RunError, StoreError
+from djservice.errors import NothingAcceptedError, StoreError
 from djservice.evaluation.moments import Histogram, Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
@@ -26,7 +26,7 @@ from djservice.fit.all_events import all_events
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
+from djservice.fit.minibatches import HeldBack, MiniBatches, some_held_back
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
@@ -85,13 +85,7 @@ class RadiusFit:
         )
         self.fit_events, self.fit_model = fit_events, fit_model
         self.share = run.objective.held_back if run.objective is not None else 0.0
-        trained = keys[~held_back(keys, run.seed, self.share)]
-        if len(trained) == 0 or (self.share > 0.0 and len(trained) == len(keys)):
-            raise RunError(
-                f"{len(keys) - len(trained)} of {len(keys)} events are held back "
-                f"(objective.held_back is {self.share:g}): expected some that choose R and some "
-                "that score it. Use more events, or another share."
-            )
+        trained = keys[~some_held_back(keys, run.seed, self.share, "objective")]
         self.minibatches = MiniBatches(trained, run.seed, run.optimiser.batch_events, self.share)
         self.parameters = learned(run)
 
@@ -225,9 +219,9 @@ class RadiusFit:
 
     async def _held_back(self, optimum: float, rigidity: float | None) -> None:
         """Score the optimum on the events that are held back, and did not choose it."""
-        at = [optimum, rigidity]
+        place = [optimum, rigidity]
         before = self.store.attribute("spectrum", "held_back")
-        if self.share == 0.0 or (before is not None and before["at"] == at):
+        if self.share == 0.0 or (before is not None and before["at"] == place):
             return
         subset, trees = HeldBack(self.run.seed, self.share), self.run.spectrum.trees
         request = Request(optimum, trees, "held-back", 0, subset, rigidity=rigidity)
@@ -237,7 +231,12 @@ class RadiusFit:
         except NothingAcceptedError as error:
             self.watch.say(f"held-back events: {error} They do not score the optimum.")
             return
-        score = {"at": at, "events": moments.events, "loss": loss.value, "loss_error": loss.error}
+        score = {
+            "at": place,
+            "events": moments.events,
+            "loss": loss.value,
+            "loss_error": loss.error,
+        }
         self.store.set_of("spectrum", held_back=score)
 
     async def _per_event(self, optimum: float) -> None:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from djservice.config.run import Run
 from djservice.core.progress import SCORE, Watch
 from djservice.core.typing import Floats
-from djservice.errors import RunError
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import InWeights
 from djservice.events.keys import Keys
 from djservice.fit.all_events import write_score
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
+from djservice.fit.minibatches import HeldBack, MiniBatches, some_held_back
 from djservice.fit.model_fit import HELD_BACK
 from djservice.fit.optimisers import adam
 from djservice.fit.plan import RunPlan
@@ -78,13 +77,7 @@ class WeightsFit:
         self.run, self.section = plan.run, plan.run.particle_weights
         self.weighting, self.sample, self.watch = plan.weighting, sample, watch
         share, seed = self.section.held_back, self.run.seed
-        self.is_held_back: NDArray[np.bool_] = held_back(sample.keys, seed, share)
-        if self.is_held_back.all() or not self.is_held_back.any():
-            raise RunError(
-                f"{int(self.is_held_back.sum())} of {len(self.is_held_back)} events are held back "
-                f"({GROUP}.held_back is {share:g}): expected some to train on and some to score "
-                "on. Use more events, or another share."
-            )
+        self.is_held_back: NDArray[np.bool_] = some_held_back(sample.keys, seed, share, GROUP)
         self.minibatches = MiniBatches(
             sample.keys[~self.is_held_back], seed, self.section.batch_events, share
         )

@@ -100,12 +100,12 @@ def find_branches(
             del fields["mass"]
         if schema.particle_weight is not None:
             fields["weight"] = layout.names(collection, schema.particle_weight)
-        found = {name: needed(*names) for name, names in fields.items()}
+        branches = {name: needed(*names) for name, names in fields.items()}
         for column, field in schema.columns.items():
             present = [name for name in layout.names(collection, field) if has(name)]
             if present:
-                found[_COLUMN + column] = present[0]
-        particles.append(found)
+                branches[_COLUMN + column] = present[0]
+        particles.append(branches)
     weight = schema.weight
     if weight == DEFAULT_WEIGHT:
         weight = layout.weight if has(layout.weight) else None  # data have none
@@ -193,13 +193,12 @@ def batch_of(
             name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()
         }
         truth = generated_mass(str(schema.truth), fields, place, entry) / schema.layout.per_gev
+    identity: Any = tuple(per_event(name) for name in branches.identity) or None
     batch = EventBatch.from_awkward(
         particles,
         weight=per_event(branches.weight) if branches.weight else None,
         truth=truth,
-        identity=tuple(per_event(name) for name in branches.identity)
-        if branches.identity
-        else None,
+        identity=identity,
         entry=entry,
         source=source,
         dataset=dataset,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from djservice.core.arguments import checked_arguments
 from djservice.errors import MissingFileError
 
 _DATA = Path(__file__).parents[1] / "data"
@@ -25,6 +26,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in _DATA.glob("*.root")))
 
 
+@checked_arguments
 def path(name: str) -> str:
     """Absolute path of an example file.
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from djservice.config.base import PathOrUrl, explained, without_credentials
+from djservice.config.base import PathOrUrl, without_credentials
+from djservice.config.explanations import explained
 from djservice.config.input import Input
 from djservice.core.plain_data import unique_pairs
 from djservice.core.private import full_url, private_url

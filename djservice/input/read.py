@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.urls import basename
+from djservice.core.warn import warn
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import check_counts
@@ -34,6 +35,7 @@ from djservice.input.segments import Segment, segments
 from djservice.input.selections import select
 
 
+@checked_arguments
 def read(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
@@ -83,12 +85,16 @@ def read(
             f"schema is {schema!r}, expected a schema such as "
             "djservice.schemas.nanoaod(pt_min=0.5)."
         )
-    patterns = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+    patterns = [files] if isinstance(files, (str, os.PathLike)) else files
+    if not isinstance(patterns, Sequence) or not all(
+        isinstance(pattern, (str, os.PathLike)) for pattern in patterns
+    ):
+        raise InputError(f"files is {files!r}, expected a path, or a list of paths.")
     inputs = [
         inspect(path, schema) for path in expand([os.fspath(pattern) for pattern in patterns])
     ]
     for difference in differences(inputs, schema):
-        warnings.warn(difference, UserWarning, stacklevel=2)
+        warn(difference)
     total = sum(file.entries for file in inputs)
     (bundle,) = segments(inputs, entries, max(total, 1))
     batch = read_segments(bundle, schema, dataset)
@@ -143,12 +149,10 @@ def read_with_cutflow(
 def _warn_repeated(batch: EventBatch, repeated: Keys) -> None:
     shared = np.isin(batch.key, repeated)
     first, second = np.flatnonzero(batch.key == repeated[0])[:2]
-    warnings.warn(
+    warn(
         f"{int(shared.sum())} of {len(batch)} events share their identity with another, for "
         f"example {batch.name(int(first))} and {batch.name(int(second))}: their random draws are "
-        "keyed by file and entry.",
-        UserWarning,
-        stacklevel=3,
+        "keyed by file and entry."
     )
 
 

@@ -183,13 +183,13 @@ def _opened_tree(segment: Segment, schema: Schema) -> Iterator[tuple[Any, Any]]:
 
 def _check_unchanged(file: Any, tree: Any, segment: Segment) -> None:
     """Refuse a file that is not the one of the inspection, or is too short for the range."""
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "bytes": int(file.file.source.num_bytes or 0),
         "entries": int(tree.num_entries),
         "UUID": str(file.file.uuid),
     }
     expected: dict[str, Any] = {"entries or more": segment.stop}
-    changed = found["entries"] < segment.stop
+    changed = facts["entries"] < segment.stop
     if segment.file is not None:
         recorded = {
             "bytes": segment.file.size,
@@ -197,12 +197,12 @@ def _check_unchanged(file: Any, tree: Any, segment: Segment) -> None:
             "UUID": segment.file.uuid,
         }
         # A server may report no size.
-        expected = {unit: value for unit, value in recorded.items() if value and found[unit]}
-        changed = changed or any(found[unit] != value for unit, value in expected.items())
+        expected = {unit: value for unit, value in recorded.items() if value and facts[unit]}
+        changed = changed or any(facts[unit] != value for unit, value in expected.items())
     if changed:
         raise ChangedFileError(
             f"{segment}: expected {_named(expected)}, found "
-            f"{_named({unit: found[unit.split()[0]] for unit in expected})}: the file changed since it was "
+            f"{_named({unit: facts[unit.split()[0]] for unit in expected})}: the file changed since it was "
             "inspected. Start again with the file as it is."
         )
 

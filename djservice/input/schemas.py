@@ -5,13 +5,14 @@ A schema is plain, frozen data for run configurations and for other processes. I
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, Unpack
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from djservice.config.base import as_tuple, explained
+from djservice.config.base import as_tuple
+from djservice.config.explanations import explained
 from djservice.config.input import Input
-from djservice.config.schema_fields import Kind, Name, SchemaFields
+from djservice.config.schema_fields import Kind, Name, SchemaFields, SchemaKeywords, takes_schema
 from djservice.errors import InputError
 from djservice.input.layouts import LAYOUTS, NANO_BRANCH, FileLayout
 from djservice.input.truth import GENERATED
@@ -91,7 +92,10 @@ class Schema(SchemaFields):
         return LAYOUTS[self.kind]
 
 
-def nanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> Schema:
+@takes_schema
+def nanoaod(
+    particles: str | tuple[str, ...] = "PFCands", **options: Unpack[SchemaKeywords]
+) -> Schema:
     """NanoAOD-like input: branches ``<collection>_{pt,eta,phi,mass}`` in GeV, in the tree Events.
 
     Parameters
@@ -108,7 +112,10 @@ def nanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> Sch
     return make("nanoaod", particles=particles, **options)
 
 
-def pfnanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> Schema:
+@takes_schema
+def pfnanoaod(
+    particles: str | tuple[str, ...] = "PFCands", **options: Unpack[SchemaKeywords]
+) -> Schema:
     """PFNano input: the branches of :func:`nanoaod`, with coffea's ``PFNanoAODSchema``.
 
     Arguments are those of :func:`nanoaod`.
@@ -116,8 +123,10 @@ def pfnanoaod(particles: str | tuple[str, ...] = "PFCands", **options: Any) -> S
     return make("pfnanoaod", particles=particles, **options)
 
 
+@takes_schema
 def delphes(
-    particles: str | tuple[str, ...] = LAYOUTS["delphes"].particles, **options: Any
+    particles: str | tuple[str, ...] = LAYOUTS["delphes"].particles,
+    **options: Unpack[SchemaKeywords],
 ) -> Schema:
     """Delphes output: branches ``<collection>.{PT or ET,Eta,Phi,Mass}`` in the tree Delphes.
 
@@ -127,7 +136,8 @@ def delphes(
     return make("delphes", particles=particles, **options)
 
 
-def physlite(particles: str | tuple[str, ...], **options: Any) -> Schema:
+@takes_schema
+def physlite(particles: str | tuple[str, ...], **options: Unpack[SchemaKeywords]) -> Schema:
     """DAOD_PHYSLITE: branches ``<collection>AuxDyn.{pt,eta,phi,m}`` in the tree CollectionTree.
 
     Energies are read in MeV and converted to GeV. Collections are named as in the file. Arguments
@@ -144,6 +154,8 @@ def make(kind: Kind, **options: Any) -> Schema:
     InputError
         If an argument is invalid, or particles are missing and the layout has no usual collection.
     """
+    if kind not in LAYOUTS:
+        raise InputError(f"schema is {kind!r}, expected one of {', '.join(LAYOUTS)}.")
     layout = LAYOUTS[kind]
     defaults = {"particles": layout.particles, "tree": layout.tree}
     options = defaults | {
@@ -158,7 +170,7 @@ def make(kind: Kind, **options: Any) -> Schema:
         return Schema(kind=kind, **options)
     except ValidationError as error:
         raise InputError(
-            f"schema {kind!r}: {explained(error, Schema, 'schema')}. Correct the argument."
+            f"schema {kind!r}: {explained(error, Schema, 'schema', repr)}. Correct the argument."
         ) from None
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from djservice.core.entry_points import installed
 from djservice.core.fingerprints import fingerprint
+from djservice.core.named import check_parameters
 from djservice.core.suggest import nearest
 from djservice.errors import ConfigError, InputError
 from djservice.input.nanoevents import ENTRY
@@ -42,12 +43,8 @@ def find_selection(selection: Mapping[str, Any]) -> Callable[..., Any]:
             "entry-point group djservice.selections, here and on the workers."
         )
     function = selections[name]
-    try:
-        inspect.signature(function).bind(None, **_parameters(selection))
-    except TypeError as error:
-        raise ConfigError(
-            f"input.selection: {name}{inspect.signature(function)}: {error}."
-        ) from None
+    _, *parameters = inspect.signature(function).parameters.values()
+    check_parameters(selection, {p.name: p for p in parameters}, "input.selection")
     return function
 
 

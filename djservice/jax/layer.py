@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 
-from djservice.clustering.sampling import GrowthKeywords
+from djservice.clustering.sampling import GrowthKeywords, takes_growth
 from djservice.errors import InputError, MissingPackageError
 from djservice.layers import trees as core
 from djservice.layers.arguments import check_baseline, check_losses, fewest_trees, number
@@ -42,6 +42,7 @@ class Clusterings(NamedTuple):
     constituents: jax.Array
 
 
+@takes_growth
 def expectation(
     f: Callable[[jax.Array], jax.Array],
     particles: jax.Array,
@@ -80,14 +81,15 @@ def expectation(
         :func:`cluster`.
     """
     trees = fewest_trees(trees, rigidity)
-    found = _cluster(
+    sample = _cluster(
         particles, mask, radius, rigidity, trees, jets, identity, seed, complete=False, **growth
     )
-    values = f(found.jets)
-    check_losses(values, found.log_prob)
-    return surrogate(values, found.log_prob, "leave_one_out" if trees > 1 else None)
+    values = f(sample.jets)
+    check_losses(values, sample.log_prob)
+    return surrogate(values, sample.log_prob, "leave_one_out" if trees > 1 else None)
 
 
+@takes_growth
 def cluster(
     particles: jax.Array,
     mask: jax.Array | None = None,
@@ -278,8 +280,8 @@ def _backward(settings: core.Settings, kept: Any, cotangents: Any) -> Any:
     def pull_back(*arrays: Any) -> Any:
         return core.pull_back(settings, core.Inputs(*arrays[:5]), *arrays[5:])
 
-    found = _called(pull_back, results, (*inputs, *rest, *cotangents[:2]))
-    return found[0], None, found[1], found[2], None
+    derivatives = _called(pull_back, results, (*inputs, *rest, *cotangents[:2]))
+    return derivatives[0], None, derivatives[1], derivatives[2], None
 
 
 _trees.defvjp(_forward, _backward)

@@ -39,9 +39,9 @@ def check_losses(loss: Any, log_prob: Any) -> None:
     """Refuse losses that are not one number for each tree."""
     shape = getattr(loss, "shape", None)
     if shape is None or tuple(shape) != tuple(log_prob.shape):
-        found = type(loss).__name__ if shape is None else f"shape {tuple(shape)}"
+        shown = type(loss).__name__ if shape is None else f"shape {tuple(shape)}"
         raise InputError(
-            f"the function of the jets returned {found}, expected one number for each tree, shape "
+            f"the function of the jets returned {shown}, expected one number for each tree, shape "
             f"{tuple(log_prob.shape)}."
         )
 

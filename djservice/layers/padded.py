@@ -101,7 +101,7 @@ def _refuse(
 ) -> None:
     if not good.all():
         *event, slot = np.argwhere(mask)[np.flatnonzero(~good)[0]]
-        found = particles[(*event, slot)].tolist()
+        momentum = particles[(*event, slot)].tolist()
         raise InputError(
-            f"{event_name(event)}, particle {slot}: px, py, pz, E are {found}, expected {expected}."
+            f"{event_name(event)}, particle {slot}: px, py, pz, E are {momentum}, expected {expected}."
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require_number
 from djservice.core.elementary import azimuth_of, exp, log, rapidity_of
 from djservice.core.typing import Floats
@@ -18,6 +19,7 @@ from djservice.errors import InputError
 from djservice.objectives.observable import Observable, require_jet
 
 
+@checked_arguments
 def angularity(
     kappa: float = 1.0, beta: float = 1.0, jet: int = 0, reference_radius: float = 1.0
 ) -> Observable:
@@ -58,6 +60,7 @@ def angularity(
     return Observable(sums, name, jets=require_jet(jet) + 1, constituents="all")
 
 
+@checked_arguments
 def log_angularity(c: float = 1e-3, jet: int = 0, reference_radius: float = 1.0) -> Observable:
     """Logarithmic angularity sum z log(c + r / R0) of a leading jet.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require, require_number
 from djservice.core.entry_points import makers
 from djservice.errors import InputError
@@ -99,6 +100,7 @@ class Cut:
         )
 
 
+@checked_arguments
 def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
     """Cut: the ``n`` leading jets exist, with pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
     require("jets", n, of="n")
@@ -122,11 +124,13 @@ def leading_jets(n: int, pt_min: float = 0.0, rapidity_max: float = np.inf) -> C
     )
 
 
+@checked_arguments
 def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
     """Cut: the two leading jets exist, with pT > ``pt_min`` (GeV) and |y| < ``rapidity_max``."""
     return leading_jets(2, pt_min, rapidity_max)
 
 
+@checked_arguments
 def below(observable: Observable, maximum: float) -> Cut:
     """Cut: the observable is below ``maximum``."""
     require_number("maximum", maximum)
@@ -139,6 +143,7 @@ def below(observable: Observable, maximum: float) -> Cut:
     )
 
 
+@checked_arguments
 def above(observable: Observable, minimum: float) -> Cut:
     """Cut: the observable is above ``minimum``."""
     require_number("minimum", minimum)
@@ -151,11 +156,13 @@ def above(observable: Observable, minimum: float) -> Cut:
     )
 
 
+@checked_arguments
 def mass_below(maximum: float) -> Cut:
     """Cut: m_jj of the two leading jets is below ``maximum`` (GeV)."""
     return below(dijet_mass, maximum)
 
 
+@checked_arguments
 def mass_above(minimum: float) -> Cut:
     """Cut: m_jj of the two leading jets is above ``minimum`` (GeV)."""
     return above(dijet_mass, minimum)

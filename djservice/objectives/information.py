@@ -8,13 +8,16 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.bounds import BOUNDS
+from djservice.core.arguments import checked_arguments
+from djservice.core.bounds import BOUNDS, are_numbers
+from djservice.core.spelling import spelled
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.binned_statistics import BinnedStatistic, NegativeInformation
 from djservice.objectives.losses import Term
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class MutualInformation(Term):
     """Mutual information I(f; truth) in nats over accepted trees, as an objective to maximise.
@@ -44,9 +47,9 @@ class MutualInformation(Term):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.bins) != 2 or not all(BOUNDS["bins"].holds(number) for number in self.bins):
+        if not (are_numbers(self.bins, 2) and all(map(BOUNDS["bins"].holds, self.bins))):
             raise InputError(
-                f"bins are {list(self.bins)}, expected two numbers, of the observable's and of the "
+                f"bins are {spelled(self.bins)}, expected two numbers, of the observable's and of the "
                 f"truth's bins, each {BOUNDS['bins']}."
             )
         for name in ("range", "truth_range"):
@@ -76,5 +79,5 @@ def bin_numbers(value: Floats, limits: tuple[float, float], bins: int) -> Floats
 
 def check_range(name: str, limits: tuple[float, float]) -> None:
     """Refuse limits of a histogram that are not finite, or not in order."""
-    if len(limits) != 2 or not np.isfinite(limits).all() or not limits[0] < limits[1]:
-        raise InputError(f"{name} is {list(limits)}, expected [lowest, highest].")
+    if not (are_numbers(limits, 2) and limits[0] < limits[1]):
+        raise InputError(f"{name} is {spelled(limits)}, expected [lowest, highest].")

@@ -20,8 +20,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
-from djservice.core.bounds import BOUNDS, require_number
+from djservice.core.bounds import BOUNDS, are_numbers, require_number, require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut
@@ -71,11 +72,8 @@ class Term(ABC):
         require_number("coefficient", self.coefficient)
         if self.target is not None:
             require_number("target", self.target)
-        if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
-            raise InputError(
-                f"scale is {self.scale}, expected a positive, finite number, or None for the "
-                "target."
-            )
+        if self.scale is not None:
+            require_positive("scale", self.scale, more=", or None for the target")
 
     @abstractmethod
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
@@ -155,9 +153,11 @@ class Term(ABC):
             return np.full_like(truth, self.target)
         if np.isnan(truth).any():
             event = int(np.flatnonzero(np.isnan(truth))[0])
+            lacks = "has no target" if self.has_target else "compares with the truth"
+            instead = "target= or " if self.has_target else "scale= or " if not self.scale else ""
             raise InputError(
-                f"the loss of {self.observable.name!r} has no target, and event {event} has no "
-                "truth: give target=, or a truth in the schema."
+                f"the loss of {self.observable.name!r} {lacks}, and event {event} has no truth: "
+                f"give {instead}a truth in the schema."
             )
         return truth
 
@@ -175,6 +175,7 @@ class Term(ABC):
         return LossSum(self.terms + other.terms)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class SquaredError(Term):
     """Mean over trees of the squared error ((f - target) / scale)^2.
@@ -187,6 +188,7 @@ class SquaredError(Term):
         return (np.square(self._scaled(value, target)),)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class BoundedError(SquaredError):
     """Mean over trees of u / (1 + u / bound), where u is the squared error ((f - target) / scale)^2.
@@ -199,15 +201,14 @@ class BoundedError(SquaredError):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number("bound", self.bound)
-        if not self.bound > 0:
-            raise InputError(f"bound is {self.bound}, expected a positive number.")
+        require_positive("bound", self.bound)
 
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         (square,) = super()._quantities(value, target)
         return (square / (1.0 + square / self.bound),)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class SquaredErrorOfMean(Term):
     """Square of the mean error over an event's trees: ((E[f] - target) / scale)^2.
@@ -235,6 +236,7 @@ class Mean(Term):
         return (value if self.scale is None else value / self.scale,)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Width(Term):
     """Relative width of a resonance: Var(f) / mean(f)^2 over accepted trees and events.
@@ -259,6 +261,7 @@ class Width(Term):
         return value / target, np.square(value / target)
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class RobustWidth(Width):
     """Robust relative width: (q_84 - q_16) / (2 q_50) over accepted trees and events.
@@ -279,9 +282,7 @@ class RobustWidth(Width):
         super().__post_init__()
         bound = BOUNDS["bins"]
         if not (
-            np.isfinite([self.low, self.high]).all()
-            and self.low < self.high
-            and bound.holds(self.bins)
+            are_numbers([self.low, self.high]) and self.low < self.high and bound.holds(self.bins)
         ):
             raise InputError(
                 f"expected low < high and 4 bins or more, found {self.low}, {self.high} and "

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
 from djservice.core.bounds import require
 from djservice.core.columns import returned
-from djservice.core.fingerprints import fingerprint
+from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 
@@ -121,20 +122,20 @@ class Observable:
     def fingerprint(self) -> str:
         """Qualified name of the function and a hash of its source, as kept in a store."""
         of = "" if self.constituents is None else f" of {self.constituents} of jet {self.jets - 1}"
-        own = getattr(self.function, "fingerprint", None)
-        return (own if isinstance(own, str) else fingerprint(self.function)) + of
+        hashed = getattr(self.function, "fingerprint", None)
+        return (hashed if isinstance(hashed, str) else fingerprint(self.function)) + of
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the particles that the values depend on, as far as the function says."""
-        own: tuple[str, ...] = getattr(self.function, "columns", ())
-        return (*own, *(column for part in self.parts for column in part.columns))
+        columns: tuple[str, ...] = getattr(self.function, "columns", ())
+        return (*columns, *(column for part in self.parts for column in part.columns))
 
     @property
     def files(self) -> tuple[str, ...]:
         """Hashes of the files that the values depend on, as kept in a store."""
-        own = getattr(self.function, "fingerprint", None)
-        mine = [own] if isinstance(own, str) else []
+        hashed = getattr(self.function, "fingerprint", None)
+        mine = [hashed] if isinstance(hashed, str) else []
         return (*mine, *(file for part in self.parts for file in part.files))
 
 
@@ -154,6 +155,7 @@ def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool
     return array_module(jets.px).asarray(values)
 
 
+@checked_arguments
 def observable(
     *,
     units: str = "",
@@ -194,6 +196,7 @@ def observable(
         raise InputError(f"jet is {jet}, expected none without constituents.")
 
     def wrap(function: Callable[..., ArrayLike]) -> Observable:
+        need_named(function, "observable")
         label = name or function.__name__
         return Observable(function, label, units, number, on_device, constituents)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require, require_number
 from djservice.core.entry_points import makers
 from djservice.core.typing import Floats
@@ -47,12 +48,14 @@ def leading_jet_mass(jets: Any) -> Floats:
     return _mass(jets, 1)
 
 
+@checked_arguments
 def n_jet_mass(n: int) -> Observable:
     """Mass of the sum of the ``n`` leading jets, or of all jets of a tree with fewer."""
     require("jets", n, of="n")
     return Observable(lambda jets: _mass(jets, n), f"{n}-jet mass", "GeV", n, on_device=True)
 
 
+@checked_arguments
 def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
     """Number of jets with pT above ``pt_min`` (GeV), counted among the ``jets`` leading jets.
 
@@ -71,6 +74,7 @@ def jet_multiplicity(pt_min: float = 20.0, jets: int = 16) -> Observable:
     return Observable(count, f"jets above {pt_min:g} GeV", "", jets, on_device=True)
 
 
+@checked_arguments
 def scalar_ht(pt_min: float = 20.0, jets: int = 16) -> Observable:
     """HT, the scalar sum of pT over the ``jets`` leading jets with pT above ``pt_min`` (GeV).
 
@@ -99,6 +103,7 @@ def _above(leading: Any, pt_min: float, jets: int) -> NDArray[np.bool_]:
     return above
 
 
+@checked_arguments
 def soft_choice(
     observable: Observable, kappa: float = 8.0, jets: int = 5, *, ordered: bool = True
 ) -> Observable:
@@ -154,21 +159,25 @@ def soft_choice(
     return Observable(expected, name, units, jets, on_device=True, parts=(observable,))
 
 
+@checked_arguments
 def soft_dijet_mass(kappa: float = 8.0, jets: int = 5) -> Observable:
     """Mass of the sum of two of the ``jets`` leading jets, softly chosen in pT^``kappa``."""
     return soft_choice(dijet_mass, kappa, jets, ordered=False)
 
 
+@checked_arguments
 def soft_above(observable: Observable, minimum: float, width: float) -> Observable:
     """Soft threshold: the sigmoid of (observable - ``minimum``) / ``width``, 0 if undefined."""
     return _sigmoid(observable, minimum, width, 1.0)
 
 
+@checked_arguments
 def soft_below(observable: Observable, maximum: float, width: float) -> Observable:
     """Soft threshold: the sigmoid of (``maximum`` - observable) / ``width``, 0 if undefined."""
     return _sigmoid(observable, maximum, width, -1.0)
 
 
+@checked_arguments
 def soft_two_jets(pt_min: float = 20.0, width: float = 2.0) -> Observable:
     """Soft threshold: sigmoid of (pT - ``pt_min``) / ``width`` (GeV) of the second leading jet."""
     return soft_above(_second_pt, pt_min, width)
@@ -201,6 +210,7 @@ def _sigmoid(observable: Observable, threshold: float, width: float, sign: float
     )
 
 
+@checked_arguments
 def onnx(model: str, preprocess: str, output: str | int = 0, jet: int = 0) -> Observable:
     """Score of a leading jet by a network in ONNX (docs/guides/own-objective.md).
 

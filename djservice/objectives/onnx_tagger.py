@@ -226,15 +226,15 @@ def session(model: bytes, path: str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        made = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has many
         message = " ".join(str(error).split())
         raise InputError(
             f"{path}: expected an ONNX model in one file, found {message[:500]}."
         ) from None
-    if not made.get_inputs() or not made.get_outputs():
+    if not session.get_inputs() or not session.get_outputs():
         raise InputError(f"{path}: expected a network with inputs and outputs, found none.")
-    return made
+    return session
 
 
 def read_tagger(model: str, preprocess: str, output: str | int) -> OnnxTagger:

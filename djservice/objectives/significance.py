@@ -8,8 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
-from djservice.core.bounds import require_number
+from djservice.core.bounds import are_numbers, require_number, require_positive
+from djservice.core.spelling import spelled
 from djservice.core.suggest import nearest
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -17,6 +19,7 @@ from djservice.objectives.asimov import NegativeSignificance
 from djservice.objectives.losses import Term
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class Significance(Term):
     """Expected discovery significance Z of a binned search, as an objective to maximise.
@@ -61,15 +64,13 @@ class Significance(Term):
                 f"signal is {list(self.signal)} and background is {list(self.background)}, expected "
                 "one dataset or more in each, and none twice."
             )
-        edges = np.asarray(self.bins, dtype=np.float64)
-        if len(edges) < 2 or not np.isfinite(edges).all() or not (np.diff(edges) > 0.0).all():
+        edges = self.bins
+        if not (are_numbers(edges) and len(edges) > 1 and (np.diff(edges) > 0.0).all()):
             raise InputError(
-                f"bins are {list(self.bins)}, expected the edges of one bin or more, increasing."
+                f"bins are {spelled(edges)}, expected the edges of one bin or more, increasing."
             )
-        for name, lowest in (("luminosity", 0.0), ("minimum_entries", 0.0)):
-            require_number(name, getattr(self, name))
-            if not getattr(self, name) > lowest:
-                raise InputError(f"{name} is {getattr(self, name)}, expected a positive number.")
+        for name in ("luminosity", "minimum_entries"):
+            require_positive(name, getattr(self, name))
         require_number("background_uncertainty", self.background_uncertainty)
         if self.background_uncertainty < 0.0:
             raise InputError(

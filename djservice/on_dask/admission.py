@@ -109,11 +109,11 @@ def differences(shown: Any, expected: Shown) -> str:
         return f"it does not answer ({type(shown).__name__}: {shown})"
     if "problem" in shown:
         return f"its djservice is missing, too old or broken ({shown['problem']})"
-    there, here = shown["versions"], expected["versions"]
+    theirs, ours = shown["versions"], expected["versions"]
     packages = [
-        f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
-        for name in sorted({*there, *here})
-        if there.get(name) != here.get(name)
+        f"{name} is {theirs.get(name, 'missing')} there and {ours.get(name, 'missing')} here"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
     ]
     if not packages and shown["code"] != expected["code"]:
         packages = [f"djservice has other sources ({shown['code']}, here {expected['code']})"]

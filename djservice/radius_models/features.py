@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from djservice.clustering.cluster import cluster
+from djservice.core.arguments import checked_arguments
 from djservice.core.columns import returned
 from djservice.core.elementary import azimuth_of, log, rapidity_of
 from djservice.core.entry_points import makers
-from djservice.core.fingerprints import fingerprint
+from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
@@ -66,6 +67,7 @@ class Feature:
         return fingerprint(self.function)
 
 
+@checked_arguments
 def feature(function: Callable[[Any, EventBatch], ArrayLike]) -> Feature:
     """Make a :class:`Feature` of a function of the jets and the events.
 
@@ -75,6 +77,7 @@ def feature(function: Callable[[Any, EventBatch], ArrayLike]) -> Feature:
     ... def charged_share(jets, events):
     ...     return jets.mass[:, 0] / jets.pt[:, 0]
     """
+    need_named(function, "feature")
     return Feature(function, function.__name__)
 
 

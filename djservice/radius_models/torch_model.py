@@ -5,13 +5,14 @@ It needs PyTorch where the run is started and on the workers (extra ``torch``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from djservice.core.torch_vector import TorchVector, unpacked
+from djservice.core.arguments import checked_arguments
+from djservice.core.torch_vector import TorchNetwork, unpacked
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.radius_models.base import RadiusModel
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 
+@checked_arguments
 @dataclass(frozen=True)
-class TorchModel(RadiusModel):
+class TorchModel(TorchNetwork, RadiusModel):
     """PyTorch model h(x) = f(x, w) - f(x, w0) + b in float64.
 
     f is a PyTorch module, w are its parameters and w0 their initial values. At the start h is
@@ -49,25 +51,14 @@ class TorchModel(RadiusModel):
     >>> dj.Run.from_dict(settings | {"radius_model": {"model": dj.TorchModel(deep)}})
     """
 
-    network: Callable[[int], torch.nn.Module]
-    seed: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"TorchModel({self.network.__qualname__}, seed={self.seed})"
-
-    @property
-    def function(self) -> Callable[..., object]:
-        return self.network
-
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
-        return (*self._vector(len(features)).names(), "bias")
+        return (*self.vector(len(features)).names(), "bias")
 
     def start(self, features: int, seed: int) -> Floats:
-        return np.append(self._vector(features).start(), 0.0)
+        return np.append(self.vector(features).start(), 0.0)
 
     def height(self, features: Floats, theta: Floats) -> tuple[Floats, Floats]:
-        module = self._vector(features.shape[1]).module()
+        module = self.vector(features.shape[1]).module()
         import torch
 
         inputs = torch.tensor(features)
@@ -93,6 +84,3 @@ class TorchModel(RadiusModel):
         ]
         height = (current - initial).numpy() + theta[-1]
         return height, np.concatenate([*jacobian, np.ones((len(features), 1))], axis=1)
-
-    def _vector(self, features: int) -> TorchVector:
-        return TorchVector(lambda: self.network(features), self.seed, self.name)

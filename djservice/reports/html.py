@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.atomic import write_text
 from djservice.core.formatting import axis_label, with_error
 from djservice.core.private import private_url
@@ -39,6 +40,7 @@ class ReportError(DjserviceError, RuntimeError):
     """A report that cannot be written."""
 
 
+@checked_arguments
 def report(store: str | Path, output: str | Path | None = None) -> Path:
     """Write the report of the run in a store.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from djservice.core.atomic import write_text
 from djservice.core.typing import Floats
 from djservice.errors import StoreError
 from djservice.store.run_store import Store
@@ -76,17 +77,21 @@ def _workspace(signal: Floats, background: Floats, uncertainty: float) -> dict[s
     }
 
 
-def write_workspace(store: str | Path, output: Path) -> None:
+def write_workspace(store: str | Path, output: Path, force: bool) -> None:
     """Write :func:`workspace` as a JSON file.
 
     Raises
     ------
     StoreError
-        As of :func:`workspace`, or if the file cannot be written.
+        As of :func:`workspace`; if the file exists and ``force`` is False, or cannot be written.
     """
+    if output.exists() and not force:
+        raise StoreError(
+            f"{output}: exists already; choose another name, or pass --force to replace it."
+        )
     text = json.dumps(workspace(store), indent=2)
     try:
-        output.write_text(text + "\n")
+        write_text(output, text + "\n")
     except OSError as error:
         raise StoreError(
             f"{output}: cannot be written: {error.strerror or error}. Choose another file."

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
 
-from djservice.config.base import Section, explained, without_credentials
+from djservice.config.base import Section, without_credentials
+from djservice.config.explanations import explained
 from djservice.config.input import Input
 from djservice.config.run import Run
 from djservice.core.bounds import BOUNDS

@@ -112,8 +112,8 @@ def verify_result(result: Path) -> int:
         *((entry["store"], entry["inputs"]) for entry in applied),
     ):
         verify_store(result / name)
-        found, of = facts_of(result / name, "inputs", "fit")
-        if found != inputs or of not in (None, fit["store"]):
+        stored, of = facts_of(result / name, "inputs", "fit")
+        if stored != inputs or of not in (None, fit["store"]):
             raise DamagedStoreError(
                 f"{result / name}: expected the store that this result was made with, found one of "
                 "other inputs. Move it away; `djservice reprocess` makes it again."

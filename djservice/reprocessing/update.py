@@ -227,9 +227,9 @@ def _need_fit(path: Path, run: Run, plan: Plan) -> None:
 
     check_it_continues(path, run.numbers)
     [inputs] = results.facts_of(path, "inputs")
-    found, planned = [file["path"] for file in inputs], plan.inputs["input"]
+    paths, planned = [file["path"] for file in inputs], plan.inputs["input"]
     local = [file["size"] for file in inputs if not is_url(file["path"])]
-    if found != [file.path for file in planned] or local != [
+    if paths != [file.path for file in planned] or local != [
         file.size for file in planned if not is_url(file.path)
     ]:
         raise StoreError(

@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from djservice.config.run import Run
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
@@ -69,6 +70,7 @@ def label(estimator: Estimator) -> str:
     return f"{estimator.name} ({parameters})" if parameters else estimator.name
 
 
+@checked_arguments
 def scan(
     run: Run,
     output: str | Path,
@@ -114,6 +116,7 @@ def scan(
     return fill(plan, grid, output, watch)
 
 
+@checked_arguments
 def compare(
     run: Run,
     output: str | Path,

@@ -14,6 +14,7 @@ import numpy as np
 from distributed import Client
 
 from djservice.config.run import Run
+from djservice.core.arguments import checked_arguments
 from djservice.core.display import Lines
 from djservice.core.private import public
 from djservice.core.progress import Watch
@@ -56,6 +57,7 @@ class FinishedRun:
         return self.result.radius
 
 
+@checked_arguments
 def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> FinishedRun:
     """Start a run, or continue it from its store.
 

@@ -37,16 +37,16 @@ def roots(setting: str) -> tuple[str, ...] | None:
     value = dask.config.get(setting, None)
     if value is None:
         return None
-    found = (value,) if isinstance(value, str) else value
-    if not isinstance(found, (list, tuple)) or not all(isinstance(root, str) for root in found):
+    folders = (value,) if isinstance(value, str) else value
+    if not isinstance(folders, (list, tuple)) or not all(isinstance(root, str) for root in folders):
         raise ServiceError(
             f"{setting}: expected a folder, or a list of folders and URL prefixes, found {value!r}."
         )
-    for root in found:
+    for root in folders:
         problem = _problem_of(root)
         if problem:
             raise ServiceError(f"{setting}: {root!r} {problem} Correct Dask's configuration.")
-    return tuple(found)
+    return tuple(folders)
 
 
 def _problem_of(root: str) -> str:

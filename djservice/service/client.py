@@ -18,6 +18,7 @@ from distributed.security import Security
 
 from djservice import errors
 from djservice.config.run import Run
+from djservice.core.arguments import checked_arguments
 from djservice.core.event_loops import finish
 from djservice.core.private import full_url, private_url
 from djservice.core.progress import Watch
@@ -42,6 +43,7 @@ NO_SERVICE = (
 )
 
 
+@checked_arguments
 def connect(address: str, security: Security | None = None) -> Service:
     """The runs of the scheduler at ``address``.
 
@@ -66,6 +68,8 @@ class Service:
     """A scheduler that hosts runs; made by :func:`connect`."""
 
     def __init__(self, address: str, security: Security | None = None) -> None:
+        if not isinstance(address, str):
+            raise ServiceError(f"address is {address!r}, expected text such as tcp://host:8786.")
         self.address, self.security = private_url(address), security or Security()
 
     def submit(self, run: Run) -> SubmittedRun:

@@ -9,9 +9,7 @@ scheduler to continue the run.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +21,9 @@ from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
 from djservice.core.event_loops import Stopped, ThreadLoop
+from djservice.core.formatting import finite
 from djservice.core.private import public
-from djservice.core.redact import message_of, redacted
+from djservice.core.redact import message_of
 from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
 from djservice.on_dask.admission import announcement
@@ -34,6 +33,7 @@ from djservice.on_dask.session import client_of
 from djservice.runs.run import FinishedRun, run_on
 from djservice.service import web
 from djservice.service.allowed_paths import INPUT_ROOTS, OUTPUT_ROOTS, roots
+from djservice.service.handlers import as_handler
 from djservice.service.intake import Intake, checked_plan, parse_submission, store_exists
 from djservice.service.interface import PLUGIN_NAME
 from djservice.service.journal import Journal
@@ -123,7 +123,7 @@ class RunService(SchedulerPlugin):
             "forget": self.forget,
         }
         scheduler.handlers.update(
-            {f"djservice_{name}": _as_handler(method) for name, method in answers.items()}
+            {f"djservice_{name}": as_handler(method) for name, method in answers.items()}
         )
         web.serve(scheduler)
         logger.info(
@@ -328,9 +328,7 @@ class RunService(SchedulerPlugin):
                     task.cancel()
             await asyncio.wait(noting.values())
             del self._hosts[record.id]
-        record.result = {
-            name: _finite_or_none(value) for name, value in asdict(finished.result).items()
-        }
+        record.result = finite(asdict(finished.result))
         return "finished", ""
 
     def _setter(self, event: asyncio.Event) -> Callable[[], None]:
@@ -374,34 +372,6 @@ class RunService(SchedulerPlugin):
 TASKS_DROPPED = "the cluster dropped its tasks"
 
 
-def _as_handler(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[dict[str, Any]]]:
-    """A handler that answers errors as plain data, without a traceback in the scheduler's log."""
-
-    signature = inspect.signature(method)
-
-    async def handler(**arguments: Any) -> dict[str, Any]:
-        try:
-            _check_arguments(signature, arguments)
-            return {"answer": await method(**arguments)}
-        except DjserviceError as error:
-            return {"error": type(error).__name__, "message": redacted(str(error))}
-
-    return handler
-
-
-def _check_arguments(signature: inspect.Signature, arguments: dict[str, Any]) -> None:
-    """Refuse a message that another version, or another program, has made."""
-    kinds: dict[str, Any] = {"run_id": str, "user": str, "number": (int, type(None))}
-    named = {*arguments} == {*signature.parameters}
-    if not named or not all(
-        isinstance(arguments[n], k) for n, k in kinds.items() if n in arguments
-    ):
-        raise ServiceError(
-            f"expected a message with {', '.join(signature.parameters) or 'nothing'}, found another "
-            "one. Use the same version of djservice as the scheduler."
-        )
-
-
 def _client_security(security: Security) -> Security:
     """Certificates for a client in the scheduler's process; the scheduler's own by default."""
     return Security(
@@ -410,7 +380,3 @@ def _client_security(security: Security) -> Security:
         tls_client_key=security.tls_client_key or security.tls_scheduler_key,
         require_encryption=security.require_encryption,
     )
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

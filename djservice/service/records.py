@@ -173,16 +173,16 @@ class StateDirectory:
 
         Volumes of Kubernetes are open to a group that has nobody else (fsGroup).
         """
-        found = os.fstat(self._folder)
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
+        status = os.fstat(self._folder)
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
             raise ServiceError(
                 f"{self.path}: expected a state directory that only its owner can write, found "
-                f"permissions {stat.S_IMODE(found.st_mode):04o} of user {found.st_uid}: others may "
+                f"permissions {stat.S_IMODE(status.st_mode):04o} of user {status.st_uid}: others may "
                 f"change the runs. `chmod 700 {self.path}`, or choose another "
                 "djservice.state-directory."
             )
-        mine = found.st_uid == os.geteuid()
-        if found.st_mode & (0o077 if mine else 0o007):
+        mine = status.st_uid == os.geteuid()
+        if status.st_mode & (0o077 if mine else 0o007):
             logger.warning(
                 "%s: others could open the records, which may hold tokens; now only the owner can",
                 self.path,

@@ -39,12 +39,12 @@ def search(pattern: str, folders: Sequence[str] | None, most: int) -> list[str]:
     parts = pattern.split(os.path.sep)
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     start = os.path.join(os.path.sep, *parts[:first])
-    found: set[str] = set()
+    paths: set[str] = set()
     for path in _walk(_checked(start, allowed), parts[first:], allowed):
-        found.add(path)
-        if len(found) > most:
+        paths.add(path)
+        if len(paths) > most:
             break
-    return sorted(found)
+    return sorted(paths)
 
 
 def _walk(folder: str, parts: Sequence[str], allowed: Sequence[str] | None) -> Iterator[str]:

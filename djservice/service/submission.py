@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.config.input import Input
-from djservice.config.run import Run, files_of
+from djservice.config.run import Run, files_of, need_run
 from djservice.core.private import full_url, public, revealed
 from djservice.core.redact import message_of
 from djservice.core.urls import is_url
@@ -35,6 +35,7 @@ def pack(run: Run) -> dict[str, Any]:
     ConfigError
         If the run holds Python objects.
     """
+    need_run(run)
     for where, term in run.terms.items():
         values = {f"{where}.observable": term.observable}
         values |= {f"{where}.cuts[{k}]": cut for k, cut in enumerate(term.cuts)}

@@ -113,15 +113,15 @@ def need_format(where: Readable, marker: str, expected: int) -> None:
     StoreError
         If it has another format, or its root is damaged.
     """
-    found = None
+    version = None
     with contextlib.suppress(ValueError, KeyError, TypeError):  # then it is damaged
         plain = document_of(where.read("zarr.json") or b"")["attributes"]
-        found = plain[marker] if KEY not in plain else None
-    if found is None or found == expected:
-        found = attributes_of(where).get(marker)
-    if found != expected:
+        version = plain[marker] if KEY not in plain else None
+    if version is None or version == expected:
+        version = attributes_of(where).get(marker)
+    if version != expected:
         raise StoreError(
-            f"{where}: written in format {found}, expected {expected}. Read it with the version "
+            f"{where}: written in format {version}, expected {expected}. Read it with the version "
             "that wrote it or with Zarr, or repeat what made it."
         )
 

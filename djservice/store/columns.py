@@ -1,6 +1,32 @@
 """Arrays of the store of a run: names, shapes and chunks.
 
-:mod:`djservice.store.run_store` describes the layout.
+Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
+
+    /            attributes: format, run, versions, inputs, status, message, events, result
+    history/     (iteration) radius, radius_average, loss, loss_error, gradient, gradient_error,
+                 acceptance, learning_rate, seconds, trees, state_share; (iteration, parameter)
+                 parameters, parameters_average, gradients, gradients_error, of all learned
+                 parameters, R first
+    scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd,
+                 sd_error, acceptance
+    spectrum/    (radius) the columns of scan/, at the start, the optimum and further radii;
+                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight; of a
+                 run with an objective: (radius, category, bin) contents, contents_error, by bins of
+                 the true mass or by datasets, signal first; (radius, bin) group, the merged bin
+    per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start)
+                 ends; (trees) the columns of scan/, on fresh trees and on the trees of the choice;
+                 (trees, event) event_mean
+    radius_model/
+                 of a run with task radius-model: the columns of history/ except the radii; a group
+                 for each sample that the model is scored on: (event) key, weight, truth; (choice)
+                 the columns of scan/ with the best fixed R and with the model; (choice, event)
+                 event_mean, radius
+    particle_weights/
+                 of a run with task particle-weights: the same columns, where the choices are no
+                 weights with the best fixed R, and the learned weights with their R
+    joint/       of a run with task joint: the same columns, where the choices are the R of the start
+                 and the learned R, both with the learned network; truth is the class of the event,
+                 event_mean the mean probability of the first class
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 
-from djservice.clustering.sampling import GrowthKeywords
+from djservice.clustering.sampling import GrowthKeywords, takes_growth
 from djservice.errors import InputError, MissingPackageError
 from djservice.layers import trees as core
 from djservice.layers.arguments import check_baseline, check_losses, fewest_trees, number
@@ -42,6 +42,7 @@ class Clusterings(NamedTuple):
     constituents: torch.Tensor
 
 
+@takes_growth
 def expectation(
     f: Callable[[torch.Tensor], torch.Tensor],
     particles: torch.Tensor,
@@ -80,14 +81,15 @@ def expectation(
         :func:`cluster`.
     """
     trees = fewest_trees(trees, rigidity)
-    found = _cluster(
+    sample = _cluster(
         particles, mask, radius, rigidity, trees, jets, identity, seed, complete=False, **growth
     )
-    values = f(found.jets)
-    check_losses(values, found.log_prob)
-    return surrogate(values, found.log_prob, "leave_one_out" if trees > 1 else None)
+    values = f(sample.jets)
+    check_losses(values, sample.log_prob)
+    return surrogate(values, sample.log_prob, "leave_one_out" if trees > 1 else None)
 
 
+@takes_growth
 def cluster(
     particles: torch.Tensor,
     mask: torch.Tensor | None = None,
@@ -206,10 +208,10 @@ def _cluster(
     )
     leading = check_shapes(particles, mask, radius, rigidity)
     keys = _keys(identity, seed, leading)
-    found = _Trees.apply(
+    outputs = _Trees.apply(
         settings, particles, mask, radius.expand(leading), rigidity.expand(leading), keys
     )
-    return Clusterings(*found[:3])
+    return Clusterings(*outputs[:3])
 
 
 def _number(value: Any, name: str) -> torch.Tensor:
@@ -252,8 +254,8 @@ class _Mapped(torch.autograd.Function):
             else tensor.movedim(axis, 0)
             for tensor, axis in zip(tensors, in_dims[1:], strict=True)
         ]
-        found = cls.apply(settings, *moved)
-        return found, (0,) * len(found)
+        outputs = cls.apply(settings, *moved)
+        return outputs, (0,) * len(outputs)
 
 
 class _Trees(_Mapped):

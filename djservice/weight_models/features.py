@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require_number
 from djservice.core.columns import returned
 from djservice.core.elementary import arcsinh, log, sinh
 from djservice.core.entry_points import makers
-from djservice.core.fingerprints import fingerprint
+from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
@@ -77,6 +78,7 @@ class ParticleFeature:
         return f"{fingerprint(self.function)} ({self.centre:g}, {self.unit:g})"
 
 
+@checked_arguments
 def particle_feature(
     *, centre: float = 0.0, unit: float = 1.0, fields: tuple[str, ...] = ()
 ) -> Callable[[Callable[[EventBatch, Mask], ArrayLike]], ParticleFeature]:
@@ -88,7 +90,12 @@ def particle_feature(
     ... def rapidity(events, primary):
     ...     return events.rapidity
     """
-    return lambda function: ParticleFeature(function, function.__name__, centre, unit, fields)
+
+    def wrap(function: Callable[[EventBatch, Mask], ArrayLike]) -> ParticleFeature:
+        need_named(function, "particle_feature")
+        return ParticleFeature(function, function.__name__, centre, unit, fields)
+
+    return wrap
 
 
 def pseudorapidity(events: EventBatch) -> Floats:

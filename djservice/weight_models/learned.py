@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.typing import Floats
 from djservice.errors import StoreError
 from djservice.events.batch import EventBatch
@@ -19,6 +20,7 @@ from djservice.weight_models.named import weighting_of
 from djservice.weight_models.weighting import Weighting, Weights
 
 
+@checked_arguments
 @dataclass(frozen=True)
 class LearnedWeights:
     """Weights of particles that a run has learned; :meth:`read` reads them from its store.

@@ -5,7 +5,7 @@ It needs PyTorch where the run is started and on the workers (extra ``torch``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.torch_vector import TorchVector, one_thread, packed, unpacked
+from djservice.core.arguments import checked_arguments
+from djservice.core.torch_vector import TorchNetwork, one_thread, packed, unpacked
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.weight_models.base import WeightModel
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     import torch
 
 
+@checked_arguments
 @dataclass(frozen=True)
-class TorchWeights(WeightModel):
+class TorchWeights(TorchNetwork, WeightModel):
     """PyTorch weight model h(x) = f(x, theta) - f(x, theta_0) + b in float64.
 
     f is a PyTorch module and theta_0 are its initial parameters. At the start h is therefore the
@@ -46,25 +48,14 @@ class TorchWeights(WeightModel):
     >>> dj.Run.from_dict(settings | {"particle_weights": {"model": dj.TorchWeights(small)}})
     """
 
-    network: Callable[[int], torch.nn.Module]
-    seed: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"TorchWeights({self.network.__qualname__}, seed={self.seed})"
-
-    @property
-    def function(self) -> Callable[..., object]:
-        return self.network
-
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
-        return (*self._vector(len(features)).names(), "bias")
+        return (*self.vector(len(features)).names(), "bias")
 
     def start(self, features: int, seed: int) -> Floats:
-        return np.append(self._vector(features).start(), 0.0)
+        return np.append(self.vector(features).start(), 0.0)
 
     def height(self, features: Floats, theta: Floats, offsets: NDArray[np.int64]) -> Floats:
-        vector = self._vector(features.shape[1])
+        vector = self.vector(features.shape[1])
         module, height = vector.module(), np.full(len(features), theta[-1])
         import torch
 
@@ -79,7 +70,7 @@ class TorchWeights(WeightModel):
     def pull_back(
         self, features: Floats, theta: Floats, offsets: NDArray[np.int64], slopes: Floats
     ) -> Floats:
-        module = self._vector(features.shape[1]).module()
+        module = self.vector(features.shape[1]).module()
         import torch
 
         current = unpacked(module, theta[:-1])
@@ -109,6 +100,3 @@ class TorchWeights(WeightModel):
                 "expected one number per particle."
             )
         return output.reshape(-1)
-
-    def _vector(self, features: int) -> TorchVector:
-        return TorchVector(lambda: self.network(features), self.seed, self.name)

@@ -73,7 +73,8 @@ def test_a_function_shows_each_keyword_and_types_none(function: Any) -> None:
     if function is dj.RadiusProcessor:
         expected["threads"] = 1
     assert {name: shown[name].default for name in expected} == expected
-    code = (function.__init__ if inspect.isclass(function) else function).__code__
+    call = function.__init__ if inspect.isclass(function) else function
+    code = inspect.unwrap(call).__code__
     typed = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     assert not set(typed) & set(DEFAULTS)
 

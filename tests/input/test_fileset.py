@@ -184,7 +184,7 @@ def section(given: dict[str, Any]) -> Any:
             {"filez": {PATH: "Events"}, "files": {PATH: "Events"}},
             r"dataset 'more': unknown key filez \(did you mean 'files'",
         ),
-        ({"files": {}}, "dataset 'more': files: .*at least 1"),
+        ({"files": {}}, "dataset 'more': files: expected 1 or more items"),
         ({"metadata": {}}, "xsec is missing in the metadata of more, and given for others"),
         (
             {"metadata": {"xsec": "big"}},

@@ -215,7 +215,7 @@ def test_a_selection_that_is_not_installed_or_takes_other_parameters(
     ):
         RunPlan(Run.from_dict(settings(tiny, "claen"))).check()
     with pytest.raises(
-        ConfigError, match=r"clean\(events, n_min=30, pt_min=1\.0\): got an unexpected keyword"
+        ConfigError, match=r"input\.selection: clean has no parameter 'n_max'.*'n_min'"
     ):
         RunPlan(Run.from_dict(settings(tiny, {"name": "clean", "n_max": 3}))).check()
     assert find_selection({"name": "clean", "n_min": 3}) is installed.clean

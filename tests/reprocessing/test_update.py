@@ -504,7 +504,7 @@ def test_identities_of_urls_tell_changes_and_no_secrets(place: Place) -> None:
             {"run": "x.yaml", "folder": "f", "apply": {"fileset": "a.json"}},
             "name them in apply.files",
         ),
-        ({"run": "x.yaml", "folder": "f", "lease": 0}, "lease: .* greater than 0, found 0"),
+        ({"run": "x.yaml", "folder": "f", "lease": 0}, "lease: expected more than 0, found 0"),
         ({"input": {"files": "a"}}, "expected the keys run and folder"),
     ],
 )

@@ -150,7 +150,11 @@ def test_the_workspace_of_pyhf(finished: tuple[str, Path], tmp_path: Path) -> No
             and "expected a run whose objective is a significance" in ended.output
         )
         return
-    shown("export", str(path), "--pyhf", str(output))
+    output.write_text("mine")
+    ended = CliRunner().invoke(main, ["export", str(path), "--pyhf", str(output)])
+    assert ended.exit_code == 1 and "workspace.json: exists already" in ended.output
+    assert output.read_text() == "mine"
+    shown("export", str(path), "--pyhf", str(output), "--force")
     pyhf = pytest.importorskip("pyhf")
     workspace = pyhf.Workspace(json.loads(output.read_text()))  # checks the schema
     model, store = workspace.model(), Store.read(path)
@@ -196,7 +200,7 @@ MI, Z = "mutual_information", "significance"
         (Z, {"signal": ()}, "a significance needs signal, found none"),
         (Z, {"luminosity": None}, "a significance needs luminosity, found none"),
         (Z, {"bins": None}, "a significance needs bins, found none"),
-        (Z, {"luminosity": -1.0}, "objective.luminosity: .*greater than 0"),
+        (Z, {"luminosity": -1.0}, "objective.luminosity: expected more than 0"),
         (Z, {"bins": [0, 10, 10]}, "objective: bins are .* edges of one bin or more, increasing"),
         (Z, {"bins": [10]}, "edges of one bin or more"),
         (Z, {"background": "ZH"}, "expected one dataset or more in each, and none twice"),

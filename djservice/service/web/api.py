@@ -71,15 +71,15 @@ _KNOWN: WeakKeyDictionary[RunBoard, dict[str, tuple[dict[str, Any], str]]] = Wea
 def _texts(service: RunBoard, records: list[dict[str, Any]]) -> list[str]:
     """The records in JSON; only those that changed since the last call are written anew."""
     before = _KNOWN.get(service, {})
-    known = {}
+    texts = {}
     for record in records:
         old, text = before.get(record["id"], (None, ""))
         if old is not record:
             public = {key: value for key, value in record.items() if key != "lines"}
             text = _dumps(answers.public_record(public))
-        known[record["id"]] = record, text
-    _KNOWN[service] = known
-    return [text for _, text in known.values()]
+        texts[record["id"]] = record, text
+    _KNOWN[service] = texts
+    return [text for _, text in texts.values()]
 
 
 class OneRun(Answer):

@@ -1,0 +1,76 @@
+"""Errors of a configuration are spelled as its YAML, and never as Python."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from djservice.config.run import Run
+from djservice.errors import ConfigError
+from djservice.fit.build import build_estimator, build_loss
+
+RUN = """
+input: {files: "example:ZHllbb_200"}
+loss: {observable: dijet_mass, target: 125.0}
+output: {store: x.zarr}
+"""
+
+
+def message(override: str) -> str:
+    data: Any = yaml.safe_load(RUN)
+    for key, value in yaml.safe_load(override).items():
+        *sections, last = key.split(".")
+        section = data
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = value
+    with pytest.raises(ConfigError) as error:
+        run = Run.from_dict(data)
+        build_loss(run), build_estimator(run.estimator)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("radius.start: a", "radius.start: expected a number, found 'a'"),
+        ("radius.start: null", "radius.start: expected a number, found null"),
+        ("radius: 3", "radius: expected a mapping, found 3"),
+        ("input: [a]", "input: expected a mapping, found [a]"),
+        ("input.files: null", "input.files: expected a list, found null"),
+        ("input.files: [{}]", "input.files[0]: expected text, found {}"),
+        ("scan.radii: []", "scan.radii: expected 4 or more items, found []"),
+        ("input.pt_min: -1", "input.pt_min: expected 0 or more, found -1"),
+        ("input.eta_max: 0", "input.eta_max: expected more than 0, found 0"),
+        ("input.tree: ''", "input.tree: expected text of 1 or more characters, found ''"),
+        ("seed: true", "seed: expected a number, found true"),
+        ("spectrum.radii: [yes]", "radii: expected a number, found [true]"),
+        ("scan.trees: 1.5", "scan.trees: expected a whole number, found 1.5"),
+        ("clustering.power: 11", "clustering.power: expected 10 or less, found 11"),
+        ("loss: x", "loss[0]: expected a mapping, found 'x'"),
+        ("estimator: true", "estimator: expected a name, or a mapping with a name, found true"),
+        (
+            "estimator: {name: finite_difference, step: a}",
+            "{name: finite_difference, step: a}: step",
+        ),
+        ("loss.cuts: [mass_below]", "cuts[0]: mass_below needs maximum, found {name: mass_below}."),
+        (
+            "loss.cuts: [{name: two_jets, pt_min: '2'}]",
+            "cuts[0]: {name: two_jets, pt_min: '2'}: pt_",
+        ),
+        (
+            "loss.cuts: [{name: two_jets, pt: 2}]",
+            "two_jets has no parameter 'pt' (did you mean 'pt_m",
+        ),
+        ("loss.observable: {name: n_jet_mass, n: [1]}", "{name: n_jet_mass, n: [1]}: n is [1]"),
+    ],
+)
+def test_a_value_is_refused_in_the_spelling_of_yaml(override: str, expected: str) -> None:
+    text = message(override)
+    assert expected in text
+    assert not re.search(
+        r"\bNone\b|\bTrue\b|tuple|dictionary|instance|Section|Input should|\(\w+:", text
+    )
