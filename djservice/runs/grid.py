@@ -252,6 +252,6 @@ async def _fill_cells(bundles: Bundles, grid: Grid, store: GridStore, watch: Wat
 def _columns(moments: Moments) -> dict[str, float]:
     """Numbers of one cell; NaN if no tree passes the selection."""
     try:
-        return {**spectrum_numbers(moments), "gradient_tree_error": moments.gradient().tree_error}
+        return spectrum_numbers(moments)
     except NothingAcceptedError:
         return {**dict.fromkeys(COLUMNS[:-1], math.nan), "acceptance": moments.acceptance}
