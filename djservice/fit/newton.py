@@ -8,7 +8,7 @@ are averaged, until the error that is due to the trees is below a third of that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from djservice.evaluation.moments import Quantity
@@ -18,8 +18,8 @@ from djservice.store.columns import NEWTON_STEPS
 FEWEST = 2
 #: The trees' part of the error, as a share of the events', at which the steps end.
 SHARE = 1.0 / 3.0
-#: Largest step far from the root, as a share of R.
-LONGEST = 0.2
+#: Largest step, and distance from the root within which evaluations are averaged, as shares of R.
+LONGEST, NEAR = 0.2, 0.1
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Newton:
     evaluations: int = 0
     #: Radius of the next evaluation, and at the end that of the root.
     radius: float = field(init=False)
-    #: Errors of the radius; None as long as dL/dR was not evaluated near the root.
+    #: Errors of the radius; None as long as no evaluation is near the root.
     errors: RadiusErrors | None = None
     #: Why there is no further step although the root was not reached.
     obstacle: str = ""
@@ -101,39 +101,44 @@ class Newton:
             )
         elif not gradient.error > 0.0:
             self.obstacle = f"dL/dR at R = {self.radius:.3f} has no error"
-        elif abs(gradient.value) > 2.0 * gradient.error:
-            self._approach(-gradient.value / curvature)
         else:
             self._near.append((self.radius, gradient))
-            self._average()
+            self._step()
 
-    def _approach(self, step: float) -> None:
-        """Move towards the root from a point that is too far for the averages."""
-        self._near, self.errors = [], None
-        longest = LONGEST * self.radius
-        moved = self._inside(self.radius + min(max(step, -longest), longest))
-        if moved == self.radius:
-            self.obstacle = f"dL/dR leads beyond the bound R = {moved:g}"
-        self.radius = moved
-
-    def _average(self) -> None:
-        """The root of the line through the mean of the evaluations near it."""
-        n = len(self._near)
-        centre = sum(radius for radius, _ in self._near) / n
-        mean = sum(gradient.value for _, gradient in self._near) / n
+    def _step(self) -> None:
+        """Move to the root of the line through the mean of the evaluations near it."""
+        centre = _mean([radius for radius, _ in self._near])
+        gradient = _mean([gradient.value for _, gradient in self._near])
         curvature, curvature_error = self.curvature(centre)
         if not curvature > 0.0:
             self.obstacle = f"the curvature of the loss at R = {centre:.3f} is not positive"
             return
+        longest = LONGEST * centre
+        step = min(max(-gradient / curvature, -longest), longest)
+        before, self.radius = self.radius, self._inside(centre + step)
+        last = self._near[-1][1]
+        if self.radius == before and abs(last.value) > 2.0 * last.error:
+            self.obstacle = f"dL/dR leads beyond the bound R = {before:g}"
+        far = NEAR * self.radius
+        self._near = [each for each in self._near if abs(each[0] - self.radius) <= far]
+        self.errors = self._errors(curvature, abs(self.radius - centre) * curvature_error)
+
+    def _errors(self, curvature: float, of_step: float) -> RadiusErrors | None:
+        """Errors of R, from those of dL/dR; None without an evaluation near the root."""
+        if not self._near or self.obstacle:
+            return None
         trees = [gradient.tree_error**2 for _, gradient in self._near]
         both = [gradient.error**2 for _, gradient in self._near]
-        events = sum(max(b - t, 0.0) for b, t in zip(both, trees, strict=True)) / n
-        self.radius = self._inside(centre - mean / curvature)
-        self.errors = RadiusErrors(
+        events = _mean([max(b - t, 0.0) for b, t in zip(both, trees, strict=True)])
+        return RadiusErrors(
             math.sqrt(events) / curvature,
-            math.sqrt(sum(trees)) / n / curvature,
-            abs(self.radius - centre) * curvature_error / curvature,
+            math.sqrt(sum(trees)) / len(trees) / curvature,
+            of_step / curvature,
         )
 
     def _inside(self, radius: float) -> float:
         return min(max(radius, self.minimum), self.maximum)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

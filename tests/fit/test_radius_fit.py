@@ -217,7 +217,10 @@ def test_a_gradient_that_is_not_a_number_stops_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "remark"),
     [
-        ({"scan": {"radii": [0.3, 0.301, 0.302, 0.303, 0.304]}}, "does not determine the curvature"),
+        (
+            {"scan": {"radii": [0.3, 0.301, 0.302, 0.303, 0.304]}},
+            "does not determine the curvature",
+        ),
         ({"loss": {"kind": "robust_width"}}, "too small with 10 events, fewer than 200"),
     ],
 )
