@@ -212,6 +212,7 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),
+            "biased": [estimator.biased for estimator in grid.estimators],
             "events": len(bundles.keys),
             **plan.observable_files,
             "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in bundles.inputs],
