@@ -98,7 +98,7 @@ def _print_result(console: Console, facts: dict[str, Any]) -> None:
     _line(
         console,
         f"R: {facts['run']['radius']['start']:g} -> {radius}   after {result['iterations']} "
-        f"iterations and {result['newton_steps']} Newton steps",
+        f"iterations; Newton steps: {result['newton_steps']}",
     )
     if result["radius_error"] is not None:
         _line(console, f"   error: {error_parts(result)}")
