@@ -281,9 +281,9 @@ def _progress_text(record: dict[str, Any]) -> str:
 
 
 def _radius(result: dict[str, Any]) -> str:
-    from djservice.core.formatting import with_error
+    from djservice.core.formatting import radius_text
 
-    return f"R: {with_error(result['radius'], result['radius_error'], 3)}"
+    return f"R: {radius_text(result)}"
 
 
 def _local_time(seconds: float) -> str:

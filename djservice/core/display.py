@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-import numpy as np
-
 from djservice.core.formatting import decimals
 from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE, Watch
 from djservice.core.visible import visible
 
-#: Number of latest iterations whose spread of radii is shown as the error of R.
+#: Number of latest iterations whose range of radii is shown.
 RECENT = 20
 #: Width of the bar on a terminal, in columns.
 BAR = 12
@@ -61,7 +59,10 @@ class Pace:
 def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | None = None) -> str:
     """One step in one line. The least important parts are omitted beyond ``width`` columns."""
     optimising = phase == DESCENT
-    spread = f" +- {np.std(pace.radii):.3f}" if optimising and len(pace.radii) > 1 else ""
+    span = ""
+    if optimising and len(pace.radii) > 1:
+        low, high = min(pace.radii), max(pace.radii)
+        span = f"(last {len(pace.radii)}: {low:.3f} to {high:.3f})"
     mean = ""
     if "mean" in numbers:
         digits = decimals(numbers["mean_error"])
@@ -76,11 +77,11 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
         ),
         (
             8,
-            f"{'median ' * (phase in (PER_EVENT, SCORE))}R {numbers['radius']:.3f}{spread}"
+            f"{'median ' * (phase in (PER_EVENT, SCORE))}R {numbers['radius']:.3f}"
             if "radius" in numbers
             else "",
         ),
-        (1, f"(spread of {len(pace.radii)})" * bool(spread)),
+        (4, span),
         (3, "" if optimising else mean),
         (2, f"{pace.trees_per_second:,.0f} trees/s" * bool(pace.trees_per_second)),
         (6, f"{pace.seconds_left:.0f} s left"),

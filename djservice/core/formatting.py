@@ -37,3 +37,9 @@ def with_error(value: float | None, error: float | None, digits: int | None = No
     return f"{value:.{digits}f} +- " + (
         "not determined" if error is None else f"{error:.{digits}f}"
     )
+
+
+def radius_text(result: dict[str, Any]) -> str:
+    """R of the result of a run, with its error; says so if it is no optimum."""
+    radius = with_error(result["radius"], finite(result["radius_error"]), 3)
+    return radius if result["converged"] else f"{radius} (no optimum)"

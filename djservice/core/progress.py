@@ -6,6 +6,8 @@ from typing import Protocol
 
 #: Phase of the iterations of the radius.
 DESCENT = "optimise"
+#: Phase of the Newton steps from the end of the iterations.
+NEWTON = "newton"
 #: Phase of reading the input.
 READ = "read"
 #: Phases of one radius per event.

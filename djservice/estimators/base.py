@@ -106,6 +106,8 @@ class Estimator(ABC):
     keeps_constituents: ClassVar[bool] = True
     #: Whether `djservice compare` leaves the estimator out, for its cost, unless it is named.
     slow: ClassVar[bool] = False
+    #: Whether its mean differs from the derivative, by however little.
+    biased: ClassVar[bool] = False
     #: Whether the estimator works for every parameter that has a score, and not for R alone.
     in_any_parameter: ClassVar[bool] = False
 

@@ -38,6 +38,7 @@ class FiniteDifference(Estimator):
     common: bool = True
 
     name: ClassVar[str] = "finite_difference"
+    biased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("step", self.step, more=", in R")

@@ -57,6 +57,7 @@ class GumbelSoftmax(Estimator):
     name: ClassVar[str] = "gumbel_softmax"
     keeps_constituents: ClassVar[bool] = False
     slow: ClassVar[bool] = True
+    biased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature)

@@ -52,6 +52,7 @@ class SigmoidRelaxation(Estimator):
     axes: int = 16
 
     name: ClassVar[str] = "sigmoid_relaxation"
+    biased: ClassVar[bool] = True
     keeps_constituents: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

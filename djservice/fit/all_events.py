@@ -18,13 +18,18 @@ from djservice.store.run_store import Store
 
 
 async def all_events(
-    evaluate: Evaluate, request: Request, watch: Watch
+    evaluate: Evaluate, request: Request, watch: Watch, as_events: int | None = None
 ) -> tuple[dict[str, float], Moments, PerEvent | None]:
-    """The columns of a scan or spectrum over all events, the moments, and the values per event."""
+    """The columns of a scan or spectrum over all events, the moments, and the values per event.
+
+    The sums are scaled to ``as_events`` events, if the request is for a part of them.
+    """
     point = f"R = {request.radius:.4f}" if isinstance(request.radius, float) else "one R per event"
     where = f"{request.stream} at {point}"
     try:
         moments, events = await evaluate(request)
+        if as_events is not None:
+            moments = moments.rescaled(as_events / max(moments.events, 1))
     except RunError as error:
         raise type(error)(f"{where}: {error}") from error
     try:
@@ -76,4 +81,6 @@ def spectrum_numbers(moments: Moments) -> dict[str, float]:
         "sd": sd.value,
         "sd_error": sd.error,
         "acceptance": moments.acceptance,
+        "loss_tree_error": loss.tree_error,
+        "gradient_tree_error": gradient.tree_error,
     }

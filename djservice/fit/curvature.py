@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -10,49 +11,78 @@ import numpy as np
 
 #: Order of the polynomial.
 ORDER = 3
+#: Number of radii that it is fitted to.
+NEAREST = 7
 
 
-def curvature_at(radius: float, radii: Any, loss: Any, error: Any) -> tuple[float, float]:
+def curvature_at(radius: float, scan: Mapping[str, Any]) -> tuple[float, float]:
     """d^2L/dR^2 at ``radius`` and its standard error, from :func:`curvature_fit`."""
-    _, coefficients, covariance = curvature_fit(radius, radii, loss, error)
+    _, coefficients, covariance = curvature_fit(radius, scan)
     variance = float(covariance[1, 1])
     if not variance >= 0.0:
         return math.nan, math.nan
     return 2.0 * float(coefficients[1]), 2.0 * math.sqrt(variance)
 
 
-def curvature_fit(radius: float, radii: Any, loss: Any, error: Any) -> tuple[Any, Any, Any]:
-    """A cubic in R - ``radius``, fitted to the seven points of a scan nearest to ``radius``.
+def curvature_fit(radius: float, scan: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """A cubic in R - ``radius``, fitted to loss and gradient at the nearest seven radii of a scan.
 
-    Points are weighted by their errors, which are those of independent trees on the same events;
-    points without one are left out.
+    The points are of the same events, so their errors are those of the trees alone. If the cubic
+    misses the points by more than these, the errors are scaled up until it does not.
+
+    Parameters
+    ----------
+    radius
+        Origin of the polynomial.
+    scan
+        Columns radius, loss, loss_tree_error, gradient and gradient_tree_error, shape (point,).
 
     Returns
     -------
     tuple
         Indices of the points, coefficients from the third order down, and their covariance. The
-        last two are NaN where they are not determined: with fewer than four points, as for a single
-        event, or with points so close to each other, or so far from ``radius``, that their powers
-        are the same to rounding.
+        last two are NaN where they are not determined: with fewer than four points, with points
+        whose trees do not vary, or with points so close to each other, or so far from ``radius``,
+        that their powers are the same to rounding.
     """
-    usable = np.flatnonzero(np.isfinite(error) & (error > 0.0) & np.isfinite(loss))
-    near = usable[np.argsort(np.abs(radii[usable] - radius), kind="stable")[:7]]
-    if len(near) <= ORDER or not _determined(radii[near] - radius, 1.0 / error[near]):
+    columns = {name: np.asarray(scan[name]) for name in _COLUMNS}
+    usable = np.ones(len(columns["radius"]), np.bool_)
+    for name, values in columns.items():
+        usable &= np.isfinite(values) & ((values > 0.0) | ("error" not in name))
+    points = np.flatnonzero(usable)
+    away = np.abs(columns["radius"][points] - radius)
+    near = points[np.argsort(away, kind="stable")[:NEAREST]]
+    x, loss, loss_error, slope, slope_error = (values[near] for values in columns.values())
+    x = x - radius
+    if len(near) <= ORDER or not _determined(x, 1.0 / loss_error):
         return near, np.full(ORDER + 1, np.nan), np.full((ORDER + 1, ORDER + 1), np.nan)
-    return near, *_least_squares(radii[near] - radius, loss[near], 1.0 / error[near] ** 2)
+    orders = np.arange(ORDER, -1, -1)
+    powers = np.vander(x, ORDER + 1)
+    slopes = np.pad(powers[:, 1:] * orders[:-1], ((0, 0), (0, 1)))
+    return near, *_least_squares(
+        np.concatenate([powers, slopes]),
+        np.concatenate([loss, slope]),
+        1.0 / np.concatenate([loss_error, slope_error]) ** 2,
+    )
 
 
-def _least_squares(x: Any, y: Any, weight: Any) -> tuple[Any, Any]:
-    """Coefficients of a polynomial from the highest order down, and their covariance.
+_COLUMNS = ("radius", "loss", "loss_tree_error", "gradient", "gradient_tree_error")
+
+
+def _least_squares(design: Any, y: Any, weight: Any) -> tuple[Any, Any]:
+    """Coefficients of a linear model, and their covariance.
 
     The normal equations are solved in fractions, which round nothing. A solver of LAPACK gives
     other bits on another processor.
     """
-    points = [[Fraction(v) for v in point] for point in np.stack([x, y, weight], axis=1).tolist()]
-    size = ORDER + 1
+    points = [
+        ([Fraction(x) for x in row], Fraction(value), Fraction(w))
+        for row, value, w in zip(design.tolist(), y.tolist(), weight.tolist(), strict=True)
+    ]
+    size = design.shape[1]
     rows: list[list[Any]] = [
-        [sum(w * a ** (2 * ORDER - i - j) for a, _, w in points) for j in range(size)]
-        + [sum(w * a ** (ORDER - i) * b for a, b, w in points)]
+        [sum(w * row[i] * row[j] for row, _, w in points) for j in range(size)]
+        + [sum(w * row[i] * value for row, value, w in points)]
         + [Fraction(i == j) for j in range(size)]
         for i in range(size)
     ]
@@ -62,8 +92,14 @@ def _least_squares(x: Any, y: Any, weight: Any) -> tuple[Any, Any]:
             if k != i:
                 factor = rows[k][i]
                 rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
-    solved = np.array([[float(value) for value in row[size:]] for row in rows])
-    return solved[:, 0], solved[:, 1:]
+    solution = [row[size] for row in rows]
+    missed = sum(
+        w * (value - sum(a * b for a, b in zip(row, solution, strict=True))) ** 2
+        for row, value, w in points
+    )
+    scale = max(1.0, float(missed / (len(points) - size)))
+    covariance = np.array([[float(value) for value in row[size + 1 :]] for row in rows])
+    return np.array([float(value) for value in solution]), scale * covariance
 
 
 def _determined(distances: Any, weights: Any) -> bool:

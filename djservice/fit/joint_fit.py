@@ -183,5 +183,6 @@ def _numbers(sums: JointSums, probability: Floats, weight: Floats) -> dict[str, 
     values = (
         *(loss.value, loss.error, gradient.value, gradient.error),
         *(mean, (variance / n) ** 0.5, variance**0.5, (variance / (2.0 * n)) ** 0.5, 1.0),
+        *(loss.tree_error, gradient.tree_error),
     )
     return dict(zip(SCAN, values, strict=True))

@@ -9,34 +9,32 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from djservice.config.run import Run
-from djservice.core.progress import DESCENT, PER_EVENT, Watch
+from djservice.core.progress import DESCENT, NEWTON, PER_EVENT, Watch
 from djservice.core.redact import redacted
 from djservice.errors import NothingAcceptedError, StoreError
-from djservice.evaluation.moments import Histogram, Moments
+from djservice.evaluation.moments import Histogram, Moments, Quantity
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
-from djservice.fit.minibatches import HeldBack, MiniBatches, some_held_back
+from djservice.fit.minibatches import HeldBack, MiniBatch, MiniBatches, some_held_back
+from djservice.fit.newton import Newton, RadiusErrors
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
-from djservice.fit.weights_fit import weight_remarks
-from djservice.store.columns import SCAN
+from djservice.fit.verdict import objections, remarks
+from djservice.store.columns import NEWTON_STEPS, SCAN
 from djservice.store.run_store import Store
-
-#: Number of events below which the errors of a robust width are too small (docs/results.md).
-FEW_EVENTS = 200
 
 OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": momentum, "sgd": sgd}
 
@@ -94,19 +92,18 @@ class RadiusFit:
         self.store.set(status="running", message="", result=None)
         try:
             descent = await self._descend()
-            radius, rigidity = (
-                descent.average[0],
-                descent.average[1] if len(self.parameters) > 1 else None,
-            )
+            rigidity = descent.average[1] if len(self.parameters) > 1 else None
             self._rewind_rigidity(rigidity)
             await self._scan(rigidity)
+            newton = await self._newton(descent.average[0], rigidity)
+            radius = newton.radius
             await self._spectrum(radius, rigidity)
             await self._held_back(radius, rigidity)
             if self.run.task == "per-event":
                 await self._per_event(radius)
             if self.fit_model is not None:
                 await self.fit_model(self.store, radius)
-            result = self._result(descent)
+            result = self._result(descent, newton)
         except Exception as error:
             # On a full disk the first error is the one that matters.
             with contextlib.suppress(StoreError):
@@ -158,8 +155,8 @@ class RadiusFit:
     def _rewind_rigidity(self, rigidity: float | None) -> None:
         """Discard the scan and spectrum if a shorter run had learned another rigidity."""
         if rigidity is not None and self.store.attribute("scan", "rigidity") != rigidity:
-            self.store.rewind("scan", 0)
-            self.store.rewind("spectrum", 0)
+            for group in ("scan", "newton", "spectrum"):
+                self.store.rewind(group, 0)
             self.store.set_of("scan", rigidity=rigidity)
 
     async def _scan(self, rigidity: float | None) -> None:
@@ -175,6 +172,39 @@ class RadiusFit:
             )
             self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
+
+    async def _newton(self, start: float, rigidity: float | None) -> Newton:
+        """Replay the Newton steps in the store, then do the others."""
+        bounds, scan = self.run.radius, self._scan_columns()
+        newton = Newton(
+            start, bounds.minimum, bounds.maximum, lambda radius: curvature_at(radius, scan)
+        )
+        names = ("gradient", "gradient_error", "gradient_tree_error")
+        columns = (self.store.column("newton", name).tolist() for name in ("radius", *names))
+        for row, (radius, *gradient) in enumerate(zip(*columns, strict=True)):
+            if newton.ended or radius != newton.radius:  # of a shorter run
+                self.store.rewind("newton", row)
+                break
+            newton.update(Quantity(*gradient))
+        self.watch.phase(NEWTON, NEWTON_STEPS, newton.evaluations)
+        subset = MiniBatch(self.run.seed, 0, 0, 2**64 - 1, self.share) if self.share else None
+        while not newton.ended:
+            row, radius = newton.evaluations, newton.radius
+            request = Request(
+                radius, self.run.spectrum.trees, "newton", row, subset, rigidity=rigidity
+            )
+            numbers, moments, _ = await all_events(
+                self.evaluate, request, self.watch, len(self.keys) if self.share else None
+            )
+            self.store.write_rows(
+                "newton", row, {name: [numbers[name]] for name in SCAN} | {"radius": [radius]}
+            )
+            newton.update(Quantity(*(numbers[name] for name in names)))
+            self.watch.step({"radius": radius, **numbers, "trees": moments.trees})
+        return newton
+
+    def _scan_columns(self) -> dict[str, Any]:
+        return {name: self.store.column("scan", name) for name in ("radius", *SCAN)}
 
     async def _spectrum(self, optimum: float, rigidity: float | None) -> None:
         """Evaluate the observable over all events, and for each event.
@@ -272,90 +302,36 @@ class RadiusFit:
             assert isinstance(per_event, PerEvent)
             self.store.write_scores(row, {**numbers, "event_mean": per_event.mean})
 
-    def _result(self, descent: Descent) -> Result:
-        radius = descent.average[0]
-        gradient = float(self.store.column("spectrum", "gradient")[1])
-        gradient_error = float(self.store.column("spectrum", "gradient_error")[1])
-        scan = (self.store.column("scan", name) for name in ("radius", "loss", "loss_error"))
-        curvature, curvature_error = curvature_at(radius, *scan)
+    def _result(self, descent: Descent, newton: Newton) -> Result:
+        """The result, from the rows of all phases."""
+        scan = self._scan_columns()
+        optimum = {name: float(self.store.column("spectrum", name)[1]) for name in SCAN}
+        curvature, curvature_error = curvature_at(newton.radius, scan)
         rigidity, slope, slope_error = math.nan, math.nan, math.nan
         if len(self.parameters) > 1:
             rigidity = descent.average[1]
             slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
-        determined = curvature > 0.0 and gradient_error > 0.0
+        errors = newton.errors or RadiusErrors(math.nan, math.nan, math.nan)
+        against = objections(self.run, newton, curvature, optimum, scan)
         return Result(
-            radius=radius,
-            radius_error=gradient_error / curvature if determined else math.nan,
-            gradient=gradient,
-            gradient_error=gradient_error,
+            radius=newton.radius,
+            radius_error=errors.total,
+            radius_error_events=errors.events,
+            radius_error_trees=errors.trees,
+            radius_error_optimiser=errors.optimiser,
+            gradient=optimum["gradient"],
+            gradient_error=optimum["gradient_error"],
             curvature=curvature,
             curvature_error=curvature_error,
             iterations=descent.iteration,
+            newton_steps=newton.evaluations,
             epoch_remainder=self.minibatches.remainder,
-            converged=descent.converged,
+            converged=not against,
             rigidity=rigidity,
             rigidity_gradient=slope,
             rigidity_gradient_error=slope_error,
-            remarks=tuple(
-                self._remarks(descent, gradient, gradient_error, curvature, curvature_error)
-            ),
+            remarks=(*against, *remarks(self.run, descent, len(self.keys), self.minibatches.batch)),
         )
-
-    def _remarks(
-        self,
-        descent: Descent,
-        gradient: float,
-        error: float,
-        curvature: float,
-        curvature_error: float,
-    ) -> Iterator[str]:
-        """Objections that a careful reader of the result would raise."""
-        radius, tolerance = descent.average[0], self.run.optimiser.tolerance
-        if error == 0.0:
-            yield (
-                "dL/dR is 0 in every event: at this rigidity the trees do not vary, so nothing was "
-                "learned"
-            )
-        elif abs(gradient) > 3.0 * error:
-            yield (
-                f"dL/dR at the optimum is {gradient:.4f} +- {error:.4f}, more than three standard "
-                "errors from 0: use more iterations or a larger learning rate"
-            )
-        if not self.run.radius.minimum * 1.01 < radius < self.run.radius.maximum * 0.99:
-            yield "the optimum is at a bound of the radius: widen radius.minimum and radius.maximum"
-        if math.isnan(curvature):
-            yield (
-                "the radii of the scan do not determine the curvature of the loss at the optimum, "
-                "so R has no error: scan a wider range around it"
-            )
-        elif not curvature > 2.0 * curvature_error:
-            yield (
-                f"the curvature of the scan, {curvature:.3f} +- {curvature_error:.3f}, is not "
-                "clearly positive, so the error of R is uncertain: scan around the optimum, or "
-                "use more events or trees"
-            )
-        if tolerance is not None and not descent.converged:
-            yield (
-                f"the averaged radius did not stand still to the tolerance of {tolerance:g}: use "
-                "more iterations"
-            )
-        if len(self.parameters) > 1:
-            yield "the error of R is that at the learned rigidity, which itself has none"
-            low, high = self.parameters[1].minimum, self.parameters[1].maximum
-            if not low * 1.01 < descent.average[1] < high * 0.99:
-                yield "the rigidity is at a bound of clustering.learn_rigidity"
-        if len(self.keys) < FEW_EVENTS and "robust_width" in {term.kind for term in self.run.loss}:
-            yield (
-                f"the errors of a robust_width are too small with {len(self.keys)} events, fewer "
-                f"than {FEW_EVENTS}"
-            )
-        if self.run.task == "particle-weights":
-            yield from weight_remarks(self.run)
-        if self.minibatches.batch < self.run.optimiser.batch_events:
-            yield (
-                f"batches hold all {self.minibatches.batch} events, fewer than "
-                "optimiser.batch_events"
-            )
 
 
 def _histogram(moments: Moments) -> dict[str, Any]:

@@ -13,17 +13,21 @@ class Result:
     Attributes
     ----------
     radius, radius_error
-        The optimum, which is the averaged iterate, and its standard error. The error is that of
-        dL/dR over all events divided by the curvature of the scan, and NaN if the curvature is not
-        positive.
+        The root of dL/dR over all events that choose R, and its standard error. The error is NaN if
+        the Newton steps did not come near a root; R is then where they ended.
+    radius_error_events, radius_error_trees, radius_error_optimiser
+        Parts of that error, which add in quadrature: the finite number of events, the finite number
+        of trees in the Newton steps, and the last of these steps.
     gradient, gradient_error
         dL/dR over all events at the optimum.
     curvature, curvature_error
         d^2L/dR^2 of the scan at the optimum, from a cubic through the points around it.
-    iterations, epoch_remainder
-        Iterations done, and events dropped at the end of each epoch.
+    iterations, newton_steps, epoch_remainder
+        Iterations and Newton steps done, and events dropped at the end of each epoch.
     converged
-        True if the averages moved less than the tolerance.
+        Whether R is an optimum: the Newton steps settled within the bounds, dL/dR on fresh trees is
+        compatible with 0, the curvature is clearly positive, and no radius of the scan has a loss
+        that is lower by more than its error. If not, the remarks say why.
     rigidity, rigidity_gradient, rigidity_gradient_error
         Average of a learned rigidity, and dL/d alpha over all events there. The error of R is then
         the error at this rigidity. NaN if the rigidity is not learned.
@@ -33,11 +37,15 @@ class Result:
 
     radius: float
     radius_error: float
+    radius_error_events: float
+    radius_error_trees: float
+    radius_error_optimiser: float
     gradient: float
     gradient_error: float
     curvature: float
     curvature_error: float
     iterations: int
+    newton_steps: int
     epoch_remainder: int
     converged: bool
     rigidity: float = math.nan

@@ -17,7 +17,7 @@ from djservice.errors import ConfigError
 from djservice.evaluation.reduce import layout_of
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import learned
-from djservice.store.columns import ITERATIONS, SCAN, VECTORS, StoreColumns
+from djservice.store.columns import ITERATIONS, NEWTON_STEPS, SCAN, VECTORS, StoreColumns
 
 #: The limits and their defaults; docs/service.md says what each of them bounds.
 DEFAULTS = {
@@ -204,7 +204,9 @@ def store_bytes(shape: StoreColumns) -> int:
     """Bytes of the arrays of a store, uncompressed."""
     events, parameters = len(shape.keys), len(shape.parameters)
     of_iteration = len(ITERATIONS) + len(VECTORS) * (parameters + 1) + 1
-    numbers = shape.iterations * of_iteration + len(shape.scan_radii) * (len(SCAN) + 1)
+    numbers = shape.iterations * of_iteration + (len(shape.scan_radii) + NEWTON_STEPS) * (
+        len(SCAN) + 1
+    )
     numbers += shape.spectrum_radii * (len(SCAN) + 1 + 3 * events) + 2 * events
     numbers += shape.spectrum_radii * 3 * math.prod(shape.histogram or (0,))
     if shape.starts:

@@ -14,6 +14,7 @@ from djservice.reports.drawing import COLOURS, events_label, histogram, response
 from djservice.reports.joint_figure import JOINT, joint
 from djservice.reports.objective_figure import CAPTIONS, kind_of, objective
 from djservice.reports.weight_figures import WEIGHTS, particle_weights
+from djservice.store.columns import SCAN
 from djservice.store.run_store import Store
 
 
@@ -43,7 +44,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
 
 _LANDSCAPE = (
     "Loss over all events against R. Black points: the scan, with standard errors; the points have "
-    "independent trees of the same events. Curve: the cubic that gives the curvature. Coloured "
+    "independent trees of the same events. Curve: the cubic through loss and gradient that gives the curvature. Coloured "
     "points: the radius of each iteration, placed on the line between the black points. Band: the "
     "optimum with its error."
 )
@@ -123,10 +124,11 @@ def landscape(store: Store) -> Any:
     result = store.attributes.get("result")
     if isinstance(result, dict):
         optimum, width = result["radius"], result["radius_error"]
-        near, coefficients, _ = curvature_fit(optimum, radii, loss, error)
+        scan = {column: store.column("scan", column)[order] for column in ("radius", *SCAN)}
+        near, coefficients, _ = curvature_fit(optimum, scan)
         if np.isfinite(coefficients).all():
             grid = np.linspace(radii[near].min(), radii[near].max(), 200)
-            cubic = np.polyval(coefficients, grid - optimum)
+            cubic = sign * np.polyval(coefficients, grid - optimum)
             axes.plot(grid, cubic, color=COLOURS[1], lw=1.5, label="cubic around the optimum")
         _mark(axes.axvspan, axes.axvline, optimum, width)
     axes.set(xlabel="R", ylabel=name)

@@ -23,9 +23,12 @@ class Row:
     ----------
     estimator, rigidity
         Label of the estimator, and the rigidity alpha.
+    biased
+        Whether the estimator is biased by construction, or its mean is four standard errors or more
+        from that of the reference.
     apart
-        Largest distance of the mean gradient from that of the first estimator, over the radii, in
-        standard errors.
+        Largest distance of the mean gradient from that of the reference, over the radii, in standard
+        errors. The reference is the first estimator that is not biased by construction.
     variance
         Variance of the gradient over the repetitions, averaged over the radii.
     cpu
@@ -33,11 +36,12 @@ class Row:
         the time and not in the number of trees.
     cost
         Product of variance and CPU time, relative to that of the plain score if it is in the
-        comparison, and to the first estimator otherwise.
+        comparison, and to the reference otherwise.
     """
 
     estimator: str
     rigidity: float
+    biased: bool
     apart: float
     variance: float
     cpu: float
@@ -45,7 +49,7 @@ class Row:
 
 
 def comparison(path: str | Path) -> list[Row]:
-    """Rows of the table of a comparison.
+    """Rows of the table of a comparison: by rigidity, then what is not biased, then by cost.
 
     Raises
     ------
@@ -55,28 +59,40 @@ def comparison(path: str | Path) -> list[Row]:
     root = read_grid(path)
     gradient, cpu = _finished(root, "gradient"), _finished(root, "cpu")
     facts: Any = root.attrs["facts"]
-    names, rigidities = facts["estimators"], root["rigidity"]
+    names, rigidities, first = facts["estimators"], root["rigidity"], _reference(facts)
     mean, repetitions = gradient.mean(axis=-1), gradient.shape[-1]
     variance = gradient.var(axis=-1, ddof=1)
     error2 = variance / repetitions
-    reference = names.index("score") if "score" in names else 0
+    relative = names.index("score") if "score" in names else first
     rows = []
     for a, rigidity in enumerate(rigidities):
         product = [np.nanmean(variance[e, a]) * np.nanmean(cpu[e, a]) for e in range(len(names))]
         for e, name in enumerate(names):
-            spread = np.sqrt(error2[e, a] + error2[0, a])
-            apart = np.abs(mean[e, a] - mean[0, a]) / np.where(spread > 0, spread, np.inf)
+            spread = np.sqrt(error2[e, a] + error2[first, a])
+            apart = np.abs(mean[e, a] - mean[first, a]) / np.where(spread > 0, spread, np.inf)
+            z = float(np.nanmax(apart))
             rows.append(
                 Row(
                     name,
                     float(rigidity),
-                    float(np.nanmax(apart)),
+                    facts["biased"][e] or z >= FARTHEST,
+                    z,
                     float(np.nanmean(variance[e, a])),
                     float(np.nanmean(cpu[e, a])),
-                    float(product[e] / product[reference]),
+                    float(product[e] / product[relative]),
                 )
             )
-    return rows
+    return sorted(rows, key=lambda row: (row.rigidity, row.biased, row.cost))
+
+
+#: Distance from the reference, in standard errors, from which an estimator counts as biased.
+FARTHEST = 4.0
+
+
+def _reference(facts: Any) -> int:
+    """Number of the first estimator that is not biased by construction, or 0."""
+    biased: list[bool] = facts["biased"]
+    return biased.index(False) if False in biased else 0
 
 
 def comparison_text(path: str | Path) -> str:
@@ -84,17 +100,23 @@ def comparison_text(path: str | Path) -> str:
     root = read_grid(path)
     facts: Any = root.attrs["facts"]
     names = facts["estimators"]
-    relative = "score" if "score" in names else names[0]
-    width = max(len(name) for name in names)
+    first = names[_reference(facts)]
+    relative = "score" if "score" in names else first
+    width, rows = max(len(name) for name in names), comparison(path)
     lines = [
-        f"{'estimator':{width}s}  alpha  max |z| from {names[0]}  variance of dL/dR  CPU/tree [us]"
+        f"{'estimator':{width}s}  alpha  max |z| from {first}  variance of dL/dR  CPU/tree [us]"
         f"  variance x CPU / {relative}"
     ]
-    for row in comparison(path):
+    for row in rows:
         lines.append(
-            f"{row.estimator:{width}s} {row.rigidity:6g} {row.apart:{15 + len(names[0])}.1f}"
+            f"{row.estimator:{width}s} {row.rigidity:6g} {row.apart:{15 + len(first)}.1f}"
             f" {row.variance:18.3g} {row.cpu:14.1f} {row.cost:{17 + len(relative)}.3g}"
+            f"{'  biased' * row.biased}"
         )
+    for rigidity in sorted({row.rigidity for row in rows}):
+        best = next(row for row in rows if row.rigidity == rigidity)
+        if not best.biased:
+            lines.append(f"cheapest without bias at alpha {rigidity:g}: {best.estimator}")
     return "\n".join(lines)
 
 

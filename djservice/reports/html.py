@@ -10,7 +10,7 @@ from typing import Any
 
 from djservice.core.arguments import checked_arguments
 from djservice.core.atomic import write_text
-from djservice.core.formatting import axis_label, with_error
+from djservice.core.formatting import axis_label, radius_text, with_error
 from djservice.core.private import private_url
 from djservice.core.regular import irregular
 from djservice.core.urls import basename, beside, is_url
@@ -93,6 +93,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
         html = environment.get_template("report.html").render(
             facts=facts,
             pictures=pictures,
+            radius_text=radius_text,
             with_error=with_error,
             axis_label=axis_label,
             loss_title=loss_title,

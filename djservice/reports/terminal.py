@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from djservice.core.formatting import axis_label, with_error
+from djservice.core.formatting import axis_label, radius_text, with_error
 from djservice.core.visible import visible
 from djservice.input.quarantine import BadRange
 from djservice.reports.joint_text import JOINT_TITLES, joint_rows, joint_text
 from djservice.reports.summary import summary
 from djservice.reports.text import (
     NAMED,
+    error_parts,
     held_back_text,
     loss_text,
     loss_title,
@@ -90,21 +91,17 @@ def _print_state(console: Console, facts: dict[str, Any]) -> None:
 def _print_result(console: Console, facts: dict[str, Any]) -> None:
     """Print the optimum with its error and remarks."""
     result = facts["result"]
-    radius = with_error(result["radius"], result["radius_error"], 3)
+    radius = radius_text(result)
     console.print()
     if facts["run"]["task"] == "particle-weights":
         radius += " without weights; with them see below"
     _line(
         console,
-        f"R: {facts['run']['radius']['start']:g} -> {radius}   "
-        f"after {result['iterations']} iterations",
+        f"R: {facts['run']['radius']['start']:g} -> {radius}   after {result['iterations']} "
+        f"iterations; Newton steps: {result['newton_steps']}",
     )
-    if result["radius_error"] is None:
-        _line(
-            console,
-            "   (no error: the curvature of the scan is not positive or not determined there; "
-            "scan more finely around the optimum, or use more events)",
-        )
+    if result["radius_error"] is not None:
+        _line(console, f"   error: {error_parts(result)}")
     if result["rigidity"] is not None:
         slope = with_error(result["rigidity_gradient"], result["rigidity_gradient_error"], 5)
         _line(

@@ -25,6 +25,12 @@ def loss_text(facts: dict[str, Any], row: dict[str, Any]) -> str:
     )
 
 
+def error_parts(result: dict[str, Any]) -> str:
+    """The parts of the error of R."""
+    parts = ("events", "trees", "optimiser")
+    return ", ".join(f"{part} {result[f'radius_error_{part}']:.3f}" for part in parts)
+
+
 def held_back_text(facts: dict[str, Any]) -> str:
     """The objective at the optimum on the events that did not choose it; empty without these."""
     score = facts["held_back"]

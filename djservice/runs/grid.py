@@ -212,6 +212,7 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             "code": code_hash(),
             "trees": grid.trees,
             "estimators": grid.labels(),
+            "biased": [estimator.biased for estimator in grid.estimators],
             "events": len(bundles.keys),
             **plan.observable_files,
             "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in bundles.inputs],
@@ -252,6 +253,6 @@ async def _fill_cells(bundles: Bundles, grid: Grid, store: GridStore, watch: Wat
 def _columns(moments: Moments) -> dict[str, float]:
     """Numbers of one cell; NaN if no tree passes the selection."""
     try:
-        return {**spectrum_numbers(moments), "gradient_tree_error": moments.gradient().tree_error}
+        return spectrum_numbers(moments)
     except NothingAcceptedError:
         return {**dict.fromkeys(COLUMNS[:-1], math.nan), "acceptance": moments.acceptance}

@@ -44,6 +44,7 @@ from djservice.store.fresh import create_array
 GROUPS = (
     "history",
     "scan",
+    "newton",
     "spectrum",
     "per_event",
     "radius_model",
@@ -80,8 +81,12 @@ SCAN = (
     "sd",
     "sd_error",
     "acceptance",
+    "loss_tree_error",
+    "gradient_tree_error",
 )
 SPECTRUM = SCAN
+#: Largest number of Newton steps.
+NEWTON_STEPS = 12
 #: Columns that follow from the gradients, so that a run writes them again from those.
 DERIVED = ("parameters_average", "radius_average")
 #: Columns per event, with their dtypes.
@@ -163,6 +168,9 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     _array(scan, "radius", "f8", {"radius": (radii, radii)}, shape.scan_radii)
     for name in SCAN:
         _array(scan, name, "f8", {"radius": (radii, radii)})
+    newton = root.create_group("newton", attributes={"n_complete": 0})
+    for name in ("radius", *SCAN):
+        _array(newton, name, "f8", {"step": (NEWTON_STEPS, NEWTON_STEPS)})
     spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
     rows = shape.spectrum_radii
     for name in ("radius", *SPECTRUM):

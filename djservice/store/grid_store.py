@@ -21,10 +21,10 @@ from djservice.store.repair import mend
 from djservice.store.stretches import continued, latest_change, rewound
 from djservice.store.written import WrittenGroup
 
-GRID_FORMAT = 2
+GRID_FORMAT = 3
 #: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU
 #: time of a tree in microseconds.
-COLUMNS = (*SCAN, "gradient_tree_error", "cpu")
+COLUMNS = (*SCAN, "cpu")
 DIMENSIONS = ("estimator", "rigidity", "radius", "repetition")
 
 

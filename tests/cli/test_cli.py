@@ -24,7 +24,7 @@ from djservice.cli.failures import Commands
 from djservice.config.run import Run
 from djservice.config.sections import LossTerm
 from djservice.core.display import Lines, Pace, describe
-from djservice.core.formatting import with_error
+from djservice.core.formatting import radius_text, with_error
 from djservice.errors import InputWarning
 from djservice.fit.build import build_loss
 from djservice.store.columns import StoreColumns
@@ -192,7 +192,9 @@ def test_a_run_from_start_to_report(call: Call, config: Path, tmp_path: Path) ->
     assert Store.read(tmp_path / "tiny.zarr").attributes["run"]["optimiser"]["iterations"] == 4
     last = ended.stdout.splitlines()
     assert re.fullmatch(
-        r"R: 0\.8 -> \d\.\d{3} \+- (\d+\.\d{3}|not determined)   after 4 iterations", last[1]
+        r"R: 0\.8 -> \d\.\d{3} \+- (\d+\.\d{3}|not determined)( \(no optimum\))?   "
+        r"after 4 iterations; Newton steps: \d+",
+        last[1],
     )
     assert "dijet mass [GeV] over accepted trees:" in ended.stdout
     assert last[-2] == f"store:  {tmp_path / 'tiny.zarr'}"
@@ -301,7 +303,7 @@ def test_the_report_is_one_file_and_its_figures(call: Call, finished: Path, tmp_
     assert (ended.exit_code, ended.stdout) == (0, "wrote out/page.html\n")
     page = (tmp_path / "out" / "page.html").read_text()
     result = Store.read(finished).attributes["result"]
-    assert f"R = {result['radius']:.3f} +- {result['radius_error']:.3f}" in page
+    assert f"R = {radius_text(result)}</p>" in page
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
     assert not re.search(r"https?://|@import|url\(", page)
     assert page.count("data:image/png;base64,") == 3
@@ -385,7 +387,7 @@ def test_one_line_leaves_out_what_matters_least_where_it_is_narrow() -> None:
     for _ in range(3):
         pace.step(NUMBERS)
     whole = describe("optimise", NUMBERS, pace)
-    assert whole.startswith("13/80  loss 0.1000 +- 0.0100  R 0.712 +- 0.000  (spread of 3)  ")
+    assert whole.startswith("13/80  loss 0.1000 +- 0.0100  R 0.712  (last 3: 0.712 to 0.712)  ")
     assert whole.endswith(" s left")
     for width in range(10, 120):
         line = describe("optimise", NUMBERS, pace, width)

@@ -1,4 +1,4 @@
-"""The path of the radius, the optimisers and the curvature, each against a straightforward recomputation."""
+"""The path of the radius and the optimisers, each against a straightforward recomputation."""
 
 import itertools
 import math
@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from djservice.fit.curvature import curvature_at, curvature_fit
 from djservice.fit.descent import CHECK_EVERY, Descent, Parameter
 from djservice.fit.optimisers import adam, learning_rate, momentum, sgd
 from djservice.fit.radius_fit import OPTIMISERS
@@ -128,56 +127,3 @@ def test_without_a_tolerance_it_never_stops_by_itself() -> None:
     for _ in range(200):
         path.update([0.0])
         assert not path.converged
-
-
-def test_the_curvature_of_a_cubic_is_found() -> None:
-    radii = np.linspace(0.3, 1.2, 10)
-    x = radii - 0.71
-    loss = 0.2 + 0.03 * x + 1.7 * x**2 - 0.9 * x**3
-    curvature, error = curvature_at(0.71, radii, loss, np.full(10, 0.01))
-    assert curvature == pytest.approx(2 * 1.7, rel=1e-9)
-    near, coefficients, covariance = curvature_fit(0.71, radii, loss, np.full(10, 0.01))
-    assert sorted(near) == [1, 2, 3, 4, 5, 6, 7]  # the seven nearest
-    assert coefficients[::-1] == pytest.approx([0.2, 0.03, 1.7, -0.9], rel=1e-9)
-    assert error == pytest.approx(2 * math.sqrt(covariance[1, 1]))
-
-
-def test_the_error_of_the_curvature_is_the_spread_over_noise() -> None:
-    rng = np.random.default_rng(4)
-    radii, errors = np.linspace(0.4, 1.0, 7), np.linspace(0.01, 0.03, 7)
-    loss = 0.2 + 1.5 * (radii - 0.7) ** 2
-    found = [
-        curvature_at(0.7, radii, loss + errors * rng.normal(size=7), errors) for _ in range(1000)
-    ]
-    curvatures, claimed = np.array(found).T
-    assert curvatures.mean() == pytest.approx(3.0, abs=5 * claimed[0] / math.sqrt(1000))
-    assert curvatures.std() == pytest.approx(claimed[0], rel=5 / math.sqrt(2 * 1000))
-
-
-@pytest.mark.parametrize("bad", [math.nan, 0.0])
-def test_points_without_an_error_are_left_out(bad: float) -> None:
-    radii = np.linspace(0.4, 1.0, 7)
-    errors = np.full(7, 0.01)
-    loss = radii**2
-    errors[3], loss[3] = bad, 77.0
-    assert curvature_at(0.7, radii, loss, errors)[0] == pytest.approx(2.0)
-    errors[:4] = bad
-    assert all(math.isnan(x) for x in curvature_at(0.7, radii, loss, errors))
-
-
-@pytest.mark.parametrize("spacing", [1e-1, 1e-2, 1e-3, 1e-5, 1e-9, 1e-15])
-@pytest.mark.parametrize("first", [0.0, 0.01, 0.2, 0.7, 3.0])
-def test_radii_too_close_to_each_other_leave_the_curvature_undetermined(
-    first: float, spacing: float
-) -> None:
-    """No LinAlgError, no square root of a negative number: right to its error, or NaN."""
-    radii = 0.7 + first + spacing * np.arange(7)
-    errors = np.full(7, 1e-3)
-    curvature, error = curvature_at(0.7, radii, 2.0 * (radii - 0.7) ** 2, errors)
-    if first <= spacing or (first, spacing) == (0.2, 1e-1):
-        assert abs(curvature - 4.0) < 1e-3 * error
-    else:
-        assert math.isnan(curvature) == math.isnan(error)
-        assert math.isnan(curvature) or abs(curvature - 4.0) < error
-    if spacing <= 1e-3 and first >= 0.2:
-        assert math.isnan(curvature)

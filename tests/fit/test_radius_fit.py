@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +42,7 @@ def answer(request: Request, gradient: float) -> Any:
         acceptance=0.9,
         trees=40,
         events=10,
+        trees_accepted=40,
         state_share=6.0,
         **quantity,
     )
@@ -95,8 +97,50 @@ def test_it_finds_the_minimum_with_its_error(tmp_path: Path) -> None:
     result = fit(tmp_path / "a.zarr", downhill, iterations=200)
     assert result.radius == pytest.approx(0.7, abs=1e-6)
     assert result.curvature == pytest.approx(2.0, rel=1e-9)
-    assert result.radius_error == pytest.approx(0.02 / 2.0)
-    assert (result.iterations, result.epoch_remainder, result.converged) == (200, 2, False)
+    steps = result.newton_steps
+    assert steps == 4  # until 0.01 / sqrt(steps) is a third of the events' part
+    events, trees = math.sqrt(0.02**2 - 0.01**2) / 2.0, 0.01 / math.sqrt(steps) / 2.0
+    assert result.radius_error_events == pytest.approx(events)
+    assert result.radius_error_trees == pytest.approx(trees)
+    assert result.radius_error_optimiser == pytest.approx(0.0, abs=1e-6)
+    assert result.radius_error == pytest.approx(math.hypot(events, trees))
+    assert (result.iterations, result.epoch_remainder, result.converged) == (200, 2, True)
+    assert result.remarks == ()
+
+
+def test_the_end_of_a_short_descent_is_left_for_the_root(tmp_path: Path) -> None:
+    result = fit(tmp_path / "a.zarr", downhill, iterations=2)
+    assert result.converged
+    assert result.radius == pytest.approx(0.7, abs=1e-3)
+
+
+def test_newton_steps_of_a_shorter_run_are_taken_again(tmp_path: Path) -> None:
+    fit(tmp_path / "a.zarr", downhill, iterations=2)
+    asked: list[Request] = []
+    continued = fit(tmp_path / "a.zarr", downhill, asked, iterations=3)
+    assert continued == fit(tmp_path / "b.zarr", downhill, iterations=3)
+    assert [request.stream for request in asked].count("newton") == continued.newton_steps
+
+
+LOW = {"radius": {"start": 0.5, "maximum": 0.6}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "gradient", "objection"),
+    [
+        (LOW, downhill, "R is at a bound"),
+        (LOW, downhill, "dL/dR leads beyond the bound R = 0.6"),
+        ({}, lambda r: 2.0 * (r.radius - 0.9), "the loss is lower at R = 0.7: it is 0.0000"),
+        ({"scan": {"radii": [0.8, 0.9, 1.0, 1.1]}}, lambda r: 2.0 * (r.radius - 1.0), "still falls towards R = 0.8"),
+        ({}, lambda r: downhill(r) + 0.2 * (r.stream == "spectrum"), "on fresh trees, more than three times"),
+    ],
+)  # fmt: skip
+def test_what_is_no_optimum_is_not_called_one(
+    changed: dict[str, Any], gradient: Gradient, objection: str, tmp_path: Path
+) -> None:
+    result = fit(tmp_path / "a.zarr", gradient, changed=changed, iterations=20)
+    assert not result.converged
+    assert any(objection in remark for remark in result.remarks), result.remarks
 
 
 def test_an_epoch_takes_every_event_at_most_once_and_another_order_next(tmp_path: Path) -> None:
@@ -142,11 +186,13 @@ def test_more_iterations_of_a_run_that_stands_still_sooner(tmp_path: Path) -> No
 
     still = {"tolerance": 1e-3}
     shorter = fit(tmp_path / "a.zarr", moves, iterations=110, **still)
-    assert (shorter.iterations, shorter.converged) == (110, False)
+    assert shorter.iterations == 110
+    assert "did not stand still" in " ".join(shorter.remarks)
     continued = fit(tmp_path / "a.zarr", moves, iterations=120, **still)
     whole = fit(tmp_path / "b.zarr", moves, iterations=120, **still)
-    assert (whole.iterations, whole.converged) == (101, True)
-    assert continued == whole
+    assert whole.iterations == 101
+    assert "did not stand still" not in " ".join(whole.remarks)
+    assert repr(continued) == repr(whole)  # NaN differs from itself
     a, b = (Store.read(tmp_path / name) for name in ("a.zarr", "b.zarr"))
     for name in ("radius", "radius_average", "gradient"):
         assert np.array_equal(a.column("history", name), b.column("history", name))
@@ -171,7 +217,10 @@ def test_a_gradient_that_is_not_a_number_stops_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "remark"),
     [
-        ({"scan": {"radii": [0.3, 0.301, 0.302, 0.303, 0.304]}}, "do not determine the curvature"),
+        (
+            {"scan": {"radii": [0.3, 0.301, 0.302, 0.303, 0.304]}},
+            "does not determine the curvature",
+        ),
         ({"loss": {"kind": "robust_width"}}, "too small with 10 events, fewer than 200"),
     ],
 )

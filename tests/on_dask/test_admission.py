@@ -140,7 +140,9 @@ loss = dj.SquaredError(dj.observables.dijet_mass, target=60.0, scale=60.0) + dj.
     dj.observables.dijet_mass, scale=60.0, bins=8)
 gradient = dj.gradient(events, loss, radius=0.7, trees=8, seed=1)
 x = np.linspace(0.4, 1.2, 9)
-fit = curvature_fit(0.7, x, (x - 0.7) ** 2, 0.01 + 0.01 * x)
+errors = 0.01 + 0.01 * x
+scan = {"radius": x, "loss": (x - 0.7) ** 2, "gradient": 2 * x - 1.4}
+fit = curvature_fit(0.7, scan | {"loss_tree_error": errors, "gradient_tree_error": errors})
 numbers = [events.rapidity, [gradient.value, gradient.error], *fit[1:]]
 print(hashlib.sha256(b"".join(np.asarray(n).tobytes() for n in numbers)).hexdigest(), reading_digest())
 """

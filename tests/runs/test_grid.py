@@ -75,11 +75,12 @@ def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None
     assert len(np.unique(before["loss"][0])) == 6
 
     rows = comparison(store)
-    assert [row.estimator for row in rows] == [
-        "leave_one_out",
-        "score",
-        "finite_difference (step 0.1, common True)",
-    ]
+    labels = ["leave_one_out", "score", "finite_difference (step 0.1, common True)"]
+    # The biased one is last, whatever its cost.
+    assert rows[-1].estimator == labels[-1]
+    assert [row.biased for row in rows] == [False, False, True]
+    assert rows[0].cost <= rows[1].cost
+    rows.sort(key=lambda row: labels.index(row.estimator))
     assert rows[0].apart == 0.0 and rows[1].cost == 1.0
     variance = before["gradient"][:, 0].var(axis=-1, ddof=1).mean(axis=-1)
     cpu = before["cpu"][:, 0].mean(axis=(-2, -1))
@@ -87,7 +88,10 @@ def test_a_comparison_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None
     assert [row.cost for row in rows] == pytest.approx(
         (variance * cpu / (variance[1] * cpu[1])).tolist()
     )
-    assert "variance x CPU / score" in comparison_text(store)
+    table = comparison_text(store).split("\n")
+    assert "variance x CPU / score" in table[0]
+    assert table[3].endswith("  biased")
+    assert table[4].startswith("cheapest without bias at alpha 1: ")
 
     # One that scatters over orders of magnitude does not hide the others.
     root = read_grid(store)

@@ -222,7 +222,7 @@ def reach() -> Callable[[SubmittedRun, str, int], None]:
     """``reach(run, phase, done)``: wait until a run is that far."""
 
     def wait(run: SubmittedRun, phase: str, done: int) -> None:
-        phases = ("read", "optimise", "scan", "spectrum")
+        phases = ("read", "optimise", "scan", "newton", "spectrum")
         end = time.monotonic() + 300
         while time.monotonic() < end:
             now = run.status()

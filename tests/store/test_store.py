@@ -161,7 +161,7 @@ def test_the_copies_of_the_metadata_go_before_they_are_stale(
 
     with small_store() as store:
         store.consolidate()
-    assert copies() == 4
+    assert copies() == 5
     with small_store(iterations=9):
         assert copies() == 0
 
@@ -447,7 +447,7 @@ def test_a_store_of_another_format_is_not_read(
 ) -> None:
     with small_store() as store:
         store.set(djservice_format=99)
-    with pytest.raises(StoreError, match="format 99, expected 3"):
+    with pytest.raises(StoreError, match="format 99, expected 4"):
         Store.read(tmp_path / "a.zarr")
 
 

@@ -202,7 +202,7 @@ def test_a_random_schedule_of_faults(
 
 def reach_or_end(run: SubmittedRun, phase: str, done: int) -> None:
     """Wait until a run is that far, or over: a fault may also hit a cluster whose run has just ended."""
-    phases = ("read", "optimise", "scan", "spectrum")
+    phases = ("read", "optimise", "scan", "newton", "spectrum")
     end = time.monotonic() + 300
     while time.monotonic() < end:
         now = run.status()

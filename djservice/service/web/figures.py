@@ -79,7 +79,7 @@ def _radius(history: Any) -> Any:
         source=history,
         fill_color=BLUE,
         fill_alpha=0.18,
-        legend_label="average ± spread of 20",
+        legend_label="spread of the last 20 around the average",
     )
     plot.line(
         "iteration", "radius", source=history, color=GREY, line_width=1.3, legend_label="iterates"

@@ -382,7 +382,8 @@ def test_the_page_of_a_run_shows_the_numbers_of_its_store(
         if np.isfinite(result["radius_error"])
         else "not determined"
     )
-    assert page.text["radius"] == f"{rounded(result['radius'], 3)} ± {error}"
+    optimum = "" if result["converged"] else " (no optimum)"
+    assert page.text["radius"] == f"{rounded(result['radius'], 3)} ± {error}{optimum}"
     assert page.text.get("problem", "") == ""
     columns = {name: store.column("history", name) for name in HISTORY}
     expected = [

@@ -42,7 +42,10 @@ export function bar(run) {
 
 /** R: the result, or of a run that is not at its end, that of the last iteration. */
 export function radius(run) {
-  if (run.result) return withError(run.result.radius, run.result.radius_error, 3);
+  if (run.result) {
+    const radius = withError(run.result.radius, run.result.radius_error, 3);
+    return run.result.converged ? radius : `${radius} (no optimum)`;
+  }
   const last = run.progress.radius;
   return last === null || last === undefined ? "–" : `now ${last.toFixed(3)}`;
 }
