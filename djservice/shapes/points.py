@@ -1,0 +1,98 @@
+"""Events and jets as points with weights: pT, rapidity and phi of their particles."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from djservice.core.columns import floats
+from djservice.core.elementary import azimuth_of, rapidity_of
+from djservice.core.typing import Floats
+from djservice.errors import InputError
+from djservice.events.batch import EventBatch, fold
+
+#: Columns of points.
+PT, RAPIDITY, PHI = range(3)
+
+
+def points_of(particles: Any, name: str) -> Floats:
+    """The particles of one event or jet as points: rows of pT, rapidity and phi.
+
+    Parameters
+    ----------
+    particles
+        An array of shape (particle, 3) with pT, rapidity and phi; a ``vector`` momentum array of
+        shape (particle,); an awkward array of records, shape (particle,), see
+        :meth:`djservice.EventBatch.from_awkward`; or an :class:`djservice.EventBatch` of one event.
+    name
+        What it is called in messages.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, it is empty, or a particle has a pT that is not positive and finite,
+        or another coordinate that is not finite.
+    """
+    points = _points(particles, name)
+    if len(points) == 0:
+        raise InputError(f"{name} has no particles. Leave out empty events and jets.")
+    bad = np.flatnonzero(~(np.isfinite(points).all(axis=1) & (points[:, PT] > 0.0)))
+    if len(bad):
+        pt, rapidity, phi = points[bad[0]]
+        raise InputError(
+            f"{name}, particle {bad[0]}: pt {pt:g}, rapidity {rapidity:g}, phi {phi:g}, expected "
+            f"finite numbers and a positive pt ({len(bad)} such particles). Leave out padding."
+        )
+    points[:, PHI] = fold(points[:, PHI])
+    return points
+
+
+def _points(particles: Any, name: str) -> Floats:
+    if _is_awkward(particles):
+        if particles.ndim != 1:
+            raise InputError(
+                f"{name}: expected the particles of one event or jet, found {particles.type}. Take "
+                "one, as particles[0]."
+            )
+        particles = EventBatch.from_awkward(particles[np.newaxis], source=name)
+    if isinstance(particles, EventBatch):
+        if len(particles) != 1:
+            raise InputError(f"{name}: expected one event, found {len(particles)}. Select one.")
+        return np.column_stack([particles.pt, particles.rapidity, particles.phi])
+    if all(hasattr(particles, field) for field in ("px", "py", "pz", "E")):
+        pt, rapidity = np.asarray(particles.pt), rapidity_of(particles)
+        columns = [pt, rapidity, azimuth_of(particles)]
+        if pt.ndim != 1:
+            raise InputError(f"{name}: expected momenta of shape (particle,), found {pt.shape}.")
+        return np.column_stack([np.asarray(column, np.float64) for column in columns])
+    points = floats(particles, "pt, rapidity and phi", name)
+    if points.size == 0:
+        return np.empty((0, 3))
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise InputError(
+            f"{name}: expected rows of pt, rapidity and phi, shape (particle, 3), found shape "
+            f"{points.shape}."
+        )
+    return points.copy()
+
+
+def _is_awkward(particles: Any) -> bool:
+    """Whether it is an array of awkward, which is not imported for this question."""
+    awkward = sys.modules.get("awkward")
+    return awkward is not None and isinstance(particles, awkward.Array)
+
+
+def centred(points: Floats) -> Floats:
+    """Points about their pT-weighted mean in rapidity and phi.
+
+    The mean of phi is taken along the shorter way from the hardest particle.
+    """
+    weight = points[:, PT] / points[:, PT].sum()
+    moved = points.copy()
+    moved[:, PHI] = fold(points[:, PHI] - points[np.argmax(points[:, PT]), PHI])
+    for coordinate in (RAPIDITY, PHI):
+        moved[:, coordinate] -= (weight * moved[:, coordinate]).sum()
+    moved[:, PHI] = fold(moved[:, PHI])
+    return moved
