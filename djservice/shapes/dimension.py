@@ -96,9 +96,7 @@ def _edges(apart: Floats, scales: int) -> Floats:
     return np.geomspace(low, high, scales + 1)
 
 
-def _blocks(
-    distances: Floats, bounds: NDArray[np.int64], edges: Floats
-) -> tuple[Floats, Floats]:
+def _blocks(distances: Floats, bounds: NDArray[np.int64], edges: Floats) -> tuple[Floats, Floats]:
     """Numbers of ordered pairs at most at each edge, and sums of distances, by two groups."""
     groups = len(bounds) - 1
     counts, sums = np.zeros((groups, groups, len(edges))), np.zeros((groups, groups, 1))

@@ -9,7 +9,13 @@ from djservice.clustering.kernels.jit import entry
 
 @entry
 def spectral_distances(
-    omega_a: Any, reached_a: Any, bounds_a: Any, omega_b: Any, reached_b: Any, bounds_b: Any, out: Any
+    omega_a: Any,
+    reached_a: Any,
+    bounds_a: Any,
+    omega_b: Any,
+    reached_b: Any,
+    bounds_b: Any,
+    out: Any,
 ) -> None:
     """Integral of (omega_a - omega_b)^2 over the quantiles of two spectra, for all pairs of events.
 
