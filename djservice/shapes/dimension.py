@@ -6,6 +6,7 @@ independent.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ def geometry(distances: Floats, scales: int = SCALES) -> Geometry:
 
 
 def _pairs(bounds: NDArray[np.int64]) -> list[tuple[int, int]]:
-    return [(int(low), int(high)) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [(int(low), int(high)) for low, high in itertools.pairwise(bounds)]
 
 
 def _omitted(bounds: NDArray[np.int64]) -> list[int | None]:
