@@ -123,6 +123,11 @@ class Sample:
             )
             for number, cut in enumerate(pieces(sizes, size))
         ]
+        made = [
+            crew.submit(len, group, key=f"made-{token}-{i}", work="clustering")
+            for i, group in enumerate(groups)
+        ]
+        await crew.gather(made)  # so that a worker without the solver ends the run at once
         return cls(crew, loaded, groups, jets, size, ground)
 
     def blocks_from(self, stripe: int) -> int:

@@ -56,10 +56,9 @@ async def _fill(
     cluster = config.cluster.model_copy(update={"device": "cpu"})
     async with client_for(cluster) as client:
         sample = await Sample.load(client, config, plan, augmentations, watch)
-        watch.say(
-            f"{len(sample.jets):,} {'events' if config.jets is None else 'jets'}, {sample.empty:,} "
-            f"events without one left out; {sample.blocks_from(0):,} blocks of {sample.size}"
-        )
+        what = "events" if config.jets is None else "jets"
+        left_out = f", {sample.empty:,} events have none" if sample.empty else ""
+        watch.say(f"{len(sample.jets):,} {what}{left_out}; blocks of {sample.size} by {sample.size}")
         facts = {
             **config.numbers,
             "code": code_hash(),
