@@ -24,7 +24,7 @@ import djservice as dj
 from djservice.clustering.spectra import Spectra
 from djservice.config.distances import Distances
 from djservice.core.display import Lines
-from djservice.reports.distances import summarise
+from djservice.reports.distances import distances_text, draw as draw_figure
 from djservice.runs.distances import distances
 from djservice.shapes.ground import Ground
 from djservice.shapes.matrix import Group, block
@@ -66,7 +66,9 @@ def jets(entries: int) -> list[np.ndarray]:
     rows = np.column_stack([events.pt, events.rapidity, events.phi])
     whole = np.split(rows, events.offsets[1:-1])
     return [
-        GROUND.prepared(whole[i][ak.to_numpy(jet)]) for i, event in enumerate(found) for jet in event
+        GROUND.prepared(whole[i][ak.to_numpy(jet)])
+        for i, event in enumerate(found)
+        for jet in event
     ]
 
 
@@ -96,7 +98,9 @@ def in_one_thread(sample: list[np.ndarray]) -> None:
 
     ways = {
         "block of djservice": lambda: block(*groups, GROUND, diagonal=False),
-        "ot.emd2 with its costs": lambda: [ot.emd2(a[:, PT], b[:, PT], cost(a, b)) for a, b in pairs],
+        "ot.emd2 with its costs": lambda: [
+            ot.emd2(a[:, PT], b[:, PT], cost(a, b)) for a, b in pairs
+        ],
         "ot.emd2 alone": solver_alone,
         "block of spectral distances": lambda: spectra[0].distances(spectra[1]),
     }
@@ -125,7 +129,9 @@ def on_all_cores(sample: list[np.ndarray], entries: int) -> None:
             rows = list(pool.map(row, range(len(sample)), chunksize=4))
             times["ot.emd2 in a loop"].append(time.perf_counter() - began)
         matrix = read_distances(store)["distance"]
-        apart = max(np.abs(matrix[i, i + 1 :] - values).max(initial=0.0) for i, values in enumerate(rows))
+        apart = max(
+            np.abs(matrix[i, i + 1 :] - values).max(initial=0.0) for i, values in enumerate(rows)
+        )
     print(f"{pairs:,} pairs, {cores} cores, largest difference {apart:.1e}")
     scale = WHOLE * (WHOLE - 1) / 2 / pairs
     for name, seconds in times.items():
@@ -144,10 +150,10 @@ def figure() -> None:
             "distance": {"radius": 0.8},
             "output": {"store": str(Path(folder, "emd.zarr"))},
         }
-        text, files = summarise(distances(Distances.from_dict(settings)))
-        print(text)
+        store = distances(Distances.from_dict(settings))
+        print(distances_text(store))
         place = Path(__file__).parents[1] / "docs" / "images" / "emd.png"
-        place.write_bytes(files[0].read_bytes())
+        place.write_bytes(draw_figure(store)[0].read_bytes())
 
 
 def main() -> None:
@@ -160,7 +166,9 @@ def main() -> None:
         return
     entries = arguments.jets // 2
     sample = jets(entries)
-    print(f"{len(sample)} jets of {np.mean([len(x) for x in sample]):.1f} particles, POT {ot.__version__}")
+    print(
+        f"{len(sample)} jets of {np.mean([len(x) for x in sample]):.1f} particles, POT {ot.__version__}"
+    )
     in_one_thread(sample)
     on_all_cores(sample, entries)
 

@@ -43,7 +43,7 @@ def emd(
       djservice check emd.zarr
     """
     from djservice.core.display import choose_display
-    from djservice.reports.distances import summarise
+    from djservice.reports.distances import distances_text, draw
     from djservice.runs.distances import distances
 
     configuration = read_distances(config, overrides, scheduler, workers, threads)
@@ -52,9 +52,8 @@ def emd(
         store = distances(configuration, display)
     finally:
         display.close()
-    text, files = summarise(store)
-    echo(*text.split("\n"))
-    echo(*(f"wrote {path}" for path in (store, *files)))
+    echo(*distances_text(store).split("\n"))
+    echo(*(f"wrote {path}" for path in (store, *draw(store))))
 
 
 COMMANDS = (emd,)

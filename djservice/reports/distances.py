@@ -8,14 +8,27 @@ from typing import Any
 import numpy as np
 
 from djservice.core.formatting import with_error
-from djservice.core.urls import beside, is_url
+from djservice.core.typing import Floats
+from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError
 from djservice.shapes.dimension import Estimate, Geometry, geometry
 from djservice.store.distance_store import DistanceStore, read_distances
 
 
-def summarise(path: str | Path) -> tuple[str, list[Path]]:
-    """The text of a finished matrix, and its figure as PNG and SVG beside the store.
+def distances_text(path: str | Path) -> str:
+    """What a finished matrix says, in some lines.
+
+    Raises
+    ------
+    DjserviceError
+        If it is not finished or damaged.
+    """
+    store = read_distances(path)
+    return _text(store, geometry(_finished(store)))
+
+
+def draw(path: str | Path) -> list[Path]:
+    """Draw the figure of a finished matrix as PNG and SVG beside it, and return the files.
 
     Beside a URL, the figure is written into the working directory.
 
@@ -24,16 +37,39 @@ def summarise(path: str | Path) -> tuple[str, list[Path]]:
     DjserviceError
         If it is not finished or damaged, or matplotlib is not installed.
     """
+    try:
+        import matplotlib.pyplot as plt
+
+        from djservice.reports.figures import style
+    except ImportError as error:
+        raise DjserviceError(
+            f"the figure needs {error.name}. Install it: pip install 'djservice[report]'."
+        ) from None
     store = read_distances(path)
-    matrix = store["distance"]
+    matrix, facts = _finished(store), store.attrs["facts"]
+    found, text = geometry(matrix), str(path)
+    place = Path(basename(text)) if is_url(text) else Path(path).expanduser()
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+        _histograms(left, matrix, found, facts)
+        _dimension(right, found)
+        figure.suptitle(_title(facts["distance"]), fontsize=12)
+        files = [beside(place, suffix, ".zarr") for suffix in (".png", ".svg")]
+        figure.savefig(files[0], dpi=130)
+        figure.savefig(files[1], metadata={"Date": None})
+        plt.close(figure)
+    return files
+
+
+def _finished(store: DistanceStore) -> Floats:
+    """The matrix, all of it."""
+    matrix: Floats = store["distance"]
     if store.n_complete < len(matrix):
         raise DjserviceError(
             f"{store}: {store.n_complete:,} of {len(matrix):,} rows are done. Run the same command "
             "again to finish it."
         )
-    found = geometry(matrix)
-    place = Path(Path(str(path)).name) if is_url(str(path)) else Path(path)
-    return _text(store, found), _draw(store, matrix, found, place)
+    return matrix
 
 
 def _text(store: DistanceStore, found: Geometry) -> str:
@@ -77,28 +113,6 @@ def _title(distance: dict[str, Any]) -> str:
     kind = "EMD" if distance["kind"] == "emd" else "spectral EMD"
     norm = ", normalised" if distance["norm"] else ""
     return f"{kind}, R = {distance['radius']:g}, beta = {distance['beta']:g}{norm}"
-
-
-def _draw(store: DistanceStore, matrix: Any, found: Geometry, path: Path) -> list[Path]:
-    try:
-        import matplotlib.pyplot as plt
-
-        from djservice.reports.figures import style
-    except ImportError as error:
-        raise DjserviceError(
-            f"the figure needs {error.name}. Install it: pip install 'djservice[report]'."
-        ) from None
-    facts = store.attrs["facts"]
-    with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-        _histograms(left, matrix, found, facts)
-        _dimension(right, found)
-        figure.suptitle(_title(facts["distance"]), fontsize=12)
-        files = [beside(path.expanduser(), suffix, ".zarr") for suffix in (".png", ".svg")]
-        figure.savefig(files[0], dpi=130)
-        figure.savefig(files[1], metadata={"Date": None})
-        plt.close(figure)
-    return files
 
 
 def _label(facts: dict[str, Any], of: str) -> str:

@@ -57,8 +57,10 @@ async def _fill(
     async with client_for(cluster) as client:
         sample = await Sample.load(client, config, plan, augmentations, watch)
         what = "events" if config.jets is None else "jets"
-        left_out = f", {sample.empty:,} events have none" if sample.empty else ""
-        watch.say(f"{len(sample.jets):,} {what}{left_out}; blocks of {sample.size} by {sample.size}")
+        left_out = f"; events without one: {sample.empty:,}" if sample.empty else ""
+        watch.say(
+            f"{len(sample.jets):,} {what}{left_out}; blocks of {sample.size} by {sample.size}"
+        )
         facts = {
             **config.numbers,
             "code": code_hash(),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from djservice.core.columns import floats
-from djservice.core.elementary import azimuth_of, rapidity_of
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch, fold
+from djservice.events.momenta import from_components
 
 #: Columns of points.
 PT, RAPIDITY, PHI = range(3)
@@ -62,11 +62,13 @@ def _points(particles: Any, name: str) -> Floats:
             raise InputError(f"{name}: expected one event, found {len(particles)}. Select one.")
         return np.column_stack([particles.pt, particles.rapidity, particles.phi])
     if all(hasattr(particles, field) for field in ("px", "py", "pz", "E")):
-        pt, rapidity = np.asarray(particles.pt), rapidity_of(particles)
-        columns = [pt, rapidity, azimuth_of(particles)]
-        if pt.ndim != 1:
-            raise InputError(f"{name}: expected momenta of shape (particle,), found {pt.shape}.")
-        return np.column_stack([np.asarray(column, np.float64) for column in columns])
+        px, py, pz, energy = (
+            np.asarray(getattr(particles, field), np.float64) for field in ("px", "py", "pz", "E")
+        )
+        if px.ndim != 1:
+            raise InputError(f"{name}: expected momenta of shape (particle,), found {px.shape}.")
+        columns = from_components(px, py, pz, energy)
+        return np.column_stack([columns[field] for field in ("pt", "rapidity", "phi")])
     points = floats(particles, "pt, rapidity and phi", name)
     if points.size == 0:
         return np.empty((0, 3))

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +24,7 @@ from djservice.cli import main
 from djservice.config.distances import Distances
 from djservice.core.display import Lines
 from djservice.errors import ConfigError, DjserviceError, InputError, StoreError
-from djservice.on_dask import distances as on_dask
-from djservice.reports.distances import summarise
+from djservice.reports.distances import distances_text
 from djservice.runs.distances import distances
 from djservice.store.distance_store import DistanceStore, read_distances
 from djservice.store.verify import verify_store
@@ -29,30 +34,70 @@ from djservice.store.written import WrittenGroup
 EVENTS = 40
 
 
-@pytest.fixture
-def settings(scheduler: str, tmp_path: Path) -> dict[str, Any]:
+def settings_of(store: Path, scheduler: str) -> dict[str, Any]:
     return {
-        "input": {"files": "example:ZHllbb_200", "pt_min": 2.0, "entries": [0, EVENTS], "bundle_events": 7},
+        "input": {
+            "files": "example:ZHllbb_200",
+            "pt_min": 2.0,
+            "entries": [0, EVENTS],
+            "bundle_events": 7,
+        },
         "jets": {"radius": 0.8, "pt_min": 25.0},
         "distance": {"radius": 0.8},
-        "output": {"store": str(tmp_path / "emd.zarr")},
+        "output": {"store": str(store)},
         "cluster": {"scheduler": scheduler},
-    }  # fmt: skip
+    }
 
 
-def compute(settings: dict[str, Any], **changes: Any) -> Path:
+@pytest.fixture
+def settings(scheduler: str, tmp_path: Path) -> dict[str, Any]:
+    return settings_of(tmp_path / "emd.zarr", scheduler)
+
+
+class Counted(Lines):
+    """A watch that keeps its phases and counts the steps of the last one."""
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        self.last_phase, self.steps = (name, total, done), 0
+        super().phase(name, total, done)
+
+    def step(self, numbers: dict[str, float]) -> None:
+        self.steps += 1
+        super().step(numbers)
+
+
+@pytest.fixture(scope="module")
+def whole(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the settings, undisturbed. Tests that change it copy it."""
+    store = tmp_path_factory.mktemp("whole") / "emd.zarr"
+    watch = Counted()
+    distances(Distances.from_dict(settings_of(store, scheduler)), watch)
+    assert (
+        watch.last_phase == ("distances", 36, 0) and watch.steps == 36
+    )  # 8 groups, each pair once
+    return store
+
+
+@pytest.fixture
+def copied(whole: Path, settings: dict[str, Any]) -> Path:
+    return Path(shutil.copytree(whole, settings["output"]["store"]))
+
+
+def compute(settings: dict[str, Any], watch: Lines | None = None, **changes: Any) -> Path:
     """The store of the settings with sections changed."""
     merged = {
         k: {**settings.get(k, {}), **v} if isinstance(v, dict) else v for k, v in changes.items()
     }
-    path = distances(Distances.from_dict({**settings, **merged}))
+    path = distances(Distances.from_dict({**settings, **merged}), watch)
     assert isinstance(path, Path)
     return path
 
 
 def files(store: Path) -> dict[str, bytes]:
     """The files that hold numbers."""
-    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if "/c/" in str(p)}
+    chunks = [path for path in store.rglob("c/**/*") if path.is_file()]
+    assert len(chunks) > 60
+    return {str(path.relative_to(store)): path.read_bytes() for path in chunks}
 
 
 @pytest.fixture
@@ -68,8 +113,8 @@ def points() -> tuple[list[np.ndarray], list[np.ndarray]]:
     return leading, [x for x in whole if len(x)]
 
 
-def test_a_matrix_is_the_librarys(settings: dict[str, Any], points: Any) -> None:
-    store = compute(settings)
+def test_a_matrix_is_the_librarys(whole: Path, points: Any) -> None:
+    store = whole
     leading, _ = points
     assert 20 < len(leading) < EVENTS  # some events have none
     found = xr.open_zarr(store, consolidated=False)
@@ -89,12 +134,8 @@ def test_a_matrix_is_the_librarys(settings: dict[str, Any], points: Any) -> None
     assert verify_store(store) == 5
 
 
-def test_the_bits_do_not_depend_on_bundles(settings: dict[str, Any], tmp_path: Path) -> None:
-    first = compute(settings)
-    other = compute(
-        settings, input={"bundle_events": 40}, output={"store": str(tmp_path / "o.zarr")}
-    )
-    assert files(first) == files(other)
+def test_the_bits_do_not_depend_on_bundles(settings: dict[str, Any], whole: Path) -> None:
+    assert files(compute(settings, input={"bundle_events": 40})) == files(whole)
 
 
 def test_events_and_spectra(settings: dict[str, Any], points: Any, tmp_path: Path) -> None:
@@ -103,26 +144,25 @@ def test_events_and_spectra(settings: dict[str, Any], points: Any, tmp_path: Pat
     matrix = read_distances(of_events)["distance"]
     expected = dj.emd(whole[3], whole[5], radius=1.0, beta=2.0)
     assert len(matrix) == len(whole) and matrix[3, 5] == pytest.approx(expected, rel=1e-9)
-    text, _ = summarise(of_events)
+    text = distances_text(of_events)
     assert "EMD, R = 1, beta = 2" in text and " GeV" in text
     place = {"store": str(tmp_path / "spectral.zarr")}
     spectral = compute(settings, distance={"kind": "spectral"}, jets={"number": 2}, output=place)
     store = read_distances(spectral)
     assert set(store["place"]) == {0, 1}
     assert (np.diff(store["place"])[np.diff(store["key"].astype(float)) == 0] == 1).all()
-    assert "spectral EMD" in summarise(spectral)[0]
+    assert "spectral EMD" in distances_text(spectral)
 
 
 class Killed(BaseException):
     """Stops a process as kill -9 does: nothing is caught or cleaned up."""
 
 
-@pytest.mark.parametrize("call", [1, 2, 5])
+@pytest.mark.parametrize("call", [1, 4])
 def test_what_a_kill_leaves_is_continued_to_the_same_bits(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+    settings: dict[str, Any], whole: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    whole = compute(settings, output={"store": str(tmp_path / "whole.zarr")})
-    rows, calls, original = [], [0], WrittenGroup.update
+    calls, original = [0], WrittenGroup.update
 
     def update(self: Any, **changes: Any) -> None:
         if "n_complete" in changes:  # rows are written, and not counted yet
@@ -135,27 +175,44 @@ def test_what_a_kill_leaves_is_continued_to_the_same_bits(
     with pytest.raises(Killed):
         compute(settings)
     monkeypatch.undo()
-    store = tmp_path / "emd.zarr"
-    size = read_distances(store).stripe
+    store = Path(settings["output"]["store"])
     partial = read_distances(store)
-    assert partial.n_complete == (call - 1) * size
-    if call > 1:
-        assert np.isnan(partial["distance"]).any()
-        np.testing.assert_array_equal(partial["distance"], partial["distance"].T)
+    assert partial.n_complete == (call - 1) * partial.stripe
+    matrix = partial["distance"]
+    np.testing.assert_array_equal(matrix, matrix.T)
+    assert np.isnan(matrix).sum() == (len(matrix) - partial.n_complete) ** 2
     with pytest.raises(DjserviceError, match=r"rows are done. Run the same command again"):
-        summarise(store)
-    block_of = on_dask.block_of
-    monkeypatch.setattr(on_dask, "block_of", lambda *a: (rows.append(1), block_of(*a))[1])
-    assert compute(settings) == store
-    groups = math.ceil(len(read_distances(store)["key"]) / size)
-    left = groups - call + 1
-    assert len(rows) == left * (left + 1) // 2  # each block once, and none that is there
+        distances_text(store)
+    watch, left = Counted(), 9 - call
+    assert compute(settings, watch) == store
+    assert watch.steps == left * (left + 1) // 2  # each block once, and none that is there
     assert files(store) == files(whole)
 
 
-def test_what_is_damaged_is_computed_again(settings: dict[str, Any]) -> None:
-    store = compute(settings)
-    before = files(store)
+@pytest.mark.long
+def test_kill_minus_nine(settings: dict[str, Any], whole: Path, tmp_path: Path) -> None:
+    """Processes of their own, killed whenever a further stripe is there, until one is faster."""
+    config, kills = tmp_path / "emd.yaml", 0
+    config.write_text(yaml.safe_dump({**settings, "cluster": {"workers": 2}}))
+    command = [Path(sys.executable).parent / "djservice", "emd", config]
+    store = Path(settings["output"]["store"])
+    while kills < 8:
+        done = read_distances(store).n_complete if store.exists() else 0
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None:
+            if store.exists() and read_distances(store).n_complete > done:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        if process.wait(timeout=300) == 0:
+            break
+        kills += 1
+    assert kills > 0 and compute(settings) == store
+    assert files(store) == files(whole) and verify_store(store) == 5
+
+
+def test_what_is_damaged_is_computed_again(settings: dict[str, Any], copied: Path) -> None:
+    store, before = copied, files(copied)
     chunk = store / "distance/c/2/1"
     damaged = bytearray(chunk.read_bytes())
     damaged[-9] ^= 1
@@ -187,9 +244,10 @@ def test_a_stripe_is_not_mirrored_from_damaged_rows(
         compute(settings)
 
 
-def test_other_distances_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
-    store = compute(settings)
-    before = files(store)
+def test_other_distances_are_refused(
+    settings: dict[str, Any], copied: Path, tmp_path: Path
+) -> None:
+    before = files(copied)
     for change, key in (
         ({"distance": {"beta": 2.0}}, "distance"),
         ({"jets": {"radius": 0.7}}, "jets"),
@@ -202,7 +260,7 @@ def test_other_distances_are_refused(settings: dict[str, Any], tmp_path: Path) -
     with pytest.raises(StoreError, match="no distances here"):
         compute(settings, output={"store": str(tmp_path / "file.zarr")})
     assert (tmp_path / "file.zarr").read_text() == "mine"
-    assert files(store) == before
+    assert files(copied) == before
 
 
 @pytest.mark.parametrize(
@@ -259,21 +317,3 @@ def test_on_the_command_line(settings: dict[str, Any], tmp_path: Path) -> None:
     assert missing.exit_code == 2 and "docs/guides/emd.md" in missing.output
     shown = CliRunner().invoke(main, ["emd", "--help"])
     assert "djservice emd my_emd.yaml --set jets=null" in shown.output
-
-
-def test_progress_counts_blocks(settings: dict[str, Any]) -> None:
-    phases: list[tuple[str, int, int]] = []
-    steps = [0]
-
-    class Counted(Lines):
-        def phase(self, name: str, total: int, done: int) -> None:
-            phases.append((name, total, done))
-            steps[0] = 0
-
-        def step(self, numbers: dict[str, float]) -> None:
-            steps[0] += 1
-
-    distances(Distances.from_dict(settings), Counted())
-    name, total, done = phases[-1]
-    assert (name, done) == ("distances", 0) and steps[0] == total
-    assert total in {k * (k + 1) // 2 for k in range(2, 10)}

@@ -21,7 +21,7 @@ from djservice.shapes.ground import Ground
 from djservice.shapes.matrix import Group, block
 from djservice.shapes.transport import transport
 
-POINTS = 400
+POINTS = 200
 
 
 def cloud(y: Any, phi: Any, weight: Any = None) -> np.ndarray:
@@ -57,7 +57,7 @@ CLOSED: dict[str, tuple[Any, Any, float | None, float, float]] = {
     "two rings": (ring(0.3), ring(0.7), 0.4, 0.08, 1e-12),
     "disk, ring": (disk(1.0), ring(1.0), 1.0 / 3.0, 1.0 / 12.0, 1e-2),
     "shift": (disk(0.5, 60), shifted(disk(0.5, 60), 0.3, 0.4), 0.5, 0.125, 1e-12),
-    "ellipse, disk": (ellipse(1.0, 0.6), disk(1.0), None, 0.02, 1e-3),
+    "ellipse, disk": (ellipse(1.0, 0.6), disk(1.0), None, 0.02, 5e-3),
     "two points, ring": (cloud([-1.0, 1.0], 0.0), ring(2.0 / math.pi), None, 0.5 * (1.0 - 4.0 / math.pi**2), 1e-4),
     "two points, disk": (cloud([-1.0, 1.0], 0.0), disk(8.0 / (3.0 * math.pi)), None, 0.5 * (1.0 - 0.5 * (8.0 / (3.0 * math.pi)) ** 2), 2e-3),
 }  # fmt: skip
@@ -85,7 +85,7 @@ def jets(least: int = 1, most: int = 6) -> st.SearchStrategy[Any]:
 BETAS = st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(jets(), jets(), jets(), BETAS, st.booleans())
 def test_axioms_of_a_metric(a: Any, b: Any, c: Any, beta: float, norm: bool) -> None:
     radius = 5.0 if beta <= 1.0 else 1.0  # no distance is above R (2 beta)^(1 / beta)
@@ -101,7 +101,7 @@ def test_axioms_of_a_metric(a: Any, b: Any, c: Any, beta: float, norm: bool) -> 
     assert root(a, c) <= root(a, b) + root(b, c) + 1e-6 * scale
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(jets(), jets(), BETAS, st.floats(-3.0, 3.0), st.floats(0.0, 6.0))
 def test_what_changes_nothing(a: Any, b: Any, beta: float, shift: float, angle: float) -> None:
     def distance(x: Any, y: Any, **more: Any) -> float:
@@ -125,7 +125,7 @@ def test_what_changes_nothing(a: Any, b: Any, beta: float, shift: float, angle: 
     assert distance(a[order], b, periodic_phi=False) == about
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(jets(), jets(), BETAS, st.floats(1e-9, 1e-2))
 def test_a_soft_particle_changes_little(a: Any, b: Any, beta: float, soft: float) -> None:
     with_soft = np.concatenate([a, [[soft, 1.4, -1.4]]])
@@ -152,7 +152,7 @@ def brute_force(a: Any, b: Any, radius: float, beta: float) -> float:
     return float(moved.fun + abs(a[:, 0].sum() - b[:, 0].sum()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(jets(most=5), jets(most=5), st.sampled_from([1.0, 2.0]))
 def test_unequal_sums_are_those_of_the_definition(a: Any, b: Any, beta: float) -> None:
     found = dj.emd(a, b, radius=0.4, beta=beta, periodic_phi=False, plan=True)
@@ -169,8 +169,8 @@ def test_conventions() -> None:
     assert dj.emd(left, shifted(right, 0.0, 6.0 * math.pi), radius=1.0) == pytest.approx(0.2)
     far = dj.emd(left, right, radius=1.0, periodic_phi=False)
     assert far == pytest.approx(2.0 * math.pi - 0.2)
-    assert dj.emd(left, 3.0 * left, radius=1.0) == pytest.approx(2.0)
-    assert dj.emd(left, 3.0 * left, radius=1.0, norm=True) == 0.0
+    assert dj.emd(left, left * (3.0, 1.0, 1.0), radius=1.0) == pytest.approx(2.0)
+    assert dj.emd(left, left * (3.0, 1.0, 1.0), radius=1.0, norm=True) == 0.0
     pair = cloud([0.0, 0.4], [3.1, -3.1], [1.0, 3.0])
     moved = shifted(pair, 2.0, 1.5)
     assert dj.emd(pair, moved, radius=1.0) > 1.0
@@ -214,7 +214,7 @@ GOOD = np.array([[1.0, 0.0, 0.0], [2.0, 0.1, 0.3]])
         (np.empty((0, 3)), "b has no particles"),
         ([], "b has no particles"),
         (GOOD * (1.0, math.nan, 1.0), "b, particle 0: pt 1, rapidity nan.*2 such"),
-        (GOOD * (1.0, 1.0, math.inf), "b, particle 0: .* phi nan"),
+        (GOOD + (0.0, 0.0, math.inf), "b, particle 0: .* phi inf"),
         (GOOD - (2.0, 0.0, 0.0), r"b, particle 0: pt -1.*finite numbers and a positive pt"),
         (GOOD * ([0.0], [1.0]), "b, particle 0: pt 0.*Leave out padding"),
         (GOOD[:, :2], r"b: expected rows of pt, rapidity and phi.*shape \(2, 2\)"),
@@ -224,7 +224,7 @@ GOOD = np.array([[1.0, 0.0, 0.0], [2.0, 0.1, 0.3]])
         (ak.Array([[{"pt": 1.0, "rapidity": 0.0, "phi": 0.0, "mass": 0.0}]]), "of one event or jet"),
         (ak.Array([{"pt": 1.0, "phi": 0.0}]), "expected one list per event of records"),
         (ak.Array([{"pt": math.nan, "rapidity": 0.0, "phi": 0.0, "mass": 0.0}]), "pt"),
-        (vector.array({"px": [[1.0]], "py": [[0.0]], "pz": [[0.0]], "E": [[1.0]]}), r"found \(1, 1\)"),
+        (vector.array({"px": [1.0], "py": [0.0], "pz": [0.0], "E": [1.0]})[:, None], r"found \(1, 1\)"),
         (vector.array({"px": [0.0], "py": [0.0], "pz": [1.0], "E": [1.0]}), "b, particle 0: pt 0"),
         (dj.EventBatch.from_arrays(pt=[1.0], rapidity=[0.0], phi=[0.0], mass=[0.0], offsets=[0, 1, 1]), "expected one event, found 2"),
     ],
@@ -261,9 +261,10 @@ def test_unequal_sums_are_never_scaled_in_silence() -> None:
         dj.spectral_emd(GOOD, GOOD * (2.0, 1.0, 1.0), radius=1.0)
 
 
+@pytest.mark.filterwarnings("ignore:numItermax reached")
 def test_a_solver_that_fails_or_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport_module, "_MOST_STEPS", 1)
-    with pytest.raises(RunError, match="no optimal transport between 400 and 400 points"):
+    with pytest.raises(RunError, match="no optimal transport between 200 and 200 points"):
         dj.emd(disk(1.0), disk(0.3), radius=1.0)
     transport_module._solver.cache_clear()
     monkeypatch.setitem(sys.modules, "ot", None)
