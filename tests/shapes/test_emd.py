@@ -214,7 +214,7 @@ GOOD = np.array([[1.0, 0.0, 0.0], [2.0, 0.1, 0.3]])
         (np.empty((0, 3)), "b has no particles"),
         ([], "b has no particles"),
         (GOOD * (1.0, math.nan, 1.0), "b, particle 0: pt 1, rapidity nan.*2 such"),
-        (GOOD + (0.0, 0.0, math.inf), "b, particle 0: .* phi inf"),
+        (shifted(GOOD, 0.0, math.inf), "b, particle 0: .* phi inf"),
         (GOOD - (2.0, 0.0, 0.0), r"b, particle 0: pt -1.*finite numbers and a positive pt"),
         (GOOD * ([0.0], [1.0]), "b, particle 0: pt 0.*Leave out padding"),
         (GOOD[:, :2], r"b: expected rows of pt, rapidity and phi.*shape \(2, 2\)"),
