@@ -51,6 +51,7 @@ class Spectra:
 def _lines(weight: Floats, cost: Floats) -> tuple[Floats, Floats]:
     """Positions in rising order, and the share of the weight up to each."""
     i, j = np.triu_indices(len(weight), k=1)
+    weight = weight / weight.sum()  # squares neither overflow nor vanish
     omega = np.append(0.0, cost[i, j])
     pairs = np.append((weight * weight).sum(), 2.0 * weight[i] * weight[j])
     order = np.argsort(omega, kind="stable")

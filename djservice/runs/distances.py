@@ -80,6 +80,6 @@ async def _fill(
 async def _fill_stripes(sample: Sample, store: DistanceStore, watch: Watch) -> None:
     """Compute and write the stripes that are not done, in order."""
     first, blocks = -(-store.n_complete // sample.size), sample.blocks_from(0)
-    watch.phase("distances", blocks, blocks - sample.blocks_from(first))
+    watch.phase("blocks", blocks, blocks - sample.blocks_from(first))
     async for stripe in sample.stripes(first, watch):
         store.write(stripe)

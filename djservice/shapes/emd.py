@@ -124,8 +124,8 @@ def distance(a: Floats, b: Floats, cost: Floats) -> tuple[float, Floats]:
     """The distance of two sets of weights, whose sums may differ, and the plan."""
     excess = a.sum() - b.sum()
     if abs(excess) <= ROUNDING * a.sum():
-        value, plan = transport(a, b, cost)
-    elif excess > 0.0:  # what is left goes to a further particle, at no cost but the excess itself
+        return transport(a, b, cost)
+    if excess > 0.0:  # what is left goes to a further particle, at no cost but the excess itself
         value, plan = transport(a, np.append(b, excess), np.pad(cost, ((0, 0), (0, 1))))
     else:
         value, plan = transport(np.append(a, -excess), b, np.pad(cost, ((0, 1), (0, 0))))

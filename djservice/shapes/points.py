@@ -15,6 +15,8 @@ from djservice.events.momenta import from_components
 
 #: Columns of points.
 PT, RAPIDITY, PHI = range(3)
+#: Bounds within which no distance overflows.
+MOST_PT, MOST_RAPIDITY = 1e150, 1e3
 
 
 def points_of(particles: Any, name: str) -> Floats:
@@ -32,18 +34,20 @@ def points_of(particles: Any, name: str) -> Floats:
     Raises
     ------
     InputError
-        If it is none of these, it is empty, or a particle has a pT that is not positive and finite,
-        or another coordinate that is not finite.
+        If it is none of these, it is empty, or a particle has a coordinate out of its bounds.
     """
     points = _points(particles, name)
     if len(points) == 0:
         raise InputError(f"{name} has no particles. Leave out empty events and jets.")
-    bad = np.flatnonzero(~(np.isfinite(points).all(axis=1) & (points[:, PT] > 0.0)))
+    pt, rapidity, phi = points.T
+    good = (pt > 0.0) & (pt < MOST_PT) & (np.abs(rapidity) < MOST_RAPIDITY) & np.isfinite(phi)
+    bad = np.flatnonzero(~good)
     if len(bad):
-        pt, rapidity, phi = points[bad[0]]
+        k = bad[0]
         raise InputError(
-            f"{name}, particle {bad[0]}: pt {pt:g}, rapidity {rapidity:g}, phi {phi:g}, expected "
-            f"finite numbers and a positive pt ({len(bad)} such particles). Leave out padding."
+            f"{name}, particle {k}: pt {pt[k]:g}, rapidity {rapidity[k]:g}, phi {phi[k]:g}, "
+            f"expected a positive pt below {MOST_PT:g}, |rapidity| below {MOST_RAPIDITY:g} and a "
+            f"finite phi ({len(bad)} such particles). Leave out padding."
         )
     points[:, PHI] = fold(points[:, PHI])
     return points

@@ -8,7 +8,9 @@ from djservice.clustering.spectra import Spectra
 from djservice.errors import InputError
 from djservice.shapes.ground import Ground
 from djservice.shapes.points import PT, points_of
-from djservice.shapes.transport import ROUNDING
+
+#: Largest relative difference of two sums of pT that are the same but for rounding.
+_ROUNDING = 1e-9
 
 
 def spectral_emd(
@@ -54,7 +56,7 @@ def spectral_emd(
     ground = Ground(radius, beta, norm, periodic_phi)
     first, second = (ground.prepared(points_of(x, name)) for x, name in ((a, "a"), (b, "b")))
     total, other = first[:, PT].sum(), second[:, PT].sum()
-    if abs(total - other) > ROUNDING * total:
+    if abs(total - other) > _ROUNDING * total:
         raise InputError(
             f"the sums of pt are {total:g} and {other:g} GeV, expected equal ones. The spectral "
             "distance compares shapes: pass norm=True."

@@ -15,7 +15,7 @@ from djservice.errors import MissingPackageError, RunError
 #: Steps after which the solver gives up. Sets of 1,000 points need some ten thousand.
 _MOST_STEPS = 10_000_000
 #: Largest relative difference of two sums that are the same but for rounding.
-ROUNDING = 1e-9
+ROUNDING = 1e-12
 
 
 @functools.cache
@@ -69,10 +69,11 @@ def transport(a: Floats, b: Floats, cost: Floats) -> tuple[float, Floats]:
     total_a, total_b = a.sum(), b.sum()
     if not abs(total_a - total_b) <= ROUNDING * total_a:
         raise RunError(f"transport between unequal sums, {total_a:g} and {total_b:g}.")
+    scale = cost.max() or 1.0  # the solver takes costs below 1e-15 for none
     plan, log = _solver()(
         a / total_a,
         b / total_b,
-        np.ascontiguousarray(cost),
+        np.divide(cost, scale, order="C"),
         numItermax=_MOST_STEPS,
         log=True,
         center_dual=False,
@@ -82,4 +83,4 @@ def transport(a: Floats, b: Floats, cost: Floats) -> tuple[float, Floats]:
         raise RunError(
             f"no optimal transport between {len(a)} and {len(b)} points: {log['warning']}"
         )
-    return float(log["cost"] * total_a), plan * total_a
+    return float(log["cost"] * scale * total_a), plan * total_a

@@ -72,9 +72,7 @@ def whole(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("whole") / "emd.zarr"
     watch = Counted()
     distances(Distances.from_dict(settings_of(store, scheduler)), watch)
-    assert (
-        watch.last_phase == ("distances", 36, 0) and watch.steps == 36
-    )  # 8 groups, each pair once
+    assert watch.last_phase == ("blocks", 36, 0) and watch.steps == 36  # 8 groups, each pair once
     return store
 
 

@@ -178,6 +178,30 @@ def test_conventions() -> None:
     assert dj.emd(cloud(0.3, 0.1), cloud(-1.0, 2.0), radius=1.0, centre=True) == 0.0
 
 
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0, 10.0])
+def test_scales_do_not_matter(beta: float) -> None:
+    """From the smallest R and pT to the largest."""
+    rng = np.random.default_rng(3)
+    a, b = (
+        np.column_stack([rng.exponential(size=12), *rng.uniform(-1.5, 1.5, size=(2, 12))])
+        for _ in range(2)
+    )
+    for function, power in ((dj.emd, 1), (dj.spectral_emd, 2)):
+        expected = function(a, b, radius=1.0, beta=beta, norm=True)
+        for radius in (1e-6, 1e3):
+            found = function(a, b, radius=radius, beta=beta, norm=True)
+            assert found * radius ** (power * beta) == pytest.approx(expected, rel=1e-9)
+        narrow = [x * (1.0, 1e-6, 1e-6) for x in (a, b)]
+        found = function(*narrow, radius=1e-6, beta=beta, norm=True)
+        assert found == pytest.approx(expected, rel=1e-9)
+        equal = b * (a[:, 0].sum() / b[:, 0].sum(), 1.0, 1.0)
+        expected = function(a, equal, radius=1.0, beta=beta)
+        for factor in (1e-140, 1e140):
+            x, y = a * (factor, 1.0, 1.0), equal * (factor, 1.0, 1.0)
+            found = function(x, y, radius=1.0, beta=beta)
+            assert found / factor**power == pytest.approx(expected, rel=1e-9)
+
+
 def test_what_may_be_given() -> None:
     events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=1.0), entries=(0, 2))
     one, two = events.select([0]), events.select([1])
@@ -215,7 +239,9 @@ GOOD = np.array([[1.0, 0.0, 0.0], [2.0, 0.1, 0.3]])
         ([], "b has no particles"),
         (GOOD * (1.0, math.nan, 1.0), "b, particle 0: pt 1, rapidity nan.*2 such"),
         (shifted(GOOD, 0.0, math.inf), "b, particle 0: .* phi inf"),
-        (GOOD - (2.0, 0.0, 0.0), r"b, particle 0: pt -1.*finite numbers and a positive pt"),
+        (shifted(GOOD, 1e200, 0.0), "b, particle 0: .* rapidity 1e.200"),
+        (GOOD * (1e200, 1.0, 1.0), "b, particle 0: pt 1e.200"),
+        (GOOD - (2.0, 0.0, 0.0), r"b, particle 0: pt -1.*expected a positive pt below"),
         (GOOD * ([0.0], [1.0]), "b, particle 0: pt 0.*Leave out padding"),
         (GOOD[:, :2], r"b: expected rows of pt, rapidity and phi.*shape \(2, 2\)"),
         (GOOD[0], r"found shape \(3,\)"),
