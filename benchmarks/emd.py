@@ -139,10 +139,10 @@ def on_all_cores(sample: list[np.ndarray], entries: int) -> None:
 
 
 def figure() -> None:
-    """The figure of the guide: the leading jets of all shipped events."""
+    """The figure of the guide: the leading jets of shipped events."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {
-            "input": {"files": "example:ZHllbb_1000", "pt_min": 0.5},
+            "input": {"files": "example:ZHllbb_1000", "pt_min": 0.5, "entries": [0, 400]},
             "jets": {"radius": 0.8, "pt_min": 40.0},
             "distance": {"radius": 0.8},
             "output": {"store": str(Path(folder, "emd.zarr"))},
