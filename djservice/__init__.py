@@ -13,6 +13,7 @@ The packages are listed along the flow of data. Each imports only those that sta
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
     networks        networks on constituents of jets, in PyTorch (extra ``torch``)
+    shapes          how far apart events and jets are, by transport (extra ``shapes``)
     weight_models   weights of particles, as functions of their features
     layers          what the clustering as a layer of a network is, in NumPy
     evaluation      a loss and its gradient over a batch, as mergeable sums
@@ -88,6 +89,8 @@ if TYPE_CHECKING:
     from djservice.runs.grid import scan as scan
     from djservice.runs.run import run as run
     from djservice.service.client import connect as connect
+    from djservice.shapes.emd import emd as emd
+    from djservice.shapes.spectral import spectral_emd as spectral_emd
     from djservice.store.run_store import Store as Store
     from djservice.weight_models.base import WeightModel as WeightModel
     from djservice.weight_models.features import particle_feature as particle_feature
@@ -110,6 +113,8 @@ _PUBLIC = {
     "TreeSample": "clustering.trees",
     "cluster_jets": "clustering.awkward_jets",
     "lund": "clustering.lund",
+    "emd": "shapes.emd",
+    "spectral_emd": "shapes.spectral",
     "observable": "objectives.observable",
     "SquaredError": "objectives.losses",
     "BoundedError": "objectives.losses",

@@ -15,7 +15,7 @@ from djservice.cli.failures import clear_failures
 def check(store: str) -> None:
     """Verify every byte of STORE against the checksums that were written with it.
 
-    STORE is what `run`, `scan`, `compare` or `reprocess` wrote: the folder or URL of a store, a
+    STORE is what `run`, `scan`, `compare`, `emd` or `reprocess` wrote: the folder or URL of a store, a
     result such as FOLDER/latest, or the folder of input.cache. Nothing is changed. The same command
     that wrote a store computes what is damaged again.
 

@@ -1,4 +1,4 @@
-"""The argument and the options of commands that read the configuration of a run."""
+"""The argument and the options of commands that read a configuration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from djservice.config.distances import Distances
     from djservice.config.run import Run
 
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the argument and the options of a command that reads the configuration of a run."""
+    """Add the argument and the options of a command that reads a configuration."""
     for option in reversed(
         (
             click.argument("config", type=click.Path(dir_okay=False)),
@@ -64,8 +65,21 @@ def read_run(
     return Run.from_yaml(config, [*overrides, *cluster_settings(scheduler, workers, threads)])
 
 
+def read_distances(
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+) -> Distances:
+    """The configuration of a matrix of distances; see :func:`read_run`."""
+    from djservice.config.distances import Distances
+
+    return Distances.from_yaml(config, [*overrides, *cluster_settings(scheduler, workers, threads)])
+
+
 def cluster_settings(scheduler: str | None, workers: int | None, threads: int | None) -> list[str]:
-    """The options of the cluster as settings of a run."""
+    """The options of the cluster as settings of a configuration."""
     cluster = {"scheduler": scheduler, "workers": workers, "threads": threads}
     return [
         f"cluster.{key}={json.dumps(value)}" for key, value in cluster.items() if value is not None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from djservice.config.base import Section, as_tuple, named, without_credentials
-from djservice.config.explanations import explained
+from djservice.config.base import as_tuple, named
+from djservice.config.document import Document
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
 from djservice.config.sections import (
@@ -29,7 +28,6 @@ from djservice.config.sections import (
     SpectrumSection,
 )
 from djservice.core.bounds import limits
-from djservice.core.plain_data import check_plain, read_yaml, yaml_data
 from djservice.core.private import public
 from djservice.errors import ConfigError
 
@@ -37,8 +35,11 @@ from djservice.errors import ConfigError
 TASK_SECTIONS = ("per_event", "radius_model", "particle_weights", "joint")
 
 
-class Run(Section):
+class Run(Document):
     """A run: input, clustering, loss, optimisation, output and cluster."""
+
+    noun: ClassVar[str] = "run"
+    start: ClassVar[str] = "; `djservice init` writes a file to start from."
 
     task: Literal["global", "per-event", "radius-model", "particle-weights", "joint"] = Field(
         "global",
@@ -94,47 +95,6 @@ class Run(Section):
             if isinstance(clustering, Mapping):
                 data = {**data, "clustering": {"scale": "safe", **clustering}}
         return data
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], where: str = "run") -> Run:
-        """A run from plain data.
-
-        Raises
-        ------
-        ConfigError
-            If the data are invalid. The message names each key at fault, what was expected and
-            found, and for an unknown key the nearest valid one.
-        """
-        check_plain(data, where)
-        try:
-            return cls.model_validate(without_credentials(data))
-        except ValidationError as error:
-            raise ConfigError(f"{where}: {explained(error, cls, 'run')}") from None
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Run:
-        """A run from a YAML file.
-
-        Parameters
-        ----------
-        path
-            Path of the file.
-        overrides
-            Settings such as ``section.key=value``, with the value in YAML.
-
-        Raises
-        ------
-        ConfigError
-            If the file does not exist, is not YAML, or is not a valid run.
-        """
-        data = read_yaml(path, "; `djservice init` writes a file to start from.")
-        if not isinstance(data, dict):
-            raise ConfigError(
-                f"{path}: expected a mapping of sections, found {type(data).__name__}."
-            )
-        for text in overrides:
-            _override(data, text)
-        return cls.from_dict(data, str(path))
 
     def to_dict(self) -> dict[str, Any]:
         """The run as plain data, which :meth:`from_dict` reads. URLs are without credentials.
@@ -253,22 +213,3 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
             for k, v in _flatten(item, f"{prefix}[{i}]").items()
         }
     return {prefix: value}
-
-
-def _override(data: dict[str, Any], text: str) -> None:
-    """Set one ``section.key=value`` in place."""
-    path, equals, value = text.partition("=")
-    if not equals or not path:
-        raise ConfigError(
-            f"--set {text!r}: expected section.key=value, as in optimiser.learning_rate=0.02."
-        )
-    *sections, last = path.split(".")
-    place: Any = data
-    for section in sections:
-        if isinstance(place, list) and section.isdigit() and int(section) < len(place):
-            place = place[int(section)]
-        else:
-            place = place.setdefault(section, {}) if isinstance(place, dict) else None
-    if not isinstance(place, dict):
-        raise ConfigError(f"--set {path}: {'.'.join(sections)} is not a section.")
-    place[last] = yaml_data(value, f"--set {path}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
 from djservice.config.run import Run
 from djservice.core.named import build_named, check_distinct
@@ -188,7 +189,7 @@ def build_tagger(run: Run) -> tuple[TorchTagger, Classes]:
     return tagger, Classes(section.classes, weights)
 
 
-def build_augmentations(run: Run, name: str) -> tuple[Augmentation, ...]:
+def build_augmentations(section: Input, name: str) -> tuple[Augmentation, ...]:
     """The augmentations of an input, by the name of its section, as objects.
 
     Raises
@@ -200,7 +201,7 @@ def build_augmentations(run: Run, name: str) -> tuple[Augmentation, ...]:
 
     return tuple(
         build_named(value, Augmentation, AUGMENTATIONS, f"{name}.augment[{i}]")  # type: ignore[type-abstract]
-        for i, value in enumerate(run.inputs[name].augment)
+        for i, value in enumerate(section.augment)
     )
 
 

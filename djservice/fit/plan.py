@@ -6,6 +6,7 @@ from functools import cached_property
 
 from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
+from djservice.config.input import Input
 from djservice.config.run import Run, need_run
 from djservice.core.typing import Floats
 from djservice.errors import ConfigError, InputError
@@ -36,6 +37,17 @@ from djservice.objectives.observable import Observable
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.features import Feature
 from djservice.weight_models.weighting import Weighting
+
+
+def augmentations_of(section: Input, name: str = "input") -> tuple[Augmentation, ...]:
+    """The augmentations of an input section of this name.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown, or a parameter is unknown or invalid.
+    """
+    return build_augmentations(section, name)
 
 
 class RunPlan:
@@ -147,7 +159,7 @@ class RunPlan:
 
     def augmentations(self, name: str = "input") -> tuple[Augmentation, ...]:
         """The augmentations of an input."""
-        return build_augmentations(self.run, name)
+        return augmentations_of(self.run.inputs[name], name)
 
     def setup(self, device: Device) -> RunSetup:
         """The part of a run that every worker needs.

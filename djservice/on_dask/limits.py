@@ -33,6 +33,7 @@ DEFAULTS = {
     "bundles": 10_000,
     "sums-bytes": 2_000_000_000,
     "store-bytes": 100_000_000_000,
+    "distances": 10_000,
     "search-seconds": 10,
 }
 

@@ -16,7 +16,7 @@ import dask
 from distributed import Client
 from distributed.security import Security
 
-from djservice.config.run import Run
+from djservice.config.sections import ClusterSection
 from djservice.core.event_loops import finish
 from djservice.core.private import full_url
 from djservice.core.progress import Watch
@@ -61,10 +61,9 @@ _NO_PROFILER = {"distributed.worker.profile.enabled": False}
 
 
 @contextlib.asynccontextmanager
-async def client_for(run: Run) -> AsyncIterator[Client]:
+async def client_for(settings: ClusterSection) -> AsyncIterator[Client]:
     """A client of the scheduler in the configuration, or of a new cluster on this machine."""
     redact_logs()
-    settings = run.cluster
     if settings.scheduler is not None:
         async with client_of(settings.scheduler) as client:
             yield client

@@ -200,7 +200,7 @@ def _check(grid: Grid) -> None:
 
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
-    async with client_for(plan.run) as client:
+    async with client_for(plan.run.cluster) as client:
         for line in plan.defaults:
             watch.say(line)
         bundles = await Bundles.load(client, plan, watch)

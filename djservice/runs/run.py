@@ -91,7 +91,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
     try:
-        async with client_for(plan.run) as client:
+        async with client_for(plan.run.cluster) as client:
             return await run_on(client, plan, watch, overwrite=overwrite)
     except asyncio.CancelledError as stop:
         if overwrite and not str(stop):

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from djservice.errors import StoreError
 from djservice.store.access import clear_errors
-from djservice.store.checked import Damage, attributes_of, need_format
+from djservice.store.checked import attributes_of, need_format
 from djservice.store.columns import SCAN
-from djservice.store.fresh import create_array, packed
+from djservice.store.filled import FilledStore, opened
+from djservice.store.fresh import create_array
 from djservice.store.location import Location, locate
-from djservice.store.repair import mend
-from djservice.store.stretches import continued, latest_change, rewound
-from djservice.store.written import WrittenGroup
 
 GRID_FORMAT = 3
 #: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU
@@ -28,36 +26,10 @@ COLUMNS = (*SCAN, "cpu")
 DIMENSIONS = ("estimator", "rigidity", "radius", "repetition")
 
 
-class GridStore:
-    """The cells of a grid, which are filled in order.
+class GridStore(FilledStore):
+    """The cells of a grid, which are filled in order."""
 
-    Attributes
-    ----------
-    mended
-        What was damaged when the grid was opened for writing, and is computed again.
-    changes
-        A line about the versions, if they changed where the grid is continued.
-    """
-
-    def __init__(self, where: Location, mode: str) -> None:
-        self.where = where
-        self.group = WrittenGroup(where, where.group(mode))
-        self.mended: list[Damage] = []
-        self.changes: list[str] = []
-
-    def __str__(self) -> str:
-        return str(self.where)
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """The attributes: facts, versions, observable, n_complete."""
-        with clear_errors(self.where, "read"):
-            return self.group.attributes
-
-    @property
-    def n_complete(self) -> int:
-        """Number of cells that are complete."""
-        return int(self.attrs["n_complete"])
+    noun = "cells"
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """An axis, or a column of shape (estimator, rigidity, radius, repetition).
@@ -83,17 +55,6 @@ class GridStore:
             cell = self.n_complete
             rows = {name: [value] for name, value in numbers.items()}
             self.group.append(cell, rows, n_complete=cell + 1)
-
-    def continue_with(self, versions: Mapping[str, str]) -> None:
-        """Note from which cell on the packages and the machine are others."""
-        attributes, cells = self.attrs, self.n_complete
-        before = attributes.get("stretches") or [
-            {"from": {}, "versions": attributes.get("versions")}
-        ]
-        rows = {"cells": cells} if cells else {}
-        stretches = continued(rewound(before, "cells", cells), rows, versions)
-        self.changes = latest_change(stretches, rows)
-        self.group.update(stretches=stretches, versions=dict(versions))
 
 
 def read_grid(path: str | Path) -> GridStore:
@@ -145,16 +106,14 @@ def open_grid(
         )
 
     where = locate(path)
-    with contextlib.ExitStack() as lock:
-        with clear_errors(where):
-            if not where.exists():
-                where.create(fill, axes=len(DIMENSIONS))
-            _need_same_grid(where, facts, axes)
-            lock.enter_context(where.lock())
-            _need_same_grid(where, facts, axes)  # another process may have replaced it
-            grid = GridStore(where, "r+")
-            grid.mended = mend(grid.group, lambda: packed(fill, len(DIMENSIONS)))
-            grid.continue_with(shown["versions"])
+    with opened(
+        GridStore,
+        where,
+        fill,
+        lambda: _need_same_grid(where, facts, axes),
+        shown["versions"],
+        axes=len(DIMENSIONS),
+    ) as grid:
         yield grid
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from djservice.core.checksums import document_of
 from djservice.errors import DamagedStoreError, StoreError
 from djservice.store.checked import CheckedGroup, Damage, Readable, damaged, need_format
+from djservice.store.distance_store import DISTANCE_FORMAT
 from djservice.store.fence import WRITER
 from djservice.store.grid_store import GRID_FORMAT
 from djservice.store.location import locate
@@ -21,11 +22,12 @@ KINDS = {
     "djservice_format": STORE_FORMAT,
     "djservice_grid": GRID_FORMAT,
     "djservice_applied": APPLIED_FORMAT,
+    "djservice_distances": DISTANCE_FORMAT,
 }
 
 
 def verify_store(path: str | Path) -> int:
-    """Verify the store of a run, a grid or a file, and return the number of its arrays.
+    """Verify the store of a run, a grid, distances or a file, and return the number of its arrays.
 
     Raises
     ------

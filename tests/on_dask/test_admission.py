@@ -123,7 +123,7 @@ def test_local_workers_have_no_profiler(
     monkeypatch.setattr(session, "local_cluster", cluster)
 
     async def start() -> None:
-        async with session.client_for(Run.from_dict(tiny)):
+        async with session.client_for(Run.from_dict(tiny).cluster):
             pass
 
     with pytest.raises(RunError, match="enough"):

@@ -1,0 +1,106 @@
+"""Jets of the events of an input on the workers of a cluster, as clouds of points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.clustering.awkward_jets import cluster_jets
+from djservice.config.distances import JetsSection
+from djservice.core.typing import Floats
+from djservice.events.batch import EventBatch
+from djservice.events.keys import Keys
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Jets or whole events as points.
+
+    Attributes
+    ----------
+    points
+        pT, rapidity and phi of all particles, shape (particle, 3).
+    bounds
+        Shape (cloud + 1,): cloud i owns the particles ``bounds[i]:bounds[i + 1]``.
+    key, place
+        Shape (cloud,): identity of the event, and place in the event.
+    """
+
+    points: Floats
+    bounds: NDArray[np.int64]
+    key: Keys
+    place: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def __getitem__(self, number: int) -> Floats:
+        return self.points[self.bounds[number] : self.bounds[number + 1]]
+
+    @property
+    def summary(self) -> tuple[Keys, NDArray[np.int64], Floats, NDArray[np.int64]]:
+        """Identity, place, sum of pT and number of particles of each cloud."""
+        pt = [float(self[i][:, 0].sum()) for i in range(len(self))]
+        return self.key, self.place, np.array(pt, np.float64), np.diff(self.bounds)
+
+
+def clouds_of(bundle: EventBatch, jets: JetsSection | None) -> Clouds:
+    """The leading jets of the events of a bundle, or the events that have particles."""
+    points = np.column_stack([bundle.pt, bundle.rapidity, bundle.phi])
+    if jets is None:
+        full = np.flatnonzero(bundle.counts)
+        bounds = np.concatenate([[0], np.cumsum(bundle.counts[full])])
+        return Clouds(points, bounds, bundle.key[full], np.zeros(len(full), np.int64))
+    import awkward as ak
+
+    found = cluster_jets(
+        bundle,
+        radius=jets.radius,
+        power=jets.power,
+        pt_min=jets.pt_min,
+        jets=jets.number,
+        threads=1,
+        device="cpu",
+    )
+    number = ak.to_numpy(ak.num(found)).astype(np.int64)
+    event = np.repeat(np.arange(len(bundle)), number)
+    place = np.arange(len(event)) - np.repeat(np.cumsum(number) - number, number)
+    lists = ak.flatten(found.constituents)
+    sizes = ak.to_numpy(ak.num(lists)).astype(np.int64)
+    rows = ak.to_numpy(ak.flatten(lists)) + np.repeat(bundle.offsets[event], sizes)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    return Clouds(points[rows], bounds, bundle.key[event], place)
+
+
+def group_size(particles: NDArray[np.int64], spectral: bool) -> int:
+    """Number of clouds in a group, from the numbers of their particles.
+
+    There are eight groups of a small sample, and groups of 100 otherwise. Those of spectra also
+    have at most 64 MB of pairs, for the largest cloud.
+    """
+    size = min(100, math.ceil(len(particles) / 8))
+    if spectral:
+        size = min(size, 8_000_000 // int(particles.max()) ** 2)
+    return max(1, size)
+
+
+def pieces(sizes: Sequence[int], size: int) -> list[list[tuple[int, int, int]]]:
+    """The groups of clouds, each as pieces (bundle, first, last + 1) in order."""
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    groups = []
+    for start in range(0, int(first[-1]), size):
+        stop = min(start + size, int(first[-1]))
+        bundles = range(
+            int(np.searchsorted(first, start, side="right")) - 1,
+            int(np.searchsorted(first, stop, side="left")),
+        )
+        cut = [
+            (i, max(start - int(first[i]), 0), min(stop, int(first[i + 1])) - int(first[i]))
+            for i in bundles
+        ]
+        groups.append([piece for piece in cut if piece[1] < piece[2]])
+    return groups

@@ -1,0 +1,181 @@
+"""The store of a matrix of distances.
+
+The matrix is symmetric, of shape (jet, other), and its rows are written in stripes: the columns from
+the stripe on are computed, those before are the transpose of what is there. Each jet has its event's
+identity, its place in the event, its pT and its number of particles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from djservice.core.typing import Floats
+from djservice.errors import StoreError
+from djservice.store.access import clear_errors
+from djservice.store.checked import UNREADABLE, attributes_of, need_format
+from djservice.store.filled import FilledStore, opened
+from djservice.store.fresh import create_array
+from djservice.store.location import Location, locate
+
+DISTANCE_FORMAT = 1
+_MARKER = "djservice_distances"
+
+
+@dataclass(frozen=True)
+class JetTable:
+    """The jets, or the events, that are compared.
+
+    Attributes
+    ----------
+    key
+        Shape (jet,): identity of the event.
+    place
+        Shape (jet,): place of the jet in its event, in falling pT; 0 for an event.
+    pt
+        Shape (jet,): sum of the pT of its particles in GeV.
+    particles
+        Shape (jet,): number of its particles.
+    """
+
+    key: NDArray[np.uint64]
+    place: NDArray[np.int64]
+    pt: Floats
+    particles: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+class DistanceStore(FilledStore):
+    """A matrix of distances, which is filled in stripes of rows."""
+
+    noun = "rows"
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """The matrix ``distance``, NaN where it is not done, or a column of the jets."""
+        with clear_errors(self.where, "read"):
+            rows = self.group.rows(name)
+        if name != "distance" or len(rows) == rows.shape[1]:
+            return rows
+        matrix = np.full((rows.shape[1],) * 2, np.nan)
+        matrix[: len(rows)] = rows
+        matrix[:, : len(rows)] = rows.T
+        return matrix
+
+    @property
+    def stripe(self) -> int:
+        """Number of rows of a stripe."""
+        return int(self.attrs["stripe"])
+
+    def write(self, right: Floats) -> None:
+        """Write the next stripe from its columns on the right, beginning with its diagonal block.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written, or another process writes the store now. Earlier stripes are
+            kept.
+        """
+        with clear_errors(self.where):
+            start = self.n_complete
+            stop = start + len(right)
+            left = self._above(start, stop).T
+            rows = {"distance": np.concatenate([left, right], axis=1)}
+            self.group.append(start, rows, n_complete=stop)
+
+    def _above(self, start: int, stop: int) -> Floats:
+        """The columns of a stripe in all earlier rows."""
+        array: Any = self.group.root["distance"]
+        with contextlib.suppress(*UNREADABLE):
+            above: Floats = np.asarray(array[:start, start:stop])
+            if not np.isnan(above).any():
+                return above
+        raise self.group.unreadable_rows("distance", self.attrs["arrays"]["distance"])
+
+
+def read_distances(path: str | Path) -> DistanceStore:
+    """Open a matrix of distances for reading.
+
+    Raises
+    ------
+    StoreError
+        If there is none at ``path``, or it is damaged.
+    """
+    where = locate(path)
+    with clear_errors(where, "read"):
+        _need_distances(where)
+        return DistanceStore(where, "r")
+
+
+@contextlib.contextmanager
+def open_distances(
+    path: str | Path,
+    jets: JetTable,
+    stripe: int,
+    facts: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> Iterator[DistanceStore]:
+    """Create the store of a matrix, or open an existing one of the same, and hold its lock.
+
+    Raises
+    ------
+    StoreError
+        If the store is that of other distances, cannot be written or mended, or is in use.
+    """
+    number = len(jets)
+
+    def fill(root: zarr.Group) -> None:
+        chunks = {"jet": (number, stripe), "other": (number, stripe)}
+        create_array(root, "distance", "f8", chunks)
+        for name, kind in (("key", "u8"), ("place", "i8"), ("pt", "f8"), ("particles", "i8")):
+            create_array(root, name, kind, {"jet": (number, 65536)}, getattr(jets, name))
+        root.attrs.update(
+            {
+                _MARKER: DISTANCE_FORMAT,
+                "n_complete": 0,
+                "stripe": stripe,
+                "facts": dict(facts),
+                "versions": dict(versions),
+            }
+        )
+
+    where = locate(path)
+    with opened(
+        DistanceStore, where, fill, lambda: _need_same(where, facts), versions
+    ) as distances:
+        yield distances
+
+
+def _need_distances(where: Location) -> None:
+    """Refuse what is no matrix of this format."""
+    text = where.read("zarr.json")
+    if text is None:
+        raise StoreError(
+            f"{where}: there are no distances here. Give the store that `djservice emd` wrote."
+        )
+    if f'"{_MARKER}"'.encode() not in text:
+        raise StoreError(
+            f"{where}: not the store of `djservice emd`, or its zarr.json is damaged. Choose "
+            "another output.store."
+        )
+    need_format(where, _MARKER, DISTANCE_FORMAT)
+
+
+def _need_same(where: Location, facts: Mapping[str, Any]) -> None:
+    """Refuse a store that is not that of these distances, naming what differs."""
+    _need_distances(where)
+    stored = attributes_of(where)["facts"]
+    differing = [key for key in facts if stored.get(key) != facts[key]]
+    if differing:
+        raise StoreError(
+            f"{where}: the store of other distances: {', '.join(differing)} differ. Choose another "
+            "output.store."
+        )
