@@ -148,13 +148,21 @@ class Moments:
         return moments._quantity(value, slope)
 
     def gradient(self, parameter: int = 0) -> Quantity:
-        """Derivative of L in R or another parameter: the sum over terms of F'(A, B) (GA, GB)."""
+        """Derivative of L in R or another parameter: the sum over terms of F'(A, B) (GA, GB).
+
+        The bias of a binned statistic has a derivative too, which is subtracted.
+        """
         moments = self._near_one()
         value, slope = 0.0, np.zeros_like(moments.total)
         for term, (statistic, coefficient) in enumerate(moments._terms()):
             sums, entries = moments._sums(term), moments.layout.slopes(term, parameter)
             slopes, first = moments._entries(term, entries), statistic.gradient(sums)
             value += coefficient * float((first * slopes).sum())
+            if isinstance(statistic, BinnedStatistic):
+                of_sums = moments.outer[:, moments.layout.sums(term)]
+                value -= coefficient * statistic.bias_along(
+                    sums, slopes, of_sums[:, :, moments.layout.sums(term)], of_sums[:, :, entries]
+                )
             slope[..., entries] += coefficient * first
             slope[..., moments.layout.sums(term)] += coefficient * (
                 statistic.curvature_along(sums, slopes)
