@@ -18,8 +18,10 @@ from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
+from djservice.evaluation.bootstrap import REPLICAS, replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
+from djservice.events.keys import Keys
 from djservice.objectives.losses import Loss, Term
 
 
@@ -139,6 +141,11 @@ def reduce_events(
             trees=size * trees,
             trees_accepted=int(accepted_trees[rows].sum()),
             state_share=float(share[rows].sum()),
+            replicas=np.zeros(0)
+            if categories is None
+            else _replicas(
+                layout, mean[rows], events.weight[rows], events.key[rows], categories[rows]
+            ),
         )
         part_events = PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))
         results.append((moments, part_events))
@@ -174,6 +181,18 @@ def _sums_by_category(
         )
     total, outer, tree_covariance = (np.stack(sums) for sums in zip(*parts, strict=True))
     return total, outer, tree_covariance
+
+
+def _replicas(
+    layout: MomentLayout,
+    mean: Floats,
+    weight: Floats,
+    keys: Keys,
+    categories: NDArray[np.int64],
+) -> Floats:
+    """Sums of the binned term with the events of each replica of the sample."""
+    z = mean[:, layout.sums(layout.binned)] * weight[:, np.newaxis]
+    return replica_sums(z, keys, categories, *layout.categories)
 
 
 def reduced(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
@@ -385,4 +404,5 @@ def zero_moments(loss: Loss, parameters: int) -> Moments:
     layout = layout_of(loss, parameters)
     size, categories = layout.length, layout.categories
     total, outer = np.zeros((*categories, size)), np.zeros((*categories, size, size))
-    return Moments(layout, total, outer, outer.copy(), 0.0, 0, 0, 0, 0, 0.0)
+    replicas = np.zeros((REPLICAS, *categories, layout.sizes[layout.binned]) if categories else 0)
+    return Moments(layout, total, outer, outer.copy(), 0.0, 0, 0, 0, 0, 0.0, replicas)

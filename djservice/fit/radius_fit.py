@@ -244,6 +244,8 @@ class RadiusFit:
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
             if self.run.objective is not None:
                 columns |= _histogram(moments)
+                if row == 1:  # the optimum
+                    self.store.set_of("spectrum", bootstrap_error=_bootstrap_error(moments))
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
@@ -346,6 +348,15 @@ def _histogram(moments: Moments) -> dict[str, Any]:
         "contents_error": histogram.error[np.newaxis],
         "group": histogram.group[np.newaxis],
     }
+
+
+def _bootstrap_error(moments: Moments) -> float | None:
+    """The error of an objective over events by a bootstrap; None if it is not defined."""
+    try:
+        error = moments.bootstrap_error()
+    except NothingAcceptedError:
+        return None
+    return error if math.isfinite(error) else None
 
 
 def learned(run: Run) -> tuple[Parameter, ...]:

@@ -26,6 +26,7 @@ from djservice.objectives.pooled_statistics import PooledStatistic
 #: Real or complex numbers.
 Numbers = NDArray[Any]
 
+
 @dataclass(frozen=True)
 class BinnedStatistic(PooledStatistic):
     """A function of histograms of several categories of events.
