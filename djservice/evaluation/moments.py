@@ -103,7 +103,7 @@ class Moments:
         other estimators.
     replicas
         Sums of the binned term with the events of each replica of the sample, shape (replica,
-        category, entry) (:mod:`djservice.evaluation.bootstrap`); empty without such a term.
+        category, entry) (:mod:`djservice.evaluation.bootstrap`); a zero where there are none.
     """
 
     layout: MomentLayout
@@ -116,7 +116,7 @@ class Moments:
     trees: int
     trees_accepted: int
     state_share: float
-    replicas: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
+    replicas: Floats = field(default_factory=lambda: np.zeros(()), repr=False)
 
     def __add__(self, other: Moments) -> Moments:
         summed = {
@@ -181,8 +181,11 @@ class Moments:
     def bootstrap_error(self) -> float:
         """Standard error over events of the binned term, from replicas of the sample.
 
-        Its bias is that of the replicas too. NaN if it is not defined in one of them.
+        Its bias is that of the replicas too. NaN if it is not defined in one of them, or there are
+        none.
         """
+        if self.replicas.ndim == 0:
+            return math.nan
         moments = self._near_one()
         statistic, coefficient = moments._terms()[self.layout.binned]
         with np.errstate(divide="ignore", invalid="ignore"):

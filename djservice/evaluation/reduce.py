@@ -18,7 +18,7 @@ from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
-from djservice.evaluation.bootstrap import REPLICAS, replica_sums
+from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys
@@ -57,6 +57,7 @@ def reduce_events(
     estimator: Estimator,
     jacobian: Floats | None,
     sizes: Sequence[int],
+    bootstrap: bool = True,
 ) -> list[tuple[Moments, PerEvent]]:
     """Sums over each of several parts of the events, and the results per event.
 
@@ -74,6 +75,8 @@ def reduce_events(
     sizes
         Number of events of each part, in the order of the events. The sums of a part have the same
         bits whatever the other parts are.
+    bootstrap
+        Whether the sums have replicas, if the loss has a binned term.
 
     Raises
     ------
@@ -141,8 +144,8 @@ def reduce_events(
             trees=size * trees,
             trees_accepted=int(accepted_trees[rows].sum()),
             state_share=float(share[rows].sum()),
-            replicas=np.zeros(0)
-            if categories is None
+            replicas=np.zeros(())
+            if categories is None or not bootstrap
             else _replicas(
                 layout, mean[rows], events.weight[rows], events.key[rows], categories[rows]
             ),
@@ -404,5 +407,4 @@ def zero_moments(loss: Loss, parameters: int) -> Moments:
     layout = layout_of(loss, parameters)
     size, categories = layout.length, layout.categories
     total, outer = np.zeros((*categories, size)), np.zeros((*categories, size, size))
-    replicas = np.zeros((REPLICAS, *categories, layout.sizes[layout.binned]) if categories else 0)
-    return Moments(layout, total, outer, outer.copy(), 0.0, 0, 0, 0, 0, 0.0, replicas)
+    return Moments(layout, total, outer, outer.copy(), 0.0, 0, 0, 0, 0, 0.0)
