@@ -51,13 +51,13 @@ def write_events(path: Path, number: int) -> None:
 
 
 def settings(observable: Any, folder: Path, events: int) -> dict[str, Any]:
-    """A run over all events, in two iterations and at four radii after these."""
+    """A run over all events, in two iterations and at seven radii after these."""
     return {
         "input": {"files": str(folder / f"{events}.root"), "pt_min": PT_MIN, "weight": None},
         "loss": {"observable": observable, "target": 1.0, "scale": 1.0},
         "estimator": "leave_one_out",
         "optimiser": {"iterations": 2, "batch_events": events, "trees": 2},
-        "scan": {"radii": [0.7], "trees": 2},
+        "scan": {"radii": [0.4, 0.6, 0.8, 1.0], "trees": 2},
         "spectrum": {"radii": [0.5], "trees": 2},
         "output": {"store": str(folder / f"{observable['name']}_{events}.zarr")},
     }
