@@ -21,7 +21,6 @@ from djservice.estimators.base import Contributions, Estimator, ExtraJets, State
 from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
-from djservice.events.keys import Keys
 from djservice.objectives.losses import Loss, Term
 
 
@@ -146,8 +145,11 @@ def reduce_events(
             state_share=float(share[rows].sum()),
             replicas=np.zeros(())
             if categories is None or not bootstrap
-            else _replicas(
-                layout, mean[rows], events.weight[rows], events.key[rows], categories[rows]
+            else replica_sums(
+                mean[rows, layout.sums(layout.binned)] * events.weight[rows, np.newaxis],
+                events.key[rows],
+                categories[rows],
+                *layout.categories,
             ),
         )
         part_events = PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))
@@ -184,18 +186,6 @@ def _sums_by_category(
         )
     total, outer, tree_covariance = (np.stack(sums) for sums in zip(*parts, strict=True))
     return total, outer, tree_covariance
-
-
-def _replicas(
-    layout: MomentLayout,
-    mean: Floats,
-    weight: Floats,
-    keys: Keys,
-    categories: NDArray[np.int64],
-) -> Floats:
-    """Sums of the binned term with the events of each replica of the sample."""
-    z = mean[:, layout.sums(layout.binned)] * weight[:, np.newaxis]
-    return replica_sums(z, keys, categories, *layout.categories)
 
 
 def reduced(mean: Floats, centred: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
