@@ -1,4 +1,4 @@
-"""The radius of best significance for ZH -> llbb against Z + jets: samples, fileset, run and report.
+"""The radius of best significance for ZH -> llbb against Z + jets, beside that of the mass.
 
     pip install pythia8mc==8.317.2 'djservice[report]'
     python zh_significance.py --events 10000 --folder significance
@@ -9,6 +9,9 @@ the bosons' pT above 75 GeV, with the default tune. The decay products of the Z 
 cross sections are Pythia's, at leading order, with the branching ratios. Jets are not tagged: each
 sample has the probability that an event passes two b tags as a weight, so that the significance is
 of the size of an analysis, and no more than that.
+
+Samples that exist are not made again, and runs are continued. ``significance.png`` has the
+significance and the loss of the mass against R, and both optima.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ PROCESSES = {
 }
 PT_HAT_MIN, PT_MIN = 75.0, 0.5
 LUMINOSITY = 300_000.0  # in 1/pb
+RADII = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0]
 
 
 def generate(process: str, events: int, seed: int) -> tuple[Columns, float]:
@@ -105,10 +109,59 @@ def configuration(folder: Path) -> dict[str, Any]:
         },
         "radius": {"start": 0.4},
         "optimiser": {"iterations": 40, "learning_rate": 0.1, "batch_events": 20_000, "trees": 2},
-        "scan": {"radii": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0], "trees": 6},
+        "scan": {"radii": RADII, "trees": 6},
         "spectrum": {"radii": [1.0], "trees": 6},
         "output": {"store": str(folder / "run.zarr")},
     }
+
+
+def mass_configuration(folder: Path) -> dict[str, Any]:
+    """The run that learns R from the mass of the same ZH events."""
+    return {
+        "input": {"files": str(folder / "ZH.root"), "weight": None, "pt_min": PT_MIN},
+        "loss": {
+            "observable": "dijet_mass",
+            "target": 125.0,
+            "scale": 125.0,
+            "cuts": [
+                {"name": "two_jets", "pt_min": 20.0, "rapidity_max": 2.5},
+                {"name": "mass_below", "maximum": 250.0},
+            ],
+        },
+        "radius": {"start": 0.4},
+        "optimiser": {"iterations": 60, "batch_events": 400, "trees": 6},
+        "scan": {"radii": RADII, "trees": 6},
+        "spectrum": {"radii": [1.0], "trees": 6},
+        "output": {"store": str(folder / "mass.zarr")},
+    }
+
+
+def figure(folder: Path, fits: dict[str, Any]) -> None:
+    """Both objectives against R, each with its optimum."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import xarray as xr
+
+    drawing, left = plt.subplots(figsize=(8.0, 5.5), layout="constrained")
+    for (name, fit), axes, colour, sign in zip(
+        fits.items(), (left, left.twinx()), ("#D55E00", "#0072B2"), (-1.0, 1.0), strict=True
+    ):
+        scan = xr.open_zarr(fit.store, group="scan", consolidated=False)
+        columns = (scan[column].values for column in ("radius", "loss", "loss_error"))
+        radius, loss, error = columns
+        axes.errorbar(radius, sign * loss, error, fmt="o-", color=colour, capsize=3)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.3 * (high - low))
+        axes.set_ylabel(name, color=colour)
+        best, width = fit.radius, np.nan_to_num(fit.result.radius_error)
+        label = f"{name}: R* = {best:.3f} ± {width:.3f}"
+        left.axvline(best, color=colour, linestyle="--", label=label)
+        left.axvspan(best - width, best + width, color=colour, alpha=0.12, linewidth=0.0)
+    left.set_xlabel("R")
+    left.legend(loc="upper center")
+    drawing.savefig(folder / "significance.png", dpi=110)
 
 
 @click.command(help="\n\n\b\n".join(__doc__.split("\n\n")[:2]))
@@ -121,20 +174,26 @@ def main(events: int, seed: int, folder: Path) -> None:
     import djservice as dj
 
     folder.mkdir(parents=True, exist_ok=True)
-    fileset = {}
+    place = folder / "fileset.json"
+    fileset = json.loads(place.read_text()) if place.exists() else {}
     for number, (process, (_, tagged)) in enumerate(PROCESSES.items()):
+        if process in fileset:
+            continue
         columns, cross_section = generate(process, events, seed + number)
         path = (folder / f"{process}.root").absolute()
         write(columns, path)
         click.echo(f"{path}: {events} events, {cross_section:.4g} pb")
         metadata = {"xsec": cross_section, "weight": tagged}
         fileset[process] = {"files": {str(path): "Events"}, "metadata": metadata}
-    (folder / "fileset.json").write_text(json.dumps(fileset, indent=2))
+        place.write_text(json.dumps(fileset, indent=2))
     run = dj.Run.from_dict(configuration(folder))
     (folder / "run.yaml").write_text(run.to_yaml())
     fit = dj.run(run)
     dj.report(fit.store)
-    click.echo(f"R = {fit.radius:.3f} +- {fit.result.radius_error:.3f}")
+    mass = dj.run(dj.Run.from_dict(mass_configuration(folder)))
+    figure(folder, {"significance": fit, "loss of the mass": mass})
+    for name, each in (("significance", fit), ("mass", mass)):
+        click.echo(f"{name}: R = {each.radius:.3f} +- {each.result.radius_error:.3f}")
 
 
 if __name__ == "__main__":

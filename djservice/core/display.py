@@ -11,6 +11,7 @@ from typing import IO
 
 from djservice.core.formatting import decimals
 from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE, Watch
+from djservice.core.shown import ALL
 from djservice.core.visible import visible
 
 #: Number of latest iterations whose range of radii is shown.
@@ -67,14 +68,10 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
     if "mean" in numbers:
         digits = decimals(numbers["mean_error"])
         mean = f"mean {numbers['mean']:.{digits}f} +- {numbers['mean_error']:.{digits}f}"
+    objective = next((f"{s.words} {_pair(numbers, s.name)}" for s in ALL if s.name in numbers), "")
     parts = [  # in the order of display, with their priorities
         (9, f"{pace.done}/{pace.total}"),
-        (
-            7,
-            f"loss {numbers['loss']:.4f} +- {numbers['loss_error']:.4f}"
-            if "loss" in numbers
-            else "",
-        ),
+        (7, objective),
         (
             8,
             f"{'median ' * (phase in (PER_EVENT, SCORE))}R {numbers['radius']:.3f}"
@@ -92,6 +89,10 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
     ):
         shown.pop()
     return "  ".join(text for part, text in parts if (part, text) in shown)
+
+
+def _pair(numbers: dict[str, float], name: str) -> str:
+    return f"{numbers[name]:.4f} +- {numbers[f'{name}_error']:.4f}"
 
 
 class Lines:

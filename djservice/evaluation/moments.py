@@ -15,7 +15,7 @@ the sum of the covariances of z.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,11 @@ class MomentLayout:
         """Number of categories of events, as the shape of an axis; empty without categories."""
         binned = (s for s in self.statistics if isinstance(s, BinnedStatistic))
         return next(((statistic.categories,) for statistic in binned), ())
+
+    @property
+    def binned(self) -> int:
+        """Number of the term that is a histogram; there is at most one."""
+        return next(i for i, s in enumerate(self.statistics) if isinstance(s, BinnedStatistic))
 
     @property
     def is_extensive(self) -> bool:
@@ -96,6 +101,9 @@ class Moments:
     state_share
         Sum over events of the share of the state baseline in the first term's gradient; NaN with
         other estimators.
+    replicas
+        Sums of the binned term with the events of each replica of the sample, shape (replica,
+        category, entry) (:mod:`djservice.evaluation.bootstrap`); a zero where there are none.
     """
 
     layout: MomentLayout
@@ -108,6 +116,7 @@ class Moments:
     trees: int
     trees_accepted: int
     state_share: float
+    replicas: Floats = field(default_factory=lambda: np.zeros(()), repr=False)
 
     def __add__(self, other: Moments) -> Moments:
         summed = {
@@ -148,27 +157,46 @@ class Moments:
         return moments._quantity(value, slope)
 
     def gradient(self, parameter: int = 0) -> Quantity:
-        """Derivative of L in R or another parameter: the sum over terms of F'(A, B) (GA, GB)."""
+        """Derivative of L in R or another parameter: the sum over terms of F'(A, B) (GA, GB).
+
+        The bias of a binned statistic has a derivative too, which is subtracted.
+        """
         moments = self._near_one()
         value, slope = 0.0, np.zeros_like(moments.total)
         for term, (statistic, coefficient) in enumerate(moments._terms()):
             sums, entries = moments._sums(term), moments.layout.slopes(term, parameter)
             slopes, first = moments._entries(term, entries), statistic.gradient(sums)
             value += coefficient * float((first * slopes).sum())
+            if isinstance(statistic, BinnedStatistic):
+                of_sums = moments.outer[:, moments.layout.sums(term)]
+                value -= coefficient * statistic.bias_along(
+                    sums, slopes, of_sums[:, :, moments.layout.sums(term)], of_sums[:, :, entries]
+                )
             slope[..., entries] += coefficient * first
             slope[..., moments.layout.sums(term)] += coefficient * (
                 statistic.curvature_along(sums, slopes)
             )
         return moments._quantity(value, slope)
 
+    def bootstrap_error(self) -> float:
+        """Standard error over events of the binned term, from replicas of the sample.
+
+        Its bias is that of the replicas too. NaN if it is not defined in one of them, or there are
+        none.
+        """
+        if self.replicas.ndim == 0:
+            return math.nan
+        moments = self._near_one()
+        statistic, coefficient = moments._terms()[self.layout.binned]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = [float(statistic.value(sums)) for sums in moments.replicas]
+        return abs(coefficient) * float(np.std(values, ddof=1))
+
     def histogram(self) -> Histogram:
         """Histogram of the binned term of the loss."""
-        term, statistic = next(
-            (term, statistic)
-            for term, (statistic, _) in enumerate(self._terms())
-            if isinstance(statistic, BinnedStatistic)
-        )
-        entries = self.layout.sums(term)
+        term = self.layout.binned
+        statistic, entries = self._terms()[term][0], self.layout.sums(term)
+        assert isinstance(statistic, BinnedStatistic)
         bins = np.arange(entries.start, entries.stop - 1)
         error = np.sqrt(self.outer[:, bins, bins])
         return Histogram(self.total[:, bins], error, statistic.merged)
@@ -181,6 +209,7 @@ class Moments:
             outer=self.outer * factor**2,
             tree_covariance=self.tree_covariance * factor**2,
             weight=self.weight * factor,
+            replicas=self.replicas * factor,
         )
 
     def gradients(self) -> list[Quantity]:

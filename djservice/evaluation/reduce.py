@@ -18,6 +18,7 @@ from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
+from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term
@@ -55,6 +56,7 @@ def reduce_events(
     estimator: Estimator,
     jacobian: Floats | None,
     sizes: Sequence[int],
+    bootstrap: bool = True,
 ) -> list[tuple[Moments, PerEvent]]:
     """Sums over each of several parts of the events, and the results per event.
 
@@ -72,6 +74,8 @@ def reduce_events(
     sizes
         Number of events of each part, in the order of the events. The sums of a part have the same
         bits whatever the other parts are.
+    bootstrap
+        Whether the sums have replicas, if the loss has a binned term.
 
     Raises
     ------
@@ -139,6 +143,14 @@ def reduce_events(
             trees=size * trees,
             trees_accepted=int(accepted_trees[rows].sum()),
             state_share=float(share[rows].sum()),
+            replicas=np.zeros(())
+            if categories is None or not bootstrap
+            else replica_sums(
+                mean[rows, layout.sums(layout.binned)] * events.weight[rows, np.newaxis],
+                events.key[rows],
+                categories[rows],
+                *layout.categories,
+            ),
         )
         part_events = PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))
         results.append((moments, part_events))

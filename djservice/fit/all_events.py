@@ -10,7 +10,7 @@ import numpy as np
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError, RunError
-from djservice.evaluation.moments import Moments
+from djservice.evaluation.moments import Histogram, Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.fit.requests import Evaluate, Request
 from djservice.store.columns import SCAN
@@ -84,3 +84,26 @@ def spectrum_numbers(moments: Moments) -> dict[str, float]:
         "loss_tree_error": loss.tree_error,
         "gradient_tree_error": gradient.tree_error,
     }
+
+
+def histogram_columns(moments: Moments) -> dict[str, Any]:
+    """The columns of the histogram of an objective; NaN if no tree passes the selection."""
+    try:
+        histogram = moments.histogram()
+    except NothingAcceptedError:
+        empty = np.full_like(moments.total[:, : moments.layout.sizes[0] - 1], np.nan)
+        histogram = Histogram(empty, empty, np.arange(empty.shape[1]))
+    return {
+        "contents": histogram.contents[np.newaxis],
+        "contents_error": histogram.error[np.newaxis],
+        "group": histogram.group[np.newaxis],
+    }
+
+
+def bootstrap_error(moments: Moments) -> float | None:
+    """The error of an objective over events by a bootstrap; None if it is not defined."""
+    try:
+        error = moments.bootstrap_error()
+    except NothingAcceptedError:
+        return None
+    return error if math.isfinite(error) else None

@@ -19,10 +19,10 @@ from djservice.config.run import Run
 from djservice.core.progress import DESCENT, NEWTON, PER_EVENT, Watch
 from djservice.core.redact import redacted
 from djservice.errors import NothingAcceptedError, StoreError
-from djservice.evaluation.moments import Histogram, Moments, Quantity
+from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
-from djservice.fit.all_events import all_events
+from djservice.fit.all_events import all_events, bootstrap_error, histogram_columns
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
@@ -243,7 +243,9 @@ class RadiusFit:
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
             if self.run.objective is not None:
-                columns |= _histogram(moments)
+                columns |= histogram_columns(moments)
+                if row == 1:  # the optimum
+                    self.store.set_of("spectrum", bootstrap_error=bootstrap_error(moments))
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
@@ -332,20 +334,6 @@ class RadiusFit:
             rigidity_gradient_error=slope_error,
             remarks=(*against, *remarks(self.run, descent, len(self.keys), self.minibatches.batch)),
         )
-
-
-def _histogram(moments: Moments) -> dict[str, Any]:
-    """The columns of the histogram of an objective; NaN if no tree passes the selection."""
-    try:
-        histogram = moments.histogram()
-    except NothingAcceptedError:
-        empty = np.full_like(moments.total[:, : moments.layout.sizes[0] - 1], np.nan)
-        histogram = Histogram(empty, empty, np.arange(empty.shape[1]))
-    return {
-        "contents": histogram.contents[np.newaxis],
-        "contents_error": histogram.error[np.newaxis],
-        "group": histogram.group[np.newaxis],
-    }
 
 
 def learned(run: Run) -> tuple[Parameter, ...]:

@@ -108,6 +108,11 @@ def reading_of(
     }
 
 
+def absent_text(name: str, entries: int) -> str:
+    """That a column of the particles is missing in so many entries."""
+    return f"{name} is in no branch of {entries:,} entries and counts as its default"
+
+
 def reading_text(summary: dict[str, Any]) -> str:
     """The summary of a reading in one line."""
     files, without = summary["files"], summary["events_without_particles"]
@@ -116,8 +121,7 @@ def reading_text(summary: dict[str, Any]) -> str:
     )
     cuts = f"; of {summary['particles_in_files']:,} were removed {removed}" if removed else ""
     absent = "".join(
-        f"; {name} is in no branch of {number:,} entries and counts as its default"
-        for name, number in summary.get("absent", {}).items()
+        f"; {absent_text(name, number)}" for name, number in summary.get("absent", {}).items()
     )
     cached = (
         f", {summary['bundles_cached']} of them from the cache" if summary["bundles_cached"] else ""

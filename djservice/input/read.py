@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from djservice.core.arguments import checked_arguments
 from djservice.core.urls import basename
 from djservice.core.warn import warn
-from djservice.errors import InputError
+from djservice.errors import InputError, InputWarning
 from djservice.events.batch import EventBatch
 from djservice.events.checks import check_counts
 from djservice.events.keys import Keys, entry_keys
 from djservice.input.branches import Branches, Get, batch_of
-from djservice.input.cutflow import Cutflow
+from djservice.input.cutflow import Cutflow, absent_text
 from djservice.input.files import differences, expand, inspect
 from djservice.input.nanoevents import branches_of_events
 from djservice.input.repeats import MOST_FOLDERS, repeated_keys, tell_apart
@@ -78,6 +78,7 @@ def read(
     UserWarning
         If some files lack the identity that others have, or events share an identity. Their draws
         are then keyed by file name and entry, and where files have one name also by their folders.
+        Also if files lack a further column of the schema.
     """
     schema = nanoaod() if schema is None else schema
     if not isinstance(schema, Schema):
@@ -97,7 +98,10 @@ def read(
         warn(difference)
     total = sum(file.entries for file in inputs)
     (bundle,) = segments(inputs, entries, max(total, 1))
-    batch = read_segments(bundle, schema, dataset)
+    batch, cutflow = read_with_cutflow(bundle, schema, dataset)
+    for name, number in cutflow.absent:
+        text = f"{absent_text(name, number)}: the schema names {schema.columns[name]!r}."
+        warn(text, InputWarning)
     repeated = repeated_keys(batch.key)
     if len(repeated):
         _warn_repeated(batch, repeated)

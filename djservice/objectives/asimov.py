@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
-from djservice.objectives.binned_statistics import BinnedStatistic
+from djservice.objectives.binned_statistics import BinnedStatistic, Numbers
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,12 @@ class NegativeSignificance(BinnedStatistic):
             -change / (2.0 * z) + first * (first * along).sum() / (4.0 * z * z * z)
         )
 
-    def blocks(self, sums: Floats) -> Floats:
+    def blocks(self, sums: Numbers) -> Numbers:
         s, b = self._expected(sums)
         z = np.sqrt(self._square(s, b).sum())
         first, second = self._derivatives(s, b)
-        merge, padded = self.merged, np.zeros((self.categories, self.sums, self.sums))
+        merge = self.merged
+        padded = np.zeros((self.categories, self.sums, self.sums), sums.dtype)
         for category in range(self.categories):
             kind = int(category >= self.signals)
             block = np.outer(first[kind], first[kind]) / (4.0 * z * z * z)
@@ -107,27 +108,27 @@ class NegativeSignificance(BinnedStatistic):
     def merged(self) -> NDArray[np.int64]:
         return np.asarray(self.groups or range(self.bins), np.int64)
 
-    def _expected(self, sums: Floats) -> tuple[Floats, Floats]:
+    def _expected(self, sums: Numbers) -> tuple[Numbers, Numbers]:
         """Expected signal and background of each merged bin."""
-        merge = self.merged
+        first = np.flatnonzero(np.diff(self.merged, prepend=-1))
         s, b = (
-            np.asarray(self.luminosity * np.bincount(merge, part[:, :-1].sum(axis=0)), np.float64)
+            self.luminosity * np.add.reduceat(part[:, :-1].sum(axis=0), first)
             for part in (sums[: self.signals], sums[self.signals :])
         )
         return s, b
 
-    def _square(self, s: Floats, b: Floats) -> Floats:
+    def _square(self, s: Numbers, b: Numbers) -> Numbers:
         """Z^2 of each bin."""
         n, rho = s + b, self.uncertainty**2
         constraint = s if rho == 0.0 else (np.log1p(rho * n) - np.log1p(rho * b)) / rho
-        return np.where(s > 0.0, 2.0 * (n * self._log(s, b) - constraint), 0.0)
+        return np.where(s.real > 0.0, 2.0 * (n * self._log(s, b) - constraint), 0.0)
 
-    def _log(self, s: Floats, b: Floats) -> Floats:
+    def _log(self, s: Numbers, b: Numbers) -> Numbers:
         rho = self.uncertainty**2
         with np.errstate(invalid="ignore"):
             return np.asarray(np.log1p(s / b) - np.log1p(rho * (s + b)) + np.log1p(rho * b))
 
-    def _derivatives(self, s: Floats, b: Floats) -> tuple[Floats, Floats]:
+    def _derivatives(self, s: Numbers, b: Numbers) -> tuple[Numbers, Numbers]:
         """Derivatives of Z^2 in (s, b): shapes (2, bin) and (2, 2, bin)."""
         n, rho, log = s + b, self.uncertainty**2, self._log(s, b)
         of_n, of_b = 1.0 / (n * (1.0 + rho * n)), 1.0 / (b * (1.0 + rho * b))
@@ -135,7 +136,8 @@ class NegativeSignificance(BinnedStatistic):
         cross = of_n - of_b
         last = cross + s * (1.0 + 2.0 * rho * b) * of_b**2
         second = 2.0 * np.stack([np.stack([of_n, cross]), np.stack([cross, last])])
-        return np.where(s > 0.0, first, 0.0), np.where(s > 0.0, second, 0.0)
+        signal = s.real > 0.0
+        return np.where(signal, first, 0.0), np.where(signal, second, 0.0)
 
     def _of_sums(self, of_bins: Floats) -> Floats:
         """Derivatives in all sums from those in expected signal and background of merged bins."""

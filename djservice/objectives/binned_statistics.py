@@ -6,13 +6,15 @@ share of an event's trees in a bin. Nothing is relaxed: an expectation over tree
 
 Such a function of few events is biased, because it is not linear in the sums. The leading part of
 the bias is half the trace of F'' times the covariance of the sums. It is subtracted from the value
-(for the mutual information of independent events this is the correction of Miller and Madow).
+(for the mutual information of independent events this is the correction of Miller and Madow), and
+its derivative from that of the value.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from numpy.typing import NDArray
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
 from djservice.objectives.pooled_statistics import PooledStatistic
+
+#: Real or complex numbers.
+Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class BinnedStatistic(PooledStatistic):
         """F'' times slopes of the sums, shape (category, bin + 1)."""
 
     @abstractmethod
-    def blocks(self, sums: Floats) -> Floats:
-        """F'' within each category, shape (category, bin + 1, bin + 1)."""
+    def blocks(self, sums: Numbers) -> Numbers:
+        """F'' within each category, shape (category, bin + 1, bin + 1); also of complex sums."""
 
     def hessian(self, sums: Floats) -> Floats:
         raise NotImplementedError("a binned statistic has blocks() and curvature_along()")
@@ -63,6 +68,16 @@ class BinnedStatistic(PooledStatistic):
     def bias(self, sums: Floats, outer: Floats) -> float:
         """Bias of the value in second order, from the sum of z z^T over events of each category."""
         return 0.5 * float((self.blocks(sums) * outer).sum())
+
+    def bias_along(self, sums: Floats, slopes: Floats, outer: Floats, cross: Floats) -> float:
+        """Derivative of the bias in a parameter; also the bias of F' times the slopes.
+
+        ``slopes`` are those of the sums, and ``cross`` is the sum of z times its slopes over events
+        of each category.
+        """
+        tiny = 1e-30  # a complex step: nothing cancels, so it is exact
+        change = self.blocks(sums + 1j * tiny * slopes).imag / tiny
+        return float((0.5 * change * outer + self.blocks(sums) * cross).sum())
 
     def usable(self, sums: Floats, outer: Floats) -> BinnedStatistic:
         """The statistic to use with these sums; they may ask for wider bins.
@@ -103,17 +118,17 @@ class NegativeInformation(BinnedStatistic):
         second = second - excess * (change.sum() / total) - (excess * change).sum() / total
         return _with_acceptance(-np.where(filled, second, 0.0) / total)
 
-    def blocks(self, sums: Floats) -> Floats:
+    def blocks(self, sums: Numbers) -> Numbers:
         counts, table, total = _information(sums)
-        filled = (counts > 0.0).astype(np.float64)
-        excess = np.where(counts > 0.0, table - (counts * table).sum() / total, 0.0)
+        filled = (counts.real > 0.0).astype(np.float64)
+        excess = np.where(counts.real > 0.0, table - (counts * table).sum() / total, 0.0)
         diagonal = _ratio(filled, counts) - filled * _ratio(1.0, counts.sum(axis=0))
         constant = 1.0 / total - _ratio(1.0, counts.sum(axis=1))
         both = filled[:, :, np.newaxis] * filled[:, np.newaxis, :]
         second = both * constant[:, np.newaxis, np.newaxis]
         second = second - (excess[:, :, np.newaxis] + excess[:, np.newaxis, :]) * both / total
         second[:, np.arange(self.bins), np.arange(self.bins)] += diagonal
-        padded = np.zeros((self.categories, self.sums, self.sums))
+        padded = np.zeros((self.categories, self.sums, self.sums), second.dtype)
         padded[:, :-1, :-1] = -second / total
         return padded
 
@@ -128,15 +143,16 @@ class NegativeInformation(BinnedStatistic):
         return self
 
 
-def _information(sums: Floats) -> tuple[Floats, Floats, float]:
+def _information(sums: Numbers) -> tuple[Numbers, Numbers, Any]:
     """Counts, T = log(n_ij n / (n_i n_j)) and the sum of the counts; T of an empty cell is 0."""
-    counts = np.maximum(sums[:, :-1], 0.0)
-    total = float(counts.sum())
+    counts = np.where(sums[:, :-1].real > 0.0, sums[:, :-1], 0.0)
+    total = counts.sum()
     product = counts.sum(axis=0, keepdims=True) * counts.sum(axis=1, keepdims=True)
-    return counts, np.log(np.where(counts > 0.0, _ratio(counts * total, product), 1.0)), total
+    inside = np.where(counts.real > 0.0, _ratio(counts * total, product), 1.0)
+    return counts, np.log(inside), total
 
 
-def _ratio(a: Floats | float, b: Floats) -> Floats:
+def _ratio(a: Numbers | float, b: Numbers) -> Numbers:
     """a / b, and 0 where b is 0."""
     return np.asarray(np.where(b != 0.0, a / np.where(b != 0.0, b, 1.0), 0.0))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS, are_numbers
+from djservice.core.shown import MAXIMISED
 from djservice.core.spelling import spelled
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -43,7 +44,7 @@ class MutualInformation(Term):
     truth_range: tuple[float, float] = (0.0, 250.0)
 
     has_target: ClassVar[bool] = False
-    maximised: ClassVar[str] = "mutual information [nats]"
+    maximised: ClassVar[str] = MAXIMISED["mutual_information"]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
 from djservice.core.bounds import are_numbers, require_number, require_positive
+from djservice.core.shown import MAXIMISED
 from djservice.core.spelling import spelled
 from djservice.core.suggest import nearest
 from djservice.core.typing import Floats
@@ -51,7 +52,7 @@ class Significance(Term):
     minimum_entries: float = 10.0
 
     has_target: ClassVar[bool] = False
-    maximised: ClassVar[str] = "significance"
+    maximised: ClassVar[str] = MAXIMISED["significance"]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -96,7 +96,8 @@ class Bundles:
             list(bundles),
             token,
         )
-        self.setup = cloudpickle.dumps(setup)  # once for all tasks
+        #: Kept by workers like a bundle, as a network may be large: tasks only name it.
+        self.setup = crew.submit(bytes, cloudpickle.dumps(setup), key=f"setup-{token}")
         self.keys: Keys = np.empty(0, np.uint64)
         self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)

@@ -85,6 +85,7 @@ def evaluate_bundles(
             trees=request.trees,
             stream=request.stream,
             iteration=request.iteration,
+            bootstrap=request.per_event,
         )
     if setup.reference_pt is not None:  # R is rho / reference_pt
         answers = [_in_reference_radius(*answer, setup.reference_pt) for answer in answers]

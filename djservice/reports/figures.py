@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from djservice.core.formatting import axis_label, decimals
+from djservice.core.shown import shown_of
 from djservice.fit.curvature import curvature_fit
 from djservice.reports.drawing import COLOURS, events_label, histogram, response, room_above
 from djservice.reports.joint_figure import JOINT, joint
@@ -38,20 +39,22 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
         ):
             figure = draw(store)
             if figure is not None:
-                yield name, caption, figure
+                words = shown_of(store.attributes["run"]).words
+                yield name, caption.replace("{objective}", words), figure
                 plt.close(figure)
 
 
 _LANDSCAPE = (
-    "Loss over all events against R. Black points: the scan, with standard errors; the points have "
-    "independent trees of the same events. Curve: the cubic through loss and gradient that gives the curvature. Coloured "
+    "The {objective} of all events against R. Black points: the scan, with standard errors; the points "
+    "have independent trees of the same events. Curve: the cubic through value and gradient that gives "
+    "the curvature. Coloured "
     "points: the radius of each iteration, placed on the line between the black points. Band: the "
     "optimum with its error."
 )
 _ITERATIONS = (
-    "Radius and loss per iteration. Above: the iterates, and their running geometric mean from the "
-    "iteration where averaging starts; the band is the final error. Below: the loss of each batch "
-    "with its standard error; the line is the running mean of ten."
+    "Radius and {objective} per iteration. Above: the iterates, and their running geometric mean from the "
+    "iteration where averaging starts; the band is the final error. Below: the {objective} of each "
+    "batch with its standard error; the line is the running mean of ten."
 )
 _SPECTRA = (
     "Distribution of the event's mean of the observable over accepted trees, at each radius of the "
@@ -94,12 +97,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def _shown(store: Store) -> tuple[str, float]:
-    """What the loss is shown as: itself, or what is maximised and its sign."""
-    maximised = store.attributes.get("maximised")
-    return (maximised, -1.0) if maximised else ("loss", 1.0)
-
-
 def landscape(store: Store) -> Any:
     """Figure of the loss against R with the iterations."""
     import matplotlib.pyplot as plt
@@ -107,7 +104,7 @@ def landscape(store: Store) -> Any:
     radii, loss, error = (store.column("scan", name) for name in ("radius", "loss", "loss_error"))
     if len(radii) == 0:
         return None
-    order, (name, sign) = np.argsort(radii), _shown(store)
+    order, (name, sign) = np.argsort(radii), shown_of(store.attributes["run"])
     radii, loss, error = radii[order], sign * loss[order], error[order]
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     path = store.column("history", "radius")
@@ -148,7 +145,7 @@ def iterations(store: Store) -> Any:
     radius, average, loss, error = (store.column("history", name) for name in names)
     if len(radius) == 0:
         return None
-    name, sign = _shown(store)
+    name, sign = shown_of(store.attributes["run"])
     number, loss = np.arange(len(radius)), sign * loss
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
     top.plot(number, radius, color="0.55", lw=1.2, label="iterates")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from djservice.core.formatting import axis_label
+from djservice.core.shown import shown_of
 from djservice.core.typing import Floats
 from djservice.core.urls import beside
 from djservice.errors import DjserviceError
@@ -160,15 +161,15 @@ def _scan_figure(root: Any) -> Any:
     radii, rigidities = root["radius"], root["rigidity"]
     order = np.argsort(radii)
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, layout="constrained")
-    observable = axis_label(root.attrs["observable"])
+    observable, shown = axis_label(root.attrs["observable"]), shown_of(root.attrs["facts"]["run"])
     titles = {
-        "loss": "loss",
+        "loss": shown.name,
         "mean": f"mean {observable}",
         "sd": f"sd of {observable}",
         "acceptance": "acceptance",
     }
     for axis, (name, title) in zip(axes.ravel(), titles.items(), strict=True):
-        values = _finished(root, name)[0, :, :, 0]
+        values = _finished(root, name)[0, :, :, 0] * (shown.sign if name == "loss" else 1.0)
         errors = (
             _finished(root, f"{name}_error")[0, :, :, 0]
             if name != "acceptance"
@@ -200,7 +201,8 @@ def _compare_figure(root: Any) -> Any:
 
     radii, rigidities = root["radius"], root["rigidity"]
     order, names = np.argsort(radii), root.attrs["facts"]["estimators"]
-    loss, gradient = _finished(root, "loss"), _finished(root, "gradient")
+    shown = shown_of(root.attrs["facts"]["run"])
+    loss, gradient = (shown.sign * _finished(root, name) for name in ("loss", "gradient"))
     columns = min(3, 1 + len(names))
     rows = -(-(1 + len(names)) // columns)
     figure, axes = plt.subplots(
@@ -232,7 +234,9 @@ def _compare_figure(root: Any) -> Any:
             panel.fill_between(
                 radii[order], centre - spread, centre + spread, color=colour, alpha=0.2, lw=0
             )
-    for panel, title in zip(panels, ("loss", *(f"dL/dR: {name}" for name in names)), strict=False):
+    slope = "dL/dR" if shown.sign > 0.0 else "slope in R"
+    titles = (shown.name, *(f"{slope}: {name}" for name in names))
+    for panel, title in zip(panels, titles, strict=False):
         panel.set_title(title, fontsize=11)
     margin = 0.15 * (middle[1] - middle[0])
     for panel, off_scale in zip(panels[1:], wild, strict=False):

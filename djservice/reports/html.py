@@ -19,9 +19,11 @@ from djservice.input.cutflow import reading_text
 from djservice.reports.joint_text import JOINT_TITLES, joint_rows, joint_text
 from djservice.reports.summary import summary
 from djservice.reports.text import (
+    bootstrap_text,
     held_back_text,
     loss_text,
     loss_title,
+    minus_text,
     model_rows,
     model_text,
     parameters_text,
@@ -96,7 +98,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             radius_text=radius_text,
             with_error=with_error,
             axis_label=axis_label,
+            bootstrap_text=bootstrap_text,
             loss_title=loss_title,
+            minus_text=minus_text,
             loss_text=loss_text,
             held_back_text=held_back_text,
             per_event_rows=per_event_rows,

@@ -50,7 +50,6 @@ def summary(path: str | Path) -> dict[str, Any]:
         "versions",
         "stretches",
         "run",
-        "maximised",
     )
     facts: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in keys}}
     facts["written"] = store.written
@@ -58,6 +57,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "iterations": store.n_complete("history"),
         "spectrum": spectrum,
         "per_event": _per_event(store),
+        "bootstrap_error": store.attribute("spectrum", "bootstrap_error"),
         "held_back": store.attribute("spectrum", "held_back"),
     }
     facts |= {group: model_summary(store, group) for group in MODELS if group != "joint"}

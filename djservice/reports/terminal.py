@@ -14,6 +14,7 @@ from djservice.reports.joint_text import JOINT_TITLES, joint_rows, joint_text
 from djservice.reports.summary import summary
 from djservice.reports.text import (
     NAMED,
+    bootstrap_text,
     error_parts,
     held_back_text,
     loss_text,
@@ -129,6 +130,8 @@ def _print_spectrum(console: Console, facts: dict[str, Any]) -> None:
             loss_text(facts, row),
         )
     console.print(table)
+    if bootstrap := bootstrap_text(facts):
+        _line(console, bootstrap)
     if facts["held_back"]:
         _line(console, held_back_text(facts))
     if facts["per_event"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from djservice.core.formatting import with_error
+from djservice.core.shown import shown_of
 
 #: Largest number of events that a text lists.
 NAMED = 20
@@ -14,14 +15,28 @@ _SHOWN = 12
 
 def loss_title(facts: dict[str, Any]) -> str:
     """Heading of the column of the loss, or of what is maximised."""
-    return facts["maximised"] or "loss"
+    return shown_of(facts["run"]).name
 
 
 def loss_text(facts: dict[str, Any], row: dict[str, Any]) -> str:
     """The loss of a row with its error, or what is maximised."""
-    loss = row["loss"]
-    return with_error(
-        -loss if facts["maximised"] and loss is not None else loss, row["loss_error"], 4
+    loss, sign = row["loss"], shown_of(facts["run"]).sign
+    return with_error(loss if loss is None else sign * loss, row["loss_error"], 4)
+
+
+def minus_text(facts: dict[str, Any]) -> str:
+    """What L is where something is maximised; empty for a loss."""
+    shown = shown_of(facts["run"])
+    return f", where L is minus the {shown.words}" if shown.sign < 0.0 else ""
+
+
+def bootstrap_text(facts: dict[str, Any]) -> str:
+    """The error of the objective at the optimum by a bootstrap; empty for a loss."""
+    if facts["bootstrap_error"] is None:
+        return ""
+    return (
+        f"error of the {shown_of(facts['run']).words} at the optimum by a bootstrap over events: "
+        f"{facts['bootstrap_error']:.4f}"
     )
 
 
@@ -37,7 +52,7 @@ def held_back_text(facts: dict[str, Any]) -> str:
     if not score:
         return ""
     return (
-        f"{facts['maximised']} at the optimum, on the {score['events']} events that were held back: "
+        f"{shown_of(facts['run']).name} at the optimum, on the {score['events']} events that were held back: "
         f"{loss_text(facts, score)}"
     )
 

@@ -19,6 +19,7 @@ from djservice.core.bounds import BOUNDS
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
+from djservice.core.shown import ShownSteps, shown_of
 from djservice.core.urls import basename
 from djservice.errors import ConfigError, NothingAcceptedError
 from djservice.estimators.base import Estimator
@@ -200,6 +201,7 @@ def _check(grid: Grid) -> None:
 
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
+    watch = ShownSteps(watch, shown_of(plan.run.to_dict()))
     async with client_for(plan.run.cluster) as client:
         for line in plan.defaults:
             watch.say(line)

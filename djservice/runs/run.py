@@ -19,6 +19,7 @@ from djservice.core.display import Lines
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
+from djservice.core.shown import ShownSteps, shown_of
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
 from djservice.fit.joint_fit import JointFit, JointSample
@@ -118,6 +119,7 @@ async def run_on(
     """
     check_sizes(plan)
     run, observable = plan.run, plan.observable
+    watch = ShownSteps(watch, shown_of(run.to_dict()))
     path = store_path(run.output.store)
     for line in plan.defaults:
         watch.say(line)
@@ -132,7 +134,6 @@ async def run_on(
         "datasets": bundles.datasets,
         "reading": bundles.reading,
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
-        "maximised": plan.loss.terms[0].maximised,
     }
     identities = _identities(bundles, "input") | plan.observable_files
     model: ModelFit | WeightsFit | JointFit | None = None

@@ -213,7 +213,8 @@ def kernels_in_ptx(python: Path, threads: int = team.TEAM) -> dict[str, str]:
     _, *modules = re.split(
         r"(?=\.version)", printed(python, Path(__file__).with_name("to_ptx.py"), str(threads))
     )
-    names = ("prepare_events", "grow_trees", "grow_slopes", "grow_usual", "grow_plain")
+    grown = ("prepare_events", "grow_trees", "grow_slopes", "grow_usual", "grow_plain")
+    names = (*grown, "summarise_jets", "list_constituents", "list_members")
     return dict(zip(names, modules, strict=True))
 
 

@@ -27,7 +27,7 @@ from asked import FIELDS, INPUT_WAYS, WAYS, some_events
 from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel, kernels_in_ptx, printed
 
 import djservice as dj
-from djservice.clustering import on_gpu
+from djservice.clustering import histories_on_gpu, on_gpu
 from djservice.clustering.device import Gpu
 from djservice.clustering.particle_cotangents import particle_cotangents
 from djservice.clustering.sampling import Sampling, TreeRequest
@@ -35,6 +35,13 @@ from djservice.errors import ClusteringError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 Fetched = Callable[..., Path]
+#: Parts of the names of functions, of kernels that grow no trees.
+ENTRIES = {
+    "prepare_events": "prepare_events",
+    "summarise_jets": "summarise_on_gpu",
+    "list_constituents": "constituents_on_gpu",
+    "list_members": "members_on_gpu",
+}
 
 #: Prints the arguments of CuPy's functions and methods, and which names are its ufuncs.
 ARGUMENTS = """
@@ -82,9 +89,7 @@ def ptx(fetched: Fetched) -> dict[str, str]:
 def test_the_kernels_compile_to_ptx(ptx: dict[str, str]) -> None:
     for name, text in ptx.items():
         head = text[text.index(".visible .entry") :]
-        assert ("prepare_events" if name == "prepare_events" else "grow_trees") in head[
-            : head.index("(")
-        ]
+        assert ENTRIES.get(name, "grow_trees") in head[: head.index("(")]
         assert "vprintf" not in text and ".extern .func" not in text
     assert (
         ptx["grow_trees"].count("fma.rn.f64") > 100
@@ -105,7 +110,7 @@ def as_c(ptx: dict[str, str], folder: Path, watched: bool) -> dict[str, PtxKerne
 @pytest.fixture(scope="module")
 def kernels(ptx: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PtxKernel]:
     """Those of the next fixture."""
-    used = {name: text for name, text in ptx.items() if name != "grow_slopes"}
+    used = {name: text for name, text in ptx.items() if name != "grow_slopes"}  # the longest
     return as_c(used, tmp_path_factory.mktemp("ptx"), watched=False)
 
 
@@ -222,6 +227,40 @@ def test_ptx_differentiates_in_particles_as_the_processors_do(
         for one, other in zip(expected, sums("cuda"), strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
     assert watched["grow_slopes"].calls >= 3
+
+
+def test_ptx_lists_the_constituents_of_jets(
+    kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, and as they are summed up: more trees than threads."""
+    functions = {f.__name__: f for f in histories_on_gpu.KERNELS}
+    monkeypatch.setattr(
+        histories_on_gpu, "KERNELS", {f: kernels[name] for name, f in functions.items()}
+    )
+    monkeypatch.setattr(
+        histories_on_gpu, "gpu", lambda device: Gpu(np, threads=40, block=32, free=lambda: 2**30)
+    )
+    events = some_events(9, 0, 40)
+    how: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 20, "constituents": True}
+    members = dj.cluster(events, **how).constituents
+
+    def listed() -> list[Any]:
+        slots = np.flatnonzero(members.summary.counts)[::3]
+        index = members.listed(slots, 7)
+        return [*members.summary, index, *members.members()]
+
+    expected = listed()
+    del members.summary
+
+    def on_gpu(kernel: Any, rows: int, *arguments: Any) -> None:
+        threads = rows, 2 * int(events.counts.max()), members.jets
+        trees_each = members.trees_each
+        histories_on_gpu.follow_on_gpu(kernel, threads, trees_each, members.trees, arguments)
+
+    monkeypatch.setattr(members, "_run", on_gpu)
+    for one, other in zip(expected, listed(), strict=True):
+        np.testing.assert_array_equal(other, one)
+    assert all(kernels[name].calls > 0 for name in functions)
 
 
 @pytest.mark.usefixtures("gpu")  # put back at the end

@@ -1,7 +1,7 @@
 """Prints kernels as PTX for an H100, one after the other, for teams of so many threads; needs numba-cuda and no GPU.
 
 That which makes events ready; that of trees with all features but the score in the particles; with this and those that go with it;
-with those of a run by default; and with none.
+with those of a run by default; and with none. Then those of constituents.
 """
 
 import sys
@@ -12,8 +12,10 @@ from numba import cuda
 from numba.cuda import types
 
 from djservice.clustering.kernels import cuda as kernels
+from djservice.clustering.kernels import cuda_constituents as of_jets
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.lanes import team
+from djservice.clustering.kernels.leading_constituents import Histories, Summary, Work
 from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import Room, bounds_of
@@ -72,12 +74,23 @@ of_trees = (
     teams,
     room,
 )
+small, index = types.int32, types.Array(types.int32, 2, "C")
+histories = arrays(Histories, (whole, 1), (small, 2), (whole, 1), (real, 2), (small, 2))
+work = arrays(Work, (small, 2), (real, 3), (small, 2))
+summary = arrays(Summary, (small, 2), (real, 3), (types.uint64, 3))
+codes, chosen, member = (
+    types.Array(*of, "C") for of in ((types.uint64, 2), (whole, 1), (small, 1))
+)
+of_constituents = (whole, histories, work)
 for kernel, arguments in (
     (kernels.prepare_events, (real, batch, events, room)),
     (kernels.grow_trees(able), of_trees),
     (kernels.grow_trees(of_particles), of_trees),
     (kernels.grow_trees(kernels.Features(states=True, stops=True)), of_trees),
     (kernels.grow_trees(kernels.Features()), of_trees),
+    (of_jets.summarise_on_gpu, (*of_constituents, codes, summary)),
+    (of_jets.constituents_on_gpu, (*of_constituents, chosen, index)),
+    (of_jets.members_on_gpu, (*of_constituents, member)),
 ):
     ptx, _ = cuda.compile(
         kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx"

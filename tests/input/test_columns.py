@@ -12,7 +12,7 @@ import uproot
 
 import djservice as dj
 from djservice.config.run import Run
-from djservice.errors import InputError
+from djservice.errors import InputError, InputWarning
 from djservice.events import augment
 from djservice.input.cache import load_cached, save_cached
 from djservice.input.cutflow import reading_of, reading_text
@@ -72,6 +72,9 @@ def test_what_a_file_lacks_counts_as_zero_and_is_said(tmp_path: Path) -> None:
     assert found is not None and found[1].absent == cutflow.absent
     for name, values in batch.columns.items():
         np.testing.assert_array_equal(found[0].columns[name], values)
+    with pytest.warns(InputWarning, match="d0 is in no branch of 3 entries.*names 'dxy'"):
+        lacking = dj.read(str(files[1].path), schema=SCHEMA)
+    assert list(lacking.columns) == ["charge"]
     alone = read_segments(bundle[1:], SCHEMA)
     assert list(alone.columns) == ["charge"]
 

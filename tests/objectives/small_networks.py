@@ -37,6 +37,7 @@ def write_model(
         nodes[0].input[0] = how["name"]
         graph.node[0].input[0] = how["name"]
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model.doc_string = how.get("doc", "")
     path.write_bytes(model.SerializeToString())
     return path
 

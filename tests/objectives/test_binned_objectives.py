@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from djservice.clustering.cluster import cluster, replay
 from djservice.clustering.trees import TreeSample
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
+from djservice.evaluation.reduce import reduce_events
 from djservice.events.batch import EventBatch
 from djservice.objectives.asimov import NegativeSignificance
 from djservice.objectives.binned_statistics import BinnedStatistic, NegativeInformation
@@ -55,6 +58,15 @@ def test_derivatives_are_those_of_the_value(name: str) -> None:
             statistic.curvature_along(sums, alone)[category],
             atol=1e-12,
         )
+    outer, cross = rng.normal(size=(2, 4, 7, 7))
+    outer[1, 2] = outer[1, :, 2] = cross[1, 2] = cross[1, :, 2] = 0.0
+    of_bias = [
+        statistic.bias(sums + t * slopes, outer + t * (cross + cross.swapaxes(1, 2)))
+        for t in (step, -step)
+    ]
+    assert statistic.bias_along(sums, slopes, outer, cross) == pytest.approx(
+        (of_bias[0] - of_bias[1]) / (2 * step), rel=1e-7
+    )
 
 
 @dataclass(frozen=True)
@@ -64,29 +76,32 @@ class Case:
     batches: list[EventBatch]
     loss: Any
 
-    def value_and_slope(
-        self, samples: list[TreeSample], weights: list[Floats]
-    ) -> tuple[float, float]:
-        """-I or -Z and its derivative from trees with weights, shape (event, tree)."""
+    def value(self, samples: list[TreeSample], weights: list[Floats]) -> float:
+        """-I or -Z less its bias, by the definition, from trees with weights, shape (event, tree)."""
         statistic = self.loss.statistic
-        sums, slopes = np.zeros((2, statistic.categories, statistic.sums))
+        outer = np.zeros((statistic.categories, statistic.sums, statistic.sums))
+        sums = outer[:, 0].copy()
         for batch, sample, weight in zip(self.batches, samples, weights, strict=True):
             _, quantities, accepted = self.loss.evaluate(sample.jets, batch.truth)
-            categories = self.loss.categories(batch.truth, batch.dataset)
-            for i, quantity in enumerate([*quantities, accepted]):
-                of_tree = batch.weight[:, np.newaxis] * weight * quantity
-                np.add.at(sums[:, i], categories, of_tree.sum(axis=1))
-                np.add.at(slopes[:, i], categories, (of_tree * sample.score).sum(axis=1))
-        return float(statistic.value(sums)), float((statistic.gradient(sums) * slopes).sum())
+            z = np.stack([(weight * q).sum(axis=1) for q in [*quantities, accepted]], axis=1)
+            for row, category in zip(
+                z * batch.weight[:, np.newaxis],
+                self.loss.categories(batch.truth, batch.dataset),
+                strict=True,
+            ):
+                sums[category] += row
+                outer[category] += np.outer(row, row)
+        usable = statistic.usable(sums, outer)
+        return float(usable.value(sums) - 0.5 * (usable.blocks(sums) * outer).sum())
 
-    def exact(self, radius: float) -> tuple[float, float]:
+    def exact(self, radius: float) -> float:
         """From all merge sequences, with the probability of each."""
         histories = np.array(list(enumerate_trees(np.ones((4, 4)))), dtype=np.int32)
         samples = [
             replay(batch, np.stack([histories] * len(batch)), radius=radius, **SETTING)
             for batch in self.batches
         ]
-        return self.value_and_slope(samples, [np.exp(sample.log_prob) for sample in samples])
+        return self.value(samples, [np.exp(sample.log_prob) for sample in samples])
 
 
 @pytest.fixture(scope="module", params=["information", "significance"])
@@ -114,23 +129,22 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 def test_gradient_of_enumerated_events(case: Case) -> None:
-    """E[F' S] is the slope of F, and what sampled trees estimate."""
-    value, slope = case.exact(0.7)
-    (high, _), (low, _) = (case.exact(0.7 + step) for step in (1e-5, -1e-5))
-    assert slope == pytest.approx((high - low) / 2e-5, rel=1e-6)
+    """Of the value less its bias, from all trees and from sampled ones."""
+    value, high, low = (case.exact(radius) for radius in (0.7, 0.7 + 1e-5, 0.7 - 1e-5))
+    slope = (high - low) / 2e-5
     for seed, estimator in enumerate((dj.Score(), dj.LeaveOneOut(), dj.StateBaseline())):
         found = dj.gradient(
             case.batches, case.loss, radius=0.7, trees=8_000, estimator=estimator, seed=seed
         )
         assert abs(found.value - slope) < 4 * found.tree_error < 0.2 * abs(slope) + 0.3
-        sums = found.moments.total[:, found.moments.layout.sums(0)]
-        assert abs(float(case.loss.statistic.value(sums)) - value) < 4 * found.loss.tree_error
+        assert abs(found.loss.value - value) < 4 * found.loss.tree_error
 
 
-def test_estimate_is_the_slope_of_the_same_estimate(case: Case) -> None:
-    """Without statistics: the same trees weighted by P(R + h)/P(R)."""
+@pytest.mark.parametrize("trees", [3, 50])
+def test_estimate_is_the_slope_of_the_same_estimate(case: Case, trees: int) -> None:
+    """Without statistics: the same trees weighted by P(R + h)/P(R), the bias that is subtracted included."""
     samples = [
-        cluster(batch, radius=0.7, trees=50, seed=6, history=True, **SETTING)
+        cluster(batch, radius=0.7, trees=trees, seed=6, history=True, **SETTING)
         for batch in case.batches
     ]
 
@@ -139,11 +153,19 @@ def test_estimate_is_the_slope_of_the_same_estimate(case: Case) -> None:
             replay(batch, sample.history, radius=radius, **SETTING)
             for batch, sample in zip(case.batches, samples, strict=True)
         ]
-        ratios = [np.exp(a.log_prob - b.log_prob) / 50 for a, b in zip(there, samples, strict=True)]
-        return case.value_and_slope(samples, ratios)[0]
+        ratios = [
+            np.exp(a.log_prob - b.log_prob) / trees for a, b in zip(there, samples, strict=True)
+        ]
+        return case.value(samples, ratios)
 
-    _, slope = case.value_and_slope(samples, [np.full(s.score.shape, 1 / 50) for s in samples])
-    assert slope == pytest.approx((value(0.7 + 1e-5) - value(0.7 - 1e-5)) / 2e-5, rel=1e-6)
+    parts = [
+        reduce_events(batch, sample, (), case.loss, dj.Score(), None, [len(batch)])[0][0]
+        for batch, sample in zip(case.batches, samples, strict=True)
+    ]
+    found = functools.reduce(operator.add, parts)
+    assert found.loss().value == pytest.approx(value(0.7), rel=1e-12)
+    slope = (value(0.7 + 1e-5) - value(0.7 - 1e-5)) / 2e-5
+    assert found.gradient().value == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
 def test_a_sum_with_a_loss_has_the_sum_of_the_gradients(case: Case) -> None:

@@ -71,6 +71,44 @@ def test_bias_and_error_are_those_of_repetitions() -> None:
     assert np.std(bootstrap) == pytest.approx(found[0].loss().error, rel=4 / math.sqrt(398))
 
 
+def test_small_batches_have_the_gradient_of_large_ones() -> None:
+    """x = z + noise of width s at s = 1, of which dI/ds is known from many events."""
+    rng, bins, events, batches = np.random.default_rng(4), (8, 5), 500, 300
+    layout = MomentLayout((NegativeInformation(*bins),), (1.0,), 1)
+    slopes = layout.slopes(0, 0)
+
+    def moments(number: int) -> Moments:
+        z, noise = rng.normal(size=number), rng.normal(size=number)
+        x, score = (z + noise) / math.sqrt(2.0), noise**2 - 1.0
+        cells = [
+            bin_numbers(values, (-2.0, 2.0), n).astype(int)
+            for values, n in zip((x, z), bins, strict=True)
+        ]
+        of_event = np.zeros((number, layout.length))
+        of_event[np.arange(number), cells[0]] = of_event[:, bins[0]] = of_event[:, -3] = 1.0
+        of_event[:, slopes] = of_event[:, layout.sums(0)] * score[:, np.newaxis]
+        parts = [of_event[cells[1] == category] for category in range(bins[1])]
+        total, outer = (
+            np.stack(sums)
+            for sums in zip(*((part.sum(axis=0), part.T @ part) for part in parts), strict=True)
+        )
+        return Moments(layout, total, outer, outer * 0.0, number, number, 0, number, number, 0.0)
+
+    large = moments(400_000).gradient()
+    found = [moments(events) for _ in range(batches)]
+    values = np.array([each.gradient().value for each in found])
+    statistic = layout.statistics[0]
+    plain = [
+        (statistic.gradient(m.total[:, layout.sums(0)]) * m.total[:, slopes]).sum() for m in found
+    ]
+    error = math.hypot(values.std(ddof=1) / math.sqrt(batches), large.error)
+    without = np.mean(plain) - large.value
+    assert abs(without) > 8 * error
+    assert abs(values.mean() - large.value) < 4 * error + 0.35 * abs(without)  # the next order
+    spread = np.mean([m.gradient().error for m in found])
+    assert spread < values.std(ddof=1) < 1.5 * spread  # that of the correction is left out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 import djservice as dj
 from djservice.cli import main
 from djservice.config.run import Run
+from djservice.core.display import Lines
 from djservice.errors import ConfigError, RunError
 from djservice.fit.plan import RunPlan
 from djservice.store.grid_store import read_grid
@@ -59,6 +61,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "held_back": 0.3,
     },
 }
+TITLES = {"mutual_information": "mutual information [nats]", "significance": "significance"}
 INPUTS: dict[str, dict[str, Any]] = {
     "mutual_information": {"files": PATH, "truth": "GenVisH_mass", "entries": [0, 150]},
     "significance": {"fileset": fileset()},
@@ -84,7 +87,11 @@ def finished(
     kind: str = request.param
     data = settings(kind, tmp_path_factory.mktemp(kind) / "run.zarr")
     run = Run.from_dict(data | {"cluster": {"scheduler": scheduler}})
-    return kind, Path(dj.run(run).store)
+    lines = StringIO()
+    store = Path(dj.run(run, watch=Lines(lines)).store)
+    assert re.search(rf"spectrum 3/3  {TITLES[kind].split(' [')[0]} \d", lines.getvalue())
+    assert "loss" not in lines.getvalue()
+    return kind, store
 
 
 def shown(*arguments: str) -> str:
@@ -96,10 +103,7 @@ def shown(*arguments: str) -> str:
 def test_a_run_and_its_reports(finished: tuple[str, Path], tmp_path: Path) -> None:
     kind, path = finished
     store = Store.read(path)
-    title = {"mutual_information": "mutual information [nats]", "significance": "significance"}[
-        kind
-    ]
-    assert store.attributes["maximised"] == title
+    title = TITLES[kind]
     contents, error = (
         store.column("spectrum", "contents"),
         store.column("spectrum", "contents_error"),
@@ -109,11 +113,16 @@ def test_a_run_and_its_reports(finished: tuple[str, Path], tmp_path: Path) -> No
     assert (loss < 0.0).all()
     score = store.attribute("spectrum", "held_back")
     assert score["at"] == [store.attributes["result"]["radius"], None] and 20 < score["events"] < 70
+    bootstrap = store.attribute("spectrum", "bootstrap_error")
+    assert 0.2 < bootstrap / store.column("spectrum", "loss_error")[1] < 5.0
     text = shown("show", str(path))
+    assert f"by a bootstrap over events: {bootstrap:.4f}" in text
     assert title in text and f"on the {score['events']} events that were held back" in text
     assert f"{-loss[1]:.2f}"[:4] in text
     page = dj.report(path, tmp_path / "run.html").read_text()
     assert title in page and "held back" in page
+    for told in re.findall("<th.*?</th>|<figcaption.*?</figcaption>", page, flags=re.DOTALL):
+        assert "loss" not in told.lower()
     assert {"objective.svg", "landscape.svg"} <= {
         p.name for p in (tmp_path / "run.report").iterdir()
     }

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client
 from small_networks import write_model, write_preprocessing
 
 import djservice as dj
@@ -60,6 +62,25 @@ def test_a_run_is_continued_only_with_the_same_network(
     write_model(moved, [[0.1, 0.0], [0.01, 0.03]])
     with pytest.raises(StoreError, match=r"loss\[0\]\.observable\.files"):
         dj.run(Run.from_dict(settings))
+
+
+def test_a_network_is_sent_to_a_worker_once(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not with each task, of which there are many."""
+    model = tmp_path / "sums.onnx"
+    write_model(model, WEIGHTS, doc="x" * 300_000)
+    sizes: dict[str, int] = {}
+    submit = Client.submit
+
+    def noting(self: Client, *arguments: Any, key: str, **how: Any) -> Any:
+        sizes[key] = len(cloudpickle.dumps(arguments))
+        return submit(self, *arguments, key=key, **how)
+
+    monkeypatch.setattr(Client, "submit", noting)
+    dj.run(Run.from_dict(settings))
+    large = [key.split("-")[0] for key, size in sizes.items() if size > 100_000]
+    assert large == ["setup"] and len(sizes) > 10
 
 
 def test_a_scan_is_the_librarys_own(settings: dict[str, Any], tmp_path: Path) -> None:

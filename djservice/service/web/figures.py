@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from djservice.core.shown import Shown
+
 #: Okabe-Ito colours, as in the report.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8a8f98"
 
 
-def figures() -> dict[str, Any]:
+def figures(objective: Shown) -> dict[str, Any]:
     """All figures as one bokeh item to embed."""
     from bokeh.embed import json_item
     from bokeh.layouts import row
@@ -24,7 +26,12 @@ def figures() -> dict[str, Any]:
     of_loss = ("loss", "loss_low", "loss_high")
     history = source("history", *of_radius, *of_loss, "loss_mean", "trees_per_second")
     scan, result = source("scan", "radius", *of_loss), source("result", "radius", "low", "high")
-    shown = (_radius(history), _loss(history), _landscape(history, scan, result), _rate(history))
+    shown = (
+        _radius(history),
+        _loss(history, objective),
+        _landscape(history, scan, result, objective),
+        _rate(history),
+    )
     for panel in (shown[1], shown[3]):
         panel.x_range = shown[0].x_range
     # Two figures stand side by side where the page is wide enough.
@@ -96,8 +103,8 @@ def _radius(history: Any) -> Any:
     return plot
 
 
-def _loss(history: Any) -> Any:
-    plot = _figure("Loss", "iteration", "loss")
+def _loss(history: Any, objective: Shown) -> Any:
+    plot = _figure(objective.words.capitalize(), "iteration", objective.name)
     plot.varea(
         "iteration",
         "loss_low",
@@ -128,8 +135,8 @@ def _loss(history: Any) -> Any:
     return plot
 
 
-def _landscape(history: Any, scan: Any, result: Any) -> Any:
-    plot = _figure("Landscape (scanned after the iterations)", "R", "loss")
+def _landscape(history: Any, scan: Any, result: Any, objective: Shown) -> Any:
+    plot = _figure("Landscape (scanned after the iterations)", "R", objective.name)
     plot.vstrip("low", "high", source=result, fill_color=BLUE, fill_alpha=0.18, line_color=None)
     batches = plot.scatter(
         "radius",

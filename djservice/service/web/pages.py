@@ -16,6 +16,7 @@ import jinja2
 import yaml
 from tornado.web import StaticFileHandler
 
+from djservice.core.shown import Shown, shown_of
 from djservice.errors import ServiceError
 from djservice.service.web.handler import Handler
 from djservice.service.web.hosts import OwnNamesOnly
@@ -56,12 +57,14 @@ class RunPage(Page):
             self.set_status(404)
             self.show("missing.html", "", message=str(error))
             return
+        objective = shown_of(settings)
         text = await asyncio.to_thread(_as_yaml, settings)
-        figures, version = await asyncio.to_thread(_figures)
+        figures, version = await asyncio.to_thread(_figures, objective)
         self.show(
             "run.html",
             "",
             id=run_id,
+            objective=objective,
             settings=text,
             figures=figures,
             version=version,
@@ -102,7 +105,7 @@ def _environment() -> jinja2.Environment:
 
 
 @cache
-def _figures() -> tuple[dict[str, Any] | None, str]:
+def _figures(objective: Shown) -> tuple[dict[str, Any] | None, str]:
     """The figures without data, and the version of bokeh that made them."""
     if _BOKEH is None:
         return None, ""
@@ -110,7 +113,7 @@ def _figures() -> tuple[dict[str, Any] | None, str]:
 
     from djservice.service.web.figures import figures
 
-    return figures(), bokeh.__version__
+    return figures(objective), bokeh.__version__
 
 
 routes: list[tuple[str, type[Any], dict[str, Any]]] = [

@@ -7,6 +7,7 @@ const LONGEST = 20000; // rows of the history that a page holds
 const UNFINISHED = ["queued", "loading", "running"];
 
 const id = document.body.dataset.run;
+const sign = Number(document.body.dataset.sign); // of what is shown in place of the loss
 const item = document.getElementById("item");
 let history = {};
 let changes = -1; // how many transitions were seen
@@ -31,12 +32,14 @@ function spread(values) {
   return Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
 }
 
+/** Losses as they are shown. */
+const shown = (values) => values.map((value) => (value === null ? null : sign * value));
 const around = (values, errors, sign) => values.map((value, i) => value + sign * errors[i]);
 
 function draw(run) {
   const { radius: path, radius_average: average } = history;
   const spreads = lately(path, spread);
-  const [loss, error] = [numbers(history.loss), numbers(history.loss_error)];
+  const [loss, error] = [numbers(shown(history.loss)), numbers(history.loss_error)];
   sources("history").data = {
     iteration: history.iteration,
     radius: path,
@@ -49,7 +52,7 @@ function draw(run) {
     loss_mean: lately(loss, mean),
     trees_per_second: history.trees.map((trees, i) => trees / history.seconds[i]),
   };
-  const [height, width] = [numbers(run.scan.loss), numbers(run.scan.loss_error)];
+  const [height, width] = [numbers(shown(run.scan.loss)), numbers(run.scan.loss_error)];
   sources("scan").data = {
     radius: run.scan.radius,
     loss: height,
@@ -69,13 +72,14 @@ function draw(run) {
 
 function table() {
   const last = history.iteration.length;
+  const objective = shown(history.loss);
   const rows = [];
   for (let i = last - 1; i >= Math.max(0, last - SHOWN); i--) {
     const cells = [
       history.iteration[i],
       number(history.radius[i], 4),
       number(history.radius_average[i], 4),
-      withError(history.loss[i], history.loss_error[i], 5),
+      withError(objective[i], history.loss_error[i], 5),
       number(history.acceptance[i], 3),
       Math.round(history.trees[i] / history.seconds[i]).toLocaleString("en"),
     ];

@@ -1,0 +1,116 @@
+"""Peak memory of runs with constituents and with a network, against the number of events.
+
+    python benchmarks/memory.py
+
+Events are those of the example with particles above 5 GeV, repeated under other numbers. Each run
+has a process of its own, with scheduler and one worker in its threads. What grows with the number
+of events are the events themselves, which are kept; the rest should not.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+
+import djservice as dj
+
+SIZES = (10_000, 30_000, 100_000)
+PT_MIN, WRITTEN = 5.0, 10_000
+
+
+def write_events(path: Path, number: int) -> None:
+    """A NanoAOD file with so many events, in pieces."""
+    with uproot.open(dj.examples.path("ZHllbb_200")) as file:
+        source = file["Events"].arrays(
+            ["PFCands_pt", "PFCands_eta", "PFCands_phi", "PFCands_mass"], library="ak"
+        )
+    columns = {name: source[f"PFCands_{name}"] for name in ("pt", "eta", "phi", "mass")}
+    particles = ak.zip(columns)[columns["pt"] > PT_MIN]
+    with uproot.recreate(path) as file:
+        for first in range(0, number, WRITTEN):
+            events = np.arange(first, first + WRITTEN)
+            data = {
+                "run": np.ones(WRITTEN, np.uint32),
+                "luminosityBlock": np.ones(WRITTEN, np.uint32),
+                "event": (events + 1).astype(np.uint64),
+                "PFCands": particles[events % len(particles)],
+            }
+            if first == 0:
+                types = {k: v.dtype if k != "PFCands" else v.type.content for k, v in data.items()}
+                file.mktree("Events", types)
+            file["Events"].extend(data)
+
+
+def settings(observable: Any, folder: Path, events: int) -> dict[str, Any]:
+    """A run over all events, in two iterations and at seven radii after these."""
+    return {
+        "input": {"files": str(folder / f"{events}.root"), "pt_min": PT_MIN, "weight": None},
+        "loss": {"observable": observable, "target": 1.0, "scale": 1.0},
+        "estimator": "leave_one_out",
+        "optimiser": {"iterations": 2, "batch_events": events, "trees": 2},
+        "scan": {"radii": [0.4, 0.6, 0.8, 1.0], "trees": 2},
+        "spectrum": {"radii": [0.5], "trees": 2},
+        "output": {"store": str(folder / f"{observable['name']}_{events}.zarr")},
+    }
+
+
+def measured(text: str) -> None:
+    """Do a run in this process, and print its peak memory and that of its events in MB."""
+    from distributed import LocalCluster
+
+    data = json.loads(text)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        data["cluster"] = {"scheduler": cluster.scheduler_address}
+        fit = dj.run(dj.Run.from_dict(data))
+    from djservice.store.run_store import Store
+
+    reading = Store.read(fit.store).attributes["reading"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(json.dumps([peak, reading["bytes_in_memory"] / 1e6]))
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = "import sys, djservice as dj; n = dj.networks.MomentEFN(2, 4, scale=0.7)"
+        made += "; dj.networks.export(n, sys.argv[1], ['a', 'b'])"
+        subprocess.run([sys.executable, "-c", made, folder / "network"], check=True)
+        (model,) = (folder / "network").glob("*.onnx")
+        (preprocess,) = (folder / "network").glob("*.json")
+        network = {
+            "name": "onnx",
+            "model": str(model),
+            "preprocess": str(preprocess),
+            "output": "a",
+        }
+        observables = [{"name": "leading_jet_mass"}, {"name": "log_angularity"}, network]
+        print("| observable | events | peak [MB] | events themselves [MB] |\n|---|---|---|---|")
+        for events in SIZES:
+            write_events(folder / f"{events}.root", events)
+        for events in SIZES:
+            for observable in observables:
+                text = json.dumps(settings(observable, folder, events))
+                done = subprocess.run(
+                    [sys.executable, __file__, text], check=True, stdout=subprocess.PIPE, text=True
+                )
+                peak, themselves = json.loads(done.stdout.splitlines()[-1])
+                print(
+                    f"| {observable['name']} | {events:,} | {peak:.0f} | {themselves:.0f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    measured(sys.argv[1]) if len(sys.argv) > 1 else main()
