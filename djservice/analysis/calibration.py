@@ -7,11 +7,12 @@ an observed value, which a regression finds.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,8 +22,10 @@ from djservice.core.atomic import written_aside
 from djservice.core.bounds import require
 from djservice.core.display import shown
 from djservice.core.progress import Watch
+from djservice.core.regular import read_regular
 from djservice.core.typing import Floats
 from djservice.errors import InputError, MissingFileError
+from djservice.store.archive import DAMAGE
 
 #: Fewest events of a calibration: a fifth of them measures the information.
 FEWEST = 500
@@ -129,13 +132,15 @@ class Calibration:
             If it is no calibration.
         """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = BytesIO(read_regular(path))
+            with np.load(content, allow_pickle=False) as arrays:
                 return _restored(dict(arrays))
         except FileNotFoundError as error:
             raise MissingFileError(f"{path}: no such file, expected a calibration.") from error
-        except (KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        except (*DAMAGE, TypeError, MemoryError, struct.error) as error:
             raise InputError(
-                f"{path}: no calibration, expected a file that Calibration.save wrote."
+                f"{path}: no calibration, expected a file that Calibration.save wrote "
+                f"({type(error).__name__}: {str(error)[:200]})."
             ) from error
 
     def _solved(self, values: ArrayLike) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dask
 from distributed import Scheduler, SchedulerPlugin
@@ -26,7 +26,7 @@ from djservice.core.private import public
 from djservice.core.redact import message_of
 from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
-from djservice.on_dask.admission import announcement
+from djservice.on_dask.admission import Work, announcement, likeness
 from djservice.on_dask.limits import limit
 from djservice.on_dask.plugins import redact_logs
 from djservice.on_dask.session import client_of
@@ -103,10 +103,14 @@ class RunService(SchedulerPlugin):
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
         redact_logs()
-        for plugin in (announcement("reading"), announcement("clustering")):
-            await scheduler.register_worker_plugin(
-                None, dumps(plugin), plugin.name, idempotent=True
-            )
+        # Not awaited: a worker that stands still would hold up the start.
+        self._announcing = asyncio.gather(
+            *(
+                scheduler.register_worker_plugin(None, dumps(each), each.name, idempotent=True)
+                for each in (announcement(work, likeness()) for work in get_args(Work))
+            ),
+            return_exceptions=True,
+        )
         await self._runs.read()
         for record in self._runs:
             if record.state in UNFINISHED:

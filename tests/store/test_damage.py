@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -23,8 +24,10 @@ from djservice.cli import main
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import DamagedStoreError, DjserviceError, StoreError
+from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.moments import Quantity
 from djservice.evaluation.reduce import PerEvent
+from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.per_event import PerEventRadii
 from djservice.fit.plan import RunPlan
@@ -39,13 +42,15 @@ from djservice.store.run_store import Store
 from djservice.store.verify import verify_store
 
 KEYS = np.arange(12, dtype=np.uint64) * np.uint64(2**60)
-TASKS = ("global", "per-event", "radius-model", "particle-weights")
+LABELS = np.arange(12) % 2
+TASKS = ("global", "per-event", "radius-model", "particle-weights", "joint")
 #: The request at which a run is stopped or copied: in the iterations, the scan, the spectrum, and what comes after.
 REQUESTS = {
     "global": (3, 7, 11),
     "per-event": (12,),
     "radius-model": (14, 16),
     "particle-weights": (14, 16),
+    "joint": (14, 16),
 }
 Content = dict[str, Any]
 Damage = Callable[[Path, random.Random], None]
@@ -67,6 +72,13 @@ def settings(task: str, iterations: int = 5) -> Run:
             "spectrum": {"radii": [0.65]},
             "radius_model": model,
             "particle_weights": model | {"features": ["log_pt"]},
+            "joint": {
+                "network": {"name": "moment_efn", "particle_layers": [2], "jet_layers": [2]},
+                "classes": [1.0, 0.0],
+                "held_back": 0.5,
+                "iterations": 3,
+                "batch_events": 4,
+            },
             "output": {"store": "s.zarr"},
         }
     )
@@ -76,6 +88,8 @@ def numbers(request: Request, key: int) -> Any:
     """Numbers that look drawn, and are a function of the request."""
     radius = request.radius
     at = radius if isinstance(radius, float) else float(np.sum(getattr(radius, "theta", radius)))
+    if request.network is not None:
+        at += float(request.network.theta.sum())
     seed = [int(abs(at) * 1e12), request.iteration, len(request.stream), key]
     return np.random.default_rng(seed).normal(0.0, 0.05, 40)
 
@@ -123,6 +137,21 @@ def run_store(
         theta = getattr(request.radius, "theta", None)
         return answer(request, 1 if theta is None else len(theta))
 
+    async def joint(request: Request) -> Any:
+        """As many gradients as parameters, and a probability of each event in place of its mean."""
+        assert request.network is not None
+        asked_at = replace(request, per_event=False)
+        nonlocal asked
+        asked += 1
+        acts.get(asked, object)()
+        drawn = numbers(asked_at, 10)
+        slopes = [Quantity(x, 0.02, 0.01) for x in np.resize(drawn, 1 + len(request.network.theta))]
+        sums = answer(asked_at, 1)[0]
+        sums.gradients = lambda: slopes
+        events = len(KEYS) if request.subset is None else int(np.sum(request.subset.of(KEYS)))
+        probability = 0.5 + numbers(request, 11)[:events]
+        return sums, JointEvents(probability, probability, probability)
+
     async def slopes(request: Request) -> Any:
         return (await evaluate(request))[0]
 
@@ -137,7 +166,9 @@ def run_store(
                 yield PerEventRadii(radii, left, np.stack([radii] * 3, axis=1), ~left)
 
     features = np.random.default_rng(1).normal(size=(12, 1))
-    model: ModelFit | WeightsFit | None = None
+    model: ModelFit | WeightsFit | JointFit | None = None
+    if task == "joint":
+        model = JointFit(RunPlan(run), JointSample(joint, KEYS, np.ones(12), LABELS), watch)
     if task == "particle-weights":
         every = (KEYS, np.ones(12), np.full(12, 125.0))
         model = WeightsFit(RunPlan(run), WeightSample(evaluate, slopes, profile, *every), watch)
@@ -166,7 +197,7 @@ def content(path: Path) -> Content:
     found: Content = {"attributes": repr(store.attributes)}
     for group in store.groups:
         scored = ("n_complete", "n_scored", "theta", "global_radius", "rigidity_gradient", "mean")
-        scored += ("radius", "profile", "estimate", "features")
+        scored += ("radius", "profile", "estimate", "features", "start_radius", "classes")
         found |= {f"{group} {name}": store.attribute(group, name) for name in scored}
         for name in store.attribute(group, "arrays"):
             if name != "seconds":
