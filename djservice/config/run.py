@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from djservice.config.base import Section, as_tuple, named, without_credentials
+from djservice.config.base import MANY, Section, as_tuple, named, without_credentials
 from djservice.config.explanations import explained
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
@@ -49,7 +49,7 @@ class Run(Section):
     )
     input: Input
     clustering: ClusteringSection = ClusteringSection()
-    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple)] = ()
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple)] = Field((), max_length=MANY)
     objective: ObjectiveSection | None = Field(
         None, description="instead of a loss, what is maximised: docs/guides/information.md"
     )

@@ -96,8 +96,8 @@ class ObjectStore:
 
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within, without the copies of consolidated metadata."""
-        options = {"storage_options": {"use_listings_cache": False}}
-        store: Any = BoundedObjects.from_url(self.url, **options)
+        options = {"use_listings_cache": False}
+        store: Any = BoundedObjects.from_url(self.url, storage_options=options)
         if self._token is not None:
             store = Fenced(store, self._look)
         # Format 2 has codecs that unpickle.

@@ -21,6 +21,8 @@ from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.taggers import Classes, Network, moment_efn
 from djservice.fit.minibatches import MiniBatches, held_back
 from djservice.fit.optimisers import adam, learning_rate
+from djservice.fit.plan import RunPlan
+from djservice.on_dask.limits import check_sizes
 from djservice.reports.joint_summary import area, curve, rejection
 from djservice.reports.summary import summary
 from djservice.reprocessing.config import Reprocessing
@@ -193,6 +195,13 @@ def test_settings_without_meaning(
 ) -> None:
     with pytest.raises(error, match=message):
         dj.run(Run.from_dict(settings | {"joint": settings["joint"] | section}))
+
+
+def test_parameters_are_counted_before_they_take_memory(settings: dict[str, Any]) -> None:
+    network = {"name": "moment_efn", "jet_layers": [4096] * 98}
+    run = Run.from_dict(settings | {"joint": settings["joint"] | {"network": network}})
+    with pytest.raises(ConfigError, match=r"joint\.network: .* found 1,627,\d\d\d,\d\d\d"):
+        check_sizes(RunPlan(run))
 
 
 def test_it_is_not_reprocessed(settings: dict[str, Any]) -> None:
