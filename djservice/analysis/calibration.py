@@ -21,7 +21,7 @@ from djservice.core.atomic import written_aside
 from djservice.core.bounds import require
 from djservice.core.display import shown
 from djservice.core.progress import Watch
-from djservice.core.regular import read_regular
+from djservice.core.regular import in_the_way, read_regular
 from djservice.core.typing import Floats
 from djservice.errors import InputError, MissingFileError
 
@@ -100,6 +100,8 @@ class Calibration:
         ------
         OSError
             If the file cannot be written.
+        InputError
+            If another file is there.
         """
         arrays: dict[str, Any] = {
             f"{name}.{part}{i}": array
@@ -108,6 +110,8 @@ class Calibration:
             for part, array in zip(("weight", "bias"), pair, strict=True)
         }
         numbers = [self.information, self.information_error, *self.truth_range]
+        if other := in_the_way(os.fspath(path), b"pk"):
+            raise InputError(f"{path}: expected no file or a calibration, found {other}.")
         with written_aside(Path(path)) as aside, aside.open("wb") as file:
             np.savez(
                 file,

@@ -169,6 +169,9 @@ def test_a_file_that_is_no_calibration_is_named(
         write()
         with pytest.raises(dj.DjserviceError, match=r"x\.npz: no calibration, expected a file"):
             dj.Calibration.load(path)
+    path.write_text("an input")
+    with pytest.raises(dj.DjserviceError, match="expected no file or a calibration, found another"):
+        calibrations[True].save(path)
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(dj.DjserviceError, match="a named pipe"):

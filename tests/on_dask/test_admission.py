@@ -1,6 +1,7 @@
 """Workers show their code, packages and arithmetic; tasks of a run go to those that show the same."""
 
 import asyncio
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -81,6 +82,17 @@ def test_a_name_of_a_processor_makes_no_stranger(monkeypatch: pytest.MonkeyPatch
     """What it computes is shown instead."""
     monkeypatch.setattr(provenance, "_processor", lambda: "another")
     assert admission.show.__wrapped__("reading") == show("reading")
+
+
+def test_packages_of_networks_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their versions change scores, and so does a worker that lacks them."""
+    real = importlib.metadata.version
+    versions = {"torch": "1.0", "onnxruntime": "1.0"}
+    monkeypatch.setattr(provenance, "version", lambda name: versions.get(name) or real(name))
+    here = admission.show.__wrapped__("reading")
+    versions["onnxruntime"] = "2.0"
+    said = differences(admission.show.__wrapped__("reading"), here)
+    assert said == "onnxruntime is 2.0 there and 1.0 here"
 
 
 @asynccontextmanager
