@@ -12,10 +12,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Literal, get_args
 
-from distributed import WorkerPlugin
+from distributed import Scheduler, WorkerPlugin
+from distributed.protocol.pickle import dumps
 
 from djservice.core.provenance import LOADED_CODE, code_hash, versions
 from djservice.on_dask.arithmetic import clustering_digest, reading_digest
@@ -112,6 +113,13 @@ def announcement(work: Work, expected: Shown) -> WorkerPlugin:
             self.introducing.cancel()
 
     return Announcement()
+
+
+def announcing_on(scheduler: Scheduler) -> Iterator[Coroutine[Any, Any, Any]]:
+    """For each work what registers its plugin, with the likeness of the scheduler's process."""
+    for work in get_args(Work):
+        plugin = announcement(work, likeness())
+        yield scheduler.register_worker_plugin(None, dumps(plugin), plugin.name, idempotent=True)
 
 
 def differences(shown: Any, expected: Shown) -> str:

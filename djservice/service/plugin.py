@@ -13,11 +13,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import dask
 from distributed import Scheduler, SchedulerPlugin
-from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
 from djservice.core.event_loops import Stopped, ThreadLoop
@@ -26,7 +25,7 @@ from djservice.core.private import public
 from djservice.core.redact import message_of
 from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
-from djservice.on_dask.admission import Work, announcement, likeness
+from djservice.on_dask.admission import announcing_on
 from djservice.on_dask.limits import limit
 from djservice.on_dask.plugins import redact_logs
 from djservice.on_dask.session import client_of
@@ -104,13 +103,7 @@ class RunService(SchedulerPlugin):
         )
         redact_logs()
         # Not awaited: a worker that stands still would hold up the start.
-        self._announcing = asyncio.gather(
-            *(
-                scheduler.register_worker_plugin(None, dumps(each), each.name, idempotent=True)
-                for each in (announcement(work, likeness()) for work in get_args(Work))
-            ),
-            return_exceptions=True,
-        )
+        self._announcing = asyncio.gather(*announcing_on(scheduler), return_exceptions=True)
         await self._runs.read()
         for record in self._runs:
             if record.state in UNFINISHED:
