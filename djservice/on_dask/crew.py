@@ -34,6 +34,17 @@ REMEDY = "Start workers from the same image or environment as this process."
 _NAMED = 3
 
 
+async def answer_of(
+    client: Client, worker: str, function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """What a function returns on a worker, or the error. A process that stands still says nothing."""
+    try:
+        answers = await client.run(function, *arguments, workers=[worker], on_error="return")
+        return answers[worker]
+    except Exception as error:  # the connection's
+        return error
+
+
 class Crew:
     """The admitted workers of a cluster; :meth:`muster` admits them.
 
@@ -135,7 +146,7 @@ class Crew:
     def _begin(self, key: Any, function: Callable[..., Any], worker: str) -> None:
         """Ask a worker in the background, if that question is not on its way already."""
         if key not in self._pending or self._pending[key].done():
-            self._pending[key] = asyncio.ensure_future(self._answer(function, worker))
+            self._pending[key] = asyncio.ensure_future(answer_of(self.client, worker, function))
 
     async def gather(self, futures: Sequence[Future | None]) -> Any:
         """The results of tasks, in their order, with an eye on the workers meanwhile.
@@ -178,13 +189,6 @@ class Crew:
         ]
         return workers
 
-    async def _answer(self, function: Callable[..., Any], worker: str) -> Any:
-        """What a function returns on a worker, or the error."""
-        try:
-            return (await self.client.run(function, workers=[worker], on_error="return"))[worker]
-        except Exception as error:  # the connection's
-            return error
-
     async def ask(
         self,
         function: Callable[..., Any],
@@ -197,7 +201,8 @@ class Crew:
         left out.
         """
         questions = {
-            worker: asyncio.ensure_future(self._answer(function, worker)) for worker in workers
+            worker: asyncio.ensure_future(answer_of(self.client, worker, function))
+            for worker in workers
         }
         began = time.monotonic()
         try:

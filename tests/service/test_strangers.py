@@ -73,27 +73,26 @@ def test_a_worker_with_other_sources_that_joins_late_gets_no_work(
 
 def test_a_run_begins_while_a_worker_that_served_others_stands_still(
     make_cluster: Any,
+    tiny: Settings,
     disturbable_run: Run,
     undisturbed: Path,
     stored: Callable[[str | Path], dict[str, bytes]],
-    reach: Callable[[SubmittedRun, str, int], None],
     tmp_path: Path,
 ) -> None:
     """Dask gives its tasks to the other one once it is given up."""
-    cluster = make_cluster(tmp_path, {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s"})
+    cluster = make_cluster(tmp_path, {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "30s"})
     service = cluster.start_scheduler()
     cluster.start_workers(2)
-    service.submit(disturbable_run).wait(timeout=300)
+    first = {"output": {"store": str(tmp_path / "first.zarr")}}
+    service.submit(Run.from_dict(tiny | first)).wait(timeout=300)
+    wait_for(lambda: len(cluster.workers()) == 2)
     worker = cluster.a_worker()
     cluster.frozen.append(worker)
     worker.send_signal(signal.SIGSTOP)
-    service.run(service.runs()[0]["id"]).forget()
-    again = tmp_path / "again.zarr"
-    output = {"output": {"store": str(again)}}
-    run = service.submit(Run.from_dict(disturbable_run.to_dict() | output))
+    run = service.submit(disturbable_run)
     wait_for(lambda: says(run, "no answer of tcp://"))
     run.wait(timeout=300)
-    assert stored(again) == stored(undisturbed)
+    assert stored(disturbable_run.output.store) == stored(undisturbed)
 
 
 def test_an_input_replaced_during_a_run_is_not_mixed_in_when_a_worker_dies(
