@@ -81,7 +81,7 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bits(
 ) -> None:
     config, store, group = tmp_path / "run.yaml", tmp_path / "tiny.zarr", settings["task"]
     group = group.replace("-", "_")
-    config.write_text(yaml.safe_dump(settings))
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))  # datasets in their order
     faults = [
         (group, 1, "2", signal.SIGKILL),
         (group, ITERATIONS // 2, "1", signal.SIGTERM),
