@@ -179,8 +179,12 @@ class Crew:
 
     async def workers(self, work: Work) -> dict[str, dict[str, Any]]:
         """Admitted workers, as Dask describes them."""
+        return self._admitted(await self._workers(), work)
+
+    def _admitted(
+        self, workers: Mapping[str, dict[str, Any]], work: Work
+    ) -> dict[str, dict[str, Any]]:
         resource = resource_of(self._shown[work], work)
-        workers = await self._workers()
         return {name: facts for name, facts in workers.items() if resource in facts["resources"]}
 
     async def _workers(self) -> dict[str, dict[str, Any]]:
@@ -279,7 +283,8 @@ class Crew:
     async def _look(self) -> int:
         """Name strangers that joined, and the silent; the number of admitted workers."""
         work: Work = "clustering" if "clustering" in self._shown else "reading"
-        admitted, workers = await self.workers(work), await self._workers()
+        workers = await self._workers()
+        admitted = self._admitted(workers, work)
         unknown = {*workers} - {*admitted} - self._known
         answers = {
             name: self._pending.pop(name).result()
@@ -289,7 +294,7 @@ class Crew:
         self._name_strangers(answers, work)
         for name in unknown - {*answers}:
             self._begin(name, introduction(work, self._expected), name)
-        self._grant(await self.workers("reading"))
+        self._grant(self._admitted(workers, "reading"))
         self._listen(admitted)
         return len(admitted)
 
