@@ -135,14 +135,14 @@ def bad_file(tmp_path: Path, name: str, content: bytes) -> str:
 
 
 def outside(folder: Path) -> str:
-    """A model whose weights are in another file, in the working directory."""
+    """A model whose weights are in another file."""
     model = onnx.load(write_model(folder / "o.onnx", [[1.0, 1.0]] * 2))
     weights = model.graph.initializer[1]
-    os.chdir(folder)
     (folder / "weights.bin").write_bytes(weights.raw_data)
     weights.data_location = TensorProto.EXTERNAL
     weights.ClearField("raw_data")
-    weights.external_data.add(key="location", value="weights.bin")
+    place = os.path.relpath(folder / "weights.bin")
+    weights.external_data.add(key="location", value=place)
     return bad_file(folder, "outside.onnx", model.SerializeToString())
 
 

@@ -54,7 +54,9 @@ def written(nodes: list[Any], folder: Path) -> dict[str, Any]:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (folder / "a.onnx").write_bytes(model.SerializeToString())
     part = {"var_names": ["part_pt_log"], "var_infos": {"part_pt_log": SCALING}, "var_length": 4}
-    (folder / "a.json").write_text(repr({"input_names": ["f"], "f": part}).replace("'", '"'))
+    (folder / "a.json").write_text(
+        repr({"input_names": ["features"], "features": part}).replace("'", '"')
+    )
     return {
         "name": "onnx",
         "model": str(folder / "a.onnx"),
