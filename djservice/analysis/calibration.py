@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,7 @@ from djservice.core.atomic import written_aside
 from djservice.core.bounds import require
 from djservice.core.display import shown
 from djservice.core.progress import Watch
+from djservice.core.regular import in_the_way, read_regular
 from djservice.core.typing import Floats
 from djservice.errors import InputError, MissingFileError
 
@@ -99,6 +100,8 @@ class Calibration:
         ------
         OSError
             If the file cannot be written.
+        InputError
+            If another file is there.
         """
         arrays: dict[str, Any] = {
             f"{name}.{part}{i}": array
@@ -107,6 +110,8 @@ class Calibration:
             for part, array in zip(("weight", "bias"), pair, strict=True)
         }
         numbers = [self.information, self.information_error, *self.truth_range]
+        if other := in_the_way(os.fspath(path), b"pk"):
+            raise InputError(f"{path}: expected no file or a calibration, found {other}.")
         with written_aside(Path(path)) as aside, aside.open("wb") as file:
             np.savez(
                 file,
@@ -129,13 +134,15 @@ class Calibration:
             If it is no calibration.
         """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = BytesIO(read_regular(os.fspath(path)))
+            with np.load(content, allow_pickle=False) as arrays:
                 return _restored(dict(arrays))
         except FileNotFoundError as error:
             raise MissingFileError(f"{path}: no such file, expected a calibration.") from error
-        except (KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        except Exception as error:  # NumPy has many, such as those of a tokenizer
             raise InputError(
-                f"{path}: no calibration, expected a file that Calibration.save wrote."
+                f"{path}: no calibration, expected a file that Calibration.save wrote "
+                f"({type(error).__name__}: {str(error)[:200]})."
             ) from error
 
     def _solved(self, values: ArrayLike) -> tuple[Floats, Floats]:

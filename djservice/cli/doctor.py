@@ -6,6 +6,7 @@ and its workers.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import ssl
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from djservice.core.event_loops import finish
 from djservice.core.locks import is_locked, lock_file
 from djservice.core.provenance import code_hash
 from djservice.core.redact import message_of
@@ -35,7 +37,12 @@ _MOUNT = (
 _LOCAL_LOCKS = {"localflock", "noflock", "nolock", "local_lock=all", "local_lock=flock", "nobrl"}
 _SHARED = {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "ceph", "beegfs", "fuse", "9p"}
 #: Packages whose versions must agree: numbers, or the pickles that are sent, depend on them.
-COMPARED = ("python", "djservice", "numpy", "numba", "awkward", "dask", "distributed")
+COMPARED = (
+    *("python", "djservice", "numpy", "numba", "awkward", "dask", "distributed"),
+    *("torch", "onnxruntime"),
+)
+#: Seconds that a worker may take to answer.
+SILENT = 30.0
 
 
 @dataclass(frozen=True)
@@ -242,8 +249,6 @@ def _certificates() -> Iterator[Finding]:
 
 def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Finding]:
     """Check a scheduler and its workers."""
-    from distributed import Client
-
     from djservice.service.client import connect
 
     try:
@@ -257,12 +262,8 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
         )
     yield _encryption(address)
     try:
-        with (
-            Client(address, set_as_default=False, timeout="10s") as client,
-            _locked(folder) as lock,
-        ):
-            processes = {"scheduler": client.run_on_scheduler(process_facts, str(folder), lock)}
-            processes |= client.run(process_facts, str(folder), lock, on_error="return")
+        with _locked(folder) as lock:
+            processes = finish(_facts(address, str(folder), lock))
     except (OSError, TimeoutError, ValueError, ImportError) as error:
         yield Finding(
             "cluster",
@@ -277,6 +278,26 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
     )
     for name, facts in processes.items():
         yield from _process(name, facts, local, folder)
+
+
+async def _facts(address: str, folder: str, lock: str | None) -> dict[str, Any]:
+    """The facts of the scheduler and of each worker, or its error."""
+    from distributed import Client
+
+    from djservice.on_dask.crew import answer_of
+
+    async def facts_of(worker: str) -> Any:
+        try:
+            async with asyncio.timeout(SILENT):
+                return await answer_of(client, worker, process_facts, folder, lock)
+        except TimeoutError as error:
+            return error
+
+    async with Client(address, asynchronous=True, set_as_default=False, timeout="10s") as client:
+        facts = {"scheduler": await client.run_on_scheduler(process_facts, folder, lock)}
+        workers = (await client.scheduler.identity(n_workers=-1))["workers"]
+        answers = await asyncio.gather(*map(facts_of, workers))
+        return facts | dict(zip(workers, answers, strict=True))
 
 
 @contextlib.contextmanager
@@ -306,6 +327,10 @@ def _encryption(address: str) -> Finding:
 
 def _process(name: str, facts: Any, local: dict[str, Any], folder: Path) -> Iterator[Finding]:
     """Compare one process of the cluster with this one."""
+    if isinstance(facts, TimeoutError):
+        remedy = "See what keeps it busy, or start it again."
+        yield Finding(name, f"no answer for {SILENT:g} s: it stands still", remedy)
+        return
     if not isinstance(facts, dict):
         yield Finding(
             name,

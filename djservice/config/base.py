@@ -13,6 +13,9 @@ from djservice.core.redact import remember_settings
 from djservice.core.spelling import spelled
 from djservice.core.urls import is_url
 
+#: Largest length of a list whose members are built before the sizes are known, as of features.
+MANY = 1_000
+
 
 class Section(BaseModel):
     """A section of a run. It is frozen and refuses unknown keys."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from djservice.config.base import Section, as_tuple, named
+from djservice.config.base import MANY, Section, as_tuple, named
 
 #: Keys that only one kind of objective has.
 _ONLY = {
@@ -30,7 +30,7 @@ class ObjectiveSection(Section):
         {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
     )
     cuts: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
-        (), description="selection of trees: all must pass"
+        (), max_length=MANY, description="selection of trees: all must pass"
     )
     bins: tuple[float, ...] | None = Field(
         None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
-from djservice.config.base import as_tuple, named
+from djservice.config.base import MANY, as_tuple, named
 from djservice.config.document import Document
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
@@ -50,7 +50,7 @@ class Run(Document):
     )
     input: Input
     clustering: ClusteringSection = ClusteringSection()
-    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple)] = ()
+    loss: Annotated[tuple[LossTerm, ...], BeforeValidator(as_tuple)] = Field((), max_length=MANY)
     objective: ObjectiveSection | None = Field(
         None, description="instead of a loss, what is maximised: docs/guides/information.md"
     )

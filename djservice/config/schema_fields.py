@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from djservice.config.base import Section, as_tuple, named
+from djservice.config.base import MANY, Section, as_tuple, named
 from djservice.core.arguments import takes
 
 #: Default event weight, in any layout. Data have no such branch, and then the weight is 1.
@@ -48,6 +48,7 @@ class SchemaFields(Section):
     )
     columns: Annotated[dict[Name, Name], BeforeValidator(_by_name)] = Field(
         {},
+        max_length=MANY,
         description=(
             "further fields of the particles that taggers read, as [charge, pdgId] or {d0: dxy}; "
             "what a file lacks counts as the variable's default"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from djservice.config.base import PathOrUrl, Section, named
+from djservice.config.base import MANY, PathOrUrl, Section, named
 from djservice.config.input import Input
 from djservice.core.bounds import limits
 
@@ -69,7 +69,7 @@ class LossTerm(Section):
         ),
     )
     cuts: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
-        (), description="selection of trees: all must pass"
+        (), max_length=MANY, description="selection of trees: all must pass"
     )
     coefficient: float = Field(1.0, description="of this term in the sum")
     bound: float = Field(
@@ -207,6 +207,7 @@ class RadiusModelSection(Section):
             "scalar_pt",
         ),
         min_length=1,
+        max_length=MANY,
         description="names of features",
         validate_default=True,
     )
@@ -225,7 +226,9 @@ class RadiusModelSection(Section):
         20, **limits("trees") | {"ge": 2}, description="trees per event on which it is scored"
     )
     checks: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")], Input] = Field(
-        {}, description="further samples to score it on, each an input section by name"
+        {},
+        max_length=100,
+        description="further samples to score it on, each an input section by name",
     )
 
     @model_validator(mode="after")
@@ -249,6 +252,7 @@ class ParticleWeightsSection(Section):
     features: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
         ("charged_density", "log_pt", "abs_eta"),
         min_length=1,
+        max_length=MANY,
         description="names of features of particles",
         validate_default=True,
     )
@@ -304,12 +308,13 @@ class JointSection(Section):
     )
     classes: tuple[str, ...] | tuple[float, ...] = Field(
         (),
+        max_length=MANY,
         description=(
             "datasets of the fileset, or values of input.truth, a class each; the first is the "
             "signal"
         ),
     )
-    class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+    class_weights: tuple[Annotated[float, Field(ge=1e-9, le=1e9)], ...] | None = Field(
         None, description="factor of the weights of each class's events; null: 1"
     )
     constituents: int = Field(

@@ -24,6 +24,9 @@ PACKAGES = (
     "dask",
     "distributed",
     "zarr",
+    # Networks that are part of a run, if they are installed.
+    "torch",
+    "onnxruntime",
 )
 
 PACKAGE = Path(__file__).parents[1]

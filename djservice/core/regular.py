@@ -39,6 +39,22 @@ def unusable(path: str | Path) -> str:
     return f"has {size:,} bytes, more than any file of djservice" if size > LARGEST else ""
 
 
+def in_the_way(path: str | Path, *starts: bytes) -> str:
+    """What must not be replaced at a path; empty if nothing is there, or a file of ours.
+
+    Parameters
+    ----------
+    starts
+        First bytes of files of ours, in lower case.
+    """
+    other = irregular(path)
+    if other or not os.path.exists(path):
+        return other
+    with open(path, "rb") as file:
+        start = file.read(100).lower()
+    return "" if not start or start.startswith(starts) else "another file"
+
+
 def read_regular(path: str | Path) -> bytes:
     """The bytes of a file that djservice wrote.
 

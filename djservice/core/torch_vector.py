@@ -54,15 +54,30 @@ class TorchVector:
         InputError
             If PyTorch is missing.
         """
+        torch = self._torch()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.build().double().eval()
+
+    def size(self) -> int:
+        """Number of entries of the vector. The parameters take no memory meanwhile.
+
+        Raises
+        ------
+        InputError
+            If PyTorch is missing.
+        """
+        with self._torch().device("meta"):
+            return sum(values.numel() for values in self.build().parameters())
+
+    def _torch(self) -> Any:
         try:
             import torch
         except ImportError as error:
             raise InputError(
                 f"{self.name} needs PyTorch: pip install 'djservice[torch]', on the workers too."
             ) from error
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return self.build().double().eval()
+        return torch
 
     def names(self) -> tuple[str, ...]:
         """Names of the entries of the vector."""

@@ -66,7 +66,7 @@ class JointFit:
     Raises
     ------
     RunError
-        If a class has too few events to train on, or too few that are held back.
+        If a class has too few events to train on, or too few that are held back, or no weight.
     """
 
     def __init__(self, plan: RunPlan, sample: JointSample, watch: Watch) -> None:
@@ -83,6 +83,12 @@ class JointFit:
                     f"joint.classes: {name} has {kept} events to train on and {held} that are held "
                     f"back, expected {FEWEST} or more of each. Use more events of it, or another "
                     "joint.held_back."
+                )
+            total = float(sample.weight[of_class].sum())
+            if not total > 0.0:
+                raise RunError(
+                    f"joint.classes: the weights of {name} sum up to {total:g}, expected more than "
+                    "0. Check input.weight and the sample."
                 )
         self.minibatches = MiniBatches(
             sample.keys[~self.is_held_back], seed, self.section.batch_events, share

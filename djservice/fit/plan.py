@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any, Literal
 
 from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
@@ -141,11 +143,20 @@ class RunPlan:
     def network(self) -> Network:
         """This network at the start."""
         tagger, classes = self.tagger
+        return Network(tagger, classes, self.run.joint.constituents, self._of_vector("start"))
+
+    @property
+    def network_parameters(self) -> int:
+        """Number of its parameters. A network that the configuration describes is not built."""
+        described = isinstance(self.run.joint.network, Mapping)
+        return int(self._of_vector("size")) if described else len(self.network.theta)
+
+    def _of_vector(self, method: Literal["start", "size"]) -> Any:
+        tagger, classes = self.tagger
         try:
-            start = tagger.vector(len(classes.names)).start()
+            return getattr(tagger.vector(len(classes.names)), method)()
         except TypeError as error:
             raise ConfigError(f"joint.network: {tagger.name} cannot be built: {error}") from error
-        return Network(tagger, classes, self.run.joint.constituents, start)
 
     def input(self, name: str = "input") -> InputPlan:
         """An input, by the name of its section in :attr:`djservice.config.run.Run.inputs`."""

@@ -17,6 +17,8 @@ from djservice.config.input import Input
 from djservice.core.plain_data import unique_pairs
 from djservice.core.private import full_url, private_url
 from djservice.core.redact import message_of
+from djservice.core.regular import irregular
+from djservice.core.urls import is_url
 from djservice.errors import DjserviceError, InputError
 from djservice.input.files import GLOB, Search, expand
 
@@ -107,6 +109,8 @@ class _Dataset(BaseModel):
 WEIGHTS = ("xsec", "sumw", "weight")
 #: Longest description of an invalid dataset in a message, in characters.
 _LONGEST = 500
+#: Largest size of a fileset in bytes, uncompressed.
+_LARGEST = 200_000_000
 
 
 def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -129,8 +133,13 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
 
         where = fileset = private_url(fileset)
         try:
-            with fsspec.open(full_url(fileset), "rt", compression="infer") as file:
-                data = json.load(file, object_pairs_hook=unique_pairs)
+            if not is_url(fileset) and (other := irregular(fileset)):
+                raise ValueError(other)
+            with fsspec.open(full_url(fileset), "rb", compression="infer") as file:
+                text = file.read(_LARGEST + 1)  # of what it is uncompressed
+            if len(text) > _LARGEST:
+                raise ValueError(f"more than {_LARGEST:,} bytes")
+            data = json.loads(text, object_pairs_hook=unique_pairs)
         except (OSError, ValueError, ImportError, RecursionError) as error:
             raise InputError(
                 f"{where}: expected a fileset in JSON, found {type(error).__name__}: {message_of(error)}."

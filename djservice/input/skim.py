@@ -12,7 +12,7 @@ from typing import Any
 
 from djservice.core.atomic import written_aside
 from djservice.core.private import private_url
-from djservice.core.regular import irregular
+from djservice.core.regular import in_the_way
 from djservice.errors import DjserviceError, InputFileError, SchemaError
 from djservice.input.files import CUT, inspect
 from djservice.input.retries import patiently
@@ -67,7 +67,7 @@ def skim(
         )
     steps = _steps(source, schema, keep)
     first = next(steps)  # errors of the source are raised before anything is written
-    if other := irregular(target) or (_is_other(target) and "another file"):
+    if other := in_the_way(target, b"root"):
         raise InputFileError(
             f"{target}: expected no file or a ROOT file, found {other}, which would be lost. Name "
             "another."
@@ -86,14 +86,6 @@ def skim(
         raise InputFileError(
             f"{target}: the skim cannot be written: {error.strerror or error}."
         ) from error
-
-
-def _is_other(target: Path) -> bool:
-    """True if a file is there that is no ROOT file, and not empty."""
-    if not target.is_file():
-        return False
-    with target.open("rb") as file:
-        return file.read(4) not in (b"root", b"")
 
 
 def _steps(

@@ -15,7 +15,9 @@ from djservice.networks.directions import weights_and_directions
 
 #: Numbers that describe the direction of a constituent.
 DIRECTION = 3
-_WHOLE = Bound(1, 4096, whole=True)
+_WHOLE, _ORDER = Bound(1, 4096, whole=True), Bound(1, 64, whole=True)
+#: Largest number of hidden layers of both networks together.
+DEEPEST = 100
 
 
 class MomentEFN(nn.Module):
@@ -125,8 +127,11 @@ class MomentEFN(nn.Module):
         """Refuse settings without a meaning."""
         numbers = [("order", self.order), ("latent", self.latent), ("outputs", self.outputs)]
         for name, number in [*numbers, *(("the width of a layer", width) for width in widths)]:
-            if not _WHOLE.holds(number):
-                raise InputError(f"{name} is {number!r}, expected {_WHOLE}.")
+            bound = _ORDER if name == "order" else _WHOLE
+            if not bound.holds(number):
+                raise InputError(f"{name} is {number!r}, expected {bound}.")
+        if len(widths) > DEEPEST:
+            raise InputError(f"{len(widths):,} hidden layers, expected at most {DEEPEST}.")
         if not _WHOLE.holds(math.comb(self.latent + self.order, self.order)):
             raise InputError(
                 f"order {self.order} of {self.latent} latent functions has more than "

@@ -18,6 +18,8 @@ from djservice.objectives.particle_variables import VARIABLES, Source
 
 #: Largest number of constituents of a jet that a network may read.
 MOST_CONSTITUENTS = 4_096
+#: Largest number of variables of a constituent.
+MOST_VARIABLES = 256
 _SCALING = {
     "median": 0.0,
     "norm_factor": 1.0,
@@ -107,6 +109,10 @@ def read_preprocessing(content: bytes, path: str) -> Preprocessing:
             f"each of them var_names, var_infos and var_length or max_length, found "
             f"{type(error).__name__}: {str(error)[:200]}."
         ) from None
+    if (number := sum(map(len, variables.values()))) > MOST_VARIABLES:
+        raise InputError(
+            f"{path}: the inputs have {number:,} variables, expected at most {MOST_VARIABLES:,}."
+        )
     least, most = max(low for low, _ in lengths), min(high for _, high in lengths)
     if not 1 <= least <= most <= MOST_CONSTITUENTS:
         raise InputError(

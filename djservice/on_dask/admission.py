@@ -3,8 +3,8 @@
 Tasks of a run ask for the resource that workers with its code, packages and arithmetic announce.
 Dask's scheduler gives them to no other worker, whenever it joins.
 
-The plugin and the question are local classes and functions, which are pickled by value. So a worker
-with other sources, or without djservice, can answer too.
+The plugin and the introduction are local classes and functions, which are pickled by value. So a
+worker with other sources, or without djservice, can answer too.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Literal, get_args
 
-from distributed import WorkerPlugin
+from distributed import Scheduler, WorkerPlugin
+from distributed.protocol.pickle import dumps
 
 from djservice.core.provenance import LOADED_CODE, code_hash, versions
 from djservice.on_dask.arithmetic import clustering_digest, reading_digest
@@ -31,21 +32,29 @@ def show(work: Work) -> Shown:
     """Code, packages and arithmetic of this process.
 
     The code is that of its start. A process whose sources were exchanged since then may have parts
-    of both, and is like no other.
+    of both, and is like no other. Of a processor what it computes matters, and not its name.
     """
     changed = "" if code_hash() == LOADED_CODE else ", and its sources changed since it started"
-    python = ".".join(versions()["python"].split(".")[:2])
+    packages = {k: text for k, text in versions().items() if k not in ("code", "processor")}
     return {
         "code": LOADED_CODE + changed,
-        "versions": {**versions(), "python": python},
+        "versions": {**packages, "python": ".".join(packages["python"].split(".")[:2])},
         "arithmetic": reading_digest() if work == "reading" else clustering_digest(),
     }
 
 
+def likeness() -> Shown:
+    """What a worker shows that is like this process, with any arithmetic."""
+    return {**show("reading"), "arithmetic": None}
+
+
+def _digest(shown: Shown) -> str:
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def resource_of(shown: Shown, work: Work) -> str:
     """Name of the resource of the workers that show the same."""
-    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
-    return f"djservice-{work}-{digest[:16]}"
+    return f"djservice-{work}-{_digest(shown)}"
 
 
 def announcing(resource: str) -> Callable[[Any], Awaitable[None]]:
@@ -62,49 +71,59 @@ def announcing(resource: str) -> Callable[[Any], Awaitable[None]]:
     return announce
 
 
-def announcement(work: Work) -> WorkerPlugin:
-    """A plugin that announces the resource of a worker, and redacts its logs."""
+def introduction(work: Work, expected: Shown) -> Callable[[Any], Awaitable[Shown]]:
+    """A function with which a worker shows itself, or the problem that it has with that.
+
+    If it is as expected, it announces its resource. Only then are its kernels compiled.
+    """
+
+    async def introduce(dask_worker: Any) -> Shown:
+        import asyncio
+
+        try:
+            from djservice.on_dask import admission, plugins
+
+            plugins.redact_logs()
+            shown = await asyncio.to_thread(admission.show, "reading")
+            if {**shown, "arithmetic": None} == expected:
+                shown = await asyncio.to_thread(admission.show, work)
+                await admission.announcing(admission.resource_of(shown, work))(dask_worker)
+            return shown
+        except Exception as error:
+            return {"problem": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+
+    return introduce
+
+
+def announcement(work: Work, expected: Shown) -> WorkerPlugin:
+    """A plugin with which every worker that joins introduces itself, while it starts."""
 
     class Announcement(WorkerPlugin):
-        name = f"djservice-{work}"
+        name = f"djservice-{work}-{_digest(expected)}"
         idempotent = True  # workers that have the plugin are skipped
 
-        async def setup(self, worker: Any) -> None:
-            """Called by Dask on each worker when it joins, before it can get tasks of a run."""
+        def setup(self, worker: Any) -> None:
+            """Called by Dask on each worker when it joins. It beats and answers meanwhile."""
             import asyncio
 
-            try:
-                from djservice.on_dask import admission, plugins
+            self.introducing = asyncio.ensure_future(introduction(work, expected)(worker))
 
-                plugins.redact_logs()
-                shown = await asyncio.to_thread(admission.show, work)
-                resource = admission.resource_of(shown, work)
-            # It announces nothing; the question returns the reason. A worker that ends cancels this.
-            except (Exception, asyncio.CancelledError):
-                return
-            await admission.announcing(resource)(worker)
+        def teardown(self, worker: Any) -> None:
+            """Called by Dask when the worker ends."""
+            self.introducing.cancel()
 
     return Announcement()
 
 
-def question(work: Work) -> Callable[[], Awaitable[Shown]]:
-    """A function that returns what its process shows, or the problem that it has with that."""
-
-    async def answer() -> Shown:
-        import asyncio
-
-        try:
-            from djservice.on_dask.admission import show
-
-            return await asyncio.to_thread(show, work)
-        except Exception as error:
-            return {"problem": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-
-    return answer
+def announcing_on(scheduler: Scheduler) -> Iterator[Coroutine[Any, Any, Any]]:
+    """For each work what registers its plugin, with the likeness of the scheduler's process."""
+    for work in get_args(Work):
+        plugin = announcement(work, likeness())
+        yield scheduler.register_worker_plugin(None, dumps(plugin), plugin.name, idempotent=True)
 
 
 def differences(shown: Any, expected: Shown) -> str:
-    """How a worker differs from a run; empty if it does not."""
+    """How a worker differs from what is expected; empty if it does not."""
     if isinstance(shown, BaseException):
         return f"it does not answer ({type(shown).__name__}: {shown})"
     if "problem" in shown:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from distributed import Client, Future
@@ -18,20 +19,36 @@ from djservice.on_dask.admission import (
     announcement,
     announcing,
     differences,
-    question,
+    introduction,
+    likeness,
     resource_of,
-    show,
 )
 from djservice.on_dask.gather import gather
 
 #: Seconds between two looks at the workers while tasks run, and between two lines about waiting.
 LOOK, REMIND = 5.0, 60.0
+#: Seconds that workers may be silent while another one has answered.
+PATIENCE = 15.0
+REMEDY = "Start workers from the same image or environment as this process."
 #: Largest number of workers in a message.
 _NAMED = 3
 
 
+async def answer_of(
+    client: Client, worker: str, function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """What a function returns on a worker, or the error. A process that stands still says nothing."""
+    try:
+        answers = await client.run(function, *arguments, workers=[worker], on_error="return")
+        return answers[worker]
+    except Exception as error:  # the connection's
+        return error
+
+
 class Crew:
     """The admitted workers of a cluster; :meth:`muster` admits them.
+
+    No wait on one worker holds up the others: a process may stand still for any time.
 
     Attributes
     ----------
@@ -43,10 +60,14 @@ class Crew:
 
     def __init__(self, client: Client, watch: Watch) -> None:
         self.client, self.watch = client, watch
+        self._expected = likeness()
         self._shown: dict[Work, Shown] = {}
         self._known: set[str] = set()
+        self._silent: set[str] = set()
+        self._beats: dict[str, tuple[float, float]] = {}
         self._avoided: set[str] = set()
         self._blind: dict[str, float] = {}
+        self._pending: dict[Any, asyncio.Future[Any]] = {}
 
     @classmethod
     async def muster(cls, client: Client, watch: Watch) -> Crew:
@@ -58,10 +79,9 @@ class Crew:
             If every worker has other code or packages.
         """
         crew = cls(client, watch)
-        await client.register_plugin(announcement("reading"))
         if not await crew._workers():
             await crew._wait_for_workers()
-        await crew._admit("reading", {**show("reading"), "arithmetic": None})
+        await crew._admit("reading")
         return crew
 
     async def admit_to_clustering(self) -> None:
@@ -72,9 +92,7 @@ class Crew:
         RunError
             If no worker can compile them.
         """
-        await self.client.register_plugin(announcement("clustering"))
-        expected = {**self._shown["reading"], "arithmetic": None}
-        await self._admit("clustering", expected)
+        await self._admit("clustering")
 
     @property
     def arithmetic(self) -> str:
@@ -102,10 +120,11 @@ class Crew:
 
         A list of workers would not do: a task that names workers waits for ever once they are gone.
         """
-        if not set(await self.workers("reading")) - {worker}:
+        members = await self.workers("reading")
+        if not set(members) - {worker}:
             return {}
         self._avoided.add(worker)
-        await self._grant()
+        self._grant(members)
         return {_other_than(worker): 1.0}
 
     def found_blind(self, worker: str, reason: str) -> None:
@@ -117,18 +136,17 @@ class Crew:
                 f"could not ({reason}). Check its mounts and its network."
             )
 
-    async def _grant(self) -> None:
+    def _grant(self, members: Mapping[str, Mapping[str, Any]]) -> None:
         """Let admitted workers announce that they are other than those that are avoided."""
-        members = await self.workers("reading")
-        for avoided in self._avoided:
-            name = _other_than(avoided)
-            lacking = [
-                worker
-                for worker, facts in members.items()
-                if worker != avoided and name not in facts["resources"]
-            ]
-            if lacking:
-                await self.client.run(announcing(name), workers=lacking)
+        for name in map(_other_than, self._avoided):
+            for worker, facts in members.items():
+                if name not in (_other_than(worker), *facts["resources"]):
+                    self._begin((name, worker), announcing(name), worker)
+
+    def _begin(self, key: Any, function: Callable[..., Any], worker: str) -> None:
+        """Ask a worker in the background, if that question is not on its way already."""
+        if key not in self._pending or self._pending[key].done():
+            self._pending[key] = asyncio.ensure_future(answer_of(self.client, worker, function))
 
     async def gather(self, futures: Sequence[Future | None]) -> Any:
         """The results of tasks, in their order, with an eye on the workers meanwhile.
@@ -143,24 +161,30 @@ class Crew:
     async def watched(self, waiting: Coroutine[Any, Any, Any]) -> Any:
         """The result of a coroutine.
 
-        Meanwhile strangers are named when they join, and a lack of workers is said.
+        Meanwhile strangers are named when they join, and so is a lack of workers or of their signs
+        of life.
         """
         task = asyncio.ensure_future(waiting)
         began, said = time.monotonic(), -REMIND
         try:
             while not (await asyncio.wait([task], timeout=LOOK))[0]:
                 passed = time.monotonic() - began
-                if not await self._look() and passed - said >= REMIND:
-                    self.watch.say(f"waiting for workers, {passed:.0f} s so far")
-                    said = passed
+                with contextlib.suppress(OSError):  # the task says that the scheduler is gone
+                    if not await self._look() and passed - said >= REMIND:
+                        self.watch.say(f"waiting for workers, {passed:.0f} s so far")
+                        said = passed
             return await task
         finally:
             task.cancel()
 
     async def workers(self, work: Work) -> dict[str, dict[str, Any]]:
         """Admitted workers, as Dask describes them."""
+        return self._admitted(await self._workers(), work)
+
+    def _admitted(
+        self, workers: Mapping[str, dict[str, Any]], work: Work
+    ) -> dict[str, dict[str, Any]]:
         resource = resource_of(self._shown[work], work)
-        workers = await self._workers()
         return {name: facts for name, facts in workers.items() if resource in facts["resources"]}
 
     async def _workers(self) -> dict[str, dict[str, Any]]:
@@ -169,65 +193,145 @@ class Crew:
         ]
         return workers
 
-    async def _ask(self, work: Work, workers: Sequence[str] | None = None) -> dict[str, Any]:
-        answers: dict[str, Any] = await self.client.run(
-            question(work), workers=workers, on_error="return"
-        )
-        return answers
+    async def ask(
+        self,
+        function: Callable[..., Any],
+        workers: Iterable[str],
+        is_enough: Callable[[Any], object],
+    ) -> dict[str, Any]:
+        """What a function returns on workers, or its errors.
 
-    async def _admit(self, work: Work, expected: Shown) -> None:
-        """Choose the largest group of workers that compute alike, and name the others."""
-        answers = await self._ask(work)
-        alike = {
-            name: shown
-            for name, shown in answers.items()
-            if isinstance(shown, dict) and {**shown, "arithmetic": None} == expected
+        Once an answer is enough, silent workers are waited for a while. Then they are named and
+        left out.
+        """
+        questions = {
+            worker: asyncio.ensure_future(answer_of(self.client, worker, function))
+            for worker in workers
         }
-        if not alike:
-            reasons = [f"{name}: {differences(shown, expected)}" for name, shown in answers.items()]
-            more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-            raise RunError(
-                f"no worker can take part in this run: {'; '.join(reasons[:_NAMED])}{more}. "
-                "Start workers from the same image or environment as this process."
+        began = time.monotonic()
+        try:
+            while waiting := {name: each for name, each in questions.items() if not each.done()}:
+                enough = any(is_enough(each.result()) for each in questions.values() if each.done())
+                heard, _ = await asyncio.wait(
+                    waiting.values(),
+                    timeout=PATIENCE if enough else REMIND,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not heard:
+                    self._say_silent(sorted(waiting), time.monotonic() - began, enough)
+                if enough and not heard:
+                    break
+            return {name: each.result() for name, each in questions.items() if each.done()}
+        finally:
+            for question in questions.values():
+                question.cancel()
+
+    def _say_silent(self, workers: Sequence[str], seconds: float, left_out: bool) -> None:
+        named = f"{', '.join(workers[:_NAMED])}{_more(workers)}"
+        if left_out:
+            self._silent |= {*workers}
+            self.watch.say(
+                f"no answer of {named} for {seconds:.0f} s: the run goes on with the others, and "
+                "with these when they answer"
             )
-        sizes = Counter(shown["arithmetic"] for shown in alike.values())
+        else:
+            self.watch.say(f"waiting for an answer of {named}, {seconds:.0f} s so far")
+
+    async def _admit(self, work: Work) -> None:
+        """Choose the largest group of workers that compute alike, and name the others."""
+        # Sent to all workers, one of which may stand still: each is asked by itself below.
+        self._pending[work] = asyncio.ensure_future(self._register(work))
+        introduce, answers = introduction(work, self._expected), dict[str, Any]()
+        while not (sizes := Counter(filter(None, map(self._arithmetic, answers.values())))):
+            others = {*await self._workers()} - {*answers}
+            if others:
+                asked = others - self._silent or others
+                answers |= await self.ask(introduce, asked, self._arithmetic)
+            elif await self._workers():
+                raise self._refusal(answers)
+            else:
+                await self._wait_for_workers()
         chosen = min(sizes, key=lambda digest: (-sizes[digest], digest))
-        self._shown[work] = {**expected, "arithmetic": chosen}
+        self._shown[work] = {**self._expected, "arithmetic": chosen}
         self._name_strangers(answers, work)
+
+    async def _register(self, work: Work) -> None:
+        with contextlib.suppress(Exception):  # of a worker, which is then asked by itself
+            await self.client.register_plugin(announcement(work, self._expected))
+
+    def _arithmetic(self, shown: Any) -> str | None:
+        """The arithmetic of a worker that is as expected, or None."""
+        if not isinstance(shown, dict) or {**shown, "arithmetic": None} != self._expected:
+            return None
+        return str(shown["arithmetic"])
+
+    def _refusal(self, answers: Mapping[str, Any]) -> RunError:
+        reasons = [f"{name}: {differences(each, self._expected)}" for name, each in answers.items()]
+        return RunError(
+            f"no worker can take part in this run: {'; '.join(reasons[:_NAMED])}{_more(reasons)}. "
+            f"{REMEDY}"
+        )
 
     def _name_strangers(self, answers: Mapping[str, Any], work: Work) -> None:
         for name, shown in answers.items():
             reason = differences(shown, self._shown[work])
             if reason and name not in self._known:
-                self.watch.say(f"the worker {name} gets no work of this run: {reason}.")
+                self.watch.say(f"the worker {name} gets no work of this run: {reason}. {REMEDY}")
             if reason or work == "clustering":
                 self._known.add(name)
 
     async def _look(self) -> int:
-        """Name strangers that joined; the number of admitted workers."""
+        """Name strangers that joined, and the silent; the number of admitted workers."""
         work: Work = "clustering" if "clustering" in self._shown else "reading"
-        admitted, workers = await self.workers(work), await self._workers()
-        unknown = sorted(set(workers) - set(admitted) - self._known)
-        if unknown:
-            self._name_strangers(await self._ask(work, unknown), work)
-        if self._avoided:
-            await self._grant()
+        workers = await self._workers()
+        admitted = self._admitted(workers, work)
+        unknown = {*workers} - {*admitted} - self._known
+        answers = {
+            name: self._pending.pop(name).result()
+            for name in unknown & {*self._pending}
+            if self._pending[name].done()
+        }
+        self._name_strangers(answers, work)
+        for name in unknown - {*answers}:
+            self._begin(name, introduction(work, self._expected), name)
+        self._grant(self._admitted(workers, "reading"))
+        self._listen(admitted)
         return len(admitted)
+
+    def _listen(self, admitted: Mapping[str, Mapping[str, Any]]) -> None:
+        """Name workers that give no sign of life; clocks of two machines are not compared."""
+        now = time.monotonic()
+        for name, facts in admitted.items():
+            beat, since = self._beats.setdefault(name, (facts["last_seen"], now))
+            if beat != facts["last_seen"]:
+                self._beats[name] = facts["last_seen"], now
+                self._silent.discard(name)
+            elif now - since >= REMIND and name not in self._silent:
+                self._silent.add(name)
+                self.watch.say(
+                    f"no sign of life of {name} for {now - since:.0f} s: it is given up, and its "
+                    "work done again, after distributed.scheduler.worker-ttl"
+                )
 
     async def _wait_for_workers(self) -> None:
         """Wait for a first worker, with a task that waits too: an adaptive cluster sees work."""
         self.watch.say(
             f"{self.client.scheduler.address} has no workers yet; waiting for the first one"
         )
-        answer = self.client.submit(question("reading"), pure=False)
-        task = asyncio.ensure_future(gather(self.client, [answer]))
-        began = time.monotonic()
+        answer = self.client.submit(bool, pure=False)
+        began = said = time.monotonic()
         try:
-            while not (await asyncio.wait([task], timeout=REMIND))[0]:
-                self.watch.say(f"waiting for workers, {time.monotonic() - began:.0f} s so far")
-            await task
+            while not await self._workers():
+                await asyncio.sleep(0.1)
+                if time.monotonic() - said >= REMIND:
+                    said = time.monotonic()
+                    self.watch.say(f"waiting for workers, {said - began:.0f} s so far")
         finally:
-            task.cancel()
+            answer.release()
+
+
+def _more(names: Sequence[str]) -> str:
+    return f"; and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
 
 
 def _other_than(worker: str) -> str:

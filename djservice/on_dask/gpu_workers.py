@@ -80,9 +80,8 @@ async def device_of(crew: Crew, run: Run) -> Device:
             "cluster.device is cuda, and no worker announces a GPU. Start workers with "
             "`dask cuda worker ADDRESS --resources GPU=1`, or set cluster.device to cpu."
         )
-    for worker, problem in (
-        (await crew.client.run(_gpu_problem, workers=[*announced])).items() if announced else ()
-    ):
+    answers = await crew.ask(_gpu_problem, announced, lambda problem: problem is None)
+    for worker, problem in answers.items():
         if problem:
             raise DeviceError(f"the worker {worker} announces GPU=1, but on it {problem}")
     return "cuda" if announced else "cpu"

@@ -120,7 +120,7 @@ def check_sizes(plan: RunPlan) -> None:
             "sums-bytes", "particle_weights.batch_events times parameters", 16 * events * number
         )
     if plan.run.task == "joint":
-        number = 1 + len(plan.network.theta)
+        number = 1 + plan.network_parameters
         check_size("parameters", "parameters of joint.network", number)
         check_size(
             "path-numbers",

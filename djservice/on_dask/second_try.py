@@ -6,6 +6,7 @@ and would soon have called most of them bad.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from distributed import Future, get_worker
 
 from djservice.errors import DjserviceError, InputFileError, SchemaError
 from djservice.input.quarantine import BadRange
-from djservice.on_dask.crew import Crew
+from djservice.on_dask.crew import LOOK, Crew
 from djservice.on_dask.gather import gather
 
 #: Errors that another worker may not have.
@@ -63,7 +64,12 @@ async def read_anywhere(
     if loss is None or not others:
         return first
     second = submit("-elsewhere", others)
-    second_loss = await _loss(crew, second[1])
+    trying = asyncio.ensure_future(_loss(crew, second[1]))
+    while not (await asyncio.wait([trying], timeout=LOOK))[0]:
+        if not await crew.other_than(loss.worker):  # the others are gone
+            trying.cancel()
+            return first
+    second_loss = trying.result()
     if second_loss is not None and second_loss.entries >= loss.entries:
         return first
     crew.found_blind(loss.worker, loss.reason)

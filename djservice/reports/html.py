@@ -12,7 +12,7 @@ from djservice.core.arguments import checked_arguments
 from djservice.core.atomic import write_text
 from djservice.core.formatting import axis_label, radius_text, with_error
 from djservice.core.private import private_url
-from djservice.core.regular import irregular
+from djservice.core.regular import in_the_way
 from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
@@ -128,11 +128,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
 
 def _refuse_other(page: Path) -> None:
     """Refuse to write over a file that is no report, such as an input or a part of a store."""
-    other = irregular(page)
-    if not other and page.is_file():
-        with page.open("rb") as file:
-            other = "" if file.read(len(_START)).lower() in (_START, b"") else "another file"
-    if other:
+    if other := in_the_way(page, _START):
         raise ReportError(
             f"{page}: expected no file or a report, found {other}. Choose another file with "
             "--output (or output.report)."

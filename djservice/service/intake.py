@@ -17,7 +17,7 @@ from typing import Any
 
 from distributed.threadpoolexecutor import ThreadPoolExecutor  # hung threads let the process end
 
-from djservice.config.run import Run
+from djservice.config.run import Run, files_of
 from djservice.core.urls import is_url
 from djservice.errors import ConfigError, ServiceError
 from djservice.fit.plan import RunPlan
@@ -31,6 +31,7 @@ from djservice.service.allowed_paths import (
     roots,
 )
 from djservice.service.submission import identity, same_numbers, unpack
+from djservice.service.trial import check_trial
 from djservice.store.location import locate
 
 #: Seconds for the checks of a submission, and number of submissions that are checked at once. A
@@ -89,6 +90,9 @@ def checked_plan(config: Any) -> RunPlan:
     """
     plan = RunPlan(unpack(config), PatternSearch())
     check_observables(plan.run)  # the sizes are known only once these files are read
+    for where, term in plan.run.terms.items():
+        if files_of(term.observable):
+            check_trial(term.observable, f"{where}.observable")
     check_sizes(plan)
     check_roots(plan)
     check_store(plan.run)

@@ -17,7 +17,6 @@ from typing import Any
 
 import dask
 from distributed import Scheduler, SchedulerPlugin
-from distributed.protocol.pickle import dumps
 from distributed.security import Security
 
 from djservice.core.event_loops import Stopped, ThreadLoop
@@ -26,7 +25,7 @@ from djservice.core.private import public
 from djservice.core.redact import message_of
 from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError, ServiceError, TasksLostError
-from djservice.on_dask.admission import announcement
+from djservice.on_dask.admission import announcing_on
 from djservice.on_dask.limits import limit
 from djservice.on_dask.plugins import redact_logs
 from djservice.on_dask.session import client_of
@@ -103,10 +102,8 @@ class RunService(SchedulerPlugin):
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
         )
         redact_logs()
-        for plugin in (announcement("reading"), announcement("clustering")):
-            await scheduler.register_worker_plugin(
-                None, dumps(plugin), plugin.name, idempotent=True
-            )
+        # Not awaited: a worker that stands still would hold up the start.
+        self._announcing = asyncio.gather(*announcing_on(scheduler), return_exceptions=True)
         await self._runs.read()
         for record in self._runs:
             if record.state in UNFINISHED:

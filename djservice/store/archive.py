@@ -31,8 +31,11 @@ class Archive:
         if problem := unusable(path):
             raise ValueError(problem)
         with zipfile.ZipFile(path) as file:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in file.infolist()):
+            members = file.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
                 raise ValueError("is compressed")  # ours are not, and a bomb is
+            if sum(member.file_size for member in members) > path.stat().st_size:
+                raise ValueError("has files that overlap")
             self._files = {name: file.read(name) for name in file.namelist()}
 
     def __str__(self) -> str:

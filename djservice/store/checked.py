@@ -34,7 +34,7 @@ class Readable(Protocol):
         """A Zarr group."""
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a file; None if it is missing, none if it is not a regular one."""
+        """The bytes of a file; None if it is missing, none if it cannot be one of ours."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _parsed(text: bytes | None) -> Any:
     if text is None:
         raise ValueError("is missing")
     if not text:
-        raise ValueError("is empty, or not a regular file")
+        raise ValueError("is empty, not a regular file, or larger than any of djservice")
     try:
         return document_of(text)
     except ValueError as error:

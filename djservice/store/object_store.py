@@ -18,16 +18,38 @@ from collections.abc import Iterator
 from typing import Any
 
 import zarr
+from zarr.abc.store import RangeByteRequest
 
 from djservice.core.private import full_url, private_url
 from djservice.core.redact import message_of
+from djservice.core.regular import LARGEST
 from djservice.errors import StoreError
 from djservice.store.fence import NOBODY, TOKEN, Fenced, check_token, new_token
 from djservice.store.fresh import Create, Files, packed
 from djservice.store.local_folder import in_use
 
+#: Bytes that are read of an object before its size is asked for, as few objects are larger.
+PROBE = 1_000_000
 #: Seconds between two renewals of a lock in an object store, and until a lock expires without one.
 RENEW, EXPIRE = 4.0, 20.0
+
+
+class BoundedObjects(zarr.storage.FsspecStore):
+    """A Zarr store of objects that takes none into memory that is larger than any of ours."""
+
+    async def get(
+        self, key: str, prototype: Any, byte_range: Any = None
+    ) -> zarr.core.buffer.Buffer | None:
+        """The value of a key; ValueError if it is too large."""
+        if byte_range is not None:
+            return await super().get(key, prototype, byte_range)
+        first = await super().get(key, prototype, RangeByteRequest(0, PROBE))
+        if first is None or len(first) < PROBE:
+            return first
+        size = (await self.fs._info(f"{self.path}/{key}"))["size"]
+        if size > LARGEST:
+            raise ValueError(f"has {size:,} bytes, more than any file of djservice")
+        return await super().get(key, prototype)
 
 
 def _clock() -> float:
@@ -74,19 +96,15 @@ class ObjectStore:
 
     def group(self, mode: Any, name: str = "") -> zarr.Group:
         """The root group or one within, without the copies of consolidated metadata."""
-        if self._token is None:
-            return zarr.open_group(
-                f"{self.url}/{name}".rstrip("/"),
-                mode=mode,
-                use_consolidated=False,
-                zarr_format=3,  # format 2 has codecs that unpickle
-                **self._options,
-            )
-        store = Fenced(zarr.storage.FsspecStore.from_url(self.url, **self._options), self._look)
+        options = {"use_listings_cache": False}
+        store: Any = BoundedObjects.from_url(self.url, storage_options=options)
+        if self._token is not None:
+            store = Fenced(store, self._look)
+        # Format 2 has codecs that unpickle.
         return zarr.open_group(store, path=name, mode=mode, use_consolidated=False, zarr_format=3)
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of an object; None if it is missing."""
+        """The bytes of an object; None if it is missing, none if it is larger than any of ours."""
         return self._content(f"{self.root}/{key}")
 
     def write(self, key: str, data: bytes) -> None:
@@ -99,10 +117,6 @@ class ObjectStore:
         self._look()
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm(f"{self.root}/{key}", recursive=True)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {"storage_options": {"use_listings_cache": False}}
 
     def written(self, group: str) -> float:
         """When the metadata of a group were last written, in seconds since 1970."""
@@ -272,15 +286,24 @@ class ObjectStore:
         """Version and content of the lock, both empty if there is none or no version."""
         try:
             etag = self.fs.info(self._lock_path).get("ETag", "")
-            return str(etag), bytes(self.fs.cat_file(self._lock_path))
+            return str(etag), self._content(self._lock_path) or b""
         except FileNotFoundError:
             return "", b""
 
     def _content(self, path: str) -> bytes | None:
+        """The bytes of an object; None if it is missing, none if it is larger than any of ours."""
         try:
-            return bytes(self.fs.cat_file(path))
+            first = bytes(self.fs.cat_file(path, start=0, end=PROBE))
+            if len(first) < PROBE:
+                return first
+            size = int(self.fs.info(path)["size"])
+            return b"" if size > LARGEST else bytes(self.fs.cat_file(path))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if "not satisfiable" in str(error):  # S3 has no first byte of an empty object
+                return b""
+            raise
 
     def _put(self, path: str, content: bytes, etag: str | None) -> bool:
         """Write an object if its version is ``etag``; if that is None, if there is no such object.

@@ -100,7 +100,7 @@ def _forget(group: WrittenGroup, chunks: Sequence[Damage], fresh: Callable[[], F
         if "fixed" in entries[name]:
             _write_fixed(group, name, damage, fresh())
         elif name in DERIVED:
-            group.cut(0, DERIVED)
+            group.cut(0, [derived for derived in DERIVED if derived in entries])
         elif damage.rows:
             rows.append(damage.rows[0])
     if rows:

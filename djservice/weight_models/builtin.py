@@ -10,11 +10,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.bounds import Bound
 from djservice.core.elementary import exp, log, tanh
 from djservice.core.entry_points import makers
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.weight_models.base import WeightModel, pulled_through
+
+_KNOTS = Bound(1, 10_000, whole=True)
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class Monotone(Explicit):
     knots: int = 3
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.knots, int) and self.knots >= 1):
-            raise InputError(f"knots is {self.knots!r}, expected a positive whole number.")
+        if not _KNOTS.holds(self.knots):
+            raise InputError(f"knots is {self.knots!r}, expected {_KNOTS}.")
 
     def names(self, features: Sequence[str]) -> tuple[str, ...]:
         shapes = (f"{name} slope {k}" for name in features for k in range(self.knots))

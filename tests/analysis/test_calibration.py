@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -163,10 +165,31 @@ def test_a_file_that_is_no_calibration_is_named(
         lambda: np.savez(path, format=99),
         lambda: path.write_bytes(npy.getvalue()),
     ]
-    for write in contents:
+    for write in [*contents, lambda: os.truncate(path, 40 * 2**30)]:
         write()
         with pytest.raises(dj.DjserviceError, match=r"x\.npz: no calibration, expected a file"):
             dj.Calibration.load(path)
+    path.write_text("an input")
+    with pytest.raises(dj.DjserviceError, match="expected no file or a calibration, found another"):
+        calibrations[True].save(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(dj.DjserviceError, match="a named pipe"):
+        dj.Calibration.load(path)
+
+
+def test_no_damage_of_a_calibration_is_silent(
+    calibrations: dict[bool, Any], tmp_path: Path
+) -> None:
+    path, chance = tmp_path / "x.npz", np.random.default_rng(2)
+    calibrations[True].save(path)
+    whole, expected = path.read_bytes(), calibrations[True].zhat(POINTS)
+    for place in chance.choice(len(whole), 200, replace=False):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << chance.integers(8)
+        path.write_bytes(damaged)
+        with contextlib.suppress(dj.DjserviceError):
+            assert np.array_equal(dj.Calibration.load(path).zhat(POINTS), expected), place
 
 
 @pytest.mark.parametrize(

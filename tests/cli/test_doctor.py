@@ -1,5 +1,6 @@
 """The doctor finds what is wrong, says what to do, and ends with 1; where all is well it ends with 0."""
 
+import asyncio
 import fcntl
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def ask(*options: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_a_cluster_without_the_service_then_with_it_then_gone(tmp_path: Path) -> None:
+def test_a_cluster_without_the_service_then_with_it_then_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}
     with LocalCluster(
         n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", **own
@@ -56,6 +59,15 @@ def test_a_cluster_without_the_service_then_with_it_then_gone(tmp_path: Path) ->
         ):
             assert expected in said, said
         assert list(tmp_path.iterdir()) == [tmp_path / "state"]  # nothing else is left behind
+
+        async def late(*_: Any, **__: Any) -> None:
+            await asyncio.sleep(1.0)
+
+        (worker,) = cluster.workers.values()
+        monkeypatch.setitem(worker.handlers, "run", late)
+        monkeypatch.setattr(doctor, "SILENT", 0.1)
+        code, said = ask("--scheduler", address, "--folder", str(tmp_path))
+        assert code == 1 and f"{worker.address}: no answer for 0.1 s: it stands still" in said
     code, said = ask("--scheduler", address, "--folder", str(tmp_path))
     assert (
         code == 1

@@ -16,11 +16,15 @@ import djservice as dj
 from djservice.cli import main
 from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
+from djservice.core.display import Lines
 from djservice.errors import ConfigError, RunError, StoreError
 from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.taggers import Classes, Network, moment_efn
+from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.minibatches import MiniBatches, held_back
 from djservice.fit.optimisers import adam, learning_rate
+from djservice.fit.plan import RunPlan
+from djservice.on_dask.limits import check_sizes
 from djservice.reports.joint_summary import area, curve, rejection
 from djservice.reports.summary import summary
 from djservice.reprocessing.config import Reprocessing
@@ -193,6 +197,23 @@ def test_settings_without_meaning(
 ) -> None:
     with pytest.raises(error, match=message):
         dj.run(Run.from_dict(settings | {"joint": settings["joint"] | section}))
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0])
+def test_a_class_without_weight_is_refused(settings: dict[str, Any], weight: float) -> None:
+    keys, label = np.arange(40, dtype=np.uint64) << np.uint64(58), np.arange(40) % 2
+    sample: Any = JointSample(None, keys, np.where(label == 0, weight, 1.0), label)  # type: ignore[arg-type]
+    with pytest.raises(
+        RunError, match=r"the weights of 1\.0 sum up to -?\d+, expected more than 0"
+    ):
+        JointFit(RunPlan(Run.from_dict(settings)), sample, Lines())
+
+
+def test_parameters_are_counted_before_they_take_memory(settings: dict[str, Any]) -> None:
+    network = {"name": "moment_efn", "jet_layers": [4096] * 98}
+    run = Run.from_dict(settings | {"joint": settings["joint"] | {"network": network}})
+    with pytest.raises(ConfigError, match=r"joint\.network: .* found 1,627,\d\d\d,\d\d\d"):
+        check_sizes(RunPlan(run))
 
 
 def test_it_is_not_reprocessed(settings: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -216,7 +217,7 @@ def test_a_whole_file_under_the_name_of_another_is_not_used(path: str, tmp_path:
         assert found.path == file
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "circle", "nested", "bomb", "large"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "circle", "nested", "bomb", "overlap", "large"])
 @pytest.mark.timeout(300)
 def test_what_is_no_file_of_the_cache_is_not_used(path: str, tmp_path: Path, kind: str) -> None:
     def replace(place: Path) -> None:
@@ -230,6 +231,11 @@ def test_what_is_no_file_of_the_cache_is_not_used(path: str, tmp_path: Path, kin
             packing = zipfile.ZIP_DEFLATED if kind == "bomb" else zipfile.ZIP_STORED
             with zipfile.ZipFile(place, "w", packing) as file:
                 file.writestr("zarr.json", b'{"a":' * 100_000)
+                if kind == "overlap":  # a thousand names for the same bytes
+                    (whole,) = file.infolist()
+                    for number in range(1_000):
+                        file.filelist.append(copied := copy.copy(whole))
+                        copied.filename = f"{number:04}.json"
         if kind == "large":
             os.truncate(place, 40 * 2**30)
 

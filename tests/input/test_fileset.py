@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.private import public
 from djservice.errors import ConfigError, DjserviceError, InputError, MissingFileError
+from djservice.input import fileset as fileset_module
 from djservice.input.files import InputFile
 from djservice.input.fileset import Source, load_fileset, sources
 from djservice.input.plan import plan_input
@@ -200,7 +202,9 @@ def test_a_fileset_without_meaning_is_refused(
         sources(section({"fileset": written(fileset, tmp_path / "fileset.json")}))
 
 
-def test_a_fileset_that_is_no_json_or_not_there(tmp_path: Path) -> None:
+def test_a_fileset_that_is_no_json_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "fileset.json").write_text("{")
     with pytest.raises(
         InputError, match=r"fileset\.json: expected a fileset in JSON, found JSONDecodeError"
@@ -210,6 +214,13 @@ def test_a_fileset_that_is_no_json_or_not_there(tmp_path: Path) -> None:
         InputError, match=r"gone\.json: expected a fileset in JSON, found FileNotFoundError"
     ):
         load_fileset(str(tmp_path / "gone.json"))
+    (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(b" " * 3_000_000))
+    monkeypatch.setattr(fileset_module, "_LARGEST", 1_000_000)
+    with pytest.raises(InputError, match=r"bomb\.json\.gz: .* more than 1,000,000 bytes"):
+        load_fileset(str(tmp_path / "bomb.json.gz"))
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(InputError, match=r"pipe\.json: expected a fileset .* a named pipe"):
+        load_fileset(str(tmp_path / "pipe.json"))
     with pytest.raises(ConfigError, match="expected one of files and fileset"):
         section({"fileset": "a.json", "files": "b.root"})
 

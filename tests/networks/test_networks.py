@@ -260,6 +260,8 @@ def test_a_training_finds_the_width_and_repeats_itself(torch: Any) -> None:
         ({"order": 0}, "order is 0, expected a whole number"),
         ({"latent": 2.5}, "latent is 2.5"),
         ({"outputs": True}, "outputs is True"),
+        ({"order": 65, "latent": 1}, "order is 65, expected a whole number from 1 to 64"),
+        ({"jet_layers": [1] * 99}, "101 hidden layers, expected at most 100"),
         ({"order": 8, "latent": 30}, "order 8 of 30 latent functions has more than 4,096 moments"),
         ({"scale": math.nan}, "scale is nan"),
         ({"particle_layers": (8, 0)}, "the width of a layer is 0"),

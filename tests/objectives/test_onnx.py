@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -133,6 +134,18 @@ def bad_file(tmp_path: Path, name: str, content: bytes) -> str:
     return str(tmp_path / name)
 
 
+def outside(folder: Path) -> str:
+    """A model whose weights are in another file."""
+    model = onnx.load(write_model(folder / "o.onnx", [[1.0, 1.0]] * 2))
+    weights = model.graph.initializer[1]
+    (folder / "weights.bin").write_bytes(weights.raw_data)
+    weights.data_location = TensorProto.EXTERNAL
+    weights.ClearField("raw_data")
+    place = os.path.relpath(folder / "weights.bin")
+    weights.external_data.add(key="location", value=place)
+    return bad_file(folder, "outside.onnx", model.SerializeToString())
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "no file": (lambda t: {"model": str(t / "none.onnx")}, "cannot be read"),
     "a folder": (lambda t: {"model": str(t)}, "found a folder"),
@@ -149,6 +162,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "the number of variables": (
         lambda t: {"preprocess": str(write_preprocessing(t / "v.json", names=NAMES[:1]))},
         r"shape \['N', 2, 'n'\]",
+    ),
+    "many variables": (
+        lambda t: {"preprocess": str(write_preprocessing(t / "v.json", names=NAMES[:1] * 300))},
+        "have 300 variables, expected at most 256",
+    ),
+    "data in another file": (
+        lambda t: {"model": outside(t)}, "weights.bin|external|External|expected an ONNX model"
     ),
     "another input": (lambda t: {"model": str(write_model(t / "o.onnx", [[1.0], [1.0]], name="other"))}, "no input 'other'"),
     "another type": (

@@ -1,9 +1,12 @@
 """Workers show their code, packages and arithmetic; tasks of a run go to those that show the same."""
 
 import asyncio
+import importlib.metadata
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import dask
@@ -13,8 +16,10 @@ from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 import djservice as dj
 from djservice.config.run import Run
+from djservice.core import provenance
 from djservice.errors import RunError
 from djservice.on_dask import admission, session
+from djservice.on_dask import crew as crew_module
 from djservice.on_dask.admission import differences, resource_of, show
 from djservice.on_dask.arithmetic import clustering_digest, reading_digest
 from djservice.on_dask.crew import Crew
@@ -54,7 +59,7 @@ def test_a_cluster_of_strangers_is_refused_by_name(
 ) -> None:
     real = show("reading")
     shown = change if "problem" in change else {**real, **change}
-    monkeypatch.setattr("djservice.on_dask.crew.question", lambda work: lambda: shown)
+    monkeypatch.setattr("djservice.on_dask.crew.introduction", lambda *_: lambda: shown)
     with pytest.raises(RunError, match=rf"tcp://127\.0\.0\.1:\d+: .*{reason}.*same image"):
         asyncio.run(mustered(scheduler, Journal()))
 
@@ -73,29 +78,119 @@ def test_sources_that_changed_under_a_process_make_it_a_stranger(
     assert "changed since it started" in admission.show.__wrapped__("reading")["code"]
 
 
+def test_a_name_of_a_processor_makes_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it computes is shown instead."""
+    monkeypatch.setattr(provenance, "_processor", lambda: "another")
+    assert admission.show.__wrapped__("reading") == show("reading")
+
+
+def test_packages_of_networks_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their versions change scores, and so does a worker that lacks them."""
+    real = importlib.metadata.version
+    versions = {"torch": "1.0", "onnxruntime": "1.0"}
+    monkeypatch.setattr(provenance, "version", lambda name: versions.get(name) or real(name))
+    here = admission.show.__wrapped__("reading")
+    versions["onnxruntime"] = "2.0"
+    said = differences(admission.show.__wrapped__("reading"), here)
+    assert said == "onnxruntime is 2.0 there and 1.0 here"
+
+
+@asynccontextmanager
+async def local(workers: int) -> AsyncIterator[tuple[Any, Client]]:
+    """A cluster in threads of this process, and its client."""
+    async with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # 8787 may be another test's
+            asynchronous=True,
+        ) as cluster,
+        Client(cluster, asynchronous=True, set_as_default=False) as client,
+    ):
+        yield cluster, client
+
+
+@contextmanager
+def standing_still(worker: Any) -> Iterator[None]:
+    """Meanwhile a worker answers nothing and gives no sign of life, as a process that is stopped."""
+    awake, handlers = asyncio.Event(), dict(worker.handlers)
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        await awake.wait()
+
+    worker.handlers.update({"run": nothing, "plugin-add": nothing})
+    worker.periodic_callbacks["heartbeat"].stop()
+    yield
+    worker.handlers.update(handlers)
+    awake.set()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_worker_that_stands_still_holds_up_no_run(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that joined before, nor one that was admitted to an earlier run."""
+    monkeypatch.setattr(crew_module, "PATIENCE", 0.2)
+
+    async def run() -> None:
+        journal = Journal()
+        async with local(2) as (cluster, client):
+            still = cluster.workers[1]
+            if known:
+                await (await Crew.muster(client, journal)).admit_to_clustering()
+            with standing_still(still):
+                crew = await Crew.muster(client, journal)
+                await crew.admit_to_clustering()
+                admitted = {*await crew.workers("clustering")}
+                assert admitted - {still.address} == {cluster.workers[0].address}
+                task = crew.submit(bool, key="a", work="clustering")
+                assert await crew.gather([task]) == [False]
+        assert lines(journal).count(f"no answer of {still.address}") == 1
+
+    asyncio.run(asyncio.wait_for(run(), 300))
+
+
+def test_late_strangers_are_named_while_another_worker_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crew_module, "LOOK", 0.1)
+    monkeypatch.setattr(crew_module, "REMIND", 0.5)
+
+    async def run() -> None:
+        journal, strange = Journal(), {**show("reading"), "code": "another"}
+        async with local(1) as (cluster, client):
+            crew = await Crew.muster(client, journal)
+            with standing_still(cluster.workers[0]):
+                monkeypatch.setattr(admission, "show", lambda work: strange)
+                cluster.scale(2)
+                done = asyncio.Event()
+                watching = asyncio.ensure_future(crew.watched(done.wait()))
+                while not ("other sources" in lines(journal) and "sign of life" in lines(journal)):
+                    await asyncio.sleep(0.05)
+                done.set()
+                await watching
+            assert {*await crew.workers("reading")} == {cluster.workers[0].address}
+            stranger = cluster.workers[1].address
+        assert f"{stranger} gets no work of this run: djservice has other sources" in lines(journal)
+
+    asyncio.run(asyncio.wait_for(run(), 300))
+
+
 def test_an_empty_cluster_is_asked_for_workers() -> None:
     """The task that waits makes an adaptive cluster scale up from none."""
 
     async def muster() -> str:
         journal = Journal()
-        async with (
-            LocalCluster(
-                n_workers=0,
-                threads_per_worker=1,
-                processes=False,
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # 8787 may be another test's
-                asynchronous=True,
-            ) as cluster,
-            Client(cluster, asynchronous=True, set_as_default=False) as client,
-        ):
+        async with local(0) as (cluster, client):
             cluster.adapt(minimum=0, maximum=1, interval="50ms")
             crew = await Crew.muster(client, journal)
             assert len(await crew.workers("reading")) == 1
         return lines(journal)
 
     assert "has no workers yet; waiting for the first one" in asyncio.run(
-        asyncio.wait_for(muster(), 60)
+        asyncio.wait_for(muster(), 300)
     )
 
 

@@ -34,6 +34,12 @@ WEIGHTS = {
     "loss": {"kind": "bounded_error", "observable": "soft_dijet_mass", "target": 125.0},
 }
 
+JOINT = {
+    "task": "joint",
+    "input": {"truth": "GenPart:higgs"},
+    "joint": {"classes": [1.0, 0.0]},
+}
+
 #: Limit, the key in the message, and the sections that exceed it.
 TOO_LARGE = [
     ("iterations", r"optimiser\.iterations", {"optimiser": {"iterations": MANY}}),
@@ -90,6 +96,13 @@ TOO_LARGE = [
             }
         },
     ),
+    (
+        "parameters",
+        r"joint\.network",
+        JOINT | {"joint": {"network": {"name": "moment_efn", "latent": HUGE}}},
+    ),
+    ("iterations", r"joint\.iterations", JOINT | {"joint": {"iterations": MANY}}),
+    ("trees", r"joint\.trees", JOINT | {"joint": {"trees": MANY}}),
     ("radii", r"scan\.radii", {"scan": {"radii": np.linspace(0.1, 2.0, 2000).tolist()}}),
     ("radii", r"spectrum\.radii", {"spectrum": {"radii": np.linspace(0.1, 2.0, 2000).tolist()}}),
     (

@@ -1,6 +1,8 @@
 """A worker that does not see a mount: others read its files, and a line names it."""
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +12,29 @@ import djservice as dj
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import MissingFileError
-from djservice.on_dask import reading
+from djservice.input.quarantine import BadRange
+from djservice.on_dask import reading, second_try
 from djservice.store.run_store import Store
+
+
+def test_a_second_try_ends_when_no_other_worker_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task would wait for ever."""
+    monkeypatch.setattr(second_try, "LOOK", 0.01)
+    bad = BadRange("a.root", 0, 9, "no such file", unreadable=True)
+    others = iter([{"others": 1.0}, {"others": 1.0}, {}])
+
+    async def gather(futures: Any) -> Any:
+        if futures == ["second"]:
+            await asyncio.sleep(3600)
+        return [((bad,), "tcp://a", None)]
+
+    async def other_than(worker: str) -> dict[str, float]:
+        return next(others)
+
+    crew: Any = SimpleNamespace(client=SimpleNamespace(gather=gather), other_than=other_than)
+    submit: Any = lambda suffix, resources: ("read", "second" if suffix else "first")  # noqa: E731
+    read = asyncio.wait_for(second_try.read_anywhere(crew, submit), 300)
+    assert asyncio.run(read) == ("read", "first")
 
 
 @pytest.mark.parametrize("bad_inputs", ["fail", "quarantine"])

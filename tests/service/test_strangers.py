@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,62 @@ def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
 
 def says(run: SubmittedRun, text: str) -> bool:
     return any(text in line for _, line in run.logs())
+
+
+def test_a_worker_with_other_sources_that_joins_late_gets_no_work(
+    make_cluster: Any,
+    disturbable_run: Run,
+    undisturbed: Path,
+    stored: Callable[[str | Path], dict[str, bytes]],
+    reach: Callable[[SubmittedRun, str, int], None],
+    tmp_path: Path,
+) -> None:
+    """Not even while the only worker alike stands still."""
+    shutil.copytree(SOURCES, tmp_path / "other" / "djservice")
+    losses = tmp_path / "other/djservice/objectives/losses.py"
+    losses.write_text(losses.read_text() + "\n# another version\n")
+    cluster = make_cluster(tmp_path)
+    run = cluster.start_scheduler().submit(disturbable_run)
+    cluster.start_workers(1)
+    reach(run, "optimise", 10)
+    worker = cluster.a_worker()
+    cluster.frozen.append(worker)
+    worker.send_signal(signal.SIGSTOP)
+    here = cluster.environment["PYTHONPATH"]
+    cluster.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path / "other"), here])
+    cluster.start_workers(1)
+    wait_for(lambda: says(run, "djservice has other sources"))
+    assert says(run, "Start workers from the same image or environment")
+    progress = run.status()["progress"]
+    time.sleep(3)
+    assert run.status()["progress"] == progress
+    worker.send_signal(signal.SIGCONT)
+    run.wait(timeout=300)
+    assert stored(disturbable_run.output.store) == stored(undisturbed)
+
+
+def test_a_run_begins_while_a_worker_that_served_others_stands_still(
+    make_cluster: Any,
+    tiny: Settings,
+    disturbable_run: Run,
+    undisturbed: Path,
+    stored: Callable[[str | Path], dict[str, bytes]],
+    tmp_path: Path,
+) -> None:
+    """Dask gives its tasks to the other one once it is given up."""
+    cluster = make_cluster(tmp_path, {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "30s"})
+    service = cluster.start_scheduler()
+    cluster.start_workers(2)
+    first = {"output": {"store": str(tmp_path / "first.zarr")}}
+    service.submit(Run.from_dict(tiny | first)).wait(timeout=300)
+    wait_for(lambda: len(cluster.workers()) == 2)
+    worker = cluster.a_worker()
+    cluster.frozen.append(worker)
+    worker.send_signal(signal.SIGSTOP)
+    run = service.submit(disturbable_run)
+    wait_for(lambda: says(run, "no answer of tcp://"))
+    run.wait(timeout=300)
+    assert stored(disturbable_run.output.store) == stored(undisturbed)
 
 
 def test_an_input_replaced_during_a_run_is_not_mixed_in_when_a_worker_dies(

@@ -9,11 +9,15 @@ import json
 import os
 import random
 import shutil
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -23,8 +27,10 @@ from djservice.cli import main
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import DamagedStoreError, DjserviceError, StoreError
+from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.moments import Quantity
 from djservice.evaluation.reduce import PerEvent
+from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.per_event import PerEventRadii
 from djservice.fit.plan import RunPlan
@@ -32,6 +38,7 @@ from djservice.fit.radius_fit import RadiusFit, spectrum_radii
 from djservice.fit.requests import Request
 from djservice.fit.weights_fit import WeightSample, WeightsFit
 from djservice.reports.summary import summary
+from djservice.store import object_store
 from djservice.store.columns import StoreColumns
 from djservice.store.grid_store import COLUMNS, open_grid, read_grid
 from djservice.store.local_folder import LocalFolder
@@ -39,13 +46,15 @@ from djservice.store.run_store import Store
 from djservice.store.verify import verify_store
 
 KEYS = np.arange(12, dtype=np.uint64) * np.uint64(2**60)
-TASKS = ("global", "per-event", "radius-model", "particle-weights")
+LABELS = np.arange(12) % 2
+TASKS = ("global", "per-event", "radius-model", "particle-weights", "joint")
 #: The request at which a run is stopped or copied: in the iterations, the scan, the spectrum, and what comes after.
 REQUESTS = {
     "global": (3, 7, 11),
     "per-event": (12,),
     "radius-model": (14, 16),
     "particle-weights": (14, 16),
+    "joint": (14, 16),
 }
 Content = dict[str, Any]
 Damage = Callable[[Path, random.Random], None]
@@ -67,6 +76,13 @@ def settings(task: str, iterations: int = 5) -> Run:
             "spectrum": {"radii": [0.65]},
             "radius_model": model,
             "particle_weights": model | {"features": ["log_pt"]},
+            "joint": {
+                "network": {"name": "moment_efn", "particle_layers": [2], "jet_layers": [2]},
+                "classes": [1.0, 0.0],
+                "held_back": 0.5,
+                "iterations": 3,
+                "batch_events": 4,
+            },
             "output": {"store": "s.zarr"},
         }
     )
@@ -76,6 +92,8 @@ def numbers(request: Request, key: int) -> Any:
     """Numbers that look drawn, and are a function of the request."""
     radius = request.radius
     at = radius if isinstance(radius, float) else float(np.sum(getattr(radius, "theta", radius)))
+    if request.network is not None:
+        at += float(request.network.theta.sum())
     seed = [int(abs(at) * 1e12), request.iteration, len(request.stream), key]
     return np.random.default_rng(seed).normal(0.0, 0.05, 40)
 
@@ -105,7 +123,7 @@ def answer(request: Request, parameters: int) -> Any:
 
 
 def run_store(
-    path: Path,
+    path: Path | str,
     task: str,
     iterations: int = 5,
     acts: Mapping[int, Callable[[], object]] = MappingProxyType({}),
@@ -123,6 +141,21 @@ def run_store(
         theta = getattr(request.radius, "theta", None)
         return answer(request, 1 if theta is None else len(theta))
 
+    async def joint(request: Request) -> Any:
+        """As many gradients as parameters, and a probability of each event in place of its mean."""
+        assert request.network is not None
+        asked_at = replace(request, per_event=False)
+        nonlocal asked
+        asked += 1
+        acts.get(asked, object)()
+        drawn = numbers(asked_at, 10)
+        slopes = [Quantity(x, 0.02, 0.01) for x in np.resize(drawn, 1 + len(request.network.theta))]
+        sums = answer(asked_at, 1)[0]
+        sums.gradients = lambda: slopes
+        events = len(KEYS) if request.subset is None else int(np.sum(request.subset.of(KEYS)))
+        probability = 0.5 + numbers(request, 11)[:events]
+        return sums, JointEvents(probability, probability, probability)
+
     async def slopes(request: Request) -> Any:
         return (await evaluate(request))[0]
 
@@ -137,7 +170,9 @@ def run_store(
                 yield PerEventRadii(radii, left, np.stack([radii] * 3, axis=1), ~left)
 
     features = np.random.default_rng(1).normal(size=(12, 1))
-    model: ModelFit | WeightsFit | None = None
+    model: ModelFit | WeightsFit | JointFit | None = None
+    if task == "joint":
+        model = JointFit(RunPlan(run), JointSample(joint, KEYS, np.ones(12), LABELS), watch)
     if task == "particle-weights":
         every = (KEYS, np.ones(12), np.full(12, 125.0))
         model = WeightsFit(RunPlan(run), WeightSample(evaluate, slopes, profile, *every), watch)
@@ -160,13 +195,13 @@ def run_store(
         asyncio.run(fit.run_to_completion())
 
 
-def content(path: Path) -> Content:
+def content(path: Path | str) -> Content:
     """Everything that a store says, but times."""
     store = Store.read(path)
     found: Content = {"attributes": repr(store.attributes)}
     for group in store.groups:
         scored = ("n_complete", "n_scored", "theta", "global_radius", "rigidity_gradient", "mean")
-        scored += ("radius", "profile", "estimate", "features")
+        scored += ("radius", "profile", "estimate", "features", "start_radius", "classes")
         found |= {f"{group} {name}": store.attribute(group, name) for name in scored}
         for name in store.attribute(group, "arrays"):
             if name != "seconds":
@@ -240,6 +275,12 @@ def cases(
     return ((file, damage) for file in files for damage in DAMAGES)
 
 
+@pytest.fixture(autouse=True)
+def torch_is_there(request: pytest.FixtureRequest, requires: Callable[..., None]) -> None:
+    if "joint" in request.node.name:
+        requires("torch (pip install 'djservice[torch]')", find_spec("torch"))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with TASK-STATE.zarr for every task and state."""
@@ -249,6 +290,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         raise Stopped("stopped by the test")
 
     for task, numbers in REQUESTS.items():
+        if task == "joint" and not find_spec("torch"):
+            continue
         path = folder / f"{task}-finished.zarr"
         copies = [folder / f"{task}-running-{number}.zarr" for number in numbers]
         acts = {
@@ -317,6 +360,8 @@ def damage_each(name: str, made: Path, path: Path, only: Damage | None = None) -
         ("global-running-7", flip),
         ("per-event-interrupted", delete),
         ("radius-model-finished", truncate),
+        ("particle-weights-running-16", flip),
+        ("joint-running-14", delete),
     ],
 )
 def test_no_damage_of_a_store_is_silent(
@@ -343,6 +388,54 @@ def test_what_is_no_file_of_ours_is_damage(
     damage(path / file, random.Random(1))
     named = file if damage is not bury else str(Path(file).parent)
     assert outcome(path, named, "global", whole, whole) == ""
+
+
+@pytest.mark.parametrize("group", ["history", "radius_model", "particle_weights"])
+def test_an_average_is_computed_again(group: str, made: Path, tmp_path: Path) -> None:
+    """It follows from the gradients, in each group that has one."""
+    task = "global" if group == "history" else group.replace("_", "-")
+    path = shutil.copytree(made / f"{task}-finished.zarr", tmp_path / "s.zarr")
+    whole, file = content(path), f"{group}/parameters_average/c/0/0"
+    flip(path / file, random.Random(1))
+    assert outcome(path, file, task, whole, whole) == ""
+
+
+def large(data: bytes) -> bytes:
+    return data + bytes(300_000)
+
+
+def declared(data: bytes) -> bytes:
+    """Metadata of chunks of 10^12 rows; of another file, something large."""
+    return data.replace(b'"chunk_shape": [\n', b'"chunk_shape": [\n 1000000000000').ljust(2)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"), [*((file, large) for file in FILES), ("scan/loss/zarr.json", declared)]
+)
+def test_an_object_that_is_too_large_is_named_before_it_is_read(
+    file: str, change: Callable[[bytes], bytes], made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket may hold anything under any name."""
+    whole, url = content(made / "global-finished.zarr"), f"memory://{uuid.uuid4().hex}/s.zarr"
+    files, root = fsspec.core.url_to_fs(url)
+    files.put(f"{made / 'global-finished.zarr'}/", root, recursive=True)
+    files.pipe_file(f"{root}/{file}", change(files.cat_file(f"{root}/{file}")))
+    read, sizes = type(files).cat_file, [0]
+
+    def measured(*arguments: Any, **keywords: Any) -> Any:
+        data = read(*arguments, **keywords)
+        sizes.append(len(data))
+        return data
+
+    monkeypatch.setattr(object_store, "PROBE", 5_000)
+    monkeypatch.setattr(object_store, "LARGEST", 200_000)
+    monkeypatch.setattr(type(files), "cat_file", measured)
+    with pytest.raises(DamagedStoreError, match=file):
+        content(url)
+    run_store(url, "global")
+    assert content(url) == whole
+    assert max(sizes) <= 200_000
+    files.rm(root.rpartition("/")[0], recursive=True)
 
 
 @pytest.mark.parametrize("group", ["history", pytest.param("scan", marks=pytest.mark.long)])
