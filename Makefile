@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Bytecode is written, whatever the environment says: else every process compiles all that it imports, and each of the tests'
+# processes compiles the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
