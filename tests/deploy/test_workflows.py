@@ -173,7 +173,7 @@ def test_reana_takes_its_specification(fetched: Callable[..., Path]) -> None:
     program = fetched(tools.program, "reana-client")
     validate = [program, "validate", "--file", "workflows/reana.yaml"]
     done = subprocess.run(
-        validate, cwd=WORKFLOWS.parent, capture_output=True, text=True, timeout=120
+        validate, cwd=WORKFLOWS.parent, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0 and "SUCCESS: Valid REANA specification file" in done.stdout, (
         done.stdout + done.stderr

@@ -95,7 +95,7 @@ def test_an_empty_cluster_is_asked_for_workers() -> None:
         return lines(journal)
 
     assert "has no workers yet; waiting for the first one" in asyncio.run(
-        asyncio.wait_for(muster(), 60)
+        asyncio.wait_for(muster(), 300)
     )
 
 

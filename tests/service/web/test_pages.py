@@ -44,7 +44,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def get(address: str) -> tuple[int, Any, str]:
     """Status, headers and text of an answer, whatever the status."""
     try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
+        with urllib.request.urlopen(address, timeout=300) as answer:
             return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.headers, refusal.read().decode()
