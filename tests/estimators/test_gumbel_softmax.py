@@ -214,7 +214,7 @@ def test_tangents_are_the_differences_of_the_definition(
             np.testing.assert_allclose(found[tree, :there], expected, rtol=0, atol=allowed)
             assert np.isnan(found[tree, there:]).all()
             compared += largest > 0.1
-    assert compared > 6  # GeV per unit of R: not zeros among themselves
+    assert compared >= 6  # GeV per unit of R: not zeros among themselves
 
 
 def test_noises_are_gumbel_and_the_drawn_option_is_their_argmax() -> None:
