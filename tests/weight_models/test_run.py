@@ -28,7 +28,7 @@ from djservice.weight_models.features import abs_eta, log_pt
 from djservice.weight_models.weighting import Weights, profile
 
 SAMPLE = "particle_weights/held_back"
-#: In GeV: with 15 particles in an event, not 50, of which every pair has its slopes.
+#: In GeV: with 13 particles in an event, not 31, of which every pair has its slopes.
 PT_MIN = 4.0
 
 
