@@ -147,11 +147,11 @@ def test_the_error_of_the_curvature_is_the_spread_over_noise() -> None:
     radii, errors = np.linspace(0.4, 1.0, 7), np.linspace(0.01, 0.03, 7)
     loss = 0.2 + 1.5 * (radii - 0.7) ** 2
     found = [
-        curvature_at(0.7, radii, loss + errors * rng.normal(size=7), errors) for _ in range(1000)
+        curvature_at(0.7, radii, loss + errors * rng.normal(size=7), errors) for _ in range(300)
     ]
     curvatures, claimed = np.array(found).T
-    assert curvatures.mean() == pytest.approx(3.0, abs=5 * claimed[0] / math.sqrt(1000))
-    assert curvatures.std() == pytest.approx(claimed[0], rel=5 / math.sqrt(2 * 1000))
+    assert curvatures.mean() == pytest.approx(3.0, abs=5 * claimed[0] / math.sqrt(300))
+    assert curvatures.std() == pytest.approx(claimed[0], rel=5 / math.sqrt(2 * 300))
 
 
 @pytest.mark.parametrize("bad", [math.nan, 0.0])
