@@ -149,7 +149,7 @@ def test_a_run_in_a_bucket_has_the_bits_of_one_in_a_folder(
     assert stored(finished.store) == stored(finished_run)
     same, other = summary(finished.store), summary(finished_run)
     assert same["store"] == f"{bucket}/a.zarr" and same["result"] == other["result"]
-    assert -2 < time.time() - same["written"] < 60  # of whole seconds
+    assert -2 < time.time() - same["written"] < 600  # of whole seconds
     monkeypatch.chdir(tmp_path)
     page = report(finished.store)
     assert page == Path("a.html") and f"Jet radius of {bucket}/a.zarr" in page.read_text()

@@ -182,7 +182,7 @@ def test_all_runs(site: Site) -> None:
     assert states == {site.id[name]: name for name in ("finished", "failed", "running")}
     assert [run["user"] for run in answer["runs"]] == ["eve", "ann", ATTACK]
     assert answer["cluster"]["workers"] == answer["cluster"]["threads"] == 1
-    assert abs(answer["time"] - time.time()) < 60
+    assert abs(answer["time"] - time.time()) < 300
 
 
 def test_a_run_that_is_not_there(site: Site) -> None:
