@@ -2,16 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Bytecode is written, whatever the environment says: else every process compiles all that it imports, and each of the tests'
+# processes compiles the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
-.PHONY: run docs test test-quick test-gpu test-long bench lint kernels clean
+.PHONY: run docs test test-quick test-gpu test-long bench lint kernels bytecode clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
 test: .venv/test.stamp
-	@$(MAKE) --no-print-directory -j2 lint kernels
+	@$(MAKE) --no-print-directory -j2 lint kernels bytecode
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-quick: .venv/test.stamp kernels
@@ -32,6 +36,10 @@ lint: .venv/test.stamp
 # Compiled once, and not by every process of the tests that comes to need them.
 kernels: .venv/test.stamp
 	$(BIN)/python tests/clustering/compile_kernels.py
+
+# Likewise: the tests, and what they import.
+bytecode: .venv/test.stamp
+	@$(BIN)/python -m pytest --collect-only -q > .venv/collected.txt || (cat .venv/collected.txt; exit 1)
 
 docs: .venv/test.stamp
 	$(BIN)/python -m mkdocs build --strict

@@ -1,5 +1,6 @@
 """Fixtures that several folders share: a run that takes seconds, a scheduler in this process, a store's arrays."""
 
+import fcntl
 import os
 import subprocess
 import threading
@@ -136,6 +137,36 @@ def scheduler() -> Iterator[str]:
         scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
     ) as cluster:
         yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="session")
+def done_once(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``done_once(name, settings)``: the store of a run that one process of the tests does, and all read.
+
+    ``settings`` is a function of the path of the store. A test that changes a store takes a copy.
+    """
+    import djservice as dj
+
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def store(name: str, settings: Callable[[Path], dict[str, Any]]) -> Path:
+        path, finished = folder / f"{name}.zarr", folder / f"{name}.finished"
+        with open(folder / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                run = settings(path) | {"cluster": {"scheduler": scheduler}}
+                dj.run(dj.Run.from_dict(run))
+                finished.touch()
+        return path
+
+    return store
+
+
+@pytest.fixture(scope="session")
+def finished_run(done_once: Callable[..., Path], tiny_run: Callable[..., dict[str, Any]]) -> Path:
+    """The store of the tiny run."""
+    return done_once("finished", tiny_run)
 
 
 @pytest.fixture(scope="session")

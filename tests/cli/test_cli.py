@@ -18,7 +18,6 @@ import yaml
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
-import djservice as dj
 from djservice.cli import main
 from djservice.cli.failures import Commands
 from djservice.config.run import Run
@@ -59,19 +58,6 @@ def config(tiny: dict[str, Any], scheduler: str, tmp_path: Path) -> Path:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(tiny | {"cluster": {"scheduler": scheduler}}))
     return path
-
-
-@pytest.fixture(scope="module")
-def finished(
-    tiny_run: Callable[[Path], dict[str, Any]],
-    scheduler: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """The store of a finished run."""
-    settings = tiny_run(tmp_path_factory.mktemp("finished") / "done.zarr") | {
-        "cluster": {"scheduler": scheduler}
-    }
-    return dj.run(Run.from_dict(settings)).store
 
 
 @pytest.mark.parametrize(
@@ -221,10 +207,10 @@ def test_a_report_that_cannot_be_written_hides_no_result(
     assert "ReportError" in ended.stderr
 
 
-def test_show(call: Call, finished: Path) -> None:
-    radius = Store.read(finished).attributes["result"]["radius"]
-    assert f"R: 1 -> {radius:.3f}" in call("show", finished).output
-    facts = json.loads(call("show", finished, "--json").stdout, parse_constant=pytest.fail)
+def test_show(call: Call, finished_run: Path) -> None:
+    radius = Store.read(finished_run).attributes["result"]["radius"]
+    assert f"R: 1 -> {radius:.3f}" in call("show", finished_run).output
+    facts = json.loads(call("show", finished_run, "--json").stdout, parse_constant=pytest.fail)
     assert facts["result"]["radius"] == radius
     assert facts["status"] == "finished"
     assert facts["iterations"] == 6
@@ -241,11 +227,11 @@ def test_show(call: Call, finished: Path) -> None:
     ],
 )
 def test_bad_surroundings_end_in_one_line(
-    command: str, message: str, finished: Path, tmp_path: Path
+    command: str, message: str, finished_run: Path, tmp_path: Path
 ) -> None:
     dj = f"{sys.executable} -c 'from djservice.cli import main; main()'"
     done = subprocess.run(
-        ["bash", "-c", command.format(dj=dj, store=finished)],
+        ["bash", "-c", command.format(dj=dj, store=finished_run)],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and done.stderr.startswith("djservice: ") and message in done.stderr
@@ -253,14 +239,14 @@ def test_bad_surroundings_end_in_one_line(
 
 
 def test_a_report_or_a_skim_replaces_no_other_file(
-    call: Call, finished: Path, tmp_path: Path
+    call: Call, finished_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.yaml").write_text("a: 1\n")
     os.mkfifo(tmp_path / "pipe.html")
     for arguments in (
-        ["report", str(finished), "--output", str(tmp_path / "mine.yaml")],
-        ["report", str(finished), "--output", str(finished / "zarr.json")],
-        ["report", str(finished), "--output", str(tmp_path / "pipe.html")],
+        ["report", str(finished_run), "--output", str(tmp_path / "mine.yaml")],
+        ["report", str(finished_run), "--output", str(finished_run / "zarr.json")],
+        ["report", str(finished_run), "--output", str(tmp_path / "pipe.html")],
         ["skim", "example:ZHllbb_200", str(tmp_path / "mine.yaml")],
     ):
         done = call(*arguments)
@@ -298,11 +284,13 @@ def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     )
 
 
-def test_the_report_is_one_file_and_its_figures(call: Call, finished: Path, tmp_path: Path) -> None:
-    ended = call("report", finished, "--output", "out/page.html")
+def test_the_report_is_one_file_and_its_figures(
+    call: Call, finished_run: Path, tmp_path: Path
+) -> None:
+    ended = call("report", finished_run, "--output", "out/page.html")
     assert (ended.exit_code, ended.stdout) == (0, "wrote out/page.html\n")
     page = (tmp_path / "out" / "page.html").read_text()
-    result = Store.read(finished).attributes["result"]
+    result = Store.read(finished_run).attributes["result"]
     assert f"R = {radius_text(result)}</p>" in page
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
     assert not re.search(r"https?://|@import|url\(", page)

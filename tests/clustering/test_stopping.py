@@ -12,8 +12,7 @@ from djservice.errors import ClusteringError, InputError
 from djservice.events.batch import EventBatch
 
 
-@pytest.mark.parametrize("jets", [1, 2, 3])
-@pytest.mark.parametrize("settled_pt", [0.0, 20.0])
+@pytest.mark.parametrize(("jets", "settled_pt"), [(1, 20.0), (2, 0.0), (3, 20.0)])
 @pytest.mark.parametrize("rigidity", [0.1, 1.0, 10.0, 100.0, np.inf])
 def test_leading_jets_are_those_of_the_whole_tree(
     rigidity: float, settled_pt: float, jets: int
@@ -42,8 +41,8 @@ def test_leading_jets_are_those_of_the_whole_tree(
 @pytest.mark.parametrize("rigidity", [1.0, 10.0])
 def test_gradients_agree_on_the_same_trees(rigidity: float) -> None:
     """Paired: f (S_whole - S_stopped) has mean 0, as has the difference itself."""
-    events = shipped_events().select(range(60))
-    settings = {"radius": 0.6, "rigidity": rigidity, "trees": 400, "seed": 9}
+    events = shipped_events().select(range(40))
+    settings = {"radius": 0.6, "rigidity": rigidity, "trees": 200, "seed": 9}
     whole, stopped = cluster(events, **settings), cluster(events, **settings, settled_pt=20.0)
     accepted = (cuts.two_jets(pt_min=20.0) & cuts.mass_below(250.0))(whole.jets)
     mass = np.where(accepted, observables.dijet_mass(whole.jets), 0.0)

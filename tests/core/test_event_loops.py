@@ -10,8 +10,10 @@ from djservice.core.event_loops import Stopped, ThreadLoop, finish
 
 def test_a_job_on_its_own_loop_returns_raises_and_is_stopped() -> None:
     cleared: list[str] = []
+    begun = threading.Event()
 
     async def job() -> str:
+        begun.set()
         assert threading.current_thread().name == "own"
         try:
             await asyncio.sleep(60)
@@ -23,7 +25,7 @@ def test_a_job_on_its_own_loop_returns_raises_and_is_stopped() -> None:
 
     async def stopped() -> None:
         own = ThreadLoop(job, "own")
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(begun.wait)
         own.stop("enough")
         own.stop("again")
         with pytest.raises(Stopped, match="half way"):

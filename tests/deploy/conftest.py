@@ -115,7 +115,7 @@ class Slurm:
         """What a command of Slurm says, right or wrong."""
         texts = [str(part) for part in command]
         done = subprocess.run(
-            texts, capture_output=True, text=True, env=self.environment, cwd=cwd, timeout=60
+            texts, capture_output=True, text=True, env=self.environment, cwd=cwd, timeout=300
         )
         return done.stdout + done.stderr
 

@@ -35,7 +35,7 @@ def helm(fetched: Callable[..., Path]) -> Callable[..., subprocess.CompletedProc
 
     def call(*options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(part) for part in (program, *options)], capture_output=True, text=True, timeout=60
+            [str(part) for part in (program, *options)], capture_output=True, text=True, timeout=300
         )
 
     return call
@@ -280,7 +280,7 @@ def test_security_scan(
         (tmp_path / f"{values}.yaml").write_text(render(values))
     scan = [program, "--directory", str(tmp_path), "--framework", "kubernetes", "--output", "json"]
     done = subprocess.run(
-        [*scan, "--skip-download", "--quiet"], capture_output=True, text=True, timeout=120
+        [*scan, "--skip-download", "--quiet"], capture_output=True, text=True, timeout=300
     )
     failed = [
         (each["check_id"], each["resource"])

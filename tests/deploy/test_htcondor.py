@@ -97,7 +97,7 @@ def test_the_cluster_of_a_graph_is_removed_and_the_run_keeps_its_exit_code(tmp_p
 
     def call(*options: str) -> int:
         return subprocess.run(
-            [FOLDER / "cluster.sh", *options], cwd=tmp_path, env=environment, timeout=20
+            [FOLDER / "cluster.sh", *options], cwd=tmp_path, env=environment, timeout=300
         ).returncode
 
     (tmp_path / "scheduler.json").write_text("stale")

@@ -179,7 +179,7 @@ def test_tangents_are_the_differences_of_the_definition(
     number: int, power: float, asymmetry: float
 ) -> None:
     """Two particles are one decision; nine are many, whose tangents run through all later steps."""
-    trees, jets, temperature, h = 12, 3, 0.6, 1e-6
+    trees, jets, temperature, h = 6, 3, 0.6, 1e-6
     point = {"radius": 0.7, "rigidity": 1.5, "power": power, "asymmetry": asymmetry}
     compared = 0
     for index in range(3):
@@ -214,14 +214,14 @@ def test_tangents_are_the_differences_of_the_definition(
             np.testing.assert_allclose(found[tree, :there], expected, rtol=0, atol=allowed)
             assert np.isnan(found[tree, there:]).all()
             compared += largest > 0.1
-    assert compared > 12  # GeV per unit of R: not zeros among themselves
+    assert compared >= 6  # GeV per unit of R: not zeros among themselves
 
 
 def test_noises_are_gumbel_and_the_drawn_option_is_their_argmax() -> None:
-    """First step of 20,000 trees as the kernel draws them: over the trees every option's noise is a standard Gumbel."""
+    """First step of 8,000 trees as the kernel draws them: over the trees every option's noise is a standard Gumbel."""
     event = event_in_order(0, 4, -1.0)
     point = {"radius": 0.7, "rigidity": 0.1, "power": -1.0, "asymmetry": 0.0}
-    trees, batch = 20_000, to_batch([event])
+    trees, batch = 8_000, to_batch([event])
     sample = cluster(batch, radius=0.7, rigidity=0.1, trees=trees, seed=11, history=True)
     key = draw_keys(batch.key, 11, "sample")[0]
     weights = log_weights(dict(enumerate(momenta(event))), **point)
@@ -249,7 +249,7 @@ def test_noises_are_gumbel_and_the_drawn_option_is_their_argmax() -> None:
 @pytest.mark.parametrize("t", [-1.0, 0.3, 2.0])
 def test_bias_on_one_decision(t: float) -> None:
     """sin with probability sigmoid(t), else cos: mean as by quadrature; a cold softmax has less bias and more variance."""
-    rng, samples = np.random.default_rng(int(100 * (t + 5))), 40_000
+    rng, samples = np.random.default_rng(int(100 * (t + 5))), 10_000
     p, branch, slope = (
         1.0 / (1.0 + np.exp(-t)),
         np.array([np.sin(t), np.cos(t)]),
@@ -299,7 +299,7 @@ def test_bias_on_the_exact_tables() -> None:
                 rigidity=row["rigidity"],
                 power=row["exponent"],
                 estimator=GumbelSoftmax(temperature),
-                trees=20_000,
+                trees=6_000,
                 seed=4000 + number,
             )
             bias[at, number] = (found.value - row["d_radius"]) / abs(row["d_radius"])

@@ -34,7 +34,7 @@ def test_the_error_of_the_curvature_is_the_spread_over_noise(factor: float) -> N
     errors = np.linspace(0.01, 0.03, 7)
     exact = scan(np.linspace(0.4, 1.0, 7), [0.2, 0.0, 1.5], errors)
     results = []
-    for _ in range(400):
+    for _ in range(200):
         noise = {
             "loss": exact["loss"] + factor * errors * rng.normal(size=7),
             "gradient": exact["gradient"] + factor * 2.0 * errors * rng.normal(size=7),

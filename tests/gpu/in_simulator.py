@@ -43,7 +43,7 @@ def both(events: Any, **setting: Any) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_growing_trees_gives_the_bits_of_the_processors(way: str) -> None:
-    one, other = both(some_events(9, 0, 14), **WAYS[way])
+    one, other = both(some_events(7, 0, 10), trees=2, **WAYS[way])
     same(one, other)
     assert one.momenta.size
 
@@ -82,9 +82,9 @@ def test_derivatives_in_particles_have_the_bits_of_the_processors(
 ) -> None:
     """Sums in strands, trees that lack room for their pairs, and events in portions."""
     monkeypatch.setattr("djservice.clustering.particle_cotangents._STRAND", 2)
-    asked = {"radius": 0.8, "rigidity": 1.0, "trees": 5, "seed": 2, **INPUT_WAYS[way]}
+    asked = {"radius": 0.8, "rigidity": 1.0, "trees": 3, "seed": 2, **INPUT_WAYS[way]}
     objective: Any = MASS if asked.pop("settled_pt", None) is None else LOSS
-    events = some_events(9, 0, 14, 3)
+    events = some_events(7, 0, 10, 3)
     expected = dj.input_gradient(events, objective, **asked, device="cpu", threads=1)
     monkeypatch.setattr("djservice.clustering.on_gpu.pairs_at_first", lambda particles: 10)
     with_memory(monkeypatch, 200_000)
@@ -159,7 +159,7 @@ def test_every_estimator_has_its_trees_from_the_gpu(estimator: Any) -> None:
     events = some_events(8, 12, 10)
     values = [
         dj.gradient(
-            events, LOSS, radius=0.8, trees=8, seed=1, estimator=estimator, device=device, threads=1
+            events, LOSS, radius=0.8, trees=4, seed=1, estimator=estimator, device=device, threads=1
         ).value
         for device in ("cpu", "cuda")
     ]

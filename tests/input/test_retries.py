@@ -92,7 +92,7 @@ def hung() -> Iterator[int]:
         thread.start()
         yield int(listener.getsockname()[1])
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(300)
         for client in taken:
             client.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -83,18 +84,28 @@ def test_the_bits_are_those_of_an_evaluation_elsewhere(
     assert there.tobytes() == kind(4)(few, setup).tobytes()
 
 
-def test_a_run_says_what_it_waits_for(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def until_there(path: Path) -> None:
+    end = time.monotonic() + 300
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
+
+def test_a_run_says_what_it_waits_for(
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has said so, the one thread of the worker is not free."""
     monkeypatch.setattr(gather, "ANNOUNCED_AFTER", 0.2)
     said: list[str] = []
 
     class Watching:
         def say(self, text: str) -> None:
             said.append(text)
+            (tmp_path / "said").touch()
 
     async def ask() -> list[int]:
         async with Client(scheduler, asynchronous=True, set_as_default=False) as client:
-            slow = client.submit(functools.partial(time.sleep, 0.8), pure=False)
+            slow = client.submit(functools.partial(until_there, tmp_path / "said"), pure=False)
             after = client.submit(int, 3, pure=False)
             found: list[int] = await wait_patiently(gather.gather(client, [after]), Watching())  # type: ignore[arg-type]
             await slow

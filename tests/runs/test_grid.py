@@ -164,7 +164,8 @@ def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Pat
     place = ["--scheduler", scheduler, "--radius", "0.5", "--radius", "0.8"]
     output = str(tmp_path / "s.zarr")
     done = CliRunner().invoke(
-        main, ["scan", str(config), *place, "--rigidity", "2", "--output", output]
+        main,
+        ["scan", str(config), *place, "--rigidity", "2", "--trees", "20", "--output", output],
     )
     assert done.exit_code == 0, done.output
     assert f"wrote {output}" in done.output and (tmp_path / "s.png").exists()

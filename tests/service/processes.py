@@ -139,7 +139,7 @@ class Cluster:
             return list(dask_scheduler.tasks), len(dask_scheduler.clients) - 1, names
 
         with Client(self.address, set_as_default=False) as client:
-            end = time.monotonic() + 10
+            end = time.monotonic() + 300
             while True:
                 found = client.run_on_scheduler(look)
                 tasks, clients, threads = found
@@ -204,12 +204,9 @@ def service(cluster: Cluster) -> Service:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    tiny_run: Callable[[Path], Settings], scheduler: str, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def undisturbed(tiny_run: Callable[[Path], Settings], done_once: Callable[..., Path]) -> Path:
     """Store of the disturbable run as nothing disturbs it, on one worker with one thread."""
-    settings = disturbable(tiny_run(tmp_path_factory.mktemp("undisturbed") / "whole.zarr"))
-    return dj.run(Run.from_dict(settings | {"cluster": {"scheduler": scheduler}})).store
+    return done_once("undisturbed", lambda store: disturbable(tiny_run(store)))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,10 +43,18 @@ async def serving(state: Path) -> AsyncIterator[RunService]:
         yield scheduler.plugins["djservice"]
 
 
-async def states(service: RunService) -> dict[str, str]:
-    """The states of all runs, as soon as some of those that may start have begun to."""
+async def states(service: RunService, loading: int) -> dict[str, str]:
+    """The states of all runs, as soon as so many have begun; and a little later, for one more that must not."""
+
+    async def now() -> dict[str, str]:
+        return {run["id"]: run["state"] for run in await service.all_runs()}
+
+    end = time.monotonic() + 300
+    while list((await now()).values()).count("loading") < loading:
+        assert time.monotonic() < end, await now()
+        await asyncio.sleep(0.05)
     await asyncio.sleep(0.3)
-    return {run["id"]: run["state"] for run in await service.all_runs()}
+    return await now()
 
 
 def starts(state: Path) -> dict[str, int]:
@@ -59,16 +68,16 @@ def test_the_run_at_fault_is_set_aside_and_the_others_go_on(tiny: Settings, tmp_
 
     async def scenario() -> tuple[Any, ...]:
         async with serving(before) as service:
-            first = await states(service)
+            first = await states(service, 2)
             written = starts(before)
             shutil.copytree(before, after)  # as a kill leaves it
         async with serving(after) as service:
-            second = await states(service)
+            second = await states(service, 1)
             bomb = await service.status("bomb")
             resumed = await service.resume("bomb", "ann")
             await service.cancel("bystander", "ann")
             await service.cancel("other", "ann")
-            third = await states(service)
+            third = await states(service, 1)
         return first, written, second, bomb, resumed["state"], third
 
     first, written, second, bomb, resumed, third = asyncio.run(scenario())

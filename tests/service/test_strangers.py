@@ -182,10 +182,10 @@ def test_a_run_that_kills_a_limited_scheduler_twice_is_set_aside(
         service.submit(settings("bomb", "bomb"))
         with suppress(UnreachableError):  # if it is killed meanwhile
             service.submit(settings("other", "dijet_mass"))
-        assert killed.wait(60)
+        assert killed.wait(300)
     service = cluster.start_scheduler()
     with memory_limited(cluster) as killed:
-        assert killed.wait(60)
+        assert killed.wait(300)
     service = cluster.start_scheduler()
     with memory_limited(cluster) as killed:
         bomb = next(run for run in service.runs() if run["id"].startswith("bomb"))

@@ -103,7 +103,7 @@ def offspring(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def assert_gone(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=15)
+    _, alive = psutil.wait_procs(processes, timeout=300)
     assert not alive
 
 

@@ -61,10 +61,8 @@ def test_the_same_bits_though_the_link_to_a_worker_is_cut(
     cluster.start_workers(1, "--host", there, inside=("ip", "netns", "exec", space))
     reach(run, "optimise", 10)
     ip("link", "set", near, "down")
-    done = run.status()["progress"]["done"]
     cluster.start_workers(1, "--host", "127.0.0.1")
     run.wait(timeout=300)
-    assert done < 100
     # Whichever sees it first, the missing heartbeats (8 to 16 s) or TCP (12 s).
     assert f"Remove worker addr: tcp://{there}" in cluster.text()
     assert stored(Path(disturbable_run.output.store)) == stored(undisturbed)

@@ -268,7 +268,13 @@ LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 
 @pytest.mark.parametrize(
     ("iterations", "kills"),
-    [(400, 3), *(pytest.param(*each, marks=LONG) for each in ((800, 5), (2_000, 20), (50_000, 5)))],
+    [
+        (160, 2),
+        *(
+            pytest.param(*each, marks=LONG)
+            for each in ((400, 3), (800, 5), (2_000, 20), (50_000, 5))
+        ),
+    ],
 )
 def test_memory_stays_flat_through_a_long_run_with_worker_churn(
     iterations: int, kills: int, cluster: Any, service: Service, tiny: Any, reach: Reach

@@ -28,6 +28,8 @@ from djservice.weight_models.features import abs_eta, log_pt
 from djservice.weight_models.weighting import Weights, profile
 
 SAMPLE = "particle_weights/held_back"
+#: In GeV: with 13 particles in an event, not 31, of which every pair has its slopes.
+PT_MIN = 4.0
 
 
 class Schema(NanoAODSchema):
@@ -44,7 +46,7 @@ def small(features: int) -> Any:
 def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
     return tiny | {
         "task": "particle-weights",
-        "input": tiny["input"] | {"truth": "GenPart:higgs"},
+        "input": tiny["input"] | {"truth": "GenPart:higgs", "pt_min": PT_MIN},
         "clustering": {"rigidity": 5.0},
         "loss": {"kind": "bounded_error", "observable": "soft_dijet_mass", "scale": None},
         "particle_weights": {
@@ -58,7 +60,7 @@ def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
 
 
 def events_of(entries: tuple[int, int] = (0, 40)) -> dj.EventBatch:
-    schema = dj.schemas.nanoaod(pt_min=2.0, truth="GenPart:higgs", columns=("charge",))
+    schema = dj.schemas.nanoaod(pt_min=PT_MIN, truth="GenPart:higgs", columns=("charge",))
     return dj.read("example:ZHllbb_200", schema=schema, entries=entries)
 
 
@@ -187,7 +189,7 @@ def test_a_processor_applies_them(settings: dict[str, Any]) -> None:
     loss = build_loss(Run.from_dict(settings))
     common = {"radius": learned.radius, "rigidity": 5.0, "scale": "safe", "trees": 4}
     processor = dj.RadiusProcessor(
-        loss, weights=learned, pt_min=2.0, truth="GenPart:higgs", **common
+        loss, weights=learned, pt_min=PT_MIN, truth="GenPart:higgs", **common
     )
     events = NanoEventsFactory.from_root(
         {dj.examples.path("ZHllbb_200"): "Events"},

@@ -61,7 +61,7 @@ def on_scheduler(state: Path, ask: Callable[[int, Any], Any]) -> Any:
 
 
 def get(port: int, path: str, host: str | None) -> tuple[int, Any, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     connection.putrequest("GET", f"/{path}", skip_host=True)
     if host is not None:
         connection.putheader("Host", host)
@@ -163,7 +163,7 @@ def test_a_store_that_does_not_answer_holds_up_no_other_page(
     leave(tmp_path / "state", tiny, 1)
     released = threading.Event()
     monkeypatch.setattr(handler, "READING_TIMEOUT", 0.2)
-    monkeypatch.setattr(answers, "store_columns", lambda *given: released.wait(30) and {})
+    monkeypatch.setattr(answers, "store_columns", lambda *given: released.wait(300) and {})
 
     def ask(port: int, _: Any) -> None:
         for _ in range(6):

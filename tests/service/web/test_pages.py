@@ -44,7 +44,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def get(address: str) -> tuple[int, Any, str]:
     """Status, headers and text of an answer, whatever the status."""
     try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
+        with urllib.request.urlopen(address, timeout=300) as answer:
             return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.headers, refusal.read().decode()
@@ -182,7 +182,7 @@ def test_all_runs(site: Site) -> None:
     assert states == {site.id[name]: name for name in ("finished", "failed", "running")}
     assert [run["user"] for run in answer["runs"]] == ["eve", "ann", ATTACK]
     assert answer["cluster"]["workers"] == answer["cluster"]["threads"] == 1
-    assert abs(answer["time"] - time.time()) < 60
+    assert abs(answer["time"] - time.time()) < 300
 
 
 def test_a_run_that_is_not_there(site: Site) -> None:
