@@ -108,30 +108,37 @@ def against_fastjet(fastjet: FastJet) -> None:
 
 
 def against_size(fastjet: FastJet) -> None:
-    """Cost against the number of particles, at R = 0.4 and alpha = 1, and its log-log slope."""
-    print(f"\n{'n':>5s} {'FastJet':>9s} {'tree':>9s} {'ratio':>6s} {'stopped':>9s} {'ratio':>6s}")
-    full, rows = classes()["ZH full"], []
-    for particles in (50, 100, 200, 400, 800, 1400, 2000):
-        events = overlaid(full, particles, 8)
-        trees = max(2, 4000 // particles)
-        point = {"radius": 0.4, "rigidity": 1.0}
-        reference, whole, stopped = in_turn(
-            lambda events=events: fastjet.microseconds(events, 0.4),
-            lambda events=events, trees=trees, point=point: tree_microseconds(
-                events, trees, **point
-            ),
-            lambda events=events, trees=trees, point=point: tree_microseconds(
-                events, trees, **point, settled_pt=20.0
-            ),
-        )
-        rows.append((particles, reference, whole, stopped))
-        print(
-            f"{particles:5d} {reference:9.1f} {whole:9.1f} {whole / reference:6.2f} {stopped:9.1f} {stopped / reference:6.2f}",
-            flush=True,
-        )
-    size, *times = np.log(np.array(rows).T)
-    slopes = [np.polyfit(size, t, 1)[0] for t in times]
-    print("log-log slope: FastJet {:.2f}, tree {:.2f}, stopped {:.2f}".format(*slopes))
+    """Cost against the number of particles at R = 0.4, and its log-log slopes, whole and from 200 particles on."""
+    full = classes()["ZH full"]
+    for rigidity in (1.0, 100.0):
+        print(f"\nalpha = {rigidity:g}")
+        print(f"{'n':>5s} {'FastJet':>9s} {'tree':>9s} {'ratio':>6s} {'stopped':>9s} {'ratio':>6s}")
+        rows = []
+        for particles in (50, 100, 200, 400, 800, 1400, 2000):
+            events, trees = overlaid(full, particles, 8), max(2, 4000 // particles)
+            point = {"radius": 0.4, "rigidity": rigidity}
+            reference, whole, stopped = in_turn(
+                lambda events=events: fastjet.microseconds(events, 0.4),
+                lambda events=events, trees=trees, point=point: tree_microseconds(
+                    events, trees, **point
+                ),
+                lambda events=events, trees=trees, point=point: tree_microseconds(
+                    events, trees, **point, settled_pt=20.0
+                ),
+            )
+            rows.append((particles, reference, whole, stopped))
+            print(
+                f"{particles:5d} {reference:9.1f} {whole:9.1f} {whole / reference:6.2f} {stopped:9.1f} {stopped / reference:6.2f}",
+                flush=True,
+            )
+        for first in (0, 2):
+            size, *times = np.log(np.array(rows[first:]).T)
+            slopes = [np.polyfit(size, t, 1)[0] for t in times]
+            print(
+                "log-log slope from {} on: FastJet {:.2f}, tree {:.2f}, stopped {:.2f}".format(
+                    rows[first][0], *slopes
+                )
+            )
 
 
 def options(fastjet: FastJet) -> None:

@@ -74,8 +74,7 @@ def add_listed_pair(pairs: Candidates, k: int, slopes: ObjectSlopes, weight: flo
     """Add a pair on the list to the slopes of its objects."""
     k = natural(k)
     c = slopes.pair[k] + pairs.w[k] * weight
-    if c != 0.0:
-        add_pair(slopes, int(pairs.owner[k]), int(pairs.other[k]), pairs.q[k], c)
+    add_pair(slopes, int(pairs.owner[k]), int(pairs.other[k]), pairs.q[k], c)
 
 
 @jit
