@@ -283,7 +283,10 @@ def _progress_text(record: dict[str, Any]) -> str:
 def _radius(result: dict[str, Any]) -> str:
     from djservice.core.formatting import with_error
 
-    return f"R: {with_error(result['radius'], result['radius_error'], 3)}"
+    of = "" if result.get("joint_radius") is None else "joint_"
+    return f"R: {with_error(result[f'{of}radius'], result[f'{of}radius_error'], 3)}" + (
+        " with its network" if of else ""
+    )
 
 
 def _local_time(seconds: float) -> str:

@@ -10,6 +10,8 @@ DESCENT = "optimise"
 READ = "read"
 #: Phases of one radius per event.
 PER_EVENT, SCORE = "per event", "score"
+#: Phase of the error of an R that was learned together with a network.
+ERROR = "error of R"
 
 
 class Watch(Protocol):

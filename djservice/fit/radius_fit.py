@@ -282,6 +282,10 @@ class RadiusFit:
         if len(self.parameters) > 1:
             rigidity = descent.average[1]
             slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
+        joint, joint_error = (
+            self.store.attribute("joint", name) if self.run.task == "joint" else None
+            for name in ("radius", "radius_error")
+        )
         determined = curvature > 0.0 and gradient_error > 0.0
         return Result(
             radius=radius,
@@ -296,6 +300,8 @@ class RadiusFit:
             rigidity=rigidity,
             rigidity_gradient=slope,
             rigidity_gradient_error=slope_error,
+            joint_radius=math.nan if joint is None else joint,
+            joint_radius_error=math.nan if joint_error is None else joint_error,
             remarks=tuple(
                 self._remarks(descent, gradient, gradient_error, curvature, curvature_error)
             ),

@@ -18,7 +18,8 @@ from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
 from djservice.errors import ConfigError, RunError, StoreError
 from djservice.evaluation.joint_gradient import joint_sums
-from djservice.evaluation.taggers import Classes, Network, moment_efn
+from djservice.evaluation.taggers import Network, moment_efn
+from djservice.evaluation.targets import Classes
 from djservice.fit.minibatches import MiniBatches, held_back
 from djservice.fit.optimisers import adam, learning_rate
 from djservice.reports.joint_summary import area, curve, rejection
@@ -121,7 +122,7 @@ def test_a_joint_run(settings: dict[str, Any], stored: Callable[[Path], dict[str
             radius=r, trees=4, stream="score-joint",
         )  # fmt: skip
         assert opened.array(SAMPLE, "loss")[row] == pytest.approx(sums.loss().value, rel=1e-9)
-        assert opened.array(SAMPLE, "event_mean")[row] == pytest.approx(events.probability)
+        assert opened.array(SAMPLE, "event_mean")[row] == pytest.approx(events.value)
     assert set(opened.array(SAMPLE, "weight")) == {1.0, 2.0}
 
     # What is shown.
