@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +39,12 @@ class Classes:
         """Number of outputs of a network: a score for each class."""
         return len(self.names)
 
-    def weight_of(self, labels: NDArray[np.int64]) -> Floats:
+    def weight_of(self, labels: NDArray[Any]) -> Floats:
         """Factor of the weight of each event, shape (event,)."""
-        return np.array(self.weights)[labels]
+        factors: Floats = np.array(self.weights)[labels]
+        return factors
 
-    def losses(self, outputs: torch.Tensor, labels: NDArray[np.int64]) -> torch.Tensor:
+    def losses(self, outputs: torch.Tensor, labels: NDArray[Any]) -> torch.Tensor:
         """Cross-entropy of each row of outputs, shape (row,)."""
         import torch
 
@@ -134,11 +135,11 @@ class Truth:
         """Distance of the truth of each event from the centre in units, shape (event,)."""
         return (events.truth - self.centre) / self.unit
 
-    def weight_of(self, labels: Floats) -> Floats:
+    def weight_of(self, labels: NDArray[Any]) -> Floats:
         """Factor of the weight of each event: 1."""
         return np.ones(len(labels))
 
-    def losses(self, outputs: torch.Tensor, labels: Floats) -> torch.Tensor:
+    def losses(self, outputs: torch.Tensor, labels: NDArray[Any]) -> torch.Tensor:
         """Loss of each row of outputs, shape (row,)."""
         import torch
 

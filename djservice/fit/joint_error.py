@@ -141,7 +141,8 @@ class ErrorOfRadius:
         """Derivatives of the loss in the network, on trees that are the same at each call."""
         sums, _ = await self.evaluate(self._request(radius, theta, 0))
         self.step({"trees": sums.trees})
-        return sums.slopes / sums.total[0]
+        slopes: Floats = sums.slopes / sums.total[0]
+        return slopes
 
     async def _events(self, radius: float, theta: Floats, repetition: int) -> JointEvents:
         """Results of each event on the trees of a repetition."""

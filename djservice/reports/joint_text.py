@@ -7,7 +7,6 @@ from typing import Any
 from djservice.core.formatting import with_error
 from djservice.reports.joint_summary import EFFICIENCIES
 
-
 #: Names of the losses.
 LOSSES = {
     "cross_entropy": "cross-entropy in nats",
@@ -59,7 +58,8 @@ def joint_text(joint: dict[str, Any]) -> str:
     aim = f"tell {signal} from {', '.join(others)}" if joint["classes"] else "predict the truth"
     mean = "mean probability" if joint["classes"] else "mean prediction"
     jets = "leading jet" if joint["jets"] == 1 else f"{joint['jets']} leading jets"
-    slope = with_error(*joint["choices"][-1]["gradient"], 4)
+    gradient, error = joint["choices"][-1]["gradient"]
+    slope = with_error(gradient, error, 4)
     columns = (
         "ROC area: 0.5 tells nothing apart, and 1 all. 1/B: inverse efficiency of the background at "
         "that of the signal, S."

@@ -81,12 +81,12 @@ def test_learned_radii_scatter_by_their_errors(
     import joint_dipoles
 
     radii, errors = [], []
-    for seed in range(16):
+    for seed in range(10):
         path = tmp_path / f"{seed}.root"
-        joint_dipoles.write(path, 700, 100 + seed)
-        settings = joint_dipoles.settings(path, tmp_path / f"{seed}.zarr", 0.6, 300)
+        joint_dipoles.write(path, 500, 100 + seed)
+        settings = joint_dipoles.settings(path, tmp_path / f"{seed}.zarr", 0.6, 200)
         settings |= {"cluster": {"scheduler": scheduler}, "seed": seed}
-        settings["joint"] |= {"batch_events": 200, "score_trees": 2}
+        settings["joint"] |= {"batch_events": 100, "score_trees": 2}
         result = dj.run(dj.Run.from_dict(settings)).result
         radii.append(result.joint_radius)
         errors.append(result.joint_radius_error)
