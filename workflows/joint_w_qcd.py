@@ -62,7 +62,14 @@ class Jets:
 
     def __init__(self, events: dj.EventBatch, radius: float) -> None:
         trees = dj.cluster(
-            events, radius=radius, rigidity=RIGIDITY, trees=TREES, jets=1, seed=7, threads=1
+            events,
+            radius=radius,
+            rigidity=RIGIDITY,
+            trees=TREES,
+            jets=1,
+            seed=7,
+            threads=1,
+            constituents=True,
         )
         index = trees.constituents[:].index[:, :, 0, :64].reshape(len(events) * TREES, -1)
         self.mask = index >= 0

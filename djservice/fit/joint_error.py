@@ -32,6 +32,8 @@ STEP = 0.1
 STEPS, RESIDUAL = 12, 0.03
 #: Change of the largest parameter for products with the second derivatives.
 SHIFT = 1e-4
+#: The same for the direction in which the best network moves with R.
+CHANGE = 1e-2
 ERROR_STREAM = "error-joint"
 
 
@@ -97,23 +99,26 @@ class ErrorOfRadius:
 
     async def of(self, seen: Seen) -> RadiusError:
         """The standard error of R after a training that has seen these events and trees."""
-        width = STEP * self.radius
-        theta, change = self.network.theta, width * await self._follow(width)
-        above = await self._events(self.radius + width, theta + change, 1)
-        below = await self._events(self.radius - width, theta - change, 1)
-        bend, bend_error = _mean((above.slope - below.slope) / (2.0 * width), self.weight)
-        slopes = []
+        width, theta = STEP * self.radius, self.network.theta
+        x = await self._follow(width)
+        # The network is changed little, because it is far from linear in its parameters.
+        shift = CHANGE / max(np.abs(x).max(initial=0.0), CHANGE)
+        above = await self._events(self.radius + width, theta, 1)
+        below = await self._events(self.radius - width, theta, 1)
+        bend, slopes = (above.slope - below.slope) / (2.0 * width), []
         for repetition in (2, 3):
-            plus = await self._events(self.radius, theta + change, repetition)
-            minus = await self._events(self.radius, theta - change, repetition)
-            slopes.append((plus.slope + minus.slope + (plus.loss - minus.loss) / width) / 2.0)
+            plus = await self._events(self.radius, theta + shift * x, repetition)
+            minus = await self._events(self.radius, theta - shift * x, repetition)
+            slopes.append((plus.slope + minus.slope + (plus.loss - minus.loss) / shift) / 2.0)
+            bend = bend + (plus.slope - minus.slope) / (4.0 * shift)  # half of H_Rt x
+        curvature, curvature_error = _mean(bend, self.weight)
         events, trees = _variances(slopes[0], slopes[1], self.weight)
         number = np.count_nonzero(np.isfinite(slopes[0]))
         return RadiusError(
-            math.sqrt(events * number / seen.events) / abs(bend),
-            math.sqrt(trees * number * self.trees / seen.trees) / abs(bend),
-            bend,
-            bend_error,
+            math.sqrt(events * number / seen.events) / abs(curvature),
+            math.sqrt(trees * number * self.trees / seen.trees) / abs(curvature),
+            curvature,
+            curvature_error,
         )
 
     async def _follow(self, width: float) -> Floats:

@@ -17,7 +17,7 @@ LOSSES = {
 
 def joint_rows(joint: dict[str, Any]) -> list[list[str]]:
     """Rows of the table of a joint training: R, loss, and what :func:`joint_titles` names."""
-    names = ("R of the start", "learned R") if joint["learned"] else ("R that was kept",)
+    names = ("start", "learned") if joint["learned"] else ("kept",)
     last = len(names) - 1
     return [
         [
