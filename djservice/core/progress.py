@@ -11,7 +11,7 @@ READ = "read"
 #: Phases of one radius per event.
 PER_EVENT, SCORE = "per event", "score"
 #: Phase of the error of an R that was learned together with a network.
-ERROR = "error of R"
+ERROR = "R error"
 
 
 class Watch(Protocol):
