@@ -281,9 +281,12 @@ def _progress_text(record: dict[str, Any]) -> str:
 
 
 def _radius(result: dict[str, Any]) -> str:
-    from djservice.core.formatting import radius_text
+    from djservice.core.formatting import radius_text, with_error
 
-    return f"R: {radius_text(result)}"
+    if result.get("joint_radius") is None:
+        return f"R: {radius_text(result)}"
+    radius = with_error(result["joint_radius"], result["joint_radius_error"], 3)
+    return f"R: {radius} with its network"
 
 
 def _local_time(seconds: float) -> str:

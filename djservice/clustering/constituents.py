@@ -245,25 +245,29 @@ class TreeConstituents:
     def padded(
         self, slots: NDArray[np.int64], length: int
     ) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
-        """Constituents of each distinct jet among some, once, in falling pT and padded.
+        """Constituents of each distinct set of jets of a tree, once, in falling pT and padded.
 
         Parameters
         ----------
         slots
-            Numbers of jets that are there, in any shape.
+            Numbers of jets, shape (..., jet).
         length
             Number of constituents of each jet.
 
         Returns
         -------
         tuple
-            Momenta, shape (jet, constituent, 4): px, py, pz and E in GeV, 0 in the padding; their
-            mask; and the place of each of the ``slots`` among these jets.
+            Momenta, shape (set, jet, constituent, 4): px, py, pz and E in GeV, 0 in the padding;
+            their mask, False for a jet that is absent; and the set of each of the ``slots``, shape
+            (...).
         """
         first, number = self.distinct
         wanted, place = np.unique(number[slots], return_inverse=True)
+        sets, which = np.unique(place.reshape(-1, slots.shape[-1]), axis=0, return_inverse=True)
+        absent = wanted < 0  # then its number is -1, and another jet stands in, which is masked
         momenta, _, mask, _ = self._momenta_of(first[wanted], length)
-        return momenta, mask, place.reshape(slots.shape)
+        momenta[absent], mask[absent] = 0.0, False
+        return momenta[sets], mask[sets], which.reshape(slots.shape[:-1])
 
     def _blocks(
         self, slots: NDArray[np.int64], length: Length

@@ -299,12 +299,16 @@ class ParticleWeightsSection(Section):
 
 
 class JointSection(Section):
-    """A network on the constituents of the leading jet, trained together with R, for task: joint."""
+    """A network on the constituents of leading jets, trained together with R, for task: joint."""
 
     network: Annotated[Any, BeforeValidator(named)] = Field(
         "moment_efn",
         description="moment_efn, or {name: moment_efn, order: 2, latent: 2, scale: 1.0, ...}",
         validate_default=True,
+    )
+    loss: Literal["cross_entropy", "squared_error", "absolute_error"] = Field(
+        "cross_entropy",
+        description="of classes, or of the prediction of input.truth in its standard deviations",
     )
     classes: tuple[str, ...] | tuple[float, ...] = Field(
         (),
@@ -317,6 +321,7 @@ class JointSection(Section):
     class_weights: tuple[Annotated[float, Field(ge=1e-9, le=1e9)], ...] | None = Field(
         None, description="factor of the weights of each class's events; null: 1"
     )
+    jets: int = Field(1, ge=1, le=20, description="leading jets that the network sees")
     constituents: int = Field(
         64, ge=1, le=1000, description="of a jet that the network sees, in falling pT"
     )

@@ -12,6 +12,8 @@ NEWTON = "newton"
 READ = "read"
 #: Phases of one radius per event.
 PER_EVENT, SCORE = "per event", "score"
+#: Phase of the error of an R that was learned together with a network.
+ERROR = "R error"
 
 
 class Watch(Protocol):

@@ -100,7 +100,7 @@ class TorchNetwork:
         If the network is no function, or the seed out of its bounds.
     """
 
-    network: Callable[[int], torch.nn.Module]
+    network: Callable[..., torch.nn.Module]
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -117,9 +117,9 @@ class TorchNetwork:
         """The function whose source is fingerprinted."""
         return self.network
 
-    def vector(self, size: int) -> TorchVector:
-        """The module of a size, whose parameters are one vector."""
-        return TorchVector(lambda: self.network(size), self.seed, self.name)
+    def vector(self, *sizes: int) -> TorchVector:
+        """The module of some sizes, whose parameters are one vector."""
+        return TorchVector(lambda: self.network(*sizes), self.seed, self.name)
 
 
 def unpacked(module: torch.nn.Module, vector: Floats) -> dict[str, torch.Tensor]:

@@ -1,12 +1,12 @@
 """Derivatives of a network's loss in its parameters and in R.
 
-The loss of a tree is the cross-entropy l of the network on the constituents of the leading jet. At
-a fixed tree nothing that the network sees depends on R, so
+The loss l of a tree is that of the network on the constituents of the leading jets: a cross-entropy,
+or the error of a regression. At a fixed tree nothing that the network sees depends on R, so
 
     dL/dtheta = E[dl/dtheta],        dL/dR = E[(l - b) S]
 
-with the score S of the tree in R and a leave-one-out baseline b. Each distinct jet of an event is
-evaluated once.
+with the score S of the tree in R and a leave-one-out baseline b. Each distinct set of jets of an
+event is evaluated once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class JointSums:
         return math.nan
 
     def loss(self) -> Quantity:
-        """Mean cross-entropy in nats."""
+        """Mean loss: a cross-entropy in nats, or an error in units of the target."""
         return self._mean(1)
 
     def gradients(self) -> list[Quantity]:
@@ -104,18 +105,18 @@ class JointEvents:
     ----------
     loss, slope
         Means over trees of the loss, and its derivative in R.
-    probability
-        Mean over trees of the probability of the first class.
+    value
+        Mean over trees of the probability of the first class, or of the prediction.
     """
 
     loss: Floats
     slope: Floats
-    probability: Floats
+    value: Floats
 
     @classmethod
     def concatenate(cls, parts: Sequence[JointEvents]) -> JointEvents:
         """The results of the events of several parts, in order."""
-        names = ("loss", "slope", "probability")
+        names = ("loss", "slope", "value")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -136,7 +137,7 @@ def joint_sums(
     events
         Events of one dataset.
     network
-        The network, its parameters and the classes.
+        The network, its parameters and its target.
     radius, trees, stream, iteration
         See :func:`djservice.evaluation.evaluate.evaluate`; two trees or more.
 
@@ -148,10 +149,11 @@ def joint_sums(
         If a loss is not finite; the message names the events.
     """
     filled = np.flatnonzero(events.counts > 0)
-    request = TreeRequest(trees, 1, stream, iteration, constituents=True)
-    at_once, slopes = max(1, TREES_AT_ONCE // trees), np.zeros(len(network.theta))
+    request = TreeRequest(trees, network.jets, stream, iteration, constituents=True)
+    at_once = max(1, TREES_AT_ONCE // (trees * network.jets))
+    slopes = np.zeros(len(network.theta))
     columns = np.full((3, len(events)), np.nan)
-    weight = events.weight * np.array(network.classes.weights)[network.classes.of(events)]
+    weight = events.weight * network.target.weight_of(network.target.of(events))
     for start in range(0, len(filled), at_once):
         between_pieces()
         rows = filled[start : start + at_once]
@@ -174,15 +176,17 @@ def _of_piece(
     radius: float,
     request: TreeRequest,
 ) -> tuple[Floats, Floats]:
-    """Loss, its derivative in R and the first probability of each event, and sums of slopes."""
+    """Loss, its derivative in R and the value of each event, and sums of slopes."""
     sample = sample_trees(events, radius, sampling, request)
     members = sample.constituents
-    momenta, mask, jet = members.padded(members.slots[..., 0], network.constituents)
+    momenta, mask, place = members.padded(members.slots, network.constituents)
+    if network.jets == 1:
+        momenta, mask = momenta[:, 0], mask[:, 0]
     event = np.empty(len(mask), np.int64)
-    event[jet] = np.arange(len(events))[:, np.newaxis]
-    share = np.bincount(jet.ravel(), minlength=len(mask)) / request.trees
-    loss, probability, slopes = _of_jets(
-        momenta, mask, network.classes.of(events)[event], share * weight[event], network
+    event[place] = np.arange(len(events))[:, np.newaxis]
+    share = np.bincount(place.ravel(), minlength=len(mask)) / request.trees
+    loss, value, slopes = _of_sets(
+        momenta, mask, network.target.of(events)[event], share * weight[event], network
     )
     bad = np.unique(event[~np.isfinite(loss)])
     if len(bad):
@@ -191,34 +195,33 @@ def _of_piece(
             f"the loss of {network.tagger.name} is not finite in {len(bad)} events: {names}. Use a "
             "smaller joint.learning_rate, or check the module."
         )
-    of_trees = loss[jet]
+    of_trees = loss[place]
     in_radius = LeaveOneOut().contributions(of_trees, sample.scores[..., 0])
-    columns = np.stack([of_trees, in_radius, probability[jet]]).mean(axis=2)
+    columns = np.stack([of_trees, in_radius, value[place]]).mean(axis=2)
     return columns, slopes
 
 
-def _of_jets(
+def _of_sets(
     momenta: Floats,
     mask: NDArray[np.bool_],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     factors: Floats,
     network: Network,
 ) -> tuple[Floats, Floats, Floats]:
-    """Loss and first probability of each jet, and the sum of the slopes times the factors."""
+    """Loss and value of each set of jets, and the sum of the slopes times the factors."""
     import torch
 
     module = network.vector.module()
     parameters = unpacked(module, network.theta)
     leaves = [value.requires_grad_() for value in parameters.values()]
-    loss, probability, slopes = np.empty(len(mask)), np.empty(len(mask)), np.zeros(0)
+    loss, value, slopes = np.empty(len(mask)), np.empty(len(mask)), np.zeros(0)
     with one_thread():
         for start in range(0, len(mask), BLOCK):
             rows = slice(start, start + BLOCK)
             inputs = torch.tensor(momenta[rows]), torch.tensor(mask[rows])
-            scores = torch.func.functional_call(module, parameters, inputs)
-            _check_scores(scores, len(labels[rows]), network)
-            logs = scores.log_softmax(dim=-1)
-            each = -logs[torch.arange(len(logs)), torch.tensor(labels[rows])]
+            outputs = torch.func.functional_call(module, parameters, inputs)
+            _check_outputs(outputs, len(labels[rows]), network)
+            each = network.target.losses(outputs, labels[rows])
             total = (each * torch.tensor(factors[rows])).sum()
             gradients = torch.autograd.grad(
                 total, leaves, allow_unused=True, materialize_grads=True
@@ -226,14 +229,16 @@ def _of_jets(
             slope = packed(dict(zip(parameters, gradients, strict=True)))
             slopes = slopes + slope if start else slope
             loss[rows] = each.detach().numpy()
-            probability[rows] = logs[:, 0].detach().exp().numpy()
-    return loss, probability, slopes
+            value[rows] = network.target.values(outputs)
+    return loss, value, slopes
 
 
-def _check_scores(scores: object, jets: int, network: Network) -> None:
-    shape, classes = tuple(getattr(scores, "shape", ())), len(network.classes.names)
-    if shape != (jets, classes):
+def _check_outputs(outputs: object, rows: int, network: Network) -> None:
+    shape, columns = tuple(getattr(outputs, "shape", ())), network.target.outputs
+    if shape != (rows, columns):
+        jets = "jets" if network.jets == 1 else f"sets of {network.jets} jets"
+        what = "a number for each" if columns == 1 else "a score for each class"
         raise InputError(
-            f"{network.tagger.name} returned shape {shape} for {jets} jets, expected "
-            f"({jets}, {classes}), a score for each class."
+            f"{network.tagger.name} returned shape {shape} for {rows} {jets}, expected "
+            f"({rows}, {columns}), {what}."
         )

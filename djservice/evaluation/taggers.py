@@ -1,4 +1,4 @@
-"""Networks on the constituents of leading jets, and the classes that they tell apart.
+"""Networks on the constituents of leading jets.
 
 Networks are in PyTorch (extra ``torch``), which is imported when one is built.
 """
@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from djservice.core.arguments import checked_arguments
 from djservice.core.torch_vector import TorchNetwork, TorchVector
 from djservice.core.typing import Floats
-from djservice.errors import InputError
-from djservice.events.batch import EventBatch
+from djservice.evaluation.targets import Target
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +26,14 @@ class TorchTagger(TorchNetwork):
     Attributes
     ----------
     network
-        Takes the number of classes and returns the module. The module takes the constituents of
-        jets in falling pT, shape (jet, constituent, 4): px, py, pz and E in GeV, and their mask,
-        shape (jet, constituent). It returns a score for each class, shape (jet, class), whose
-        softmax is the probability. The scores of a jet must not depend on the other jets.
+        Takes the number of outputs, which is that of the classes, or 1 for a regression, and
+        returns the module. With several jets it also takes their number. The module takes the
+        constituents of jets in falling pT, shape (jet, constituent, 4): px, py, pz and E in GeV,
+        and their mask, shape (jet, constituent). With several jets these are (tree, jet,
+        constituent, 4) and (tree, jet, constituent), and a jet that is absent is masked. It returns
+        shape (jet, output), or (tree, output): a score for each class, whose softmax is the
+        probability, or the distance of the truth from its mean in standard deviations. The outputs
+        of a jet must not depend on the other rows.
     seed
         Seed of the initial parameters.
 
@@ -60,23 +60,29 @@ def moment_efn(
     jet_layers: Sequence[int] = (16,),
     seed: int = 0,
 ) -> TorchTagger:
-    """A tagger that is a :class:`djservice.networks.MomentEFN` with these parameters."""
+    """A tagger that is a :class:`djservice.networks.MomentEFN` with these parameters.
 
-    def network(classes: int) -> torch.nn.Module:
+    For several jets, or for a regression, whose result has a unit, it is a
+    :class:`djservice.networks.JetsEFN`, which sees the momentum of a regression.
+    """
+
+    def network(outputs: int, jets: int = 1) -> torch.nn.Module:
         import torch
 
+        from djservice.networks.jets_efn import JetsEFN
         from djservice.networks.moment_efn import MomentEFN
 
-        return MomentEFN(
-            order,
-            latent,
-            outputs=classes,
-            scale=scale,
-            particle_layers=particle_layers,
-            jet_layers=jet_layers,
-            seed=seed,
-            dtype=torch.float64,
-        )
+        settings: Any = {
+            "outputs": outputs,
+            "scale": scale,
+            "particle_layers": particle_layers,
+            "jet_layers": jet_layers,
+            "seed": seed,
+            "dtype": torch.float64,
+        }
+        if jets == 1 and outputs > 1:
+            return MomentEFN(order, latent, **settings)
+        return JetsEFN(jets, order, latent, in_gev=outputs == 1, **settings)
 
     return TorchTagger(network, seed, "moment_efn")
 
@@ -85,47 +91,9 @@ def moment_efn(
 TAGGERS: dict[str, Callable[..., TorchTagger]] = {"moment_efn": moment_efn}
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Classes of events: datasets by name, or values of the truth.
-
-    Attributes
-    ----------
-    names
-        A class each. The first one is the signal.
-    weights
-        Factor of the weights of the events of each class.
-    """
-
-    names: tuple[str, ...] | tuple[float, ...]
-    weights: tuple[float, ...]
-
-    def of(self, events: EventBatch) -> NDArray[np.int64]:
-        """Number of the class of each event, shape (event,).
-
-        Raises
-        ------
-        InputError
-            If an event is of none of them.
-        """
-        if isinstance(self.names[0], str):
-            if events.dataset not in self.names:
-                raise InputError(
-                    f"joint.classes: events of dataset {events.dataset!r}, expected one of "
-                    f"{', '.join(map(str, self.names))}. Name it there, or leave it out of the "
-                    "fileset."
-                )
-            return np.full(len(events), self.names.index(events.dataset))
-        same = events.truth[:, np.newaxis] == np.array(self.names, np.float64)
-        strange = np.flatnonzero(~same.any(axis=1))
-        if len(strange):
-            raise InputError(
-                f"joint.classes: {len(strange)} events have a truth that is none of the classes "
-                f"{', '.join(map(str, self.names))}: {events.name(int(strange[0]))} has "
-                f"{events.truth[strange[0]]:g}. Give their truth as a class, or select the events."
-            )
-        number: NDArray[np.int64] = same.argmax(axis=1)
-        return number
+def sizes(target: Target, jets: int) -> tuple[int, ...]:
+    """What the function of a tagger gets: the number of outputs, and that of several jets."""
+    return (target.outputs,) if jets == 1 else (target.outputs, jets)
 
 
 @dataclass(frozen=True)
@@ -134,20 +102,23 @@ class Network:
 
     Attributes
     ----------
-    tagger, classes
-        The network, and what it tells apart.
+    tagger, target
+        The network, and what it is trained for.
     constituents
         Number of constituents of a jet that it gets.
     theta
         Its parameters.
+    jets
+        Number of leading jets that it gets.
     """
 
     tagger: TorchTagger
-    classes: Classes
+    target: Target
     constituents: int
     theta: Floats
+    jets: int = 1
 
     @property
     def vector(self) -> TorchVector:
         """The module whose parameters are :attr:`theta`."""
-        return self.tagger.vector(len(self.classes.names))
+        return self.tagger.vector(*sizes(self.target, self.jets))

@@ -12,7 +12,8 @@ from djservice.errors import ConfigError
 
 if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.estimators.base import Estimator
-    from djservice.evaluation.taggers import Classes, TorchTagger
+    from djservice.evaluation.taggers import TorchTagger
+    from djservice.evaluation.targets import Target
     from djservice.events.augment import Augmentation
     from djservice.fit.per_event import PerEventSettings
     from djservice.objectives.losses import Loss
@@ -167,18 +168,26 @@ def build_weighting(run: Run) -> Weighting:
     return weighting_of(section.model, section.features, section.tracker_eta, section.vertex)
 
 
-def build_tagger(run: Run) -> tuple[TorchTagger, Classes]:
-    """The network of a joint training as an object, and its classes.
+def build_tagger(run: Run) -> tuple[TorchTagger, Target]:
+    """The network of a joint training as an object, and what it is trained for.
 
     Raises
     ------
     ConfigError
         If it is unknown, a parameter is unknown or invalid, or there are fewer than two classes.
     """
-    from djservice.evaluation.taggers import TAGGERS, Classes, TorchTagger
+    from djservice.evaluation.taggers import TAGGERS, TorchTagger
+    from djservice.evaluation.targets import Classes, Truth
 
     section = run.joint
     tagger = build_named(section.network, TorchTagger, TAGGERS, "joint.network")
+    if section.loss != "cross_entropy":
+        if section.classes or section.class_weights:
+            raise ConfigError(
+                f"joint.classes and joint.class_weights are for joint.loss cross_entropy, and it is "
+                f"{section.loss}, whose target is input.truth. Leave them out."
+            )
+        return tagger, Truth(section.loss)
     if len(section.classes) < 2:
         raise ConfigError(
             f"joint.classes: expected two classes or more, found {len(section.classes)}. Name "

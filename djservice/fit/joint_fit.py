@@ -1,4 +1,4 @@
-"""JointFit: train a network on the leading jet together with R, and score both on other events.
+"""JointFit: train a network on leading jets together with R, and score both on other events.
 
 Like :mod:`djservice.fit.model_fit` this module is independent of Dask.
 """
@@ -6,22 +6,25 @@ Like :mod:`djservice.fit.model_fit` this module is independent of Dask.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.progress import SCORE, Watch
+from djservice.core.progress import ERROR, SCORE, Watch
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.evaluation.joint_gradient import JointSums
+from djservice.evaluation.targets import Classes, Truth
 from djservice.events.keys import Keys
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
+from djservice.fit.joint_error import EVALUATIONS, ErrorOfRadius, Seen
 from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
 from djservice.fit.model_fit import HELD_BACK
 from djservice.fit.optimisers import radius_and_network
 from djservice.fit.plan import RunPlan
-from djservice.fit.requests import EvaluateJoint, Request
+from djservice.fit.requests import EvaluateJoint, JointAnswer, Request
 from djservice.store.columns import SCAN, ModelColumns
 from djservice.store.run_store import Store
 
@@ -31,24 +34,29 @@ GROUP = "joint"
 TRAIN, SCORE_STREAM = "joint", "score-joint"
 #: Fewest events of each class, of those to train on and of those held back.
 FEWEST = 2
+#: Attributes of the error of R; the curvature is there once it is known.
+ERRORS = (
+    *("radius_error", "radius_error_events", "radius_error_trees"),
+    *("curvature", "curvature_error"),
+)
 
 
 @dataclass(frozen=True)
 class JointSample:
-    """Events of several classes, and the function that evaluates requests on them.
+    """Events, and the function that evaluates requests on them.
 
     Attributes
     ----------
     evaluate
         Answers a request with a network over all events, merged in their order.
     keys, weight, label
-        Identities, weights and numbers of the classes, shape (event,).
+        Identities, weights and numbers of the classes or true values, shape (event,).
     """
 
     evaluate: EvaluateJoint
     keys: Keys
     weight: Floats
-    label: NDArray[np.int64]
+    label: NDArray[Any]
 
 
 class JointFit:
@@ -65,41 +73,54 @@ class JointFit:
 
     Raises
     ------
-    RunError
-        If a class has too few events to train on, or too few that are held back, or no weight.
+    DjserviceError
+        If a class, or a regression, has too few events to train on, or too few that are held back,
+        or their weights add up to nothing, or the truth does not vary.
     """
 
     def __init__(self, plan: RunPlan, sample: JointSample, watch: Watch) -> None:
         self.run, self.section = plan.run, plan.run.joint
         self.network, self.sample, self.watch = plan.network, sample, watch
+        if isinstance(self.network.target, Truth):
+            target = self.network.target.scaled_to(sample.label, sample.weight)
+            self.network = replace(self.network, target=target)
+        self.weight = sample.weight * self.network.target.weight_of(sample.label)
         share, seed = self.section.held_back, self.run.seed
         self.is_held_back: NDArray[np.bool_] = held_back(sample.keys, seed, share)
-        for number, name in enumerate(self.network.classes.names):
-            of_class = sample.label == number
-            held = int((of_class & self.is_held_back).sum())
-            kept = int(of_class.sum()) - held
-            if min(held, kept) < FEWEST:
-                raise RunError(
-                    f"joint.classes: {name} has {kept} events to train on and {held} that are held "
-                    f"back, expected {FEWEST} or more of each. Use more events of it, or another "
-                    "joint.held_back."
-                )
-            total = float(sample.weight[of_class].sum())
-            if not total > 0.0:
-                raise RunError(
-                    f"joint.classes: the weights of {name} sum up to {total:g}, expected more than "
-                    "0. Check input.weight and the sample."
-                )
+        self._check_events()
         self.minibatches = MiniBatches(
             sample.keys[~self.is_held_back], seed, self.section.batch_events, share
         )
+
+    def _check_events(self) -> None:
+        """Refuse too few events of a class, or of a regression, and weights that are all 0."""
+        target, held = self.network.target, self.is_held_back
+        of_class = {"joint": np.ones(len(held), np.bool_)}
+        if isinstance(target, Classes):
+            of_class = {
+                f"joint.classes: {name}": self.sample.label == number
+                for number, name in enumerate(target.names)
+            }
+        for name, of in of_class.items():
+            kept_events, held_events = int((of & ~held).sum()), int((of & held).sum())
+            if min(kept_events, held_events) < FEWEST:
+                raise RunError(
+                    f"{name} has {kept_events} events to train on and {held_events} that are held "
+                    f"back, expected {FEWEST} or more of each. Use more events of it, or another "
+                    "joint.held_back."
+                )
+            if not min(self.weight[of & ~held].sum(), self.weight[of & held].sum()) > 0.0:
+                raise RunError(
+                    f"{name} has the weight {self.weight[of & ~held].sum():g} to train on and "
+                    f"{self.weight[of & held].sum():g} held back, expected both above 0. Look at "
+                    "input.weight."
+                )
 
     @property
     def shape(self) -> ModelColumns:
         """The columns that the fit needs in a store."""
         held, sample = self.is_held_back, self.sample
-        weight = sample.weight * np.array(self.network.classes.weights)[sample.label]
-        columns = sample.keys[held], weight[held], sample.label[held].astype(np.float64)
+        columns = sample.keys[held], self.weight[held], sample.label[held].astype(np.float64)
         names = ("R", *self.network.vector.names())
         return ModelColumns(GROUP, names, self.section.iterations, {HELD_BACK: columns})
 
@@ -109,14 +130,18 @@ class JointFit:
         # A shorter run may have left rows at another radius.
         if store.attribute(GROUP, "start_radius") != begin:
             store.rewind(GROUP, 0)
-            store.set_of(GROUP, start_radius=begin, classes=[*self.network.classes.names])
+            target = self.network.target
+            names = [*target.names] if isinstance(target, Classes) else []
+            store.set_of(GROUP, start_radius=begin, classes=names, loss=target.kind)
         descent = await self._train(store, begin)
         radius, *theta = descent.average
         learned = {"radius": radius, "theta": theta}
         if {name: store.attribute(GROUP, name) for name in learned} != learned:
             store.rewind(f"{GROUP}/{HELD_BACK}", 0)
-            store.set_of(GROUP, **learned)
+            store.set_of(GROUP, **learned, **dict.fromkeys(ERRORS))
         await self._score(store, (begin, radius), np.array(theta))
+        if self.section.learn_radius and store.attribute(GROUP, "curvature") is None:
+            await self._find_error(store, radius, np.array(theta))
 
     async def _train(self, store: Store, begin: float) -> Descent:
         section, bounds = self.section, self.run.radius
@@ -133,7 +158,7 @@ class JointFit:
             optimiser=radius_and_network(section.network_steps),
             rate=section.learning_rate,
             decay_iterations=section.decay_iterations,
-            averaging_start=section.iterations - max(1, section.iterations // 4),
+            averaging_start=section.iterations - averaged_iterations(section.iterations),
         )
 
         async def evaluate(iteration: int, values: list[float]) -> JointSums:
@@ -158,31 +183,69 @@ class JointFit:
         group, held = f"{GROUP}/{HELD_BACK}", HeldBack(self.run.seed, self.section.held_back)
         network, done = replace(self.network, theta=theta), store.n_complete(group)
         self.watch.phase(SCORE, len(radii), done)
-        weight = store.array(group, "weight")
+        weight, trees = store.array(group, "weight"), self.section.score_trees
+        known: dict[float, JointAnswer] = {}  # the R of the start may be kept
         for row in range(done, len(radii)):
-            request = Request(
-                radii[row],
-                self.section.score_trees,
-                SCORE_STREAM,
-                0,
-                held,
-                per_event=True,
-                network=network,
-            )
-            sums, events = await self.sample.evaluate(request)
+            if radii[row] not in known:
+                request = Request(
+                    radii[row], trees, SCORE_STREAM, 0, held, per_event=True, network=network
+                )
+                known[radii[row]] = await self.sample.evaluate(request)
+            sums, events = known[radii[row]]
             assert events is not None
-            numbers = _numbers(sums, events.probability, weight)
+            numbers = _numbers(sums, events.value, weight)
             columns = {name: np.array([value]) for name, value in numbers.items()}
-            columns["event_mean"] = events.probability[np.newaxis]
+            columns["event_mean"] = events.value[np.newaxis]
             columns["radius"] = np.full((1, len(weight)), radii[row])
             store.write_rows(group, row, columns)
             self.watch.step({"radius": radii[row], **numbers, "trees": sums.trees})
 
+    async def _find_error(self, store: Store, radius: float, theta: Floats) -> None:
+        """Write the standard error of R, unless R is at a bound."""
+        section, run = self.section, self.run
+        averaged = averaged_iterations(section.iterations)
+        # About as many trees as those of the training, so that it costs as much at most.
+        number = max(2 * FEWEST, section.iterations * section.batch_events // EVALUATIONS)
+        subset = MiniBatches(self.sample.keys, run.seed, number).minibatch(0)
+        self.watch.phase(ERROR, EVALUATIONS, 0)
+        found = await ErrorOfRadius(
+            self.sample.evaluate,
+            replace(self.network, theta=theta),
+            radius,
+            subset,
+            self.weight[subset.of(self.sample.keys)],
+            section.trees,
+            self.watch.step,
+        ).of(
+            Seen(
+                min(len(self.minibatches.keys), averaged * self.minibatches.batch),
+                averaged * self.minibatches.batch * section.trees,
+            )
+        )
+        at_bound = not run.radius.minimum * 1.01 < radius < run.radius.maximum * 0.99
+        values = found.error, found.of_events, found.of_trees
+        error, of_events, of_trees = (
+            value if found.determined and not at_bound else None for value in values
+        )
+        store.set_of(
+            GROUP,
+            radius_error=error,
+            radius_error_events=of_events,
+            radius_error_trees=of_trees,
+            curvature=found.curvature,
+            curvature_error=found.curvature_error,
+        )
 
-def _numbers(sums: JointSums, probability: Floats, weight: Floats) -> dict[str, float]:
-    """The columns of a scan: loss, its derivative in R, and the spread of the probability."""
-    known = np.isfinite(probability)
-    p, w = probability[known], weight[known] / weight[known].sum()
+
+def averaged_iterations(iterations: int) -> int:
+    """Number of the last iterations over which R and the network are averaged."""
+    return max(1, iterations // 4)
+
+
+def _numbers(sums: JointSums, value: Floats, weight: Floats) -> dict[str, float]:
+    """The columns of a scan: loss, its derivative in R, and the spread of the values of events."""
+    known = np.isfinite(value)
+    p, w = value[known], weight[known] / weight[known].sum()
     mean = float(w @ p)
     variance, n = float(w @ (p - mean) ** 2), float(1.0 / (w @ w))
     loss, gradient = sums.loss(), sums.gradients()[0]

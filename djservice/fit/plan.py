@@ -16,7 +16,8 @@ from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.jumps import warn_of_jumps
 from djservice.evaluation.mean_objective import check_mean
-from djservice.evaluation.taggers import Classes, Network, TorchTagger
+from djservice.evaluation.taggers import Network, TorchTagger, sizes
+from djservice.evaluation.targets import Target, Truth
 from djservice.events.augment import Augmentation
 from djservice.fit.build import (
     build_augmentations,
@@ -135,15 +136,15 @@ class RunPlan:
         return build_weighting(self.run)
 
     @cached_property
-    def tagger(self) -> tuple[TorchTagger, Classes]:
-        """The network of a joint training, and its classes."""
+    def tagger(self) -> tuple[TorchTagger, Target]:
+        """The network of a joint training, and what it is trained for."""
         return build_tagger(self.run)
 
     @cached_property
     def network(self) -> Network:
         """This network at the start."""
-        tagger, classes = self.tagger
-        return Network(tagger, classes, self.run.joint.constituents, self._of_vector("start"))
+        (tagger, target), section = self.tagger, self.run.joint
+        return Network(tagger, target, section.constituents, self._of_vector("start"), section.jets)
 
     @property
     def network_parameters(self) -> int:
@@ -152,9 +153,9 @@ class RunPlan:
         return int(self._of_vector("size")) if described else len(self.network.theta)
 
     def _of_vector(self, method: Literal["start", "size"]) -> Any:
-        tagger, classes = self.tagger
+        tagger, target = self.tagger
         try:
-            return getattr(tagger.vector(len(classes.names)), method)()
+            return getattr(tagger.vector(*sizes(target, self.run.joint.jets)), method)()
         except TypeError as error:
             raise ConfigError(f"joint.network: {tagger.name} cannot be built: {error}") from error
 
@@ -278,12 +279,18 @@ class RunPlan:
 
     def _check_joint(self) -> None:
         """Refuse classes that the input cannot tell apart, and networks that cannot be built."""
-        _, classes = self.tagger
-        by_dataset = isinstance(classes.names[0], str)
+        _, target = self.tagger
+        by_dataset = not isinstance(target, Truth) and isinstance(target.names[0], str)
         if by_dataset and self.run.input.fileset is None:
+            names = ", ".join(map(str, self.run.joint.classes))
             raise ConfigError(
-                f"joint.classes: {', '.join(map(str, classes.names))} are datasets, and the input "
-                "is no fileset. Give input.fileset, or input.truth and its values as classes."
+                f"joint.classes: {names} are datasets, and the input is no fileset. Give "
+                "input.fileset, or input.truth and its values as classes."
+            )
+        if isinstance(target, Truth) and self.run.input.truth is None:
+            raise ConfigError(
+                f"joint.loss is {target.kind}, and input.truth is missing. Name the branch that "
+                "the network is to predict."
             )
         if not by_dataset and self.run.input.truth is None:
             raise ConfigError(

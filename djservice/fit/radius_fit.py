@@ -313,6 +313,10 @@ class RadiusFit:
         if len(self.parameters) > 1:
             rigidity = descent.average[1]
             slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
+        joint, joint_error = (
+            self.store.attribute("joint", name) if self.run.task == "joint" else None
+            for name in ("radius", "radius_error")
+        )
         errors = newton.errors or RadiusErrors(math.nan, math.nan, math.nan)
         against = objections(self.run, newton, curvature, optimum, scan)
         return Result(
@@ -332,6 +336,8 @@ class RadiusFit:
             rigidity=rigidity,
             rigidity_gradient=slope,
             rigidity_gradient_error=slope_error,
+            joint_radius=math.nan if joint is None else joint,
+            joint_radius_error=math.nan if joint_error is None else joint_error,
             remarks=(*against, *remarks(self.run, descent, len(self.keys), self.minibatches.batch)),
         )
 

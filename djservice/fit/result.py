@@ -31,6 +31,9 @@ class Result:
     rigidity, rigidity_gradient, rigidity_gradient_error
         Average of a learned rigidity, and dL/d alpha over all events there. The error of R is then
         the error at this rigidity. NaN if the rigidity is not learned.
+    joint_radius, joint_radius_error
+        R that was learned together with a network, and its standard error from finite events and
+        trees. NaN without such a training; the error is NaN if it is not determined.
     remarks
         Reasons for doubt in the optimum or its error.
     """
@@ -51,4 +54,6 @@ class Result:
     rigidity: float = math.nan
     rigidity_gradient: float = math.nan
     rigidity_gradient_error: float = math.nan
+    joint_radius: float = math.nan
+    joint_radius_error: float = math.nan
     remarks: tuple[str, ...] = ()

@@ -15,8 +15,9 @@ except ImportError as error:
         "djservice.networks needs PyTorch: pip install 'djservice[torch]'."
     ) from error
 
+from djservice.networks.jets_efn import JetsEFN
 from djservice.networks.moment_efn import MomentEFN
 from djservice.networks.onnx_export import export
 from djservice.networks.training import Training, probabilities, train
 
-__all__ = ["MomentEFN", "Training", "export", "probabilities", "train"]
+__all__ = ["JetsEFN", "MomentEFN", "Training", "export", "probabilities", "train"]

@@ -26,7 +26,7 @@ from djservice.errors import SchemaError
 from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import concatenated
-from djservice.evaluation.taggers import Classes
+from djservice.evaluation.targets import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings

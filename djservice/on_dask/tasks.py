@@ -19,7 +19,7 @@ from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
-from djservice.evaluation.taggers import Classes
+from djservice.evaluation.targets import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import weight_gradients
 from djservice.events.batch import EventBatch

@@ -16,7 +16,7 @@ from djservice.core.regular import in_the_way
 from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
-from djservice.reports.joint_text import JOINT_TITLES, joint_rows, joint_text
+from djservice.reports.joint_text import joint_rows, joint_text, joint_titles
 from djservice.reports.summary import summary
 from djservice.reports.text import (
     bootstrap_text,
@@ -108,7 +108,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             model_rows=model_rows,
             model_text=model_text,
             weights_text=weights_text,
-            JOINT_TITLES=JOINT_TITLES,
+            joint_titles=joint_titles,
             joint_rows=joint_rows,
             joint_text=joint_text,
             parameters_text=parameters_text,

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from djservice.reports.drawing import COLOURS
-from djservice.reports.joint_summary import area, curve, scores
+from djservice.reports.joint_summary import area, curve, predictions, scores
 from djservice.store.run_store import Store
 
 JOINT = (
     "Joint training. Top: R per step of the network, and its running geometric mean from the "
-    "iteration where averaging starts. Middle: the cross-entropy of each batch with its standard "
-    "error; points: the loss on events that are held back, with the final network. Bottom: the ROC "
-    "curve on events that are held back, with one standard error (binomial) of the background."
+    "iteration where averaging starts. Middle: the loss of each batch with its standard error; "
+    "point: the loss on events that are held back, with the final network. Bottom, on events that "
+    "are held back: the ROC curve, with one standard error (binomial) of the background, or the "
+    "predictions of a regression against the truth."
 )
 
 
@@ -38,16 +39,34 @@ def joint(store: Store) -> Any:
         store.array("joint/held_back", name)[1] for name in ("loss", "loss_error")
     )  # fmt: skip
     middle.errorbar([len(path)], [held], [held_error], fmt="o", color=COLOURS[1], label="held back")
-    middle.set(xlabel="step of the network", ylabel="cross-entropy")
+    middle.set(
+        xlabel="step of the network", ylabel=store.attribute("joint", "loss").replace("_", " ")
+    )
     middle.legend()
+    if store.attribute("joint", "classes"):
+        _curves(bottom, store)
+    else:
+        _predictions(bottom, store)
+    return figure
+
+
+def _curves(axes: Any, store: Store) -> None:
+    """Draw the ROC curves of the R of the start and of the learned R."""
     radii = store.array("joint/held_back", "radius")[:, 0]
     for row in (0, 1) if radii[0] != radii[1] else (1,):
-        _roc(bottom, store, row, float(radii[row]))
-    bottom.set(
-        xlabel="efficiency of the signal", ylabel="efficiency of the background", yscale="log"
-    )
-    bottom.legend(loc="lower right")
-    return figure
+        _roc(axes, store, row, float(radii[row]))
+    axes.set(xlabel="efficiency of the signal", ylabel="efficiency of the background", yscale="log")
+    axes.legend(loc="lower right")
+
+
+def _predictions(axes: Any, store: Store) -> None:
+    """Draw predictions against the truth of each event."""
+    prediction, truth, _ = predictions(store, 1)
+    axes.plot(truth, prediction, ".", color=COLOURS[1], alpha=0.4, rasterized=True)
+    ends = [truth.min(), truth.max()]
+    axes.plot(ends, ends, color="black", lw=1, ls="--", label="prediction = truth")
+    axes.set(xlabel="truth", ylabel="prediction")
+    axes.legend()
 
 
 def _roc(axes: Any, store: Store, row: int, radius: float) -> None:

@@ -13,21 +13,30 @@ from djservice.store.run_store import Store
 SAMPLE = "joint/held_back"
 #: Efficiencies of the signal at which the rejection of the background is quoted.
 EFFICIENCIES = (0.5,)
+#: Attributes of a store about the error of R.
+ERRORS = (
+    *("radius_error", "radius_error_events", "radius_error_trees"),
+    *("curvature", "curvature_error"),
+)
 
 
 def joint_summary(store: Store) -> dict[str, Any] | None:
     """Summary of a joint training as plain data; None without one, or if it is not scored yet.
 
-    Each choice (the R of the start and the learned R, both with the learned network) has R, loss,
-    derivative of the loss in R, area under the ROC curve, and the rejection of the background at
-    fixed efficiencies of the signal, each with its standard error over events.
+    Each choice (the R of the start and the learned R, both with the learned network) has R, loss and
+    the derivative of the loss in R. With classes it has the area under the ROC curve, and the
+    rejection of the background at fixed efficiencies of the signal; a regression has the root mean
+    square and the mean of prediction minus truth. Each has its standard error over events.
     """
     if "joint" not in store.groups or store.n_complete(SAMPLE) < 2:
         return None
     return {
+        "loss": store.attribute("joint", "loss"),
+        "jets": store.attributes["run"]["joint"]["jets"],
         "classes": store.attribute("joint", "classes"),
         "parameters": len(store.attribute("joint", "theta")),
         "radius": store.attribute("joint", "radius"),
+        **{name: store.attribute("joint", name) for name in ERRORS},
         "learned": bool(store.attributes["run"]["joint"]["learn_radius"]),
         "choices": [_choice(store, row) for row in range(2)],
     }
@@ -41,8 +50,14 @@ def scores(store: Store, row: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     return probability[row, known], weight[known], label[known] == 0.0
 
 
+def predictions(store: Store, row: int) -> tuple[Floats, Floats, Floats]:
+    """Prediction, true value and weight of each event of a regression."""
+    columns = [store.array(SAMPLE, name) for name in ("event_mean", "truth", "weight")]
+    known = np.isfinite(columns[0][row])
+    return columns[0][row, known], columns[1][known], columns[2][known]
+
+
 def _choice(store: Store, row: int) -> dict[str, Any]:
-    probability, weight, signal = scores(store, row)
     numbers = {
         name: [float(store.array(SAMPLE, column)[row]) for column in (name, f"{name}_error")]
         for name in ("loss", "gradient")
@@ -50,6 +65,25 @@ def _choice(store: Store, row: int) -> dict[str, Any]:
     return {
         "radius": float(store.array(SAMPLE, "radius")[row, 0]),
         **numbers,
+        **(_of_classes if store.attribute("joint", "classes") else _of_regression)(store, row),
+    }
+
+
+def _of_regression(store: Store, row: int) -> dict[str, Any]:
+    prediction, truth, weight = predictions(store, row)
+    difference, w = prediction - truth, weight / weight.sum()
+    bias, square = float(w @ difference), float(w @ difference**2)
+    errors = [
+        float(np.sqrt(w**2 @ (values - mean) ** 2))
+        for values, mean in ((difference, bias), (difference**2, square))
+    ]
+    rms = square**0.5
+    return {"rms": [rms, errors[1] / (2.0 * rms) if rms > 0.0 else 0.0], "bias": [bias, errors[0]]}
+
+
+def _of_classes(store: Store, row: int) -> dict[str, Any]:
+    probability, weight, signal = scores(store, row)
+    return {
         "auc": area(probability, weight, signal),
         "rejection": [rejection(probability, weight, signal, e) for e in EFFICIENCIES],
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from djservice.core.formatting import axis_label, radius_text, with_error
 from djservice.core.visible import visible
 from djservice.input.quarantine import BadRange
-from djservice.reports.joint_text import JOINT_TITLES, joint_rows, joint_text
+from djservice.reports.joint_text import joint_rows, joint_text, joint_titles
 from djservice.reports.summary import summary
 from djservice.reports.text import (
     NAMED,
@@ -50,7 +50,7 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
         _print_model(console, facts["particle_weights"], weights_text(facts["particle_weights"]))
         _line(console, f"parameters of the weights: {parameters_text(facts['particle_weights'])}")
     if facts["joint"]:
-        _print_table(console, joint_rows(facts["joint"]), JOINT_TITLES)
+        _print_table(console, joint_rows(facts["joint"]), joint_titles(facts["joint"]))
         _line(console, joint_text(facts["joint"]))
     if facts["events_without_accepted"]:
         _line(
@@ -96,6 +96,8 @@ def _print_result(console: Console, facts: dict[str, Any]) -> None:
     console.print()
     if facts["run"]["task"] == "particle-weights":
         radius += " without weights; with them see below"
+    if facts["run"]["task"] == "joint":
+        radius += " for the loss alone; with the network see below"
     _line(
         console,
         f"R: {facts['run']['radius']['start']:g} -> {radius}   after {result['iterations']} "

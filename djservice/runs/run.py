@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from djservice.core.provenance import code_hash
 from djservice.core.shown import ShownSteps, shown_of
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
+from djservice.evaluation.targets import Truth
 from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
@@ -54,8 +56,9 @@ class FinishedRun:
 
     @property
     def radius(self) -> float:
-        """The optimal radius."""
-        return self.result.radius
+        """The optimal radius: with its network, if the run trained one together with R."""
+        result = self.result
+        return result.radius if math.isnan(result.joint_radius) else result.joint_radius
 
 
 @checked_arguments
@@ -143,7 +146,8 @@ async def run_on(
         await bundles.prepare(plan.weighting)
         model = WeightsFit(plan, _weight_sample(bundles), watch)
     elif run.task == "joint":
-        label = await bundles.classes(plan.network.classes)
+        target = plan.network.target
+        label = bundles.truth if isinstance(target, Truth) else await bundles.classes(target)
         model = JointFit(
             plan, JointSample(bundles.joint, bundles.keys, bundles.weight, label), watch
         )

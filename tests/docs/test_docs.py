@@ -157,6 +157,7 @@ SHOWN = {
     "python workflows/quark_gluon.py": "tests/networks/test_studies.py",
     "python workflows/calibration.py": "tests/networks/test_studies.py",
     "python workflows/joint_dipoles.py": "tests/fit/test_joint_fit.py",
+    "python workflows/joint_w_qcd.py": "tests/fit/test_joint_fit.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
     "curl -s": "tests/service/web/test_pages.py",
 }

@@ -16,7 +16,8 @@ from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.core.torch_vector import packed
 from djservice.errors import InputError, RunError
 from djservice.evaluation.joint_gradient import joint_sums
-from djservice.evaluation.taggers import Classes, Network, TorchTagger
+from djservice.evaluation.taggers import Network, TorchTagger
+from djservice.evaluation.targets import Classes
 from djservice.events.batch import EventBatch
 from djservice.fit.requests import Request, RunSetup
 from djservice.on_dask.tasks import joint_bundles
@@ -168,7 +169,7 @@ def test_bundles_have_the_same_bits_alone_and_together() -> None:
         assert alone.slopes.tobytes() == sums.slopes.tobytes()
         assert alone.outer.tobytes() == sums.outer.tobytes()
         assert each is not None and events is not None
-        assert each.probability.tobytes() == events.probability.tobytes()
+        assert each.value.tobytes() == events.value.tobytes()
     merged, _ = joint_sums(
         real(15), network(), SAMPLING, radius=0.8, trees=4, stream="joint", iteration=1
     )

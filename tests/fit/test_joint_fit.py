@@ -19,7 +19,8 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import ConfigError, RunError, StoreError
 from djservice.evaluation.joint_gradient import joint_sums
-from djservice.evaluation.taggers import Classes, Network, moment_efn
+from djservice.evaluation.taggers import Network, moment_efn
+from djservice.evaluation.targets import Classes
 from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.minibatches import MiniBatches, held_back
 from djservice.fit.optimisers import adam, learning_rate
@@ -125,14 +126,14 @@ def test_a_joint_run(settings: dict[str, Any], stored: Callable[[Path], dict[str
             radius=r, trees=4, stream="score-joint",
         )  # fmt: skip
         assert opened.array(SAMPLE, "loss")[row] == pytest.approx(sums.loss().value, rel=1e-9)
-        assert opened.array(SAMPLE, "event_mean")[row] == pytest.approx(events.probability)
+        assert opened.array(SAMPLE, "event_mean")[row] == pytest.approx(events.value)
     assert set(opened.array(SAMPLE, "weight")) == {1.0, 2.0}
 
     # What is shown.
     facts = summary(store)["joint"]
     assert facts["classes"] == [1.0, 0.0] and facts["choices"][1]["radius"] == learned[0]
     shown = CliRunner().invoke(main, ["show", str(store)]).output
-    assert "ROC area" in shown and "of the start" in shown
+    assert "ROC area" in shown and "start" in shown
     page = dj.report(store).read_text()
     assert "A network trained together with R" in page and "ROC curve" in page
 
@@ -182,6 +183,12 @@ def test_classes_are_datasets_and_r_may_be_kept(
         ({"classes": [1.0, 1.0], "class_weights": None}, ConfigError, r"expected different classes"),
         ({"class_weights": [1.0]}, ConfigError, r"expected 2 numbers, one for each .* found 1"),
         ({"classes": ["top", "qcd"]}, ConfigError, r"top, qcd are datasets, and the input is no fileset"),
+        ({"class_weights": [0.0, 0.0]}, ConfigError, r"joint.class_weights.*greater than 0"),
+        ({"constituents": 0}, ConfigError, r"joint.constituents.*greater than or equal to 1"),
+        ({"jets": 0}, ConfigError, r"joint.jets.*greater than or equal to 1"),
+        ({"loss": "cross_entropi"}, ConfigError, r"joint.loss.*'cross_entropy', 'squared_error' or 'absolute_error'"),
+        ({"loss": "squared_error"}, ConfigError, r"joint.classes and joint.class_weights are for joint.loss cross_entropy"),
+        ({"held_back": 0.999}, RunError, r"joint.classes: 1\.0 has [01] events to train on"),
         ({"classes": [1.0, 5.0]}, dj.DjserviceError, r"20 events|10 events|5 events"),
         ({"classes": [1.0, 0.0, 5.0], "class_weights": None}, RunError, r"5\.0 has 0 events to train on"),
         ({"network": "moment_enf"}, ConfigError, r"joint.network: unknown name 'moment_enf'"),
@@ -204,7 +211,7 @@ def test_a_class_without_weight_is_refused(settings: dict[str, Any], weight: flo
     keys, label = np.arange(40, dtype=np.uint64) << np.uint64(58), np.arange(40) % 2
     sample: Any = JointSample(None, keys, np.where(label == 0, weight, 1.0), label)  # type: ignore[arg-type]
     with pytest.raises(
-        RunError, match=r"the weights of 1\.0 sum up to -?\d+, expected more than 0"
+        RunError, match=r"joint\.classes: 1\.0 has the weight -?\d+ to train on and -?\d+ held back"
     ):
         JointFit(RunPlan(Run.from_dict(settings)), sample, Lines())
 
@@ -214,6 +221,53 @@ def test_parameters_are_counted_before_they_take_memory(settings: dict[str, Any]
     run = Run.from_dict(settings | {"joint": settings["joint"] | {"network": network}})
     with pytest.raises(ConfigError, match=r"joint\.network: .* found 1,627,\d\d\d,\d\d\d"):
         check_sizes(RunPlan(run))
+
+
+@pytest.mark.parametrize(
+    ("loss", "jets"), [("squared_error", 2), ("absolute_error", 1), ("cross_entropy", 3)]
+)
+def test_regressions_and_several_jets(
+    settings: dict[str, Any], loss: str, jets: int, stored: Callable[[Path], dict[str, bytes]]
+) -> None:
+    """From the file to the report; stopped before the error of R, it goes on to the same bits."""
+    of_classes = loss == "cross_entropy"
+    section = settings["joint"] | {"loss": loss, "jets": jets}
+    if not of_classes:
+        section |= {"classes": [], "class_weights": None}
+    run = Run.from_dict(settings | {"joint": section, "clustering": {"rigidity": 1.0}})
+    finished = dj.run(run)
+    store, facts = finished.store, summary(finished.store)["joint"]
+    assert finished.radius == facts["radius"] and facts["curvature"] is not None
+    assert facts["jets"] == jets and ("auc" in facts["choices"][1]) == of_classes
+    if not of_classes:
+        # The prediction has learned nothing yet, and its error is about the spread of the truth.
+        assert facts["choices"][1]["rms"][0] == pytest.approx(0.5, abs=0.3)
+    shown = CliRunner().invoke(main, ["show", str(store)]).output
+    assert ("RMS" in shown) != of_classes and ("leading jets" in shown) == (jets > 1)
+    assert f"{loss.replace('_', ' ').replace('cross ', 'cross-')}" in shown
+    assert "A network trained together with R" in dj.report(store).read_text()
+    before = stored(store)
+    dj.Store.read(store)  # readable while it is finished
+    where = LocalFolder(str(store))
+    WrittenGroup(where, where.group("r+"), "joint").update(curvature=None)
+    dj.run(run)
+    assert stored(store) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"truth": None}, r"joint.loss is squared_error, and input.truth is missing"),
+        ({"entries": [0, 2]}, r"joint has [012] events to train on and [012] that are held back"),
+        ({"truth": "run"}, r"every event has the truth 1, expected several values"),
+    ],
+)
+def test_regressions_without_meaning(
+    settings: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    section = settings["joint"] | {"loss": "squared_error", "classes": [], "class_weights": None}
+    with pytest.raises(dj.DjserviceError, match=message):
+        dj.run(Run.from_dict(settings | {"joint": section, "input": settings["input"] | change}))
 
 
 def test_it_is_not_reprocessed(settings: dict[str, Any]) -> None:
@@ -253,6 +307,51 @@ def test_the_toy_of_dipoles(
     joint_dipoles.main()  # the second time the run is complete
     printed = capsys.readouterr().out
     assert "lowest of the profile: R = 0." in printed and "learned: R = 0." in printed
+
+
+def test_boosted_w_against_qcd(
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script from events of the same form, dipoles, to its figure."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "workflows"))
+    import joint_dipoles
+    import joint_w_qcd
+
+    path, plain = tmp_path / "dipoles.root", joint_w_qcd.settings
+    joint_dipoles.write(path, 60, 1)
+    monkeypatch.setattr(joint_w_qcd, "generate", lambda folder, events: [path])
+    here = {"cluster": {"scheduler": scheduler}}
+    monkeypatch.setattr(joint_w_qcd, "settings", lambda *arguments: plain(*arguments) | here)
+    options = ["--output", str(tmp_path), "--iterations", "4", "--radii", "0.4 0.6 0.8 1.0"]
+    result = CliRunner().invoke(joint_w_qcd.main, options, catch_exceptions=False)
+    assert "lowest of the profile: R = " in result.output and "learned " in result.output
+    assert (tmp_path / "areas.png").exists()
+
+
+def test_events_about_the_axis() -> None:
+    """The generator keeps what is near the W before it decays, if that is selected."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "workflows"))
+    import generate_boosted_w
+
+    sys.path.pop(0)
+
+    class Particle:
+        def __init__(self, code: int, pt: float, eta: float, final: bool) -> None:
+            self.code, self.numbers, self.final = code, (pt, eta, 3.1, 0.1), final
+
+        def __getattr__(self, name: str) -> Callable[[], Any]:
+            values = dict(zip(("pT", "eta", "phi", "m"), self.numbers, strict=True))
+            values |= {"idAbs": self.code, "isFinal": self.final, "isVisible": True, "status": -23}
+            return lambda: values[name]
+
+    class Event(list[Particle]):
+        size = list.__len__
+
+    near, far = Particle(211, 5.0, 1.4, True), Particle(211, 5.0, 1.6, True)
+    random = np.random.default_rng(1)
+    for pt, kept in ((350.0, [(5.0, 1.4, 3.1, 0.1)]), (250.0, [])):
+        event = Event([Particle(24, 1.0, 0.0, False), Particle(24, pt, 0.0, False), near, far])
+        assert generate_boosted_w.around(event, "w", random) == kept
 
 
 def test_curves_of_known_scores() -> None:
