@@ -332,7 +332,10 @@ class RadiusFit:
             rigidity=rigidity,
             rigidity_gradient=slope,
             rigidity_gradient_error=slope_error,
-            remarks=(*against, *remarks(self.run, descent, len(self.keys), self.minibatches.batch)),
+            remarks=(
+                *against,
+                *remarks(self.run, self.store, descent, len(self.keys), self.minibatches.batch),
+            ),
         )
 
 
