@@ -1,5 +1,6 @@
 """A run that learns weights of particles: its path against plain loops, its scores, its use elsewhere, resumption."""
 
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ import djservice as dj
 from djservice.cli import main
 from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
-from djservice.errors import ConfigError, JumpWarning, SchemaError, StoreError
+from djservice.errors import ConfigError, InputError, JumpWarning, SchemaError, StoreError
 from djservice.evaluation.evaluate import evaluate
 from djservice.evaluation.jumps import _warn_once
 from djservice.evaluation.weight_gradient import InWeights, weight_gradients
@@ -189,7 +190,11 @@ def test_bundles_and_stops_change_no_bits(
 
 def test_a_processor_applies_them(settings: dict[str, Any]) -> None:
     learned = dj.LearnedWeights.read(dj.run(Run.from_dict(settings)).store)
+    shown = r"LearnedWeights\(Logistic\(\): charged_density .*, bias .*; R [\d.]+, full gradient\)"
+    assert re.fullmatch(shown, repr(learned))
     loss = build_loss(Run.from_dict(settings))
+    with pytest.raises(InputError, match=r"weights is 'a.zarr', expected djservice.LearnedWeights"):
+        dj.RadiusProcessor(loss, radius=0.7, weights="a.zarr")  # type: ignore[arg-type]
     common = {"radius": learned.radius, "rigidity": 5.0, "scale": "safe", "trees": 4}
     processor = dj.RadiusProcessor(
         loss, weights=learned, pt_min=2.0, truth="GenPart:higgs", **common
