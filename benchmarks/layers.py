@@ -17,7 +17,7 @@ import numpy as np
 import djservice as dj
 from djservice.clustering.particle_order import momenta_of
 
-ROUNDS, TREES = 8, 20
+ROUNDS, TREES = 4, 20
 SETTING: dict[str, Any] = {"trees": TREES, "seed": 1, "device": "cpu", "threads": 1}
 GROWTH: dict[str, Any] = {"radius": 0.6, "rigidity": 1.0, **SETTING}
 
