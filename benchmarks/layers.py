@@ -9,6 +9,7 @@ in turn in one run. The layers take the same events, padded. The last two rows a
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 import djservice as dj
 from djservice.clustering.particle_order import momenta_of
+from djservice.errors import JumpWarning
 
 ROUNDS, TREES = 4, 20
 SETTING: dict[str, Any] = {"trees": TREES, "seed": 1, "device": "cpu", "threads": 1}
@@ -69,7 +71,7 @@ def works(events: dj.EventBatch) -> dict[str, Callable[[], Any]]:
     """What is compared; the first is the unit."""
     observable = dj.observables.dijet_mass
     by_differences = dj.observables.Observable(observable.function, "dijet mass", "GeV")
-    variable = dj.VariableR(20.0, minimum=0.2, maximum=1.0)
+    variable = dj.VariableR(20.0, radius_min=0.2, radius_max=1.0)
     history = dj.cluster(events, history=True, **GROWTH).history
     replayed = {name: value for name, value in GROWTH.items() if name not in ("trees", "seed")}
     return {
@@ -97,6 +99,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def main() -> None:
     """Print milliseconds per call and ratios, for one event and for 60."""
+    warnings.simplefilter("ignore", JumpWarning)
     schema = dj.schemas.nanoaod(pt_min=1.0)
     events = dj.read("example:ZHllbb_1000", schema=schema, entries=(0, 60))
     columns = []
