@@ -51,6 +51,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/objectives.py
+	$(BIN)/python benchmarks/layers.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -65,7 +66,7 @@ $(BIN)/python:
 	touch $@
 
 .venv/bench.stamp: pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test,pythia]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,pythia,torch,jax]'
 	touch $@
 
 clean:

@@ -29,7 +29,14 @@ COLOURS = ("#D55E00", "#009E73", "#0072B2")
 CHOICES = ("hard", "kappa 4", "kappa 8")
 
 
-@dj.observable()
+def error_slopes(momenta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the squared error below."""
+    mass, slopes = dj.observables.dijet_mass.slopes(momenta)
+    error = mass / 125.0 - 1.0
+    return error**2, (2.0 / 125.0 * error)[..., np.newaxis, np.newaxis] * slopes
+
+
+@dj.observable(slopes=error_slopes)
 def squared_error(jets: Any) -> Any:
     """Squared relative error of the dijet mass."""
     return (dj.observables.dijet_mass(jets) / 125.0 - 1.0) ** 2

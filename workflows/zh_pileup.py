@@ -9,6 +9,11 @@ numbers of docs/results.md and draws the learned weights. Finished runs are not 
 Of the 1,000 events 400 are for training and 400 for the judgement, if their jets without pile-up
 have a mass between 90 and 160 GeV; the soft particles of the other 200 are the pile-up. A seed
 decides which. Of about 300 drawn particles an event keeps those that tracks do not remove, about 139.
+
+Settings were chosen with some of these events in view. Others to judge on, with pile-up of their own:
+
+    python workflows/generate_zh.py --events 700 --seed 2027 --mantissa-bits 10 --output fresh.root
+    python workflows/zh_pileup.py --output zh_pileup --fresh fresh.root
 """
 
 from __future__ import annotations
@@ -31,6 +36,8 @@ CONFIG = Path(__file__).with_name("zh_particle_weights.yaml")
 SPLIT = 20261126
 #: Events of the training, of the judgement, and those whose particles are the pile-up.
 PARTS = {"train": slice(0, 400), "test": slice(400, 800), "pool": slice(800, 1000)}
+#: Events of a file of others to judge on; the 200 that follow are their pile-up.
+FRESH = 500
 #: Particles drawn for an event, before those with tracks are removed; cuts in GeV, and on |y|.
 DRAWN, PT_MIN, PT_MAX, Y_MAX, TRACK_Y = 300, 1.0, 4.0, 3.0, 2.5
 WINDOW = (90.0, 160.0)
@@ -38,10 +45,10 @@ JETS: dict[str, Any] = {"radius": 0.8, "power": -1, "scale": "safe", "threads": 
 Array = NDArray[Any]
 
 
-def clean_events() -> dj.EventBatch:
-    """The events without pile-up."""
+def clean_events(source: str | Path = "example:ZHllbb_1000") -> dj.EventBatch:
+    """The events of a file without pile-up."""
     schema = dj.schemas.nanoaod(pt_min=PT_MIN, columns=("charge",))
-    events = dj.read("example:ZHllbb_1000", schema=schema)
+    events = dj.read(source, schema=schema)
     return events.keep(np.abs(events.rapidity) < Y_MAX)
 
 
@@ -93,20 +100,29 @@ def write(events: dj.EventBatch, path: Path) -> None:
         file["Events"].extend(columns)
 
 
-def make_events(folder: Path) -> None:
-    """Make the two files of events, unless they are there."""
-    if all((folder / f"{name}.root").exists() for name in ("train", "test")):
-        return
-    events, order = clean_events(), np.random.default_rng(SPLIT).permutation(1000)
-    pool = events.select(np.sort(order[PARTS["pool"]]))
+def make_events(folder: Path, fresh: Path | None = None) -> None:
+    """Make the files of events, unless they are there."""
     folder.mkdir(parents=True, exist_ok=True)
+    order = np.random.default_rng(SPLIT).permutation(1000)
     for number, name in enumerate(("train", "test")):
-        part = events.select(np.sort(order[PARTS[name]]))
-        exact = mass_of(part, np.inf, 1, 1)[:, 0]
-        part = part.select((exact > WINDOW[0]) & (exact < WINDOW[1]))
-        part = replace(part, truth=mass_of(part, 5.0, 64, 77).mean(axis=1))
-        rng = np.random.default_rng([SPLIT, number])
-        write(overlaid(part, pool, rng), folder / f"{name}.root")
+        chosen = (order[PARTS[name]], order[PARTS["pool"]])
+        overlay("example:ZHllbb_1000", *chosen, number, folder / f"{name}.root")
+    if fresh is not None:
+        chosen = (np.arange(FRESH), np.arange(FRESH, FRESH + 200))
+        overlay(fresh, *chosen, 2, folder / "fresh.root")
+
+
+def overlay(source: str | Path, rows: Array, pool: Array, number: int, path: Path) -> None:
+    """Write some events of a file with pile-up from others, unless they are written."""
+    if path.exists():
+        return
+    events = clean_events(source)
+    part = events.select(np.sort(rows))
+    exact = mass_of(part, np.inf, 1, 1)[:, 0]
+    part = part.select((exact > WINDOW[0]) & (exact < WINDOW[1]))
+    part = replace(part, truth=mass_of(part, 5.0, 64, 77).mean(axis=1))
+    rng = np.random.default_rng([SPLIT, number])
+    write(overlaid(part, events.select(np.sort(pool)), rng), path)
 
 
 def load(folder: Path, name: str) -> dj.EventBatch:
@@ -237,16 +253,29 @@ def draw(events: dj.EventBatch, weights: dict[str, Array], path: Path) -> None:
     help="Change one configuration key of all runs. Repeatable.",
 )
 @click.option("--judge", default="test", help="Events to judge on: test, or train while tuning.")
-@click.option("--seeds", default=3, help="Number of seeds of the full gradient.")
+@click.option(
+    "--fresh",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of other events, 700 or more, to judge on.",
+)
+@click.option("--seeds", default=3, help="Number of seeds of each way of learning.")
 @click.option("--torch/--no-torch", default=True, help="Train a network too.")
-def main(output: Path, overrides: tuple[str, ...], judge: str, seeds: int, torch: bool) -> None:
+def main(
+    output: Path,
+    overrides: tuple[str, ...],
+    judge: str,
+    fresh: Path | None,
+    seeds: int,
+    torch: bool,
+) -> None:
     """Make the events, learn weights, and print how sharp the mass of two jets is.
 
     \b
     Example:
       python workflows/zh_pileup.py --output zh_pileup
     """
-    make_events(output)
+    make_events(output, fresh)
+    judge = judge if fresh is None else "fresh"
     events, training = load(output, judge), load(output, "train")
     pileup = events.columns["pileup"]
     click.echo(
@@ -258,15 +287,14 @@ def main(output: Path, overrides: tuple[str, ...], judge: str, seeds: int, torch
     best = best_constant(training)
     show(f"the best constant, {best:.2f}", events, constant(events, best))
     show("without pile-up, by truth", events, 1.0 - pileup)
-    runs: list[tuple[str, int, dict[str, Any]]] = [
-        *(("full", seed, {}) for seed in range(1, seeds + 1)),
-        *(("pathwise", seed, {"estimate": "pathwise", "trees": 8}) for seed in (1, 2, 3)),
-        ("full, with R", 1, {"learn_radius": True}),
-    ]
+    ways: dict[str, dict[str, Any]] = {
+        "full": {},
+        "pathwise": {"estimate": "pathwise", "trees": 2},
+        "full, with R": {"learn_radius": True},
+    }
     if torch:
-        network = {"model": dj.TorchWeights(small), "learning_rate": 0.03}
-        runs.append(("network, full", 1, network))
-        runs.append(("network, pathwise", 1, network | {"estimate": "pathwise", "trees": 8}))
+        ways["network, full"] = {"model": dj.TorchWeights(small), "learning_rate": 0.03}
+    runs = [(label, seed, ways[label]) for label in ways for seed in range(1, seeds + 1)]
     for label, seed, section in runs:
         name = f"{label.replace(', ', '_').replace(' ', '_')}_{seed}"
         learned, seconds = trained(output, name, seed, overrides, **section)

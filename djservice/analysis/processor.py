@@ -175,6 +175,11 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         self.sampling = Sampling(rigidity, **sampling)
         self.stream, self.iteration = stream, iteration
         self.schema = make(schema, particles=particles, **fields_read)
+        if not isinstance(weights, LearnedWeights | None):
+            raise InputError(
+                f"weights is {weights!r}, expected djservice.LearnedWeights, which "
+                "LearnedWeights.read(STORE) reads from the store of a run."
+            )
         if weights is not None:
             needed = {name: name for name in weights.fields} | self.schema.columns
             self.schema = self.schema.model_copy(update={"columns": needed})

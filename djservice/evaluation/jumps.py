@@ -7,7 +7,7 @@ over events moves with every event that jumps, and a mean of derivatives lacks t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -28,14 +28,19 @@ _JUMP = 0.01
 
 def warn_of_jumps(loss: Loss) -> None:
     """Warn, once, of a loss that has a selection, or that jumps on paths of made-up jets."""
+    for reason in jumps_of(loss):
+        _warn_once(reason)
+
+
+def jumps_of(loss: Loss) -> Iterator[str]:
+    """What jumps in a loss: a selection, or a term that jumps on paths of made-up jets."""
     for term in loss.terms:
         if term.cut is not None:
-            reason = f"the cut {term.cut.name!r}, which jumps at its edges"
+            yield f"the cut {term.cut.name!r}, which jumps at its edges"
         elif _jumps(term):
-            reason = f"{term.observable.name!r}, which jumps where jets change places or pass a threshold"
-        else:
-            continue
-        _warn_once(reason)
+            yield (
+                f"{term.observable.name!r}, which jumps where jets change places or pass a threshold"
+            )
 
 
 @functools.cache  # the filters of Python show it again whenever a library changes them

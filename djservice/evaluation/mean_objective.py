@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.evaluation.jet_derivatives import jet_derivatives
 from djservice.events.batch import EventBatch
-from djservice.objectives.losses import Loss
+from djservice.objectives.losses import Loss, Term
 from djservice.objectives.pooled_statistics import PooledMean
 
 
@@ -80,15 +81,13 @@ def pathwise(
     loss: Loss, momenta: Floats, events: EventBatch, accepted: NDArray[np.bool_]
 ) -> Floats:
     """Derivatives of l in the jets of each accepted tree, at a fixed selection; 0 for others."""
-
-    def unselected(jets: Any) -> Floats:
-        total = np.zeros(jets.shape[:-1])
-        for term in loss.terms:
-            _, (quantity,), finite = replace(term, cut=None).evaluate(jets, events.truth)
-            total += np.where(finite, term.coefficient * quantity, np.nan)
-        return total
-
-    derivatives = jet_derivatives(unselected, momenta)
+    derivatives = np.zeros_like(momenta)
+    for term in loss.terms:
+        slopes = term.slopes(momenta, events.truth)
+        if slopes is None:
+            slopes = jet_derivatives(_unselected(term, events.truth), momenta)
+        derivatives += term.coefficient * slopes
+    derivatives = np.where(np.isnan(momenta[..., :1]), 0.0, derivatives)
     derivatives = np.where(accepted[..., np.newaxis, np.newaxis], derivatives, 0.0)
     bad = np.flatnonzero(~np.isfinite(derivatives).all(axis=(1, 2, 3)))
     if len(bad):
@@ -97,3 +96,13 @@ def pathwise(
             "of the leading jets. Change the objective, or remove the event."
         )
     return derivatives
+
+
+def _unselected(term: Term, truth: Floats) -> Callable[[Any], Floats]:
+    """The quantity of a term for every tree, as a function of jets; NaN where it is undefined."""
+
+    def quantity_of(jets: Any) -> Floats:
+        _, (quantity,), finite = replace(term, cut=None).evaluate(jets, truth)
+        return np.where(finite, quantity, np.nan)
+
+    return quantity_of

@@ -338,7 +338,10 @@ class RadiusFit:
             rigidity_gradient_error=slope_error,
             joint_radius=math.nan if joint is None else joint,
             joint_radius_error=math.nan if joint_error is None else joint_error,
-            remarks=(*against, *remarks(self.run, descent, len(self.keys), self.minibatches.batch)),
+            remarks=(
+                *against,
+                *remarks(self.run, self.store, descent, len(self.keys), self.minibatches.batch),
+            ),
         )
 
 

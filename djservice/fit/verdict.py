@@ -12,6 +12,7 @@ from djservice.config.run import Run
 from djservice.fit.descent import Descent
 from djservice.fit.newton import Newton
 from djservice.fit.weights_fit import weight_remarks
+from djservice.store.run_store import Store
 
 #: Number of events below which the errors of a robust width are too small (docs/results.md).
 FEW_EVENTS = 200
@@ -103,7 +104,7 @@ def _lower(radius: float, loss: float, scan: Mapping[str, Any]) -> str:
     )
 
 
-def remarks(run: Run, descent: Descent, events: int, batch: int) -> Iterator[str]:
+def remarks(run: Run, store: Store, descent: Descent, events: int, batch: int) -> Iterator[str]:
     """What limits the result of a run without making R another."""
     tolerance = run.optimiser.tolerance
     if tolerance is not None and not descent.converged:
@@ -122,6 +123,6 @@ def remarks(run: Run, descent: Descent, events: int, batch: int) -> Iterator[str
             f"{FEW_EVENTS}"
         )
     if run.task == "particle-weights":
-        yield from weight_remarks(run)
+        yield from weight_remarks(run, store)
     if batch < run.optimiser.batch_events:
         yield f"batches hold all {batch} events, fewer than optimiser.batch_events"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from djservice.config.run import Run
 from djservice.core.progress import SCORE, Watch
 from djservice.core.typing import Floats
+from djservice.evaluation.jumps import jumps_of
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import InWeights
 from djservice.events.keys import Keys
@@ -76,6 +77,7 @@ class WeightsFit:
     def __init__(self, plan: RunPlan, sample: WeightSample, watch: Watch) -> None:
         self.run, self.section = plan.run, plan.run.particle_weights
         self.weighting, self.sample, self.watch = plan.weighting, sample, watch
+        self.jumps = list(jumps_of(plan.loss))
         share, seed = self.section.held_back, self.run.seed
         self.is_held_back: NDArray[np.bool_] = some_held_back(sample.keys, seed, share, GROUP)
         self.minibatches = MiniBatches(
@@ -104,6 +106,7 @@ class WeightsFit:
                 GROUP,
                 global_radius=global_radius,
                 estimate=self.section.estimate,
+                jumps=self.jumps,
                 features=[
                     {"name": feature.name, "centre": feature.centre, "unit": feature.unit}
                     for feature in self.weighting.features
@@ -179,9 +182,14 @@ class WeightsFit:
             store.set_of(GROUP, profile={"edges": EDGES.tolist(), "sums": sums.tolist()})
 
 
-def weight_remarks(run: Run) -> Iterator[str]:
+def weight_remarks(run: Run, store: Store) -> Iterator[str]:
     """Objections to learned weights that follow from the settings."""
     section = run.particle_weights
+    for reason in store.attribute(GROUP, "jumps") or ():
+        yield (
+            f"the loss has {reason}: the gradient in the weights lacks that, so the weights are "
+            "not those of the least loss. Use soft_dijet_mass, or soft thresholds for cuts"
+        )
     if section.estimate == "pathwise":
         yield (
             "the gradient in the weights was its pathwise part, which is biased: it lacks that "

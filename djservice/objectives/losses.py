@@ -148,6 +148,28 @@ class Term(ABC):
         quantities = self._quantities(np.where(accepted, value, 0.0), target[:, np.newaxis])
         return value, [np.where(accepted, quantity, 0.0) for quantity in quantities], accepted
 
+    def slopes(self, momenta: Floats, truth: Floats) -> Floats | None:
+        """Derivatives of l in the momenta of jets, shape (event, tree, jet, 4), at any selection.
+
+        None if the observable has no slopes, or l none in f.
+
+        Parameters
+        ----------
+        momenta
+            px, py, pz and E of the jets, shape (event, tree, jet, 4), NaN for missing ones.
+        truth
+            As in :meth:`evaluate`.
+        """
+        if self.observable.slopes is None:
+            return None
+        value, derivatives = self.observable.slopes(momenta)
+        slope = self._slope(value, self._target(truth)[:, np.newaxis])
+        return None if slope is None else slope[..., np.newaxis, np.newaxis] * derivatives
+
+    def _slope(self, value: Floats, target: Floats) -> Floats | None:
+        """Derivative dl/df, or None."""
+        return None
+
     def _target(self, truth: Floats) -> Floats:
         if self.target is not None:
             return np.full_like(truth, self.target)
@@ -187,6 +209,9 @@ class SquaredError(Term):
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return (np.square(self._scaled(value, target)),)
 
+    def _slope(self, value: Floats, target: Floats) -> Floats | None:
+        return 2.0 * self._scaled(value, target) / (target if self.scale is None else self.scale)
+
 
 @checked_arguments
 @dataclass(frozen=True)
@@ -206,6 +231,12 @@ class BoundedError(SquaredError):
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         (square,) = super()._quantities(value, target)
         return (square / (1.0 + square / self.bound),)
+
+    def _slope(self, value: Floats, target: Floats) -> Floats | None:
+        (square,) = super()._quantities(value, target)
+        slope = super()._slope(value, target)
+        assert slope is not None
+        return slope / np.square(1.0 + square / self.bound)
 
 
 @checked_arguments
@@ -234,6 +265,9 @@ class Mean(Term):
 
     def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
         return (value if self.scale is None else value / self.scale,)
+
+    def _slope(self, value: Floats, target: Floats) -> Floats | None:
+        return np.full_like(value, 1.0 if self.scale is None else 1.0 / self.scale)
 
 
 @checked_arguments

@@ -19,6 +19,8 @@ from djservice.errors import InputError
 
 #: Number of constituents of each jet that a function gets; "all" for every one of them.
 Length = int | Literal["all"]
+#: The values of an observable and their derivatives in the four-momenta of jets.
+Slopes = Callable[[Floats], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Observable:
         other jets of its block.
     parts
         Observables that the function calls with the jets it gets.
+    slopes
+        Takes px, py, pz and E of the jets, shape (event, tree, jet, 4), NaN for missing ones, and
+        returns the values and their derivatives in these, shapes (event, tree) and (event, tree,
+        jet, 4). Derivatives in missing jets do not count. None: they are differences.
     """
 
     function: Callable[..., ArrayLike]
@@ -57,6 +63,7 @@ class Observable:
     on_device: bool = False
     constituents: Length | None = None
     parts: tuple[Observable, ...] = ()
+    slopes: Slopes | None = None
 
     def __post_init__(self) -> None:
         require("jets", self.jets)
@@ -116,6 +123,7 @@ class Observable:
             max(self.jets, other.jets),
             on_device=True,
             parts=(self, other),
+            slopes=product_slopes(self, other),
         )
 
     @property
@@ -137,6 +145,20 @@ class Observable:
         hashed = getattr(self.function, "fingerprint", None)
         mine = [hashed] if isinstance(hashed, str) else []
         return (*mine, *(file for part in self.parts for file in part.files))
+
+
+def product_slopes(first: Observable, second: Observable) -> Slopes | None:
+    """The slopes of a product of two observables, None if one has none."""
+    if first.slopes is None or second.slopes is None:
+        return None
+    of_first, of_second = first.slopes, second.slopes
+
+    def slopes(momenta: Floats) -> tuple[Floats, Floats]:
+        (f, in_f), (g, in_g) = of_first(momenta), of_second(momenta)
+        f_column, g_column = f[..., np.newaxis, np.newaxis], g[..., np.newaxis, np.newaxis]
+        return f * g, f_column * in_g + g_column * in_f
+
+    return slopes
 
 
 def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool, what: str) -> Any:
@@ -164,6 +186,7 @@ def observable(
     on_device: bool = False,
     constituents: Length | None = None,
     jet: int = 0,
+    slopes: Slopes | None = None,
 ) -> Callable[[Callable[..., ArrayLike]], Observable]:
     """Decorator that makes an :class:`Observable` of a function of the jets.
 
@@ -198,7 +221,7 @@ def observable(
     def wrap(function: Callable[..., ArrayLike]) -> Observable:
         need_named(function, "observable")
         label = name or function.__name__
-        return Observable(function, label, units, number, on_device, constituents)
+        return Observable(function, label, units, number, on_device, constituents, slopes=slopes)
 
     return wrap
 

@@ -15,6 +15,12 @@ from djservice.core.entry_points import makers
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.angularities import angularity, log_angularity
+from djservice.objectives.jet_slopes import (
+    choice_slopes,
+    mass_slopes,
+    pt_slopes,
+    sigmoid_slopes,
+)
 from djservice.objectives.observable import Observable as Observable
 from djservice.objectives.observable import observable, require_jet
 from djservice.objectives.onnx_tagger import read_tagger
@@ -36,13 +42,13 @@ def _mass(jets: Any, number: int) -> Floats:
     return np.where(np.isnan(jets[..., 0].E), np.nan, np.sqrt(np.maximum(mass2, 0.0)))
 
 
-@observable(units="GeV", on_device=True)
+@observable(units="GeV", on_device=True, slopes=mass_slopes(2))
 def dijet_mass(jets: Any) -> Floats:
     """Mass of the sum of the two leading jets, or of the single jet of a tree with one."""
     return _mass(jets, 2)
 
 
-@observable(units="GeV", jets=1, on_device=True)
+@observable(units="GeV", jets=1, on_device=True, slopes=mass_slopes(1))
 def leading_jet_mass(jets: Any) -> Floats:
     """Mass of the leading jet."""
     return _mass(jets, 1)
@@ -52,7 +58,9 @@ def leading_jet_mass(jets: Any) -> Floats:
 def n_jet_mass(n: int) -> Observable:
     """Mass of the sum of the ``n`` leading jets, or of all jets of a tree with fewer."""
     require("jets", n, of="n")
-    return Observable(lambda jets: _mass(jets, n), f"{n}-jet mass", "GeV", n, on_device=True)
+    return Observable(
+        lambda jets: _mass(jets, n), f"{n}-jet mass", "GeV", n, True, slopes=mass_slopes(n)
+    )
 
 
 @checked_arguments
@@ -156,7 +164,8 @@ def soft_choice(
         return result
 
     name, units = f"soft {observable.name} (kappa {kappa:g})", observable.units
-    return Observable(expected, name, units, jets, on_device=True, parts=(observable,))
+    slopes = choice_slopes(observable, kappa, jets, ordered)
+    return Observable(expected, name, units, jets, True, parts=(observable,), slopes=slopes)
 
 
 @checked_arguments
@@ -183,7 +192,7 @@ def soft_two_jets(pt_min: float = 20.0, width: float = 2.0) -> Observable:
     return soft_above(_second_pt, pt_min, width)
 
 
-@observable(units="GeV", name="pT of jet 2", on_device=True)
+@observable(units="GeV", name="pT of jet 2", on_device=True, slopes=pt_slopes(1))
 def _second_pt(jets: Any) -> Floats:
     pt: Floats = jets[..., 1].pt
     return pt
@@ -207,6 +216,7 @@ def _sigmoid(observable: Observable, threshold: float, width: float, sign: float
         observable.jets,
         on_device=True,
         parts=(observable,),
+        slopes=sigmoid_slopes(observable, threshold, sign / width),
     )
 
 

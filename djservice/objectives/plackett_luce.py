@@ -7,7 +7,7 @@ strengths, and that of strong contrasts is the choice of the strongest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,44 @@ def unordered_choices(log_strength: Any, number: int) -> Iterator[tuple[Choice, 
         items = tuple(sorted(chosen))
         sums[items] = sums.get(items, 0.0) + probability
     yield from sums.items()
+
+
+def expectation(
+    log_strength: Any, number: int, value: Callable[[Choice], Any], chosen: Choice = ()
+) -> tuple[Any, Any]:
+    """Expectation of a value over ordered choices, and its derivatives in the logarithms.
+
+    With the probability p_j that item j is chosen next, and the expectation V_j after that, V is
+    the sum of p_j V_j, and dV/ds_j = p_j (V_j - V) + the sum over i of p_i dV_i/ds_j.
+
+    Parameters
+    ----------
+    log_strength
+        Logarithms s of the strengths, shape (..., item).
+    number
+        Number of items of a choice.
+    value
+        Value of a choice, shape (...).
+    chosen
+        The items that are chosen already.
+
+    Returns
+    -------
+    Shapes (...) and (..., item).
+    """
+    if len(chosen) == number:
+        return value(chosen), 0.0
+    mean, slopes, after = 0.0, np.zeros_like(log_strength), []
+    for item, probability in _next(log_strength, chosen):
+        of_item, slopes_of_item = expectation(log_strength, number, value, (*chosen, item))
+        of_item = np.where(probability > 0.0, of_item, 0.0)  # some are undefined without it
+        mean = mean + probability * of_item
+        weight = probability[..., np.newaxis]
+        slopes += np.where(weight > 0.0, weight * slopes_of_item, 0.0)
+        after.append((item, probability, of_item))
+    for item, probability, of_item in after:
+        slopes[..., item] += probability * (of_item - mean)
+    return mean, slopes
 
 
 def _next(log_strength: Any, chosen: Choice) -> Iterator[tuple[int, Any]]:

@@ -39,6 +39,15 @@ class LearnedWeights:
     radius: float
     estimate: str
 
+    def __repr__(self) -> str:
+        weighting, theta = self.weights.weighting, self.weights.theta
+        values = ", ".join(f"{n} {v:.3g}" for n, v in zip(weighting.names[:8], theta, strict=False))
+        more = ", ..." if len(theta) > 8 else ""
+        return (
+            f"LearnedWeights({weighting.model.name}: {values}{more}; R {self.radius:.3g}, "
+            f"{self.estimate} gradient)"
+        )
+
     @classmethod
     def read(
         cls,

@@ -29,8 +29,8 @@ def test_the_study_of_pile_up_in_one_command(scheduler: str, tmp_path: Path) -> 
             "none",
             "the best constant",
             "full, seed 1",
-            "pathwise, seed 3",
-            "full, with R",
+            "pathwise, seed 1",
+            "full, with R, seed 1",
         ):
             assert row in done.stdout
     assert (tmp_path / "weights.png").stat().st_size > 5000

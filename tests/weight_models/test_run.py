@@ -1,5 +1,6 @@
 """A run that learns weights of particles: its path against plain loops, its scores, its use elsewhere, resumption."""
 
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +15,9 @@ import djservice as dj
 from djservice.cli import main
 from djservice.clustering.sampling import Sampling
 from djservice.config.run import Run
-from djservice.errors import ConfigError, JumpWarning, SchemaError, StoreError
+from djservice.errors import ConfigError, InputError, JumpWarning, SchemaError, StoreError
 from djservice.evaluation.evaluate import evaluate
+from djservice.evaluation.jumps import _warn_once
 from djservice.evaluation.weight_gradient import InWeights, weight_gradients
 from djservice.fit.build import build_loss
 from djservice.fit.minibatches import MiniBatches, held_back
@@ -156,7 +158,10 @@ def test_bundles_and_stops_change_no_bits(
     section = {"model": dj.TorchWeights(small), "estimate": "pathwise", "learn_radius": False}
     section |= {"radius": 0.6, "features": [log_pt, abs_eta]}
     pathwise = settings | {"particle_weights": settings["particle_weights"] | section}
-    store = dj.run(Run.from_dict(pathwise)).store
+    pathwise["loss"] = settings["loss"] | {"observable": "dijet_mass"}
+    with pytest.warns(JumpWarning, match="jumps where jets change places"):
+        _warn_once.cache_clear()
+        store = dj.run(Run.from_dict(pathwise)).store
     elsewhere = pathwise | {"output": {"store": str(tmp_path / "two.zarr")}}
     less = elsewhere | {"particle_weights": elsewhere["particle_weights"] | {"iterations": 3}}
     dj.run(
@@ -168,7 +173,8 @@ def test_bundles_and_stops_change_no_bits(
     assert stored(dj.run(Run.from_dict(elsewhere)).store) == stored(store)
     opened = dj.Store.read(store)
     assert opened.attribute("particle_weights", "radius") == 0.6
-    assert any("pathwise" in remark for remark in opened.attributes["result"]["remarks"])
+    remarks = "; ".join(opened.attributes["result"]["remarks"])
+    assert "pathwise" in remarks and "'dijet_mass', which jumps" in remarks
     with pytest.raises(StoreError, match=r"is a Python object.*Give it as model="):
         dj.LearnedWeights.read(store)
     learned = dj.LearnedWeights.read(store, model=section["model"], features=(log_pt, abs_eta))
@@ -186,7 +192,11 @@ def test_bundles_and_stops_change_no_bits(
 
 def test_a_processor_applies_them(settings: dict[str, Any]) -> None:
     learned = dj.LearnedWeights.read(dj.run(Run.from_dict(settings)).store)
+    shown = r"LearnedWeights\(Logistic\(\): charged_density .*, bias .*; R [\d.]+, full gradient\)"
+    assert re.fullmatch(shown, repr(learned))
     loss = build_loss(Run.from_dict(settings))
+    with pytest.raises(InputError, match=r"weights is 'a.zarr', expected djservice.LearnedWeights"):
+        dj.RadiusProcessor(loss, radius=0.7, weights="a.zarr")  # type: ignore[arg-type]
     common = {"radius": learned.radius, "rigidity": 5.0, "scale": "safe", "trees": 4}
     processor = dj.RadiusProcessor(
         loss, weights=learned, pt_min=PT_MIN, truth="GenPart:higgs", **common
@@ -237,7 +247,6 @@ def test_losses_and_inputs_without_meaning(settings: dict[str, Any]) -> None:
 
 
 def test_what_is_doubtful_is_said(settings: dict[str, Any]) -> None:
-    from djservice.evaluation.jumps import _warn_once
     from djservice.fit.plan import RunPlan
     from djservice.fit.weights_fit import weight_remarks
 
@@ -246,7 +255,7 @@ def test_what_is_doubtful_is_said(settings: dict[str, Any]) -> None:
         "clustering": {"scale": "minimum"},
     }
     run = Run.from_dict(doubtful)
-    remarks = list(weight_remarks(run))
+    remarks = list(weight_remarks(run, dj.Store.read(dj.run(Run.from_dict(settings)).store)))
     assert len(remarks) == 2 and "bounded_error" in remarks[0] and "use safe" in remarks[1]
     _warn_once.cache_clear()
     with pytest.warns(JumpWarning, match="jumps where jets change places"):
