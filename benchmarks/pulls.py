@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import uproot
 import yaml
@@ -47,10 +48,10 @@ def resampled(path: Path, number: int) -> Path:
     weights = np.random.default_rng(number).poisson(1.0, len(arrays["run"]))
     arrays["genWeight"] = arrays["genWeight"] * weights.astype(np.float32)
     where = path / f"bootstrap_{number}.root"
+    arrays |= {"PFCands": ak.zip(particles)}
     with uproot.recreate(where) as file:
-        import awkward as ak
-
-        file["Events"] = arrays | {"PFCands": ak.zip(particles)}
+        file.mktree("Events", {name: array.type for name, array in arrays.items()})
+        file["Events"].extend(arrays)
     return where
 
 
