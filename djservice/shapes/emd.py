@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from djservice.core.arguments import checked_arguments
 from djservice.core.typing import Floats
 from djservice.shapes.ground import Ground
 from djservice.shapes.points import PT, points_of
@@ -54,6 +55,7 @@ def emd(
     centre: bool = ...,
     plan: Literal[True],
 ) -> Transport: ...
+@checked_arguments
 def emd(
     a: Any,
     b: Any,

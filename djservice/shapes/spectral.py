@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from djservice.clustering.spectra import Spectra
+from djservice.core.arguments import checked_arguments
 from djservice.errors import InputError
 from djservice.shapes.ground import Ground
 from djservice.shapes.points import PT, points_of
@@ -13,6 +14,7 @@ from djservice.shapes.points import PT, points_of
 _ROUNDING = 1e-9
 
 
+@checked_arguments
 def spectral_emd(
     a: Any,
     b: Any,

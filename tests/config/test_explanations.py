@@ -65,7 +65,10 @@ def message(override: str) -> str:
             "loss.cuts: [{name: two_jets, pt: 2}]",
             "two_jets has no parameter 'pt' (did you mean 'pt_m",
         ),
-        ("loss.observable: {name: n_jet_mass, n: [1]}", "{name: n_jet_mass, n: [1]}: n is [1]"),
+        (
+            "loss.observable: {name: angularity, beta: [1]}",
+            "{name: angularity, beta: [1]}: beta is [1]",
+        ),
     ],
 )
 def test_a_value_is_refused_in_the_spelling_of_yaml(override: str, expected: str) -> None:

@@ -43,7 +43,7 @@ def test_the_study_in_one_command(
         ):
             assert row in done.stdout
         monkeypatch.setattr(dj, "report", lambda store: None)  # they are there
-    assert done.stderr.count("done already") == 3 + 3 + 4  # the phases of the three runs
+    assert done.stderr.count("done already") == 4 + 4 + 5  # the phases of the three runs
     assert {path.name for path in (tmp_path / "study").iterdir()} >= {
         f"{name}.{kind}"
         for name in ("from_0.3", "from_1.0", "per_event")

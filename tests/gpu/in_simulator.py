@@ -91,7 +91,7 @@ def test_derivatives_in_particles_have_the_bits_of_the_processors(
     found = dj.input_gradient(events, objective, **asked, device="cuda")
     for name in ("value", "error", "expectation"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
-    assert np.abs(found.value).max() > 0.0
+    assert np.nanmax(np.abs(found.value)) > 0.0  # NaN without an accepted tree
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:

@@ -245,7 +245,7 @@ def test_ptx_lists_the_constituents_of_jets(
     members = dj.cluster(events, **how).constituents
 
     def listed() -> list[Any]:
-        slots = np.flatnonzero(members.summary.counts)[::3]
+        slots = np.flatnonzero(members.summary.counts)[::3].copy()
         index = members.listed(slots, 7)
         return [*members.summary, index, *members.members()]
 

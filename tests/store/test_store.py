@@ -70,7 +70,8 @@ def do(tiny: Changes, scheduler: str, finished_run: Path) -> Do:
     def run(changes: Changes | None = None, **keywords: Any) -> Path:
         settings = changed(tiny, {"cluster.scheduler": scheduler, **(changes or {})})
         store = Path(settings["output"]["store"])
-        if not (keywords or store.exists() or set(changes or ()) - {"output.store"}):
+        ready = store.parent.is_dir() and not store.exists()
+        if ready and not keywords and not set(changes or ()) - {"output.store"}:
             shutil.copytree(finished_run, store)
         return dj.run(Run.from_dict(settings), **keywords).store
 

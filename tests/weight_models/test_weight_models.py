@@ -218,7 +218,7 @@ def test_bad_features_name_the_particle() -> None:
         (("logistic", ["log_pt", "log_pt"], None, None), r"expected different features"),
         (("logistik", ["log_pt"], None, None), r"model: unknown name 'logistik'"),
         (("monotone", [{"name": "density", "inner": 0.5}], None, None), r"expected 0 < inner < outer"),
-        (({"name": "monotone", "knots": 0}, ["log_pt"], None, None), r"expected a positive whole number"),
+        (({"name": "monotone", "knots": 0}, ["log_pt"], None, None), r"knots is 0, expected a whole number from 1 to 10,000"),
         (("logistic", [{"name": "field"}], None, None), r"field needs field, .* Write \{name: field, field: \.\.\.\}"),
         (("logistic", [{"name": "field", "field": "x", "unit": 0}], None, None), r"unit is 0"),
         (("logistic", ["log_pt"], None, "fromPV"), r"vertex is for charged particles below tracker_eta"),
