@@ -15,7 +15,7 @@ from djservice.core.urls import is_url, visible_part
 from djservice.errors import InputError, MissingFileError
 from djservice.input import examples
 from djservice.input.retries import TIMEOUT, patiently
-from djservice.input.root_file import branches_of, find_tree, lacking, opened
+from djservice.input.root_file import branches_of, lacking, opened_tree
 from djservice.input.schemas import Schema
 
 #: Name in a file of what `djservice skim` cut away.
@@ -138,8 +138,7 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
     path = private_url(path)
 
     def look() -> InputFile:
-        with opened(path, path) as file:
-            tree = find_tree(file, schema, path)
+        with opened_tree(path, schema, path) as (file, tree):
             if tree.num_entries:  # files without events may lack all branches
                 branches_of(tree, schema, path)
             size = int(file.file.source.num_bytes or 0)

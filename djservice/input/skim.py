@@ -16,7 +16,7 @@ from djservice.core.regular import in_the_way
 from djservice.errors import DjserviceError, InputFileError, SchemaError
 from djservice.input.files import CUT, inspect
 from djservice.input.retries import patiently
-from djservice.input.root_file import branches_of, find_tree, opened
+from djservice.input.root_file import branches_of, opened_tree
 from djservice.input.schemas import Schema
 
 #: Fields that are kept beside those that are read: coffea's particle schema needs the charge.
@@ -98,8 +98,7 @@ def _steps(
     import awkward as ak
 
     def look() -> tuple[list[str], int, str]:
-        with opened(source, source) as file:
-            tree = find_tree(file, schema, source)
+        with opened_tree(source, schema, source) as (file, tree):
             selected = {*branches_of(tree, schema, source)}
             present = list(tree.keys())
             selected |= {
@@ -119,13 +118,13 @@ def _steps(
             return names, int(tree.num_entries), str(file.file.uuid)
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
-        with opened(source, f"{source}[{start}:{stop}]") as file:
+        with opened_tree(source, schema, f"{source}[{start}:{stop}]") as (file, tree):
             if str(file.file.uuid) != uuid:
                 raise InputFileError(
                     f"{source}: expected one file, found that another replaced it during the skim. "
                     "Start again."
                 )
-            step = file[schema.tree].arrays(names, entry_start=start, entry_stop=stop)
+            step = tree.arrays(names, entry_start=start, entry_stop=stop)
             columns = {}
             for collection in (*schema.particles, "GenPart"):
                 members = [name for name in names if name.startswith(f"{collection}_")]
