@@ -18,6 +18,7 @@ from djservice.config.schema_fields import DEFAULT_WEIGHT
 from djservice.errors import InputError, SchemaError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import LARGEST_SCALE, refuse_particles
+from djservice.input.momentum_forms import COMPONENTS, FORMS, forms_with, standard
 from djservice.input.schemas import Schema
 from djservice.input.truth import GENERATED, generated_mass
 
@@ -91,18 +92,16 @@ def find_branches(
         for name in names:
             if has(name):
                 return name
-        raise missing(names[0])
+        raise missing(names[-1] if names[-1] in schema.columns.values() else names[0])
 
-    particles = []
+    particles: list[dict[str, str]] = []
     for collection in schema.particles:
-        fields = {name: layout.names(collection, name) for name in ("pt", "eta", "phi", "mass")}
-        if layout.massless and not any(has(name) for name in fields["mass"]):
-            del fields["mass"]
+        branches = {name: needed(*names) for name, names in _momentum(schema, collection, has)}
+        _refuse_twice(branches, particles, schema)
         if schema.particle_weight is not None:
-            fields["weight"] = layout.names(collection, schema.particle_weight)
-        branches = {name: needed(*names) for name, names in fields.items()}
-        for column, field in schema.columns.items():
-            present = [name for name in layout.names(collection, field) if has(name)]
+            branches["weight"] = needed(*schema.names(collection, schema.particle_weight))
+        for column in schema.further:
+            present = [name for name in schema.names(collection, column) if has(name)]
             if present:
                 branches[_COLUMN + column] = present[0]
         particles.append(branches)
@@ -115,6 +114,8 @@ def find_branches(
     elif isinstance(schema.truth, str):
         truth = {"truth": needed(schema.truth)}
     identity_branches = layout.identity if identity is None else identity
+    if schema.identity is not None and identity is None:
+        identity_branches = tuple(map(needed, schema.identity))
     return Branches(
         tuple(particles),
         identity_branches if all(has(name) for name in identity_branches) else (),
@@ -123,22 +124,50 @@ def find_branches(
     )
 
 
+def _momentum(
+    schema: Schema, collection: str, has: Callable[[str], bool]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """The fields of a collection's momenta with their possible branches.
+
+    They are those of the first form that the input has, or of the one that it has most of.
+    """
+
+    def present(name: str) -> bool:
+        return any(map(has, schema.names(collection, name)))
+
+    forms = [
+        [name for name in form if name != "mass" or schema.mass is None or present(name)]
+        for form in forms_with([name for name in schema.columns if name in COMPONENTS])
+    ]
+    lacks = [sum(not present(name) for name in form) for form in forms]
+    return [(name, schema.names(collection, name)) for name in forms[lacks.index(min(lacks))]]
+
+
+def _refuse_twice(branches: dict[str, str], others: list[dict[str, str]], schema: Schema) -> None:
+    """Refuse momenta whose branches are those of another collection: columns name all of them."""
+    if any(branches.items() <= other.items() for other in others):
+        raise SchemaError(
+            f"columns name the branches {', '.join(branches.values())}, which are those of each of "
+            f"the collections {', '.join(schema.particles)}: name fields, or one collection."
+        )
+
+
 def absent_branches(schema: Schema, has: Callable[[str], bool]) -> tuple[str, ...]:
     """The branches that a schema reads where there are any, and the input lacks.
 
     They are those of the identity, the usual weight, masses that may be 0, and further columns.
     """
     layout = schema.layout
-    optional: list[tuple[str, ...]] = [(name,) for name in layout.identity]
+    optional: list[tuple[str, ...]] = [(name,) for name in schema.identity or layout.identity]
     if schema.weight == DEFAULT_WEIGHT:
         optional.append((layout.weight,))
-    if layout.massless:
-        optional += [layout.names(collection, "mass") for collection in schema.particles]
+    if layout.massless and schema.mass is not None:
+        optional += [schema.names(collection, "mass") for collection in schema.particles]
     optional += [
-        tuple(name for collection in schema.particles for name in layout.names(collection, field))
-        for field in schema.columns.values()
+        tuple(name for collection in schema.particles for name in schema.names(collection, column))
+        for column in schema.further
     ]
-    return tuple(names[0] for names in optional if not any(map(has, names)))
+    return tuple(names[0] for names in optional if names and not any(map(has, names)))
 
 
 def batch_of(
@@ -178,22 +207,22 @@ def batch_of(
 
     columns = [
         column
-        for column in schema.columns
+        for column in schema.further
         if any(_COLUMN + column in fields for fields in branches.particles)
     ]
     particles = _joined(
-        [_records(fields, get, schema, place, columns) for fields in branches.particles]
+        [_records(fields, get, schema, place, entry, columns) for fields in branches.particles]
     )
     particles, at_rest = _without_pt(particles, schema)
     truth: Any = schema.truth
     if "truth" in branches.truth:
-        truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.layout.per_gev
+        truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.per_gev
     elif branches.truth:
         fields = {
             name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()
         }
-        truth = generated_mass(str(schema.truth), fields, place, entry) / schema.layout.per_gev
-    identity: Any = tuple(per_event(name) for name in branches.identity) or None
+        truth = generated_mass(str(schema.truth), fields, place, entry) / schema.per_gev
+    identity = _padded([per_event(name) for name in branches.identity])
     batch = EventBatch.from_awkward(
         particles,
         weight=per_event(branches.weight) if branches.weight else None,
@@ -230,21 +259,52 @@ def _without_pt(particles: Any, schema: Schema) -> tuple[Any, NDArray[np.bool_]]
     return particles, np.zeros_like(flat)
 
 
+def _padded(numbers: list[NDArray[Any]]) -> Any:
+    """Run, luminosity block and event number, of which the first may be 0; None without any."""
+    if not numbers:
+        return None
+    event = numbers[-1]
+    run = numbers[0] if len(numbers) > 1 else np.zeros_like(event)
+    return run, numbers[1] if len(numbers) > 2 else np.zeros_like(event), event
+
+
 def _records(
-    fields: dict[str, str], get: Get, schema: Schema, place: str, further: list[str]
+    fields: dict[str, str],
+    get: Get,
+    schema: Schema,
+    place: str,
+    entry: NDArray[Any],
+    further: list[str],
 ) -> Any:
     """The particles of one collection, in GeV; 0 for a further column that it lacks."""
     import awkward as ak
 
     columns = {name: _lists(get(branch), branch, place) for name, branch in fields.items()}
-    if schema.layout.per_gev != 1.0:
-        for name in ("pt", "mass"):
-            columns[name] = ak.values_astype(columns[name], np.float64) / schema.layout.per_gev
+    if "pt" not in columns or "E" in columns:
+        columns = _with_pt_and_mass(columns, place, entry)
+    if schema.per_gev != 1.0:
+        for name in columns.keys() & {"pt", "mass"}:
+            columns[name] = ak.values_astype(columns[name], np.float64) / schema.per_gev
     if "mass" not in columns:
-        columns["mass"] = ak.zeros_like(columns["pt"])
+        columns["mass"] = ak.full_like(columns["pt"], schema.mass, dtype=np.float64)
     for name in further:
         columns.setdefault(_COLUMN + name, ak.zeros_like(columns["pt"]))
     return ak.zip(columns, depth_limit=2)
+
+
+def _with_pt_and_mass(columns: dict[str, Any], place: str, entry: NDArray[Any]) -> dict[str, Any]:
+    """Columns of one collection with pt, eta, phi and mass in place of the momenta of the file."""
+    import awkward as ak
+
+    momenta = {n: column for n, column in columns.items() if any(n in form for form in FORMS)}
+    particles = ak.zip(momenta, depth_limit=2)
+    counts = np.asarray(ak.to_numpy(ak.num(particles, axis=1)))
+    flat = {name: np.asarray(ak.to_numpy(ak.flatten(particles[name]))) for name in momenta}
+    others = {name: column for name, column in columns.items() if name not in momenta}
+    return others | {
+        name: ak.unflatten(column, counts)
+        for name, column in standard(flat, counts, place, entry).items()
+    }
 
 
 def _joined(collections: list[Any]) -> Any:
@@ -301,10 +361,10 @@ def _lists(array: Any, branch: str, place: str) -> Any:
 def _per_event(
     array: Any, branch: str, schema: Schema, place: str, entry: NDArray[Any]
 ) -> NDArray[Any]:
-    """A branch with one number per event, or the first of a list in layouts that store lists."""
+    """A branch with one number per event, or in a list; in some layouts the first of a list."""
     import awkward as ak
 
-    if schema.layout.in_lists and array.ndim == 2:
+    if array.ndim == 2 and (schema.layout.in_lists or ak.all(ak.num(array) == 1)):
         array = ak.firsts(_lists(array, branch, place))
         none = np.flatnonzero(ak.to_numpy(ak.is_none(array)))
         if len(none):

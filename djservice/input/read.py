@@ -244,7 +244,7 @@ def _read_segment(
         tuple(removed.items()),
         bytes_read,
         seconds,
-        absent=tuple((n, len(entries)) for n in schema.columns if n not in batch.columns),
+        absent=tuple((n, len(entries)) for n in schema.further if n not in batch.columns),
         doubts=batch.doubts,
     )
 

@@ -166,9 +166,15 @@ def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
 def _names(tree: Any) -> dict[str, str]:
     """All branches, and their names in the file; a nested branch has its short name.
 
-    ATLAS writes "AuxDyn:pt" into an RNTuple for what is "AuxDyn.pt" in a TTree.
+    Fields of records in an RNTuple are "PFCands.pt". ATLAS writes "AuxDyn:pt" into one for what is
+    "AuxDyn.pt" in a TTree.
     """
-    return {re.sub(r"(Aux|AuxDyn):", r"\1.", name): name for name in tree.keys(full_paths=False)}
+    names = tree.keys(full_paths=_is_rntuple(tree))
+    return {re.sub(r"(Aux|AuxDyn):", r"\1.", name): name for name in names}
+
+
+def _is_rntuple(tree: Any) -> bool:
+    return hasattr(tree, "cluster_summaries")
 
 
 def _listed(names: Sequence[str], target: str) -> str:
@@ -244,8 +250,19 @@ def arrays(segment: Segment, schema: Schema) -> tuple[Branches, dict[str, Any], 
             entry_stop=segment.stop,
             how=dict,
         )
-        columns = {names[name]: column for name, column in columns.items()}
+        columns = {name: _field(columns, place) for place, name in names.items()}
         return branches, columns, int(file.file.source.num_requested_bytes)
+
+
+def _field(columns: Mapping[str, Any], name: str) -> Any:
+    """A branch among those that were read, or a field of the records of an RNTuple."""
+    if name in columns:
+        return columns[name]
+    head, *path = name.split(".")
+    array = columns[head]
+    for part in path:
+        array = array[part]
+    return array
 
 
 def basket_bounds(segment: Segment, schema: Schema) -> list[int]:
@@ -259,7 +276,7 @@ def basket_bounds(segment: Segment, schema: Schema) -> list[int]:
         See :func:`arrays`.
     """
     with _unchanged_tree(segment, schema) as (_, tree):
-        if hasattr(tree, "cluster_summaries"):
+        if _is_rntuple(tree):
             bounds = {cluster.num_first_entry for cluster in tree.cluster_summaries}
         else:
             read = None if schema.selection else branches_of(tree, schema, str(segment))
