@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from djservice.errors import SchemaError
-from djservice.input.branches import Branches, Get, find_branches
+from djservice.input.branch_names import Branches, find_branches
+from djservice.input.branches import Get
 from djservice.input.layouts import FileLayout
 from djservice.input.schemas import Schema
 

@@ -28,7 +28,7 @@ from djservice.errors import (
     MissingFileError,
     SchemaError,
 )
-from djservice.input.branches import Branches, absent_branches, find_branches
+from djservice.input.branch_names import Branches, absent_branches, find_branches
 from djservice.input.kept_trees import kept_tree
 from djservice.input.schemas import Schema
 from djservice.input.web_answers import wrong_answer
