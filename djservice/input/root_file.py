@@ -157,7 +157,8 @@ def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
     def missing(name: str) -> SchemaError:
         return SchemaError(
             f"{place}: schema {schema.kind!r} needs branch {name!r}; the tree {schema.tree!r} has "
-            f"{_listed(sorted(present), name)}. Choose another schema, or name the branch in it."
+            f"{_listed(sorted(present), name)}. Choose another schema, or name the branch in it "
+            "(those of momenta in columns)."
         )
 
     return find_branches(schema, present.__contains__, missing)
