@@ -18,6 +18,10 @@ Kind = Literal["nanoaod", "pfnanoaod", "delphes", "physlite"]
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
+#: Units of energy, by the number of them in one GeV.
+PER_GEV = {"GeV": 1.0, "MeV": 1000.0}
+
+
 def _by_name(columns: Any) -> Any:
     """A list of fields as a mapping of each to itself."""
     if isinstance(columns, str):
@@ -46,19 +50,33 @@ class SchemaFields(Section):
             "with 0 are left out"
         ),
     )
-    columns: Annotated[dict[Name, Name], BeforeValidator(_by_name)] = Field(
+    columns: Annotated[dict[Name, Name | float], BeforeValidator(_by_name)] = Field(
         {},
         max_length=MANY,
         description=(
-            "further fields of the particles that taggers read, as [charge, pdgId] or {d0: dxy}; "
+            "fields of the particles, or branches, by name: of the momenta where they differ from "
+            "the layout's, as {px: part_px, py: part_py, pz: part_pz, E: part_energy} or {mass: "
+            "0.13957}, and further ones that taggers read, as [charge, pdgId] or {d0: dxy}, where "
             "what a file lacks counts as the variable's default"
         ),
+    )
+    units: Literal["GeV", "MeV"] | None = Field(
+        None, description="of energies in the files; null for the layout's own"
     )
     pt_min: float = Field(0.0, ge=0, description="particles with pT above this many GeV")
     eta_max: float | None = Field(None, gt=0, description="particles with |eta| below this")
     weight: Name | None = Field(
         DEFAULT_WEIGHT,
         description="branch of the event weight, or as here the generator's; null for 1",
+    )
+    identity: Annotated[tuple[Name, ...] | None, BeforeValidator(as_tuple)] = Field(
+        None,
+        min_length=1,
+        max_length=3,
+        description=(
+            "branches of the event number, [run, event], or [run, luminosityBlock, event]; null "
+            "for the layout's own"
+        ),
     )
     truth: float | Name | None = Field(
         None, description="true mass: a number of GeV, a branch, GenPart:higgs or GenPart:b_pair"
@@ -77,8 +95,10 @@ class EventSchemaKeywords(TypedDict, total=False):
 
     particle_weight: str | None
     """Field of the particles that multiplies their momenta."""
-    columns: Mapping[str, str] | Sequence[str]
-    """Further fields of the particles, or names of them with their fields."""
+    columns: Mapping[str, str | float] | Sequence[str]
+    """Fields of the momenta and further ones, by name; a list names each after itself."""
+    units: str | None
+    """Units of energy, "GeV" or "MeV"; the layout's own by default."""
     pt_min: float
     """Particles with pT above this many GeV are kept; 0 by default."""
     eta_max: float | None
@@ -94,6 +114,8 @@ class SchemaKeywords(EventSchemaKeywords, total=False):
 
     tree: str | None
     """Name of the TTree or RNTuple; the layout's own by default."""
+    identity: str | Sequence[str] | None
+    """Branches of event, of run and event, or of run, luminosity block and event."""
     selection: str | Mapping[str, Any] | None
     """Selection of events and particles: its name, or a mapping with parameters."""
 

@@ -7,138 +7,26 @@ from a file (:mod:`djservice.input.root_file`) or are fields of coffea's NanoEve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.config.schema_fields import DEFAULT_WEIGHT
 from djservice.errors import InputError, SchemaError
 from djservice.events.batch import EventBatch
-from djservice.events.checks import LARGEST_SCALE, refuse_particles
+from djservice.events.checks import LARGEST_SCALE, refuse_particles, say_doubts
+from djservice.input.branch_names import COLUMN, Branches
+from djservice.input.momentum_forms import FORMS, standard
 from djservice.input.schemas import Schema
-from djservice.input.truth import GENERATED, generated_mass
+from djservice.input.truth import generated_mass
 
-#: What the names of further columns begin with among the fields of a collection.
-_COLUMN = "column:"
+#: A pt_min above so many median pT looks like one in MeV.
+_MOST_MEDIANS = 100
 
 #: A function that returns the awkward array of a branch.
 Get = Callable[[str], Any]
-
-
-@dataclass(frozen=True)
-class Branches:
-    """The branches of an input that are read.
-
-    Attributes
-    ----------
-    particles
-        For each collection, the branch of each field. The field ``weight`` is the particle weight.
-        Further columns that the collection has are there by their names after ``column:``.
-    identity
-        Run, luminosity block and event number. Empty if one of the branches is missing.
-    weight
-        Branch of the event weight; None for a weight of 1.
-    truth
-        ``truth``, or the fields of the generated particles. Empty if the truth is a number or
-        unknown.
-    """
-
-    particles: tuple[dict[str, str], ...]
-    identity: tuple[str, ...]
-    weight: str | None
-    truth: dict[str, str]
-
-    def __iter__(self) -> Iterator[str]:
-        """All branch names, each once."""
-        names = [name for fields in self.particles for name in fields.values()]
-        return iter(
-            dict.fromkeys(
-                [
-                    *self.identity,
-                    *([self.weight] if self.weight else []),
-                    *names,
-                    *self.truth.values(),
-                ]
-            )
-        )
-
-
-def find_branches(
-    schema: Schema,
-    has: Callable[[str], bool],
-    missing: Callable[[str], SchemaError],
-    identity: tuple[str, ...] | None = None,
-) -> Branches:
-    """The branches that a schema needs, and the optional ones that the input has.
-
-    Parameters
-    ----------
-    schema
-        Collections, weights and truth to look for.
-    has
-        Returns whether the input has a branch.
-    missing
-        Makes the error for a branch that is missing.
-    identity
-        Branches of the event identity, in place of the layout's.
-    """
-    layout = schema.layout
-
-    def needed(*names: str) -> str:
-        for name in names:
-            if has(name):
-                return name
-        raise missing(names[0])
-
-    particles = []
-    for collection in schema.particles:
-        fields = {name: layout.names(collection, name) for name in ("pt", "eta", "phi", "mass")}
-        if layout.massless and not any(has(name) for name in fields["mass"]):
-            del fields["mass"]
-        if schema.particle_weight is not None:
-            fields["weight"] = layout.names(collection, schema.particle_weight)
-        branches = {name: needed(*names) for name, names in fields.items()}
-        for column, field in schema.columns.items():
-            present = [name for name in layout.names(collection, field) if has(name)]
-            if present:
-                branches[_COLUMN + column] = present[0]
-        particles.append(branches)
-    weight = schema.weight
-    if weight == DEFAULT_WEIGHT:
-        weight = layout.weight if has(layout.weight) else None  # data have none
-    truth = {}
-    if schema.truth in GENERATED:
-        truth = {name: needed(layout.generated[name]) for name in GENERATED[str(schema.truth)]}
-    elif isinstance(schema.truth, str):
-        truth = {"truth": needed(schema.truth)}
-    identity_branches = layout.identity if identity is None else identity
-    return Branches(
-        tuple(particles),
-        identity_branches if all(has(name) for name in identity_branches) else (),
-        None if weight is None else needed(weight),
-        truth,
-    )
-
-
-def absent_branches(schema: Schema, has: Callable[[str], bool]) -> tuple[str, ...]:
-    """The branches that a schema reads where there are any, and the input lacks.
-
-    They are those of the identity, the usual weight, masses that may be 0, and further columns.
-    """
-    layout = schema.layout
-    optional: list[tuple[str, ...]] = [(name,) for name in layout.identity]
-    if schema.weight == DEFAULT_WEIGHT:
-        optional.append((layout.weight,))
-    if layout.massless:
-        optional += [layout.names(collection, "mass") for collection in schema.particles]
-    optional += [
-        tuple(name for collection in schema.particles for name in layout.names(collection, field))
-        for field in schema.columns.values()
-    ]
-    return tuple(names[0] for names in optional if not any(map(has, names)))
 
 
 def batch_of(
@@ -178,22 +66,22 @@ def batch_of(
 
     columns = [
         column
-        for column in schema.columns
-        if any(_COLUMN + column in fields for fields in branches.particles)
+        for column in schema.further
+        if any(COLUMN + column in fields for fields in branches.particles)
     ]
     particles = _joined(
-        [_records(fields, get, schema, place, columns) for fields in branches.particles]
+        [_records(fields, get, schema, place, entry, columns) for fields in branches.particles]
     )
     particles, at_rest = _without_pt(particles, schema)
     truth: Any = schema.truth
     if "truth" in branches.truth:
-        truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.layout.per_gev
+        truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.per_gev
     elif branches.truth:
         fields = {
             name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()
         }
-        truth = generated_mass(str(schema.truth), fields, place, entry) / schema.layout.per_gev
-    identity: Any = tuple(per_event(name) for name in branches.identity) or None
+        truth = generated_mass(str(schema.truth), fields, place, entry) / schema.per_gev
+    identity = _padded([per_event(name) for name in branches.identity])
     batch = EventBatch.from_awkward(
         particles,
         weight=per_event(branches.weight) if branches.weight else None,
@@ -203,7 +91,7 @@ def batch_of(
         source=source,
         dataset=dataset,
         columns={
-            name: ak.values_astype(ak.flatten(particles[_COLUMN + name], axis=1), np.float64)
+            name: ak.values_astype(ak.flatten(particles[COLUMN + name], axis=1), np.float64)
             for name in columns
         },
     )
@@ -230,21 +118,52 @@ def _without_pt(particles: Any, schema: Schema) -> tuple[Any, NDArray[np.bool_]]
     return particles, np.zeros_like(flat)
 
 
+def _padded(numbers: list[NDArray[Any]]) -> Any:
+    """Run, luminosity block and event number, of which the first may be 0; None without any."""
+    if not numbers:
+        return None
+    event = numbers[-1]
+    run = numbers[0] if len(numbers) > 1 else np.zeros_like(event)
+    return run, numbers[1] if len(numbers) > 2 else np.zeros_like(event), event
+
+
 def _records(
-    fields: dict[str, str], get: Get, schema: Schema, place: str, further: list[str]
+    fields: dict[str, str],
+    get: Get,
+    schema: Schema,
+    place: str,
+    entry: NDArray[Any],
+    further: list[str],
 ) -> Any:
     """The particles of one collection, in GeV; 0 for a further column that it lacks."""
     import awkward as ak
 
     columns = {name: _lists(get(branch), branch, place) for name, branch in fields.items()}
-    if schema.layout.per_gev != 1.0:
-        for name in ("pt", "mass"):
-            columns[name] = ak.values_astype(columns[name], np.float64) / schema.layout.per_gev
+    if "pt" not in columns or "E" in columns:
+        columns = _with_pt_and_mass(columns, place, entry)
+    if schema.per_gev != 1.0:
+        for name in columns.keys() & {"pt", "mass"}:
+            columns[name] = ak.values_astype(columns[name], np.float64) / schema.per_gev
     if "mass" not in columns:
-        columns["mass"] = ak.zeros_like(columns["pt"])
+        columns["mass"] = ak.full_like(columns["pt"], schema.mass, dtype=np.float64)
     for name in further:
-        columns.setdefault(_COLUMN + name, ak.zeros_like(columns["pt"]))
+        columns.setdefault(COLUMN + name, ak.zeros_like(columns["pt"]))
     return ak.zip(columns, depth_limit=2)
+
+
+def _with_pt_and_mass(columns: dict[str, Any], place: str, entry: NDArray[Any]) -> dict[str, Any]:
+    """Columns of one collection with pt, eta, phi and mass in place of the momenta of the file."""
+    import awkward as ak
+
+    momenta = {n: column for n, column in columns.items() if any(n in form for form in FORMS)}
+    particles = ak.zip(momenta, depth_limit=2)
+    counts = np.asarray(ak.to_numpy(ak.num(particles, axis=1)))
+    flat = {name: np.asarray(ak.to_numpy(ak.flatten(particles[name]))) for name in momenta}
+    others = {name: column for name, column in columns.items() if name not in momenta}
+    return others | {
+        name: ak.unflatten(column, counts)
+        for name, column in standard(flat, counts, place, entry).items()
+    }
 
 
 def _joined(collections: list[Any]) -> Any:
@@ -275,12 +194,25 @@ def _cut(
         _check_scale(batch, scale, str(schema.particle_weight))
         batch = replace(batch, pt=batch.pt * scale, mass=batch.mass * scale)  # the rapidity stays
         remove("weight 0", scale > 0)
+    batch = _doubting(batch, schema.pt_min)
     remove("pt_min", (batch.pt > schema.pt_min) & ~at_rest)
     if schema.eta_max is not None:
         remove("eta_max", np.abs(eta) < schema.eta_max)
     for name, values in batch.columns.items():  # those of removed particles may be anything
         refuse_particles(batch, name, values, np.isfinite(values) | ~keep, "a finite number")
     return batch.keep(keep), removed
+
+
+def _doubting(batch: EventBatch, pt_min: float) -> EventBatch:
+    """The batch; with a doubt, which is said, if the cut looks like one in another unit."""
+    if not len(batch.pt) or pt_min <= _MOST_MEDIANS * np.median(batch.pt):
+        return batch
+    doubt = (
+        f"pt_min is {pt_min:g} GeV, more than {_MOST_MEDIANS} times the median pT of the "
+        "particles. It is in GeV, also for files in MeV: divide it by 1000 if it is in MeV."
+    )
+    say_doubts(replace(batch, doubts=(doubt,)))
+    return replace(batch, doubts=(*batch.doubts, doubt))
 
 
 def _check_scale(batch: EventBatch, scale: NDArray[np.float64], field: str) -> None:
@@ -301,10 +233,10 @@ def _lists(array: Any, branch: str, place: str) -> Any:
 def _per_event(
     array: Any, branch: str, schema: Schema, place: str, entry: NDArray[Any]
 ) -> NDArray[Any]:
-    """A branch with one number per event, or the first of a list in layouts that store lists."""
+    """A branch with one number per event, or in a list; in some layouts the first of a list."""
     import awkward as ak
 
-    if schema.layout.in_lists and array.ndim == 2:
+    if array.ndim == 2 and (schema.layout.in_lists or ak.all(ak.num(array) == 1)):
         array = ak.firsts(_lists(array, branch, place))
         none = np.flatnonzero(ak.to_numpy(ak.is_none(array)))
         if len(none):

@@ -15,7 +15,7 @@ from djservice.core.urls import is_url, visible_part
 from djservice.errors import InputError, MissingFileError
 from djservice.input import examples
 from djservice.input.retries import TIMEOUT, patiently
-from djservice.input.root_file import branches_of, find_tree, lacking, opened
+from djservice.input.root_file import branches_of, lacking, opened_tree
 from djservice.input.schemas import Schema
 
 #: Name in a file of what `djservice skim` cut away.
@@ -138,9 +138,9 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
     path = private_url(path)
 
     def look() -> InputFile:
-        with opened(path, path) as file:
-            tree = find_tree(file, schema, path)
-            if tree.num_entries:  # files without events may lack all branches
+        with opened_tree(path, schema, path) as (file, tree):
+            # Files without events may lack all branches, and a selection may make what is read.
+            if tree.num_entries and schema.selection is None:
                 branches_of(tree, schema, path)
             size = int(file.file.source.num_bytes or 0)
             entries, uuid = int(tree.num_entries), str(file.file.uuid)
@@ -174,8 +174,8 @@ def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
     columns = {
         name
         for collection in schema.particles
-        for field in schema.columns.values()
-        for name in schema.layout.names(collection, field)
+        for column in schema.further
+        for name in schema.names(collection, column)
     }
     for dataset in dict.fromkeys(file.dataset for file in files):
         for name in dict.fromkeys(name for file in files for name in file.lacking):
@@ -193,7 +193,7 @@ def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:
                 f"branch {name!r} is in {having[0]} and not in {without[0]} ({len(without)} of "
                 f"{len(those)} files lack it)"
             )
-            if name not in schema.layout.identity:
+            if name not in (schema.identity or schema.layout.identity):
                 raise InputError(
                     f"{text}: expected it in all or in none. Leave it out of the configuration (a "
                     "weight: null), or read the files apart."

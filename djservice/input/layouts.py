@@ -6,11 +6,19 @@ definitions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: Branch names of NanoAOD.
 NANO_BRANCH = ("{collection}_{field}",)
+
+
+#: Fields of collections that are records, in any layout: RNTuples, EDM4hep, TreeMaker.
+RECORD = "{collection}.{field}"
+
+#: Names of an energy in files.
+_ENERGY = ("E", "energy", "e")
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class FileLayout:
         Collections that are clustered by default; empty if there is no usual one.
     branch
         Formats of a branch name, with ``{collection}`` and ``{field}``. The first that exists is
-        read.
+        read, or that of a record.
     fields
         Possible names in the file of pt, eta, phi, mass and charge. The first that exists is read.
     per_gev
@@ -61,22 +69,22 @@ class FileLayout:
         """Possible branches of a field of a collection, by its name here or in the file."""
         return tuple(
             branch.format(collection=collection, field=name)
-            for branch in self.branch
-            for name in self.fields.get(field, (field,))
+            for branch in dict.fromkeys((*self.branch, RECORD))
+            for name in self.fields.get(field, _ENERGY if field == "E" else (field,))
         )
 
-    def place(self, branch: str) -> tuple[str, str]:
-        """Collection and field of a branch in coffea's NanoEvents.
+    def places(self, branch: str) -> list[tuple[str, str]]:
+        """Collections and fields that a branch can be in coffea's NanoEvents.
 
-        The field is empty for a number of the event.
+        coffea takes what stands before the first underscore as the collection. A selection may make
+        one with underscores. The field is empty for a number of the event.
         """
-        if self.branch == NANO_BRANCH:
-            collection, _, name = branch.partition("_")
-        else:
-            collection, _, name = branch.partition(".")
+        first = branch.find("_" if self.branch == NANO_BRANCH else ".")
+        ends = [end for end, letter in enumerate(branch) if letter in "_."]
+        splits = [(branch[:end], branch[end + 1 :]) for end in sorted(ends, key=first.__ne__)]
         if self.coffea == "PHYSLITESchema":
-            collection = collection.replace("Analysis", "").replace("AuxDyn", "").replace("Aux", "")
-        return collection, name
+            splits += [(re.sub("Analysis|AuxDyn|Aux", "", name), field) for name, field in splits]
+        return [*splits, (branch, "")]
 
 
 #: Scouting files of CMS have masses called m.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from djservice.errors import SchemaError
-from djservice.input.branches import Branches, Get, find_branches
+from djservice.input.branch_names import Branches, find_branches
+from djservice.input.branches import Get
 from djservice.input.layouts import FileLayout
 from djservice.input.schemas import Schema
 
@@ -44,23 +45,21 @@ def _column(events: Any, branch: str, layout: FileLayout) -> Any:
     """
     import awkward as ak
 
-    content = events.layout
-    for name in filter(None, layout.place(branch)):
-        if name not in content.fields:
-            return None
-        content = content[name]
-    return ak.Array(content)
+    for collection, name in layout.places(branch):
+        if collection in events.layout.fields:
+            content = events.layout[collection]
+            if not name or name in content.fields:
+                return ak.Array(content[name] if name else content)
+    return None
 
 
 def _missing(events: Any, branch: str, layout: FileLayout, place: str) -> SchemaError:
-    collection, _ = layout.place(branch)
     names = [name for name in events.layout.fields if name != ENTRY]
-    if collection in names:
-        names = [
-            name
-            for field in events.layout[collection].fields
-            for name in layout.names(collection, field)
-        ]
+    for collection, _ in layout.places(branch):
+        if collection in names:
+            fields = events.layout[collection].fields
+            names = [layout.names(collection, field)[0] for field in fields]
+            break
     return SchemaError(
         f"{place}: expected {branch!r} in the events, found {', '.join(names)}. Name another one."
     )

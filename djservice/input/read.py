@@ -23,7 +23,8 @@ from djservice.errors import InputError, InputWarning
 from djservice.events.batch import EventBatch
 from djservice.events.checks import check_counts
 from djservice.events.keys import Keys, entry_keys
-from djservice.input.branches import Branches, Get, batch_of
+from djservice.input.branch_names import Branches
+from djservice.input.branches import Get, batch_of
 from djservice.input.cutflow import Cutflow, absent_text
 from djservice.input.files import differences, expand, inspect
 from djservice.input.nanoevents import branches_of_events
@@ -244,7 +245,7 @@ def _read_segment(
         tuple(removed.items()),
         bytes_read,
         seconds,
-        absent=tuple((n, len(entries)) for n in schema.columns if n not in batch.columns),
+        absent=tuple((n, len(entries)) for n in schema.further if n not in batch.columns),
         doubts=batch.doubts,
     )
 

@@ -28,7 +28,8 @@ from djservice.errors import (
     MissingFileError,
     SchemaError,
 )
-from djservice.input.branches import Branches, absent_branches, find_branches
+from djservice.input.branch_names import Branches, absent_branches, find_branches
+from djservice.input.kept_trees import kept_tree
 from djservice.input.schemas import Schema
 from djservice.input.web_answers import wrong_answer
 
@@ -108,7 +109,10 @@ def opened(path: str, place: str) -> Iterator[Any]:
             f"{place}: expected a regular file, found {other}. Remove it from the inputs."
         )
     # A dict keeps a colon in the name from being read as "file:tree".
-    with _damage_explained(path, place), uproot.open({full_url(path): None}) as file:
+    with (
+        _damage_explained(path, place),
+        uproot.open({full_url(path): None}, array_cache=None) as file,
+    ):
         size, expected = file.file.source.num_bytes, file.file.fEND
         if size is not None and size < expected:
             raise InputFileError(
@@ -118,8 +122,16 @@ def opened(path: str, place: str) -> Iterator[Any]:
         yield file
 
 
-def find_tree(file: Any, schema: Schema, place: str) -> Any:
-    """The TTree or RNTuple of the schema."""
+@contextmanager
+def opened_tree(path: str, schema: Schema, place: str) -> Iterator[tuple[Any, Any]]:
+    """An open file, and the TTree or RNTuple of the schema in it."""
+    with opened(path, place) as file:
+        _check_has_tree(file, schema, place)
+        with kept_tree(file, path, schema.tree) as tree:
+            yield file, tree
+
+
+def _check_has_tree(file: Any, schema: Schema, place: str) -> None:
     classes = file.classnames(cycle=False)
     trees = [
         name
@@ -131,7 +143,6 @@ def find_tree(file: Any, schema: Schema, place: str) -> Any:
             f"{place}: expected a tree {schema.tree!r}, found {_listed(trees, schema.tree)}. "
             "Name the tree in the schema (tree=...), or give other files."
         )
-    return file[schema.tree]
 
 
 def lacking(tree: Any, schema: Schema) -> tuple[str, ...]:
@@ -146,7 +157,8 @@ def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
     def missing(name: str) -> SchemaError:
         return SchemaError(
             f"{place}: schema {schema.kind!r} needs branch {name!r}; the tree {schema.tree!r} has "
-            f"{_listed(sorted(present), name)}. Choose another schema, or name the branch in it."
+            f"{_listed(sorted(present), name)}. Choose another schema, or name the branch in it "
+            "(those of momenta in columns)."
         )
 
     return find_branches(schema, present.__contains__, missing)
@@ -155,9 +167,15 @@ def branches_of(tree: Any, schema: Schema, place: str) -> Branches:
 def _names(tree: Any) -> dict[str, str]:
     """All branches, and their names in the file; a nested branch has its short name.
 
-    ATLAS writes "AuxDyn:pt" into an RNTuple for what is "AuxDyn.pt" in a TTree.
+    Fields of records in an RNTuple are "PFCands.pt". ATLAS writes "AuxDyn:pt" into one for what is
+    "AuxDyn.pt" in a TTree.
     """
-    return {re.sub(r"(Aux|AuxDyn):", r"\1.", name): name for name in tree.keys(full_paths=False)}
+    names = tree.keys(full_paths=_is_rntuple(tree))
+    return {re.sub(r"(Aux|AuxDyn):", r"\1.", name): name for name in names}
+
+
+def _is_rntuple(tree: Any) -> bool:
+    return hasattr(tree, "cluster_summaries")
 
 
 def _listed(names: Sequence[str], target: str) -> str:
@@ -172,11 +190,10 @@ def _listed(names: Sequence[str], target: str) -> str:
 
 
 @contextmanager
-def _opened_tree(segment: Segment, schema: Schema) -> Iterator[tuple[Any, Any]]:
+def _unchanged_tree(segment: Segment, schema: Schema) -> Iterator[tuple[Any, Any]]:
     """An open file, still the one that was inspected, and its tree."""
     place = str(segment)
-    with opened(segment.path, place) as file:
-        tree = find_tree(file, schema, place)
+    with opened_tree(segment.path, schema, place) as (file, tree):
         _check_unchanged(file, tree, segment)
         yield file, tree
 
@@ -224,7 +241,7 @@ def arrays(segment: Segment, schema: Schema) -> tuple[Branches, dict[str, Any], 
     SchemaError
         If the tree or a branch is missing.
     """
-    with _opened_tree(segment, schema) as (file, tree):
+    with _unchanged_tree(segment, schema) as (file, tree):
         branches = branches_of(tree, schema, str(segment))
         in_file = _names(tree)
         names = {in_file[name]: name for name in branches}
@@ -234,8 +251,19 @@ def arrays(segment: Segment, schema: Schema) -> tuple[Branches, dict[str, Any], 
             entry_stop=segment.stop,
             how=dict,
         )
-        columns = {names[name]: column for name, column in columns.items()}
+        columns = {name: _field(columns, place) for place, name in names.items()}
         return branches, columns, int(file.file.source.num_requested_bytes)
+
+
+def _field(columns: Mapping[str, Any], name: str) -> Any:
+    """A branch among those that were read, or a field of the records of an RNTuple."""
+    if name in columns:
+        return columns[name]
+    head, *path = name.split(".")
+    array = columns[head]
+    for part in path:
+        array = array[part]
+    return array
 
 
 def basket_bounds(segment: Segment, schema: Schema) -> list[int]:
@@ -248,8 +276,8 @@ def basket_bounds(segment: Segment, schema: Schema) -> list[int]:
     DjserviceError
         See :func:`arrays`.
     """
-    with _opened_tree(segment, schema) as (_, tree):
-        if hasattr(tree, "cluster_summaries"):
+    with _unchanged_tree(segment, schema) as (_, tree):
+        if _is_rntuple(tree):
             bounds = {cluster.num_first_entry for cluster in tree.cluster_summaries}
         else:
             read = None if schema.selection else branches_of(tree, schema, str(segment))
@@ -272,7 +300,7 @@ def nano_events(segment: Segment, schema: Schema) -> Iterator[tuple[Any, Any]]:
     """
     import coffea.nanoevents
 
-    with _opened_tree(segment, schema) as (file, _):
+    with _unchanged_tree(segment, schema) as (file, _):
         schema_class = getattr(coffea.nanoevents, schema.layout.coffea)
         # The identity is optional here, and indices may point to missing collections.
         if issubclass(schema_class, coffea.nanoevents.NanoAODSchema):

@@ -12,9 +12,17 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from djservice.config.base import as_tuple
 from djservice.config.explanations import explained
 from djservice.config.input import Input
-from djservice.config.schema_fields import Kind, Name, SchemaFields, SchemaKeywords, takes_schema
+from djservice.config.schema_fields import (
+    PER_GEV,
+    Kind,
+    Name,
+    SchemaFields,
+    SchemaKeywords,
+    takes_schema,
+)
 from djservice.errors import InputError
-from djservice.input.layouts import LAYOUTS, NANO_BRANCH, FileLayout
+from djservice.input.layouts import LAYOUTS, FileLayout
+from djservice.input.momentum_forms import COMPONENTS, forms_with
 from djservice.input.truth import GENERATED
 
 
@@ -46,9 +54,16 @@ class Schema(SchemaFields):
         layout; ``GenPart:higgs`` or ``GenPart:b_pair``, from the layout's generated particles
         (:func:`djservice.input.truth.generated_mass`); or None if it is unknown.
     columns
-        Further fields of the particles by the names that taggers use: a mapping of names to fields
-        of every collection, or a list of fields. What a file lacks has no column, and 0 in a batch
-        with others.
+        Fields of every collection, or branches, by name. ``pt``, ``eta``, ``phi``, ``mass``,
+        ``px``, ``py``, ``pz`` and ``E`` are those of the momenta, in place of the layout's; mass
+        may be a number in GeV. Others are further columns by the names that taggers use. What a
+        file lacks of these has no column, and 0 in a batch with others. A list names fields after
+        themselves.
+    units
+        Units of energy in the file, "GeV" or "MeV"; None for the layout's.
+    identity
+        Branches of event, of run and event, or of run, luminosity block and event, which must
+        exist; None for the layout's.
     selection
         Name and parameters of a user's selection of events and particles
         (:mod:`djservice.input.selections`); None for all.
@@ -66,10 +81,24 @@ class Schema(SchemaFields):
     def _collections_are_names(self) -> Self:
         if len(set(self.particles)) < len(self.particles):
             raise ValueError(f"particles={list(self.particles)}: a collection is named twice")
-        for name in self.particles if self.layout.branch == NANO_BRANCH else ():
-            # coffea splits a branch name at its first underscore into collection and field.
-            if "_" in name:
-                raise ValueError(f"particles={name!r}: a collection has no underscore in its name")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_make_momenta(self) -> Self:
+        mapped = [name for name in self.columns if name in COMPONENTS]
+        if not forms_with(mapped):
+            raise ValueError(
+                f"columns name {', '.join(mapped)}, which make no momentum together: expected pt, "
+                "eta, phi or px, py, pz, and mass or E"
+            )
+        for name, field in self.columns.items():
+            if name in ("weight", "truth", "identity"):
+                raise ValueError(f"columns name {name}, expected it as a key beside columns")
+            if not isinstance(field, str) and not (name == "mass" and field >= 0):
+                raise ValueError(
+                    f"columns: {name} is {field}, expected a field or a branch (a number is for "
+                    "mass alone, 0 or more GeV)"
+                )
         return self
 
     @model_validator(mode="after")
@@ -91,6 +120,34 @@ class Schema(SchemaFields):
         """Branch names and units of the file."""
         return LAYOUTS[self.kind]
 
+    @property
+    def per_gev(self) -> float:
+        """Number of energy units of the file in one GeV."""
+        return self.layout.per_gev if self.units is None else PER_GEV[self.units]
+
+    @property
+    def mass(self) -> float | None:
+        """The mass of particles whose collection has none, in GeV; None if it must have one."""
+        mass = self.columns.get("mass", 0.0 if self.layout.massless else None)
+        return None if isinstance(mass, str) else mass
+
+    @property
+    def further(self) -> dict[str, str]:
+        """The columns beside those of the momenta."""
+        return {
+            name: field
+            for name, field in self.columns.items()
+            if name not in COMPONENTS and isinstance(field, str)
+        }
+
+    def names(self, collection: str, column: str) -> tuple[str, ...]:
+        """Possible branches of a column of a collection: its field, or a branch of that name."""
+        field = self.columns.get(column, column)
+        if not isinstance(field, str):
+            return ()
+        named = column in self.columns or column == self.particle_weight
+        return (*self.layout.names(collection, field), *((field,) if named else ()))
+
 
 @takes_schema
 def nanoaod(
@@ -101,8 +158,8 @@ def nanoaod(
     Parameters
     ----------
     particles, options
-        Attributes of :class:`Schema`: ``particle_weight``, ``tree``, ``columns``, ``pt_min``,
-        ``eta_max``, ``weight``, ``truth``, ``selection``.
+        Attributes of :class:`Schema`: ``particle_weight``, ``tree``, ``columns``, ``units``,
+        ``pt_min``, ``eta_max``, ``weight``, ``identity``, ``truth``, ``selection``.
 
     Raises
     ------

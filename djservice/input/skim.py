@@ -16,7 +16,7 @@ from djservice.core.regular import in_the_way
 from djservice.errors import DjserviceError, InputFileError, SchemaError
 from djservice.input.files import CUT, inspect
 from djservice.input.retries import patiently
-from djservice.input.root_file import branches_of, find_tree, opened
+from djservice.input.root_file import branches_of, opened_tree
 from djservice.input.schemas import Schema
 
 #: Fields that are kept beside those that are read: coffea's particle schema needs the charge.
@@ -88,6 +88,11 @@ def skim(
         ) from error
 
 
+def _collection(branch: str, collections: Sequence[str]) -> str:
+    """The collection of a branch, the one with the longest name; empty if it is of none."""
+    return max((c for c in collections if branch.startswith(f"{c}_")), key=len, default="")
+
+
 def _steps(
     source: str, schema: Schema, keep: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
@@ -98,8 +103,7 @@ def _steps(
     import awkward as ak
 
     def look() -> tuple[list[str], int, str]:
-        with opened(source, source) as file:
-            tree = find_tree(file, schema, source)
+        with opened_tree(source, schema, source) as (file, tree):
             selected = {*branches_of(tree, schema, source)}
             present = list(tree.keys())
             selected |= {
@@ -107,6 +111,12 @@ def _steps(
                 for collection in schema.particles
                 for field in (*_MORE, *keep)
             }
+            for name in (f"{collection}_pt" for collection in schema.particles):
+                if name not in present:
+                    raise SchemaError(
+                        f"{source}: expected a branch {name!r} to cut in, found none. A skim needs "
+                        "the layout of NanoAOD in a TTree."
+                    )
             for name in keep:
                 fields = [f"{collection}_{name}" for collection in schema.particles]
                 if not {name, *fields} & set(present):
@@ -119,21 +129,21 @@ def _steps(
             return names, int(tree.num_entries), str(file.file.uuid)
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
-        with opened(source, f"{source}[{start}:{stop}]") as file:
+        with opened_tree(source, schema, f"{source}[{start}:{stop}]") as (file, tree):
             if str(file.file.uuid) != uuid:
                 raise InputFileError(
                     f"{source}: expected one file, found that another replaced it during the skim. "
                     "Start again."
                 )
-            step = file[schema.tree].arrays(names, entry_start=start, entry_stop=stop)
+            step = tree.arrays(names, entry_start=start, entry_stop=stop)
             columns = {}
-            for collection in (*schema.particles, "GenPart"):
-                members = [name for name in names if name.startswith(f"{collection}_")]
-                if members:
-                    columns[collection] = ak.zip(
-                        {name.partition("_")[2]: step[name] for name in members}
-                    )
-            columns |= {name: step[name] for name in names if name.partition("_")[0] not in columns}
+            of = {name: _collection(name, (*schema.particles, "GenPart")) for name in names}
+            for collection in dict.fromkeys(filter(None, of.values())):
+                members = [name for name in names if of[name] == collection]
+                columns[collection] = ak.zip(
+                    {name.removeprefix(f"{collection}_"): step[name] for name in members}
+                )
+            columns |= {name: step[name] for name in names if not of[name]}
             before = after = 0
             for collection in schema.particles:
                 particles = columns[collection]

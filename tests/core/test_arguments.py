@@ -46,6 +46,7 @@ def test_each_family_has_the_names_of_its_table() -> None:
     assert {*SamplingKeywords.__annotations__} == {*SAMPLING_DEFAULTS} - {"rigidity"}
     assert {*EventSchemaKeywords.__annotations__} == {*SchemaKeywords.__annotations__} - {
         "tree",
+        "identity",
         "selection",
     }
 

@@ -264,7 +264,7 @@ def test_a_bundle_has_at_least_one_event():
         {"eta_max": 0.0},
         {"truth": float("nan")},
         {"particles": ""},
-        {"particles": "my_cands"},
+        {"units": "TeV"},
     ],
 )
 def test_a_schema_without_meaning_is_refused(arguments):

@@ -117,7 +117,7 @@ def test_a_cut_at_the_value_itself_drops_the_particle(tmp_path):
 def test_events_without_particles_are_kept(tmp_path):
     batch = read(write(tmp_path / "a.root", 9))
     np.testing.assert_array_equal(batch.counts, np.arange(9) % 4)
-    nothing = read(write(tmp_path / "b.root", 9), schema=nanoaod(pt_min=1e6))
+    nothing = read(write(tmp_path / "b.root", 9), schema=nanoaod(eta_max=1e-9))
     assert len(nothing) == 9 and len(nothing.pt) == 0
 
 

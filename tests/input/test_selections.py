@@ -51,6 +51,11 @@ def nothing(events):
     return events[ak.num(events.PFCands) < 0]
 
 
+def makes(events, collection="Central"):
+    """A collection of its own, of central particles."""
+    return ak.with_field(events, events.PFCands[abs(events.PFCands.eta) < 2.0], collection)
+
+
 half_mass = dj.observables.Observable(lambda jets: 0.5 * dj.observables.dijet_mass(jets), "half_mass", "GeV", 2)
 
 
@@ -62,6 +67,7 @@ ENTRY_POINTS = """
 clean = my_analysis:clean
 fails = my_analysis:fails
 masks = my_analysis:masks
+makes = my_analysis:makes
 nothing = my_analysis:nothing
 everything = my_analysis:everything
 [djservice.observables]
@@ -121,6 +127,16 @@ def test_the_events_are_those_that_the_same_function_gives_in_coffea(installed: 
     all_events = dj.read(PATH, dataset="ZH")
     np.testing.assert_array_equal(all_events.event[batch.entry], batch.event)
     assert "entry" in batch.name(0)
+
+
+@pytest.mark.parametrize("name", ["Central", "Central_Particles"])
+def test_a_selection_may_make_the_collection_that_is_clustered(name: str, installed: Any) -> None:
+    schema = dj.schemas.pfnanoaod(name, selection={"name": "makes", "collection": name})
+    batch = dj.read(PATH, schema=schema, entries=(0, 20))
+    expected = dj.read(PATH, schema=dj.schemas.pfnanoaod(eta_max=2.0), entries=(0, 20))
+    assert_same_events(batch, expected)
+    with pytest.raises(SchemaError, match=r"expected 'Forward_pt' .*found .*PFCands"):
+        dj.read(PATH, schema=dj.schemas.pfnanoaod("Forward", selection="makes"), entries=(0, 2))
 
 
 def test_a_run_on_a_scheduler_has_selection_observable_and_cut_of_a_package(

@@ -40,19 +40,23 @@ def test_several_collections_and_no_events(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "two.root") as file:
         columns = {
             "Charged": ak.zip(lists),
-            "Neutral": ak.zip(lists),
+            "Charged_Soft": ak.zip(lists),
             "genWeight": np.array([1.0, 2.0]),
         }
         file.mktree(
             "Events", {name: ak.Array(column).type for name, column in columns.items()}
         ).extend(columns)
-    both = ("--particles", "Charged", "--particles", "Neutral")
+    both = ("--particles", "Charged", "--particles", "Charged_Soft")
     assert skim(tmp_path / "two.root", tmp_path / "small.root", "--pt-min", 2, *both).exit_code == 0
     batch = dj.read(
         tmp_path / "small.root",
-        schema=dj.schemas.nanoaod(particles=("Charged", "Neutral"), pt_min=2.0),
+        schema=dj.schemas.nanoaod(particles=("Charged", "Charged_Soft"), pt_min=2.0),
     )
     assert batch.counts.tolist() == [2, 2] and batch.weight.tolist() == [1.0, 2.0]
+    with uproot.recreate(tmp_path / "records.root") as file:
+        file.mkrntuple("Events", ak.zip({"PFCands": ak.zip(lists)}, depth_limit=1))
+    refused = skim(tmp_path / "records.root", tmp_path / "none.root")
+    assert refused.exit_code == 1 and "needs the layout of NanoAOD in a TTree" in refused.output
     with uproot.recreate(tmp_path / "empty.root") as file:
         file.mktree(
             "Events", {f"PFCands_{name}": "var * float32" for name in ("pt", "eta", "phi", "mass")}
@@ -71,7 +75,7 @@ def test_what_is_wrong_is_said_and_the_target_stays(tmp_path: Path) -> None:
         (tmp_path / "none.root", (), "no such file"),
         (tmp_path / "bad.root", (), "the file is truncated"),
         ("example:ZHllbb_200", ("--particles", "Jet"), "needs branch 'Jet_pt'"),
-        ("example:ZHllbb_200", ("--particles", "A_B"), "no underscore"),
+        ("example:ZHllbb_200", ("--particles", "A_B"), "needs branch 'A_B_pt'"),
     ):
         done = skim(source, target, *options)
         assert done.exit_code == 1 and expected in done.output, done.output
