@@ -2,7 +2,8 @@
 
 The run of `make run` is repeated with thirty seeds on the same events, and on thirty bootstrap samples of them, whose events have
 Poisson weights. A pull is (R - mean) / error. With other seeds the mean is that of the thirty, and the error that of the trees and
-the optimiser. With other events the mean is that of the seeds, and the error is the whole one.
+the optimiser. With other events the mean is that of the seeds, and the error also has the events' part of the original sample: that of
+a bootstrap sample is larger by the root of two, for it takes events that are repeated for independent ones.
 
     python benchmarks/pulls.py --output pulls.json
 """
@@ -112,6 +113,8 @@ def main() -> None:
             fitted(client, folder, str(resampled(folder, number)), options.events, 1000 + number)
             for number in range(options.number)
         ]
+    of_events = float(np.mean([row["events"] for row in seeds]))
+    samples = [row | {"events": of_events} for row in samples]
     summary = {
         "R": mean,
         "seeds": pulls(seeds, mean, ("trees", "optimiser")),

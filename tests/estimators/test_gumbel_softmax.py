@@ -380,7 +380,7 @@ def test_the_slope_of_the_mass_along_the_tangents() -> None:
 
 def test_temperatures_and_rigidities_without_meaning() -> None:
     for temperature in (0.0, -1.0, np.inf):
-        with pytest.raises(InputError, match="expected a (positive|finite) number"):
+        with pytest.raises(InputError, match=r"expected a (positive|finite) number"):
             GumbelSoftmax(temperature)
     with pytest.raises(InputError, match="gumbel_softmax needs a finite rigidity"):
         gradient(

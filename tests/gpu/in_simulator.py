@@ -230,7 +230,8 @@ def test_in_a_mixed_cluster_workers_with_gpus_grow_all_trees(tiny_run: Any, tmp_
         0: {"cls": Worker, "options": plain | {"resources": {"GPU": 1}}},
         1: {"cls": Worker, "options": plain | {"nthreads": 2}},
     }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    ports = {"port": 0, "dashboard_address": "127.0.0.1:0"}  # 8787 may be another test's
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, **ports}}
     settings = tiny_run(tmp_path / "mixed.zarr")
     settings["input"] |= {"pt_min": 20.0, "entries": [0, 12], "bundle_events": 2}
     settings["optimiser"] |= {"iterations": 1, "batch_events": 8}

@@ -107,6 +107,7 @@ def test_a_run_on_cuda_where_no_worker_announces_a_gpu(
 
 def test_a_worker_that_announces_a_gpu_that_it_does_not_have(tiny: dict[str, Any]) -> None:
     own: dict[str, Any] = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    own["scheduler_kwargs"] = {"dashboard_address": "127.0.0.1:0"}
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, resources={"GPU": 1}, **own
     ) as local:
