@@ -639,7 +639,8 @@ def test_the_command_names_what_is_damaged(made: Path, tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     shutil.copytree(made / "global-finished.zarr", path)
     done = CliRunner().invoke(main, ["check", str(path)])
-    assert (done.exit_code, done.output) == (0, f"{path}: whole: 41 arrays\n")
+    arrays = [kind_of(path, file) for file in files_of(path)].count("array")
+    assert (done.exit_code, done.output) == (0, f"{path}: whole: {arrays} arrays\n")
     (path / "scan/loss/c/0").unlink()
     done = CliRunner().invoke(main, ["check", str(path)])
     assert done.exit_code == 1
