@@ -138,7 +138,7 @@ def test_killed_and_stopped_at_any_point_it_goes_on_to_the_same_bits(
         ("history", dice.randint(1, 20), ("--workers", "3"), killed),
         ("history", dice.randint(30, 50), ("--workers", "1"), stopped(signal.SIGTERM)),
         ("scan", dice.randint(1, 2), ("--workers", "2"), stopped(signal.SIGINT)),
-        ("scan", 3, ("--workers", "1", "--threads", "2"), killed),
+        ("newton", 1, ("--workers", "1", "--threads", "2"), killed),
         ("spectrum", dice.randint(1, 2), ("--workers", "1"), killed),
     ]
     for number, (group, rows, options, fault) in enumerate(faults):

@@ -68,7 +68,7 @@ FAULTS: dict[str, Callable[[Any], None]] = {
 POINTS = (
     [("optimise", n) for n in range(1, 100)]
     + [("scan", n) for n in range(1, 4)]
-    + [("spectrum", 1)]
+    + [("newton", 1), ("spectrum", 1)]
 )
 
 

@@ -69,6 +69,14 @@ def rows(store: Path, group: str) -> int:
     return 0
 
 
+def learned(store: Path, group: str) -> dict[str, Any]:
+    """Parameters, R and errors, which are attributes of the group; ``of`` names the run."""
+    attributes = Store.read(store).group(group).attributes
+    return {
+        name: attributes[name] for name in attributes if name not in ("arrays", "checksum", "of")
+    }
+
+
 def wait_for(condition: Callable[[], object]) -> None:
     end = time.monotonic() + 300
     while not condition():
@@ -112,13 +120,14 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bits(
         else:
             os.killpg(process.pid, fault)
         assert process.wait(timeout=300) == (-fault if fault == signal.SIGKILL else 1)
-        assert not psutil.wait_procs(family, timeout=60)[1]
+        assert not psutil.wait_procs(family, timeout=300)[1]
         said = (tmp_path / "stderr").read_text()
         assert "Traceback" not in said and "damaged" not in said
         if fault != signal.SIGKILL:
             assert "the same command continues from there" in said
             assert Store.read(store).attributes["status"] == "interrupted"
     assert stored(store) == stored(whole)
+    assert learned(store, group) == learned(whole, group)
 
 
 def test_the_same_bits_though_workers_come_and_go(
@@ -143,3 +152,4 @@ def test_the_same_bits_though_workers_come_and_go(
     cluster.start_workers(1)
     run.wait(timeout=300)
     assert stored(store) == stored(whole)
+    assert learned(store, group) == learned(whole, group)
