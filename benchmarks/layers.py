@@ -71,15 +71,14 @@ def works(events: dj.EventBatch) -> dict[str, Callable[[], Any]]:
     """What is compared; the first is the unit."""
     observable = dj.observables.dijet_mass
     by_differences = dj.observables.Observable(observable.function, "dijet mass", "GeV")
+    soft = dj.observables.soft_dijet_mass()
     variable = dj.VariableR(20.0, radius_min=0.2, radius_max=1.0)
     history = dj.cluster(events, history=True, **GROWTH).history
     replayed = {name: value for name, value in GROWTH.items() if name not in ("trees", "seed")}
     return {
         "dj.input_gradient": lambda: dj.input_gradient(events, observable, **GROWTH),
         "of a function without slopes": lambda: dj.input_gradient(events, by_differences, **GROWTH),
-        "of soft_dijet_mass": lambda: dj.input_gradient(
-            events, dj.observables.soft_dijet_mass(), **GROWTH
-        ),
+        "of soft_dijet_mass": lambda: dj.input_gradient(events, soft, **GROWTH),
         "variable R": lambda: dj.input_gradient(
             events, observable, **{**GROWTH, "radius": variable}
         ),

@@ -24,6 +24,8 @@ _RAPIDITY, _PHI, _MASS = 1.3 * np.sin(np.arange(8)), 2.4 * np.arange(8), 0.05 * 
 _POINTS, _ROUNDS = 2000, 4
 #: A step is a jump if it remains, in parts of the largest value.
 _JUMP = 0.01
+#: Terms whose trial is remembered. They are kept alive, networks with them.
+_REMEMBERED = 8
 
 
 def warn_of_jumps(loss: Loss) -> None:
@@ -37,7 +39,7 @@ def jumps_of(loss: Loss) -> Iterator[str]:
     for term in loss.terms:
         if term.cut is not None:
             yield f"the cut {term.cut.name!r}, which jumps at its edges"
-        elif _jumps(term):
+        elif (_jumps if _has_hash(term) else _jumps.__wrapped__)(term):
             yield (
                 f"{term.observable.name!r}, which jumps where jets change places or pass a threshold"
             )
@@ -55,6 +57,16 @@ def _warn_once(reason: str) -> None:
     )
 
 
+def _has_hash(term: Term) -> bool:
+    """Whether a term can be remembered: its functions may be callable objects without a hash."""
+    try:
+        hash(term)
+    except TypeError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)  # half of the time of a gradient of one event
 def _jumps(term: Term) -> bool:
     """Whether a term jumps where one jet overtakes all others, or where all become softer."""
 

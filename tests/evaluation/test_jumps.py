@@ -84,6 +84,45 @@ def test_the_warning_is_shown_once_and_at_the_call() -> None:
     assert [each.filename for each in shown] == [__file__]
 
 
+class Unhashable:
+    """A function that compares by value, and so has no hash."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, jets: Any) -> Any:
+        self.calls += 1
+        return jets[..., 0].pt
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unhashable)
+
+
+class Hashable(Unhashable):
+    """One that does not."""
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+
+@pytest.mark.parametrize("kind", [Observable, dj.SquaredError, dj.BoundedError])
+def test_the_same_objective_is_tried_once(kind: Any) -> None:
+    def objective(function: Any) -> Any:
+        one = Observable(function, "pT", "GeV", 1)
+        return one if kind is Observable else kind(one, target=50.0)
+
+    def calls(function: Any, made: Any) -> int:
+        before = function.calls
+        warn_of_jumps(as_loss(made))
+        return int(function.calls - before)
+
+    function, other, unhashable = Hashable(), Hashable(), Unhashable()
+    made = objective(function)
+    assert [calls(function, made) > 0 for _ in range(3)] == [True, False, False]
+    assert calls(other, objective(other)) > 0
+    of_value = objective(unhashable)
+    assert all(calls(unhashable, of_value) > 0 for _ in range(2))
+
+
 def jets_as_particles() -> dj.EventBatch:
     """Events whose particles are jets of shipped ones, so far apart that they stay what they are."""
     events, _ = neutral_particles()
