@@ -51,21 +51,24 @@ class Quadratic:
         assert request.network is not None
         return self.sums(request, np.array([request.radius, *request.network.theta]) - OPTIMUM)
 
-    def learned(self, iterations: int, batch: int) -> Any:
-        """R and the parameters after a descent on these events."""
+    def learned(self, iterations: int, batch: int) -> tuple[Any, Seen]:
+        """R and the parameters after a descent on these events, and what it has seen."""
         minibatches = MiniBatches(self.keys, 1, batch)
         parameters = (
             Parameter("R", 0.55, 0.1, 2.0, positive=True, pace=2.0),
             *(Parameter(name, float(x)) for name, x in zip("ab", OPTIMUM[1:], strict=True)),
         )
         start = iterations - averaged_iterations(iterations)
-        descent = Descent(parameters, radius_and_network(5), 0.03, 100.0, start)
+        descent, gradients = Descent(parameters, radius_and_network(5), 0.03, 100.0, start), []
         for iteration in range(iterations):
             subset = minibatches.minibatch(iteration)
             request = Request(1.0, TREES, "joint", iteration, subset)
             sums, _ = self.sums(request, np.array(descent.values) - OPTIMUM)
-            descent.update([x.value for x in sums.gradients()])
-        return np.array(descent.average)
+            gradients.append([x.value for x in sums.gradients()])
+            descent.update(gradients[-1])
+        number = averaged_iterations(iterations) * batch
+        slopes = np.mean(gradients[start:], axis=0)
+        return np.array(descent.average), Seen(min(len(self.keys), number), number * TREES, slopes)
 
     def error(self, z: Any, seen: Seen) -> RadiusError:
         tagger = TorchTagger(lambda outputs: None)  # type: ignore[arg-type, return-value]
@@ -80,7 +83,7 @@ class Quadratic:
 
 def test_a_problem_that_is_solved_exactly() -> None:
     """The error is that of the inverse of all second derivatives, which includes the network's."""
-    problem, seen = Quadratic(2.0, 4000, 0), Seen(1000, 20_000)
+    problem, seen = Quadratic(2.0, 4000, 0), Seen(1000, 20_000, np.zeros(3))
     found, inverse = problem.error(OPTIMUM, seen), np.linalg.inv(problem.bends)
     assert found.curvature == pytest.approx(1.0 / inverse[0, 0], rel=1e-4)
     of_events = inverse @ np.cov(problem.of_events.T) @ inverse / seen.events
@@ -99,8 +102,8 @@ def test_descents_scatter_about_the_optimum_by_their_errors(events: int) -> None
     pulls = []
     for seed in range(60):
         problem = Quadratic(2.0, events, seed)
-        z = problem.learned(400, 20)
-        pulls.append((z[0] - 0.5) / problem.error(z, Seen(min(events, 2000), 2000 * TREES)).error)
+        z, seen = problem.learned(400, 20)
+        pulls.append((z[0] - 0.5) / problem.error(z, seen).error)
     pull = np.array(pulls)
     print(f"mean {pull.mean():.2f}, sd {pull.std():.3f}")
     assert abs(pull.mean()) < 4 / len(pull) ** 0.5
