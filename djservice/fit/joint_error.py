@@ -64,7 +64,8 @@ class RadiusError:
     Attributes
     ----------
     of_events, of_trees, of_optimiser
-        Its parts, from finite events, finite trees, and from an optimiser that is not at its end.
+        Its parts, from finite events and finite trees, and the least that it is, which is how far
+        the optimiser is from its end.
     curvature, curvature_error
         Second derivative of the loss of the best network of each R, and its standard error.
     """
@@ -82,9 +83,12 @@ class RadiusError:
 
     @property
     def error(self) -> float:
-        """Standard error of R; NaN if the curvature is not determined."""
-        parts = self.of_events, self.of_trees, self.of_optimiser
-        return math.hypot(*parts) if self.determined else math.nan
+        """Standard error of R; NaN if the curvature is not determined.
+
+        What the optimiser has left has the noise of events and trees in it, so it is not added.
+        """
+        of_sample = math.hypot(self.of_events, self.of_trees)
+        return max(of_sample, self.of_optimiser) if self.determined else math.nan
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ def error_text(joint: dict[str, Any]) -> str:
             "which is not above 0 by two standard errors, or R is at a bound."
         )
     return (
-        f"The error of R is {joint['radius_error_events']:.4f} from the finite number of events, "
-        f"{joint['radius_error_trees']:.4f} from that of trees and "
-        f"{joint['radius_error_optimiser']:.4f} from steps that have not ended. The curvature of the loss of the best "
+        f"The error of R is {joint['radius_error_events']:.4f} from the finite number of events and "
+        f"{joint['radius_error_trees']:.4f} from that of trees, but not less than the "
+        f"{joint['radius_error_optimiser']:.4f} by which the steps have not ended. The curvature of the loss of the best "
         f"network of each R is {curvature}."
     )

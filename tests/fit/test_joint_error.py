@@ -1,8 +1,8 @@
 """Standard error of an R that was learned with a network: against a problem that is solved exactly, and repeated runs."""
 
 import asyncio
-import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,9 @@ def test_a_problem_that_is_solved_exactly(stiffness: float) -> None:
     of_trees = inverse @ np.diag((0.3 * OF_TREES) ** 2) @ inverse * TREES / seen.trees
     assert found.of_trees == pytest.approx(of_trees[0, 0] ** 0.5, rel=0.1)
     assert found.of_optimiser == pytest.approx(abs(inverse[0] @ slopes), rel=0.02)
-    parts = found.of_events, found.of_trees, found.of_optimiser
-    assert found.error == pytest.approx(math.hypot(*parts))
+    assert found.error == pytest.approx(np.hypot(found.of_events, found.of_trees))
+    far = problem.error(OPTIMUM, replace(seen, slopes=10.0 * slopes))
+    assert far.error == far.of_optimiser == pytest.approx(10.0 * found.of_optimiser)
     # At a fixed network the loss is curved, but not that of the best network.
     flat = Quadratic(0.8, 4000, 0, stiffness).error(OPTIMUM, seen)
     assert not flat.determined and np.isnan(flat.error)
@@ -115,7 +116,11 @@ def test_a_problem_that_is_solved_exactly(stiffness: float) -> None:
 
 @pytest.mark.parametrize("events", [200, 2500])
 def test_descents_scatter_about_the_optimum_by_their_errors(events: int) -> None:
-    """Most of the error is due to events, or to trees and events that the averaged iterations did not see."""
+    """Most of the error is due to events, or to trees and events that the averaged iterations did not see.
+
+    The exact optima of the 60 samples of 200 events scatter by 1.22 of their exact error, by chance,
+    and those of 2,000 samples by 1.01.
+    """
     pulls = []
     for seed in range(60):
         problem = Quadratic(2.0, events, seed)
