@@ -7,7 +7,8 @@ for its parameters. So the derivative of the profile, min over the network of th
     G = g_R + x g_t   of each event,        E[G]' = H_RR + H_Rt x,
 
 and the variance of R is that of the mean of G over what the run has seen, divided by the square of
-this curvature. Systems with H_tt are solved by conjugate gradients, whose products are differences
+this curvature. The optimiser is not at its end: what is left of the mean G of these iterations, over
+the curvature, is how far R is from the point where it would vanish. Systems with H_tt are solved by conjugate gradients, whose products are differences
 of derivatives on the same trees. Directions in which the loss is flat or falls are left out. The
 curvature is measured on other trees than x, so noise of x does not bias it.
 """
@@ -39,7 +40,7 @@ ERROR_STREAM = "error-joint"
 
 @dataclass(frozen=True)
 class Seen:
-    """Events and trees of the iterations over which R was averaged.
+    """Events, trees and derivatives of the iterations over which R was averaged.
 
     Attributes
     ----------
@@ -47,18 +48,31 @@ class Seen:
         Number of different events.
     trees
         Number of trees of all these events and iterations.
+    slopes
+        Mean derivatives of the loss in R and in the network, shape (1 + theta,).
     """
 
     events: int
     trees: int
+    slopes: Floats
 
 
 @dataclass(frozen=True)
 class RadiusError:
-    """Standard error of R, from finite events and finite trees, and the curvature of the profile."""
+    """Standard error of R, and the curvature of the profile.
+
+    Attributes
+    ----------
+    of_events, of_trees, of_optimiser
+        Its parts, from finite events and finite trees, and the least that it is, which is how far
+        the optimiser is from its end.
+    curvature, curvature_error
+        Second derivative of the loss of the best network of each R, and its standard error.
+    """
 
     of_events: float
     of_trees: float
+    of_optimiser: float
     curvature: float
     curvature_error: float
 
@@ -69,8 +83,12 @@ class RadiusError:
 
     @property
     def error(self) -> float:
-        """Standard error of R; NaN if the curvature is not determined."""
-        return math.hypot(self.of_events, self.of_trees) if self.determined else math.nan
+        """Standard error of R; NaN if the curvature is not determined.
+
+        What the optimiser has left has the noise of events and trees in it, so it is not added.
+        """
+        of_sample = math.hypot(self.of_events, self.of_trees)
+        return max(of_sample, self.of_optimiser) if self.determined else math.nan
 
 
 @dataclass(frozen=True)
@@ -117,6 +135,7 @@ class ErrorOfRadius:
         return RadiusError(
             math.sqrt(events * number / seen.events) / abs(curvature),
             math.sqrt(trees * number * self.trees / seen.trees) / abs(curvature),
+            abs(float(seen.slopes @ [1.0, *x])) / abs(curvature),
             curvature,
             curvature_error,
         )

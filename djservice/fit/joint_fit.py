@@ -36,7 +36,7 @@ TRAIN, SCORE_STREAM = "joint", "score-joint"
 FEWEST = 2
 #: Attributes of the error of R; the curvature is there once it is known.
 ERRORS = (
-    *("radius_error", "radius_error_events", "radius_error_trees"),
+    *("radius_error", "radius_error_events", "radius_error_trees", "radius_error_optimiser"),
     *("curvature", "curvature_error"),
 )
 
@@ -141,7 +141,9 @@ class JointFit:
             store.set_of(GROUP, **learned, **dict.fromkeys(ERRORS))
         await self._score(store, (begin, radius), np.array(theta))
         if self.section.learn_radius and store.attribute(GROUP, "curvature") is None:
-            await self._find_error(store, radius, np.array(theta))
+            gradients = store.column(GROUP, "gradients")
+            slopes = gradients[-averaged_iterations(len(gradients)) :].mean(axis=0)
+            await self._find_error(store, radius, np.array(theta), slopes)
 
     async def _train(self, store: Store, begin: float) -> Descent:
         section, bounds = self.section, self.run.radius
@@ -200,7 +202,7 @@ class JointFit:
             store.write_rows(group, row, columns)
             self.watch.step({"radius": radii[row], **numbers, "trees": sums.trees})
 
-    async def _find_error(self, store: Store, radius: float, theta: Floats) -> None:
+    async def _find_error(self, store: Store, radius: float, theta: Floats, slopes: Floats) -> None:
         """Write the standard error of R, unless R is at a bound."""
         section, run = self.section, self.run
         averaged = averaged_iterations(section.iterations)
@@ -220,11 +222,12 @@ class JointFit:
             Seen(
                 min(len(self.minibatches.keys), averaged * self.minibatches.batch),
                 averaged * self.minibatches.batch * section.trees,
+                slopes,
             )
         )
         at_bound = not run.radius.minimum * 1.01 < radius < run.radius.maximum * 0.99
-        values = found.error, found.of_events, found.of_trees
-        error, of_events, of_trees = (
+        values = found.error, found.of_events, found.of_trees, found.of_optimiser
+        error, of_events, of_trees, of_optimiser = (
             value if found.determined and not at_bound else None for value in values
         )
         store.set_of(
@@ -232,6 +235,7 @@ class JointFit:
             radius_error=error,
             radius_error_events=of_events,
             radius_error_trees=of_trees,
+            radius_error_optimiser=of_optimiser,
             curvature=found.curvature,
             curvature_error=found.curvature_error,
         )

@@ -15,7 +15,7 @@ SAMPLE = "joint/held_back"
 EFFICIENCIES = (0.5,)
 #: Attributes of a store about the error of R.
 ERRORS = (
-    *("radius_error", "radius_error_events", "radius_error_trees"),
+    *("radius_error", "radius_error_events", "radius_error_trees", "radius_error_optimiser"),
     *("curvature", "curvature_error"),
 )
 

@@ -86,12 +86,15 @@ def error_text(joint: dict[str, Any]) -> str:
         return "The error of R is not computed yet."
     curvature = with_error(joint["curvature"], joint["curvature_error"], 3)
     if joint["radius_error"] is None:
+        if joint["curvature"] > 2.0 * joint["curvature_error"]:
+            return "R has no error: it is at radius.minimum or radius.maximum."
         return (
-            f"R has no error: the curvature of the loss of the best network of each R is {curvature}, "
-            "which is not above 0 by two standard errors, or R is at a bound."
+            "R is not determined: the curvature of the loss of the best network of each R is "
+            f"{curvature}, which is not above 0 by two standard errors."
         )
     return (
         f"The error of R is {joint['radius_error_events']:.4f} from the finite number of events and "
-        f"{joint['radius_error_trees']:.4f} from that of trees. The curvature of the loss of the best "
-        f"network of each R is {curvature}."
+        f"{joint['radius_error_trees']:.4f} from that of trees, but not less than the "
+        f"{joint['radius_error_optimiser']:.4f} by which the steps have not ended. The curvature of "
+        f"the loss of the best network of each R is {curvature}."
     )

@@ -27,6 +27,7 @@ from djservice.fit.optimisers import adam, learning_rate
 from djservice.fit.plan import RunPlan
 from djservice.on_dask.limits import check_sizes
 from djservice.reports.joint_summary import area, curve, rejection
+from djservice.reports.joint_text import error_text
 from djservice.reports.summary import summary
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.plan import make_plan
@@ -322,9 +323,12 @@ def test_boosted_w_against_qcd(
     monkeypatch.setattr(joint_w_qcd, "generate", lambda folder, events: [path])
     here = {"cluster": {"scheduler": scheduler}}
     monkeypatch.setattr(joint_w_qcd, "settings", lambda *arguments: plain(*arguments) | here)
-    options = ["--output", str(tmp_path), "--iterations", "4", "--radii", "0.4 0.6 0.8 1.0"]
+    monkeypatch.setattr(joint_w_qcd, "RADII", (0.4, 0.8))
+    options = ["--output", str(tmp_path), "--iterations", "4"]
     result = CliRunner().invoke(joint_w_qcd.main, options, catch_exceptions=False)
-    assert "lowest of the profile: R = " in result.output and "learned " in result.output
+    rows = result.output.splitlines()[-4:]
+    assert [row.split(" | ")[0] for row in rows[:3]] == ["R", "0.4", "0.8"]
+    assert rows[3].startswith("learned: ") and rows[3].count(" | ") == 3
     assert (tmp_path / "areas.png").exists()
 
 
@@ -352,6 +356,25 @@ def test_events_about_the_axis() -> None:
     for pt, kept in ((350.0, [(5.0, 1.4, 3.1, 0.1)]), (250.0, [])):
         event = Event([Particle(24, 1.0, 0.0, False), Particle(24, pt, 0.0, False), near, far])
         assert generate_boosted_w.around(event, "w", random) == kept
+
+
+@pytest.mark.parametrize(
+    ("curvature", "error", "text"),
+    [
+        (2.0, 0.012, "The error of R is 0.0110 from the finite number of events and 0.0050 from"),
+        (2.0, None, "R has no error: it is at radius.minimum or radius.maximum."),
+        (0.9, None, "R is not determined: the curvature of the loss of the best network of each R"),
+        (None, None, "The error of R is not computed yet."),
+    ],
+)
+def test_why_a_learned_r_has_no_error(
+    curvature: float | None, error: float | None, text: str
+) -> None:
+    parts = {"events": 0.011, "trees": 0.005, "optimiser": 0.003}
+    joint = {"curvature": curvature, "curvature_error": 0.5, "radius_error": error}
+    assert error_text(
+        joint | {f"radius_error_{name}": part for name, part in parts.items()}
+    ).startswith(text)
 
 
 def test_curves_of_known_scores() -> None:

@@ -40,9 +40,11 @@ export function bar(run) {
   return element("span", { class: "bar" }, element("progress", { max: total || 1, value: done }), ` ${phase} ${done}/${total}`);
 }
 
-/** R: the result, or of a run that is not at its end, that of the last iteration. */
+/** R: the result, with its network if one was trained, or of a run that is not at its end, that of the last iteration. */
 export function radius(run) {
   if (run.result) {
+    const { joint_radius: joint, joint_radius_error: error } = run.result;
+    if (joint != null) return `${withError(joint, error, 3)} with its network`;
     const radius = withError(run.result.radius, run.result.radius_error, 3);
     return run.result.converged ? radius : `${radius} (no optimum)`;
   }
