@@ -35,8 +35,8 @@ def kept_tree(file: Any, path: str, name: str) -> Iterator[Any]:
         file.file.object_cache[file.key(name).cache_key] = tree  # coffea asks the file for it
     yield tree
     _kept[key] = tree
-    while len(_kept) > MOST:
-        _kept.pop(next(iter(_kept)), None)
+    for oldest in list(_kept)[:-MOST]:  # a list, for other threads may change it meanwhile
+        _kept.pop(oldest, None)
 
 
 def _key(file: Any, path: str, name: str) -> tuple[Any, ...]:

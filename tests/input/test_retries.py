@@ -23,6 +23,7 @@ import pytest
 import djservice as dj
 from djservice.config.run import Run
 from djservice.errors import InputFileError, MissingFileError, SchemaError
+from djservice.input import kept_trees
 from djservice.input import retries as remote
 from djservice.input import skim as skimming
 from djservice.input.files import inspect
@@ -281,7 +282,8 @@ def test_a_skim_is_whole_though_the_server_fails_in_passing(
     )
 
     def check(failing: range) -> int:
-        """Skim with these requests failing; how many there were."""
+        """Skim with these requests failing; how many there were, those of the tree included."""
+        kept_trees._kept.clear()
         flaky.failing, flaky.taken = failing, 0
         assert [numbers[1] for numbers in skim(url, target, schema)] == [80, 80, 40]
         found = dj.read(target, schema=schema)
