@@ -91,6 +91,7 @@ class Newton:
     def update(self, gradient: Quantity) -> None:
         """Take one step, given dL/dR at :attr:`radius` over all events."""
         self.evaluations += 1
+        self.errors = None
         curvature, curvature_error = self.curvature(self.radius)
         if not curvature > 2.0 * curvature_error:
             self.obstacle = (

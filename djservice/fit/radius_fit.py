@@ -255,6 +255,7 @@ class RadiusFit:
         before = self.store.attribute("spectrum", "held_back")
         if self.share == 0.0 or (before is not None and before["at"] == place):
             return
+        self.store.set_of("spectrum", held_back=None)  # of a shorter run
         subset, trees = HeldBack(self.run.seed, self.share), self.run.spectrum.trees
         request = Request(optimum, trees, "held-back", 0, subset, rigidity=rigidity)
         moments = (await self.evaluate(request))[0]

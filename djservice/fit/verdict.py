@@ -39,6 +39,7 @@ def objections(
         Columns of the spectrum there, and of the scan.
     """
     radius = newton.radius
+    held_back = run.objective.held_back if run.objective is not None else 0.0
     if optimum["gradient_error"] == 0.0:
         return (
             "dL/dR is 0 in every event: at this rigidity the trees do not vary, so nothing was "
@@ -46,7 +47,7 @@ def objections(
         )
     reasons = [
         _not_settled(newton),
-        _slope(newton, curvature, optimum),
+        _slope(newton, curvature, optimum, held_back),
         _lower(radius, optimum["loss"], scan),
         ""
         if run.radius.minimum * 1.01 < radius < run.radius.maximum * 0.99
@@ -74,18 +75,23 @@ def _not_settled(newton: Newton) -> str:
     return ""
 
 
-def _slope(newton: Newton, curvature: float, optimum: Mapping[str, float]) -> str:
-    """Objection to dL/dR on fresh trees of the same events."""
+def _slope(newton: Newton, curvature: float, optimum: Mapping[str, float], held_back: float) -> str:
+    """Objection to dL/dR on fresh trees of the same events.
+
+    The share that is held back has no part in R, and so a dL/dR of its own.
+    """
     if newton.errors is None:
         return ""
     gradient, error = optimum["gradient"], optimum["gradient_tree_error"]
     expected = math.hypot(error, curvature * newton.errors.trees)
     expected = math.hypot(expected, curvature * newton.errors.optimiser)
+    of_events = math.sqrt(max(optimum["gradient_error"] ** 2 - error**2, 0.0))
+    expected = math.hypot(expected, math.sqrt(held_back) * of_events)
     if abs(gradient) <= 3.0 * expected:
         return ""
     return (
         f"dL/dR at the optimum is {gradient:.4f} on fresh trees, more than three times the "
-        f"{expected:.4f} that the trees explain: use more iterations or spectrum.trees"
+        f"{expected:.4f} that chance explains: use more iterations or spectrum.trees"
     )
 
 

@@ -116,12 +116,12 @@ class Crew:
         )
 
     async def other_than(self, worker: str) -> dict[str, float]:
-        """The resource of all admitted workers but one; empty if there is no other.
+        """The resource of all admitted workers but one; empty if no other one can read.
 
         A list of workers would not do: a task that names workers waits for ever once they are gone.
         """
         members = await self.workers("reading")
-        if not set(members) - {worker}:
+        if all(name == worker or _other_than(name) in self._blind for name in members):
             return {}
         self._avoided.add(worker)
         self._grant(members)

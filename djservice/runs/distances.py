@@ -66,6 +66,8 @@ async def _fill(
             "code": code_hash(),
             "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in sample.loaded.inputs],
             "selection": plan.selection,
+            "left out": [[str(part) for part in vars(bad).values()] for bad in sample.loaded.bad],
+            "sample": [len(sample.jets), sample.size, sample.jets.digest],
             "without jets": sample.empty,
         }
         with open_distances(path, sample.jets, sample.size, facts, sample.versions) as store:

@@ -8,8 +8,9 @@ identity, its place in the event, its pT and its number of particles.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ class JetTable:
     def __len__(self) -> int:
         return len(self.key)
 
+    @property
+    def digest(self) -> str:
+        """Hash of all that is known of them."""
+        columns = (np.ascontiguousarray(getattr(self, field.name)) for field in fields(self))
+        return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
+
 
 class DistanceStore(FilledStore):
     """A matrix of distances, which is filled in stripes of rows."""
@@ -85,8 +92,14 @@ class DistanceStore(FilledStore):
             kept.
         """
         with clear_errors(self.where):
-            start = self.n_complete
+            array: Any = self.group.root["distance"]
+            start, jets = self.n_complete, array.shape[1]
             stop = start + len(right)
+            if start + right.shape[1] != jets:
+                raise StoreError(
+                    f"{self.where}: a stripe from jet {start} on has {right.shape[1]} columns, "
+                    f"expected {jets - start}."
+                )
             left = self._above(start, stop).T
             rows = {"distance": np.concatenate([left, right], axis=1)}
             self.group.append(start, rows, n_complete=stop)

@@ -73,4 +73,15 @@ def test_what_leads_to_no_root_is_named(
     while not newton.ended:
         newton.update(Quantity(-0.5, error, error / 2))
     assert obstacle in newton.obstacle
+    assert newton.errors is None
+
+
+@pytest.mark.parametrize("last", [Quantity(math.nan, math.nan, math.nan), None])
+def test_an_obstacle_after_a_step_near_the_root_leaves_no_error(last: Quantity | None) -> None:
+    near, far = (1.0, 0.1), (0.1, 0.2)
+    newton = Newton(0.52, 0.1, 2.0, lambda radius: near if radius > 0.5 or last else far)
+    newton.update(Quantity(0.03, 0.04, 0.02))
+    assert newton.errors is not None
+    newton.update(last or Quantity(0.03, 0.04, 0.02))
+    assert newton.obstacle and newton.errors is None
     assert newton.errors is None and not newton.settled

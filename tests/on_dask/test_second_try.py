@@ -1,6 +1,7 @@
 """A worker that does not see a mount: others read its files, and a line names it."""
 
 import asyncio
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from djservice.core.display import Lines
 from djservice.errors import MissingFileError
 from djservice.input.quarantine import BadRange
 from djservice.on_dask import reading, second_try
+from djservice.on_dask.crew import Crew
 from djservice.store.run_store import Store
 
 
@@ -35,6 +37,21 @@ def test_a_second_try_ends_when_no_other_worker_is_left(monkeypatch: pytest.Monk
     submit: Any = lambda suffix, resources: ("read", "second" if suffix else "first")  # noqa: E731
     read = asyncio.wait_for(second_try.read_anywhere(crew, submit), 300)
     assert asyncio.run(read) == ("read", "first")
+
+
+def test_a_worker_that_reads_nothing_is_no_other_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second try there would wait for ever."""
+    crew = Crew(SimpleNamespace(), Lines(io.StringIO()))  # type: ignore[arg-type]
+
+    async def workers(work: str) -> dict[str, Any]:
+        return {"tcp://a": {}, "tcp://b": {}}
+
+    monkeypatch.setattr(crew, "workers", workers)
+    monkeypatch.setattr(crew, "_grant", lambda members: None)
+    assert asyncio.run(crew.other_than("tcp://b"))
+    crew.found_blind("tcp://a", "no such file")
+    assert asyncio.run(crew.other_than("tcp://b")) == {}
+    assert asyncio.run(crew.other_than("tcp://a"))
 
 
 @pytest.mark.parametrize("bad_inputs", ["fail", "quarantine"])

@@ -26,7 +26,7 @@ from djservice.core.display import Lines
 from djservice.errors import ConfigError, DjserviceError, InputError, StoreError
 from djservice.reports.distances import distances_text
 from djservice.runs.distances import distances
-from djservice.store.distance_store import DistanceStore, read_distances
+from djservice.store.distance_store import DistanceStore, JetTable, read_distances
 from djservice.store.verify import verify_store
 from djservice.store.written import WrittenGroup
 
@@ -243,7 +243,7 @@ def test_a_stripe_is_not_mirrored_from_damaged_rows(
 
 
 def test_other_distances_are_refused(
-    settings: dict[str, Any], copied: Path, tmp_path: Path
+    settings: dict[str, Any], copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(copied)
     for change, key in (
@@ -254,6 +254,10 @@ def test_other_distances_are_refused(
     ):
         with pytest.raises(StoreError, match=f"store of other distances: {key}.* differ. Choose"):
             compute(settings, **change)
+    with monkeypatch.context() as patch:  # as after a range that could not be read
+        patch.setattr(JetTable, "digest", "of other jets")
+        with pytest.raises(StoreError, match="store of other distances: sample differ"):
+            compute(settings)
     (tmp_path / "file.zarr").write_text("mine")
     with pytest.raises(StoreError, match="no distances here"):
         compute(settings, output={"store": str(tmp_path / "file.zarr")})

@@ -64,6 +64,11 @@ def written(nodes: list[Any], folder: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("observable", [{"name": 5}, {"name": "dijet_mass"}, {"name": "onnx"}])
+def test_what_is_merely_wrong_is_left_to_who_builds_it(observable: dict[str, Any]) -> None:
+    trial.check_trial(observable, "loss[0].observable")
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_network_without_measure_ends_in_its_trial(
     name: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
