@@ -46,14 +46,15 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
 
 _LANDSCAPE = (
     "The {objective} of all events against R. Black points: the scan, with standard errors; the points "
-    "have independent trees of the same events. Curve: the cubic through value and gradient that gives "
+    "have independent trees of the same events, so their bars move together, and the error of R does "
+    "not follow from them but from dL/dR. Curve: the cubic through value and gradient that gives "
     "the curvature. Coloured "
     "points: the radius of each iteration, placed on the line between the black points. Band: the "
     "optimum with its error."
 )
 _ITERATIONS = (
     "Radius and {objective} per iteration. Above: the iterates, and their running geometric mean from the "
-    "iteration where averaging starts; the band is the final error. Below: the {objective} of each "
+    "iteration where averaging starts; the line is R after the Newton steps over all events, and the band its error. Below: the {objective} of each "
     "batch with its standard error; the line is the running mean of ten."
 )
 _SPECTRA = (

@@ -42,8 +42,10 @@ def bootstrap_text(facts: dict[str, Any]) -> str:
 
 def error_parts(result: dict[str, Any]) -> str:
     """The parts of the error of R."""
-    parts = ("events", "trees", "optimiser")
-    return ", ".join(f"{part} {result[f'radius_error_{part}']:.3f}" for part in parts)
+    parts = {"events": "the events", "trees": "their trees", "optimiser": "the last step"}
+    return ", ".join(
+        f"{result[f'radius_error_{part}']:.3f} from {words}" for part, words in parts.items()
+    )
 
 
 def held_back_text(facts: dict[str, Any]) -> str:
