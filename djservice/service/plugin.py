@@ -225,6 +225,8 @@ class RunService(SchedulerPlugin):
     async def forget(self, run_id: str, user: str) -> dict[str, Any]:
         """Remove an ended run from the list and return its last record. Its store is kept."""
         record = self._runs[run_id]
+        if record.state not in UNFINISHED and record.id in self._tasks:  # its end is being written
+            await asyncio.wait([self._tasks[record.id]], timeout=STOP_TIMEOUT)
         if record.state in UNFINISHED or record.id in self._tasks:
             raise ServiceError(f"{run_id} is {record.state}: cancel it first.")
         description = self._runs.describe(record)

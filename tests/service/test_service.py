@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -253,6 +254,32 @@ def test_runs_that_have_ended_can_be_forgotten(
     fresh = service.submit(Run.from_dict(tiny | {"seed": 1, "output": {"store": stores[0]}}))
     assert (fresh.new, fresh.id) == (True, first.id)
     fresh.wait(timeout=300)  # its store is finished: nothing is left to do
+
+
+def test_a_run_whose_end_is_being_written_is_forgotten_after_that() -> None:
+    """Its state is that of an ended run before its record is on the disk."""
+    done: list[str] = []
+
+    class Runs(dict[str, Any]):
+        def describe(self, record: Any) -> dict[str, Any]:
+            return vars(record)
+
+        async def remove(self, record: Any) -> None:
+            done.append("removed")
+
+    async def forget() -> None:
+        async def write() -> None:
+            await asyncio.sleep(0.05)
+            done.append("written")
+            del tasks["a-1"]
+
+        tasks = {"a-1": asyncio.create_task(write())}
+        record = SimpleNamespace(id="a-1", state="finished")
+        plugin: Any = SimpleNamespace(_runs=Runs({"a-1": record}), _tasks=tasks)
+        await RunService.forget(plugin, "a-1", "ann")
+
+    asyncio.run(forget())
+    assert done == ["written", "removed"]
 
 
 def test_a_run_that_goes_on_is_not_forgotten(
