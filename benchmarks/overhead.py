@@ -31,8 +31,8 @@ from djservice.estimators.score_function import LeaveOneOut
 from djservice.events.batch import EventBatch
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request, RunSetup
-from djservice.on_dask.admission import announcement
 from djservice.on_dask.bundles import Bundles
+from djservice.on_dask.crew import Crew
 
 ITERATIONS = 30
 
@@ -50,14 +50,21 @@ def tiny(number: int) -> EventBatch:
     )
 
 
-def bundles_of(client: Client, number: int, loss: Any) -> Bundles:
+def bundles_of(crew: Crew, number: int, loss: Any) -> Bundles:
     """So many tiny bundles on the workers of a cluster."""
     setup = RunSetup(loss, LeaveOneOut(), Sampling(threads=1))
     token = f"overhead-{time.monotonic_ns()}"
-    futures = [client.submit(tiny, i, key=f"tiny-{token}-{i}") for i in range(number)]
-    found = Bundles(client, setup, [], futures, token)
+    futures = [crew.submit(tiny, i, key=f"tiny-{token}-{i}") for i in range(number)]
+    found = Bundles(crew, setup, [], futures, token)
     found.sizes, found.costs, found.features = [1] * number, [1.0] * number, [None] * number
     return found
+
+
+async def mustered(client: Client) -> Crew:
+    """The workers of a cluster, admitted to all work."""
+    crew = await Crew.muster(client, Lines(io.StringIO()))
+    await crew.admit_to_clustering()
+    return crew
 
 
 async def per_iteration(bundles: Bundles) -> tuple[float, float]:
@@ -91,10 +98,10 @@ async def no_work() -> None:
     print("\nTwo workers, trees that take no time: per iteration [ms]")
     print("bundles   wall   CPU of driver and scheduler")
     async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
-        await client.register_plugin(announcement("clustering"))
+        crew = await mustered(client)
         for number in (2, 8, 32, 128, 512, 1024):
             wall, cpu = await per_iteration(
-                bundles_of(client, number, dj.SquaredError(dj.observables.dijet_mass))
+                bundles_of(crew, number, dj.SquaredError(dj.observables.dijet_mass))
             )
             print(f"{number:7d} {wall:6.1f} {cpu:6.1f}", flush=True)
 
@@ -114,7 +121,6 @@ async def of_files() -> None:
         for i in range(1, 1024):
             shutil.copy(f"{folder}/0.root", f"{folder}/{i}.root")
         async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
-            await client.register_plugin(announcement("clustering"))
             for number in (2, 128, 1024):
                 files = [f"{folder}/{i}.root" for i in range(number)]
                 loss = {"target": 100.0}
@@ -136,9 +142,8 @@ async def asleep() -> None:
 
     for workers in (2, 4, 8, 16, 32, 64):
         async with cluster(workers, False) as made, Client(made, asynchronous=True) as client:
-            wall, cpu = await per_iteration(
-                bundles_of(client, 4 * workers, dj.SquaredError(sleepy))
-            )
+            crew = await mustered(client)
+            wall, cpu = await per_iteration(bundles_of(crew, 4 * workers, dj.SquaredError(sleepy)))
             print(f"{workers:7d} {wall - 200.0:6.1f} {cpu:6.1f}", flush=True)
 
 
@@ -161,7 +166,6 @@ async def real_work() -> None:
         }
     )
     async with cluster(2, True) as made, Client(made, asynchronous=True) as client:
-        await client.register_plugin(announcement("clustering"))
         bundles = await Bundles.load(client, RunPlan(run), Lines(io.StringIO()))
         for trees in (5, 20, 40):
             rows = []

@@ -1,4 +1,4 @@
-"""Balance: groups of bundles for one task each, so that tasks are few and end at the same time.
+"""Balance: groups of bundles for each thread of a cluster, so that all threads end together.
 
 Only the speed depends on the groups. Every bundle has its own sums, and they are added in the order
 of the bundles.
@@ -22,7 +22,7 @@ def cost(counts: NDArray[np.int64]) -> float:
 
 def groups(
     costs: Sequence[float], holders: Sequence[Sequence[str]], threads: Mapping[str, int]
-) -> list[list[int]]:
+) -> list[list[list[int]]]:
     """Bundles shared among the threads of a cluster.
 
     The most expensive bundles are placed first. Each goes to a thread of a worker that holds it,
@@ -39,8 +39,9 @@ def groups(
 
     Returns
     -------
-    list of list of int
-        For each thread that has bundles, their numbers in rising order.
+    list of list of list of int
+        For each worker that has bundles, and for each of its threads that has some, their numbers
+        in rising order.
     """
     slots = [(worker, i) for worker, number in sorted(threads.items()) for i in range(number)]
     load = dict.fromkeys(slots, 0.0)
@@ -53,4 +54,8 @@ def groups(
             chosen = least
         load[chosen] += costs[bundle]
         shares[chosen].append(bundle)
-    return [sorted(numbers) for numbers in shares.values() if numbers]
+    by_worker: dict[str, list[list[int]]] = {}
+    for (worker, _), numbers in shares.items():
+        if numbers:
+            by_worker.setdefault(worker, []).append(sorted(numbers))
+    return list(by_worker.values())

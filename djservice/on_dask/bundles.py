@@ -41,11 +41,13 @@ from djservice.on_dask.gpu_workers import GPU, device_of, gpus
 from djservice.on_dask.load import load
 from djservice.on_dask.plugins import compile_kernels
 from djservice.on_dask.tasks import (
+    Shares,
     bundle_features,
     classes_of,
     evaluate_bundles,
     evaluate_timed,
     fit_bundle,
+    in_threads,
     joint_bundles,
     prepared_bundle,
     weight_profile,
@@ -53,6 +55,9 @@ from djservice.on_dask.tasks import (
 )
 from djservice.radius_models.features import Feature
 from djservice.weight_models.weighting import Weighting
+
+#: Size in bytes from which a pickled setup is sent once and not with each task.
+LARGE_SETUP = 20_000
 
 
 class Bundles:
@@ -96,8 +101,14 @@ class Bundles:
             list(bundles),
             token,
         )
-        #: Kept by workers like a bundle, as a network may be large: tasks only name it.
-        self.setup = crew.submit(bytes, cloudpickle.dumps(setup), key=f"setup-{token}")
+        pickled = cloudpickle.dumps(setup)
+        #: A large one, with a network, is kept by workers like a bundle, and tasks only name it. A
+        #: small one is not: what many workers hold makes the scheduler weigh all of them.
+        self.setup: bytes | Future = (
+            crew.submit(bytes, pickled, key=f"setup-{token}")
+            if len(pickled) > LARGE_SETUP
+            else pickled
+        )
         self.keys: Keys = np.empty(0, np.uint64)
         self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)
@@ -107,7 +118,7 @@ class Bundles:
         self.reading: dict[str, Any] = {}
         self.sizes: list[int] = []
         self.costs: list[float] = []
-        self._groups: list[list[int]] | None = None
+        self._groups: list[list[list[int]]] | None = None
         self._threads: int | None = None
         self._count = itertools.count()
 
@@ -160,7 +171,7 @@ class Bundles:
         return self
 
     async def evaluate(self, request: Request) -> Answer:
-        """Evaluate a request on all bundles, one task per thread, and merge in bundle order."""
+        """Evaluate a request on all bundles, one task per worker, and merge in bundle order."""
         answers: list[Answer] = await self._answers(evaluate_bundles, request)
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
         if not request.per_event:
@@ -192,33 +203,38 @@ class Bundles:
     async def _answers(self, task: Callable[..., Any], request: Request) -> list[Any]:
         """The answers of a task that evaluates a request, one for each bundle."""
         call, requests = next(self._count), self._bundle_requests(request)
-        together = await self._thread_groups()
-        futures = [
-            self.crew.submit(
-                task,
-                [self.bundles[i] for i in group],
-                self.setup,
-                [requests[i] for i in group],
-                [self.features[i] for i in group],
-                key=f"evaluate-{self.token}-{call}-{number}",
-                work="clustering",
-                resources=self._resources,
-            )
-            for number, group in enumerate(together)
-        ]
+        workers = await self._groups_of_workers()
+        of_worker = [list(itertools.chain(*threads)) for threads in workers]
+        futures = self.crew.map(
+            functools.partial(in_threads, task),
+            [
+                Shares(tuple(map(len, threads)), [requests[i] for i in numbers])
+                for threads, numbers in zip(workers, of_worker, strict=True)
+            ],
+            [self.setup] * len(workers),
+            [[self.bundles[i] for i in numbers] for numbers in of_worker],
+            [
+                [self.features[i] for i in numbers] if any(self.features) else None
+                for numbers in of_worker
+            ],
+            keys=[f"evaluate-{self.token}-{call}-{number}" for number in range(len(workers))],
+            work="clustering",
+            resources=self._resources,
+        )
         gathered: list[list[Any]] = await self.crew.gather(futures)
-        by_number = dict(zip(itertools.chain(*together), itertools.chain(*gathered), strict=True))
+        numbers = itertools.chain(*of_worker)
+        by_number = dict(zip(numbers, itertools.chain(*gathered), strict=True))
         return [by_number[i] for i in range(len(self.bundles))]
 
-    async def _thread_groups(self) -> list[list[int]]:
-        """The bundles of each thread, shared out again when the number of threads changes."""
+    async def _groups_of_workers(self) -> list[list[list[int]]]:
+        """The bundles of each thread of each worker, shared out again when the number of threads changes."""
         # The client's copy of this number is updated every two seconds.
         threads = self.crew.client.scheduler_info().get("total_threads")
         if self._groups is None or threads != self._threads:
             of_worker = await (gpus(self.crew) if self._resources else self._processors())
             # Without workers, all bundles form one group for the first worker to come.
             if not of_worker:
-                return [list(range(len(self.bundles)))]
+                return [[list(range(len(self.bundles)))]]
             where = await self.crew.client.who_has(self.bundles)
             holders = [where.get(bundle.key, ()) for bundle in self.bundles]
             self._groups, self._threads = groups(self.costs, holders, of_worker), threads

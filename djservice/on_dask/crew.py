@@ -108,12 +108,30 @@ class Crew:
         resources: Mapping[str, float] | None = None,
     ) -> Future:
         """Submit a task for admitted workers."""
-        admitted = {resource_of(self._shown[work], work): 1.0}
-        if work == "reading":
-            admitted |= self._blind
         return self.client.submit(
-            function, *arguments, key=key, resources={**admitted, **(resources or {})}
+            function, *arguments, key=key, resources=self._needed(work, resources)
         )
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        *arguments: Sequence[Any],
+        keys: Sequence[str],
+        work: Work = "reading",
+        resources: Mapping[str, float] | None = None,
+    ) -> list[Future]:
+        """Submit a task for each row of arguments, as one graph: one message for all of them."""
+        futures: list[Future] = self.client.map(
+            function, *arguments, key=[*keys], pure=False, resources=self._needed(work, resources)
+        )
+        return futures
+
+    def _needed(self, work: Work, resources: Mapping[str, float] | None) -> dict[str, float]:
+        """The resources of the workers that may take a task."""
+        needed = {resource_of(self._shown[work], work): 1.0}
+        if work == "reading":
+            needed |= self._blind
+        return {**needed, **(resources or {})}
 
     async def other_than(self, worker: str) -> dict[str, float]:
         """The resource of all admitted workers but one; empty if no other one can read.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -58,6 +61,48 @@ def stop_if_unwanted() -> None:
         raise Reschedule
 
 
+@dataclass(frozen=True)
+class Shares:
+    """The shares of the threads of a worker; to Dask one object, which it need not look into.
+
+    Attributes
+    ----------
+    sizes
+        Number of bundles of each thread.
+    requests
+        Request for each bundle.
+    """
+
+    sizes: tuple[int, ...]
+    requests: list[Request]
+
+
+def in_threads(
+    task: Callable[..., list[Any]],
+    shares: Shares,
+    pickled_setup: bytes,
+    bundles: Sequence[EventBatch],
+    features: Sequence[NDArray[np.float64] | None] | None,
+) -> list[Any]:
+    """The answers of a task of this module for several groups of bundles, each in its own thread.
+
+    One Dask task does the work of all threads of a worker. What a task costs the scheduler is then
+    paid once for a worker, and not once for a thread.
+    """
+    key = getattr(thread_state, "key", None)
+    ends = np.cumsum(shares.sizes).tolist()
+    parts = [slice(end - size, end) for end, size in zip(ends, shares.sizes, strict=True)]
+    features = features or [None] * len(bundles)
+
+    def answers(part: slice) -> list[Any]:
+        thread_state.key = key  # which stop_if_unwanted looks up
+        return task(bundles[part], pickled_setup, shares.requests[part], features[part])
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        groups = [pool.submit(copy_context().run, answers, part) for part in parts]
+    return [answer for group in groups for answer in group.result()]
+
+
 def evaluate_bundles(
     bundles: Sequence[EventBatch],
     pickled_setup: bytes,
@@ -67,7 +112,7 @@ def evaluate_bundles(
     """Sums of several bundles, and results per event if the request needs them.
 
     The requests of the bundles may differ only in the radii of events. The function uses one
-    thread, because Dask runs several tasks at once.
+    thread, because a worker runs it in each of its own.
     """
     setup, request = unpickled(pickled_setup), requests[0]
     with looking(stop_if_unwanted):

@@ -20,7 +20,13 @@ from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Request
 from djservice.on_dask import gather
 from djservice.on_dask.gather import wait_patiently
-from djservice.on_dask.tasks import evaluate_bundles, evaluate_timed, fit_bundle
+from djservice.on_dask.tasks import (
+    Shares,
+    evaluate_bundles,
+    evaluate_timed,
+    fit_bundle,
+    in_threads,
+)
 
 #: Trees per event that take minutes for all events, and a second for one.
 MANY = 100_000
@@ -48,6 +54,17 @@ def a_scan(trees: int) -> Callable[..., Any]:
     return lambda events, setup: evaluate_bundles([events], setup, [request], [None])[0][0].total
 
 
+def a_scan_in_threads(trees: int) -> Callable[..., Any]:
+    request = Request(0.7, trees, "scan", 0)
+
+    def total(events: EventBatch, setup: bytes) -> Any:
+        halves = [events.select(np.arange(len(events)) % 2 == half) for half in (0, 1)]
+        answers = in_threads(evaluate_bundles, Shares((1, 1), [request] * 2), setup, halves, None)
+        return (answers[0][0] + answers[1][0]).total
+
+    return total
+
+
 def a_cell_of_a_grid(trees: int) -> Callable[..., Any]:
     request = Request(0.7, trees, "grid", 0)
     return lambda events, setup: evaluate_timed(events, setup, request)[0].total
@@ -58,7 +75,7 @@ def radii_of_events(trees: int) -> Callable[..., Any]:
     return lambda events, setup: fit_bundle(events, setup, settings, 0.7).radius
 
 
-KINDS = [a_scan, a_cell_of_a_grid, radii_of_events]
+KINDS = [a_scan, a_scan_in_threads, a_cell_of_a_grid, radii_of_events]
 
 
 @pytest.mark.parametrize("kind", KINDS)

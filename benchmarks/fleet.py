@@ -1,0 +1,110 @@
+"""CPU of scheduler and driver per iteration against the number of workers, which are simulated.
+
+    python benchmarks/fleet.py --workers 2,16,64,256
+
+The scheduler is a process of its own, and so is the driver (this one). Workers are many to a
+process, as coroutines, and their bundles are of one tiny event. What is printed is the CPU that the
+system counts for the scheduler and for the driver, per iteration and per worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+from typing import Any
+
+import click
+import numpy as np
+import psutil
+from distributed import Client, Scheduler, Worker
+from overhead import bundles_of, mustered
+
+import djservice as dj
+from djservice.fit.requests import Request
+
+ITERATIONS = 12
+
+
+def schedule(port: int) -> None:
+    """A scheduler without end."""
+
+    async def forever() -> None:
+        async with Scheduler(host="127.0.0.1", port=port, dashboard=False) as scheduler:
+            await scheduler.finished()
+
+    asyncio.run(forever())
+
+
+def work(address: str, number: int) -> None:
+    """So many workers without end, in one process."""
+
+    async def forever() -> None:
+        workers = [
+            Worker(address, nthreads=1, memory_limit=0, dashboard=False) for _ in range(number)
+        ]
+        await asyncio.gather(*workers)
+        await asyncio.gather(*(worker.finished() for worker in workers))
+
+    asyncio.run(forever())
+
+
+def leading_pt_after(seconds: float) -> Any:
+    """A loss whose evaluation sleeps first; the tree's value does not matter."""
+
+    @dj.observable(units="GeV")
+    def sleepy(jets: Any) -> Any:
+        time.sleep(seconds)
+        return jets.pt[..., 0]
+
+    return dj.SquaredError(sleepy)
+
+
+async def per_iteration(
+    address: str, pid: int, workers: int, sleep: float
+) -> tuple[float, float, float]:
+    """Mean CPU of scheduler and of driver, and median wall, per iteration in ms."""
+    both = [psutil.Process(pid), psutil.Process()]
+    async with Client(address, asynchronous=True) as client:
+        await client.wait_for_workers(workers)
+        crew = await mustered(client)
+        while len(await crew.workers("clustering")) < workers:
+            await asyncio.sleep(0.5)
+        bundles = bundles_of(crew, workers, leading_pt_after(sleep))
+        walls = []
+        for iteration in range(-3, ITERATIONS):  # the first few are left out
+            if iteration == 0:
+                before = [sum(process.cpu_times()[:2]) for process in both]
+            began = time.perf_counter()
+            await bundles.evaluate(Request(0.7, 2, "train", iteration + 3))
+            walls.append(time.perf_counter() - began)
+        after = [sum(process.cpu_times()[:2]) for process in both]
+    scheduler, driver = (1e3 * (b - a) / ITERATIONS for a, b in zip(before, after, strict=True))
+    return scheduler, driver, 1e3 * float(np.median(walls[3:]))
+
+
+@click.command(help=__doc__)
+@click.option("--workers", default="2,16,64,256", show_default=True, help="Numbers of workers.")
+@click.option("--processes", default=2, show_default=True, help="Processes that hold them.")
+@click.option("--sleep", default=0.0, show_default=True, help="Seconds that each worker sleeps.")
+def main(workers: str, processes: int, sleep: float) -> None:
+    """Print the table."""
+    spawn = multiprocessing.get_context("spawn")
+    print("workers   CPU of scheduler, driver [ms]   per worker [ms]   wall [ms]", flush=True)
+    for port, number in enumerate(map(int, workers.split(",")), start=28700):
+        address = f"tcp://127.0.0.1:{port}"
+        shares = [len(share) for share in np.array_split(range(number), processes) if len(share)]
+        started: list[Any] = [spawn.Process(target=schedule, args=(port,), daemon=True)]
+        started += [spawn.Process(target=work, args=(address, n), daemon=True) for n in shares]
+        for process in started:
+            process.start()
+        scheduler, driver, wall = asyncio.run(per_iteration(address, started[0].pid, number, sleep))
+        each = (scheduler + driver) / number
+        print(f"{number:7d} {scheduler:13.1f}, {driver:6.1f} {each:22.2f} {wall:16.0f}", flush=True)
+        for process in reversed(started):
+            process.kill()
+            process.join()
+
+
+if __name__ == "__main__":
+    main()
