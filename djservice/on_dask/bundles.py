@@ -89,7 +89,8 @@ class Bundles:
         token: str,
     ) -> None:
         self.device = setup.sampling.device
-        self._resources = GPU if self.device == "cuda" else None
+        if self.device == "cuda":
+            crew.also["clustering"] = GPU
         self.crew, self.inputs, self.bundles, self.token = (
             crew,
             tuple(inputs),
@@ -202,7 +203,6 @@ class Bundles:
                 [self.features[i] for i in group],
                 key=f"evaluate-{self.token}-{call}-{number}",
                 work="clustering",
-                resources=self._resources,
             )
             for number, group in enumerate(together)
         ]
@@ -215,7 +215,7 @@ class Bundles:
         # The client's copy of this number is updated every two seconds.
         threads = self.crew.client.scheduler_info().get("total_threads")
         if self._groups is None or threads != self._threads:
-            of_worker = await (gpus(self.crew) if self._resources else self._processors())
+            of_worker = await (gpus(self.crew) if self.device == "cuda" else self._processors())
             # Without workers, all bundles form one group for the first worker to come.
             if not of_worker:
                 return [list(range(len(self.bundles)))]
@@ -308,7 +308,6 @@ class Bundles:
                 request,
                 key=f"timed-{self.token}-{call}-{i}",
                 work="clustering",
-                resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
         ]
@@ -334,7 +333,6 @@ class Bundles:
                 global_radius,
                 key=f"per-event-{self.token}-{call}-{i}",
                 work="clustering",
-                resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
             if first[i] >= done
