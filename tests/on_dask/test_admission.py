@@ -210,7 +210,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("lack", ["a worker that can read the files", "a worker that announces GPU"])
+@pytest.mark.parametrize(
+    "lack", ["a worker that can read the files", "a worker that announces GPU"]
+)
 def test_what_no_worker_may_take_is_said_and_ends_at_the_limit(lack: str) -> None:
     """The workers that are left are admitted, and cannot do what is waited for."""
 
@@ -226,7 +228,7 @@ def test_what_no_worker_may_take_is_said_and_ends_at_the_limit(lack: str) -> Non
                 await crew.admit_to_clustering()
                 crew.also["clustering"] = {"GPU": 1.0}
             task = crew.submit(bool, key="a", work="reading" if reading else "clustering")
-            with pytest.raises(RunError, match="no-workers-timeout.*that see its files"):
+            with pytest.raises(RunError, match=r"no-workers-timeout.*that see its files"):
                 await crew.gather([task])
         assert lines(journal).count(f"waiting for {lack}") == 1
 
