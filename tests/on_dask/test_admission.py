@@ -194,13 +194,6 @@ def test_an_empty_cluster_is_asked_for_workers() -> None:
     )
 
 
-async def left_by_a_worker(cluster: Any) -> None:
-    cluster.scale(1)
-    await cluster
-    while len(cluster.scheduler.workers) > 1:
-        await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Workers are looked at often, and tasks that no worker may take end soon."""
@@ -218,11 +211,10 @@ def test_what_no_worker_may_take_is_said_and_ends_at_the_limit(lack: str) -> Non
 
     async def run() -> None:
         journal = Journal()
-        async with local(2) as (cluster, client):
+        async with local(1) as (cluster, client):
             crew = await Crew.muster(client, journal)
             reading = "read" in lack
             if reading:
-                await left_by_a_worker(cluster)
                 crew.found_blind(*cluster.scheduler.workers, "no such file")
             else:
                 await crew.admit_to_clustering()
@@ -251,10 +243,9 @@ def test_reads_go_on_with_a_worker_that_joins(monkeypatch: pytest.MonkeyPatch) -
 
     async def run() -> None:
         journal = Journal()
-        async with local(2) as (cluster, client):
+        async with local(1) as (cluster, client):
             crew = await Crew.muster(client, journal)
             await crew.admit_to_clustering()
-            await left_by_a_worker(cluster)
             crew.found_blind(*cluster.scheduler.workers, "no such file")
             task = crew.submit(bool, key="a", work="clustering")
             await crew.watched(asyncio.sleep(0.3))
