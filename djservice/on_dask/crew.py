@@ -131,6 +131,7 @@ class Crew:
     def found_blind(self, worker: str, reason: str) -> None:
         """Let a worker read nothing from now on, as others could read what it could not."""
         if not self._blind([worker]):
+            self._avoided.add(worker)
             self.also["reading"][_other_than(worker)] = 1.0
             self.watch.say(
                 f"the worker {worker} gets no more files to read: another one could read what it "
