@@ -134,7 +134,7 @@ class EventBatch:
 
     @classmethod
     def _checked(
-        cls, given: Mapping[str, ArrayLike | None], offsets: ArrayLike, beside: EventColumns
+        cls, given: Mapping[str, Any], offsets: ArrayLike, beside: EventColumns
     ) -> EventBatch:
         """A batch from flat arrays, whose doubts are not said."""
         source = beside.source

@@ -305,7 +305,7 @@ class Crew:
         self._listen(admitted)
         return self._lack(workers, work)
 
-    def _lack(self, workers: Mapping[str, Mapping[str, Any]], work: Work) -> str:
+    def _lack(self, workers: Mapping[str, dict[str, Any]], work: Work) -> str:
         """What no worker of a cluster has that tasks wait for; empty if there is nothing."""
         admitted = self._admitted(workers, work)
         if not admitted:
