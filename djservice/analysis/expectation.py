@@ -19,7 +19,7 @@ from djservice.evaluation.reduce import mean_of_accepted
 from djservice.events.batch import as_batch
 from djservice.objectives.cuts import Cut
 from djservice.objectives.losses import Mean
-from djservice.objectives.observable import Observable
+from djservice.objectives.observable import Observable, warn_of_defaults
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,14 @@ def expectation(
         first bad particle.
     ClusteringError
         See :func:`djservice.cluster`.
+
+    Warns
+    -----
+    InputWarning
+        If the observable reads columns of the particles that they lack.
     """
     events = as_batch(particles, identity=identity)
+    warn_of_defaults([observable], events.columns)
     if rigidity == math.inf:
         trees = min(trees, 1)
     term = Mean(observable, cut=where)

@@ -23,7 +23,8 @@ from djservice.core.array_module import to_host
 from djservice.core.private import private_url
 from djservice.core.typing import Floats
 from djservice.core.urls import basename
-from djservice.errors import InputError, NothingAcceptedError
+from djservice.core.warn import warn
+from djservice.errors import InputError, InputWarning, NothingAcceptedError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import evaluate, trees_needed
@@ -33,11 +34,12 @@ from djservice.events.batch import EventBatch
 from djservice.events.checks import check_weights
 from djservice.events.keys import entry_keys
 from djservice.input.branches import batch_of
+from djservice.input.cutflow import absent_text
 from djservice.input.fileset import normalisation
 from djservice.input.nanoevents import branches_of_events
 from djservice.input.schemas import make
 from djservice.objectives.losses import Loss, as_loss
-from djservice.objectives.observable import Observable
+from djservice.objectives.observable import Observable, defaults_texts
 from djservice.weight_models.learned import LearnedWeights
 
 #: Fields of :class:`djservice.evaluation.moments.Moments` that are accumulated: all but the layout,
@@ -64,6 +66,8 @@ class RadiusResult:
         of an event. Variances are over events, because the trees of an event are not independent.
     moments
         Sums from which the numbers follow, including the numbers of events and trees.
+    remarks
+        What looks like a mistake in the events, and columns that count as their defaults.
     """
 
     loss: Quantity
@@ -73,6 +77,7 @@ class RadiusResult:
     acceptance: Quantity
     spectrum: Any
     moments: Moments
+    remarks: tuple[str, ...] = ()
 
 
 class ProcessorKeywords(SamplingKeywords, EventSchemaKeywords, total=False):
@@ -139,6 +144,11 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         If an argument has no meaning. ``process`` raises it for particles without meaning, and
         :class:`djservice.errors.SchemaError` if a branch is missing. ``postprocess`` raises it for
         inconsistent metadata.
+
+    Warns
+    -----
+    InputWarning
+        ``postprocess`` warns of the remarks on each dataset.
     """
 
     # The parallelism is over chunks.
@@ -184,6 +194,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             needed = {name: name for name in weights.fields} | self.schema.columns
             self.schema = self.schema.model_copy(update={"columns": needed})
         self.weights = weights
+        named = {repr(term.observable.name): term.observable for term in self.loss.terms}
+        self._defaults = defaults_texts(named, self.schema.columns, "columns of the processor")
         self.identity = identity
         first = self.loss.terms[0].observable
         self.axis: Any = axis or hist.axis.Regular(
@@ -229,6 +241,8 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             ),
             "spectrum": spectrum,
             "sum_of_weights": sum_of_weights,
+            "absent": {n: len(batch) for n in self.schema.further if n not in batch.columns},
+            "doubts": {*batch.doubts, *self._defaults},
             # Sets, because these are equal in all chunks and must not be added up.
             **{
                 name: {float(metadata[name])} if name in metadata else set()
@@ -257,8 +271,14 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             part = parts[name]
             moments, acceptance = moments + part[0], acceptance + part[1]
             spectrum = spectrum + part[2]
-        combined = self._result(moments, acceptance, spectrum)
-        return {"datasets": {name: self._result(*parts[name]) for name in names}, "all": combined}
+        remarks = {name: _remarks(name, accumulator[name]) for name in names}
+        together: tuple[str, ...] = sum(remarks.values(), ())
+        for text in together:
+            warn(text, InputWarning)
+        return {
+            "datasets": {name: self._result(*parts[name], remarks[name]) for name in names},
+            "all": self._result(moments, acceptance, spectrum, together),
+        }
 
     def batch(self, events: Any) -> EventBatch:
         """Batch of the events of a chunk of NanoEvents, with the particles that are clustered.
@@ -319,7 +339,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         moments = Moments(layout=layout_of(self.loss, 1), **sums["moments"]).rescaled(factor)
         return moments, sums["acceptance"] * factor**2, sums["spectrum"] * factor
 
-    def _result(self, moments: Moments, acceptance: Floats, spectrum: Any) -> RadiusResult:
+    def _result(
+        self, moments: Moments, acceptance: Floats, spectrum: Any, remarks: tuple[str, ...]
+    ) -> RadiusResult:
         numbers = {
             name: _or_nan(getattr(moments, name)) for name in ("loss", "gradient", "mean", "sd")
         }
@@ -328,6 +350,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             acceptance=self._acceptance(moments, acceptance),
             spectrum=spectrum,
             moments=moments,
+            remarks=remarks,
         )
 
     def _acceptance(self, moments: Moments, sums: Floats) -> Quantity:
@@ -350,6 +373,12 @@ def _apart(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     """Keywords of the sampling, and those of the schema."""
     sampling = {k: v for k, v in keywords.items() if k in SAMPLING_DEFAULTS}
     return sampling, {k: v for k, v in keywords.items() if k not in sampling}
+
+
+def _remarks(name: str, sums: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a dataset's events lack, and what looks like a mistake in them, each in a line."""
+    absent = [absent_text(column, number) for column, number in sums["absent"].items()]
+    return tuple(f"dataset {name!r}: {text}" for text in (*absent, *sorted(sums["doubts"])))
 
 
 def _normalisation(name: str, sums: Mapping[str, Any]) -> float:

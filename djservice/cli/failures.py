@@ -87,5 +87,21 @@ def _escaped() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = visible(error.message)  # type: ignore[misc]
+        error.message = visible(error.message) + _setting_like(error)  # type: ignore[misc]
         raise
+
+
+def _setting_like(error: click.ClickException) -> str:
+    """How to set the key of a run that an unknown option is called like; empty if there is none."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return ""
+    if not any("--set" in parameter.opts for parameter in error.ctx.command.params):
+        return ""
+    from djservice.config.run import Run
+
+    key = error.option_name.lstrip("-").partition("=")[0].replace("-", "_")
+    sections = {name: field.annotation for name, field in Run.model_fields.items()}
+    ways = [key] if key in sections else []
+    ways += [name for name, of in sections.items() if key in getattr(of, "model_fields", ())]
+    ways = [way if way == key else f"{way}.{key}" for way in ways]
+    return f" Set a key of the run with --set {' or '.join(ways)}=VALUE." if ways else ""

@@ -277,7 +277,12 @@ def _progress_text(record: dict[str, Any]) -> str:
     if record["state"] == "finished":
         return _radius(record["result"])
     progress = record["progress"]
-    return f"{progress['phase']} {progress['done']}/{progress['total']}" if progress else "-"
+    if not progress:
+        return "-"
+    from djservice.core.progress import done_of
+
+    phase = progress["phase"]
+    return f"{phase} {done_of(phase, progress['done'], progress['total'])}"
 
 
 def _radius(result: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
@@ -29,8 +30,13 @@ _EXPECTED = {
     "text": ("string_type",),
     "text of {min_length} or more characters": ("string_too_short",),
     "true or false": ("bool_type", "bool_parsing"),
+    "keys that are text": ("invalid_key",),
     "{expected}": ("literal_error",),
 }
+#: Parts of a location that are no keys but name a type among several, or a function.
+_TYPES = re.compile(
+    r"(function-|constrained-|literal\[|tuple\[|list\[|dict\[).*|str|float|int|bool"
+)
 _BY_TYPE = {kind: text for text, kinds in _EXPECTED.items() for kind in kinds}
 
 
@@ -54,30 +60,39 @@ def explained(
     show
         Text of a value that was found; YAML by default.
     """
-    errors = error.errors(include_url=False)
-    texts = [_explain(item, model, root, show) for item in errors[:_MOST_ERRORS]]
-    more = len(errors) - len(texts)
-    return redacted("; ".join(texts) + (f"; and {more:,} more errors" if more else ""))
+    texts: dict[tuple[str, str], dict[str, None]] = {}  # a value of several types has an error each
+    for item in error.errors(include_url=False):
+        before, expected, after = _explain(item, model, root, show)
+        texts.setdefault((before, after), {})[expected] = None
+    found = [f"{before}{' or '.join(each)}{after}" for (before, after), each in texts.items()]
+    more = len(found) - _MOST_ERRORS
+    return redacted("; ".join(found[:_MOST_ERRORS]) + f"; and {more:,} more errors" * (more > 0))
 
 
-def _explain(error: Any, model: type[BaseModel], root: str, show: Callable[[Any], str]) -> str:
-    location = [part for part in error["loc"] if not str(part).startswith("function-")]
+def _explain(
+    error: Any, model: type[BaseModel], root: str, show: Callable[[Any], str]
+) -> tuple[str, str, str]:
+    """What comes before the expected, what was expected, and what comes after."""
+    location = [part for part in error["loc"] if not _TYPES.fullmatch(str(part))]
+    of_key = "a key of " if "[key]" in location else ""
+    location = [part for part in location if part != "[key]"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    key = key.removeprefix(".")
+    key = key.removeprefix(".") or root
     names = [str(part) for part in location]
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}{nearest(names[-1], list(_fields_at(names[:-1], model)))}"
+        hint = nearest(names[-1], list(_fields_at(names[:-1], model)))
+        return f"unknown key {key}{hint}", "", ""
     if error["type"] == "missing":
-        return f"missing key {key}"
+        return f"missing key {key}", "", ""
+    after = f", found {show(error['input'])}"
     if error["type"] == "value_error":  # ours
         message = error["msg"].removeprefix("Value error, ")
-        if not key or ", found " in message:
-            return f"{key or root}: {message}"
-    else:
-        expected = _BY_TYPE.get(error["type"])
-        context = {name: _bound(value) for name, value in error.get("ctx", {}).items()}
-        message = f"expected {expected.format(**context)}" if expected else error["msg"]
-    return f"{key or root}: {message}, found {show(error['input'])}"
+        return f"{key}: {message}", "", "" if key == root or ", found " in message else after
+    expected = _BY_TYPE.get(error["type"])
+    context = {name: _bound(value) for name, value in error.get("ctx", {}).items()}
+    if not expected:
+        return f"{key}: {error['msg']}", "", after
+    return f"{key}: expected ", of_key + expected.format(**context), after
 
 
 def _bound(value: Any) -> Any:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from djservice.config.base import MANY, Section, as_tuple, named
 from djservice.core.arguments import takes
+from djservice.core.spelling import spelled
 
 #: Default event weight, in any layout. Data have no such branch, and then the weight is 1.
 DEFAULT_WEIGHT = "genWeight"
@@ -27,6 +28,8 @@ def _by_name(columns: Any) -> Any:
     if isinstance(columns, str):
         columns = [columns]
     if isinstance(columns, (list, tuple)):
+        if not all(isinstance(name, str) for name in columns):
+            raise ValueError(f"expected names, or a mapping of names, found {spelled(columns)}")
         return {name: name for name in columns}
     return {} if columns is None else columns
 

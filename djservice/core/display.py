@@ -5,12 +5,21 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
 from djservice.core.formatting import decimals
-from djservice.core.progress import DESCENT, PER_EVENT, READ, SCORE, Watch
+from djservice.core.progress import (
+    DESCENT,
+    OPEN,
+    PER_EVENT,
+    READ,
+    SCORE,
+    Watch,
+    done_before,
+    done_of,
+)
 from djservice.core.shown import ALL
 from djservice.core.visible import visible
 
@@ -70,7 +79,7 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
         mean = f"mean {numbers['mean']:.{digits}f} +- {numbers['mean_error']:.{digits}f}"
     objective = next((f"{s.words} {_pair(numbers, s.name)}" for s in ALL if s.name in numbers), "")
     parts = [  # in the order of display, with their priorities
-        (9, f"{pace.done}/{pace.total}"),
+        (9, done_of(phase, pace.done, pace.total)),
         (7, objective),
         (
             8,
@@ -81,7 +90,7 @@ def describe(phase: str, numbers: dict[str, float], pace: Pace, width: int | Non
         (4, span),
         (3, "" if optimising else mean),
         (2, f"{pace.trees_per_second:,.0f} trees/s" * bool(pace.trees_per_second)),
-        (6, f"{pace.seconds_left:.0f} s left"),
+        (6, f"{pace.seconds_left:.0f} s left" * (phase not in OPEN)),
     ]
     shown = sorted((part for part in parts if part[1]), key=lambda part: -part[0])
     while (
@@ -101,32 +110,39 @@ class Lines:
     def __init__(self, stream: IO[str] | None = None) -> None:
         self.stream = stream or sys.stderr
         self.name, self.pace, self.last = "", Pace(0, 0), 0.0
+        self.unsaid = ""
 
     def phase(self, name: str, total: int, done: int) -> None:
         """Begin a phase."""
+        self.close()
         # A summary follows the reading, so only a long reading prints lines.
         self.name, self.pace, self.last = (
             name,
             Pace(total, done),
             time.monotonic() if name == READ else 0.0,
         )
-        if done:
-            self.say(f"{name}: {done} of {total} done already")
+        if before := done_before(name, done, total):
+            self.say(f"{name}: {before}")
 
     def step(self, numbers: dict[str, float]) -> None:
         """Show a finished step."""
         self.pace.step(numbers)
+        line = f"{self.name} {describe(self.name, numbers, self.pace)}"
+        self.unsaid = line if self.name in OPEN else ""
         ended = self.pace.done == self.pace.total and self.name != READ
         if ended or time.monotonic() - self.last > SECONDS_BETWEEN_LINES:
-            self.last = time.monotonic()
-            self.say(f"{self.name} {describe(self.name, numbers, self.pace)}")
+            self.last, self.unsaid = time.monotonic(), ""
+            self.say(line)
 
     def say(self, text: str) -> None:
         """Print a line."""
         print(visible(text), file=self.stream, flush=True)
 
     def close(self) -> None:
-        """Do nothing: lines leave the stream unchanged."""
+        """Print the last step of a phase that ended early, if it is not shown yet."""
+        if self.unsaid:
+            self.say(self.unsaid)
+        self.unsaid = ""
 
 
 class Terminal:
@@ -151,12 +167,13 @@ class Terminal:
 
     def phase(self, name: str, total: int, done: int) -> None:
         """Begin a phase with a new bar."""
+        self._fill()
         self.name, self.pace = name, Pace(total, done)
         self.task = self.progress.add_task(
             name,
             total=total,
             completed=done,
-            numbers=f"{done} of {total} done already" * (done > 0),
+            numbers=done_before(name, done, total),
         )
 
     def step(self, numbers: dict[str, float]) -> None:
@@ -175,7 +192,13 @@ class Terminal:
 
     def close(self) -> None:
         """Restore the terminal."""
+        self._fill()
         self.progress.stop()
+
+    def _fill(self) -> None:
+        """Fill the bar of a phase that ended early."""
+        if self.name in OPEN:
+            self.progress.update(self.task, total=self.pace.done)
 
 
 def choose_display() -> Lines | Terminal:
@@ -184,12 +207,14 @@ def choose_display() -> Lines | Terminal:
 
 
 @contextmanager
-def shown(watch: Watch | None) -> Iterator[Watch]:
+def shown(
+    watch: Watch | None, choose: Callable[[], Lines | Terminal] = choose_display
+) -> Iterator[Watch]:
     """The receiver of progress that a user gave, or a display, which is closed at the end."""
     if watch is not None:
         yield watch
         return
-    display = choose_display()
+    display = choose()
     try:
         yield display
     finally:

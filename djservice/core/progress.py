@@ -14,6 +14,19 @@ READ = "read"
 PER_EVENT, SCORE = "per event", "score"
 #: Phase of the error of an R that was learned together with a network.
 ERROR = "R error"
+#: Phases that may end before their total, which is the most that they need.
+OPEN = (NEWTON, ERROR)
+
+
+def done_of(phase: str, done: int, total: int) -> str:
+    """How many steps of a phase are done."""
+    return f"{done} (at most {total})" if phase in OPEN else f"{done}/{total}"
+
+
+def done_before(phase: str, done: int, total: int) -> str:
+    """How many steps of a phase were done before, if any."""
+    of = "" if phase in OPEN else f" of {total}"
+    return f"{done}{of} done already" if done else ""
 
 
 class Watch(Protocol):

@@ -19,7 +19,7 @@ from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.reduce import PerEvent, concatenated
 from djservice.events.batch import as_batch
 from djservice.objectives.losses import Loss, as_loss
-from djservice.objectives.observable import Observable
+from djservice.objectives.observable import Observable, warn_of_defaults
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ def gradient(
         If an argument has no meaning, or the particles are not such records.
     RunError
         If no tree passes the selection, or the accepted weights do not sum to more than 0.
+
+    Warns
+    -----
+    InputWarning
+        If an observable reads columns of the particles that they lack.
     """
     if not isinstance(estimator, Estimator | None):
         raise InputError(
@@ -103,9 +108,12 @@ def gradient(
         as_batch(each, identity=identity, weight=weight, truth=truth)
         for each in (particles if is_list else [particles])
     ]
+    loss = as_loss(objective)
+    for batch in batches:
+        warn_of_defaults((term.observable for term in loss.terms), batch.columns)
     results = evaluate_each(
         [EvaluationPart(batch, radius) for batch in batches],
-        as_loss(objective),
+        loss,
         estimator or default_estimator(trees),
         Sampling(rigidity, **sampling),
         parameters=() if parameter is None else (parameter,),

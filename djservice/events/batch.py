@@ -124,29 +124,40 @@ class EventBatch:
         InputWarning
             If phi lies beyond 2 pi, or pt and mass look like MeV.
         """
-        beside = EventColumns(**columns)
+        batch = cls._checked(
+            {"pt": pt, "phi": phi, "mass": mass, "rapidity": rapidity, "eta": eta},
+            offsets,
+            EventColumns(**columns),
+        )
+        say_doubts(batch)
+        return batch
+
+    @classmethod
+    def _checked(
+        cls, given: Mapping[str, Any], offsets: ArrayLike, beside: EventColumns
+    ) -> EventBatch:
+        """A batch from flat arrays, whose doubts are not said."""
         source = beside.source
-        if rapidity is None and eta is not None:
-            name, polar = "eta", eta
-        elif rapidity is not None and eta is None:
-            name, polar = "rapidity", rapidity
-        else:
+        polar = [name for name in ("rapidity", "eta") if given.get(name) is not None]
+        if len(polar) != 1:
             raise InputError(
                 f"{source}: expected exactly one of rapidity and eta, found both or neither."
             )
+        (name,) = polar
         bounds = offsets_of(offsets, source)
         events, particles = len(bounds) - 1, int(bounds[-1])
         momenta: dict[str, Any] = of_particles(
-            {"pt": pt, name: polar, "phi": phi, "mass": mass}, particles, source
+            {each: given[each] for each in ("pt", name, "phi", "mass")}, particles, source
         )
         momenta["rapidity"] = momenta.pop(name)
         # Built before the checks, so that an error can name the event.
         batch = cls(offsets=bounds, **momenta, **beside.of(events, particles))
         check_batch(batch, name)
         batch = replace(batch, doubts=tuple(doubts(batch)))
-        say_doubts(batch)
         mass = np.maximum(batch.mass, 0.0)
-        true_rapidity = batch.rapidity if eta is None else _rapidity(batch.pt, batch.rapidity, mass)
+        true_rapidity = batch.rapidity
+        if name == "eta":
+            true_rapidity = _rapidity(batch.pt, batch.rapidity, mass)
         return replace(batch, mass=mass, phi=fold(batch.phi), rapidity=true_rapidity)
 
     @classmethod
@@ -171,7 +182,19 @@ class EventBatch:
             If a field is missing, the array is not one list of particles per event, or an event or
             a particle is None. Errors of :meth:`from_arrays` are raised too.
         """
-        return cls.from_arrays(**flat_particles(particles), **columns)
+        batch = cls.of_file(particles, **columns)
+        say_doubts(batch)
+        return batch
+
+    @classmethod
+    @takes_columns
+    def of_file(cls, particles: Any, **columns: Unpack[EventKeywords]) -> EventBatch:
+        """The batch of :meth:`from_awkward`, whose doubts are left to the reader of the file.
+
+        A worker that warned would print them beside what the run says.
+        """
+        flat = flat_particles(particles)
+        return cls._checked(flat, flat.pop("offsets"), EventColumns(**columns))
 
     @classmethod
     def concatenate(cls, batches: Sequence[EventBatch]) -> EventBatch:

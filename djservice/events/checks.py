@@ -121,20 +121,22 @@ def doubts(batch: EventBatch) -> list[str]:
     found = []
     if np.abs(batch.phi).max(initial=0.0) > 2.0 * np.pi * (1.0 + 1e-6):  # float32 rounds 2 pi up
         found.append(
-            "phi lies beyond 2 pi. It is taken as rad and folded into [-pi, pi]; convert it if it "
-            "is in degrees."
+            "phi lies beyond 2 pi. It is taken as rad and folded into [-pi, pi]. If it is in "
+            "degrees, multiply it by pi/180 before."
         )
     massive = batch.mass[batch.mass > 0.0]
     in_mev = np.any([np.abs(massive - mass) < 0.1 for mass in _MASSES_IN_MEV], axis=0)
     sums = _sums(batch.pt, batch.offsets)
     if in_mev.sum() > max(2, 0.2 * len(massive)):
         found.append(
-            "masses are those of hadrons in MeV. They are taken as GeV; divide pt and mass by 1000."
+            "masses are those of hadrons in MeV. They are taken as GeV. Divide pt and mass by 1000, "
+            "or for a file set units: MeV in its section or schema."
         )
     elif len(sums) and np.median(sums) > _LARGEST_SUM and np.median(batch.pt) > _LARGE_PT:
         found.append(
             f"the scalar sum of pT in the median event is above {_LARGEST_SUM:,.0f} GeV, more than "
-            "a collider reaches. Divide pt and mass by 1000 if they are in MeV."
+            "a collider reaches. If they are in MeV, divide pt and mass by 1000, or for a file set "
+            "units: MeV in its section or schema."
         )
     return found
 

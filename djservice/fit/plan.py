@@ -36,7 +36,7 @@ from djservice.input.files import GLOB, Search
 from djservice.input.plan import InputPlan, plan_input
 from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.losses import Loss
-from djservice.objectives.observable import Observable
+from djservice.objectives.observable import Observable, defaults_texts
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.features import Feature
 from djservice.weight_models.weighting import Weighting
@@ -98,17 +98,9 @@ class RunPlan:
     @property
     def defaults(self) -> list[str]:
         """What observables read and no column of the input names, a line for each."""
-        lines = []
-        for where, term in zip(self.run.terms, self.loss.terms, strict=True):
-            lacking = dict.fromkeys(
-                c for c in term.observable.columns if c not in self.run.input.columns
-            )
-            if lacking:
-                lines.append(
-                    f"{where}.observable reads {', '.join(lacking)}, which input.columns does not "
-                    "name: their defaults are taken (docs/reference/variables.md)."
-                )
-        return lines
+        terms = zip(self.run.terms, self.loss.terms, strict=True)
+        observables = {f"{where}.observable": term.observable for where, term in terms}
+        return defaults_texts(observables, self.run.input.columns, "input.columns")
 
     @cached_property
     def estimator(self) -> Estimator:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -91,19 +91,8 @@ class RadiusFit:
         """Do the remaining work of the run, and return the result."""
         self.store.set(status="running", message="", result=None)
         try:
-            descent = await self._descend()
-            rigidity = descent.average[1] if len(self.parameters) > 1 else None
-            self._rewind_rigidity(rigidity)
-            await self._scan(rigidity)
-            newton = await self._newton(descent.average[0], rigidity)
-            radius = newton.radius
-            await self._spectrum(radius, rigidity)
-            await self._held_back(radius, rigidity)
-            if self.run.task == "per-event":
-                await self._per_event(radius)
-            if self.fit_model is not None:
-                await self.fit_model(self.store, radius)
-            result = self._result(descent, newton)
+            radius = given_radius(self.run)
+            result = await (self._search() if radius is None else self._train(radius))
         except Exception as error:
             # On a full disk the first error is the one that matters.
             with contextlib.suppress(StoreError):
@@ -112,6 +101,39 @@ class RadiusFit:
         self.store.set(status="finished", message="", result=asdict(result))
         self.store.consolidate()
         return result
+
+    async def _search(self) -> Result:
+        """Find the global R, then do what the task asks for beside it."""
+        descent = await self._descend()
+        rigidity = descent.average[1] if len(self.parameters) > 1 else None
+        self._rewind_rigidity(rigidity)
+        await self._scan(rigidity)
+        newton = await self._newton(descent.average[0], rigidity)
+        radius = newton.radius
+        await self._spectrum(radius, rigidity)
+        await self._held_back(radius, rigidity)
+        if self.run.task == "per-event":
+            await self._per_event(radius)
+        if self.fit_model is not None:
+            await self.fit_model(self.store, radius)
+        return self._result(descent, newton)
+
+    async def _train(self, radius: float) -> Result:
+        """Train a network from a radius that is given, without the search for a global R."""
+        assert self.fit_model is not None
+        await self.fit_model(self.store, radius)
+        values: dict[str, Any] = dict.fromkeys((f.name for f in fields(Result)), math.nan)
+        values |= dict.fromkeys(("iterations", "newton_steps", "epoch_remainder"), 0)
+        values |= self._joint() | {"radius": radius, "converged": False}
+        return Result(**values | {"remarks": ("joint.radius is given: no global R was searched",)})
+
+    def _joint(self) -> dict[str, float]:
+        """R that was learned together with a network, and its error; NaN if not known."""
+        if self.run.task != "joint":
+            return {}
+        names = {"joint_radius": "radius", "joint_radius_error": "radius_error"}
+        known = {key: self.store.attribute("joint", name) for key, name in names.items()}
+        return {key: math.nan if value is None else value for key, value in known.items()}
 
     async def _descend(self) -> Descent:
         """Replay the iterations in the store, then do the others."""
@@ -314,10 +336,6 @@ class RadiusFit:
         if len(self.parameters) > 1:
             rigidity = descent.average[1]
             slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
-        joint, joint_error = (
-            self.store.attribute("joint", name) if self.run.task == "joint" else None
-            for name in ("radius", "radius_error")
-        )
         errors = newton.errors or RadiusErrors(math.nan, math.nan, math.nan)
         against = objections(self.run, newton, curvature, optimum, scan)
         return Result(
@@ -337,13 +355,17 @@ class RadiusFit:
             rigidity=rigidity,
             rigidity_gradient=slope,
             rigidity_gradient_error=slope_error,
-            joint_radius=math.nan if joint is None else joint,
-            joint_radius_error=math.nan if joint_error is None else joint_error,
+            **self._joint(),
             remarks=(
                 *against,
                 *remarks(self.run, self.store, descent, len(self.keys), self.minibatches.batch),
             ),
         )
+
+
+def given_radius(run: Run) -> float | None:
+    """R where a network begins that asks for no global R, or None."""
+    return run.joint.radius if run.task == "joint" else None
 
 
 def learned(run: Run) -> tuple[Parameter, ...]:

@@ -14,7 +14,8 @@ class Result:
     ----------
     radius, radius_error
         The root of dL/dR over all events that choose R, and its standard error. The error is NaN if
-        the Newton steps did not come near a root; R is then where they ended.
+        the Newton steps did not come near a root; R is then where they ended. With ``joint.radius``
+        R is that, and what a search finds is NaN.
     radius_error_events, radius_error_trees, radius_error_optimiser
         Parts of that error, which add in quadrature: the finite number of events, the finite number
         of trees in the Newton steps, and the last of these steps.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from djservice.errors import InputError, SchemaError
 from djservice.events.batch import EventBatch
-from djservice.events.checks import LARGEST_SCALE, refuse_particles, say_doubts
+from djservice.events.checks import LARGEST_SCALE, refuse_particles
 from djservice.input.branch_names import COLUMN, Branches
 from djservice.input.momentum_forms import FORMS, standard
 from djservice.input.schemas import Schema
@@ -82,7 +82,7 @@ def batch_of(
         }
         truth = generated_mass(str(schema.truth), fields, place, entry) / schema.per_gev
     identity = _padded([per_event(name) for name in branches.identity])
-    batch = EventBatch.from_awkward(
+    batch = EventBatch.of_file(
         particles,
         weight=per_event(branches.weight) if branches.weight else None,
         truth=truth,
@@ -204,14 +204,13 @@ def _cut(
 
 
 def _doubting(batch: EventBatch, pt_min: float) -> EventBatch:
-    """The batch; with a doubt, which is said, if the cut looks like one in another unit."""
+    """The batch; with a doubt if the cut looks like one in another unit."""
     if not len(batch.pt) or pt_min <= _MOST_MEDIANS * np.median(batch.pt):
         return batch
     doubt = (
         f"pt_min is {pt_min:g} GeV, more than {_MOST_MEDIANS} times the median pT of the "
         "particles. It is in GeV, also for files in MeV: divide it by 1000 if it is in MeV."
     )
-    say_doubts(replace(batch, doubts=(doubt,)))
     return replace(batch, doubts=(*batch.doubts, doubt))
 
 

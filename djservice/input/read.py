@@ -21,7 +21,7 @@ from djservice.core.urls import basename
 from djservice.core.warn import warn
 from djservice.errors import InputError, InputWarning
 from djservice.events.batch import EventBatch
-from djservice.events.checks import check_counts
+from djservice.events.checks import check_counts, say_doubts
 from djservice.events.keys import Keys, entry_keys
 from djservice.input.branch_names import Branches
 from djservice.input.branches import Get, batch_of
@@ -100,6 +100,7 @@ def read(
     total = sum(file.entries for file in inputs)
     (bundle,) = segments(inputs, entries, max(total, 1))
     batch, cutflow = read_with_cutflow(bundle, schema, dataset)
+    say_doubts(batch)
     for name, number in cutflow.absent:
         text = f"{absent_text(name, number)}: the schema names {schema.columns[name]!r}."
         warn(text, InputWarning)

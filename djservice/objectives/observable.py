@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,8 @@ from djservice.core.bounds import require
 from djservice.core.columns import returned
 from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
-from djservice.errors import InputError
+from djservice.core.warn import warn
+from djservice.errors import InputError, InputWarning
 
 #: Number of constituents of each jet that a function gets; "all" for every one of them.
 Length = int | Literal["all"]
@@ -139,12 +140,36 @@ class Observable:
         columns: tuple[str, ...] = getattr(self.function, "columns", ())
         return (*columns, *(column for part in self.parts for column in part.columns))
 
+    def lacking(self, columns: Iterable[str]) -> str:
+        """The columns that the values depend on and that are not among some, in a text."""
+        return ", ".join(dict.fromkeys(name for name in self.columns if name not in {*columns}))
+
     @property
     def files(self) -> tuple[str, ...]:
         """Hashes of the files that the values depend on, as kept in a store."""
         hashed = getattr(self.function, "fingerprint", None)
         mine = [hashed] if isinstance(hashed, str) else []
         return (*mine, *(file for part in self.parts for file in part.files))
+
+
+def defaults_texts(
+    observables: Mapping[str, Observable], columns: Iterable[str], where: str
+) -> list[str]:
+    """What observables read and a place lacks, a line for each; ``observables`` has their names."""
+    lacking = {name: observable.lacking(columns) for name, observable in observables.items()}
+    return [
+        f"{name} reads {missing}, which {where} lacks: defaults are taken "
+        "(docs/reference/variables.md)."
+        for name, missing in lacking.items()
+        if missing
+    ]
+
+
+def warn_of_defaults(observables: Iterable[Observable], columns: Iterable[str]) -> None:
+    """Warn that observables read what the particles of some events lack."""
+    named = {f"the observable {observable.name!r}": observable for observable in observables}
+    for text in defaults_texts(named, columns, "this batch of events"):
+        warn(text, InputWarning)
 
 
 def product_slopes(first: Observable, second: Observable) -> Slopes | None:

@@ -94,7 +94,8 @@ class Bundles:
         token: str,
     ) -> None:
         self.device = setup.sampling.device
-        self._resources = GPU if self.device == "cuda" else None
+        if self.device == "cuda":
+            crew.also["clustering"] = GPU
         self.crew, self.inputs, self.bundles, self.token = (
             crew,
             tuple(inputs),
@@ -218,8 +219,6 @@ class Bundles:
                 for numbers in of_worker
             ],
             keys=[f"evaluate-{self.token}-{call}-{number}" for number in range(len(workers))],
-            work="clustering",
-            resources=self._resources,
         )
         gathered: list[list[Any]] = await self.crew.gather(futures)
         numbers = itertools.chain(*of_worker)
@@ -227,11 +226,11 @@ class Bundles:
         return [by_number[i] for i in range(len(self.bundles))]
 
     async def _groups_of_workers(self) -> list[list[list[int]]]:
-        """The bundles of each thread of each worker, shared out again when the number of threads changes."""
+        """The bundles of each thread of each worker, until the number of threads changes."""
         # The client's copy of this number is updated every two seconds.
         threads = self.crew.client.scheduler_info().get("total_threads")
         if self._groups is None or threads != self._threads:
-            of_worker = await (gpus(self.crew) if self._resources else self._processors())
+            of_worker = await (gpus(self.crew) if self.device == "cuda" else self._processors())
             # Without workers, all bundles form one group for the first worker to come.
             if not of_worker:
                 return [[list(range(len(self.bundles)))]]
@@ -324,7 +323,6 @@ class Bundles:
                 request,
                 key=f"timed-{self.token}-{call}-{i}",
                 work="clustering",
-                resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
         ]
@@ -350,7 +348,6 @@ class Bundles:
                 global_radius,
                 key=f"per-event-{self.token}-{call}-{i}",
                 work="clustering",
-                resources=self._resources,
             )
             for i, bundle in enumerate(self.bundles)
             if first[i] >= done

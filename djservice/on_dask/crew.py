@@ -56,17 +56,20 @@ class Crew:
         Client of the cluster.
     watch
         Watch that is told of workers that are left out.
+    also
+        Resources that tasks of each work ask for besides that of admitted workers.
     """
 
     def __init__(self, client: Client, watch: Watch) -> None:
         self.client, self.watch = client, watch
+        self.also: dict[Work, dict[str, float]] = {"reading": {}, "clustering": {}}
         self._expected = likeness()
         self._shown: dict[Work, Shown] = {}
         self._known: set[str] = set()
         self._silent: set[str] = set()
         self._beats: dict[str, tuple[float, float]] = {}
         self._avoided: set[str] = set()
-        self._blind: dict[str, float] = {}
+        self._reads: set[str] = set()
         self._pending: dict[Any, asyncio.Future[Any]] = {}
 
     @classmethod
@@ -108,30 +111,24 @@ class Crew:
         resources: Mapping[str, float] | None = None,
     ) -> Future:
         """Submit a task for admitted workers."""
+        if work == "reading":
+            self._reads.add(key)
         return self.client.submit(
             function, *arguments, key=key, resources=self._needed(work, resources)
         )
 
     def map(
-        self,
-        function: Callable[..., Any],
-        *arguments: Sequence[Any],
-        keys: Sequence[str],
-        work: Work = "reading",
-        resources: Mapping[str, float] | None = None,
+        self, function: Callable[..., Any], *arguments: Sequence[Any], keys: Sequence[str]
     ) -> list[Future]:
-        """Submit a task for each row of arguments, as one graph: one message for all of them."""
+        """Submit tasks that cluster, one for each row of arguments, as one message for all."""
         futures: list[Future] = self.client.map(
-            function, *arguments, key=[*keys], pure=False, resources=self._needed(work, resources)
+            function, *arguments, key=[*keys], pure=False, resources=self._needed("clustering")
         )
         return futures
 
-    def _needed(self, work: Work, resources: Mapping[str, float] | None) -> dict[str, float]:
+    def _needed(self, work: Work, resources: Mapping[str, float] | None = None) -> dict[str, float]:
         """The resources of the workers that may take a task."""
-        needed = {resource_of(self._shown[work], work): 1.0}
-        if work == "reading":
-            needed |= self._blind
-        return {**needed, **(resources or {})}
+        return {resource_of(self._shown[work], work): 1.0, **self.also[work], **(resources or {})}
 
     async def other_than(self, worker: str) -> dict[str, float]:
         """The resource of all admitted workers but one; empty if no other one can read.
@@ -139,7 +136,7 @@ class Crew:
         A list of workers would not do: a task that names workers waits for ever once they are gone.
         """
         members = await self.workers("reading")
-        if all(name == worker or _other_than(name) in self._blind for name in members):
+        if not {*members} - {worker, *self._blind(members)}:
             return {}
         self._avoided.add(worker)
         self._grant(members)
@@ -147,12 +144,17 @@ class Crew:
 
     def found_blind(self, worker: str, reason: str) -> None:
         """Let a worker read nothing from now on, as others could read what it could not."""
-        if _other_than(worker) not in self._blind:
-            self._blind[_other_than(worker)] = 1.0
+        if not self._blind([worker]):
+            self._avoided.add(worker)
+            self.also["reading"][_other_than(worker)] = 1.0
             self.watch.say(
                 f"the worker {worker} gets no more files to read: another one could read what it "
                 f"could not ({reason}). Check its mounts and its network."
             )
+
+    def _blind(self, workers: Iterable[str]) -> list[str]:
+        """Those of some workers that get no more files to read."""
+        return [name for name in workers if _other_than(name) in self.also["reading"]]
 
     def _grant(self, members: Mapping[str, Mapping[str, Any]]) -> None:
         """Let admitted workers announce that they are other than those that are avoided."""
@@ -188,8 +190,9 @@ class Crew:
             while not (await asyncio.wait([task], timeout=LOOK))[0]:
                 passed = time.monotonic() - began
                 with contextlib.suppress(OSError):  # the task says that the scheduler is gone
-                    if not await self._look() and passed - said >= REMIND:
-                        self.watch.say(f"waiting for workers, {passed:.0f} s so far")
+                    lack = await self._look()
+                    if lack and passed - said >= REMIND:
+                        self.watch.say(f"waiting for {lack}, {passed:.0f} s so far")
                         said = passed
             return await task
         finally:
@@ -298,8 +301,8 @@ class Crew:
             if reason or work == "clustering":
                 self._known.add(name)
 
-    async def _look(self) -> int:
-        """Name strangers that joined, and the silent; the number of admitted workers."""
+    async def _look(self) -> str:
+        """Name strangers that joined, and the silent; what the cluster lacks to go on, if anything."""
         work: Work = "clustering" if "clustering" in self._shown else "reading"
         workers = await self._workers()
         admitted = self._admitted(workers, work)
@@ -314,7 +317,27 @@ class Crew:
             self._begin(name, introduction(work, self._expected), name)
         self._grant(self._admitted(workers, "reading"))
         self._listen(admitted)
-        return len(admitted)
+        return self._lack(workers, work)
+
+    def _lack(self, workers: Mapping[str, dict[str, Any]], work: Work) -> str:
+        """What no worker of a cluster has that tasks wait for; empty if there is nothing."""
+        admitted = self._admitted(workers, work)
+        if not admitted:
+            return "workers"
+        lacking = {*self.also[work]}.difference(*(each["resources"] for each in admitted.values()))
+        if lacking and work == "clustering":
+            return f"a worker that announces {' and '.join(sorted(lacking))}"
+        readers = self._admitted(workers, "reading")
+        blind = self._blind(readers)
+        if {*readers} - {*blind} or not self._is_reading():
+            return ""
+        named = f"{', '.join(blind[:_NAMED])}{_more(blind)}"
+        return f"a worker that can read the files ({named} could not: start others that see them)"
+
+    def _is_reading(self) -> bool:
+        """Whether a read is under way, or its result lost with a worker."""
+        known = self.client.futures
+        return any(known[key].status != "finished" for key in self._reads & {*known})
 
     def _listen(self, admitted: Mapping[str, Mapping[str, Any]]) -> None:
         """Name workers that give no sign of life; clocks of two machines are not compared."""
@@ -340,6 +363,8 @@ class Crew:
         began = said = time.monotonic()
         try:
             while not await self._workers():
+                if answer.done():  # it waited for longer than Dask's limit
+                    await gather(self.client, [answer])
                 await asyncio.sleep(0.1)
                 if time.monotonic() - said >= REMIND:
                     said = time.monotonic()

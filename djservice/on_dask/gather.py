@@ -61,7 +61,7 @@ async def gather(client: Client, futures: Sequence[Future | None]) -> Any:
         raise RunError(
             f"the task {error.task} waited for a worker that may take it for longer than "
             f"{error.timeout:g} s (distributed.scheduler.no-workers-timeout). Start workers from "
-            "the environment of this run; the same command continues from the store."
+            "the environment of this run that see its files; the same command continues from the store."
         ) from error
     except (CancelledError, CommClosedError) as error:
         raise TasksLostError(

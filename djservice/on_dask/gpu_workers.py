@@ -20,7 +20,7 @@ from djservice.on_dask.admission import Work
 from djservice.on_dask.crew import Crew
 
 #: Resources of a task that clusters on a GPU.
-GPU = {"GPU": 1}
+GPU = {"GPU": 1.0}
 
 
 def local_cluster(

@@ -16,6 +16,7 @@ from djservice.core.regular import in_the_way
 from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
+from djservice.reports.aim_text import aim_text
 from djservice.reports.joint_text import joint_rows, joint_text, joint_titles
 from djservice.reports.summary import summary
 from djservice.reports.text import (
@@ -94,6 +95,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
         )
         html = environment.get_template("report.html").render(
             facts=facts,
+            aim_text=aim_text,
             pictures=pictures,
             radius_text=radius_text,
             with_error=with_error,

@@ -53,8 +53,12 @@ def summary(path: str | Path) -> dict[str, Any]:
     )
     facts: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in keys}}
     facts["written"] = store.written
+    # A network may begin at an R that is given, and no global R is searched.
+    run = attributes["run"]
+    searched = run["task"] != "joint" or run["joint"]["radius"] is None
     facts |= {
-        "iterations": store.n_complete("history"),
+        "iterations": store.n_complete("history" if searched else "joint"),
+        "searched": searched,
         "spectrum": spectrum,
         "per_event": _per_event(store),
         "bootstrap_error": store.attribute("spectrum", "bootstrap_error"),

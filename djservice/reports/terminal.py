@@ -94,6 +94,9 @@ def _print_result(console: Console, facts: dict[str, Any]) -> None:
     result = facts["result"]
     radius = radius_text(result)
     console.print()
+    if not facts["searched"]:
+        _line(console, f"R at the start: {result['radius']:g}; no global R was searched")
+        return
     if facts["run"]["task"] == "particle-weights":
         radius += " without weights; with them see below"
     if facts["run"]["task"] == "joint":

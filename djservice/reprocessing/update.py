@@ -194,6 +194,9 @@ def _make_stores(
                         for name, section in run.inputs.items()
                     },
                 )
+            else:
+                for line in run_plan.defaults:
+                    watch.say(line)
             watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
             for file in missing:
                 assert settings.apply is not None

@@ -16,7 +16,7 @@ from distributed import Client
 
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
-from djservice.core.display import Lines
+from djservice.core.display import Lines, shown
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
@@ -27,7 +27,7 @@ from djservice.evaluation.targets import Truth
 from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
-from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
+from djservice.fit.radius_fit import RadiusFit, given_radius, learned, spectrum_radii
 from djservice.fit.result import Result
 from djservice.fit.weights_fit import WeightSample, WeightsFit
 from djservice.on_dask.bundles import Bundles
@@ -85,12 +85,13 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
         If anything goes wrong. The store keeps finished work, and the same call continues from
         there.
     """
-    watch, plan = watch or Lines(), RunPlan(run)
+    plan = RunPlan(run)
     check_sizes(plan)
     plan.check()  # before a cluster is started
     if not overwrite:
         stores.check_it_continues(store_path(run.output.store), run.numbers)
-    return run_to_completion(_on_cluster(plan, overwrite, watch), watch)
+    with shown(watch, Lines) as display:
+        return run_to_completion(_on_cluster(plan, overwrite, display), display)
 
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
@@ -185,20 +186,23 @@ async def run_on(
             else None
         )
         fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
-        with _advice(store, overwrite):
+        with _advice(store, overwrite, "history" if given_radius(run) is None else "joint"):
             return FinishedRun(await fit.run_to_completion(), path)
 
 
 @contextlib.contextmanager
-def _advice(store: Store, overwrite: bool) -> Iterator[None]:
-    """Mark a run that is cancelled, and say by which command a run that stops is continued."""
+def _advice(store: Store, overwrite: bool, group: str) -> Iterator[None]:
+    """Mark a run that is cancelled, and say by which command a run that stops is continued.
+
+    Its iterations are the rows of ``group``.
+    """
     try:
         yield
     except asyncio.CancelledError as stop:
         store.set(status="interrupted", message=str(stop) or "stopped by a signal")
         without = " without --overwrite" if overwrite else ""
         raise asyncio.CancelledError(
-            f"stopped after {store.n_complete('history')} iterations; the same command{without} "
+            f"stopped after {store.n_complete(group)} iterations; the same command{without} "
             "continues from there"
         ) from None
     except DjserviceError as error:

@@ -55,6 +55,12 @@ def points_of(particles: Any, name: str) -> Floats:
 
 def _points(particles: Any, name: str) -> Floats:
     if _is_awkward(particles):
+        if not particles.fields:
+            raise InputError(
+                f"{name}: expected particles, found {particles.type}, which has no momenta. "
+                "Constituents of jets are indices: take the particles that they name, as "
+                "particles[i][jets.constituents[i, j]]."
+            )
         if particles.ndim != 1:
             raise InputError(
                 f"{name}: expected the particles of one event or jet, found {particles.type}. Take "
@@ -70,7 +76,10 @@ def _points(particles: Any, name: str) -> Floats:
             np.asarray(getattr(particles, field), np.float64) for field in ("px", "py", "pz", "E")
         )
         if px.ndim != 1:
-            raise InputError(f"{name}: expected momenta of shape (particle,), found {px.shape}.")
+            raise InputError(
+                f"{name}: expected momenta of shape (particle,), found {px.shape}. Of a jet, give "
+                "the particles."
+            )
         columns = from_components(px, py, pz, energy)
         return np.column_stack([columns[field] for field in ("pt", "rapidity", "phi")])
     points = floats(particles, "pt, rapidity and phi", name)

@@ -27,8 +27,9 @@ from coffea import processor
 from same_events import assert_same_events
 
 import djservice as dj
-from djservice.errors import InputError, SchemaError
+from djservice.errors import InputError, InputWarning, SchemaError
 from djservice.evaluation.moments import Moments
+from djservice.objectives.observable import Observable
 
 
 def test_a_chunk_has_the_numbers_of_the_service_to_the_bit() -> None:
@@ -285,3 +286,47 @@ dj.RadiusProcessor
 assert "coffea" in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+
+
+class Charges:
+    """Number of charged constituents, as a tagger says which columns it reads."""
+
+    columns, fingerprint, __name__ = ("charge",), "charges", "charges"
+
+    def __call__(self, jets: Any, particles: Any) -> Any:
+        events = particles.events
+        return particles.mask.sum(axis=-1) * float("charge" in events.columns)
+
+
+CHARGES = Observable(Charges(), "charges", "", 1, constituents="all")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({}, "'charges' reads charge, which columns of the processor lacks: defaults are taken"),
+        ({"charge": "lacking"}, "charge is in no branch of 60 entries and counts as its default"),
+    ],
+)
+def test_defaults_of_columns_are_said_once_for_each_dataset(
+    columns: dict[str, str], said: str
+) -> None:
+    own = dj.RadiusProcessor(CHARGES, **SETTING, columns=columns)
+    sums = processor.accumulate([own.process(chunk(0, 40)), own.process(chunk(40, 60))])
+    with pytest.warns(InputWarning) as warned:
+        found = own.postprocess(sums)
+    (remark,) = found["all"].remarks
+    assert remark.startswith("dataset 'ZH': ") and said in remark
+    assert [str(each.message) for each in warned] == [remark]
+    assert found["datasets"]["ZH"].remarks == (remark,)
+
+
+def test_columns_that_are_there_are_not_remarked() -> None:
+    own = dj.RadiusProcessor(CHARGES, **SETTING, columns=["charge"])
+    assert own.postprocess(own.process(chunk(0, 40)))["all"].remarks == ()
+
+
+@pytest.mark.parametrize("function", [dj.gradient, dj.expectation])
+def test_functions_of_a_batch_say_which_columns_it_lacks(function: Any) -> None:
+    with pytest.warns(InputWarning, match="'charges' reads charge, which this batch of events"):
+        function(of_the_service(0, 5), CHARGES, radius=0.7, trees=8)

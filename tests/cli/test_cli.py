@@ -348,6 +348,23 @@ def test_no_control_character_of_an_argument_reaches_the_terminal(
     assert "\x1b" not in done.output
 
 
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("--batch-events=8", "--set optimiser.batch_events or radius_model.batch_events or"),
+        ("--pt-min", "--set input.pt_min=VALUE"),
+        ("--seed", "--set seed=VALUE"),
+    ],
+)
+def test_an_option_that_is_a_key_of_the_run_is_hinted_at(
+    call: Call, option: str, hint: str
+) -> None:
+    done = call("run", "a.yaml", option, "3")
+    assert done.exit_code == 2 and hint in done.output
+    assert "--set" not in call("show", "a.zarr", option, "3").output
+    assert "Set a key" not in call("run", "a.yaml", "--nonsense", "3").output
+
+
 @pytest.mark.filterwarnings("default")
 def test_warnings_are_lines() -> None:
     group = Commands("tool")

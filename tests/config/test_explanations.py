@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from djservice.config.base import Section
+from djservice.config.distances import Distances
+from djservice.config.explanations import explained
 from djservice.config.run import Run
 from djservice.errors import ConfigError
 from djservice.fit.build import build_estimator, build_loss
+from djservice.reprocessing.config import Reprocessing
 
 RUN = """
 input: {files: "example:ZHllbb_200"}
@@ -39,6 +45,13 @@ def message(override: str) -> str:
         ("radius.start: a", "radius.start: expected a number, found 'a'"),
         ("radius.start: null", "radius.start: expected a number, found null"),
         ("radius: 3", "radius: expected a mapping, found 3"),
+        ("input.columns: {d0: [1]}", "input.columns.d0: expected text or a number, found [1]"),
+        (
+            "input.columns: [[1]]",
+            "input.columns: expected names, or a mapping of names, found [[1]]",
+        ),
+        ("joint.classes: 5", "joint.classes: expected a list, found 5"),
+        ("radius: {5: 6}", "radius[5]: expected keys that are text, found 5"),
         ("input: [a]", "input: expected a mapping, found [a]"),
         ("input.files: null", "input.files: expected a list, found null"),
         ("input.files: [{}]", "input.files[0]: expected text, found {}"),
@@ -77,3 +90,35 @@ def test_a_value_is_refused_in_the_spelling_of_yaml(override: str, expected: str
     assert not re.search(
         r"\bNone\b|\bTrue\b|tuple|dictionary|instance|Section|Input should|\(\w+:", text
     )
+
+
+def paths(model: type[Section], *before: str) -> Iterator[tuple[str, ...]]:
+    """The keys of a section and of all sections within."""
+    for name, field in model.model_fields.items():
+        yield *before, field.alias or name
+        for section in sections(field.annotation):
+            yield from paths(section, *before, field.alias or name)
+
+
+def sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from sections(argument)
+
+
+@pytest.mark.parametrize("document", [Run, Distances, Reprocessing])
+@pytest.mark.parametrize("value", [5, "zz", [[1]], [None], {"a": None}, {5: 6}, ["a", {"b": 2}]])
+def test_no_key_is_refused_in_the_words_of_a_library(document: type[Section], value: Any) -> None:
+    """Whatever has several types, or makes its own, and no key ends in another error."""
+    for path in paths(document):
+        data: Any = {}
+        section = data
+        for name in path[:-1]:
+            section = section.setdefault(name, {})
+        section[path[-1]] = value
+        try:
+            document.model_validate(data)
+        except ValidationError as error:
+            said = explained(error, document, "root")
+            assert not re.search(r"constrained|function-|tuple|dict\b|\bstr\b|\bint\b|should", said)

@@ -130,13 +130,15 @@ def test_a_joint_run(settings: dict[str, Any], stored: Callable[[Path], dict[str
         assert opened.array(SAMPLE, "event_mean")[row] == pytest.approx(events.value)
     assert set(opened.array(SAMPLE, "weight")) == {1.0, 2.0}
 
-    # What is shown.
+    # What is shown, and that no global R was searched.
+    assert not any(opened.n_complete(name) for name in ("history", "scan", "newton", "spectrum"))
     facts = summary(store)["joint"]
     assert facts["classes"] == [1.0, 0.0] and facts["choices"][1]["radius"] == learned[0]
     shown = CliRunner().invoke(main, ["show", str(store)]).output
-    assert "ROC area" in shown and "start" in shown
+    assert "ROC area" in shown and "R at the start: 0.6; no global R was searched" in shown
     page = dj.report(store).read_text()
     assert "A network trained together with R" in page and "ROC curve" in page
+    assert "which is given (joint.radius)" in page
 
     # Stopped while training or scoring, it goes on to the same bits.
     before, where = stored(store), LocalFolder(str(store))

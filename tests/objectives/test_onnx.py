@@ -230,7 +230,7 @@ def test_a_configuration_names_it(files: Any, tiny_run: Any, tmp_path: Path) -> 
     assert not any("model" in key and "loss" in key for key in run.numbers)
     (term,) = build_loss(run).terms
     assert (term.observable * dj.observables.dijet_mass).columns == ("charge",)
-    assert "reads charge, which input.columns does not name" in RunPlan(run).defaults[0]
+    assert "reads charge, which input.columns lacks" in RunPlan(run).defaults[0]
     before = term.observable.fingerprint
     write_model(Path(files["model"]), [[3.0, 0.0], [1.0, 1.5]])
     (term,) = build_loss(run).terms

@@ -194,6 +194,71 @@ def test_an_empty_cluster_is_asked_for_workers() -> None:
     )
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Workers are looked at often, and tasks that no worker may take end soon."""
+    monkeypatch.setattr(crew_module, "LOOK", 0.05)
+    with dask.config.set({"distributed.scheduler.no-workers-timeout": "1s"}):
+        yield
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "lack", ["a worker that can read the files", "a worker that announces GPU"]
+)
+def test_what_no_worker_may_take_is_said_and_ends_at_the_limit(lack: str) -> None:
+    """The workers that are left are admitted, and cannot do what is waited for."""
+
+    async def run() -> None:
+        journal = Journal()
+        async with local(1) as (cluster, client):
+            crew = await Crew.muster(client, journal)
+            reading = "read" in lack
+            if reading:
+                crew.found_blind(*cluster.scheduler.workers, "no such file")
+            else:
+                await crew.admit_to_clustering()
+                crew.also["clustering"] = {"GPU": 1.0}
+            task = crew.submit(bool, key="a", work="reading" if reading else "clustering")
+            with pytest.raises(RunError, match=r"no-workers-timeout.*that see its files"):
+                await crew.gather([task])
+        assert lines(journal).count(f"waiting for {lack}") == 1
+
+    asyncio.run(asyncio.wait_for(run(), 300))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_cluster_that_stays_empty_ends_at_the_limit() -> None:
+    async def run() -> None:
+        async with local(0) as (_, client):
+            with pytest.raises(RunError, match="no-workers-timeout"):
+                await Crew.muster(client, Journal())
+
+    asyncio.run(asyncio.wait_for(run(), 300))
+
+
+def test_reads_go_on_with_a_worker_that_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were left could not read the files; clustering says nothing of it meanwhile."""
+    monkeypatch.setattr(crew_module, "LOOK", 0.05)
+
+    async def run() -> None:
+        journal = Journal()
+        async with local(1) as (cluster, client):
+            crew = await Crew.muster(client, journal)
+            await crew.admit_to_clustering()
+            crew.found_blind(*cluster.scheduler.workers, "no such file")
+            task = crew.submit(bool, key="a", work="clustering")
+            await crew.watched(asyncio.sleep(0.3))
+            assert await crew.gather([task]) == [False] and "waiting" not in lines(journal)
+            reading = asyncio.ensure_future(crew.gather([crew.submit(bool, key="b")]))
+            while "waiting for a worker that can read" not in lines(journal):
+                await asyncio.sleep(0.05)
+            cluster.scale(2)
+            assert await reading == [False]
+
+    asyncio.run(asyncio.wait_for(run(), 300))
+
+
 def test_a_store_goes_on_with_another_arithmetic_with_a_line(
     scheduler: str, tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

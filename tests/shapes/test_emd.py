@@ -248,6 +248,7 @@ GOOD = np.array([[1.0, 0.0, 0.0], [2.0, 0.1, 0.3]])
         ("jet", "b: expected numbers in pt, rapidity and phi"),
         (np.ma.masked_less(GOOD, 0.2), "masked values"),
         (ak.Array([[{"pt": 1.0, "rapidity": 0.0, "phi": 0.0, "mass": 0.0}]]), "of one event or jet"),
+        (ak.Array([3, 1, 4]), r"found 3 \* int64, which has no momenta.*particles\[i\]\[jets"),
         (ak.Array([{"pt": 1.0, "phi": 0.0}]), "expected one list per event of records"),
         (ak.Array([{"pt": math.nan, "rapidity": 0.0, "phi": 0.0, "mass": 0.0}]), "pt"),
         (vector.array({"px": [1.0], "py": [0.0], "pz": [0.0], "E": [1.0]})[:, None], r"found \(1, 1\)"),

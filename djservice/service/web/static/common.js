@@ -32,12 +32,15 @@ export function badge(state) {
   return element("span", { class: `state ${state}` }, state);
 }
 
+/** Phases that may end before their total, which is the most that they need. */
+const OPEN = ["newton", "R error"];
+
 /** How far a run is, as a bar with words. */
 export function bar(run) {
   const { phase, done, total } = run.progress;
   if (run.state === "finished") return element("span", { class: "note" }, "done");
   if (phase === undefined) return element("span", { class: "note" }, "–");
-  return element("span", { class: "bar" }, element("progress", { max: total || 1, value: done }), ` ${phase} ${done}/${total}`);
+  return element("span", { class: "bar" }, element("progress", { max: total || 1, value: done }), ` ${phase} ${done}${OPEN.includes(phase) ? ` (at most ${total})` : `/${total}`}`);
 }
 
 /** R: the result, with its network if one was trained, or of a run that is not at its end, that of the last iteration. */
