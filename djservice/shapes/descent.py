@@ -17,8 +17,8 @@ from djservice.shapes.forms import Shape
 from djservice.shapes.model import LEAST_SHARE, Cloud, Model, State
 
 #: Relative change of the cost at which a descent ends, with few points and with many.
-_ROUGH, _FINE = 1e-4, 1e-6
-_MOST_ROUNDS = 50
+_ROUGH, _FINE = 1e-3, 1e-5
+_MOST_ROUNDS = 20
 #: Most evaluations of the search along an exchange of shares, and the first step of it.
 _MOST_TRIED, _FIRST = 12, 0.05
 #: Radii of the starts, over the mean distance of the particles of a prong.
