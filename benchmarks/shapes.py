@@ -57,7 +57,11 @@ def draw(clouds: list[np.ndarray]) -> None:
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
         pt, y, phi = clouds[0].T
         left.scatter(y, phi, 400.0 * pt / pt.sum(), color="0.6", label="particles, by pT")
-        for shape, colour in ((Disk(1), COLOURS[0]), (Disk(2), COLOURS[1]), (Ellipse(1), COLOURS[2])):
+        for shape, colour in (
+            (Disk(1), COLOURS[0]),
+            (Disk(2), COLOURS[1]),
+            (Ellipse(1), COLOURS[2]),
+        ):
             fit = dj.shapes.fit(clouds[0], shape)
             label: str | None = f"{dj.shapes.Shape((shape,))}: {fit.value:.3f}"
             for centre, (a, b), angle in zip(fit.centres, fit.axes, fit.angles, strict=True):

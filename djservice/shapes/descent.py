@@ -13,6 +13,7 @@ import numpy as np
 
 from djservice.clustering.medians import medians
 from djservice.core.typing import Floats
+from djservice.events.batch import fold
 from djservice.shapes.forms import Shape
 from djservice.shapes.model import LEAST_SHARE, Cloud, Model, State
 
@@ -45,7 +46,8 @@ def starts(model: Model, cloud: Cloud) -> Iterator[tuple[Floats, Floats]]:
     for beta in (1.0, 2.0):
         near = medians(cloud.z, cloud.places, shape.n, beta)
         prong = np.bincount(near.owner, cloud.z, shape.n)
-        distance = np.sqrt(((cloud.places - near.centres[near.owner]) ** 2).sum(axis=1))
+        apart = cloud.places - near.centres[near.owner]
+        distance = np.hypot(apart[:, 0], fold(apart[:, 1]))
         mean = np.bincount(near.owner, cloud.z * distance, shape.n) / np.maximum(prong, 1e-300)
         shares = np.repeat(prong / len(shape.parts), len(shape.parts)) * (1.0 - sum(even))
         shares = np.maximum(np.concatenate([shares, even]), LEAST_SHARE)

@@ -178,7 +178,7 @@ def _extended(
     shares = np.stack([*brought, np.zeros(len(rows))], axis=1)[:, :-1] / cloud.z[:, np.newaxis]
     parts = np.where(state.shares > 2.0 * LEAST_SHARE, state.shares, 0.0)
     uniform = float(parts[-1]) if shape.uniform is not None else 0.0
-    weights = parts[: shape.n * len(shape.parts)].reshape(shape.n, -1)
+    weights = parts[: shape.n * len(shape.parts)].reshape(shape.n, len(shape.parts))
     centres, axes = state.parameters[:, :2] + origin, model.axes(state.parameters)
     return _ordered(rows, state.value, centres, axes, weights, uniform, shares)
 

@@ -45,7 +45,9 @@ def test_they_are_fits_of_the_leading_jet(events: Any) -> None:
 
 
 def test_a_jet_of_too_few_particles_has_none() -> None:
-    one = dj.EventBatch.from_arrays(pt=[30.0], rapidity=[0.0], phi=[0.0], mass=[0.0], offsets=[0, 1])
+    one = dj.EventBatch.from_arrays(
+        pt=[30.0], rapidity=[0.0], phi=[0.0], mass=[0.0], offsets=[0, 1]
+    )
     assert np.isnan(mean(one, dj.observables.shape("point", 2)))
     assert mean(one, dj.observables.shape("point")) == 0.0
 
