@@ -7,6 +7,7 @@ cost is convex; its slopes are the prices of the transport.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,10 +19,10 @@ from djservice.shapes.forms import Shape
 from djservice.shapes.model import LEAST_SHARE, Cloud, Model, State
 
 #: Relative change of the cost at which a descent ends, with few points and with many.
-_ROUGH, _FINE = 1e-3, 1e-5
+_ROUGH, _FINE = 1e-3, 1e-4
 _MOST_ROUNDS = 20
-#: Most evaluations of the search along an exchange of shares, and the first step of it.
-_MOST_TRIED, _FIRST = 12, 0.05
+#: Most evaluations of the search along an exchange of shares.
+_MOST_TRIED = 12
 #: Radii of the starts, over the mean distance of the particles of a prong.
 _RADII = (1.0, 0.4)
 
@@ -88,7 +89,7 @@ def exchanged(model: Model, cloud: Cloud, state: State, change: float) -> State:
     direction = np.zeros(len(prices))
     direction[dear], direction[cheap] = -1.0, 1.0
     left, slope = (0.0, state.value), prices[cheap] - prices[dear]
-    best, right, step = state, None, min(_FIRST, most)
+    best, right, step = state, None, min(math.sqrt(change), most)
     for _ in range(_MOST_TRIED):
         if not slope < 0.0 or not left[0] < most:
             break
