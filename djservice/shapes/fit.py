@@ -65,7 +65,9 @@ class Fit:
     def eccentricities(self) -> Floats:
         """sqrt(1 - b^2 / a^2) of the axes a and b, shape (prong,); 0 of rings and disks."""
         a, b = self.axes.T
-        return np.sqrt(1.0 - np.divide(b, a, out=np.ones_like(a), where=a > 0.0) ** 2)
+        ratio = np.divide(b, a, out=np.ones_like(a), where=a > 0.0)
+        eccentricities: Floats = np.sqrt(1.0 - ratio**2)
+        return eccentricities
 
     @property
     def jets(self) -> Any:
