@@ -9,11 +9,11 @@ The packages are listed along the flow of data. Each imports only those that sta
     events          events in memory: flat columns, offsets and identities
     input           from ROOT files to events
     clustering      from events to sampled trees, jets and scores; its kernels are compiled
+    shapes          how far apart events and jets are, and their shapes (extra ``shapes``)
     objectives      from jets to numbers: observables, cuts, losses
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
     networks        networks on constituents of jets, in PyTorch (extra ``torch``)
-    shapes          how far apart events and jets are, by transport (extra ``shapes``)
     weight_models   weights of particles, as functions of their features
     layers          what the clustering as a layer of a network is, in NumPy
     evaluation      a loss and its gradient over a batch, as mergeable sums
@@ -39,6 +39,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from djservice import shapes as shapes
     from djservice.analysis.calibration import Calibration as Calibration
     from djservice.analysis.calibration import calibrate as calibrate
     from djservice.analysis.expectation import Expectation as Expectation
@@ -103,6 +104,7 @@ _MODULES = {
     "examples": "input.examples",
     "observables": "objectives.observables",
     "cuts": "objectives.cuts",
+    "shapes": "shapes",
 }
 _PUBLIC = {
     "read": "input.read",

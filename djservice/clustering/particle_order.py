@@ -34,8 +34,13 @@ def sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32
 
 def momenta_of(events: EventBatch) -> Floats:
     """Components px, py, pz and E of the particles in GeV, shape (particle, 4)."""
-    components = np.empty((len(events.pt), 4))
-    momenta(events.pt, events.rapidity, events.phi, events.mass, components[:, :])
+    return components_of(events.pt, events.rapidity, events.phi, events.mass)
+
+
+def components_of(pt: Floats, rapidity: Floats, phi: Floats, mass: Floats) -> Floats:
+    """Components px, py, pz and E of momenta, shape (momentum, 4)."""
+    components = np.empty((len(pt), 4))
+    momenta(pt, rapidity, phi, mass, components[:, :])
     return components
 
 

@@ -25,6 +25,7 @@ from djservice.objectives.observable import Observable as Observable
 from djservice.objectives.observable import observable, require_jet
 from djservice.objectives.onnx_tagger import read_tagger
 from djservice.objectives.plackett_luce import ordered_choices, unordered_choices
+from djservice.objectives.shapes import shape
 
 #: Most ordered choices of jets of a soft choice, which evaluates its observable for each of them.
 _MOST_CHOICES = 1_000
@@ -271,5 +272,6 @@ def named_observables() -> dict[str, Callable[..., Observable]]:
         "angularity": angularity,
         "log_angularity": log_angularity,
         "onnx": onnx,
+        "shape": shape,
     }
     return makers("djservice.observables", Observable, builtin)

@@ -126,9 +126,9 @@ def distance(a: Floats, b: Floats, cost: Floats) -> tuple[float, Floats]:
     """The distance of two sets of weights, whose sums may differ, and the plan."""
     excess = a.sum() - b.sum()
     if abs(excess) <= ROUNDING * a.sum():
-        return transport(a, b, cost)
-    if excess > 0.0:  # what is left goes to a further particle, at no cost but the excess itself
-        value, plan = transport(a, np.append(b, excess), np.pad(cost, ((0, 0), (0, 1))))
+        excess, moved = 0.0, transport(a, b, cost)
+    elif excess > 0.0:  # what is left goes to a further particle, at no cost but the excess itself
+        moved = transport(a, np.append(b, excess), np.pad(cost, ((0, 0), (0, 1))))
     else:
-        value, plan = transport(np.append(a, -excess), b, np.pad(cost, ((0, 1), (0, 0))))
-    return value + abs(float(excess)), plan[: len(a), : len(b)]
+        moved = transport(np.append(a, -excess), b, np.pad(cost, ((0, 1), (0, 0))))
+    return moved.value + abs(float(excess)), moved.plan[: len(a), : len(b)]

@@ -15,19 +15,29 @@ from djservice.events.momenta import from_components
 
 #: Columns of points.
 PT, RAPIDITY, PHI = range(3)
+_FIELDS = ("pt", "rapidity", "phi", "mass")
 #: Bounds within which no distance overflows.
 MOST_PT, MOST_RAPIDITY = 1e150, 1e3
 
 
 def points_of(particles: Any, name: str) -> Floats:
-    """The particles of one event or jet as points: rows of pT, rapidity and phi.
+    """The particles of one event or jet as points, rows of pT, rapidity and phi.
+
+    See :func:`particles_of`.
+    """
+    return np.ascontiguousarray(particles_of(particles, name)[:, :3])
+
+
+def particles_of(particles: Any, name: str) -> Floats:
+    """The particles of one event or jet: rows of pT, rapidity, phi and mass.
 
     Parameters
     ----------
     particles
-        An array of shape (particle, 3) with pT, rapidity and phi; a ``vector`` momentum array of
-        shape (particle,); an awkward array of records, shape (particle,), see
-        :meth:`djservice.EventBatch.from_awkward`; or an :class:`djservice.EventBatch` of one event.
+        An array of shape (particle, 3) with pT, rapidity and phi, of particles without mass; a
+        ``vector`` momentum array of shape (particle,); an awkward array of records, shape
+        (particle,), see :meth:`djservice.EventBatch.from_awkward`; or an
+        :class:`djservice.EventBatch` of one event.
     name
         What it is called in messages.
 
@@ -39,7 +49,7 @@ def points_of(particles: Any, name: str) -> Floats:
     points = _points(particles, name)
     if len(points) == 0:
         raise InputError(f"{name} has no particles. Leave out empty events and jets.")
-    pt, rapidity, phi = points.T
+    pt, rapidity, phi, _ = points.T
     good = (pt > 0.0) & (pt < MOST_PT) & (np.abs(rapidity) < MOST_RAPIDITY) & np.isfinite(phi)
     bad = np.flatnonzero(~good)
     if len(bad):
@@ -70,7 +80,7 @@ def _points(particles: Any, name: str) -> Floats:
     if isinstance(particles, EventBatch):
         if len(particles) != 1:
             raise InputError(f"{name}: expected one event, found {len(particles)}. Select one.")
-        return np.column_stack([particles.pt, particles.rapidity, particles.phi])
+        return np.column_stack([getattr(particles, field) for field in _FIELDS])
     if all(hasattr(particles, field) for field in ("px", "py", "pz", "E")):
         px, py, pz, energy = (
             np.asarray(getattr(particles, field), np.float64) for field in ("px", "py", "pz", "E")
@@ -81,16 +91,16 @@ def _points(particles: Any, name: str) -> Floats:
                 "the particles."
             )
         columns = from_components(px, py, pz, energy)
-        return np.column_stack([columns[field] for field in ("pt", "rapidity", "phi")])
+        return np.column_stack([columns[field] for field in _FIELDS])
     points = floats(particles, "pt, rapidity and phi", name)
     if points.size == 0:
-        return np.empty((0, 3))
+        return np.empty((0, 4))
     if points.ndim != 2 or points.shape[1] != 3:
         raise InputError(
             f"{name}: expected rows of pt, rapidity and phi, shape (particle, 3), found shape "
             f"{points.shape}."
         )
-    return points.copy()
+    return np.pad(points, ((0, 0), (0, 1)))
 
 
 def _is_awkward(particles: Any) -> bool:

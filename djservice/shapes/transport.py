@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -42,8 +43,27 @@ def solver_version() -> str:
     return version("POT")
 
 
-def transport(a: Floats, b: Floats, cost: Floats) -> tuple[float, Floats]:
-    """The least cost of moving weights onto others of the same sum, and the plan.
+@dataclass(frozen=True)
+class Solution:
+    """An optimal transport.
+
+    Attributes
+    ----------
+    value
+        The sum of plan times cost.
+    plan
+        Weight that goes from each to each, shape (n, m).
+    prices
+        Cost of one more unit of each of the second weights, up to a common constant, shape (m,).
+    """
+
+    value: float
+    plan: Floats
+    prices: Floats
+
+
+def transport(a: Floats, b: Floats, cost: Floats) -> Solution:
+    """The least cost of moving weights onto others of the same sum.
 
     Parameters
     ----------
@@ -51,13 +71,6 @@ def transport(a: Floats, b: Floats, cost: Floats) -> tuple[float, Floats]:
         Weights, shapes (n,) and (m,), all positive.
     cost
         Cost for each unit of weight, shape (n, m).
-
-    Returns
-    -------
-    float
-        The sum of plan times cost.
-    array
-        The plan, shape (n, m): weight that goes from each to each.
 
     Raises
     ------
@@ -83,4 +96,4 @@ def transport(a: Floats, b: Floats, cost: Floats) -> tuple[float, Floats]:
         raise RunError(
             f"no optimal transport between {len(a)} and {len(b)} points: {log['warning']}"
         )
-    return float(log["cost"] * scale * total_a), plan * total_a
+    return Solution(float(log["cost"] * scale * total_a), plan * total_a, log["v"] * scale)
