@@ -13,6 +13,7 @@ The packages are listed along the flow of data. Each imports only those that sta
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
     networks        networks on constituents of jets, in PyTorch (extra ``torch``)
+    lund_planes     density of emissions in jets, and weights of jets that follow from it
     shapes          how far apart events and jets are, by transport (extra ``shapes``)
     weight_models   weights of particles, as functions of their features
     layers          what the clustering as a layer of a network is, in NumPy
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from djservice.input import examples as examples
     from djservice.input import schemas as schemas
     from djservice.input.read import read as read
+    from djservice.lund_planes.density import lund_density as lund_density
     from djservice.objectives import cuts as cuts
     from djservice.objectives import observables as observables
     from djservice.objectives.information import MutualInformation as MutualInformation
@@ -113,6 +115,7 @@ _PUBLIC = {
     "TreeSample": "clustering.trees",
     "cluster_jets": "clustering.awkward_jets",
     "lund": "clustering.lund",
+    "lund_density": "lund_planes.density",
     "emd": "shapes.emd",
     "spectral_emd": "shapes.spectral",
     "observable": "objectives.observable",

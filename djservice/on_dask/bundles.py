@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from djservice.core.progress import Watch
 from djservice.core.provenance import versions
+from djservice.core.typing import Floats
 from djservice.errors import SchemaError
 from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.moments import Moments
@@ -47,6 +48,7 @@ from djservice.on_dask.tasks import (
     evaluate_timed,
     fit_bundle,
     joint_bundles,
+    lund_of,
     prepared_bundle,
     weight_profile,
     weight_slopes,
@@ -178,6 +180,22 @@ class Bundles:
         sums = functools.reduce(operator.add, (sums for sums, _ in answers))
         events = [part for _, part in answers if part is not None]
         return sums, JointEvents.concatenate(events) if events else None
+
+    async def lund(self, radius: float) -> Floats:
+        """Sums of the Lund plane over all bundles at a radius, added up in their order."""
+        call = next(self._count)
+        futures = [
+            self.crew.submit(
+                lund_of,
+                bundle,
+                self.setup,
+                radius,
+                key=f"lund-{self.token}-{call}-{i}",
+                work="clustering",
+            )
+            for i, bundle in enumerate(self.bundles)
+        ]
+        return functools.reduce(operator.add, await self.crew.gather(futures))
 
     async def classes(self, classes: Classes) -> NDArray[np.int64]:
         """Number of the class of each event, shape (event,)."""
