@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from djservice.input import schemas as schemas
     from djservice.input.read import read as read
     from djservice.lund_planes.density import lund_density as lund_density
+    from djservice.lund_planes.ratio import LundRatio as LundRatio
+    from djservice.lund_planes.reweighter import LundReweighter as LundReweighter
     from djservice.objectives import cuts as cuts
     from djservice.objectives import observables as observables
     from djservice.objectives.information import MutualInformation as MutualInformation
@@ -116,6 +118,8 @@ _PUBLIC = {
     "cluster_jets": "clustering.awkward_jets",
     "lund": "clustering.lund",
     "lund_density": "lund_planes.density",
+    "LundRatio": "lund_planes.ratio",
+    "LundReweighter": "lund_planes.reweighter",
     "emd": "shapes.emd",
     "spectral_emd": "shapes.spectral",
     "observable": "objectives.observable",

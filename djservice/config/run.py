@@ -153,7 +153,7 @@ class Run(Document):
         names = tuple(
             f"{section}.{key}"
             for section in sections
-            for key in ("files", "fileset", "cache", "timeout")
+            for key in ("files", "fileset", "cache", "timeout", "lund_weights.ratio")
         )
         # The content of files of observables is compared, and not their paths.
         names += tuple(key for key, _ in self.observable_files)

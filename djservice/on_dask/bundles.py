@@ -35,11 +35,13 @@ from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.input.files import InputFile
 from djservice.input.quarantine import BadRange
+from djservice.lund_planes.selected_jets import LundWeighting
 from djservice.on_dask.augment import augment
 from djservice.on_dask.balance import cost, groups
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
 from djservice.on_dask.load import load
+from djservice.on_dask.lund import weigh
 from djservice.on_dask.plugins import compile_kernels
 from djservice.on_dask.tasks import (
     bundle_features,
@@ -80,6 +82,8 @@ class Bundles:
         "cpu" or "cuda": the device that clusters.
     reading
         Summary of the reading.
+    lund_weights
+        How jets were weighed, or None.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Bundles:
         self.bad: tuple[BadRange, ...] = ()
         self.datasets: dict[str, dict[str, Any]] = {}
         self.reading: dict[str, Any] = {}
+        self.lund_weights: LundWeighting | None = None
         self.sizes: list[int] = []
         self.costs: list[float] = []
         self._groups: list[list[int]] | None = None
@@ -150,13 +155,17 @@ class Bundles:
         self = cls(crew, setup, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
-        self.weight = np.concatenate([s.weight for s in loaded.summaries])
+        weights = [s.weight for s in loaded.summaries]
         self.truth = np.concatenate([s.truth for s in loaded.summaries])
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]
         # Last, so that a bad input ends the run at once.
         await compile_kernels(crew.admit_to_clustering(), watch)
+        self.lund_weights = by = plan.lund_weights(name)
+        if by is not None:
+            self.bundles, weights = await weigh(crew, self.bundles, weights, by, watch, token)
+        self.weight = np.concatenate(weights)
         if self.device == "cuda":
             watch.say(f"trees grow on {sum((await gpus(crew)).values())} GPUs")
         return self

@@ -231,6 +231,8 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
             identities[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
     for name, facts in bundles.datasets.items():
         identities[f"{section}.datasets.{name}"] = facts["metadata"]
+    if bundles.lund_weights is not None:
+        identities[f"{section}.lund_weights.digest"] = bundles.lund_weights.digest
     if bundles.reading["selection"]:
         identities[f"{section}.selection"] = bundles.reading["selection"]
     if bundles.bad:

@@ -1,0 +1,115 @@
+"""`djservice lund`: a ratio measured on Dask equals that in one process, and runs take its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+import yaml
+from click.testing import CliRunner
+
+import djservice as dj
+from djservice.cli.app import main
+from djservice.config.input import LundJets
+from djservice.errors import ConfigError, InputError
+from djservice.fit.plan import RunPlan
+from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.ratio import LundRatio
+from djservice.lund_planes.selected_jets import plane_of, select_jets, varied
+
+JETS: dict[str, Any] = {"pt_min": 40.0, "mass": None, "number": 2}
+DATA = {"input": {"files": ["example:ZHllbb_200"], "pt_min": 2.0, "entries": [0, 60]}, "jets": JETS}
+SIMULATION = {**DATA, "input": {**DATA["input"], "entries": [60, 140]}}
+RUN: dict[str, Any] = {
+    "input": DATA["input"],
+    "loss": {"kind": "squared_error", "target": 125.0, "scale": 125.0},
+    "optimiser": {"iterations": 1, "trees": 2, "batch_events": 20},
+    "output": {"store": "run.zarr"},
+}
+
+
+def events_of(section: Any) -> dj.EventBatch:
+    first, last = section["input"]["entries"]
+    schema = dj.schemas.nanoaod(pt_min=2.0)
+    return dj.read("example:ZHllbb_200", schema=schema, entries=(first, last))
+
+
+@pytest.fixture(scope="module")
+def ratio() -> LundRatio:
+    planes = [plane_of(events_of(s), LundJets(**JETS), Binning()) for s in (DATA, SIMULATION)]
+    return LundRatio.of(*planes, Binning(), variations={"fsr": (planes[0], planes[1])})
+
+
+@pytest.mark.servers
+def test_a_ratio_is_measured_applied_and_taken_by_a_run(
+    ratio: LundRatio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, section in (("data", DATA), ("simulation", SIMULATION)):
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(section))
+    options = ["--workers", "1"]
+    call = CliRunner().invoke
+    measured = call(main, ["lund", "measure", "data.yaml", "simulation.yaml", "r.json", *options])
+    assert measured.exit_code == 0, measured.output
+    assert "wrote r.json" in measured.output
+    found = LundRatio.read("r.json")
+    np.testing.assert_allclose(found.nominal.value, ratio.nominal.value, rtol=1e-12)
+    again = ["lund", "apply", "r.json", "simulation.yaml", "w.root", "--toys", "2", *options]
+    applied = call(main, again)
+    assert applied.exit_code == 0, applied.output
+    jets = select_jets(events_of(SIMULATION), LundJets(**JETS))
+    expected = dj.LundReweighter("r.json").weights(jets.batch, prongs=2, toys=2)
+    tree = uproot.open("w.root")["LundWeights"].arrays()
+    np.testing.assert_allclose(ak.to_numpy(tree.weight), expected.nominal, rtol=1e-12)
+    toys = ak.to_numpy(tree.weight_statistics)
+    np.testing.assert_allclose(toys, expected.toys["statistics"], rtol=1e-12)
+    section = {"ratio": "r.json", "jets": JETS}
+    settings = {**RUN, "input": {**SIMULATION["input"], "lund_weights": section}}
+    settings["cluster"] = {"workers": 1}
+    fit = dj.run(dj.Run.from_dict(settings))
+    factor = np.ones(80)
+    np.multiply.at(factor, jets.event, expected.nominal)
+    weight = dj.Store.read(fit.store).array("spectrum", "weight")
+    np.testing.assert_allclose(weight, factor, rtol=1e-12)
+
+
+def plan_of(tmp_path: Path, **section: Any) -> RunPlan:
+    path = tmp_path / "ratio.json"
+    lund_weights = {"ratio": str(path), "jets": JETS, **section}
+    return RunPlan(dj.Run.from_dict({**RUN, "input": {**RUN["input"], "lund_weights": lund_weights}}))
+
+
+def test_bad_ratios_and_variations_end_a_run_before_it_starts(
+    ratio: LundRatio, tmp_path: Path
+) -> None:
+    with pytest.raises(dj.DjserviceError, match="there is no Lund ratio"):
+        plan_of(tmp_path).check()
+    ratio.write(tmp_path / "ratio.json")
+    plan_of(tmp_path, variation="fsr_up").check()
+    with pytest.raises(ConfigError, match="no variation 'fsr'; there are nominal, fsr_up, fsr_dow"):
+        plan_of(tmp_path, variation="fsr").check()
+    with pytest.raises(ConfigError, match=r"of jets with R = 0\.8, and these have R = 0\.4"):
+        plan_of(tmp_path, jets={**JETS, "radius": 0.4}).check()
+    assert "lund_weights.ratio" not in "".join(plan_of(tmp_path).run.numbers)
+
+
+def test_variations_have_their_names(ratio: LundRatio) -> None:
+    assert varied(ratio, "nominal", 1) is ratio.nominal
+    assert varied(ratio, "fsr_down", 1) is ratio.variations["fsr"][1]
+    toy = varied(ratio, "statistics_3", 1)
+    np.testing.assert_array_equal(toy.value, varied(ratio, "statistics_3", 1).value)
+    assert (toy.value != varied(ratio, "statistics_4", 1).value).any()
+    assert (varied(ratio, "extrapolation_0", 1).coefficients != toy.coefficients).any()
+    with pytest.raises(InputError, match="no variation 'statistics_x'"):
+        varied(ratio, "statistics_x", 1)
+
+
+def test_backgrounds_are_subtracted_by_negative_weights(ratio: LundRatio) -> None:
+    whole, part = (plane_of(events_of(s), LundJets(**JETS), Binning()) for s in (DATA, SIMULATION))
+    minus = PlaneSums(-part.subjets, -part.emissions, part.squares)
+    rest = whole + part + minus
+    np.testing.assert_allclose(rest.emissions, whole.emissions, atol=1e-9)
