@@ -99,10 +99,9 @@ class PlaneSums:
         place = of_pt[subjets.subjet[inside]] * (x * y) + cell[inside]
         of_emission = of_subjet[subjets.subjet[inside]]
         sums, squares = (
-            np.bincount(place, of_emission**power, bins * x * y).reshape(bins, x, y)
-            for power in (1, 2)
+            _sums(place, of_emission**power, bins * x * y).reshape(bins, x, y) for power in (1, 2)
         )
-        return cls(np.bincount(of_pt, of_subjet, bins), sums, squares)
+        return cls(_sums(of_pt, of_subjet, bins), sums, squares)
 
     def __add__(self, other: PlaneSums) -> PlaneSums:
         return PlaneSums(
@@ -115,6 +114,10 @@ class PlaneSums:
         """Emissions per subjet of each bin, and their error; 0 where there is nothing."""
         subjets = np.where(self.subjets > 0.0, self.subjets, np.inf)[:, np.newaxis, np.newaxis]
         return self.emissions / subjets, np.sqrt(self.squares) / subjets
+
+
+def _sums(place: NDArray[np.int64], weights: Floats, bins: int) -> Floats:
+    return np.asarray(np.bincount(place, weights, bins), np.float64)
 
 
 def ratio_of(numerator: PlaneSums, denominator: PlaneSums) -> tuple[Floats, Floats]:

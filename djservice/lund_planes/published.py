@@ -71,7 +71,7 @@ def _values(histogram: Any, binning: Binning) -> tuple[Floats, Floats]:
 def _table(file: Any, name: str, prefix: str, binning: Binning) -> RatioTable:
     """A ratio with the fits that start with a prefix, or with its own where there are none."""
     table = RatioTable.of(*_values(file[name], binning), binning)
-    folder = file["pt_extrap"] if "pt_extrap" in file else {}
+    folder = file.get("pt_extrap", {})
     coefficients, covariance = table.coefficients.copy(), table.covariance.copy()
     for i in range(coefficients.shape[0]):
         for j in range(coefficients.shape[1]):

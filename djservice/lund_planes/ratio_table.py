@@ -130,6 +130,6 @@ def _polynomial(
     """Least squares: coefficients, covariance and chi^2."""
     size = np.maximum(error, 1e-6)
     matrix = (inverse[:, np.newaxis] ** np.arange(order + 1)) / size[:, np.newaxis]
-    covariance = np.linalg.pinv(matrix.T @ matrix)
+    covariance = np.asarray(np.linalg.pinv(matrix.T @ matrix), np.float64)
     coefficients = covariance @ (matrix.T @ (value / size))
     return coefficients, covariance, float(((matrix @ coefficients - value / size) ** 2).sum())

@@ -18,7 +18,7 @@ from djservice.core.typing import Floats
 from djservice.core.warn import warn
 from djservice.errors import InputError, InputWarning
 from djservice.events.batch import EventBatch, as_batch
-from djservice.lund_planes.binning import PlaneSums, ratio_of
+from djservice.lund_planes.binning import Binning, PlaneSums, ratio_of
 from djservice.lund_planes.matching import Quarks
 from djservice.lund_planes.normalisation import normalised
 from djservice.lund_planes.ratio import LundRatio
@@ -126,6 +126,39 @@ class LundReweighter:
         from djservice.lund_planes.published import read_root
 
         return cls(read_root(os.fspath(path)))
+
+    @classmethod
+    def measured(
+        cls,
+        data: tuple[Any, Any],
+        simulation: tuple[Any, Any],
+        *,
+        prongs: ArrayLike,
+        binning: Binning | None = None,
+    ) -> LundReweighter:
+        """A reweighter with the ratio of jets of data to those of a simulation.
+
+        Parameters
+        ----------
+        data, simulation
+            Particles and jets of each, as :meth:`weights` takes them; jets may be None.
+        prongs
+            Number of prongs of all jets.
+        binning
+            Bins of the ratio, those of the published correction by default.
+
+        Raises
+        ------
+        InputError
+            If the jets are none, or there is no jet.
+        """
+        bins = binning or Binning()
+        planes = []
+        for particles, jets in (data, simulation):
+            of_event, batch = _jets(particles, jets)
+            subjets = subjets_of(batch, _checked(prongs, len(batch)))
+            planes.append(PlaneSums.of(subjets, of_event, bins))
+        return cls(LundRatio.of(planes[0], planes[1], bins))
 
     @checked_arguments
     def weights(

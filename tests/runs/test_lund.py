@@ -80,7 +80,9 @@ def test_a_ratio_is_measured_applied_and_taken_by_a_run(
 def plan_of(tmp_path: Path, **section: Any) -> RunPlan:
     path = tmp_path / "ratio.json"
     lund_weights = {"ratio": str(path), "jets": JETS, **section}
-    return RunPlan(dj.Run.from_dict({**RUN, "input": {**RUN["input"], "lund_weights": lund_weights}}))
+    return RunPlan(
+        dj.Run.from_dict({**RUN, "input": {**RUN["input"], "lund_weights": lund_weights}})
+    )
 
 
 def test_bad_ratios_and_variations_end_a_run_before_it_starts(
