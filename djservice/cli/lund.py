@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
 
 from djservice.cli.echo import echo
 from djservice.cli.failures import Commands, clear_failures
-from djservice.cli.run_options import cluster_settings
+from djservice.cli.run_options import cluster_settings, read_run, run_options
 
 if TYPE_CHECKING:
     from djservice.config.lund import LundSample
@@ -24,6 +25,7 @@ def lund() -> None:
     Examples:
       djservice lund measure data.yaml simulation.yaml ratio.json
       djservice lund apply ratio.json sample.yaml weights.root
+      djservice lund shift run.yaml
     """
 
 
@@ -119,6 +121,46 @@ def apply(
     effective = float(result.nominal.sum() ** 2 / max((result.nominal**2).sum(), 1e-300))
     echo(f"{len(result.nominal):,} jets, as many as {effective:,.0f} without weights")
     echo(f"wrote {weights}")
+
+
+@lund.command()
+@run_options
+@click.option("--toys", type=click.IntRange(min=0, max=100), default=5, show_default=True)
+@clear_failures
+def shift(
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+    toys: int,
+) -> None:
+    """Repeat the run in CONFIG with each variation of its Lund weights: what they do to R*.
+
+    The run has input.lund_weights. Stores are written beside output.store, one for each variation,
+    and the changes of R* as a JSON file. All runs have the same random numbers, so that the changes
+    are those of the weights. What is finished is not computed again.
+
+    \b
+    Example:
+      djservice lund shift my_run.yaml --toys 10
+    """
+    from djservice.core.display import choose_display
+    from djservice.runs.lund_shift import shift as do_shift
+
+    run = read_run(config, overrides, scheduler, workers, threads)
+    display = choose_display()
+    try:
+        page = do_shift(run, toys, display)
+    finally:
+        display.close()
+    result = json.loads(page.read_text())
+    echo(
+        f"R* = {result['radius']['nominal']:.4f}, without weights {result['radius']['unweighted']:.4f}"
+    )
+    for name, (up, down) in result["changes"].items():
+        echo(f"{name:<16} {up:+.4f} {down:+.4f}")
+    echo(f"wrote {page}")
 
 
 def _read(path: str, settings: list[str]) -> LundSample:

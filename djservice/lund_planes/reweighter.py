@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,19 +71,30 @@ class LundWeights:
         -----
         Of toys it is their spread plus the size of the shift of their mean, in both directions.
         """
-        nominal = quantity(self.nominal)
-        changes: dict[str, tuple[float, float]] = {}
-        for name, toys in self.toys.items():
-            numbers = np.array([quantity(toys[:, i]) for i in range(toys.shape[1])])
-            if len(numbers):
-                size = float(numbers.std() + abs(numbers.mean() - nominal))
-                changes[name] = (size, -size)
-        for name, pair in self.variations.items():
-            up, down = (quantity(weights) - nominal for weights in pair)
-            changes[name] = (up, down)
-        above = math.hypot(*(max(*pair, 0.0) for pair in changes.values()))
-        below = math.hypot(*(min(*pair, 0.0) for pair in changes.values()))
-        return {**changes, "total": (above, -below)}
+        toys = {
+            name: np.array([quantity(columns[:, i]) for i in range(columns.shape[1])])
+            for name, columns in self.toys.items()
+        }
+        variations = {
+            name: (quantity(up), quantity(down)) for name, (up, down) in self.variations.items()
+        }
+        return changes_of(quantity(self.nominal), toys, variations)
+
+
+def changes_of(
+    nominal: float, toys: Mapping[str, Floats], variations: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Changes up and down of a number, by its values with toys and with variations."""
+    changes: dict[str, tuple[float, float]] = {}
+    for name, values in toys.items():
+        if len(values):
+            size = float(values.std() + abs(values.mean() - nominal))
+            changes[name] = (size, -size)
+    for name, (up, down) in variations.items():
+        changes[name] = (up - nominal, down - nominal)
+    above = math.hypot(*(max(*pair, 0.0) for pair in changes.values()))
+    below = math.hypot(*(min(*pair, 0.0) for pair in changes.values()))
+    return {**changes, "total": (above, -below)}
 
 
 class LundReweighter:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import awkward as ak
@@ -20,6 +22,7 @@ from djservice.fit.plan import RunPlan
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.selected_jets import plane_of, select_jets, varied
+from djservice.runs.lund_shift import shift
 
 JETS: dict[str, Any] = {"pt_min": 40.0, "mass": None, "number": 2}
 DATA = {"input": {"files": ["example:ZHllbb_200"], "pt_min": 2.0, "entries": [0, 60]}, "jets": JETS}
@@ -75,6 +78,38 @@ def test_a_ratio_is_measured_applied_and_taken_by_a_run(
     np.multiply.at(factor, jets.event, expected.nominal)
     weight = dj.Store.read(fit.store).array("spectrum", "weight")
     np.testing.assert_allclose(weight, factor, rtol=1e-12)
+
+
+def test_the_shift_of_r_is_that_of_its_variations(
+    ratio: LundRatio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each variation is a run with its own store; the runs themselves are not repeated here."""
+    monkeypatch.chdir(tmp_path)
+    ratio.write("ratio.json")
+    radii = {"fsr_up": 0.9, "fsr_down": 0.75, "statistics_0": 0.81, "unweighted": 0.7}
+    stores = []
+
+    def ended(run: dj.Run, watch: Any = None) -> Any:
+        section = run.input.lund_weights
+        stores.append(str(run.output.store))
+        name = "unweighted" if section is None else section.variation
+        return SimpleNamespace(radius=radii.get(name, 0.8))
+
+    monkeypatch.setattr("djservice.runs.lund_shift.do_run", ended)
+    lund_weights = {"ratio": "ratio.json", "jets": JETS}
+    run = dj.Run.from_dict({**RUN, "input": {**RUN["input"], "lund_weights": lund_weights}})
+    Path("run.yaml").write_text(yaml.safe_dump(run.to_dict()))
+    result = CliRunner().invoke(main, ["lund", "shift", "run.yaml", "--toys", "2"])
+    assert result.exit_code == 0, result.output
+    assert len(set(stores)) == 8 and stores[0] == "run.zarr" and "run.fsr_up.zarr" in stores
+    changes = json.loads(Path("run.shift.json").read_text())["changes"]
+    assert changes["fsr"] == pytest.approx([0.1, -0.05])
+    assert changes["statistics"] == pytest.approx([0.01, -0.01])
+    assert changes["extrapolation"] == pytest.approx([0.0, 0.0])
+    assert changes["total"] == pytest.approx([np.hypot(0.1, 0.01), -np.hypot(0.05, 0.01)])
+    assert changes["weights"] == pytest.approx([0.1, 0.1])
+    with pytest.raises(ConfigError, match="expected a run with input"):
+        shift(dj.Run.from_dict(RUN), 0)
 
 
 def plan_of(tmp_path: Path, **section: Any) -> RunPlan:
