@@ -130,14 +130,23 @@ def observables(jets: dj.EventBatch) -> dict[str, NDArray[np.float64]]:
 
 
 def chi2(
-    one: NDArray[np.float64], other: NDArray[np.float64], weights: NDArray[np.float64]
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    toys: NDArray[np.float64] | None = None,
 ) -> tuple[float, int]:
-    """chi^2 of two samples in deciles of the first, the other with weights; and its freedom."""
+    """chi^2 of two samples in deciles of the first, the other with weights; and its freedom.
+
+    The spread of the bins under toys of the weights, shape (jet, toy), is added to their errors.
+    """
     edges = np.unique(np.quantile(one, np.linspace(0.0, 1.0, 11))[1:-1])
     a, b = np.searchsorted(edges, one, side="right"), np.searchsorted(edges, other, side="right")
     bins, total = len(edges) + 1, weights.sum()
     p, q = np.bincount(a, minlength=bins) / len(one), np.bincount(b, weights, bins) / total
     errors = p / len(one) + np.bincount(b, weights**2, bins) / total**2
+    if toys is not None:
+        varied = [np.bincount(b, w, bins) / w.sum() for w in toys.T]
+        errors = errors + np.var(varied, axis=0)
     return float(((p - q) ** 2 / errors).sum()), bins - 1
 
 
@@ -166,6 +175,9 @@ def close(folder: Path) -> dict[str, Any]:
         result[name] = {
             "chi2 before": chi2(values, other, ones),
             "chi2 after": chi2(values, other, weights.nominal),
+            "chi2 after, with toys": chi2(
+                values, other, weights.nominal, weights.toys["statistics"]
+            ),
             "mean of data": (float(values.mean()), float(values.std() / len(values) ** 0.5)),
             "mean before": float(other.mean()),
             "mean after": float(weights.nominal @ other / weights.nominal.sum()),
