@@ -55,11 +55,11 @@ class Quarks:
             )
         if len(quarks) != jets:
             raise InputError(f"quarks: there are those of {len(quarks)} jets, and {jets} jets.")
-        numbers = [np.asarray(ak.flatten(quarks[name]), np.float64) for name in ("eta", "phi")]
-        if not all(np.isfinite(values).all() for values in numbers):
+        eta, phi = (np.asarray(ak.flatten(quarks[name]), np.float64) for name in ("eta", "phi"))
+        if not (np.isfinite(eta).all() and np.isfinite(phi).all()):
             raise InputError("quarks: expected finite eta and phi, found others.")
         is_b = np.abs(ak.to_numpy(ak.flatten(quarks.pdgId))) == 5
-        return cls(np.repeat(np.arange(jets), ak.to_numpy(ak.num(quarks))), *numbers, is_b)
+        return cls(np.repeat(np.arange(jets), ak.to_numpy(ak.num(quarks))), eta, phi, is_b)
 
     def distances(self, eta: Floats, phi: Floats) -> Floats:
         """Distance of each quark to the axis of its jet; the axes have shape (jet,)."""

@@ -76,13 +76,12 @@ def subjets_of(jets: EventBatch, prongs: NDArray[np.int64]) -> Subjets:
     primary = ak.flatten(emissions)
     primary = primary[(primary.plane == 1) & (primary.delta > DELTA_MIN) & (primary.kt > KT_MIN)]
     names = ("pt", "eta", "rapidity", "phi")
-    coordinates = [np.asarray(getattr(flat, name), np.float64) for name in names]
     return Subjets(
-        np.repeat(np.arange(len(jets)), ak.to_numpy(ak.num(momenta))),
-        *coordinates,
-        np.repeat(np.arange(len(primary)), ak.to_numpy(ak.num(primary))),
-        ak.to_numpy(ak.flatten(primary.delta)),
-        ak.to_numpy(ak.flatten(primary.kt)),
+        jet=np.repeat(np.arange(len(jets)), ak.to_numpy(ak.num(momenta))),
+        **{name: np.asarray(getattr(flat, name), np.float64) for name in names},
+        subjet=np.repeat(np.arange(len(primary)), ak.to_numpy(ak.num(primary))),
+        delta=ak.to_numpy(ak.flatten(primary.delta)),
+        kt=ak.to_numpy(ak.flatten(primary.kt)),
     )
 
 

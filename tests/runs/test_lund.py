@@ -16,13 +16,16 @@ from click.testing import CliRunner
 
 import djservice as dj
 from djservice.cli.app import main
+from djservice.config.distances import Distances
 from djservice.config.input import LundJets
+from djservice.config.lund import LundSample
 from djservice.errors import ConfigError, InputError
 from djservice.fit.plan import RunPlan
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.selected_jets import plane_of, select_jets, varied
 from djservice.runs.lund_shift import shift
+from djservice.service.submission import pack
 
 JETS: dict[str, Any] = {"pt_min": 40.0, "mass": None, "number": 2}
 DATA = {"input": {"files": ["example:ZHllbb_200"], "pt_min": 2.0, "entries": [0, 60]}, "jets": JETS}
@@ -131,7 +134,19 @@ def test_bad_ratios_and_variations_end_a_run_before_it_starts(
         plan_of(tmp_path, variation="fsr").check()
     with pytest.raises(ConfigError, match=r"of jets with R = 0\.8, and these have R = 0\.4"):
         plan_of(tmp_path, jets={**JETS, "radius": 0.4}).check()
-    assert "lund_weights.ratio" not in "".join(plan_of(tmp_path).run.numbers)
+    run = plan_of(tmp_path).run
+    assert "input.lund_weights.ratio" not in run.numbers  # its content is compared
+    packed = pack(dj.Run.from_dict({**run.to_dict(), "output": {"store": "here.zarr"}}))
+    assert packed["input"]["lund_weights"]["ratio"] == str(tmp_path / "ratio.json")
+    assert ("input.lund_weights.ratio", str(tmp_path / "ratio.json")) in run.observable_files
+
+
+def test_where_weights_mean_nothing_they_are_refused() -> None:
+    section = {**DATA["input"], "lund_weights": {"ratio": "ratio.json"}}
+    with pytest.raises(ConfigError, match="expected none where Lund planes are measured"):
+        LundSample.from_dict({"input": section})
+    with pytest.raises(ConfigError, match="distances take no weights"):
+        Distances.from_dict({"input": section, "output": {"store": "emd.zarr"}})
 
 
 def test_variations_have_their_names(ratio: LundRatio) -> None:
