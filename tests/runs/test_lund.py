@@ -33,7 +33,7 @@ SIMULATION = {**DATA, "input": {**DATA["input"], "entries": [60, 140]}}
 RUN: dict[str, Any] = {
     "input": DATA["input"],
     "loss": {"kind": "squared_error", "target": 125.0, "scale": 125.0},
-    "optimiser": {"iterations": 1, "trees": 2, "batch_events": 20},
+    "optimiser": {"iterations": 1, "trees": 4, "batch_events": 20},
     "output": {"store": "run.zarr"},
 }
 
