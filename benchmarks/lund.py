@@ -31,6 +31,16 @@ def main() -> None:
     number, of_jets = int(ak.count(emissions.kt)), int(ak.sum(ak.num(jets)))
     print(f"{number:,} emissions of {of_jets:,} jets in {seconds:.3f} s of CPU: ", end="")
     print(f"{number / seconds:,.0f} per second, {1e6 * seconds / of_jets:.1f} us per jet")
+    began = time.process_time()
+    dj.lund_density(events, jets, radius=RADIUS)
+    seconds = time.process_time() - began
+    print(f"density with its clustering: {1e6 * seconds / of_jets:.1f} us per jet")
+    reweighter = dj.LundReweighter.measured((events, jets), (events, jets), prongs=2)
+    for toys in (0, 100):
+        began = time.process_time()
+        reweighter.weights(events, jets, prongs=2, toys=toys)
+        seconds = time.process_time() - began
+        print(f"weights with 2 x {toys} toys: {1e6 * seconds / of_jets:.1f} us per jet")
     primary = ak.flatten(ak.flatten(emissions[emissions.plane == 1]))
     x, y = np.log(RADIUS / ak.to_numpy(primary.delta)), np.log(ak.to_numpy(primary.kt))
     density, *_ = np.histogram2d(x, y, (X, Y))

@@ -14,6 +14,7 @@ The packages are listed along the flow of data. Each imports only those that sta
     estimators      from values and scores to derivatives
     radius_models   R as a function of an event
     networks        networks on constituents of jets, in PyTorch (extra ``torch``)
+    lund_planes     density of emissions in jets, and weights of jets that follow from it
     weight_models   weights of particles, as functions of their features
     layers          what the clustering as a layer of a network is, in NumPy
     evaluation      a loss and its gradient over a batch, as mergeable sums
@@ -72,6 +73,9 @@ if TYPE_CHECKING:
     from djservice.input import examples as examples
     from djservice.input import schemas as schemas
     from djservice.input.read import read as read
+    from djservice.lund_planes.density import lund_density as lund_density
+    from djservice.lund_planes.ratio import LundRatio as LundRatio
+    from djservice.lund_planes.reweighter import LundReweighter as LundReweighter
     from djservice.objectives import cuts as cuts
     from djservice.objectives import observables as observables
     from djservice.objectives.information import MutualInformation as MutualInformation
@@ -115,6 +119,9 @@ _PUBLIC = {
     "TreeSample": "clustering.trees",
     "cluster_jets": "clustering.awkward_jets",
     "lund": "clustering.lund",
+    "lund_density": "lund_planes.density",
+    "LundRatio": "lund_planes.ratio",
+    "LundReweighter": "lund_planes.reweighter",
     "emd": "shapes.emd",
     "spectral_emd": "shapes.spectral",
     "observable": "objectives.observable",

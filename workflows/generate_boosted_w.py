@@ -37,8 +37,8 @@ PART = 500
 PT_MIN, PT_MAX, ETA_MAX, CONE = 300.0, 400.0, 2.0, 1.5
 
 
-def generator(process: str, seed: int) -> Any:
-    """An initialised Pythia generator of a process."""
+def generator(process: str, seed: int, *more: str) -> Any:
+    """An initialised Pythia generator of a process, with further settings."""
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
@@ -50,6 +50,7 @@ def generator(process: str, seed: int) -> Any:
         f"PhaseSpace:pTHatMin = {PT_MIN - 30.0}",
         f"PhaseSpace:pTHatMax = {PT_MAX + 30.0}",
         *PROCESSES[process],
+        *more,
     )
     for line in settings:
         if not pythia.readString(line):

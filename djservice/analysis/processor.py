@@ -38,6 +38,8 @@ from djservice.input.cutflow import absent_text
 from djservice.input.fileset import normalisation
 from djservice.input.nanoevents import branches_of_events
 from djservice.input.schemas import make
+from djservice.lund_planes.density import histogram_of, rescaled
+from djservice.lund_planes.leading_jets import leading_sums
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable, defaults_texts
 from djservice.weight_models.learned import LearnedWeights
@@ -68,6 +70,9 @@ class RadiusResult:
         Sums from which the numbers follow, including the numbers of events and trees.
     remarks
         What looks like a mistake in the events, and columns that count as their defaults.
+    lund
+        ``hist.Hist`` of the density of emissions in the Lund plane (:func:`djservice.lund_density`)
+        of the leading jets of the deterministic clustering; None unless it was asked for.
     """
 
     loss: Quantity
@@ -78,6 +83,7 @@ class RadiusResult:
     spectrum: Any
     moments: Moments
     remarks: tuple[str, ...] = ()
+    lund: Any = None
 
 
 class ProcessorKeywords(SamplingKeywords, EventSchemaKeywords, total=False):
@@ -137,6 +143,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
     weights
         Learned weights, which multiply the momenta of the particles. The fields that they need are
         read.
+    lund
+        Whether the density of the Lund plane is accumulated too, of as many leading jets above
+        20 GeV as the loss reads, clustered deterministically with ``radius``.
 
     Raises
     ------
@@ -168,6 +177,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         identity: tuple[str, str, str] | None = None,
         axis: Any = None,
         weights: LearnedWeights | None = None,
+        lund: bool = False,
         **keywords: Unpack[ProcessorKeywords],
     ) -> None:
         self.loss = as_loss(loss)
@@ -193,10 +203,9 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         if weights is not None:
             needed = {name: name for name in weights.fields} | self.schema.columns
             self.schema = self.schema.model_copy(update={"columns": needed})
-        self.weights = weights
+        self.weights, self.identity, self.lund = weights, identity, lund
         named = {repr(term.observable.name): term.observable for term in self.loss.terms}
         self._defaults = defaults_texts(named, self.schema.columns, "columns of the processor")
-        self.identity = identity
         first = self.loss.terms[0].observable
         self.axis: Any = axis or hist.axis.Regular(
             50, 0.0, 250.0, label=f"{first.name} [{first.units}]".removesuffix(" []")
@@ -243,6 +252,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             "sum_of_weights": sum_of_weights,
             "absent": {n: len(batch) for n in self.schema.further if n not in batch.columns},
             "doubts": {*batch.doubts, *self._defaults},
+            "lund": self._lund(batch),
             # Sets, because these are equal in all chunks and must not be added up.
             **{
                 name: {float(metadata[name])} if name in metadata else set()
@@ -266,18 +276,16 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
                 "give it for all datasets or for none."
             )
         parts = {name: self._scaled(accumulator[name], scales[name]) for name in names}
-        moments, acceptance, spectrum = parts[names[0]]
+        combined = parts[names[0]]
         for name in names[1:]:
-            part = parts[name]
-            moments, acceptance = moments + part[0], acceptance + part[1]
-            spectrum = spectrum + part[2]
+            combined = tuple(a + b for a, b in zip(combined, parts[name], strict=True))
         remarks = {name: _remarks(name, accumulator[name]) for name in names}
         together: tuple[str, ...] = sum(remarks.values(), ())
         for text in together:
             warn(text, InputWarning)
         return {
-            "datasets": {name: self._result(*parts[name], remarks[name]) for name in names},
-            "all": self._result(moments, acceptance, spectrum, together),
+            "datasets": {name: self._result(*parts[name], remarks=remarks[name]) for name in names},
+            "all": self._result(*combined, remarks=together),
         }
 
     def batch(self, events: Any) -> EventBatch:
@@ -334,13 +342,25 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         bins.value += np.einsum("e,e...->...", events.weight, share)
         bins.variance += np.einsum("e,e...->...", events.weight**2, share**2)
 
-    def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Moments, Floats, Any]:
+    def _lund(self, batch: EventBatch) -> Floats:
+        """Sums of the Lund plane; none unless they were asked for."""
+        if not self.lund:
+            return np.zeros((0, 0, 0))
+        return leading_sums(batch, self.radius, self.sampling.power, self.loss.jets)
+
+    def _scaled(self, sums: Mapping[str, Any], factor: float) -> tuple[Any, ...]:
         """Sums of a dataset whose weights are multiplied by a factor."""
         moments = Moments(layout=layout_of(self.loss, 1), **sums["moments"]).rescaled(factor)
-        return moments, sums["acceptance"] * factor**2, sums["spectrum"] * factor
+        lund = rescaled(sums["lund"], factor)
+        return moments, sums["acceptance"] * factor**2, sums["spectrum"] * factor, lund
 
     def _result(
-        self, moments: Moments, acceptance: Floats, spectrum: Any, remarks: tuple[str, ...]
+        self,
+        moments: Moments,
+        acceptance: Floats,
+        spectrum: Any,
+        lund: Floats,
+        remarks: tuple[str, ...],
     ) -> RadiusResult:
         numbers = {
             name: _or_nan(getattr(moments, name)) for name in ("loss", "gradient", "mean", "sd")
@@ -351,6 +371,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
             spectrum=spectrum,
             moments=moments,
             remarks=remarks,
+            lund=histogram_of(lund) if self.lund else None,
         )
 
     def _acceptance(self, moments: Moments, sums: Floats) -> Quantity:

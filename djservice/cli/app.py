@@ -14,6 +14,7 @@ from djservice.cli import check as cli_check
 from djservice.cli import distances as cli_distances
 from djservice.cli import export as cli_export
 from djservice.cli import grids as cli_grids
+from djservice.cli import lund as cli_lund
 from djservice.cli import production as cli_production
 from djservice.cli import service as cli_service
 from djservice.cli.echo import echo
@@ -38,6 +39,7 @@ def main() -> None:
       djservice show my_run.zarr --json      print the result for a script
       djservice scan my_run.yaml --rigidity 1 --rigidity 10
       djservice emd my_emd.yaml              distances between all pairs of jets
+      djservice lund measure data.yaml simulation.yaml ratio.json
       djservice compare my_run.yaml          find the best gradient estimator
       djservice report my_run.zarr           write the HTML report again
       djservice check my_run.zarr            verify every byte of a store
@@ -47,7 +49,15 @@ def main() -> None:
     """
 
 
-for group in (cli_grids, cli_distances, cli_service, cli_production, cli_check, cli_export):
+for group in (
+    cli_grids,
+    cli_distances,
+    cli_lund,
+    cli_service,
+    cli_production,
+    cli_check,
+    cli_export,
+):
     for command in group.COMMANDS:
         main.add_command(command)
 

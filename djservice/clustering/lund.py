@@ -18,7 +18,7 @@ from djservice.errors import InputError
 from djservice.events.batch import EventBatch, as_batch
 
 #: The largest R there is. No distance of particles is larger, so all end in one jet.
-_WHOLE = 1000.0
+WHOLE = 1000.0
 
 
 @checked_arguments
@@ -82,16 +82,14 @@ def lund(particles: Any, jets: Any = None) -> Any:
                 "djservice.cluster(particles, ..., history=True)."
             )
         trees = jets.numbers.shape[1]
-        return _emissions(events, jets.history, trees, of_trees=True)
-    shape, constituents = _constituents(particles, jets)
-    sample = cluster(
-        constituents, radius=_WHOLE, rigidity=math.inf, power=0.0, jets=1, history=True
-    )
+        return emissions_of(events, jets.history, trees, of_trees=True)
+    shape, constituents = constituents_of_jets(particles, jets)
+    sample = cluster(constituents, radius=WHOLE, rigidity=math.inf, power=0.0, jets=1, history=True)
     assert sample.history is not None
-    return _unflatten(_emissions(constituents, sample.history, 1), shape)
+    return _unflatten(emissions_of(constituents, sample.history, 1), shape)
 
 
-def _constituents(particles: Any, jets: Any) -> tuple[list[Any], EventBatch]:
+def constituents_of_jets(particles: Any, jets: Any) -> tuple[list[Any], EventBatch]:
     """The constituents of each jet as an event, and the numbers of jets on the axes before."""
     import awkward as ak
 
@@ -130,7 +128,7 @@ def _unflatten(emissions: Any, shape: list[Any]) -> Any:
     return emissions
 
 
-def _emissions(
+def emissions_of(
     events: EventBatch, history: NDArray[np.int32], trees: int, *, of_trees: bool = False
 ) -> Any:
     """The emissions of all jets of all trees: by event, or by event, tree and jet."""

@@ -70,6 +70,8 @@ class Distances(Document):
     def _on_processors(self) -> Distances:
         if self.cluster.device == "cuda":
             raise ValueError("cluster.device: distances are computed on processors, found cuda")
+        if self.input.lund_weights is not None:
+            raise ValueError("input.lund_weights: distances take no weights, expected none")
         return self
 
     @property

@@ -35,6 +35,30 @@ class Files(Section):
         return self
 
 
+class LundJets(Section):
+    """The jets of which Lund planes are measured, or which are weighed."""
+
+    radius: float = Field(0.8, **limits("radius"), description="R of the anti-kT jets")
+    pt_min: float = Field(225.0, ge=0, description="jets with pT above this many GeV")
+    number: int = Field(1, **limits("jets"), description="leading jets of each event")
+    mass: tuple[float, float] | None = Field(
+        (70.0, 110.0),
+        description="[lowest, highest] mass in GeV after mMDT with z > 0.1; null: any",
+    )
+    prongs: int = Field(2, ge=1, le=20, description="kT subjets of each jet")
+
+
+class LundWeightsSection(Section):
+    """Weights of jets by the Lund plane of data, multiplied to the weights of their events."""
+
+    ratio: str = Field(description="file of `djservice lund measure`")
+    variation: str = Field(
+        "nominal",
+        description="or NAME_up, NAME_down of the file, or statistics_0, extrapolation_0, ...: toys",
+    )
+    jets: LundJets = LundJets(mass=None)
+
+
 class Input(SchemaFields, Files):
     """Files, layout, weights and cuts of the events."""
 
@@ -65,6 +89,9 @@ class Input(SchemaFields, Files):
             "random changes of the events before clustering, in order: rotate, translate, "
             "collinear, soft, smear, drop, scale"
         ),
+    )
+    lund_weights: LundWeightsSection | None = Field(
+        None, description="weights of jets by the Lund plane of data: docs/guides/lund.md"
     )
     timeout: float = Field(
         120.0,

@@ -130,11 +130,16 @@ class Run(Document):
 
     @property
     def observable_files(self) -> tuple[tuple[str, str], ...]:
-        """Keys and paths of the files that observables read."""
-        return tuple(
+        """Keys and paths of the files that observables and Lund weights read."""
+        of_terms = tuple(
             (f"{where}.observable.{key}", path)
             for where, term in self.terms.items()
             for key, path in files_of(term.observable).items()
+        )
+        return of_terms + tuple(
+            (f"{name}.lund_weights.ratio", section.lund_weights.ratio)
+            for name, section in self.inputs.items()
+            if section.lund_weights is not None
         )
 
     @property

@@ -34,6 +34,7 @@ from djservice.fit.per_event import PerEventSettings
 from djservice.fit.requests import RunSetup
 from djservice.input.files import GLOB, Search
 from djservice.input.plan import InputPlan, plan_input
+from djservice.lund_planes.selected_jets import LundWeighting
 from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.losses import Loss
 from djservice.objectives.observable import Observable, defaults_texts
@@ -75,6 +76,7 @@ class RunPlan:
         need_run(run)
         self.run, self.search = run, search
         self._inputs: dict[str, InputPlan] = {}
+        self._lund_weights: dict[str, LundWeighting] = {}
 
     @cached_property
     def loss(self) -> Loss:
@@ -165,6 +167,24 @@ class RunPlan:
         """The augmentations of an input."""
         return augmentations_of(self.run.inputs[name], name)
 
+    def lund_weights(self, name: str = "input") -> LundWeighting | None:
+        """How the jets of an input are weighed; None without Lund weights.
+
+        Raises
+        ------
+        DjserviceError
+            If the ratio cannot be read, is of other jets, or lacks the variation.
+        """
+        section = self.run.inputs[name].lund_weights
+        if section is None:
+            return None
+        if name not in self._lund_weights:
+            try:
+                self._lund_weights[name] = LundWeighting.of(section, self.run.seed)
+            except InputError as error:
+                raise ConfigError(f"{name}.lund_weights: {error}") from error
+        return self._lund_weights[name]
+
     def setup(self, device: Device) -> RunSetup:
         """The part of a run that every worker needs.
 
@@ -196,6 +216,7 @@ class RunPlan:
             check_objective(self.run, self.loss, self.input().fileset)
         for name in self.run.inputs:
             self.augmentations(name)
+            self.lund_weights(name)
             self.input(name)
 
     @property

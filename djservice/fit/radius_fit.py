@@ -18,6 +18,7 @@ import numpy as np
 from djservice.config.run import Run
 from djservice.core.progress import DESCENT, NEWTON, PER_EVENT, Watch
 from djservice.core.redact import redacted
+from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError, StoreError
 from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.reduce import PerEvent
@@ -42,6 +43,8 @@ OPTIMISERS: dict[str, Callable[[], Optimiser]] = {"adam": adam, "momentum": mome
 FitEvents = Callable[[float, int], AsyncIterator[PerEventRadii]]
 #: From a store and the global radius: trains and scores a model.
 FitModel = Callable[[Store, float], Awaitable[None]]
+#: From a radius to the sums of the Lund plane over all events.
+LundSums = Callable[[float], Awaitable[Floats]]
 
 
 class RadiusFit:
@@ -62,6 +65,8 @@ class RadiusFit:
     fit_model
         Learns the radius as a function of features, or weights of particles, for the tasks
         radius-model and particle-weights.
+    lund
+        Sums of the Lund plane of all events at a radius; without it the store has none.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class RadiusFit:
         watch: Watch,
         fit_events: FitEvents | None = None,
         fit_model: FitModel | None = None,
+        lund: LundSums | None = None,
     ) -> None:
         self.run, self.keys, self.evaluate, self.store, self.watch = (
             run,
@@ -81,7 +87,7 @@ class RadiusFit:
             store,
             watch,
         )
-        self.fit_events, self.fit_model = fit_events, fit_model
+        self.fit_events, self.fit_model, self.lund = fit_events, fit_model, lund
         self.share = run.objective.held_back if run.objective is not None else 0.0
         trained = keys[~some_held_back(keys, run.seed, self.share, "objective")]
         self.minibatches = MiniBatches(trained, run.seed, run.optimiser.batch_events, self.share)
@@ -264,6 +270,8 @@ class RadiusFit:
             }
             columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
             columns |= {name: values[np.newaxis] for name, values in per_event.items()}
+            if self.lund is not None:
+                columns["lund"] = (await self.lund(radii[row]))[np.newaxis]
             if self.run.objective is not None:
                 columns |= histogram_columns(moments)
                 if row == 1:  # the optimum

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from djservice.core.progress import Watch
 from djservice.core.provenance import versions
+from djservice.core.typing import Floats
 from djservice.errors import SchemaError
 from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.moments import Moments
@@ -34,11 +35,13 @@ from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.input.files import InputFile
 from djservice.input.quarantine import BadRange
+from djservice.lund_planes.selected_jets import LundWeighting
 from djservice.on_dask.augment import augment
 from djservice.on_dask.balance import cost, groups
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
 from djservice.on_dask.load import load
+from djservice.on_dask.lund import weigh
 from djservice.on_dask.plugins import compile_kernels
 from djservice.on_dask.tasks import (
     Shares,
@@ -49,6 +52,7 @@ from djservice.on_dask.tasks import (
     fit_bundle,
     in_threads,
     joint_bundles,
+    lund_of,
     prepared_bundle,
     weight_profile,
     weight_slopes,
@@ -83,6 +87,8 @@ class Bundles:
         "cpu" or "cuda": the device that clusters.
     reading
         Summary of the reading.
+    lund_weights
+        How jets were weighed, or None.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class Bundles:
         self.bad: tuple[BadRange, ...] = ()
         self.datasets: dict[str, dict[str, Any]] = {}
         self.reading: dict[str, Any] = {}
+        self.lund_weights: LundWeighting | None = None
         self.sizes: list[int] = []
         self.costs: list[float] = []
         self._groups: list[list[list[int]]] | None = None
@@ -160,13 +167,17 @@ class Bundles:
         self = cls(crew, setup, loaded.inputs, loaded.bundles, token)
         self.bad, self.datasets, self.reading = loaded.bad, loaded.datasets, loaded.reading
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
-        self.weight = np.concatenate([s.weight for s in loaded.summaries])
+        weights = [s.weight for s in loaded.summaries]
         self.truth = np.concatenate([s.truth for s in loaded.summaries])
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]
         # Last, so that a bad input ends the run at once.
         await compile_kernels(crew.admit_to_clustering(), watch)
+        self.lund_weights = by = plan.lund_weights(name)
+        if by is not None:
+            self.bundles, weights = await weigh(crew, self.bundles, weights, by, watch, token)
+        self.weight = np.concatenate(weights)
         if self.device == "cuda":
             watch.say(f"trees grow on {sum((await gpus(crew)).values())} GPUs")
         return self
@@ -190,6 +201,22 @@ class Bundles:
         sums = functools.reduce(operator.add, (sums for sums, _ in answers))
         events = [part for _, part in answers if part is not None]
         return sums, JointEvents.concatenate(events) if events else None
+
+    async def lund(self, radius: float) -> Floats:
+        """Sums of the Lund plane over all bundles at a radius, added up in their order."""
+        call = next(self._count)
+        futures = [
+            self.crew.submit(
+                lund_of,
+                bundle,
+                self.setup,
+                radius,
+                key=f"lund-{self.token}-{call}-{i}",
+                work="clustering",
+            )
+            for i, bundle in enumerate(self.bundles)
+        ]
+        return functools.reduce(operator.add, await self.crew.gather(futures))
 
     async def classes(self, classes: Classes) -> NDArray[np.int64]:
         """Number of the class of each event, shape (event,)."""

@@ -16,8 +16,9 @@ from distributed import Reschedule, get_worker
 from distributed.worker import thread_state
 from numpy.typing import NDArray
 
-from djservice.clustering.radius import VariableR
+from djservice.clustering.radius import Radius, VariableR
 from djservice.core.pieces import looking
+from djservice.core.typing import Floats
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.moments import Moments
@@ -29,6 +30,7 @@ from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_event
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
+from djservice.lund_planes.leading_jets import leading_sums
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
 from djservice.weight_models.weighting import Weighting, profile
@@ -153,8 +155,23 @@ def _evaluation_part(
         return EvaluationPart(events, *request.radius(features))
     if setup.reference_pt is not None:
         assert isinstance(request.radius, float)
-        return EvaluationPart(events, VariableR(request.radius * setup.reference_pt, *setup.reach))
+        return EvaluationPart(events, _radius(request.radius, setup))
     return EvaluationPart(events, request.radius)
+
+
+def _radius(radius: float, setup: RunSetup) -> Radius:
+    """The radius of the clustering, or that of variable-R jets."""
+    if setup.reference_pt is None:
+        return radius
+    return VariableR(radius * setup.reference_pt, *setup.reach)
+
+
+def lund_of(bundle: EventBatch, pickled_setup: bytes, radius: float) -> Floats:
+    """Sums of the Lund plane of as many leading jets of each event as the loss reads."""
+    setup = unpickled(pickled_setup)
+    with looking(stop_if_unwanted):
+        jets = setup.loss.jets
+        return leading_sums(bundle, _radius(radius, setup), setup.sampling.power, jets)
 
 
 def weight_slopes(

@@ -13,6 +13,7 @@ from djservice.core.shown import shown_of
 from djservice.fit.curvature import curvature_fit
 from djservice.reports.drawing import COLOURS, events_label, histogram, response, room_above
 from djservice.reports.joint_figure import JOINT, joint
+from djservice.reports.lund_figure import LUND, lund_planes
 from djservice.reports.objective_figure import CAPTIONS, kind_of, objective
 from djservice.reports.weight_figures import WEIGHTS, particle_weights
 from djservice.store.columns import SCAN
@@ -36,6 +37,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
             ("radius_model", _MODEL, radius_model),
             ("particle_weights", WEIGHTS, particle_weights),
             ("joint", JOINT, joint),
+            ("lund", LUND, lund_planes),
         ):
             figure = draw(store)
             if figure is not None:

@@ -217,6 +217,7 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             "biased": [estimator.biased for estimator in grid.estimators],
             "events": len(bundles.keys),
             **plan.observable_files,
+            **({"lund weights": weights.digest} if (weights := bundles.lund_weights) else {}),
             "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in bundles.inputs],
         }
         observable = {

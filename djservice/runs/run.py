@@ -30,6 +30,7 @@ from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, given_radius, learned, spectrum_radii
 from djservice.fit.result import Result
 from djservice.fit.weights_fit import WeightSample, WeightsFit
+from djservice.lund_planes.density import SUMS_SHAPE
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
@@ -162,6 +163,7 @@ async def run_on(
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
         histogram=plan.histogram,
+        lund=SUMS_SHAPE,
     )
     check_loaded(plan, shape, len(bundles.bundles))
     if overwrite:  # after the input was read, so that a bad one deletes nothing
@@ -185,7 +187,9 @@ async def run_on(
             if run.task == "per-event"
             else None
         )
-        fit = RadiusFit(run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model)
+        fit = RadiusFit(
+            run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model, bundles.lund
+        )
         with _advice(store, overwrite, "history" if given_radius(run) is None else "joint"):
             return FinishedRun(await fit.run_to_completion(), path)
 
@@ -231,6 +235,8 @@ def _identities(bundles: Bundles, section: str) -> dict[str, Any]:
             identities[f"{section}.files[{i}]"] += [file.dataset, file.tree, steps]
     for name, facts in bundles.datasets.items():
         identities[f"{section}.datasets.{name}"] = facts["metadata"]
+    if bundles.lund_weights is not None:
+        identities[f"{section}.lund_weights.digest"] = bundles.lund_weights.digest
     if bundles.reading["selection"]:
         identities[f"{section}.selection"] = bundles.reading["selection"]
     if bundles.bad:

@@ -66,14 +66,17 @@ def pack(run: Run) -> dict[str, Any]:
 
 
 def _packed_files(section: Input) -> dict[str, Any]:
-    """The files of an input section by absolute paths."""
+    """The files that an input section names by absolute paths."""
     fileset = None
     # The scheduler gets the fileset itself, because its paths are relative to this folder.
     if section.fileset is not None:
         fileset = load_fileset(section.fileset)
         for dataset in fileset.values():
             dataset["files"] = {_absolute(path): file for path, file in dataset["files"].items()}
+    weights = section.lund_weights
     return {
+        "lund_weights": weights
+        and {**weights.model_dump(mode="json"), "ratio": _absolute(weights.ratio)},
         "files": [_absolute(path) for path in section.files],
         "cache": None if section.cache is None else _absolute(section.cache),
         "fileset": fileset,

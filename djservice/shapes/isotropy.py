@@ -52,4 +52,5 @@ def _sphere(momenta: Floats, beta: float) -> Floats:
     """Costs between directions of momenta and the pixels of a sphere."""
     directions = momenta[:, :3] / np.linalg.norm(momenta[:, :3], axis=1)[:, np.newaxis]
     apart = np.maximum(1.0 - directions @ quadrature.sphere(_SIDES).T, 0.0)
-    return 2.0 * apart if beta == 2.0 else 1.5 * np.sqrt(apart)
+    costs: Floats = 2.0 * apart if beta == 2.0 else 1.5 * np.sqrt(apart)
+    return costs

@@ -10,7 +10,8 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd,
                  sd_error, acceptance
     spectrum/    (radius) the columns of scan/, at the start, the optimum and further radii;
-                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight; of a
+                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight;
+                 (radius, sum, x, y) lund, sums of the Lund plane of the leading jets; of a
                  run with an objective: (radius, category, bin) contents, contents_error, by bins of
                  the true mass or by datasets, signal first; (radius, bin) group, the merged bin
     per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start)
@@ -141,6 +142,8 @@ class StoreColumns:
         Columns of a model; None without one.
     histogram
         Number of categories of events and of bins of an objective; None without one.
+    lund
+        Shape of the sums of the Lund plane.
     of
         Name of the run that every group keeps, so that none is taken for that of another store.
     """
@@ -154,6 +157,7 @@ class StoreColumns:
     starts: tuple[float, ...] = ()
     model: ModelColumns | None = None
     histogram: tuple[int, int] | None = None
+    lund: tuple[int, int, int] = (0, 0, 0)
     of: str = ""
 
 
@@ -185,6 +189,8 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         for name in ("contents", "contents_error"):
             _array(spectrum, name, "f8", {"radius": (rows, 1), **cells})
         _array(spectrum, "group", "i8", {"radius": (rows, 1), "bin": (bins, bins)})
+    planes = dict(zip(("sum", "x", "y"), ((n, n) for n in shape.lund), strict=True))
+    _array(spectrum, "lund", "f8", {"radius": (rows, 1), **planes})
     _array(spectrum, "key", "u8", event, shape.keys)
     _array(spectrum, "weight", "f8", event, shape.weight)
     if shape.starts:

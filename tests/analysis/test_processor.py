@@ -75,6 +75,20 @@ def test_spectrum_and_acceptance_are_of_events_and_not_of_trees() -> None:
     np.testing.assert_allclose(found.acceptance.tree_error, of_trees, rtol=1e-9)
 
 
+def test_the_lund_plane_adds_up_over_chunks_to_the_bit() -> None:
+    own = dj.RadiusProcessor(LOSS, **SETTING, lund=True)
+    whole = own.process(chunk(0, 60))
+    parts = [own.process(chunk(first, first + 20)) for first in (0, 20, 40)]
+    merged = processor.accumulate(parts)
+    np.testing.assert_array_equal(merged["ZH"]["lund"], whole["ZH"]["lund"])
+    events = of_the_service(0, 60)
+    jets = dj.cluster_jets(events, radius=0.7, pt_min=20.0, jets=2)
+    expected, found = dj.lund_density(events, jets, radius=0.7), own.postprocess(merged)
+    np.testing.assert_array_equal(found["all"].lund.values(), expected.values())
+    np.testing.assert_array_equal(found["datasets"]["ZH"].lund.variances(), expected.variances())
+    assert found["all"].lund.values().sum() > 0.0
+
+
 def plain(value: Any) -> bool:
     """Whether coffea merges it: no None, and nothing that concatenates."""
     if isinstance(value, dict):

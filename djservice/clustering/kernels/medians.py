@@ -33,7 +33,7 @@ def power_of(squared: float, beta: float) -> float:
         return math.sqrt(squared)
     if beta == 2.0:
         return squared
-    return squared ** (0.5 * beta)
+    return float(squared ** (0.5 * beta))
 
 
 @jit

@@ -1,0 +1,172 @@
+"""``djservice lund``: measure the ratio of Lund planes, and weigh jets by it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from djservice.cli.echo import echo
+from djservice.cli.failures import Commands, clear_failures
+from djservice.cli.run_options import cluster_settings, read_run, run_options
+
+if TYPE_CHECKING:
+    from djservice.config.lund import LundSample
+
+_FILE = click.Path(dir_okay=False)
+
+
+@click.group(cls=Commands)
+def lund() -> None:
+    """Weigh simulated jets by the Lund plane of data.
+
+    \b
+    Examples:
+      djservice lund measure data.yaml simulation.yaml ratio.json
+      djservice lund apply ratio.json sample.yaml weights.root
+      djservice lund shift run.yaml
+    """
+
+
+@lund.command()
+@click.argument("data", type=_FILE)
+@click.argument("simulation", type=_FILE)
+@click.argument("ratio", type=_FILE)
+@click.option(
+    "--variation",
+    "variations",
+    nargs=3,
+    multiple=True,
+    metavar="NAME UP DOWN",
+    help="Simulations of a systematic uncertainty, varied up and down. Repeatable.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Use this Dask scheduler.")
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes on this machine.")
+@clear_failures
+def measure(
+    data: str,
+    simulation: str,
+    ratio: str,
+    variations: tuple[tuple[str, str, str], ...],
+    scheduler: str | None,
+    workers: int | None,
+) -> None:
+    """Measure the ratio of the Lund planes of DATA and SIMULATION, and write it to RATIO.
+
+    DATA and SIMULATION are YAML files with the sections input and jets. Background is subtracted by
+    datasets of negative weight. The jets of both are the same, W -> qq by default: pT above
+    225 GeV, and groomed masses from 70 to 110 GeV. Runs take the ratio as input.lund_weights.
+
+    \b
+    A sample:
+      input: {files: [simulation_*.root], pt_min: 0.1}
+      jets: {radius: 0.8, pt_min: 225, mass: [70, 110], prongs: 2}
+
+    \b
+    Examples:
+      djservice lund measure data.yaml simulation.yaml ratio.json
+      djservice lund measure data.yaml simulation.yaml ratio.json --variation fsr up.yaml down.yaml
+    """
+    from djservice.core.display import choose_display
+    from djservice.runs.lund import measure as do_measure
+
+    names = [name for name, _, _ in variations]
+    if len(set(names)) < len(names):
+        raise click.UsageError("--variation: expected distinct names.")
+    settings = cluster_settings(scheduler, workers, None)
+    samples = {name: (_read(up, []), _read(down, [])) for name, up, down in variations}
+    display = choose_display()
+    try:
+        result = do_measure(_read(data, settings), _read(simulation, []), ratio, samples, display)
+    finally:
+        display.close()
+    filled = result.nominal.value[result.nominal.error != 1.0]
+    echo(f"bins with a ratio: {filled.size:,} of {result.nominal.value.size:,}", f"wrote {ratio}")
+
+
+@lund.command()
+@click.argument("ratio", type=_FILE)
+@click.argument("sample", type=_FILE)
+@click.argument("weights", type=_FILE)
+@click.option("--toys", type=click.IntRange(min=0, max=1000), default=100, show_default=True)
+@click.option("--scheduler", metavar="ADDRESS", help="Use this Dask scheduler.")
+@click.option("--workers", type=click.IntRange(min=1), help="Worker processes on this machine.")
+@clear_failures
+def apply(
+    ratio: str, sample: str, weights: str, toys: int, scheduler: str | None, workers: int | None
+) -> None:
+    """Weigh the jets of SAMPLE by RATIO, and write a ROOT tree WEIGHTS with a row for each jet.
+
+    RATIO is a file of `djservice lund measure`, or the published ROOT file. The rows have the
+    identity of the event, the number of the jet in it, and the weights: weight, its toys, and
+    weight_NAME_up and weight_NAME_down of the systematic uncertainties.
+
+    \b
+    Example:
+      djservice lund apply ratio.json sample.yaml weights.root --toys 20
+    """
+    from djservice.core.display import choose_display
+    from djservice.lund_planes.reweighter import LundReweighter
+    from djservice.runs.lund import apply as do_apply
+
+    root = ratio.endswith(".root")
+    reweighter = LundReweighter.from_root(ratio) if root else LundReweighter(ratio)
+    display = choose_display()
+    try:
+        settings = cluster_settings(scheduler, workers, None)
+        result = do_apply(reweighter.ratio, _read(sample, settings), weights, toys, display)
+    finally:
+        display.close()
+    effective = float(result.nominal.sum() ** 2 / max((result.nominal**2).sum(), 1e-300))
+    echo(f"{len(result.nominal):,} jets, as many as {effective:,.0f} without weights")
+    echo(f"wrote {weights}")
+
+
+@lund.command()
+@run_options
+@click.option("--toys", type=click.IntRange(min=0, max=100), default=5, show_default=True)
+@clear_failures
+def shift(
+    config: str,
+    overrides: tuple[str, ...],
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+    toys: int,
+) -> None:
+    """Repeat the run in CONFIG with each variation of its Lund weights: what they do to R*.
+
+    The run has input.lund_weights. Stores are written beside output.store, one for each variation,
+    and the changes of R* as a JSON file. All runs have the same random numbers, so that the changes
+    are those of the weights. What is finished is not computed again.
+
+    \b
+    Example:
+      djservice lund shift my_run.yaml --toys 10
+    """
+    from djservice.core.display import choose_display
+    from djservice.runs.lund_shift import shift as do_shift
+
+    run = read_run(config, overrides, scheduler, workers, threads)
+    display = choose_display()
+    try:
+        page = do_shift(run, toys, display)
+    finally:
+        display.close()
+    result = json.loads(page.read_text())
+    echo(
+        f"R* = {result['radius']['nominal']:.4f}, without weights {result['radius']['unweighted']:.4f}"
+    )
+    for name, (up, down) in result["changes"].items():
+        echo(f"{name:<16} {up:+.4f} {down:+.4f}")
+    echo(f"wrote {page}")
+
+
+def _read(path: str, settings: list[str]) -> LundSample:
+    from djservice.config.lund import LundSample
+
+    return LundSample.from_yaml(path, settings)
+
+
+COMMANDS = (lund,)

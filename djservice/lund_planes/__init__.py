@@ -1,0 +1,1 @@
+"""Lund planes of jets: their density, and weights that give a simulation the density of data."""

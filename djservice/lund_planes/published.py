@@ -1,0 +1,88 @@
+"""read_root(path): a ratio from a ROOT file of the published corrections, without ROOT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from djservice.core.typing import Floats
+from djservice.errors import InputFileError, MissingFileError
+from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.ratio import LundRatio
+from djservice.lund_planes.ratio_table import RatioTable
+
+
+def read_root(path: str) -> LundRatio:
+    """The ratio in a file, with its systematic uncertainties and fits if it has them.
+
+    Raises
+    ------
+    InputFileError
+        If it cannot be read, or has no three-dimensional ``ratio_nom``.
+    """
+    import uproot
+
+    try:
+        with uproot.open(path) as file:
+            return _ratio(file, path)
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: there is no file.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        if isinstance(error, InputFileError):
+            raise
+        raise InputFileError(f"{path}: cannot be read as a Lund ratio: {error}") from error
+
+
+def _ratio(file: Any, path: str) -> LundRatio:
+    names = {name.split(";")[0] for name in file.keys(recursive=False)}
+    if "ratio_nom" not in names:
+        raise InputFileError(
+            f"{path}: expected a histogram ratio_nom, found {', '.join(sorted(names)) or 'nothing'}."
+        )
+    pt, x, y = (tuple(map(float, axis.edges())) for axis in file["ratio_nom"].axes)
+    binning = Binning(pt[:-1], x, y)
+    nominal = _table(file, "ratio_nom", "func_", binning)
+    variations = {}
+    pair = ("ratio_sys_tot_up", "ratio_sys_tot_down")
+    if names.issuperset(pair):
+        tables = [
+            _table(file, name, f"func_sys_tot_{way}_", binning)
+            for name, way in zip(pair, ("up", "down"), strict=True)
+        ]
+        variations["systematics"] = (tables[0], tables[1])
+    simulation = None
+    if "mc_nom" in names:  # of each bin of pT, divided by its number of subjets
+        values = np.asarray(file["mc_nom"].values(), np.float64)
+        errors = np.asarray(file["mc_nom"].errors(), np.float64)
+        simulation = PlaneSums(np.ones(len(values)), values, errors**2)
+    b_quarks = _values(file["h_bl_ratio"], binning)[0] if "h_bl_ratio" in names else None
+    return LundRatio(binning, nominal, variations, simulation, b_quarks, {"file": path})
+
+
+def _values(histogram: Any, binning: Binning) -> tuple[Floats, Floats]:
+    """Ratios and errors, 1 and 1 in empty bins; a plane is the same for all pT."""
+    values, errors = (np.asarray(f(), np.float64) for f in (histogram.values, histogram.errors))
+    values, errors = (np.broadcast_to(a, binning.shape) for a in (values, errors))
+    filled = values > 1e-6
+    return np.where(filled, values, 1.0), np.where(filled, errors, 1.0)
+
+
+def _table(file: Any, name: str, prefix: str, binning: Binning) -> RatioTable:
+    """A ratio with the fits that start with a prefix, or with its own where there are none."""
+    table = RatioTable.of(*_values(file[name], binning), binning)
+    folder = file.get("pt_extrap", {})
+    coefficients, covariance = table.coefficients.copy(), table.covariance.copy()
+    for i in range(coefficients.shape[0]):
+        for j in range(coefficients.shape[1]):
+            key = f"{prefix}{i + 1}_{j + 1}"
+            if key in folder:
+                function = folder[key]
+                parameters = np.asarray(function.member("fFormula").member("fClingParameters"))
+                errors = np.asarray(function.member("fParErrors"))
+                count = min(len(parameters), 3)
+                coefficients[i, j], covariance[i, j] = 0.0, 0.0
+                coefficients[i, j, :count] = parameters[:count]
+                covariance[i, j, :count, :count] = np.diag(errors[:count] ** 2)
+    checked = RatioTable(table.value, table.error, coefficients, covariance)
+    return checked.check(binning, name)

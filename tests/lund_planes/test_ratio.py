@@ -1,0 +1,174 @@
+"""Files of ratios: written whole, read to the bit, and refused if damaged, of other versions or bins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hist
+import numpy as np
+import pytest
+import uproot
+
+import djservice as dj
+from djservice.core.checksums import sealed
+from djservice.errors import InputError, InputFileError, MissingFileError
+from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.ratio import LundRatio
+
+SMALL = Binning(pt=(10.0, 65.0, 110.0), x=(-1.0, 1.0, 8.0), y=(-5.0, 0.0, 1.0, 7.0))
+
+
+def plane(seed: int, binning: Binning = SMALL) -> PlaneSums:
+    counts = np.random.default_rng(seed).integers(0, 50, binning.shape).astype(np.float64)
+    return PlaneSums(np.full(binning.shape[0], 30.0), counts, counts)
+
+
+@pytest.fixture
+def ratio() -> LundRatio:
+    return LundRatio.of(
+        plane(1),
+        plane(2),
+        SMALL,
+        variations={"shower": (plane(3), plane(4))},
+        b_quarks=(plane(5), plane(6)),
+        origin={"jets": {"radius": 0.8}},
+    )
+
+
+def test_a_file_is_read_to_the_bit(ratio: LundRatio, tmp_path: Path) -> None:
+    path = tmp_path / "ratio.json"
+    ratio.write(path)
+    ratio.write(path)  # a ratio may be replaced
+    found = LundRatio.read(path)
+    assert (found.binning, found.origin) == (ratio.binning, ratio.origin)
+    assert ratio.simulation is not None and found.simulation is not None
+    pairs: list[tuple[Any, Any]] = [
+        (found.nominal, ratio.nominal),
+        (found.simulation, ratio.simulation),
+        *zip(found.variations["shower"], ratio.variations["shower"], strict=True),
+    ]
+    for one, other in pairs:
+        for name, values in vars(other).items():
+            np.testing.assert_array_equal(getattr(one, name), values)
+    np.testing.assert_array_equal(found.b_quarks, ratio.b_quarks)
+    assert dj.LundReweighter(path).ratio.binning == SMALL
+
+
+def test_empty_bins_are_one_with_an_error_of_one() -> None:
+    data, simulation = plane(1), plane(2)
+    data.emissions[0, 0, 0], simulation.emissions[1, 1, 1] = 0.0, 0.0
+    nominal = LundRatio.of(data, simulation, SMALL).nominal
+    for cell in ((0, 0, 0), (1, 1, 1)):
+        assert (nominal.value[cell], nominal.error[cell]) == (1.0, 1.0)
+
+
+def changed(path: Path, **values: Any) -> None:
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(sealed(document | values)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: p.write_text("{"), "cannot be read"),
+        (lambda p: p.write_text("[1]"), "has no checksum"),
+        (lambda p: p.write_text(p.read_text().replace("0.8", "0.7")), "does not match its check"),
+        (lambda p: p.write_text(p.read_text()[:-50]), "cannot be read"),
+        (
+            lambda p: changed(p, version=2),
+            "of version 1, found 'djservice lund ratio' of version 2",
+        ),
+        (lambda p: changed(p, format="other"), "found 'other'"),
+        (lambda p: changed(p, nominal={}), "is not whole"),
+        (lambda p: (p.unlink(), p.mkdir()), "not a regular file"),
+    ],
+)
+def test_a_damaged_file_is_refused(
+    ratio: LundRatio, tmp_path: Path, damage: Any, message: str
+) -> None:
+    path = tmp_path / "ratio.json"
+    ratio.write(path)
+    damage(path)
+    with pytest.raises(InputFileError, match=message):
+        LundRatio.read(path)
+
+
+def test_another_binning_is_refused(ratio: LundRatio, tmp_path: Path) -> None:
+    other = replace(SMALL, x=(-1.0, 0.0, 1.0, 8.0))
+    with pytest.raises(InputError, match=r"data: the plane has shape \(3, 3, 3\), expected"):
+        LundRatio.of(plane(1, other), plane(2), SMALL)
+    path = tmp_path / "ratio.json"
+    ratio.write(path)
+    bins = {"pt": other.pt, "x": other.x, "y": other.y, "radius": 0.8}
+    changed(path, binning=bins)
+    with pytest.raises(InputError, match=r"shape \(3, 2, 3\), expected \(3, 3, 3\), the bins of"):
+        LundRatio.read(path)
+    for edges in ((1.0,), (2.0, 1.0), (0.0, float("nan"))):
+        with pytest.raises(InputError, match="the edges of x"):
+            Binning(x=edges)
+
+
+def test_nothing_else_is_replaced(ratio: LundRatio, tmp_path: Path) -> None:
+    other = tmp_path / "data.root"
+    other.write_bytes(b"root...")
+    with pytest.raises(
+        InputFileError, match="expected no file or a Lund ratio, found another file"
+    ):
+        ratio.write(other)
+    assert other.read_bytes() == b"root..."
+    with pytest.raises(MissingFileError, match="there is no Lund ratio"):
+        LundRatio.read(tmp_path / "missing.json")
+    with pytest.raises(InputFileError, match="cannot be written"):
+        ratio.write(tmp_path / "missing" / "ratio.json")
+
+
+def test_planes_without_subjets_or_with_nan_are_refused() -> None:
+    empty = PlaneSums(np.zeros(3), np.zeros(SMALL.shape), np.zeros(SMALL.shape))
+    with pytest.raises(InputError, match="simulation: there is no subjet"):
+        LundRatio.of(plane(1), empty, SMALL)
+    bad = plane(1)
+    bad.emissions[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="data: the sums of the plane are not finite"):
+        LundRatio.of(bad, plane(2), SMALL)
+
+
+def test_a_published_file_is_read(tmp_path: Path) -> None:
+    axes = (
+        hist.axis.Variable([10.0, 65.0, 110.0, 99999.0]),
+        hist.axis.Variable(SMALL.x),
+        hist.axis.Variable(SMALL.y),
+    )
+    path = tmp_path / "ratio.root"
+    values = {name: 0.5 + plane(i).emissions / 25.0 for i, name in enumerate(("nom", "up", "down"))}
+    values["nom"][0, 0, 0] = 0.0
+    with uproot.recreate(path) as file:
+        for name, key in (
+            ("nom", "ratio_nom"),
+            ("up", "ratio_sys_tot_up"),
+            ("down", "ratio_sys_tot_down"),
+        ):
+            histogram = hist.Hist(*axes, storage=hist.storage.Weight())
+            histogram.view().value, histogram.view().variance = values[name], 0.01
+            file[key] = histogram
+            if name == "nom":
+                file["mc_nom"] = histogram
+    found = dj.LundReweighter.from_root(path).ratio
+    assert found.binning == SMALL
+    expected = np.where(values["nom"] > 0.0, values["nom"], 1.0)
+    np.testing.assert_allclose(found.nominal.value, expected, rtol=1e-6)
+    assert found.nominal.error[0, 0, 0] == 1.0
+    up, down = found.variations["systematics"]
+    np.testing.assert_allclose(up.value, values["up"], rtol=1e-6)
+    np.testing.assert_allclose(down.value, values["down"], rtol=1e-6)
+    with uproot.recreate(path) as file:
+        file["other"] = np.histogram([1.0])
+    with pytest.raises(InputFileError, match="expected a histogram ratio_nom, found other"):
+        dj.LundReweighter.from_root(path)
+    with pytest.raises(MissingFileError):
+        dj.LundReweighter.from_root(tmp_path / "none.root")
+    path.write_text("no root")
+    with pytest.raises(InputFileError, match="cannot be read as a Lund ratio"):
+        dj.LundReweighter.from_root(path)

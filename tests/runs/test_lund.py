@@ -1,0 +1,167 @@
+"""`djservice lund`: a ratio measured on Dask equals that in one process, and runs take its weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+import yaml
+from click.testing import CliRunner
+
+import djservice as dj
+from djservice.cli.app import main
+from djservice.config.distances import Distances
+from djservice.config.input import LundJets
+from djservice.config.lund import LundSample
+from djservice.errors import ConfigError, InputError
+from djservice.fit.plan import RunPlan
+from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.ratio import LundRatio
+from djservice.lund_planes.selected_jets import plane_of, select_jets, varied
+from djservice.runs.lund_shift import shift
+from djservice.service.submission import pack
+
+JETS: dict[str, Any] = {"pt_min": 40.0, "mass": None, "number": 2}
+DATA = {"input": {"files": ["example:ZHllbb_200"], "pt_min": 2.0, "entries": [0, 60]}, "jets": JETS}
+SIMULATION = {**DATA, "input": {**DATA["input"], "entries": [60, 140]}}
+RUN: dict[str, Any] = {
+    "input": DATA["input"],
+    "loss": {"kind": "squared_error", "target": 125.0, "scale": 125.0},
+    "optimiser": {"iterations": 1, "trees": 4, "batch_events": 20},
+    "output": {"store": "run.zarr"},
+}
+
+
+def events_of(section: Any) -> dj.EventBatch:
+    first, last = section["input"]["entries"]
+    schema = dj.schemas.nanoaod(pt_min=2.0)
+    return dj.read("example:ZHllbb_200", schema=schema, entries=(first, last))
+
+
+@pytest.fixture(scope="module")
+def ratio() -> LundRatio:
+    planes = [plane_of(events_of(s), LundJets(**JETS), Binning()) for s in (DATA, SIMULATION)]
+    return LundRatio.of(*planes, Binning(), variations={"fsr": (planes[0], planes[1])})
+
+
+@pytest.mark.servers
+def test_a_ratio_is_measured_applied_and_taken_by_a_run(
+    ratio: LundRatio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, section in (("data", DATA), ("simulation", SIMULATION)):
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(section))
+    options = ["--workers", "1"]
+    call = CliRunner().invoke
+    measured = call(main, ["lund", "measure", "data.yaml", "simulation.yaml", "r.json", *options])
+    assert measured.exit_code == 0, measured.output
+    assert "wrote r.json" in measured.output
+    found = LundRatio.read("r.json")
+    np.testing.assert_allclose(found.nominal.value, ratio.nominal.value, rtol=1e-12)
+    again = ["lund", "apply", "r.json", "simulation.yaml", "w.root", "--toys", "2", *options]
+    applied = call(main, again)
+    assert applied.exit_code == 0, applied.output
+    jets = select_jets(events_of(SIMULATION), LundJets(**JETS))
+    expected = dj.LundReweighter("r.json").weights(jets.batch, prongs=2, toys=2)
+    tree = uproot.open("w.root")["LundWeights"].arrays()
+    np.testing.assert_allclose(ak.to_numpy(tree.weight), expected.nominal, rtol=1e-12)
+    toys = ak.to_numpy(tree.weight_statistics)
+    np.testing.assert_allclose(toys, expected.toys["statistics"], rtol=1e-12)
+    section = {"ratio": "r.json", "jets": JETS}
+    settings = {**RUN, "input": {**SIMULATION["input"], "lund_weights": section}}
+    settings["cluster"] = {"workers": 1}
+    fit = dj.run(dj.Run.from_dict(settings))
+    factor = np.ones(80)
+    np.multiply.at(factor, jets.event, expected.nominal)
+    weight = dj.Store.read(fit.store).array("spectrum", "weight")
+    np.testing.assert_allclose(weight, factor, rtol=1e-12)
+
+
+def test_the_shift_of_r_is_that_of_its_variations(
+    ratio: LundRatio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each variation is a run with its own store; the runs themselves are not repeated here."""
+    monkeypatch.chdir(tmp_path)
+    ratio.write("ratio.json")
+    radii = {"fsr_up": 0.9, "fsr_down": 0.75, "statistics_0": 0.81, "unweighted": 0.7}
+    stores = []
+
+    def ended(run: dj.Run, watch: Any = None) -> Any:
+        section = run.input.lund_weights
+        stores.append(str(run.output.store))
+        name = "unweighted" if section is None else section.variation
+        return SimpleNamespace(radius=radii.get(name, 0.8))
+
+    monkeypatch.setattr("djservice.runs.lund_shift.do_run", ended)
+    lund_weights = {"ratio": "ratio.json", "jets": JETS}
+    run = dj.Run.from_dict({**RUN, "input": {**RUN["input"], "lund_weights": lund_weights}})
+    Path("run.yaml").write_text(yaml.safe_dump(run.to_dict()))
+    result = CliRunner().invoke(main, ["lund", "shift", "run.yaml", "--toys", "2"])
+    assert result.exit_code == 0, result.output
+    assert len(set(stores)) == 8 and stores[0] == "run.zarr" and "run.fsr_up.zarr" in stores
+    changes = json.loads(Path("run.shift.json").read_text())["changes"]
+    assert changes["fsr"] == pytest.approx([0.1, -0.05])
+    assert changes["statistics"] == pytest.approx([0.01, -0.01])
+    assert changes["extrapolation"] == pytest.approx([0.0, 0.0])
+    assert changes["total"] == pytest.approx([np.hypot(0.1, 0.01), -np.hypot(0.05, 0.01)])
+    assert changes["weights"] == pytest.approx([0.1, 0.1])
+    with pytest.raises(ConfigError, match="expected a run with input"):
+        shift(dj.Run.from_dict(RUN), 0)
+
+
+def plan_of(tmp_path: Path, **section: Any) -> RunPlan:
+    path = tmp_path / "ratio.json"
+    lund_weights = {"ratio": str(path), "jets": JETS, **section}
+    return RunPlan(
+        dj.Run.from_dict({**RUN, "input": {**RUN["input"], "lund_weights": lund_weights}})
+    )
+
+
+def test_bad_ratios_and_variations_end_a_run_before_it_starts(
+    ratio: LundRatio, tmp_path: Path
+) -> None:
+    with pytest.raises(dj.DjserviceError, match="there is no Lund ratio"):
+        plan_of(tmp_path).check()
+    ratio.write(tmp_path / "ratio.json")
+    plan_of(tmp_path, variation="fsr_up").check()
+    with pytest.raises(ConfigError, match="no variation 'fsr'; there are nominal, fsr_up, fsr_dow"):
+        plan_of(tmp_path, variation="fsr").check()
+    with pytest.raises(ConfigError, match=r"of jets with R = 0\.8, and these have R = 0\.4"):
+        plan_of(tmp_path, jets={**JETS, "radius": 0.4}).check()
+    run = plan_of(tmp_path).run
+    assert "input.lund_weights.ratio" not in run.numbers  # its content is compared
+    packed = pack(dj.Run.from_dict({**run.to_dict(), "output": {"store": "here.zarr"}}))
+    assert packed["input"]["lund_weights"]["ratio"] == str(tmp_path / "ratio.json")
+    assert ("input.lund_weights.ratio", str(tmp_path / "ratio.json")) in run.observable_files
+
+
+def test_where_weights_mean_nothing_they_are_refused() -> None:
+    section = {**DATA["input"], "lund_weights": {"ratio": "ratio.json"}}
+    with pytest.raises(ConfigError, match="expected none where Lund planes are measured"):
+        LundSample.from_dict({"input": section})
+    with pytest.raises(ConfigError, match="distances take no weights"):
+        Distances.from_dict({"input": section, "output": {"store": "emd.zarr"}})
+
+
+def test_variations_have_their_names(ratio: LundRatio) -> None:
+    assert varied(ratio, "nominal", 1) is ratio.nominal
+    assert varied(ratio, "fsr_down", 1) is ratio.variations["fsr"][1]
+    toy = varied(ratio, "statistics_3", 1)
+    np.testing.assert_array_equal(toy.value, varied(ratio, "statistics_3", 1).value)
+    assert (toy.value != varied(ratio, "statistics_4", 1).value).any()
+    assert (varied(ratio, "extrapolation_0", 1).coefficients != toy.coefficients).any()
+    with pytest.raises(InputError, match="no variation 'statistics_x'"):
+        varied(ratio, "statistics_x", 1)
+
+
+def test_backgrounds_are_subtracted_by_negative_weights(ratio: LundRatio) -> None:
+    whole, part = (plane_of(events_of(s), LundJets(**JETS), Binning()) for s in (DATA, SIMULATION))
+    minus = PlaneSums(-part.subjets, -part.emissions, part.squares)
+    rest = whole + part + minus
+    np.testing.assert_allclose(rest.emissions, whole.emissions, atol=1e-9)
