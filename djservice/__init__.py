@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.objectives.losses import Width as Width
     from djservice.objectives.observable import observable as observable
+    from djservice.objectives.robust import Robust as Robust
     from djservice.objectives.significance import Significance as Significance
     from djservice.radius_models.base import RadiusModel as RadiusModel
     from djservice.radius_models.features import feature as feature
@@ -121,6 +122,7 @@ _PUBLIC = {
     "SquaredErrorOfMean": "objectives.losses",
     "Width": "objectives.losses",
     "RobustWidth": "objectives.losses",
+    "Robust": "objectives.robust",
     "MutualInformation": "objectives.information",
     "Significance": "objectives.significance",
     "Score": "estimators.score_function",

@@ -20,6 +20,7 @@ from djservice.evaluation.reduce import PerEvent, concatenated
 from djservice.events.batch import as_batch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
+from djservice.objectives.robust import Robust
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Gradient:
 @takes_sampling
 def gradient(
     particles: Any,
-    objective: Loss | Observable,
+    objective: Loss | Robust | Observable,
     *,
     radius: Radius,
     parameter: str | None = None,
@@ -72,7 +73,8 @@ def gradient(
         An :class:`djservice.EventBatch`, or a list of them, of several datasets; or awkward records
         with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
-        A loss; or an observable, whose mean is then the objective: d E[f] / dR.
+        A loss; a :class:`djservice.Robust`; or an observable, whose mean is then the objective:
+        d E[f] / dR.
     radius, rigidity, sampling
         See :func:`djservice.cluster`.
     parameter
@@ -105,7 +107,7 @@ def gradient(
     ]
     results = evaluate_each(
         [EvaluationPart(batch, radius) for batch in batches],
-        as_loss(objective),
+        objective if isinstance(objective, Robust) else as_loss(objective),
         estimator or default_estimator(trees),
         Sampling(rigidity, **sampling),
         parameters=() if parameter is None else (parameter,),

@@ -50,6 +50,7 @@ def augmented(
     *,
     seed: int = 0,
     replica: int = 0,
+    before: int = 0,
 ) -> EventBatch:
     """Events after several augmentations, one after the other.
 
@@ -61,6 +62,9 @@ def augmented(
         Augmentations in their order. Each has draws of its own, also if it is named twice.
     seed, replica
         Keys of the draws, beside the identity of the event. Replicas of one seed are independent.
+    before
+        Number of augmentations that the events have gone through before. The draws are those of
+        the same augmentations at the end of one chain.
 
     Raises
     ------
@@ -77,7 +81,8 @@ def augmented(
             f"augmentations is {augmentations!r}, expected a list of augmentations such as "
             "[djservice.augment.Rotate()]."
         )
-    for place, augmentation in enumerate(augmentations):
+    require("iteration", before, of="before")
+    for place, augmentation in enumerate(augmentations, before):
         keys = mix(draw_keys(events.key, seed, f"augment:{place}"), replica)
         events = augmentation.transform(events, keys)
         check_counts(events)  # after each, for a chain may double the particles many times

@@ -26,6 +26,7 @@ from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_event
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
+from djservice.objectives.robust import Robust
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
 from djservice.weight_models.weighting import Weighting, profile
@@ -76,7 +77,7 @@ def evaluate_bundles(
                 _evaluation_part(*arguments, setup)
                 for arguments in zip(bundles, requests, features, strict=True)
             ],
-            setup.loss,
+            setup.loss if setup.robust is None else _versions(setup.robust, request),
             request.estimator or setup.estimator,
             setup.sampling
             if request.rigidity is None
@@ -90,6 +91,11 @@ def evaluate_bundles(
     if setup.reference_pt is not None:  # R is rho / reference_pt
         answers = [_in_reference_radius(*answer, setup.reference_pt) for answer in answers]
     return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
+
+
+def _versions(robust: Robust, request: Request) -> Robust:
+    """The loss over the versions of the events that a request asks for."""
+    return robust if request.version is None else robust.alone(request.version)
 
 
 def _evaluation_part(

@@ -161,6 +161,7 @@ async def run_on(
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
         histogram=plan.histogram,
+        versions=1 + len(run.robust.augmentations),
     )
     check_loaded(plan, shape, len(bundles.bundles))
     if overwrite:  # after the input was read, so that a bad one deletes nothing
