@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from djservice.analysis.expectation import expectation as expectation
     from djservice.analysis.processor import RadiusProcessor as RadiusProcessor
     from djservice.analysis.reweight import reweight as reweight
+    from djservice.analysis.safety import IrcCheck as IrcCheck
+    from djservice.analysis.safety import check_irc as check_irc
     from djservice.clustering.awkward_jets import cluster_jets as cluster_jets
     from djservice.clustering.cluster import cluster as cluster
     from djservice.clustering.cluster import replay as replay
@@ -149,6 +151,8 @@ _PUBLIC = {
     "TorchWeights": "weight_models.torch_model",
     "LearnedWeights": "weight_models.learned",
     "reweight": "analysis.reweight",
+    "check_irc": "analysis.safety",
+    "IrcCheck": "analysis.safety",
     "TorchTagger": "evaluation.taggers",
     "Run": "config.run",
     "run": "runs.run",

@@ -100,11 +100,8 @@ def reduce_events(
         rows = slice(stop - size, stop)
         of_events = mean[rows], centred[rows], events.weight[rows]
         part_jacobian = None if jacobian is None else jacobian[rows]
-        sums = (
-            _sums(layout, part_jacobian, *of_events)
-            if categories is None
-            else _sums_by_category(layout, part_jacobian, *of_events, categories[rows])
-        )
+        of_category = None if categories is None else categories[rows]
+        sums = sums_over_events(layout, part_jacobian, *of_events, of_category)
         moments = Moments(
             layout if part_jacobian is None else layout_of(loss, part_jacobian.shape[1]),
             *sums,
@@ -136,6 +133,29 @@ def _check_finite(mean: Floats, events: EventBatch) -> None:
             f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and "
             "the event weights."
         )
+
+
+def sums_over_events(
+    layout: MomentLayout,
+    jacobian: Floats | None,
+    mean: Floats,
+    centred: Floats,
+    weight: Floats,
+    categories: NDArray[np.int64] | None,
+) -> tuple[Floats, Floats, Floats]:
+    """Sums over events of z, of z z^T, and of the covariance of z over trees.
+
+    Parameters
+    ----------
+    mean, centred
+        z of each event, shape (event, entry), and the influence of each tree on it, shape (event,
+        tree, entry), whose mean over trees is 0.
+    categories
+        Category of each event, whose sums then stand apart on a first axis.
+    """
+    if categories is None:
+        return _sums(layout, jacobian, mean, centred, weight)
+    return _sums_by_category(layout, jacobian, mean, centred, weight, categories)
 
 
 def _sums(
