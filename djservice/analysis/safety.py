@@ -21,7 +21,7 @@ from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
 
 #: Sizes of the emissions by default.
-EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 #: A change within this many standard errors is none, and one below this size is rounding.
 SIGNIFICANT, ROUNDING = 4.0, 1e-9
 #: A change that falls with a smaller power of epsilon than the first is a plateau; with a smaller
@@ -88,14 +88,14 @@ class IrcCheck:
     Attributes
     ----------
     events, trees, radius, rigidity, scale
-        What it was made of.
+        Number of events, trees of each, and the clustering.
     results
         One :class:`Safety` for each clustering, emission and quantity.
     """
 
     events: int
     trees: int
-    radius: float | None
+    radius: str
     rigidity: float
     scale: str
     results: tuple[Safety, ...]
@@ -158,9 +158,8 @@ def check_irc(
             events, loss, radius=radius, sampling=settings, trees=trees, kind=kind, epsilons=sizes
         )
         results += safety_of(sums, clustering, kind, loss, sizes)
-    scale = sampling.get("scale", "minimum")
-    constant = radius if isinstance(radius, (int, float)) else None
-    return IrcCheck(len(events), trees, constant, rigidity, scale, tuple(results))
+    scale = str(sampling.get("scale", "minimum"))
+    return IrcCheck(len(events), trees, str(radius), rigidity, scale, tuple(results))
 
 
 def cases(rigidity: float) -> list[tuple[Kind, str, float]]:
@@ -205,8 +204,8 @@ def _safety(
     def change(places: Sequence[int]) -> Change:
         fixed, new = [1 + 2 * i for i in places], [2 + 2 * i for i in places]
         parts = ((new, [0]), (fixed, [0]), (new, fixed))
-        mean = math.exp(sum(math.log(epsilons[i]) for i in places) / len(places))
-        return Change(mean, *(relative(moments, *part) for part in parts))
+        size = math.prod(epsilons[i] for i in places) ** (1.0 / len(places))
+        return Change(size, *(relative(moments, *part) for part in parts))
 
     changes, limit = tuple(change([i]) for i in range(number)), change([number - 2, number - 1])
     power = power_of(changes, lambda each: each.total)
@@ -239,7 +238,7 @@ def judged(changes: Sequence[Change], limit: Change, power: float) -> tuple[bool
     if not is_change(limit.total):
         size = max(abs(limit.total.value) + 2.0 * limit.total.tree_error, 1e-16)
         return True, "safe: " + (f"{falls}, " if falls and power > FLAT else "") + (
-            f"below {size:.1e} at epsilon = {limit.epsilon:.1e}"
+            f"no change beyond {size:.1e} at epsilon = {limit.epsilon:.1e}"
         )
     if power >= SLOW:
         return True, f"safe: {falls}, to {smallest.total.value:+.1e} at {smallest.epsilon:.0e}"

@@ -13,6 +13,7 @@ from distributed import Reschedule, get_worker
 from distributed.worker import thread_state
 from numpy.typing import NDArray
 
+from djservice.analysis.emission_sums import EmissionSums, emission_sums
 from djservice.clustering.radius import VariableR
 from djservice.core.pieces import looking
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
@@ -23,6 +24,7 @@ from djservice.evaluation.targets import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import weight_gradients
 from djservice.events.batch import EventBatch
+from djservice.events.emissions import Kind
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_event
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
@@ -217,6 +219,25 @@ def evaluate_timed(
     began = time.thread_time()
     ((moments, _),) = evaluate_bundles([bundle], pickled_setup, [request], [None])
     return moments, time.thread_time() - began
+
+
+def emission_bundle(
+    bundle: EventBatch, pickled_setup: bytes, request: Request, kind: Kind, epsilons: list[float]
+) -> EmissionSums:
+    """Sums of one bundle before and after an emission in each event."""
+    setup = unpickled(pickled_setup)
+    part = _evaluation_part(bundle, request, None, setup)
+    assert request.rigidity is not None
+    with looking(stop_if_unwanted):
+        return emission_sums(
+            part.events,
+            setup.loss,
+            radius=part.radius,
+            sampling=replace(setup.sampling, rigidity=request.rigidity),
+            trees=request.trees,
+            kind=kind,
+            epsilons=epsilons,
+        )
 
 
 def fit_bundle(
