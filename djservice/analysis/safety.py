@@ -27,6 +27,8 @@ SIGNIFICANT, ROUNDING = 4.0, 1e-9
 #: A change that falls with a smaller power of epsilon than the first is a plateau; with a smaller
 #: one than the second it is not seen to reach 0.
 FLAT, SLOW = 0.1, 0.5
+#: Share of a plateau from which on a part of the change is named.
+SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -244,14 +246,13 @@ def judged(changes: Sequence[Change], limit: Change, power: float) -> tuple[bool
         return True, f"safe: {falls}, to {smallest.total.value:+.1e} at {smallest.epsilon:.0e}"
     if power > FLAT:
         return None, f"{falls}: too slowly to see whether it reaches 0"
-    of = [
-        words
-        for words, part in (
-            ("of the observable at fixed jets", limit.fixed_jets),
-            ("of the jets", limit.jets),
-        )
-        if is_change(part)
-    ]
+    parts = (
+        ("of the observable at fixed jets", limit.fixed_jets),
+        ("of the jets", limit.jets),
+    )
+    share = SHARE * abs(limit.total.value)
+    of = [name for name, part in parts if is_change(part) and abs(part.value) > share]
     where = " and ".join(of) or "of both"
-    height = f"{limit.total.value:+.2e} +- {limit.total.error:.1e}"
+    error = limit.total.error if math.isfinite(limit.total.error) else limit.total.tree_error
+    height = f"{limit.total.value:+.2e} +- {error:.1e}"
     return False, f"unsafe: a plateau of {height}, by a change {where}"

@@ -53,7 +53,9 @@ def test_one_particle_is_added_beside_its_mother(kind: Any, events: dj.EventBatc
     if kind == "infrared":
         hardest = np.maximum.reduceat(events.pt, events.offsets[:-1])
         np.testing.assert_allclose(after.events.pt[new], epsilon * hardest, rtol=1e-15)
-        assert apart.max() < 0.4 and np.delete(after.events.pt, new).tobytes() == events.pt.tobytes()
+        assert (
+            apart.max() < 0.4 and np.delete(after.events.pt, new).tobytes() == events.pt.tobytes()
+        )
     else:
         np.testing.assert_allclose(apart, epsilon, rtol=1e-9)
         for name in ("pt", "mass"):
@@ -81,7 +83,9 @@ def test_events_without_particles_stay() -> None:
     )
     for kind in KINDS:
         after = emitted(empty, kind, 0.1, 0)
-        assert after.events.counts.tolist() == [0, 3, 0] and after.mother[[0, 2]].tolist() == [-1] * 2
+        assert (
+            after.events.counts.tolist() == [0, 3, 0] and after.mother[[0, 2]].tolist() == [-1] * 2
+        )
     check = dj.check_irc(empty, MASS, radius=0.4, trees=2)
     assert check.events == 3 and len(check.results) == 8
 
@@ -106,7 +110,7 @@ def test_the_deterministic_mass_is_safe_and_changes_with_the_emission(
 
 
 def test_the_number_of_constituents_is_unsafe_at_fixed_jets(events: dj.EventBatch) -> None:
-    number = dj.observable(jets=1, constituents="all")(
+    number = dj.observable(constituents="all")(
         lambda jets, particles: particles.mask.sum(axis=-1).astype(float)
     )
     check = dj.check_irc(events, number, radius=0.7, trees=20)
@@ -141,7 +145,7 @@ def test_the_change_of_the_jets_is_that_of_all_merge_sequences(scale: Any) -> No
     after = emitted(event, "infrared", 1e-5, 0).events
     columns = (after.pt, after.rapidity, after.phi, after.mass)
     shift = exact(np.stack(columns, axis=1)) / exact(TINY) - 1.0
-    check = dj.check_irc(event, MASS, trees=20_000, **settings)
+    check = dj.check_irc(event, MASS, trees=10_000, epsilons=(1e-2, 1e-4, 1e-5), **settings)
     found = case(check, "stochastic", "infrared")
     jets = found.changes[-1].total
     assert abs(jets.value - shift) < 4 * jets.tree_error
@@ -191,13 +195,18 @@ def test_the_command_is_the_librarys_own(
     for found, expected in zip(written["results"], own.to_dict()["results"], strict=True):
         assert found["verdict"].split(":")[0] == expected["verdict"].split(":")[0]
         for one, other in zip(found["changes"], expected["changes"], strict=True):
-            assert one["total"]["value"] == pytest.approx(other["total"]["value"], rel=1e-6, abs=1e-9)
+            assert one["total"]["value"] == pytest.approx(
+                other["total"]["value"], rel=1e-6, abs=1e-9
+            )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--output", "notes.txt"], "notes.txt: expected no file or an earlier check, found another"),
+        (
+            ["--output", "notes.txt"],
+            "notes.txt: expected no file or an earlier check, found another",
+        ),
         (["--output", "absent/irc.json"], "there is no folder absent"),
         (["--epsilon", "0.1"], "epsilons is [0.1], expected three or more"),
         (["--radius", "-1"], "radius: expected a positive number"),
