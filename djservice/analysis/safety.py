@@ -239,7 +239,8 @@ def judged(changes: Sequence[Change], limit: Change, power: float) -> tuple[bool
     smallest = changes[-1]
     if not is_change(limit.total):
         size = max(abs(limit.total.value) + 2.0 * limit.total.tree_error, 1e-16)
-        return True, "safe: " + (f"{falls}, " if falls and power > FLAT else "") + (
+        within = " within errors" if limit.total.tree_error > ROUNDING else ""
+        return True, f"safe{within}: " + (f"{falls}, " if falls and power > FLAT else "") + (
             f"no change beyond {size:.1e} at epsilon = {limit.epsilon:.1e}"
         )
     if power >= SLOW:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from djservice.analysis.safety import ROUNDING, Change, IrcCheck, Safety
+from djservice.analysis.safety import ROUNDING, SIGNIFICANT, Change, IrcCheck, Safety
 from djservice.core.atomic import write_text
 from djservice.core.regular import in_the_way
 from djservice.core.urls import beside
@@ -136,7 +136,10 @@ def safety_figure(check: IrcCheck) -> Any:
 
 
 def _panel(axes: Any, result: Safety) -> None:
-    """The changes of one result: those at fixed jets, and of the jets, with bars of the trees."""
+    """The changes of one result: those at fixed jets, and of the jets, with bars of the trees.
+
+    A change within its error is a triangle: its size plus two errors.
+    """
     from djservice.reports.drawing import COLOURS
 
     stochastic = result.clustering == "stochastic"
@@ -145,11 +148,13 @@ def _panel(axes: Any, result: Safety) -> None:
         quantities = [getattr(change, part) for change in result.changes]
         y = np.array([abs(quantity.value) for quantity in quantities])
         error = np.array([quantity.tree_error for quantity in quantities])
-        shown = np.where(y > 0.1 * ROUNDING, y, np.nan)
+        seen = y > np.maximum(SIGNIFICANT * error, 0.1 * ROUNDING)
+        limit = ~seen & (error > 0.1 * ROUNDING)  # no change beyond its error
+        axes.plot(x[limit], (y + 2.0 * error)[limit], "v", color=colour, ms=7, alpha=0.5)
         axes.errorbar(
             x,
-            shown,
-            np.stack([np.minimum(error, 0.9 * y), error]),
+            np.where(seen, y, np.nan),
+            error,
             fmt="o" if stochastic else "s",
             mfc=colour if stochastic else "none",
             linestyle="-" if stochastic else ":",
