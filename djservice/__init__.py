@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from djservice.analysis.expectation import expectation as expectation
     from djservice.analysis.processor import RadiusProcessor as RadiusProcessor
     from djservice.analysis.reweight import reweight as reweight
+    from djservice.analysis.safety import IrcCheck as IrcCheck
+    from djservice.analysis.safety import check_irc as check_irc
     from djservice.clustering.awkward_jets import cluster_jets as cluster_jets
     from djservice.clustering.cluster import cluster as cluster
     from djservice.clustering.cluster import replay as replay
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
     from djservice.objectives.losses import Width as Width
     from djservice.objectives.observable import observable as observable
+    from djservice.objectives.robust import Robust as Robust
     from djservice.objectives.significance import Significance as Significance
     from djservice.radius_models.base import RadiusModel as RadiusModel
     from djservice.radius_models.features import feature as feature
@@ -130,6 +133,7 @@ _PUBLIC = {
     "SquaredErrorOfMean": "objectives.losses",
     "Width": "objectives.losses",
     "RobustWidth": "objectives.losses",
+    "Robust": "objectives.robust",
     "MutualInformation": "objectives.information",
     "Significance": "objectives.significance",
     "Score": "estimators.score_function",
@@ -156,6 +160,8 @@ _PUBLIC = {
     "TorchWeights": "weight_models.torch_model",
     "LearnedWeights": "weight_models.learned",
     "reweight": "analysis.reweight",
+    "check_irc": "analysis.safety",
+    "IrcCheck": "analysis.safety",
     "TorchTagger": "evaluation.taggers",
     "Run": "config.run",
     "run": "runs.run",

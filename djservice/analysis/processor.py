@@ -360,6 +360,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         acceptance: Floats,
         spectrum: Any,
         lund: Floats,
+        *,
         remarks: tuple[str, ...],
     ) -> RadiusResult:
         numbers = {

@@ -16,6 +16,7 @@ from djservice.cli import export as cli_export
 from djservice.cli import grids as cli_grids
 from djservice.cli import lund as cli_lund
 from djservice.cli import production as cli_production
+from djservice.cli import safety as cli_safety
 from djservice.cli import service as cli_service
 from djservice.cli.echo import echo
 from djservice.cli.failures import INCOMPLETE, Commands, clear_failures
@@ -38,6 +39,7 @@ def main() -> None:
       djservice run my_run.yaml --workers 8 --set optimiser.trees=20
       djservice show my_run.zarr --json      print the result for a script
       djservice scan my_run.yaml --rigidity 1 --rigidity 10
+      djservice check-irc my_run.yaml        is the loss infrared and collinear safe?
       djservice emd my_emd.yaml              distances between all pairs of jets
       djservice lund measure data.yaml simulation.yaml ratio.json
       djservice compare my_run.yaml          find the best gradient estimator
@@ -51,6 +53,7 @@ def main() -> None:
 
 for group in (
     cli_grids,
+    cli_safety,
     cli_distances,
     cli_lund,
     cli_service,

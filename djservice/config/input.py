@@ -10,6 +10,9 @@ from djservice.config.base import PathOrUrl, Section, as_tuple, named
 from djservice.config.schema_fields import Kind, SchemaFields
 from djservice.core.bounds import limits
 
+#: Augmentations of events, each a name or a mapping with its parameters.
+Augmentations = tuple[Annotated[dict[str, Any], BeforeValidator(named)], ...]
+
 
 class Files(Section):
     """The files of an input, and their layout."""
@@ -82,7 +85,7 @@ class Input(SchemaFields, Files):
             "files does not read them"
         ),
     )
-    augment: tuple[Annotated[dict[str, Any], BeforeValidator(named)], ...] = Field(
+    augment: Augmentations = Field(
         (),
         max_length=20,
         description=(

@@ -13,6 +13,7 @@ from djservice.config.base import MANY, as_tuple, named
 from djservice.config.document import Document
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
+from djservice.config.robust import RobustSection
 from djservice.config.sections import (
     ClusteringSection,
     ClusterSection,
@@ -54,6 +55,7 @@ class Run(Document):
     objective: ObjectiveSection | None = Field(
         None, description="instead of a loss, what is maximised: docs/guides/information.md"
     )
+    robust: RobustSection = RobustSection()
     estimator: Annotated[Any, BeforeValidator(named)] = Field(
         {"name": "state_baseline"}, description="of the gradient: name, or {name: ..., parameters}"
     )

@@ -22,9 +22,17 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator, ExtraJets
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent, concatenated, reduce_events, zero_moments
+from djservice.evaluation.reduce import (
+    PerEvent,
+    concatenated,
+    layout_of,
+    reduce_events,
+    zero_moments,
+)
+from djservice.evaluation.tree_columns import Grown
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
+from djservice.objectives.robust import Robust
 
 #: Trees held in memory at once, with their jets, scores and states. A GPU needs more to be busy.
 TREES_AT_ONCE, TREES_AT_ONCE_ON_GPU = 20_000, 500_000
@@ -34,7 +42,7 @@ _CONSTITUENTS_FACTOR = 4
 
 def evaluate(
     events: EventBatch,
-    loss: Loss,
+    loss: Loss | Robust,
     estimator: Estimator,
     sampling: Sampling,
     *,
@@ -116,7 +124,7 @@ class EvaluationPart:
 
 def evaluate_each(
     parts: Sequence[EvaluationPart],
-    loss: Loss,
+    loss: Loss | Robust,
     estimator: Estimator,
     sampling: Sampling,
     *,
@@ -147,7 +155,8 @@ def evaluate_each(
         constituents=loss.needs_constituents,
     )
     _check(parts, loss, estimator, parameters, trees)
-    at_once = max(1, trees_at_once(sampling.device, loss) // (trees * estimator.memory_factor))
+    per_event = trees * estimator.memory_factor * layout_of(loss, 0).versions
+    at_once = max(1, trees_at_once(sampling.device, loss) // per_event)
     pieces = [
         (number, piece) for number, part in enumerate(parts) for piece in part.pieces(at_once)
     ]
@@ -171,7 +180,7 @@ def evaluate_each(
 
 def _check(
     parts: Sequence[EvaluationPart],
-    loss: Loss,
+    loss: Loss | Robust,
     estimator: Estimator,
     parameters: tuple[str, ...],
     trees: int,
@@ -199,7 +208,7 @@ def _check(
 
 def _evaluate_group(
     parts: Sequence[EvaluationPart],
-    loss: Loss,
+    loss: Loss | Robust,
     estimator: Estimator,
     sampling: Sampling,
     request: TreeRequest,
@@ -214,18 +223,21 @@ def _evaluate_group(
     ):
         states = estimator.uses_states and not all(t.needs_constituents for t in loss.terms)
         full_request = replace(request, states=states, flips=estimator.flips)
-        sample = sample_trees(events, radius, sampling, full_request)
-        if on_trees is not None:
-            on_trees(events, sample)
-        extra: ExtraJets = ()
-        if not isinstance(radius, VariableR):
-            extra = estimator.extra_jets(events, radius, sampling, request, sample)
+        grown = []
+        for made in loss.made(events, sampling.seed) if isinstance(loss, Robust) else [events]:
+            sample = sample_trees(made, radius, sampling, full_request)
+            if on_trees is not None:
+                on_trees(made, sample)
+            extra: ExtraJets = ()
+            if not isinstance(radius, VariableR):
+                extra = estimator.extra_jets(made, radius, sampling, request, sample)
+            grown.append(Grown(made, sample, extra))
         sizes = [len(part.events) for part in parts]
-        return reduce_events(events, sample, extra, loss, estimator, jacobian, sizes, bootstrap)
+        return reduce_events(grown, loss, estimator, jacobian, sizes, bootstrap)
 
 
 def _merged(
-    pieces: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int
+    pieces: Sequence[tuple[Moments, PerEvent]], loss: Loss | Robust, parameters: int
 ) -> tuple[Moments, PerEvent]:
     """The results of a part from those of its pieces, which may be none."""
     sums = [moments for moments, _ in pieces]
@@ -268,13 +280,13 @@ def _concatenated(
     return events, np.concatenate(radii), np.concatenate(jacobians) if jacobians else None
 
 
-def trees_at_once(device: Device, loss: Loss) -> int:
+def trees_at_once(device: Device, loss: Loss | Robust) -> int:
     """Number of trees for a loss that are held in memory at once on a device."""
     number = TREES_AT_ONCE_ON_GPU if has_gpu(device) else TREES_AT_ONCE
     return number // (_CONSTITUENTS_FACTOR if loss.needs_constituents else 1)
 
 
-def trees_needed(loss: Loss, estimator: Estimator) -> int:
+def trees_needed(loss: Loss | Robust, estimator: Estimator) -> int:
     """Minimum number of trees per event for which a loss and an estimator are defined."""
     return max(
         estimator.minimum_trees, *(2 if term.squares_expectation else 1 for term in loss.terms)

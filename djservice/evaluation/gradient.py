@@ -20,6 +20,7 @@ from djservice.evaluation.reduce import PerEvent, concatenated
 from djservice.events.batch import as_batch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable, warn_of_defaults
+from djservice.objectives.robust import Robust
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Gradient:
 @takes_sampling
 def gradient(
     particles: Any,
-    objective: Loss | Observable,
+    objective: Loss | Robust | Observable,
     *,
     radius: Radius,
     parameter: str | None = None,
@@ -72,7 +73,8 @@ def gradient(
         An :class:`djservice.EventBatch`, or a list of them, of several datasets; or awkward records
         with pt, phi, mass and rapidity or eta, shape (event, var).
     objective
-        A loss; or an observable, whose mean is then the objective: d E[f] / dR.
+        A loss; a :class:`djservice.Robust`; or an observable, whose mean is then the objective:
+        d E[f] / dR.
     radius, rigidity, sampling
         See :func:`djservice.cluster`.
     parameter
@@ -108,7 +110,7 @@ def gradient(
         as_batch(each, identity=identity, weight=weight, truth=truth)
         for each in (particles if is_list else [particles])
     ]
-    loss = as_loss(objective)
+    loss = objective if isinstance(objective, Robust) else as_loss(objective)
     for batch in batches:
         warn_of_defaults((term.observable for term in loss.terms), batch.columns)
     results = evaluate_each(

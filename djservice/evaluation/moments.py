@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
+from djservice.evaluation.spread import combined, second_along
 from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.pooled_statistics import PooledStatistic
 
@@ -36,11 +37,17 @@ class MomentLayout:
         Statistic and coefficient of each term of the loss.
     parameters
         Number of parameters of the derivatives.
+    versions
+        Number of versions of the events. The terms of the first version come first.
+    spread
+        Factor of the standard deviation of the losses of the versions.
     """
 
     statistics: tuple[PooledStatistic, ...]
     coefficients: tuple[float, ...]
     parameters: int
+    versions: int = 1
+    spread: float = 0.0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -145,38 +152,77 @@ class Moments:
         return float(self.total[..., -3].sum() / self.weight)
 
     def loss(self) -> Quantity:
-        """Loss L, the sum over terms of F(A_1, ..., A_k, B), less the bias of a binned statistic."""
+        """Loss L, the sum over terms of F(A_1, ..., A_k, B), less the bias of a binned statistic.
+
+        Of several versions of the events it is the mean and a multiple of the spread
+        (:mod:`djservice.evaluation.spread`).
+        """
         moments = self._near_one()
-        value, slope = 0.0, np.zeros_like(moments.total)
-        for term, (statistic, coefficient) in enumerate(moments._terms()):
-            entries, sums = moments.layout.sums(term), moments._sums(term)
-            value += coefficient * float(statistic.value(sums))
-            if isinstance(statistic, BinnedStatistic):
-                value -= coefficient * statistic.bias(sums, moments.outer[:, entries, entries])
-            slope[..., entries] += coefficient * statistic.gradient(sums)
-        return moments._quantity(value, slope)
+        losses, slopes = moments._losses()
+        value, first = combined(losses, self.layout.spread)
+        return moments._quantity(float(value), _sum(first, slopes))
 
     def gradient(self, parameter: int = 0) -> Quantity:
         """Derivative of L in R or another parameter: the sum over terms of F'(A, B) (GA, GB).
 
         The bias of a binned statistic has a derivative too, which is subtracted.
         """
+        moments, spread = self._near_one(), self.layout.spread
+        gradients, slopes = moments._gradients(parameter)
+        losses, slopes_of_losses = moments._losses()
+        _, first = combined(losses, spread)
+        slope = _sum(first, slopes)
+        if spread:
+            slope += _sum(second_along(losses, gradients, spread), slopes_of_losses)
+        return moments._quantity(float(_sum(first, gradients)), slope)
+
+    def loss_along(self, factors: Floats) -> Quantity:
+        """The sum of the losses of the versions, each times a factor."""
         moments = self._near_one()
-        value, slope = 0.0, np.zeros_like(moments.total)
-        for term, (statistic, coefficient) in enumerate(moments._terms()):
-            sums, entries = moments._sums(term), moments.layout.slopes(term, parameter)
-            slopes, first = moments._entries(term, entries), statistic.gradient(sums)
-            value += coefficient * float((first * slopes).sum())
+        return moments._along(factors, *moments._losses())
+
+    def _along(self, factors: Floats, values: Floats, slopes: Floats) -> Quantity:
+        return self._quantity(float(_sum(factors, values)), _sum(factors, slopes))
+
+    def gradient_along(self, factors: Floats, parameter: int = 0) -> Quantity:
+        """The derivative of :meth:`loss_along`."""
+        moments = self._near_one()
+        return moments._along(factors, *moments._gradients(parameter))
+
+    def _losses(self) -> tuple[Floats, Floats]:
+        """Loss of each version, shape (version,), and its derivatives in the entries of z."""
+        versions, terms = self.layout.versions, self._terms()
+        values, slopes = np.zeros(versions), np.zeros((versions, *self.total.shape))
+        for term, (statistic, coefficient) in enumerate(terms):
+            version = term * versions // len(terms)
+            entries, sums = self.layout.sums(term), self._sums(term)
+            values[version] += coefficient * float(statistic.value(sums))
             if isinstance(statistic, BinnedStatistic):
-                of_sums = moments.outer[:, moments.layout.sums(term)]
-                value -= coefficient * statistic.bias_along(
-                    sums, slopes, of_sums[:, :, moments.layout.sums(term)], of_sums[:, :, entries]
+                bias = statistic.bias(sums, self.outer[:, entries, entries])
+                values[version] -= coefficient * bias
+            slopes[version][..., entries] += coefficient * statistic.gradient(sums)
+        return values, slopes
+
+    def _gradients(self, parameter: int) -> tuple[Floats, Floats]:
+        """Derivative of the loss of each version, and its derivatives in the entries of z."""
+        versions, terms = self.layout.versions, self._terms()
+        values, all_slopes = np.zeros(versions), np.zeros((versions, *self.total.shape))
+        for term, (statistic, coefficient) in enumerate(terms):
+            version = term * versions // len(terms)
+            of_sums, entries = self.layout.sums(term), self.layout.slopes(term, parameter)
+            sums, slopes = self._sums(term), self._entries(term, entries)
+            first = statistic.gradient(sums)
+            values[version] += coefficient * float((first * slopes).sum())
+            if isinstance(statistic, BinnedStatistic):
+                outer = self.outer[:, of_sums]
+                values[version] -= coefficient * statistic.bias_along(
+                    sums, slopes, outer[:, :, of_sums], outer[:, :, entries]
                 )
-            slope[..., entries] += coefficient * first
-            slope[..., moments.layout.sums(term)] += coefficient * (
+            all_slopes[version][..., entries] += coefficient * first
+            all_slopes[version][..., of_sums] += coefficient * (
                 statistic.curvature_along(sums, slopes)
             )
-        return moments._quantity(value, slope)
+        return values, all_slopes
 
     def bootstrap_error(self) -> float:
         """Standard error over events of the binned term, from replicas of the sample.
@@ -293,6 +339,12 @@ class Moments:
         # Rounding can make a variance negative; NaN passes through.
         error, tree_error = (math.sqrt(0.0 if x < 0.0 else x) for x in (over_events, over_trees))
         return Quantity(float(value), error, tree_error)
+
+
+def _sum(factors: Floats, values: Floats) -> Floats:
+    """The sum of values of the versions, on the first axis, each times a factor."""
+    weights = factors.reshape(-1, *(1,) * (values.ndim - 1))
+    return np.asarray((weights * values).sum(axis=0))
 
 
 @dataclass(frozen=True)

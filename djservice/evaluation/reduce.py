@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.trees import TreeSample
 from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
 from djservice.errors import RunError
-from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
+from djservice.estimators.base import Estimator
 from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
+from djservice.evaluation.spread import combined, second_along
+from djservice.evaluation.tree_columns import Grown, columns_of
 from djservice.events.batch import EventBatch
-from djservice.objectives.losses import Loss, Term
+from djservice.objectives.losses import Loss
+from djservice.objectives.robust import Robust
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,8 @@ class PerEvent:
 
 
 def reduce_events(
-    events: EventBatch,
-    sample: TreeSample,
-    extra: ExtraJets,
-    loss: Loss,
+    grown: Sequence[Grown],
+    loss: Loss | Robust,
     estimator: Estimator,
     jacobian: Floats | None,
     sizes: Sequence[int],
@@ -62,11 +62,8 @@ def reduce_events(
 
     Parameters
     ----------
-    events, sample
-        Events and their trees. If the trees are on a GPU, the work is done there, and only sums
-        over the trees of an event are copied back.
-    extra
-        Result of :meth:`djservice.estimators.base.Estimator.extra_jets`.
+    grown
+        Events and their trees, in each version of the events.
     loss, estimator
         Loss and the estimator of its derivative.
     jacobian
@@ -82,67 +79,38 @@ def reduce_events(
     RunError
         If an event's sums are not finite.
     """
-    trees, module = sample.scores.shape[1], array_module(sample.scores)
-    layout = layout_of(loss, len(sample.parameters))
+    events, sample = grown[0].events, grown[0].sample
+    trees, layout = sample.scores.shape[1], layout_of(loss, len(sample.parameters))
     categories = loss.categories(events.truth, events.dataset)
-    # z of each tree, shape (event, tree); the mean over trees is z of the event.
-    columns: list[Floats] = []
-    # Influence of each tree on that mean, times the number of trees.
-    influences: list[Floats] = []
-    first_value, first_accepted, share = np.empty(0), np.empty(0, np.bool_), np.empty(0)
-    # Evaluated once for all terms, because estimators make the extra jets lazily.
-    extra_values = [
-        [
-            (*_evaluated(term, jets, events.truth, module), module.asarray(weight))
-            for term in loss.terms
-        ]
-        for jets, weight in extra
-    ]
-    for number, term in enumerate(loss.terms):
-        value, quantities, mask = term.evaluate(sample.jets, events.truth)
-        accepted = mask.astype(np.float64)
-        term_extra = [terms[number] for terms in extra_values]
-        slopes = _slopes(events, sample, term_extra, term, estimator, quantities, accepted)
-        term_columns, term_influences = _term_columns(term, quantities, accepted, slopes)
-        columns, influences = columns + term_columns, influences + term_influences
-        if term is loss.terms[0]:
-            first_value, first_accepted = np.where(mask, value, 0.0), mask
-            first = slopes[0][0].share
-            share = np.full(len(mask), math.nan) if first is None else to_host(first.mean(axis=1))
-    spectrum = [first_accepted.astype(np.float64), first_value, first_value**2]
-    mean = to_host(np.stack(columns + spectrum, axis=-1).mean(axis=1))
+    versions = [columns_of(each, loss, estimator) for each in grown]
+    first = versions[0]
+    spectrum = [first.accepted.astype(np.float64), first.value, first.value**2]
+    z = [column for version in versions for column in version.z]
+    influences = [column for version in versions for column in version.influences]
+    mean = to_host(np.stack(z + spectrum, axis=-1).mean(axis=1))
     centred = np.stack(influences + spectrum, axis=-1)
     centred -= centred.mean(axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(mean * events.weight[:, np.newaxis]).all(axis=1))
-    if len(bad):
-        names = "; ".join(events.name(int(i)) for i in bad[:5])
-        raise RunError(
-            f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and "
-            "the event weights."
-        )
-    accepted_trees = to_host(first_accepted.sum(axis=1))
+    _check_finite(mean, events)
+    accepted_trees = to_host(first.accepted.sum(axis=1))
     per_event = _per_event(
-        layout, mean, centred, accepted_trees, first_value, first_accepted, trees
+        layout, mean, centred, accepted_trees, first.value, first.accepted, trees
     )
     results = []
     for stop, size in zip(np.cumsum(sizes), sizes, strict=True):
         rows = slice(stop - size, stop)
         of_events = mean[rows], centred[rows], events.weight[rows]
         part_jacobian = None if jacobian is None else jacobian[rows]
-        sums = (
-            _sums(layout, part_jacobian, *of_events)
-            if categories is None
-            else _sums_by_category(layout, part_jacobian, *of_events, categories[rows])
-        )
+        of_category = None if categories is None else categories[rows]
+        sums = sums_over_events(layout, part_jacobian, *of_events, of_category)
         moments = Moments(
             layout if part_jacobian is None else layout_of(loss, part_jacobian.shape[1]),
             *sums,
             weight=float(events.weight[rows].sum()),
             events=size,
             events_without=int((accepted_trees[rows] == 0).sum()),
-            trees=size * trees,
+            trees=size * trees * len(versions),
             trees_accepted=int(accepted_trees[rows].sum()),
-            state_share=float(share[rows].sum()),
+            state_share=float(first.share[rows].sum()),
             replicas=np.zeros(())
             if categories is None or not bootstrap
             else replica_sums(
@@ -155,6 +123,39 @@ def reduce_events(
         part_events = PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))
         results.append((moments, part_events))
     return results
+
+
+def _check_finite(mean: Floats, events: EventBatch) -> None:
+    bad = np.flatnonzero(~np.isfinite(mean * events.weight[:, np.newaxis]).all(axis=1))
+    if len(bad):
+        names = "; ".join(events.name(int(i)) for i in bad[:5])
+        raise RunError(
+            f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and "
+            "the event weights."
+        )
+
+
+def sums_over_events(
+    layout: MomentLayout,
+    jacobian: Floats | None,
+    mean: Floats,
+    centred: Floats,
+    weight: Floats,
+    categories: NDArray[np.int64] | None,
+) -> tuple[Floats, Floats, Floats]:
+    """Sums over events of z, of z z^T, and of the covariance of z over trees.
+
+    Parameters
+    ----------
+    mean, centred
+        z of each event, shape (event, entry), and the influence of each tree on it, shape (event,
+        tree, entry), whose mean over trees is 0.
+    categories
+        Category of each event, whose sums then stand apart on a first axis.
+    """
+    if categories is None:
+        return _sums(layout, jacobian, mean, centred, weight)
+    return _sums_by_category(layout, jacobian, mean, centred, weight, categories)
 
 
 def _sums(
@@ -242,84 +243,6 @@ def _reduce_in_theta(
     return z.sum(axis=0), gram(z), tree_covariance
 
 
-def _slopes(
-    events: EventBatch,
-    sample: TreeSample,
-    extra_values: list[tuple[list[Floats], Floats, Floats]],
-    term: Term,
-    estimator: Estimator,
-    quantities: list[Floats],
-    accepted: Floats,
-) -> list[list[Contributions]]:
-    """Contributions to the derivatives of each quantity of a term, in each parameter."""
-    states, trees = sample.states, accepted.shape[1]
-    if term.needs_constituents:  # states have none
-        states = None
-    if states is not None:
-        module = array_module(accepted)
-        truth = module.asarray(events.truth)[states.tree // trees]
-        state_quantities, state_accepted = _evaluated(
-            term, states.jets[:, np.newaxis], truth, module
-        )
-    contributions = []
-    for parameter, name in enumerate(sample.parameters):
-        score, row = sample.score_in(name), []
-        for k, quantity in enumerate(quantities):
-            state_values = None
-            if states is not None:
-                state_values = StateValues(
-                    state_quantities[k][:, 0],
-                    state_accepted[:, 0],
-                    states.scores[:, parameter],
-                    states.tree,
-                )
-            extra = tuple((values[k], mask, weight) for values, mask, weight in extra_values)
-            row.append(estimator.slopes(TreeValues(quantity, accepted, score, state_values, extra)))
-        contributions.append(row)
-    return contributions
-
-
-def _evaluated(term: Term, jets: Any, truth: Floats, module: Any) -> tuple[list[Floats], Floats]:
-    """I times each quantity, and I, as arrays of a module.
-
-    The jets that an estimator made may be on the host.
-    """
-    _, quantities, accepted = term.evaluate(jets, truth)
-    return [module.asarray(quantity) for quantity in quantities], module.asarray(
-        accepted.astype(np.float64)
-    )
-
-
-def _term_columns(
-    term: Term, quantities: list[Floats], accepted: Floats, slopes: list[list[Contributions]]
-) -> tuple[list[Floats], list[Floats]]:
-    """Sums of each tree and their derivatives for one term, and each tree's influence on the means.
-
-    The influence is defined up to a constant.
-    """
-    sums = [*quantities, accepted]
-    derivatives = [[*(s.quantity for s in row), row[0].accepted] for row in slopes]
-    if not term.squares_expectation:
-        columns = [*sums, *(column for row in derivatives for column in row)]
-        return columns, columns
-    partners = [_leave_one_out_mean(column) for column in sums]
-    columns = [column * partner for column, partner in zip(sums, partners, strict=True)]
-    # A tree is in its own product and in those of all other trees (Hoeffding's projection of a
-    # U-statistic).
-    influences = [2.0 * column for column in columns]
-    for row in derivatives:
-        for column, partner, slope in zip(sums, partners, row, strict=True):
-            columns.append(2.0 * partner * slope)
-            influences.append(columns[-1] + 2.0 * column * _leave_one_out_mean(slope))
-    return columns, influences
-
-
-def _leave_one_out_mean(values: Floats) -> Floats:
-    """For each tree, the mean over the other trees of its event."""
-    mean: Floats = (values.sum(axis=1, keepdims=True) - values) / (values.shape[1] - 1)
-    return mean
-
-
 def _per_event(
     layout: MomentLayout,
     mean: Floats,
@@ -335,26 +258,38 @@ def _per_event(
         nothing = np.full(len(mean), math.nan)
         return PerEvent(centre, centre_error, accepted_trees, nothing, nothing, nothing)
     module = array_module(centred)
+    shape, per_version = (len(mean), layout.versions), len(layout.sizes) // layout.versions
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        gradient, total = np.zeros(len(mean)), np.zeros(len(mean))
-        influence = module.zeros(centred.shape[:2])
+        # The loss of each version and its gradient, and what a tree moves them by.
+        losses, gradients = np.zeros(shape), np.zeros(shape)
+        moves = module.zeros((*centred.shape[:2], layout.versions))
+        moves_of_losses = module.zeros_like(moves)
         for term, (statistic, coefficient) in enumerate(
             zip(layout.statistics, layout.coefficients, strict=True)
         ):
+            version = term // per_version
             sum_entries, slope_entries = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, sum_entries], mean[:, slope_entries]
-            first = statistic.gradient(sums)
-            second = np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
-            gradient += coefficient * (first * slopes).sum(axis=1)
-            total += coefficient * statistic.value(sums)
-            influence += coefficient * np.einsum(
-                "eti,ei->et", centred[:, :, sum_entries], module.asarray(second)
-            )
-            influence += coefficient * np.einsum(
-                "eti,ei->et", centred[:, :, slope_entries], module.asarray(first)
-            )
+            first = coefficient * statistic.gradient(sums)
+            second = coefficient * np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
+            gradients[:, version] += (first * slopes).sum(axis=1)
+            losses[:, version] += coefficient * statistic.value(sums)
+            of_sums = centred[:, :, sum_entries], centred[:, :, slope_entries]
+            moves_of_losses[..., version] += _along(of_sums[0], first)
+            moves[..., version] += _along(of_sums[0], second) + _along(of_sums[1], first)
+        total, first = combined(losses, layout.spread)
+        influence = _along(moves, first)
+        if layout.spread:
+            influence += _along(moves_of_losses, second_along(losses, gradients, layout.spread))
+        gradient = (first * gradients).sum(axis=1)
         gradient_error = np.sqrt(to_host((influence**2).sum(axis=1)) / (trees * (trees - 1)))
     return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
+
+
+def _along(columns: Floats, slopes: Floats) -> Floats:
+    """The sum of columns of trees, shape (event, tree, column), times slopes of their event."""
+    along: Floats = np.einsum("eti,ei->et", columns, array_module(columns).asarray(slopes))
+    return along
 
 
 def concatenated(parts: Sequence[PerEvent]) -> PerEvent:
@@ -383,16 +318,19 @@ def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats
         return mean, np.sqrt(spread / (number - 1) / number)
 
 
-def layout_of(loss: Loss, parameters: int) -> MomentLayout:
+def layout_of(loss: Loss | Robust, parameters: int) -> MomentLayout:
     """Layout of the moments of a loss."""
+    versions = len(loss.versions) if isinstance(loss, Robust) else 1
     return MomentLayout(
-        tuple(term.statistic for term in loss.terms),
-        tuple(term.coefficient for term in loss.terms),
+        tuple(term.statistic for term in loss.terms) * versions,
+        tuple(term.coefficient for term in loss.terms) * versions,
         parameters,
+        versions,
+        loss.weight if isinstance(loss, Robust) else 0.0,
     )
 
 
-def zero_moments(loss: Loss, parameters: int) -> Moments:
+def zero_moments(loss: Loss | Robust, parameters: int) -> Moments:
     """The sums over no events."""
     layout = layout_of(loss, parameters)
     size, categories = layout.length, layout.categories

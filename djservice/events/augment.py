@@ -50,6 +50,7 @@ def augmented(
     *,
     seed: int = 0,
     replica: int = 0,
+    before: int = 0,
 ) -> EventBatch:
     """Events after several augmentations, one after the other.
 
@@ -61,6 +62,9 @@ def augmented(
         Augmentations in their order. Each has draws of its own, also if it is named twice.
     seed, replica
         Keys of the draws, beside the identity of the event. Replicas of one seed are independent.
+    before
+        Number of augmentations that the events have gone through before. The draws are those of
+        the same augmentations at the end of one chain.
 
     Raises
     ------
@@ -77,7 +81,8 @@ def augmented(
             f"augmentations is {augmentations!r}, expected a list of augmentations such as "
             "[djservice.augment.Rotate()]."
         )
-    for place, augmentation in enumerate(augmentations):
+    require("iteration", before, of="before")
+    for place, augmentation in enumerate(augmentations, before):
         keys = mix(draw_keys(events.key, seed, f"augment:{place}"), replica)
         events = augmentation.transform(events, keys)
         check_counts(events)  # after each, for a chain may double the particles many times
@@ -102,7 +107,7 @@ class Rotate(Augmentation):
         _within("angle", 0.0 if self.angle is None else self.angle, -100.0, 100.0)
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
-        angle = 2.0 * np.pi * _uniform(keys, 0) if self.angle is None else self.angle
+        angle = 2.0 * np.pi * uniform(keys, 0) if self.angle is None else self.angle
         return replace(events, phi=fold(events.phi + _of_particles(events, angle)))
 
 
@@ -128,7 +133,7 @@ class Translate(Augmentation):
         _within("width", self.width, 0.0, 20.0)
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
-        shift = self.width * (2.0 * _uniform(keys, 0) - 1.0) if self.shift is None else self.shift
+        shift = self.width * (2.0 * uniform(keys, 0) - 1.0) if self.shift is None else self.shift
         return replace(events, rapidity=events.rapidity + _of_particles(events, shift))
 
 
@@ -160,11 +165,11 @@ class Collinear(Augmentation):
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
         of_particles = _particle_keys(events, keys)
-        chosen = np.flatnonzero(_uniform(of_particles, 0) < self.fraction)
-        z = _uniform(of_particles[chosen], 1)
+        chosen = np.flatnonzero(uniform(of_particles, 0) < self.fraction)
+        z = uniform(of_particles[chosen], 1)
         if self.law == "altarelli-parisi":
             z = _altarelli_parisi(z)
-        direction = 2.0 * np.pi * _uniform(of_particles[chosen], 2)
+        direction = 2.0 * np.pi * uniform(of_particles[chosen], 2)
         shift = self.angle * np.stack([cos(direction), sin(direction)])
         twice = _with_copies(events, chosen)
         first = chosen + np.arange(len(chosen))
@@ -219,12 +224,12 @@ class Soft(Augmentation):
         filled = np.arange(len(events)) if self.law == "uniform" else events.counts.nonzero()[0]
         event = np.repeat(filled, self.number)
         of_soft = mix(keys[event], np.tile(np.arange(self.number), len(filled)))
-        pt, first, second = (_uniform(of_soft, draw) for draw in range(3))
+        pt, first, second = (uniform(of_soft, draw) for draw in range(3))
         if self.law == "uniform":
             rapidity = self.rapidity_max * (2.0 * first - 1.0)
             phi = np.pi * (2.0 * second - 1.0)
         else:
-            host = _in_proportion_to_pt(events, event, _uniform(of_soft, 3))
+            host = in_proportion_to_pt(events, event, uniform(of_soft, 3))
             away, direction = self.distance * np.sqrt(first), 2.0 * np.pi * second
             rapidity = events.rapidity[host] + away * cos(direction)
             phi = events.phi[host] + away * sin(direction)
@@ -270,8 +275,8 @@ class Smear(Augmentation):
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
         of_particles = _particle_keys(events, keys)
-        size = np.sqrt(-2.0 * log(_uniform(of_particles, 0)))  # Box and Muller
-        direction = 2.0 * np.pi * _uniform(of_particles, 1)
+        size = np.sqrt(-2.0 * log(uniform(of_particles, 0)))  # Box and Muller
+        direction = 2.0 * np.pi * uniform(of_particles, 1)
         size = size * self.scale / np.maximum(events.pt, self.pt_min)
         return replace(
             events,
@@ -302,7 +307,7 @@ class Drop(Augmentation):
         _within("below", self.below, 0.0, math.inf)
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
-        lost = _uniform(_particle_keys(events, keys), 0) < self.probability
+        lost = uniform(_particle_keys(events, keys), 0) < self.probability
         return _with_particles(events, np.flatnonzero(~(lost & (events.pt < self.below))))
 
 
@@ -345,7 +350,7 @@ def _one_of(name: str, value: Any, names: Sequence[str]) -> None:
         raise InputError(f"{name} is {value!r}, expected {' or '.join(map(repr, names))}.")
 
 
-def _uniform(keys: Keys, draw: int) -> Floats:
+def uniform(keys: Keys, draw: int) -> Floats:
     """A number between 0 and 1, without the ends, from each key."""
     bits = mix(keys, draw) >> np.uint64(12)
     return np.asarray((bits.astype(np.float64) + 0.5) * 2.0**-52)
@@ -378,7 +383,7 @@ def _with_particles(events: EventBatch, index: NDArray[np.int64]) -> EventBatch:
     return replace(events, offsets=np.searchsorted(index, events.offsets), **columns)
 
 
-def _in_proportion_to_pt(
+def in_proportion_to_pt(
     events: EventBatch, event: NDArray[np.int64], uniform: Floats
 ) -> NDArray[np.int64]:
     """A particle of each of the given events, chosen in proportion to pT."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
 from djservice.config.run import Run
 from djservice.core.named import build_named, check_distinct
-from djservice.errors import ConfigError
+from djservice.errors import ConfigError, InputError
 
 if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.estimators.base import Estimator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the command line checks an estimator before any slow import
     from djservice.fit.per_event import PerEventSettings
     from djservice.objectives.losses import Loss
     from djservice.objectives.observables import Observable
+    from djservice.objectives.robust import Robust
     from djservice.radius_models.base import Bounded
     from djservice.radius_models.features import Feature
     from djservice.weight_models.weighting import Weighting
@@ -198,8 +199,8 @@ def build_tagger(run: Run) -> tuple[TorchTagger, Target]:
     return tagger, Classes(section.classes, weights)
 
 
-def build_augmentations(section: Input, name: str) -> tuple[Augmentation, ...]:
-    """The augmentations of an input, by the name of its section, as objects.
+def build_augmentations(values: Sequence[Any], where: str) -> tuple[Augmentation, ...]:
+    """Augmentations as objects. ``where`` is their place in the configuration.
 
     Raises
     ------
@@ -209,9 +210,41 @@ def build_augmentations(section: Input, name: str) -> tuple[Augmentation, ...]:
     from djservice.events.augment import AUGMENTATIONS, Augmentation
 
     return tuple(
-        build_named(value, Augmentation, AUGMENTATIONS, f"{name}.augment[{i}]")  # type: ignore[type-abstract]
-        for i, value in enumerate(section.augment)
+        build_named(value, Augmentation, AUGMENTATIONS, f"{where}[{i}]")  # type: ignore[type-abstract]
+        for i, value in enumerate(values)
     )
+
+
+def build_robust(run: Run, loss: Loss) -> Robust | None:
+    """The loss of a run over several versions of its events; None if there is only one.
+
+    Raises
+    ------
+    ConfigError
+        If an augmentation is unknown or named twice, a parameter is unknown or invalid, or the run
+        has a task or an objective that knows one version of the events only.
+    """
+    section = run.robust
+    if not section.augmentations:
+        return None
+    augmentations = build_augmentations(section.augmentations, "robust.augmentations")
+    if run.task != "global":
+        raise ConfigError(
+            f"robust.augmentations are for a global radius, not for task {run.task}. Leave them out, "
+            "or choose task: global."
+        )
+    if run.objective is not None:
+        raise ConfigError(
+            f"robust.augmentations are for a loss, not for the objective {run.objective.kind}. Give "
+            "a loss, such as a robust_width, or leave them out."
+        )
+    from djservice.objectives.robust import Robust, check_augmentations
+
+    try:
+        check_augmentations(augmentations, "robust.augmentations")
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    return Robust(loss, augmentations, section.weight, before=len(run.input.augment))
 
 
 def build_per_event(run: Run) -> PerEventSettings:

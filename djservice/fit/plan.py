@@ -26,6 +26,7 @@ from djservice.fit.build import (
     build_loss,
     build_model,
     build_per_event,
+    build_robust,
     build_tagger,
     build_weighting,
 )
@@ -38,6 +39,7 @@ from djservice.lund_planes.selected_jets import LundWeighting
 from djservice.objectives.binned_statistics import BinnedStatistic
 from djservice.objectives.losses import Loss
 from djservice.objectives.observable import Observable, defaults_texts
+from djservice.objectives.robust import Robust
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.features import Feature
 from djservice.weight_models.weighting import Weighting
@@ -51,7 +53,7 @@ def augmentations_of(section: Input, name: str = "input") -> tuple[Augmentation,
     ConfigError
         If one is unknown, or a parameter is unknown or invalid.
     """
-    return build_augmentations(section, name)
+    return build_augmentations(section.augment, f"{name}.augment")
 
 
 class RunPlan:
@@ -82,6 +84,11 @@ class RunPlan:
     def loss(self) -> Loss:
         """The loss that is minimised."""
         return build_loss(self.run)
+
+    @cached_property
+    def robust(self) -> Robust | None:
+        """The loss over several versions of the events; None if there is only one."""
+        return build_robust(self.run, self.loss)
 
     @property
     def observable(self) -> Observable:
@@ -200,7 +207,9 @@ class RunPlan:
             device,
             threads=1,
         )
-        return RunSetup(self.loss, self.estimator, sampling, radius.reference_pt, radius.reach)
+        return RunSetup(
+            self.loss, self.estimator, sampling, radius.reference_pt, radius.reach, self.robust
+        )
 
     def check(self) -> None:
         """Check the run as far as possible without a cluster.
@@ -243,6 +252,7 @@ class RunPlan:
     def _check_task(self) -> None:
         """Refuse settings that exclude each other."""
         run, score_needed = self.run, []
+        _ = self.robust  # built here, so that errors come before the run starts
         if run.radius.reference_pt is not None:
             score_needed.append("radius.reference_pt")
             if run.task != "global":

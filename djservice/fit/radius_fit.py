@@ -20,7 +20,7 @@ from djservice.core.progress import DESCENT, NEWTON, PER_EVENT, Watch
 from djservice.core.redact import redacted
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError, StoreError
-from djservice.evaluation.moments import Moments, Quantity
+from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events, bootstrap_error, histogram_columns
@@ -29,11 +29,13 @@ from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
 from djservice.fit.minibatches import HeldBack, MiniBatch, MiniBatches, some_held_back
 from djservice.fit.newton import Newton, RadiusErrors
+from djservice.fit.newton_steps import take_steps
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
 from djservice.fit.verdict import objections, remarks
+from djservice.fit.versions_fit import fit_versions, shift_errors, version_columns
 from djservice.store.columns import NEWTON_STEPS, SCAN
 from djservice.store.run_store import Store
 
@@ -118,6 +120,8 @@ class RadiusFit:
         radius = newton.radius
         await self._spectrum(radius, rigidity)
         await self._held_back(radius, rigidity)
+        if self.run.robust.augmentations:
+            await fit_versions(self.run, self.evaluate, self.store, self.watch, radius, rigidity)
         if self.run.task == "per-event":
             await self._per_event(radius)
         if self.fit_model is not None:
@@ -180,10 +184,14 @@ class RadiusFit:
         of_radius = "radius" if self.run.radius.reference_pt is None else "rho"
         return () if rigidity is None else (of_radius, "rigidity")
 
+    @property
+    def _of_versions(self) -> tuple[str, ...]:
+        return ("robust",) if self.run.robust.augmentations else ()
+
     def _rewind_rigidity(self, rigidity: float | None) -> None:
         """Discard the scan and spectrum if a shorter run had learned another rigidity."""
         if rigidity is not None and self.store.attribute("scan", "rigidity") != rigidity:
-            for group in ("scan", "newton", "spectrum"):
+            for group in ("scan", "newton", "spectrum", *self._of_versions):
                 self.store.rewind(group, 0)
             self.store.set_of("scan", rigidity=rigidity)
 
@@ -198,7 +206,10 @@ class RadiusFit:
                 Request(radii[row], self.run.scan.trees, "scan", row, rigidity=rigidity),
                 self.watch,
             )
-            self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
+            columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
+            if self.run.robust.augmentations:
+                columns |= version_columns(moments)
+            self.store.write_rows("scan", row, columns)
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
     async def _newton(self, start: float, rigidity: float | None) -> Newton:
@@ -207,28 +218,18 @@ class RadiusFit:
         newton = Newton(
             start, bounds.minimum, bounds.maximum, lambda radius: curvature_at(radius, scan)
         )
-        names = ("gradient", "gradient_error", "gradient_tree_error")
-        columns = (self.store.column("newton", name).tolist() for name in ("radius", *names))
-        for row, (radius, *gradient) in enumerate(zip(*columns, strict=True)):
-            if newton.ended or radius != newton.radius:  # of a shorter run
-                self.store.rewind("newton", row)
-                break
-            newton.update(Quantity(*gradient))
-        self.watch.phase(NEWTON, NEWTON_STEPS, newton.evaluations)
+        self.watch.phase(NEWTON, NEWTON_STEPS, self.store.n_complete("newton"))
         subset = MiniBatch(self.run.seed, 0, 0, 2**64 - 1, self.share) if self.share else None
-        while not newton.ended:
-            row, radius = newton.evaluations, newton.radius
-            request = Request(
-                radius, self.run.spectrum.trees, "newton", row, subset, rigidity=rigidity
-            )
-            numbers, moments, _ = await all_events(
-                self.evaluate, request, self.watch, len(self.keys) if self.share else None
-            )
-            self.store.write_rows(
-                "newton", row, {name: [numbers[name]] for name in SCAN} | {"radius": [radius]}
-            )
-            newton.update(Quantity(*(numbers[name] for name in names)))
-            self.watch.step({"radius": radius, **numbers, "trees": moments.trees})
+
+        async def step(row: int, radius: float) -> tuple[dict[str, float], Moments]:
+            trees = self.run.spectrum.trees
+            request = Request(radius, trees, "newton", row, subset, rigidity=rigidity)
+            as_events = len(self.keys) if self.share else None
+            numbers, moments, _ = await all_events(self.evaluate, request, self.watch, as_events)
+            return numbers, moments
+
+        end = await take_steps(newton, self.store, "newton", step, self.watch)
+        self.store.rewind("newton", end)  # rows of a shorter run
         return newton
 
     def _scan_columns(self) -> dict[str, Any]:
@@ -276,6 +277,9 @@ class RadiusFit:
                 columns |= histogram_columns(moments)
                 if row == 1:  # the optimum
                     self.store.set_of("spectrum", bootstrap_error=bootstrap_error(moments))
+            if self.run.robust.augmentations and row == 1:
+                errors = shift_errors(moments, self.store, optimum)
+                self.store.set_of("spectrum", shift_errors=errors)
             self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 

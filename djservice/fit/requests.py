@@ -19,6 +19,7 @@ from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import InWeights
 from djservice.fit.minibatches import HeldBack, MiniBatch
 from djservice.objectives.losses import Loss
+from djservice.objectives.robust import Robust
 from djservice.radius_models.prediction import Prediction
 from djservice.weight_models.weighting import Weights
 
@@ -34,6 +35,8 @@ class RunSetup:
     #: effective radius.
     reference_pt: float | None = None
     reach: tuple[float, float] = (0.0, math.inf)
+    #: The loss over several versions of the events, in place of the loss.
+    robust: Robust | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Request:
     #: Estimator and rigidity in place of those of the run.
     estimator: Estimator | None = None
     rigidity: float | None = None
+    #: The only version of the events that is evaluated; all of them by default.
+    version: int | None = None
     #: Weights of the particles, whose events were prepared for them.
     weights: Weights | None = None
     #: Derivatives in the parameters of the weights instead of in R.

@@ -20,6 +20,7 @@ import numpy as np
 from distributed import Client, Future
 from numpy.typing import NDArray
 
+from djservice.analysis.emission_sums import EmissionSums
 from djservice.core.progress import Watch
 from djservice.core.provenance import versions
 from djservice.core.typing import Floats
@@ -29,6 +30,7 @@ from djservice.evaluation.moments import Moments
 from djservice.evaluation.reduce import concatenated
 from djservice.evaluation.targets import Classes
 from djservice.evaluation.vector_moments import VectorMoments
+from djservice.events.emissions import Kind
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings
 from djservice.fit.plan import RunPlan
@@ -47,6 +49,7 @@ from djservice.on_dask.tasks import (
     Shares,
     bundle_features,
     classes_of,
+    emission_bundle,
     evaluate_bundles,
     evaluate_timed,
     fit_bundle,
@@ -357,6 +360,28 @@ class Bundles:
         return functools.reduce(operator.add, (moments for moments, _ in answers)), sum(
             s for _, s in answers
         )
+
+    async def emissions(
+        self, request: Request, kind: Kind, epsilons: Sequence[float]
+    ) -> AsyncIterator[EmissionSums]:
+        """Sums of each bundle before and after an emission in each event, in bundle order."""
+        call = next(self._count)
+        futures = [
+            self.crew.submit(
+                emission_bundle,
+                bundle,
+                self.setup,
+                request,
+                kind,
+                list(epsilons),
+                key=f"emissions-{self.token}-{call}-{i}",
+                work="clustering",
+            )
+            for i, bundle in enumerate(self.bundles)
+        ]
+        for future in futures:
+            (sums,) = await self.crew.gather([future])
+            yield sums
 
     async def per_event(
         self, settings: PerEventSettings, global_radius: float, done: int

@@ -17,7 +17,14 @@ from djservice.errors import ConfigError
 from djservice.evaluation.reduce import layout_of
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import learned
-from djservice.store.columns import ITERATIONS, NEWTON_STEPS, SCAN, VECTORS, StoreColumns
+from djservice.store.columns import (
+    ITERATIONS,
+    NEWTON_STEPS,
+    SCAN,
+    VECTORS,
+    VERSION_SCAN,
+    StoreColumns,
+)
 
 #: The limits and their defaults; docs/service.md says what each of them bounds.
 DEFAULTS = {
@@ -197,7 +204,7 @@ def _model_sizes(section: str, model: Any, key_of: str = "model") -> Iterator[tu
 
 def sums_bytes(plan: RunPlan, parameters: int) -> int:
     """Bytes of the two matrices of one bundle (:mod:`djservice.evaluation.moments`)."""
-    layout = layout_of(plan.loss, parameters)
+    layout = layout_of(plan.robust or plan.loss, parameters)
     return 2 * 8 * math.prod(layout.categories) * layout.length**2
 
 
@@ -210,6 +217,9 @@ def store_bytes(shape: StoreColumns) -> int:
     )
     numbers += shape.spectrum_radii * (len(SCAN) + 1 + 3 * events) + 2 * events
     numbers += shape.spectrum_radii * 3 * math.prod(shape.histogram or (0,))
+    if shape.versions > 1:
+        of_scan = len(shape.scan_radii) * len(VERSION_SCAN)
+        numbers += shape.versions * (of_scan + NEWTON_STEPS * (len(SCAN) + 2))
     if shape.starts:
         starts = len(shape.starts)
         numbers += events * (1 + 3 + starts + 2) + starts + 2 * len(SCAN)

@@ -16,6 +16,7 @@ from distributed import Reschedule, get_worker
 from distributed.worker import thread_state
 from numpy.typing import NDArray
 
+from djservice.analysis.emission_sums import EmissionSums, emission_sums
 from djservice.clustering.radius import Radius, VariableR
 from djservice.core.pieces import looking
 from djservice.core.typing import Floats
@@ -27,10 +28,12 @@ from djservice.evaluation.targets import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import weight_gradients
 from djservice.events.batch import EventBatch
+from djservice.events.emissions import Kind
 from djservice.events.keys import Keys
 from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_event
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.lund_planes.leading_jets import leading_sums
+from djservice.objectives.robust import Robust
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
 from djservice.weight_models.weighting import Weighting, profile
@@ -123,7 +126,7 @@ def evaluate_bundles(
                 _evaluation_part(*arguments, setup)
                 for arguments in zip(bundles, requests, features, strict=True)
             ],
-            setup.loss,
+            setup.loss if setup.robust is None else _versions(setup.robust, request),
             request.estimator or setup.estimator,
             setup.sampling
             if request.rigidity is None
@@ -137,6 +140,11 @@ def evaluate_bundles(
     if setup.reference_pt is not None:  # R is rho / reference_pt
         answers = [_in_reference_radius(*answer, setup.reference_pt) for answer in answers]
     return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
+
+
+def _versions(robust: Robust, request: Request) -> Robust:
+    """The loss over the versions of the events that a request asks for."""
+    return robust if request.version is None else robust.alone(request.version)
 
 
 def _evaluation_part(
@@ -273,6 +281,25 @@ def evaluate_timed(
     began = time.thread_time()
     ((moments, _),) = evaluate_bundles([bundle], pickled_setup, [request], [None])
     return moments, time.thread_time() - began
+
+
+def emission_bundle(
+    bundle: EventBatch, pickled_setup: bytes, request: Request, kind: Kind, epsilons: list[float]
+) -> EmissionSums:
+    """Sums of one bundle before and after an emission in each event."""
+    setup = unpickled(pickled_setup)
+    part = _evaluation_part(bundle, request, None, setup)
+    assert request.rigidity is not None
+    with looking(stop_if_unwanted):
+        return emission_sums(
+            part.events,
+            setup.loss,
+            radius=part.radius,
+            sampling=replace(setup.sampling, rigidity=request.rigidity),
+            trees=request.trees,
+            kind=kind,
+            epsilons=epsilons,
+        )
 
 
 def fit_bundle(

@@ -20,6 +20,7 @@ from djservice.reports.aim_text import aim_text
 from djservice.reports.joint_text import joint_rows, joint_text, joint_titles
 from djservice.reports.summary import summary
 from djservice.reports.text import (
+    ROBUST_TITLES,
     bootstrap_text,
     held_back_text,
     loss_text,
@@ -30,6 +31,8 @@ from djservice.reports.text import (
     parameters_text,
     per_event_rows,
     per_event_text,
+    robust_rows,
+    robust_text,
     weights_text,
 )
 from djservice.store.run_store import Store
@@ -107,6 +110,9 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             held_back_text=held_back_text,
             per_event_rows=per_event_rows,
             per_event_text=per_event_text,
+            robust_titles=ROBUST_TITLES,
+            robust_rows=robust_rows,
+            robust_text=robust_text,
             model_rows=model_rows,
             model_text=model_text,
             weights_text=weights_text,

@@ -64,6 +64,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "bootstrap_error": store.attribute("spectrum", "bootstrap_error"),
         "held_back": store.attribute("spectrum", "held_back"),
     }
+    facts["robust"] = store.attribute("robust", "table") if "robust" in store.groups else None
     facts |= {group: model_summary(store, group) for group in MODELS if group != "joint"}
     facts["joint"] = joint_summary(store)
     facts["events_without_accepted"] = (

@@ -14,6 +14,7 @@ from djservice.reports.joint_text import joint_rows, joint_text, joint_titles
 from djservice.reports.summary import summary
 from djservice.reports.text import (
     NAMED,
+    ROBUST_TITLES,
     bootstrap_text,
     error_parts,
     held_back_text,
@@ -24,6 +25,8 @@ from djservice.reports.text import (
     parameters_text,
     per_event_rows,
     per_event_text,
+    robust_rows,
+    robust_text,
     weights_text,
 )
 from djservice.store.stretches import changes
@@ -44,6 +47,9 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
         _print_result(console, facts)
     if facts["spectrum"]:
         _print_spectrum(console, facts)
+    if facts["robust"]:
+        _print_table(console, robust_rows(facts), ROBUST_TITLES)
+        _line(console, robust_text(facts))
     if facts["radius_model"]:
         _print_model(console, facts["radius_model"], model_text(facts["radius_model"]))
     if facts["particle_weights"]:

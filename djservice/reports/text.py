@@ -40,6 +40,46 @@ def bootstrap_text(facts: dict[str, Any]) -> str:
     )
 
 
+#: Titles of the table of :func:`robust_rows`.
+ROBUST_TITLES = ("augmentation", "R", "shift of R", "mean")
+
+
+def robust_rows(facts: dict[str, Any]) -> list[list[str]]:
+    """Rows of the table of augmentations: R of each, its shift, and the mean at the common R."""
+
+    def cell(row: dict[str, Any], name: str, digits: int) -> str:
+        value, error = row[name], row[f"{name}_error"]
+        return "not determined" if value is None else with_error(value, error, digits)
+
+    rows = []
+    for number, row in enumerate(facts["robust"]):
+        shift = cell(row, "shift", 3) if number else ""
+        rows.append([row["name"], cell(row, "radius", 3), shift, cell(row, "mean", 1)])
+    return rows
+
+
+def robust_text(facts: dict[str, Any]) -> str:
+    """Explanation of the table of augmentations in a few sentences."""
+    weight = facts["run"]["robust"]["weight"]
+    spread = f" plus {weight:g} standard deviations of them" if weight else ""
+    shifts = [row for row in facts["robust"] if row["shift"] is not None]
+    text = (
+        f"The loss is the mean of those of the events as they are (none) and after each "
+        f"augmentation{spread}. R is best for one of them alone, and its shift is that from none, a "
+        "systematic error of R. The mean of the observable is that at the common R."
+    )
+    if shifts:
+        largest = max(shifts, key=lambda row: abs(row["shift"]))
+        text += (
+            f" Largest shift: {with_error(largest['shift'], largest['shift_error'], 3)} by "
+            f"{largest['name']}."
+        )
+    for row in facts["robust"]:
+        if row["note"]:
+            text += f" {row['name']}: {row['note']}."
+    return text
+
+
 def error_parts(result: dict[str, Any]) -> str:
     """The parts of the error of R."""
     parts = {"events": "the events", "trees": "their trees", "optimiser": "the last step"}

@@ -113,6 +113,7 @@ async def apply_fit(
         rigidity=rigidity,
         estimator=Score(),
         weights=weights,
+        version=0,
     )
     _, events = await bundles.evaluate(request)
     assert events is not None

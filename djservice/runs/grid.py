@@ -181,6 +181,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
                 f"{grid.trees}."
             )
     check_datasets(plan.loss, plan.input().fileset)
+    _ = plan.robust  # built here, so that errors come before a cluster starts
     watch = watch or Lines()
     return run_to_completion(_fill(plan, grid, Path(output).expanduser(), watch), watch)
 
@@ -207,7 +208,7 @@ async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
             watch.say(line)
         bundles = await Bundles.load(client, plan, watch)
         plan.check_events(bundles.truth)
-        sections = ("input", "clustering", "loss", "objective", "seed")
+        sections = ("input", "clustering", "loss", "objective", "robust", "seed")
         facts = {
             "run": {key: value for key, value in plan.run.to_dict().items() if key in sections},
             "device": bundles.device,

@@ -164,6 +164,7 @@ async def run_on(
         model=None if model is None else model.shape,
         histogram=plan.histogram,
         lund=SUMS_SHAPE,
+        versions=1 + len(run.robust.augmentations),
     )
     check_loaded(plan, shape, len(bundles.bundles))
     if overwrite:  # after the input was read, so that a bad one deletes nothing

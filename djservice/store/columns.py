@@ -14,6 +14,9 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
                  (radius, sum, x, y) lund, sums of the Lund plane of the leading jets; of a
                  run with an objective: (radius, category, bin) contents, contents_error, by bins of
                  the true mass or by datasets, signal first; (radius, bin) group, the merged bin
+                 of a run with augmentations under robust: (radius, version) version_loss and others
+                 of scan/, of the events as they are and after each augmentation
+    robust/      of such a run: (step) the columns of newton/ and version; attribute table
     per_event/   of a run with task per-event: (event) key, radius, left, agree; (event, start)
                  ends; (trees) the columns of scan/, on fresh trees and on the trees of the choice;
                  (trees, event) event_mean
@@ -47,6 +50,7 @@ GROUPS = (
     "scan",
     "newton",
     "spectrum",
+    "robust",
     "per_event",
     "radius_model",
     "particle_weights",
@@ -86,6 +90,13 @@ SCAN = (
     "gradient_tree_error",
 )
 SPECTRUM = SCAN
+#: Columns of a scan with a number for each version of the events.
+VERSION_SCAN = (
+    "version_loss",
+    "version_loss_tree_error",
+    "version_gradient",
+    "version_gradient_tree_error",
+)
 #: Largest number of Newton steps.
 NEWTON_STEPS = 12
 #: Columns that follow from the gradients, so that a run writes them again from those.
@@ -144,6 +155,8 @@ class StoreColumns:
         Number of categories of events and of bins of an objective; None without one.
     lund
         Shape of the sums of the Lund plane.
+    versions
+        Number of versions of the events.
     of
         Name of the run that every group keeps, so that none is taken for that of another store.
     """
@@ -158,6 +171,7 @@ class StoreColumns:
     model: ModelColumns | None = None
     histogram: tuple[int, int] | None = None
     lund: tuple[int, int, int] = (0, 0, 0)
+    versions: int = 1
     of: str = ""
 
 
@@ -172,9 +186,15 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     _array(scan, "radius", "f8", {"radius": (radii, radii)}, shape.scan_radii)
     for name in SCAN:
         _array(scan, name, "f8", {"radius": (radii, radii)})
-    newton = root.create_group("newton", attributes={"n_complete": 0})
-    for name in ("radius", *SCAN):
-        _array(newton, name, "f8", {"step": (NEWTON_STEPS, NEWTON_STEPS)})
+    _create_steps(root.create_group("newton", attributes={"n_complete": 0}), NEWTON_STEPS)
+    if shape.versions > 1:
+        versions = shape.versions
+        for name in VERSION_SCAN:
+            _array(scan, name, "f8", {"radius": (radii, radii), "version": (versions, versions)})
+        steps = versions * NEWTON_STEPS
+        robust = root.create_group("robust", attributes={"n_complete": 0})
+        _create_steps(robust, steps)
+        _array(robust, "version", "i8", {"step": (steps, steps)})
     spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
     rows = shape.spectrum_radii
     for name in ("radius", *SPECTRUM):
@@ -198,6 +218,12 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     if shape.model is not None:
         create_model(root.create_group(shape.model.group), shape.model)
     mark(root, shape.of)
+
+
+def _create_steps(group: zarr.Group, steps: int) -> None:
+    """Create the columns of Newton steps."""
+    for name in ("radius", *SCAN):
+        _array(group, name, "f8", {"step": (steps, steps)})
 
 
 def mark(group: zarr.Group, of: str) -> None:

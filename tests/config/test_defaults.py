@@ -51,6 +51,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "radius.reach": [0.1, 1.5],
         "radius.reference_pt": None,
         "radius.start": 1.0,
+        "robust.augmentations": [],
+        "robust.weight": 0.0,
         "scan.radii": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2],
         "scan.trees": 10,
         "seed": 1,

@@ -29,6 +29,9 @@ LOSSES = {
 LOSSES["mutual information"] = dj.MutualInformation(
     dj.observables.dijet_mass, bins=(4, 4), range=(0.0, 200.0), truth_range=(124.9, 125.1)
 ).where(SELECTED)
+LOSSES["versions of the events"] = dj.Robust(
+    LOSSES["squared error"], [dj.augment.Smear(0.5), dj.augment.Drop(0.2)], weight=0.7
+)
 #: Events of each part: none, one, few, and more than are evaluated at once.
 SIZES = [0, 1, 3, 0, 2, 1, 17, 1, 5]
 

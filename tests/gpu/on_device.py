@@ -17,6 +17,7 @@ from djservice.estimators.registry import ESTIMATORS
 from djservice.estimators.score_function import ScoreEstimator
 from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_each
 from djservice.evaluation.reduce import reduce_events
+from djservice.evaluation.tree_columns import Grown
 from djservice.objectives.losses import Loss, Mean
 
 MASS = dj.observables.dijet_mass
@@ -78,7 +79,7 @@ def check_sums(events: dj.EventBatch, loss: Loss, rounding: float) -> None:
     )
     for estimator in (kind() for kind in ESTIMATORS if issubclass(kind, ScoreEstimator)):
         ((there, each),), ((here, each_here),) = (
-            reduce_events(events, some, (), loss, estimator, None, [len(events)])
+            reduce_events([Grown(events, some, ())], loss, estimator, None, [len(events)])
             for some in (sample, replace(sample, **arrays, states=states))
         )
         for one, other in ((here, there), (each_here, each)):

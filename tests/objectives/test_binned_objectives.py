@@ -19,6 +19,7 @@ from djservice.clustering.trees import TreeSample
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
 from djservice.evaluation.reduce import reduce_events
+from djservice.evaluation.tree_columns import Grown
 from djservice.events.batch import EventBatch
 from djservice.objectives.asimov import NegativeSignificance
 from djservice.objectives.binned_statistics import BinnedStatistic, NegativeInformation
@@ -159,7 +160,7 @@ def test_estimate_is_the_slope_of_the_same_estimate(case: Case, trees: int) -> N
         return case.value(samples, ratios)
 
     parts = [
-        reduce_events(batch, sample, (), case.loss, dj.Score(), None, [len(batch)])[0][0]
+        reduce_events([Grown(batch, sample, ())], case.loss, dj.Score(), None, [len(batch)])[0][0]
         for batch, sample in zip(case.batches, samples, strict=True)
     ]
     found = functools.reduce(operator.add, parts)

@@ -24,6 +24,7 @@ from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import evaluate
 from djservice.evaluation.gradient import gradient
 from djservice.evaluation.reduce import reduce_events
+from djservice.evaluation.tree_columns import Grown
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, RobustWidth, Width
 from djservice.objectives.pooled_statistics import (
@@ -328,7 +329,7 @@ def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: Eve
             )
         return total
 
-    ((found, _),) = reduce_events(events, sample, (), loss, Score(), None, [len(events)])
+    ((found, _),) = reduce_events([Grown(events, sample, ())], loss, Score(), None, [len(events)])
     assert found.gradient().value == pytest.approx(
         (value(0.7 + step) - value(0.7 - step)) / (2 * step), rel=1e-6
     )
