@@ -1,4 +1,4 @@
-"""A NanoAOD file -> a smaller one with all events, particles above a pT, and generator truth."""
+"""A NanoAOD file -> a smaller one of ROOT with all events, particles above a pT, and generator truth."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from djservice.core.atomic import written_aside
 from djservice.core.private import private_url
 from djservice.core.regular import in_the_way
 from djservice.errors import DjserviceError, InputFileError, SchemaError
-from djservice.input.files import CUT, inspect
+from djservice.input.files import inspect
+from djservice.input.formats import opened
+from djservice.input.ranges import branches_of
 from djservice.input.retries import patiently
-from djservice.input.root_file import branches_of, opened_tree
+from djservice.input.root_file import CUT
 from djservice.input.schemas import Schema
 
 #: Fields that are kept beside those that are read: coffea's particle schema needs the charge.
@@ -103,9 +105,9 @@ def _steps(
     import awkward as ak
 
     def look() -> tuple[list[str], int, str]:
-        with opened_tree(source, schema, source) as (file, tree):
-            selected = {*branches_of(tree, schema, source)}
-            present = list(tree.keys())
+        with opened(source, schema, source) as file:
+            selected = {*branches_of(file, schema, source)}
+            present = list(file.names)
             selected |= {
                 f"{collection}_{field}"
                 for collection in schema.particles
@@ -115,7 +117,7 @@ def _steps(
                 if name not in present:
                     raise SchemaError(
                         f"{source}: expected a branch {name!r} to cut in, found none. A skim needs "
-                        "the layout of NanoAOD in a TTree."
+                        "the layout of NanoAOD in a TTree or in Parquet."
                     )
             for name in keep:
                 fields = [f"{collection}_{name}" for collection in schema.particles]
@@ -126,16 +128,16 @@ def _steps(
                     )
             selected |= set(keep)
             names = [name for name in present if name in selected or name.startswith("GenPart_")]
-            return names, int(tree.num_entries), str(file.file.uuid)
+            return names, file.entries, file.uuid
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
-        with opened_tree(source, schema, f"{source}[{start}:{stop}]") as (file, tree):
-            if str(file.file.uuid) != uuid:
+        with opened(source, schema, f"{source}[{start}:{stop}]") as file:
+            if file.uuid != uuid:
                 raise InputFileError(
                     f"{source}: expected one file, found that another replaced it during the skim. "
                     "Start again."
                 )
-            step = tree.arrays(names, entry_start=start, entry_stop=stop)
+            step = file.arrays(names, start, stop)
             columns = {}
             of = {name: _collection(name, (*schema.particles, "GenPart")) for name in names}
             for collection in dict.fromkeys(filter(None, of.values())):
@@ -150,7 +152,7 @@ def _steps(
                 columns[collection] = particles[particles.pt > schema.pt_min]
                 before += int(ak.count(particles.pt))
                 after += int(ak.count(columns[collection].pt))
-            return columns, total, len(step), before, after
+            return columns, total, stop - start, before, after
 
     names, total, uuid = patiently(look, source)
     for start in range(0, total, _STEP) or [0]:
