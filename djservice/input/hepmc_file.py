@@ -84,12 +84,9 @@ class HepMCFile(OpenFile):
         self._bytes_read = len(index.head)
 
     @functools.cached_property
-    def names(self) -> tuple[str, ...]:  # type: ignore[override]
-        fields = [
-            f"{collection}.{field}"
-            for collection in COLLECTIONS
-            for field in (*_NUMBERS, *_POLAR, _MOTHER)
-        ]
+    def names(self) -> tuple[str, ...]:
+        fields = [f"{collection}.{field}" for collection in COLLECTIONS for field in _NUMBERS]
+        fields += [f"GenPart.{field}" for field in (*_POLAR, _MOTHER)]
         weights = [] if not self.entries else self._event(0).weight_names
         return tuple(dict.fromkeys([*fields, "event", "weight", *weights]))
 

@@ -42,7 +42,7 @@ class ParquetFile(OpenFile):
         self._bytes_read = length + _END
 
     @cached_property
-    def names(self) -> dict[str, int]:  # type: ignore[override]
+    def names(self) -> dict[str, int]:
         """All columns, and their numbers in the file."""
         import awkward as ak
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from operator import getitem
 from typing import Any
 
@@ -19,7 +17,7 @@ from djservice.core.redact import shareable
 from djservice.core.suggest import listed
 from djservice.errors import InputFileError, SchemaError
 from djservice.input.file_damage import damage_explained
-from djservice.input.kept_trees import kept_tree
+from djservice.input.kept_trees import KeptTree, kept_tree
 from djservice.input.open_file import OpenFile, field_of
 from djservice.input.schemas import Schema
 
@@ -34,37 +32,34 @@ class RootFile(OpenFile):
 
     Attributes
     ----------
-    file, tree
-        uproot's file and tree.
+    file
+        uproot's file.
     """
 
-    def __init__(self, file: Any, tree: Any, name: str) -> None:
-        self.file, self.tree = file, tree
-        self.text = f"the tree {name!r}"
+    def __init__(self, file: Any, kept: KeptTree, name: str, place: str) -> None:
+        self.file, self._kept, self._tree = file, kept, kept.tree
+        self.text, self._place = f"the tree {name!r}", place
         self.size = int(file.file.source.num_bytes or 0)
-        self.uuid, self.entries = str(file.file.uuid), int(tree.num_entries)
+        self.uuid, self.entries = str(file.file.uuid), int(kept.tree.num_entries)
         if CUT in file.keys(cycle=False):
             self.pt_min = float(json.loads(str(file[CUT]))["pt_min"])
 
-    @cached_property
-    def names(self) -> dict[str, str]:  # type: ignore[override]
-        """All branches, and their names in the file; a nested branch has its short name.
-
-        Fields of records in an RNTuple are "PFCands.pt". ATLAS writes "AuxDyn:pt" into one for what
-        is "AuxDyn.pt" in a TTree.
-        """
-        names = self.tree.keys(full_paths=self._is_rntuple)
-        return {re.sub(r"(Aux|AuxDyn):", r"\1.", name): name for name in names}
+    @property
+    def names(self) -> dict[str, Any]:
+        return self._kept.branches
 
     def has(self, name: str) -> bool:
-        return name in self.names or self._member(name)[1] in self._members(self._member(name)[0])
+        if name in self.names:
+            return True
+        branch, member = self._member(name)
+        return bool(branch) and member in self._members(branch)
 
     def hint(self, collection: str) -> str:
         import uproot
 
-        if collection not in self.names or self._is_rntuple:
+        if collection not in self.names or self._kept.is_rntuple:
             return ""
-        branch = self.tree[self.names[collection]]
+        branch = self.names[collection]
         members = self._members(collection)
         if members:
             return f"{collection!r} has whole objects: name {', '.join(members)} in columns."
@@ -85,61 +80,55 @@ class RootFile(OpenFile):
         """The members of the objects in a branch, as of unsplit TLorentzVectors."""
         import uproot
 
-        if not branch or self._is_rntuple:
+        if self._kept.is_rntuple:
             return []
-        whole = self.tree[self.names[branch]].interpretation
+        whole = self.names[branch].interpretation
         content = getattr(whole, "content", whole)
         if not isinstance(content, uproot.AsStridedObjects):
             return []
-        columns: list[str] = content.awkward_form(self.tree.file).columns()
+        columns: list[str] = content.awkward_form(self._tree.file).columns()
         return columns
-
-    @property
-    def _is_rntuple(self) -> bool:
-        return hasattr(self.tree, "cluster_summaries")
 
     @property
     def bytes_read(self) -> int:
         return int(self.file.file.source.num_requested_bytes)
 
     def arrays(self, names: Collection[str], start: int, stop: int) -> dict[str, Any]:
-        plain = [name for name in names if name in self.names]
-        columns = self._read([self.names[name] for name in plain], start, stop)
-        arrays = {name: field_of(columns, self.names[name]) for name in plain}
-        members = {name: self._member(name) for name in names if name not in self.names}
-        objects = self._objects(
-            dict.fromkeys(branch for branch, _ in members.values()), start, stop
-        )
-        for name, (branch, member) in members.items():
-            arrays[name] = functools.reduce(getitem, member.split("."), objects[branch])
-        return arrays
+        if self._kept.is_rntuple:
+            in_file = [self.names[name] for name in names]
+            columns = self._tree.arrays(
+                filter_name=in_file.__contains__, entry_start=start, entry_stop=stop, how=dict
+            )
+            return {name: field_of(columns, self.names[name]) for name in names}
+        branches = dict.fromkeys(map(self._branch, names))
+        # One by one, for the arrays of a tree are looked for among all of its branches.
+        columns = {branch: self._array(branch, start, stop) for branch in branches}
+        return {
+            name: columns[name] if name in columns else self._of_objects(name, columns)
+            for name in names
+        }
 
-    def _read(self, branches: Collection[str], start: int, stop: int) -> dict[str, Any]:
-        columns: dict[str, Any] = self.tree.arrays(
-            filter_name=branches.__contains__, entry_start=start, entry_stop=stop, how=dict
-        )
-        return columns
+    def _array(self, branch: str, start: int, stop: int) -> Any:
+        try:
+            return self.names[branch].array(entry_start=start, entry_stop=stop, library="ak")
+        except Exception as error:
+            if not self._members(branch):
+                raise
+            raise SchemaError(
+                f"{self._place}: uproot cannot read the objects in branch {branch!r} "
+                f"({type(error).__name__}). {_SPLIT} If other files of the kind are read, this "
+                "one is damaged."
+            ) from shareable(error)
 
-    def _objects(self, branches: Collection[str], start: int, stop: int) -> dict[str, Any]:
-        """Branches of whole objects, which uproot reads if their class writes them plainly."""
-        objects = {}
-        for branch in branches:
-            try:
-                (objects[branch],) = self._read([self.names[branch]], start, stop).values()
-            except Exception as error:
-                raise SchemaError(
-                    f"{self.file.file_path}: uproot cannot read the objects in branch {branch!r} "
-                    f"({type(error).__name__}). {_SPLIT} If other files of the kind are read, this "
-                    "one is damaged."
-                ) from shareable(error)
-        return objects
+    def _of_objects(self, name: str, columns: dict[str, Any]) -> Any:
+        branch, member = self._member(name)
+        return functools.reduce(getitem, member.split("."), columns[branch])
 
     def bounds(self, names: Collection[str] | None) -> Iterable[int]:
-        if self._is_rntuple:
-            return {cluster.num_first_entry for cluster in self.tree.cluster_summaries}
-        in_file = names and {self.names[self._branch(name)] for name in names}
-        branches = self.tree.itervalues(filter_name=in_file and in_file.__contains__)
-        return {bound for branch in branches for bound in branch.entry_offsets}
+        if self._kept.is_rntuple:
+            return {cluster.num_first_entry for cluster in self._tree.cluster_summaries}
+        branches = self.names if names is None else map(self._branch, names)
+        return {bound for branch in branches for bound in self.names[branch].entry_offsets}
 
 
 @contextmanager
@@ -157,8 +146,8 @@ def opened_root(path: str, schema: Schema, place: str) -> Iterator[RootFile]:
                     f"{size}: the file is truncated. Copy it again, or remove it."
                 )
             _check_has_tree(file, schema, place)
-            with kept_tree(file, path, schema.tree) as tree:
-                yield RootFile(file, tree, schema.tree)
+            with kept_tree(file, path, schema.tree) as kept:
+                yield RootFile(file, kept, schema.tree, place)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from djservice.input.schemas import Schema
 
 #: Fields that are kept beside those that are read: coffea's particle schema needs the charge.
 _MORE = ("charge", "pdgId", "puppiWeight")
+#: NanoAOD's names of indices: GenPart_genPartIdxMother, JetPFCands_pFCandsIdx.
+_INDEX = re.compile(r"_([^_]+?)Idx")
 #: Events per read, as many as in a task of a run.
 _STEP = 5_000
 
@@ -95,6 +98,18 @@ def _collection(branch: str, collections: Sequence[str]) -> str:
     return max((c for c in collections if branch.startswith(f"{c}_")), key=len, default="")
 
 
+def _refuse_indices(names: Sequence[str], schema: Schema, source: str) -> None:
+    """Refuse indices, as of mothers, that point into collections of which particles are removed."""
+    cut = {collection.lower() for collection in schema.particles} if schema.pt_min > 0.0 else set()
+    for name in names:
+        index = _INDEX.search(name)
+        if index and index[1].lower() in cut:
+            raise SchemaError(
+                f"{source}: branch {name!r} has indices into a collection that pt_min cuts, which "
+                "would point to others then. Leave out pt_min, or do not keep the branch."
+            )
+
+
 def _steps(
     source: str, schema: Schema, keep: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
@@ -128,6 +143,7 @@ def _steps(
                     )
             selected |= set(keep)
             names = [name for name in present if name in selected or name.startswith("GenPart_")]
+            _refuse_indices(names, schema, source)
             return names, file.entries, file.uuid
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
