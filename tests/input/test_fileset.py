@@ -122,7 +122,7 @@ def test_names_weights_and_steps_of_a_fileset_are_part_of_a_run(
     fileset["none"] = {"files": {none: "Events"}, "metadata": {"xsec": 2.0}}
     given = settings(tiny, written(fileset, tmp_path / "fileset.json"), scheduler)
     lines = io.StringIO()
-    store = Store.read(dj.run(Run.from_dict(given), display=Lines(lines)).store)
+    store = Store.read(dj.run(Run.from_dict(given), watch=Lines(lines)).store)
     assert "warning: dataset none: no event passes, so it takes no part" in lines.getvalue()
     datasets = store.attributes["datasets"]
     events = {name: facts["events"] for name, facts in datasets.items()}
