@@ -411,6 +411,8 @@ def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
                 f"dataset {name!r}: expected one {key} in its metadata, found {sorted(sums[key])}."
             )
     xsec, sumw = (next(iter(sums[key]), None) for key in ("xsec", "sumw"))
+    if not sums["moments"]["events"]:  # nothing passed, and there is nothing to scale
+        return 1.0
     return normalisation(name, xsec, sumw, sums["sum_of_weights"])
 
 

@@ -18,7 +18,11 @@ class Files(Section):
     """The files of an input, and their layout."""
 
     files: Annotated[tuple[PathOrUrl, ...], BeforeValidator(as_tuple)] = Field(
-        (), description="ROOT files: paths, globs, URLs, or example:ZHllbb_1000"
+        (),
+        description=(
+            "files of ROOT, Parquet (.parquet) or HepMC (.hepmc): paths, globs, URLs, or "
+            "example:ZHllbb_1000"
+        ),
     )
     fileset: PathOrUrl | dict[str, Any] | None = Field(
         None,

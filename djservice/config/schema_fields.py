@@ -15,7 +15,7 @@ from djservice.core.spelling import spelled
 DEFAULT_WEIGHT = "genWeight"
 
 #: Supported file layouts.
-Kind = Literal["nanoaod", "pfnanoaod", "delphes", "physlite"]
+Kind = Literal["nanoaod", "pfnanoaod", "delphes", "physlite", "hepmc"]
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 

@@ -14,8 +14,8 @@ from djservice.errors import InputError, InputWarning
 if TYPE_CHECKING:
     from djservice.events.batch import EventBatch
 
-#: Largest negative mass, relative to pt, that is taken for rounding in a reduced-precision file and
-#: read as zero.
+#: Largest negative mass, relative to the energy, that is taken for rounding in a reduced-precision
+#: file and read as zero.
 MASS_ROUNDING = 1e-2
 
 #: Most particles of an event: ids have 16 bits, and an event of n particles has 2 n - 1 objects.
@@ -45,11 +45,13 @@ def check_batch(batch: EventBatch, polar: str) -> None:
         If there is one. The message names the event and the particle.
     """
     pt, mass, forward = batch.pt, batch.mass, np.abs(batch.rapidity)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounding = MASS_ROUNDING * pt * np.cosh(forward)
     for field, values, good, expected in (
         ("pt", pt, np.isfinite(pt) & (pt > 0), "a positive, finite number; a pt_min omits 0"),
         (polar, batch.rapidity, np.isfinite(forward), "a finite number"),
         ("phi", batch.phi, np.isfinite(batch.phi), "a finite number of rad"),
-        ("mass", mass, np.isfinite(mass) & (mass >= -MASS_ROUNDING * pt), "0 GeV or more"),
+        ("mass", mass, np.isfinite(mass) & (mass >= -rounding), "0 GeV or more"),
         ("pt", pt, pt < LARGEST, f"less than {LARGEST:g} GeV"),
         ("mass", mass, mass < LARGEST, f"less than {LARGEST:g} GeV"),
         (polar, batch.rapidity, forward < MOST_FORWARD, f"a size below {MOST_FORWARD:g}"),

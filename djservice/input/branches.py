@@ -1,7 +1,7 @@
 """Branches of an input -> EventBatch, by a schema.
 
 A schema joins collections, weighs particles, sets units and the truth, and cuts. The branches come
-from a file (:mod:`djservice.input.root_file`) or are fields of coffea's NanoEvents
+from a file (:mod:`djservice.input.ranges`) or are fields of coffea's NanoEvents
 (:mod:`djservice.input.nanoevents`).
 """
 

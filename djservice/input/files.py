@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import glob
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from djservice.core.private import full_url, private_url
 from djservice.core.urls import is_url, visible_part
 from djservice.errors import InputError, MissingFileError
 from djservice.input import examples
+from djservice.input.formats import opened
+from djservice.input.ranges import branches_of, lacking
 from djservice.input.retries import TIMEOUT, patiently
-from djservice.input.root_file import branches_of, lacking, opened_tree
 from djservice.input.schemas import Schema
 
-#: Name in a file of what `djservice skim` cut away.
-CUT = "djservice_skim"
 #: From an absolute pattern to the paths that match it.
 Search = Callable[[str], list[str]]
 #: The search of the standard library.
@@ -41,7 +39,7 @@ class InputFile:
     entries
         Entries of the tree.
     uuid
-        The identifier that ROOT wrote into the file.
+        What ROOT wrote into the file to identify it, or a hash of what is in it.
     dataset
         Name of its dataset.
     tree
@@ -138,22 +136,17 @@ def inspect(path: str, schema: Schema, timeout: float = TIMEOUT) -> InputFile:
     path = private_url(path)
 
     def look() -> InputFile:
-        with opened_tree(path, schema, path) as (file, tree):
+        with opened(path, schema, path) as file:
             # Files without events may lack all branches, and a selection may make what is read.
-            if tree.num_entries and schema.selection is None:
-                branches_of(tree, schema, path)
-            size = int(file.file.source.num_bytes or 0)
-            entries, uuid = int(tree.num_entries), str(file.file.uuid)
-            without, cut = lacking(tree, schema), _cut_of(file)
+            if file.entries and schema.selection is None:
+                branches_of(file, schema, path)
+            without = lacking(file, schema)
         changed = 0 if is_url(path) else os.stat(path).st_mtime_ns
-        return InputFile(path, size, changed, entries, uuid, lacking=without, pt_min=cut)
+        return InputFile(
+            path, file.size, changed, file.entries, file.uuid, lacking=without, pt_min=file.pt_min
+        )
 
     return patiently(look, path, timeout)
-
-
-def _cut_of(file: Any) -> float:
-    """The cut in pT of a skim; 0 of any other file."""
-    return float(json.loads(str(file[CUT]))["pt_min"]) if CUT in file.keys(cycle=False) else 0.0
 
 
 def differences(files: Sequence[InputFile], schema: Schema) -> list[str]:

@@ -59,7 +59,7 @@ class _File(BaseModel):
     num_entries: int | None = None
     uuid: str | None = None
     num_selected_entries: int | None = None
-    format: Literal["root"] | None = None
+    format: Literal["root", "parquet"] | None = None
     lfn: str | None = None
     pfn: str | None = None
 

@@ -23,12 +23,12 @@ _ENERGY = ("E", "energy", "e")
 
 @dataclass(frozen=True)
 class FileLayout:
-    """A layout of events in a ROOT tree.
+    """A layout of events in a file.
 
     Attributes
     ----------
     coffea
-        Name of the coffea schema that makes NanoEvents from the tree.
+        Name of the coffea schema that makes NanoEvents from the tree; empty if there is none.
     tree
         Usual name of the tree.
     particles
@@ -146,5 +146,16 @@ LAYOUTS = {
         per_gev=1000.0,
         in_lists=True,
         generated={"pdgId": "TruthBosonAuxDyn.pdgId", "mass": "TruthBosonAuxDyn.m"},
+    ),
+    "hepmc": FileLayout(
+        "",
+        "events",
+        ("Visible",),
+        (RECORD,),
+        {name: (name,) for name in ("px", "py", "pz", "E", "mass")},
+        ("event",),
+        weight="weight",
+        generated={"pdgId": "GenPart.pdgId", "mother": "GenPart.mother"}
+        | {name: f"GenPart.{name}" for name in _NANO},
     ),
 }

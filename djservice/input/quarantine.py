@@ -21,9 +21,9 @@ from djservice.errors import (
 )
 from djservice.events.batch import EventBatch
 from djservice.input.cutflow import Cutflow
+from djservice.input.ranges import bounds_within
 from djservice.input.read import Columns, of_tree, read_columns, read_with_cutflow
 from djservice.input.retries import TIMEOUT, patiently
-from djservice.input.root_file import basket_bounds
 from djservice.input.schemas import Schema
 from djservice.input.segments import Segment
 
@@ -120,7 +120,7 @@ def _middle(segment: Segment, schema: Schema, error: DjserviceError, timeout: fl
         return middle if middle > segment.start else None
     try:
         bounds = patiently(
-            lambda: basket_bounds(segment, of_tree(schema, segment)), segment.path, timeout
+            lambda: bounds_within(segment, of_tree(schema, segment)), segment.path, timeout
         )
     except DjserviceError:  # the file cannot even be opened, as the error says
         return None

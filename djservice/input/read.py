@@ -1,4 +1,4 @@
-"""Entry ranges of ROOT files -> EventBatch.
+"""Entry ranges of files -> EventBatch.
 
 :func:`read` does all steps in one process. The service runs the steps separately: :func:`expand`
 the patterns, :func:`inspect` each file, cut them into :func:`segments`, :func:`read_segments` in
@@ -28,9 +28,9 @@ from djservice.input.branches import Get, batch_of
 from djservice.input.cutflow import Cutflow, absent_text
 from djservice.input.files import differences, expand, inspect
 from djservice.input.nanoevents import branches_of_events
+from djservice.input.ranges import arrays, check_aligned, nano_events
 from djservice.input.repeats import MOST_FOLDERS, repeated_keys, tell_apart
 from djservice.input.retries import TIMEOUT, patiently
-from djservice.input.root_file import arrays, check_aligned, nano_events
 from djservice.input.schemas import Schema, nanoaod
 from djservice.input.segments import Segment, segments
 from djservice.input.selections import select
@@ -68,7 +68,7 @@ def read(
     MissingFileError
         If a pattern matches nothing.
     InputFileError
-        If a file is not a ROOT file, or is damaged.
+        If a file is of another format than its name says, or is damaged.
     SchemaError
         If the tree or a branch is missing.
     InputError
@@ -260,7 +260,7 @@ def _read_selected(
         chosen, entries = select(events, schema.selection, str(segment), segment.start)
         branches, get = branches_of_events(chosen, schema, str(segment))
         batch, removed = _batch(segment, schema, dataset, branches, get, entries)
-        return batch, removed, int(file.file.source.num_requested_bytes)
+        return batch, removed, file.bytes_read
 
 
 def _batch(

@@ -29,7 +29,8 @@ from djservice.input.truth import GENERATED
 class Schema(SchemaFields):
     """The branches that are read from an input, and the cuts on its particles.
 
-    Build one with :func:`nanoaod`, :func:`pfnanoaod`, :func:`delphes` or :func:`physlite`.
+    Build one with :func:`nanoaod`, :func:`pfnanoaod`, :func:`delphes`, :func:`physlite` or
+    :func:`hepmc`.
 
     Attributes
     ----------
@@ -201,6 +202,19 @@ def physlite(particles: str | tuple[str, ...], **options: Unpack[SchemaKeywords]
     are those of :func:`nanoaod`.
     """
     return make("physlite", particles=particles, **options)
+
+
+@takes_schema
+def hepmc(
+    particles: str | tuple[str, ...] = LAYOUTS["hepmc"].particles,
+    **options: Unpack[SchemaKeywords],
+) -> Schema:
+    """HepMC events of generators, in GeV: stable particles but neutrinos.
+
+    Other collections are Stable, with neutrinos, and GenPart, with all particles. Arguments are
+    those of :func:`nanoaod`. Needs the extra ``hepmc``.
+    """
+    return make("hepmc", particles=particles, **options)
 
 
 def make(kind: Kind, **options: Any) -> Schema:

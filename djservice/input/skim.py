@@ -1,4 +1,4 @@
-"""A NanoAOD file -> a smaller one with all events, particles above a pT, and generator truth."""
+"""A NanoAOD file -> a smaller one of ROOT with all events, particles above a pT, and generator truth."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,17 @@ from djservice.core.atomic import written_aside
 from djservice.core.private import private_url
 from djservice.core.regular import in_the_way
 from djservice.errors import DjserviceError, InputFileError, SchemaError
-from djservice.input.files import CUT, inspect
+from djservice.input.files import inspect
+from djservice.input.formats import opened
+from djservice.input.ranges import branches_of
 from djservice.input.retries import patiently
-from djservice.input.root_file import branches_of, opened_tree
+from djservice.input.root_file import CUT
 from djservice.input.schemas import Schema
 
 #: Fields that are kept beside those that are read: coffea's particle schema needs the charge.
 _MORE = ("charge", "pdgId", "puppiWeight")
+#: NanoAOD's names of indices: GenPart_genPartIdxMother, JetPFCands_pFCandsIdx.
+_INDEX = re.compile(r"_([^_]+?)Idx")
 #: Events per read, as many as in a task of a run.
 _STEP = 5_000
 
@@ -93,6 +98,18 @@ def _collection(branch: str, collections: Sequence[str]) -> str:
     return max((c for c in collections if branch.startswith(f"{c}_")), key=len, default="")
 
 
+def _refuse_indices(names: Sequence[str], schema: Schema, source: str) -> None:
+    """Refuse indices, as of mothers, that point into collections of which particles are removed."""
+    cut = {collection.lower() for collection in schema.particles} if schema.pt_min > 0.0 else set()
+    for name in names:
+        index = _INDEX.search(name)
+        if index and index[1].lower() in cut:
+            raise SchemaError(
+                f"{source}: branch {name!r} has indices into a collection that pt_min cuts, which "
+                "would point to others then. Leave out pt_min, or do not keep the branch."
+            )
+
+
 def _steps(
     source: str, schema: Schema, keep: Sequence[str]
 ) -> Iterator[tuple[dict[str, Any], int, int, int, int]]:
@@ -103,9 +120,9 @@ def _steps(
     import awkward as ak
 
     def look() -> tuple[list[str], int, str]:
-        with opened_tree(source, schema, source) as (file, tree):
-            selected = {*branches_of(tree, schema, source)}
-            present = list(tree.keys())
+        with opened(source, schema, source) as file:
+            selected = {*branches_of(file, schema, source)}
+            present = list(file.names)
             selected |= {
                 f"{collection}_{field}"
                 for collection in schema.particles
@@ -115,7 +132,7 @@ def _steps(
                 if name not in present:
                     raise SchemaError(
                         f"{source}: expected a branch {name!r} to cut in, found none. A skim needs "
-                        "the layout of NanoAOD in a TTree."
+                        "the layout of NanoAOD in a TTree or in Parquet."
                     )
             for name in keep:
                 fields = [f"{collection}_{name}" for collection in schema.particles]
@@ -126,16 +143,17 @@ def _steps(
                     )
             selected |= set(keep)
             names = [name for name in present if name in selected or name.startswith("GenPart_")]
-            return names, int(tree.num_entries), str(file.file.uuid)
+            _refuse_indices(names, schema, source)
+            return names, file.entries, file.uuid
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
-        with opened_tree(source, schema, f"{source}[{start}:{stop}]") as (file, tree):
-            if str(file.file.uuid) != uuid:
+        with opened(source, schema, f"{source}[{start}:{stop}]") as file:
+            if file.uuid != uuid:
                 raise InputFileError(
                     f"{source}: expected one file, found that another replaced it during the skim. "
                     "Start again."
                 )
-            step = tree.arrays(names, entry_start=start, entry_stop=stop)
+            step = file.arrays(names, start, stop)
             columns = {}
             of = {name: _collection(name, (*schema.particles, "GenPart")) for name in names}
             for collection in dict.fromkeys(filter(None, of.values())):
@@ -150,7 +168,7 @@ def _steps(
                 columns[collection] = particles[particles.pt > schema.pt_min]
                 before += int(ak.count(particles.pt))
                 after += int(ak.count(columns[collection].pt))
-            return columns, total, len(step), before, after
+            return columns, total, stop - start, before, after
 
     names, total, uuid = patiently(look, source)
     for start in range(0, total, _STEP) or [0]:

@@ -112,6 +112,8 @@ async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
         watch.say(
             f"dataset {name}: {facts['events']:,} events, "
             f"weights multiplied by {facts['factor']:.6g}"
+            if facts["events"]
+            else f"warning: dataset {name}: no event passes, so it takes no part"
         )
     factors = [datasets[part[0].dataset]["factor"] if named else 1.0 for part in cut]
     bundles, summaries = _weighted(crew, bundles, summaries, factors, token)
@@ -239,20 +241,21 @@ async def _summaries(crew: Crew, bundles: Sequence[Future], prefix: str) -> list
 def _datasets(
     fileset: dict[str, Any], cut: Sequence[Sequence[Segment]], summaries: Sequence[BundleSummary]
 ) -> dict[str, dict[str, Any]]:
-    """Events, weights and factor of each dataset of a fileset that has events."""
-    datasets: dict[str, dict[str, Any]] = {}
+    """Events, weights and factor of each dataset of a fileset, also of those without events."""
+    datasets: dict[str, dict[str, Any]] = {
+        name: {"events": 0, "sum_of_weights": 0.0} for name in fileset
+    }
     for part, summary in zip(cut, summaries, strict=True):
-        name = part[0].dataset
-        if name in fileset:
-            facts = datasets.setdefault(name, {"events": 0, "sum_of_weights": 0.0})
+        facts = datasets.get(part[0].dataset)
+        if facts is not None:
             facts["events"] += len(summary.keys)
             facts["sum_of_weights"] += float(summary.weight.sum())
     for name, facts in datasets.items():
         facts["metadata"] = {key: fileset[name]["metadata"].get(key) for key in WEIGHTS}
         xsec, sumw, weight = facts["metadata"].values()
-        facts["factor"] = normalisation(name, xsec, sumw, facts["sum_of_weights"]) * (
-            1.0 if weight is None else weight
-        )
+        facts["factor"] = 1.0 if weight is None else weight
+        if facts["events"]:
+            facts["factor"] *= normalisation(name, xsec, sumw, facts["sum_of_weights"])
     return datasets
 
 

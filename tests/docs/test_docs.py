@@ -6,17 +6,21 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 from distributed import Client, LocalCluster
 
 import djservice as dj
 from djservice.cli import main
+from djservice.config.input import Input
 from djservice.config.sections import OptimiserSection
+from djservice.input.schemas import schema_of
 from djservice.objectives.particle_variables import DEFAULTS, VARIABLES
 from djservice.service.client import Service
 from djservice.service.plugin import RunService
@@ -100,6 +104,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def sections() -> list:
+    """Every input section of the pages: blocks of YAML, and cells of tables."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        blocks = re.findall(r"(?:^    \S.*\n(?:^    .*\n|^\n(?=    ))*)", text, flags=re.MULTILINE)
+        cells = re.findall(r"`(input: \{.*\})`", text)
+        texts = [
+            textwrap.dedent(block) for block in blocks if block.startswith("    input:")
+        ] + cells
+        found += [pytest.param(one, id=f"{page.name}-{i}") for i, one in enumerate(texts)]
+    return found
+
+
+@pytest.mark.parametrize("text", sections())
+def test_input_sections_that_are_shown_are_valid(text: str) -> None:
+    section = {"files": "a.root", **yaml.safe_load(text)["input"]}
+    assert schema_of(Input.model_validate(section)).particles
 
 
 def commands() -> list:

@@ -53,6 +53,8 @@ def test_phi_is_folded_only_where_it_has_to_be():
 
 def test_a_small_negative_mass_is_rounding_and_read_as_zero():
     assert EventBatch.from_arrays(**arrays(mass=[-0.01, 0, 0, 0, 0])).mass[0] == 0.0
+    forward = arrays(mass=[-0.1, 0, 0, 0, 0], eta=[5.0, 0, 0, 0, 0])  # the energy rounds, not pT
+    assert EventBatch.from_arrays(**forward).mass[0] == 0.0
 
 
 def test_from_awkward_equals_from_arrays():

@@ -116,18 +116,26 @@ def test_a_run_on_a_fileset_equals_a_processor_on_it(
 def test_names_weights_and_steps_of_a_fileset_are_part_of_a_run(
     tiny: dict[str, Any], fileset: Fileset, tmp_path: Path, scheduler: str
 ) -> None:
+    none = str(tmp_path / "none.root")  # a dataset of which nothing passes takes nothing with it
+    with uproot.recreate(none) as file:
+        file.mktree("Events", {"PFCands_pt": "f4"})
+    fileset["none"] = {"files": {none: "Events"}, "metadata": {"xsec": 2.0}}
     given = settings(tiny, written(fileset, tmp_path / "fileset.json"), scheduler)
-    store = Store.read(dj.run(Run.from_dict(given)).store)
+    lines = io.StringIO()
+    store = Store.read(dj.run(Run.from_dict(given), watch=Lines(lines)).store)
+    assert "warning: dataset none: no event passes, so it takes no part" in lines.getvalue()
     datasets = store.attributes["datasets"]
-    assert {name: facts["events"] for name, facts in datasets.items()} == {"ZH": 20, "more": 30}
+    events = {name: facts["events"] for name, facts in datasets.items()}
+    assert events == {"ZH": 20, "more": 30, "none": 0}
     np.testing.assert_allclose(
-        [facts["factor"] for facts in datasets.values()], [3 * 0.08 / 20, 0.5 / 60], rtol=1e-15
+        [facts["factor"] for facts in datasets.values()], [3 * 0.08 / 20, 0.5 / 60, 1.0], rtol=1e-15
     )
     assert [
         (file["dataset"], file["tree"], file["entries"]) for file in store.attributes["inputs"]
     ] == [
         ("ZH", "Events", 200),
         ("more", "Selected", 30),
+        ("none", "Events", 0),
     ]
     weight = store.array("spectrum", "weight")
     np.testing.assert_allclose(weight[:20], 3 * 0.08 / 20, rtol=1e-15)

@@ -16,8 +16,8 @@ import djservice as dj
 from djservice.errors import ChangedFileError
 from djservice.input import kept_trees
 from djservice.input.files import inspect
+from djservice.input.ranges import nano_events
 from djservice.input.read import read_segments
-from djservice.input.root_file import nano_events
 from djservice.input.segments import segments
 
 SCHEMA = dj.schemas.nanoaod()

@@ -246,3 +246,33 @@ def test_physlite_in_an_rntuple_and_static_containers(tmp_path: Path, branch: st
     )
     np.testing.assert_array_equal(batch.pt, [20.0, 10.0, 30.0])
     assert batch.run.tolist() == [7, 8] and batch.event.tolist() == [3, 4]
+
+
+VECTOR = {"px": "fP.fX", "py": "fP.fY", "pz": "fP.fZ", "E": "fE"}
+
+
+@pytest.mark.parametrize(
+    ("collection", "columns"),
+    [("vectors", VECTOR), ("split_clones", VECTOR), ("split_structs", {})],
+)
+def test_whole_objects_that_uproot_reads(collection: str, columns: dict[str, str]) -> None:
+    batch = dj.read(str(DATA / "objects.root"), schema=nanoaod(collection, columns=columns))
+    assert batch.offsets.tolist() == [0, 2, 2, 3]
+    np.testing.assert_allclose(batch.pt, [10.0, 20.0, 5.0], rtol=1e-6)
+    np.testing.assert_allclose(batch.mass, [0.13957, 0.49368, 0.0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("collection", "columns", "message"),
+    [
+        ("vectors", {}, "'vectors' has whole objects: name fP.fX, fP.fY, fP.fZ, fE in columns"),
+        ("structs", {}, "uproot cannot read the objects in branch 'structs'.* Write them split"),
+        ("lists", {}, r"'lists' has whole objects \(Candidates\)\. Write them split"),
+        ("clones", VECTOR, r"'clones' has whole objects \(TClonesArray\)\. Write them split"),
+    ],
+)
+def test_whole_objects_that_are_refused(
+    collection: str, columns: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SchemaError, match=rf"objects\.root.*{message}"):
+        dj.read(str(DATA / "objects.root"), schema=nanoaod(collection, columns=columns))

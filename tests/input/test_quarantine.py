@@ -17,7 +17,7 @@ from djservice.cli import main
 from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import ChangedFileError, InputError, StoreError
-from djservice.input import root_file
+from djservice.input import ranges
 from djservice.input.examples import path as example
 from djservice.input.files import inspect
 from djservice.input.quarantine import BadRange, read_or_bad
@@ -260,7 +260,7 @@ def test_damage_costs_the_baskets_that_it_touches(
     path.write_bytes(content)
     reads: list[Any] = []
     monkeypatch.setattr(
-        "djservice.input.read.arrays", lambda *a: (reads.append(a), root_file.arrays(*a))[1]
+        "djservice.input.read.arrays", lambda *a: (reads.append(a), ranges.arrays(*a))[1]
     )
     batch, (bad,), _ = read_or_bad([Segment(str(path), 0, 200)], nanoaod())
     assert (bad.first, bad.last, len(batch)) == (0, number, 200 - number)

@@ -135,3 +135,17 @@ def test_a_skim_knows_its_cut(tmp_path: Path) -> None:
     for path in (first, second):
         with pytest.warns(UserWarning, match="a skim of particles above 2 GeV: with pt_min 1.5"):
             dj.read(path, schema=dj.schemas.nanoaod(pt_min=1.5))
+
+
+def test_indices_into_particles_that_are_cut_are_refused(tmp_path: Path) -> None:
+    lists = {name: ak.Array([[1.0, 3.0], [2.5]]) for name in ("pt", "eta", "phi", "mass")}
+    mothers = {**lists, "genPartIdxMother": ak.Array([[-1, 0], [-1]])}
+    columns = {"PFCands": ak.zip(lists), "GenPart": ak.zip(mothers)}
+    columns["JetPFCands"] = ak.zip({"pFCandsIdx": ak.Array([[1, 0], [0]])})
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("Events", {name: array.type for name, array in columns.items()}).extend(columns)
+    source, target = tmp_path / "a.root", tmp_path / "skim.root"
+    keep = (source, target, "--keep", "JetPFCands_pFCandsIdx", "--pt-min")
+    for done in (skim(*keep, 2), skim(source, target, "--particles", "GenPart", "--pt-min", 2)):
+        assert done.exit_code == 1 and "has indices into a collection that pt_min" in done.output
+    assert skim(*keep, 0).exit_code == 0  # nothing is removed

@@ -1,4 +1,4 @@
-"""Writes delphes.root and physlite.root with ROOT itself (PyPI root 6.40, and a C++ compiler), for uproot cannot write these layouts.
+"""Writes delphes.root, physlite.root and objects.root with ROOT itself (PyPI root 6.40, and a C++ compiler), for uproot cannot write these layouts.
 
 Three events of the same particles, their generated particles and weights: Delphes' split TClonesArrays, and the vectors of a
 DAOD_PHYSLITE in MeV. Run it in this folder.
@@ -112,7 +112,38 @@ def physlite():
     file.Close()
 
 
+def objects():
+    """Tracks as whole objects of several classes, unsplit; and the split ones that are read instead."""
+    file = ROOT.TFile("objects.root", "RECREATE")
+    tree = ROOT.TTree("Events", "Events")
+    vectors, clones = ROOT.std.vector("TLorentzVector")(), ROOT.TClonesArray("TLorentzVector", 10)
+    structs, lists = ROOT.std.vector("Candidate")(), ROOT.Candidates()
+    for name, branch in {"vectors": vectors, "structs": structs, "lists": lists}.items():
+        tree.Branch(name, branch, 32000, 0)
+    tree.Branch("clones", clones, 32000, 0)
+    tree.Branch("split_clones", clones, 32000, 99)
+    tree.Branch("split_structs", structs, 32000, 99)
+    for tracks in TRACKS:
+        vectors.clear()
+        structs.clear()
+        clones.Clear()
+        lists.pt.clear()
+        for i, (pt, eta, phi, mass) in enumerate(tracks):
+            vector, struct = ROOT.TLorentzVector(), ROOT.Candidate()
+            vector.SetPtEtaPhiM(pt, eta, phi, mass)
+            vectors.push_back(vector)
+            clones.ConstructedAt(i).SetPtEtaPhiM(pt, eta, phi, mass)
+            struct.pt, struct.eta, struct.phi, struct.mass = pt, eta, phi, mass
+            structs.push_back(struct)
+            lists.pt.push_back(pt)
+        tree.Fill()
+    tree.Write()
+    file.Close()
+
+
 if __name__ == "__main__":
     assert ROOT.gROOT.ProcessLine(".L Delphes.C+") == 0
+    assert ROOT.gROOT.ProcessLine(".L Objects.C+") == 0
+    objects()
     delphes()
     physlite()
