@@ -17,14 +17,14 @@ from djservice.errors import RunError
 from djservice.evaluation.joint_gradient import JointSums
 from djservice.evaluation.targets import Classes, Truth
 from djservice.events.keys import Keys
-from djservice.fit.descent import Descent, Parameter
-from djservice.fit.iterations import Iterations
+from djservice.fit.descent import Descent, radius_parameter, real_parameters
+from djservice.fit.iterations import rewind_unless
 from djservice.fit.joint_error import EVALUATIONS, ErrorOfRadius, Seen
 from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
-from djservice.fit.model_fit import HELD_BACK
 from djservice.fit.optimisers import radius_and_network
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import EvaluateJoint, JointAnswer, Request
+from djservice.fit.training import HELD_BACK, last_quarter, train
 from djservice.store.columns import SCAN, ModelColumns
 from djservice.store.run_store import Store
 
@@ -127,41 +127,28 @@ class JointFit:
     async def run_to_completion(self, store: Store, global_radius: float) -> None:
         """Train and score the network and R, and write both to the store."""
         begin = global_radius if self.section.radius is None else self.section.radius
-        # A shorter run may have left rows at another radius.
-        if store.attribute(GROUP, "start_radius") != begin:
-            store.rewind(GROUP, 0)
-            target = self.network.target
-            names = [*target.names] if isinstance(target, Classes) else []
-            store.set_of(GROUP, start_radius=begin, classes=names, loss=target.kind)
+        target = self.network.target
+        names = [*target.names] if isinstance(target, Classes) else []
+        start = {"start_radius": begin}
+        rewind_unless(store, GROUP, start, [GROUP], classes=names, loss=target.kind)
         descent = await self._train(store, begin)
         radius, *theta = descent.average
         learned = {"radius": radius, "theta": theta}
-        if {name: store.attribute(GROUP, name) for name in learned} != learned:
-            store.rewind(f"{GROUP}/{HELD_BACK}", 0)
-            store.set_of(GROUP, **learned, **dict.fromkeys(ERRORS))
+        rewind_unless(store, GROUP, learned, [f"{GROUP}/{HELD_BACK}"], **dict.fromkeys(ERRORS))
         await self._score(store, (begin, radius), np.array(theta))
         if self.section.learn_radius and store.attribute(GROUP, "curvature") is None:
             gradients = store.column(GROUP, "gradients")
-            slopes = gradients[-averaged_iterations(len(gradients)) :].mean(axis=0)
+            slopes = gradients[-last_quarter(len(gradients)) :].mean(axis=0)
             await self._find_error(store, radius, np.array(theta), slopes)
 
     async def _train(self, store: Store, begin: float) -> Descent:
-        section, bounds = self.section, self.run.radius
-        low, high = min(bounds.minimum, begin), max(bounds.maximum, begin)
+        section = self.section
+        radius = radius_parameter(
+            self.run.radius, begin, section.radius_rate / section.learning_rate
+        )
         if not section.learn_radius:
-            low = high = begin
-        pace = section.radius_rate / section.learning_rate
-        of_network = (
-            Parameter(name, float(value))
-            for name, value in zip(self.network.vector.names(), self.network.theta, strict=True)
-        )
-        descent = Descent(
-            parameters=(Parameter("R", begin, low, high, positive=True, pace=pace), *of_network),
-            optimiser=radius_and_network(section.network_steps),
-            rate=section.learning_rate,
-            decay_iterations=section.decay_iterations,
-            averaging_start=section.iterations - averaged_iterations(section.iterations),
-        )
+            radius = replace(radius, minimum=begin, maximum=begin)
+        of_network = real_parameters(self.network.vector.names(), self.network.theta)
 
         async def evaluate(iteration: int, values: list[float]) -> JointSums:
             sums, _ = await self.sample.evaluate(
@@ -176,9 +163,16 @@ class JointFit:
             )
             return sums
 
-        return await Iterations(
-            store, GROUP, self.watch, "train", descent, section.iterations, evaluate
-        ).run_to_completion()
+        return await train(
+            store,
+            GROUP,
+            self.watch,
+            section,
+            (radius, *of_network),
+            radius_and_network(section.network_steps),
+            last_quarter(section.iterations),
+            evaluate,
+        )
 
     async def _score(self, store: Store, radii: tuple[float, float], theta: Floats) -> None:
         """Score the learned network at the R of the start and at the learned R."""
@@ -205,7 +199,7 @@ class JointFit:
     async def _find_error(self, store: Store, radius: float, theta: Floats, slopes: Floats) -> None:
         """Write the standard error of R, unless R is at a bound."""
         section, run = self.section, self.run
-        averaged = averaged_iterations(section.iterations)
+        averaged = last_quarter(section.iterations)
         # About as many trees as those of the training, so that it costs as much at most.
         number = max(2 * FEWEST, section.iterations * section.batch_events // EVALUATIONS)
         subset = MiniBatches(self.sample.keys, run.seed, number).minibatch(0)
@@ -239,11 +233,6 @@ class JointFit:
             curvature=found.curvature,
             curvature_error=found.curvature_error,
         )
-
-
-def averaged_iterations(iterations: int) -> int:
-    """Number of the last iterations over which R and the network are averaged."""
-    return max(1, iterations // 4)
 
 
 def _numbers(sums: JointSums, value: Floats, weight: Floats) -> dict[str, float]:
