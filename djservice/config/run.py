@@ -16,16 +16,18 @@ from djservice.config.objective import ObjectiveSection
 from djservice.config.sections import (
     ClusteringSection,
     ClusterSection,
-    JointSection,
     LossTerm,
     OptimiserSection,
     OutputSection,
-    ParticleWeightsSection,
-    PerEventSection,
-    RadiusModelSection,
     RadiusSection,
     ScanSection,
     SpectrumSection,
+)
+from djservice.config.task_sections import (
+    JointSection,
+    ParticleWeightsSection,
+    PerEventSection,
+    RadiusModelSection,
 )
 from djservice.core.bounds import limits
 from djservice.core.private import public

@@ -22,6 +22,7 @@ from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term
+from djservice.objectives.pooled_statistics import UnbinnedStatistic
 
 
 @dataclass(frozen=True)
@@ -344,6 +345,7 @@ def _per_event(
             sum_entries, slope_entries = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, sum_entries], mean[:, slope_entries]
             first = statistic.gradient(sums)
+            assert isinstance(statistic, UnbinnedStatistic)
             second = np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
             gradient += coefficient * (first * slopes).sum(axis=1)
             total += coefficient * statistic.value(sums)

@@ -22,15 +22,10 @@ from djservice.errors import NothingAcceptedError, StoreError
 from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.reduce import PerEvent
 from djservice.events.keys import Keys
-from djservice.fit.all_events import (
-    all_events,
-    bootstrap_error,
-    histogram_columns,
-    scan_columns,
-)
+from djservice.fit.all_events import all_events, bootstrap_error, histogram_columns
 from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
-from djservice.fit.iterations import Iterations, rewind_unless
+from djservice.fit.iterations import Iterations
 from djservice.fit.minibatches import HeldBack, MiniBatch, MiniBatches, some_held_back
 from djservice.fit.newton import Newton, RadiusErrors
 from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
@@ -159,9 +154,10 @@ class RadiusFit:
 
     def _rewind_rigidity(self, rigidity: float | None) -> None:
         """Discard the scan and spectrum if a shorter run had learned another rigidity."""
-        if rigidity is not None:
-            rows = ("scan", "newton", "spectrum")
-            rewind_unless(self.store, "scan", {"rigidity": rigidity}, rows)
+        if rigidity is not None and self.store.attribute("scan", "rigidity") != rigidity:
+            for group in ("scan", "newton", "spectrum"):
+                self.store.rewind(group, 0)
+            self.store.set_of("scan", rigidity=rigidity)
 
     async def _scan(self, rigidity: float | None) -> None:
         """Evaluate loss, gradient and spectrum on the grid of radii, over all events."""
@@ -174,7 +170,7 @@ class RadiusFit:
                 Request(radii[row], self.run.scan.trees, "scan", row, rigidity=rigidity),
                 self.watch,
             )
-            self.store.write_rows("scan", row, scan_columns(numbers))
+            self.store.write_rows("scan", row, {name: [numbers[name]] for name in SCAN})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
     async def _newton(self, start: float, rigidity: float | None) -> Newton:
@@ -200,7 +196,9 @@ class RadiusFit:
             numbers, moments, _ = await all_events(
                 self.evaluate, request, self.watch, len(self.keys) if self.share else None
             )
-            self.store.write_rows("newton", row, scan_columns(numbers) | {"radius": [radius]})
+            self.store.write_rows(
+                "newton", row, {name: [numbers[name]] for name in SCAN} | {"radius": [radius]}
+            )
             newton.update(Quantity(*(numbers[name] for name in names)))
             self.watch.step({"radius": radius, **numbers, "trees": moments.trees})
         return newton
@@ -222,26 +220,33 @@ class RadiusFit:
         self.watch.phase("spectrum", len(radii), done)
         for row in range(done, len(radii)):
             names = self._parameter_names(rigidity) if row == 1 else ()
-            trees = self.run.spectrum.trees
             request = Request(
-                radii[row], trees, "spectrum", row, None, True, names, rigidity=rigidity
+                radii[row],
+                self.run.spectrum.trees,
+                "spectrum",
+                row,
+                None,
+                True,
+                names,
+                rigidity=rigidity,
             )
             numbers, moments, events = await all_events(self.evaluate, request, self.watch)
             assert isinstance(events, PerEvent)
             if names:
                 slope = moments.gradient(1)
                 self.store.set_of("spectrum", rigidity_gradient=[slope.value, slope.error])
-            columns = {
-                "radius": [radii[row]],
-                "event_mean": [events.mean],
-                "event_error": [events.mean_error],
-                "event_accepted": [events.accepted],
+            per_event = {
+                "event_mean": events.mean,
+                "event_error": events.mean_error,
+                "event_accepted": events.accepted,
             }
+            columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
+            columns |= {name: values[np.newaxis] for name, values in per_event.items()}
             if self.run.objective is not None:
                 columns |= histogram_columns(moments)
                 if row == 1:  # the optimum
                     self.store.set_of("spectrum", bootstrap_error=bootstrap_error(moments))
-            self.store.write_rows("spectrum", row, scan_columns(numbers) | columns)
+            self.store.write_rows("spectrum", row, {"radius": [radii[row]], **columns})
             self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
 
     async def _held_back(self, optimum: float, rigidity: float | None) -> None:
@@ -273,7 +278,9 @@ class RadiusFit:
         The observable is evaluated on fresh trees and on the trees of the choice.
         """
         assert self.fit_events is not None
-        rewind_unless(self.store, "per_event", {"global_radius": optimum}, ["per_event"])
+        if self.store.attribute("per_event", "global_radius") != optimum:  # rows of a shorter run
+            self.store.rewind("per_event", 0)
+            self.store.set_of("per_event", global_radius=optimum)
         done, events = self.store.n_complete("per_event"), len(self.keys)
         self.watch.phase(PER_EVENT, events, done)
         async for bundle in self.fit_events(optimum, done):

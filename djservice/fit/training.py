@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from djservice.config.sections import JointSection, ParticleWeightsSection, RadiusModelSection
+from djservice.config.task_sections import JointSection, ParticleWeightsSection, RadiusModelSection
 from djservice.core.progress import Watch
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import EvaluateAt, Iterations
