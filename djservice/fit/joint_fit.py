@@ -180,14 +180,14 @@ class JointFit:
         network, done = replace(self.network, theta=theta), store.n_complete(group)
         self.watch.phase(SCORE, len(radii), done)
         weight, trees = store.array(group, "weight"), self.section.score_trees
-        known: dict[float, JointAnswer] = {}  # the R of the start may be kept
+        answers: dict[float, JointAnswer] = {}  # the R of the start may be kept
         for row in range(done, len(radii)):
-            if radii[row] not in known:
+            if radii[row] not in answers:
                 request = Request(
                     radii[row], trees, SCORE_STREAM, 0, held, per_event=True, network=network
                 )
-                known[radii[row]] = await self.sample.evaluate(request)
-            sums, events = known[radii[row]]
+                answers[radii[row]] = await self.sample.evaluate(request)
+            sums, events = answers[radii[row]]
             assert events is not None
             numbers = _numbers(sums, events.value, weight)
             columns = {name: np.array([value]) for name, value in numbers.items()}
@@ -204,7 +204,7 @@ class JointFit:
         number = max(2 * FEWEST, section.iterations * section.batch_events // EVALUATIONS)
         subset = MiniBatches(self.sample.keys, run.seed, number).minibatch(0)
         self.watch.phase(ERROR, EVALUATIONS, 0)
-        found = await ErrorOfRadius(
+        errors = await ErrorOfRadius(
             self.sample.evaluate,
             replace(self.network, theta=theta),
             radius,
@@ -220,9 +220,9 @@ class JointFit:
             )
         )
         at_bound = not run.radius.minimum * 1.01 < radius < run.radius.maximum * 0.99
-        values = found.error, found.of_events, found.of_trees, found.of_optimiser
+        values = errors.error, errors.of_events, errors.of_trees, errors.of_optimiser
         error, of_events, of_trees, of_optimiser = (
-            value if found.determined and not at_bound else None for value in values
+            value if errors.determined and not at_bound else None for value in values
         )
         store.set_of(
             GROUP,
@@ -230,15 +230,15 @@ class JointFit:
             radius_error_events=of_events,
             radius_error_trees=of_trees,
             radius_error_optimiser=of_optimiser,
-            curvature=found.curvature,
-            curvature_error=found.curvature_error,
+            curvature=errors.curvature,
+            curvature_error=errors.curvature_error,
         )
 
 
 def _numbers(sums: JointSums, value: Floats, weight: Floats) -> dict[str, float]:
     """The columns of a scan: loss, its derivative in R, and the spread of the values of events."""
-    known = np.isfinite(value)
-    p, w = value[known], weight[known] / weight[known].sum()
+    finite = np.isfinite(value)
+    p, w = value[finite], weight[finite] / weight[finite].sum()
     mean = float(w @ p)
     variance, n = float(w @ (p - mean) ** 2), float(1.0 / (w @ w))
     loss, gradient = sums.loss(), sums.gradients()[0]
