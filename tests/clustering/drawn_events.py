@@ -6,9 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from brute_force import (
-    Floats,
-)
+from brute_force import Floats
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
