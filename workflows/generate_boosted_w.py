@@ -22,6 +22,7 @@ import awkward as ak
 import click
 import numpy as np
 import uproot
+from pythia import started
 
 PROCESSES = {
     "w": (
@@ -39,27 +40,14 @@ PT_MIN, PT_MAX, ETA_MAX, CONE = 300.0, 400.0, 2.0, 1.5
 
 def generator(process: str, seed: int, *more: str) -> Any:
     """An initialised Pythia generator of a process, with further settings."""
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    settings = (
-        "Beams:eCM = 13000.",
-        "Print:quiet = on",
-        "Random:setSeed = on",
-        f"Random:seed = {seed}",
+    return started(
+        13000.0,
+        seed,
         f"PhaseSpace:pTHatMin = {PT_MIN - 30.0}",
         f"PhaseSpace:pTHatMax = {PT_MAX + 30.0}",
         *PROCESSES[process],
         *more,
     )
-    for line in settings:
-        if not pythia.readString(line):
-            raise click.ClickException(
-                f"Pythia does not know the setting {line!r}. Check its version."
-            )
-    if not pythia.init():
-        raise click.ClickException("Pythia could not start; see its messages above.")
-    return pythia
 
 
 def axis(event: Any, process: str, random: np.random.Generator) -> Any:

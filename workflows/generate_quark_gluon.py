@@ -23,6 +23,7 @@ import awkward as ak
 import click
 import numpy as np
 from numpy.typing import NDArray
+from pythia import started
 
 import djservice as dj
 
@@ -36,28 +37,15 @@ LIGHT = (1, 2, 3)
 
 def generator(label: str, seed: int) -> Any:
     """An initialised Pythia generator of one process."""
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    settings = (
-        "Beams:eCM = 14000.",
-        "Print:quiet = on",
-        "Random:setSeed = on",
-        f"Random:seed = {seed}",
+    return started(
+        14000.0,
+        seed,
         f"WeakBosonAndParton:{PROCESSES[label]} = on",
         "WeakZ0:gmZmode = 2",
         "23:onMode = off",
         "23:onIfAny = 12 14 16",
         f"PhaseSpace:pTHatMin = {PT_HAT_MIN}",
     )
-    for line in settings:
-        if not pythia.readString(line):
-            raise click.ClickException(
-                f"Pythia does not know the setting {line!r}. Check its version."
-            )
-    if not pythia.init():
-        raise click.ClickException("Pythia could not start; see its messages above.")
-    return pythia
 
 
 def of_label(event: Any, label: str) -> bool:

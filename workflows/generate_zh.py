@@ -33,6 +33,7 @@ import click
 import numpy as np
 import uproot
 from numpy.typing import NDArray
+from pythia import started
 
 RUN, BLOCK = 1001, 1
 ETA_MAX = 4.9
@@ -62,24 +63,9 @@ Columns = dict[str, list[Any]]
 
 def generator(process: str, seed: int, pt_hat_min: float, mass: float) -> Any:
     """An initialised Pythia generator."""
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    fixed = (
-        "Beams:eCM = 13600.",
-        "Print:quiet = on",
-        "Random:setSeed = on",
-        f"Random:seed = {seed}",
-    )
     of_higgs = () if process != "zh" else (f"25:m0 = {mass}", "25:mMin = 10.")
-    for line in (*fixed, *SETTINGS[process], *of_higgs, f"PhaseSpace:pTHatMin = {pt_hat_min}"):
-        if not pythia.readString(line):
-            raise click.ClickException(
-                f"Pythia does not know the setting {line!r}. Check its version."
-            )
-    if not pythia.init():
-        raise click.ClickException("Pythia could not start; see its messages above.")
-    return pythia
+    cut = f"PhaseSpace:pTHatMin = {pt_hat_min}"
+    return started(13600.0, seed, *SETTINGS[process], *of_higgs, cut)
 
 
 def last_copy(event: Any, i: int) -> int:

@@ -1,7 +1,7 @@
 """Score of a tagger for top jets and QCD jets, and its AUC at several rigidities, with Pythia 8.
 
     pip install pythia8mc==8.317.2 'djservice[onnx]'
-    python tops_and_qcd.py --model tagger.onnx --preprocess preprocess.json \\
+    python workflows/tops_and_qcd.py --model tagger.onnx --preprocess preprocess.json \\
         --output "label_Tbqq / (label_Tbqq + label_QCD)" --events 300
 
 The processes are pp -> tt, with both W -> qq, and QCD, at 13 TeV, in the default tune with
@@ -19,16 +19,11 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from pythia import started
 
 import djservice as dj
 
-COMMON = (
-    "Print:quiet = on",
-    "Beams:eCM = 13000.",
-    "Random:setSeed = on",
-    "PhaseSpace:pTHatMin = 550.",
-    "PhaseSpace:pTHatMax = 700.",
-)
+COMMON = ("PhaseSpace:pTHatMin = 550.", "PhaseSpace:pTHatMax = 700.")
 PROCESSES = {
     "top": (
         "Top:gg2ttbar = on",
@@ -43,12 +38,7 @@ Floats = NDArray[np.float64]
 
 def generated(process: str, events: int, seed: int) -> dj.EventBatch:
     """Events of a process, with charges and PDG codes of the particles."""
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
-    for line in (*COMMON, f"Random:seed = {seed}", *PROCESSES[process]):
-        pythia.readString(line)
-    pythia.init()
+    pythia = started(13000.0, seed, *COMMON, *PROCESSES[process])
     rows: list[tuple[float, ...]] = []
     offsets = [0]
     while len(offsets) <= events:

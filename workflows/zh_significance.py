@@ -25,6 +25,7 @@ import click
 import numpy as np
 import uproot
 from generate_zh import Columns, add_particles, collection, last_copy
+from pythia import started
 
 #: Settings of each process, and the probability that an event passes two b tags.
 PROCESSES = {
@@ -45,24 +46,9 @@ RADII = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0]
 
 def generate(process: str, events: int, seed: int) -> tuple[Columns, float]:
     """Particles of events of a process, and its cross section in pb."""
-    import pythia8mc
-
     settings, _ = PROCESSES[process]
-    pythia = pythia8mc.Pythia("", False)
-    for line in (
-        "Beams:eCM = 13600.",
-        "Print:quiet = on",
-        "Random:setSeed = on",
-        f"Random:seed = {seed}",
-        f"PhaseSpace:pTHatMin = {PT_HAT_MIN}",
-        "23:onMode = off",
-        "23:onIfAny = 11 13",
-        *settings,
-    ):
-        if not pythia.readString(line):
-            raise click.ClickException(f"Pythia does not know the setting {line!r}.")
-    if not pythia.init():
-        raise click.ClickException("Pythia could not start; see its messages above.")
+    leptonic = ("23:onMode = off", "23:onIfAny = 11 13")
+    pythia = started(13600.0, seed, f"PhaseSpace:pTHatMin = {PT_HAT_MIN}", *leptonic, *settings)
     columns: Columns = defaultdict(list)
     while len(columns["PFCands_pt"]) < events:
         if pythia.next():

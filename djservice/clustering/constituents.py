@@ -226,12 +226,12 @@ class TreeConstituents:
         # The last entry stands for no jet.
         nothing = np.full(len(first) + 1, np.nan), np.arange(len(first) + 1) == len(first)
         values, evaluated = self._values.setdefault((function, length), nothing)
-        wanted = number[to_host(slots)]
-        asked = np.zeros(len(evaluated), np.bool_)
-        asked[wanted] = True
-        new = np.flatnonzero(asked & ~evaluated)
+        numbers = number[to_host(slots)]
+        requested = np.zeros(len(evaluated), np.bool_)
+        requested[numbers] = True
+        new = np.flatnonzero(requested & ~evaluated)
         for room, rows in self._blocks(first[new], length):
-            jets, particles = self._given(first[new][rows], room)
+            jets, particles = self._arguments(first[new][rows], room)
             column = returned(function(jets, particles), what)
             if column.shape != (len(rows),):
                 raise InputError(
@@ -240,7 +240,7 @@ class TreeConstituents:
                 )
             values[new[rows]] = column
         evaluated[new] = True
-        return array_module(slots).asarray(values[wanted])
+        return array_module(slots).asarray(values[numbers])
 
     def padded(
         self, slots: NDArray[np.int64], length: int
@@ -262,10 +262,10 @@ class TreeConstituents:
             (...).
         """
         first, number = self.distinct
-        wanted, place = np.unique(number[slots], return_inverse=True)
+        jets, place = np.unique(number[slots], return_inverse=True)
         sets, which = np.unique(place.reshape(-1, slots.shape[-1]), axis=0, return_inverse=True)
-        absent = wanted < 0  # then its number is -1, and another jet stands in, which is masked
-        momenta, _, mask, _ = self._momenta_of(first[wanted], length)
+        absent = jets < 0  # then its number is -1, and another jet stands in, which is masked
+        momenta, _, mask, _ = self._momenta_of(first[jets], length)
         momenta[absent], mask[absent] = 0.0, False
         return momenta[sets], mask[sets], which.reshape(slots.shape[:-1])
 
@@ -286,7 +286,7 @@ class TreeConstituents:
             for start in range(0, len(rows), BLOCK):
                 yield int(room), rows[start : start + BLOCK]
 
-    def _given(self, slots: NDArray[np.int64], length: int) -> tuple[Any, JetParticles]:
+    def _arguments(self, slots: NDArray[np.int64], length: int) -> tuple[Any, JetParticles]:
         """What a function gets of some jets."""
         momenta, index, mask, event = self._momenta_of(slots, length)
         count = self.summary.counts.ravel()[slots]

@@ -17,16 +17,18 @@ from djservice.config.robust import RobustSection
 from djservice.config.sections import (
     ClusteringSection,
     ClusterSection,
-    JointSection,
     LossTerm,
     OptimiserSection,
     OutputSection,
-    ParticleWeightsSection,
-    PerEventSection,
-    RadiusModelSection,
     RadiusSection,
     ScanSection,
     SpectrumSection,
+)
+from djservice.config.task_sections import (
+    JointSection,
+    ParticleWeightsSection,
+    PerEventSection,
+    RadiusModelSection,
 )
 from djservice.core.bounds import limits
 from djservice.core.private import public

@@ -39,9 +39,9 @@ def column(
         ) from None
     masked = np.ma.is_masked(values)
     if masked or array.dtype.kind not in ("iu" if whole and array.size else "iuf"):
-        found = "masked values" if masked else str(array.dtype)
+        kind = "masked values" if masked else str(array.dtype)
         raise InputError(
-            f"{source}: expected {expected} in {field}, without None, found {found}. Remove or "
+            f"{source}: expected {expected} in {field}, without None, found {kind}. Remove or "
             f"convert them."
         )
     return array

@@ -23,6 +23,7 @@ from djservice.evaluation.spread import combined, second_along
 from djservice.evaluation.tree_columns import Grown, columns_of
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
+from djservice.objectives.pooled_statistics import UnbinnedStatistic
 from djservice.objectives.robust import Robust
 
 
@@ -270,6 +271,7 @@ def _per_event(
             version = term // per_version
             sum_entries, slope_entries = layout.sums(term), layout.slopes(term, 0)
             sums, slopes = mean[:, sum_entries], mean[:, slope_entries]
+            assert isinstance(statistic, UnbinnedStatistic)
             first = coefficient * statistic.gradient(sums)
             second = coefficient * np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
             gradients[:, version] += (first * slopes).sum(axis=1)

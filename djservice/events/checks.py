@@ -120,9 +120,9 @@ def say_doubts(batch: EventBatch) -> None:
 
 def doubts(batch: EventBatch) -> list[str]:
     """What looks like a mistake in a batch whose phi is not yet folded."""
-    found = []
+    remarks = []
     if np.abs(batch.phi).max(initial=0.0) > 2.0 * np.pi * (1.0 + 1e-6):  # float32 rounds 2 pi up
-        found.append(
+        remarks.append(
             "phi lies beyond 2 pi. It is taken as rad and folded into [-pi, pi]. If it is in "
             "degrees, multiply it by pi/180 before."
         )
@@ -130,17 +130,17 @@ def doubts(batch: EventBatch) -> list[str]:
     in_mev = np.any([np.abs(massive - mass) < 0.1 for mass in _MASSES_IN_MEV], axis=0)
     sums = _sums(batch.pt, batch.offsets)
     if in_mev.sum() > max(2, 0.2 * len(massive)):
-        found.append(
+        remarks.append(
             "masses are those of hadrons in MeV. They are taken as GeV. Divide pt and mass by 1000, "
             "or for a file set units: MeV in its section or schema."
         )
     elif len(sums) and np.median(sums) > _LARGEST_SUM and np.median(batch.pt) > _LARGE_PT:
-        found.append(
+        remarks.append(
             f"the scalar sum of pT in the median event is above {_LARGEST_SUM:,.0f} GeV, more than "
             "a collider reaches. If they are in MeV, divide pt and mass by 1000, or for a file set "
             "units: MeV in its section or schema."
         )
-    return found
+    return remarks
 
 
 def _sums(values: Floats, offsets: NDArray[np.int64]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,32 +41,35 @@ async def all_events(
     return numbers, moments, events
 
 
-async def write_score(
+async def write_scores(
     store: Store,
     group: str,
-    row: int,
     evaluate: Evaluate,
-    request: Request,
-    radius: Floats,
+    choices: Sequence[tuple[Request, Floats]],
     watch: Watch,
 ) -> None:
-    """Write one row of the scores of a model on a sample: loss, spectrum, and each event's mean.
+    """Write the scores of some choices on a sample: loss, spectrum, and each event's mean.
 
     Parameters
     ----------
-    group, row
-        Group of the sample, and number of the choice.
-    evaluate, request
-        Request for the choice with results per event, and the function that answers it.
-    radius
-        Radius of each event, shape (event,).
+    group
+        Group of the sample; it has a row for each choice, and finished ones are kept.
+    evaluate, choices
+        Function that answers requests, and of each choice the request with results per event and
+        the radius of each event, shape (event,).
     """
-    numbers, moments, events = await all_events(evaluate, request, watch)
-    assert isinstance(events, PerEvent)
-    columns: dict[str, Any] = {column: [numbers[column]] for column in SCAN}
-    columns |= {"event_mean": events.mean[np.newaxis], "radius": radius[np.newaxis]}
-    store.write_rows(group, row, columns)
-    watch.step({"radius": float(np.median(radius)), **numbers, "trees": moments.trees})
+    for row in range(store.n_complete(group), len(choices)):
+        request, radius = choices[row]
+        numbers, moments, events = await all_events(evaluate, request, watch)
+        assert isinstance(events, PerEvent)
+        columns = {"event_mean": events.mean[np.newaxis], "radius": radius[np.newaxis]}
+        store.write_rows(group, row, scan_columns(numbers) | columns)
+        watch.step({"radius": float(np.median(radius)), **numbers, "trees": moments.trees})
+
+
+def scan_columns(numbers: dict[str, float]) -> dict[str, Any]:
+    """One row of the columns of a scan."""
+    return {name: [numbers[name]] for name in SCAN}
 
 
 def spectrum_numbers(moments: Moments) -> dict[str, float]:

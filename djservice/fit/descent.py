@@ -6,11 +6,13 @@ The path is a pure function of the gradients so far, so it can be replayed from 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from djservice.config.sections import RadiusSection
 from djservice.core.typing import Floats
 from djservice.fit.optimisers import Optimiser, learning_rate
 
@@ -53,6 +55,17 @@ class Parameter:
         """The value at a coordinate, clipped to the bounds; the inverse of :meth:`place`."""
         place *= self.pace
         return self.inside(math.exp(place) if self.positive else place)
+
+
+def radius_parameter(bounds: RadiusSection, start: float, pace: float = 1.0) -> Parameter:
+    """R as a parameter; its bounds are those of the run, or a start outside of them."""
+    low, high = min(bounds.minimum, start), max(bounds.maximum, start)
+    return Parameter("R", start, low, high, positive=True, pace=pace)
+
+
+def real_parameters(names: Iterable[str], start: Iterable[float]) -> list[Parameter]:
+    """Parameters of a model that may have any value."""
+    return [Parameter(name, float(value)) for name, value in zip(names, start, strict=True)]
 
 
 @dataclass

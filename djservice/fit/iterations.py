@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,6 +46,26 @@ class Sums(Protocol):
 
 #: From the number of an iteration and the values of the parameters to the sums over its events.
 EvaluateAt = Callable[[int, list[float]], Awaitable[Sums]]
+
+
+def rewind_unless(
+    store: Store, group: str, values: Mapping[str, Any], rows: Iterable[str], **others: Any
+) -> None:
+    """Discard rows that follow from other values, as those of a shorter run may.
+
+    Parameters
+    ----------
+    group, values
+        Group whose attributes remember the values, and the values.
+    rows
+        Groups whose rows follow from the values.
+    others
+        Attributes of ``group`` that are written with new values.
+    """
+    if {name: store.attribute(group, name) for name in values} != dict(values):
+        for name in rows:
+            store.rewind(name, 0)
+        store.set_of(group, **values, **others)
 
 
 @dataclass

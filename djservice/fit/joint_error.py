@@ -145,7 +145,7 @@ class ErrorOfRadius:
         theta = self.network.theta
         above = await self._slopes(self.radius + width, theta)
         below = await self._slopes(self.radius - width, theta)
-        here = await self._slopes(self.radius, theta)
+        at_theta = await self._slopes(self.radius, theta)
         x, residual = np.zeros(len(theta)), (below - above) / (2.0 * width)
         direction, first = residual, residual @ residual
         for _ in range(STEPS):
@@ -153,7 +153,9 @@ class ErrorOfRadius:
             if not size > RESIDUAL**2 * first:
                 break
             shift = SHIFT / np.abs(direction).max()
-            product = (await self._slopes(self.radius, theta + shift * direction) - here) / shift
+            product = (
+                await self._slopes(self.radius, theta + shift * direction) - at_theta
+            ) / shift
             along = float(direction @ product)
             if not along > 0.0:
                 break
@@ -187,8 +189,8 @@ EVALUATIONS = STEPS + 9
 
 def _mean(values: Floats, weight: Floats) -> tuple[float, float]:
     """Weighted mean over events and its standard error; NaN is left out."""
-    known = np.isfinite(values)
-    x, w = values[known], weight[known]
+    finite = np.isfinite(values)
+    x, w = values[finite], weight[finite]
     mean = float(w @ x / w.sum())
     return mean, float(np.sqrt(w**2 @ (x - mean) ** 2) / w.sum())
 
@@ -198,8 +200,8 @@ def _variances(first: Floats, second: Floats, weight: Floats) -> tuple[float, fl
 
     The repetitions have different trees of the same events, so their covariance is due to events.
     """
-    known = np.isfinite(first)
-    w = weight[known] / weight[known].sum()
-    a, b = first[known], second[known]
+    finite = np.isfinite(first)
+    w = weight[finite] / weight[finite].sum()
+    a, b = first[finite], second[finite]
     events = float(w**2 @ ((a - w @ a) * (b - w @ b)))
     return max(events, 0.0), float(w**2 @ (a - b) ** 2) / 2.0

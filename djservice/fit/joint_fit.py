@@ -17,14 +17,14 @@ from djservice.errors import RunError
 from djservice.evaluation.joint_gradient import JointSums
 from djservice.evaluation.targets import Classes, Truth
 from djservice.events.keys import Keys
-from djservice.fit.descent import Descent, Parameter
-from djservice.fit.iterations import Iterations
+from djservice.fit.descent import Descent, radius_parameter, real_parameters
+from djservice.fit.iterations import rewind_unless
 from djservice.fit.joint_error import EVALUATIONS, ErrorOfRadius, Seen
 from djservice.fit.minibatches import HeldBack, MiniBatches, held_back
-from djservice.fit.model_fit import HELD_BACK
 from djservice.fit.optimisers import radius_and_network
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import EvaluateJoint, JointAnswer, Request
+from djservice.fit.training import HELD_BACK, last_quarter, train
 from djservice.store.columns import SCAN, ModelColumns
 from djservice.store.run_store import Store
 
@@ -127,41 +127,28 @@ class JointFit:
     async def run_to_completion(self, store: Store, global_radius: float) -> None:
         """Train and score the network and R, and write both to the store."""
         begin = global_radius if self.section.radius is None else self.section.radius
-        # A shorter run may have left rows at another radius.
-        if store.attribute(GROUP, "start_radius") != begin:
-            store.rewind(GROUP, 0)
-            target = self.network.target
-            names = [*target.names] if isinstance(target, Classes) else []
-            store.set_of(GROUP, start_radius=begin, classes=names, loss=target.kind)
+        target = self.network.target
+        names = [*target.names] if isinstance(target, Classes) else []
+        start = {"start_radius": begin}
+        rewind_unless(store, GROUP, start, [GROUP], classes=names, loss=target.kind)
         descent = await self._train(store, begin)
         radius, *theta = descent.average
         learned = {"radius": radius, "theta": theta}
-        if {name: store.attribute(GROUP, name) for name in learned} != learned:
-            store.rewind(f"{GROUP}/{HELD_BACK}", 0)
-            store.set_of(GROUP, **learned, **dict.fromkeys(ERRORS))
+        rewind_unless(store, GROUP, learned, [f"{GROUP}/{HELD_BACK}"], **dict.fromkeys(ERRORS))
         await self._score(store, (begin, radius), np.array(theta))
         if self.section.learn_radius and store.attribute(GROUP, "curvature") is None:
             gradients = store.column(GROUP, "gradients")
-            slopes = gradients[-averaged_iterations(len(gradients)) :].mean(axis=0)
+            slopes = gradients[-last_quarter(len(gradients)) :].mean(axis=0)
             await self._find_error(store, radius, np.array(theta), slopes)
 
     async def _train(self, store: Store, begin: float) -> Descent:
-        section, bounds = self.section, self.run.radius
-        low, high = min(bounds.minimum, begin), max(bounds.maximum, begin)
+        section = self.section
+        radius = radius_parameter(
+            self.run.radius, begin, section.radius_rate / section.learning_rate
+        )
         if not section.learn_radius:
-            low = high = begin
-        pace = section.radius_rate / section.learning_rate
-        of_network = (
-            Parameter(name, float(value))
-            for name, value in zip(self.network.vector.names(), self.network.theta, strict=True)
-        )
-        descent = Descent(
-            parameters=(Parameter("R", begin, low, high, positive=True, pace=pace), *of_network),
-            optimiser=radius_and_network(section.network_steps),
-            rate=section.learning_rate,
-            decay_iterations=section.decay_iterations,
-            averaging_start=section.iterations - averaged_iterations(section.iterations),
-        )
+            radius = replace(radius, minimum=begin, maximum=begin)
+        of_network = real_parameters(self.network.vector.names(), self.network.theta)
 
         async def evaluate(iteration: int, values: list[float]) -> JointSums:
             sums, _ = await self.sample.evaluate(
@@ -176,9 +163,16 @@ class JointFit:
             )
             return sums
 
-        return await Iterations(
-            store, GROUP, self.watch, "train", descent, section.iterations, evaluate
-        ).run_to_completion()
+        return await train(
+            store,
+            GROUP,
+            self.watch,
+            section,
+            (radius, *of_network),
+            radius_and_network(section.network_steps),
+            last_quarter(section.iterations),
+            evaluate,
+        )
 
     async def _score(self, store: Store, radii: tuple[float, float], theta: Floats) -> None:
         """Score the learned network at the R of the start and at the learned R."""
@@ -186,14 +180,14 @@ class JointFit:
         network, done = replace(self.network, theta=theta), store.n_complete(group)
         self.watch.phase(SCORE, len(radii), done)
         weight, trees = store.array(group, "weight"), self.section.score_trees
-        known: dict[float, JointAnswer] = {}  # the R of the start may be kept
+        answers: dict[float, JointAnswer] = {}  # the R of the start may be kept
         for row in range(done, len(radii)):
-            if radii[row] not in known:
+            if radii[row] not in answers:
                 request = Request(
                     radii[row], trees, SCORE_STREAM, 0, held, per_event=True, network=network
                 )
-                known[radii[row]] = await self.sample.evaluate(request)
-            sums, events = known[radii[row]]
+                answers[radii[row]] = await self.sample.evaluate(request)
+            sums, events = answers[radii[row]]
             assert events is not None
             numbers = _numbers(sums, events.value, weight)
             columns = {name: np.array([value]) for name, value in numbers.items()}
@@ -205,12 +199,12 @@ class JointFit:
     async def _find_error(self, store: Store, radius: float, theta: Floats, slopes: Floats) -> None:
         """Write the standard error of R, unless R is at a bound."""
         section, run = self.section, self.run
-        averaged = averaged_iterations(section.iterations)
+        averaged = last_quarter(section.iterations)
         # About as many trees as those of the training, so that it costs as much at most.
         number = max(2 * FEWEST, section.iterations * section.batch_events // EVALUATIONS)
         subset = MiniBatches(self.sample.keys, run.seed, number).minibatch(0)
         self.watch.phase(ERROR, EVALUATIONS, 0)
-        found = await ErrorOfRadius(
+        errors = await ErrorOfRadius(
             self.sample.evaluate,
             replace(self.network, theta=theta),
             radius,
@@ -226,9 +220,9 @@ class JointFit:
             )
         )
         at_bound = not run.radius.minimum * 1.01 < radius < run.radius.maximum * 0.99
-        values = found.error, found.of_events, found.of_trees, found.of_optimiser
+        values = errors.error, errors.of_events, errors.of_trees, errors.of_optimiser
         error, of_events, of_trees, of_optimiser = (
-            value if found.determined and not at_bound else None for value in values
+            value if errors.determined and not at_bound else None for value in values
         )
         store.set_of(
             GROUP,
@@ -236,20 +230,15 @@ class JointFit:
             radius_error_events=of_events,
             radius_error_trees=of_trees,
             radius_error_optimiser=of_optimiser,
-            curvature=found.curvature,
-            curvature_error=found.curvature_error,
+            curvature=errors.curvature,
+            curvature_error=errors.curvature_error,
         )
-
-
-def averaged_iterations(iterations: int) -> int:
-    """Number of the last iterations over which R and the network are averaged."""
-    return max(1, iterations // 4)
 
 
 def _numbers(sums: JointSums, value: Floats, weight: Floats) -> dict[str, float]:
     """The columns of a scan: loss, its derivative in R, and the spread of the values of events."""
-    known = np.isfinite(value)
-    p, w = value[known], weight[known] / weight[known].sum()
+    finite = np.isfinite(value)
+    p, w = value[finite], weight[finite] / weight[finite].sum()
     mean = float(w @ p)
     variance, n = float(w @ (p - mean) ** 2), float(1.0 / (w @ w))
     loss, gradient = sums.loss(), sums.gradients()[0]

@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from djservice.core.progress import SCORE, Watch
 from djservice.evaluation.moments import Moments
 from djservice.events.keys import Keys
-from djservice.fit.all_events import write_score
-from djservice.fit.descent import Descent, Parameter
-from djservice.fit.iterations import Iterations
+from djservice.fit.all_events import write_scores
+from djservice.fit.descent import Descent, real_parameters
+from djservice.fit.iterations import rewind_unless
 from djservice.fit.minibatches import HeldBack, MiniBatches, some_held_back
 from djservice.fit.optimisers import adam
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Evaluate, Request
+from djservice.fit.training import HELD_BACK, train
 from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.columns import ModelColumns
 from djservice.store.run_store import Store
 
-#: Name of the first scored sample: events of the run's input that are not used for training.
-HELD_BACK = "held_back"
+#: Name of the group in a store.
+GROUP = "radius_model"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class ModelFit:
         )
         run = self.run
         self.share = run.radius_model.held_back
-        is_held_back = some_held_back(sample.keys, run.seed, self.share, "radius_model")
+        is_held_back = some_held_back(sample.keys, run.seed, self.share, GROUP)
         self.is_held_back = is_held_back
         self.scale = Standardiser.of(sample.features[~is_held_back])
         self.minibatches = MiniBatches(
@@ -92,36 +93,21 @@ class ModelFit:
         samples |= {
             name: (check.keys, check.weight, check.truth) for name, check in self.checks.items()
         }
-        return ModelColumns("radius_model", self.names, self.run.radius_model.iterations, samples)
+        return ModelColumns(GROUP, self.names, self.run.radius_model.iterations, samples)
 
     async def run_to_completion(self, store: Store, global_radius: float) -> None:
         """Train and score the model, and write both to the store."""
-        # A shorter run may have left rows at another radius.
-        if store.attribute("radius_model", "global_radius") != global_radius:
-            store.rewind("radius_model", 0)
-            mean, sd = self.scale.mean.tolist(), self.scale.sd.tolist()
-            store.set_of("radius_model", global_radius=global_radius, mean=mean, sd=sd)
+        mean, sd = self.scale.mean.tolist(), self.scale.sd.tolist()
+        rewind_unless(store, GROUP, {"global_radius": global_radius}, [GROUP], mean=mean, sd=sd)
         descent = await self._train(store, global_radius)
         prediction = Prediction(self.model, self.scale, np.array(descent.average))
-        if store.attribute("radius_model", "theta") != descent.average:
-            for name in store.samples("radius_model"):
-                store.rewind(f"radius_model/{name}", 0)
-            store.set_of("radius_model", theta=descent.average)
+        scores = [f"{GROUP}/{name}" for name in store.samples(GROUP)]
+        rewind_unless(store, GROUP, {"theta": descent.average}, scores)
         await self._score(store, global_radius, prediction)
 
     async def _train(self, store: Store, global_radius: float) -> Descent:
         section = self.run.radius_model
         initial = self.model.begin(self.sample.features.shape[1], global_radius, self.run.seed)
-        descent = Descent(
-            parameters=tuple(
-                Parameter(name, float(value))
-                for name, value in zip(self.names, initial, strict=True)
-            ),
-            optimiser=adam(),
-            rate=section.learning_rate,
-            decay_iterations=section.decay_iterations,
-            averaging_start=section.iterations // 2,
-        )
 
         async def evaluate(iteration: int, values: list[float]) -> Moments:
             prediction = Prediction(self.model, self.scale, np.array(values))
@@ -132,33 +118,26 @@ class ModelFit:
                 )
             )[0]
 
-        return await Iterations(
-            store, "radius_model", self.watch, "train", descent, section.iterations, evaluate
-        ).run_to_completion()
+        parameters, averaged = real_parameters(self.names, initial), -(-section.iterations // 2)
+        return await train(
+            store, GROUP, self.watch, section, parameters, adam(), averaged, evaluate
+        )
 
     async def _score(self, store: Store, global_radius: float, prediction: Prediction) -> None:
         """Score every sample with the best fixed R and with the model, on fresh trees."""
         samples = {HELD_BACK: self.sample, **self.checks}
-        done = sum(store.n_complete(f"radius_model/{name}") for name in samples)
+        done = sum(store.n_complete(f"{GROUP}/{name}") for name in samples)
         self.watch.phase(SCORE, 2 * len(samples), done)
+        trees = self.run.radius_model.score_trees
         for name, sample in samples.items():
             minibatch = HeldBack(self.run.seed, self.share) if name == HELD_BACK else None
             features = sample.features[self.is_held_back] if name == HELD_BACK else sample.features
-            choices = (global_radius, prediction)
-            for row in range(store.n_complete(f"radius_model/{name}"), len(choices)):
-                choice = choices[row]
-                request = Request(
-                    choice,
-                    self.run.radius_model.score_trees,
-                    "score-model",
-                    0,
-                    minibatch,
-                    per_event=True,
-                )
-                radius = (
-                    np.full(len(features), choice)
-                    if isinstance(choice, float)
-                    else choice(features)[0]
-                )
-                group = f"radius_model/{name}"
-                await write_score(store, group, row, sample.evaluate, request, radius, self.watch)
+            radii = (
+                (global_radius, np.full(len(features), global_radius)),
+                (prediction, prediction(features)[0]),
+            )
+            choices = [
+                (Request(radius, trees, "score-model", 0, minibatch, per_event=True), of_events)
+                for radius, of_events in radii
+            ]
+            await write_scores(store, f"{GROUP}/{name}", sample.evaluate, choices, self.watch)

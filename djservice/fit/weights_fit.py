@@ -18,14 +18,14 @@ from djservice.evaluation.jumps import jumps_of
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import InWeights
 from djservice.events.keys import Keys
-from djservice.fit.all_events import write_score
-from djservice.fit.descent import Descent, Parameter
-from djservice.fit.iterations import Iterations
+from djservice.fit.all_events import write_scores
+from djservice.fit.descent import Descent, radius_parameter, real_parameters
+from djservice.fit.iterations import rewind_unless
 from djservice.fit.minibatches import HeldBack, MiniBatches, some_held_back
-from djservice.fit.model_fit import HELD_BACK
 from djservice.fit.optimisers import adam
 from djservice.fit.plan import RunPlan
 from djservice.fit.requests import Evaluate, EvaluateSlopes, Request
+from djservice.fit.training import HELD_BACK, last_quarter, train
 from djservice.store.columns import ModelColumns
 from djservice.store.run_store import Store
 from djservice.weight_models.weighting import EDGES, Weights
@@ -98,27 +98,24 @@ class WeightsFit:
 
     async def run_to_completion(self, store: Store, global_radius: float) -> None:
         """Learn and score the weights, and write both to the store."""
-        # A shorter run may have left rows at another radius.
-        if store.attribute(GROUP, "global_radius") != global_radius:
-            store.rewind(GROUP, 0)
-            store.rewind(f"{GROUP}/{HELD_BACK}", 0)
-            store.set_of(
-                GROUP,
-                global_radius=global_radius,
-                estimate=self.section.estimate,
-                jumps=self.jumps,
-                features=[
-                    {"name": feature.name, "centre": feature.centre, "unit": feature.unit}
-                    for feature in self.weighting.features
-                ],
-            )
+        scores = f"{GROUP}/{HELD_BACK}"
+        rewind_unless(
+            store,
+            GROUP,
+            {"global_radius": global_radius},
+            [GROUP, scores],
+            estimate=self.section.estimate,
+            jumps=self.jumps,
+            features=[
+                {"name": feature.name, "centre": feature.centre, "unit": feature.unit}
+                for feature in self.weighting.features
+            ],
+        )
         begin = global_radius if self.section.radius is None else self.section.radius
         descent = await self._train(store, begin)
         radius, weights = self._split(descent.average, begin)
         learned = {"radius": radius, "theta": weights.theta.tolist()}
-        if {name: store.attribute(GROUP, name) for name in learned} != learned:
-            store.rewind(f"{GROUP}/{HELD_BACK}", 0)
-            store.set_of(GROUP, **learned, profile=None)
+        rewind_unless(store, GROUP, learned, [scores], profile=None)
         await self._score(store, global_radius, radius, weights)
 
     def _split(self, values: list[float], radius: float) -> tuple[float, Weights]:
@@ -128,21 +125,11 @@ class WeightsFit:
         return radius, Weights(self.weighting, np.array(values))
 
     async def _train(self, store: Store, begin: float) -> Descent:
-        section, bounds = self.section, self.run.radius
-        low, high = min(bounds.minimum, begin), max(bounds.maximum, begin)
-        of_radius = Parameter("R", begin, low, high, positive=True, pace=RADIUS_PACE)
+        section = self.section
         start = self.weighting.start(section.start, self.run.seed)
-        of_weights = (
-            Parameter(name, float(value))
-            for name, value in zip(self.weighting.names, start, strict=True)
-        )
-        descent = Descent(
-            parameters=(*((of_radius,) if self.derivatives.radius else ()), *of_weights),
-            optimiser=adam(second_decay=0.95),
-            rate=section.learning_rate,
-            decay_iterations=section.decay_iterations,
-            averaging_start=section.iterations - max(1, section.iterations // 4),
-        )
+        parameters = real_parameters(self.weighting.names, start)
+        if self.derivatives.radius:
+            parameters = [radius_parameter(self.run.radius, begin, RADIUS_PACE), *parameters]
 
         async def evaluate(iteration: int, values: list[float]) -> VectorMoments:
             radius, weights = self._split(values, begin)
@@ -158,24 +145,26 @@ class WeightsFit:
                 )
             )
 
-        return await Iterations(
-            store, GROUP, self.watch, "train", descent, section.iterations, evaluate
-        ).run_to_completion()
+        optimiser, averaged = adam(second_decay=0.95), last_quarter(section.iterations)
+        return await train(
+            store, GROUP, self.watch, section, parameters, optimiser, averaged, evaluate
+        )
 
     async def _score(
         self, store: Store, global_radius: float, radius: float, weights: Weights
     ) -> None:
         """Score the best fixed R without weights, and the weights, on events that are held back."""
         group, held = f"{GROUP}/{HELD_BACK}", HeldBack(self.run.seed, self.section.held_back)
-        done, choices = store.n_complete(group), ((global_radius, None), (radius, weights))
-        self.watch.phase(SCORE, len(choices), done)
-        for row in range(done, len(choices)):
-            r, chosen = choices[row]
-            request = Request(
-                r, self.section.score_trees, SCORE_STREAM, 0, held, per_event=True, weights=chosen
+        trees, events = self.section.score_trees, int(self.is_held_back.sum())
+        choices = [
+            (
+                Request(r, trees, SCORE_STREAM, 0, held, per_event=True, weights=chosen),
+                np.full(events, r),
             )
-            radii = np.full(int(self.is_held_back.sum()), r)
-            await write_score(store, group, row, self.sample.evaluate, request, radii, self.watch)
+            for r, chosen in ((global_radius, None), (radius, weights))
+        ]
+        self.watch.phase(SCORE, len(choices), store.n_complete(group))
+        await write_scores(store, group, self.sample.evaluate, choices, self.watch)
         if store.attribute(GROUP, "profile") is None:
             request = Request(radius, 1, SCORE_STREAM, 0, held, weights=weights)
             sums = await self.sample.profile(request)

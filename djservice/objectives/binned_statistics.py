@@ -55,15 +55,8 @@ class BinnedStatistic(PooledStatistic):
         return np.arange(self.bins)
 
     @abstractmethod
-    def curvature_along(self, sums: Floats, slopes: Floats) -> Floats:
-        """F'' times slopes of the sums, shape (category, bin + 1)."""
-
-    @abstractmethod
     def blocks(self, sums: Numbers) -> Numbers:
         """F'' within each category, shape (category, bin + 1, bin + 1); also of complex sums."""
-
-    def hessian(self, sums: Floats) -> Floats:
-        raise NotImplementedError("a binned statistic has blocks() and curvature_along()")
 
     def bias(self, sums: Floats, outer: Floats) -> float:
         """Bias of the value in second order, from the sum of z z^T over events of each category."""

@@ -393,8 +393,8 @@ def as_loss(objective: Loss | Observable) -> Loss:
     raise _no_observable("a loss or an observable", objective)
 
 
-def _no_observable(expected: str, found: Any) -> InputError:
+def _no_observable(expected: str, objective: Any) -> InputError:
     return InputError(
-        f"expected {expected}, found {found!r}. Take one of djservice.observables, or make one of a "
+        f"expected {expected}, found {objective!r}. Take one of djservice.observables, or make one of a "
         "function with @djservice.observable(...)."
     )

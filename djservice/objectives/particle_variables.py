@@ -113,8 +113,8 @@ class Source:
     @cached_property
     def is_neutral_hadron(self) -> Floats:
         """1 for particles with another code than photons and leptons that are not charged."""
-        known = (self.identity != 0.0) & (self.is_a(11, 13, 22) == 0.0)
-        return np.where(known & (self.is_charged_hadron == 0.0), 1.0, 0.0)
+        coded = (self.identity != 0.0) & (self.is_a(11, 13, 22) == 0.0)
+        return np.where(coded & (self.is_charged_hadron == 0.0), 1.0, 0.0)
 
     def significance(self, value: str, error: str) -> Floats:
         """A column divided by its error; 0 where there is no error."""

@@ -34,16 +34,24 @@ class PooledStatistic(ABC):
         """First derivatives dL / d sums, shape (..., k + 1)."""
 
     @abstractmethod
+    def curvature_along(self, sums: Floats, slopes: Floats) -> Floats:
+        """F'' times slopes of the sums, of their shape."""
+
+
+@dataclass(frozen=True)
+class UnbinnedStatistic(PooledStatistic):
+    """A function of a few sums over all events, which has a meaning for a single event too."""
+
+    @abstractmethod
     def hessian(self, sums: Floats) -> Floats:
         """Second derivatives d^2 L / d sums^2, shape (..., k + 1, k + 1)."""
 
     def curvature_along(self, sums: Floats, slopes: Floats) -> Floats:
-        """F'' times slopes of the sums, shape (k + 1,)."""
         return np.asarray(np.einsum("ij,j->i", self.hessian(sums), slopes))
 
 
 @dataclass(frozen=True)
-class PooledMean(PooledStatistic):
+class PooledMean(UnbinnedStatistic):
     """Mean over accepted trees, A / B."""
 
     @property
@@ -65,7 +73,7 @@ class PooledMean(PooledStatistic):
 
 
 @dataclass(frozen=True)
-class RelativeVariance(PooledStatistic):
+class RelativeVariance(UnbinnedStatistic):
     """Relative variance Var(f) / mean(f)^2 from (sum f, sum f^2, B): A_2 B / A_1^2 - 1."""
 
     @property
@@ -100,7 +108,7 @@ class RelativeVariance(PooledStatistic):
 
 
 @dataclass(frozen=True)
-class QuantileWidth(PooledStatistic):
+class QuantileWidth(UnbinnedStatistic):
     """Relative width (q_84 - q_16) / (2 q_50) from the contents of equal bins.
 
     This is half of the central 68 % interval divided by the median. Quantiles are interpolated

@@ -266,8 +266,8 @@ class Crew:
         while not (sizes := Counter(filter(None, map(self._arithmetic, answers.values())))):
             others = {*await self._workers()} - {*answers}
             if others:
-                asked = others - self._silent or others
-                answers |= await self.ask(introduce, asked, self._arithmetic)
+                candidates = others - self._silent or others
+                answers |= await self.ask(introduce, candidates, self._arithmetic)
             elif await self._workers():
                 raise self._refusal(answers)
             else:

@@ -57,7 +57,7 @@ def clouds_of(bundle: EventBatch, jets: JetsSection | None) -> Clouds:
         return Clouds(points, bounds, bundle.key[full], np.zeros(len(full), np.int64))
     import awkward as ak
 
-    found = cluster_jets(
+    leading = cluster_jets(
         bundle,
         radius=jets.radius,
         power=jets.power,
@@ -66,10 +66,10 @@ def clouds_of(bundle: EventBatch, jets: JetsSection | None) -> Clouds:
         threads=1,
         device="cpu",
     )
-    number = ak.to_numpy(ak.num(found)).astype(np.int64)
+    number = ak.to_numpy(ak.num(leading)).astype(np.int64)
     event = np.repeat(np.arange(len(bundle)), number)
     place = np.arange(len(event)) - np.repeat(np.cumsum(number) - number, number)
-    lists = ak.flatten(found.constituents)
+    lists = ak.flatten(leading.constituents)
     sizes = ak.to_numpy(ak.num(lists)).astype(np.int64)
     rows = ak.to_numpy(ak.flatten(lists)) + np.repeat(bundle.offsets[event], sizes)
     bounds = np.concatenate([[0], np.cumsum(sizes)])

@@ -41,7 +41,10 @@ from djservice.reprocessing.lease import Lease
 from djservice.reprocessing.plan import Plan, make_plan
 
 if TYPE_CHECKING:  # heavy modules are imported only if there is work
+    from distributed import Client
+
     from djservice.core.progress import Watch
+    from djservice.fit.plan import RunPlan
 
 
 @dataclass(frozen=True)
@@ -153,26 +156,16 @@ def _make_stores(
     """Make the missing stores, and return descriptions of the files that cannot be read at all."""
     from djservice.fit.plan import RunPlan
     from djservice.on_dask.session import client_for, run_to_completion
-    from djservice.reprocessing.apply import apply_fit
     from djservice.runs.run import run_on
     from djservice.store.checked import CheckedGroup
     from djservice.store.local_folder import LocalFolder
     from djservice.store.run_store import Store
-    from djservice.store.verify import APPLIED_FORMAT
 
     path = folder / plan.fit_store
     fit_run = run.model_copy(update={"output": run.output.model_copy(update={"store": str(path)})})
     run_plan = RunPlan(fit_run)
     run_plan.check()
-    missing = [
-        file
-        for file, store in plan.applied.items()
-        if not results.is_whole(folder / store)
-        or results.facts_of(folder / store, "fit", "file")
-        != [plan.fit_store, asdict(plan.files[file])]
-    ]
-    for file in missing:
-        shutil.rmtree(folder / plan.applied[file], ignore_errors=True)
+    missing = _missing_files(folder, plan)
     # What is damaged in the store of the fit is computed again, unless its root is.
     fitted = results.is_whole(path) and Store.read(path).attributes["status"] == "finished"
     if fitted:
@@ -197,30 +190,64 @@ def _make_stores(
             else:
                 for line in run_plan.defaults:
                     watch.say(line)
-            watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
-            for file in missing:
-                assert settings.apply is not None
-                section = settings.apply.model_copy(update={"files": (file,)})
-                attributes = {
-                    "djservice_applied": APPLIED_FORMAT,
-                    "fit": plan.fit_store,
-                    "file": asdict(plan.files[file]),
-                }
-                target = folder / plan.applied[file]
-                try:
-                    await apply_fit(
-                        client, run_plan, Store.read(path), section, target, attributes, watch
-                    )
-                    _check_unchanged(lease, target, plan.files[file], identify(section)[file])
-                except InputError as error:  # the file cannot be read at all
-                    if section.bad_inputs == "fail":
-                        raise
-                    watch.say(f"left out: {error}")
-                    left_out.append(str(error))
-                watch.step({})
+            left_out.extend(
+                await _apply(client, run_plan, folder, settings, plan, missing, watch, lease)
+            )
 
     if missing or not fitted:
         run_to_completion(work(), watch)
+    return left_out
+
+
+def _missing_files(folder: Path, plan: Plan) -> list[str]:
+    """The files without a whole store of this fit; what there is of their stores is removed."""
+    missing = [
+        file
+        for file, store in plan.applied.items()
+        if not results.is_whole(folder / store)
+        or results.facts_of(folder / store, "fit", "file")
+        != [plan.fit_store, asdict(plan.files[file])]
+    ]
+    for file in missing:
+        shutil.rmtree(folder / plan.applied[file], ignore_errors=True)
+    return missing
+
+
+async def _apply(
+    client: Client,
+    run_plan: RunPlan,
+    folder: Path,
+    settings: Reprocessing,
+    plan: Plan,
+    missing: Sequence[str],
+    watch: Watch,
+    lease: Lease,
+) -> list[str]:
+    """Make the stores of files, and return descriptions of those that cannot be read at all."""
+    from djservice.reprocessing.apply import apply_fit
+    from djservice.store.run_store import Store
+    from djservice.store.verify import APPLIED_FORMAT
+
+    fit, left_out = Store.read(folder / plan.fit_store), []
+    watch.phase("apply", len(plan.files), len(plan.files) - len(missing))
+    for file in missing:
+        assert settings.apply is not None
+        section = settings.apply.model_copy(update={"files": (file,)})
+        attributes = {
+            "djservice_applied": APPLIED_FORMAT,
+            "fit": plan.fit_store,
+            "file": asdict(plan.files[file]),
+        }
+        target = folder / plan.applied[file]
+        try:
+            await apply_fit(client, run_plan, fit, section, target, attributes, watch)
+            _check_unchanged(lease, target, plan.files[file], identify(section)[file])
+        except InputError as error:  # the file cannot be read at all
+            if section.bad_inputs == "fail":
+                raise
+            watch.say(f"left out: {error}")
+            left_out.append(str(error))
+        watch.step({})
     return left_out
 
 

@@ -144,8 +144,8 @@ class Registry:
         """A record as plain data; without lines it is the same object until the run changes."""
         journal, last = self.journals[record.id], record.transitions[-1]
         version = (last, journal.number)
-        known, description = self._described.get(record.id, (None, {}))
-        if known != version:
+        described, description = self._described.get(record.id, (None, {}))
+        if described != version:
             description = {
                 "id": record.id,
                 "user": record.user,

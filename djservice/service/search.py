@@ -60,7 +60,7 @@ def _walk(folder: str, parts: Sequence[str], allowed: Sequence[str] | None) -> I
                 yield path
             if is_folder:
                 below = _walk(path, parts, allowed)
-                yield from (found for found in below if rest or found != os.path.join(path, ""))
+                yield from (match for match in below if rest or match != os.path.join(path, ""))
         return
     if glob.has_magic(first):
         matches = _entries(folder, first, allowed)

@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from djservice.core.typing import Floats
 from djservice.errors import StoreError
 from djservice.store.access import clear_errors
-from djservice.store.checked import UNREADABLE, attributes_of, need_format
+from djservice.store.checked import UNREADABLE
 from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
-from djservice.store.location import Location, locate
+from djservice.store.location import locate
 
 DISTANCE_FORMAT = 1
-_MARKER = "djservice_distances"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,13 @@ class JetTable:
 class DistanceStore(FilledStore):
     """A matrix of distances, which is filled in stripes of rows."""
 
-    noun = "rows"
+    noun, marker, format = "rows", "djservice_distances", DISTANCE_FORMAT
+    absent = "there are no distances here. Give the store that `djservice emd` wrote."
+    foreign = (
+        "not the store of `djservice emd`, or its zarr.json is damaged. Choose another "
+        "output.store."
+    )
+    another = "the store of other distances: {} differ. Choose another output.store."
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The matrix ``distance``, NaN where it is not done, or a column of the jets."""
@@ -115,17 +120,8 @@ class DistanceStore(FilledStore):
 
 
 def read_distances(path: str | Path) -> DistanceStore:
-    """Open a matrix of distances for reading.
-
-    Raises
-    ------
-    StoreError
-        If there is none at ``path``, or it is damaged.
-    """
-    where = locate(path)
-    with clear_errors(where, "read"):
-        _need_distances(where)
-        return DistanceStore(where, "r")
+    """Open a matrix of distances for reading (:meth:`DistanceStore.read`)."""
+    return DistanceStore.read(path)
 
 
 @contextlib.contextmanager
@@ -152,7 +148,7 @@ def open_distances(
             create_array(root, name, kind, {"jet": (number, 65536)}, getattr(jets, name))
         root.attrs.update(
             {
-                _MARKER: DISTANCE_FORMAT,
+                DistanceStore.marker: DISTANCE_FORMAT,
                 "n_complete": 0,
                 "stripe": stripe,
                 "facts": dict(facts),
@@ -160,35 +156,5 @@ def open_distances(
             }
         )
 
-    where = locate(path)
-    with opened(
-        DistanceStore, where, fill, lambda: _need_same(where, facts), versions
-    ) as distances:
+    with opened(DistanceStore, locate(path), fill, {"facts": facts}, versions) as distances:
         yield distances
-
-
-def _need_distances(where: Location) -> None:
-    """Refuse what is no matrix of this format."""
-    text = where.read("zarr.json")
-    if text is None:
-        raise StoreError(
-            f"{where}: there are no distances here. Give the store that `djservice emd` wrote."
-        )
-    if f'"{_MARKER}"'.encode() not in text:
-        raise StoreError(
-            f"{where}: not the store of `djservice emd`, or its zarr.json is damaged. Choose "
-            "another output.store."
-        )
-    need_format(where, _MARKER, DISTANCE_FORMAT)
-
-
-def _need_same(where: Location, facts: Mapping[str, Any]) -> None:
-    """Refuse a store that is not that of these distances, naming what differs."""
-    _need_distances(where)
-    stored = attributes_of(where)["facts"]
-    differing = [key for key in facts if stored.get(key) != facts[key]]
-    if differing:
-        raise StoreError(
-            f"{where}: the store of other distances: {', '.join(differing)} differ. Choose another "
-            "output.store."
-        )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
 
+from djservice.errors import StoreError
 from djservice.store.access import clear_errors
-from djservice.store.checked import Damage
+from djservice.store.checked import Damage, attributes_of, need_format
 from djservice.store.fresh import Create, packed
-from djservice.store.location import Location
+from djservice.store.location import Location, locate
 from djservice.store.repair import mend
 from djservice.store.stretches import continued, latest_change, rewound
 from djservice.store.written import WrittenGroup
@@ -28,12 +30,63 @@ class FilledStore:
 
     #: What its rows are called.
     noun: ClassVar[str]
+    #: Attribute of the root that holds the format, and the format of this version.
+    marker: ClassVar[str]
+    format: ClassVar[int]
+    #: Messages: nothing is there, something else is there, or one with other contents.
+    absent: ClassVar[str]
+    foreign: ClassVar[str]
+    another: ClassVar[str]
 
     def __init__(self, where: Location, mode: str) -> None:
         self.where = where
         self.group = WrittenGroup(where, where.group(mode))
         self.mended: list[Damage] = []
         self.changes: list[str] = []
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Open a store for reading.
+
+        Raises
+        ------
+        StoreError
+            If there is no such store at ``path``, or it is damaged.
+        """
+        where = locate(path)
+        with clear_errors(where, "read"):
+            cls._need(where)
+            return cls(where, "r")
+
+    @classmethod
+    def need_same(cls, where: Location, contents: Contents) -> None:
+        """Refuse a store that has other contents, naming what differs.
+
+        Raises
+        ------
+        StoreError
+            If it has others, or is no such store of this format.
+        """
+        cls._need(where)
+        stored = attributes_of(where)
+        differing = [
+            key
+            for name, requested in contents.items()
+            for key in requested
+            if stored[name].get(key) != requested[key]
+        ]
+        if differing:
+            raise StoreError(f"{where}: {cls.another.format(', '.join(differing))}")
+
+    @classmethod
+    def _need(cls, where: Location) -> None:
+        """Refuse what is no such store of this format."""
+        text = where.read("zarr.json")
+        if text is None:
+            raise StoreError(f"{where}: {cls.absent}")
+        if f'"{cls.marker}"'.encode() not in text:
+            raise StoreError(f"{where}: {cls.foreign}")
+        need_format(where, cls.marker, cls.format)
 
     def __str__(self) -> str:
         return str(self.where)
@@ -62,6 +115,8 @@ class FilledStore:
 
 
 Filled = TypeVar("Filled", bound=FilledStore)
+#: Attributes of a store, by name, of which each key has to be the same where it is continued.
+Contents = Mapping[str, Mapping[str, Any]]
 
 
 @contextlib.contextmanager
@@ -69,7 +124,7 @@ def opened(
     kind: type[Filled],
     where: Location,
     fill: Create,
-    check: Callable[[], None],
+    contents: Contents,
     versions: Mapping[str, str],
     axes: int = 1,
 ) -> Iterator[Filled]:
@@ -84,23 +139,23 @@ def opened(
     where, fill, axes
         Its location, what creates its groups and arrays, and see
         :func:`djservice.store.fresh.packed`.
-    check
-        Refuses an existing store of another kind or content.
+    contents
+        What an existing store must have (:meth:`FilledStore.need_same`).
     versions
         Versions that its next rows are computed with.
 
     Raises
     ------
     StoreError
-        If ``check`` refuses it, or it cannot be written or mended, or is in use.
+        If it has other contents, cannot be written or mended, or is in use.
     """
     with contextlib.ExitStack() as lock:
         with clear_errors(where):
             if not where.exists():
                 where.create(fill, axes=axes)
-            check()
+            kind.need_same(where, contents)
             lock.enter_context(where.lock())
-            check()  # another process may have replaced it
+            kind.need_same(where, contents)  # another process may have replaced it
             store = kind(where, "r+")
             store.mended = mend(store.group, lambda: packed(fill, axes))
             store.continue_with(versions)

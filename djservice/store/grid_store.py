@@ -11,13 +11,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from djservice.errors import StoreError
 from djservice.store.access import clear_errors
-from djservice.store.checked import attributes_of, need_format
 from djservice.store.columns import SCAN
 from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
-from djservice.store.location import Location, locate
+from djservice.store.location import locate
 
 GRID_FORMAT = 3
 #: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU
@@ -29,7 +27,10 @@ DIMENSIONS = ("estimator", "rigidity", "radius", "repetition")
 class GridStore(FilledStore):
     """The cells of a grid, which are filled in order."""
 
-    noun = "cells"
+    noun, marker, format = "cells", "djservice_grid", GRID_FORMAT
+    absent = "there is no grid here. Give the store that `djservice scan` or `compare` wrote."
+    foreign = "not a grid of `djservice scan` or `compare`, or its zarr.json is damaged."
+    another = "another grid: {} differ. Choose another --output."
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """An axis, or a column of shape (estimator, rigidity, radius, repetition).
@@ -58,17 +59,8 @@ class GridStore(FilledStore):
 
 
 def read_grid(path: str | Path) -> GridStore:
-    """Open a grid for reading.
-
-    Raises
-    ------
-    StoreError
-        If there is no grid at ``path``, or it is damaged.
-    """
-    where = locate(path)
-    with clear_errors(where, "read"):
-        _need_grid(where)
-        return GridStore(where, "r")
+    """Open a grid for reading (:meth:`GridStore.read`)."""
+    return GridStore.read(path)
 
 
 @contextlib.contextmanager
@@ -102,47 +94,15 @@ def open_grid(
         for name, values in (("rigidity", rigidities), ("radius", radii)):
             create_array(root, name, "f8", {name: (len(values), len(values))}, values)
         root.attrs.update(
-            {"djservice_grid": GRID_FORMAT, "n_complete": 0, "axes": axes, "facts": facts, **shown}
+            {GridStore.marker: GRID_FORMAT, "n_complete": 0, "axes": axes, "facts": facts, **shown}
         )
 
-    where = locate(path)
     with opened(
         GridStore,
-        where,
+        locate(path),
         fill,
-        lambda: _need_same_grid(where, facts, axes),
+        {"facts": facts, "axes": axes},
         shown["versions"],
         axes=len(DIMENSIONS),
     ) as grid:
         yield grid
-
-
-def _need_grid(where: Location) -> None:
-    """Refuse what is no grid of this format."""
-    text = where.read("zarr.json")
-    if text is None:
-        raise StoreError(
-            f"{where}: there is no grid here. Give the store that `djservice scan` or `compare` "
-            "wrote."
-        )
-    if b'"djservice_grid"' not in text:
-        raise StoreError(
-            f"{where}: not a grid of `djservice scan` or `compare`, or its zarr.json is damaged."
-        )
-    need_format(where, "djservice_grid", GRID_FORMAT)
-
-
-def _need_same_grid(where: Location, facts: Mapping[str, Any], axes: Mapping[str, Any]) -> None:
-    """Refuse a store that is not that of this grid."""
-    _need_grid(where)
-    stored = attributes_of(where)
-    differing = [
-        key
-        for name, requested in (("facts", facts), ("axes", axes))
-        for key in requested
-        if stored[name].get(key) != requested[key]
-    ]
-    if differing:
-        raise StoreError(
-            f"{where}: another grid: {', '.join(differing)} differ. Choose another --output."
-        )

@@ -235,15 +235,15 @@ class ObjectStore:
             self._lease_owner = ""
 
     def _take(self) -> None:
-        seen, since = b"", _clock()
+        first, since = b"", _clock()
         while True:
             self._renewed = _clock()
             if self._put(self._lock_path, self._line(0), None):
                 return
             etag, content = self._lock_content()
-            if content and not seen:
-                seen, since = content, _clock()
-            elif content and content != seen:
+            if content and not first:
+                first, since = content, _clock()
+            elif content and content != first:
                 raise in_use(self, self._content(f"{self.root}/{TOKEN}"))
             elif content and _clock() - since > EXPIRE:  # of a process that was killed
                 self._renewed = _clock()

@@ -140,10 +140,10 @@ def cluster(
     -----
     Second derivatives are refused. Tensors on a GPU are copied to the host and back.
     """
-    found: Clusterings = _cluster(
+    sample: Clusterings = _cluster(
         particles, mask, radius, rigidity, trees, jets, identity, seed, complete=True, **growth
     )
-    return found
+    return sample
 
 
 def surrogate(

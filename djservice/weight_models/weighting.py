@@ -90,10 +90,10 @@ class Weighting:
         if self.tracker_eta is not None:
             charge = events.columns["charge"]
             refuse_particles(events, "charge", charge, np.isfinite(charge), "a finite number")
-            known = (charge != 0.0) & (np.abs(pseudorapidity(events)) < self.tracker_eta)
-            label[known] = _PRIMARY
+            primary = (charge != 0.0) & (np.abs(pseudorapidity(events)) < self.tracker_eta)
+            label[primary] = _PRIMARY
             if self.vertex is not None:
-                label[known & ~(events.columns[self.vertex] > 0.0)] = _OTHER
+                label[primary & ~(events.columns[self.vertex] > 0.0)] = _OTHER
         columns = {**events.columns, _LABEL: label}
         for number, feature in enumerate(self.features):
             columns[f"{_FEATURE}{number}"] = feature(events, label == _PRIMARY)

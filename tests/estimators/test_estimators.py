@@ -1,4 +1,4 @@
-"""Every estimator against analytic and exact derivatives: unbiased, with an honest standard error."""
+"""Every estimator against the derivatives of exact tables: unbiased, with an honest standard error."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from brute_force import Setting, enumerate_trees, event_of, final_jets, shipped_events, to_batch
+from every_estimator import FINITE, SCORE_TYPE, one_decision
 
 from djservice import SquaredError, cuts, observables
 from djservice.clustering.cluster import cluster, replay
 from djservice.clustering.radius import VariableR
 from djservice.errors import InputError
 from djservice.estimators.alternative_path import AlternativePath
-from djservice.estimators.base import Estimator, TreeValues
+from djservice.estimators.base import Estimator
 from djservice.estimators.finite_difference import FiniteDifference
 from djservice.estimators.gumbel_softmax import GumbelSoftmax
 from djservice.estimators.registry import ESTIMATORS
 from djservice.estimators.score_function import (
     LeaveOneOut,
-    MeanBaseline,
     OptimalBaseline,
     Score,
     ScoreEstimator,
@@ -33,138 +33,12 @@ from djservice.evaluation.gradient import gradient
 from djservice.events.batch import EventBatch
 
 TABLES = Path(__file__).parents[1] / "clustering" / "data"
-
-#: A new estimator is tested by adding a row.
-SCORE_TYPE: list[ScoreEstimator] = [
-    Score(),
-    LeaveOneOut(),
-    StateBaseline(),
-    MeanBaseline(),
-    OptimalBaseline(),
-]
 UNBIASED: list[Estimator] = [*SCORE_TYPE, AlternativePath(), AlternativePath(all_steps=True)]
-FINITE = [FiniteDifference(), FiniteDifference(common=False)]
 BIASED: list[Estimator] = [*FINITE, SigmoidRelaxation(), GumbelSoftmax()]
 
 
 def test_every_estimator_has_its_row() -> None:
     assert {type(estimator) for estimator in [*UNBIASED, *BIASED]} == set(ESTIMATORS)
-
-
-def one_decision(
-    t: float, events: int, trees: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f = sin t with probability sigmoid(t), else cos t: values, scores and the pathwise df/dt of each sample."""
-    p = 1.0 / (1.0 + np.exp(-t))
-    taken = np.random.default_rng(seed).random((events, trees)) < p
-    value, slope = np.where(taken, np.sin(t), np.cos(t)), np.where(taken, np.cos(t), -np.sin(t))
-    return value, np.where(taken, 1.0 - p, -p), slope
-
-
-@pytest.mark.parametrize("estimator", SCORE_TYPE, ids=lambda e: e.name)
-@pytest.mark.parametrize("t", [-1.0, 0.3, 2.0])
-@pytest.mark.parametrize("trees", [2, 3, 50])
-def test_unbiased_on_one_decision(estimator: ScoreEstimator, t: float, trees: int) -> None:
-    value, score, slope = one_decision(t, 20_000, trees, seed=int(100 * (t + 5)) + trees)
-    estimates = (estimator.contributions(value, score) + slope).mean(axis=1)
-    p = 1.0 / (1.0 + np.exp(-t))
-    exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
-    z = (estimates.mean() - exact) / (estimates.std(ddof=1) / np.sqrt(len(estimates)))
-    assert abs(z) < 4
-
-
-@pytest.mark.parametrize("rare", [0.02, 0.1])
-def test_the_error_of_a_fitted_baseline_holds_where_rare_trees_rule(rare: float) -> None:
-    """Two rare kinds of trees have nearly all of S^2; few draws of the rarest skew the error of leave-one-out, too."""
-    probability = np.array([1.0 - 1.2 * rare, rare, 0.2 * rare])
-    value, score = np.array([10.0, 40.0, 70.0]), np.array([0.0, 1.0, 3.0])
-    score -= probability @ score
-    kind = np.random.default_rng(7).choice(3, size=(400, 1000), p=probability)
-
-    def mean_square_of_z(estimator: ScoreEstimator) -> float:
-        found = estimator.contributions(value[kind], score[kind])
-        error = found.std(axis=1, ddof=1) / np.sqrt(kind.shape[1])
-        return float(np.mean(((found.mean(axis=1) - (probability * value) @ score) / error) ** 2))
-
-    # The baseline that is optimal for the drawn trees has 5,000 times the one of leave-one-out.
-    assert mean_square_of_z(OptimalBaseline()) < 1.5 * mean_square_of_z(LeaveOneOut())
-
-
-@pytest.mark.parametrize("t", [-1.0, 0.3, 2.0])
-def test_alternative_path_on_one_decision(t: float) -> None:
-    """cos t loses probability to sin t at the rate p; what is sin t already stays."""
-    value, score, slope = one_decision(t, 20_000, 3, seed=int(100 * (t + 5)))
-    alternative = np.where(score < 0, np.sin(t), value)
-    rate = np.maximum(-score, 0.0)
-    values = TreeValues(
-        value, np.ones_like(value), score, extra=((alternative, np.ones_like(value), rate),)
-    )
-    estimates = (AlternativePath().slopes(values).quantity + slope).mean(axis=1)
-    p = 1.0 / (1.0 + np.exp(-t))
-    exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
-    assert abs(estimates.mean() - exact) < 4 * estimates.std(ddof=1) / np.sqrt(len(estimates))
-
-
-@pytest.mark.parametrize("estimator", FINITE, ids=["common", "independent"])
-@pytest.mark.parametrize("step", [0.05, 0.2])
-def test_finite_difference_on_one_decision(estimator: FiniteDifference, step: float) -> None:
-    """Its estimand is the central difference, which differs from the derivative by step^2 / 6 of the third."""
-    t, trees = -1.0, 400_000
-
-    def expectation(t: float) -> float:
-        p = 1.0 / (1.0 + np.exp(-t))
-        return p * np.sin(t) + (1 - p) * np.cos(t)
-
-    seeds = (1, 1) if estimator.common else (1, 2)
-    ends = [
-        one_decision(t + s, 1, trees, seed)[0] for s, seed in zip((step, -step), seeds, strict=True)
-    ]
-    one = np.ones_like(ends[0])
-    weight = np.array(0.5 / step)
-    values = TreeValues(one, one, one, extra=((ends[0], one, weight), (ends[1], one, -weight)))
-    found = FiniteDifference(step, estimator.common).slopes(values).quantity
-    central = (expectation(t + step) - expectation(t - step)) / (2 * step)
-    error = found.std() / np.sqrt(trees)
-    assert abs(found.mean() - central) < 4 * error
-    h = 1e-3
-    slope = (expectation(t + h) - expectation(t - h)) / (2 * h)
-    third = (
-        expectation(t + 2 * h * 10)
-        - 2 * expectation(t + h * 10)
-        + 2 * expectation(t - h * 10)
-        - expectation(t - 2 * h * 10)
-    ) / (2 * (h * 10) ** 3)
-    assert central - slope == pytest.approx(step**2 / 6 * third, rel=0.1)
-
-
-@pytest.mark.parametrize(("temperature", "bias"), [(1.0, 0.0), (0.5, -0.0515), (0.1, 0.3362)])
-def test_sigmoid_relaxation_on_one_decision(temperature: float, bias: float) -> None:
-    """sigmoid(t/T) sin t + (1 - sigmoid(t/T)) cos t instead of the expectation: the same at T = 1 alone; the bias as it is."""
-    t, one = 0.3, np.ones((1, 1))
-
-    def relaxed(t: float) -> np.ndarray:
-        p = 1.0 / (1.0 + np.exp(-t / temperature))
-        return np.full((1, 1), p * np.sin(t) + (1 - p) * np.cos(t))
-
-    step = 1e-4  # the estimator's own
-    values = TreeValues(
-        one,
-        one,
-        one,
-        extra=(
-            (relaxed(t + step), one, 0.5 * one / step),
-            (relaxed(t - step), one, -0.5 * one / step),
-        ),
-    )
-    found = SigmoidRelaxation(temperature).slopes(values).quantity[0, 0]
-    p = 1.0 / (1.0 + np.exp(-t))
-    exact = p * (1 - p) * (np.sin(t) - np.cos(t)) + p * np.cos(t) - (1 - p) * np.sin(t)
-    q = 1.0 / (1.0 + np.exp(-t / temperature))
-    of_relaxed = (
-        q * (1 - q) / temperature * (np.sin(t) - np.cos(t)) + q * np.cos(t) - (1 - q) * np.sin(t)
-    )
-    assert found == pytest.approx(of_relaxed, rel=1e-6)
-    assert found - exact == pytest.approx(bias, abs=1e-4)
 
 
 def tables(name: str) -> list[tuple[list, dict]]:
@@ -420,80 +294,6 @@ def test_estimators_agree_on_real_events() -> None:
     )
     best = np.average(values, weights=1 / errors**2)
     assert (np.abs(values - best) < 4 * errors).all()
-
-
-def test_flipping_all_steps_is_the_mean_over_the_step_that_is_flipped() -> None:
-    """The same trees: equal in expectation to one flip of each, pairwise, with less variance."""
-    events = shipped_events().select(range(6))
-    loss = SquaredError(observables.dijet_mass, target=80.0, scale=80.0)
-    loss = loss.where(cuts.two_jets(pt_min=15.0) & cuts.mass_below(150.0))
-    one, every = (
-        gradient(events, loss, radius=0.7, trees=200, estimator=AlternativePath(all_steps), seed=8)
-        for all_steps in (False, True)
-    )
-    # Var(one) = Var(every) + E[Var(one | tree)], so the variance of the difference of the two is the difference.
-    apart = np.sqrt(one.tree_error**2 - every.tree_error**2)
-    assert abs(one.value - every.value) < 4 * apart
-    assert every.tree_error < 0.7 * one.tree_error
-
-
-def test_all_flips_and_the_one_that_is_kept() -> None:
-    """W is the sum of the rates of all steps; the flip that is kept is among them, as often as its rate says."""
-    event, trees = shipped_events().select([3]), 2000
-    one, every = (
-        cluster(event, radius=0.7, rigidity=1.0, trees=trees, seed=2, flips=f)
-        for f in (True, "all")
-    )
-    np.testing.assert_array_equal(one.momenta, every.momenta)
-    assert one.flips.shape == (1, trees, 1, 4)
-    kept, flips = one.flips[0, :, 0], every.flips[0]
-    np.testing.assert_allclose(kept[:, 0], flips[..., 0].sum(axis=1), rtol=1e-12)
-    same = (flips[..., 1] == kept[:, np.newaxis, 1]) & (flips[..., 0] > 0)
-    assert (same.sum(axis=1) == (kept[:, 0] > 0)).all()
-    np.testing.assert_array_equal(
-        flips[same], np.column_stack([flips[same][:, 0], kept[kept[:, 0] > 0, 1:]])
-    )
-    there = flips[..., 1] >= 0
-    assert (np.diff(there.astype(int), axis=1) <= 0).all() and (flips[~there][:, 0] == 0).all()
-    share = np.divide(
-        flips[..., 0], kept[:, :1], out=np.zeros_like(flips[..., 0]), where=kept[:, :1] > 0
-    )
-    for flip in range(5):  # the first, second ... of a tree
-        expected, variance = share[:, flip].sum(), (share[:, flip] * (1 - share[:, flip])).sum()
-        assert abs(same[:, flip].sum() - expected) < 4 * np.sqrt(variance)
-
-
-def test_flips_of_other_trees_and_of_none() -> None:
-    event = shipped_events().select([0])
-    with pytest.raises(InputError, match="flips are those of 3 trees, expected one for each of 2"):
-        cluster(event, radius=0.7, rigidity=1.0, trees=2, flips=np.zeros((1, 3, 4)))
-    alone = to_batch([[[50.0, 0.0, 0.0, 5.0]], []])  # nothing else could happen to it
-    for all_steps in (False, True):
-        found = gradient(
-            alone, observables.dijet_mass, radius=0.7, trees=2, estimator=AlternativePath(all_steps)
-        )
-        assert found.value == 0.0
-
-
-@pytest.mark.parametrize("all_steps", [False, True])
-def test_a_flip_by_rounding_leads_nowhere(all_steps: bool) -> None:
-    """Three soft particles at the same distance from a hard one, beams beyond the cut: the mean of equal numbers is off by an ulp."""
-    for pt in np.linspace(50.0, 120.0, 20):
-        event = to_batch(
-            [
-                [
-                    [pt, 1.0, 0.5, 0.0],
-                    [1.0, 0.0, 0.5, 0.0],
-                    [1.0, 2.0, 0.5, 0.0],
-                    [1.0, 1.0, 1.5, 0.0],
-                ]
-            ]
-        )
-        point = {"radius": 5.0, "rigidity": 100.0, "scale": "safe", "trees": 20}
-        found = gradient(
-            event, observables.dijet_mass, **point, estimator=AlternativePath(all_steps)
-        )
-        assert abs(found.value) < 1e-9
 
 
 def test_leave_one_out_is_blind_to_an_offset_and_quieter() -> None:

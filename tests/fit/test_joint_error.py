@@ -17,10 +17,10 @@ from djservice.evaluation.taggers import Network, TorchTagger
 from djservice.evaluation.targets import Classes
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.joint_error import ErrorOfRadius, RadiusError, Seen
-from djservice.fit.joint_fit import averaged_iterations
 from djservice.fit.minibatches import MiniBatches
 from djservice.fit.optimisers import radius_and_network
 from djservice.fit.requests import JointAnswer, Request
+from djservice.fit.training import last_quarter
 
 TREES = 4
 OPTIMUM = np.array([0.5, 0.1, -0.2])
@@ -69,7 +69,7 @@ class Quadratic:
             Parameter("R", 0.55, 0.1, 2.0, positive=True, pace=2.0),
             *(Parameter(name, float(x)) for name, x in zip("ab", OPTIMUM[1:], strict=True)),
         )
-        start = iterations - averaged_iterations(iterations)
+        start = iterations - last_quarter(iterations)
         descent, gradients = Descent(parameters, radius_and_network(5), 0.03, 100.0, start), []
         for iteration in range(iterations):
             subset = minibatches.minibatch(iteration)
@@ -77,7 +77,7 @@ class Quadratic:
             sums, _ = self.sums(request, np.array(descent.values) - OPTIMUM)
             gradients.append([x.value for x in sums.gradients()])
             descent.update(gradients[-1])
-        number = averaged_iterations(iterations) * batch
+        number = last_quarter(iterations) * batch
         slopes = np.mean(gradients[start:], axis=0)
         return np.array(descent.average), Seen(min(len(self.keys), number), number * TREES, slopes)
 

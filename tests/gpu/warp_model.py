@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ptx_as_c import MEETINGS, THREADS, Translation, address, compile_c, flat, name_of
+from ptx_as_c import Translation, address, compile_c, flat, name_of
+from warps_in_c import MEETINGS, THREADS
 
 #: Threads in a warp; bytes of the caches: of an H100, what its multiprocessors have at most, and 50 MB shared by 132.
 LANES, FIRST_LEVEL, SECOND_LEVEL = 32, 200 * 1024, 380 * 1024

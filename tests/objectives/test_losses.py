@@ -30,9 +30,9 @@ from djservice.objectives.losses import Loss, RobustWidth, Width
 from djservice.objectives.pooled_statistics import (
     QUANTILES,
     PooledMean,
-    PooledStatistic,
     QuantileWidth,
     RelativeVariance,
+    UnbinnedStatistic,
 )
 
 MASS = observables.dijet_mass
@@ -340,7 +340,7 @@ def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: Eve
     [PooledMean(), RelativeVariance(), QuantileWidth(0.0, 10.0, 8)],
     ids=lambda f: type(f).__name__,
 )
-def test_derivatives_of_statistics(statistic: PooledStatistic) -> None:
+def test_derivatives_of_statistics(statistic: UnbinnedStatistic) -> None:
     """Against central differences, of a sample and of several events at once."""
     sums = np.random.default_rng(3).uniform(1.0, 2.0, (5, statistic.sums))
     step = 1e-6

@@ -18,8 +18,8 @@ from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.evaluate import evaluate
 from djservice.events.batch import EventBatch
 from djservice.fit.minibatches import HeldBack, held_back
-from djservice.fit.model_fit import HELD_BACK
 from djservice.fit.optimisers import adam, learning_rate
+from djservice.fit.training import HELD_BACK
 from djservice.radius_models.base import Bounded, RadiusModel
 from djservice.radius_models.builtin import Linear, Network
 from djservice.radius_models.features import Feature, features_of, named_features
