@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from djservice.evaluation.input_gradient import input_gradient as input_gradient
     from djservice.evaluation.taggers import TorchTagger as TorchTagger
     from djservice.events import augment as augment
+    from djservice.events.as_events import as_events as as_events
     from djservice.events.batch import EventBatch as EventBatch
     from djservice.input import examples as examples
     from djservice.input import schemas as schemas
@@ -75,12 +76,12 @@ if TYPE_CHECKING:
     from djservice.objectives import observables as observables
     from djservice.objectives.information import MutualInformation as MutualInformation
     from djservice.objectives.losses import BoundedError as BoundedError
-    from djservice.objectives.losses import RobustWidth as RobustWidth
     from djservice.objectives.losses import SquaredError as SquaredError
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
-    from djservice.objectives.losses import Width as Width
     from djservice.objectives.observable import observable as observable
     from djservice.objectives.significance import Significance as Significance
+    from djservice.objectives.widths import RobustWidth as RobustWidth
+    from djservice.objectives.widths import Width as Width
     from djservice.radius_models.base import RadiusModel as RadiusModel
     from djservice.radius_models.features import feature as feature
     from djservice.radius_models.torch_model import TorchModel as TorchModel
@@ -107,6 +108,7 @@ _MODULES = {
 _PUBLIC = {
     "read": "input.read",
     "EventBatch": "events.batch",
+    "as_events": "events.as_events",
     "VariableR": "clustering.radius",
     "cluster": "clustering.cluster",
     "replay": "clustering.cluster",
@@ -119,8 +121,8 @@ _PUBLIC = {
     "SquaredError": "objectives.losses",
     "BoundedError": "objectives.losses",
     "SquaredErrorOfMean": "objectives.losses",
-    "Width": "objectives.losses",
-    "RobustWidth": "objectives.losses",
+    "Width": "objectives.widths",
+    "RobustWidth": "objectives.widths",
     "MutualInformation": "objectives.information",
     "Significance": "objectives.significance",
     "Score": "estimators.score_function",
@@ -170,8 +172,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
     if name in _WITH_EXTRAS:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_WITH_EXTRAS]
+    return [*__all__, *_WITH_EXTRAS, "__version__"]

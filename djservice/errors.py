@@ -32,6 +32,10 @@ class ArgumentError(InputError, TypeError):
     """Arguments that a function does not take, or lacks."""
 
 
+class OutOfRangeError(InputError, IndexError):
+    """A position where there is nothing."""
+
+
 class InputWarning(UserWarning):
     """Values that can be used but look like a mistake, such as degrees or MeV."""
 

@@ -15,8 +15,8 @@ from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeReques
 from djservice.core.array_module import to_host
 from djservice.core.typing import Floats
 from djservice.evaluation.evaluate import trees_at_once
-from djservice.evaluation.reduce import mean_of_accepted
-from djservice.events.batch import as_batch
+from djservice.evaluation.per_event import mean_of_accepted
+from djservice.events.as_events import as_events
 from djservice.objectives.cuts import Cut
 from djservice.objectives.losses import Mean
 from djservice.objectives.observable import Observable
@@ -51,6 +51,7 @@ def expectation(
     trees: int = 100,
     rigidity: float = 1.0,
     where: Cut | None = None,
+    mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     **sampling: Unpack[SamplingKeywords],
 ) -> Expectation:
@@ -59,8 +60,8 @@ def expectation(
     Parameters
     ----------
     particles
-        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), such as
-        ``events.PFCands`` of NanoEvents after any cleaning; or an :class:`djservice.EventBatch`.
+        Particles of the events in any form of :func:`djservice.as_events`, such as
+        ``events.PFCands`` of NanoEvents after any cleaning.
     observable
         Observable of the leading jets of each tree.
     radius, rigidity, sampling
@@ -70,6 +71,8 @@ def expectation(
         Trees per event.
     where
         Selection of trees; all by default. Trees whose observable is not finite never count.
+    mask
+        Particles that are no padding; see :func:`djservice.as_events`.
     identity
         ``(events.run, events.luminosityBlock, events.event)``, the keys of the random draws. With
         it, an event has the same trees in every chunk, order, process and selection. Without it,
@@ -84,7 +87,7 @@ def expectation(
     ClusteringError
         See :func:`djservice.cluster`.
     """
-    events = as_batch(particles, identity=identity)
+    events = as_events(particles, mask, identity=identity)
     if rigidity == math.inf:
         trees = min(trees, 1)
     term = Mean(observable, cut=where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
@@ -166,19 +167,22 @@ class Run(Document):
         }
 
 
-def need_run(run: Any) -> None:
-    """Refuse what is no :class:`Run`.
+def as_run(run: Run | str | Path) -> Run:
+    """A run unchanged, or that of a YAML file.
 
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is neither, or as in :meth:`Run.from_yaml`.
     """
+    if isinstance(run, (str, Path)):
+        return Run.from_yaml(run)
     if not isinstance(run, Run):
         raise ConfigError(
-            f"run is {reprlib.repr(run)}, expected a djservice.Run. Make one with "
-            "Run.from_yaml(path) or Run.from_dict(settings)."
+            f"run is {reprlib.repr(run)}, expected a djservice.Run or the path of its YAML file. "
+            "Run.from_dict(settings) makes one in Python."
         )
+    return run
 
 
 def files_of(value: Any) -> dict[str, str]:

@@ -22,7 +22,8 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator, ExtraJets
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent, concatenated, reduce_events, zero_moments
+from djservice.evaluation.per_event import PerEvent, concatenated
+from djservice.evaluation.reduce import reduce_events, zero_moments
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
 
@@ -163,7 +164,8 @@ def evaluate_each(
         _merged(
             result,
             loss,
-            (len(parameters) or 1) if part.jacobian is None else part.jacobian.shape[1],
+            len(parameters) or 1,
+            None if part.jacobian is None else part.jacobian.shape[1],
         )
         for part, result in zip(parts, results, strict=True)
     ]
@@ -225,12 +227,14 @@ def _evaluate_group(
 
 
 def _merged(
-    pieces: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int
+    pieces: Sequence[tuple[Moments, PerEvent]], loss: Loss, parameters: int, thetas: int | None
 ) -> tuple[Moments, PerEvent]:
     """The results of a part from those of its pieces, which may be none."""
     sums = [moments for moments, _ in pieces]
-    moments = functools.reduce(operator.add, sums) if sums else zero_moments(loss, parameters)
-    return moments, concatenated([per_event for _, per_event in pieces])
+    moments = (
+        functools.reduce(operator.add, sums) if sums else zero_moments(loss, thetas or parameters)
+    )
+    return moments, concatenated([per_event for _, per_event in pieces], parameters)
 
 
 def _packed(

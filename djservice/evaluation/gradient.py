@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import operator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
 from typing import Any, Unpack
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from djservice.clustering.parameters import score_columns
 from djservice.clustering.radius import Radius
 from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.errors import InputError
@@ -16,33 +19,38 @@ from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.moments import Moments, Quantity
-from djservice.evaluation.reduce import PerEvent, concatenated
-from djservice.events.batch import as_batch
+from djservice.evaluation.per_event import PerEvent, concatenated
+from djservice.events.as_events import as_events
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """dL/dR, or the derivative in another parameter, over a sample.
+    """dL/dR, or the derivatives in other parameters, over a sample.
 
     Attributes
     ----------
     value, error, tree_error
         dL/dR; its standard error over events and trees; the part of that error due to the trees.
+        Arrays of shape (parameter,) if a list of ``parameters`` was asked for.
+    parameters
+        Names of the parameters of the derivatives.
     loss
         L with its errors.
     acceptance
         Weighted fraction of accepted trees.
     per_event
-        Results of each event.
+        Results of each event, as arrays: the mean of the observable, the loss and its derivatives
+        with their errors (:class:`djservice.evaluation.per_event.PerEvent`).
     moments
         Sums from which all other numbers follow.
     """
 
-    value: float
-    error: float
-    tree_error: float
+    value: Any
+    error: Any
+    tree_error: Any
+    parameters: tuple[str, ...]
     loss: Quantity
     acceptance: float
     per_event: PerEvent = field(repr=False)  # long arrays
@@ -55,10 +63,11 @@ def gradient(
     objective: Loss | Observable,
     *,
     radius: Radius,
-    parameter: str | None = None,
+    parameters: str | Sequence[str] = (),
     estimator: Estimator | None = None,
     trees: int = 100,
     rigidity: float = 1.0,
+    mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     weight: ArrayLike | None = None,
     truth: ArrayLike | None = None,
@@ -69,23 +78,25 @@ def gradient(
     Parameters
     ----------
     particles
-        An :class:`djservice.EventBatch`, or a list of them, of several datasets; or awkward records
-        with pt, phi, mass and rapidity or eta, shape (event, var).
+        Particles of the events in any form of :func:`djservice.as_events`, or a list of them, of several
+        datasets.
     objective
         A loss; or an observable, whose mean is then the objective: d E[f] / dR.
     radius, rigidity, sampling
         See :func:`djservice.cluster`.
-    parameter
-        Parameter of the derivative, one of the ``parameters`` of :func:`djservice.cluster`; R by
+    parameters
+        Parameter of the derivative, or several, of those of :func:`djservice.cluster`; R by
         default, or rho with variable-R jets. Other parameters need an estimator made of the score.
+        Several cost little more than one, and share their trees.
     estimator
         :class:`djservice.StateBaseline` by default; with fewer than 8 trees
         :class:`djservice.LeaveOneOut`.
     trees
         Trees per event.
-    identity, weight, truth
-        Columns of awkward particles; see :meth:`djservice.EventBatch.from_arrays`. Without an
-        identity, draws depend on how the input was cut into arrays.
+    mask, identity, weight, truth
+        Particles that are no padding, and columns of the events, unless they are an EventBatch; see
+        :func:`djservice.as_events`. Without an identity, draws depend on how the input was cut into
+        arrays.
 
     Raises
     ------
@@ -98,26 +109,29 @@ def gradient(
         raise InputError(
             f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut()."
         )
+    alone = isinstance(parameters, str) or parameters == ()
+    settings = Sampling(rigidity, **sampling)
+    asked = (parameters,) if isinstance(parameters, str) else parameters
+    names = tuple(score_columns(radius, settings.power, asked))
     is_list = isinstance(particles, (list, tuple)) and bool(particles)
     batches = [
-        as_batch(each, identity=identity, weight=weight, truth=truth)
+        as_events(each, mask, identity=identity, weight=weight, truth=truth)
         for each in (particles if is_list else [particles])
     ]
     results = evaluate_each(
         [EvaluationPart(batch, radius) for batch in batches],
         as_loss(objective),
         estimator or default_estimator(trees),
-        Sampling(rigidity, **sampling),
-        parameters=() if parameter is None else (parameter,),
+        settings,
+        parameters=names,
         trees=trees,
     )
     moments = functools.reduce(operator.add, (moments for moments, _ in results))
     per_event = concatenated([per_event for _, per_event in results])
-    value = moments.gradient()
+    derivatives = np.array([astuple(derivative) for derivative in moments.gradients()]).T
     return Gradient(
-        value.value,
-        value.error,
-        value.tree_error,
+        *(float(column[0]) if alone else column for column in derivatives),
+        names,
         moments.loss(),
         moments.acceptance,
         per_event,

@@ -25,8 +25,9 @@ from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, Score
 from djservice.evaluation.evaluate import trees_at_once
 from djservice.evaluation.jumps import warn_of_jumps
 from djservice.evaluation.mean_objective import check_mean, evaluated, pathwise, probe
-from djservice.evaluation.reduce import mean_of_accepted
-from djservice.events.batch import EventBatch, as_batch
+from djservice.evaluation.per_event import mean_of_accepted
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
 
@@ -91,6 +92,7 @@ def input_gradient(
     estimator: Estimator | None = None,
     coordinates: Coordinates = "px_py_pz_E",
     part: Part = "both",
+    mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     truth: ArrayLike | None = None,
     **sampling: Unpack[SamplingKeywords],
@@ -106,8 +108,7 @@ def input_gradient(
     Parameters
     ----------
     particles
-        An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta,
-        shape (event, var).
+        Particles of the events in any form of :func:`djservice.as_events`.
     objective
         An observable f, whose mean over the accepted trees of each event is differentiated, or a
         loss that is such a mean (:class:`djservice.SquaredError`, with or without a selection).
@@ -127,9 +128,10 @@ def input_gradient(
     part
         "both", or one of the parts alone. The pathwise part is quieter, but biased by the score
         part. "score" is the difference of the two, on the same trees.
-    identity, truth
-        Columns of awkward particles; see :meth:`djservice.EventBatch.from_arrays`. Without an
-        identity, draws depend on how the input was cut into arrays.
+    mask, identity, truth
+        Particles that are no padding, and columns of the events, unless they are an EventBatch; see
+        :func:`djservice.as_events`. Without an identity, draws depend on how the input was cut into
+        arrays.
 
     Raises
     ------
@@ -145,7 +147,8 @@ def input_gradient(
     Glynn 1990 (10.1145/84537.84552); Mohamed et al., arXiv:1906.10652; Kool, van Hoof, Welling
     2019.
     """
-    events, loss = as_batch(particles, identity=identity, truth=truth), as_loss(objective)
+    events = as_events(particles, mask, identity=identity, truth=truth)
+    loss = as_loss(objective)
     settings = Sampling(rigidity, **sampling)
     deterministic = math.isinf(rigidity)
     trees = min(trees, 1) if deterministic else trees

@@ -1,13 +1,13 @@
 """Reduction of trees to sums over events (:mod:`djservice.evaluation.moments`).
 
-It also gives the results of each event by itself.
+It also gives the results of each event by itself (:mod:`djservice.evaluation.per_event`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -20,32 +20,9 @@ from djservice.errors import RunError
 from djservice.estimators.base import Contributions, Estimator, ExtraJets, StateValues, TreeValues
 from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
+from djservice.evaluation.per_event import PerEvent, results_per_event
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, Term
-
-
-@dataclass(frozen=True)
-class PerEvent:
-    """Results per event, shape (event,) each; NaN for an event without an accepted tree.
-
-    Attributes
-    ----------
-    mean, mean_error
-        Mean of the first term's observable over accepted trees, and its standard error.
-    accepted
-        Number of accepted trees.
-    loss
-        L of each event alone.
-    gradient, gradient_error
-        dL/dR of each event alone, and its standard error over trees.
-    """
-
-    mean: Floats
-    mean_error: Floats
-    accepted: NDArray[np.int64]
-    loss: Floats
-    gradient: Floats
-    gradient_error: Floats
 
 
 def reduce_events(
@@ -121,7 +98,7 @@ def reduce_events(
             "the event weights."
         )
     accepted_trees = to_host(first_accepted.sum(axis=1))
-    per_event = _per_event(
+    per_event = results_per_event(
         layout, mean, centred, accepted_trees, first_value, first_accepted, trees
     )
     results = []
@@ -318,69 +295,6 @@ def _leave_one_out_mean(values: Floats) -> Floats:
     """For each tree, the mean over the other trees of its event."""
     mean: Floats = (values.sum(axis=1, keepdims=True) - values) / (values.shape[1] - 1)
     return mean
-
-
-def _per_event(
-    layout: MomentLayout,
-    mean: Floats,
-    centred: Floats,
-    accepted_trees: NDArray[np.int64],
-    value: Floats,
-    accepted: NDArray[np.bool_],
-    trees: int,
-) -> PerEvent:
-    """Results of each event by itself: the formulas of a sample of one event, errors over trees."""
-    centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
-    if layout.categories:  # histograms mean nothing for a single event
-        nothing = np.full(len(mean), math.nan)
-        return PerEvent(centre, centre_error, accepted_trees, nothing, nothing, nothing)
-    module = array_module(centred)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        gradient, total = np.zeros(len(mean)), np.zeros(len(mean))
-        influence = module.zeros(centred.shape[:2])
-        for term, (statistic, coefficient) in enumerate(
-            zip(layout.statistics, layout.coefficients, strict=True)
-        ):
-            sum_entries, slope_entries = layout.sums(term), layout.slopes(term, 0)
-            sums, slopes = mean[:, sum_entries], mean[:, slope_entries]
-            first = statistic.gradient(sums)
-            second = np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
-            gradient += coefficient * (first * slopes).sum(axis=1)
-            total += coefficient * statistic.value(sums)
-            influence += coefficient * np.einsum(
-                "eti,ei->et", centred[:, :, sum_entries], module.asarray(second)
-            )
-            influence += coefficient * np.einsum(
-                "eti,ei->et", centred[:, :, slope_entries], module.asarray(first)
-            )
-        gradient_error = np.sqrt(to_host((influence**2).sum(axis=1)) / (trees * (trees - 1)))
-    return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
-
-
-def concatenated(parts: Sequence[PerEvent]) -> PerEvent:
-    """Results of several batches of events, in order."""
-    empty, no_counts = np.empty(0), np.empty(0, np.int64)
-    parts = parts or [PerEvent(empty, empty, no_counts, empty, empty, empty)]
-    columns: dict[str, Any] = {
-        f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(PerEvent)
-    }
-    return PerEvent(**columns)
-
-
-def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Mean over the accepted trees of each event and its standard error; NaN with too few trees.
-
-    Parameters
-    ----------
-    value, accepted
-        Value and acceptance of each tree, shape (event, tree); the value is 0 where a tree is not
-        accepted.
-    """
-    number = accepted.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        mean = value.sum(axis=1) / number
-        spread = (np.where(accepted, value - mean[:, np.newaxis], 0.0) ** 2).sum(axis=1)
-        return mean, np.sqrt(spread / (number - 1) / number)
 
 
 def layout_of(loss: Loss, parameters: int) -> MomentLayout:

@@ -31,7 +31,7 @@ def build_loss(run: Run) -> Loss:
     ConfigError
         If an observable or cut is unknown, or a parameter is unknown or invalid.
     """
-    from djservice.objectives import cuts, losses, observables
+    from djservice.objectives import cuts, losses, observables, widths
 
     total: Any = None
     for where, term in run.terms.items():
@@ -45,10 +45,10 @@ def build_loss(run: Run) -> Loss:
         if isinstance(term, ObjectiveSection):
             loss = _objective(term, observable)
         elif term.kind == "width":
-            loss = losses.Width(observable, scale=term.scale, coefficient=term.coefficient)
+            loss = widths.Width(observable, scale=term.scale, coefficient=term.coefficient)
         elif term.kind == "robust_width":
             (low, high), bins = term.range, term.bins
-            loss = losses.RobustWidth(
+            loss = widths.RobustWidth(
                 observable,
                 scale=term.scale,
                 coefficient=term.coefficient,

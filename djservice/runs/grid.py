@@ -73,7 +73,7 @@ def label(estimator: Estimator) -> str:
 
 @checked_arguments
 def scan(
-    run: Run,
+    run: Run | str | Path,
     output: str | Path,
     *,
     rigidities: Sequence[float] = (),
@@ -86,7 +86,8 @@ def scan(
     Parameters
     ----------
     run
-        Run that gives the input, the clustering, the loss, the estimator and the cluster.
+        Run that gives the input, the clustering, the loss, the estimator and the cluster, or the
+        path of its YAML file.
     output
         Zarr store to write or continue.
     rigidities, radii, trees
@@ -109,17 +110,17 @@ def scan(
     plan = RunPlan(run)
     grid = Grid(
         (plan.estimator,),
-        tuple(rigidities) or (run.clustering.rigidity,),
-        tuple(radii) or run.scan.radii,
+        tuple(rigidities) or (plan.run.clustering.rigidity,),
+        tuple(radii) or plan.run.scan.radii,
         1,
-        trees or run.scan.trees,
+        trees or plan.run.scan.trees,
     )
     return fill(plan, grid, output, watch)
 
 
 @checked_arguments
 def compare(
-    run: Run,
+    run: Run | str | Path,
     output: str | Path,
     estimators: Sequence[Estimator],
     *,
@@ -134,7 +135,8 @@ def compare(
     Parameters
     ----------
     run
-        Run that gives the input, the clustering, the loss and the cluster.
+        Run that gives the input, the clustering, the loss and the cluster, or the path of its YAML
+        file.
     output
         Zarr store to write or continue.
     estimators, rigidities, radii, repetitions, trees

@@ -62,13 +62,15 @@ class FinishedRun:
 
 
 @checked_arguments
-def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> FinishedRun:
+def run(
+    run: Run | str | Path, *, overwrite: bool = False, watch: Watch | None = None
+) -> FinishedRun:
     """Start a run, or continue it from its store.
 
     Parameters
     ----------
     run
-        Configuration of the run.
+        Configuration of the run, or the path of its YAML file.
     overwrite
         If True, an existing store is deleted first.
     watch
@@ -89,7 +91,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
     check_sizes(plan)
     plan.check()  # before a cluster is started
     if not overwrite:
-        stores.check_it_continues(store_path(run.output.store), run.numbers)
+        stores.check_it_continues(store_path(plan.run.output.store), plan.run.numbers)
     return run_to_completion(_on_cluster(plan, overwrite, watch), watch)
 
 

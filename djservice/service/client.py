@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 from distributed.core import connect as open_comm
@@ -72,8 +73,8 @@ class Service:
             raise ServiceError(f"address is {address!r}, expected text such as tcp://host:8786.")
         self.address, self.security = private_url(address), security or Security()
 
-    def submit(self, run: Run) -> SubmittedRun:
-        """Submit a run and return at once; the scheduler does the run.
+    def submit(self, run: Run | str | Path) -> SubmittedRun:
+        """Submit a run, or that of a YAML file, and return at once; the scheduler does the run.
 
         Submitting a run again starts no second one: the handle of the first one is returned, with
         ``new`` False. Relative paths refer to the folder of this process, which the scheduler and

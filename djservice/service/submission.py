@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.config.input import Input
-from djservice.config.run import Run, files_of, need_run
+from djservice.config.run import Run, as_run, files_of
 from djservice.core.private import full_url, public, revealed
 from djservice.core.redact import message_of
 from djservice.core.urls import is_url
@@ -24,7 +24,7 @@ LARGEST = 1_000_000
 DEEPEST = 30
 
 
-def pack(run: Run) -> dict[str, Any]:
+def pack(run: Run | str | Path) -> dict[str, Any]:
     """A run as plain data whose paths are valid on the scheduler.
 
     Relative paths become absolute ones; URLs and ``example:`` names stay. The section ``cluster``
@@ -35,7 +35,7 @@ def pack(run: Run) -> dict[str, Any]:
     ConfigError
         If the run holds Python objects.
     """
-    need_run(run)
+    run = as_run(run)
     for where, term in run.terms.items():
         values = {f"{where}.observable": term.observable}
         values |= {f"{where}.cuts[{k}]": cut for k, cut in enumerate(term.cuts)}

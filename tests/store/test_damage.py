@@ -125,7 +125,9 @@ def answer(request: Request, parameters: int) -> Any:
     events = 12 if request.subset is None else int(np.sum(request.subset.of(KEYS)))
     columns = [numbers(request, key)[:events] for key in range(1, 6)]
     accepted = np.arange(events)
-    return moments, PerEvent(columns[0], columns[1], accepted, *columns[2:])
+    return moments, PerEvent(
+        columns[0], columns[1], accepted, columns[2], columns[3][:, None], columns[4][:, None]
+    )
 
 
 def run_store(path: Path | str, task: str, iterations: int = 5, act: Act = lambda _: None) -> None:
