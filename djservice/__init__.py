@@ -39,6 +39,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from djservice import errors as errors
     from djservice.analysis.calibration import Calibration as Calibration
     from djservice.analysis.calibration import calibrate as calibrate
     from djservice.analysis.expectation import Expectation as Expectation
@@ -86,13 +87,13 @@ if TYPE_CHECKING:
     from djservice.radius_models.features import feature as feature
     from djservice.radius_models.torch_model import TorchModel as TorchModel
     from djservice.reports.html import report as report
+    from djservice.reports.plots import Store as Store
     from djservice.runs.grid import compare as compare
     from djservice.runs.grid import scan as scan
     from djservice.runs.run import run as run
     from djservice.service.client import connect as connect
     from djservice.shapes.emd import emd as emd
     from djservice.shapes.spectral import spectral_emd as spectral_emd
-    from djservice.store.run_store import Store as Store
     from djservice.weight_models.base import WeightModel as WeightModel
     from djservice.weight_models.features import particle_feature as particle_feature
     from djservice.weight_models.learned import LearnedWeights as LearnedWeights
@@ -104,6 +105,7 @@ _MODULES = {
     "examples": "input.examples",
     "observables": "objectives.observables",
     "cuts": "objectives.cuts",
+    "errors": "errors",
 }
 _PUBLIC = {
     "read": "input.read",
@@ -153,7 +155,7 @@ _PUBLIC = {
     "Run": "config.run",
     "run": "runs.run",
     "connect": "service.client",
-    "Store": "store.run_store",
+    "Store": "reports.plots",
     "report": "reports.html",
     "RadiusProcessor": "analysis.processor",
     "scan": "runs.grid",
@@ -166,12 +168,12 @@ __all__ = [*_MODULES, *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name in _MODULES or name in _WITH_EXTRAS:
+        module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
+        module.__dir__ = lambda: module.__all__  # type: ignore[method-assign]
+        return module
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    if name in _WITH_EXTRAS:
-        return importlib.import_module(f"{__name__}.{name}")
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

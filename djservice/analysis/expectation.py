@@ -13,6 +13,7 @@ from djservice.clustering.cluster import sample_trees
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.core.array_module import to_host
+from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.evaluation.evaluate import trees_at_once
 from djservice.evaluation.per_event import mean_of_accepted
@@ -40,6 +41,18 @@ class Expectation:
     mean: Floats
     error: Floats
     acceptance: Floats
+
+    def _repr_html_(self) -> str:
+        good = np.isfinite(self.mean)
+        errors = self.error[np.isfinite(self.error)]
+        rows = {
+            "events": f"{len(self.mean):,}",
+            "without accepted trees": f"{len(self.mean) - good.sum():,}",
+            "mean over events": f"{self.mean[good].mean():.4g}" if good.any() else "",
+            "median error": f"{np.median(errors):.2g}" if len(errors) else "",
+            "accepted trees": f"{self.acceptance.mean():.3f}" if len(self.mean) else "",
+        }
+        return html_table("Expectation", rows)
 
 
 @takes_sampling

@@ -14,6 +14,7 @@ from djservice.config.base import MANY, as_tuple, named
 from djservice.config.document import Document
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
+from djservice.config.python_file import names_file, split_name
 from djservice.config.sections import (
     ClusteringSection,
     ClusterSection,
@@ -29,6 +30,7 @@ from djservice.config.sections import (
     SpectrumSection,
 )
 from djservice.core.bounds import limits
+from djservice.core.html_table import html_table
 from djservice.core.private import public
 from djservice.errors import ConfigError
 
@@ -116,6 +118,11 @@ class Run(Document):
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
         return plain
 
+    def _repr_html_(self) -> str:
+        settings = self.to_dict()
+        sections = {name: settings[name] for name in settings if name in self.model_fields_set}
+        return html_table("Run", {name: _lines(section) for name, section in sections.items()})
+
     def to_yaml(self) -> str:
         """The run as YAML."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
@@ -167,6 +174,13 @@ class Run(Document):
         }
 
 
+def _lines(section: Any) -> str:
+    """A section with a line for each of its settings that holds something."""
+    if not isinstance(section, dict):
+        return str(section)
+    return "\n".join(f"{key}: {value}" for key, value in section.items() if value not in (None, ""))
+
+
 def as_run(run: Run | str | Path) -> Run:
     """A run unchanged, or that of a YAML file.
 
@@ -186,7 +200,9 @@ def as_run(run: Run | str | Path) -> Run:
 
 
 def files_of(value: Any) -> dict[str, str]:
-    """Parameters of an observable that are paths."""
+    """Parameters of an observable that are paths; the name, if it is a function in a file."""
+    if names_file(value):
+        return {"name": split_name(value["name"])[0]}
     if not isinstance(value, Mapping) or value.get("name") != "onnx":
         return {}
     return {key: value[key] for key in ("model", "preprocess") if isinstance(value.get(key), str)}

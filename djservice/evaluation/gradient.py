@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from djservice.clustering.parameters import score_columns
 from djservice.clustering.radius import Radius
 from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
+from djservice.core.html_table import html_table, plus_minus
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
@@ -55,6 +56,19 @@ class Gradient:
     acceptance: float
     per_event: PerEvent = field(repr=False)  # long arrays
     moments: Moments = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        columns = (np.atleast_1d(column) for column in (self.value, self.error, self.tree_error))
+        slopes = {
+            f"d/d {name}": f"{plus_minus(value, error)} ({tree_error:.2g} of it from the trees)"
+            for name, value, error, tree_error in zip(self.parameters, *columns, strict=True)
+        }
+        rows = {
+            "loss": plus_minus(self.loss.value, self.loss.error),
+            "accepted trees": f"{self.acceptance:.3f}",
+            "events": f"{self.moments.events:,}",
+        }
+        return html_table("Gradient", {**slopes, **rows})
 
 
 @takes_sampling

@@ -18,6 +18,7 @@ from djservice.clustering.particle_cotangents import (
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.clustering.trees import as_vectors
+from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
@@ -65,6 +66,15 @@ class InputGradient:
     def __repr__(self) -> str:
         names = ", ".join(self.coordinates)
         return f"InputGradient({len(self.value):,} particles, {names}, part {self.part!r})"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "events": f"{len(self.expectation):,}",
+            "particles": f"{len(self.value):,}",
+            "coordinates": ", ".join(self.coordinates),
+            "part": self.part,
+        }
+        return html_table("Gradient in the particles", rows)
 
     def to_awkward(self) -> Any:
         """An awkward array of shape (event, var) with the records ``value`` and ``error``.

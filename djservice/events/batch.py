@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.columns import offsets_of, rows_of
 from djservice.core.elementary import arcsinh, sinh
+from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.checks import check_batch, doubts, say_doubts
@@ -227,6 +228,21 @@ class EventBatch:
             f"EventBatch({len(self):,} events with {len(self.pt):,} particles from {source}{more})"
         )
 
+    def _repr_html_(self) -> str:
+        rows = {
+            "events": f"{len(self):,}",
+            "particles": f"{len(self.pt):,}",
+            "particles of an event": _range(self.counts),
+            "pT [GeV]": _range(self.pt),
+            "sum of weights": f"{self.weight.sum():.6g}",
+            "truth": _range(self.truth[np.isfinite(self.truth)]),
+            "dataset": self.dataset,
+            "files": "\n".join(self.files[:5]) + "\n..." * (len(self.files) > 5),
+            "columns": ", ".join(self.columns),
+            "doubts": "\n".join(self.doubts),
+        }
+        return html_table("Events", rows)
+
     @property
     def counts(self) -> NDArray[np.int64]:
         """Particles in each event, shape (event,)."""
@@ -335,6 +351,10 @@ def need_batch(events: Any) -> None:
             f"expected an EventBatch, found {type(events).__name__}. Read one with djservice.read, "
             "or make one with EventBatch.from_arrays or EventBatch.from_awkward."
         )
+
+
+def _range(values: NDArray[Any]) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}" if len(values) else ""
 
 
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:

@@ -21,6 +21,17 @@ from djservice.objectives.observable import (
 )
 from djservice.objectives.observables import dijet_mass
 
+__all__ = [
+    "Cut",
+    "above",
+    "below",
+    "leading_jets",
+    "mass_above",
+    "mass_below",
+    "two_jets",
+]
+
+
 Mask = NDArray[np.bool_]
 
 

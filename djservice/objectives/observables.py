@@ -26,6 +26,28 @@ from djservice.objectives.observable import need_observable, observable, require
 from djservice.objectives.onnx_tagger import read_tagger
 from djservice.objectives.plackett_luce import ordered_choices, unordered_choices
 
+__all__ = [
+    "Observable",
+    "angularity",
+    "dijet_mass",
+    "invariant_mass",
+    "jet_mass",
+    "jet_multiplicity",
+    "jet_pt",
+    "leading_jet_mass",
+    "leading_jet_pt",
+    "log_angularity",
+    "n_jet_mass",
+    "onnx",
+    "scalar_ht",
+    "soft_above",
+    "soft_below",
+    "soft_choice",
+    "soft_dijet_mass",
+    "soft_two_jets",
+]
+
+
 #: Most ordered choices of jets of a soft choice, which evaluates its observable for each of them.
 _MOST_CHOICES = 1_000
 

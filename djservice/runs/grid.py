@@ -16,7 +16,7 @@ from pathlib import Path
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS
-from djservice.core.display import Lines
+from djservice.core.notebook import python_display
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
 from djservice.core.shown import ShownSteps, shown_of
@@ -94,7 +94,7 @@ def scan(
         Rigidities, radii and trees per event of the grid. The defaults are the run's rigidity,
         ``scan.radii`` and ``scan.trees``.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def compare(
     estimators, rigidities, radii, repetitions, trees
         Axes of the grid, and trees per event and repetition.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
                 f"{grid.trees}."
             )
     check_datasets(plan.loss, plan.input().fileset)
-    watch = watch or Lines()
+    watch = watch or python_display()
     return run_to_completion(_fill(plan, grid, Path(output).expanduser(), watch), watch)
 
 

@@ -16,7 +16,8 @@ from distributed import Client
 
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
-from djservice.core.display import Lines
+from djservice.core.html_table import html_table
+from djservice.core.notebook import python_display
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
@@ -28,11 +29,12 @@ from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, learned, spectrum_radii
-from djservice.fit.result import Result
+from djservice.fit.result import Result, rows_of
 from djservice.fit.weights_fit import WeightSample, WeightsFit
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
+from djservice.reports.plots import Store as PlottedStore
 from djservice.store import run_store as stores
 from djservice.store.columns import StoreColumns
 from djservice.store.location import store_path
@@ -60,6 +62,21 @@ class FinishedRun:
         result = self.result
         return result.radius if math.isnan(result.joint_radius) else result.joint_radius
 
+    def plot(self) -> Any:
+        """Loss against R, with the iterations and the optimum; returns matplotlib's axes.
+
+        ``dj.Store.read(fit.store)`` has the other figures.
+
+        Raises
+        ------
+        MissingPackageError
+            Without the extra ``report``.
+        """
+        return PlottedStore.read(self.store).plot_scan()
+
+    def _repr_html_(self) -> str:
+        return html_table("Finished run", {**rows_of(self.result), "store": self.store})
+
 
 @checked_arguments
 def run(
@@ -74,7 +91,7 @@ def run(
     overwrite
         If True, an existing store is deleted first.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -87,7 +104,7 @@ def run(
         If anything goes wrong. The store keeps finished work, and the same call continues from
         there.
     """
-    watch, plan = watch or Lines(), RunPlan(run)
+    watch, plan = watch or python_display(), RunPlan(run)
     check_sizes(plan)
     plan.check()  # before a cluster is started
     if not overwrite:

@@ -21,6 +21,7 @@ from djservice import errors
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
 from djservice.core.event_loops import finish
+from djservice.core.html_table import html_table
 from djservice.core.private import full_url, private_url
 from djservice.core.progress import Watch
 from djservice.core.redact import message_of, shareable
@@ -176,6 +177,9 @@ class SubmittedRun:
 
     def __repr__(self) -> str:
         return f"<run {self.id} at {self.service.address}>"
+
+    def _repr_html_(self) -> str:
+        return html_table("Submitted run", {"id": self.id, "scheduler": self.service.address})
 
     def status(self) -> dict[str, Any]:
         """State, times, progress and last log lines as plain data."""

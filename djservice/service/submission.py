@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from djservice.config.input import Input
+from djservice.config.python_file import names_file
 from djservice.config.run import Run, as_run, files_of
 from djservice.core.private import full_url, public, revealed
 from djservice.core.redact import message_of
@@ -108,6 +109,8 @@ def unpack(data: Any) -> Run:
             f"submitted run: expected a mapping of sections, found {type(data).__name__}."
         )
     run = Run.from_dict(data, "submitted run")
+    for where, term in run.terms.items():
+        _refuse_object(f"{where}.observable", term.observable)
     if any(isinstance(section.fileset, str) for section in run.inputs.values()):
         raise ConfigError(
             "submitted run: expected the content of the fileset, found the name of its file. "
@@ -188,6 +191,13 @@ def _absolute(path: str) -> str:
 
 
 def _refuse_object(key: str, value: Any) -> None:
+    if names_file(value):
+        raise ConfigError(
+            f"{key}: {value['name']} is a function in a file, which only a local run reads "
+            "(djservice run): a scheduler runs no code that comes with a submission. Install it as "
+            "an entry point of the group djservice.observables on the scheduler and the workers, "
+            "and give its name."
+        )
     if not isinstance(value, Mapping):
         raise ConfigError(
             f"{key} is a Python object, and a run on a scheduler is plain data. Install the object "

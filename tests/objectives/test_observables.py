@@ -46,7 +46,7 @@ def test_chosen_jets() -> None:
     pair = np.sqrt(62**2 - 50**2 - 10**2)
     np.testing.assert_allclose(observables.invariant_mass([0, 2])(JETS)[0], [pair, np.nan, np.nan])
     for wrong in ([], [0, 0], [0, -1], 3, "01", [0.5]):
-        with pytest.raises(InputError, match="jets? is .*expected"):
+        with pytest.raises(InputError, match=r"jets? is .*expected"):
             observables.invariant_mass(wrong)
 
 
