@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
+from djservice.clustering.rigidities import Rigidity, groups_of, in_order, is_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.core.array_module import to_host
 from djservice.core.html_table import html_table
@@ -62,7 +63,7 @@ def expectation(
     *,
     radius: Radius,
     trees: int = 100,
-    rigidity: float = 1.0,
+    rigidity: Rigidity = 1.0,
     where: Cut | None = None,
     mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
@@ -101,11 +102,21 @@ def expectation(
         See :func:`djservice.cluster`.
     """
     events = as_events(particles, mask, identity=identity)
-    if rigidity == math.inf:
+    if is_per_event(rigidity):
+        groups = list(groups_of(events, radius, rigidity))
+        results = [
+            expectation(
+                some, observable, radius=radii, trees=trees, rigidity=alpha, where=where, **sampling
+            )
+            for _, some, radii, alpha in groups
+        ]
+        of_groups = ([getattr(part, f.name) for part in results] for f in fields(Expectation))
+        return Expectation(*(in_order([rows for rows, *_ in groups], part) for part in of_groups))
+    settings = Sampling(rigidity, **sampling)
+    if settings.rigidity == math.inf:
         trees = min(trees, 1)
     term = Mean(observable, cut=where)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    settings = Sampling(rigidity, **sampling)
     request = TreeRequest(
         trees,
         term.jets,

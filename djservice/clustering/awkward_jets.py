@@ -12,7 +12,7 @@ from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels.constituents import constituents_of_histories, jets_of_histories
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.radius import Radius
-from djservice.clustering.sampling import SamplingKeywords, takes_sampling
+from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.core.bounds import require, require_number
 from djservice.errors import InputError
 from djservice.events.as_events import as_events
@@ -74,7 +74,8 @@ def cluster_jets(
         raise InputError(f"pt_min is {pt_min}, expected 0 GeV or more.")
     if jets is not None:
         require("jets", jets, more=", or None for all")
-    if rigidity == math.inf and trees != 1:
+    settings = Sampling(rigidity, **sampling)
+    if settings.rigidity == math.inf and trees != 1:
         raise InputError(
             f"trees is {trees}, expected 1 with infinite rigidity: all trees would be the same."
         )

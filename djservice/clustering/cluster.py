@@ -20,6 +20,13 @@ from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.parameters import score_columns
 from djservice.clustering.particle_order import ranks, rename, sorted_particles
 from djservice.clustering.radius import Radius, radius_bounds
+from djservice.clustering.rigidities import (
+    Rigidity,
+    groups_of,
+    is_per_event,
+    joined_samples,
+    refuse_rows,
+)
 from djservice.clustering.sampling import (
     Flips,
     GrowthKeywords,
@@ -47,7 +54,7 @@ def cluster(
     particles: Any,
     *,
     radius: Radius,
-    rigidity: float,
+    rigidity: Rigidity,
     trees: int = 1,
     jets: int = 2,
     stream: str = "sample",
@@ -74,8 +81,9 @@ def cluster(
     radius
         R: one number, one per event, or a :class:`djservice.VariableR`.
     rigidity
-        alpha > 0. ``math.inf`` is the deterministic algorithm, which gives FastJet's jets; one tree
-        is then enough.
+        alpha > 0, one number or one per event. ``math.inf`` is the deterministic algorithm, which
+        gives FastJet's jets; one tree is then enough. Events of one rigidity are sampled together,
+        so many different ones take longer.
     sampling
         Keywords that all functions of trees share: power, scale, asymmetry, threads, device, seed
         (:class:`djservice.clustering.sampling.SamplingKeywords`).
@@ -149,7 +157,15 @@ def cluster(
         on_device,
         constituents,
     )
-    return sample_trees(events, radius, Sampling(rigidity, **sampling), request)
+    if not is_per_event(rigidity):
+        return sample_trees(events, radius, Sampling(rigidity, **sampling), request)
+    refuse_rows(history=history, trace=trace, flips=flips, constituents=constituents)
+    groups = list(groups_of(events, radius, rigidity))
+    samples = [
+        sample_trees(some, radii, Sampling(alpha, **sampling), request)
+        for _, some, radii, alpha in groups
+    ]
+    return joined_samples(events, [rows for rows, *_ in groups], samples)
 
 
 def sample_trees(

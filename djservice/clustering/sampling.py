@@ -50,6 +50,11 @@ class Sampling:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        if np.ndim(self.rigidity) > 0:
+            raise InputError(
+                f"rigidity has shape {np.shape(self.rigidity)}, expected one number here. "
+                "djservice.cluster, djservice.gradient and djservice.expectation take one per event."
+            )
         if not (isinstance(self.rigidity, (float, np.floating)) and self.rigidity == math.inf):
             require("rigidity", self.rigidity, more=", or infinity for the deterministic algorithm")
         require("power", self.power, more=" (-1 for anti-kT)")

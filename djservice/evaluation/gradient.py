@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from djservice.clustering.parameters import score_columns
 from djservice.clustering.radius import Radius
+from djservice.clustering.rigidities import Rigidity, groups_of, is_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.core.html_table import html_table, plus_minus
 from djservice.errors import InputError
@@ -22,6 +23,7 @@ from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.per_event import PerEvent, concatenated
 from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
 
@@ -80,7 +82,7 @@ def gradient(
     parameters: str | Sequence[str] = (),
     estimator: Estimator | None = None,
     trees: int = 100,
-    rigidity: float = 1.0,
+    rigidity: Rigidity = 1.0,
     mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     weight: ArrayLike | None = None,
@@ -124,7 +126,7 @@ def gradient(
             f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut()."
         )
     alone = isinstance(parameters, str) or parameters == ()
-    settings = Sampling(rigidity, **sampling)
+    settings = Sampling(1.0 if is_per_event(rigidity) else rigidity, **sampling)
     asked = (parameters,) if isinstance(parameters, str) else parameters
     names = tuple(score_columns(radius, settings.power, asked))
     is_list = isinstance(particles, (list, tuple)) and bool(particles)
@@ -132,16 +134,20 @@ def gradient(
         as_events(each, mask, identity=identity, weight=weight, truth=truth)
         for each in (particles if is_list else [particles])
     ]
-    results = evaluate_each(
-        [EvaluationPart(batch, radius) for batch in batches],
-        as_loss(objective),
-        estimator or default_estimator(trees),
-        settings,
+    evaluated = functools.partial(
+        evaluate_each,
+        loss=as_loss(objective),
+        estimator=estimator or default_estimator(trees),
         parameters=names,
         trees=trees,
     )
+    if is_per_event(rigidity):
+        results, order = _of_groups(evaluated, batches, radius, rigidity, settings)
+    else:
+        results = evaluated([EvaluationPart(batch, radius) for batch in batches], sampling=settings)
+        order = np.arange(sum(map(len, batches)))
     moments = functools.reduce(operator.add, (moments for moments, _ in results))
-    per_event = concatenated([per_event for _, per_event in results])
+    per_event = concatenated([per_event for _, per_event in results]).take(order)
     derivatives = np.array([astuple(derivative) for derivative in moments.gradients()]).T
     return Gradient(
         *(float(column[0]) if alone else column for column in derivatives),
@@ -151,3 +157,21 @@ def gradient(
         per_event,
         moments,
     )
+
+
+def _of_groups(
+    evaluated: Callable[..., list[tuple[Moments, PerEvent]]],
+    batches: list[EventBatch],
+    radius: Radius,
+    rigidity: Rigidity,
+    settings: Sampling,
+) -> tuple[list[tuple[Moments, PerEvent]], NDArray[np.int64]]:
+    """The results of the events of each rigidity, and the order back to that of the batch."""
+    if len(batches) > 1:
+        raise InputError("rigidity: expected one number with a list of batches, found an array.")
+    groups = list(groups_of(batches[0], radius, rigidity))
+    results = [
+        evaluated([EvaluationPart(some, radii)], sampling=replace(settings, rigidity=alpha))[0]
+        for _, some, radii, alpha in groups
+    ]
+    return results, np.argsort(np.concatenate([rows for rows, *_ in groups]), kind="stable")

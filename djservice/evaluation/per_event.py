@@ -40,6 +40,10 @@ class PerEvent:
     gradients: Floats
     gradient_errors: Floats
 
+    def take(self, order: NDArray[np.int64]) -> PerEvent:
+        """The results of the events at ``order``."""
+        return PerEvent(*(getattr(self, f.name)[order] for f in fields(self)))
+
     @property
     def gradient(self) -> Floats:
         """The derivative in the first parameter, shape (event,)."""

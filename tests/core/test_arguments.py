@@ -61,7 +61,7 @@ LOSS = dj.SquaredError(MASS, target=125.0)
 NOT_CALLED = {"EventBatch", "TreeSample", "Store", "InputGradient", "Expectation", "Calibration"} | {
     "RadiusModel", "WeightModel", "DjserviceError", "Run",
 }  # fmt: skip
-FIXED = ("dijet_mass", "leading_jet_mass")  # they have no parameters
+FIXED = ("dijet_mass", "leading_jet_mass", "leading_jet_pt")  # they have no parameters
 MODULES = [dj.augment.AUGMENTATIONS, dj.cuts.named_cuts(), dj.observables.named_observables()]
 CALLED = {
     **{name: getattr(dj, name) for name in dj._PUBLIC if name not in NOT_CALLED},

@@ -80,7 +80,7 @@ def test_a_changed_function_does_not_continue_a_store(run_of: Any, scheduler: st
 def test_a_submission_with_a_file_is_refused_on_both_sides(run_of: Any, name: str) -> None:
     run = run_of("raise SystemExit", name)
     for refused in (lambda: pack(run), lambda: unpack(run.to_dict())):
-        with pytest.raises(ConfigError, match="only a local run reads .*entry point"):
+        with pytest.raises(ConfigError, match=r"only a local run reads .*entry point"):
             refused()
 
 

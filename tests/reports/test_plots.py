@@ -26,7 +26,7 @@ def store(finished_run: Path) -> dj.Store:
 def test_figures_are_axes(store: dj.Store, finished_run: Path) -> None:
     plt = pytest.importorskip("matplotlib.pyplot")
     assert store.plot_scan().get_xlabel() == "R"
-    assert [axes.get_ylabel() for axes in store.plot_iterations()][0] == "R"
+    assert next(axes.get_ylabel() for axes in store.plot_iterations()) == "R"
     assert store.plot_spectra().get_legend() is not None
     with pytest.raises(StoreError, match="nothing to draw"):
         store.plot_radii()
