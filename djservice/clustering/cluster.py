@@ -159,7 +159,9 @@ def cluster(
     )
     if not is_per_event(rigidity):
         return sample_trees(events, radius, Sampling(rigidity, **sampling), request)
-    refuse_rows(history=history, trace=trace, flips=flips, constituents=constituents)
+    refuse_rows(
+        history=history, trace=trace, flips=flips, constituents=constituents, on_device=on_device
+    )
     groups = list(groups_of(events, radius, rigidity))
     samples = [
         sample_trees(some, radii, Sampling(alpha, **sampling), request)

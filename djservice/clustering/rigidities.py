@@ -85,7 +85,7 @@ def _joined_states(rows: Sequence[NDArray[np.int64]], samples: Sequence[TreeSamp
 
 
 def refuse_rows(**kept: Any) -> None:
-    """Refuse results that are listed by rows, with rigidities of single events.
+    """Refuse results that are not put together, with rigidities of single events.
 
     Raises
     ------
