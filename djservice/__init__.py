@@ -40,6 +40,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from djservice import errors as errors
     from djservice import shapes as shapes
     from djservice.analysis.calibration import Calibration as Calibration
     from djservice.analysis.calibration import calibrate as calibrate
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from djservice.evaluation.input_gradient import input_gradient as input_gradient
     from djservice.evaluation.taggers import TorchTagger as TorchTagger
     from djservice.events import augment as augment
+    from djservice.events.as_events import as_events as as_events
     from djservice.events.batch import EventBatch as EventBatch
     from djservice.input import examples as examples
     from djservice.input import schemas as schemas
@@ -82,24 +84,24 @@ if TYPE_CHECKING:
     from djservice.objectives import observables as observables
     from djservice.objectives.information import MutualInformation as MutualInformation
     from djservice.objectives.losses import BoundedError as BoundedError
-    from djservice.objectives.losses import RobustWidth as RobustWidth
     from djservice.objectives.losses import SquaredError as SquaredError
     from djservice.objectives.losses import SquaredErrorOfMean as SquaredErrorOfMean
-    from djservice.objectives.losses import Width as Width
     from djservice.objectives.observable import observable as observable
     from djservice.objectives.robust import Robust as Robust
     from djservice.objectives.significance import Significance as Significance
+    from djservice.objectives.widths import RobustWidth as RobustWidth
+    from djservice.objectives.widths import Width as Width
     from djservice.radius_models.base import RadiusModel as RadiusModel
     from djservice.radius_models.features import feature as feature
     from djservice.radius_models.torch_model import TorchModel as TorchModel
     from djservice.reports.html import report as report
+    from djservice.reports.plots import Store as Store
     from djservice.runs.grid import compare as compare
     from djservice.runs.grid import scan as scan
     from djservice.runs.run import run as run
     from djservice.service.client import connect as connect
     from djservice.shapes.emd import emd as emd
     from djservice.shapes.spectral import spectral_emd as spectral_emd
-    from djservice.store.run_store import Store as Store
     from djservice.weight_models.base import WeightModel as WeightModel
     from djservice.weight_models.features import particle_feature as particle_feature
     from djservice.weight_models.learned import LearnedWeights as LearnedWeights
@@ -111,11 +113,13 @@ _MODULES = {
     "examples": "input.examples",
     "observables": "objectives.observables",
     "cuts": "objectives.cuts",
+    "errors": "errors",
     "shapes": "shapes",
 }
 _PUBLIC = {
     "read": "input.read",
     "EventBatch": "events.batch",
+    "as_events": "events.as_events",
     "VariableR": "clustering.radius",
     "cluster": "clustering.cluster",
     "replay": "clustering.cluster",
@@ -131,9 +135,9 @@ _PUBLIC = {
     "SquaredError": "objectives.losses",
     "BoundedError": "objectives.losses",
     "SquaredErrorOfMean": "objectives.losses",
-    "Width": "objectives.losses",
-    "RobustWidth": "objectives.losses",
     "Robust": "objectives.robust",
+    "Width": "objectives.widths",
+    "RobustWidth": "objectives.widths",
     "MutualInformation": "objectives.information",
     "Significance": "objectives.significance",
     "Score": "estimators.score_function",
@@ -166,7 +170,7 @@ _PUBLIC = {
     "Run": "config.run",
     "run": "runs.run",
     "connect": "service.client",
-    "Store": "store.run_store",
+    "Store": "reports.plots",
     "report": "reports.html",
     "RadiusProcessor": "analysis.processor",
     "scan": "runs.grid",
@@ -179,14 +183,16 @@ __all__ = [*_MODULES, *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name in _MODULES or name in _WITH_EXTRAS:
+        module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
+        module.__dir__ = lambda: module.__all__  # type: ignore[method-assign]
+        return module
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    if name in _WITH_EXTRAS:
-        return importlib.import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_WITH_EXTRAS]
+    return [*__all__, *_WITH_EXTRAS, "__version__"]

@@ -5,6 +5,35 @@ message, so that it survives the pickling between a Dask worker and the client. 
 a user wrote, which may be megabytes, so the middle of a long one is left out.
 """
 
+__all__ = [
+    "ArgumentError",
+    "ChangedFileError",
+    "ClusteringError",
+    "ConfigError",
+    "DamagedStoreError",
+    "DeviceError",
+    "DjserviceError",
+    "InputError",
+    "InputFileError",
+    "InputWarning",
+    "JumpWarning",
+    "MissingFileError",
+    "MissingPackageError",
+    "NothingAcceptedError",
+    "OutOfRangeError",
+    "RunError",
+    "SchemaError",
+    "ServiceError",
+    "StoreError",
+    "TasksLostError",
+    "UnreachableError",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 #: Longest message, in characters, and how many of them are of its end, which says what to do.
 LONGEST, END = 4_000, 1_000
 
@@ -30,6 +59,10 @@ class InputError(DjserviceError, ValueError):
 
 class ArgumentError(InputError, TypeError):
     """Arguments that a function does not take, or lacks."""
+
+
+class OutOfRangeError(InputError, IndexError):
+    """A position where there is nothing."""
 
 
 class InputWarning(UserWarning):

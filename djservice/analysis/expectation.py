@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Unpack
+from dataclasses import dataclass, fields
+from typing import Any, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
+from djservice.clustering.rigidities import Rigidity, groups_of, in_order, is_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.core.array_module import to_host
+from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.evaluation.evaluate import trees_at_once
-from djservice.evaluation.reduce import mean_of_accepted
-from djservice.events.batch import as_batch
+from djservice.evaluation.per_event import mean_of_accepted
+from djservice.events.as_events import as_events
 from djservice.objectives.cuts import Cut
 from djservice.objectives.losses import Mean
 from djservice.objectives.observable import Observable, warn_of_defaults
@@ -41,6 +43,18 @@ class Expectation:
     error: Floats
     acceptance: Floats
 
+    def _repr_html_(self) -> str:
+        good = np.isfinite(self.mean)
+        errors = self.error[np.isfinite(self.error)]
+        rows = {
+            "events": f"{len(self.mean):,}",
+            "without accepted trees": f"{len(self.mean) - good.sum():,}",
+            "mean over events": f"{self.mean[good].mean():.4g}" if good.any() else "",
+            "median error": f"{np.median(errors):.2g}" if len(errors) else "",
+            "accepted trees": f"{self.acceptance.mean():.3f}" if len(self.mean) else "",
+        }
+        return html_table("Expectation", rows)
+
 
 @takes_sampling
 def expectation(
@@ -49,8 +63,9 @@ def expectation(
     *,
     radius: Radius,
     trees: int = 100,
-    rigidity: float = 1.0,
+    rigidity: Rigidity = 1.0,
     where: Cut | None = None,
+    mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     **sampling: Unpack[SamplingKeywords],
 ) -> Expectation:
@@ -59,8 +74,8 @@ def expectation(
     Parameters
     ----------
     particles
-        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), such as
-        ``events.PFCands`` of NanoEvents after any cleaning; or an :class:`djservice.EventBatch`.
+        Particles of the events in any form of :func:`djservice.as_events`, such as
+        ``events.PFCands`` of NanoEvents after any cleaning.
     observable
         Observable of the leading jets of each tree.
     radius, rigidity, sampling
@@ -70,6 +85,8 @@ def expectation(
         Trees per event.
     where
         Selection of trees; all by default. Trees whose observable is not finite never count.
+    mask
+        Particles that are no padding; see :func:`djservice.as_events`.
     identity
         ``(events.run, events.luminosityBlock, events.event)``, the keys of the random draws. With
         it, an event has the same trees in every chunk, order, process and selection. Without it,
@@ -89,13 +106,23 @@ def expectation(
     InputWarning
         If the observable reads columns of the particles that they lack.
     """
-    events = as_batch(particles, identity=identity)
+    events = as_events(particles, mask, identity=identity)
     warn_of_defaults([observable], events.columns)
-    if rigidity == math.inf:
+    if is_per_event(rigidity):
+        groups = list(groups_of(events, radius, rigidity))
+        results = [
+            expectation(
+                some, observable, radius=radii, trees=trees, rigidity=alpha, where=where, **sampling
+            )
+            for _, some, radii, alpha in groups
+        ]
+        of_groups = ([getattr(part, f.name) for part in results] for f in fields(Expectation))
+        return Expectation(*(in_order([rows for rows, *_ in groups], part) for part in of_groups))
+    settings = Sampling(cast(float, rigidity), **sampling)
+    if settings.rigidity == math.inf:
         trees = min(trees, 1)
     term = Mean(observable, cut=where)
     radii = None if isinstance(radius, VariableR) else radius_per_event(events, radius)
-    settings = Sampling(rigidity, **sampling)
     request = TreeRequest(
         trees,
         term.jets,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from djservice.core.bounds import require_number
 from djservice.core.elementary import exp
 from djservice.core.typing import Floats
 from djservice.errors import InputError, NothingAcceptedError
-from djservice.events.batch import EventBatch, need_batch
+from djservice.events.as_events import as_events
 from djservice.objectives.losses import Loss, Term, as_loss
 from djservice.objectives.observable import Observable
 from djservice.objectives.pooled_statistics import PooledMean
@@ -48,7 +48,7 @@ class Reweighted:
 
 @takes_sampling
 def reweight(
-    events: EventBatch,
+    particles: Any,
     objective: Loss | Observable,
     *,
     radius: float,
@@ -65,8 +65,8 @@ def reweight(
 
     Parameters
     ----------
-    events
-        Events with their particles.
+    particles
+        Particles of the events in any form of :func:`djservice.as_events`.
     objective
         A loss of one term, or an observable.
     radius, radii
@@ -83,7 +83,7 @@ def reweight(
         gives the fraction. Also if the objective is a sum of losses or the square of an
         expectation.
     """
-    need_batch(events)
+    events = as_events(particles)
     loss = as_loss(objective)
     if (
         not isinstance(loss, Term)

@@ -12,10 +12,11 @@ from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels.constituents import constituents_of_histories, jets_of_histories
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.radius import Radius
-from djservice.clustering.sampling import SamplingKeywords, takes_sampling
+from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.core.bounds import require, require_number
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, as_batch
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 
 
 @takes_sampling
@@ -27,6 +28,7 @@ def cluster_jets(
     trees: int = 1,
     pt_min: float = 0.0,
     jets: int | None = None,
+    mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     **sampling: Unpack[SamplingKeywords],
 ) -> Any:
@@ -35,8 +37,7 @@ def cluster_jets(
     Parameters
     ----------
     particles
-        Awkward records with pt, phi, mass and rapidity or eta, shape (event, var), or an
-        :class:`djservice.EventBatch`.
+        Particles of the events in any form of :func:`djservice.as_events`.
     radius, rigidity, trees, sampling
         See :func:`djservice.cluster`. The default is the deterministic algorithm, which gives
         FastJet's jets.
@@ -44,8 +45,8 @@ def cluster_jets(
         Minimum pT in GeV: jets with pT > ``pt_min`` are returned.
     jets
         Maximum number of jets per tree, the leading ones; all jets by default.
-    identity
-        See :func:`djservice.expectation`. The deterministic algorithm makes no draws and needs
+    mask, identity
+        See :func:`djservice.as_events`. The deterministic algorithm makes no draws and needs
         none.
 
     Returns
@@ -73,11 +74,12 @@ def cluster_jets(
         raise InputError(f"pt_min is {pt_min}, expected 0 GeV or more.")
     if jets is not None:
         require("jets", jets, more=", or None for all")
-    if rigidity == math.inf and trees != 1:
+    settings = Sampling(rigidity, **sampling)
+    if settings.rigidity == math.inf and trees != 1:
         raise InputError(
             f"trees is {trees}, expected 1 with infinite rigidity: all trees would be the same."
         )
-    events = as_batch(particles, identity=identity)
+    events = as_events(particles, mask, identity=identity)
     sample = cluster(
         events, radius=radius, rigidity=rigidity, trees=trees, jets=1, history=True, **sampling
     )

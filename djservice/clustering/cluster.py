@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +12,21 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.clustering.constituents import constituents_of
 from djservice.clustering.device import Gpu, gpu, memory_for
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
-from djservice.clustering.kernels.scores import HIGH, LOW, N_SCORES, POWER, RHO, RIGIDITY
+from djservice.clustering.kernels.scores import N_SCORES
 from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.limits import check_distances, failure_of
 from djservice.clustering.on_cpu import grow_on_cpu
+from djservice.clustering.parameters import score_columns
 from djservice.clustering.particle_order import ranks, rename, sorted_particles
-from djservice.clustering.radius import Radius, VariableR, radius_bounds
+from djservice.clustering.radius import Radius, radius_bounds
+from djservice.clustering.rigidities import (
+    Rigidity,
+    groups_of,
+    is_per_event,
+    joined_samples,
+    refuse_rows,
+)
 from djservice.clustering.sampling import (
     Flips,
     GrowthKeywords,
@@ -35,17 +43,18 @@ from djservice.core.array_module import array_module
 from djservice.core.columns import column
 from djservice.core.typing import Floats
 from djservice.errors import DeviceError, InputError
-from djservice.events.batch import EventBatch, need_batch
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 from djservice.events.checks import check_counts
 from djservice.events.keys import draw_keys
 
 
 @takes_sampling
 def cluster(
-    events: EventBatch,
+    particles: Any,
     *,
     radius: Radius,
-    rigidity: float,
+    rigidity: Rigidity,
     trees: int = 1,
     jets: int = 2,
     stream: str = "sample",
@@ -59,19 +68,22 @@ def cluster(
     flips: Flips | Floats = False,
     on_device: bool = False,
     constituents: bool = False,
+    mask: ArrayLike | None = None,
+    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     **sampling: Unpack[SamplingKeywords],
 ) -> TreeSample:
     """Sample clusterings of every event.
 
     Parameters
     ----------
-    events
-        Events with their particles.
+    particles
+        Particles of the events in any form of :func:`djservice.as_events`.
     radius
         R: one number, one per event, or a :class:`djservice.VariableR`.
     rigidity
-        alpha > 0. ``math.inf`` is the deterministic algorithm, which gives FastJet's jets; one tree
-        is then enough.
+        alpha > 0, one number or one per event. ``math.inf`` is the deterministic algorithm, which
+        gives FastJet's jets; one tree is then enough. Events of one rigidity are sampled together,
+        so many different ones take longer.
     sampling
         Keywords that all functions of trees share: power, scale, asymmetry, threads, device, seed
         (:class:`djservice.clustering.sampling.SamplingKeywords`).
@@ -109,6 +121,10 @@ def cluster(
     constituents
         Keep what ``TreeSample.constituents`` needs, 8 bytes for each particle and tree. Histories
         hold that too.
+    mask, identity
+        Particles that are no padding, and identities of the events; see
+        :func:`djservice.as_events`. Without an identity, draws depend on how the input was cut into
+        arrays.
 
     Raises
     ------
@@ -125,7 +141,7 @@ def cluster(
     ----------
     Qanti-kT: arXiv:1304.2394; Qjets: arXiv:1201.1914.
     """
-    need_batch(events)
+    events = as_events(particles, mask, identity=identity)
     request = TreeRequest(
         trees,
         jets,
@@ -141,7 +157,17 @@ def cluster(
         on_device,
         constituents,
     )
-    return sample_trees(events, radius, Sampling(rigidity, **sampling), request)
+    if not is_per_event(rigidity):
+        return sample_trees(events, radius, Sampling(cast(float, rigidity), **sampling), request)
+    refuse_rows(
+        history=history, trace=trace, flips=flips, constituents=constituents, on_device=on_device
+    )
+    groups = list(groups_of(events, radius, rigidity))
+    samples = [
+        sample_trees(some, radii, Sampling(alpha, **sampling), request)
+        for _, some, radii, alpha in groups
+    ]
+    return joined_samples(events, [rows for rows, *_ in groups], samples)
 
 
 def sample_trees(
@@ -177,7 +203,7 @@ def sample_trees(
 
 @takes_growth
 def replay(
-    events: EventBatch,
+    particles: Any,
     history: ArrayLike,
     *,
     radius: Radius,
@@ -191,6 +217,8 @@ def replay(
 
     Parameters
     ----------
+    particles
+        Particles of the events in any form of :func:`djservice.as_events`.
     history
         ``TreeSample.history`` of the same events. For a batch of one event, the shape
         (tree, n, 2) is accepted too.
@@ -202,7 +230,7 @@ def replay(
     InputError
         If a history does not belong to the events.
     """
-    need_batch(events)
+    events = as_events(particles)
     rows = column(history, "history", "history", whole=True).astype(np.int32)
     if rows.size % 2:
         raise InputError(f"expected a history of two columns, found the shape {rows.shape}.")
@@ -235,36 +263,6 @@ def follow_trees(
     return grow(events, particles, radius, sampling, request, events.key, imposed)
 
 
-#: Names of the parameters with a constant R and with variable-R jets, and their columns among the
-#: kernel's scores.
-CONSTANT_R = {"radius": LOW, "rigidity": RIGIDITY, "power": POWER}
-VARIABLE_R = {
-    "rho": RHO,
-    "radius_min": LOW,
-    "radius_max": HIGH,
-    "rigidity": RIGIDITY,
-    "power": POWER,
-}
-
-
-def _columns(radius: Radius, power: float, parameters: tuple[str, ...]) -> dict[str, int]:
-    """The requested parameters, or the first one by default, with their columns."""
-    available = VARIABLE_R if isinstance(radius, VariableR) else CONSTANT_R
-    names = parameters or (next(iter(available)),)
-    unknown = sorted(set(names) - set(available))
-    if unknown or isinstance(parameters, str) or len(set(names)) < len(names):
-        raise InputError(
-            f"parameters is {parameters!r}, expected a tuple of different names among "
-            f"{', '.join(available)}."
-        )
-    if "power" in names and power == 0.0:
-        raise InputError(
-            "there is no derivative in the power at power = 0, where min(d_i, d_j) has a kink. "
-            "Choose another power, or leave 'power' out of the parameters."
-        )
-    return {name: available[name] for name in names}
-
-
 def grow(
     events: EventBatch,
     particles: Floats,
@@ -279,7 +277,7 @@ def grow(
     bounds, device = radius_bounds(events, radius), gpu(sampling.device)
     check_counts(events)
     check_distances(events, sampling.power)
-    columns = _columns(radius, sampling.power, request.parameters)
+    columns = score_columns(radius, sampling.power, request.parameters)
     setting = Setting(
         power=float(sampling.power),
         rigidity=float(sampling.rigidity),

@@ -15,7 +15,8 @@ from djservice.clustering.trees import TreeSample
 from djservice.core.arguments import checked_arguments
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, as_batch
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 
 #: The largest R there is. No distance of particles is larger, so all end in one jet.
 WHOLE = 1000.0
@@ -31,9 +32,8 @@ def lund(particles: Any, jets: Any = None) -> Any:
     Parameters
     ----------
     particles
-        Awkward records with pt, phi, mass and rapidity or eta, or an
-        :class:`djservice.EventBatch`. Shape (event, var) if there are jets, else (jet, var): the
-        constituents of each jet.
+        Particles of the events in any form of :func:`djservice.as_events`. Without jets, the
+        constituents of each jet take the place of an event.
     jets
         Jets of these particles with a field ``constituents``, as :func:`djservice.cluster_jets`
         returns them, shape (event, jet) or (event, tree, jet). Or a :class:`djservice.TreeSample`
@@ -75,7 +75,7 @@ def lund(particles: Any, jets: Any = None) -> Any:
     Dreyer, Salam, Soyez: arXiv:1807.04758.
     """
     if isinstance(jets, TreeSample):
-        events = as_batch(particles)
+        events = as_events(particles)
         if jets.history is None or not np.array_equal(jets.offsets, events.offsets):
             raise InputError(
                 "the trees have no history, or are those of other particles: expected "
@@ -94,8 +94,8 @@ def constituents_of_jets(particles: Any, jets: Any) -> tuple[list[Any], EventBat
     import awkward as ak
 
     if jets is None:
-        return [], as_batch(particles)
-    events = as_batch(particles)
+        return [], as_events(particles)
+    events = as_events(particles)
     if "constituents" not in ak.fields(jets) or jets.constituents.ndim not in (3, 4):
         raise InputError(
             "expected jets with a field constituents, shape (event, jet) or (event, tree, jet), "

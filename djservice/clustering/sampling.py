@@ -15,7 +15,7 @@ import numpy as np
 
 from djservice.clustering.device import Device
 from djservice.core.arguments import takes
-from djservice.core.bounds import require
+from djservice.core.bounds import are_numbers, require
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 
@@ -50,6 +50,11 @@ class Sampling:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        if np.ndim(self.rigidity) > 0:
+            raise InputError(
+                f"rigidity has shape {np.shape(self.rigidity)}, expected one number here. "
+                "djservice.cluster, djservice.gradient and djservice.expectation take one per event."
+            )
         if not (isinstance(self.rigidity, (float, np.floating)) and self.rigidity == math.inf):
             require("rigidity", self.rigidity, more=", or infinity for the deterministic algorithm")
         require("power", self.power, more=" (-1 for anti-kT)")
@@ -135,12 +140,17 @@ class TreeRequest:
         require("first_tree", self.first_tree + self.trees - 1, of="the last tree")
         if not isinstance(self.stream, str):
             raise InputError(f"stream is {self.stream!r}, expected a name.")
-        if self.settled_pt is not None and (
-            self.history or self.trace or not 0 <= self.settled_pt < math.inf
+        number = self.settled_pt is None or are_numbers([self.settled_pt])
+        if not number or (
+            self.settled_pt is not None and (self.history or self.trace or self.settled_pt < 0)
         ):
             raise InputError(
-                f"settled_pt is {self.settled_pt}, expected a finite number of 0 GeV or more, and "
+                f"settled_pt is {self.settled_pt!r}, expected a finite number of 0 GeV or more, and "
                 "no history or trace."
+            )
+        if not hasattr(self.flips, "shape") and self.flips not in (True, False, "all"):
+            raise InputError(
+                f"flips is {self.flips!r}, expected True, False, 'all', or the flips of a sample."
             )
         if self.on_device and (self.history or self.trace):
             raise InputError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from djservice.clustering.constituents import TreeConstituents
 from djservice.clustering.jet_vectors import host_vectors
 from djservice.core.array_module import array_module
+from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import ClusteringError, InputError
 
@@ -119,6 +120,20 @@ class TreeSample:
     def __repr__(self) -> str:
         events, trees, jets, _ = self.momenta.shape
         return f"TreeSample({events:,} events, {trees:,} trees of each, {jets} leading jets)"
+
+    def _repr_html_(self) -> str:
+        events, trees, jets, _ = self.momenta.shape
+        kept = ("states", "flips", "history", "trace")
+        rows = {
+            "events": f"{events:,}",
+            "trees of each": f"{trees:,}",
+            "leading jets": jets,
+            "scores in": "" if self.deterministic else ", ".join(self.parameters),
+            "deterministic": "yes" if self.deterministic else "no",
+            "stopped early": "yes" if self.stopped else "no",
+            "kept": ", ".join(name for name in kept if getattr(self, name) is not None),
+        }
+        return html_table("Trees", rows)
 
     @property
     def jets(self) -> Any:

@@ -27,7 +27,7 @@ class ObjectiveSection(Section):
         description="of observable and true mass, or of a binned search"
     )
     observable: Annotated[Any, BeforeValidator(named)] = Field(
-        {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
+        {"name": "dijet_mass"}, description="name, {name: ..., parameters} or my_file.py:function"
     )
     cuts: tuple[Annotated[Any, BeforeValidator(named)], ...] = Field(
         (), max_length=MANY, description="selection of trees: all must pass"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
@@ -13,6 +14,7 @@ from djservice.config.base import MANY, as_tuple, named
 from djservice.config.document import Document
 from djservice.config.input import Input
 from djservice.config.objective import ObjectiveSection
+from djservice.config.python_file import names_file, split_name
 from djservice.config.robust import RobustSection
 from djservice.config.sections import (
     ClusteringSection,
@@ -31,6 +33,7 @@ from djservice.config.task_sections import (
     RadiusModelSection,
 )
 from djservice.core.bounds import limits
+from djservice.core.html_table import html_table
 from djservice.core.private import public
 from djservice.errors import ConfigError
 
@@ -119,6 +122,11 @@ class Run(Document):
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
         return plain
 
+    def _repr_html_(self) -> str:
+        settings = self.to_dict()
+        sections = {name: settings[name] for name in settings if name in self.model_fields_set}
+        return html_table("Run", {name: _lines(section) for name, section in sections.items()})
+
     def to_yaml(self) -> str:
         """The run as YAML."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
@@ -175,23 +183,35 @@ class Run(Document):
         }
 
 
-def need_run(run: Any) -> None:
-    """Refuse what is no :class:`Run`.
+def _lines(section: Any) -> str:
+    """A section with a line for each of its settings that holds something."""
+    if not isinstance(section, dict):
+        return str(section)
+    return "\n".join(f"{key}: {value}" for key, value in section.items() if value not in (None, ""))
+
+
+def as_run(run: Run | str | Path) -> Run:
+    """A run unchanged, or that of a YAML file.
 
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is neither, or as in :meth:`Run.from_yaml`.
     """
+    if isinstance(run, (str, Path)):
+        return Run.from_yaml(run)
     if not isinstance(run, Run):
         raise ConfigError(
-            f"run is {reprlib.repr(run)}, expected a djservice.Run. Make one with "
-            "Run.from_yaml(path) or Run.from_dict(settings)."
+            f"run is {reprlib.repr(run)}, expected a djservice.Run or the path of its YAML file. "
+            "Run.from_dict(settings) makes one in Python."
         )
+    return run
 
 
 def files_of(value: Any) -> dict[str, str]:
-    """Parameters of an observable that are paths."""
+    """Parameters of an observable that are paths; the name, if it is a function in a file."""
+    if names_file(value):
+        return {"name": split_name(value["name"])[0]}
     if not isinstance(value, Mapping) or value.get("name") != "onnx":
         return {}
     return {key: value[key] for key in ("model", "preprocess") if isinstance(value.get(key), str)}

@@ -54,7 +54,7 @@ class LossTerm(Section):
         ),
     )
     observable: Annotated[Any, BeforeValidator(named)] = Field(
-        {"name": "dijet_mass"}, description="name, or {name: ..., parameters}"
+        {"name": "dijet_mass"}, description="name, {name: ..., parameters} or my_file.py:function"
     )
     target: float | None = Field(
         None, description="in the observable's units; null for each event's truth"

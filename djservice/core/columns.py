@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.typing import Floats
-from djservice.errors import InputError
+from djservice.errors import InputError, OutOfRangeError
+
+#: The number of a processor among the devices of DLPack.
+_CPU = 1
 
 
 def column(
@@ -53,6 +57,28 @@ def floats(values: ArrayLike | None, field: str, source: str) -> Floats:
     # The checks of the values report an overflow and a signalling NaN.
     with np.errstate(invalid="ignore", over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float64).reshape(array.shape)
+
+
+def on_host(values: Any, field: str) -> NDArray[Any]:
+    """An array of any library as one of NumPy; those with DLPack may be on a GPU.
+
+    Raises
+    ------
+    InputError
+        If the array cannot be handed over.
+    """
+    if isinstance(values, np.ndarray) or not hasattr(values, "__dlpack__"):
+        return np.ma.asanyarray(values) if np.ma.isMaskedArray(values) else np.asarray(values)
+    try:
+        on_cpu = values.__dlpack_device__()[0] == _CPU
+        return np.from_dlpack(values) if on_cpu else np.from_dlpack(values, device="cpu")
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        message = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{field}: the {type(values).__name__} cannot be read: {message}. Detach it from "
+            "derivatives and convert it to float32 or float64; derivatives in particles are those "
+            "of djservice.torch and djservice.jax."
+        ) from None
 
 
 def returned(values: Any, what: str) -> NDArray[Any]:
@@ -106,6 +132,36 @@ def offsets_of(values: ArrayLike, source: str) -> NDArray[np.int64]:
     return bounds
 
 
+def rows_of(index: Any, events: int) -> NDArray[np.int64]:
+    """The events at an index, which holds positions or is a mask, shape (row,).
+
+    Raises
+    ------
+    OutOfRangeError
+        If there is no such event.
+    InputError
+        If the index has another shape or kind.
+    """
+    try:
+        chosen = np.atleast_1d(np.asarray(index))
+    except (TypeError, ValueError):  # ragged
+        chosen = np.empty(0, np.object_)
+    if chosen.dtype == np.bool_ and chosen.shape == (events,):
+        return np.flatnonzero(chosen)
+    if chosen.ndim != 1 or (
+        chosen.dtype.kind not in "iu" and (chosen.size or chosen.dtype == object)
+    ):
+        raise InputError(
+            f"expected the position of an event, a slice, an array of positions or a mask of shape "
+            f"({events},), found {type(index).__name__} of {chosen.dtype}, shape {chosen.shape}. "
+            "Columns are attributes, such as events.pt."
+        )
+    out = chosen[(chosen < -events) | (chosen >= events)]
+    if len(out):
+        raise OutOfRangeError(f"there is no event {out[0]} among {events}.")
+    return np.arange(events)[chosen.astype(np.int64)]
+
+
 def identity_of(
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None, events: int, source: str
 ) -> list[NDArray[Any]]:
@@ -118,6 +174,10 @@ def identity_of(
     """
     if identity is None:
         return [np.zeros(events, np.int64)] * 3
+    if isinstance(identity, str) or not hasattr(identity, "__iter__"):
+        raise InputError(
+            f"{source}: identity is {reprlib.repr(identity)}, expected (run, luminosityBlock, event)."
+        )
     columns = [column(values, "identity", source) for values in identity]
     wrong = [
         f"{c.dtype} of shape {c.shape}"

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from djservice.core.formatting import decimals
 from djservice.core.progress import (
@@ -207,9 +207,7 @@ def choose_display() -> Lines | Terminal:
 
 
 @contextmanager
-def shown(
-    watch: Watch | None, choose: Callable[[], Lines | Terminal] = choose_display
-) -> Iterator[Watch]:
+def shown(watch: Watch | None, choose: Callable[[], Any] = choose_display) -> Iterator[Watch]:
     """The receiver of progress that a user gave, or a display, which is closed at the end."""
     if watch is not None:
         yield watch

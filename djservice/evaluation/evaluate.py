@@ -22,13 +22,8 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator, ExtraJets
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import (
-    PerEvent,
-    concatenated,
-    layout_of,
-    reduce_events,
-    zero_moments,
-)
+from djservice.evaluation.per_event import PerEvent, concatenated
+from djservice.evaluation.reduce import layout_of, reduce_events, zero_moments
 from djservice.evaluation.tree_columns import Grown
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
@@ -172,7 +167,8 @@ def evaluate_each(
         _merged(
             result,
             loss,
-            (len(parameters) or 1) if part.jacobian is None else part.jacobian.shape[1],
+            len(parameters) or 1,
+            None if part.jacobian is None else part.jacobian.shape[1],
         )
         for part, result in zip(parts, results, strict=True)
     ]
@@ -237,12 +233,17 @@ def _evaluate_group(
 
 
 def _merged(
-    pieces: Sequence[tuple[Moments, PerEvent]], loss: Loss | Robust, parameters: int
+    pieces: Sequence[tuple[Moments, PerEvent]],
+    loss: Loss | Robust,
+    parameters: int,
+    thetas: int | None,
 ) -> tuple[Moments, PerEvent]:
     """The results of a part from those of its pieces, which may be none."""
     sums = [moments for moments, _ in pieces]
-    moments = functools.reduce(operator.add, sums) if sums else zero_moments(loss, parameters)
-    return moments, concatenated([per_event for _, per_event in pieces])
+    moments = (
+        functools.reduce(operator.add, sums) if sums else zero_moments(loss, thetas or parameters)
+    )
+    return moments, concatenated([per_event for _, per_event in pieces], parameters)
 
 
 def _packed(

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import functools
 import operator
-from dataclasses import dataclass, field
-from typing import Any, Unpack
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, Unpack, cast
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from djservice.clustering.parameters import score_columns
 from djservice.clustering.radius import Radius
+from djservice.clustering.rigidities import Rigidity, groups_of, is_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
+from djservice.core.html_table import html_table, plus_minus
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.moments import Moments, Quantity
-from djservice.evaluation.reduce import PerEvent, concatenated
-from djservice.events.batch import as_batch
+from djservice.evaluation.per_event import PerEvent, concatenated
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable, warn_of_defaults
 from djservice.objectives.robust import Robust
@@ -25,29 +31,47 @@ from djservice.objectives.robust import Robust
 
 @dataclass(frozen=True)
 class Gradient:
-    """dL/dR, or the derivative in another parameter, over a sample.
+    """dL/dR, or the derivatives in other parameters, over a sample.
 
     Attributes
     ----------
     value, error, tree_error
         dL/dR; its standard error over events and trees; the part of that error due to the trees.
+        Arrays of shape (parameter,) if a list of ``parameters`` was asked for.
+    parameters
+        Names of the parameters of the derivatives.
     loss
         L with its errors.
     acceptance
         Weighted fraction of accepted trees.
     per_event
-        Results of each event.
+        Results of each event, as arrays: the mean of the observable, the loss and its derivatives
+        with their errors (:class:`djservice.evaluation.per_event.PerEvent`).
     moments
         Sums from which all other numbers follow.
     """
 
-    value: float
-    error: float
-    tree_error: float
+    value: Any
+    error: Any
+    tree_error: Any
+    parameters: tuple[str, ...]
     loss: Quantity
     acceptance: float
     per_event: PerEvent = field(repr=False)  # long arrays
     moments: Moments = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        columns = (np.atleast_1d(column) for column in (self.value, self.error, self.tree_error))
+        slopes = {
+            f"d/d {name}": f"{plus_minus(value, error)} ({tree_error:.2g} of it from the trees)"
+            for name, value, error, tree_error in zip(self.parameters, *columns, strict=True)
+        }
+        rows = {
+            "loss": plus_minus(self.loss.value, self.loss.error),
+            "accepted trees": f"{self.acceptance:.3f}",
+            "events": f"{self.moments.events:,}",
+        }
+        return html_table("Gradient", {**slopes, **rows})
 
 
 @takes_sampling
@@ -56,10 +80,11 @@ def gradient(
     objective: Loss | Robust | Observable,
     *,
     radius: Radius,
-    parameter: str | None = None,
+    parameters: str | Sequence[str] = (),
     estimator: Estimator | None = None,
     trees: int = 100,
-    rigidity: float = 1.0,
+    rigidity: Rigidity = 1.0,
+    mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     weight: ArrayLike | None = None,
     truth: ArrayLike | None = None,
@@ -70,24 +95,26 @@ def gradient(
     Parameters
     ----------
     particles
-        An :class:`djservice.EventBatch`, or a list of them, of several datasets; or awkward records
-        with pt, phi, mass and rapidity or eta, shape (event, var).
+        Particles of the events in any form of :func:`djservice.as_events`, or a list of them, of several
+        datasets.
     objective
         A loss; a :class:`djservice.Robust`; or an observable, whose mean is then the objective:
         d E[f] / dR.
     radius, rigidity, sampling
         See :func:`djservice.cluster`.
-    parameter
-        Parameter of the derivative, one of the ``parameters`` of :func:`djservice.cluster`; R by
+    parameters
+        Parameter of the derivative, or several, of those of :func:`djservice.cluster`; R by
         default, or rho with variable-R jets. Other parameters need an estimator made of the score.
+        Several cost little more than one, and share their trees.
     estimator
         :class:`djservice.StateBaseline` by default; with fewer than 8 trees
         :class:`djservice.LeaveOneOut`.
     trees
         Trees per event.
-    identity, weight, truth
-        Columns of awkward particles; see :meth:`djservice.EventBatch.from_arrays`. Without an
-        identity, draws depend on how the input was cut into arrays.
+    mask, identity, weight, truth
+        Particles that are no padding, and columns of the events, unless they are an EventBatch; see
+        :func:`djservice.as_events`. Without an identity, draws depend on how the input was cut into
+        arrays.
 
     Raises
     ------
@@ -105,31 +132,59 @@ def gradient(
         raise InputError(
             f"estimator is {estimator!r}, expected an object such as djservice.LeaveOneOut()."
         )
+    alone = isinstance(parameters, str) or parameters == ()
+    settings = Sampling(1.0 if is_per_event(rigidity) else cast(float, rigidity), **sampling)
+    asked = (parameters,) if isinstance(parameters, str) else parameters
+    names = tuple(score_columns(radius, settings.power, asked))
     is_list = isinstance(particles, (list, tuple)) and bool(particles)
     batches = [
-        as_batch(each, identity=identity, weight=weight, truth=truth)
+        as_events(each, mask, identity=identity, weight=weight, truth=truth)
         for each in (particles if is_list else [particles])
     ]
     loss = objective if isinstance(objective, Robust) else as_loss(objective)
     for batch in batches:
         warn_of_defaults((term.observable for term in loss.terms), batch.columns)
-    results = evaluate_each(
-        [EvaluationPart(batch, radius) for batch in batches],
-        loss,
-        estimator or default_estimator(trees),
-        Sampling(rigidity, **sampling),
-        parameters=() if parameter is None else (parameter,),
+    evaluated = functools.partial(
+        evaluate_each,
+        loss=loss,
+        estimator=estimator or default_estimator(trees),
+        parameters=names,
         trees=trees,
     )
+    if is_per_event(rigidity):
+        results, order = _of_groups(evaluated, batches, radius, rigidity, settings)
+    else:
+        results = evaluated([EvaluationPart(batch, radius) for batch in batches], sampling=settings)
+        order = np.arange(sum(map(len, batches)))
     moments = functools.reduce(operator.add, (moments for moments, _ in results))
-    per_event = concatenated([per_event for _, per_event in results])
-    value = moments.gradient()
+    per_event = concatenated([per_event for _, per_event in results]).take(order)
+    derivatives = np.array([astuple(derivative) for derivative in moments.gradients()]).T
+    value, error, tree_error = (float(x[0]) if alone else x for x in derivatives)
     return Gradient(
-        value.value,
-        value.error,
-        value.tree_error,
+        value,
+        error,
+        tree_error,
+        names,
         moments.loss(),
         moments.acceptance,
         per_event,
         moments,
     )
+
+
+def _of_groups(
+    evaluated: Callable[..., list[tuple[Moments, PerEvent]]],
+    batches: list[EventBatch],
+    radius: Radius,
+    rigidity: Rigidity,
+    settings: Sampling,
+) -> tuple[list[tuple[Moments, PerEvent]], NDArray[np.int64]]:
+    """The results of the events of each rigidity, and the order back to that of the batch."""
+    if len(batches) > 1:
+        raise InputError("rigidity: expected one number with a list of batches, found an array.")
+    groups = list(groups_of(batches[0], radius, rigidity))
+    results = [
+        evaluated([EvaluationPart(some, radii)], sampling=replace(settings, rigidity=alpha))[0]
+        for _, some, radii, alpha in groups
+    ]
+    return results, np.argsort(np.concatenate([rows for rows, *_ in groups]), kind="stable")

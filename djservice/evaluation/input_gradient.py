@@ -18,6 +18,7 @@ from djservice.clustering.particle_cotangents import (
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.clustering.trees import as_vectors
+from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
@@ -25,8 +26,9 @@ from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, Score
 from djservice.evaluation.evaluate import trees_at_once
 from djservice.evaluation.jumps import warn_of_jumps
 from djservice.evaluation.mean_objective import check_mean, evaluated, pathwise, probe
-from djservice.evaluation.reduce import mean_of_accepted
-from djservice.events.batch import EventBatch, as_batch
+from djservice.evaluation.per_event import mean_of_accepted
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss, as_loss
 from djservice.objectives.observable import Observable
 
@@ -65,6 +67,15 @@ class InputGradient:
         names = ", ".join(self.coordinates)
         return f"InputGradient({len(self.value):,} particles, {names}, part {self.part!r})"
 
+    def _repr_html_(self) -> str:
+        rows = {
+            "events": f"{len(self.expectation):,}",
+            "particles": f"{len(self.value):,}",
+            "coordinates": ", ".join(self.coordinates),
+            "part": self.part,
+        }
+        return html_table("Gradient in the particles", rows)
+
     def to_awkward(self) -> Any:
         """An awkward array of shape (event, var) with the records ``value`` and ``error``.
 
@@ -91,6 +102,7 @@ def input_gradient(
     estimator: Estimator | None = None,
     coordinates: Coordinates = "px_py_pz_E",
     part: Part = "both",
+    mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     truth: ArrayLike | None = None,
     **sampling: Unpack[SamplingKeywords],
@@ -106,8 +118,7 @@ def input_gradient(
     Parameters
     ----------
     particles
-        An :class:`djservice.EventBatch`, or awkward records with pt, phi, mass and rapidity or eta,
-        shape (event, var).
+        Particles of the events in any form of :func:`djservice.as_events`.
     objective
         An observable f, whose mean over the accepted trees of each event is differentiated, or a
         loss that is such a mean (:class:`djservice.SquaredError`, with or without a selection).
@@ -127,9 +138,10 @@ def input_gradient(
     part
         "both", or one of the parts alone. The pathwise part is quieter, but biased by the score
         part. "score" is the difference of the two, on the same trees.
-    identity, truth
-        Columns of awkward particles; see :meth:`djservice.EventBatch.from_arrays`. Without an
-        identity, draws depend on how the input was cut into arrays.
+    mask, identity, truth
+        Particles that are no padding, and columns of the events, unless they are an EventBatch; see
+        :func:`djservice.as_events`. Without an identity, draws depend on how the input was cut into
+        arrays.
 
     Raises
     ------
@@ -145,7 +157,8 @@ def input_gradient(
     Glynn 1990 (10.1145/84537.84552); Mohamed et al., arXiv:1906.10652; Kool, van Hoof, Welling
     2019.
     """
-    events, loss = as_batch(particles, identity=identity, truth=truth), as_loss(objective)
+    events = as_events(particles, mask, identity=identity, truth=truth)
+    loss = as_loss(objective)
     settings = Sampling(rigidity, **sampling)
     deterministic = math.isinf(rigidity)
     trees = min(trees, 1) if deterministic else trees

@@ -1,14 +1,12 @@
 """Reduction of trees to sums over events (:mod:`djservice.evaluation.moments`).
 
-It also gives the results of each event by itself.
+It also gives the results of each event by itself (:mod:`djservice.evaluation.per_event`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,36 +17,11 @@ from djservice.errors import RunError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
-from djservice.evaluation.spread import combined, second_along
+from djservice.evaluation.per_event import PerEvent, results_per_event
 from djservice.evaluation.tree_columns import Grown, columns_of
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
-from djservice.objectives.pooled_statistics import UnbinnedStatistic
 from djservice.objectives.robust import Robust
-
-
-@dataclass(frozen=True)
-class PerEvent:
-    """Results per event, shape (event,) each; NaN for an event without an accepted tree.
-
-    Attributes
-    ----------
-    mean, mean_error
-        Mean of the first term's observable over accepted trees, and its standard error.
-    accepted
-        Number of accepted trees.
-    loss
-        L of each event alone.
-    gradient, gradient_error
-        dL/dR of each event alone, and its standard error over trees.
-    """
-
-    mean: Floats
-    mean_error: Floats
-    accepted: NDArray[np.int64]
-    loss: Floats
-    gradient: Floats
-    gradient_error: Floats
 
 
 def reduce_events(
@@ -93,7 +66,7 @@ def reduce_events(
     centred -= centred.mean(axis=1, keepdims=True)
     _check_finite(mean, events)
     accepted_trees = to_host(first.accepted.sum(axis=1))
-    per_event = _per_event(
+    per_event = results_per_event(
         layout, mean, centred, accepted_trees, first.value, first.accepted, trees
     )
     results = []
@@ -242,82 +215,6 @@ def _reduce_in_theta(
             )
             tree_covariance[np.ix_(rows, columns)] = block
     return z.sum(axis=0), gram(z), tree_covariance
-
-
-def _per_event(
-    layout: MomentLayout,
-    mean: Floats,
-    centred: Floats,
-    accepted_trees: NDArray[np.int64],
-    value: Floats,
-    accepted: NDArray[np.bool_],
-    trees: int,
-) -> PerEvent:
-    """Results of each event by itself: the formulas of a sample of one event, errors over trees."""
-    centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
-    if layout.categories:  # histograms mean nothing for a single event
-        nothing = np.full(len(mean), math.nan)
-        return PerEvent(centre, centre_error, accepted_trees, nothing, nothing, nothing)
-    module = array_module(centred)
-    shape, per_version = (len(mean), layout.versions), len(layout.sizes) // layout.versions
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # The loss of each version and its gradient, and what a tree moves them by.
-        losses, gradients = np.zeros(shape), np.zeros(shape)
-        moves = module.zeros((*centred.shape[:2], layout.versions))
-        moves_of_losses = module.zeros_like(moves)
-        for term, (statistic, coefficient) in enumerate(
-            zip(layout.statistics, layout.coefficients, strict=True)
-        ):
-            version = term // per_version
-            sum_entries, slope_entries = layout.sums(term), layout.slopes(term, 0)
-            sums, slopes = mean[:, sum_entries], mean[:, slope_entries]
-            assert isinstance(statistic, UnbinnedStatistic)
-            first = coefficient * statistic.gradient(sums)
-            second = coefficient * np.einsum("eij,ej->ei", statistic.hessian(sums), slopes)
-            gradients[:, version] += (first * slopes).sum(axis=1)
-            losses[:, version] += coefficient * statistic.value(sums)
-            of_sums = centred[:, :, sum_entries], centred[:, :, slope_entries]
-            moves_of_losses[..., version] += _along(of_sums[0], first)
-            moves[..., version] += _along(of_sums[0], second) + _along(of_sums[1], first)
-        total, first = combined(losses, layout.spread)
-        influence = _along(moves, first)
-        if layout.spread:
-            influence += _along(moves_of_losses, second_along(losses, gradients, layout.spread))
-        gradient = (first * gradients).sum(axis=1)
-        gradient_error = np.sqrt(to_host((influence**2).sum(axis=1)) / (trees * (trees - 1)))
-    return PerEvent(centre, centre_error, accepted_trees, total, gradient, gradient_error)
-
-
-def _along(columns: Floats, slopes: Floats) -> Floats:
-    """The sum of columns of trees, shape (event, tree, column), times slopes of their event."""
-    along: Floats = np.einsum("eti,ei->et", columns, array_module(columns).asarray(slopes))
-    return along
-
-
-def concatenated(parts: Sequence[PerEvent]) -> PerEvent:
-    """Results of several batches of events, in order."""
-    empty, no_counts = np.empty(0), np.empty(0, np.int64)
-    parts = parts or [PerEvent(empty, empty, no_counts, empty, empty, empty)]
-    columns: dict[str, Any] = {
-        f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(PerEvent)
-    }
-    return PerEvent(**columns)
-
-
-def mean_of_accepted(value: Floats, accepted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Mean over the accepted trees of each event and its standard error; NaN with too few trees.
-
-    Parameters
-    ----------
-    value, accepted
-        Value and acceptance of each tree, shape (event, tree); the value is 0 where a tree is not
-        accepted.
-    """
-    number = accepted.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        mean = value.sum(axis=1) / number
-        spread = (np.where(accepted, value - mean[:, np.newaxis], 0.0) ** 2).sum(axis=1)
-        return mean, np.sqrt(spread / (number - 1) / number)
 
 
 def layout_of(loss: Loss | Robust, parameters: int) -> MomentLayout:

@@ -25,6 +25,8 @@ from djservice.events.batch import EventBatch, fold, need_batch
 from djservice.events.checks import check_counts
 from djservice.events.keys import Keys, draw_keys, mix
 
+__all__ = ["Augmentation", "Collinear", "Drop", "Rotate", "Scale", "Smear", "Soft", "Translate"]
+
 
 class Augmentation(ABC):
     """A random transformation of the particles of each event.

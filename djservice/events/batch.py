@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from djservice.core.columns import offsets_of
+from djservice.core.columns import offsets_of, rows_of
 from djservice.core.elementary import arcsinh, sinh
+from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.checks import check_batch, doubts, say_doubts
@@ -202,6 +203,10 @@ class EventBatch:
 
         A column that a batch lacks is 0 for its particles.
         """
+        if isinstance(batches, EventBatch) or not isinstance(batches, Sequence):
+            raise InputError(f"expected a list of batches, found {type(batches).__name__}.")
+        for batch in batches:
+            need_batch(batch)
         if not batches:
             raise InputError("expected at least one batch to concatenate.")
         if len({batch.dataset for batch in batches}) > 1:
@@ -246,6 +251,21 @@ class EventBatch:
             f"EventBatch({len(self):,} events with {len(self.pt):,} particles from {source}{more})"
         )
 
+    def _repr_html_(self) -> str:
+        rows = {
+            "events": f"{len(self):,}",
+            "particles": f"{len(self.pt):,}",
+            "particles of an event": _range(self.counts),
+            "pT [GeV]": _range(self.pt),
+            "sum of weights": f"{self.weight.sum():.6g}",
+            "truth": _range(self.truth[np.isfinite(self.truth)]),
+            "dataset": self.dataset,
+            "files": "\n".join(self.files[:5]) + "\n..." * (len(self.files) > 5),
+            "columns": ", ".join(self.columns),
+            "doubts": "\n".join(self.doubts),
+        }
+        return html_table("Events", rows)
+
     @property
     def counts(self) -> NDArray[np.int64]:
         """Particles in each event, shape (event,)."""
@@ -257,9 +277,38 @@ class EventBatch:
         arrays = [getattr(self, f.name) for f in fields(self) if f.name not in ("columns", *NAMES)]
         return sum(array.nbytes for array in (*arrays, *self.columns.values()))
 
+    def __getitem__(self, index: Any) -> EventBatch:
+        """Some of the events: ``events[7]``, ``events[3:10]``, ``events[mask]``, ``events[[4, 2]]``.
+
+        Raises
+        ------
+        OutOfRangeError
+            If there is no such event.
+        InputError
+            If the index is none of these.
+        """
+        if isinstance(index, slice):
+            try:
+                return self.select(np.arange(len(self))[index])
+            except TypeError as error:
+                raise InputError(f"events[{index}]: {error}.") from None
+        return self.select(index)
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """The events one by one, as batches of one event."""
+        return (self.select(i) for i in range(len(self)))
+
     def select(self, index: ArrayLike) -> EventBatch:
-        """The events at ``index`` (positions or a mask), in that order."""
-        rows = np.arange(len(self))[np.asarray(index) if np.size(index) else np.zeros(0, np.int64)]
+        """The events at ``index`` (positions or a mask), in that order.
+
+        Raises
+        ------
+        OutOfRangeError
+            If there is no such event.
+        InputError
+            If the index has another shape or kind.
+        """
+        rows = rows_of(index, len(self))
         counts = self.counts[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         particle = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], counts)
@@ -312,25 +361,6 @@ class EventBatch:
         return text
 
 
-def as_batch(particles: Any, **columns: Unpack[EventKeywords]) -> EventBatch:
-    """A batch unchanged, or awkward particles through :meth:`EventBatch.from_awkward`.
-
-    Raises
-    ------
-    InputError
-        If :meth:`EventBatch.from_awkward` refuses the particles, or a column comes with a batch,
-        which has its own.
-    """
-    if not isinstance(particles, EventBatch):
-        return EventBatch.from_awkward(particles, **columns)
-    names = [name for name, values in columns.items() if values is not None]
-    if names:
-        raise InputError(
-            f"{', '.join(names)}: an EventBatch has its own. Give it where the batch is built."
-        )
-    return particles
-
-
 def need_batch(events: Any) -> None:
     """Refuse what is no batch.
 
@@ -344,6 +374,10 @@ def need_batch(events: Any) -> None:
             f"expected an EventBatch, found {type(events).__name__}. Read one with djservice.read, "
             "or make one with EventBatch.from_arrays or EventBatch.from_awkward."
         )
+
+
+def _range(values: NDArray[Any]) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}" if len(values) else ""
 
 
 def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:

@@ -11,8 +11,25 @@ from djservice.core.elementary import cosh
 from djservice.errors import InputError
 from djservice.events.momenta import from_components, is_timelike, mass_of
 
-#: Names of the components of a momentum, of which vector and coffea use several.
-_COMPONENTS = (("px", "x"), ("py", "y"), ("pz", "z"), ("E", "energy", "e", "t"))
+#: Names of the coordinates of a momentum, of which vector and coffea use several.
+_NAMES = {
+    "pt": ("pt", "rho"),
+    "phi": ("phi",),
+    "rapidity": ("rapidity",),
+    "eta": ("eta",),
+    "mass": ("mass", "M", "m", "tau"),
+    "px": ("px", "x"),
+    "py": ("py", "y"),
+    "pz": ("pz", "z"),
+    "E": ("E", "energy", "e", "t"),
+}
+#: Coordinates that are enough, those that lose least first.
+_FORMS = (
+    ("pt", "phi", "mass", "rapidity"),
+    ("pt", "phi", "mass", "eta"),
+    ("px", "py", "pz", "E"),
+    ("pt", "eta", "phi", "E"),
+)
 
 
 def flat_particles(particles: Any) -> dict[str, Any]:
@@ -41,6 +58,7 @@ def flat_particles(particles: Any) -> dict[str, Any]:
             f"{type(particles).__name__}. Compute a lazy array first; flat arrays go through "
             "EventBatch.from_arrays."
         )
+    particles = _with_known_names(particles)
     names = _names_of(ak.fields(particles))
     if particles.ndim != 2 or not names:
         raise InputError(
@@ -59,26 +77,39 @@ def flat_particles(particles: Any) -> dict[str, Any]:
     counts = np.ma.getdata(ak.to_numpy(counts)).astype(np.int64)
     flat = {name: _flat(column, name, counts) for name, column in columns.items()}
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return {**_without_energy(flat, offsets), "offsets": offsets}
+    return {**without_energy(flat, offsets), "offsets": offsets}
 
 
 def _names_of(fields: list[str]) -> dict[str, str]:
     """The coordinates to read, and the field of each; nothing if there are not enough."""
-    present = set(fields)
-    for names in (("pt", "phi", "mass", "rapidity"), ("pt", "phi", "mass", "eta")):
-        if present.issuperset(names):
-            return {name: name for name in names}
-    px, py, pz, energy = (
-        next((name for name in names if name in present), "") for names in _COMPONENTS
-    )
-    if energy and px and py and pz:
-        return {"px": px, "py": py, "pz": pz, "E": energy}
-    if energy and present.issuperset(("pt", "eta", "phi")):
-        return {"pt": "pt", "eta": "eta", "phi": "phi", "E": energy}
-    return {}
+    names = {
+        coordinate: next((name for name in aliases if name in fields), "")
+        for coordinate, aliases in _NAMES.items()
+    }
+    form = next((form for form in _FORMS if all(names[each] for each in form)), ())
+    return {coordinate: names[coordinate] for coordinate in form}
 
 
-def _without_energy(flat: dict[str, Any], offsets: NDArray[np.int64]) -> dict[str, Any]:
+def _with_known_names(particles: Any) -> Any:
+    """The particles; those of ``vector`` in other coordinates by their components or a mass."""
+    import awkward as ak
+    import vector
+
+    if _names_of(ak.fields(particles)) or not isinstance(particles, vector.Lorentz):
+        return particles
+    form = ("pt", "eta", "phi", "mass") if _has_mass(particles) else ("px", "py", "pz", "E")
+    components = {"E": "t", "mass": "tau", "pt": "rho", "px": "x", "py": "y", "pz": "z"}
+    return ak.zip({name: getattr(particles, components.get(name, name)) for name in form})
+
+
+def _has_mass(particles: Any) -> bool:
+    """Whether momenta of ``vector`` hold their mass."""
+    import awkward as ak
+
+    return bool(set(_NAMES["mass"]).intersection(ak.fields(particles)))
+
+
+def without_energy(flat: dict[str, Any], offsets: NDArray[np.int64]) -> dict[str, Any]:
     """The columns with a mass in place of E."""
     if "E" not in flat:
         return flat
@@ -90,7 +121,8 @@ def _without_energy(flat: dict[str, Any], offsets: NDArray[np.int64]) -> dict[st
             if "px" in flat
             else flat["pt"] * cosh(flat["eta"])
         )
-    bad = np.flatnonzero(~is_timelike(size, energy))
+    # The checks of a batch name what is not finite.
+    bad = np.flatnonzero(~is_timelike(size, energy) & np.isfinite(size) & np.isfinite(energy))
     if len(bad):
         event = int(np.searchsorted(offsets, bad[0], side="right")) - 1
         raise InputError(

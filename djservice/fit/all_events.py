@@ -12,7 +12,7 @@ from djservice.core.progress import Watch
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError, RunError
 from djservice.evaluation.moments import Histogram, Moments
-from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.per_event import PerEvent
 from djservice.fit.requests import Evaluate, Request
 from djservice.store.columns import SCAN
 from djservice.store.run_store import Store

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from djservice.config.objective import ObjectiveSection
+from djservice.config.python_file import names_file
 from djservice.config.run import Run
 from djservice.core.named import build_named, check_distinct
 from djservice.errors import ConfigError, InputError
@@ -32,24 +33,19 @@ def build_loss(run: Run) -> Loss:
     ConfigError
         If an observable or cut is unknown, or a parameter is unknown or invalid.
     """
-    from djservice.objectives import cuts, losses, observables
+    from djservice.objectives import cuts, losses, widths
 
     total: Any = None
     for where, term in run.terms.items():
-        observable = build_named(
-            term.observable,
-            observables.Observable,
-            observables.named_observables(),
-            f"{where}.observable",
-        )
+        observable = _observable(term.observable, f"{where}.observable")
         loss: Any
         if isinstance(term, ObjectiveSection):
             loss = _objective(term, observable)
         elif term.kind == "width":
-            loss = losses.Width(observable, scale=term.scale, coefficient=term.coefficient)
+            loss = widths.Width(observable, scale=term.scale, coefficient=term.coefficient)
         elif term.kind == "robust_width":
             (low, high), bins = term.range, term.bins
-            loss = losses.RobustWidth(
+            loss = widths.RobustWidth(
                 observable,
                 scale=term.scale,
                 coefficient=term.coefficient,
@@ -76,6 +72,21 @@ def build_loss(run: Run) -> Loss:
         total = loss if total is None else total + loss
     loss_of_all: Loss = total
     return loss_of_all
+
+
+def _observable(value: Any, where: str) -> Observable:
+    """An observable by its name, or a function in a file."""
+    from djservice.objectives.from_file import observable_of_file
+    from djservice.objectives.observables import Observable, named_observables
+
+    if not names_file(value):
+        return build_named(value, Observable, named_observables(), where)
+    if len(value) > 1:
+        raise ConfigError(
+            f"{where}: {value['name']} takes no parameters, found "
+            f"{', '.join(key for key in value if key != 'name')}. Write them in the file."
+        )
+    return observable_of_file(value["name"], where)
 
 
 def _objective(section: ObjectiveSection, observable: Observable) -> Loss:

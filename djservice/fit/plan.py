@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
 from djservice.config.input import Input
-from djservice.config.run import Run, need_run
+from djservice.config.run import Run, as_run
 from djservice.core.typing import Floats
 from djservice.errors import ConfigError, InputError
 from djservice.estimators.base import Estimator
@@ -64,7 +65,7 @@ class RunPlan:
     Parameters
     ----------
     run
-        The configuration.
+        The configuration, or the path of its YAML file.
     search
         Finds the files of a pattern.
 
@@ -74,9 +75,8 @@ class RunPlan:
         If a setting names something unknown or missing, or is invalid.
     """
 
-    def __init__(self, run: Run, search: Search = GLOB) -> None:
-        need_run(run)
-        self.run, self.search = run, search
+    def __init__(self, run: Run | str | Path, search: Search = GLOB) -> None:
+        self.run, self.search = as_run(run), search
         self._inputs: dict[str, InputPlan] = {}
         self._lund_weights: dict[str, LundWeighting] = {}
 

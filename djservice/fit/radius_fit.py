@@ -21,7 +21,7 @@ from djservice.core.redact import redacted
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError, StoreError
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.per_event import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events, bootstrap_error, histogram_columns
 from djservice.fit.curvature import curvature_at

@@ -13,7 +13,7 @@ from djservice.clustering.sampling import Sampling
 from djservice.estimators.base import Estimator
 from djservice.evaluation.joint_gradient import JointEvents, JointSums
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.per_event import PerEvent
 from djservice.evaluation.taggers import Network
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import InWeights

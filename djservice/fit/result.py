@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+from djservice.core.html_table import html_table, plus_minus
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,27 @@ class Result:
     joint_radius: float = math.nan
     joint_radius_error: float = math.nan
     remarks: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return html_table("Result", rows_of(self))
+
+
+def rows_of(result: Result) -> dict[str, Any]:
+    """The rows of a table of a result."""
+    parts = {
+        "events": result.radius_error_events,
+        "trees": result.radius_error_trees,
+        "last step": result.radius_error_optimiser,
+    }
+    rows: dict[str, Any] = {
+        "R": plus_minus(result.radius, result.radius_error),
+        "error": ", ".join(f"{error:.2g} ({name})" for name, error in parts.items()),
+        "dL/dR": plus_minus(result.gradient, result.gradient_error),
+        "is an optimum": "yes" if result.converged else "no",
+        "iterations": f"{result.iterations}, and {result.newton_steps} Newton steps",
+    }
+    if not math.isnan(result.rigidity):
+        rows["rigidity"] = f"{result.rigidity:.4g}"
+    if not math.isnan(result.joint_radius):
+        rows["R with its network"] = plus_minus(result.joint_radius, result.joint_radius_error)
+    return {**rows, "remarks": "\n".join(result.remarks)}

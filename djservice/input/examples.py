@@ -18,6 +18,12 @@ from pathlib import Path
 from djservice.core.arguments import checked_arguments
 from djservice.errors import MissingFileError
 
+__all__ = [
+    "names",
+    "path",
+]
+
+
 _DATA = Path(__file__).parents[1] / "data"
 
 

@@ -25,6 +25,15 @@ from djservice.input.layouts import LAYOUTS, FileLayout
 from djservice.input.momentum_forms import COMPONENTS, forms_with
 from djservice.input.truth import GENERATED
 
+__all__ = [
+    "Schema",
+    "delphes",
+    "make",
+    "nanoaod",
+    "pfnanoaod",
+    "physlite",
+]
+
 
 class Schema(SchemaFields):
     """The branches that are read from an input, and the cuts on its particles.

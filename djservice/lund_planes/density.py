@@ -19,7 +19,8 @@ from djservice.clustering.trees import TreeSample
 from djservice.core.arguments import checked_arguments
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, as_batch
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 
 #: Numbers of a block of units, in all cells, that are in memory at once.
 _BLOCK = 2_000_000
@@ -86,7 +87,7 @@ def lund_density(
         raise InputError(f"radius is {radius}, expected a positive number.")
     column = _column(jets, derivative)
     axes = axes or default_axes()
-    events = as_batch(particles)
+    events = as_events(particles)
     sums = lund_sums(events, jets, radius=radius, plane=plane, column=column, axes=axes)
     return histogram_of(sums, axes)
 

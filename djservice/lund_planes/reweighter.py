@@ -17,7 +17,8 @@ from djservice.core.arguments import checked_arguments
 from djservice.core.typing import Floats
 from djservice.core.warn import warn
 from djservice.errors import InputError, InputWarning
-from djservice.events.batch import EventBatch, as_batch
+from djservice.events.as_events import as_events
+from djservice.events.batch import EventBatch
 from djservice.lund_planes.binning import Binning, PlaneSums, ratio_of
 from djservice.lund_planes.matching import Quarks
 from djservice.lund_planes.normalisation import normalised
@@ -225,7 +226,7 @@ def _jets(particles: Any, jets: Any) -> tuple[Floats, EventBatch]:
             "jets of random trees have no weights: expected those of one clustering, shape "
             "(event, jet)."
         )
-    weight = np.asarray(as_batch(particles).weight, np.float64)
+    weight = np.asarray(as_events(particles).weight, np.float64)
     return (np.repeat(weight, shape[0]) if shape else weight), batch
 
 

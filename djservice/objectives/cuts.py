@@ -13,8 +13,24 @@ from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require, require_number
 from djservice.core.entry_points import makers
 from djservice.errors import InputError
-from djservice.objectives.observable import Observable, evaluate_function
+from djservice.objectives.observable import (
+    Observable,
+    evaluate_function,
+    need_observable,
+    no_truth,
+)
 from djservice.objectives.observables import dijet_mass
+
+__all__ = [
+    "Cut",
+    "above",
+    "below",
+    "leading_jets",
+    "mass_above",
+    "mass_below",
+    "two_jets",
+]
+
 
 Mask = NDArray[np.bool_]
 
@@ -67,7 +83,13 @@ class Cut:
             )
         return mask
 
+    def __bool__(self) -> bool:
+        raise no_truth(
+            "a cut", "Combine cuts with &, | and ~ in place of and, or and not, in brackets."
+        )
+
     def __and__(self, other: Cut) -> Cut:
+        need_cut(other)
         jets = max(self.jets, other.jets)
         settled_pt = max(cut.settled_pt for cut in (self, other) if cut.jets == jets)
         # on_device: each of the two cuts moves the jets to the device that it needs.
@@ -81,6 +103,7 @@ class Cut:
         )
 
     def __or__(self, other: Cut) -> Cut:
+        need_cut(other)
         jets = max(self.jets, other.jets)
         return Cut(
             lambda jets: self(jets) | other(jets),
@@ -97,6 +120,21 @@ class Cut:
             self.jets,
             on_device=True,
             needs_constituents=self.needs_constituents,
+        )
+
+
+def need_cut(cut: Any) -> None:
+    """Refuse what is no cut.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(cut, Cut):
+        raise InputError(
+            f"expected a cut, found {cut!r}. Take one of djservice.cuts, such as "
+            "cuts.below(observable, maximum), and combine cuts with &, | and ~."
         )
 
 
@@ -133,6 +171,7 @@ def two_jets(pt_min: float = 0.0, rapidity_max: float = np.inf) -> Cut:
 @checked_arguments
 def below(observable: Observable, maximum: float) -> Cut:
     """Cut: the observable is below ``maximum``."""
+    need_observable(observable)
     require_number("maximum", maximum)
     return Cut(
         lambda jets: observable(jets) < maximum,
@@ -146,6 +185,7 @@ def below(observable: Observable, maximum: float) -> Cut:
 @checked_arguments
 def above(observable: Observable, minimum: float) -> Cut:
     """Cut: the observable is above ``minimum``."""
+    need_observable(observable)
     require_number("minimum", minimum)
     return Cut(
         lambda jets: observable(jets) > minimum,

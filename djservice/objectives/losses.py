@@ -22,17 +22,12 @@ from numpy.typing import NDArray
 
 from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
-from djservice.core.bounds import BOUNDS, are_numbers, require_number, require_positive
+from djservice.core.bounds import require_number, require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.objectives.cuts import Cut
-from djservice.objectives.observable import Observable
-from djservice.objectives.pooled_statistics import (
-    PooledMean,
-    PooledStatistic,
-    QuantileWidth,
-    RelativeVariance,
-)
+from djservice.objectives.cuts import Cut, need_cut
+from djservice.objectives.observable import Observable, need_observable, no_truth
+from djservice.objectives.pooled_statistics import PooledMean, PooledStatistic
 
 
 @dataclass(frozen=True)
@@ -67,8 +62,9 @@ class Term(ABC):
     maximised: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.observable, Observable):
-            raise _no_observable("an observable", self.observable)
+        need_observable(self.observable)
+        if self.cut is not None:
+            need_cut(self.cut)
         require_number("coefficient", self.coefficient)
         if self.target is not None:
             require_number("target", self.target)
@@ -92,7 +88,7 @@ class Term(ABC):
     @property
     def jets(self) -> int:
         """Number of leading jets that the term reads."""
-        return max(self.observable.jets, self.cut.jets if self.cut else 1)
+        return max(self.observable.jets, 1 if self.cut is None else self.cut.jets)
 
     @property
     def needs_constituents(self) -> bool:
@@ -124,7 +120,14 @@ class Term(ABC):
         return None
 
     def where(self, cut: Cut) -> Self:
-        """This loss for trees that ``cut`` accepts, in addition to any earlier selection."""
+        """This loss for trees that ``cut`` accepts, in addition to any earlier selection.
+
+        Raises
+        ------
+        InputError
+            If it is no cut.
+        """
+        need_cut(cut)
         return replace(self, cut=cut if self.cut is None else self.cut & cut)
 
     def evaluate(self, jets: Any, truth: Floats) -> tuple[Floats, list[Floats], NDArray[np.bool_]]:
@@ -189,12 +192,16 @@ class Term(ABC):
         return scaled
 
     def __mul__(self, factor: float) -> Self:
+        require_number("factor", factor)
         return replace(self, coefficient=self.coefficient * factor)
 
     __rmul__ = __mul__
 
     def __add__(self, other: Term | LossSum) -> LossSum:
-        return LossSum(self.terms + other.terms)
+        return LossSum(self.terms + _terms_of(other))
+
+    def __bool__(self) -> bool:
+        raise no_truth("a loss", "Add losses with +.")
 
 
 @checked_arguments
@@ -270,68 +277,6 @@ class Mean(Term):
         return np.full_like(value, 1.0 if self.scale is None else 1.0 / self.scale)
 
 
-@checked_arguments
-@dataclass(frozen=True)
-class Width(Term):
-    """Relative width of a resonance: Var(f) / mean(f)^2 over accepted trees and events.
-
-    With ``scale`` None, f is the observable divided by the event's truth. Otherwise f is the
-    observable divided by ``scale``, which does not change the width, and no truth is needed. Like
-    any plug-in estimate, the width has a bias of O(1 / (events x trees)). A radius that shrinks
-    all masses shrinks the mean too, so its square in the denominator keeps the minimum away from
-    R -> 0.
-    """
-
-    has_target: ClassVar[bool] = False
-
-    @property
-    def statistic(self) -> PooledStatistic:
-        return RelativeVariance()
-
-    def _target(self, truth: Floats) -> Floats:
-        return super()._target(truth) if self.scale is None else np.full_like(truth, self.scale)
-
-    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
-        return value / target, np.square(value / target)
-
-
-@checked_arguments
-@dataclass(frozen=True)
-class RobustWidth(Width):
-    """Robust relative width: (q_84 - q_16) / (2 q_50) over accepted trees and events.
-
-    This is half of the central 68 % interval divided by the median. f is defined as in
-    :class:`Width`. Only the number of trees in the tails counts, not how far out they are. The
-    quantiles are interpolated within the equal bins of a histogram from ``low`` to ``high``, so
-    that chunks of events return plain sums. Trees outside the histogram are left out.
-
-    Standard errors are too small with fewer than 200 events (docs/results.md).
-    """
-
-    low: float = 0.0
-    high: float = 250.0
-    bins: int = 50
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        bound = BOUNDS["bins"]
-        if not (
-            are_numbers([self.low, self.high]) and self.low < self.high and bound.holds(self.bins)
-        ):
-            raise InputError(
-                f"expected low < high and 4 bins or more, found {self.low}, {self.high} and "
-                f"{self.bins}; there may be {bound.high:,} bins."
-            )
-
-    @property
-    def statistic(self) -> PooledStatistic:
-        return QuantileWidth(self.low, self.high, self.bins)
-
-    def _quantities(self, value: Floats, target: Floats) -> tuple[Floats, ...]:
-        number = np.floor((value / target - self.low) * (self.bins / (self.high - self.low)))
-        return tuple((number == i).astype(np.float64) for i in range(self.bins))
-
-
 @dataclass(frozen=True)
 class LossSum:
     """A sum of losses, each with its own coefficient, selection and normalisation."""
@@ -367,15 +312,28 @@ class LossSum:
         return min(term.settled_pt if term.jets == self.jets else 0.0 for term in self.terms)
 
     def __add__(self, other: Term | LossSum) -> LossSum:
-        return LossSum(self.terms + other.terms)
+        return LossSum(self.terms + _terms_of(other))
+
+    def __bool__(self) -> bool:
+        raise no_truth("a loss", "Add losses with +.")
 
     def __mul__(self, factor: float) -> LossSum:
+        require_number("factor", factor)
         return LossSum(tuple(term * factor for term in self.terms))
 
     __rmul__ = __mul__
 
 
 Loss = Term | LossSum
+
+
+def _terms_of(loss: Any) -> tuple[Term, ...]:
+    """The terms of the other loss of a sum."""
+    if not isinstance(loss, (Term, LossSum)):
+        raise InputError(
+            f"expected another loss in a sum of losses, found {loss!r}. Scale a loss with *."
+        )
+    return loss.terms
 
 
 def as_loss(objective: Loss | Observable) -> Loss:
@@ -386,15 +344,7 @@ def as_loss(objective: Loss | Observable) -> Loss:
     InputError
         If the objective is neither a loss nor an observable.
     """
-    if isinstance(objective, Observable):
-        return Mean(objective)
     if isinstance(objective, (Term, LossSum)):
         return objective
-    raise _no_observable("a loss or an observable", objective)
-
-
-def _no_observable(expected: str, objective: Any) -> InputError:
-    return InputError(
-        f"expected {expected}, found {objective!r}. Take one of djservice.observables, or make one of a "
-        "function with @djservice.observable(...)."
-    )
+    need_observable(objective, "a loss or an observable")
+    return Mean(objective)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,7 @@ from djservice.core.columns import returned
 from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
 from djservice.core.warn import warn
-from djservice.errors import InputError, InputWarning
+from djservice.errors import ArgumentError, InputError, InputWarning
 
 #: Number of constituents of each jet that a function gets; "all" for every one of them.
 Length = int | Literal["all"]
@@ -112,10 +112,21 @@ class Observable:
         )
         return values
 
+    def __bool__(self) -> bool:
+        raise no_truth("an observable", "Combine cuts of it with &, | and ~.")
+
+    def _compare(self, other: Any) -> Any:
+        raise no_truth(
+            "a comparison of an observable",
+            "Make a cut, djservice.cuts.above(observable, minimum) or below(observable, maximum), "
+            "and combine two of them with &.",
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compare
+
     def __mul__(self, other: Observable) -> Observable:
         """The product of two observables, such as one and a soft threshold."""
-        if not isinstance(other, Observable):
-            return NotImplemented
+        need_observable(other, "another observable in a product")
         # on_device: each of the two moves the jets to the device that it needs.
         return Observable(
             lambda jets: self(jets) * other(jets),
@@ -172,6 +183,26 @@ def warn_of_defaults(observables: Iterable[Observable], columns: Iterable[str]) 
         warn(text, InputWarning)
 
 
+def no_truth(what: str, remedy: str) -> ArgumentError:
+    """The error of ``and``, ``or``, ``not``, ``if`` and chains of comparisons."""
+    return ArgumentError(f"{what} has no truth value before there are jets. {remedy}")
+
+
+def need_observable(observable: Any, what: str = "an observable") -> None:
+    """Refuse what is no observable.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(observable, Observable):
+        raise InputError(
+            f"expected {what}, found {observable!r}. Take one of djservice.observables, or make one "
+            "of a function with @djservice.observable(...)."
+        )
+
+
 def product_slopes(first: Observable, second: Observable) -> Slopes | None:
     """The slopes of a product of two observables, None if one has none."""
     if first.slopes is None or second.slopes is None:
@@ -194,16 +225,30 @@ def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool
     Raises
     ------
     InputError
-        If the function, named ``what`` in the message, does not return numbers.
+        If the function, named ``what`` in the message, does not return numbers, or there are no
+        jets.
     """
+    if not hasattr(jets, "px") or not hasattr(jets, "shape"):
+        raise InputError(
+            f"{what}: expected jets of shape (event, tree, jet), such as trees.jets of "
+            f"djservice.cluster, found {type(jets).__name__}."
+        )
     if not hasattr(jets, "on_host"):
         return returned(function(jets), what)
     values = function(jets) if on_device else returned(function(jets.on_host()), what)
     return array_module(jets.px).asarray(values)
 
 
-@checked_arguments
+@overload
+def observable(function: Callable[..., ArrayLike], /) -> Observable: ...
+@overload
 def observable(
+    function: None = None, /, **keywords: Any
+) -> Callable[[Callable[..., ArrayLike]], Observable]: ...
+@checked_arguments
+def observable(  # type: ignore[misc]  # the keywords of the second form are typed here
+    function: Callable[..., ArrayLike] | None = None,
+    /,
     *,
     units: str = "",
     jets: int | None = None,
@@ -212,8 +257,10 @@ def observable(
     constituents: Length | None = None,
     jet: int = 0,
     slopes: Slopes | None = None,
-) -> Callable[[Callable[..., ArrayLike]], Observable]:
+) -> Any:
     """Decorator that makes an :class:`Observable` of a function of the jets.
+
+    It has no brackets where it needs no arguments: the function then reads two leading jets.
 
     Examples
     --------
@@ -248,7 +295,7 @@ def observable(
         label = name or function.__name__
         return Observable(function, label, units, number, on_device, constituents, slopes=slopes)
 
-    return wrap
+    return wrap if function is None else wrap(function)
 
 
 def require_jet(jet: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,32 @@ from djservice.objectives.jet_slopes import (
     sigmoid_slopes,
 )
 from djservice.objectives.observable import Observable as Observable
-from djservice.objectives.observable import observable, require_jet
+from djservice.objectives.observable import need_observable, observable, require_jet
 from djservice.objectives.onnx_tagger import read_tagger
 from djservice.objectives.plackett_luce import ordered_choices, unordered_choices
 from djservice.objectives.shapes import shape
+
+__all__ = [
+    "Observable",
+    "angularity",
+    "dijet_mass",
+    "invariant_mass",
+    "jet_mass",
+    "jet_multiplicity",
+    "jet_pt",
+    "leading_jet_mass",
+    "leading_jet_pt",
+    "log_angularity",
+    "n_jet_mass",
+    "onnx",
+    "scalar_ht",
+    "soft_above",
+    "soft_below",
+    "soft_choice",
+    "soft_dijet_mass",
+    "soft_two_jets",
+]
+
 
 #: Most ordered choices of jets of a soft choice, which evaluates its observable for each of them.
 _MOST_CHOICES = 1_000
@@ -53,6 +75,61 @@ def dijet_mass(jets: Any) -> Floats:
 def leading_jet_mass(jets: Any) -> Floats:
     """Mass of the leading jet."""
     return _mass(jets, 1)
+
+
+@observable(units="GeV", jets=1, on_device=True, slopes=pt_slopes(0))
+def leading_jet_pt(jets: Any) -> Floats:
+    """pT of the leading jet."""
+    pt: Floats = jets[..., 0].pt
+    return pt
+
+
+@checked_arguments
+def jet_pt(jet: int = 0) -> Observable:
+    """pT of the leading jet number ``jet``, counted from 0; NaN where a tree has fewer."""
+    number = require_jet(jet)
+    return Observable(
+        lambda jets: jets[..., number].pt,
+        f"pT of jet {number + 1}",
+        "GeV",
+        number + 1,
+        True,
+        slopes=pt_slopes(number),
+    )
+
+
+@checked_arguments
+def jet_mass(jet: int = 0) -> Observable:
+    """Mass of the leading jet number ``jet``, counted from 0; NaN where a tree has fewer."""
+    number = require_jet(jet)
+    return Observable(
+        lambda jets: _mass(jets[..., number : number + 1], 1),
+        f"mass of jet {number + 1}",
+        "GeV",
+        number + 1,
+        True,
+    )
+
+
+@checked_arguments
+def invariant_mass(jets: Sequence[int]) -> Observable:
+    """Mass of the sum of chosen leading jets, such as [0, 2]; NaN where a tree lacks one of them.
+
+    Raises
+    ------
+    InputError
+        If these are no different places of leading jets, counted from 0.
+    """
+    if not isinstance(jets, (list, tuple)) or not jets or len(set(map(str, jets))) < len(jets):
+        raise InputError(f"jets is {jets!r}, expected a list of different places, such as [0, 2].")
+    places = [require_jet(jet) for jet in jets]
+
+    def mass(leading: Any) -> Floats:
+        chosen = leading[..., places]
+        return np.where(np.isnan(chosen.E).any(axis=-1), np.nan, _mass(chosen, len(places)))
+
+    numbers = ", ".join(str(place + 1) for place in places)
+    return Observable(mass, f"mass of jets {numbers}", "GeV", max(places) + 1, True)
 
 
 @checked_arguments
@@ -143,6 +220,7 @@ def soft_choice(
         If ``kappa`` is not positive, or ``jets`` is below the number that the observable reads or
         leaves more than 1,000 ordered choices.
     """
+    need_observable(observable)
     require_number("kappa", kappa)
     require("jets", jets)
     if not kappa > 0:
@@ -200,6 +278,7 @@ def _second_pt(jets: Any) -> Floats:
 
 
 def _sigmoid(observable: Observable, threshold: float, width: float, sign: float) -> Observable:
+    need_observable(observable)
     require_number("threshold", threshold)
     require_number("width", width)
     if not width > 0:
@@ -264,6 +343,10 @@ def named_observables() -> dict[str, Callable[..., Observable]]:
     builtin: dict[str, Observable | Callable[..., Observable]] = {
         "dijet_mass": dijet_mass,
         "leading_jet_mass": leading_jet_mass,
+        "leading_jet_pt": leading_jet_pt,
+        "jet_pt": jet_pt,
+        "jet_mass": jet_mass,
+        "invariant_mass": invariant_mass,
         "n_jet_mass": n_jet_mass,
         "jet_multiplicity": jet_multiplicity,
         "scalar_ht": scalar_ht,

@@ -19,8 +19,9 @@ from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.evaluate import evaluate
 from djservice.events.batch import EventBatch
 from djservice.objectives import cuts
-from djservice.objectives.losses import RobustWidth, SquaredError
+from djservice.objectives.losses import SquaredError
 from djservice.objectives.observables import dijet_mass
+from djservice.objectives.widths import RobustWidth
 
 #: NumPy's functions of which there is code for some processors only. Observables of a user may
 #: take any of them.

@@ -27,7 +27,7 @@ from djservice.core.typing import Floats
 from djservice.errors import SchemaError
 from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import concatenated
+from djservice.evaluation.per_event import concatenated
 from djservice.evaluation.targets import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.events.emissions import Kind

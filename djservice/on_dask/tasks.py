@@ -23,7 +23,7 @@ from djservice.core.typing import Floats
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
 from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.moments import Moments
-from djservice.evaluation.reduce import PerEvent
+from djservice.evaluation.per_event import PerEvent
 from djservice.evaluation.targets import Classes
 from djservice.evaluation.vector_moments import VectorMoments
 from djservice.evaluation.weight_gradient import weight_gradients
@@ -260,10 +260,12 @@ def classes_of(bundle: EventBatch, classes: Classes) -> NDArray[np.int64]:
 def _in_reference_radius(
     moments: Moments, per_event: PerEvent, reference_pt: float
 ) -> tuple[Moments, PerEvent]:
+    factors = np.ones(per_event.gradients.shape[1])
+    factors[0] = reference_pt
     return moments.scaled(0, reference_pt), replace(
         per_event,
-        gradient=per_event.gradient * reference_pt,
-        gradient_error=per_event.gradient_error * reference_pt,
+        gradients=per_event.gradients * factors,
+        gradient_errors=per_event.gradient_errors * factors,
     )
 
 

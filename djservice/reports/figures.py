@@ -25,8 +25,10 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
 
     Each figure is closed when the next one is asked for.
     """
+    import matplotlib
     import matplotlib.pyplot as plt
 
+    matplotlib.use("Agg")  # a canvas that needs no display
     with style():
         for name, caption, draw in (
             ("landscape", _LANDSCAPE, landscape),
@@ -82,12 +84,10 @@ _MODEL = (
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style of mplhep without logos, on a canvas that needs no display."""
-    import matplotlib
+    """The style of mplhep without logos."""
     import matplotlib.pyplot as plt
     import mplhep
 
-    matplotlib.use("Agg")
     small = {
         "font.size": 13,
         "axes.labelsize": 15,

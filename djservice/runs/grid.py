@@ -16,7 +16,7 @@ from pathlib import Path
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS
-from djservice.core.display import Lines
+from djservice.core.notebook import python_display
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
 from djservice.core.shown import ShownSteps, shown_of
@@ -73,7 +73,7 @@ def label(estimator: Estimator) -> str:
 
 @checked_arguments
 def scan(
-    run: Run,
+    run: Run | str | Path,
     output: str | Path,
     *,
     rigidities: Sequence[float] = (),
@@ -86,14 +86,15 @@ def scan(
     Parameters
     ----------
     run
-        Run that gives the input, the clustering, the loss, the estimator and the cluster.
+        Run that gives the input, the clustering, the loss, the estimator and the cluster, or the
+        path of its YAML file.
     output
         Zarr store to write or continue.
     rigidities, radii, trees
         Rigidities, radii and trees per event of the grid. The defaults are the run's rigidity,
         ``scan.radii`` and ``scan.trees``.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -109,17 +110,17 @@ def scan(
     plan = RunPlan(run)
     grid = Grid(
         (plan.estimator,),
-        tuple(rigidities) or (run.clustering.rigidity,),
-        tuple(radii) or run.scan.radii,
+        tuple(rigidities) or (plan.run.clustering.rigidity,),
+        tuple(radii) or plan.run.scan.radii,
         1,
-        trees or run.scan.trees,
+        trees or plan.run.scan.trees,
     )
     return fill(plan, grid, output, watch)
 
 
 @checked_arguments
 def compare(
-    run: Run,
+    run: Run | str | Path,
     output: str | Path,
     estimators: Sequence[Estimator],
     *,
@@ -134,13 +135,14 @@ def compare(
     Parameters
     ----------
     run
-        Run that gives the input, the clustering, the loss and the cluster.
+        Run that gives the input, the clustering, the loss and the cluster, or the path of its YAML
+        file.
     output
         Zarr store to write or continue.
     estimators, rigidities, radii, repetitions, trees
         Axes of the grid, and trees per event and repetition.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -182,7 +184,7 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
             )
     check_datasets(plan.loss, plan.input().fileset)
     _ = plan.robust  # built here, so that errors come before a cluster starts
-    watch = watch or Lines()
+    watch = watch or python_display()
     return run_to_completion(_fill(plan, grid, Path(output).expanduser(), watch), watch)
 
 

@@ -16,7 +16,9 @@ from distributed import Client
 
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
-from djservice.core.display import Lines, shown
+from djservice.core.display import shown
+from djservice.core.html_table import html_table
+from djservice.core.notebook import python_display
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
@@ -28,12 +30,13 @@ from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, given_radius, learned, spectrum_radii
-from djservice.fit.result import Result
+from djservice.fit.result import Result, rows_of
 from djservice.fit.weights_fit import WeightSample, WeightsFit
 from djservice.lund_planes.density import SUMS_SHAPE
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
+from djservice.reports.plots import Store as PlottedStore
 from djservice.store import run_store as stores
 from djservice.store.columns import StoreColumns
 from djservice.store.location import store_path
@@ -61,19 +64,36 @@ class FinishedRun:
         result = self.result
         return result.radius if math.isnan(result.joint_radius) else result.joint_radius
 
+    def plot(self) -> Any:
+        """Loss against R, with the iterations and the optimum; returns matplotlib's axes.
+
+        ``dj.Store.read(fit.store)`` has the other figures.
+
+        Raises
+        ------
+        MissingPackageError
+            Without the extra ``report``.
+        """
+        return PlottedStore.read(self.store).plot_scan()
+
+    def _repr_html_(self) -> str:
+        return html_table("Finished run", {**rows_of(self.result), "store": self.store})
+
 
 @checked_arguments
-def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> FinishedRun:
+def run(
+    run: Run | str | Path, *, overwrite: bool = False, watch: Watch | None = None
+) -> FinishedRun:
     """Start a run, or continue it from its store.
 
     Parameters
     ----------
     run
-        Configuration of the run.
+        Configuration of the run, or the path of its YAML file.
     overwrite
         If True, an existing store is deleted first.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -90,8 +110,8 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
     check_sizes(plan)
     plan.check()  # before a cluster is started
     if not overwrite:
-        stores.check_it_continues(store_path(run.output.store), run.numbers)
-    with shown(watch, Lines) as display:
+        stores.check_it_continues(store_path(plan.run.output.store), plan.run.numbers)
+    with shown(watch, python_display) as display:
         return run_to_completion(_on_cluster(plan, overwrite, display), display)
 
 

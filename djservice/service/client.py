@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 from distributed.core import connect as open_comm
@@ -20,6 +21,7 @@ from djservice import errors
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
 from djservice.core.event_loops import finish
+from djservice.core.html_table import html_table
 from djservice.core.private import full_url, private_url
 from djservice.core.progress import Watch
 from djservice.core.redact import message_of, shareable
@@ -72,8 +74,8 @@ class Service:
             raise ServiceError(f"address is {address!r}, expected text such as tcp://host:8786.")
         self.address, self.security = private_url(address), security or Security()
 
-    def submit(self, run: Run) -> SubmittedRun:
-        """Submit a run and return at once; the scheduler does the run.
+    def submit(self, run: Run | str | Path) -> SubmittedRun:
+        """Submit a run, or that of a YAML file, and return at once; the scheduler does the run.
 
         Submitting a run again starts no second one: the handle of the first one is returned, with
         ``new`` False. Relative paths refer to the folder of this process, which the scheduler and
@@ -175,6 +177,9 @@ class SubmittedRun:
 
     def __repr__(self) -> str:
         return f"<run {self.id} at {self.service.address}>"
+
+    def _repr_html_(self) -> str:
+        return html_table("Submitted run", {"id": self.id, "scheduler": self.service.address})
 
     def status(self) -> dict[str, Any]:
         """State, times, progress and last log lines as plain data."""

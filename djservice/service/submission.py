@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from djservice.config.input import Input
-from djservice.config.run import Run, files_of, need_run
+from djservice.config.python_file import names_file
+from djservice.config.run import Run, as_run, files_of
 from djservice.core.private import full_url, public, revealed
 from djservice.core.redact import message_of
 from djservice.core.urls import is_url
@@ -24,7 +25,7 @@ LARGEST = 1_000_000
 DEEPEST = 30
 
 
-def pack(run: Run) -> dict[str, Any]:
+def pack(run: Run | str | Path) -> dict[str, Any]:
     """A run as plain data whose paths are valid on the scheduler.
 
     Relative paths become absolute ones; URLs and ``example:`` names stay. The section ``cluster``
@@ -35,7 +36,7 @@ def pack(run: Run) -> dict[str, Any]:
     ConfigError
         If the run holds Python objects.
     """
-    need_run(run)
+    run = as_run(run)
     for where, term in run.terms.items():
         values = {f"{where}.observable": term.observable}
         values |= {f"{where}.cuts[{k}]": cut for k, cut in enumerate(term.cuts)}
@@ -111,6 +112,8 @@ def unpack(data: Any) -> Run:
             f"submitted run: expected a mapping of sections, found {type(data).__name__}."
         )
     run = Run.from_dict(data, "submitted run")
+    for where, term in run.terms.items():
+        _refuse_object(f"{where}.observable", term.observable)
     if any(isinstance(section.fileset, str) for section in run.inputs.values()):
         raise ConfigError(
             "submitted run: expected the content of the fileset, found the name of its file. "
@@ -191,6 +194,13 @@ def _absolute(path: str) -> str:
 
 
 def _refuse_object(key: str, value: Any) -> None:
+    if names_file(value):
+        raise ConfigError(
+            f"{key}: {value['name']} is a function in a file, which only a local run reads "
+            "(djservice run): a scheduler runs no code that comes with a submission. Install it as "
+            "an entry point of the group djservice.observables on the scheduler and the workers, "
+            "and give its name."
+        )
     if not isinstance(value, Mapping):
         raise ConfigError(
             f"{key} is a Python object, and a run on a scheduler is plain data. Install the object "

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import zarr
@@ -65,7 +65,7 @@ class Store:
         self.changes: list[str] = []
 
     @classmethod
-    def read(cls, path: str | Path) -> Store:
+    def read(cls, path: str | Path) -> Self:
         """Open a store for reading.
 
         Raises

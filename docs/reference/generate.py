@@ -93,7 +93,8 @@ def api() -> Iterator[str]:
         if inspect.ismodule(member):
             yield f"## {name}\n\n::: {member.__name__}\n"
         else:
-            yield f"## {name}\n\n::: {member.__module__}.{member.__qualname__}\n"
+            yield f"## {name}\n\n::: {member.__module__}.{member.__qualname__}"
+            yield "    options: {inherited_members: true}\n" if name == "Store" else ""
 
 
 MAKERS: dict[str, Callable[[], Iterator[str]]] = {

@@ -122,7 +122,7 @@ def test_other_parameters_of_the_exact_tables(
             power=row["exponent"],
             scale="safe" if row["asymmetry"] else "minimum",
             asymmetry=row["asymmetry"] or 1.0,
-            parameter=parameter,
+            parameters=parameter,
             estimator=estimator,
             trees=20_000,
             seed=3000 + number,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import vector
 
+import djservice as dj
 from djservice import cuts, observables
 from djservice.core.fingerprints import fingerprint
 from djservice.errors import InputError
@@ -35,6 +36,27 @@ def test_masses() -> None:
     np.testing.assert_allclose(observables.leading_jet_mass(JETS)[0], [0.0, 0.0, np.nan])
     three = np.sqrt(92**2 - 20**2 - 10**2)
     np.testing.assert_allclose(observables.n_jet_mass(3)(JETS)[0], [three, 0.0, np.nan])
+
+
+def test_chosen_jets() -> None:
+    np.testing.assert_allclose(observables.leading_jet_pt(JETS)[0], [50.0, 50.0, np.nan])
+    np.testing.assert_allclose(observables.jet_pt(1)(JETS)[0], [30.0, np.nan, np.nan])
+    weak = np.sqrt(12**2 - 10**2)
+    np.testing.assert_allclose(observables.jet_mass(2)(JETS)[0], [weak, np.nan, np.nan])
+    pair = np.sqrt(62**2 - 50**2 - 10**2)
+    np.testing.assert_allclose(observables.invariant_mass([0, 2])(JETS)[0], [pair, np.nan, np.nan])
+    for wrong in ([], [0, 0], [0, -1], 3, "01", [0.5]):
+        with pytest.raises(InputError, match=r"jets? is .*expected"):
+            observables.invariant_mass(wrong)
+
+
+def test_an_observable_is_made_with_brackets_or_without() -> None:
+    def pt(jets):
+        return jets.pt[..., 0]
+
+    bare, called, full = dj.observable(pt), dj.observable()(pt), dj.observable(units="GeV")(pt)
+    assert bare == called and (bare.name, full.units) == ("pt", "GeV")
+    np.testing.assert_array_equal(bare(JETS), JETS.pt[..., 0])
 
 
 def test_counts_and_sums() -> None:

@@ -1,0 +1,33 @@
+"""The small table by which a notebook shows an object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from djservice.core.visible import visible
+
+
+def html_table(title: str, rows: Mapping[str, Any]) -> str:
+    """A table of names and values with a title, as HTML; all text is escaped.
+
+    Lines of a value stay lines. Rows without a value, which are None or empty, are left out.
+    """
+    cells = "".join(
+        f'<tr><th style="text-align:left">{_shown(name)}</th>'
+        f'<td style="text-align:left">{_shown(value)}</td></tr>'
+        for name, value in rows.items()
+        if value is not None and value != ""
+    )
+    return f"<table><caption>{_shown(title)}</caption>{cells}</table>"
+
+
+def _shown(value: Any) -> str:
+    lines = str(value).split("\n")
+    return "<br>".join(escape(visible(line)) for line in lines)
+
+
+def plus_minus(value: float, error: float) -> str:
+    """A number with its error, to four digits of each."""
+    return f"{value:.4g} \u00b1 {error:.2g}"

@@ -1,0 +1,110 @@
+"""Observables that are functions in a user's Python file: ``observable: my_file.py:function``.
+
+Only local runs have them: to read one is to run the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from djservice.config.python_file import split_name
+from djservice.core.regular import unusable
+from djservice.errors import ConfigError
+from djservice.objectives.observable import Observable, observable
+
+
+@dataclass(frozen=True)
+class FileFunction:
+    """A function of a file, which stores know by the file's content.
+
+    Attributes
+    ----------
+    function
+        The function.
+    fingerprint
+        Name of the file and the function, and a hash of the whole file.
+    """
+
+    function: Callable[..., Any]
+    fingerprint: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The value of the function."""
+        return self.function(*arguments)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the particles that the function says it reads."""
+        columns: tuple[str, ...] = getattr(self.function, "columns", ())
+        return columns
+
+
+def observable_of_file(text: str, where: str) -> Observable:
+    """The observable that ``my_file.py:function`` names.
+
+    The file is run, as an import would do. The function is one of the two leading jets, unless
+    ``@djservice.observable(...)`` stands above it and says otherwise.
+
+    Parameters
+    ----------
+    where
+        Place in the configuration, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or run, or has no such function.
+    """
+    path, name = split_name(text)
+    place = f"{where}: {path}"
+    if problem := unusable(path):
+        raise ConfigError(f"{place} {problem}.")
+    try:
+        source = Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{place}: cannot be read ({error.strerror or error}). A relative path begins in the "
+            "folder where the run is started."
+        ) from None
+    # The module is in no list of modules, so that its functions travel to workers as they are.
+    module = ModuleType(Path(path).stem)
+    module.__file__ = path
+    try:
+        exec(compile(source, path, "exec"), vars(module))
+    except Exception as error:
+        raise ConfigError(
+            f"{place}{_line_of(error, path)}: {type(error).__name__}: {error}."
+        ) from None
+    function = vars(module).get(name)
+    if not callable(function):
+        names = sorted(key for key, value in vars(module).items() if _is_own(value, module))
+        raise ConfigError(
+            f"{place}: there is no function {name!r}, expected one of {', '.join(names) or 'none'}."
+        )
+    made = function if isinstance(function, Observable) else observable(function)
+    digest = hashlib.sha256(source).hexdigest()[:16]
+    fingerprint = f"{Path(path).name}:{name}#{digest}"
+    return replace(made, function=FileFunction(made.function, fingerprint))
+
+
+def _is_own(value: Any, module: ModuleType) -> bool:
+    own = getattr(value, "__module__", None) == module.__name__
+    return isinstance(value, Observable) or (own and callable(value))
+
+
+def _line_of(error: Exception, path: str) -> str:
+    """Where in the file an error was raised, as ``, line 3``."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == path
+    ]
+    return f", line {lines[-1]}" if lines else ""

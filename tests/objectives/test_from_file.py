@@ -1,0 +1,103 @@
+"""Observables that are functions in a user's file: read, known by the file's content, and never sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+
+import djservice as dj
+from djservice.errors import ConfigError, StoreError
+from djservice.fit.plan import RunPlan
+from djservice.service.submission import pack, unpack
+
+FILE = """
+import numpy as np
+import djservice as dj
+
+SCALE = 1.0
+
+def sum_pt(jets):
+    return SCALE * np.nansum(jets.pt[..., :2], axis=-1)
+
+@dj.observable(units="GeV", jets=1)
+def first(jets):
+    return jets.pt[..., 0]
+
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def run_of(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``run_of(text, name)``: a run of the function ``name`` of a file with a text."""
+    monkeypatch.chdir(tmp_path)
+
+    def settings(text: str, observable: Any = "my_file.py:sum_pt") -> dj.Run:
+        (tmp_path / "my_file.py").write_text(text)
+        term = {"observable": observable, "target": 150.0, "scale": 150.0}
+        return dj.Run.from_dict(tiny | {"loss": term})
+
+    return settings
+
+
+def test_a_function_of_a_file_is_an_observable_that_travels(run_of: Any) -> None:
+    plan = RunPlan(run_of(FILE))
+    events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=5.0), entries=(0, 5))
+    jets = dj.cluster(events, radius=0.7, rigidity=1.0).jets
+    values = cloudpickle.loads(cloudpickle.dumps(plan.observable))(jets)
+    np.testing.assert_allclose(values, np.nansum(jets.pt, axis=-1))
+    first = RunPlan(run_of(FILE, "my_file.py:first")).observable
+    assert (first.name, first.units, first.jets) == ("first", "GeV", 1)
+
+
+def test_a_store_knows_the_whole_file_and_not_its_folder(run_of: Any, tmp_path: Path) -> None:
+    plan = RunPlan(run_of(FILE))
+    ((key, hashes),) = plan.observable_files.items()
+    assert key == "loss[0].observable.files" and hashes[0].startswith("my_file.py:sum_pt#")
+    changed = RunPlan(run_of(FILE.replace("SCALE = 1.0", "SCALE = 2.0")))
+    assert changed.observable_files != plan.observable_files
+    elsewhere = run_of(FILE, f"{tmp_path}/my_file.py:sum_pt")
+    assert elsewhere.numbers == plan.run.numbers
+    assert RunPlan(elsewhere).observable_files == plan.observable_files
+
+
+def test_a_changed_function_does_not_continue_a_store(run_of: Any, scheduler: str) -> None:
+    def start(text: str) -> None:
+        data = run_of(text).to_dict() | {"cluster": {"scheduler": scheduler}}
+        data["optimiser"]["iterations"] = 2
+        dj.run(dj.Run.from_dict(data))
+
+    start(FILE)
+    with pytest.raises(StoreError, match=r"observable\.files"):
+        start(FILE.replace("SCALE = 1.0", "SCALE = 2.0"))
+
+
+@pytest.mark.parametrize("name", ["my_file.py:sum_pt", "/anywhere/x.py:f"])
+def test_a_submission_with_a_file_is_refused_on_both_sides(run_of: Any, name: str) -> None:
+    run = run_of("raise SystemExit", name)
+    for refused in (lambda: pack(run), lambda: unpack(run.to_dict())):
+        with pytest.raises(ConfigError, match=r"only a local run reads .*entry point"):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("text", "observable", "message"),
+    [
+        (FILE, "my_file.py:none", "there is no function 'none', expected one of first, sum_pt"),
+        (FILE, "my_file.py:NUMBER", "there is no function 'NUMBER'"),
+        (FILE, "other.py:f", r"other.py: cannot be read \(No such file"),
+        (FILE, {"name": "my_file.py:sum_pt", "n": 3}, "takes no parameters, found n"),
+        ("x = 1\n1 / 0\n", "my_file.py:f", r"my_file.py, line 2: ZeroDivisionError: division by"),
+        ("def f(:\n", "my_file.py:f", "my_file.py, line 1: SyntaxError"),
+        ("import nowhere_at_all\n", "my_file.py:f", "line 1: ModuleNotFoundError: No module"),
+    ],
+)
+def test_a_file_that_does_not_work_is_said_with_its_line(
+    run_of: Any, text: str, observable: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^loss\[0\].observable: .*" + message):
+        _ = RunPlan(run_of(text, observable)).loss
