@@ -34,7 +34,7 @@ PACKAGE = Path(__file__).parents[1]
 #: Packages that affect no number of a store. They hold settings, which are compared by value, or
 #: they transport or display results.
 NO_NUMBERS = (
-    "analysis", "cli", "config", "jax", "layers", "reports", "service", "store", "torch",
+    "analysis", "cli", "config", "exports", "jax", "layers", "reports", "service", "store", "torch",
 )  # fmt: skip
 
 #: Packages that turn files into events.

@@ -110,6 +110,38 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
         ) from None
 
 
+def need_certificates(address: str, security: Security | None = None) -> None:
+    """Refuse a ``tls://`` address without certificates.
+
+    Parameters
+    ----------
+    address
+        Address of a scheduler.
+    security
+        Its certificates; those of Dask's configuration by default.
+
+    Raises
+    ------
+    RunError
+        If the authority, the certificate or the key is missing. The message names their options.
+    """
+    if not address.startswith("tls://"):
+        return
+    security = security or Security()
+    files = {
+        "--tls-ca-file": security.tls_ca_file,
+        "--tls-cert": security.tls_client_cert,
+        "--tls-key": security.tls_client_key,
+    }
+    missing = [option for option, file in files.items() if not file]
+    if missing:
+        raise RunError(
+            f"{address}: the scheduler asks for certificates, and none are given for "
+            f"{', '.join(missing)}. Give these options, or set distributed.comm.tls in Dask's "
+            "configuration (docs/security.md)."
+        )
+
+
 @contextlib.asynccontextmanager
 async def client_of(address: str, security: Security | None = None) -> AsyncIterator[Client]:
     """A client of the scheduler at ``address``.
@@ -117,8 +149,9 @@ async def client_of(address: str, security: Security | None = None) -> AsyncIter
     Raises
     ------
     RunError
-        If there is no scheduler at the address.
+        If there is no scheduler at the address, or it needs certificates.
     """
+    need_certificates(address, security)
     try:
         client = await Client(
             full_url(address),

@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -28,6 +29,7 @@ from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_eve
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
+from djservice.store.columns import IDENTITY
 from djservice.weight_models.weighting import Weighting, profile
 
 
@@ -245,6 +247,10 @@ class BundleSummary:
         True masses of the events in GeV, shape (event,).
     weight
         Weights of the events, shape (event,).
+    identity
+        The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``files``.
+    files
+        The files that the events come from.
     """
 
     keys: Keys
@@ -252,8 +258,25 @@ class BundleSummary:
     nbytes: int
     truth: NDArray[np.float64]
     weight: NDArray[np.float64]
+    identity: dict[str, NDArray[Any]]
+    files: tuple[str, ...]
 
 
 def summarise(bundle: EventBatch) -> BundleSummary:
     """The summary of a bundle."""
-    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, bundle.weight)
+    identity = {
+        "run": bundle.run,
+        "luminosityBlock": bundle.luminosity_block,
+        "event": bundle.event,
+        "file": bundle.file,
+        "entry": bundle.entry,
+    }
+    return BundleSummary(
+        bundle.key,
+        bundle.counts,
+        bundle.nbytes,
+        bundle.truth,
+        bundle.weight,
+        {name: values.astype(IDENTITY[name]) for name, values in identity.items()},
+        bundle.files,
+    )

@@ -161,6 +161,8 @@ async def run_on(
         starts=run.per_event.starts if run.task == "per-event" else (),
         model=None if model is None else model.shape,
         histogram=plan.histogram,
+        identity=bundles.identity,
+        units=observable.units,
     )
     check_loaded(plan, shape, len(bundles.bundles))
     if overwrite:  # after the input was read, so that a bad one deletes nothing
