@@ -24,6 +24,7 @@ from djservice.core.redact import message_of
 from djservice.errors import RunError
 from djservice.on_dask.gpu_workers import local_cluster
 from djservice.on_dask.plugins import QuietFailures, redact_logs
+from djservice.on_dask.script_guard import need_guarded_script
 
 Result = TypeVar("Result")
 
@@ -61,13 +62,19 @@ _NO_PROFILER = {"distributed.worker.profile.enabled": False}
 
 
 @contextlib.asynccontextmanager
-async def client_for(settings: ClusterSection) -> AsyncIterator[Client]:
-    """A client of the scheduler in the configuration, or of a new cluster on this machine."""
+async def client_for(settings: ClusterSection, watch: Watch) -> AsyncIterator[Client]:
+    """A client of the scheduler in the configuration, or of a new cluster on this machine.
+
+    The address of the dashboard of a scheduler is said, if it has one.
+    """
     redact_logs()
     if settings.scheduler is not None:
         async with client_of(settings.scheduler) as client:
+            with contextlib.suppress(KeyError):  # without an HTTP server
+                watch.say(f"dashboard: {client.dashboard_link}")
             yield client
         return
+    need_guarded_script()
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_scratch())
         with _block_sigint(), dask.config.set(_NO_PROFILER):

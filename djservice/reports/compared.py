@@ -115,7 +115,12 @@ def _picture(stores: Sequence[Store]) -> str:
         names = {shown_of(store.attributes["run"]).name for store in stores}
         left.set(xlabel="R", ylabel=", ".join(sorted(names)))
         right.set(xlabel="iteration", ylabel="R")
-        figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        figure.legend(
+            *right.get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=3,
+            borderaxespad=0.0,
+        )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=130)
         plt.close(figure)

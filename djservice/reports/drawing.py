@@ -24,7 +24,9 @@ def events_label(weight: Any) -> str:
 
 def legend_above(figure: Any, axes: Any) -> None:
     """Put the legend above the axes, where it hides no data."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, borderaxespad=0.0
+    )
 
 
 #: Radii that are named on a logarithmic axis.

@@ -19,7 +19,7 @@ from djservice.core.arguments import checked_arguments
 from djservice.core.display import Lines
 from djservice.core.private import public
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash
+from djservice.core.provenance import code_hash, execution
 from djservice.core.shown import ShownSteps, shown_of
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
@@ -95,7 +95,7 @@ def run(run: Run, *, overwrite: bool = False, watch: Watch | None = None) -> Fin
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
     try:
-        async with client_for(plan.run.cluster) as client:
+        async with client_for(plan.run.cluster, watch) as client:
             return await run_on(client, plan, watch, overwrite=overwrite)
     except asyncio.CancelledError as stop:
         if overwrite and not str(stop):
@@ -131,6 +131,7 @@ async def run_on(
     attributes = {
         "run": run.to_dict(),
         "versions": bundles.versions,
+        "execution": execution(),
         "inputs": [public(asdict(file)) for file in bundles.inputs],
         "quarantined": [public(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),

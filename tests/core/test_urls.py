@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from djservice.config.run import Run
 from djservice.config.template import write_template
 from djservice.core.urls import beside
 

@@ -8,7 +8,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import distributed
 import pytest
@@ -28,7 +28,7 @@ UNITS = DEPLOY / "systemd"
 class Runs:
     """A service with one run that goes on."""
 
-    outcomes: Counter[str] = Counter()
+    outcomes: ClassVar[Counter[str]] = Counter()
 
     def records(self, lines: int = 20) -> list[dict[str, Any]]:
         progress = {"iteration": 1, "radius": 0.7, "trees": 10, "done": 1, "total": 2}
