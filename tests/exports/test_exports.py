@@ -27,6 +27,7 @@ def per_event_run(done_once: Callable[..., Path], tiny_run: Callable[..., dict[s
 
     def settings(store: Path) -> dict[str, Any]:
         section = {"iterations": 3, "starts": [0.5, 1.0], "trees": 4}
+        section |= {"choose_trees": 4, "score_trees": 4, "accepted": 1}
         return tiny_run(store) | {"task": "per-event", "per_event": section}
 
     return done_once("per_event", settings)
