@@ -102,10 +102,7 @@ def _radius(result: Table, facts: Mapping[str, Any]) -> _Published:
     """The radius with the parts of its error."""
     number = {name: float(column.values[0]) for name, column in result.items()}
     parts = {part: number[f"radius_error_{part}"] for part in ("events", "trees", "optimiser")}
-    errors = [
-        {"symerror": value, "label": part} for part, value in parts.items() if math.isfinite(value)
-    ]
-    value: Variable = {"value": number["radius"], **({"errors": errors} if errors else {})}
+    value = _with_errors(number["radius"], **parts)
     rigidity = number["rigidity"]
     if not math.isfinite(rigidity):
         rigidity = float(facts["run"]["clustering"]["rigidity"])
@@ -185,7 +182,7 @@ def _histogram(
         np.histogram(values[good], edges, weights=weight[good] ** power)[0] for power in (1, 2)
     )
     points = [
-        {"value": float(total), "errors": [{"symerror": float(error), "label": "events"}]}
+        _with_errors(float(total), events=float(error))
         for total, error in zip(sums, np.sqrt(squares), strict=True)
     ]
     return {"header": {"name": "events"}, "qualifiers": qualifiers, "values": points}
@@ -201,17 +198,27 @@ def _variable(name: str, units: str, values: Any) -> Variable:
 
 
 def _of_column(table: Table, name: str, qualifiers: list[dict[str, Any]]) -> Variable:
-    """A column with its error, if it has one. HEPData's text for a missing number is "-"."""
+    """A column with its error, if it has one."""
     column: Column = table[name]
     error = table.get(f"{name}_error")
-    points: list[dict[str, Any]] = []
-    for row, value in enumerate(column.values.tolist()):
-        point: dict[str, Any] = {"value": value if math.isfinite(value) else "-"}
-        if error is not None and math.isfinite(width := float(error.values[row])):
-            point["errors"] = [{"symerror": width, "label": "events and trees"}]
-        points.append(point)
+    widths = np.zeros(len(column.values)) if error is None else error.values
+    points = [
+        _with_errors(float(value), **{"events and trees": float(width)})
+        for value, width in zip(column.values, widths, strict=True)
+    ]
     shown = {"header": _header(visible(column.long_name), column.units), "values": points}
     return {**shown, "qualifiers": qualifiers} if qualifiers else shown
+
+
+def _with_errors(value: float, **errors: float) -> dict[str, Any]:
+    """A number with its errors by their labels; HEPData takes no error of 0, and "-" for none."""
+    point: dict[str, Any] = {"value": value if math.isfinite(value) else "-"}
+    known = [
+        {"symerror": error, "label": label}
+        for label, error in errors.items()
+        if math.isfinite(error) and error > 0.0
+    ]
+    return point | {"errors": known} if known else point
 
 
 def _header(name: str, units: str) -> dict[str, str]:

@@ -118,7 +118,5 @@ def test_systemd_understands_its_units(tmp_path: Path) -> None:
         text = (UNITS / name).read_text().replace("%h/analysis/.venv/bin/djservice", "/bin/true")
         (tmp_path / name).write_text(text)
     timer = tmp_path / "djservice-reprocess.timer"
-    ended = subprocess.run(
-        ["systemd-analyze", "verify", timer], capture_output=True, text=True
-    )
+    ended = subprocess.run(["systemd-analyze", "verify", timer], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")

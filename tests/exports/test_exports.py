@@ -128,7 +128,7 @@ def test_nothing_else_is_replaced(finished_run: Path, tmp_path: Path) -> None:
         ([], 2, "expected --to FORMAT or --pyhf FILE"),
         (["--to", "excel"], 2, "excel"),
         (["--to", "csv", "--to", "root", "--output", "x"], 2, "expected one --to"),
-        (["--to", "csv"], 1, "expected the store of"),
+        (["--to", "csv"], 1, "there is no store here"),
     ],
 )
 def test_what_cannot_be_exported_is_said(
