@@ -327,7 +327,7 @@ def test_on_the_command_line(settings: dict[str, Any], tmp_path: Path) -> None:
     assert pairs["distance"].values.tolist() == matrix_above(store)
     hepdata = CliRunner().invoke(main, ["export", store, "--to", "hepdata"])
     assert (hepdata.exit_code, "Choose another format" in hepdata.stderr) == (1, True)
-    assert checked.exit_code == 0 and "whole: 5 arrays" in checked.output
+    assert checked.exit_code == 0 and "whole: 9 arrays" in checked.output
     wrong = CliRunner().invoke(main, ["emd", str(config), "--set", "distance.bta=1"])
     assert wrong.exit_code == 2 and "unknown key distance.bta (did you mean 'beta'" in wrong.output
     missing = CliRunner().invoke(main, ["emd", str(tmp_path / "none.yaml")])
