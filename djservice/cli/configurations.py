@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,7 +34,7 @@ def model_of(kind: str) -> type[BaseModel]:
     return Reprocessing
 
 
-def _kind_option(text: str) -> Any:
+def _kind_option(text: str) -> Option:
     return click.option(
         "--for", "kind", type=click.Choice(KINDS), default="run", show_default=True, help=text
     )

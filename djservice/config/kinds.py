@@ -39,5 +39,7 @@ def _widened(node: Any) -> Any:
 
 def _either(node: dict[str, Any], other: Any) -> dict[str, Any]:
     """A schema or another one, with the words about the first."""
-    words = {key: node.pop(key) for key in ("title", "description", "default") if key in node}
+    words: dict[str, Any] = {
+        key: node.pop(key) for key in ("title", "description", "default") if key in node
+    }
     return {**words, "anyOf": [node, other]}

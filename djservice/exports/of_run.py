@@ -32,7 +32,7 @@ _RESULT = {
 
 
 def run_contents(path: str | Path, jets: int = 0) -> Contents:
-    """The tables of a run; see :func:`djservice.exports.tables.contents_of`."""
+    """The tables of a run; see :func:`djservice.exports.contents.contents_of`."""
     store = Store.read(path)
     attributes = store.attributes
     if store.n_complete("history") == 0:

@@ -8,9 +8,9 @@ from pathlib import Path
 from djservice.core.atomic import written_aside
 from djservice.core.urls import basename, beside, is_url
 from djservice.errors import StoreError
+from djservice.exports.contents import contents_of
 from djservice.exports.files import FORMATS
 from djservice.exports.hepdata import write_hepdata
-from djservice.exports.tables import contents_of
 
 _FORMATS = {**FORMATS, "hepdata": write_hepdata}
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import djservice as dj
 from djservice.cli import main
 from djservice.errors import StoreError
-from djservice.exports.tables import contents_of
+from djservice.exports.contents import contents_of
 from djservice.exports.write import export
 from djservice.store.run_store import Store
 

@@ -24,7 +24,7 @@ from djservice.cli import main
 from djservice.config.distances import Distances
 from djservice.core.display import Lines
 from djservice.errors import ConfigError, DjserviceError, InputError, StoreError
-from djservice.exports.tables import contents_of
+from djservice.exports.contents import contents_of
 from djservice.reports.distances import distances_text
 from djservice.runs.distances import distances
 from djservice.store.distance_store import DistanceStore, JetTable, read_distances

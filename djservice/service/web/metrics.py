@@ -39,8 +39,8 @@ class RunsCollector:
         ended = CounterMetricFamily(
             "djservice_runs_ended", "Runs that ended since this scheduler started", labels=["state"]
         )
-        for state in ENDED:
-            ended.add_metric([state], service.outcomes[state])
+        for end in ENDED:
+            ended.add_metric([end], service.outcomes[end])
         yield ended
         active = {
             r["id"]: r["progress"] for r in records if r["state"] in UNFINISHED and r["progress"]
