@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
-.PHONY: run docs test test-quick test-gpu test-long bench lint kernels bytecode clean
+.PHONY: run docs reference wheel test test-quick test-gpu test-long bench lint kernels bytecode clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
@@ -41,8 +41,16 @@ kernels: .venv/test.stamp
 bytecode: .venv/test.stamp
 	@$(BIN)/python -m pytest --collect-only -q > .venv/collected.txt || (cat .venv/collected.txt; exit 1)
 
-docs: .venv/test.stamp
+docs: .venv/docs.stamp
 	$(BIN)/python -m mkdocs build --strict
+
+# The reference pages of the repository, from the code.
+reference: .venv/docs.stamp
+	$(BIN)/python docs/reference/generate.py
+
+wheel: $(BIN)/python
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py
@@ -63,6 +71,10 @@ $(BIN)/python:
 # Modules are compiled when they are imported; to compile all of them takes half a minute.
 .venv/test.stamp: pyproject.toml $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
+	touch $@
+
+.venv/docs.stamp: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 .venv/bench.stamp: pyproject.toml $(BIN)/python

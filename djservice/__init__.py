@@ -25,6 +25,7 @@ The packages are listed along the flow of data. Each imports only those that sta
     fit             the optimisation, without Dask
     on_dask         events and evaluations on a Dask cluster
     runs            from a configuration to a store
+    exports         what stores hold as files of other programs
     reports         from a store to text, figures and pages
     reprocessing    scheduled processing of new or changed files
     service         runs that live on a Dask scheduler, and their pages

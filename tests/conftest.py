@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("DASK_DJSERVICE__REPORTS", "false")  # each would take a second
+
 #: Files that take longest. They come first: one that is left to the end goes on alone, without work for the other processes. The
 #: first ones wait more than they compute.
 LONG_FILES = (

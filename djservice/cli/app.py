@@ -5,12 +5,12 @@ Heavy modules are imported by the commands that need them, so that ``--help`` is
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
 from djservice.cli import check as cli_check
+from djservice.cli import configurations as cli_configurations
 from djservice.cli import distances as cli_distances
 from djservice.cli import export as cli_export
 from djservice.cli import grids as cli_grids
@@ -18,9 +18,11 @@ from djservice.cli import lund as cli_lund
 from djservice.cli import production as cli_production
 from djservice.cli import safety as cli_safety
 from djservice.cli import service as cli_service
-from djservice.cli.echo import echo
+from djservice.cli import stores as cli_stores
+from djservice.cli.citation import cite
 from djservice.cli.failures import INCOMPLETE, Commands, clear_failures
 from djservice.cli.run_options import read_run, run_options
+from djservice.cli.verbosity import progress_display
 
 
 @click.group(
@@ -29,6 +31,14 @@ from djservice.cli.run_options import read_run, run_options
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="djservice")
+@click.option(
+    "--cite",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=cite,
+    help="Print what to cite, as BibTeX.",
+)
 def main() -> None:
     """Learn jet radii by differentiable jet clustering, on one machine or a Dask cluster.
 
@@ -44,14 +54,16 @@ def main() -> None:
       djservice lund measure data.yaml simulation.yaml ratio.json
       djservice compare my_run.yaml          find the best gradient estimator
       djservice report my_run.zarr           write the HTML report again
+      djservice check my_run.yaml            look at the input, memory and time without running
       djservice check my_run.zarr            verify every byte of a store
-      djservice export my_run.zarr --pyhf workspace.json
+      djservice export my_run.zarr --to root --jets 2
       djservice submit my_run.yaml --scheduler tcp://login1:8786
       djservice reprocess nightly.yaml       process new or changed files on a schedule
     """
 
 
 for group in (
+    cli_configurations,
     cli_grids,
     cli_safety,
     cli_distances,
@@ -60,29 +72,10 @@ for group in (
     cli_production,
     cli_check,
     cli_export,
+    cli_stores,
 ):
     for command in group.COMMANDS:
         main.add_command(command)
-
-
-@main.command()
-@click.argument("path", type=click.Path(dir_okay=False), default="run.yaml")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
-@clear_failures
-def init(path: str, force: bool) -> None:
-    """Write a commented configuration to start from.
-
-    PATH is the YAML file to write, run.yaml by default. The configuration runs without changes, on
-    example events that are part of djservice.
-
-    \b
-    Example:
-      djservice init my_run.yaml && djservice run my_run.yaml
-    """
-    from djservice.config.template import write_template
-
-    write_template(path, force)
-    echo(f"wrote {path}; run it with: djservice run {path}")
 
 
 @main.command()
@@ -123,12 +116,11 @@ def run(
       djservice run my_run.yaml --set optimiser.iterations=200 --set 'input.files=["data/*.root"]'
       djservice run my_run.yaml --scheduler tcp://login1:8786
     """
-    from djservice.core.display import choose_display
     from djservice.reports.terminal import print_summary
     from djservice.runs.run import run as do_run
 
     configuration = read_run(config, overrides, scheduler, workers, threads)
-    display = choose_display()
+    display = progress_display()
     try:
         finished = do_run(configuration, overwrite=overwrite, watch=display)
     finally:
@@ -143,46 +135,3 @@ def run(
         outcome = print_summary(finished.store, page)
     if outcome["quarantined"]:
         sys.exit(INCOMPLETE)
-
-
-@main.command()
-@click.argument("store", type=click.Path(file_okay=False))
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False),
-    help="HTML file to write. [default: the name of STORE with .html]",
-)
-@clear_failures
-def report(store: str, output: str | None) -> None:
-    """Write the HTML report of the run in STORE, and its figures as PNG and SVG.
-
-    The report is a single file that needs no network. The run may be unfinished.
-
-    \b
-    Example:
-      djservice report zh_global_radius.zarr --output zh.html
-    """
-    from djservice.reports.html import report as write_report
-
-    echo(f"wrote {write_report(store, output)}")
-
-
-@main.command()
-@click.argument("store", type=click.Path(file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="Print everything but the arrays as JSON.")
-@clear_failures
-def show(store: str, as_json: bool) -> None:
-    """Print the state and the result of the run in STORE.
-
-    \b
-    Examples:
-      djservice show zh_global_radius.zarr
-      djservice show zh_global_radius.zarr --json | jq .result.radius
-    """
-    from djservice.reports.summary import summary
-    from djservice.reports.terminal import print_summary
-
-    if as_json:
-        click.echo(json.dumps(summary(store), indent=2, allow_nan=False))
-    else:
-        print_summary(store, None)

@@ -1,45 +1,97 @@
-"""``djservice check``: every byte of a store against its checksums."""
+"""``djservice check``: a configuration before it is run, or every byte of a store."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
 
 
 @click.command()
-@click.argument("store")
+@click.argument("what", metavar="CONFIG|STORE")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change one key of CONFIG. Repeatable.",
+)
 @clear_failures
-def check(store: str) -> None:
-    """Verify every byte of STORE against the checksums that were written with it.
+def check(what: str, overrides: tuple[str, ...]) -> None:
+    """Look at CONFIG without running it, or verify every byte of STORE.
+
+    CONFIG is the YAML file of a run, of distances or of a reprocessing. Its files are opened, and
+    the first events are read and clustered. The command prints files, branches, entries, and
+    estimates of memory and time. Nothing is written, and no cluster is started.
 
     STORE is what `run`, `scan`, `compare`, `emd` or `reprocess` wrote: the folder or URL of a store, a
-    result such as FOLDER/latest, or the folder of input.cache. Nothing is changed. The same command
-    that wrote a store computes what is damaged again.
+    result such as FOLDER/latest, or the folder of input.cache. It is compared with the checksums
+    that were written with it, and not changed. The same command that wrote a store computes what is
+    damaged again.
 
     \b
     Exit codes:
-      0  everything is as it was written
-      1  something is damaged; each file is named
+      0  the run can start, or everything is as it was written
+      1  a file cannot be used, or something is damaged; each file is named
+      2  invalid CONFIG
 
     \b
     Examples:
+      djservice check my_run.yaml
       djservice check zh_global_radius.zarr
       djservice check results/latest
     """
+    if Path(what).suffix in (".yaml", ".yml") or Path(what).is_file():
+        for line in _looked_at(what, overrides):
+            echo(line)
+        return
+    if overrides:
+        raise click.UsageError("--set changes a key of CONFIG, found a store.")
+    echo(_verified(what))
+
+
+def _looked_at(config: str, overrides: tuple[str, ...]) -> Iterator[str]:
+    """The lines about a configuration, whose kind is told by its keys."""
+    from djservice.config.distances import Distances
+    from djservice.config.run import Run
+    from djservice.core.plain_data import read_yaml
+    from djservice.input.plan import plan_input
+    from djservice.runs.dry_run import dry_input, dry_run
+
+    data = read_yaml(config, Run.start)
+    keys = set(data) if isinstance(data, dict) else set()
+    if keys & {"distance", "jets"}:
+        distances = Distances.from_yaml(config, overrides)
+        yield from dry_input(plan_input(distances.input), distances.input)
+        yield f"store: {distances.output.store}"
+    elif isinstance(data, dict) and isinstance(data.get("run"), str):
+        from djservice.reprocessing.config import Reprocessing
+
+        settings = Reprocessing.from_yaml(config)
+        yield f"the run that is fitted: {settings.run}"
+        yield from dry_run(settings.read_run(overrides))
+        if settings.apply is not None:
+            yield from dry_input(plan_input(settings.apply), settings.apply, "apply")
+        yield f"results: {settings.folder}"
+    else:
+        yield from dry_run(Run.from_yaml(config, overrides))
+
+
+def _verified(store: str) -> str:
     from djservice.input.cache import verify_cache
     from djservice.reprocessing.results import verify_result
     from djservice.store.verify import verify_store
 
     folder = Path(store)
     if (folder / "manifest.json").exists() or (folder / "fit.zarr").is_symlink():
-        click.echo(f"{store}: whole: {verify_result(folder)} stores")
-    elif list(folder.glob("*.zarr.zip")):
-        click.echo(f"{store}: whole: {verify_cache(folder)} files")
-    else:
-        click.echo(f"{store}: whole: {verify_store(store)} arrays")
+        return f"{store}: whole: {verify_result(folder)} stores"
+    if list(folder.glob("*.zarr.zip")):
+        return f"{store}: whole: {verify_cache(folder)} files"
+    return f"{store}: whole: {verify_store(store)} arrays"
 
 
 COMMANDS = (check,)

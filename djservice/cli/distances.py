@@ -6,7 +6,8 @@ import click
 
 from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
-from djservice.cli.run_options import read_distances, run_options
+from djservice.cli.run_options import read_distances_config, run_options
+from djservice.cli.verbosity import progress_display
 
 
 @click.command()
@@ -42,12 +43,11 @@ def emd(
       djservice emd my_emd.yaml --scheduler tcp://login1:8786
       djservice check emd.zarr
     """
-    from djservice.core.display import choose_display
     from djservice.reports.distances import distances_text, draw
     from djservice.runs.distances import distances
 
-    configuration = read_distances(config, overrides, scheduler, workers, threads)
-    display = choose_display()
+    configuration = read_distances_config(config, overrides, scheduler, workers, threads)
+    display = progress_display()
     try:
         store = distances(configuration, display)
     finally:

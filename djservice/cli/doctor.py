@@ -264,7 +264,7 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
     try:
         with _locked(folder) as lock:
             processes = finish(_facts(address, str(folder), lock))
-    except (OSError, TimeoutError, ValueError, ImportError) as error:
+    except (OSError, TimeoutError, ValueError, ImportError, DjserviceError) as error:
         yield Finding(
             "cluster",
             f"{address}: {message_of(error)}",
@@ -285,6 +285,7 @@ async def _facts(address: str, folder: str, lock: str | None) -> dict[str, Any]:
     from distributed import Client
 
     from djservice.on_dask.crew import answer_of
+    from djservice.on_dask.session import need_certificates
 
     async def facts_of(worker: str) -> Any:
         try:
@@ -293,6 +294,7 @@ async def _facts(address: str, folder: str, lock: str | None) -> dict[str, Any]:
         except TimeoutError as error:
             return error
 
+    need_certificates(address)
     async with Client(address, asynchronous=True, set_as_default=False, timeout="10s") as client:
         facts = {"scheduler": await client.run_on_scheduler(process_facts, folder, lock)}
         workers = (await client.scheduler.identity(n_workers=-1))["workers"]

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from djservice.cli.echo import echo
+from djservice.cli.verbosity import print_traceback, verbosity_options
 from djservice.core.visible import visible
 from djservice.errors import ConfigError, DjserviceError
 
@@ -51,6 +52,7 @@ def clear_failures(command: Command) -> Command:
 
             text = " ".join(redacted(str(error)).splitlines())
             echo(f"djservice: {type(error).__name__}: {text}", err=True)
+            print_traceback(error)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:
             if problem := _of_surroundings(error):
@@ -67,6 +69,11 @@ def clear_failures(command: Command) -> Command:
 
 class Commands(click.Group):
     """A group whose errors of usage and warnings are lines, with control characters escaped."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, which gets the options of how much it says."""
+        cmd.params += verbosity_options()
+        super().add_command(cmd, name)
 
     def make_context(self, *args: Any, **keywords: Any) -> click.Context:
         with _escaped():

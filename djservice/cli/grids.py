@@ -10,6 +10,7 @@ import click
 from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
 from djservice.cli.run_options import read_run, run_options
+from djservice.cli.verbosity import progress_display
 from djservice.errors import ConfigError
 
 Option = Callable[[Callable[..., None]], Callable[..., None]]
@@ -81,11 +82,10 @@ def scan(
       djservice scan workflows/zh_global_radius.yaml
       djservice scan my_run.yaml --rigidity 0.3 --rigidity 1 --trees 20 --output alpha.zarr
     """
-    from djservice.core.display import choose_display
     from djservice.reports.grid_figures import draw
     from djservice.runs.grid import scan as do_scan
 
-    display = choose_display()
+    display = progress_display()
     try:
         store = do_scan(
             read_run(config, overrides, scheduler, workers, threads),
@@ -159,7 +159,6 @@ def compare(
       djservice compare my_run.yaml --estimator leave_one_out --estimator score --trees 20
       djservice compare my_run.yaml --estimator '{name: alternative_path, all_steps: true}'
     """
-    from djservice.core.display import choose_display
     from djservice.estimators.registry import ESTIMATORS
     from djservice.fit.build import build_estimator
     from djservice.reports.grid_figures import comparison_text, draw
@@ -174,7 +173,7 @@ def compare(
             "Correct the name."
         )
     default = [{"name": estimator.name} for estimator in ESTIMATORS if not estimator.slow]
-    display = choose_display()
+    display = progress_display()
     try:
         store = do_compare(
             read_run(config, overrides, scheduler, workers, threads),

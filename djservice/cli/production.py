@@ -9,6 +9,8 @@ import click
 from djservice.cli.echo import echo
 from djservice.cli.failures import INCOMPLETE, clear_failures
 from djservice.cli.run_options import cluster_settings, run_options
+from djservice.cli.tls import tls_options
+from djservice.cli.verbosity import progress_display
 
 
 @click.command()
@@ -47,10 +49,9 @@ def reprocess(
 
     settings = Reprocessing.from_yaml(config)
     run = settings.read_run([*overrides, *cluster_settings(scheduler, workers, threads)])
-    from djservice.core.display import choose_display
     from djservice.reprocessing.update import reprocess as bring_up_to_date
 
-    display = choose_display()
+    display = progress_display()
     try:
         outcome = bring_up_to_date(settings, run, display)
     except HeldError as held:
@@ -78,13 +79,14 @@ def reprocess(
     default=".",
     help="Folder for results. [default: the current folder]",
 )
+@tls_options
 @clear_failures
 def doctor(scheduler: str | None, folder: str) -> None:
     """Check versions, storage, clocks, certificates, GPUs and the service.
 
     Each problem is printed with its remedy. With --scheduler, the scheduler and all its workers are
-    compared with this machine. The certificates are those of Dask's configuration. The exit code is
-    1 if there is anything to fix.
+    compared with this machine. Certificates that are not given are those of Dask's configuration.
+    The exit code is 1 if there is anything to fix.
 
     \b
     Examples:
@@ -146,13 +148,12 @@ def skim(
       djservice skim zh.root small.root --particles PFCands --particles LostTracks
       djservice skim zh.root small.root --pt-min 1 --keep GenVisH_mass
     """
-    from djservice.core.display import choose_display
     from djservice.input.files import expand
     from djservice.input.schemas import nanoaod
     from djservice.input.skim import skim as write
 
     (path,) = expand([source])
-    display, done, before, after = choose_display(), 0, 0, 0
+    display, done, before, after = progress_display(), 0, 0, 0
     try:
         for total, events, particles_read, particles_kept in write(
             path, target, nanoaod(particles=particles, pt_min=pt_min), keep

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from djservice.cli.tls import tls_options
+
 if TYPE_CHECKING:
     from djservice.config.distances import Distances
     from djservice.config.run import Run
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the argument and the options of a command that reads a configuration."""
+    function = tls_options(function)
     for option in reversed(
         (
             click.argument("config", type=click.Path(dir_okay=False)),
@@ -65,7 +68,7 @@ def read_run(
     return Run.from_yaml(config, [*overrides, *cluster_settings(scheduler, workers, threads)])
 
 
-def read_distances(
+def read_distances_config(
     config: str,
     overrides: tuple[str, ...],
     scheduler: str | None,

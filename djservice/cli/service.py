@@ -15,6 +15,9 @@ import click
 
 from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
+from djservice.cli.tls import tls_options
+from djservice.cli.verbosity import progress_display
+from djservice.core.visible import visible
 
 Command = Callable[..., None]
 
@@ -25,45 +28,21 @@ def _service_options(function: Command) -> Command:
     @clear_failures
     def with_service(
         scheduler: str,
-        tls_ca_file: str | None,
-        tls_cert: str | None,
-        tls_key: str | None,
         **arguments: Any,
     ) -> None:
-        from distributed.security import Security
-
         from djservice.service.client import connect
 
-        security = None  # the certificates of Dask's configuration
-        if tls_ca_file or tls_cert or tls_key:
-            security = Security(
-                tls_ca_file=tls_ca_file,
-                tls_client_cert=tls_cert,
-                tls_client_key=tls_key,
-                require_encryption=True,
-            )
-        function(service=connect(scheduler, security), **arguments)
+        function(service=connect(scheduler), **arguments)
 
     with_service.__name__, with_service.__doc__ = function.__name__, function.__doc__
-    command: Command = with_service
-    pem = click.Path(exists=True, dir_okay=False)
-    for option in (
-        click.option("--tls-key", type=pem, help="Private key of this user (PEM file)."),
-        click.option("--tls-cert", type=pem, help="Certificate of this user (PEM file)."),
-        click.option(
-            "--tls-ca-file", type=pem, help="Certificate authority of the cluster (PEM file)."
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            envvar="DJSERVICE_SCHEDULER",
-            required=True,
-            show_envvar=True,
-            help="Dask scheduler that hosts the runs.",
-        ),
-    ):
-        command = option(command)
-    return command
+    return click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        envvar="DJSERVICE_SCHEDULER",
+        required=True,
+        show_envvar=True,
+        help="Dask scheduler that hosts the runs.",
+    )(tls_options(with_service))
 
 
 _RUN_ID = click.argument("run_id", metavar="ID")
@@ -117,6 +96,8 @@ def submit(service: Any, config: str, overrides: tuple[str, ...]) -> None:
 def list_runs(service: Any, last: int, as_json: bool) -> None:
     """List the runs of a scheduler in the order in which they were submitted.
 
+    LEFT is the time that the present phase of a run may still take, at its rate so far.
+
     \b
     Examples:
       djservice list --scheduler tcp://login1:8786 --last 10
@@ -133,13 +114,8 @@ def list_runs(service: Any, last: int, as_json: bool) -> None:
         )
     if not runs:
         echo("no runs yet; submit one with: djservice submit CONFIG", err=True)
-    shown = runs[-last:]
-    width = max((len(record["id"]) for record in shown), default=0)
-    for record in shown:
-        echo(
-            f"{record['id']:<{width}}  {record['state']:<9}  {_progress_text(record):<22}  "
-            f"{record['user']}  {record['store']}"
-        )
+    else:
+        echo(*_table([_HEADING, *map(_row, runs[-last:])]))
 
 
 @click.command()
@@ -182,9 +158,8 @@ def watch(service: Any, run_id: str) -> None:
     Example:
       djservice watch zh_global_radius-1a2b3c4d5e
     """
-    from djservice.core.display import choose_display
 
-    submitted, display = service.run(run_id), choose_display()
+    submitted, display = service.run(run_id), progress_display()
     try:
         record = submitted.follow(display)
     except KeyboardInterrupt:
@@ -283,6 +258,43 @@ def _progress_text(record: dict[str, Any]) -> str:
 
     phase = progress["phase"]
     return f"{phase} {done_of(phase, progress['done'], progress['total'])}"
+
+
+_HEADING = ("ID", "STATE", "PROGRESS", "LEFT", "SUBMITTED", "CHANGED", "USER", "STORE")
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    """One run of the list."""
+    left = (record["progress"] or {}).get("seconds_left")
+    submitted, changed = (record["transitions"][i]["time"] for i in (0, -1))
+    return (
+        record["id"],
+        record["state"],
+        _progress_text(record),
+        _duration(left) if record["state"] == "running" and left is not None else "",
+        _local_time(submitted)[:-3],
+        _local_time(changed)[:-3],
+        record["user"],
+        record["store"],
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines whose columns are as wide as their widest cell."""
+    cells = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def _duration(seconds: float) -> str:
+    """A time of seconds, minutes or hours."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _radius(result: dict[str, Any]) -> str:

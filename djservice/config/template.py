@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from djservice.config.kinds import schema_file
 from djservice.config.run import Run
 from djservice.config.sections import LossTerm
 from djservice.core.urls import beside
@@ -27,22 +28,41 @@ _EXAMPLES: dict[str, Any] = {
         {"name": "two_jets", "pt_min": 20.0, "rapidity_max": 4.9},
         {"name": "mass_below", "maximum": 250.0},
     ],
+    "run": "run.yaml",
+    "folder": "results",
+    "apply.files": ["example:ZHllbb_200"],
+    "apply.pt_min": 0.5,
+}
+#: Examples of other kinds.
+_OF_KIND: dict[str, dict[str, Any]] = {
+    "emd": {"input.files": ["example:ZHllbb_200"], "jets.pt_min": 20.0}
 }
 
 
-def template(store: str = "run.zarr") -> str:
-    """The configuration as YAML text, for a run into ``store``.
+def template(model: type[BaseModel] = Run, kind: str = "run", store: str = "run.zarr") -> str:
+    """The configuration as YAML text.
 
     It is complete, and reads events that are shipped with the package.
+
+    Parameters
+    ----------
+    model
+        Model of the configuration.
+    kind
+        The command that reads it.
+    store
+        Store that it writes, if it has a key for that.
     """
-    examples = {**_EXAMPLES, "output.store": store}
+    examples = {**_EXAMPLES, **_OF_KIND.get(kind, {}), "output.store": store}
     lines = [
-        "# A djservice run. Start it with: djservice run THIS_FILE. Units are GeV and rad.",
+        f"# yaml-language-server: $schema={schema_file(kind)}",
+        f"# Use it with: djservice {kind} THIS_FILE. Units are GeV and rad.",
+        f"# `djservice schema --for {kind}` writes the schema, by which editors complete and check.",
         "",
     ]
-    for name, field in Run.model_fields.items():
-        section = LossTerm if name == "loss" else field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
+    for name, field in model.model_fields.items():
+        section = LossTerm if name == "loss" else _section(field.annotation)
+        if section is not None and (field.default is not None or name == "apply"):
             lines += [
                 f"# {(section.__doc__ or '').strip()}",
                 f"{name}:",
@@ -50,11 +70,20 @@ def template(store: str = "run.zarr") -> str:
                 "",
             ]
         else:
-            lines += [f"{name}: {_yaml(field.default)}  # {field.description}", ""]
+            value = examples.get(name, field.default)
+            lines += [f"{name}: {_yaml(value)}  # {field.description}", ""]
     return "\n".join(lines)
 
 
-def write_template(path: str | Path, force: bool) -> None:
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds, or may hold; None for a value."""
+    for kind in get_args(annotation) or (annotation,):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def write_template(path: str | Path, model: type[BaseModel], kind: str, force: bool) -> None:
     """Write :func:`template` to a file, for a store named after the file.
 
     Raises
@@ -64,7 +93,8 @@ def write_template(path: str | Path, force: bool) -> None:
     """
     try:
         with open(path, "w" if force else "x") as file:
-            file.write(template(beside(Path(path), ".zarr", ".yaml", ".yml").name))
+            store = beside(Path(path), ".zarr", ".yaml", ".yml").name
+            file.write(template(model, kind, store))
     except FileExistsError:
         raise ConfigError(
             f"{path}: exists already; choose another name, or pass --force to replace it."

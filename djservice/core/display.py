@@ -145,6 +145,21 @@ class Lines:
         self.unsaid = ""
 
 
+class Quiet(Lines):
+    """Warnings, and no progress."""
+
+    def phase(self, name: str, total: int, done: int) -> None:
+        """Show nothing."""
+
+    def step(self, numbers: dict[str, float]) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Print a line if it tells what is amiss."""
+        if any(word in text for word in ("warning", "damaged", "left out", "lost")):
+            super().say(text)
+
+
 class Terminal:
     """Progress as a live bar with its numbers, for a terminal."""
 

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
+import shlex
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from djservice.core.redact import redacted
+from djservice.core.user import user_name
 
 #: Installed packages whose versions a store keeps.
 PACKAGES = (
@@ -34,7 +42,7 @@ PACKAGE = Path(__file__).parents[1]
 #: Packages that affect no number of a store. They hold settings, which are compared by value, or
 #: they transport or display results.
 NO_NUMBERS = (
-    "analysis", "cli", "config", "jax", "layers", "reports", "service", "store", "torch",
+    "analysis", "cli", "config", "exports", "jax", "layers", "reports", "service", "store", "torch",
 )  # fmt: skip
 
 #: Packages that turn files into events.
@@ -78,6 +86,30 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             entries[package] = version(package)
     return entries
+
+
+def execution() -> dict[str, str]:
+    """When, where, by whom and by which command this process was started, and in which commit.
+
+    The commit is that of the working directory, if it is one of Git; secrets are hidden.
+    """
+    return {
+        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "host": platform.node(),
+        "user": user_name(),
+        "command": redacted(shlex.join(sys.argv)),
+        "folder": os.getcwd(),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    """The commit of the working directory, with a mark if files differ; empty without Git."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        done = subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+    return ""
 
 
 def _processor() -> str:

@@ -34,6 +34,7 @@ from djservice.input.segments import Segment
 from djservice.store.archive import DAMAGE, Archive, write_archive
 from djservice.store.checked import CheckedGroup, attributes_of
 from djservice.store.fresh import create_array
+from djservice.store.meanings import describe
 from djservice.store.verify import verify
 
 #: Fields of a batch that are not one array.
@@ -161,6 +162,7 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
         for name, values in arrays.items():
             length = {"item": (len(values), max(1, len(values)))}
             create_array(root, name, values.dtype.str, length, values)
+        describe(root)
         facts: dict[str, Any] = {
             "files": list(batch.files),
             "dataset": batch.dataset,

@@ -243,10 +243,19 @@ def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool
 def observable(function: Callable[..., ArrayLike], /) -> Observable: ...
 @overload
 def observable(
-    function: None = None, /, **keywords: Any
+    function: None = None,
+    /,
+    *,
+    units: str = "",
+    jets: int | None = None,
+    name: str | None = None,
+    on_device: bool = False,
+    constituents: Length | None = None,
+    jet: int = 0,
+    slopes: Slopes | None = None,
 ) -> Callable[[Callable[..., ArrayLike]], Observable]: ...
 @checked_arguments
-def observable(  # type: ignore[misc]  # the keywords of the second form are typed here
+def observable(
     function: Callable[..., ArrayLike] | None = None,
     /,
     *,

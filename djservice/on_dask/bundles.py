@@ -80,6 +80,8 @@ class Bundles:
         Weights of all events, shape (event,), normalised if their dataset is.
     truth
         True masses of all events in GeV, shape (event,), NaN where unknown.
+    identity
+        The columns of :data:`djservice.store.columns.IDENTITY` of all events.
     sizes, costs
         Number of events and relative cost of each bundle.
     bad
@@ -122,6 +124,7 @@ class Bundles:
         self.keys: Keys = np.empty(0, np.uint64)
         self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)
+        self.identity: dict[str, NDArray[Any]] = {}
         self.features: list[Future | None] = []
         self.bad: tuple[BadRange, ...] = ()
         self.datasets: dict[str, dict[str, Any]] = {}
@@ -172,6 +175,7 @@ class Bundles:
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
         weights = [s.weight for s in loaded.summaries]
         self.truth = np.concatenate([s.truth for s in loaded.summaries])
+        self.identity = loaded.identity
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,15 @@ class Clouds:
         Shape (cloud + 1,): cloud i owns the particles ``bounds[i]:bounds[i + 1]``.
     key, place
         Shape (cloud,): identity of the event, and place in the event.
+    identity
+        Run, luminosity block, event and entry of each cloud, each of shape (cloud,).
     """
 
     points: Floats
     bounds: NDArray[np.int64]
     key: Keys
     place: NDArray[np.int64]
+    identity: tuple[NDArray[Any], ...]
 
     def __len__(self) -> int:
         return len(self.key)
@@ -42,10 +46,10 @@ class Clouds:
         return self.points[self.bounds[number] : self.bounds[number + 1]]
 
     @property
-    def summary(self) -> tuple[Keys, NDArray[np.int64], Floats, NDArray[np.int64]]:
-        """Identity, place, sum of pT and number of particles of each cloud."""
+    def summary(self) -> tuple[NDArray[Any], ...]:
+        """The columns of :class:`djservice.store.distance_store.JetTable`."""
         pt = [float(self[i][:, 0].sum()) for i in range(len(self))]
-        return self.key, self.place, np.array(pt, np.float64), np.diff(self.bounds)
+        return self.key, *self.identity, self.place, np.array(pt, np.float64), np.diff(self.bounds)
 
 
 def clouds_of(bundle: EventBatch, jets: JetsSection | None) -> Clouds:
@@ -54,7 +58,8 @@ def clouds_of(bundle: EventBatch, jets: JetsSection | None) -> Clouds:
     if jets is None:
         full = np.flatnonzero(bundle.counts)
         bounds = np.concatenate([[0], np.cumsum(bundle.counts[full])])
-        return Clouds(points, bounds, bundle.key[full], np.zeros(len(full), np.int64))
+        place = np.zeros(len(full), np.int64)
+        return Clouds(points, bounds, bundle.key[full], place, _identity(bundle, full))
     import awkward as ak
 
     leading = cluster_jets(
@@ -73,7 +78,13 @@ def clouds_of(bundle: EventBatch, jets: JetsSection | None) -> Clouds:
     sizes = ak.to_numpy(ak.num(lists)).astype(np.int64)
     rows = ak.to_numpy(ak.flatten(lists)) + np.repeat(bundle.offsets[event], sizes)
     bounds = np.concatenate([[0], np.cumsum(sizes)])
-    return Clouds(points[rows], bounds, bundle.key[event], place)
+    return Clouds(points[rows], bounds, bundle.key[event], place, _identity(bundle, event))
+
+
+def _identity(bundle: EventBatch, rows: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Run, luminosity block, event and entry of events."""
+    run, block = (column[rows].astype(np.int64) for column in (bundle.run, bundle.luminosity_block))
+    return run, block, bundle.event[rows], bundle.entry[rows]
 
 
 def group_size(particles: NDArray[np.int64], spectral: bool) -> int:

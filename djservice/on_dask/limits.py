@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dask
+import numpy as np
 
 from djservice.config.run import Run
 from djservice.core.suggest import nearest
@@ -18,6 +19,7 @@ from djservice.evaluation.reduce import layout_of
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import learned
 from djservice.store.columns import (
+    IDENTITY,
     ITERATIONS,
     NEWTON_STEPS,
     SCAN,
@@ -228,4 +230,5 @@ def store_bytes(shape: StoreColumns) -> int:
         numbers += shape.model.iterations * of_iteration
         for keys, _, _ in shape.model.samples.values():
             numbers += len(keys) * (3 + 4) + 2 * len(SCAN)
-    return 8 * numbers
+    identity = sum(np.dtype(kind).itemsize for kind in IDENTITY.values()) * events
+    return 8 * numbers + (identity if shape.identity else 0)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 from distributed import Future
+from numpy.typing import NDArray
 
 from djservice.core.progress import READ, Watch
 from djservice.errors import DjserviceError, InputError
@@ -28,6 +29,7 @@ from djservice.on_dask.limits import check_size
 from djservice.on_dask.reading import OUTCOME, ReadingOptions, agreed, inspect_source, read_bundle
 from djservice.on_dask.second_try import UNREADABLE, read_anywhere
 from djservice.on_dask.tasks import BundleSummary, summarise
+from djservice.store.columns import IDENTITY
 
 
 def default_bundle_events(events: int) -> int:
@@ -66,6 +68,20 @@ class Loaded:
     bad: tuple[BadRange, ...]
     datasets: dict[str, dict[str, Any]]
     reading: dict[str, Any]
+
+    @property
+    def identity(self) -> dict[str, NDArray[Any]]:
+        """The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``inputs``."""
+        number = {file.path: i for i, file in reversed(list(enumerate(self.inputs)))}
+        columns = {
+            name: np.concatenate([summary.identity[name] for summary in self.summaries])
+            for name in IDENTITY
+        }
+        files = [
+            np.array([number[name] for name in summary.files])[summary.identity["file"]]
+            for summary in self.summaries
+        ]
+        return {**columns, "file": np.concatenate(files)}
 
 
 async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:

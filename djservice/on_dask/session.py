@@ -24,6 +24,7 @@ from djservice.core.redact import message_of
 from djservice.errors import RunError
 from djservice.on_dask.gpu_workers import local_cluster
 from djservice.on_dask.plugins import QuietFailures, redact_logs
+from djservice.on_dask.script_guard import need_guarded_script
 
 Result = TypeVar("Result")
 
@@ -61,13 +62,19 @@ _NO_PROFILER = {"distributed.worker.profile.enabled": False}
 
 
 @contextlib.asynccontextmanager
-async def client_for(settings: ClusterSection) -> AsyncIterator[Client]:
-    """A client of the scheduler in the configuration, or of a new cluster on this machine."""
+async def client_for(settings: ClusterSection, watch: Watch) -> AsyncIterator[Client]:
+    """A client of the scheduler in the configuration, or of a new cluster on this machine.
+
+    The address of the dashboard of a scheduler is said, if it has one.
+    """
     redact_logs()
     if settings.scheduler is not None:
         async with client_of(settings.scheduler) as client:
+            with contextlib.suppress(KeyError):  # without an HTTP server
+                watch.say(f"dashboard: {client.dashboard_link}")
             yield client
         return
+    need_guarded_script()
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_scratch())
         with _block_sigint(), dask.config.set(_NO_PROFILER):
@@ -110,6 +117,38 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
         ) from None
 
 
+def need_certificates(address: str, security: Security | None = None) -> None:
+    """Refuse a ``tls://`` address without certificates.
+
+    Parameters
+    ----------
+    address
+        Address of a scheduler.
+    security
+        Its certificates; those of Dask's configuration by default.
+
+    Raises
+    ------
+    RunError
+        If the authority, the certificate or the key is missing. The message names their options.
+    """
+    if not address.startswith("tls://"):
+        return
+    security = security or Security()
+    files = {
+        "--tls-ca-file": security.tls_ca_file,
+        "--tls-cert": security.tls_client_cert,
+        "--tls-key": security.tls_client_key,
+    }
+    missing = [option for option, file in files.items() if not file]
+    if missing:
+        raise RunError(
+            f"{address}: the scheduler asks for certificates, and none are given for "
+            f"{', '.join(missing)}. Give these options, or set distributed.comm.tls in Dask's "
+            "configuration (docs/security.md)."
+        )
+
+
 @contextlib.asynccontextmanager
 async def client_of(address: str, security: Security | None = None) -> AsyncIterator[Client]:
     """A client of the scheduler at ``address``.
@@ -117,8 +156,9 @@ async def client_of(address: str, security: Security | None = None) -> AsyncIter
     Raises
     ------
     RunError
-        If there is no scheduler at the address.
+        If there is no scheduler at the address, or it needs certificates.
     """
+    need_certificates(address, security)
     try:
         client = await Client(
             full_url(address),

@@ -36,6 +36,7 @@ from djservice.lund_planes.leading_jets import leading_sums
 from djservice.objectives.robust import Robust
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
+from djservice.store.columns import IDENTITY
 from djservice.weight_models.weighting import Weighting, profile
 
 
@@ -336,6 +337,10 @@ class BundleSummary:
         True masses of the events in GeV, shape (event,).
     weight
         Weights of the events, shape (event,).
+    identity
+        The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``files``.
+    files
+        The files that the events come from.
     """
 
     keys: Keys
@@ -343,8 +348,25 @@ class BundleSummary:
     nbytes: int
     truth: NDArray[np.float64]
     weight: NDArray[np.float64]
+    identity: dict[str, NDArray[Any]]
+    files: tuple[str, ...]
 
 
 def summarise(bundle: EventBatch) -> BundleSummary:
     """The summary of a bundle."""
-    return BundleSummary(bundle.key, bundle.counts, bundle.nbytes, bundle.truth, bundle.weight)
+    identity = {
+        "run": bundle.run,
+        "luminosityBlock": bundle.luminosity_block,
+        "event": bundle.event,
+        "file": bundle.file,
+        "entry": bundle.entry,
+    }
+    return BundleSummary(
+        bundle.key,
+        bundle.counts,
+        bundle.nbytes,
+        bundle.truth,
+        bundle.weight,
+        {name: values.astype(IDENTITY[name]) for name, values in identity.items()},
+        bundle.files,
+    )

@@ -22,6 +22,27 @@ def events_label(weight: Any) -> str:
     return "events" if (weight == 1.0).all() else "weighted events"
 
 
+def legend_above(figure: Any, axes: Any) -> None:
+    """Put the legend above the axes, where it hides no data."""
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, borderaxespad=0.0
+    )
+
+
+#: Radii that are named on a logarithmic axis.
+_RADII = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
+
+
+def radius_axis(axes: Any, low: float, high: float) -> None:
+    """Make the horizontal axis a logarithmic one of radii, with plain numbers at its ticks."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+    axes.set(xscale="log", xlabel="R", xlim=(low, high))
+    axes.xaxis.set_major_locator(FixedLocator([r for r in _RADII if low <= r <= high]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda r, _: f"{r:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def room_above(axes: Any, factor: float) -> None:
     """Extend the axis upwards for the legend; sums of weights may be negative."""
     low, high = axes.get_ylim()

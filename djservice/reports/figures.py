@@ -11,7 +11,15 @@ import numpy as np
 from djservice.core.formatting import axis_label, decimals
 from djservice.core.shown import shown_of
 from djservice.fit.curvature import curvature_fit
-from djservice.reports.drawing import COLOURS, events_label, histogram, response, room_above
+from djservice.reports.drawing import (
+    COLOURS,
+    events_label,
+    histogram,
+    legend_above,
+    radius_axis,
+    response,
+    room_above,
+)
 from djservice.reports.joint_figure import JOINT, joint
 from djservice.reports.lund_figure import LUND, lund_planes
 from djservice.reports.objective_figure import CAPTIONS, kind_of, objective
@@ -134,9 +142,7 @@ def landscape(store: Store) -> Any:
     axes.set(xlabel="R", ylabel=name)
     width = np.nan_to_num(error)  # the error of a single event is NaN
     axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
-    axes.legend(
-        loc="upper center", frameon=True, facecolor="white", framealpha=1.0, edgecolor="none"
-    )
+    legend_above(figure, axes)
     return figure
 
 
@@ -189,9 +195,10 @@ def radii_per_event(store: Store) -> Any:
     axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
     for start in store.array("per_event", "start"):
         axes.axvline(start, color="0.6", ls=":", lw=1)
-    axes.set(xscale="log", xlabel="R", ylabel=events_label(weight))
-    room_above(axes, 1.2)
-    axes.legend()
+    radius_axis(axes, bounds["minimum"], bounds["maximum"])
+    axes.set_ylabel(events_label(weight))
+    room_above(axes, 1.05)
+    legend_above(figure, axes)
     return figure
 
 
@@ -228,7 +235,8 @@ def radius_model(store: Store) -> Any:
             middle, radius[1], weight, np.isfinite(radius[1]), steps, color=COLOURS[1], lw=1.8
         )
         middle.axvline(radius[0, 0], color=COLOURS[0], ls="--")
-        middle.set(xscale="log", xlabel="R", ylabel=events_label(weight))
+        radius_axis(middle, bounds["minimum"], bounds["maximum"])
+        middle.set_ylabel(events_label(weight))
         bottom.axhline(1.0, color="0.6", ls=":", lw=1)
         bottom.set(xlabel="true mass [GeV]", ylabel="median response")
     return figure
@@ -307,6 +315,6 @@ def _mark(span: Any, line: Any, radius: float, error: float) -> None:
 
 
 def _limits(values: Any) -> tuple[float, float]:
-    """Limits of an axis with room for the legend above the values."""
+    """Limits of an axis around the values."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    return low - 0.08 * (high - low), high + 0.35 * (high - low)
+    return low - 0.08 * (high - low), high + 0.08 * (high - low)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from djservice.core.formatting import axis_label
+from djservice.core.formatting import axis_label, with_error
 from djservice.core.shown import shown_of
 from djservice.core.typing import Floats
 from djservice.core.urls import beside
 from djservice.errors import DjserviceError
-from djservice.store.grid_store import read_grid
+from djservice.store.grid_store import COLUMNS, read_grid
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,25 @@ def comparison_text(path: str | Path) -> str:
         best = next(row for row in rows if row.rigidity == rigidity)
         if not best.biased:
             lines.append(f"cheapest without bias at alpha {rigidity:g}: {best.estimator}")
+    return "\n".join(lines)
+
+
+def grid_text(path: str | Path) -> str:
+    """The table of a comparison, or that of a scan: a line for each rigidity and radius."""
+    root = read_grid(path)
+    if _finished(root, "loss").shape[3] > 1:
+        return comparison_text(path)
+    observable, shown = axis_label(root.attrs["observable"]), shown_of(root.attrs["facts"]["run"])
+    lines = [f" alpha      R  {shown.name:^20s}  mean {observable:16s}  acceptance"]
+    for a, rigidity in enumerate(root["rigidity"]):
+        for r in np.argsort(root["radius"]):
+            number = {name: float(root[name][0, a, r, 0]) for name in COLUMNS}
+            loss = with_error(shown.sign * number["loss"], number["loss_error"], 4)
+            mean = with_error(number["mean"], number["mean_error"])
+            lines.append(
+                f"{rigidity:6g} {root['radius'][r]:6.3f}  {loss:^20s}  {mean:21s}  "
+                f"{number['acceptance']:.3f}"
+            )
     return "\n".join(lines)
 
 

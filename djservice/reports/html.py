@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from djservice.core.arguments import checked_arguments
 from djservice.core.atomic import write_text
 from djservice.core.formatting import axis_label, radius_text, with_error
 from djservice.core.private import private_url
-from djservice.core.regular import in_the_way
+from djservice.core.regular import in_the_way, read_regular
 from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
 from djservice.reports.aim_text import aim_text
+from djservice.reports.interactive import interactive
 from djservice.reports.joint_text import joint_rows, joint_text, joint_titles
 from djservice.reports.summary import summary
 from djservice.reports.text import (
@@ -83,10 +85,8 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     facts = summary(store)
     if facts["iterations"] == 0:
         raise StoreError(f"{store}: no finished iteration yet. Write the report later.")
-    name = str(store).rstrip("/")
-    stored = Path(basename(name)) if is_url(name) else Path(name).expanduser()
-    page = beside(stored, ".html", ".zarr") if output is None else Path(output).expanduser()
-    _refuse_other(page)
+    page = page_of(store, output)
+    refuse_other(page)
     folder = beside(page, ".report", ".html", ".htm")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             (caption, _save(figure, folder / name)) for name, caption, figure in figures(opened)
         ]
         environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("djservice.reports"), autoescape=True
+            loader=jinja2.PackageLoader("djservice.reports"), autoescape=True, finalize=_plus_minus
         )
         html = environment.get_template("report.html").render(
             facts=facts,
@@ -122,6 +122,8 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
             parameters_text=parameters_text,
             reading_text=reading_text,
             settings=_settings(facts),
+            interactive=interactive(opened),
+            written=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
             changes=changes(facts["stretches"] or []),
             json=json,
         )
@@ -134,7 +136,33 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
     return page
 
 
-def _refuse_other(page: Path) -> None:
+def page_of(store: str | Path, output: str | Path | None = None) -> Path:
+    """The HTML file of a report; see :func:`report`."""
+    if output is not None:
+        return Path(output).expanduser()
+    name = str(store).rstrip("/")
+    stored = Path(basename(name)) if is_url(name) else Path(name).expanduser()
+    return beside(stored, ".html", ".zarr")
+
+
+def written_report(page: Path) -> str:
+    """The text of a report.
+
+    Raises
+    ------
+    ReportError
+        If there is no report.
+    """
+    try:
+        data = read_regular(page)
+    except (OSError, ValueError):
+        data = b""
+    if not data.startswith(_START):
+        raise ReportError(f"{page}: no report yet. Write it with `djservice report`.")
+    return data.decode()
+
+
+def refuse_other(page: Path) -> None:
     """Refuse to write over a file that is no report, such as an input or a part of a store."""
     if other := in_the_way(page, _START):
         raise ReportError(
@@ -150,6 +178,11 @@ def _save(figure: Any, path: Path) -> str:
     figure.savefig(buffer, format="png", dpi=130)
     beside(path, ".png").write_bytes(buffer.getvalue())
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _plus_minus(value: Any) -> Any:
+    """A number and its error as they are printed; texts of terminals have no ±."""
+    return value.replace(" +- ", " ± ") if type(value) is str else value
 
 
 def _settings(facts: dict[str, Any]) -> str:

@@ -49,6 +49,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         "quarantined",
         "versions",
         "stretches",
+        "execution",
         "run",
     )
     facts: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in keys}}

@@ -31,6 +31,7 @@ from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.checked import attributes_of
 from djservice.store.fresh import create_array
 from djservice.store.local_folder import LocalFolder
+from djservice.store.meanings import describe
 from djservice.store.run_store import Store
 from djservice.weight_models.learned import LearnedWeights
 
@@ -53,6 +54,7 @@ async def apply_fit(
 
     - ``key``: identities of the events,
     - ``weight``: weights of the events,
+    - ``run``, ``luminosityBlock``, ``event``, ``file``, ``entry``: the events in the file,
     - ``radius``: radius of each event,
     - ``event_mean``, ``event_error``: mean of the observable over the accepted trees with that
       radius, and its standard error,
@@ -85,7 +87,7 @@ async def apply_fit(
     bundles = await Bundles.load(client, RunPlan(_of_file(run, section)), watch)
     result = fit.attributes["result"]
     rigidity = result["rigidity"] if run.clustering.learn_rigidity is not None else None
-    columns: dict[str, Any] = {"key": bundles.keys, "weight": bundles.weight}
+    columns: dict[str, Any] = {"key": bundles.keys, "weight": bundles.weight, **bundles.identity}
     radius: Any = result["radius"]
     trees = run.spectrum.trees
     if run.task == "per-event":
@@ -129,7 +131,8 @@ async def apply_fit(
         "inputs": [public(asdict(file)) for file in bundles.inputs],
         "quarantined": [public(asdict(bad)) for bad in bundles.bad],
     }
-    _write(path, columns, {**attributes, **provenance})
+    units = fit.attributes["observable"]["units"]
+    _write(path, columns, {**attributes, **provenance}, units)
 
 
 def prediction_of(model: Bounded, fit: Store) -> Prediction:
@@ -164,7 +167,9 @@ def _of_file(run: Run, section: Input) -> Run:
     return run.model_copy(update={"input": section, "loss": (loss,), "objective": None})
 
 
-def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+def _write(
+    path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any], units: str
+) -> None:
     def fill(root: zarr.Group) -> None:
         for name, column in columns.items():
             values = np.ascontiguousarray(column)
@@ -176,6 +181,7 @@ def _write(path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any]
                 {"event": (events, max(1, min(events, 65536)))},
                 values,
             )
+        describe(root, units)
         root.attrs.update(dict(attributes))
 
     try:

@@ -175,7 +175,7 @@ def _make_stores(
     left_out: list[str] = []
 
     async def work() -> None:
-        async with client_for(fit_run.cluster) as client:
+        async with client_for(fit_run.cluster, watch) as client:
             if not fitted:
                 await run_on(client, run_plan, watch)
                 _check_unchanged(

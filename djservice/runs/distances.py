@@ -54,7 +54,7 @@ async def _fill(
 ) -> Path | str:
     path = store_path(config.output.store)
     cluster = config.cluster.model_copy(update={"device": "cpu"})
-    async with client_for(cluster) as client:
+    async with client_for(cluster, watch) as client:
         sample = await Sample.load(client, config, plan, augmentations, watch)
         what = "events" if config.jets is None else "jets"
         left_out = f"; events without one: {sample.empty:,}" if sample.empty else ""

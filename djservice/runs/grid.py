@@ -205,7 +205,7 @@ def _check(grid: Grid) -> None:
 
 async def _fill(plan: RunPlan, grid: Grid, path: Path, watch: Watch) -> Path:
     watch = ShownSteps(watch, shown_of(plan.run.to_dict()))
-    async with client_for(plan.run.cluster) as client:
+    async with client_for(plan.run.cluster, watch) as client:
         for line in plan.defaults:
             watch.say(line)
         bundles = await Bundles.load(client, plan, watch)

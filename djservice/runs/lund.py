@@ -88,7 +88,7 @@ async def _planes(
 ) -> dict[str, tuple[PlaneSums, list[Any]]]:
     """The planes of samples, and the identities of their files, on one cluster."""
     planes = {}
-    async with client_for(_cluster(samples["data"])) as client:
+    async with client_for(_cluster(samples["data"]), watch) as client:
         crew = await Crew.muster(client, watch)
         for name, sample in samples.items():
             watch.say(f"{name}:")
@@ -137,7 +137,7 @@ def apply(
 
 async def _jets(sample: LundSample, watch: Watch) -> tuple[EventBatch, SelectedJets]:
     """The events of a sample, and their jets."""
-    async with client_for(_cluster(sample)) as client:
+    async with client_for(_cluster(sample), watch) as client:
         crew, token = await Crew.muster(client, watch), uuid.uuid4().hex[:12]
         loaded = await _loaded(crew, sample, watch, token)
         futures = [

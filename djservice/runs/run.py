@@ -21,7 +21,7 @@ from djservice.core.html_table import html_table
 from djservice.core.notebook import python_display
 from djservice.core.private import public
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash
+from djservice.core.provenance import code_hash, execution
 from djservice.core.shown import ShownSteps, shown_of
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
@@ -117,7 +117,7 @@ def run(
 
 async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedRun:
     try:
-        async with client_for(plan.run.cluster) as client:
+        async with client_for(plan.run.cluster, watch) as client:
             return await run_on(client, plan, watch, overwrite=overwrite)
     except asyncio.CancelledError as stop:
         if overwrite and not str(stop):
@@ -153,6 +153,7 @@ async def run_on(
     attributes = {
         "run": run.to_dict(),
         "versions": bundles.versions,
+        "execution": execution(),
         "inputs": [public(asdict(file)) for file in bundles.inputs],
         "quarantined": [public(asdict(bad)) for bad in bundles.bad],
         "events": len(bundles.keys),
@@ -185,6 +186,8 @@ async def run_on(
         histogram=plan.histogram,
         lund=SUMS_SHAPE,
         versions=1 + len(run.robust.augmentations),
+        identity=bundles.identity,
+        units=observable.units,
     )
     check_loaded(plan, shape, len(bundles.bundles))
     if overwrite:  # after the input was read, so that a bad one deletes nothing

@@ -87,7 +87,7 @@ def check_irc_of(
 async def _check(
     plan: RunPlan, request: Request, epsilons: Sequence[float], watch: Watch
 ) -> IrcCheck:
-    async with client_for(plan.run.cluster) as client:
+    async with client_for(plan.run.cluster, watch) as client:
         for line in plan.defaults:
             watch.say(line)
         bundles = await Bundles.load(client, plan, watch)

@@ -28,6 +28,7 @@ from djservice.core.redact import message_of, shareable
 from djservice.core.user import user_name
 from djservice.errors import DjserviceError, RunError, ServiceError, UnreachableError
 from djservice.fit.result import Result
+from djservice.on_dask.session import need_certificates
 from djservice.runs.run import FinishedRun
 from djservice.service.records import UNFINISHED
 from djservice.service.submission import pack
@@ -121,9 +122,12 @@ class Service:
         ------
         ServiceError
             If the scheduler cannot be reached, does not answer, or does not accept runs.
+        RunError
+            If it needs certificates, and none are given.
         DjserviceError
             If the scheduler answers with an error.
         """
+        need_certificates(self.address, self.security)
         try:
             comm = await open_comm(
                 full_url(self.address),

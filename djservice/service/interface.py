@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from djservice.errors import ServiceError
@@ -14,6 +15,8 @@ PLUGIN_NAME = "djservice"
 class RunBoard(Protocol):
     """Read-only access to the runs of a scheduler."""
 
+    @property
+    def outcomes(self) -> Mapping[str, int]: ...
     def records(self, lines: int = 20) -> list[dict[str, Any]]: ...
     def settings(self, run_id: str) -> dict[str, Any]: ...
     async def status(self, run_id: str) -> dict[str, Any]: ...

@@ -47,6 +47,7 @@ class Journal:
         self._events: deque[tuple[str, list[Any]]] = deque(maxlen=KEPT_EVENTS)
         self._count = 0
         self._progress: dict[str, Any] = {}
+        self._began = (0.0, 0)
         self._totals: dict[str, Any] = {"trees": 0, "iteration": None, "radius": None}
 
     def phase(self, name: str, total: int, done: int) -> None:
@@ -61,7 +62,9 @@ class Journal:
                 "total": total,
                 "done": done,
                 "numbers": {},
+                "seconds_left": None,
             } | self._totals
+            self._began = (time.monotonic(), done)
             self._add("phase", name, total, done)
 
     def step(self, numbers: dict[str, float]) -> None:
@@ -72,6 +75,7 @@ class Journal:
         with self._lock:
             self._progress["done"] += int(numbers.get("steps", 1))
             self._progress["numbers"] = dict(numbers)
+            self._progress["seconds_left"] = self._seconds_left()
             self._totals["trees"] += int(numbers.get("trees", 0))
             if self._progress["phase"] == DESCENT:
                 self._totals |= {
@@ -88,6 +92,13 @@ class Journal:
         with self._lock:
             self._lines.append((time.time(), text))
             self._add("say", text)
+
+    def _seconds_left(self) -> float | None:
+        """Time until the end of the phase at its rate so far; None before its first step."""
+        began, first = self._began
+        steps = self._progress["done"] - first
+        left = self._progress["total"] - self._progress["done"]
+        return left * (time.monotonic() - began) / steps if steps else None
 
     def _add(self, call: str, *arguments: Any) -> None:
         self._events.append((call, list(arguments)))
@@ -108,7 +119,8 @@ class Journal:
     def progress(self) -> dict[str, Any]:
         """The progress of the run; empty before the first phase.
 
-        It has the phase, its total and finished steps, and the numbers of the last step. In every
+        It has the phase, its total and finished steps, the seconds that it may still take (None
+        before its first step), and the numbers of the last step. In every
         phase it also has the trees sampled since this scheduler took the run up, the last
         iteration, and its radius (None before the first one).
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from djservice.service.interface import PLUGIN_NAME
 from djservice.service.journal import Journal
 from djservice.service.records import RESUMABLE, UNFINISHED, Record, State
 from djservice.service.registry import Registry
+from djservice.service.report import reports_wanted, write_report
 from djservice.service.turns import Turns
 from djservice.service.web.hosts import configured_hosts
 
@@ -96,7 +97,7 @@ class RunService(SchedulerPlugin):
             )
         self._slots = slots
         limit("trees"), roots(INPUT_ROOTS), roots(OUTPUT_ROOTS)  # a wrong setting is said here
-        configured_hosts()
+        configured_hosts(), reports_wanted()
         self._intake = Intake()
         self._runs = Registry(
             self.state_directory or dask.config.get("djservice.state-directory", "djservice-state")
@@ -156,6 +157,11 @@ class RunService(SchedulerPlugin):
         """The configuration of one run without its secrets. Call this on the scheduler's loop."""
         settings: dict[str, Any] = public(self._runs[run_id].config)
         return settings
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many runs ended in each state since this scheduler started."""
+        return self._runs.outcomes
 
     async def submit(self, config: Any, user: str) -> dict[str, Any]:
         """Queue a run unless it is known; its record, with ``new`` True if it was queued now."""
@@ -300,7 +306,10 @@ class RunService(SchedulerPlugin):
         async def job() -> FinishedRun:
             plan = checked_plan(record.config)
             async with client_of(address, security) as client:
-                return await run_on(client, plan, journal)
+                finished = await run_on(client, plan, journal)
+            if line := write_report(finished, plan.run.output.report):
+                journal.say(line)
+            return finished
 
         await self._runs.note(record, "loading")
         host = self._hosts[record.id] = ThreadLoop(job, f"djservice {record.id}")

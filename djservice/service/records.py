@@ -28,6 +28,8 @@ logger = logging.getLogger("djservice")
 UNFINISHED = ("queued", "loading", "running")
 #: States from which a run continues when it is resumed or submitted again.
 RESUMABLE = ("paused", "failed", "cancelled", "set-aside")
+#: States in which a run ends.
+ENDED = ("finished", "failed", "cancelled", "set-aside")
 State = Literal[
     "queued", "loading", "running", "paused", "failed", "cancelled", "set-aside", "finished"
 ]

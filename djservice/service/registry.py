@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from djservice.core.redact import redacted
 from djservice.errors import ServiceError
 from djservice.service.intake import same_location
 from djservice.service.journal import Journal
-from djservice.service.records import UNFINISHED, Record, State, StateDirectory
+from djservice.service.records import ENDED, UNFINISHED, Record, State, StateDirectory
 
 logger = logging.getLogger("djservice")
 
 
 class Registry:
     """The runs of a scheduler, in the order of their submission.
+
+    ``outcomes`` counts how runs ended since the scheduler started.
 
     Parameters
     ----------
@@ -42,6 +45,7 @@ class Registry:
         self.journals: dict[str, Journal] = {}
         self._records: dict[str, Record] = {}
         self._described: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self.outcomes: Counter[str] = Counter()
         self._writing = asyncio.Lock()
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="djservice-state")
 
@@ -109,6 +113,8 @@ class Registry:
     async def move(self, record: Record, state: State, reason: str) -> None:
         """Enter a state, and write the record before the request is answered."""
         record.move(state, redacted(reason))
+        if state in ENDED:
+            self.outcomes[state] += 1
         await self._write(record)
 
     async def note(self, record: Record, state: State | None = None, reason: str = "") -> None:

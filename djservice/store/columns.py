@@ -10,9 +10,10 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
     scan/        (radius) loss, loss_error, gradient, gradient_error, mean, mean_error, sd,
                  sd_error, acceptance
     spectrum/    (radius) the columns of scan/, at the start, the optimum and further radii;
-                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight;
-                 (radius, sum, x, y) lund, sums of the Lund plane of the leading jets; of a
-                 run with an objective: (radius, category, bin) contents, contents_error, by bins of
+                 (radius, event) event_mean, event_error, event_accepted; (event) key, weight, and
+                 run, luminosityBlock, event, file, entry; (radius, sum, x, y) lund, sums of the
+                 Lund plane of the leading jets; of a run with an objective: (radius, category,
+                 bin) contents, contents_error, by bins of
                  the true mass or by datasets, signal first; (radius, bin) group, the merged bin
                  of a run with augmentations under robust: (radius, version) version_loss and others
                  of scan/, of the events as they are and after each augmentation
@@ -36,7 +37,7 @@ Layout (Zarr v3; every array has dimension names, so xarray opens every group)::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.store.fresh import create_array
+from djservice.store.meanings import describe
 
 GROUPS = (
     "history",
@@ -103,6 +105,9 @@ NEWTON_STEPS = 12
 DERIVED = ("parameters_average", "radius_average")
 #: Columns per event, with their dtypes.
 PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
+#: What tells an event in the input, with their dtypes: names of NanoAOD, the number of the file in the
+#: attribute inputs, and the entry in it.
+IDENTITY = {"run": "i8", "luminosityBlock": "i8", "event": "u8", "file": "i4", "entry": "i8"}
 SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
 
 #: Rows of a history in one chunk, so that one write changes one file per array.
@@ -159,6 +164,10 @@ class StoreColumns:
         Number of versions of the events.
     of
         Name of the run that every group keeps, so that none is taken for that of another store.
+    identity
+        The columns :data:`IDENTITY` of all events.
+    units
+        Units of the observable.
     """
 
     iterations: int
@@ -173,6 +182,8 @@ class StoreColumns:
     lund: tuple[int, int, int] = (0, 0, 0)
     versions: int = 1
     of: str = ""
+    identity: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    units: str = ""
 
 
 def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
@@ -186,7 +197,8 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     _array(scan, "radius", "f8", {"radius": (radii, radii)}, shape.scan_radii)
     for name in SCAN:
         _array(scan, name, "f8", {"radius": (radii, radii)})
-    _create_steps(root.create_group("newton", attributes={"n_complete": 0}), NEWTON_STEPS)
+    newton = root.create_group("newton", attributes={"n_complete": 0})
+    _create_steps(newton, NEWTON_STEPS)
     if shape.versions > 1:
         versions = shape.versions
         for name in VERSION_SCAN:
@@ -195,6 +207,7 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         robust = root.create_group("robust", attributes={"n_complete": 0})
         _create_steps(robust, steps)
         _array(robust, "version", "i8", {"step": (steps, steps)})
+        describe(robust, shape.units)
     spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
     rows = shape.spectrum_radii
     for name in ("radius", *SPECTRUM):
@@ -213,10 +226,14 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     _array(spectrum, "lund", "f8", {"radius": (rows, 1), **planes})
     _array(spectrum, "key", "u8", event, shape.keys)
     _array(spectrum, "weight", "f8", event, shape.weight)
+    for name, values in shape.identity.items():
+        _array(spectrum, name, IDENTITY[name], event, values)
     if shape.starts:
         create_per_event(root.create_group("per_event"), shape)
     if shape.model is not None:
-        create_model(root.create_group(shape.model.group), shape.model)
+        create_model(root.create_group(shape.model.group), shape.model, shape.units)
+    for group in (history, scan, newton, spectrum):
+        describe(group, shape.units)
     mark(root, shape.of)
 
 
@@ -257,10 +274,11 @@ def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
     for name in SCAN:
         _array(group, name, "f8", {"trees": (2, 2)})
     _array(group, "event_mean", "f8", {"trees": (2, 1), **event})
+    describe(group, shape.units)
 
 
-def create_model(group: zarr.Group, shape: ModelColumns) -> None:
-    """Create the columns of a model."""
+def create_model(group: zarr.Group, shape: ModelColumns, units: str) -> None:
+    """Create the columns of a model; ``units`` are those of the observable."""
     create_iterations(group, shape.iterations, shape.parameters)
     for name, (keys, weight, truth) in shape.samples.items():
         sample = group.create_group(name, attributes={"n_complete": 0})
@@ -272,6 +290,7 @@ def create_model(group: zarr.Group, shape: ModelColumns) -> None:
             _array(sample, column, "f8", {"choice": (2, 2)})
         for column in ("event_mean", "radius"):
             _array(sample, column, "f8", {"choice": (2, 1), **event})
+    describe(group, "1" if shape.group == "joint" else units)  # a network gives probabilities
 
 
 def _array(

@@ -25,8 +25,9 @@ from djservice.store.checked import UNREADABLE
 from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
 from djservice.store.location import locate
+from djservice.store.meanings import describe
 
-DISTANCE_FORMAT = 1
+DISTANCE_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class JetTable:
     ----------
     key
         Shape (jet,): identity of the event.
+    run, luminosityBlock, event, entry
+        Shape (jet,): the event in the input.
     place
         Shape (jet,): place of the jet in its event, in falling pT; 0 for an event.
     pt
@@ -46,6 +49,10 @@ class JetTable:
     """
 
     key: NDArray[np.uint64]
+    run: NDArray[np.int64]
+    luminosityBlock: NDArray[np.int64]
+    event: NDArray[np.uint64]
+    entry: NDArray[np.int64]
     place: NDArray[np.int64]
     pt: Floats
     particles: NDArray[np.int64]
@@ -144,8 +151,10 @@ def open_distances(
     def fill(root: zarr.Group) -> None:
         chunks = {"jet": (number, stripe), "other": (number, stripe)}
         create_array(root, "distance", "f8", chunks)
-        for name, kind in (("key", "u8"), ("place", "i8"), ("pt", "f8"), ("particles", "i8")):
-            create_array(root, name, kind, {"jet": (number, 65536)}, getattr(jets, name))
+        for name in (column.name for column in fields(JetTable)):
+            values = getattr(jets, name)
+            create_array(root, name, values.dtype.str, {"jet": (number, 65536)}, values)
+        describe(root, "1" if dict(facts["distance"])["norm"] else "GeV")
         root.attrs.update(
             {
                 DistanceStore.marker: DISTANCE_FORMAT,

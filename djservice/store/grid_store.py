@@ -16,6 +16,7 @@ from djservice.store.columns import SCAN
 from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
 from djservice.store.location import locate
+from djservice.store.meanings import describe
 
 GRID_FORMAT = 3
 #: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU
@@ -93,6 +94,7 @@ def open_grid(
             create_array(root, name, "f8", chunks)
         for name, values in (("rigidity", rigidities), ("radius", radii)):
             create_array(root, name, "f8", {name: (len(values), len(values))}, values)
+        describe(root, shown["observable"]["units"])
         root.attrs.update(
             {GridStore.marker: GRID_FORMAT, "n_complete": 0, "axes": axes, "facts": facts, **shown}
         )

@@ -152,7 +152,7 @@ class Store:
                 store._add("per_event", lambda group: create_per_event(group, shape))
             if shape.model is not None and shape.model.group not in store.groups:
                 model = shape.model
-                store._add(model.group, lambda group: create_model(group, model))
+                store._add(model.group, lambda group: create_model(group, model, shape.units))
             store._continue_with(attributes.get("versions"))
             store.set(**attributes, numbers={**store.attributes["numbers"], **numbers})
             yield store

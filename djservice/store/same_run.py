@@ -11,7 +11,7 @@ from djservice.errors import StoreError
 from djservice.store.checked import attributes_of, need_format
 from djservice.store.location import Location
 
-STORE_FORMAT = 4
+STORE_FORMAT = 5
 
 _MISSING = object()
 #: Largest number of differing keys in a message.

@@ -8,6 +8,7 @@ from typing import Any
 
 from djservice.core.checksums import document_of
 from djservice.errors import DamagedStoreError, StoreError
+from djservice.store.access import clear_errors
 from djservice.store.checked import CheckedGroup, Damage, Readable, damaged, need_format
 from djservice.store.distance_store import DISTANCE_FORMAT
 from djservice.store.fence import WRITER
@@ -16,7 +17,7 @@ from djservice.store.location import locate
 from djservice.store.same_run import STORE_FORMAT
 
 #: Format of the stores of files in a reprocessing.
-APPLIED_FORMAT = 2
+APPLIED_FORMAT = 3
 #: Attribute of the root that holds the format, and the format, of each kind of store.
 KINDS = {
     "djservice_format": STORE_FORMAT,
@@ -24,6 +25,27 @@ KINDS = {
     "djservice_applied": APPLIED_FORMAT,
     "djservice_distances": DISTANCE_FORMAT,
 }
+
+
+def kind_of(path: str | Path) -> str:
+    """The key of :data:`KINDS` of the store at a path.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    """
+    where = locate(path)
+    with clear_errors(where, "read"):
+        text = where.read("zarr.json") or b""
+    for marker in KINDS:
+        if f'"{marker}"'.encode() in text:
+            return marker
+    what = "another one" if text else "none"
+    raise StoreError(
+        f"{where}: there is no store here: expected that of a run, a scan, a comparison, distances "
+        f"or a reprocessed file, found {what}. Give the folder or URL that the command wrote."
+    )
 
 
 def verify_store(path: str | Path) -> int:

@@ -1,10 +1,15 @@
-"""Fills the reference pages from the code when mkdocs builds the site."""
+"""Fills the reference pages from the code.
+
+`make reference` writes the pages of the repository, which a forge shows. When mkdocs builds the
+site, the Python page gets the full documentation of every name.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import click
@@ -23,12 +28,33 @@ from djservice.weight_models import features as particle_features
 
 
 def on_page_markdown(markdown: str, **context: Any) -> str:
-    """Called by mkdocs with the Markdown of each page; replace the markers."""
-    for name, make in MAKERS.items():
-        marker = f"<!-- {name} -->"
-        if marker in markdown:
-            markdown = markdown.replace(marker, "\n".join(make()))
+    """Called by mkdocs with the Markdown of each page; replace what is between the markers."""
+    markdown = re.sub(r"<!-- site\n(.*?)-->", r"\1", markdown, flags=re.DOTALL)
+    return filled(markdown, MAKERS | {"names-of-python": api})
+
+
+def on_config(config: Any) -> Any:
+    """Called by mkdocs with its settings; the site says which version it is of."""
+    config["site_name"] = f"{config['site_name']} {djservice.__version__}"
+    return config
+
+
+def filled(markdown: str, makers: Mapping[str, Callable[[], Iterator[str]]]) -> str:
+    """A page with what the makers give between ``<!-- NAME -->`` and ``<!-- end of NAME -->``."""
+    for name, make in makers.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        if start in markdown:
+            head, _, rest = markdown.partition(start)
+            tail = rest.partition(end)[2]
+            text = "\n".join(make()).strip()
+            markdown = f"{head}{start}\n{text}\n\n{end}{tail}"
     return markdown
+
+
+def write_pages() -> None:
+    """Write the pages of the repository anew."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(), MAKERS))
 
 
 def on_page_content(html: str, **context: Any) -> str:
@@ -55,12 +81,18 @@ def configuration() -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     """Lines with the help of every command."""
-    parent = click.Context(cli.main, info_name="djservice")
+    parent = click.Context(cli.main, info_name="djservice", **cli.main.context_settings)
     for name in cli.main.list_commands(parent):
         command = cli.main.get_command(parent, name)
         assert command is not None
         text = command.get_help(
-            click.Context(command, info_name=name, parent=parent, max_content_width=100)
+            click.Context(
+                command,
+                info_name=name,
+                parent=parent,
+                terminal_width=100,
+                max_content_width=100,
+            )
         )
         yield f"## {name}\n\n```text\n{text}\n```\n"
 
@@ -97,12 +129,21 @@ def api() -> Iterator[str]:
             yield "    options: {inherited_members: true}\n" if name == "Store" else ""
 
 
+def short_api() -> Iterator[str]:
+    """Lines with the public names and the first lines of their documentation."""
+    yield "| name | |\n|---|---|"
+    for name in djservice.__all__:
+        member = getattr(djservice, name)
+        yield f"| `{name}` | {_without_roles(_cell((inspect.getdoc(member) or '').split(chr(10))[0]))} |"
+
+
 MAKERS: dict[str, Callable[[], Iterator[str]]] = {
     "configuration": configuration,
     "commands": commands,
     "names": names,
-    "api": api,
+    "names-of-python": short_api,
 }
+PAGES = sorted(Path(__file__).parent.glob("*.md"))
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:
@@ -132,9 +173,18 @@ def _first_line(make: Callable[..., Any]) -> str:
     return _cell((inspect.getdoc(described) or "").split("\n")[0])
 
 
+def _without_roles(text: str) -> str:
+    """Text of a docstring without the roles of Sphinx."""
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text.replace("``", "`"))
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
 def _plainly(parameter: str) -> str:
     return parameter.replace("'", "").replace("|", "or")
+
+
+if __name__ == "__main__":
+    write_pages()

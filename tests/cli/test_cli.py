@@ -1,5 +1,6 @@
 """The command line: light imports, exit codes, messages, and what a user sees at the end."""
 
+import html
 import json
 import os
 import pty
@@ -291,7 +292,9 @@ def test_the_report_is_one_file_and_its_figures(
     assert (ended.exit_code, ended.stdout) == (0, "wrote out/page.html\n")
     page = (tmp_path / "out" / "page.html").read_text()
     result = Store.read(finished_run).attributes["result"]
-    assert f"R = {radius_text(result)}</p>" in page
+    radius = radius_text(result).replace("+-", "±")
+    assert f"R = {radius}</p>" in page
+    page = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)  # of bokeh, inline
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
     assert not re.search(r"https?://|@import|url\(", page)
     assert page.count("data:image/png;base64,") == 3
@@ -301,6 +304,39 @@ def test_the_report_is_one_file_and_its_figures(
         for name in ("landscape", "iterations", "spectra")
         for kind in ("png", "svg")
     )
+
+
+def test_the_report_says_where_it_comes_from_and_folds(
+    call: Call, finished_run: Path, tmp_path: Path
+) -> None:
+    assert call("report", finished_run, "--output", "a.html").exit_code == 0
+    text = (tmp_path / "a.html").read_text()
+    execution = Store.read(finished_run).attributes["execution"]
+    assert set(execution) == {"time", "host", "user", "command", "folder", "commit"}
+    for name in ("time", "host", "user", "folder", "commit"):
+        assert html.escape(execution[name]) in text, name
+    assert " ± " in text and "+-" not in text
+    assert text.count("<details") == text.count("</details>") == text.count("<summary>") >= 5
+    assert text.count('type="checkbox"') == text.count("<figure>") >= 3
+    assert "Bokeh" in text and 'src="http' not in text
+    for part in ("events", "trees", "optimiser"):
+        assert f"<td>{part}</td>" in text or "not determined" in text
+
+
+def test_runs_are_compared_on_one_page(
+    call: Call, finished_run: Path, config: Path, tmp_path: Path
+) -> None:
+    """Two runs that differ in their seed."""
+    assert call("run", config, "--set", "seed=7", "--no-report", "-q").exit_code == 0
+    done = call("report", finished_run, tmp_path / "tiny.zarr")
+    assert (done.exit_code, done.stdout) == (0, "wrote compared.html\n"), done.output
+    text = (tmp_path / "compared.html").read_text()
+    assert re.search(r"<code>seed</code></td><td>1</td><td>7</td>", text)
+    assert text.count("<code>") == 1 and "data:image/png;base64," in text
+    assert call("report", finished_run, tmp_path / "gone.zarr").exit_code == 1
+    (tmp_path / "mine.html").write_text("mine")
+    assert call("report", finished_run, finished_run, "--output", "mine.html").exit_code == 1
+    assert (tmp_path / "mine.html").read_text() == "mine"
 
 
 def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:

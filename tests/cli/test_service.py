@@ -22,8 +22,17 @@ def test_the_list_of_runs_has_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (empty.exit_code, empty.stdout, "no runs yet" in empty.stderr) == (0, "", True)
     for name in ("a-1", "a_longer_name-2"):
         runs.append(
-            {"id": name, "state": "failed", "progress": {}, "user": "ann", "store": f"/{name}.zarr"}
+            {
+                "id": name,
+                "state": "running",
+                "progress": {"phase": "scan", "done": 2, "total": 8, "seconds_left": 300.0},
+                "transitions": [{"time": 0.0}, {"time": 3600.0}],
+                "user": "ann",
+                "store": f"/{name}.zarr",
+            }
         )
-    first, second = CliRunner().invoke(main, command).stdout.splitlines()
-    assert first.index("failed") == second.index("failed") == len("a_longer_name-2  ")
-    assert first.endswith("ann  /a-1.zarr")
+    heading, first, second = CliRunner().invoke(main, command).stdout.splitlines()
+    for title, cell in (("STATE", "running"), ("LEFT", "5 min"), ("PROGRESS", "scan 2/8")):
+        assert heading.index(title) == first.index(cell) == second.index(cell)
+    assert first.index("running") == len("a_longer_name-2  ")
+    assert first.endswith("ann   /a-1.zarr")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from djservice.config.run import Run
 from djservice.config.template import write_template
 from djservice.core.urls import beside
 
@@ -24,7 +25,7 @@ def test_a_page_beside_a_store(name: str, page: str) -> None:
 
 def test_configurations_whose_names_have_dots_have_stores_of_their_own(tmp_path: Path) -> None:
     for name, store in {"start_0.4": "start_0.4.zarr", "start_0.7.yaml": "start_0.7.zarr"}.items():
-        write_template(tmp_path / name, force=False)
+        write_template(tmp_path / name, Run, "run", force=False)
         assert f"store: {store}  #" in (tmp_path / name).read_text()
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import click
@@ -222,6 +222,19 @@ def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
     api = (tmp_path / "reference/api.html").read_text()
     for name in dj.__all__:
         assert f'id="{name.lower()}"' in api, name
+
+
+def test_the_reference_in_the_repository_is_current() -> None:
+    """`make reference` writes it; a forge shows it."""
+    place = ROOT / "docs/reference/generate.py"
+    spec = spec_from_file_location("generate", place)
+    assert spec is not None and spec.loader is not None
+    generate = module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    for page in generate.PAGES:
+        text = page.read_text()
+        assert generate.filled(text, generate.MAKERS) == text, f"{page.name}: run `make reference`"
+        assert len(re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)) > 1500, page.name
 
 
 def test_make_commands_exist() -> None:

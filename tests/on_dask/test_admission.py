@@ -17,6 +17,7 @@ from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 import djservice as dj
 from djservice.config.run import Run
 from djservice.core import provenance
+from djservice.core.display import Lines
 from djservice.errors import RunError
 from djservice.on_dask import admission, session
 from djservice.on_dask import crew as crew_module
@@ -283,7 +284,7 @@ def test_local_workers_have_no_profiler(
     monkeypatch.setattr(session, "local_cluster", cluster)
 
     async def start() -> None:
-        async with session.client_for(Run.from_dict(tiny).cluster):
+        async with session.client_for(Run.from_dict(tiny).cluster, Lines()):
             pass
 
     with pytest.raises(RunError, match="enough"):

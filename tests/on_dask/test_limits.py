@@ -22,7 +22,7 @@ from djservice.on_dask.limits import (
     store_bytes,
     sums_bytes,
 )
-from djservice.store.columns import ModelColumns, StoreColumns, create_groups
+from djservice.store.columns import IDENTITY, ModelColumns, StoreColumns, create_groups
 
 Settings = dict[str, Any]
 MODEL = {"name": "network", "hidden": 100}
@@ -210,6 +210,7 @@ def shapes(task: str) -> StoreColumns:
         spectrum_radii=3,
         keys=keys,
         weight=weight,
+        identity={name: keys.astype(kind) for name, kind in IDENTITY.items()},
         parameters=("R", "alpha") if task == "global" else ("R",),
         starts=(0.4, 0.7, 1.0) if task == "per-event" else (),
         model=model if task in ("radius-model", "particle-weights", "joint") else None,

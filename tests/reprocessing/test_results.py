@@ -15,6 +15,7 @@ from djservice.reprocessing.lease import Lease
 from djservice.reprocessing.results import find, read_manifest, verify_result, write
 from djservice.store.fresh import create_array
 from djservice.store.local_folder import LocalFolder
+from djservice.store.verify import APPLIED_FORMAT
 
 MANIFEST: dict[str, Any] = {
     "format": 2,
@@ -58,7 +59,7 @@ def test_what_is_no_manifest_is_named(content: Any, tmp_path: Path) -> None:
 def make_store(path: Path, inputs: list[dict[str, str]]) -> None:
     def fill(root: zarr.Group) -> None:
         create_array(root, "key", "u8", {"event": (2, 2)}, [1, 2])
-        root.attrs.update({"djservice_applied": 2, "inputs": inputs})
+        root.attrs.update({"djservice_applied": APPLIED_FORMAT, "inputs": inputs})
 
     LocalFolder(str(path)).create(fill)
 

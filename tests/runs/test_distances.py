@@ -24,6 +24,7 @@ from djservice.cli import main
 from djservice.config.distances import Distances
 from djservice.core.display import Lines
 from djservice.errors import ConfigError, DjserviceError, InputError, StoreError
+from djservice.exports.contents import contents_of
 from djservice.reports.distances import distances_text
 from djservice.runs.distances import distances
 from djservice.store.distance_store import DistanceStore, JetTable, read_distances
@@ -52,6 +53,12 @@ def settings_of(store: Path, scheduler: str) -> dict[str, Any]:
 @pytest.fixture
 def settings(scheduler: str, tmp_path: Path) -> dict[str, Any]:
     return settings_of(tmp_path / "emd.zarr", scheduler)
+
+
+def matrix_above(store: str) -> list[float]:
+    """The distances above the diagonal, row by row."""
+    matrix = read_distances(store)["distance"]
+    return [float(x) for i, row in enumerate(matrix) for x in row[i + 1 :]]
 
 
 class Counted(Lines):
@@ -312,7 +319,15 @@ def test_on_the_command_line(settings: dict[str, Any], tmp_path: Path) -> None:
         assert text in done.output, done.output
     assert (tmp_path / "emd.png").stat().st_size > 5000 and (tmp_path / "emd.svg").exists()
     checked = CliRunner().invoke(main, ["check", store])
-    assert checked.exit_code == 0 and "whole: 5 arrays" in checked.output
+    again = CliRunner().invoke(main, ["show", store])
+    assert (again.exit_code, again.stdout) == (0, done.stdout[: done.stdout.index("wrote ")])
+    drawn = CliRunner().invoke(main, ["report", store])
+    assert (drawn.exit_code, drawn.stdout.count("wrote ")) == (0, 2)
+    pairs = contents_of(store).tables["pairs"]
+    assert pairs["distance"].values.tolist() == matrix_above(store)
+    hepdata = CliRunner().invoke(main, ["export", store, "--to", "hepdata"])
+    assert (hepdata.exit_code, "Choose another format" in hepdata.stderr) == (1, True)
+    assert checked.exit_code == 0 and "whole: 9 arrays" in checked.output
     wrong = CliRunner().invoke(main, ["emd", str(config), "--set", "distance.bta=1"])
     assert wrong.exit_code == 2 and "unknown key distance.bta (did you mean 'beta'" in wrong.output
     missing = CliRunner().invoke(main, ["emd", str(tmp_path / "none.yaml")])

@@ -194,3 +194,15 @@ def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Pat
         main, ["compare", str(config), "--estimator", "{name: gumbel_softmax, warmth: 1}"]
     )
     assert wrong.exit_code == 2 and "gumbel_softmax has no parameter 'warmth'" in wrong.output
+
+
+def test_show_and_report_take_a_grid(run: Run, tmp_path: Path) -> None:
+    store = scan(run, tmp_path / "scan.zarr", rigidities=(1.0,), radii=(0.9, 0.4), trees=2)
+    shown = CliRunner().invoke(main, ["show", str(store)])
+    lines = shown.stdout.splitlines()
+    assert (shown.exit_code, len(lines)) == (0, 3)
+    assert [line.split()[:2] for line in lines[1:]] == [["1", "0.400"], ["1", "0.900"]]
+    assert '"djservice_grid": 3' in CliRunner().invoke(main, ["show", str(store), "--json"]).stdout
+    drawn = CliRunner().invoke(main, ["report", str(store)])
+    assert (drawn.exit_code, drawn.stdout.count("wrote ")) == (0, 2)
+    assert CliRunner().invoke(main, ["report", str(store), "--output", "x.html"]).exit_code == 2

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from djservice.service.interface import PLUGIN_NAME, RunBoard
-from djservice.service.records import STATES, UNFINISHED
+from djservice.service.records import ENDED, STATES, UNFINISHED
 
 
 class RunsCollector:
@@ -36,6 +36,12 @@ class RunsCollector:
         for state in STATES:
             runs.add_metric([state], states[state])
         yield runs
+        ended = CounterMetricFamily(
+            "djservice_runs_ended", "Runs that ended since this scheduler started", labels=["state"]
+        )
+        for end in ENDED:
+            ended.add_metric([end], service.outcomes[end])
+        yield ended
         active = {
             r["id"]: r["progress"] for r in records if r["state"] in UNFINISHED and r["progress"]
         }

@@ -17,8 +17,10 @@ import yaml
 from tornado.web import StaticFileHandler
 
 from djservice.core.shown import Shown, shown_of
-from djservice.errors import ServiceError
-from djservice.service.web.handler import Handler
+from djservice.errors import DjserviceError, ServiceError
+from djservice.reports.html import written_report
+from djservice.service.report import report_file
+from djservice.service.web.handler import Handler, beside
 from djservice.service.web.hosts import OwnNamesOnly
 
 #: Advice where the figures are missing.
@@ -64,12 +66,32 @@ class RunPage(Page):
             "run.html",
             "",
             id=run_id,
+            report=await beside(lambda: _has_report(settings)),
             objective=objective,
             settings=text,
             figures=figures,
             version=version,
             no_bokeh=NO_BOKEH,
         )
+
+
+class ReportPage(Page):
+    """The report that the scheduler wrote when the run finished."""
+
+    async def get(self, run_id: str) -> None:
+        """Answer ``djservice/ID/report``."""
+        try:
+            file = report_file(self.service.settings(run_id)["output"])
+            if file is None:
+                raise ServiceError("the store is a URL, and the run has no output.report.")
+            text = await beside(lambda: written_report(file))
+        except (DjserviceError, TimeoutError) as error:
+            self.set_status(404)
+            message = str(error) or "the file system of the report does not answer."
+            self.show("missing.html", "../", message=message)
+            return
+        self.set_header("Content-Type", "text/html; charset=UTF-8")
+        await self.finish(text)
 
 
 class Files(OwnNamesOnly, StaticFileHandler):
@@ -88,6 +110,11 @@ class Slash(Page):
     def get(self) -> None:
         """Redirect to the list."""
         self.redirect("../djservice")
+
+
+def _has_report(settings: dict[str, Any]) -> bool:
+    file = report_file(settings["output"])
+    return file is not None and file.is_file()
 
 
 def _as_yaml(settings: dict[str, Any]) -> str:
@@ -121,6 +148,7 @@ routes: list[tuple[str, type[Any], dict[str, Any]]] = [
     (r"/djservice/", Slash, {}),
     (r"/djservice/static/(.*)", Files, {"path": str(Path(__file__).parent / "static")}),
     (r"/djservice/([^/]+)", RunPage, {}),
+    (r"/djservice/([^/]+)/report", ReportPage, {}),
 ]
 # Bokeh's scripts are served here, because Dask serves them only with its dashboard.
 if _BOKEH is not None and _BOKEH.origin is not None:

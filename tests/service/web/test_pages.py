@@ -96,7 +96,7 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Site:
     folder = tmp_path_factory.mktemp("site")
-    cluster = make_cluster(folder)
+    cluster = make_cluster(folder, {"DASK_DJSERVICE__REPORTS": "true"})
     leave_failed(cluster.state, tiny_run(folder / "failed.zarr"))
     service = cluster.start_scheduler("--dashboard-prefix", f"/{PREFIX}")
     cluster.start_workers(1)
@@ -268,6 +268,9 @@ def test_metrics_are_of_runs_that_go_on(site: Site) -> None:
     }
     assert by_state == expected
 
+    ended = {s.labels["state"]: s.value for s in families["djservice_runs_ended"].samples}
+    assert ended == {"finished": 1, "failed": 0, "cancelled": 0, "set-aside": 0}
+
     def one(family: str) -> float:
         (sample,) = families[family].samples
         assert sample.labels == {"run": site.id["running"]}
@@ -286,6 +289,18 @@ def test_metrics_are_of_runs_that_go_on(site: Site) -> None:
         assert time.monotonic() < end
         time.sleep(0.1)
     assert store.array("history", "radius")[iteration - 1] == one("djservice_radius")
+
+
+def test_the_report_of_a_finished_run_is_written_and_linked(site: Site) -> None:
+    page = get(f"{site.base}/djservice/{site.id['finished']}")[2]
+    assert f'href="{site.id["finished"]}/report"' in page
+    status, headers, text = get(f"{site.base}/djservice/{site.id['finished']}/report")
+    assert (status, text) == (200, site.store["finished"].with_suffix(".html").read_text())
+    assert "script-src" not in headers["Content-Security-Policy"]
+    assert any("report: " in line for _, line in site.runs["finished"].logs())
+    for name in (site.id["failed"], "nothing"):
+        status, _, text = get(f"{site.base}/djservice/{name}/report")
+        assert (status, "Not found" in text) == (404, True)
 
 
 def test_links_lead_somewhere_behind_a_prefix(site: Site) -> None:

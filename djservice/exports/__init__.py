@@ -1,0 +1,1 @@
+"""What stores hold, in the formats of other programs."""

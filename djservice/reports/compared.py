@@ -1,0 +1,147 @@
+"""compare_runs(stores): one page with the results, the paths and the scans of several runs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from djservice.core.atomic import write_text
+from djservice.core.formatting import radius_text
+from djservice.core.shown import shown_of
+from djservice.core.urls import basename
+from djservice.errors import StoreError
+from djservice.reports.html import ReportError, refuse_other
+from djservice.reports.summary import summary
+from djservice.store.run_store import Store
+
+_CAPTION = (
+    "Left: the loss of all events, or what is maximised, against R, with standard errors; dashed, "
+    "the optimum of each run. Right: the radius of each iteration."
+)
+
+
+def compare_runs(stores: Sequence[str | Path], output: str | Path = "compared.html") -> Path:
+    """Write the page of several runs, which may be unfinished.
+
+    Raises
+    ------
+    StoreError
+        If one is not the store of a run, or has no finished iteration.
+    ReportError
+        If the packages of the ``report`` extra are missing, or the file cannot be written.
+    """
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401  (needed below)
+    except ImportError as error:
+        raise ReportError(
+            f"the report needs {error.name}. Install it: pip install 'djservice[report]'."
+        ) from None
+    opened, page = [Store.read(store) for store in stores], Path(output).expanduser()
+    for store in opened:
+        if store.n_complete("history") == 0:
+            raise StoreError(f"{store.path}: no finished iteration yet. Leave it out.")
+    refuse_other(page)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("djservice.reports"), autoescape=True
+    )
+    html = environment.get_template("compared.html").render(
+        rows=[_row(store) for store in opened],
+        differences=list(_differences([store.attributes["run"] for store in opened])),
+        caption=_CAPTION,
+        png=_picture(opened),
+        written=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+    )
+    try:
+        write_text(page, html)
+    except OSError as error:
+        raise ReportError(
+            f"{page}: cannot be written: {error.strerror or error}. "
+            "Choose another file with --output."
+        ) from error
+    return page
+
+
+def _row(store: Store) -> dict[str, Any]:
+    """The line of a run in the table of results."""
+    facts = summary(store.path)
+    result = facts["result"]
+    parts = ["", "", ""]
+    if result is not None and result["radius_error"] is not None:
+        parts = [f"{result[f'radius_error_{p}']:.4f}" for p in ("events", "trees", "optimiser")]
+    return {
+        "store": store.path,
+        "radius": "" if result is None else radius_text(result).replace("+-", "±"),
+        "parts": parts,
+        "events": facts["events"],
+        "status": facts["status"],
+    }
+
+
+def _differences(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """The keys whose values differ between configurations, with the values."""
+    flat = [dict(_leaves(run)) for run in runs]
+    for key in dict.fromkeys(key for each in flat for key in each):
+        values = [str(each.get(key, "")) for each in flat]
+        if len(set(values)) > 1 and not key.startswith(("output.", "cluster.")):
+            yield key, values
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, by their dotted keys."""
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _picture(stores: Sequence[Store]) -> str:
+    """The scans and the paths, laid over each other, as PNG in base64."""
+    import matplotlib.pyplot as plt
+
+    from djservice.reports.drawing import COLOURS
+    from djservice.reports.figures import style
+
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
+        for number, store in enumerate(stores):
+            colour = COLOURS[(number + 1) % len(COLOURS)]
+            _draw(store, left, right, colour, f"{number + 1}: {basename(str(store.path))}")
+        names = {shown_of(store.attributes["run"]).name for store in stores}
+        left.set(xlabel="R", ylabel=", ".join(sorted(names)))
+        right.set(xlabel="iteration", ylabel="R")
+        figure.legend(
+            *right.get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=3,
+            borderaxespad=0.0,
+        )
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=130)
+        plt.close(figure)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _draw(store: Store, left: Any, right: Any, colour: str, label: str) -> None:
+    sign = shown_of(store.attributes["run"]).sign
+    radius, loss, error = (store.column("scan", key) for key in ("radius", "loss", "loss_error"))
+    order = radius.argsort()
+    left.errorbar(
+        radius[order],
+        sign * loss[order],
+        error[order],
+        marker="o",
+        ms=4,
+        lw=1.2,
+        capsize=2,
+        color=colour,
+    )
+    result = store.attributes.get("result")
+    if isinstance(result, dict):
+        left.axvline(result["radius"], color=colour, ls="--", lw=1.2)
+    right.plot(store.column("history", "radius"), color=colour, lw=1.3, label=label)

@@ -1,0 +1,137 @@
+"""Configurations to start from, their schema, and what `djservice check` says of them before a run."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from click.shell_completion import BashComplete
+from click.testing import CliRunner, Result
+
+from djservice.cli import main
+from djservice.cli.configurations import KINDS, model_of
+from djservice.config.kinds import json_schema
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_template_is_valid_and_names_its_schema(kind: str) -> None:
+    assert call("init", "--for", kind).exit_code == 0
+    assert call("schema", "--for", kind).exit_code == 0
+    text = Path(f"{kind}.yaml").read_text()
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    assert named is not None
+    schema = json.loads(Path(named[1]).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(text), schema)
+    assert json.loads(call("schema", "-", "--for", kind).stdout) == schema
+    model_of(kind).from_yaml(f"{kind}.yaml")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_schema_takes_what_a_command_takes(path: Path) -> None:
+    data = yaml.safe_load_all(path.read_text())
+    first = next(data)
+    kinds = {"apply": "reprocess", "distance": "emd", "input": "run"}
+    kind = next((kinds[key] for key in kinds if key in first), None)
+    if kind is None:  # of Argo or Kubernetes
+        pytest.skip("no configuration of djservice")
+    jsonschema.validate(first, json_schema(model_of(kind)))
+
+
+def test_the_schema_refuses_what_a_run_refuses() -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(model_of("run")))
+    assert not validator.is_valid({"input": {"file": "a.root"}, "output": {"store": "a.zarr"}})
+    assert not validator.is_valid({"input": {"files": "a.root"}, "output": {}})
+
+
+def test_a_run_is_looked_at_without_a_trace(tiny: dict[str, Any], tmp_path: Path) -> None:
+    Path("tiny.yaml").write_text(yaml.safe_dump(tiny))
+    Path("emd.yaml").write_text(yaml.safe_dump({"input": tiny["input"], "jets": None, "output": {"store": "e.zarr"}}))  # fmt: skip
+    Path("night.yaml").write_text("run: tiny.yaml\nfolder: results\napply: {files: 'example:ZHllbb_200'}\n")  # fmt: skip
+    before = sorted(tmp_path.iterdir())
+    for name in ("tiny", "emd", "night"):
+        ended = call("check", f"{name}.yaml")
+        assert ended.exit_code == 0, ended.output
+        assert "40 of 200 entries, in 4 bundles" in ended.stdout
+        assert "branches: PFCands_pt, " in ended.stdout and "luminosityBlock" in ended.stdout
+        assert ("time: about" in ended.stdout) == (name != "emd")
+    assert sorted(tmp_path.iterdir()) == before
+    assert call("check", "tiny.yaml", "--set", "optimiser.trees=0").exit_code == 2
+    assert call("check", "tiny.yaml", "--set", "input.files=gone.root").exit_code == 1
+    assert call("check", "tiny.yaml", "--set", "input.entries=[0, 900]").exit_code == 1
+    assert call("check", "gone.zarr").exit_code == 1
+    assert call("check", "gone.yaml").exit_code == 2
+
+
+def test_every_command_has_the_options_of_how_much_it_says(
+    tiny: dict[str, Any], scheduler: str
+) -> None:
+    for name, command in main.commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {"-q", "-v"} <= options, name
+    Path("a.yaml").write_text(yaml.safe_dump(tiny | {"cluster": {"scheduler": scheduler}}))
+    quiet = call("run", "a.yaml", "-q", "--no-report")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    assert "R: 1 -> " in quiet.stdout
+    (said,) = call("check", "a.yaml", "-v", "--set", "seed=x").stderr.splitlines()[:1]
+    assert said.startswith("djservice: ConfigError")
+    assert (
+        "ConfigError"
+        in call("check", "a.yaml", "-v", "--set", "seed=x").stderr.split("Traceback")[1]
+    )
+    assert call("check", "a.yaml", "-q", "-v").exit_code == 2
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    def completed(arguments: list[str], start: str) -> set[str]:
+        complete = BashComplete(main, {}, "djservice", "_DJSERVICE_COMPLETE")
+        return {item.value for item in complete.get_completions(arguments, start)}
+
+    assert completed([], "re") == {"report", "reprocess", "resume"}
+    assert "--tls-ca-file" in completed(["run"], "--t")
+
+
+def test_it_says_what_to_cite() -> None:
+    root = Path(__file__).parents[2]
+    texts = (call("--cite").stdout, *((root / name).read_text() for name in ("CITATION.cff", "README.md")))  # fmt: skip
+    papers = [set(re.findall(r"\b\d{4}\.\d{4,5}\b", text)) for text in texts]
+    assert papers[0] == papers[1] == {"1304.2394", "1201.1914", "0802.1189"}
+    assert papers[0] - {"0802.1189"} <= papers[2]
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "scan", "compare", "reprocess", "submit", "list", "doctor"]
+)
+def test_an_address_with_tls_needs_certificates(command: str, tiny: dict[str, Any]) -> None:
+    """One line, which names the options."""
+    Path("a.yaml").write_text(yaml.safe_dump(tiny))
+    if command == "reprocess":
+        Path("a.yaml").write_text("run: b.yaml\nfolder: results\n")
+        Path("b.yaml").write_text(yaml.safe_dump(tiny))
+    arguments = ["a.yaml"] if command not in ("list", "doctor") else []
+    ended = call(command, *arguments, "--scheduler", "tls://127.0.0.1:1")
+    assert ended.exit_code == 1
+    (line,) = [line for line in ended.output.splitlines() if "--tls-ca-file" in line][-1:]
+    assert "none are given for --tls-ca-file, --tls-cert, --tls-key" in line
+    assert "Traceback" not in ended.output
+
+
+def test_every_command_that_takes_a_scheduler_takes_certificates() -> None:
+    for name, command in main.commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        files = {"--tls-ca-file", "--tls-cert", "--tls-key"}
+        assert options & files == (files if "--scheduler" in options else set()), name
