@@ -220,10 +220,12 @@ def reach() -> Callable[[SubmittedRun, str, int], None]:
 
     def wait(run: SubmittedRun, phase: str, done: int) -> None:
         phases = ("read", "optimise", "scan", "newton", "spectrum")
-        end = time.monotonic() + 300
+        end, before = time.monotonic() + 300, None
         while time.monotonic() < end:
             now = run.status()
             progress = now["progress"]
+            if (mark := progress and (progress["phase"], progress["done"])) != before:
+                end, before = time.monotonic() + 300, mark  # only a hang ends the wait
             if progress and (phases.index(progress["phase"]), progress["done"]) >= (
                 phases.index(phase),
                 done,

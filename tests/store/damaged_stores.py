@@ -178,12 +178,14 @@ def run_store(path: Path | str, task: str, iterations: int = 5, act: Act = lambd
 
 
 def content(path: Path | str) -> Content:
-    """Everything that a store says, but times."""
+    """Everything that a store says, but times, and its name, which is that of its first settings."""
     store = Store.read(path)
-    found: Content = {"attributes": repr(store.attributes)}
+    found: Content = {"attributes": repr({**store.attributes, "of": None})}
     for group in store.groups:
         attributes = store.group(group).attributes
-        found[f"{group} attributes"] = repr({**attributes, "arrays": [*attributes["arrays"]]})
+        found[f"{group} attributes"] = repr(
+            {**attributes, "arrays": [*attributes["arrays"]], "of": None}
+        )
         for name in store.attribute(group, "arrays"):
             if name != "seconds":
                 found[f"{group}/{name}"] = store.array(group, name).tobytes()

@@ -98,6 +98,7 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bits(
         ("", 0, "2", None),
     ]
     command = [Path(sys.executable).parent / "djservice", "run", config, "--no-report"]
+    late = 0
     for where, number, workers, fault in faults:
         with open(tmp_path / "stderr", "w") as errors:
             process = subprocess.Popen(
@@ -111,9 +112,12 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bits(
             assert process.wait(timeout=300) == 0, (tmp_path / "stderr").read_text()
             break
         least = max(number, rows(store, where) + 1)
-        while rows(store, where) < least:
-            assert process.poll() is None, (tmp_path / "stderr").read_text()
+        while rows(store, where) < least and process.poll() is None:
             time.sleep(0.02)
+        if process.poll() is not None:  # it ended between two looks, on a busy machine
+            assert process.returncode == 0, (tmp_path / "stderr").read_text()
+            late += 1
+            continue
         family = psutil.Process(process.pid).children(recursive=True)
         if fault == signal.SIGKILL:
             process.kill()
@@ -126,6 +130,7 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bits(
         if fault != signal.SIGKILL:
             assert "the same command continues from there" in said
             assert Store.read(store).attributes["status"] == "interrupted"
+    assert late <= 1
     assert stored(store) == stored(whole)
     assert learned(store, group) == learned(whole, group)
 
