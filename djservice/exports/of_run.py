@@ -35,7 +35,8 @@ def run_contents(path: str | Path, jets: int = 0) -> Contents:
     """The tables of a run; see :func:`djservice.exports.contents.contents_of`."""
     store = Store.read(path)
     attributes = store.attributes
-    if store.n_complete("history") == 0:
+    began = [name for name in ("history", *MODELS) if name in store.groups]
+    if not any(store.n_complete(name) for name in began):
         raise StoreError(f"{store.path}: no finished iteration yet. Export it later.")
     tables = {"events": _events(store)}
     if jets:
@@ -46,6 +47,8 @@ def run_contents(path: str | Path, jets: int = 0) -> Contents:
         table = columns_of(store.group(name), store.n_complete(name))
         wide = {*IDENTITY, "key", "weight"} if name == "spectrum" else ()
         tables[name] = {key: column for key, column in table.items() if key not in wide}
+    if "joint" in store.groups:
+        tables["joint"] = _path_with_network(store)
     tables["result"] = _result(attributes.get("result"))
     tables["files"] = files_table(attributes["inputs"])
     return Contents({name: table for name, table in tables.items() if table}, attributes)
@@ -106,6 +109,13 @@ def _held_back(store: Store, model: str, keys: NDArray[np.uint64]) -> Table:
         values[rows] = group.rows(name)[1]
         table[f"{model}_{name}"] = described(group, name, values)
     return table
+
+
+def _path_with_network(store: Store) -> Table:
+    """The path of R while a network is trained together with it."""
+    group, steps = store.group("joint"), store.n_complete("joint")
+    radius = Column(store.column("joint", "parameters")[:, 0], "1", "jet radius R")
+    return {"radius": radius, **columns_of(group, steps)}
 
 
 def _result(result: Any) -> Table:
