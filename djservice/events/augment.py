@@ -31,7 +31,17 @@ from djservice.events.draws import (
 )
 from djservice.events.keys import Keys, draw_keys, mix
 
-__all__ = ["Augmentation", "Collinear", "Drop", "Rotate", "Scale", "Smear", "Soft", "Translate"]
+__all__ = [
+    "Augmentation",
+    "Collinear",
+    "Drop",
+    "Rotate",
+    "Scale",
+    "Smear",
+    "Soft",
+    "Translate",
+    "augmented",
+]
 
 
 class Augmentation(ABC):
