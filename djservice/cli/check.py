@@ -12,7 +12,7 @@ from djservice.cli.failures import clear_failures
 
 
 @click.command()
-@click.argument("what", metavar="CONFIG|STORE")
+@click.argument("target", metavar="CONFIG|STORE")
 @click.option(
     "--set",
     "overrides",
@@ -21,11 +21,11 @@ from djservice.cli.failures import clear_failures
     help="Change one key of CONFIG. Repeatable.",
 )
 @clear_failures
-def check(what: str, overrides: tuple[str, ...]) -> None:
+def check(target: str, overrides: tuple[str, ...]) -> None:
     """Look at CONFIG without running it, or verify every byte of STORE.
 
-    CONFIG is the YAML file of a run, of distances or of a reprocessing. Its files are opened, and
-    the first events are read and clustered. The command prints files, branches, entries, and
+    CONFIG is the YAML file of a run, of distances, of a reprocessing, or of jets for `lund`. Its
+    files are opened, and the first events are read and clustered. The command prints files, branches, entries, and
     estimates of memory and time. Nothing is written, and no cluster is started.
 
     STORE is what `run`, `scan`, `compare`, `emd` or `reprocess` wrote: the folder or URL of a store, a
@@ -45,13 +45,13 @@ def check(what: str, overrides: tuple[str, ...]) -> None:
       djservice check zh_global_radius.zarr
       djservice check results/latest
     """
-    if Path(what).suffix in (".yaml", ".yml") or Path(what).is_file():
-        for line in _looked_at(what, overrides):
+    if Path(target).suffix in (".yaml", ".yml") or Path(target).is_file():
+        for line in _looked_at(target, overrides):
             echo(line)
         return
     if overrides:
         raise click.UsageError("--set changes a key of CONFIG, found a store.")
-    echo(_verified(what))
+    echo(_verified(target))
 
 
 def _looked_at(config: str, overrides: tuple[str, ...]) -> Iterator[str]:
@@ -64,7 +64,14 @@ def _looked_at(config: str, overrides: tuple[str, ...]) -> Iterator[str]:
 
     data = read_yaml(config, Run.start)
     keys = set(data) if isinstance(data, dict) else set()
-    if keys & {"distance", "jets"}:
+    changed = keys | {override.partition(".")[0] for override in overrides}
+    if "jets" in keys and not changed & {"distance", "output"}:
+        from djservice.config.lund import LundSample
+
+        sample = LundSample.from_yaml(config, overrides)
+        yield "sample of jets for djservice lund"
+        yield from dry_input(plan_input(sample.input), sample.input)
+    elif keys & {"distance", "jets"}:
         distances = Distances.from_yaml(config, overrides)
         yield from dry_input(plan_input(distances.input), distances.input)
         yield f"store: {distances.output.store}"

@@ -54,7 +54,7 @@ def export(
 
     \b
     Formats:
-      root     one file with a tree for each table: events, history, scan, spectrum, result
+      root     one file with a tree for each table: events, history, scan, result, ...
       parquet  a folder with a file for each table
       csv      the same
       hepdata  a folder with submission.yaml and the tables of a run or a scan

@@ -83,7 +83,7 @@ def observable_of_file(text: str, where: str) -> Observable:
         ) from None
     function = vars(module).get(name)
     if not callable(function):
-        names = sorted(key for key, value in vars(module).items() if _is_own(value, module))
+        names = sorted(key for key, value in vars(module).items() if _is_of(module, value))
         raise ConfigError(
             f"{place}: there is no function {name!r}, expected one of {', '.join(names) or 'none'}."
         )
@@ -93,9 +93,10 @@ def observable_of_file(text: str, where: str) -> Observable:
     return replace(made, function=FileFunction(made.function, fingerprint))
 
 
-def _is_own(value: Any, module: ModuleType) -> bool:
-    own = getattr(value, "__module__", None) == module.__name__
-    return isinstance(value, Observable) or (own and callable(value))
+def _is_of(module: ModuleType, value: Any) -> bool:
+    """Whether a value of a module is an observable, or a function that is defined in it."""
+    defined = getattr(value, "__module__", None) == module.__name__
+    return isinstance(value, Observable) or (defined and callable(value))
 
 
 def _line_of(error: Exception, path: str) -> str:

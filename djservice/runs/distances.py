@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from djservice.config.distances import Distances
-from djservice.core.display import Lines
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
 from djservice.core.urls import basename
@@ -30,7 +30,7 @@ def distances(config: Distances, watch: Watch | None = None) -> Path | str:
     config
         The configuration.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -45,8 +45,9 @@ def distances(config: Distances, watch: Watch | None = None) -> Path | str:
     """
     solver_version()  # so that a missing package ends it at once
     augmentations = augmentations_of(config.input)
-    plan, watch = plan_input(config.input), watch or Lines()
-    return run_to_completion(_fill(config, plan, augmentations, watch), watch)
+    plan = plan_input(config.input)
+    with shown(watch) as display:
+        return run_to_completion(_fill(config, plan, augmentations, display), display)
 
 
 async def _fill(

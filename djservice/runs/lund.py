@@ -11,7 +11,7 @@ import numpy as np
 
 from djservice.config.lund import LundSample
 from djservice.core.atomic import written_aside
-from djservice.core.display import Lines
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way
 from djservice.core.urls import basename
@@ -49,7 +49,7 @@ def measure(
     variations
         By name, the simulation varied up and down.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Raises
     ------
@@ -65,9 +65,9 @@ def measure(
                 f"{name}: its jets are {sample.jets}, and those of the data {data.jets}. Expected "
                 "the same."
             )
-    watch = watch or Lines()
     binning = Binning(radius=data.jets.radius)
-    planes = run_to_completion(_planes(samples, binning, watch), watch)
+    with shown(watch) as display:
+        planes = run_to_completion(_planes(samples, binning, display), display)
     sums = {name: of for name, (of, _) in planes.items()}
     ratio = LundRatio.of(
         sums["data"],
@@ -113,9 +113,12 @@ async def _loaded(crew: Crew, sample: LundSample, watch: Watch, token: str) -> L
 
 
 def apply(
-    ratio: LundRatio, sample: LundSample, output: str | Path, toys: int = 100,
+    ratio: LundRatio,
+    sample: LundSample,
+    output: str | Path,
+    toys: int = 100,
     watch: Watch | None = None,
-) -> LundWeights:  # fmt: skip
+) -> LundWeights:
     """Weigh the jets of a sample, and write the weights as a ROOT tree, a row for each jet.
 
     Raises
@@ -124,10 +127,11 @@ def apply(
         If the sample cannot be read, has jets of another radius, or the file cannot be written.
     """
     check_jets(ratio, sample.jets)
-    path, watch = Path(output).expanduser(), watch or Lines()
+    path = Path(output).expanduser()
     if other := in_the_way(path, b"root"):
         raise InputFileError(f"{path}: expected no file or a ROOT file, found {other}.")
-    events, jets = run_to_completion(_jets(sample, watch), watch)
+    with shown(watch) as display:
+        events, jets = run_to_completion(_jets(sample, display), display)
     weights = LundReweighter(ratio).weights(
         jets.batch, prongs=sample.jets.prongs, toys=toys, seed=sample.seed
     )

@@ -7,13 +7,13 @@ from typing import Any
 import zarr
 
 #: Units that are those of the observable, or those that the text of a matrix gives.
-OWN = "own"
+OF_OBSERVABLE = "observable"
 _MOMENTS = {
     "loss": ("", "loss, or minus what is maximised"),
     "gradient": ("", "derivative of the loss in R"),
-    "mean": (OWN, "mean of the observable over accepted trees of all events"),
-    "sd": (OWN, "standard deviation of the observable over accepted trees of all events"),
-    "event_mean": (OWN, "mean of the observable over the accepted trees of the event"),
+    "mean": (OF_OBSERVABLE, "mean of the observable over accepted trees of all events"),
+    "sd": (OF_OBSERVABLE, "standard deviation of the observable over accepted trees of all events"),
+    "event_mean": (OF_OBSERVABLE, "mean of the observable over the accepted trees of the event"),
 }
 #: Units and long name of an array of this name, in whatever store.
 MEANINGS = {
@@ -22,7 +22,7 @@ MEANINGS = {
         f"{name}_error": (units, f"standard error of the {text}")
         for name, (units, text) in _MOMENTS.items()
     },
-    "event_error": (OWN, "standard error of event_mean from the trees of the event"),
+    "event_error": (OF_OBSERVABLE, "standard error of event_mean from the trees of the event"),
     "event_accepted": ("1", "accepted trees of the event"),
     "loss_tree_error": ("", "part of loss_error that comes from the trees"),
     "gradient_tree_error": ("", "part of gradient_error that comes from the trees"),
@@ -55,7 +55,7 @@ MEANINGS = {
     "event": ("1", "event number"),
     "file": ("1", "number of the input file in the attribute inputs"),
     "entry": ("1", "entry of the event in its file"),
-    "distance": (OWN, "distance of two jets or events"),
+    "distance": (OF_OBSERVABLE, "distance of two jets or events"),
     "place": ("1", "place of the jet in its event, in falling pT"),
     "pt": ("GeV", "sum of the pT of the particles"),
     "particles": ("1", "number of particles"),
@@ -102,5 +102,5 @@ def describe(group: zarr.Group, units: str = "1") -> None:
 
 def attributes(name: str, units: str) -> dict[str, Any]:
     """The attributes of an array."""
-    own, text = MEANINGS["column" if name.startswith("column_") else name]
-    return {"units": (units or "1") if own == OWN else own or "1", "long_name": text}
+    kind, text = MEANINGS["column" if name.startswith("column_") else name]
+    return {"units": (units or "1") if kind == OF_OBSERVABLE else kind or "1", "long_name": text}
