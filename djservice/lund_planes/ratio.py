@@ -119,10 +119,7 @@ class LundRatio:
             If it cannot be written, or something else is there.
         """
         path = Path(path).expanduser()
-        if other := in_the_way(path, _START):
-            raise InputFileError(
-                f"{path}: expected no file or a Lund ratio, found {other}. Choose another name."
-            )
+        need_free(path)
         try:
             write_text(path, json.dumps(sealed(self._document()), allow_nan=False) + "\n")
         except OSError as error:
@@ -217,6 +214,20 @@ class LundRatio:
             simulation,
             b_quarks,
             document["origin"],
+        )
+
+
+def need_free(path: Path) -> None:
+    """Refuse to replace another file than a Lund ratio.
+
+    Raises
+    ------
+    InputFileError
+        If it is there.
+    """
+    if other := in_the_way(path, _START):
+        raise InputFileError(
+            f"{path}: expected no file or a Lund ratio, found {other}. Choose another name."
         )
 
 

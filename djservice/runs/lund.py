@@ -21,7 +21,7 @@ from djservice.fit.plan import augmentations_of
 from djservice.input.file_damage import damage_explained
 from djservice.input.plan import plan_input
 from djservice.lund_planes.binning import Binning, PlaneSums
-from djservice.lund_planes.ratio import LundRatio, need_names
+from djservice.lund_planes.ratio import LundRatio, need_free, need_names
 from djservice.lund_planes.reweighter import LundReweighter, LundWeights
 from djservice.lund_planes.selected_jets import SelectedJets, check_jets, select_jets
 from djservice.on_dask.augment import augment
@@ -60,6 +60,7 @@ def measure(
     DjserviceError
         If a sample cannot be read or has no jets, their jets differ, or the file cannot be written.
     """
+    need_free(Path(output).expanduser())
     need_names(variations or ())
     samples = {"data": data, "simulation": simulation}
     for name, pair in (variations or {}).items():

@@ -19,12 +19,12 @@ from djservice.cli.app import main
 from djservice.config.distances import Distances
 from djservice.config.input import LundJets
 from djservice.config.lund import LundSample
-from djservice.errors import ConfigError, InputError, InputFileError
+from djservice.errors import ConfigError, DjserviceError, InputError, InputFileError
 from djservice.fit.plan import RunPlan
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.selected_jets import plane_of, select_jets, varied
-from djservice.runs.lund import need_weights
+from djservice.runs.lund import measure, need_weights
 from djservice.runs.lund_shift import shift
 from djservice.service.submission import pack
 
@@ -198,3 +198,16 @@ def test_a_shift_that_cannot_be_written_is_one_line(
     settings["input"] = {**RUN["input"], "lund_weights": lund_weights}
     with pytest.raises(InputFileError, match=r"run\.shift\.json: cannot be written"):
         shift(dj.Run.from_dict(settings), 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "variations", "message"),
+    [("notes.txt", {}, "found another file"), ("r.json", {"a/b": None}, "variation 'a/b'")],
+)
+def test_what_cannot_be_written_is_said_before_it_is_measured(
+    output: str, variations: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    sample: Any = None  # nothing is read
+    with pytest.raises(DjserviceError, match=message):
+        measure(sample, sample, tmp_path / output, variations)
