@@ -123,9 +123,3 @@ def test_a_function_that_fails_is_said_with_its_line(run_of: Any, body: str, mes
     jets = dj.cluster(events, radius=0.7, rigidity=1.0).jets
     with pytest.raises(InputError, match=message):
         cloudpickle.loads(cloudpickle.dumps(observable))(jets)
-
-
-def test_a_function_needs_the_jets_that_it_gets(run_of: Any) -> None:
-    observable = RunPlan(run_of("def f():\n    return 1\n", "my_file.py:f")).observable
-    with pytest.raises(InputError, match=r"my_file.py:f: TypeError: f\(\) takes 0 positional"):
-        observable(None)
