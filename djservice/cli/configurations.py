@@ -87,6 +87,7 @@ def schema(path: str | None, kind: str) -> None:
 
     from djservice.config.kinds import json_schema, schema_file
     from djservice.core.atomic import write_text
+    from djservice.core.regular import in_the_way
     from djservice.errors import ConfigError
 
     text = json.dumps(json_schema(model_of(kind)), indent=1)
@@ -94,6 +95,8 @@ def schema(path: str | None, kind: str) -> None:
     if path == "-":
         click.echo(text)
         return
+    if other := in_the_way(path, text[:30].encode().lower()):
+        raise ConfigError(f"{path}: expected no file or a schema, found {other}. Choose another.")
     try:
         write_text(Path(path), text + "\n")
     except OSError as error:

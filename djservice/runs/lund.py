@@ -18,9 +18,10 @@ from djservice.core.urls import basename
 from djservice.errors import ConfigError, InputFileError
 from djservice.events.batch import EventBatch
 from djservice.fit.plan import augmentations_of
+from djservice.input.file_damage import damage_explained
 from djservice.input.plan import plan_input
 from djservice.lund_planes.binning import Binning, PlaneSums
-from djservice.lund_planes.ratio import LundRatio
+from djservice.lund_planes.ratio import LundRatio, need_free, need_names
 from djservice.lund_planes.reweighter import LundReweighter, LundWeights
 from djservice.lund_planes.selected_jets import SelectedJets, check_jets, select_jets
 from djservice.on_dask.augment import augment
@@ -29,6 +30,9 @@ from djservice.on_dask.load import Loaded, load
 from djservice.on_dask.lund import plane
 from djservice.on_dask.plugins import compile_kernels
 from djservice.on_dask.session import client_for, run_to_completion
+
+#: The tree of weights.
+_TREE = "LundWeights"
 
 
 def measure(
@@ -56,6 +60,8 @@ def measure(
     DjserviceError
         If a sample cannot be read or has no jets, their jets differ, or the file cannot be written.
     """
+    need_free(Path(output).expanduser())
+    need_names(variations or ())
     samples = {"data": data, "simulation": simulation}
     for name, pair in (variations or {}).items():
         samples |= {f"{name} up": pair[0], f"{name} down": pair[1]}
@@ -128,8 +134,7 @@ def apply(
     """
     check_jets(ratio, sample.jets)
     path = Path(output).expanduser()
-    if other := in_the_way(path, b"root"):
-        raise InputFileError(f"{path}: expected no file or a ROOT file, found {other}.")
+    need_weights(path)
     with shown(watch) as display:
         events, jets = run_to_completion(_jets(sample, display), display)
     weights = LundReweighter(ratio).weights(
@@ -137,6 +142,28 @@ def apply(
     )
     write_weights(path, events, jets, weights)
     return weights
+
+
+def need_weights(path: Path) -> None:
+    """Refuse to replace what is no file of weights, such as a ROOT file of events.
+
+    Raises
+    ------
+    InputFileError
+        If it is there.
+    """
+    other = in_the_way(path, b"root")
+    if not other and path.exists() and path.stat().st_size:
+        import uproot
+
+        with damage_explained(str(path), str(path), "ROOT"), uproot.open(path) as file:
+            trees = file.keys(cycle=False)
+        other = "" if trees == [_TREE] else f"a ROOT file with {', '.join(trees) or 'nothing'}"
+    if other:
+        raise InputFileError(
+            f"{path}: expected no file or one with the tree {_TREE} alone, found {other}. Choose "
+            "another name."
+        )
 
 
 async def _jets(sample: LundSample, watch: Watch) -> tuple[EventBatch, SelectedJets]:
@@ -189,6 +216,6 @@ def write_weights(path: Path, events: EventBatch, jets: SelectedJets, weights: L
         tree |= {f"weight_{name}_up": up, f"weight_{name}_down": down}
     try:
         with written_aside(path) as aside, uproot.recreate(aside) as file:
-            file["LundWeights"] = tree
+            file[_TREE] = tree
     except OSError as error:
         raise InputFileError(f"{path}: cannot be written: {error.strerror or error}.") from error

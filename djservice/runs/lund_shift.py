@@ -67,7 +67,10 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
         {name: (radii[f"{name}_up"], radii[f"{name}_down"]) for name in ratio.variations},
     )
     changes["weights"] = (radii["nominal"] - radii["unweighted"],) * 2
-    write_text(page, json.dumps({"radius": radii, "changes": changes}, indent=None) + "\n")
+    try:
+        write_text(page, json.dumps({"radius": radii, "changes": changes}, indent=None) + "\n")
+    except OSError as error:
+        raise InputFileError(f"{page}: cannot be written: {error.strerror or error}.") from error
     return page
 
 

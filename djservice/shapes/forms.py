@@ -214,9 +214,11 @@ def named_shape(name: str, n: int, y_max: float | None = None) -> Shape | Isotro
     """A shape by its name in a configuration, such as ``disk+point+uniform`` or ``sphere``."""
     if name in _EVENTS:
         return Isotropy(name.split()[0], y_max)  # type: ignore[arg-type]
-    names = [part.strip() for part in name.split("+")]
+    names = [part.strip() for part in str(name).split("+")]
     for part in names:
         _need_known("shape", part, (*_KINDS, Uniform.name, *_EVENTS))
+        if part in _EVENTS:
+            raise InputError(f"shape is {name!r}, but {part} is no part of a sum. Take it alone.")
     if names.count(Uniform.name) > 1:
         raise InputError("a shape has one uniform part at most.")
     uniform = Uniform(y_max) if Uniform.name in names else None

@@ -52,6 +52,14 @@ def test_a_template_is_valid_and_names_its_schema(kind: str) -> None:
     model_of(kind).from_yaml(f"{kind}.yaml")  # type: ignore[attr-defined]
 
 
+def test_a_schema_replaces_a_schema_only() -> None:
+    Path("notes.json").write_text("mine")
+    ended = call("schema", "notes.json")
+    assert (ended.exit_code, "found another file" in ended.output) == (2, True)
+    assert Path("notes.json").read_text() == "mine"
+    assert [call("schema", "s.json").exit_code for _ in range(2)] == [0, 0]
+
+
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_schema_takes_what_a_command_takes(path: Path) -> None:
     data = yaml.safe_load_all(path.read_text())

@@ -118,6 +118,9 @@ def test_nothing_else_is_replaced(finished_run: Path, tmp_path: Path) -> None:
     (other / "mine").write_text("kept")
     with pytest.raises(StoreError, match="an earlier export"):
         export(finished_run, "csv", other, force=True)
+    for place in (".", "/", "..", ""):
+        ended = call(finished_run, "--to", "csv", "--output", place, "--force")
+        assert (ended.exit_code, type(ended.exception)) == (1, SystemExit)
     assert [file.name for file in tmp_path.rglob("*") if file.name.startswith(".")] == []
     assert (other / "mine").read_text() == "kept"
 
