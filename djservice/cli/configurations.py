@@ -58,7 +58,7 @@ def init(path: str | None, kind: str, force: bool) -> None:
 
     \b
     Examples:
-      djservice init my_run.yaml && djservice run my_run.yaml
+      djservice init my_run.yaml
       djservice init nightly.yaml --for reprocess
     """
     from djservice.config.template import write_template
@@ -83,7 +83,7 @@ def schema(path: str | None, kind: str) -> None:
 
     \b
     Examples:
-      djservice schema
+      djservice schema djservice-run.schema.json
       djservice schema --for emd -
     """
     import json

@@ -73,7 +73,7 @@ def observable_of_file(text: str, where: str) -> Observable:
             "folder where the run is started."
         ) from None
     # The module is in no list of modules, so that its functions travel to workers as they are.
-    module = ModuleType(Path(path).stem)
+    module = ModuleType(Path(path).name.removesuffix(".py"))
     module.__file__ = path
     try:
         exec(compile(source, path, "exec"), vars(module))

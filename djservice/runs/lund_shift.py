@@ -14,7 +14,7 @@ from djservice.core.atomic import write_text
 from djservice.core.display import Lines
 from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way
-from djservice.core.urls import is_url
+from djservice.core.urls import beside, is_url
 from djservice.errors import ConfigError, InputFileError
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.reweighter import changes_of
@@ -51,7 +51,7 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
             "expected a run with input.lund_weights and a store in a folder. "
             "docs/guides/lund.md has an example."
         )
-    page = _beside(run, "shift").with_suffix(".json")
+    page = beside(_beside(run, "shift"), ".json", ".zarr")
     if other := in_the_way(page, _START):
         raise InputFileError(f"{page}: expected no file or a shift, found {other}. Move it away.")
     watch, ratio = watch or Lines(), LundRatio.read(run.input.lund_weights.ratio)

@@ -18,7 +18,13 @@ def test_one_who_watches_hears_everything_once() -> None:
     assert journal.since(number) == (3, [])
     journal.step({"radius": 0.9, "steps": 3})
     assert journal.since(number) == (4, [("step", [{"radius": 0.9, "steps": 3}])])
-    totals = {"trees": 0, "iteration": 6, "radius": 0.9}
+    assert 0.0 <= journal.progress["seconds_left"] < 300.0
+    totals = {
+        "seconds_left": journal.progress["seconds_left"],
+        "trees": 0,
+        "iteration": 6,
+        "radius": 0.9,
+    }
     now = {"phase": "optimise", "total": 10, "done": 6, "numbers": {"radius": 0.9, "steps": 3}}
     assert journal.progress == now | totals
     journal.phase("scan", 4, 0)

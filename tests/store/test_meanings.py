@@ -95,7 +95,7 @@ def test_arrays_of_a_scan_and_of_a_finished_run_have_them_too(
     tiny: dict[str, Any], finished_run: Path, scheduler: str, tmp_path: Path
 ) -> None:
     run = dj.Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}})
-    check(zarr.open_group(scan(run, tmp_path / "scan", radii=(0.4,), trees=2), mode="r"))
+    check(zarr.open_group(scan(run, tmp_path / "scan", radii=(0.4,), trees=4), mode="r"))
     group = zarr.open_group(finished_run, path="spectrum", mode="r")
     assert group["event_mean"].attrs["units"] == "GeV"
     assert (
