@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Option = Callable[[Callable[..., None]], Callable[..., None]]
 
 #: Kinds of configurations, which are the commands that read them.
-KINDS = ("run", "emd", "reprocess")
+KINDS = ("run", "emd", "shapes", "reprocess")
 
 
 def model_of(kind: str) -> type[BaseModel]:
@@ -29,6 +29,10 @@ def model_of(kind: str) -> type[BaseModel]:
         from djservice.config.distances import Distances
 
         return Distances
+    if kind == "shapes":
+        from djservice.config.shapes import Shapes
+
+        return Shapes
     from djservice.reprocessing.config import Reprocessing
 
     return Reprocessing
@@ -48,7 +52,7 @@ def _kind_option(text: str) -> Option:
 def init(path: str | None, kind: str, force: bool) -> None:
     """Write a commented configuration to start from.
 
-    PATH is the YAML file to write: run.yaml, emd.yaml or reprocess.yaml by default. The
+    PATH is the YAML file to write: run.yaml, or that of the other kind, by default. The
     configuration works without changes, on example events that are part of djservice. That of a
     reprocessing fits the run in run.yaml.
 

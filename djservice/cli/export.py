@@ -48,7 +48,7 @@ def export(
 ) -> None:
     """Write what STORE holds as files of other programs.
 
-    STORE is what `run`, `scan`, `compare`, `emd` or `reprocess` wrote. Numbers per event stand
+    STORE is what `run`, `scan`, `compare`, `emd`, `shapes` or `reprocess` wrote. Numbers per event stand
     beside run, luminosityBlock, event, file and entry, so that they can be joined to NanoAOD. Units
     and meaning of each column are written with it.
 

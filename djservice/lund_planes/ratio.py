@@ -24,8 +24,9 @@ FORMAT, VERSION = "djservice lund ratio", 1
 #: What a file begins with, in lower case.
 _START = b'{"format": "djservice lund ratio"'
 #: Names that uncertainties of every ratio have, or sums of them.
-_TAKEN = ("statistics", "extrapolation", "b_quarks", "prongs", "unmatched", "distortion")
-_TAKEN += ("total", "weights")
+_TAKEN = frozenset(
+    ("statistics", "extrapolation", "b_quarks", "prongs", "unmatched", "distortion")
+) | {"total", "weights"}
 
 
 @dataclass(frozen=True)

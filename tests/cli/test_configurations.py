@@ -64,7 +64,7 @@ def test_a_schema_replaces_a_schema_only() -> None:
 def test_the_schema_takes_what_a_command_takes(path: Path) -> None:
     data = yaml.safe_load_all(path.read_text())
     first = next(data)
-    kinds = {"apply": "reprocess", "distance": "emd", "input": "run"}
+    kinds = {"apply": "reprocess", "distance": "emd", "shape": "shapes", "input": "run"}
     kind = next((kinds[key] for key in kinds if key in first), None)
     if kind is None:  # of Argo or Kubernetes
         pytest.skip("no configuration of djservice")
@@ -80,10 +80,11 @@ def test_the_schema_refuses_what_a_run_refuses() -> None:
 def test_a_run_is_looked_at_without_a_trace(tiny: dict[str, Any], tmp_path: Path) -> None:
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny))
     Path("emd.yaml").write_text(yaml.safe_dump({"input": tiny["input"], "jets": None, "output": {"store": "e.zarr"}}))  # fmt: skip
+    Path("shapes.yaml").write_text(yaml.safe_dump({"input": tiny["input"], "shape": {"kind": "ring"}, "output": {"store": "s.zarr"}}))  # fmt: skip
     Path("night.yaml").write_text("run: tiny.yaml\nfolder: results\napply: {files: 'example:ZHllbb_200'}\n")  # fmt: skip
     Path("lund.yaml").write_text(yaml.safe_dump({"input": tiny["input"], "jets": {"prongs": 2}}))
     before = sorted(tmp_path.iterdir())
-    for name in ("tiny", "emd", "night", "lund"):
+    for name in ("tiny", "emd", "shapes", "night", "lund"):
         ended = call("check", f"{name}.yaml")
         assert ended.exit_code == 0, ended.output
         assert "40 of 200 entries, in 4 bundles" in ended.stdout

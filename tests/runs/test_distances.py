@@ -27,7 +27,8 @@ from djservice.errors import ConfigError, DjserviceError, InputError, StoreError
 from djservice.exports.contents import contents_of
 from djservice.reports.distances import distances_text
 from djservice.runs.distances import distances
-from djservice.store.distance_store import DistanceStore, JetTable, read_distances
+from djservice.store.distance_store import DistanceStore, read_distances
+from djservice.store.jet_table import JetTable
 from djservice.store.verify import verify_store
 from djservice.store.written import WrittenGroup
 
