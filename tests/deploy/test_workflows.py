@@ -214,6 +214,7 @@ def test_reana_takes_its_specification(fetched: Callable[..., Path]) -> None:
     assert "ERROR" not in done.stdout and "WARNING" not in done.stdout
 
 
+@pytest.mark.long  # they are those of Snakemake
 def test_the_steps_of_reana(
     tiny: dict[str, Any], scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

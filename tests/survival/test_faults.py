@@ -128,7 +128,7 @@ def stopped(number: int) -> Callable[[subprocess.Popen[bytes]], None]:
 
 @pytest.mark.parametrize(
     "phases",
-    [("history", "scan", "newton"), pytest.param(PHASES, marks=pytest.mark.long)],
+    [("history", "scan"), pytest.param(PHASES, marks=pytest.mark.long)],
     ids=["some", "all"],
 )
 def test_killed_and_stopped_at_any_point_it_goes_on_to_the_same_bits(
