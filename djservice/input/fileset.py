@@ -21,6 +21,7 @@ from djservice.core.regular import irregular
 from djservice.core.urls import is_url
 from djservice.errors import DjserviceError, InputError
 from djservice.input.files import GLOB, Search, expand
+from djservice.input.formats import check_format
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def sources(
         If a file does not exist, or the fileset is invalid.
     """
     if section.fileset is None:
-        return [Source(path, section.dataset) for path in expand(section.files, search)]
+        return _distinct([Source(path, section.dataset) for path in expand(section.files, search)])
     files = []
     for name, dataset in (fileset or load_fileset(section.fileset)).items():
         try:
@@ -217,6 +218,7 @@ def sources(
                 "one."
             )
         for path, file in zip(paths, dataset["files"].values(), strict=True):
+            check_format(path, file.get("format", dataset.get("format")))
             steps = (
                 tuple((first, last) for first, last in file["steps"]) if "steps" in file else None
             )
@@ -229,6 +231,19 @@ def sources(
                     file.get("num_entries"),
                     file.get("uuid"),
                 )
+            )
+    return _distinct(files)
+
+
+def _distinct(files: list[Source]) -> list[Source]:
+    """Files whose stored names differ: those of URLs are without their queries and users."""
+    names: dict[str, str] = {}
+    for file in files:
+        if names.setdefault(str(file.path), file.path) != file.path:
+            raise InputError(
+                f"{file.path}: two URLs among the inputs differ only in their queries or users, "
+                "which may be secret and are not stored. The store could not tell their events "
+                "apart. Give the files different paths, or copy them."
             )
     return files
 

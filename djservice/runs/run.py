@@ -119,11 +119,12 @@ async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedR
         async with client_for(plan.run.cluster, watch) as client:
             return await run_on(client, plan, watch, overwrite=overwrite)
     except asyncio.CancelledError as stop:
-        if overwrite and not str(stop):
-            raise asyncio.CancelledError(
-                "stopped by a signal; nothing was deleted or written yet"
-            ) from None
-        raise
+        if str(stop):
+            raise
+        what = "nothing was deleted or written yet" if overwrite else "the same command goes on"
+        raise asyncio.CancelledError(
+            f"stopped by a signal while the run was prepared; {what}"
+        ) from None
 
 
 async def run_on(

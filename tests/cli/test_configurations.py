@@ -1,6 +1,7 @@
 """Configurations to start from, their schema, and what `djservice check` says of them before a run."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,23 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 @pytest.fixture(autouse=True)
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["run", "run.yaml", option, "pipe"] for option in ("--tls-key", "--tls-cert")),
+        ["list", "--scheduler", "tls://127.0.0.1:1", "--tls-ca-file", "pipe"],
+        ["init", "pipe", "--force"],
+        ["schema", "pipe"],
+    ],
+)
+def test_a_pipe_in_the_place_of_a_file_is_named(arguments: list[str]) -> None:
+    """Before it blocks who opens it."""
+    os.mkfifo("pipe")
+    Path("run.yaml").write_text("")
+    ended = call(*arguments)
+    assert ended.exit_code in (1, 2) and "found a named pipe" in ended.output, ended.output
 
 
 def every_command(group: click.Group = main, before: str = "") -> Iterator[tuple[str, set[str]]]:

@@ -189,7 +189,9 @@ def test_stopped_before_its_first_iteration(
     finish(process, 1)
     assert_gone(family)
     errors = (tmp_path / "stderr").read_text()
-    assert "RunError: stopped by a signal; the same command continues" in errors.splitlines()[-1]
+    assert errors.splitlines()[-1].endswith(
+        "RunError: stopped by a signal while the run was prepared; the same command goes on."
+    )
     assert "Traceback" not in errors
 
 
