@@ -138,7 +138,9 @@ def landscape(store: Store) -> Any:
         if np.isfinite(coefficients).all():
             grid = np.linspace(radii[near].min(), radii[near].max(), 200)
             cubic = sign * np.polyval(coefficients, grid - optimum)
-            axes.plot(grid, cubic, color=COLOURS[1], lw=1.5, label=f"cubic around the {name_of_end}")
+            axes.plot(
+                grid, cubic, color=COLOURS[1], lw=1.5, label=f"cubic around the {name_of_end}"
+            )
         _mark(axes.axvspan, axes.axvline, name_of_end, optimum, width)
     axes.set(xlabel="R", ylabel=name)
     width = np.nan_to_num(error)  # the error of a single event is NaN

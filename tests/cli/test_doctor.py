@@ -85,9 +85,7 @@ def test_storage_that_is_no_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_packages_of_extras_may_be_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packages_of_extras_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "PACKAGES", ("numpy",))
     (versions, *_) = doctor.examine(tmp_path, None)
     assert "numpy" in versions.observation and "torch" not in versions.observation

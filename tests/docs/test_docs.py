@@ -6,8 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
