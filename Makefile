@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
-.PHONY: run docs reference wheel test test-quick test-gpu test-long bench lint kernels bytecode clean
+.PHONY: run docs docs-version reference wheel test test-quick test-gpu test-long bench lint kernels bytecode clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
@@ -43,6 +43,12 @@ bytecode: .venv/test.stamp
 
 docs: .venv/docs.stamp
 	$(BIN)/python -m mkdocs build --strict
+
+# Keeps the pages of this version beside those of others, as a commit on the branch gh-pages.
+docs-version: .venv/docs.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mike deploy --update-aliases --alias-type redirect \
+		$$($(BIN)/python -c "import djservice; print(djservice.__version__)") latest
+	$(BIN)/mike set-default latest
 
 # The reference pages of the repository, from the code.
 reference: .venv/docs.stamp

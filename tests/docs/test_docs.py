@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -264,6 +265,18 @@ def test_make_commands_exist() -> None:
         assert (
             set(re.findall(r"^    make ([a-z-]+)", page.read_text(), flags=re.MULTILINE)) <= targets
         )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_all_extras_for_users_are_in_the_tables(page: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = extras["optional-dependencies"]
+    assert "djservice[report]" in extras["docs"]  # the notebooks draw when the pages are built
+    table = re.findall(r"^\| extra \| for \|\n((?:\|.*\n)+)", (ROOT / page).read_text(), re.M)
+    named = set(re.findall(r"^\| (`.+?) \|", table[0], re.M))
+    assert {name for row in named for name in re.findall(r"`(\w+)`", row)} == {*extras} - {
+        *("docs", "test", "fastjet", "pythia")
+    }
 
 
 def test_public_names_are_all_there() -> None:
