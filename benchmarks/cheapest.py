@@ -6,7 +6,7 @@ README and the mean mass with the same cuts. The variance is that of an estimate
 column is for R and alpha together: the mean of both variances times CPU.
 
 The last line of a setting is what the best numbers of trees for each event would save, in proportion to the spread of its
-estimates: with the spread known, and with that of ten leave-one-out trees of a pilot, which are paid for out of 100.
+estimates: with the spread known, and with that of 20 leave-one-out trees of a pilot, which are paid for out of 100.
 
     python benchmarks/cheapest.py [n ...]
 """
@@ -39,7 +39,7 @@ RADIUS, RIGIDITIES = 0.7, (1.0, 3.0, 10.0, 30.0)
 #: Trees of one estimate, estimates of each event, and rounds of the times.
 TREES, ESTIMATES, ROUNDS = 20, 40, 7
 #: Trees per event of a pilot.
-PILOT = 10
+PILOT = 20
 BOTH = ("radius", "rigidity")
 ESTIMATORS: dict[str, Estimator] = {
     "state baseline": dj.StateBaseline(),
@@ -155,7 +155,7 @@ def saved(spread: np.ndarray, guess: np.ndarray) -> tuple[float, float]:
     """Variance x CPU with the best numbers of trees, and with those of a guess, relative to equal ones."""
     equal = len(spread) * spread.sum()
     wanted = np.sqrt(guess + 0.3 * guess.mean())
-    numbers = np.maximum(0.1, 0.9 * wanted / wanted.mean())  # relative to an equal share
+    numbers = np.maximum(0.1, (1 - PILOT / 100) * wanted / wanted.mean())  # of an equal share
     return np.sqrt(spread).sum() ** 2 / equal, float(
         (spread / numbers).sum() * (numbers.mean() + PILOT / 100) / spread.sum()
     )
