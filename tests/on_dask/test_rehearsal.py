@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from djservice.config.run import Run
 from djservice.fit.plan import RunPlan
 from djservice.on_dask.rehearsal import rehearsals_of
 
@@ -23,7 +24,6 @@ import asyncio, sys
 import numpy as np
 from numba.core.registry import CPUDispatcher
 import djservice as dj
-from djservice.clustering import kernels
 from djservice.clustering.kernels import constituents, cpu, kinematics, leading_constituents, lund, tangents
 from djservice.clustering.sampling import Sampling
 from djservice.evaluation.weight_gradient import InWeights, weight_gradients
@@ -90,7 +90,7 @@ def test_what_is_rehearsed_leaves_nothing_to_compile() -> None:
     ],
 )
 def test_a_run_rehearses_what_it_does(changes: dict[str, Any], expected: list[str]) -> None:
-    plan = RunPlan(RUN | changes)  # type: ignore[arg-type]
+    plan = RunPlan(Run.from_dict(RUN | changes))
     assert rehearsals_of(plan, lund=False) == expected
     assert rehearsals_of(plan, lund=True) == ["lund planes", *expected]
 
