@@ -190,7 +190,7 @@ class Bundles:
         self.costs = [cost(s.counts) for s in loaded.summaries]
         # Last, so that a bad input ends the run at once.
         self.lund_weights = by = plan.lund_weights(name)
-        also = rehearsals_of(plan, lund or by is not None)
+        also = rehearsals_of(plan, self.device, lund or by is not None)
         await compile_kernels(crew.admit_to_clustering(also), watch)
         if by is not None:
             self.bundles, weights = await weigh(crew, self.bundles, weights, by, watch, token)

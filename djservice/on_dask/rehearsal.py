@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from typing import Literal
 
+from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
 from djservice.estimators.gumbel_softmax import GumbelSoftmax
 from djservice.estimators.score_function import LeaveOneOut
@@ -23,13 +24,14 @@ from djservice.on_dask.arithmetic import fixed_events
 Rehearsal = Literal["lund planes", "constituents", "soft trees", "particle weights"]
 
 
-def rehearsals_of(plan: RunPlan, lund: bool) -> list[Rehearsal]:
-    """What a run on processors rehearses; ``lund`` is whether it makes Lund planes."""
+def rehearsals_of(plan: RunPlan, device: Device, lund: bool) -> list[Rehearsal]:
+    """What a run rehearses, all of it on processors; ``lund`` is whether it makes Lund planes."""
+    on_cpu = device == "cpu"
     needs: dict[Rehearsal, bool] = {
         "lund planes": lund,
-        "constituents": plan.loss.needs_constituents or plan.run.task == "joint",
+        "constituents": on_cpu and (plan.loss.needs_constituents or plan.run.task == "joint"),
         "soft trees": isinstance(plan.estimator, GumbelSoftmax),
-        "particle weights": plan.run.task == "particle-weights",
+        "particle weights": on_cpu and plan.run.task == "particle-weights",
     }
     return [name for name, needed in needs.items() if needed]
 

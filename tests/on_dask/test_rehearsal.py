@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from djservice.clustering.kernels.code_cache import PATIENCE
 from djservice.config.run import Run
 from djservice.fit.plan import RunPlan
 from djservice.on_dask.rehearsal import rehearsals_of
@@ -91,8 +93,9 @@ def test_what_is_rehearsed_leaves_nothing_to_compile() -> None:
 )
 def test_a_run_rehearses_what_it_does(changes: dict[str, Any], expected: list[str]) -> None:
     plan = RunPlan(Run.from_dict(RUN | changes))
-    assert rehearsals_of(plan, lund=False) == expected
-    assert rehearsals_of(plan, lund=True) == ["lund planes", *expected]
+    assert rehearsals_of(plan, "cpu", lund=False) == expected
+    assert rehearsals_of(plan, "cpu", lund=True) == ["lund planes", *expected]
+    assert rehearsals_of(plan, "cuda", lund=False) == [x for x in expected if x == "soft trees"]
 
 
 @pytest.mark.long
@@ -100,6 +103,7 @@ def test_eight_processes_with_an_empty_folder_compile_once(tmp_path: Path) -> No
     folder = tmp_path / "numba"
     folder.mkdir(mode=0o700)
     environment = os.environ | {"NUMBA_CACHE_DIR": str(folder)}
+    began = time.monotonic()
     started = [
         subprocess.Popen(
             [sys.executable, "-c", FIRST_USE],
@@ -114,4 +118,5 @@ def test_eight_processes_with_an_empty_folder_compile_once(tmp_path: Path) -> No
     assert all(not errors for _, errors in answers), answers
     digests, compiled = zip(*(output.split() for output, _ in answers), strict=True)
     assert len({*digests}) == 1
-    assert sorted(map(int, compiled)) == [0] * 7 + [1]
+    was_slow = time.monotonic() - began > PATIENCE  # then those who waited compile too
+    assert was_slow or sorted(map(int, compiled)) == [0] * 7 + [1]

@@ -29,7 +29,7 @@ from djservice.core.regular import read_regular
 _log = logging.getLogger("djservice")
 
 #: The event of numba's kind that another process compiles, and for how many seconds it is waited for.
-WAITING, PATIENCE = "djservice:waiting", 120.0
+WAITING, PATIENCE = "djservice:waiting", 300.0
 
 #: numba renews a cached function when its own file changes, but not when a callee changes.
 _SOURCES = hashlib.sha256(
