@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
-.PHONY: run docs reference wheel test test-quick test-gpu test-long bench lint kernels bytecode clean
+.PHONY: run docs reference wheel image image-gpu image-workflow base-image test test-quick test-gpu test-long test-tools bench lint kernels bytecode clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
@@ -51,6 +51,19 @@ reference: .venv/docs.stamp
 wheel: $(BIN)/python
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
+
+# With podman, docker or buildah. BASE is any Debian with python3 and its venv; `make base-image` makes one without a registry.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image: export BASE ?= docker.io/library/python:3.11-slim-bookworm
+image:
+	deploy/build.sh djservice:$(VERSION) deploy/Dockerfile . $(BUILD_OPTIONS)
+
+image-gpu image-workflow: export BASE ?= djservice:$(VERSION)
+image-gpu image-workflow: image-%:
+	deploy/build.sh djservice-$*:$(VERSION) deploy/Dockerfile.$* . $(BUILD_OPTIONS)
+
+base-image:
+	deploy/base.sh debian-python:bookworm
 
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py

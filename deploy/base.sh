@@ -1,0 +1,23 @@
+#!/bin/sh
+# A base for deploy/Dockerfile without a registry: base.sh NAME, as root, with debootstrap from a mirror of Debian.
+set -eu
+command -v debootstrap > /dev/null || {
+    echo "make base-image: needs debootstrap. Install it: apt-get install debootstrap" >&2
+    exit 1
+}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$folder/root" > "$folder/log" || {
+    tail -n 1 "$folder/log" >&2
+    exit 1
+}
+rm -rf "$folder"/root/var/cache/apt/* "$folder"/root/var/lib/apt/lists/*
+ln -s python3 "$folder/root/usr/bin/python"
+tar -C "$folder/root" -cf "$folder/base.tar" .
+{
+    echo 'FROM scratch'
+    echo 'ADD base.tar /'
+    echo 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+} > "$folder/Dockerfile"
+rm -rf "$folder/root"
+BASE=scratch "$(dirname "$0")/build.sh" "$1" "$folder/Dockerfile" "$folder"

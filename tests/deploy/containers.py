@@ -1,0 +1,112 @@
+"""Scheduler, workers and commands in containers of the image (`make image`), on the network of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import djservice as dj
+
+IMAGE = f"localhost/djservice:{dj.__version__}"
+USER = 10001
+#: As deploy/compose.yaml and the chart: a root that cannot be written but in /tmp, and no rights.
+CONFINED = (
+    *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL"),
+    *("--security-opt", "no-new-privileges", "--network", "host"),
+)
+
+
+def podman(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """What the engine says, right or wrong."""
+    command = ["podman", *(str(each) for each in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def image_is_there() -> bool:
+    return bool(shutil.which("podman")) and podman("image", "exists", IMAGE).returncode == 0
+
+
+def wait_until(condition: Callable[[], Any], said: Callable[[], object]) -> Any:
+    """The first true value of the condition, within five minutes."""
+    end = time.monotonic() + 300
+    while not (value := condition()):
+        assert time.monotonic() < end, said()
+        time.sleep(0.1)
+    return value
+
+
+class Containers:
+    """Containers that share a folder as /data. All are gone after :meth:`stop`."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], *options: object) -> None:
+        self.data, self.started = folder / "data", list[str]()
+        self.data.mkdir()
+        os.chown(self.data, USER, USER)
+        folder.chmod(0o755)
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            second.bind(("127.0.0.1", 0))
+            port, self.web = first.getsockname()[1], second.getsockname()[1]
+        self.protocol = "tls" if environment else "tcp"
+        self.address, self.port = f"{self.protocol}://127.0.0.1:{port}", port
+        variables = environment | {"DJSERVICE_SCHEDULER": self.address, "HOME": "/tmp"}
+        named = [part for name, text in variables.items() for part in ("--env", f"{name}={text}")]
+        self.options = [*CONFINED, "--volume", f"{self.data}:/data", *named, *options]
+
+    def start(self, *command: object, options: tuple[object, ...] = ()) -> str:
+        """The name of a new container."""
+        name = f"djservice-test-{uuid.uuid4().hex[:8]}"
+        done = podman("run", "--detach", "--name", name, *self.options, *options, IMAGE, *command)
+        self.started.append(name)
+        assert done.returncode == 0, done.stderr
+        return name
+
+    def start_scheduler(self) -> str:
+        service = ("--preload", "djservice.preload", "--state-directory", "/data/state")
+        listen = ("--host", f"{self.protocol}://127.0.0.1", "--port", self.port)
+        pages = ("--dashboard-address", f"127.0.0.1:{self.web}")
+        return self.start("dask", "scheduler", *listen, *pages, *service)
+
+    def start_worker(self, *options: object) -> str:
+        threads = ("--nworkers", 1, "--nthreads", 1, "--no-dashboard", "--local-directory", "/tmp")
+        command = ("dask", "worker", self.address, "--host", f"{self.protocol}://127.0.0.1")
+        again = ("--restart", "always", "--no-healthcheck")
+        return self.start(*command, *threads, options=(*again, *options))
+
+    def call(self, *command: object) -> subprocess.CompletedProcess[str]:
+        """A command in a container of its own, to its end."""
+        return podman("run", "--rm", *self.options, IMAGE, *command)
+
+    def submit(self, path: str) -> str:
+        """The id of a run, once the scheduler takes it."""
+
+        def submitted() -> subprocess.CompletedProcess[str] | None:
+            done = self.call("djservice", "submit", path)
+            return None if "no answer" in done.stderr else done
+
+        done = wait_until(submitted, self.logs)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout.split()[0])
+
+    def kill(self, name: str) -> None:
+        """The first process of a container, as the kernel does where memory runs out."""
+        pid = podman("inspect", "--format", "{{.State.Pid}}", name).stdout.strip()
+        assert int(pid) > 0, self.logs()
+        os.kill(int(pid), 9)
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"{name}: {(done := podman('logs', '--tail', 30, name)).stdout}{done.stderr}"
+            for name in self.started
+        )
+
+    def stop(self) -> None:
+        if self.started:
+            podman("rm", "--force", "--time", 5, *self.started)

@@ -1,0 +1,159 @@
+"""The image at work: runs in containers that are killed, short of memory, without a place to write, and with certificates.
+
+``make test-tools`` builds the image first.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from containers import USER, Containers, image_is_there, podman, wait_until
+from processes import disturbable
+from test_pods import write_secret
+
+import djservice as dj
+
+pytestmark = pytest.mark.long
+TLS = {
+    "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
+    "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "/certificates/ca.crt",
+} | {
+    f"DASK_DISTRIBUTED__COMM__TLS__{role}__{name}": f"/certificates/tls.{file}"
+    for role in ("SCHEDULER", "WORKER", "CLIENT")
+    for name, file in (("CERT", "crt"), ("KEY", "key"))
+}
+
+
+@pytest.fixture
+def make_containers(
+    tmp_path: Path, requires: Callable[[str, object], None]
+) -> Iterator[Callable[..., Containers]]:
+    requires("podman and the image: make image", image_is_there())
+    made = []
+
+    def make(environment: dict[str, str] | None = None, *options: object) -> Containers:
+        made.append(Containers(tmp_path, environment or {}, *options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+def write_run(containers: Containers, name: str, settings: dict[str, Any]) -> str:
+    """The path of its configuration in the containers."""
+    text = yaml.safe_dump(settings | {"output": {"store": f"/data/{name}.zarr"}})
+    (containers.data / f"{name}.yaml").write_text(text)
+    return f"/data/{name}.yaml"
+
+
+def state(containers: Containers, run: str) -> dict[str, Any]:
+    listed = containers.call("djservice", "list", "--json")
+    assert listed.returncode == 0, listed.stderr + containers.logs()
+    (found,) = (each for each in json.loads(listed.stdout) if each["id"] == run)
+    return dict(found)
+
+
+def end_of(containers: Containers, run: str) -> dict[str, Any]:
+    def ended() -> dict[str, Any] | None:
+        found = state(containers, run)
+        return found if found["state"] not in ("queued", "running") else None
+
+    return dict(wait_until(ended, containers.logs))
+
+
+def test_killed_containers_change_no_bit(
+    make_containers: Any, tiny: dict[str, Any], stored: Any
+) -> None:
+    containers = make_containers()
+    scheduler = containers.start_scheduler()
+    worker, _ = containers.start_worker(), containers.start_worker()
+    settings = disturbable(tiny)
+    first = containers.submit(write_run(containers, "undisturbed", settings))
+    assert end_of(containers, first)["state"] == "finished", containers.logs()
+
+    second = containers.submit(write_run(containers, "disturbed", settings))
+    store = containers.data / "disturbed.zarr"
+    wait_until(lambda: iterations(store) >= 5, containers.logs)
+    containers.kill(worker)
+    before = wait_until(lambda: (now := iterations(store)) >= 15 and now, containers.logs)
+    containers.kill(scheduler)
+    assert podman("wait", scheduler).stdout.strip() == "137"
+    assert before < 100
+    assert podman("start", scheduler).returncode == 0
+    wait_until(lambda: dj.connect(containers.address) if answers(containers) else None, str)
+    assert end_of(containers, second)["state"] == "finished", containers.logs()
+    assert stored(store) == stored(containers.data / "undisturbed.zarr")
+    assert "continues" in podman("logs", scheduler).stderr or iterations(store) == 100
+
+
+def iterations(store: Path) -> int:
+    """How many are in the store."""
+    try:
+        return dj.open_store(store).n_complete("iterations")
+    except dj.errors.DjserviceError:
+        return 0
+
+
+def answers(containers: Containers) -> bool:
+    try:
+        dj.connect(containers.address)
+    except dj.errors.ServiceError:
+        return False
+    return True
+
+
+def test_a_worker_without_enough_memory_ends_the_run_with_the_reason(
+    make_containers: Any, tiny: dict[str, Any]
+) -> None:
+    containers = make_containers()
+    containers.start_scheduler()
+    containers.start_worker("--memory", "160m", "--memory-swap", "160m")
+    run = containers.submit(write_run(containers, "small", tiny))
+    found = end_of(containers, run)
+    assert found["state"] == "failed" and "memory" in json.dumps(found), (found, containers.logs())
+
+
+def test_mounted_certificates(make_containers: Any, tiny: dict[str, Any], tmp_path: Path) -> None:
+    import os
+
+    write_secret(tmp_path / "certificates", ["127.0.0.1"])
+    for path in (tmp_path / "certificates").iterdir():
+        path.chmod(0o440)
+        os.chown(path, 0, USER)
+    containers = make_containers(TLS, "--volume", f"{tmp_path}/certificates:/certificates:ro")
+    containers.start_scheduler()
+    containers.start_worker()
+    run = containers.submit(write_run(containers, "tls", tiny))
+    assert end_of(containers, run)["state"] == "finished", containers.logs()
+    plain = containers.call("env", "-u", "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", "djservice", "list")
+    assert plain.returncode == 1 and "Traceback" not in plain.stderr
+
+
+@pytest.mark.parametrize("volume", [True, False])
+def test_a_folder_that_cannot_be_written_is_one_line(make_containers: Any, volume: bool) -> None:
+    containers = make_containers()
+    containers.data.chmod(0o555)
+    if not volume:
+        place = containers.options.index("--volume")
+        del containers.options[place : place + 2]
+    scheduler = containers.start_scheduler()
+    assert podman("wait", scheduler).stdout.strip() == "1"
+    done = podman("logs", scheduler)
+    said = done.stdout + done.stderr
+    assert said.count("/data/state") == 1 and "Traceback" not in said, said
+    assert "AttributeError" not in said and len(said.splitlines()) <= 3, said
+
+
+def test_the_image(make_containers: Any) -> None:
+    containers = make_containers()
+    (image,) = json.loads(podman("image", "inspect", "localhost/djservice:" + dj.__version__).stdout)
+    assert image["User"] == str(USER) and image["Size"] <= 900e6
+    listed = containers.call("cat", "/opt/djservice/sbom.cdx.json")
+    names = {each["name"] for each in json.loads(listed.stdout)["components"]}
+    assert {"djservice", "dask", "numba", "zarr"} <= names
+    code = "import os; print(os.getuid(), len(os.listdir(os.environ['NUMBA_CACHE_DIR'])) > 0)"
+    assert containers.call("python", "-c", code).stdout.split() == [str(USER), "True"]
