@@ -27,6 +27,10 @@ test-gpu: .venv/test.stamp
 test-long: .venv/test.stamp
 	$(BIN)/python -m pytest
 
+# What needs podman and some minutes: the image in containers, and the chart's pods played.
+test-tools: .venv/test.stamp image
+	$(BIN)/python -m pytest tests/deploy/test_containers.py tests/deploy/test_played_chart.py
+
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -11,7 +11,10 @@ debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates boo
     tail -n 1 "$folder/log" >&2
     exit 1
 }
-rm -rf "$folder"/root/var/cache/apt/* "$folder"/root/var/lib/apt/lists/*
+# As in images that are called slim: licences stay.
+find "$folder/root/usr/share/doc" ! -type d ! -name copyright -delete
+rm -rf "$folder"/root/var/cache/apt/* "$folder"/root/var/lib/apt/lists/* "$folder"/root/usr/share/man "$folder"/root/usr/share/info \
+    "$folder"/root/usr/share/locale
 ln -s python3 "$folder/root/usr/bin/python"
 tar -C "$folder/root" -cf "$folder/base.tar" .
 {

@@ -1,0 +1,8 @@
+"""Compiles what runs and scans need into NUMBA_CACHE_DIR, when an image is built: trees, and their scores."""
+
+import djservice as dj
+
+events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 2))
+dj.cluster(events, radius=0.8, rigidity=1.0, seed=1)
+dj.gradient(events, dj.observables.dijet_mass, radius=0.8, trees=2, seed=1)
+dj.input_gradient(events, dj.observables.soft_dijet_mass(), radius=0.8, trees=2, seed=1)
