@@ -1,7 +1,8 @@
-"""Scripts are linted, and the images' recipes, which were never built here; the entry point is tried."""
+"""Scripts and the images' recipes are linted; the entry point is tried, and what the images' building runs."""
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,33 @@ def test_versions_are_those_of_a_whole_environment() -> None:
         "bokeh",
     } <= set(pinned)
     assert all(version(name) for name in pinned)  # none that nobody installs
+
+
+def test_what_compiles_the_kernels_of_the_image() -> None:
+    runpy.run_path(str(DEPLOY / "compile_kernels.py"))
+
+
+@pytest.mark.parametrize(
+    "engine, base, message",
+    [
+        ("exit 1", "", "make image: no container engine works (tried podman docker buildah;"),
+        ('[ "$1" = info ]', "none/such:1", "cannot pull the base none/such:1: "),
+    ],
+)
+def test_what_is_missing_for_an_image_is_one_line(
+    engine: str, base: str, message: str, tmp_path: Path
+) -> None:
+    for name in ("podman", "docker", "buildah"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho refused >&2\n{engine}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [DEPLOY / "build.sh", "image:1", "Dockerfile", "."],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "BASE": base},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and message in done.stderr and "refused" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_the_entry_point_brings_the_compiled_kernels(tmp_path: Path) -> None:
