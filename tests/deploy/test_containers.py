@@ -129,7 +129,9 @@ def test_mounted_certificates(make_containers: Any, tiny: dict[str, Any], tmp_pa
     containers.start_worker()
     run = containers.submit(write_run(containers, "tls", tiny))
     assert end_of(containers, run)["state"] == "finished", containers.logs()
-    plain = containers.call("env", "-u", "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", "djservice", "list")
+    plain = containers.call(
+        "env", "-u", "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT", "djservice", "list"
+    )
     assert plain.returncode == 1 and "Traceback" not in plain.stderr
 
 
@@ -150,7 +152,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(make_containers: Any, volum
 
 def test_the_image(make_containers: Any) -> None:
     containers = make_containers()
-    (image,) = json.loads(podman("image", "inspect", "localhost/djservice:" + dj.__version__).stdout)
+    (image,) = json.loads(
+        podman("image", "inspect", "localhost/djservice:" + dj.__version__).stdout
+    )
     assert image["User"] == str(USER) and image["Size"] <= 900e6
     listed = containers.call("cat", "/opt/djservice/sbom.cdx.json")
     names = {each["name"] for each in json.loads(listed.stdout)["components"]}

@@ -98,6 +98,22 @@ def test_what_is_missing_for_an_image_is_one_line(
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+def test_a_folder_of_the_state_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    for options in (
+        ["--state-directory", f"{tmp_path}/no/state"],
+        [f"--state-directory={tmp_path}/no/state"],
+    ):
+        done = subprocess.run(
+            [DEPLOY / "entrypoint.sh", "echo", *options],
+            env=os.environ
+            | {"DJSERVICE_DATA": f"{tmp_path}/no", "WARM_NUMBA_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not done.stdout
+        assert f"cannot write {tmp_path}/no. Mount a volume there" in done.stderr
+
+
 def test_the_entry_point_brings_the_compiled_kernels(tmp_path: Path) -> None:
     (tmp_path / "warm/sub").mkdir(parents=True)
     (tmp_path / "warm/sub/kernel.nbc").write_text("compiled")

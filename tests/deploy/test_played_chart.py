@@ -139,7 +139,9 @@ def test_a_run_and_a_schedule(
     workers = by_name["Deployment", "-workers"]["spec"]["template"]
     played.play(pod("physics-djservice-workers", workers, address))
     volume = Path(
-        podman("volume", "inspect", "--format", "{{.Mountpoint}}", "physics-djservice").stdout.strip()
+        podman(
+            "volume", "inspect", "--format", "{{.Mountpoint}}", "physics-djservice"
+        ).stdout.strip()
     )
 
     jobs = [(name, each) for (kind, name), each in by_name.items() if kind == "Job"]

@@ -167,7 +167,6 @@ SHOWN = {
     "python deploy/slurm/jobqueue.py": "tests/deploy/test_slurm.py",
     "cp deploy/htcondor/*": None,
     "helm install": None,
-    "docker build": None,
     "snakemake --snakefile workflows/Snakefile": "tests/deploy/test_workflows.py",
     "dask scheduler --host 127.0.0.1 --port 8786": "tests/service/processes.py",
     "dask scheduler --host tls://127.0.0.1": "tests/service/processes.py",
