@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from djservice.runs.grid import compare as compare
     from djservice.runs.grid import scan as scan
     from djservice.runs.run import run as run
+    from djservice.runs.shapes import fit_shapes as fit_shapes
     from djservice.service.client import connect as connect
     from djservice.shapes.emd import emd as emd
     from djservice.shapes.spectral import spectral_emd as spectral_emd
@@ -170,6 +171,7 @@ _PUBLIC = {
     "TorchTagger": "evaluation.taggers",
     "Run": "config.run",
     "run": "runs.run",
+    "fit_shapes": "runs.shapes",
     "connect": "service.client",
     "Store": "reports.plots",
     "report": "reports.html",

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from djservice.core.arguments import checked_arguments
 from djservice.core.atomic import written_aside
 from djservice.core.bounds import require
-from djservice.core.display import shown
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way, read_regular
 from djservice.core.typing import Floats

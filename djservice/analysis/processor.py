@@ -6,14 +6,15 @@ This module imports coffea, so it is imported on first use.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any, Unpack
 
 import hist
 import numpy as np
 from coffea.processor import ProcessorABC
 
+from djservice.analysis.radius_result import RadiusResult, or_nan
 from djservice.clustering.radius import Radius, VariableR
 from djservice.clustering.sampling import SAMPLING_DEFAULTS, Sampling, SamplingKeywords
 from djservice.clustering.trees import TreeSample
@@ -24,7 +25,7 @@ from djservice.core.private import private_url
 from djservice.core.typing import Floats
 from djservice.core.urls import basename
 from djservice.core.warn import warn
-from djservice.errors import InputError, InputWarning, NothingAcceptedError
+from djservice.errors import InputError, InputWarning
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
 from djservice.evaluation.evaluate import evaluate, trees_needed
@@ -47,43 +48,6 @@ from djservice.weight_models.learned import LearnedWeights
 #: Fields of :class:`djservice.evaluation.moments.Moments` that are accumulated: all but the layout,
 #: which follows from the loss.
 _SUMS = tuple(f.name for f in fields(Moments) if f.name != "layout")
-
-
-@dataclass(frozen=True)
-class RadiusResult:
-    """A loss and its derivative at one radius, over one dataset or all datasets.
-
-    Attributes
-    ----------
-    loss, gradient
-        L and dL/dR (with variable-R jets dL/drho). NaN where no tree is accepted, or where the
-        accepted weights do not sum to more than 0.
-    mean, sd
-        Mean and standard deviation of the first term's observable over accepted trees; NaN in the
-        same cases.
-    acceptance
-        Weighted fraction of accepted trees.
-    spectrum
-        ``hist.Hist`` of the first term's observable, with the event weight shared among the trees
-        of an event. Variances are over events, because the trees of an event are not independent.
-    moments
-        Sums from which the numbers follow, including the numbers of events and trees.
-    remarks
-        What looks like a mistake in the events, and columns that count as their defaults.
-    lund
-        ``hist.Hist`` of the density of emissions in the Lund plane (:func:`djservice.lund_density`)
-        of the leading jets of the deterministic clustering; None unless it was asked for.
-    """
-
-    loss: Quantity
-    gradient: Quantity
-    mean: Quantity
-    sd: Quantity
-    acceptance: Quantity
-    spectrum: Any
-    moments: Moments
-    remarks: tuple[str, ...] = ()
-    lund: Any = None
 
 
 class ProcessorKeywords(SamplingKeywords, EventSchemaKeywords, total=False):
@@ -364,7 +328,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         remarks: tuple[str, ...],
     ) -> RadiusResult:
         numbers = {
-            name: _or_nan(getattr(moments, name)) for name in ("loss", "gradient", "mean", "sd")
+            name: or_nan(getattr(moments, name)) for name in ("loss", "gradient", "mean", "sd")
         }
         return RadiusResult(
             **numbers,
@@ -414,11 +378,3 @@ def _normalisation(name: str, sums: Mapping[str, Any]) -> float:
     if not sums["moments"]["events"]:  # nothing passed, and there is nothing to scale
         return 1.0
     return normalisation(name, xsec, sumw, sums["sum_of_weights"])
-
-
-def _or_nan(number: Callable[[], Quantity]) -> Quantity:
-    """A number, or NaN where it is not defined, so that an empty dataset does not stop the rest."""
-    try:
-        return number()
-    except NothingAcceptedError:
-        return Quantity(math.nan, math.nan, math.nan)

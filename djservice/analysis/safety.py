@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from djservice.analysis.emission_sums import EmissionSums, emission_sums, relative
 from djservice.clustering.radius import Radius
@@ -15,10 +16,10 @@ from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_samp
 from djservice.core.formatting import finite
 from djservice.errors import InputError
 from djservice.evaluation.moments import Moments, Quantity
-from djservice.events.batch import EventBatch, need_batch
+from djservice.events.as_events import as_events
 from djservice.events.emissions import KINDS, Kind
 from djservice.objectives.losses import Loss, as_loss
-from djservice.objectives.observable import Observable
+from djservice.objectives.observable import Observable, warn_of_defaults
 
 #: Sizes of the emissions by default.
 EPSILONS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -115,13 +116,16 @@ class IrcCheck:
 
 @takes_sampling
 def check_irc(
-    events: EventBatch,
+    particles: Any,
     objective: Loss | Observable,
     *,
     radius: Radius,
     rigidity: float = 1.0,
     trees: int = 50,
     epsilons: Sequence[float] = EPSILONS,
+    mask: ArrayLike | None = None,
+    identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    truth: ArrayLike | None = None,
     **sampling: Unpack[SamplingKeywords],
 ) -> IrcCheck:
     """How much an objective changes by soft and collinear emissions, relative to itself.
@@ -132,8 +136,8 @@ def check_irc(
 
     Parameters
     ----------
-    events
-        Events with their particles.
+    particles
+        Particles of the events in any form of :func:`djservice.as_events`.
     objective
         A loss, or an observable, whose mean is then the objective.
     radius, rigidity, sampling
@@ -143,25 +147,39 @@ def check_irc(
     epsilons
         Sizes of the emissions: pT of a soft particle relative to the hardest one, or distance of
         collinear ones.
+    mask, identity, truth
+        Particles that are no padding, and columns of the events, unless they are an EventBatch; see
+        :func:`djservice.as_events`.
 
     Raises
     ------
     InputError
-        If an argument has no meaning.
+        If an argument has no meaning, or the particles are not such records.
     NothingAcceptedError
         If no tree passes the selection.
+
+    Warns
+    -----
+    InputWarning
+        If an observable reads columns of the particles that they lack.
     """
-    need_batch(events)
+    events = as_events(particles, mask, identity=identity, truth=truth)
     loss, sizes = as_loss(objective), checked_epsilons(epsilons)
-    results = []
+    warn_of_defaults((term.observable for term in loss.terms), events.columns)
+    need_trees(loss, trees)
+    settings, results = replace(Sampling(rigidity, **sampling), device="cpu"), []
     for kind, clustering, alpha in cases(rigidity):
-        settings = replace(Sampling(alpha, **sampling), device="cpu")
         sums = emission_sums(
-            events, loss, radius=radius, sampling=settings, trees=trees, kind=kind, epsilons=sizes
+            events,
+            loss,
+            radius=radius,
+            sampling=replace(settings, rigidity=alpha),
+            trees=trees,
+            kind=kind,
+            epsilons=sizes,
         )
         results += safety_of(sums, clustering, kind, loss, sizes)
-    scale = str(sampling.get("scale", "minimum"))
-    return IrcCheck(len(events), trees, str(radius), rigidity, scale, tuple(results))
+    return IrcCheck(len(events), trees, str(radius), rigidity, settings.scale, tuple(results))
 
 
 def cases(rigidity: float) -> list[tuple[Kind, str, float]]:
@@ -185,6 +203,18 @@ def checked_epsilons(epsilons: Sequence[float]) -> tuple[float, ...]:
             "below 1."
         )
     return tuple(sorted(map(float, good), reverse=True))
+
+
+def need_trees(loss: Loss, trees: int) -> None:
+    """Refuse a single tree for a loss that squares the mean over trees.
+
+    Raises
+    ------
+    InputError
+        If there are too few.
+    """
+    if trees < 2 and any(term.squares_expectation for term in loss.terms):
+        raise InputError(f"trees is {trees}, expected 2 or more for the square of a mean.")
 
 
 def safety_of(

@@ -18,6 +18,7 @@ from djservice.cli import lund as cli_lund
 from djservice.cli import production as cli_production
 from djservice.cli import safety as cli_safety
 from djservice.cli import service as cli_service
+from djservice.cli import shapes as cli_shapes
 from djservice.cli import stores as cli_stores
 from djservice.cli.citation import cite
 from djservice.cli.failures import INCOMPLETE, Commands, clear_failures
@@ -51,6 +52,7 @@ def main() -> None:
       djservice scan my_run.yaml --rigidity 1 --rigidity 10
       djservice check-irc my_run.yaml        is the loss infrared and collinear safe?
       djservice emd my_emd.yaml              distances between all pairs of jets
+      djservice shapes my_shapes.yaml        points, rings, disks or ellipses that jets are nearest to
       djservice lund measure data.yaml simulation.yaml ratio.json
       djservice compare my_run.yaml          find the best gradient estimator
       djservice report my_run.zarr           write the HTML report again
@@ -67,6 +69,7 @@ for group in (
     cli_grids,
     cli_safety,
     cli_distances,
+    cli_shapes,
     cli_lund,
     cli_service,
     cli_production,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Option = Callable[[Callable[..., None]], Callable[..., None]]
 
 #: Kinds of configurations, which are the commands that read them.
-KINDS = ("run", "emd", "reprocess")
+KINDS = ("run", "emd", "shapes", "reprocess")
 
 
 def model_of(kind: str) -> type[BaseModel]:
@@ -29,6 +29,10 @@ def model_of(kind: str) -> type[BaseModel]:
         from djservice.config.distances import Distances
 
         return Distances
+    if kind == "shapes":
+        from djservice.config.shapes import Shapes
+
+        return Shapes
     from djservice.reprocessing.config import Reprocessing
 
     return Reprocessing
@@ -48,13 +52,13 @@ def _kind_option(text: str) -> Option:
 def init(path: str | None, kind: str, force: bool) -> None:
     """Write a commented configuration to start from.
 
-    PATH is the YAML file to write: run.yaml, emd.yaml or reprocess.yaml by default. The
+    PATH is the YAML file to write: run.yaml, or that of the other kind, by default. The
     configuration works without changes, on example events that are part of djservice. That of a
     reprocessing fits the run in run.yaml.
 
     \b
     Examples:
-      djservice init my_run.yaml && djservice run my_run.yaml
+      djservice init my_run.yaml
       djservice init nightly.yaml --for reprocess
     """
     from djservice.config.template import write_template
@@ -79,7 +83,7 @@ def schema(path: str | None, kind: str) -> None:
 
     \b
     Examples:
-      djservice schema
+      djservice schema djservice-run.schema.json
       djservice schema --for emd -
     """
     import json
@@ -87,6 +91,7 @@ def schema(path: str | None, kind: str) -> None:
 
     from djservice.config.kinds import json_schema, schema_file
     from djservice.core.atomic import write_text
+    from djservice.core.regular import in_the_way
     from djservice.errors import ConfigError
 
     text = json.dumps(json_schema(model_of(kind)), indent=1)
@@ -94,6 +99,8 @@ def schema(path: str | None, kind: str) -> None:
     if path == "-":
         click.echo(text)
         return
+    if other := in_the_way(path, text[:30].encode().lower()):
+        raise ConfigError(f"{path}: expected no file or a schema, found {other}. Choose another.")
     try:
         write_text(Path(path), text + "\n")
     except OSError as error:

@@ -48,13 +48,13 @@ def export(
 ) -> None:
     """Write what STORE holds as files of other programs.
 
-    STORE is what `run`, `scan`, `compare`, `emd` or `reprocess` wrote. Numbers per event stand
+    STORE is what `run`, `scan`, `compare`, `emd`, `shapes` or `reprocess` wrote. Numbers per event stand
     beside run, luminosityBlock, event, file and entry, so that they can be joined to NanoAOD. Units
     and meaning of each column are written with it.
 
     \b
     Formats:
-      root     one file with a tree for each table: events, history, scan, spectrum, result
+      root     one file with a tree for each table: events, history, scan, result, ...
       parquet  a folder with a file for each table
       csv      the same
       hepdata  a folder with submission.yaml and the tables of a run or a scan

@@ -9,7 +9,8 @@ import click
 
 from djservice.cli.echo import echo
 from djservice.cli.failures import Commands, clear_failures
-from djservice.cli.run_options import cluster_settings, read_run, run_options
+from djservice.cli.run_options import cluster_options, cluster_settings, read_run, run_options
+from djservice.cli.verbosity import progress_display
 
 if TYPE_CHECKING:
     from djservice.config.lund import LundSample
@@ -41,8 +42,7 @@ def lund() -> None:
     metavar="NAME UP DOWN",
     help="Simulations of a systematic uncertainty, varied up and down. Repeatable.",
 )
-@click.option("--scheduler", metavar="ADDRESS", help="Use this Dask scheduler.")
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes on this machine.")
+@cluster_options
 @clear_failures
 def measure(
     data: str,
@@ -51,6 +51,7 @@ def measure(
     variations: tuple[tuple[str, str, str], ...],
     scheduler: str | None,
     workers: int | None,
+    threads: int | None,
 ) -> None:
     """Measure the ratio of the Lund planes of DATA and SIMULATION, and write it to RATIO.
 
@@ -68,15 +69,14 @@ def measure(
       djservice lund measure data.yaml simulation.yaml ratio.json
       djservice lund measure data.yaml simulation.yaml ratio.json --variation fsr up.yaml down.yaml
     """
-    from djservice.core.display import choose_display
     from djservice.runs.lund import measure as do_measure
 
     names = [name for name, _, _ in variations]
     if len(set(names)) < len(names):
         raise click.UsageError("--variation: expected distinct names.")
-    settings = cluster_settings(scheduler, workers, None)
+    settings = cluster_settings(scheduler, workers, threads)
     samples = {name: (_read(up, []), _read(down, [])) for name, up, down in variations}
-    display = choose_display()
+    display = progress_display()
     try:
         result = do_measure(_read(data, settings), _read(simulation, []), ratio, samples, display)
     finally:
@@ -89,12 +89,23 @@ def measure(
 @click.argument("ratio", type=_FILE)
 @click.argument("sample", type=_FILE)
 @click.argument("weights", type=_FILE)
-@click.option("--toys", type=click.IntRange(min=0, max=1000), default=100, show_default=True)
-@click.option("--scheduler", metavar="ADDRESS", help="Use this Dask scheduler.")
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes on this machine.")
+@click.option(
+    "--toys",
+    type=click.IntRange(min=0, max=1000),
+    default=100,
+    show_default=True,
+    help="Random changes of the bins of RATIO, and as many of its fits.",
+)
+@cluster_options
 @clear_failures
 def apply(
-    ratio: str, sample: str, weights: str, toys: int, scheduler: str | None, workers: int | None
+    ratio: str,
+    sample: str,
+    weights: str,
+    toys: int,
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
 ) -> None:
     """Weigh the jets of SAMPLE by RATIO, and write a ROOT tree WEIGHTS with a row for each jet.
 
@@ -106,15 +117,14 @@ def apply(
     Example:
       djservice lund apply ratio.json sample.yaml weights.root --toys 20
     """
-    from djservice.core.display import choose_display
     from djservice.lund_planes.reweighter import LundReweighter
     from djservice.runs.lund import apply as do_apply
 
     root = ratio.endswith(".root")
     reweighter = LundReweighter.from_root(ratio) if root else LundReweighter(ratio)
-    display = choose_display()
+    display = progress_display()
     try:
-        settings = cluster_settings(scheduler, workers, None)
+        settings = cluster_settings(scheduler, workers, threads)
         result = do_apply(reweighter.ratio, _read(sample, settings), weights, toys, display)
     finally:
         display.close()
@@ -125,7 +135,13 @@ def apply(
 
 @lund.command()
 @run_options
-@click.option("--toys", type=click.IntRange(min=0, max=100), default=5, show_default=True)
+@click.option(
+    "--toys",
+    type=click.IntRange(min=0, max=100),
+    default=5,
+    show_default=True,
+    help="Runs with random changes of the bins of the ratio, and as many of its fits.",
+)
 @clear_failures
 def shift(
     config: str,
@@ -145,11 +161,10 @@ def shift(
     Example:
       djservice lund shift my_run.yaml --toys 10
     """
-    from djservice.core.display import choose_display
     from djservice.runs.lund_shift import shift as do_shift
 
     run = read_run(config, overrides, scheduler, workers, threads)
-    display = choose_display()
+    display = progress_display()
     try:
         page = do_shift(run, toys, display)
     finally:

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from djservice.cli.tls import tls_options
+from djservice.cli.tls import Command, tls_options
 
 if TYPE_CHECKING:
     from djservice.config.distances import Distances
     from djservice.config.run import Run
 
 
-def run_options(function: Callable[..., None]) -> Callable[..., None]:
+def run_options(function: Command) -> Command:
     """Add the argument and the options of a command that reads a configuration."""
-    function = tls_options(function)
+    function = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Change one configuration key of the run. Repeatable.",
+    )(cluster_options(function))
+    return click.argument("config", type=click.Path(dir_okay=False))(function)
+
+
+def cluster_options(function: Command) -> Command:
+    """Add the options of the cluster, and those of its certificates."""
     for option in reversed(
         (
-            click.argument("config", type=click.Path(dir_okay=False)),
-            click.option(
-                "--set",
-                "overrides",
-                multiple=True,
-                metavar="SECTION.KEY=VALUE",
-                help="Change one configuration key of the run. Repeatable.",
-            ),
             click.option(
                 "--scheduler",
                 metavar="ADDRESS",
@@ -43,6 +45,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
                 type=click.IntRange(min=1),
                 help="Threads per worker process. [default: 1]",
             ),
+            tls_options,
         )
     ):
         function = option(function)

@@ -9,6 +9,7 @@ import click
 from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
 from djservice.cli.run_options import read_run, run_options
+from djservice.cli.verbosity import progress_display
 
 
 @click.command("check-irc")
@@ -69,13 +70,12 @@ def check_irc(
       djservice check-irc my_run.yaml --set 'input.entries=[0, 200]' --trees 50 --output check.json
       djservice check-irc my_run.yaml --set clustering.scale=safe --rigidity 0.1
     """
-    from djservice.core.display import choose_display
     from djservice.reports.safety import need_free, safety_text, write
     from djservice.runs.safety import check_irc_of
 
     need_free(output)
     run = read_run(config, overrides, scheduler, workers, threads)
-    display = choose_display()
+    display = progress_display()
     try:
         check = check_irc_of(
             run, radius=radius, rigidity=rigidity, trees=trees, epsilons=epsilons, watch=display

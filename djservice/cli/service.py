@@ -265,13 +265,15 @@ _HEADING = ("ID", "STATE", "PROGRESS", "LEFT", "SUBMITTED", "CHANGED", "USER", "
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     """One run of the list."""
+    from djservice.core.formatting import duration_text
+
     left = (record["progress"] or {}).get("seconds_left")
     submitted, changed = (record["transitions"][i]["time"] for i in (0, -1))
     return (
         record["id"],
         record["state"],
         _progress_text(record),
-        _duration(left) if record["state"] == "running" and left is not None else "",
+        duration_text(left) if record["state"] == "running" and left is not None else "",
         _local_time(submitted)[:-3],
         _local_time(changed)[:-3],
         record["user"],
@@ -289,21 +291,10 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _duration(seconds: float) -> str:
-    """A time of seconds, minutes or hours."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _radius(result: dict[str, Any]) -> str:
-    from djservice.core.formatting import radius_text, with_error
+    from djservice.core.formatting import learned_radius_text
 
-    if result.get("joint_radius") is None:
-        return f"R: {radius_text(result)}"
-    radius = with_error(result["joint_radius"], result["joint_radius_error"], 3)
-    return f"R: {radius} with its network"
+    return f"R: {learned_radius_text(result)}"
 
 
 def _local_time(seconds: float) -> str:

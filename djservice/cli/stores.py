@@ -23,7 +23,7 @@ def report(stores: tuple[str, ...], output: str | None) -> None:
 
     The report is a single file that needs no network. The run may be unfinished. Several runs are
     compared on one page: their results, paths, scans, and what differs in their settings. For the
-    store of `scan`, `compare` or `emd`, its figure is written.
+    store of `scan`, `compare`, `emd` or `shapes`, its figure is written.
 
     \b
     Examples:
@@ -55,7 +55,7 @@ def report(stores: tuple[str, ...], output: str | None) -> None:
 def show(store: str, as_json: bool) -> None:
     """Print the state and the result of the run in STORE, or the numbers of another store.
 
-    STORE is what `run`, `scan`, `compare` or `emd` wrote.
+    STORE is what `run`, `scan`, `compare`, `emd` or `shapes` wrote.
 
     \b
     Examples:

@@ -84,7 +84,7 @@ def _joined_states(rows: Sequence[NDArray[np.int64]], samples: Sequence[TreeSamp
     return States(momenta, scores, tree[order])
 
 
-def refuse_rows(**kept: Any) -> None:
+def refuse_rows(**results: Any) -> None:
     """Refuse results that are not put together, with rigidities of single events.
 
     Raises
@@ -92,7 +92,7 @@ def refuse_rows(**kept: Any) -> None:
     InputError
         If one is asked for.
     """
-    names = [name for name, asked in kept.items() if not (isinstance(asked, bool) and not asked)]
+    names = [name for name, value in results.items() if value is not False]
     if names:
         raise InputError(
             f"{' and '.join(names)}: expected none with one rigidity per event. Cluster the events of "

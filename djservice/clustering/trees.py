@@ -123,7 +123,7 @@ class TreeSample:
 
     def _repr_html_(self) -> str:
         events, trees, jets, _ = self.momenta.shape
-        kept = ("states", "flips", "history", "trace")
+        results = ("states", "flips", "history", "trace")
         rows = {
             "events": f"{events:,}",
             "trees of each": f"{trees:,}",
@@ -131,7 +131,7 @@ class TreeSample:
             "scores in": "" if self.deterministic else ", ".join(self.parameters),
             "deterministic": "yes" if self.deterministic else "no",
             "stopped early": "yes" if self.stopped else "no",
-            "kept": ", ".join(name for name in kept if getattr(self, name) is not None),
+            "kept": ", ".join(name for name in results if getattr(self, name) is not None),
         }
         return html_table("Trees", rows)
 

@@ -64,9 +64,9 @@ def explained(
     for item in error.errors(include_url=False):
         before, expected, after = _explain(item, model, root, show)
         texts.setdefault((before, after), {})[expected] = None
-    found = [f"{before}{' or '.join(each)}{after}" for (before, after), each in texts.items()]
-    more = len(found) - _MOST_ERRORS
-    return redacted("; ".join(found[:_MOST_ERRORS]) + f"; and {more:,} more errors" * (more > 0))
+    lines = [f"{before}{' or '.join(each)}{after}" for (before, after), each in texts.items()]
+    more = len(lines) - _MOST_ERRORS
+    return redacted("; ".join(lines[:_MOST_ERRORS]) + f"; and {more:,} more errors" * (more > 0))
 
 
 def _explain(

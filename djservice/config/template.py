@@ -35,7 +35,8 @@ _EXAMPLES: dict[str, Any] = {
 }
 #: Examples of other kinds.
 _OF_KIND: dict[str, dict[str, Any]] = {
-    "emd": {"input.files": ["example:ZHllbb_200"], "jets.pt_min": 20.0}
+    "emd": {"input.files": ["example:ZHllbb_200"], "jets.pt_min": 20.0},
+    "shapes": {"input.files": ["example:ZHllbb_200"], "shape.kind": "disk+point"},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -20,6 +21,8 @@ def written_aside(path: Path) -> Iterator[Path]:
         If the parent folder is missing or cannot be written, or ``path`` is a folder that is not
         empty.
     """
+    if not path.name:  # "." or "/"
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield aside

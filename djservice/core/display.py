@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO
 
 from djservice.core.formatting import decimals
 from djservice.core.progress import (
@@ -16,7 +14,6 @@ from djservice.core.progress import (
     PER_EVENT,
     READ,
     SCORE,
-    Watch,
     done_before,
     done_of,
 )
@@ -219,16 +216,3 @@ class Terminal:
 def choose_display() -> Lines | Terminal:
     """A live display if standard error is a terminal, else plain lines."""
     return Terminal() if sys.stderr.isatty() else Lines()
-
-
-@contextmanager
-def shown(watch: Watch | None, choose: Callable[[], Any] = choose_display) -> Iterator[Watch]:
-    """The receiver of progress that a user gave, or a display, which is closed at the end."""
-    if watch is not None:
-        yield watch
-        return
-    display = choose()
-    try:
-        yield display
-    finally:
-        display.close()

@@ -43,3 +43,21 @@ def radius_text(result: dict[str, Any]) -> str:
     """R of the result of a run, with its error; says so if it is no optimum."""
     radius = with_error(result["radius"], finite(result["radius_error"]), 3)
     return radius if result["converged"] else f"{radius} (no optimum)"
+
+
+def learned_radius_text(result: dict[str, Any]) -> str:
+    """R of the result of a run, with its error: with its network, if one was trained."""
+    radius, error = (finite(result.get(name)) for name in ("joint_radius", "joint_radius_error"))
+    return (
+        radius_text(result)
+        if radius is None
+        else f"{with_error(radius, error, 3)} with its network"
+    )
+
+
+def duration_text(seconds: float) -> str:
+    """A time in seconds, minutes or hours."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

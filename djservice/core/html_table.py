@@ -15,15 +15,16 @@ def html_table(title: str, rows: Mapping[str, Any]) -> str:
     Lines of a value stay lines. Rows without a value, which are None or empty, are left out.
     """
     cells = "".join(
-        f'<tr><th style="text-align:left">{_shown(name)}</th>'
-        f'<td style="text-align:left">{_shown(value)}</td></tr>'
+        f'<tr><th style="text-align:left">{html_text(name)}</th>'
+        f'<td style="text-align:left">{html_text(value)}</td></tr>'
         for name, value in rows.items()
         if value is not None and value != ""
     )
-    return f"<table><caption>{_shown(title)}</caption>{cells}</table>"
+    return f"<table><caption>{html_text(title)}</caption>{cells}</table>"
 
 
-def _shown(value: Any) -> str:
+def html_text(value: Any) -> str:
+    """A value as HTML, in which it is only text; its lines stay lines."""
     lines = str(value).split("\n")
     return "<br>".join(escape(visible(line)) for line in lines)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from html import escape
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from djservice.core.display import Lines, Pace, describe
-from djservice.core.visible import visible
+from djservice.core.html_table import html_text
+from djservice.core.progress import Watch
 
 #: Shortest time between two drawings of the bar, in seconds.
 SECONDS_BETWEEN = 0.2
@@ -26,6 +28,19 @@ def in_notebook() -> bool:
 def python_display() -> Lines | Notebook:
     """The display of a run that Python code starts: bars in a notebook, else plain lines."""
     return Notebook() if in_notebook() else Lines()
+
+
+@contextmanager
+def shown(watch: Watch | None) -> Iterator[Watch]:
+    """The receiver of progress that a user gave, or a display, which is closed at the end."""
+    if watch is not None:
+        yield watch
+        return
+    display = python_display()
+    try:
+        yield display
+    finally:
+        display.close()
 
 
 class Notebook:
@@ -53,7 +68,7 @@ class Notebook:
 
     def say(self, text: str) -> None:
         """Show a line above the bars."""
-        self._lines = [*self._lines, f"<div>{escape(visible(text))}</div>"][-MOST_LINES:]
+        self._lines = [*self._lines, f"<div>{html_text(text)}</div>"][-MOST_LINES:]
         self._update()
 
     def close(self) -> None:
@@ -64,7 +79,7 @@ class Notebook:
         text = describe(self._name, numbers, pace) if numbers else f"{pace.done}/{pace.total}"
         self._bars[-1] = (
             f'<div><progress value="{pace.done}" max="{max(pace.total, 1)}"></progress> '
-            f"{escape(visible(self._name))} {escape(visible(text))}</div>"
+            f"{html_text(self._name)} {html_text(text)}</div>"
         )
         self._last = time.monotonic()
         self._update()

@@ -87,6 +87,14 @@ def _of_user(user: str) -> list[Hidden]:
     return [("", f"{user}@"), ("", user), (name, password) if colon else ("", name)]
 
 
+def beside_store(store: str | Path, suffix: str) -> Path:
+    """The file of a suffix beside a store; for a URL, in the folder of the process."""
+    name = str(store).rstrip("/")
+    return beside(
+        Path(basename(name)) if is_url(name) else Path(name).expanduser(), suffix, ".zarr"
+    )
+
+
 def beside(path: Path, suffix: str, *replaced: str) -> Path:
     """The path with a suffix in place of one of ``replaced``, or after its whole name.
 

@@ -134,8 +134,8 @@ def gradient(
         )
     alone = isinstance(parameters, str) or parameters == ()
     settings = Sampling(1.0 if is_per_event(rigidity) else cast(float, rigidity), **sampling)
-    asked = (parameters,) if isinstance(parameters, str) else parameters
-    names = tuple(score_columns(radius, settings.power, asked))
+    listed = (parameters,) if isinstance(parameters, str) else parameters
+    names = tuple(score_columns(radius, settings.power, listed))
     is_list = isinstance(particles, (list, tuple)) and bool(particles)
     batches = [
         as_events(each, mask, identity=identity, weight=weight, truth=truth)

@@ -97,12 +97,12 @@ def _records(particles: NDArray[Any], mask: ArrayLike | None) -> Any:
     plain = np.ma.getdata(particles).view(np.ndarray)
     if isinstance(particles, np.ma.MaskedArray):
         hidden = np.ma.getmaskarray(particles)
-        mask = _own_mask(
+        mask = _mask_of(
             np.stack([np.asarray(hidden)[name] for name in hidden.dtype.names or ()], axis=-1), mask
         )
-    kept = _kept(mask, particles.shape)
-    counts = kept.sum(axis=1)
-    fields = {name: ak.unflatten(plain[name][kept], counts) for name in plain.dtype.names}
+    filled = _filled(mask, particles.shape)
+    counts = filled.sum(axis=1)
+    fields = {name: ak.unflatten(plain[name][filled], counts) for name in plain.dtype.names}
     name = type(particles).__name__.replace("Numpy", "") if known else None
     return ak.zip(fields, with_name=name, behavior=behavior if known else None)
 
@@ -116,23 +116,23 @@ def _padded(particles: Any, mask: ArrayLike | None) -> dict[str, Any]:
             "and E, and a mask of shape (event, particle) if there is padding."
         )
     if isinstance(array, np.ma.MaskedArray):
-        mask = _own_mask(np.ma.getmaskarray(array), mask)
-    kept = _kept(mask, array.shape[:2])
-    momenta = floats(np.ma.getdata(array)[kept], "particles", "arrays")
-    empty = np.argwhere(kept)[~momenta.any(axis=1)]
+        mask = _mask_of(np.ma.getmaskarray(array), mask)
+    filled = _filled(mask, array.shape[:2])
+    momenta = floats(np.ma.getdata(array)[filled], "particles", "arrays")
+    empty = np.argwhere(filled)[~momenta.any(axis=1)]
     if len(empty):
         event, slot = empty[0].tolist()
         raise InputError(
             f"event {event}, particle {slot}: px, py, pz and E are 0 ({len(empty)} such particles). "
             "Give a mask of shape (event, particle), True where there is a particle."
         )
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept.sum(axis=1))])
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(filled.sum(axis=1))])
     names = ("px", "py", "pz", "E")
     flat = {name: momenta[:, k] for k, name in enumerate(names)}
     return {**without_energy(flat, offsets), "offsets": offsets}
 
 
-def _own_mask(hidden: NDArray[np.bool_], mask: ArrayLike | None) -> NDArray[np.bool_]:
+def _mask_of(hidden: NDArray[np.bool_], mask: ArrayLike | None) -> NDArray[np.bool_]:
     """The mask of a masked array, from what is hidden of each particle."""
     whole = np.asarray(hidden.all(axis=-1))
     if mask is not None or (hidden.any(axis=-1) != whole).any():
@@ -143,7 +143,7 @@ def _own_mask(hidden: NDArray[np.bool_], mask: ArrayLike | None) -> NDArray[np.b
     return ~whole
 
 
-def _kept(mask: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _filled(mask: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which slots hold a particle."""
     slots = np.ones(shape, np.bool_) if mask is None else on_host(mask, "mask")
     if slots.dtype != np.bool_ or slots.shape != shape or np.ma.is_masked(slots):

@@ -18,14 +18,30 @@ from numpy.typing import NDArray
 
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require
-from djservice.core.elementary import cos, exp, log, sin
+from djservice.core.elementary import cos, log, sin
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch, fold, need_batch
 from djservice.events.checks import check_counts
+from djservice.events.draws import (
+    altarelli_parisi,
+    in_proportion_to_pt,
+    keys_of_particles,
+    uniform,
+)
 from djservice.events.keys import Keys, draw_keys, mix
 
-__all__ = ["Augmentation", "Collinear", "Drop", "Rotate", "Scale", "Smear", "Soft", "Translate"]
+__all__ = [
+    "Augmentation",
+    "Collinear",
+    "Drop",
+    "Rotate",
+    "Scale",
+    "Smear",
+    "Soft",
+    "Translate",
+    "augmented",
+]
 
 
 class Augmentation(ABC):
@@ -166,11 +182,11 @@ class Collinear(Augmentation):
         _one_of("law", self.law, ("uniform", "altarelli-parisi"))
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
-        of_particles = _particle_keys(events, keys)
+        of_particles = keys_of_particles(events, keys)
         chosen = np.flatnonzero(uniform(of_particles, 0) < self.fraction)
         z = uniform(of_particles[chosen], 1)
         if self.law == "altarelli-parisi":
-            z = _altarelli_parisi(z)
+            z = altarelli_parisi(z)
         direction = 2.0 * np.pi * uniform(of_particles[chosen], 2)
         shift = self.angle * np.stack([cos(direction), sin(direction)])
         twice = _with_copies(events, chosen)
@@ -276,7 +292,7 @@ class Smear(Augmentation):
         _within("pt_min", self.pt_min, 1e-6, 1e6)
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
-        of_particles = _particle_keys(events, keys)
+        of_particles = keys_of_particles(events, keys)
         size = np.sqrt(-2.0 * log(uniform(of_particles, 0)))  # Box and Muller
         direction = 2.0 * np.pi * uniform(of_particles, 1)
         size = size * self.scale / np.maximum(events.pt, self.pt_min)
@@ -309,7 +325,7 @@ class Drop(Augmentation):
         _within("below", self.below, 0.0, math.inf)
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
-        lost = uniform(_particle_keys(events, keys), 0) < self.probability
+        lost = uniform(keys_of_particles(events, keys), 0) < self.probability
         return _with_particles(events, np.flatnonzero(~(lost & (events.pt < self.below))))
 
 
@@ -352,18 +368,6 @@ def _one_of(name: str, value: Any, names: Sequence[str]) -> None:
         raise InputError(f"{name} is {value!r}, expected {' or '.join(map(repr, names))}.")
 
 
-def uniform(keys: Keys, draw: int) -> Floats:
-    """A number between 0 and 1, without the ends, from each key."""
-    bits = mix(keys, draw) >> np.uint64(12)
-    return np.asarray((bits.astype(np.float64) + 0.5) * 2.0**-52)
-
-
-def _particle_keys(events: EventBatch, keys: Keys) -> Keys:
-    """A key for each particle, from those of the events and its place in the event."""
-    place = np.arange(len(events.pt)) - np.repeat(events.offsets[:-1], events.counts)
-    return mix(np.repeat(keys, events.counts), place)
-
-
 def _of_particles(events: EventBatch, values: Floats | float) -> Floats:
     """Numbers of the events, for each of their particles."""
     return np.repeat(np.broadcast_to(values, (len(events),)), events.counts)
@@ -383,23 +387,3 @@ def _with_particles(events: EventBatch, index: NDArray[np.int64]) -> EventBatch:
     }
     columns["columns"] = {name: values[index] for name, values in events.columns.items()}
     return replace(events, offsets=np.searchsorted(index, events.offsets), **columns)
-
-
-def in_proportion_to_pt(
-    events: EventBatch, event: NDArray[np.int64], uniform: Floats
-) -> NDArray[np.int64]:
-    """A particle of each of the given events, chosen in proportion to pT."""
-    host = np.empty(len(event), np.int64)
-    for number in np.unique(event):
-        first, last = events.offsets[number], events.offsets[number + 1]
-        sums, rows = np.cumsum(events.pt[first:last]), event == number
-        host[rows] = first + np.searchsorted(sums, uniform[rows] * sums[-1], side="right")
-    return np.minimum(host, events.offsets[event + 1] - 1)
-
-
-def _altarelli_parisi(uniform: Floats) -> Floats:
-    """z of the law (1 + z^2) / (1 - z) below 0.999, by the inverse of its integral."""
-    depth = np.linspace(0.0, log(1e3), 4001)
-    z = 1.0 - exp(-depth)
-    integral = 2.0 * depth - z - 0.5 * z * z
-    return np.asarray(np.clip(np.interp(uniform * integral[-1], integral, z), 1e-12, None))

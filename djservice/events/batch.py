@@ -135,31 +135,29 @@ class EventBatch:
 
     @classmethod
     def _checked(
-        cls, given: Mapping[str, Any], offsets: ArrayLike, beside: EventColumns
+        cls, momenta: Mapping[str, Any], offsets: ArrayLike, beside: EventColumns
     ) -> EventBatch:
         """A batch from flat arrays, whose doubts are not said."""
-        source = beside.source
-        polar = [name for name in ("rapidity", "eta") if given.get(name) is not None]
-        if len(polar) != 1:
+        source, polar = beside.source, ("rapidity", "eta")
+        names = [name for name in polar if momenta.get(name) is not None]
+        if len(names) != 1:
             raise InputError(
                 f"{source}: expected exactly one of rapidity and eta, found both or neither."
             )
-        (name,) = polar
+        name = names[0]
         bounds = offsets_of(offsets, source)
         events, particles = len(bounds) - 1, int(bounds[-1])
-        momenta: dict[str, Any] = of_particles(
-            {each: given[each] for each in ("pt", name, "phi", "mass")}, particles, source
+        columns: dict[str, Any] = of_particles(
+            {each: momenta[each] for each in ("pt", name, "phi", "mass")}, particles, source
         )
-        momenta["rapidity"] = momenta.pop(name)
+        columns["rapidity"] = columns.pop(name)
         # Built before the checks, so that an error can name the event.
-        batch = cls(offsets=bounds, **momenta, **beside.of(events, particles))
+        batch = cls(offsets=bounds, **columns, **beside.of(events, particles))
         check_batch(batch, name)
         batch = replace(batch, doubts=tuple(doubts(batch)))
         mass = np.maximum(batch.mass, 0.0)
-        true_rapidity = batch.rapidity
-        if name == "eta":
-            true_rapidity = _rapidity(batch.pt, batch.rapidity, mass)
-        return replace(batch, mass=mass, phi=fold(batch.phi), rapidity=true_rapidity)
+        rapidity = batch.rapidity if name != "eta" else _rapidity(batch.pt, batch.rapidity, mass)
+        return replace(batch, mass=mass, phi=fold(batch.phi), rapidity=rapidity)
 
     @classmethod
     @takes_columns

@@ -38,6 +38,8 @@ def contents_of(path: str | Path, jets: int = 0) -> Contents:
         return _grid_contents(path)
     if marker == "djservice_distances":
         return _distance_contents(path)
+    if marker == "djservice_shapes":
+        return _shape_contents(path)
     group = CheckedGroup(where, where.group("r"))
     files = files_table(group.attributes["inputs"])
     return Contents({"events": columns_of(group), "files": files}, group.attributes)
@@ -79,3 +81,26 @@ def _distance_contents(path: str | Path) -> Contents:
         "distance": described(store.group, "distance", distance[done]),
     }
     return Contents({"jets": jets, "pairs": pairs}, store.attrs)
+
+
+def _shape_contents(path: str | Path) -> Contents:
+    """Fitted shapes: the jets that are done, and one row for each of their prongs."""
+    from djservice.store.shape_store import read_shapes
+
+    store = read_shapes(path)
+    tables = {"jets": columns_of(store.group, store.n_complete)}
+    if "prong_radius" in store:
+        jet, prong = np.indices(store["prong_radius"].shape, dtype=np.int32)
+        prongs = {
+            "jet": Column(jet.ravel(), "1", "row of the jet in the table jets"),
+            "prong": Column(prong.ravel(), "1", "number of the prong, in falling pT"),
+        }
+        for name in store.attrs["arrays"]:
+            values = store[name]
+            if values.ndim == 2:
+                prongs[name] = described(store.group, name, values.ravel())
+            for part in range(values.shape[2] if values.ndim == 3 else 0):
+                column = described(store.group, name, values[:, :, part].ravel())
+                prongs[f"{name}_{part}"] = column
+        tables["prongs"] = prongs
+    return Contents(tables, store.attrs)

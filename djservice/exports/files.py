@@ -130,13 +130,13 @@ def _exploded(table: Table, lists: Table) -> Table:
     import awkward as ak
 
     number = ak.to_numpy(ak.num(next(iter(lists.values())).values))
-    kept = {
+    identity = {
         name: Column(np.repeat(table[name].values, number))
         for name in ("run", "luminosityBlock", "event", "file", "entry")
     }
     place = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-    kept["place"] = Column(place)
-    return kept | {
+    identity["place"] = Column(place)
+    return identity | {
         name: Column(ak.to_numpy(ak.flatten(column.values))) for name, column in lists.items()
     }
 

@@ -78,7 +78,7 @@ def _tables(contents: Contents) -> Iterator[_Published]:
     tables, facts = contents.tables, contents.facts
     if "cells" in tables:
         yield _cells(tables["cells"], str(facts["observable"]["name"]))
-    if "scan" not in tables:
+    if "scan" not in tables or not len(tables["scan"]["radius"].values):
         return
     if "result" in tables:
         yield _radius(tables["result"], facts)

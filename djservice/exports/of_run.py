@@ -31,11 +31,26 @@ _RESULT = {
 }
 
 
+#: Numbers of each version of the events, with their meaning.
+_VERSION = {
+    "name": "augmentation; none for the events as they are",
+    "radius": "jet radius R of least loss of the version",
+    "radius_error": "its standard error",
+    "shift": "R minus that of the events as they are",
+    "shift_error": "its standard error",
+    "loss": "loss of the version at the common R",
+    "loss_error": "its standard error",
+    "mean": "mean of the observable of the version at the common R",
+    "mean_error": "its standard error",
+}
+
+
 def run_contents(path: str | Path, jets: int = 0) -> Contents:
     """The tables of a run; see :func:`djservice.exports.contents.contents_of`."""
     store = Store.read(path)
     attributes = store.attributes
-    if store.n_complete("history") == 0:
+    began = [name for name in ("history", *MODELS) if name in store.groups]
+    if not any(store.n_complete(name) for name in began):
         raise StoreError(f"{store.path}: no finished iteration yet. Export it later.")
     tables = {"events": _events(store)}
     if jets:
@@ -46,6 +61,10 @@ def run_contents(path: str | Path, jets: int = 0) -> Contents:
         table = columns_of(store.group(name), store.n_complete(name))
         wide = {*IDENTITY, "key", "weight"} if name == "spectrum" else ()
         tables[name] = {key: column for key, column in table.items() if key not in wide}
+    if "robust" in store.groups:
+        tables["robust"] = _versions(store)
+    if "joint" in store.groups:
+        tables["joint"] = _path_with_network(store)
     tables["result"] = _result(attributes.get("result"))
     tables["files"] = files_table(attributes["inputs"])
     return Contents({name: table for name, table in tables.items() if table}, attributes)
@@ -106,6 +125,26 @@ def _held_back(store: Store, model: str, keys: NDArray[np.uint64]) -> Table:
         values[rows] = group.rows(name)[1]
         table[f"{model}_{name}"] = described(group, name, values)
     return table
+
+
+def _versions(store: Store) -> Table:
+    """What is known of each version of the events of a robust loss; empty before that."""
+    rows, units = store.attribute("robust", "table"), store.attributes["observable"]["units"]
+    return {
+        name: Column(
+            np.array([np.nan if row[name] is None else row[name] for row in rows]),
+            (units or "1") if name.startswith("mean") else "1",
+            text,
+        )
+        for name, text in (_VERSION.items() if rows else ())
+    }
+
+
+def _path_with_network(store: Store) -> Table:
+    """The path of R while a network is trained together with it."""
+    group, steps = store.group("joint"), store.n_complete("joint")
+    radius = Column(store.column("joint", "parameters")[:, 0], "1", "jet radius R")
+    return {"radius": radius, **columns_of(group, steps)}
 
 
 def _result(result: Any) -> Table:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from djservice.core.atomic import written_aside
-from djservice.core.urls import basename, beside, is_url
+from djservice.core.urls import beside_store
 from djservice.errors import StoreError
 from djservice.exports.contents import contents_of
 from djservice.exports.files import FORMATS
@@ -46,9 +46,7 @@ def export(
         cannot be written.
     """
     write = _FORMATS[to]
-    name = str(store).rstrip("/")
-    stored = Path(basename(name)) if is_url(name) else Path(name).expanduser()
-    path = beside(stored, f".{to}", ".zarr") if output is None else Path(output).expanduser()
+    path = beside_store(store, f".{to}") if output is None else Path(output).expanduser()
     if path.exists() and not force:
         raise StoreError(
             f"{path}: exists already; choose another name with --output, or pass --force to "

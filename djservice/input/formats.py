@@ -28,8 +28,8 @@ ENDINGS: dict[tuple[str, ...], Opener] = {
 def opener_of(path: str) -> Opener:
     """The reader of a file."""
     name = basename(path).lower()
-    found = (reader for endings, reader in ENDINGS.items() if name.endswith(endings))
-    return next(found, opened_root)
+    readers = (reader for endings, reader in ENDINGS.items() if name.endswith(endings))
+    return next(readers, opened_root)
 
 
 @contextmanager

@@ -220,7 +220,7 @@ def _index(path: str, changed: str) -> _Index:
             digest.update(block)
             before = end[-2:]  # a match may begin in the block before
             starts += [
-                at + found.start() + 1 - len(before) for found in _EVENT.finditer(before + block)
+                at + match.start() + 1 - len(before) for match in _EVENT.finditer(before + block)
             ]
             head += block if not starts or len(head) < starts[0] else b""
             end, at = (end + block)[-_LAST:], at + len(block)

@@ -28,6 +28,7 @@ from djservice.input.truth import GENERATED
 __all__ = [
     "Schema",
     "delphes",
+    "hepmc",
     "make",
     "nanoaod",
     "pfnanoaod",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from djservice.clustering.lund import lund
 from djservice.clustering.trees import TreeSample
 from djservice.core.arguments import checked_arguments
+from djservice.core.bounds import require, require_positive
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.as_events import as_events
@@ -76,20 +77,35 @@ def lund_density(
     Raises
     ------
     InputError
-        If the particles or jets are none, the radius is not positive, or there is no such
-        derivative.
+        If the particles or jets are none, the radius or the plane is not positive, the axes are not
+        two of numbers, or there is no such derivative.
 
     References
     ----------
     Dreyer, Salam, Soyez: arXiv:1807.04758. For a leading order see :func:`leading_order`.
     """
-    if not 0.0 < radius < math.inf:
-        raise InputError(f"radius is {radius}, expected a positive number.")
+    require_positive("radius", radius)
+    require("jets", plane, of="plane")
+    _need_axes(axes)
     column = _column(jets, derivative)
     axes = axes or default_axes()
     events = as_events(particles)
     sums = lund_sums(events, jets, radius=radius, plane=plane, column=column, axes=axes)
     return histogram_of(sums, axes)
+
+
+def _need_axes(axes: Any) -> None:
+    """Refuse what is no pair of axes with edges."""
+    kinds = (hist.axis.Regular, hist.axis.Variable, hist.axis.Integer)
+    if axes is None or (
+        isinstance(axes, (tuple, list))
+        and len(axes) == 2
+        and all(isinstance(axis, kinds) for axis in axes)
+    ):
+        return
+    raise InputError(
+        f"axes is {axes!r}, expected two of hist.axis.Regular, Variable or Integer, of x and y."
+    )
 
 
 def _column(jets: Any, derivative: str | None) -> int | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from djservice.core.private import full_url, private_url
+from djservice.core.redact import message_of, shareable
 from djservice.core.typing import Floats
 from djservice.errors import InputFileError, MissingFileError
 from djservice.lund_planes.binning import Binning, PlaneSums
@@ -23,15 +25,18 @@ def read_root(path: str) -> LundRatio:
     """
     import uproot
 
+    path = private_url(path)
     try:
-        with uproot.open(path) as file:
+        with uproot.open(full_url(path)) as file:
             return _ratio(file, path)
     except FileNotFoundError:
         raise MissingFileError(f"{path}: there is no file.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         if isinstance(error, InputFileError):
             raise
-        raise InputFileError(f"{path}: cannot be read as a Lund ratio: {error}") from error
+        raise InputFileError(
+            f"{path}: cannot be read as a Lund ratio: {message_of(error)}."
+        ) from shareable(error)
 
 
 def _ratio(file: Any, path: str) -> LundRatio:
@@ -57,7 +62,7 @@ def _ratio(file: Any, path: str) -> LundRatio:
         errors = np.asarray(file["mc_nom"].errors(), np.float64)
         simulation = PlaneSums(np.ones(len(values)), values, errors**2)
     b_quarks = _values(file["h_bl_ratio"], binning)[0] if "h_bl_ratio" in names else None
-    return LundRatio(binning, nominal, variations, simulation, b_quarks, {"file": path})
+    return LundRatio(binning, nominal, variations, simulation, b_quarks, {"file": str(path)})
 
 
 def _values(histogram: Any, binning: Binning) -> tuple[Floats, Floats]:

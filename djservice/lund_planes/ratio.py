@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from djservice.lund_planes.ratio_table import RatioTable
 FORMAT, VERSION = "djservice lund ratio", 1
 #: What a file begins with, in lower case.
 _START = b'{"format": "djservice lund ratio"'
+#: Names that uncertainties of every ratio have, or sums of them.
+_TAKEN = frozenset(
+    ("statistics", "extrapolation", "b_quarks", "prongs", "unmatched", "distortion")
+) | {"total", "weights"}
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ class LundRatio:
         Raises
         ------
         InputError
-            If a plane has other bins, or there is no subjet.
+            If a plane has other bins, there is no subjet, or a variation no usable name.
         """
+        need_names(variations or ())
         planes = {"data": data, "simulation": simulation}
         for name, pair in (variations or {}).items():
             planes |= {f"{name} up": pair[0], f"{name} down": pair[1]}
@@ -114,10 +120,7 @@ class LundRatio:
             If it cannot be written, or something else is there.
         """
         path = Path(path).expanduser()
-        if other := in_the_way(path, _START):
-            raise InputFileError(
-                f"{path}: expected no file or a Lund ratio, found {other}. Choose another name."
-            )
+        need_free(path)
         try:
             write_text(path, json.dumps(sealed(self._document()), allow_nan=False) + "\n")
         except OSError as error:
@@ -153,8 +156,10 @@ class LundRatio:
         InputFileError
             If it is missing, damaged, or of another version.
         InputError
-            If its numbers are not of its binning.
+            If its numbers are not of its binning, or the path is none.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(f"ratio is {path!r}, expected a LundRatio or the path of its file.")
         try:
             document = unsealed(document_of(read_regular(os.fspath(path))))
         except FileNotFoundError:
@@ -192,6 +197,7 @@ class LundRatio:
         if simulation is not None:
             simulation = PlaneSums(**_arrays(simulation))
             _check_plane(simulation, binning, f"{path}: simulation")
+        need_names(document["variations"], f"{path}: ")
         b_quarks = document["b_quarks"]
         if b_quarks is not None:
             b_quarks = np.asarray(b_quarks, np.float64)
@@ -210,6 +216,36 @@ class LundRatio:
             b_quarks,
             document["origin"],
         )
+
+
+def need_free(path: Path) -> None:
+    """Refuse to replace another file than a Lund ratio.
+
+    Raises
+    ------
+    InputFileError
+        If it is there.
+    """
+    if other := in_the_way(path, _START):
+        raise InputFileError(
+            f"{path}: expected no file or a Lund ratio, found {other}. Choose another name."
+        )
+
+
+def need_names(names: Iterable[str], place: str = "") -> None:
+    """Refuse names of variations that name no column or file, or that something else has.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    for name in names:
+        if not re.fullmatch(r"\w{1,60}", name, flags=re.ASCII) or name in _TAKEN:
+            raise InputError(
+                f"{place}variation {name!r}: expected a name of letters, digits and underscores, "
+                f"other than {', '.join(_TAKEN)}. Choose another name."
+            )
 
 
 def _plain(numbers: RatioTable | PlaneSums) -> dict[str, Any]:

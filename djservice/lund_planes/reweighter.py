@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from djservice.clustering.lund import constituents_of_jets
 from djservice.clustering.particle_order import momenta_of
 from djservice.core.arguments import checked_arguments
+from djservice.core.bounds import require
 from djservice.core.typing import Floats
 from djservice.core.warn import warn
 from djservice.errors import InputError, InputWarning
@@ -204,13 +205,15 @@ class LundReweighter:
         Raises
         ------
         InputError
-            If the jets are none, or the prongs or quarks are not those of the jets.
+            If the jets or numbers are none, or the prongs or quarks are not those of the jets.
 
         Warns
         -----
         InputWarning
             If more than 10 % of the jets, for each of their prongs, are matched badly.
         """
+        require("seed", seed)
+        require("trees", 1 if toys == 0 else toys, of="toys", more=", or 0")
         of_event, batch = _jets(particles, jets)
         sample = _Sample.of(batch, of_event, prongs, quarks)
         return _weights(self.ratio, sample, toys, seed)
@@ -390,7 +393,7 @@ def _distortion(
 
 def _warn_of_matches(sample: _Sample) -> None:
     prongs = max(float(sample.prongs.mean()), 1.0) if len(sample.prongs) else 1.0
-    share = float(sample.bad.mean()) if len(sample.bad) else 0.0
+    share = float(sample.bad.sum()) / max(len(sample.bad), 1)
     if share > 0.1 * prongs:
         warn(
             f"{share:.0%} of the jets have subjets that are not those of their quarks, more than "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +126,7 @@ def varied(ratio: LundRatio, variation: str, seed: int) -> RatioTable:
     name, _, which = variation.rpartition("_")
     if name in ratio.variations and which in ("up", "down"):
         return ratio.variations[name][which == "down"]
-    if name in ("statistics", "extrapolation") and which.isdigit():
+    if name in ("statistics", "extrapolation") and re.fullmatch("[0-9]{1,6}", which):
         return ratio.nominal.toy(name, seed, int(which))
     names = [f"{name}_{way}" for name in ratio.variations for way in ("up", "down")]
     raise InputError(

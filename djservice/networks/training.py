@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch.nn.functional import cross_entropy
 
 from djservice.core.bounds import require, require_number
-from djservice.core.display import shown
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.torch_vector import one_thread
 from djservice.core.typing import Floats

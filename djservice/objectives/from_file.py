@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from djservice.config.python_file import split_name
 from djservice.core.regular import unusable
-from djservice.errors import ConfigError
+from djservice.errors import ConfigError, DjserviceError, InputError
 from djservice.objectives.observable import Observable, observable
 
 
@@ -29,14 +29,30 @@ class FileFunction:
         The function.
     fingerprint
         Name of the file and the function, and a hash of the whole file.
+    path
+        The file, for messages.
     """
 
     function: Callable[..., Any]
     fingerprint: str
+    path: str = field(compare=False)
 
     def __call__(self, *arguments: Any) -> Any:
-        """The value of the function."""
-        return self.function(*arguments)
+        """The value of the function.
+
+        Raises
+        ------
+        InputError
+            If the function fails.
+        """
+        try:
+            return self.function(*arguments)
+        except (DjserviceError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"observable {self.fingerprint.partition('#')[0]}{_failure(error, self.path)}"
+            ) from None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -73,38 +89,36 @@ def observable_of_file(text: str, where: str) -> Observable:
             "folder where the run is started."
         ) from None
     # The module is in no list of modules, so that its functions travel to workers as they are.
-    module = ModuleType(Path(path).stem)
+    module = ModuleType(Path(path).name.removesuffix(".py"))
     module.__file__ = path
     try:
         exec(compile(source, path, "exec"), vars(module))
-    except Exception as error:
-        raise ConfigError(
-            f"{place}{_line_of(error, path)}: {type(error).__name__}: {error}."
-        ) from None
+    except (Exception, SystemExit) as error:  # sys.exit() would end the run without a word
+        raise ConfigError(f"{place}{_failure(error, path)}") from None
     function = vars(module).get(name)
     if not callable(function):
-        names = sorted(key for key, value in vars(module).items() if _is_own(value, module))
+        names = sorted(key for key, value in vars(module).items() if _is_of(module, value))
         raise ConfigError(
             f"{place}: there is no function {name!r}, expected one of {', '.join(names) or 'none'}."
         )
     made = function if isinstance(function, Observable) else observable(function)
     digest = hashlib.sha256(source).hexdigest()[:16]
     fingerprint = f"{Path(path).name}:{name}#{digest}"
-    return replace(made, function=FileFunction(made.function, fingerprint))
+    return replace(made, function=FileFunction(made.function, fingerprint, path))
 
 
-def _is_own(value: Any, module: ModuleType) -> bool:
-    own = getattr(value, "__module__", None) == module.__name__
-    return isinstance(value, Observable) or (own and callable(value))
+def _is_of(module: ModuleType, value: Any) -> bool:
+    """Whether a value of a module is an observable, or a function that is defined in it."""
+    defined = getattr(value, "__module__", None) == module.__name__
+    return isinstance(value, Observable) or (defined and callable(value))
 
 
-def _line_of(error: Exception, path: str) -> str:
-    """Where in the file an error was raised, as ``, line 3``."""
+def _failure(error: BaseException, path: str) -> str:
+    """Where in the file an error was raised, and what it is, as ``, line 3: ValueError: ...``."""
     if isinstance(error, SyntaxError):
-        return f", line {error.lineno}"
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == path
-    ]
-    return f", line {lines[-1]}" if lines else ""
+        lines = [error.lineno]
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == path]
+    line = f", line {lines[-1]}" if lines and lines[-1] else ""
+    return f"{line}: {type(error).__name__}: {error}."

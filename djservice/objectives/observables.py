@@ -41,6 +41,7 @@ __all__ = [
     "n_jet_mass",
     "onnx",
     "scalar_ht",
+    "shape",
     "soft_above",
     "soft_below",
     "soft_choice",

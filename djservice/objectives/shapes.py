@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 
 from djservice.core.arguments import checked_arguments
-from djservice.core.bounds import require, require_number
+from djservice.core.bounds import require
 from djservice.core.elementary import azimuth_of, rapidity_of
 from djservice.core.suggest import nearest
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.objectives.observable import Observable, require_jet
 from djservice.shapes.fit import Fit, fit
-from djservice.shapes.forms import Isotropy, Shape, named_shape
+from djservice.shapes.forms import Isotropy, Shape, check_beta, named_shape
 from djservice.shapes.transport import solver_version
 
 _OUTPUTS = ("value", "ratio", "radius", "eccentricity", "weight", "uniform")
@@ -114,17 +114,15 @@ def shape(
         If POT is not installed (extra ``shapes``); points alone need none.
     """
     require("radius", radius)
-    require_number("beta", beta)
     require("jets", n, of="n")
     if output not in _OUTPUTS:
         raise InputError(f"unknown output {output!r}{nearest(str(output), _OUTPUTS)}.")
     made, prong_number = named_shape(shape, n, y_max), require_jet(prong) + 1
+    check_beta(made, beta)
     _need_output(made, output, n, prong_number)
-    if not isinstance(made, Shape) or shape != "point":
+    if not isinstance(made, Shape) or not made.only_points:
         solver_version()
     of_jets = _ShapeOfJets(made, output, prong, float(radius), float(beta))
-    if not 1.0 <= beta <= 2.0:
-        raise InputError(f"beta is {beta}, expected a number from 1 to 2.")
     of = "" if output == "value" else f"{output} of "
     number = require_jet(jet) + 1
     name = f"{of}{made} (R {radius:g}, beta {beta:g}) of jet {number}"

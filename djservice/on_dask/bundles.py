@@ -211,29 +211,26 @@ class Bundles:
 
     async def lund(self, radius: float) -> Floats:
         """Sums of the Lund plane over all bundles at a radius, added up in their order."""
-        call = next(self._count)
-        futures = [
-            self.crew.submit(
-                lund_of,
-                bundle,
-                self.setup,
-                radius,
-                key=f"lund-{self.token}-{call}-{i}",
-                work="clustering",
-            )
-            for i, bundle in enumerate(self.bundles)
-        ]
+        futures = self._of_each("lund", lund_of, self.setup, radius)
         return functools.reduce(operator.add, await self.crew.gather(futures))
 
     async def classes(self, classes: Classes) -> NDArray[np.int64]:
         """Number of the class of each event, shape (event,)."""
-        futures = [
+        futures = self._of_each("classes", classes_of, classes)
+        return np.concatenate(await self.crew.gather(futures))
+
+    def _of_each(
+        self, name: str, task: Callable[..., Any], *arguments: Any, first: int = 0
+    ) -> list[Future]:
+        """A task that clusters for each bundle from number ``first`` on, in their order."""
+        call = next(self._count)
+        return [
             self.crew.submit(
-                classes_of, bundle, classes, key=f"classes-{self.token}-{i}", work="clustering"
+                task, bundle, *arguments, key=f"{name}-{self.token}-{call}-{i}", work="clustering"
             )
             for i, bundle in enumerate(self.bundles)
+            if i >= first
         ]
-        return np.concatenate(await self.crew.gather(futures))
 
     async def _answers(self, task: Callable[..., Any], request: Request) -> list[Any]:
         """The answers of a task that evaluates a request, one for each bundle."""
@@ -284,18 +281,7 @@ class Bundles:
         self, features: Sequence[Feature], radius: float, power: float
     ) -> NDArray[np.float64]:
         """The features of all events, shape (event, feature); they are kept with the bundles."""
-        self.features = [
-            self.crew.submit(
-                bundle_features,
-                bundle,
-                features,
-                radius,
-                power,
-                key=f"features-{self.token}-{i}",
-                work="clustering",
-            )
-            for i, bundle in enumerate(self.bundles)
-        ]
+        self.features = [*self._of_each("features", bundle_features, features, radius, power)]
         parts: list[NDArray[np.float64]] = await self.crew.gather(self.features)
         return np.concatenate(parts)
 
@@ -314,52 +300,19 @@ class Bundles:
                     "the particles, which particle_weights needs. Name the field that it is in "
                     f"these files, as input.columns: {{{name}: ...}}, or leave out the feature."
                 )
-        prepared = [
-            self.crew.submit(
-                prepared_bundle,
-                bundle,
-                weighting,
-                key=f"prepared-{self.token}-{i}",
-                work="clustering",
-            )
-            for i, bundle in enumerate(self.bundles)
-        ]
-        done = [
-            self.crew.submit(len, bundle, key=f"checked-{self.token}-{i}", work="clustering")
-            for i, bundle in enumerate(prepared)
-        ]
-        await self.crew.gather(done)  # so that a feature that fails ends the run at once
-        self.bundles, self._groups = prepared, None
+        self.bundles = self._of_each("prepared", prepared_bundle, weighting)
+        self._groups = None
+        # So that a feature that fails ends the run at once.
+        await self.crew.gather(self._of_each("checked", len))
 
     async def weight_profile(self, request: Request) -> NDArray[np.float64]:
         """Profile of the weights of a request over all bundles, added up in their order."""
-        call = next(self._count)
-        futures = [
-            self.crew.submit(
-                weight_profile,
-                bundle,
-                request,
-                key=f"profile-{self.token}-{call}-{i}",
-                work="clustering",
-            )
-            for i, bundle in enumerate(self.bundles)
-        ]
+        futures = self._of_each("profile", weight_profile, request)
         return functools.reduce(operator.add, await self.crew.gather(futures))
 
     async def evaluate_timed(self, request: Request) -> tuple[Moments, float]:
         """The sums over all bundles, and their total CPU time in seconds."""
-        call = next(self._count)
-        futures = [
-            self.crew.submit(
-                evaluate_timed,
-                bundle,
-                self.setup,
-                request,
-                key=f"timed-{self.token}-{call}-{i}",
-                work="clustering",
-            )
-            for i, bundle in enumerate(self.bundles)
-        ]
+        futures = self._of_each("timed", evaluate_timed, self.setup, request)
         answers: list[tuple[Moments, float]] = await self.crew.gather(futures)
         return functools.reduce(operator.add, (moments for moments, _ in answers)), sum(
             s for _, s in answers
@@ -369,21 +322,8 @@ class Bundles:
         self, request: Request, kind: Kind, epsilons: Sequence[float]
     ) -> AsyncIterator[EmissionSums]:
         """Sums of each bundle before and after an emission in each event, in bundle order."""
-        call = next(self._count)
-        futures = [
-            self.crew.submit(
-                emission_bundle,
-                bundle,
-                self.setup,
-                request,
-                kind,
-                list(epsilons),
-                key=f"emissions-{self.token}-{call}-{i}",
-                work="clustering",
-            )
-            for i, bundle in enumerate(self.bundles)
-        ]
-        for future in futures:
+        arguments = self.setup, request, kind, list(epsilons)
+        for future in self._of_each("emissions", emission_bundle, *arguments):
             (sums,) = await self.crew.gather([future])
             yield sums
 
@@ -394,21 +334,9 @@ class Bundles:
 
         Bundles whose first event has a number below ``done`` are skipped.
         """
-        call, first = next(self._count), np.cumsum([0, *self.sizes])
-        futures = [
-            self.crew.submit(
-                fit_bundle,
-                bundle,
-                self.setup,
-                settings,
-                global_radius,
-                key=f"per-event-{self.token}-{call}-{i}",
-                work="clustering",
-            )
-            for i, bundle in enumerate(self.bundles)
-            if first[i] >= done
-        ]
-        for future in futures:
+        first = int(np.searchsorted(np.cumsum([0, *self.sizes])[:-1], done))
+        arguments = self.setup, settings, global_radius
+        for future in self._of_each("per-event", fit_bundle, *arguments, first=first):
             (radii,) = await self.crew.gather([future])
             yield radii
 

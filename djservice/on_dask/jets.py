@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.awkward_jets import cluster_jets
-from djservice.config.distances import JetsSection
+from djservice.config.jets import JetsSection
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 from djservice.events.keys import Keys
@@ -24,7 +24,7 @@ class Clouds:
     Attributes
     ----------
     points
-        pT, rapidity and phi of all particles, shape (particle, 3).
+        pT, rapidity, phi and mass of all particles, shape (particle, 4).
     bounds
         Shape (cloud + 1,): cloud i owns the particles ``bounds[i]:bounds[i + 1]``.
     key, place
@@ -47,14 +47,14 @@ class Clouds:
 
     @property
     def summary(self) -> tuple[NDArray[Any], ...]:
-        """The columns of :class:`djservice.store.distance_store.JetTable`."""
+        """The columns of :class:`djservice.store.jet_table.JetTable`."""
         pt = [float(self[i][:, 0].sum()) for i in range(len(self))]
         return self.key, *self.identity, self.place, np.array(pt, np.float64), np.diff(self.bounds)
 
 
 def clouds_of(bundle: EventBatch, jets: JetsSection | None) -> Clouds:
     """The leading jets of the events of a bundle, or the events that have particles."""
-    points = np.column_stack([bundle.pt, bundle.rapidity, bundle.phi])
+    points = np.column_stack([bundle.pt, bundle.rapidity, bundle.phi, bundle.mass])
     if jets is None:
         full = np.flatnonzero(bundle.counts)
         bounds = np.concatenate([[0], np.cumsum(bundle.counts[full])])
@@ -87,13 +87,13 @@ def _identity(bundle: EventBatch, rows: NDArray[np.int64]) -> tuple[NDArray[Any]
     return run, block, bundle.event[rows], bundle.entry[rows]
 
 
-def group_size(particles: NDArray[np.int64], spectral: bool) -> int:
+def group_size(particles: NDArray[np.int64], most: int, spectral: bool = False) -> int:
     """Number of clouds in a group, from the numbers of their particles.
 
-    There are eight groups of a small sample, and groups of 100 otherwise. Those of spectra also
-    have at most 64 MB of pairs, for the largest cloud.
+    There are eight groups of a small sample, and groups of ``most`` otherwise. Those of spectra
+    also have at most 64 MB of pairs, for the largest cloud.
     """
-    size = min(100, math.ceil(len(particles) / 8))
+    size = min(most, math.ceil(len(particles) / 8))
     if spectral:
         size = min(size, 8_000_000 // int(particles.max()) ** 2)
     return max(1, size)

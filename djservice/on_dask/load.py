@@ -12,6 +12,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
+from djservice.core.private import public
 from djservice.core.progress import READ, Watch
 from djservice.errors import DjserviceError, InputError
 from djservice.events.batch import EventBatch
@@ -72,13 +73,13 @@ class Loaded:
     @property
     def identity(self) -> dict[str, NDArray[Any]]:
         """The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``inputs``."""
-        number = {file.path: i for i, file in reversed(list(enumerate(self.inputs)))}
+        number = {public(file.path): i for i, file in reversed(list(enumerate(self.inputs)))}
         columns = {
             name: np.concatenate([summary.identity[name] for summary in self.summaries])
             for name in IDENTITY
         }
         files = [
-            np.array([number[name] for name in summary.files])[summary.identity["file"]]
+            np.array([number[public(name)] for name in summary.files])[summary.identity["file"]]
             for summary in self.summaries
         ]
         return {**columns, "file": np.concatenate(files)}

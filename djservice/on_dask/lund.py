@@ -42,12 +42,9 @@ async def factors_of(
     The normalisation needs all jets, so it is done here, in the order of the bundles.
     """
     futures = [
-        crew.submit(
-            products_of, bundle, by,
-            key=f"products-{token}-{i}", work="clustering",
-        )
+        crew.submit(products_of, bundle, by, key=f"products-{token}-{i}", work="clustering")
         for i, bundle in enumerate(bundles)
-    ]  # fmt: skip
+    ]
     parts: list[tuple[NDArray[np.int64], Floats, Floats]] = await crew.gather(futures)
     pt, raw = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
     of_event = np.concatenate(
@@ -65,9 +62,13 @@ async def factors_of(
 
 
 async def weigh(
-    crew: Crew, bundles: Sequence[Future], weights: Sequence[Floats], by: LundWeighting,
-    watch: Watch, token: str,
-) -> tuple[list[Future], list[Floats]]:  # fmt: skip
+    crew: Crew,
+    bundles: Sequence[Future],
+    weights: Sequence[Floats],
+    by: LundWeighting,
+    watch: Watch,
+    token: str,
+) -> tuple[list[Future], list[Floats]]:
     """The bundles with the weights of their jets, and the weights of their events."""
     factors, jets = await factors_of(crew, bundles, weights, by, token)
     spread = float(np.concatenate(factors).std())

@@ -24,7 +24,18 @@ def aim_text(run: Mapping[str, Any]) -> str:
     verb = "Maximised" if objective else "Minimised"
     cuts = dict.fromkeys(_named(cut) for term in terms for cut in term["cuts"])
     passed = f" Trees count that pass {' and '.join(cuts)}." if cuts else " All trees count."
-    return f"{verb}: {', plus '.join(map(_term, terms))}.{passed}"
+    return f"{verb}: {', plus '.join(map(_term, terms))}{_versions(run)}.{passed}"
+
+
+def _versions(run: Mapping[str, Any]) -> str:
+    """Over which versions of the events a loss is taken; empty for the events as they are."""
+    section = run.get("robust") or {"augmentations": ()}
+    if not section["augmentations"]:
+        return ""
+    names = ", ".join(map(_named, section["augmentations"]))
+    text = f"; the mean of that over the events as they are and after {names}"
+    weight = section["weight"]
+    return f"{text}, plus {weight:g} standard deviations" if weight else text
 
 
 def _term(term: Mapping[str, Any]) -> str:

@@ -33,6 +33,10 @@ def store_text(path: str | Path) -> Iterator[str]:
         from djservice.reports.distances import distances_text
 
         yield from distances_text(path).split("\n")
+    elif kind == "djservice_shapes":
+        from djservice.reports.shapes import shapes_text
+
+        yield from shapes_text(path).split("\n")
     else:
         attributes = attributes_of(locate(path))
         files = ", ".join(file["path"] for file in attributes["inputs"])
@@ -64,6 +68,10 @@ def store_figures(path: str | Path) -> list[Path]:
         from djservice.reports.distances import draw as draw_distances
 
         return draw_distances(path)
+    if kind == "djservice_shapes":
+        from djservice.reports.shapes import draw as draw_shapes
+
+        return draw_shapes(path)
     raise StoreError(
         f"{path}: the store of a reprocessed file has no report. The one of its fit has: give "
         "fit.zarr beside it."

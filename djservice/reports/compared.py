@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from djservice.core.atomic import write_text
-from djservice.core.formatting import radius_text
+from djservice.core.formatting import finite, learned_radius_text
 from djservice.core.shown import shown_of
 from djservice.core.urls import basename
 from djservice.errors import StoreError
 from djservice.reports.html import ReportError, refuse_other
-from djservice.reports.summary import summary
+from djservice.reports.summary import radii_of_iterations, summary
 from djservice.store.run_store import Store
 
 _CAPTION = (
@@ -43,7 +43,7 @@ def compare_runs(stores: Sequence[str | Path], output: str | Path = "compared.ht
         ) from None
     opened, page = [Store.read(store) for store in stores], Path(output).expanduser()
     for store in opened:
-        if store.n_complete("history") == 0:
+        if len(radii_of_iterations(store)) == 0:
             raise StoreError(f"{store.path}: no finished iteration yet. Leave it out.")
     refuse_other(page)
     environment = jinja2.Environment(
@@ -69,13 +69,13 @@ def compare_runs(stores: Sequence[str | Path], output: str | Path = "compared.ht
 def _row(store: Store) -> dict[str, Any]:
     """The line of a run in the table of results."""
     facts = summary(store.path)
-    result = facts["result"]
-    parts = ["", "", ""]
-    if result is not None and result["radius_error"] is not None:
-        parts = [f"{result[f'radius_error_{p}']:.4f}" for p in ("events", "trees", "optimiser")]
+    result, parts = facts["result"], ["", "", ""]
+    errors = facts["joint"] or result
+    if errors is not None and errors["radius_error"] is not None:
+        parts = [f"{errors[f'radius_error_{p}']:.4f}" for p in ("events", "trees", "optimiser")]
     return {
         "store": store.path,
-        "radius": "" if result is None else radius_text(result).replace("+-", "±"),
+        "radius": "" if result is None else learned_radius_text(result).replace("+-", "±"),
         "parts": parts,
         "events": facts["events"],
         "status": facts["status"],
@@ -143,5 +143,6 @@ def _draw(store: Store, left: Any, right: Any, colour: str, label: str) -> None:
     )
     result = store.attributes.get("result")
     if isinstance(result, dict):
-        left.axvline(result["radius"], color=colour, ls="--", lw=1.2)
-    right.plot(store.column("history", "radius"), color=colour, lw=1.3, label=label)
+        joint = finite(result["joint_radius"])
+        left.axvline(result["radius"] if joint is None else joint, color=colour, ls="--", lw=1.2)
+    right.plot(radii_of_iterations(store), color=colour, lw=1.3, label=label)

@@ -9,8 +9,8 @@ import numpy as np
 
 from djservice.core.formatting import with_error
 from djservice.core.typing import Floats
-from djservice.core.urls import basename, beside, is_url
 from djservice.errors import DjserviceError
+from djservice.reports.beside_store import saved
 from djservice.shapes.dimension import Estimate, Geometry, geometry
 from djservice.store.distance_store import DistanceStore, read_distances
 
@@ -37,28 +37,18 @@ def draw(path: str | Path) -> list[Path]:
     DjserviceError
         If it is not finished or damaged, or matplotlib is not installed.
     """
-    try:
-        import matplotlib.pyplot as plt
-
-        from djservice.reports.figures import style
-    except ImportError as error:
-        raise DjserviceError(
-            f"the figure needs {error.name}. Install it: pip install 'djservice[report]'."
-        ) from None
     store = read_distances(path)
     matrix, facts = _finished(store), store.attrs["facts"]
-    found, text = geometry(matrix), str(path)
-    place = Path(basename(text)) if is_url(text) else Path(path).expanduser()
-    with style():
+    found = geometry(matrix)
+
+    def drawn(plt: Any) -> Any:
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
         _histograms(left, matrix, found, facts)
         _dimension(right, found)
         figure.suptitle(_title(facts["distance"]), fontsize=12)
-        files = [beside(place, suffix, ".zarr") for suffix in (".png", ".svg")]
-        figure.savefig(files[0], dpi=130)
-        figure.savefig(files[1], metadata={"Date": None})
-        plt.close(figure)
-    return files
+        return figure
+
+    return saved(path, drawn)
 
 
 def _finished(store: DistanceStore) -> Floats:

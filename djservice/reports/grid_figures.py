@@ -11,8 +11,8 @@ import numpy as np
 from djservice.core.formatting import axis_label, with_error
 from djservice.core.shown import shown_of
 from djservice.core.typing import Floats
-from djservice.core.urls import beside
 from djservice.errors import DjserviceError
+from djservice.reports.beside_store import saved
 from djservice.store.grid_store import COLUMNS, read_grid
 
 
@@ -142,23 +142,9 @@ def grid_text(path: str | Path) -> str:
 
 def draw(path: str | Path) -> list[Path]:
     """Draw the figure of a grid as PNG and SVG beside it, and return the files."""
-    try:
-        import matplotlib.pyplot as plt
-
-        from djservice.reports.figures import style
-    except ImportError as error:
-        raise DjserviceError(
-            f"the figure needs {error.name}. Install it: pip install 'djservice[report]'."
-        ) from None
     root = read_grid(path)
     repeated = _finished(root, "loss").shape[3] > 1
-    with style():
-        figure = _compare_figure(root) if repeated else _scan_figure(root)
-        files = [beside(Path(path).expanduser(), suffix, ".zarr") for suffix in (".png", ".svg")]
-        figure.savefig(files[0], dpi=130)
-        figure.savefig(files[1], metadata={"Date": None})
-        plt.close(figure)
-    return files
+    return saved(path, lambda _: _compare_figure(root) if repeated else _scan_figure(root))
 
 
 def _finished(root: Any, name: str) -> Floats:

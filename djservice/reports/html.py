@@ -14,7 +14,7 @@ from djservice.core.atomic import write_text
 from djservice.core.formatting import axis_label, radius_text, with_error
 from djservice.core.private import private_url
 from djservice.core.regular import in_the_way, read_regular
-from djservice.core.urls import basename, beside, is_url
+from djservice.core.urls import beside, beside_store
 from djservice.errors import DjserviceError, StoreError
 from djservice.input.cutflow import reading_text
 from djservice.reports.aim_text import aim_text
@@ -138,11 +138,7 @@ def report(store: str | Path, output: str | Path | None = None) -> Path:
 
 def page_of(store: str | Path, output: str | Path | None = None) -> Path:
     """The HTML file of a report; see :func:`report`."""
-    if output is not None:
-        return Path(output).expanduser()
-    name = str(store).rstrip("/")
-    stored = Path(basename(name)) if is_url(name) else Path(name).expanduser()
-    return beside(stored, ".html", ".zarr")
+    return beside_store(store, ".html") if output is None else Path(output).expanduser()
 
 
 def written_report(page: Path) -> str:

@@ -12,7 +12,7 @@ from djservice.store.run_store import Store
 
 
 def interactive(store: Store) -> str:
-    """HTML with the figures and all that they need; empty without bokeh.
+    """HTML with the figures and all that they need; empty without bokeh or iterations of R.
 
     It holds the scripts of bokeh, about 1 MB, so that the page needs no network.
     """
@@ -21,6 +21,8 @@ def interactive(store: Store) -> str:
         from bokeh.layouts import column
         from bokeh.resources import Resources
     except ImportError:
+        return ""
+    if store.n_complete("history") == 0:  # R was given
         return ""
     script, place = components(column(_landscape(store), _path(store)))
     resources = Resources(mode="inline", components=["bokeh"])

@@ -11,9 +11,9 @@ import numpy as np
 from djservice.analysis.safety import ROUNDING, SIGNIFICANT, Change, IrcCheck, Safety
 from djservice.core.atomic import write_text
 from djservice.core.regular import in_the_way
-from djservice.core.urls import beside
 from djservice.errors import DjserviceError
 from djservice.evaluation.moments import Quantity
+from djservice.reports.beside_store import saved
 
 #: What the file begins with.
 _START = b'{\n "irc_check"'
@@ -50,7 +50,7 @@ def write(check: IrcCheck, path: Path) -> list[Path]:
     need_free(path)
     try:
         write_text(path, json.dumps({"irc_check": 1, **check.to_dict()}, indent=1) + "\n")
-        return [path, *_draw(check, path)]
+        return [path, *saved(path, lambda _: safety_figure(check), ".json")]
     except OSError as error:
         raise DjserviceError(
             f"{path}: cannot be written: {error.strerror or error}. Choose another --output."
@@ -86,24 +86,6 @@ def _cell(quantity: Quantity) -> str:
 
 def _title(result: Safety) -> str:
     return f"{result.clustering}, {result.emission}, {result.quantity.replace('_', ' ')}"
-
-
-def _draw(check: IrcCheck, path: Path) -> list[Path]:
-    try:
-        import matplotlib.pyplot as plt
-
-        from djservice.reports.figures import style
-    except ImportError as error:
-        raise DjserviceError(
-            f"the figure needs {error.name}. Install it: pip install 'djservice[report]'."
-        ) from None
-    files = [beside(path, suffix, ".json") for suffix in (".png", ".svg")]
-    with style():
-        figure = safety_figure(check)
-        figure.savefig(files[0], dpi=130)
-        figure.savefig(files[1], metadata={"Date": None})
-        plt.close(figure)
-    return files
 
 
 def safety_figure(check: IrcCheck) -> Any:

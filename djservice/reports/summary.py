@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from djservice.core.formatting import finite
+from djservice.core.typing import Floats
 from djservice.reports.joint_summary import joint_summary
 from djservice.reports.model_summary import model_summary
 from djservice.store.columns import MODELS, SCAN
@@ -73,6 +74,16 @@ def summary(path: str | Path) -> dict[str, Any]:
     )
     plain: dict[str, Any] = finite(facts)
     return plain
+
+
+def radii_of_iterations(store: Store) -> Floats:
+    """R of each iteration, or of each step of a network that is trained together with it."""
+    radii: Floats = (
+        store.column("joint", "parameters")[:, 0]
+        if "joint" in store.groups and store.n_complete("joint")
+        else store.column("history", "radius")
+    )
+    return radii
 
 
 def _per_event(store: Store) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from djservice.config.run import Run
 from djservice.core.private import public
@@ -58,7 +59,7 @@ class Plan:
 
 
 def _content(key: str, path: str) -> str:
-    """Hash of a file that an observable reads."""
+    """Hash of a file that an observable reads, or of a Lund ratio."""
     try:
         return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
     except OSError as error:
@@ -101,11 +102,13 @@ def make_plan(settings: Reprocessing, run: Run) -> Plan:
             code_hash(),
         ]
     )
-    files, apply_settings = {}, None
+    files: dict[str, FileIdentity] = {}
+    apply_settings: dict[str, Any] | None = None
     if settings.apply is not None:
-        files, apply_settings = (
-            identify(settings.apply),
-            settings.apply.model_dump(exclude={"files", "cache", "timeout"}),
-        )
+        files = identify(settings.apply)
+        apply_settings = settings.apply.model_dump(exclude={"files", "cache", "timeout"})
+        if settings.apply.lund_weights is not None:
+            ratio = settings.apply.lund_weights.ratio
+            apply_settings["lund_weights.content"] = _content("apply.lund_weights.ratio", ratio)
     names = tuple(digest([fit, apply_settings, asdict(file)]) for file in files.values())
     return Plan(inputs, fit, files, names, digest([settings_data, apply_settings]))

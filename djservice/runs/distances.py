@@ -5,21 +5,17 @@ The matrix is a Zarr store, filled in stripes of rows. One that was stopped cont
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from djservice.config.distances import Distances
-from djservice.core.display import Lines
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
-from djservice.core.provenance import code_hash
-from djservice.core.urls import basename
-from djservice.events.augment import Augmentation
-from djservice.fit.plan import augmentations_of
-from djservice.input.plan import InputPlan, plan_input
-from djservice.on_dask.distances import Sample
-from djservice.on_dask.session import client_for, run_to_completion
+from djservice.on_dask.distances import Blocks
+from djservice.on_dask.jet_sample import JetSample
+from djservice.runs.jets import compute, say_opened
 from djservice.shapes.transport import solver_version
-from djservice.store.distance_store import DistanceStore, open_distances
-from djservice.store.location import store_path
+from djservice.store.distance_store import open_distances
 
 
 def distances(config: Distances, watch: Watch | None = None) -> Path | str:
@@ -30,7 +26,7 @@ def distances(config: Distances, watch: Watch | None = None) -> Path | str:
     config
         The configuration.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -43,45 +39,19 @@ def distances(config: Distances, watch: Watch | None = None) -> Path | str:
         If the input, the configuration or the cluster is unusable, or ``output.store`` holds
         something else. Finished stripes are kept, and the same call continues from there.
     """
-    solver_version()  # so that a missing package ends it at once
-    augmentations = augmentations_of(config.input)
-    plan, watch = plan_input(config.input), watch or Lines()
-    return run_to_completion(_fill(config, plan, augmentations, watch), watch)
+    solver = solver_version()  # so that a missing package ends it at once
+    with shown(watch) as display:
+        return compute(config, partial(_fill, config), display, solver)
 
 
-async def _fill(
-    config: Distances, plan: InputPlan, augmentations: tuple[Augmentation, ...], watch: Watch
-) -> Path | str:
-    path = store_path(config.output.store)
-    cluster = config.cluster.model_copy(update={"device": "cpu"})
-    async with client_for(cluster, watch) as client:
-        sample = await Sample.load(client, config, plan, augmentations, watch)
-        what = "events" if config.jets is None else "jets"
-        left_out = f"; events without one: {sample.empty:,}" if sample.empty else ""
-        watch.say(
-            f"{len(sample.jets):,} {what}{left_out}; blocks of {sample.size} by {sample.size}"
-        )
-        facts = {
-            **config.numbers,
-            "code": code_hash(),
-            "inputs": [[basename(f.path), f.size, f.uuid, f.entries] for f in sample.loaded.inputs],
-            "selection": plan.selection,
-            "left out": [[str(part) for part in vars(bad).values()] for bad in sample.loaded.bad],
-            "sample": [len(sample.jets), sample.size, sample.jets.digest],
-            "without jets": sample.empty,
-        }
-        with open_distances(path, sample.jets, sample.size, facts, sample.versions) as store:
-            for damage in store.mended:
-                watch.say(f"{path}: damaged: {damage}; what is lost is computed again")
-            for change in store.changes:
-                watch.say(f"continued with other versions {change}")
-            await _fill_stripes(sample, store, watch)
-    return path
-
-
-async def _fill_stripes(sample: Sample, store: DistanceStore, watch: Watch) -> None:
+async def _fill(config: Distances, sample: JetSample, path: Path | str, watch: Watch) -> None:
     """Compute and write the stripes that are not done, in order."""
-    first, blocks = -(-store.n_complete // sample.size), sample.blocks_from(0)
-    watch.phase("blocks", blocks, blocks - sample.blocks_from(first))
-    async for stripe in sample.stripes(first, watch):
-        store.write(stripe)
+    blocks = await Blocks.of(sample, config)
+    watch.say(f"{sample}; blocks of {blocks.size} by {blocks.size}")
+    facts = sample.facts | {"sample": [len(sample.jets), blocks.size, sample.jets.digest]}
+    with open_distances(path, sample.jets, blocks.size, facts, sample.versions) as store:
+        say_opened(store, watch)
+        first, number = -(-store.n_complete // blocks.size), blocks.number_from(0)
+        watch.phase("blocks", number, number - blocks.number_from(first))
+        async for stripe in blocks.stripes(first, watch):
+            store.write(stripe)

@@ -8,9 +8,11 @@ from collections.abc import Generator, Iterator
 
 from djservice.config.input import Input
 from djservice.config.run import Run
+from djservice.core.formatting import duration_text
 from djservice.evaluation.evaluate import evaluate
 from djservice.events.batch import EventBatch
 from djservice.fit.plan import RunPlan
+from djservice.fit.radius_fit import given_radius
 from djservice.input.files import InputFile, differences
 from djservice.input.formats import opened
 from djservice.input.plan import InputPlan
@@ -98,30 +100,42 @@ def _cost(plan: RunPlan, events: int, sample: EventBatch) -> Iterator[str]:
     trees = max(TREES, min(run.optimiser.trees, 10))
 
     def look() -> None:
-        evaluate(sample, plan.loss, plan.estimator, sampling, radius=run.radius.start, trees=trees)
+        loss, start = plan.robust or plan.loss, run.radius.start
+        evaluate(sample, loss, plan.estimator, sampling, radius=start, trees=trees)
 
     look()  # compiles
     began = time.perf_counter()
     look()
-    per_tree = (time.perf_counter() - began) / (trees * len(sample))
+    versions = 1 + len(run.robust.augmentations)
+    per_tree = (time.perf_counter() - began) / (trees * versions * len(sample))
     parts = dict(_trees(run, events))
     processes = run.cluster.workers or os.cpu_count() or 1
     seconds = {part: number * per_tree / processes for part, number in parts.items()}
-    shown = ", ".join(f"{part} {_duration(each)}" for part, each in seconds.items())
+    shown = ", ".join(f"{part} {duration_text(each)}" for part, each in seconds.items())
     yield (
-        f"time: about {_duration(sum(seconds.values()))} on {processes} processors like this one "
+        f"time: about {duration_text(sum(seconds.values()))} on {processes} processors like this one "
         f"({1e6 * per_tree:.0f} us per tree): {shown}; reading and compilation not counted"
     )
     yield f"store: {run.output.store}"
 
 
+def _trees_of_radius(run: Run, events: int) -> Iterator[tuple[str, float]]:
+    """Trees of each part of the search for R."""
+    optimiser, scan, spectrum = run.optimiser, run.scan, run.spectrum
+    of_batch, of_all = min(optimiser.batch_events, events), events * spectrum.trees
+    versions = 1 + len(run.robust.augmentations)
+    yield "iterations", versions * optimiser.iterations * of_batch * optimiser.trees
+    yield "scan", versions * len(scan.radii) * events * scan.trees
+    yield "Newton steps", versions * NEWTON * of_all
+    yield "spectrum", versions * (2 + len(spectrum.radii)) * of_all
+    if versions > 1:
+        yield "R of each augmentation", versions * NEWTON * of_all
+
+
 def _trees(run: Run, events: int) -> Iterator[tuple[str, float]]:
     """Trees of each part of a run."""
-    optimiser, scan, spectrum = run.optimiser, run.scan, run.spectrum
-    yield "iterations", optimiser.iterations * min(optimiser.batch_events, events) * optimiser.trees
-    yield "scan", len(scan.radii) * events * scan.trees
-    yield "Newton steps", NEWTON * events * spectrum.trees
-    yield "spectrum", (2 + len(spectrum.radii)) * events * spectrum.trees
+    if given_radius(run) is None:
+        yield from _trees_of_radius(run, events)
     if run.task == "per-event":
         each = run.per_event
         per_start = each.iterations * each.trees + each.choose_trees
@@ -134,10 +148,3 @@ def _trees(run: Run, events: int) -> Iterator[tuple[str, float]]:
                 "training",
                 section.iterations * batch * section.trees + events * section.score_trees,
             )
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

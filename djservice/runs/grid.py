@@ -16,7 +16,7 @@ from pathlib import Path
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS
-from djservice.core.notebook import python_display
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash
 from djservice.core.shown import ShownSteps, shown_of
@@ -184,8 +184,9 @@ def fill(plan: RunPlan, grid: Grid, output: str | Path, watch: Watch | None = No
             )
     check_datasets(plan.loss, plan.input().fileset)
     _ = plan.robust  # built here, so that errors come before a cluster starts
-    watch = watch or python_display()
-    return run_to_completion(_fill(plan, grid, Path(output).expanduser(), watch), watch)
+    with shown(watch) as display:
+        job = _fill(plan, grid, Path(output).expanduser(), display)
+        return run_to_completion(job, display)
 
 
 def _check(grid: Grid) -> None:

@@ -11,16 +11,17 @@ import numpy as np
 
 from djservice.config.lund import LundSample
 from djservice.core.atomic import written_aside
-from djservice.core.display import Lines
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way
 from djservice.core.urls import basename
 from djservice.errors import ConfigError, InputFileError
 from djservice.events.batch import EventBatch
 from djservice.fit.plan import augmentations_of
+from djservice.input.file_damage import damage_explained
 from djservice.input.plan import plan_input
 from djservice.lund_planes.binning import Binning, PlaneSums
-from djservice.lund_planes.ratio import LundRatio
+from djservice.lund_planes.ratio import LundRatio, need_free, need_names
 from djservice.lund_planes.reweighter import LundReweighter, LundWeights
 from djservice.lund_planes.selected_jets import SelectedJets, check_jets, select_jets
 from djservice.on_dask.augment import augment
@@ -29,6 +30,9 @@ from djservice.on_dask.load import Loaded, load
 from djservice.on_dask.lund import plane
 from djservice.on_dask.plugins import compile_kernels
 from djservice.on_dask.session import client_for, run_to_completion
+
+#: The tree of weights.
+_TREE = "LundWeights"
 
 
 def measure(
@@ -49,13 +53,15 @@ def measure(
     variations
         By name, the simulation varied up and down.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Raises
     ------
     DjserviceError
         If a sample cannot be read or has no jets, their jets differ, or the file cannot be written.
     """
+    need_free(Path(output).expanduser())
+    need_names(variations or ())
     samples = {"data": data, "simulation": simulation}
     for name, pair in (variations or {}).items():
         samples |= {f"{name} up": pair[0], f"{name} down": pair[1]}
@@ -65,9 +71,9 @@ def measure(
                 f"{name}: its jets are {sample.jets}, and those of the data {data.jets}. Expected "
                 "the same."
             )
-    watch = watch or Lines()
     binning = Binning(radius=data.jets.radius)
-    planes = run_to_completion(_planes(samples, binning, watch), watch)
+    with shown(watch) as display:
+        planes = run_to_completion(_planes(samples, binning, display), display)
     sums = {name: of for name, (of, _) in planes.items()}
     ratio = LundRatio.of(
         sums["data"],
@@ -113,9 +119,12 @@ async def _loaded(crew: Crew, sample: LundSample, watch: Watch, token: str) -> L
 
 
 def apply(
-    ratio: LundRatio, sample: LundSample, output: str | Path, toys: int = 100,
+    ratio: LundRatio,
+    sample: LundSample,
+    output: str | Path,
+    toys: int = 100,
     watch: Watch | None = None,
-) -> LundWeights:  # fmt: skip
+) -> LundWeights:
     """Weigh the jets of a sample, and write the weights as a ROOT tree, a row for each jet.
 
     Raises
@@ -124,15 +133,37 @@ def apply(
         If the sample cannot be read, has jets of another radius, or the file cannot be written.
     """
     check_jets(ratio, sample.jets)
-    path, watch = Path(output).expanduser(), watch or Lines()
-    if other := in_the_way(path, b"root"):
-        raise InputFileError(f"{path}: expected no file or a ROOT file, found {other}.")
-    events, jets = run_to_completion(_jets(sample, watch), watch)
+    path = Path(output).expanduser()
+    need_weights(path)
+    with shown(watch) as display:
+        events, jets = run_to_completion(_jets(sample, display), display)
     weights = LundReweighter(ratio).weights(
         jets.batch, prongs=sample.jets.prongs, toys=toys, seed=sample.seed
     )
     write_weights(path, events, jets, weights)
     return weights
+
+
+def need_weights(path: Path) -> None:
+    """Refuse to replace what is no file of weights, such as a ROOT file of events.
+
+    Raises
+    ------
+    InputFileError
+        If it is there.
+    """
+    other = in_the_way(path, b"root")
+    if not other and path.exists() and path.stat().st_size:
+        import uproot
+
+        with damage_explained(str(path), str(path), "ROOT"), uproot.open(path) as file:
+            trees = file.keys(cycle=False)
+        other = "" if trees == [_TREE] else f"a ROOT file with {', '.join(trees) or 'nothing'}"
+    if other:
+        raise InputFileError(
+            f"{path}: expected no file or one with the tree {_TREE} alone, found {other}. Choose "
+            "another name."
+        )
 
 
 async def _jets(sample: LundSample, watch: Watch) -> tuple[EventBatch, SelectedJets]:
@@ -185,6 +216,6 @@ def write_weights(path: Path, events: EventBatch, jets: SelectedJets, weights: L
         tree |= {f"weight_{name}_up": up, f"weight_{name}_down": down}
     try:
         with written_aside(path) as aside, uproot.recreate(aside) as file:
-            file["LundWeights"] = tree
+            file[_TREE] = tree
     except OSError as error:
         raise InputFileError(f"{path}: cannot be written: {error.strerror or error}.") from error

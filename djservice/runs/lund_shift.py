@@ -11,10 +11,10 @@ import numpy as np
 
 from djservice.config.run import Run
 from djservice.core.atomic import write_text
-from djservice.core.display import Lines
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way
-from djservice.core.urls import is_url
+from djservice.core.urls import beside, is_url
 from djservice.errors import ConfigError, InputFileError
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.reweighter import changes_of
@@ -34,7 +34,7 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
     toys
         Toys of the bins, and as many of the fits.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Returns
     -------
@@ -51,14 +51,15 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
             "expected a run with input.lund_weights and a store in a folder. "
             "docs/guides/lund.md has an example."
         )
-    page = _beside(run, "shift").with_suffix(".json")
+    page = beside(_beside(run, "shift"), ".json", ".zarr")
     if other := in_the_way(page, _START):
         raise InputFileError(f"{page}: expected no file or a shift, found {other}. Move it away.")
-    watch, ratio = watch or Lines(), LundRatio.read(run.input.lund_weights.ratio)
+    ratio = LundRatio.read(run.input.lund_weights.ratio)
     radii: dict[str, float] = {}
-    for name, varied in _runs(run, ratio, toys):
-        watch.say(f"Lund weights: {name}")
-        radii[name] = do_run(varied, watch=watch).radius
+    with shown(watch) as display:
+        for name, varied in _runs(run, ratio, toys):
+            display.say(f"Lund weights: {name}")
+            radii[name] = do_run(varied, watch=display).radius
     kinds = ("statistics", "extrapolation")
     changes = changes_of(
         radii["nominal"],
@@ -66,7 +67,10 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
         {name: (radii[f"{name}_up"], radii[f"{name}_down"]) for name in ratio.variations},
     )
     changes["weights"] = (radii["nominal"] - radii["unweighted"],) * 2
-    write_text(page, json.dumps({"radius": radii, "changes": changes}, indent=None) + "\n")
+    try:
+        write_text(page, json.dumps({"radius": radii, "changes": changes}, indent=None) + "\n")
+    except OSError as error:
+        raise InputFileError(f"{page}: cannot be written: {error.strerror or error}.") from error
     return page
 
 

@@ -16,9 +16,8 @@ from distributed import Client
 
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
-from djservice.core.display import shown
 from djservice.core.html_table import html_table
-from djservice.core.notebook import python_display
+from djservice.core.notebook import shown
 from djservice.core.private import public
 from djservice.core.progress import Watch
 from djservice.core.provenance import code_hash, execution
@@ -111,7 +110,7 @@ def run(
     plan.check()  # before a cluster is started
     if not overwrite:
         stores.check_it_continues(store_path(plan.run.output.store), plan.run.numbers)
-    with shown(watch, python_display) as display:
+    with shown(watch) as display:
         return run_to_completion(_on_cluster(plan, overwrite, display), display)
 
 

@@ -14,12 +14,13 @@ from djservice.analysis.safety import (
     Safety,
     cases,
     checked_epsilons,
+    need_trees,
     safety_of,
 )
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import BOUNDS
-from djservice.core.display import Lines
+from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.errors import ConfigError, InputError
 from djservice.fit.objective_checks import check_datasets
@@ -51,7 +52,7 @@ def check_irc_of(
         As of :func:`djservice.check_irc`. The defaults are ``radius.start``, the run's rigidity,
         ``scan.trees``, and :data:`djservice.analysis.safety.EPSILONS`.
     watch
-        Watch that shows the progress; lines on standard error by default.
+        Watch that shows the progress; by default bars in a notebook, else lines on standard error.
 
     Raises
     ------
@@ -77,11 +78,14 @@ def check_irc_of(
         raise ConfigError(str(error)) from None
     check_size("trees", "trees", request.trees)
     on_processors = run.cluster.model_copy(update={"device": "cpu"})
-    plan, watch = RunPlan(run.model_copy(update={"cluster": on_processors})), watch or Lines()
+    plan = RunPlan(run.model_copy(update={"cluster": on_processors}))
     check_datasets(plan.loss, plan.input().fileset)
-    if request.trees < 2 and any(term.squares_expectation for term in plan.loss.terms):
-        raise ConfigError("trees: expected 2 or more for the square of a mean, found 1.")
-    return run_to_completion(_check(plan, request, sizes, watch), watch)
+    try:
+        need_trees(plan.loss, request.trees)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    with shown(watch) as display:
+        return run_to_completion(_check(plan, request, sizes, display), display)
 
 
 async def _check(
@@ -97,8 +101,8 @@ async def _check(
         results: list[Safety] = []
         for kind, clustering, alpha in every:
             parts: list[EmissionSums] = []
-            asked = replace(request, rigidity=alpha)
-            async for part in bundles.emissions(asked, kind, epsilons):
+            of_case = replace(request, rigidity=alpha)
+            async for part in bundles.emissions(of_case, kind, epsilons):
                 parts.append(part)
                 watch.step({"trees": part.loss.trees})
             sums = functools.reduce(operator.add, parts)

@@ -56,9 +56,9 @@ def starts(model: Model, cloud: Cloud) -> Iterator[tuple[Floats, Floats]]:
             parameters = np.zeros((shape.n, model.length))
             parameters[:, :2] = near.centres
             for part, first in zip(shape.parts, model.first, strict=True):
-                own = part.basis(1).shape[2]
-                if own:
-                    parameters[:, first] = parameters[:, first + own - 1] = factor * mean
+                size = part.basis(1).shape[2]
+                if size:
+                    parameters[:, first] = parameters[:, first + size - 1] = factor * mean
             yield parameters, shares / shares.sum()
 
 

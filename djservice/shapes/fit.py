@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,13 @@ from djservice.clustering.jet_vectors import host_vectors
 from djservice.clustering.medians import medians
 from djservice.clustering.particle_order import components_of
 from djservice.core.arguments import checked_arguments
-from djservice.core.bounds import require, require_number
+from djservice.core.bounds import require
+from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import fold
 from djservice.shapes.descent import fitted
-from djservice.shapes.forms import Isotropy, Part, Shape, Uniform, shape_of
+from djservice.shapes.forms import Isotropy, Part, Shape, Uniform, check_beta, shape_of
 from djservice.shapes.isotropy import isotropy
 from djservice.shapes.model import LEAST_SHARE, Cloud
 from djservice.shapes.points import PHI, PT, RAPIDITY, particles_of
@@ -127,10 +128,14 @@ def fit(
     arXiv:1011.2268 (N-subjettiness).
     """
     require("radius", radius)
-    require_number("beta", beta)
-    if not 1.0 <= beta <= 2.0:
-        raise InputError(f"beta is {beta}, expected a number from 1 to 2.")
-    rows = particles_of(particles, "particles")
+    check_beta(shape, beta)
+    return _of_rows(particles_of(particles, "particles"), shape, radius, beta)
+
+
+def _of_rows(
+    rows: Floats, shape: Part | Uniform | Shape | Isotropy, radius: float, beta: float
+) -> Fit:
+    """The fit to rows of pT, rapidity, phi and mass."""
     if isinstance(shape, Isotropy):
         value = isotropy(rows, _momenta(rows), shape, float(beta))
         none = np.empty((0, 2))
@@ -142,7 +147,7 @@ def fit(
             "prongs or more. Lower n."
         )
     cloud, origin = _cloud(rows, whole)
-    if [type(part).name for part in whole.parts] == ["point"] and whole.uniform is None:
+    if whole.only_points:
         return _points(rows, cloud, origin, whole.n, radius, beta)
     return _extended(rows, cloud, origin, whole, radius, beta)
 
@@ -216,11 +221,15 @@ def _momenta(rows: Floats) -> Floats:
 
 
 def fits_of(
-    clouds: Sequence[Floats], shape: Part | Uniform | Shape | Isotropy, radius: float, beta: float
+    jets: Iterable[Floats], shape: Shape | Isotropy, radius: float, beta: float
 ) -> list[Fit | None]:
-    """The fits of several jets or events, None for those with fewer particles than prongs."""
-    least = 1 if isinstance(shape, Isotropy) else max(1, shape_of(shape).n)
-    return [
-        fit(cloud, shape, radius=radius, beta=beta) if len(cloud) >= least else None
-        for cloud in clouds
-    ]
+    """The fits to several jets or events, None for those with fewer particles than prongs.
+
+    Each has rows of pT, rapidity, phi and mass.
+    """
+    least = 1 if isinstance(shape, Isotropy) else max(1, shape.n)
+    fits = []
+    for rows in jets:
+        between_pieces()
+        fits.append(_of_rows(rows, shape, radius, beta) if len(rows) >= least else None)
+    return fits

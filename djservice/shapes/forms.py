@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from djservice.core.bounds import require, require_positive
+from djservice.core.bounds import require, require_number, require_positive
 from djservice.core.suggest import nearest
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -143,6 +143,11 @@ class Shape(_Sum):
         """Number of prongs."""
         return self.parts[0].n if self.parts else 0
 
+    @property
+    def only_points(self) -> bool:
+        """Whether it needs no transport."""
+        return self.uniform is None and [part.name for part in self.parts] == [Point.name]
+
     def __str__(self) -> str:
         names = [part.name for part in (*self.parts, self.uniform) if part is not None]
         return (f"{self.n}-" if self.n else "") + "+".join(names)
@@ -182,6 +187,16 @@ class Isotropy:
         return f"{self.geometry} isotropy"
 
 
+def check_beta(shape: object, beta: float) -> None:
+    """Refuse an exponent that a shape does not take."""
+    require_number("beta", beta)
+    if isinstance(shape, Isotropy):
+        if beta not in ((2.0,) if shape.geometry == "cylinder" else (1.0, 2.0)):
+            raise InputError(f"beta is {beta:g}, expected 1 or 2, and 2 for the cylinder.")
+    elif not 1.0 <= beta <= 2.0:
+        raise InputError(f"beta is {beta}, expected a number from 1 to 2.")
+
+
 _KINDS: dict[str, type[Part]] = {kind.name: kind for kind in (Point, Ring, Disk, Ellipse)}
 _EVENTS = ("ring isotropy", "cylinder isotropy", "sphere isotropy")
 
@@ -214,9 +229,11 @@ def named_shape(name: str, n: int, y_max: float | None = None) -> Shape | Isotro
     """A shape by its name in a configuration, such as ``disk+point+uniform`` or ``sphere``."""
     if name in _EVENTS:
         return Isotropy(name.split()[0], y_max)  # type: ignore[arg-type]
-    names = [part.strip() for part in name.split("+")]
+    names = [part.strip() for part in str(name).split("+")]
     for part in names:
         _need_known("shape", part, (*_KINDS, Uniform.name, *_EVENTS))
+        if part in _EVENTS:
+            raise InputError(f"shape is {name!r}, but {part} is no part of a sum. Take it alone.")
     if names.count(Uniform.name) > 1:
         raise InputError("a shape has one uniform part at most.")
     uniform = Uniform(y_max) if Uniform.name in names else None

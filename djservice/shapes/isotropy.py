@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from djservice.core.typing import Floats
-from djservice.errors import InputError
 from djservice.events.batch import fold
 from djservice.shapes import quadrature
 from djservice.shapes.forms import Isotropy
@@ -26,8 +25,6 @@ def isotropy(particles: Floats, momenta: Floats, shape: Isotropy, beta: float) -
     particles, momenta
         Rows of pT, rapidity, phi and mass, and of px, py, pz and E.
     """
-    if beta not in ((2.0,) if shape.geometry == "cylinder" else (1.0, 2.0)):
-        raise InputError(f"beta is {beta:g}, expected 1 or 2, and 2 for the cylinder.")
     weights = particles[:, PT]
     if shape.geometry == "sphere":
         weights = momenta[:, 3]

@@ -70,11 +70,11 @@ class Model:
     def __init__(self, shape: Shape, radius: float, beta: float, *, fine: bool) -> None:
         self.shape, self.radius, self.beta = shape, radius, beta
         bases = [part.basis(part.points[fine]) for part in shape.parts]
-        own = [basis.shape[2] for basis in bases]
+        lengths = [basis.shape[2] for basis in bases]
         self.sizes = [len(basis) for basis in bases]
         #: First parameter of each part, and number of all.
-        self.first = [2 + sum(own[:i]) for i in range(len(own))]
-        self.length = 2 + sum(own)
+        self.first = [2 + sum(lengths[:i]) for i in range(len(lengths))]
+        self.length = 2 + sum(lengths)
         self.basis = np.zeros((sum(self.sizes), 2, self.length))
         self.basis[:, 0, 0] = self.basis[:, 1, 1] = 1.0
         row = 0

@@ -8,9 +8,7 @@ identity, its place in the event, its pT and its number of particles.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,47 +22,11 @@ from djservice.store.access import clear_errors
 from djservice.store.checked import UNREADABLE
 from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
+from djservice.store.jet_table import JetTable
 from djservice.store.location import locate
 from djservice.store.meanings import describe
 
 DISTANCE_FORMAT = 2
-
-
-@dataclass(frozen=True)
-class JetTable:
-    """The jets, or the events, that are compared.
-
-    Attributes
-    ----------
-    key
-        Shape (jet,): identity of the event.
-    run, luminosityBlock, event, entry
-        Shape (jet,): the event in the input.
-    place
-        Shape (jet,): place of the jet in its event, in falling pT; 0 for an event.
-    pt
-        Shape (jet,): sum of the pT of its particles in GeV.
-    particles
-        Shape (jet,): number of its particles.
-    """
-
-    key: NDArray[np.uint64]
-    run: NDArray[np.int64]
-    luminosityBlock: NDArray[np.int64]
-    event: NDArray[np.uint64]
-    entry: NDArray[np.int64]
-    place: NDArray[np.int64]
-    pt: Floats
-    particles: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.key)
-
-    @property
-    def digest(self) -> str:
-        """Hash of all that is known of them."""
-        columns = (np.ascontiguousarray(getattr(self, field.name)) for field in fields(self))
-        return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
 
 
 class DistanceStore(FilledStore):
@@ -151,9 +113,7 @@ def open_distances(
     def fill(root: zarr.Group) -> None:
         chunks = {"jet": (number, stripe), "other": (number, stripe)}
         create_array(root, "distance", "f8", chunks)
-        for name in (column.name for column in fields(JetTable)):
-            values = getattr(jets, name)
-            create_array(root, name, values.dtype.str, {"jet": (number, 65536)}, values)
+        jets.create(root)
         describe(root, "1" if dict(facts["distance"])["norm"] else "GeV")
         root.attrs.update(
             {

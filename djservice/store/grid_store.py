@@ -88,13 +88,15 @@ def open_grid(
         "repetitions": shape[3],
     }
 
+    units = shown.get("observable", {}).get("units", "")
+
     def fill(root: zarr.Group) -> None:
         chunks = dict(zip(DIMENSIONS, zip(shape, (1, 1, *shape[2:]), strict=True), strict=True))
         for name in COLUMNS:
             create_array(root, name, "f8", chunks)
         for name, values in (("rigidity", rigidities), ("radius", radii)):
             create_array(root, name, "f8", {name: (len(values), len(values))}, values)
-        describe(root, shown["observable"]["units"])
+        describe(root, units)
         root.attrs.update(
             {GridStore.marker: GRID_FORMAT, "n_complete": 0, "axes": axes, "facts": facts, **shown}
         )

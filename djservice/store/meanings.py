@@ -7,13 +7,13 @@ from typing import Any
 import zarr
 
 #: Units that are those of the observable, or those that the text of a matrix gives.
-OWN = "own"
+OF_OBSERVABLE = "observable"
 _MOMENTS = {
     "loss": ("", "loss, or minus what is maximised"),
     "gradient": ("", "derivative of the loss in R"),
-    "mean": (OWN, "mean of the observable over accepted trees of all events"),
-    "sd": (OWN, "standard deviation of the observable over accepted trees of all events"),
-    "event_mean": (OWN, "mean of the observable over the accepted trees of the event"),
+    "mean": (OF_OBSERVABLE, "mean of the observable over accepted trees of all events"),
+    "sd": (OF_OBSERVABLE, "standard deviation of the observable over accepted trees of all events"),
+    "event_mean": (OF_OBSERVABLE, "mean of the observable over the accepted trees of the event"),
 }
 #: Units and long name of an array of this name, in whatever store.
 MEANINGS = {
@@ -22,7 +22,7 @@ MEANINGS = {
         f"{name}_error": (units, f"standard error of the {text}")
         for name, (units, text) in _MOMENTS.items()
     },
-    "event_error": (OWN, "standard error of event_mean from the trees of the event"),
+    "event_error": (OF_OBSERVABLE, "standard error of event_mean from the trees of the event"),
     "event_accepted": ("1", "accepted trees of the event"),
     "loss_tree_error": ("", "part of loss_error that comes from the trees"),
     "gradient_tree_error": ("", "part of gradient_error that comes from the trees"),
@@ -55,10 +55,22 @@ MEANINGS = {
     "event": ("1", "event number"),
     "file": ("1", "number of the input file in the attribute inputs"),
     "entry": ("1", "entry of the event in its file"),
-    "distance": (OWN, "distance of two jets or events"),
+    "distance": (OF_OBSERVABLE, "distance of two jets or events"),
     "place": ("1", "place of the jet in its event, in falling pT"),
     "pt": ("GeV", "sum of the pT of the particles"),
     "particles": ("1", "number of particles"),
+    "value": ("1", "energy mover's distance of unit weights to the fitted shape"),
+    "uniform": ("1", "share of the even part"),
+    "centre_rapidity": ("1", "rapidity of the centre of the prong"),
+    "centre_phi": ("rad", "azimuth of the centre of the prong"),
+    "prong_radius": ("1", "radius of the prong; of an ellipse that of a disk of the same area"),
+    "eccentricity": ("1", "sqrt(1 - b^2 / a^2) of the half-axes of the prong"),
+    "angle": ("rad", "angle of the longer axis from the rapidity axis, towards azimuth"),
+    "prong_pt": ("GeV", "pT of the jet of the prong, by which prongs are ordered"),
+    "prong_rapidity": ("1", "rapidity of the jet of the prong"),
+    "prong_phi": ("rad", "azimuth of the jet of the prong"),
+    "prong_mass": ("GeV", "mass of the jet of the prong"),
+    "part_weight": ("1", "share of the part of the prong in the shape"),
     "lund": ("1", "sums of the Lund plane of the leading jets"),
     "version": ("1", "number of the version of the events: 0 as they are, then each augmentation"),
     "version_loss": ("", "loss of a version of the events"),
@@ -102,5 +114,5 @@ def describe(group: zarr.Group, units: str = "1") -> None:
 
 def attributes(name: str, units: str) -> dict[str, Any]:
     """The attributes of an array."""
-    own, text = MEANINGS["column" if name.startswith("column_") else name]
-    return {"units": (units or "1") if own == OWN else own or "1", "long_name": text}
+    kind, text = MEANINGS["column" if name.startswith("column_") else name]
+    return {"units": (units or "1") if kind == OF_OBSERVABLE else kind or "1", "long_name": text}

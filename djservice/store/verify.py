@@ -15,6 +15,7 @@ from djservice.store.fence import WRITER
 from djservice.store.grid_store import GRID_FORMAT
 from djservice.store.location import locate
 from djservice.store.same_run import STORE_FORMAT
+from djservice.store.shape_store import ShapeStore
 
 #: Format of the stores of files in a reprocessing.
 APPLIED_FORMAT = 3
@@ -24,6 +25,7 @@ KINDS = {
     "djservice_grid": GRID_FORMAT,
     "djservice_applied": APPLIED_FORMAT,
     "djservice_distances": DISTANCE_FORMAT,
+    ShapeStore.marker: ShapeStore.format,
 }
 
 
@@ -43,13 +45,13 @@ def kind_of(path: str | Path) -> str:
             return marker
     what = "another one" if text else "none"
     raise StoreError(
-        f"{where}: there is no store here: expected that of a run, a scan, a comparison, distances "
-        f"or a reprocessed file, found {what}. Give the folder or URL that the command wrote."
+        f"{where}: there is no store here: expected that of a run, a scan, a comparison, distances, "
+        f"shapes or a reprocessed file, found {what}. Give the folder or URL that the command wrote."
     )
 
 
 def verify_store(path: str | Path) -> int:
-    """Verify the store of a run, a grid, distances or a file, and return the number of its arrays.
+    """Verify the store of a run, a grid, distances, shapes or a file; returns its number of arrays.
 
     Raises
     ------

@@ -139,7 +139,7 @@ def test_a_virtual_array_is_read_only_where_it_is_needed(
         ),
         (
             lambda a: ak.to_list(a),
-            "expected an awkward array of particles or an EventBatch, found list",
+            "expected particles, found list",
         ),
         (lambda a: ak.Array([]), "expected one list per event of records"),
         (lambda a: ak.with_field(a, a.pt - 4.0, "pt"), r"entry \d+, particle \d+: pt is -"),

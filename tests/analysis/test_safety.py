@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 from brute_force import enumerate_trees, to_batch
@@ -169,6 +170,35 @@ def test_sizes_without_meaning_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         dj.check_irc(events, MASS, radius=0.7, epsilons=epsilons)
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "message"),
+    [
+        (dj.SquaredErrorOfMean(MASS, target=90.0), {"trees": 1}, "trees is 1, expected 2 or more"),
+        (MASS, {"rigidity": [1.0, 2.0]}, "rigidity has shape"),
+        (dj.Robust(dj.Width(MASS), [dj.augment.Smear()]), {}, "expected a loss or an observable"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(
+    objective: Any, changes: dict[str, Any], message: str, events: dj.EventBatch
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        dj.check_irc(events, objective, radius=0.7, **changes)
+
+
+def test_particles_are_taken_in_any_form(events: dj.EventBatch) -> None:
+    few, settings = events[:3], {"radius": 0.7, "trees": 2, "epsilons": (0.1, 0.01, 0.001)}
+    counts = np.diff(few.offsets)
+    records = ak.zip(
+        {
+            name: ak.unflatten(getattr(few, name), counts)
+            for name in ("pt", "rapidity", "phi", "mass")
+        }
+    )
+    identity = few.run, few.luminosity_block, few.event
+    check = dj.check_irc(records, MASS, identity=identity, **settings)
+    assert check.to_dict() == dj.check_irc(few, MASS, **settings).to_dict()
 
 
 def test_the_command_is_the_librarys_own(

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 import yaml
@@ -21,6 +23,15 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 @pytest.fixture(autouse=True)
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+def every_command(group: click.Group = main, before: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Each command, also those of groups, with its options."""
+    for name, command in group.commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        yield before + name, options
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{before}{name} ")
 
 
 def call(*arguments: Any) -> Result:
@@ -41,11 +52,19 @@ def test_a_template_is_valid_and_names_its_schema(kind: str) -> None:
     model_of(kind).from_yaml(f"{kind}.yaml")  # type: ignore[attr-defined]
 
 
+def test_a_schema_replaces_a_schema_only() -> None:
+    Path("notes.json").write_text("mine")
+    ended = call("schema", "notes.json")
+    assert (ended.exit_code, "found another file" in ended.output) == (2, True)
+    assert Path("notes.json").read_text() == "mine"
+    assert [call("schema", "s.json").exit_code for _ in range(2)] == [0, 0]
+
+
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_schema_takes_what_a_command_takes(path: Path) -> None:
     data = yaml.safe_load_all(path.read_text())
     first = next(data)
-    kinds = {"apply": "reprocess", "distance": "emd", "input": "run"}
+    kinds = {"apply": "reprocess", "distance": "emd", "shape": "shapes", "input": "run"}
     kind = next((kinds[key] for key in kinds if key in first), None)
     if kind is None:  # of Argo or Kubernetes
         pytest.skip("no configuration of djservice")
@@ -61,15 +80,22 @@ def test_the_schema_refuses_what_a_run_refuses() -> None:
 def test_a_run_is_looked_at_without_a_trace(tiny: dict[str, Any], tmp_path: Path) -> None:
     Path("tiny.yaml").write_text(yaml.safe_dump(tiny))
     Path("emd.yaml").write_text(yaml.safe_dump({"input": tiny["input"], "jets": None, "output": {"store": "e.zarr"}}))  # fmt: skip
+    Path("shapes.yaml").write_text(yaml.safe_dump({"input": tiny["input"], "shape": {"kind": "ring"}, "output": {"store": "s.zarr"}}))  # fmt: skip
     Path("night.yaml").write_text("run: tiny.yaml\nfolder: results\napply: {files: 'example:ZHllbb_200'}\n")  # fmt: skip
+    Path("lund.yaml").write_text(yaml.safe_dump({"input": tiny["input"], "jets": {"prongs": 2}}))
     before = sorted(tmp_path.iterdir())
-    for name in ("tiny", "emd", "night"):
+    for name in ("tiny", "emd", "shapes", "night", "lund"):
         ended = call("check", f"{name}.yaml")
         assert ended.exit_code == 0, ended.output
         assert "40 of 200 entries, in 4 bundles" in ended.stdout
         assert "branches: PFCands_pt, " in ended.stdout and "luminosityBlock" in ended.stdout
-        assert ("time: about" in ended.stdout) == (name != "emd")
+        assert ("time: about" in ended.stdout) == (name in ("tiny", "night"))
     assert sorted(tmp_path.iterdir()) == before
+    several = call("check", "tiny.yaml", "--set", "robust.augmentations=[rotate, smear]").stdout
+    assert (
+        "R of each augmentation " in several
+        and "R of each" not in call("check", "tiny.yaml").stdout
+    )
     assert call("check", "tiny.yaml", "--set", "optimiser.trees=0").exit_code == 2
     assert call("check", "tiny.yaml", "--set", "input.files=gone.root").exit_code == 1
     assert call("check", "tiny.yaml", "--set", "input.entries=[0, 900]").exit_code == 1
@@ -80,9 +106,9 @@ def test_a_run_is_looked_at_without_a_trace(tiny: dict[str, Any], tmp_path: Path
 def test_every_command_has_the_options_of_how_much_it_says(
     tiny: dict[str, Any], scheduler: str
 ) -> None:
-    for name, command in main.commands.items():
-        options = {option for parameter in command.params for option in parameter.opts}
+    for name, options in every_command():
         assert {"-q", "-v"} <= options, name
+    assert "lund apply" in dict(every_command())
     Path("a.yaml").write_text(yaml.safe_dump(tiny | {"cluster": {"scheduler": scheduler}}))
     quiet = call("run", "a.yaml", "-q", "--no-report")
     assert (quiet.exit_code, quiet.stderr) == (0, "")
@@ -131,7 +157,6 @@ def test_an_address_with_tls_needs_certificates(command: str, tiny: dict[str, An
 
 
 def test_every_command_that_takes_a_scheduler_takes_certificates() -> None:
-    for name, command in main.commands.items():
-        options = {option for parameter in command.params for option in parameter.opts}
+    for name, options in every_command():
         files = {"--tls-ca-file", "--tls-cert", "--tls-key"}
         assert options & files == (files if "--scheduler" in options else set()), name

@@ -138,5 +138,5 @@ def test_what_is_no_jet_is_refused() -> None:
     sample = dj.cluster(events, radius=0.8, rigidity=1.0)
     with pytest.raises(InputError, match="the trees have no history"):
         dj.lund(events, sample)
-    with pytest.raises(InputError, match="expected an awkward array"):
+    with pytest.raises(InputError, match="expected particles, found list"):
         dj.lund([1.0, 2.0])

@@ -25,6 +25,7 @@ FUNCTIONS = [
         "input_gradient",
         "expectation",
         "reweight",
+        "check_irc",
         "RadiusProcessor",
     )
 ]
@@ -43,6 +44,7 @@ def call(function: Callable[..., Any], **keywords: Any) -> Any:
         "input_gradient": (event, dj.observables.dijet_mass),
         "expectation": (event, dj.observables.dijet_mass),
         "reweight": (event, dj.observables.dijet_mass),
+        "check_irc": (event, dj.observables.dijet_mass),
     }
     more: dict[str, Any] = {"radii": [0.4]} if function.__name__ == "reweight" else {}
     return function(
@@ -57,7 +59,9 @@ def test_the_keywords_are_the_fields() -> None:
 
 def test_these_are_all_functions_that_take_a_rigidity() -> None:
     public = [
-        getattr(dj, name) for name in dj.__all__ if name not in ("DjserviceError", "TreeSample")
+        getattr(dj, name)
+        for name in dj.__all__
+        if name not in ("DjserviceError", "TreeSample", "IrcCheck")
     ]
     assert [
         f for f in public if callable(f) and "rigidity" in inspect.signature(f).parameters

@@ -14,6 +14,7 @@ from djservice.config.base import Section
 from djservice.config.distances import Distances
 from djservice.config.explanations import explained
 from djservice.config.run import Run
+from djservice.config.shapes import Shapes
 from djservice.errors import ConfigError
 from djservice.fit.build import build_estimator, build_loss
 from djservice.reprocessing.config import Reprocessing
@@ -107,7 +108,7 @@ def sections(annotation: Any) -> Iterator[type[Section]]:
         yield from sections(argument)
 
 
-@pytest.mark.parametrize("document", [Run, Distances, Reprocessing])
+@pytest.mark.parametrize("document", [Run, Distances, Shapes, Reprocessing])
 @pytest.mark.parametrize("value", [5, "zz", [[1]], [None], {"a": None}, {5: 6}, ["a", {"b": 2}]])
 def test_no_key_is_refused_in_the_words_of_a_library(document: type[Section], value: Any) -> None:
     """Whatever has several types, or makes its own, and no key ends in another error."""

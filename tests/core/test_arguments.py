@@ -59,7 +59,7 @@ CUT = dj.cuts.two_jets()
 LOSS = dj.SquaredError(MASS, target=125.0)
 #: Public names that users do not call: bases, and objects that functions return.
 NOT_CALLED = {"EventBatch", "TreeSample", "Store", "InputGradient", "Expectation", "Calibration"} | {
-    "RadiusModel", "WeightModel", "DjserviceError", "Run",
+    "RadiusModel", "WeightModel", "DjserviceError", "Run", "LundRatio", "IrcCheck",
 }  # fmt: skip
 FIXED = ("dijet_mass", "leading_jet_mass", "leading_jet_pt")  # they have no parameters
 MODULES = [dj.augment.AUGMENTATIONS, dj.cuts.named_cuts(), dj.observables.named_observables()]

@@ -162,7 +162,7 @@ def test_variable_r_has_a_gradient() -> None:
 )
 def test_estimators_of_the_radius_alone(estimator: Estimator) -> None:
     event = shipped_events().select([0])
-    for arguments in ({"radius": 0.7, "parameter": "rigidity"}, {"radius": VariableR(30.0)}):
+    for arguments in ({"radius": 0.7, "parameters": "rigidity"}, {"radius": VariableR(30.0)}):
         with pytest.raises(InputError, match="gives only d/dR, with one R or one per event"):
             gradient(event, observables.dijet_mass, trees=4, estimator=estimator, **arguments)
 

@@ -73,7 +73,7 @@ def test_tables_have_the_same_numbers_in_every_format(finished_run: Path, tmp_pa
     with uproot.open(tmp_path / "root") as file:
         for name, table in tables.items():
             arrow = pq.read_table(tmp_path / "parquet" / f"{name}.parquet")
-            rows = list(csv.reader(open(tmp_path / "csv" / f"{name}.csv")))  # noqa: SIM115
+            rows = list(csv.reader((tmp_path / "csv" / f"{name}.csv").read_text().splitlines()))
             for key, column in table.items():
                 values = ak.to_list(column.values)
                 assert str(arrow[key].to_pylist()) == str(values)
@@ -83,7 +83,7 @@ def test_tables_have_the_same_numbers_in_every_format(finished_run: Path, tmp_pa
                 if not key.startswith("Jet_"):
                     place = rows[0].index(key)
                     assert [row[place] for row in rows[1:]] == [str(value) for value in values]
-    jets = list(csv.DictReader(open(tmp_path / "csv" / "jets.csv")))  # noqa: SIM115
+    jets = list(csv.DictReader((tmp_path / "csv" / "jets.csv").read_text().splitlines()))
     assert [float(jet["Jet_pt"]) for jet in jets] == ak.flatten(
         tables["events"]["Jet_pt"].values
     ).tolist()
@@ -118,6 +118,9 @@ def test_nothing_else_is_replaced(finished_run: Path, tmp_path: Path) -> None:
     (other / "mine").write_text("kept")
     with pytest.raises(StoreError, match="an earlier export"):
         export(finished_run, "csv", other, force=True)
+    for place in (".", "/", "..", ""):
+        ended = call(finished_run, "--to", "csv", "--output", place, "--force")
+        assert (ended.exit_code, type(ended.exception)) == (1, SystemExit)
     assert [file.name for file in tmp_path.rglob("*") if file.name.startswith(".")] == []
     assert (other / "mine").read_text() == "kept"
 

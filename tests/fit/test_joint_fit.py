@@ -21,11 +21,14 @@ from djservice.errors import ConfigError, RunError, StoreError
 from djservice.evaluation.joint_gradient import joint_sums
 from djservice.evaluation.taggers import Network, moment_efn
 from djservice.evaluation.targets import Classes
+from djservice.exports.contents import contents_of
+from djservice.exports.write import export
 from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.minibatches import MiniBatches, held_back
 from djservice.fit.optimisers import adam, learning_rate
 from djservice.fit.plan import RunPlan
 from djservice.on_dask.limits import check_sizes
+from djservice.reports.compared import compare_runs
 from djservice.reports.joint_summary import area, curve, rejection
 from djservice.reports.joint_text import error_text
 from djservice.reports.summary import summary
@@ -85,7 +88,9 @@ def settings(tiny: dict[str, Any], scheduler: str, events_file: Path) -> dict[st
     }
 
 
-def test_a_joint_run(settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]]) -> None:
+def test_a_joint_run(
+    settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+) -> None:
     run = Run.from_dict(settings)
     assert Run.from_dict(run.to_dict()).numbers == run.numbers
     store = dj.run(run).store
@@ -139,6 +144,13 @@ def test_a_joint_run(settings: dict[str, Any], stored: Callable[[Path], dict[str
     page = dj.report(store).read_text()
     assert "A network trained together with R" in page and "ROC curve" in page
     assert "which is given (joint.radius)" in page
+    compared = compare_runs([store, store], tmp_path / "compared.html").read_text()
+    assert compared.count(f"{learned[0]:.3f}") >= 2 and "with its network" in compared
+    tables = contents_of(store).tables
+    assert tables["joint"]["radius"].values.tolist() == [row[0] for row in path]
+    assert set(map(len, (column.values for column in tables["joint"].values()))) == {6}
+    with pytest.raises(StoreError, match="without a scan"):
+        export(store, "hepdata", tmp_path / "record")
 
     # Stopped while training or scoring, it goes on to the same bits.
     before, where = stored(store), LocalFolder(str(store))

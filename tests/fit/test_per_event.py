@@ -137,7 +137,7 @@ def test_a_run_with_one_radius_per_event(
     shown = CliRunner().invoke(main, ["show", str(store)])
     assert "one per event" in shown.output and "is an oracle" in shown.output
     page = report(store).read_text()
-    assert "one per event" in page and page.count("<figure>") == 4
+    assert "one per event" in page and page.count("<figure>") == 5
 
     # Interrupted in the middle of the phase, it goes on with the bundles that are missing, to the same bits.
     before = stored(store)

@@ -16,6 +16,7 @@ FUNCTIONS = {
     "argsort": "a axis kind",
     "broadcast_to": "array shape",
     "clip": "a a_min a_max out",
+    "cumsum": "a axis dtype out",
     "concatenate": "tup axis out dtype casting",
     "einsum": "operands kwargs",
     "flatnonzero": "a",

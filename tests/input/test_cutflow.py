@@ -105,7 +105,7 @@ def test_a_run_says_what_it_read_and_keeps_it(
     page = report(run.output.store).read_text()
     assert f"R{reading_text(found)[1:]}." in page
     (doubt,) = found["doubts"]
-    assert "if they are in MeV" in doubt
+    assert "If they are in MeV" in doubt
     assert lines.count(f"warning: {doubt}") == page.count(doubt) == 1
 
 

@@ -174,6 +174,13 @@ def test_what_has_no_density_is_refused(events: dj.EventBatch, jets: Any) -> Non
     for radius in (0.0, math.nan, math.inf):
         with pytest.raises(InputError, match=f"radius is {radius}, expected a positive"):
             dj.lund_density(events, jets, radius=radius)
+    for plane in (0, -1, 1.5, None):  # without emissions, each would be a density of 0
+        with pytest.raises(InputError, match=f"plane is {plane}, expected a whole number from 1"):
+            dj.lund_density(events, jets, plane=plane)  # type: ignore[arg-type]
+    one_axis, names = hist.axis.Regular(3, 0.0, 5.0), hist.axis.StrCategory(["a"])
+    for axes in ((1, 2), (one_axis,), (one_axis, names), one_axis):
+        with pytest.raises(InputError, match=r"expected two of hist\.axis\.Regular"):
+            dj.lund_density(events, jets, axes=axes)
     with pytest.raises(InputError, match="derivative is 'radius', expected a parameter of a sampl"):
         dj.lund_density(events, jets, derivative="radius")
     one = trees_of(events.select(range(2)), trees=1)

@@ -17,6 +17,7 @@ from djservice.core.checksums import sealed
 from djservice.errors import InputError, InputFileError, MissingFileError
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio
+from djservice.lund_planes.selected_jets import varied
 
 SMALL = Binning(pt=(10.0, 65.0, 110.0), x=(-1.0, 1.0, 8.0), y=(-5.0, 0.0, 1.0, 7.0))
 
@@ -133,6 +134,46 @@ def test_planes_without_subjets_or_with_nan_are_refused() -> None:
     bad.emissions[0, 0, 0] = np.nan
     with pytest.raises(InputError, match="data: the sums of the plane are not finite"):
         LundRatio.of(bad, plane(2), SMALL)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "../x", "a b", "\u00fc", "x" * 300, "total", "statistics"]
+)
+def test_a_variation_has_a_name_of_its_own(ratio: LundRatio, name: str, tmp_path: Path) -> None:
+    """It names columns and stores, and nothing else in the uncertainties has it."""
+    with pytest.raises(InputError, match="expected a name of letters"):
+        LundRatio.of(plane(1), plane(2), SMALL, variations={name: (plane(3), plane(4))})
+    path = tmp_path / "ratio.json"
+    ratio.write(path)
+    changed(path, variations={name: json.loads(path.read_text())["variations"]["shower"]})
+    with pytest.raises(InputError, match=r"ratio.json: variation"):
+        LundRatio.read(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["statistics_\u00b2", "statistics_-1", "statistics_", "statistics"]
+)
+def test_a_toy_has_a_number(ratio: LundRatio, name: str) -> None:
+    with pytest.raises(InputError, match="no variation"):
+        varied(ratio, name, 1)
+
+
+def test_a_published_file_of_a_url_is_known_without_its_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    class Answer:
+        def __enter__(self) -> Any:
+            raise OSError(f"401 for {opened[0]}")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(uproot, "open", lambda url: opened.append(url) or Answer())
+    with pytest.raises(InputFileError, match="cannot be read as a Lund ratio") as failure:
+        dj.LundReweighter.from_root("https://h/ratio.root?sig=hunter2x5ab4c3d2")
+    assert opened == ["https://h/ratio.root?sig=hunter2x5ab4c3d2"]
+    assert "hunter2" not in str(failure.value) and failure.value.__cause__ is None
 
 
 def test_a_published_file_is_read(tmp_path: Path) -> None:

@@ -251,6 +251,16 @@ def test_what_has_no_weights_is_refused(sample: tuple[dj.EventBatch, Any]) -> No
     for prongs in (None, 0, -1, 1.5, [2, 2]):
         with pytest.raises(InputError, match="expected the number of prongs, 1 or more"):
             reweighter.weights(events, jets, prongs=prongs)
+    for number, message in (
+        ({"toys": -1}, "toys is -1"),
+        ({"toys": 1.5}, "toys is 1.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": "a"}, "seed is 'a'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            reweighter.weights(events, jets, prongs=2, **number)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="ratio is None, expected a LundRatio or the path"):
+        dj.LundReweighter(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected jets with a field constituents"):
         reweighter.weights(events, jets.pt, prongs=2)
     trees = dj.cluster_jets(events, radius=0.8, rigidity=1.0, trees=2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import djservice as dj
-from djservice.errors import ConfigError, StoreError
+from djservice.errors import ConfigError, InputError, StoreError
 from djservice.fit.plan import RunPlan
 from djservice.service.submission import pack, unpack
 
@@ -94,6 +94,8 @@ def test_a_submission_with_a_file_is_refused_on_both_sides(run_of: Any, name: st
         ("x = 1\n1 / 0\n", "my_file.py:f", r"my_file.py, line 2: ZeroDivisionError: division by"),
         ("def f(:\n", "my_file.py:f", "my_file.py, line 1: SyntaxError"),
         ("import nowhere_at_all\n", "my_file.py:f", "line 1: ModuleNotFoundError: No module"),
+        ("import sys\nsys.exit(3)\n", "my_file.py:f", "line 2: SystemExit: 3"),
+        ("x\0", "my_file.py:f", r"my_file.py: SyntaxError"),
     ],
 )
 def test_a_file_that_does_not_work_is_said_with_its_line(
@@ -101,3 +103,23 @@ def test_a_file_that_does_not_work_is_said_with_its_line(
 ) -> None:
     with pytest.raises(ConfigError, match=r"^loss\[0\].observable: .*" + message):
         _ = RunPlan(run_of(text, observable)).loss
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 1 / 0", "my_file.py:f, line 2: ZeroDivisionError: division by zero"),
+        ("raise KeyError('x')", "my_file.py:f, line 2: KeyError: 'x'"),
+        ("return jets.nothing", "my_file.py:f, line 2: AttributeError"),
+        ("import sys; sys.exit(1)", "my_file.py:f, line 2: SystemExit: 1"),
+        ("return 'text'", "expected"),
+        ("return jets.pt", "returned shape"),
+    ],
+)
+def test_a_function_that_fails_is_said_with_its_line(run_of: Any, body: str, message: str) -> None:
+    """Also that of a worker: an exit there would end the worker, and the run would try again."""
+    observable = RunPlan(run_of(f"def f(jets):\n    {body}\n", "my_file.py:f")).observable
+    events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=5.0), entries=(0, 2))
+    jets = dj.cluster(events, radius=0.7, rigidity=1.0).jets
+    with pytest.raises(InputError, match=message):
+        cloudpickle.loads(cloudpickle.dumps(observable))(jets)

@@ -75,6 +75,8 @@ def test_a_configuration_names_them(events: Any, tiny_run: Any, tmp_path: Any) -
         ({"shape": "disk", "output": "uniform"}, "no uniform"),
         ({"shape": "disk", "beta": 3.0}, "beta is 3.0"),
         ({"shape": "disk", "n": 0}, "n is 0"),
+        ({"shape": None}, "unknown shape 'None'"),
+        ({"shape": "disk+sphere isotropy"}, "sphere isotropy is no part of a sum"),
     ],
 )
 def test_refusals(arguments: Any, message: str) -> None:

@@ -156,7 +156,7 @@ def test_a_threshold_is_a_factor() -> None:
     assert (product.jets, product.units) == (5, "GeV")
     assert product.name == "soft dijet_mass (kappa 8) * (pT of jet 2 > 20 +- 2 GeV)"
     np.testing.assert_array_equal(product(jets), SOFT(8.0, 5)(jets) * passes(jets))
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match="expected another observable in a product"):
         SOFT() * 2.0  # type: ignore[operator]
 
 

@@ -268,7 +268,7 @@ def test_a_run_with_a_radius_model(
     shown = CliRunner().invoke(main, ["show", str(store)])
     assert "narrower by" in shown.output and "never the truth" in shown.output
     page = report(store).read_text()
-    assert "Radius model" in page and page.count("<figure>") == 4
+    assert "Radius model" in page and page.count("<figure>") == 5
 
     # Stopped while training or scoring, it goes on to the same bits.
     before = stored(store)

@@ -30,6 +30,11 @@ CUTS = [{"name": "two_jets", "pt_min": 20.0}, {"name": "mass_below", "maximum": 
             "Minimised: the squared distance of leading_jet_mass from 80. All trees count.",
         ),
         (
+            {"loss": {"target": 80.0}, "robust": {"augmentations": ["smear"], "weight": 0.5}},
+            "Minimised: the squared distance of dijet_mass from 80; the mean of that over the events "
+            "as they are and after smear, plus 0.5 standard deviations. All trees count.",
+        ),
+        (
             {"objective": {"kind": "mutual_information"}},
             "Maximised: the mutual information of dijet_mass and the true mass. All trees count.",
         ),

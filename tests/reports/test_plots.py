@@ -14,7 +14,10 @@ import djservice as dj
 from djservice.core.html_table import html_table
 from djservice.core.notebook import Notebook, in_notebook, python_display
 from djservice.errors import MissingPackageError, StoreError
+from djservice.events.augment import AUGMENTATIONS
 from djservice.fit.result import Result
+from djservice.input.layouts import LAYOUTS
+from djservice.objectives import cuts, observables
 from djservice.runs.run import FinishedRun
 
 
@@ -111,3 +114,14 @@ def test_completion_shows_what_is_public(name: str) -> None:
         assert getattr(module, public).__doc__
     assert not {"Any", "np", "annotations"} & {*dir(module), *dir(dj)}
     assert {name, "__version__"} <= {*dir(dj)} and dj.__version__
+
+
+def test_what_a_configuration_can_name_is_public() -> None:
+    assert {*LAYOUTS} <= {*dj.schemas.__all__}
+    assert {kind.__name__ for kind in AUGMENTATIONS.values()} <= {*dj.augment.__all__}
+    for module, names in (
+        (observables, observables.named_observables()),
+        (cuts, cuts.named_cuts()),
+    ):
+        ours = {name for name in names if hasattr(module, name)}
+        assert ours and ours <= {*module.__all__}

@@ -37,6 +37,7 @@ from djservice.reprocessing.apply import read_attributes
 from djservice.reprocessing.config import Reprocessing
 from djservice.reprocessing.file_identity import identify
 from djservice.reprocessing.lease import HeldError
+from djservice.reprocessing.plan import make_plan
 from djservice.reprocessing.update import reprocess
 from djservice.store.run_store import Store
 from djservice.weight_models.learned import LearnedWeights
@@ -476,3 +477,19 @@ def test_a_fit_with_columns_is_not_applied_without_them() -> None:
     with pytest.raises(ConfigError, match=r"apply.columns: expected charge as in the input of the"):
         apply._of_file(run, applied)
     assert apply._of_file(run, run.input).input == run.input
+
+
+def test_another_lund_ratio_means_other_stores_of_the_same_fit(
+    tmp_path: Path, tiny: Settings
+) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tiny))
+    ratio, names = tmp_path / "ratio.json", []
+    applied = {"files": str(examples.path("ZHllbb_200")), "lund_weights": {"ratio": str(ratio)}}
+    settings = Reprocessing(run=str(tmp_path / "run.yaml"), folder="out", apply=applied)  # type: ignore[arg-type]
+    for content in ("{}", "{} "):
+        ratio.write_text(content)
+        names.append(make_plan(settings, settings.read_run([])))
+    assert names[0].fit == names[1].fit and names[0].names != names[1].names
+    ratio.unlink()
+    with pytest.raises(ConfigError, match=r"apply.lund_weights.ratio: .*cannot be read"):
+        make_plan(settings, settings.read_run([]))

@@ -197,7 +197,7 @@ def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Pat
 
 
 def test_show_and_report_take_a_grid(run: Run, tmp_path: Path) -> None:
-    store = scan(run, tmp_path / "scan.zarr", rigidities=(1.0,), radii=(0.9, 0.4), trees=2)
+    store = scan(run, tmp_path / "scan.zarr", rigidities=(1.0,), radii=(0.9, 0.4), trees=4)
     shown = CliRunner().invoke(main, ["show", str(store)])
     lines = shown.stdout.splitlines()
     assert (shown.exit_code, len(lines)) == (0, 3)

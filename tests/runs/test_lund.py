@@ -19,11 +19,12 @@ from djservice.cli.app import main
 from djservice.config.distances import Distances
 from djservice.config.input import LundJets
 from djservice.config.lund import LundSample
-from djservice.errors import ConfigError, InputError
+from djservice.errors import ConfigError, DjserviceError, InputError, InputFileError
 from djservice.fit.plan import RunPlan
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.selected_jets import plane_of, select_jets, varied
+from djservice.runs.lund import measure, need_weights
 from djservice.runs.lund_shift import shift
 from djservice.service.submission import pack
 
@@ -165,3 +166,48 @@ def test_backgrounds_are_subtracted_by_negative_weights(ratio: LundRatio) -> Non
     minus = PlaneSums(-part.subjets, -part.emissions, part.squares)
     rest = whole + part + minus
     np.testing.assert_allclose(rest.emissions, whole.emissions, atol=1e-9)
+
+
+def test_weights_replace_no_events(tmp_path: Path) -> None:
+    """A ROOT file in the way is looked into: its first bytes are those of every ROOT file."""
+    events, weights = tmp_path / "events.root", tmp_path / "weights.root"
+    for path, tree in ((events, "Events"), (weights, "LundWeights")):
+        with uproot.recreate(path) as file:
+            file[tree] = {"run": np.arange(3)}
+    before = events.read_bytes()
+    with pytest.raises(InputFileError, match="found a ROOT file with Events"):
+        need_weights(events)
+    assert events.read_bytes() == before
+    need_weights(weights)
+    need_weights(tmp_path / "new.root")
+    (tmp_path / "notes.root").write_text("mine")
+    with pytest.raises(InputFileError, match="found another file"):
+        need_weights(tmp_path / "notes.root")
+
+
+def test_a_shift_that_cannot_be_written_is_one_line(
+    ratio: LundRatio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ratio.write("ratio.json")
+    monkeypatch.setattr(
+        "djservice.runs.lund_shift.do_run", lambda run, watch: SimpleNamespace(radius=0.8)
+    )
+    lund_weights = {"ratio": "ratio.json", "jets": JETS}
+    settings = {**RUN, "output": {"store": "gone/run.zarr"}}
+    settings["input"] = {**RUN["input"], "lund_weights": lund_weights}
+    with pytest.raises(InputFileError, match=r"run\.shift\.json: cannot be written"):
+        shift(dj.Run.from_dict(settings), 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "variations", "message"),
+    [("notes.txt", {}, "found another file"), ("r.json", {"a/b": None}, "variation 'a/b'")],
+)
+def test_what_cannot_be_written_is_said_before_it_is_measured(
+    output: str, variations: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    sample: Any = None  # nothing is read
+    with pytest.raises(DjserviceError, match=message):
+        measure(sample, sample, tmp_path / output, variations)

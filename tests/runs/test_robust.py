@@ -1,5 +1,6 @@
 """Runs over versions of their events: the same numbers however they are done, and what is refused."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uproot
 
 import djservice as dj
 from djservice.config.run import Run
 from djservice.errors import ConfigError, StoreError
+from djservice.exports.contents import contents_of
+from djservice.exports.write import export
 from djservice.fit.plan import RunPlan
+from djservice.reports.compared import compare_runs
 from djservice.reports.html import report
 from djservice.reports.summary import summary
 from djservice.reports.text import robust_rows, robust_text
@@ -71,6 +76,19 @@ def test_the_report_has_the_radii_as_a_table(robust: Path, tmp_path: Path) -> No
     assert "plus 0.5 standard deviations" in robust_text(facts)
     page = report(robust, tmp_path / "page.html").read_text()
     assert "<h2>Augmentations</h2>" in page and "drop (probability 0.1)" in page
+
+
+def test_the_radii_are_exported_and_compared(robust: Path, tmp_path: Path) -> None:
+    table, rows = contents_of(robust).tables["robust"], summary(robust)["robust"]
+    assert table["name"].values.tolist() == [row["name"] for row in rows]
+    for name in ("radius", "shift_error", "mean"):
+        values = [math.nan if row[name] is None else row[name] for row in rows]
+        assert np.array_equal(table[name].values, values, equal_nan=True)
+    for format in ("root", "csv", "hepdata"):
+        assert export(robust, format, tmp_path / f"robust.{format}").exists()
+    with uproot.open(tmp_path / "robust.root") as file:
+        assert file["robust"]["loss"].array().tolist() == table["loss"].values.tolist()
+    assert "Nothing." in compare_runs([robust, robust], tmp_path / "two.html").read_text()
 
 
 def test_a_store_is_continued_with_the_same_augmentations_only(

@@ -14,11 +14,16 @@ from djservice.core.display import Lines
 from djservice.core.private import PrivateUrl
 from djservice.core.redact import message_of
 from djservice.errors import ConfigError, DjserviceError, MissingFileError
+from djservice.exports.contents import contents_of
+from djservice.exports.files import description
+from djservice.exports.write import export
 from djservice.fit.plan import RunPlan
 from djservice.input import retries
+from djservice.reports.compared import compare_runs
 from djservice.reports.html import report
 from djservice.reports.summary import summary
 from djservice.reports.terminal import print_summary
+from djservice.runs.dry_run import dry_run
 from djservice.service.records import Record
 from djservice.service.submission import identity, pack, same_numbers, unpack
 
@@ -70,6 +75,9 @@ def test_a_token_opens_the_file_and_is_in_no_output(
     with pytest.raises(DjserviceError, match=r"gone\.root") as failure:
         dj.run(bad, overwrite=True, watch=Lines(said))
     page = report(finished.store)
+    compare_runs([finished.store, finished.store], tmp_path / "compared.html")
+    for kind in ("csv", "parquet", "root", "hepdata"):
+        export(finished.store, kind, tmp_path / kind)
     print_summary(finished.store, page)
     record = Record("id", "ann", pack(first))
     assert TOKENS[0] in json.dumps(record.config) and unpack(record.config) == Run.from_dict(
@@ -77,6 +85,7 @@ def test_a_token_opens_the_file_and_is_in_no_output(
     )
     texts = [said.getvalue(), *capfd.readouterr(), caplog.text, repr(record), repr(first)]
     texts += [first.to_yaml(), repr(first.model_dump()), first.model_dump_json(), repr(first.input)]
+    texts += [json.dumps(description(contents_of(finished.store))), *dry_run(first)]
     texts += [json.dumps(summary(finished.store)), str(failure.value), repr(bad), page.read_text()]
     texts += [str(cause) for cause in (failure.value.__cause__,) if cause]
     texts += [repr(finished), identity(first), written(tmp_path).decode(errors="replace")]

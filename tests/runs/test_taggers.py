@@ -15,7 +15,7 @@ from small_networks import write_model, write_preprocessing
 
 import djservice as dj
 from djservice.config.run import Run
-from djservice.errors import StoreError
+from djservice.errors import InputWarning, StoreError
 from djservice.fit.build import build_loss
 from djservice.input.cutflow import reading_text
 from djservice.runs.grid import compare, scan
@@ -88,7 +88,8 @@ def test_a_scan_is_the_librarys_own(settings: dict[str, Any], tmp_path: Path) ->
     store = scan(run, tmp_path / "scan.zarr", rigidities=(1.0,), radii=(0.7,), trees=5)
     grid = xr.open_zarr(store, consolidated=False)
     events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 40))
-    expected = dj.gradient(events, build_loss(run), radius=0.7, trees=5, seed=run.seed)
+    with pytest.warns(InputWarning, match="reads charge"):
+        expected = dj.gradient(events, build_loss(run), radius=0.7, trees=5, seed=run.seed)
     cell = float(grid["loss"].values[0, 0, 0, 0])
     assert cell == pytest.approx(expected.loss.value, abs=5 * expected.loss.error)
     write_model(tmp_path / "sums.onnx", [[0.2, 0.0], [0.01, 0.02]])
@@ -117,9 +118,11 @@ def test_coffea_has_the_librarys_numbers(settings: dict[str, Any]) -> None:
         metadata={"dataset": "ZH", "filename": "x", "entrystart": 0, "entrystop": 20},
     ).events()  # fmt: skip
     processor = dj.RadiusProcessor(loss, pt_min=2.0, columns={"charge": "nowhere"}, **how)
-    result = processor.postprocess(processor.process(chunk))["all"]
+    with pytest.warns(InputWarning, match="charge is in no branch"):
+        result = processor.postprocess(processor.process(chunk))["all"]
     events = dj.read(
         "example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 20), dataset="ZH"
     )
-    expected = dj.gradient(events, loss, **how)
+    with pytest.warns(InputWarning, match="reads charge"):
+        expected = dj.gradient(events, loss, **how)
     assert result.gradient.value == pytest.approx(expected.value, rel=1e-12) != 0.0

@@ -273,4 +273,5 @@ def test_one_particle_and_one_place() -> None:
             found = dj.shapes.fit(points, shape)
             assert abs(found.value) < 1e-5 and found.radii[0] < 1e-4
             assert found.centres == pytest.approx(np.array([[0.4, 0.0]]), abs=1e-4)
-    assert fits_of([TWO[:1], TWO], Point(2), 0.8, 1.0)[0] is None
+    rows = np.pad(TWO, ((0, 0), (0, 1)))
+    assert fits_of([rows[:1], rows], shape_of(Point(2)), 0.8, 1.0)[0] is None

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import damaged_stores
 import fsspec
 import pytest
 import zarr
@@ -231,7 +232,7 @@ def test_a_group_of_another_store_is_not_taken_for_its_own(
     of_run = settings
     with monkeypatch.context() as patch:
         other = lambda *given: of_run(*given).model_copy(update={"seed": 5})  # noqa: E731
-        patch.setitem(globals(), "settings", other)
+        patch.setattr(damaged_stores, "settings", other)
         run_store(tmp_path / "other.zarr", "global")
     shutil.rmtree(path / group)
     shutil.copytree(tmp_path / "other.zarr" / group, path / group)
@@ -348,7 +349,7 @@ def test_a_store_without_checksums_is_not_read(made: Path, tmp_path: Path) -> No
     attributes = {"djservice_format": 2, "numbers": {}}
     root.write_text(json.dumps({"attributes": attributes, "zarr_format": 3, "node_type": "group"}))
     for read in (Store.read, verify_store):
-        with pytest.raises(StoreError, match=r"written in format 2, expected 4\. Read it with"):
+        with pytest.raises(StoreError, match=r"written in format 2, expected 5\. Read it with"):
             read(tmp_path / "s.zarr")
 
 

@@ -16,7 +16,7 @@ from djservice.store.verify import verify_store
 def write_grid(path: Path, cells: int = 8) -> tuple[Content, int]:
     """Fill cells of a grid, and return what it says, and how many were done before."""
     rigidities, radii = (1.0, 2.0), (0.5, 0.9)
-    shown = {"observable": "m", "versions": {"numpy": "2.0"}}
+    shown = {"observable": {"name": "m", "units": "GeV"}, "versions": {"numpy": "2.0"}}
     with open_grid(path, (1, 2, 2, 2), rigidities, radii, {"code": "1"}, shown) as grid:
         done = grid.n_complete
         for cell in range(done, cells):

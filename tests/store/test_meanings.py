@@ -14,9 +14,13 @@ from djservice.input.cache import save_cached
 from djservice.input.cutflow import Cutflow
 from djservice.reprocessing.apply import _write
 from djservice.runs.grid import scan
+from djservice.shapes.forms import named_shape
+from djservice.shapes.table import lengths_of
 from djservice.store.archive import Archive
 from djservice.store.columns import IDENTITY, MODELS, ModelColumns, StoreColumns, create_groups
-from djservice.store.distance_store import JetTable, open_distances
+from djservice.store.distance_store import open_distances
+from djservice.store.jet_table import JetTable
+from djservice.store.shape_store import open_shapes
 
 KEYS, ONES = np.arange(3, dtype=np.uint64), np.ones(3)
 COLUMNS = {name: KEYS.astype(kind) for name, kind in IDENTITY.items()}
@@ -32,11 +36,19 @@ def run_store(model: str, _path: Path) -> zarr.Group:
     return root
 
 
-def distances(path: Path) -> zarr.Group:
+def jet_table() -> JetTable:
     place = np.zeros(3, np.int64)
     identity = (COLUMNS[name] for name in ("run", "luminosityBlock", "event", "entry"))
-    jets = JetTable(KEYS, *identity, place, ONES, place)
-    with open_distances(path, jets, 2, {"distance": {"norm": False}}, {}):
+    return JetTable(KEYS, *identity, place, ONES, place)
+
+
+def shapes(path: Path) -> zarr.Group:
+    with open_shapes(path, jet_table(), 2, lengths_of(named_shape("disk+uniform", 2)), {}, {}):
+        return zarr.open_group(path, mode="r")
+
+
+def distances(path: Path) -> zarr.Group:
+    with open_distances(path, jet_table(), 2, {"distance": {"norm": False}}, {}):
         return zarr.open_group(path, mode="r")
 
 
@@ -58,6 +70,7 @@ def cache(path: Path) -> zarr.Group:
 KINDS: dict[str, Callable[[Path], Any]] = {
     **{model: lambda path, model=model: run_store(model, path) for model in MODELS},  # type: ignore[misc]
     "distances": distances,
+    "shapes": shapes,
     "applied": applied,
     "cache": cache,
 }
@@ -82,7 +95,7 @@ def test_arrays_of_a_scan_and_of_a_finished_run_have_them_too(
     tiny: dict[str, Any], finished_run: Path, scheduler: str, tmp_path: Path
 ) -> None:
     run = dj.Run.from_dict(tiny | {"cluster": {"scheduler": scheduler}})
-    check(zarr.open_group(scan(run, tmp_path / "scan", radii=(0.4,), trees=2), mode="r"))
+    check(zarr.open_group(scan(run, tmp_path / "scan", radii=(0.4,), trees=4), mode="r"))
     group = zarr.open_group(finished_run, path="spectrum", mode="r")
     assert group["event_mean"].attrs["units"] == "GeV"
     assert (

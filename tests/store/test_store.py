@@ -20,6 +20,7 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.core.locks import lock_file
 from djservice.errors import RunError, StoreError
+from djservice.lund_planes.density import SUMS_SHAPE
 from djservice.reports.terminal import print_summary
 from djservice.store.columns import HISTORY, SCAN, SPECTRUM_EVENT, StoreColumns
 from djservice.store.fence import TOKEN
@@ -126,7 +127,13 @@ def test_xarray_opens_every_group_of_a_finished_run_by_name(do: Do) -> None:
     dimensions = {
         "history": {"iteration": 6, "parameter": 1},
         "scan": {"radius": 4},
-        "spectrum": {"radius": 3, "event": 40},
+        "spectrum": {
+            "radius": 3,
+            "event": 40,
+            "sum": SUMS_SHAPE[0],
+            "x": SUMS_SHAPE[1],
+            "y": SUMS_SHAPE[2],
+        },
     }
     names = {"history": HISTORY, "scan": SCAN, "spectrum": (*SCAN, *SPECTRUM_EVENT)}
     with warnings.catch_warnings():
@@ -454,7 +461,7 @@ def test_a_store_of_another_format_is_not_read(
 ) -> None:
     with small_store() as store:
         store.set(djservice_format=99)
-    with pytest.raises(StoreError, match="format 99, expected 4"):
+    with pytest.raises(StoreError, match="format 99, expected 5"):
         Store.read(tmp_path / "a.zarr")
 
 

@@ -137,7 +137,7 @@ def test_a_run_with_weights_of_particles(
     shown = CliRunner().invoke(main, ["show", str(store)]).output
     assert "full gradient, which is unbiased" in shown and "no weights" in shown
     page = dj.report(store).read_text()
-    assert "Weights of particles" in page and page.count("<figure>") == 4
+    assert "Weights of particles" in page and page.count("<figure>") == 5
 
     # Stopped while training or scoring, it goes on to the same bits.
     before, where = stored(store), LocalFolder(str(store))

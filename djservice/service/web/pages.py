@@ -7,6 +7,7 @@ the scheduler nothing, and text of a user is never interpreted as HTML.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 from functools import cache
 from pathlib import Path
@@ -62,11 +63,14 @@ class RunPage(Page):
         objective = shown_of(settings)
         text = await asyncio.to_thread(_as_yaml, settings)
         figures, version = await asyncio.to_thread(_figures, objective)
+        report = False
+        with contextlib.suppress(TimeoutError):  # its file system does not answer
+            report = await beside(lambda: _has_report(settings))
         self.show(
             "run.html",
             "",
             id=run_id,
-            report=await beside(lambda: _has_report(settings)),
+            report=report,
             objective=objective,
             settings=text,
             figures=figures,
