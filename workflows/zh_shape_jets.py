@@ -68,7 +68,7 @@ def widths(masses: dict[str, Floats], resamples: int = 1000) -> None:
     rng = np.random.default_rng(1)
     events = len(next(iter(masses.values())))
     drawn = rng.integers(0, events, (resamples, events))
-    print("| jets | mean | sd | width / median | to the best R | acceptance |")
+    print("| jets | mean | sd | width / median | to R = 0.737 | acceptance |")
     reference = next(iter(masses.values()))
     for name, mass in masses.items():
         value, spread = _numbers(mass), np.std([_numbers(mass[row]) for row in drawn], axis=0)

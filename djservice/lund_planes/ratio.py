@@ -244,7 +244,7 @@ def need_names(names: Iterable[str], place: str = "") -> None:
         if not re.fullmatch(r"\w{1,60}", name, flags=re.ASCII) or name in _TAKEN:
             raise InputError(
                 f"{place}variation {name!r}: expected a name of letters, digits and underscores, "
-                f"other than {', '.join(_TAKEN)}. Choose another name."
+                f"other than {', '.join(sorted(_TAKEN))}. Choose another name."
             )
 
 

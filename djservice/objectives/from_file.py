@@ -119,6 +119,7 @@ def _failure(error: BaseException, path: str) -> str:
         lines = [error.lineno]
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == path]
+        # On its way to a worker, a function loses the name of its file.
+        lines = [frame.lineno for frame in frames if frame.filename in (path, "<dynamic-code>")]
     line = f", line {lines[-1]}" if lines and lines[-1] else ""
     return f"{line}: {type(error).__name__}: {error}."

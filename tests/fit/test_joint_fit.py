@@ -147,7 +147,10 @@ def test_a_joint_run(
     compared = compare_runs([store, store], tmp_path / "compared.html").read_text()
     assert compared.count(f"{learned[0]:.3f}") >= 2 and "with its network" in compared
     tables = contents_of(store).tables
-    assert tables["joint"]["radius"].values.tolist() == [row[0] for row in path]
+    assert (
+        tables["joint"]["radius"].values.tolist()
+        == opened.column("joint", "parameters")[:, 0].tolist()
+    )
     assert set(map(len, (column.values for column in tables["joint"].values()))) == {6}
     with pytest.raises(StoreError, match="without a scan"):
         export(store, "hepdata", tmp_path / "record")

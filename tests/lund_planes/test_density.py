@@ -172,7 +172,7 @@ def test_jets_without_emissions_and_no_jets(events: dj.EventBatch) -> None:
 
 def test_what_has_no_density_is_refused(events: dj.EventBatch, jets: Any) -> None:
     for radius in (0.0, math.nan, math.inf):
-        with pytest.raises(InputError, match=f"radius is {radius}, expected a positive"):
+        with pytest.raises(InputError, match=f"radius is {radius}, expected a (positive|finite)"):
             dj.lund_density(events, jets, radius=radius)
     for plane in (0, -1, 1.5, None):  # without emissions, each would be a density of 0
         with pytest.raises(InputError, match=f"plane is {plane}, expected a whole number from 1"):
