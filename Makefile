@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
-.PHONY: run docs reference wheel image image-gpu image-workflow base-image test test-quick test-gpu test-long test-tools bench lint kernels bytecode clean
+.PHONY: run docs reference wheel image image-gpu image-workflow base-image lock test test-quick test-gpu test-long test-tools bench lint kernels bytecode clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
@@ -68,6 +68,11 @@ image-gpu image-workflow: image-%:
 
 base-image:
 	deploy/base.sh debian-python:bookworm
+
+# What `make image` installs, brought up to pyproject.toml; versions stay as far as they can.
+lock: $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv
+	deploy/lock.sh $(BIN)/uv
 
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py
