@@ -100,20 +100,29 @@ def test_what_is_missing_for_an_image_is_one_line(
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_a_folder_of_the_state_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    for options in (
-        ["--state-directory", f"{tmp_path}/no/state"],
-        [f"--state-directory={tmp_path}/no/state"],
-    ):
-        done = subprocess.run(
-            [DEPLOY / "entrypoint.sh", "echo", *options],
-            env=os.environ
-            | {"DJSERVICE_DATA": f"{tmp_path}/no", "WARM_NUMBA_CACHE": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not done.stdout
-        assert f"cannot write {tmp_path}/no. Mount a volume there" in done.stderr
+@pytest.mark.parametrize(
+    "command, environment, message",
+    [
+        ("--state-directory {}/no/state", {}, "cannot write {}/no. Mount a volume there"),
+        ("--state-directory={}/no/state", {}, "cannot write {}/no. Mount a volume there"),
+        ("", {"TMPDIR": "{}/no", "NUMBA_CACHE_DIR": ""}, "cannot write {}/no. Mount a volume or"),
+        ("", {"DJSERVICE_CHART_VERSION": "7.0"}, "the chart is for 7.0. Set image.tag"),
+    ],
+)
+def test_what_a_container_lacks_is_one_line(
+    command: str, environment: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    variables = {"DJSERVICE_DATA": "{}/no", "WARM_NUMBA_CACHE": "{}/warm"} | environment
+    done = subprocess.run(
+        [DEPLOY / "entrypoint.sh", "echo", *command.format(tmp_path).split()],
+        env=os.environ
+        | {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": PROGRAMS}
+        | {name: text.format(tmp_path) for name, text in variables.items()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and not done.stdout
+    assert message.format(tmp_path) in done.stderr, done.stderr
 
 
 def test_the_entry_point_brings_the_compiled_kernels(tmp_path: Path) -> None:
