@@ -18,5 +18,7 @@ if [ "$BASE" != scratch ] && [ -z "$("$engine" images -q "$BASE" 2> /dev/null)" 
         "Name another with BASE=..., or make one without a registry: make base-image" >&2
     exit 1
 fi
+# Of podman and buildah: images of OCI's format have no health check.
+export BUILDAH_FORMAT=docker
 "$engine" build "$@" --build-arg BASE="$BASE" --tag "$name" --file "$recipe" "$context"
 "$engine" images "$name"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -11,6 +12,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 import djservice as dj
 
@@ -42,6 +45,14 @@ def wait_until(condition: Callable[[], Any], said: Callable[[], object]) -> Any:
     return value
 
 
+def for_containers(folder: Path) -> None:
+    """The files of a folder can be read by the user of the image, as those of a Secret."""
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o440)
+        os.chown(path, 0, USER)
+
+
 class Containers:
     """Containers that share a folder as /data. All are gone after :meth:`stop`."""
 
@@ -54,7 +65,7 @@ class Containers:
             first.bind(("127.0.0.1", 0))
             second.bind(("127.0.0.1", 0))
             port, self.web = first.getsockname()[1], second.getsockname()[1]
-        self.protocol = "tls" if environment else "tcp"
+        self.protocol = "tls" if any("TLS" in name for name in environment) else "tcp"
         self.address, self.port = f"{self.protocol}://127.0.0.1:{port}", port
         variables = environment | {"DJSERVICE_SCHEDULER": self.address, "HOME": "/tmp"}
         named = [part for name, text in variables.items() for part in ("--env", f"{name}={text}")]
@@ -84,6 +95,12 @@ class Containers:
         """A command in a container of its own, to its end."""
         return podman("run", "--rm", *self.options, IMAGE, *command)
 
+    def write_run(self, name: str, settings: dict[str, Any], store: str = "") -> str:
+        """The path of its configuration in the containers."""
+        text = yaml.safe_dump(settings | {"output": {"store": store or f"/data/{name}.zarr"}})
+        (self.data / f"{name}.yaml").write_text(text)
+        return f"/data/{name}.yaml"
+
     def submit(self, path: str) -> str:
         """The id of a run, once the scheduler takes it."""
 
@@ -94,6 +111,17 @@ class Containers:
         done = wait_until(submitted, self.logs)
         assert done.returncode == 0, done.stderr
         return str(done.stdout.split()[0])
+
+    def end_of(self, run: str) -> dict[str, Any]:
+        """What is listed of a run that is over."""
+
+        def ended() -> dict[str, Any] | None:
+            listed = self.call("djservice", "list", "--json")
+            assert listed.returncode == 0, listed.stderr + self.logs()
+            (found,) = (each for each in json.loads(listed.stdout) if each["id"] == run)
+            return dict(found) if found["state"] not in ("queued", "running") else None
+
+        return dict(wait_until(ended, self.logs))
 
     def kill(self, name: str) -> None:
         """The first process of a container, as the kernel does where memory runs out."""
