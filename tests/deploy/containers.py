@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 import djservice as dj
+from djservice.service.records import UNFINISHED
 
 IMAGE = f"localhost/djservice:{dj.__version__}"
 USER = 10001
@@ -26,10 +27,10 @@ CONFINED = (
 )
 
 
-def podman(*arguments: object) -> subprocess.CompletedProcess[str]:
+def podman(*arguments: object, input: str = "") -> subprocess.CompletedProcess[str]:
     """What the engine says, right or wrong."""
     command = ["podman", *(str(each) for each in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=300)
 
 
 def image_is_there() -> bool:
@@ -119,7 +120,7 @@ class Containers:
             listed = self.call("djservice", "list", "--json")
             assert listed.returncode == 0, listed.stderr + self.logs()
             (found,) = (each for each in json.loads(listed.stdout) if each["id"] == run)
-            return dict(found) if found["state"] not in ("queued", "running") else None
+            return dict(found) if found["state"] not in UNFINISHED else None
 
         return dict(wait_until(ended, self.logs))
 

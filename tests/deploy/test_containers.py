@@ -64,7 +64,7 @@ def test_killed_containers_change_no_bit(
     assert podman("wait", scheduler).stdout.strip() == "137"
     assert before < 100
     assert podman("start", scheduler).returncode == 0
-    wait_until(lambda: dj.connect(containers.address) if answers(containers) else None, str)
+    wait_until(lambda: answers(containers), containers.logs)
     assert containers.end_of(second)["state"] == "finished", containers.logs()
     assert stored(store) == stored(containers.data / "undisturbed.zarr")
     assert "continues" in podman("logs", scheduler).stderr or iterations(store) == 100
@@ -102,7 +102,6 @@ def test_results_on_s3_with_keys_in_a_file(
     tiny: dict[str, Any],
     bucket: str,  # noqa: F811
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "secrets").mkdir()
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

@@ -25,7 +25,6 @@ from djservice.store.run_store import Store
 pytestmark = pytest.mark.long
 CHART = Path(__file__).parents[2] / "helm/djservice"
 SERVICE = "physics-djservice-scheduler"
-PLAYED = {"ConfigMap", "Deployment", "PersistentVolumeClaim"}
 Resource = dict[str, Any]
 
 
@@ -35,14 +34,14 @@ class Played:
     def __init__(self, folder: Path) -> None:
         self.folder, self.files = folder, list[Path]()
 
-    def play(self, resource: Resource) -> None:
+    def play(self, resource: Resource, *with_it: Resource) -> None:
         path = self.folder / f"{resource['kind']}-{resource['metadata']['name']}.yaml"
         # A local image is in no registry.
-        text = yaml.safe_dump(resource).replace("Policy: Always", "Policy: Never", 1)
+        text = yaml.safe_dump_all([*with_it, resource])
         path.write_text(text.replace("imagePullPolicy: Always", "imagePullPolicy: Never"))
         self.files.append(path)
         done = podman("kube", "play", path)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr + self.logs()
 
     def logs(self) -> str:
         names = podman("ps", "--all", "--format", "{{.Names}}").stdout.split()
@@ -88,11 +87,11 @@ def pod(name: str, template: Resource, address: str) -> Resource:
     }
 
 
-def finish(played: Played, name: str, template: Resource, address: str) -> str:
+def finish(played: Played, name: str, template: Resource, address: str, *with_it: Resource) -> str:
     """What the pod of a Job says, which ends with 0. It is gone then."""
     spec = template["spec"] | {"restartPolicy": "Never"}  # its exit code is to be seen
     (container,) = spec["containers"]
-    played.play(pod(name, template | {"spec": spec}, address))
+    played.play(pod(name, template | {"spec": spec}, address), *with_it)
     code = podman("wait", f"{name}-{container['name']}").stdout.strip()
     done = podman("logs", f"{name}-{container['name']}")
     assert code == "0", done.stdout + done.stderr + played.logs()
@@ -132,12 +131,12 @@ def test_a_run_and_a_schedule(
     }
     if values == "tls":
         played.play(secret(resources, tmp_path / "certificates"))
-    for kind in ("ConfigMap", "PersistentVolumeClaim"):
-        played.play(by_name[kind, ""])
-    played.play(by_name["Deployment", "-scheduler"])
+    played.play(by_name["PersistentVolumeClaim", ""])
+    runs = by_name["ConfigMap", ""]
+    played.play(by_name["Deployment", "-scheduler"], runs)
     address = address_of("physics-djservice-scheduler")
     workers = by_name["Deployment", "-workers"]["spec"]["template"]
-    played.play(pod("physics-djservice-workers", workers, address))
+    played.play(pod("physics-djservice-workers", workers, address), runs)
     volume = Path(
         podman(
             "volume", "inspect", "--format", "{{.Mountpoint}}", "physics-djservice"
@@ -149,7 +148,7 @@ def test_a_run_and_a_schedule(
     for name, job in jobs:
         submit = job["spec"]["template"]
         wait_until(lambda: health(address), played.logs)
-        finish(played, f"physics-djservice{name}", submit, address)
+        finish(played, f"physics-djservice{name}", submit, address, runs)
     wait_until(lambda: finished(volume / "tiny.zarr"), played.logs)
     if values == "tls":
         for folder in ("in", "new"):
@@ -157,7 +156,7 @@ def test_a_run_and_a_schedule(
             shutil.copy(examples.path("ZHllbb_200"), volume / folder)
             os.chown(volume / folder, USER, USER)
         job = by_name["CronJob", "-reprocess"]["spec"]["jobTemplate"]["spec"]["template"]
-        said = [finish(played, "physics-djservice-reprocess", job, address) for _ in range(2)]
+        said = [finish(played, "physics-djservice-reprocess", job, address, runs) for _ in range(2)]
         assert "latest: " in said[0] and "nothing changed; latest: " in said[1]
 
 
