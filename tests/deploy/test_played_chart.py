@@ -1,14 +1,15 @@
 """What the chart renders, played by podman without a Kubernetes: its Deployments, the pods of its Jobs and of its CronJob.
 
-What podman does not play is skipped: the Service (its name is in the pods' host aliases here), NetworkPolicy, PodDisruptionBudget,
-ServiceAccount, and the resources of cert-manager, Prometheus and the Dask operator. It starts one pod of a Deployment.
+What podman does not play is left out: the Service (its name is in the pods' host aliases here), NetworkPolicy, PodDisruptionBudget,
+ServiceAccount, workers with GPUs, and the resources of cert-manager, Prometheus and the Dask operator, whose pods are played.
+It starts one pod of a Deployment, has no fsGroup, and 4.3 does not decode Secrets: they are written as it reads them.
 """
 
-import base64
 import json
-import os
+import re
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,20 @@ from typing import Any
 import pytest
 import tools
 import yaml
-from containers import IMAGE, USER, image_is_there, podman, wait_until
+from containers import IMAGE, build_s3_image, image_is_there, podman, wait_until
 from test_pods import write_secret
 
 from djservice import examples
-from djservice.store.run_store import Store
+from djservice.service.records import UNFINISHED
 
 pytestmark = pytest.mark.long
 CHART = Path(__file__).parents[2] / "helm/djservice"
 SERVICE = "physics-djservice-scheduler"
+#: Of claims; podman keeps those of ConfigMaps and Secrets, too.
+VOLUMES = ("physics-djservice", "results")
+#: Of pods; podman makes it for the first one.
+NETWORK = "podman-default-kube-network"
+ADDRESS = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
 Resource = dict[str, Any]
 
 
@@ -32,16 +38,25 @@ class Played:
     """Resources that are played, each from a file of its own, and are all gone after :meth:`stop`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, list[Path]()
+        self.folder, self.files, self.secrets = folder, list[Path](), list[str]()
+        self.others = list[str]()
 
     def play(self, resource: Resource, *with_it: Resource) -> None:
         path = self.folder / f"{resource['kind']}-{resource['metadata']['name']}.yaml"
         # A local image is in no registry.
-        text = yaml.safe_dump_all([*with_it, resource])
+        text = yaml.safe_dump_all([*with_it, resource], sort_keys=False)
+        # Without this, podman 4.3 ends in a panic.
+        text = re.sub(r"( *)(secretName: .*\n)", r"\1\2\1optional: false\n", text)
         path.write_text(text.replace("imagePullPolicy: Always", "imagePullPolicy: Never"))
         self.files.append(path)
         done = podman("kube", "play", path)
         assert done.returncode == 0, done.stderr + self.logs()
+
+    def add_secret(self, name: str, folder: Path) -> None:
+        data = {path.name: path.read_text() for path in folder.iterdir()}
+        done = podman("secret", "create", name, "-", input=yaml.safe_dump({"data": data}))
+        assert done.returncode == 0, done.stderr
+        self.secrets.append(name)
 
     def logs(self) -> str:
         names = podman("ps", "--all", "--format", "{{.Names}}").stdout.split()
@@ -51,10 +66,19 @@ class Played:
             for name in ours
         )
 
+    def run(self, name: str, *arguments: object) -> None:
+        self.others.append(name)
+        done = podman("run", "--detach", "--name", name, "--network", NETWORK, *arguments)
+        assert done.returncode == 0, done.stderr
+
     def stop(self) -> None:
         for path in reversed(self.files):
             podman("kube", "down", path)
-        podman("volume", "rm", "--force", "physics-djservice")
+        for name in self.others:
+            podman("rm", "--force", "--time", 2, name)
+        for name in self.secrets:
+            podman("secret", "rm", name)
+        podman("volume", "rm", "--force", *VOLUMES, *self.secrets)
 
 
 @pytest.fixture
@@ -99,70 +123,106 @@ def finish(played: Played, name: str, template: Resource, address: str, *with_it
     return done.stdout + done.stderr
 
 
-def address_of(name: str) -> str:
-    """Of the scheduler's pod, once its page of health answers."""
+def scheduler_container(name: str) -> str:
     listed = podman("ps", "--filter", f"name={name}", "--format", "{{.Names}}").stdout.split()
-    container = next(each for each in listed if each.endswith("-scheduler"))
-    (pod_id,) = {podman("inspect", "--format", "{{.Pod}}", container).stdout.strip()}
+    return next(each for each in listed if each.endswith("-scheduler"))
+
+
+def address_of(name: str) -> str:
+    """Of the scheduler's pod."""
+    container = scheduler_container(name)
+    pod_id = podman("inspect", "--format", "{{.Pod}}", container).stdout.strip()
     infra = json.loads(podman("pod", "inspect", pod_id).stdout)["InfraContainerID"]
-    networks = json.loads(podman("inspect", infra).stdout)[0]["NetworkSettings"]["Networks"]
-    (network,) = networks.values()
-    return str(network["IPAddress"])
+    return podman("inspect", "--format", ADDRESS, infra).stdout.strip()
 
 
-@pytest.mark.parametrize("values", ["default", "tls"])
-def test_a_run_and_a_schedule(
-    values: str, played: Played, tiny: Resource, fetched: Callable[..., Path], tmp_path: Path
-) -> None:
+def values_of(name: str, tiny: Resource) -> Resource:
+    """More values: a local image, and runs that take seconds."""
     repository, tag = IMAGE.rsplit(":", 1)
     run = {key: value for key, value in tiny.items() if key != "output"}
-    nightly = run | {"input": run["input"] | {"files": "/data/in/*.root"}}
     more = {
         "image": {"repository": repository, "tag": tag, "digest": ""},
-        "runs": {"tiny": run, "zh": nightly if values == "tls" else run},
+        "runs": {"tiny": run, "zh": run},
         "workers": {"threads": 1},
     }
-    if values == "tls":
+    if name == "tls":
+        more["runs"]["zh"] = run | {"input": run["input"] | {"files": "/data/in/*.root"}}
         more["reprocess"] = {"apply": {"files": "/data/new/*.root", "pt_min": 2.0}}
-    resources = rendered(fetched(tools.helm), values, more, tmp_path)
+    return more
+
+
+def pods_of(by_name: dict[tuple[str, str], Resource]) -> tuple[Resource, Resource]:
+    """A Deployment of the scheduler, and the template of the workers' pods; of the operator's cluster, what it makes them of."""
+    if ("Deployment", "-scheduler") in by_name:
+        workers = by_name["Deployment", "-workers"]["spec"]["template"]
+        return by_name["Deployment", "-scheduler"], workers
+    cluster = by_name["DaskCluster", ""]
+    labels = cluster["metadata"]["labels"]
+    templates = {
+        name: {"metadata": {"labels": labels}, "spec": cluster["spec"][name]["spec"]}
+        for name in ("scheduler", "worker")
+    }
+    (worker,) = templates["worker"]["spec"]["containers"]
+    worker["env"].append({"name": "DASK_WORKER_NAME", "value": "first"})  # by the operator
+    return pod(SERVICE, templates["scheduler"], ""), templates["worker"]
+
+
+@pytest.mark.parametrize("values", ["default", "tls", "operator", "gpu"])
+def test_runs_and_a_schedule(
+    values: str,
+    played: Played,
+    tiny: Resource,
+    fetched: Callable[..., Path],
+    requires: Callable[[str, object], None],
+    tmp_path: Path,
+) -> None:
+    resources = rendered(fetched(tools.helm), values, values_of(values, tiny), tmp_path)
     by_name = {
         (each["kind"], each["metadata"]["name"].removeprefix("physics-djservice")): each
         for each in resources
     }
-    if values == "tls":
-        played.play(secret(resources, tmp_path / "certificates"))
-    played.play(by_name["PersistentVolumeClaim", ""])
+    add_secrets(played, values, resources, tmp_path, requires)
+    claim = by_name.get(("PersistentVolumeClaim", ""))
+    if claim:
+        played.play(claim)
     runs = by_name["ConfigMap", ""]
-    played.play(by_name["Deployment", "-scheduler"], runs)
-    address = address_of("physics-djservice-scheduler")
-    workers = by_name["Deployment", "-workers"]["spec"]["template"]
+    scheduler, workers = pods_of(by_name)
+    played.play(scheduler, runs)
+    address = address_of(SERVICE)
     played.play(pod("physics-djservice-workers", workers, address), runs)
-    volume = Path(
-        podman(
-            "volume", "inspect", "--format", "{{.Mountpoint}}", "physics-djservice"
-        ).stdout.strip()
-    )
-
     jobs = [(name, each) for (kind, name), each in by_name.items() if kind == "Job"]
     assert len(jobs) == (1 if values == "tls" else 2)
+    wait_until(lambda: health(address), played.logs)
     for name, job in jobs:
-        submit = job["spec"]["template"]
-        wait_until(lambda: health(address), played.logs)
-        finish(played, f"physics-djservice{name}", submit, address, runs)
-    wait_until(lambda: finished(volume / "tiny.zarr"), played.logs)
+        finish(played, f"physics-djservice{name}", job["spec"]["template"], address, runs)
+
+    def inside(*command: str) -> subprocess.CompletedProcess[str]:
+        return podman("exec", scheduler_container(SERVICE), *command)
+
+    for name in {"tiny"} if values == "tls" else {"tiny", "zh"}:
+        listed = wait_until(
+            lambda name=name: ended(inside("djservice", "list", "--json").stdout, name), played.logs
+        )
+        assert listed["state"] == "finished", (listed, played.logs())
+        checked = inside("djservice", "check", listed["store"])
+        assert checked.returncode == 0, checked.stderr
     if values == "tls":
+        data = json.loads(podman("volume", "inspect", "physics-djservice").stdout)[0]["Mountpoint"]
         for folder in ("in", "new"):
-            (volume / folder).mkdir()
-            shutil.copy(examples.path("ZHllbb_200"), volume / folder)
-            os.chown(volume / folder, USER, USER)
+            Path(data, folder).mkdir()
+            shutil.copy(examples.path("ZHllbb_200"), Path(data, folder))
         job = by_name["CronJob", "-reprocess"]["spec"]["jobTemplate"]["spec"]["template"]
-        said = [finish(played, "physics-djservice-reprocess", job, address, runs) for _ in range(2)]
+        said = [finish(played, f"{SERVICE}-reprocess", job, address, runs) for _ in range(2)]
         assert "latest: " in said[0] and "nothing changed; latest: " in said[1]
 
 
-def health(address: str) -> bool:
-    import urllib.request
+def ended(listed: str, name: str) -> Resource | None:
+    """What is listed of the run with a store of this name, once it is over."""
+    mine = [each for each in json.loads(listed or "[]") if each["store"].endswith(f"/{name}.zarr")]
+    return mine[0] if mine and mine[0]["state"] not in UNFINISHED else None
 
+
+def health(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"http://{address}:8787/health", timeout=5):
             return True
@@ -170,22 +230,31 @@ def health(address: str) -> bool:
         return False
 
 
-def finished(store: Path) -> bool:
-    return store.exists() and Store.read(store).attributes.get("status") == "finished"
-
-
-def secret(resources: list[Resource], folder: Path) -> Resource:
-    """The Secret that cert-manager would make of the Certificate."""
-    (spec,) = (
-        each["spec"]
-        for each in resources
-        if each["kind"] == "Certificate" and "dnsNames" in each["spec"]
-    )
-    write_secret(folder, spec["dnsNames"])
-    data = {path.name: base64.b64encode(path.read_bytes()).decode() for path in folder.iterdir()}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": spec["secretName"]},
-        "data": data,
-    }
+def add_secrets(
+    played: Played,
+    values: str,
+    resources: list[Resource],
+    folder: Path,
+    requires: Callable[[str, object], None],
+) -> None:
+    """What cert-manager would make of the Certificate, or users make: certificates, and keys of an S3 server."""
+    if values in ("tls", "operator"):
+        certificates = [each["spec"] for each in resources if each["kind"] == "Certificate"]
+        names = [each for each in certificates if "dnsNames" in each]
+        write_secret(
+            folder / "tls", names[0]["dnsNames"] if names else [SERVICE, f"{SERVICE}.jets"]
+        )
+        played.add_secret(names[0]["secretName"] if names else "dask-tls", folder / "tls")
+    if values == "gpu":
+        (folder / "s3").mkdir()
+        server = ("mini", "-dir=/data", "-bucket=bucket")
+        keys = ("--env", "AWS_ACCESS_KEY_ID=physics", "--env", "AWS_SECRET_ACCESS_KEY=hush-hush")
+        image = build_s3_image(folder / "s3", requires)
+        played.run("physics-s3", *keys, "--tmpfs", "/data", "--tmpfs", "/tmp", image, *server)
+        (folder / "keys").mkdir()
+        place = podman("inspect", "--format", ADDRESS, "physics-s3").stdout.strip()
+        (folder / "keys/credentials").write_text(
+            "[default]\naws_access_key_id = physics\naws_secret_access_key = hush-hush\n"
+            f"endpoint_url = http://{place}:8333\n"
+        )
+        played.add_secret("s3-inputs", folder / "keys")
