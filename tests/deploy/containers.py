@@ -25,7 +25,7 @@ S3_IMAGE = "localhost/djservice-test-s3"
 #: As deploy/compose.yaml and the chart: a root that cannot be written but in /tmp, and no rights.
 CONFINED = (
     *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL"),
-    *("--security-opt", "no-new-privileges", "--network", "host"),
+    *("--security-opt", "no-new-privileges"),
 )
 
 
@@ -35,8 +35,8 @@ def podman(*arguments: object, input: str = "") -> subprocess.CompletedProcess[s
     return subprocess.run(command, input=input, capture_output=True, text=True, timeout=900)
 
 
-def image_is_there() -> bool:
-    return bool(shutil.which("podman")) and podman("image", "exists", IMAGE).returncode == 0
+def image_is_there(image: str = IMAGE) -> bool:
+    return bool(shutil.which("podman")) and podman("image", "exists", image).returncode == 0
 
 
 def wait_until(condition: Callable[[], Any], said: Callable[[], object]) -> Any:
@@ -60,6 +60,12 @@ def build_s3_image(folder: Path, requires: Callable[[str, object], None]) -> str
     done = podman("build", "--tag", S3_IMAGE, folder)
     assert done.returncode == 0, done.stderr
     return S3_IMAGE
+
+
+def give_to_user(folder: Path) -> None:
+    """A folder and all in it are the image's user's."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, USER, USER)
 
 
 def for_containers(folder: Path) -> None:
@@ -86,7 +92,15 @@ class Containers:
         self.address, self.port = f"{self.protocol}://127.0.0.1:{port}", port
         variables = environment | {"DJSERVICE_SCHEDULER": self.address, "HOME": "/tmp"}
         named = [part for name, text in variables.items() for part in ("--env", f"{name}={text}")]
-        self.options = [*CONFINED, "--volume", f"{self.data}:/data", *named, *options]
+        self.options = [
+            *CONFINED,
+            "--network",
+            "host",
+            "--volume",
+            f"{self.data}:/data",
+            *named,
+            *options,
+        ]
 
     def start(self, *command: object, options: tuple[object, ...] = ()) -> str:
         """The name of a new container."""

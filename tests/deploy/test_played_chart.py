@@ -39,7 +39,7 @@ class Played:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.files, self.secrets = folder, list[Path](), list[str]()
-        self.others = list[str]()
+        self.others, self.volumes = list[str](), list(VOLUMES)
 
     def play(self, resource: Resource, *with_it: Resource) -> None:
         path = self.folder / f"{resource['kind']}-{resource['metadata']['name']}.yaml"
@@ -47,7 +47,11 @@ class Played:
         text = yaml.safe_dump_all([*with_it, resource], sort_keys=False)
         # Without this, podman 4.3 ends in a panic.
         text = re.sub(r"( *)(secretName: .*\n)", r"\1\2\1optional: false\n", text)
-        path.write_text(text.replace("imagePullPolicy: Always", "imagePullPolicy: Never"))
+        text = text.replace("imagePullPolicy: Always", "imagePullPolicy: Never")
+        # An emptyDir is a volume of its name, which all pods would share.
+        empty = f"{resource['metadata']['name']}-tmp"
+        path.write_text(text.replace("name: tmp\n", f"name: {empty}\n"))
+        self.volumes.append(empty)
         self.files.append(path)
         done = podman("kube", "play", path)
         assert done.returncode == 0, done.stderr + self.logs()
@@ -78,7 +82,7 @@ class Played:
             podman("rm", "--force", "--time", 2, name)
         for name in self.secrets:
             podman("secret", "rm", name)
-        podman("volume", "rm", "--force", *VOLUMES, *self.secrets)
+        podman("volume", "rm", "--force", *self.volumes, *self.secrets)
 
 
 @pytest.fixture
@@ -197,7 +201,9 @@ def test_runs_and_a_schedule(
         finish(played, f"physics-djservice{name}", job["spec"]["template"], address, runs)
 
     def inside(*command: str) -> subprocess.CompletedProcess[str]:
-        return podman("exec", scheduler_container(SERVICE), *command)
+        here = "tls://127.0.0.1:8786" if values in ("tls", "operator") else "tcp://127.0.0.1:8786"
+        named = ("--env", f"DJSERVICE_SCHEDULER={here}", scheduler_container(SERVICE))
+        return podman("exec", *named, *command)
 
     for name in {"tiny"} if values == "tls" else {"tiny", "zh"}:
         listed = wait_until(
