@@ -32,6 +32,9 @@ class PodmanApi(KubernetesApi):
         (mount,) = (
             each["mountPath"] for each in container["volumeMounts"] if each["name"] == "djservice"
         )
+        give_to_user(
+            Path(mount)
+        )  # Snakemake's archive of the sources can be read by its owner only
         volumes = [
             f"--volume={mount}:{mount}",
             "--tmpfs=/workdir:mode=1777",

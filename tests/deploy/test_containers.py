@@ -28,6 +28,18 @@ TLS = {
     for name, file in (("CERT", "crt"), ("KEY", "key"))
 }
 
+#: Whether its kernels are there, and nothing compiled anew.
+CLUSTERED = """
+import os
+from pathlib import Path
+import djservice as dj
+kept = lambda: {path: path.stat().st_mtime for path in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nb?")}
+before = kept()
+events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=2.0), entries=(0, 2))
+dj.gradient(events, dj.observables.dijet_mass, radius=0.8, trees=2, seed=1)
+print(os.getuid(), len(before) > 100, kept() == before)
+"""
+
 
 @pytest.fixture
 def make_containers(
@@ -158,5 +170,5 @@ def test_the_image(make_containers: Any) -> None:
     listed = containers.call("cat", "/opt/djservice/sbom.cdx.json")
     names = {each["name"] for each in json.loads(listed.stdout)["components"]}
     assert {"djservice", "dask", "numba", "zarr"} <= names
-    code = "import os; print(os.getuid(), len(os.listdir(os.environ['NUMBA_CACHE_DIR'])) > 0)"
-    assert containers.call("python", "-c", code).stdout.split() == [str(USER), "True"]
+    said = containers.call("python", "-c", CLUSTERED)
+    assert said.stdout.split() == [str(USER), "True", "True"], said.stderr
