@@ -27,9 +27,12 @@ test-gpu: .venv/test.stamp
 test-long: .venv/test.stamp
 	$(BIN)/python -m pytest
 
-# What needs podman and some minutes: the image in containers, and the chart's pods played.
-test-tools: .venv/test.stamp image
-	$(BIN)/python -m pytest tests/deploy/test_containers.py tests/deploy/test_played_chart.py
+# What needs podman and some minutes: the images in containers, the compose file, steps of workflows, and the chart's pods played.
+test-tools: .venv/test.stamp
+	$(MAKE) --no-print-directory image
+	$(MAKE) --no-print-directory image-workflow BASE=djservice:$(VERSION)
+	$(BIN)/python -m pip install --quiet podman-compose
+	$(BIN)/python -m pytest tests/deploy/test_containers.py tests/deploy/test_compose.py tests/deploy/test_container_steps.py tests/deploy/test_played_chart.py
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

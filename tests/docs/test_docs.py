@@ -182,12 +182,16 @@ SHOWN = {
     "python workflows/joint_dipoles.py": "tests/fit/test_joint_fit.py",
     "python workflows/joint_w_qcd.py": "tests/fit/test_joint_fit.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
+    "podman run": "tests/deploy/test_containers.py",
+    "podman volume": "tests/deploy/test_containers.py",
+    "podman exec": "tests/deploy/test_compose.py",
+    "S3_SECRET=": "tests/deploy/test_compose.py",
     "curl -s": "tests/service/web/test_pages.py",
 }
 
 
 def test_every_other_command_is_run_by_a_test_or_said_to_be_never_run() -> None:
-    tools = r"^    ((?:sbatch|python|helm|docker|snakemake|dask|curl|cp|workflows/|deploy/|reana-client|argo|kubectl|srun|scontrol)\b.*)$"
+    tools = r"^    ((?:sbatch|python|helm|docker|podman|S3_SECRET|snakemake|dask|curl|cp|workflows/|deploy/|reana-client|argo|kubectl|srun|scontrol)\b.*)$"
     used = set()
     for page in PAGES:
         text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL)
