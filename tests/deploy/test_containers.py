@@ -103,7 +103,7 @@ def test_a_worker_without_enough_memory_ends_the_run_with_the_reason(
 ) -> None:
     containers = make_containers()
     containers.start_scheduler()
-    containers.start_worker("--memory", "160m", "--memory-swap", "160m")
+    containers.start_worker("--memory", "240m", "--memory-swap", "240m")
     run = containers.submit(containers.write_run("small", tiny))
     found = containers.end_of(run)
     assert found["state"] == "failed" and "memory" in json.dumps(found), (found, containers.logs())
