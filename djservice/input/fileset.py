@@ -130,47 +130,14 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
     """
     where, data = "fileset", fileset
     if isinstance(fileset, str):
-        import fsspec
-
-        where = fileset = private_url(fileset)
-        try:
-            if not is_url(fileset) and (other := irregular(fileset)):
-                raise ValueError(other)
-            with fsspec.open(full_url(fileset), "rb", compression="infer") as file:
-                text = file.read(_LARGEST + 1)  # of what it is uncompressed
-            if len(text) > _LARGEST:
-                raise ValueError(f"more than {_LARGEST:,} bytes")
-            data = json.loads(text, object_pairs_hook=unique_pairs)
-        except (OSError, ValueError, ImportError, RecursionError) as error:
-            raise InputError(
-                f"{where}: expected a fileset in JSON, found {type(error).__name__}: {message_of(error)}."
-            ) from None
+        where = private_url(fileset)
+        data = _read_json(where)
     data = without_credentials(data)
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{where}: expected a mapping of datasets, found {type(data).__name__}.")
     datasets: dict[str, Any] = {}
     for name, dataset in data.items():
-        try:
-            datasets[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(
-                exclude_none=True
-            )
-        except ValidationError as error:
-            wrong = explained(error, _Dataset, "files")[:_LONGEST]
-            raise InputError(
-                f"{where}: dataset {name!r}: {wrong}. Expected files as {{path: tree}}, or "
-                "{path: {object_path: tree, steps, num_entries, uuid}}."
-            ) from None
-        for key in WEIGHTS:
-            value = datasets[str(name)]["metadata"].get(key, 1.0)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not math.isfinite(value)
-            ):
-                raise InputError(
-                    f"{where}: dataset {name!r}: metadata.{key} is {value!r}, expected a finite "
-                    "number."
-                )
+        datasets[str(name)] = _dataset(f"{where}: dataset {name!r}", dataset)
     without = [name for name, dataset in datasets.items() if "xsec" not in dataset["metadata"]]
     if 0 < len(without) < len(datasets):
         raise InputError(
@@ -179,6 +146,43 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
             "datasets or for none."
         )
     return datasets
+
+
+def _read_json(path: str) -> Any:
+    """What a JSON file holds."""
+    import fsspec
+
+    try:
+        if not is_url(path) and (other := irregular(path)):
+            raise ValueError(other)
+        with fsspec.open(full_url(path), "rb", compression="infer") as file:
+            text = file.read(_LARGEST + 1)  # of what it is uncompressed
+        if len(text) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes")
+        return json.loads(text, object_pairs_hook=unique_pairs)
+    except (OSError, ValueError, ImportError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected a fileset in JSON, found {type(error).__name__}: "
+            f"{message_of(error)}."
+        ) from None
+
+
+def _dataset(where: str, dataset: Any) -> dict[str, Any]:
+    """One dataset of a fileset, checked."""
+    try:
+        checked = _Dataset.model_validate(_as_mapping(dataset)).model_dump(exclude_none=True)
+    except ValidationError as error:
+        wrong = explained(error, _Dataset, "files")[:_LONGEST]
+        raise InputError(
+            f"{where}: {wrong}. Expected files as {{path: tree}}, or "
+            "{path: {object_path: tree, steps, num_entries, uuid}}."
+        ) from None
+    for key in WEIGHTS:
+        value = checked["metadata"].get(key, 1.0)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise InputError(f"{where}: metadata.{key} is {value!r}, expected a finite number.")
+    return checked
 
 
 def sources(

@@ -53,7 +53,10 @@ def every_command(group: click.Group = main, before: str = "") -> Iterator[tuple
 
 
 def call(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    """A command, which may fail but never by an exception that nobody expected."""
+    ended = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,6 +120,9 @@ def test_a_run_is_looked_at_without_a_trace(tiny: dict[str, Any], tmp_path: Path
     assert call("check", "tiny.yaml", "--set", "optimiser.trees=0").exit_code == 2
     assert call("check", "tiny.yaml", "--set", "input.files=gone.root").exit_code == 1
     assert call("check", "tiny.yaml", "--set", "input.entries=[0, 900]").exit_code == 1
+    Path("text.root").write_text("no ROOT file")
+    for wrong in ("input.files=text.root", "input.tree=gone"):
+        assert call("check", "tiny.yaml", "--set", wrong).exit_code == 1
     assert call("check", "gone.zarr").exit_code == 1
     assert call("check", "gone.yaml").exit_code == 2
 

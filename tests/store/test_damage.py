@@ -141,7 +141,7 @@ def damage_each(name: str, made: Path, path: Path, tried: list[tuple[str, Damage
     [
         ("global-running-newton-1", flip),
         ("per-event-interrupted", delete),
-        ("radius-model-finished", truncate),
+        pytest.param("radius-model-finished", truncate, marks=pytest.mark.long),
         ("particle-weights-running-weights-2", flip),
         ("joint-running-joint-0", delete),
         ("objective-finished", truncate),
