@@ -17,10 +17,11 @@ from djservice.clustering.medians import nearest
 from djservice.errors import InputError, MissingPackageError
 from djservice.shapes import Disk, Ellipse, Isotropy, Point, Ring, Uniform, quadrature
 from djservice.shapes import transport as transport_module
-from djservice.shapes.descent import descend, starts
+from djservice.shapes.descent import descend
 from djservice.shapes.fit import fits_of
 from djservice.shapes.forms import named_shape, shape_of
 from djservice.shapes.model import Cloud, Model
+from djservice.shapes.starts import starts
 
 #: Two equal particles, whose nearest shapes are known.
 TWO = np.array([[1.0, 0.4, 0.0], [1.0, -0.4, 0.0]])
@@ -126,8 +127,9 @@ def test_shares_are_those_of_the_joint_program() -> None:
     """For fixed places, plan and shares together are a linear program."""
     points = jet(3, 10)
     z, places = points[:, 0] / points[:, 0].sum(), points[:, 1:] - (0.7, 3.0)
-    held, model = Cloud(z, places), Model(shape_of(Disk(2) + Uniform()), 0.8, 1.0, fine=False)
-    state = descend(model, held, model.solve(held, *next(starts(model, held))), 1e-6)
+    shape = shape_of(Disk(2) + Uniform())
+    held, model = Cloud(z, places), Model(shape, 0.8, 1.0, level=1)
+    state = descend(model, held, *next(starts(held, shape)).of(model), 1e-6)
     apart = model.apart(held, state.parameters)
     cost = np.sqrt((apart**2).sum(axis=-1)) / 0.8
     n, m = cost.shape
