@@ -9,14 +9,14 @@ unexport PYTHONDONTWRITEBYTECODE
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
-.PHONY: run docs reference wheel test test-quick test-gpu test-long bench lint kernels bytecode clean
+.PHONY: run docs docs-version reference wheel test test-quick test-gpu test-long bench lint kernels bytecode clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
 
 test: .venv/test.stamp
 	@$(MAKE) --no-print-directory -j2 lint kernels bytecode
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-quick: .venv/test.stamp kernels
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not servers" $(LIBRARY:%=tests/%) tests/test_layout.py
@@ -43,6 +43,12 @@ bytecode: .venv/test.stamp
 
 docs: .venv/docs.stamp
 	$(BIN)/python -m mkdocs build --strict
+
+# Keeps the pages of this version beside those of others, as a commit on the branch gh-pages.
+docs-version: .venv/docs.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mike deploy --update-aliases --alias-type redirect \
+		$$($(BIN)/python -c "import djservice; print(djservice.__version__)") latest
+	$(BIN)/mike set-default latest
 
 # The reference pages of the repository, from the code.
 reference: .venv/docs.stamp

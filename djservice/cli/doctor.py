@@ -36,7 +36,8 @@ _MOUNT = (
 #: Options of mounts whose locks hold within one machine, and file systems of several machines.
 _LOCAL_LOCKS = {"localflock", "noflock", "nolock", "local_lock=all", "local_lock=flock", "nobrl"}
 _SHARED = {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "ceph", "beegfs", "fuse", "9p"}
-#: Packages whose versions must agree: numbers, or the pickles that are sent, depend on them.
+#: Packages whose versions must agree: numbers, or the pickles that are sent, depend on them. Those
+#: of extras may be missing, in all processes.
 COMPARED = (
     *("python", "djservice", "numpy", "numba", "awkward", "dask", "distributed"),
     *("torch", "onnxruntime"),
@@ -75,7 +76,8 @@ def examine(folder: str | Path, scheduler: str | None) -> Iterator[Finding]:
         Address of a Dask scheduler, or None.
     """
     local = process_facts()
-    yield Finding("versions", ", ".join(f"{name} {local['versions'][name]}" for name in COMPARED))
+    installed = [name for name in COMPARED if name in local["versions"]]  # some are of extras
+    yield Finding("versions", ", ".join(f"{name} {local['versions'][name]}" for name in installed))
     yield Finding("gpu", local["gpu"])
     yield _kernels()
     yield from _storage(Path(folder))
@@ -341,7 +343,8 @@ def _process(name: str, facts: Any, local: dict[str, Any], folder: Path) -> Iter
         )
         return
     differences = [
-        f"{package} {facts['versions'].get(package)} (here {local['versions'].get(package)})"
+        f"{package} {facts['versions'].get(package, 'missing')} "
+        f"(here {local['versions'].get(package, 'missing')})"
         for package in COMPARED
         if facts["versions"].get(package) != local["versions"].get(package)
     ]

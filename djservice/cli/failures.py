@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,8 +62,27 @@ def clear_failures(command: Command) -> Command:
             raise
         except KeyboardInterrupt:
             without = " without --overwrite" if keywords.get("overwrite") else ""
-            echo(f"djservice: stopped; the same command{without} continues.", err=True)
+            text = f"stopped by a signal; the same command{without} does what is left."
+            echo(f"djservice: {text}", err=True)
             sys.exit(1)
+
+    return _stopped_by_sigterm(wrapped)
+
+
+def _stopped_by_sigterm(command: Command) -> Command:
+    """A command that SIGTERM ends like Ctrl-C, also before it starts a cluster."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **keywords: Any) -> None:
+        try:
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        except ValueError:  # outside the main thread, signals belong to the caller
+            command(*args, **keywords)
+            return
+        try:
+            command(*args, **keywords)
+        finally:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
     return wrapped
 

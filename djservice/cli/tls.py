@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from djservice.core.regular import irregular
+
 Command = Callable[..., None]
 
 #: Options, and the key of Dask's configuration that each stands for.
@@ -25,6 +27,9 @@ def tls_options(command: Command) -> Command:
     def with_certificates(**arguments: Any) -> None:
         files = {key: arguments.pop(option) for option, key in _KEYS.items()}
         settings = {key: path for key, path in files.items() if path is not None}
+        for path in settings.values():
+            if other := irregular(path):
+                raise click.BadParameter(f"{path}: expected a PEM file, found {other}.")
         if not settings:
             command(**arguments)
             return

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from djservice.config.kinds import schema_file
 from djservice.config.run import Run
 from djservice.config.sections import LossTerm
+from djservice.core.regular import irregular
 from djservice.core.urls import beside
 from djservice.errors import ConfigError
 
@@ -92,6 +93,8 @@ def write_template(path: str | Path, model: type[BaseModel], kind: str, force: b
     ConfigError
         If the file exists and ``force`` is False, or it cannot be written.
     """
+    if other := irregular(path):
+        raise ConfigError(f"{path}: expected no file or a configuration, found {other}.")
     try:
         with open(path, "w" if force else "x") as file:
             store = beside(Path(path), ".zarr", ".yaml", ".yml").name

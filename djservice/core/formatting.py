@@ -45,6 +45,11 @@ def radius_text(result: dict[str, Any]) -> str:
     return radius if result["converged"] else f"{radius} (no optimum)"
 
 
+def end_name(result: dict[str, Any] | None) -> str:
+    """The name of the radius at which the search ended: "optimum" only if it is one."""
+    return "optimum" if result and result["converged"] else "end"
+
+
 def learned_radius_text(result: dict[str, Any]) -> str:
     """R of the result of a run, with its error: with its network, if one was trained."""
     radius, error = (finite(result.get(name)) for name in ("joint_radius", "joint_radius_error"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -30,5 +31,7 @@ def html_text(value: Any) -> str:
 
 
 def plus_minus(value: float, error: float) -> str:
-    """A number with its error, to four digits of each."""
+    """A number with its error, to four digits of the first and two of the second."""
+    if math.isnan(error):
+        return f"{value:.4g} (error not determined)"
     return f"{value:.4g} \u00b1 {error:.2g}"

@@ -95,17 +95,19 @@ def _radius(store: Store, run: Run) -> float | NDArray[np.float64]:
 def _pieces(store: Store, plan: InputPlan) -> Iterator[_Piece]:
     """The events of the store, by ranges of the files that hold them."""
     file, entry = (store.array("spectrum", name) for name in ("file", "entry"))
-    paths = [public(source.path) for source in plan.sources]
+    sources = {(public(source.path), source.dataset): source for source in plan.sources}
     for number, each in enumerate(store.attributes["inputs"]):
         rows = np.flatnonzero(file == number)
-        if len(rows) and each["path"] not in paths:
+        source = sources.get((each["path"], each["dataset"]))
+        if not len(rows):
+            continue
+        if source is None:
             raise StoreError(
                 f"{store.path}: {each['path']}: a file of the run is not where it was. Put it "
                 "back, or leave out --jets."
             )
         for part in np.unique(entry[rows] // _ENTRIES):
             chosen = rows[entry[rows] // _ENTRIES == part]
-            source = plan.sources[paths.index(each["path"])]
             first, last = int(entry[chosen].min()), int(entry[chosen].max()) + 1
             segment = Segment(source.path, first, last, source.dataset, source.tree)
             yield _Piece(segment, chosen, entry[chosen])
@@ -120,7 +122,7 @@ def _events(store: Store, plan: InputPlan, piece: _Piece) -> EventBatch:
             f"{piece.segment}: events of the run are missing. Put the file of the run back."
         )
     batch = batch.select(np.array([place[int(entry)] for entry in piece.places]))
-    for name, column in (("run", batch.run), ("event", batch.event)):
+    for name, column in (("run", batch.run), ("event", batch.event), ("key", batch.key)):
         if (column != store.array("spectrum", name)[piece.rows]).any():
             raise StoreError(
                 f"{piece.segment}: {name} differs from that of the run. Put the file of the run "

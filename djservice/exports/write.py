@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 from djservice.core.atomic import written_aside
+from djservice.core.regular import in_the_way
 from djservice.core.urls import beside_store
 from djservice.errors import StoreError
 from djservice.exports.contents import contents_of
@@ -52,6 +54,8 @@ def export(
             f"{path}: exists already; choose another name with --output, or pass --force to "
             "replace it."
         )
+    if path.is_file():
+        _need_export(path)
     contents = contents_of(store, jets)
     try:
         with written_aside(path) as aside:
@@ -63,6 +67,24 @@ def export(
             f"{path}: cannot be written: {error.strerror or error}. Choose another file."
         ) from error
     return path
+
+
+def _need_export(path: Path) -> None:
+    """Refuse to replace a file that is no earlier export, such as one of events."""
+    import uproot
+
+    names: list[str] = []
+    if not in_the_way(path, b"root"):
+        with (
+            contextlib.suppress(OSError, ValueError, IndexError, KeyError),
+            uproot.open(path) as file,
+        ):
+            names = file.keys(recursive=False, cycle=False)
+    if "description" not in names:
+        raise StoreError(
+            f"{path}: expected an earlier export, found another file. Choose another name with "
+            "--output."
+        )
 
 
 def _remove_export(folder: Path) -> None:

@@ -75,7 +75,9 @@ def rows_of(result: Result) -> dict[str, Any]:
     }
     rows: dict[str, Any] = {
         "R": plus_minus(result.radius, result.radius_error),
-        "error": ", ".join(f"{error:.2g} ({name})" for name, error in parts.items()),
+        "error": ", ".join(
+            f"{error:.2g} ({name})" for name, error in parts.items() if not math.isnan(error)
+        ),
         "dL/dR": plus_minus(result.gradient, result.gradient_error),
         "is an optimum": "yes" if result.converged else "no",
         "iterations": f"{result.iterations}, and {result.newton_steps} Newton steps",

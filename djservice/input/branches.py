@@ -19,6 +19,7 @@ from djservice.events.batch import EventBatch
 from djservice.events.checks import LARGEST_SCALE, refuse_particles
 from djservice.input.branch_names import COLUMN, Branches
 from djservice.input.momentum_forms import FORMS, standard
+from djservice.input.particle_masses import masses_of
 from djservice.input.schemas import Schema
 from djservice.input.truth import generated_mass
 
@@ -139,6 +140,8 @@ def _records(
     import awkward as ak
 
     columns = {name: _lists(get(branch), branch, place) for name, branch in fields.items()}
+    if schema.mass_by_code and "mass" in columns:
+        columns["mass"] = masses_of(columns["mass"], place) * schema.per_gev
     if "pt" not in columns or "E" in columns:
         columns = _with_pt_and_mass(columns, place, entry)
     if schema.per_gev != 1.0:

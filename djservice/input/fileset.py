@@ -21,6 +21,7 @@ from djservice.core.regular import irregular
 from djservice.core.urls import is_url
 from djservice.errors import DjserviceError, InputError
 from djservice.input.files import GLOB, Search, expand
+from djservice.input.formats import check_format
 
 
 @dataclass(frozen=True)
@@ -129,47 +130,14 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
     """
     where, data = "fileset", fileset
     if isinstance(fileset, str):
-        import fsspec
-
-        where = fileset = private_url(fileset)
-        try:
-            if not is_url(fileset) and (other := irregular(fileset)):
-                raise ValueError(other)
-            with fsspec.open(full_url(fileset), "rb", compression="infer") as file:
-                text = file.read(_LARGEST + 1)  # of what it is uncompressed
-            if len(text) > _LARGEST:
-                raise ValueError(f"more than {_LARGEST:,} bytes")
-            data = json.loads(text, object_pairs_hook=unique_pairs)
-        except (OSError, ValueError, ImportError, RecursionError) as error:
-            raise InputError(
-                f"{where}: expected a fileset in JSON, found {type(error).__name__}: {message_of(error)}."
-            ) from None
+        where = private_url(fileset)
+        data = _read_json(where)
     data = without_credentials(data)
     if not isinstance(data, Mapping) or not data:
         raise InputError(f"{where}: expected a mapping of datasets, found {type(data).__name__}.")
     datasets: dict[str, Any] = {}
     for name, dataset in data.items():
-        try:
-            datasets[str(name)] = _Dataset.model_validate(_as_mapping(dataset)).model_dump(
-                exclude_none=True
-            )
-        except ValidationError as error:
-            wrong = explained(error, _Dataset, "files")[:_LONGEST]
-            raise InputError(
-                f"{where}: dataset {name!r}: {wrong}. Expected files as {{path: tree}}, or "
-                "{path: {object_path: tree, steps, num_entries, uuid}}."
-            ) from None
-        for key in WEIGHTS:
-            value = datasets[str(name)]["metadata"].get(key, 1.0)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not math.isfinite(value)
-            ):
-                raise InputError(
-                    f"{where}: dataset {name!r}: metadata.{key} is {value!r}, expected a finite "
-                    "number."
-                )
+        datasets[str(name)] = _dataset(f"{where}: dataset {name!r}", dataset)
     without = [name for name, dataset in datasets.items() if "xsec" not in dataset["metadata"]]
     if 0 < len(without) < len(datasets):
         raise InputError(
@@ -178,6 +146,43 @@ def load_fileset(fileset: str | Mapping[str, Any]) -> dict[str, Any]:
             "datasets or for none."
         )
     return datasets
+
+
+def _read_json(path: str) -> Any:
+    """What a JSON file holds."""
+    import fsspec
+
+    try:
+        if not is_url(path) and (other := irregular(path)):
+            raise ValueError(other)
+        with fsspec.open(full_url(path), "rb", compression="infer") as file:
+            text = file.read(_LARGEST + 1)  # of what it is uncompressed
+        if len(text) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes")
+        return json.loads(text, object_pairs_hook=unique_pairs)
+    except (OSError, ValueError, ImportError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected a fileset in JSON, found {type(error).__name__}: "
+            f"{message_of(error)}."
+        ) from None
+
+
+def _dataset(where: str, dataset: Any) -> dict[str, Any]:
+    """One dataset of a fileset, checked."""
+    try:
+        checked = _Dataset.model_validate(_as_mapping(dataset)).model_dump(exclude_none=True)
+    except ValidationError as error:
+        wrong = explained(error, _Dataset, "files")[:_LONGEST]
+        raise InputError(
+            f"{where}: {wrong}. Expected files as {{path: tree}}, or "
+            "{path: {object_path: tree, steps, num_entries, uuid}}."
+        ) from None
+    for key in WEIGHTS:
+        value = checked["metadata"].get(key, 1.0)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise InputError(f"{where}: metadata.{key} is {value!r}, expected a finite number.")
+    return checked
 
 
 def sources(
@@ -200,7 +205,7 @@ def sources(
         If a file does not exist, or the fileset is invalid.
     """
     if section.fileset is None:
-        return [Source(path, section.dataset) for path in expand(section.files, search)]
+        return _distinct([Source(path, section.dataset) for path in expand(section.files, search)])
     files = []
     for name, dataset in (fileset or load_fileset(section.fileset)).items():
         try:
@@ -213,6 +218,7 @@ def sources(
                 "one."
             )
         for path, file in zip(paths, dataset["files"].values(), strict=True):
+            check_format(path, file.get("format", dataset.get("format")))
             steps = (
                 tuple((first, last) for first, last in file["steps"]) if "steps" in file else None
             )
@@ -225,6 +231,19 @@ def sources(
                     file.get("num_entries"),
                     file.get("uuid"),
                 )
+            )
+    return _distinct(files)
+
+
+def _distinct(files: list[Source]) -> list[Source]:
+    """Files whose stored names differ: those of URLs are without their queries and users."""
+    names: dict[str, str] = {}
+    for file in files:
+        if names.setdefault(str(file.path), file.path) != file.path:
+            raise InputError(
+                f"{file.path}: two URLs among the inputs differ only in their queries or users, "
+                "which may be secret and are not stored. The store could not tell their events "
+                "apart. Give the files different paths, or copy them."
             )
     return files
 

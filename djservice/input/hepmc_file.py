@@ -49,6 +49,8 @@ _MOTHER = "mother"
 _BLOCK = 1 << 22
 #: The first line of an event begins so.
 _EVENT = re.compile(rb"\nE ")
+#: Bytes of the text before the first event, and of an event, that are taken for damage.
+_LARGEST_HEAD, _LARGEST_EVENT = 1 << 24, 1 << 28
 #: Bytes at the end of a text that hold its last line.
 _LAST = 100
 
@@ -203,6 +205,13 @@ def _changed(path: str) -> str:
     return str(files.info(location))
 
 
+def _too_large(path: str, where: str, limit: int) -> str:
+    return (
+        f"{path}: expected at most {limit:,} bytes {where}, found more: the file is damaged. Copy "
+        "it again, or remove it."
+    )
+
+
 @functools.lru_cache(maxsize=16)
 def _index(path: str, changed: str) -> _Index:
     """The places of the events of a file, from the whole of it; ``changed`` tells its versions."""
@@ -223,6 +232,8 @@ def _index(path: str, changed: str) -> _Index:
                 at + match.start() + 1 - len(before) for match in _EVENT.finditer(before + block)
             ]
             head += block if not starts or len(head) < starts[0] else b""
+            if (starts[0] if starts else at + len(block)) > _LARGEST_HEAD:
+                raise InputFileError(_too_large(path, "before the first event", _LARGEST_HEAD))
             end, at = (end + block)[-_LAST:], at + len(block)
     if b"END_EVENT_LISTING" not in end:
         raise InputFileError(
@@ -230,6 +241,8 @@ def _index(path: str, changed: str) -> _Index:
             "the file is truncated, or still being written. Copy it again, or remove it."
         )
     starts.append(at)
+    if max(np.diff(starts), default=0) > _LARGEST_EVENT:
+        raise InputFileError(_too_large(path, "in an event", _LARGEST_EVENT))
     return _Index(
         tuple(starts), head[: starts[0]], digest.hexdigest()[:32], files.size(location) or 0
     )

@@ -23,6 +23,7 @@ from djservice.config.schema_fields import (
 from djservice.errors import InputError
 from djservice.input.layouts import LAYOUTS, FileLayout
 from djservice.input.momentum_forms import COMPONENTS, forms_with
+from djservice.input.particle_masses import CODE
 from djservice.input.truth import GENERATED
 
 __all__ = [
@@ -67,7 +68,7 @@ class Schema(SchemaFields):
     columns
         Fields of every collection, or branches, by name. ``pt``, ``eta``, ``phi``, ``mass``,
         ``px``, ``py``, ``pz`` and ``E`` are those of the momenta, in place of the layout's; mass
-        may be a number in GeV. Others are further columns by the names that taggers use. What a
+        may be a number in GeV, or ``pdgId`` for the mass of the particle with that code. Others are further columns by the names that taggers use. What a
         file lacks of these has no column, and 0 in a batch with others. A list names fields after
         themselves.
     units
@@ -143,6 +144,11 @@ class Schema(SchemaFields):
         return None if isinstance(mass, str) else mass
 
     @property
+    def mass_by_code(self) -> bool:
+        """Whether masses follow from the PDG codes of the particles."""
+        return self.columns.get("mass") == CODE
+
+    @property
     def further(self) -> dict[str, str]:
         """The columns beside those of the momenta."""
         return {
@@ -154,6 +160,8 @@ class Schema(SchemaFields):
     def names(self, collection: str, column: str) -> tuple[str, ...]:
         """Possible branches of a column of a collection: its field, or a branch of that name."""
         field = self.columns.get(column, column)
+        if self.mass_by_code and column == "mass":
+            field = self.columns.get(CODE, CODE)
         if not isinstance(field, str):
             return ()
         named = column in self.columns or column == self.particle_weight

@@ -119,32 +119,7 @@ def _steps(
     """
     import awkward as ak
 
-    def look() -> tuple[list[str], int, str]:
-        with opened(source, schema, source) as file:
-            selected = {*branches_of(file, schema, source)}
-            present = list(file.names)
-            selected |= {
-                f"{collection}_{field}"
-                for collection in schema.particles
-                for field in (*_MORE, *keep)
-            }
-            for name in (f"{collection}_pt" for collection in schema.particles):
-                if name not in present:
-                    raise SchemaError(
-                        f"{source}: expected a branch {name!r} to cut in, found none. A skim needs "
-                        "the layout of NanoAOD in a TTree or in Parquet."
-                    )
-            for name in keep:
-                fields = [f"{collection}_{name}" for collection in schema.particles]
-                if not {name, *fields} & set(present):
-                    raise SchemaError(
-                        f"{source}: expected a branch {name!r} or {fields[0]!r} to keep, found "
-                        "neither. Correct the name."
-                    )
-            selected |= set(keep)
-            names = [name for name in present if name in selected or name.startswith("GenPart_")]
-            _refuse_indices(names, schema, source)
-            return names, file.entries, file.uuid
+    names, total, uuid = patiently(lambda: _selected(source, schema, keep), source)
 
     def read(start: int, stop: int) -> tuple[dict[str, Any], int, int, int, int]:
         with opened(source, schema, f"{source}[{start}:{stop}]") as file:
@@ -153,23 +128,57 @@ def _steps(
                     f"{source}: expected one file, found that another replaced it during the skim. "
                     "Start again."
                 )
-            step = file.arrays(names, start, stop)
-            columns = {}
-            of = {name: _collection(name, (*schema.particles, "GenPart")) for name in names}
-            for collection in dict.fromkeys(filter(None, of.values())):
-                members = [name for name in names if of[name] == collection]
-                columns[collection] = ak.zip(
-                    {name.removeprefix(f"{collection}_"): step[name] for name in members}
-                )
-            columns |= {name: step[name] for name in names if not of[name]}
-            before = after = 0
-            for collection in schema.particles:
-                particles = columns[collection]
-                columns[collection] = particles[particles.pt > schema.pt_min]
-                before += int(ak.count(particles.pt))
-                after += int(ak.count(columns[collection].pt))
-            return columns, total, stop - start, before, after
+            columns = _collections(file.arrays(names, start, stop), names, schema)
+        before = after = 0
+        for collection in schema.particles:
+            particles = columns[collection]
+            columns[collection] = particles[particles.pt > schema.pt_min]
+            before += int(ak.count(particles.pt))
+            after += int(ak.count(columns[collection].pt))
+        return columns, total, stop - start, before, after
 
-    names, total, uuid = patiently(look, source)
     for start in range(0, total, _STEP) or [0]:
         yield patiently(functools.partial(read, start, min(start + _STEP, total)), source)
+
+
+def _selected(source: str, schema: Schema, keep: Sequence[str]) -> tuple[list[str], int, str]:
+    """The branches of a skim, the number of events of the file and its UUID."""
+    with opened(source, schema, source) as file:
+        present = list(file.names)
+        for name in (f"{collection}_pt" for collection in schema.particles):
+            if name not in present:
+                raise SchemaError(
+                    f"{source}: expected a branch {name!r} to cut in, found none. A skim needs "
+                    "the layout of NanoAOD in a TTree or in Parquet."
+                )
+        for name in keep:
+            fields = [f"{collection}_{name}" for collection in schema.particles]
+            if not {name, *fields} & set(present):
+                raise SchemaError(
+                    f"{source}: expected a branch {name!r} or {fields[0]!r} to keep, found "
+                    "neither. Correct the name."
+                )
+        selected = {*branches_of(file, schema, source), *keep} | {
+            f"{collection}_{field}" for collection in schema.particles for field in (*_MORE, *keep)
+        }
+        names = [name for name in present if name in selected or name.startswith("GenPart_")]
+        _refuse_indices(names, schema, source)
+        return names, file.entries, file.uuid
+
+
+def _collections(arrays: Any, names: Sequence[str], schema: Schema) -> dict[str, Any]:
+    """The branches of each collection as records, and the others as they are."""
+    import awkward as ak
+
+    of = {name: _collection(name, (*schema.particles, "GenPart")) for name in names}
+    columns = {
+        collection: ak.zip(
+            {
+                name.removeprefix(f"{collection}_"): arrays[name]
+                for name in names
+                if of[name] == collection
+            }
+        )
+        for collection in dict.fromkeys(filter(None, of.values()))
+    }
+    return columns | {name: arrays[name] for name in names if not of[name]}

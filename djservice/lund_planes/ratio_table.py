@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, f
 
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -110,15 +109,17 @@ def _centres(binning: Binning) -> Floats:
 
 def _fitted(inverse: Floats, value: Floats, error: Floats) -> tuple[Floats, Floats]:
     """Coefficients of the polynomial that the tests choose, and their covariance."""
+    from scipy.special import chdtrc, fdtrc  # a fifth of a second that only a fit is to wait for
+
     points, order = len(inverse), 0
     best = _polynomial(inverse, value, error, 0)
     while order + 1 < _ORDERS and points - order - 2 >= 1:
-        if chi2.sf(best[2], points - order - 1) >= 0.3:
+        if chdtrc(points - order - 1, best[2]) >= 0.3:
             break
         better = _polynomial(inverse, value, error, order + 1)
         left = points - order - 2
         gain = (best[2] - better[2]) / max(better[2] / left, 1e-12)
-        if f.sf(gain, 1, left) >= 0.05:
+        if fdtrc(1, left, gain) >= 0.05:
             break
         best, order = better, order + 1
     return best[0], best[1]

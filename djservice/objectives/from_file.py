@@ -5,7 +5,6 @@ Only local runs have them: to read one is to run the file.
 
 from __future__ import annotations
 
-import hashlib
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from djservice.config.python_file import split_name
+from djservice.core.python_sources import source_digest
+from djservice.core.redact import message_of
 from djservice.core.regular import unusable
 from djservice.errors import ConfigError, DjserviceError, InputError
 from djservice.objectives.observable import Observable, observable
@@ -28,7 +29,8 @@ class FileFunction:
     function
         The function.
     fingerprint
-        Name of the file and the function, and a hash of the whole file.
+        Name of the file and the function, and a hash of the file with what it imports from its
+        folder.
     path
         The file, for messages.
     """
@@ -102,9 +104,17 @@ def observable_of_file(text: str, where: str) -> Observable:
             f"{place}: there is no function {name!r}, expected one of {', '.join(names) or 'none'}."
         )
     made = function if isinstance(function, Observable) else observable(function)
-    digest = hashlib.sha256(source).hexdigest()[:16]
-    fingerprint = f"{Path(path).name}:{name}#{digest}"
+    fingerprint = f"{Path(path).name}:{name}#{_digest(path, place)}"
     return replace(made, function=FileFunction(made.function, fingerprint, path))
+
+
+def _digest(path: str, place: str) -> str:
+    try:
+        return source_digest(Path(path).expanduser())[:16]
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(
+            f"{place}: what it imports cannot be read: {message_of(error)}."
+        ) from None
 
 
 def _is_of(module: ModuleType, value: Any) -> bool:

@@ -73,13 +73,15 @@ class Loaded:
     @property
     def identity(self) -> dict[str, NDArray[Any]]:
         """The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``inputs``."""
-        number = {public(file.path): i for i, file in reversed(list(enumerate(self.inputs)))}
+        number = {(public(file.path), file.dataset): i for i, file in enumerate(self.inputs)}
         columns = {
             name: np.concatenate([summary.identity[name] for summary in self.summaries])
             for name in IDENTITY
         }
         files = [
-            np.array([number[public(name)] for name in summary.files])[summary.identity["file"]]
+            np.array([number[public(name), summary.dataset] for name in summary.files])[
+                summary.identity["file"]
+            ]
             for summary in self.summaries
         ]
         return {**columns, "file": np.concatenate(files)}

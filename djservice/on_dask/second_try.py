@@ -23,8 +23,14 @@ UNREADABLE = (InputFileError, SchemaError)
 
 
 def on_this_worker(error: DjserviceError) -> DjserviceError:
-    """An error of a read that names this worker, in its text and in its attribute ``worker``."""
-    address = get_worker().address
+    """An error of a read that names this worker, in its text and in its attribute ``worker``.
+
+    Outside a worker, as in a dry run, it stays as it is.
+    """
+    try:
+        address = get_worker().address
+    except ValueError:  # what Dask says outside a worker
+        return error
     named = type(error)(f"{error} (On the worker {address}.)")
     named.worker = address  # type: ignore[attr-defined]
     return named

@@ -10,6 +10,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 import dask
@@ -44,16 +45,19 @@ def run_to_completion(job: Coroutine[Any, Any, Result], watch: Watch) -> Result:
             'call of djservice under `if __name__ == "__main__":`.'
         )
 
+    handler = _WatchHandler(watch)
+
     async def guarded() -> Result:
+        handler.job = asyncio.current_task()
         with _stop_on_sigterm():
             try:
                 return await job
             except asyncio.CancelledError as stop:
                 raise RunError(
-                    f"{str(stop) or 'stopped by a signal; the same command continues from there'}."
+                    f"{str(stop) or 'stopped by a signal; the same command does what is left'}."
                 ) from None
 
-    with _dask_logs_to(watch):  # until the loop has ended, which cancels Dask's last tasks
+    with _dask_logs_to(handler):  # until the loop has ended, which cancels Dask's last tasks
         return finish(guarded())
 
 
@@ -75,6 +79,8 @@ async def client_for(settings: ClusterSection, watch: Watch) -> AsyncIterator[Cl
             yield client
         return
     need_guarded_script()
+    # It only says that a signal to the group ended a worker, perhaps when all else has ended.
+    logging.getLogger("distributed.process").setLevel(logging.ERROR)
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_scratch())
         with _block_sigint(), dask.config.set(_NO_PROFILER):
@@ -182,6 +188,7 @@ def _block_sigint() -> Iterator[None]:
 
     A terminal sends the signal to all processes of its group.
     """
+    resource_tracker.ensure_running()  # whose start would end the block
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -195,8 +202,11 @@ class _WatchHandler(logging.Handler):
     def __init__(self, watch: Watch) -> None:
         super().__init__(logging.WARNING)
         self.watch = watch
+        self.job: asyncio.Task[Any] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.job is not None and self.job.cancelling():
+            return  # that its connections end
         message = " ".join(record.getMessage().split())
         # Dask warns of a worker that is slow to end; that is harmless.
         if message and not message.startswith("Worker process still alive"):
@@ -204,13 +214,13 @@ class _WatchHandler(logging.Handler):
 
 
 @contextlib.contextmanager
-def _dask_logs_to(watch: Watch) -> Iterator[None]:
+def _dask_logs_to(handler: logging.Handler) -> Iterator[None]:
     # Dask gives both loggers a handler.
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
     handlers_before = [logger.handlers for logger in loggers]
     try:
         for logger, handlers in zip(loggers, handlers_before, strict=True):
-            logger.handlers = [_WatchHandler(watch)] if handlers else []
+            logger.handlers = [handler] if handlers else []
         yield
     finally:
         for logger, handlers in zip(loggers, handlers_before, strict=True):
@@ -222,7 +232,7 @@ def _stop_on_sigterm() -> Iterator[None]:
     """Let SIGTERM end the run like Ctrl-C, after finished work is written."""
     task = asyncio.current_task()
     assert task is not None
-    loop = asyncio.get_running_loop()
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
     try:
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
     except (RuntimeError, ValueError):  # outside the main thread, signals belong to the caller
@@ -232,3 +242,4 @@ def _stop_on_sigterm() -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -339,8 +339,8 @@ class BundleSummary:
         Weights of the events, shape (event,).
     identity
         The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``files``.
-    files
-        The files that the events come from.
+    files, dataset
+        The files that the events come from, and their dataset.
     """
 
     keys: Keys
@@ -350,6 +350,7 @@ class BundleSummary:
     weight: NDArray[np.float64]
     identity: dict[str, NDArray[Any]]
     files: tuple[str, ...]
+    dataset: str
 
 
 def summarise(bundle: EventBatch) -> BundleSummary:
@@ -369,4 +370,5 @@ def summarise(bundle: EventBatch) -> BundleSummary:
         bundle.weight,
         {name: values.astype(IDENTITY[name]) for name, values in identity.items()},
         bundle.files,
+        bundle.dataset,
     )

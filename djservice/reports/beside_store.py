@@ -43,6 +43,7 @@ def saved(path: str | Path, draw: Callable[[Any], Any], replaced: str = ".zarr")
         figure = draw(plt)
         files = [beside(place, suffix, replaced) for suffix in (".png", ".svg")]
         figure.savefig(files[0], dpi=130)
+        figure.set_layout_engine("none")  # it has one
         figure.savefig(files[1], metadata={"Date": None})
         plt.close(figure)
     return files

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from djservice.core.formatting import axis_label, decimals
+from djservice.core.formatting import axis_label, decimals, end_name
 from djservice.core.shown import shown_of
 from djservice.fit.curvature import curvature_fit
 from djservice.reports.drawing import (
@@ -62,7 +62,7 @@ _LANDSCAPE = (
     "not follow from them but from dL/dR. Curve: the cubic through value and gradient that gives "
     "the curvature. Coloured "
     "points: the radius of each iteration, placed on the line between the black points. Band: the "
-    "optimum with its error."
+    "end of the search with its error."
 )
 _ITERATIONS = (
     "Radius and {objective} per iteration. Above: the iterates, and their running geometric mean from the "
@@ -132,13 +132,16 @@ def landscape(store: Store) -> Any:
     result = store.attributes.get("result")
     if isinstance(result, dict):
         optimum, width = result["radius"], result["radius_error"]
+        name_of_end = end_name(result)
         scan = {column: store.column("scan", column)[order] for column in ("radius", *SCAN)}
         near, coefficients, _ = curvature_fit(optimum, scan)
         if np.isfinite(coefficients).all():
             grid = np.linspace(radii[near].min(), radii[near].max(), 200)
             cubic = sign * np.polyval(coefficients, grid - optimum)
-            axes.plot(grid, cubic, color=COLOURS[1], lw=1.5, label="cubic around the optimum")
-        _mark(axes.axvspan, axes.axvline, optimum, width)
+            axes.plot(
+                grid, cubic, color=COLOURS[1], lw=1.5, label=f"cubic around the {name_of_end}"
+            )
+        _mark(axes.axvspan, axes.axvline, name_of_end, optimum, width)
     axes.set(xlabel="R", ylabel=name)
     width = np.nan_to_num(error)  # the error of a single event is NaN
     axes.set_ylim(*_limits(np.concatenate([loss - width, loss + width])))
@@ -164,7 +167,7 @@ def iterations(store: Store) -> Any:
         top.plot(number[start:], average[start:], color=COLOURS[1], lw=2, label="average")
     result = store.attributes.get("result")
     if isinstance(result, dict):
-        _mark(top.axhspan, top.axhline, result["radius"], result["radius_error"])
+        _mark(top.axhspan, top.axhline, end_name(result), result["radius"], result["radius_error"])
     top.set_ylabel("R")
     top.legend()
     bottom.fill_between(
@@ -260,7 +263,7 @@ def spectra(store: Store) -> Any:
     )
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     weight = store.array("spectrum", "weight")
-    labels = ["start", "optimum", *[""] * len(radii)]
+    labels = ["start", end_name(store.attributes.get("result")), *[""] * len(radii)]
     for row in np.argsort(radii):
         text = f"R = {radii[row]:.3g} {labels[row]}".strip()
         label = (
@@ -293,8 +296,8 @@ def _with_error(value: float, error: float) -> str:
     return f"{value:.{digits}f} $\\pm$ {error:.{digits}f}"
 
 
-def _mark(span: Any, line: Any, radius: float, error: float) -> None:
-    """Draw the optimum as a line with its error as a band."""
+def _mark(span: Any, line: Any, name: str, radius: float, error: float) -> None:
+    """Draw the optimum, or where the search ended, as a line with its error as a band."""
     if np.isfinite(error):
         span(radius - error, radius + error, color=COLOURS[1], alpha=0.15, lw=0)
         line(
@@ -302,7 +305,7 @@ def _mark(span: Any, line: Any, radius: float, error: float) -> None:
             color=COLOURS[1],
             ls="--",
             lw=1.2,
-            label=f"optimum {radius:.3f} $\\pm$ {error:.3f}",
+            label=f"{name} {radius:.3f} $\\pm$ {error:.3f}",
         )
     else:
         line(
@@ -310,7 +313,7 @@ def _mark(span: Any, line: Any, radius: float, error: float) -> None:
             color=COLOURS[1],
             ls="--",
             lw=1.2,
-            label=f"optimum {radius:.3f} (error not determined)",
+            label=f"{name} {radius:.3f} (error not determined)",
         )
 
 

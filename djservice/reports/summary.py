@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from djservice.core.formatting import finite
+from djservice.core.formatting import end_name, finite
 from djservice.core.typing import Floats
 from djservice.reports.joint_summary import joint_summary
 from djservice.reports.model_summary import model_summary
@@ -29,7 +29,7 @@ def summary(path: str | Path) -> dict[str, Any]:
     attributes = store.attributes
     radii = store.column("spectrum", "radius")
     columns = {name: store.column("spectrum", name) for name in SCAN}
-    labels = ["start", "optimum", *[""] * len(radii)]
+    labels = ["start", end_name(attributes.get("result")), *[""] * len(radii)]
     spectrum = [
         {
             "label": labels[row],

@@ -10,6 +10,8 @@ from typing import Any
 from djservice.config.run import Run
 from djservice.core.private import public
 from djservice.core.provenance import code_hash
+from djservice.core.python_sources import source_digest
+from djservice.core.redact import message_of
 from djservice.errors import ConfigError
 from djservice.input.fileset import load_fileset
 from djservice.reprocessing.config import Reprocessing
@@ -60,10 +62,13 @@ class Plan:
 
 def _content(key: str, path: str) -> str:
     """Hash of a file that an observable reads, or of a Lund ratio."""
+    file = Path(path).expanduser()
     try:
-        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{key}: {path}: cannot be read: {error.strerror}.") from None
+        if file.suffix == ".py":
+            return source_digest(file)
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{key}: {path}: cannot be read: {message_of(error)}.") from None
 
 
 def make_plan(settings: Reprocessing, run: Run) -> Plan:

@@ -119,11 +119,12 @@ async def _on_cluster(plan: RunPlan, overwrite: bool, watch: Watch) -> FinishedR
         async with client_for(plan.run.cluster, watch) as client:
             return await run_on(client, plan, watch, overwrite=overwrite)
     except asyncio.CancelledError as stop:
-        if overwrite and not str(stop):
-            raise asyncio.CancelledError(
-                "stopped by a signal; nothing was deleted or written yet"
-            ) from None
-        raise
+        if str(stop):
+            raise
+        what = "nothing was deleted or written yet" if overwrite else "the same command goes on"
+        raise asyncio.CancelledError(
+            f"stopped by a signal while the run was prepared; {what}"
+        ) from None
 
 
 async def run_on(
@@ -142,15 +143,62 @@ async def run_on(
         On cancellation, with the number of finished iterations.
     """
     check_sizes(plan)
-    run, observable = plan.run, plan.observable
+    run = plan.run
     watch = ShownSteps(watch, shown_of(run.to_dict()))
     path = store_path(run.output.store)
     for line in plan.defaults:
         watch.say(line)
     bundles = await Bundles.load(client, plan, watch)
     plan.check_events(bundles.truth)
-    attributes = {
-        "run": run.to_dict(),
+    identities = _identities(bundles, "input") | plan.observable_files
+    model = await _model(client, plan, bundles, identities, watch)
+    columns = _columns(plan, bundles, model)
+    check_loaded(plan, columns, len(bundles.bundles))
+    if overwrite:  # after the input was read, so that a bad one deletes nothing
+        stores.remove(path)
+    with Store.open(
+        path,
+        _attributes(plan, bundles),
+        {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()},
+        columns,
+    ) as store:
+        _say_changes(store, watch)
+        fit_model = None if model is None else model.run_to_completion
+        fit_events = (
+            functools.partial(bundles.per_event, plan.per_event)
+            if run.task == "per-event"
+            else None
+        )
+        fit = RadiusFit(
+            run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model, bundles.lund
+        )
+        with _advice(store, overwrite, "history" if given_radius(run) is None else "joint"):
+            return FinishedRun(await fit.run_to_completion(), path)
+
+
+async def _model(
+    client: Client, plan: RunPlan, bundles: Bundles, identities: dict[str, Any], watch: Watch
+) -> ModelFit | WeightsFit | JointFit | None:
+    """What a run of its task trains beside R; None for a radius alone."""
+    match plan.run.task:
+        case "radius-model":
+            return await _model_fit(client, plan, bundles, identities, watch)
+        case "particle-weights":
+            await bundles.prepare(plan.weighting)
+            return WeightsFit(plan, _weight_sample(bundles), watch)
+        case "joint":
+            target = plan.network.target
+            label = bundles.truth if isinstance(target, Truth) else await bundles.classes(target)
+            sample = JointSample(bundles.joint, bundles.keys, bundles.weight, label)
+            return JointFit(plan, sample, watch)
+    return None
+
+
+def _attributes(plan: RunPlan, bundles: Bundles) -> dict[str, Any]:
+    """The attributes of the store of a run, before it has results."""
+    observable = plan.observable
+    return {
+        "run": plan.run.to_dict(),
         "versions": bundles.versions,
         "execution": execution(),
         "inputs": [public(asdict(file)) for file in bundles.inputs],
@@ -160,20 +208,14 @@ async def run_on(
         "reading": bundles.reading,
         "observable": {"name": observable.name.replace("_", " "), "units": observable.units},
     }
-    identities = _identities(bundles, "input") | plan.observable_files
-    model: ModelFit | WeightsFit | JointFit | None = None
-    if run.task == "radius-model":
-        model = await _model_fit(client, plan, bundles, identities, watch)
-    elif run.task == "particle-weights":
-        await bundles.prepare(plan.weighting)
-        model = WeightsFit(plan, _weight_sample(bundles), watch)
-    elif run.task == "joint":
-        target = plan.network.target
-        label = bundles.truth if isinstance(target, Truth) else await bundles.classes(target)
-        model = JointFit(
-            plan, JointSample(bundles.joint, bundles.keys, bundles.weight, label), watch
-        )
-    shape = StoreColumns(
+
+
+def _columns(
+    plan: RunPlan, bundles: Bundles, model: ModelFit | WeightsFit | JointFit | None
+) -> StoreColumns:
+    """The arrays of the store of a run."""
+    run = plan.run
+    return StoreColumns(
         iterations=run.optimiser.iterations,
         scan_radii=run.scan.radii,
         spectrum_radii=len(spectrum_radii(run, np.nan)),
@@ -186,35 +228,19 @@ async def run_on(
         lund=SUMS_SHAPE,
         versions=1 + len(run.robust.augmentations),
         identity=bundles.identity,
-        units=observable.units,
+        units=plan.observable.units,
     )
-    check_loaded(plan, shape, len(bundles.bundles))
-    if overwrite:  # after the input was read, so that a bad one deletes nothing
-        stores.remove(path)
-    with Store.open(
-        path,
-        attributes,
-        {**run.numbers, **identities, "cluster.device": bundles.device, "code": code_hash()},
-        shape,
-    ) as store:
-        for damage in store.mended:
-            watch.say(f"{store.path}: damaged: {damage}; what is lost is computed again")
-        for change in store.changes:
-            watch.say(
-                f"continued with other versions {change}. Numbers may differ in the last bits from "
-                "those of an uninterrupted run."
-            )
-        fit_model = None if model is None else model.run_to_completion
-        fit_events = (
-            functools.partial(bundles.per_event, plan.per_event)
-            if run.task == "per-event"
-            else None
+
+
+def _say_changes(store: Store, watch: Watch) -> None:
+    """Say what was damaged, and what is not as it was when the run began."""
+    for damage in store.mended:
+        watch.say(f"{store.path}: damaged: {damage}; what is lost is computed again")
+    for change in store.changes:
+        watch.say(
+            f"continued with other versions {change}. Numbers may differ in the last bits from "
+            "those of an uninterrupted run."
         )
-        fit = RadiusFit(
-            run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model, bundles.lund
-        )
-        with _advice(store, overwrite, "history" if given_radius(run) is None else "joint"):
-            return FinishedRun(await fit.run_to_completion(), path)
 
 
 @contextlib.contextmanager

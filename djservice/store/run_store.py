@@ -164,7 +164,8 @@ class Store:
     @property
     def groups(self) -> list[str]:
         """The groups of this run, including nested ones."""
-        return [name for name in GROUPS if name in self.attributes["groups"]] + [
+        names = self.attributes["groups"]
+        return [name for name in GROUPS if name in names] + [
             f"{model}/{name}" for model in MODELS for name in self.samples(model)
         ]
 

@@ -1,6 +1,7 @@
 """Configurations to start from, their schema, and what `djservice check` says of them before a run."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,23 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["run", "run.yaml", option, "pipe"] for option in ("--tls-key", "--tls-cert")),
+        ["list", "--scheduler", "tls://127.0.0.1:1", "--tls-ca-file", "pipe"],
+        ["init", "pipe", "--force"],
+        ["schema", "pipe"],
+    ],
+)
+def test_a_pipe_in_the_place_of_a_file_is_named(arguments: list[str]) -> None:
+    """Before it blocks who opens it."""
+    os.mkfifo("pipe")
+    Path("run.yaml").write_text("")
+    ended = call(*arguments)
+    assert ended.exit_code in (1, 2) and "found a named pipe" in ended.output, ended.output
+
+
 def every_command(group: click.Group = main, before: str = "") -> Iterator[tuple[str, set[str]]]:
     """Each command, also those of groups, with its options."""
     for name, command in group.commands.items():
@@ -35,7 +53,10 @@ def every_command(group: click.Group = main, before: str = "") -> Iterator[tuple
 
 
 def call(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    """A command, which may fail but never by an exception that nobody expected."""
+    ended = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,6 +120,9 @@ def test_a_run_is_looked_at_without_a_trace(tiny: dict[str, Any], tmp_path: Path
     assert call("check", "tiny.yaml", "--set", "optimiser.trees=0").exit_code == 2
     assert call("check", "tiny.yaml", "--set", "input.files=gone.root").exit_code == 1
     assert call("check", "tiny.yaml", "--set", "input.entries=[0, 900]").exit_code == 1
+    Path("text.root").write_text("no ROOT file")
+    for wrong in ("input.files=text.root", "input.tree=gone"):
+        assert call("check", "tiny.yaml", "--set", wrong).exit_code == 1
     assert call("check", "gone.zarr").exit_code == 1
     assert call("check", "gone.yaml").exit_code == 2
 

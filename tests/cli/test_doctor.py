@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster
 
 from djservice.cli import doctor, main
 from djservice.clustering.kernels import cpu
+from djservice.core import provenance
 from djservice.service.plugin import RunService
 
 
@@ -84,6 +85,12 @@ def test_storage_that_is_no_folder(tmp_path: Path) -> None:
     ]
 
 
+def test_packages_of_extras_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "PACKAGES", ("numpy",))
+    (versions, *_) = doctor.examine(tmp_path, None)
+    assert "numpy" in versions.observation and "torch" not in versions.observation
+
+
 def process(**changes: Any) -> list[str]:
     """The remedies for a worker that differs from this process."""
     here = doctor.process_facts()
@@ -99,6 +106,7 @@ def test_processes_that_differ() -> None:
     assert process(versions=doctor.process_facts()["versions"] | {"numba": "0.1"})[0].startswith(
         "numba 0.1 (here "
     )
+    assert process(versions={})[0].startswith("python missing (here ")
     assert process(code="other") == ["djservice has different sources"]
     assert process(sees=False) == ["does not see /data"]
     assert "profiler is on" in process(profiled=True)[0]

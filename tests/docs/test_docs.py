@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -26,6 +30,7 @@ from djservice.service.client import Service
 from djservice.service.plugin import RunService
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -97,6 +102,19 @@ def test_python_blocks_run(
     names = {"__name__": "__main__"}
     for text in texts:
         exec(compile(text, "page", "exec"), names)
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
+def test_the_cells_of_notebooks_run(
+    page: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In this process; the site executes them in Jupyter's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = {"__name__": "__main__"}
+    for cell in json.loads(page.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            text = "".join(cell["source"]).replace('"workers": 1', f'"scheduler": "{scheduler}"')
+            exec(compile(text, page.name, "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -208,11 +226,13 @@ def test_every_other_command_is_run_by_a_test_or_said_to_be_never_run() -> None:
     assert used == set(SHOWN)
 
 
-def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("execute", ["false", pytest.param("true", marks=pytest.mark.long)])
+def test_the_site_is_built_without_a_broken_link(execute: str, tmp_path: Path) -> None:
     """Its reference pages are made of the code; every page is in the navigation."""
     building = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = os.environ | {"EXECUTE_NOTEBOOKS": execute}
     done = subprocess.run(
-        building, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        building, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     configuration = (tmp_path / "reference/configuration.html").read_text()
@@ -245,6 +265,18 @@ def test_make_commands_exist() -> None:
         assert (
             set(re.findall(r"^    make ([a-z-]+)", page.read_text(), flags=re.MULTILINE)) <= targets
         )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_all_extras_for_users_are_in_the_tables(page: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = extras["optional-dependencies"]
+    assert "djservice[report]" in extras["docs"]  # the notebooks draw when the pages are built
+    table = re.findall(r"^\| extra \| for \|\n((?:\|.*\n)+)", (ROOT / page).read_text(), re.M)
+    named = set(re.findall(r"^\| (`.+?) \|", table[0], re.M))
+    assert {name for row in named for name in re.findall(r"`(\w+)`", row)} == {*extras} - {
+        *("docs", "test", "fastjet", "pythia")
+    }
 
 
 def test_public_names_are_all_there() -> None:

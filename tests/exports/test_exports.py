@@ -65,6 +65,33 @@ def test_a_friend_tree_joins_nanoaod_by_run_block_and_event(
         assert ours[f"Jet_{name}"].tolist() == getattr(jets, name).tolist()
 
 
+def test_jets_of_two_trees_of_one_file_are_not_mixed(
+    tiny_run: Callable[[Path], dict[str, Any]], scheduler: str, tmp_path: Path
+) -> None:
+    """Their events have the same numbers."""
+    path, few = tmp_path / "two.root", ["PFCands_pt", "PFCands_eta", "PFCands_phi", "PFCands_mass"]
+    with uproot.open(dj.examples.path("ZHllbb_200"))["Events"] as tree:
+        source = tree.arrays(few, entry_stop=20)
+    particles = ak.zip({name[8:]: source[name] for name in few})
+    numbers = {"run": np.ones(10, np.int64), "luminosityBlock": np.ones(10, np.int64)}
+    with uproot.recreate(path) as file:
+        for first, name in ((0, "A"), (10, "B")):
+            events = numbers | {"event": np.arange(10)}
+            file[name] = events | {"PFCands": particles[first : first + 10]}
+    datasets = {name: {"files": {str(path): name}} for name in "AB"}
+    settings = tiny_run(tmp_path / "two.zarr")
+    settings["input"] = {"fileset": datasets, "pt_min": 2.0}
+    settings["optimiser"]["iterations"] = 2
+    store = dj.run(dj.Run.from_dict(settings | {"cluster": {"scheduler": scheduler}})).store
+    assert Store.read(store).array("spectrum", "file").tolist() == [0] * 10 + [1] * 10
+    rows = contents_of(store, jets=1).tables["events"]["Jet_pt"].values.tolist()
+    radius = Store.read(store).attributes["result"]["radius"]
+    for number, name in enumerate("AB"):
+        schema = dj.schemas.nanoaod(tree=name, pt_min=2.0)
+        jets = dj.cluster_jets(dj.read(str(path), schema=schema), radius=radius, jets=1)
+        assert rows[10 * number : 10 * number + 10] == jets.pt.tolist()
+
+
 def test_tables_have_the_same_numbers_in_every_format(finished_run: Path, tmp_path: Path) -> None:
     for name in ("csv", "parquet", "root"):
         export(finished_run, name, tmp_path / name, jets=1)
@@ -118,6 +145,14 @@ def test_nothing_else_is_replaced(finished_run: Path, tmp_path: Path) -> None:
     (other / "mine").write_text("kept")
     with pytest.raises(StoreError, match="an earlier export"):
         export(finished_run, "csv", other, force=True)
+    events = tmp_path / "events.root"
+    for content in (Path(dj.examples.path("ZHllbb_200")).read_bytes(), b"root", b"mine"):
+        events.write_bytes(content)
+        with pytest.raises(StoreError, match="expected an earlier export, found another file"):
+            export(finished_run, "root", events, force=True)
+        assert events.read_bytes() == content
+    for _ in range(2):
+        export(finished_run, "root", tmp_path / "out.root", force=True)
     for place in (".", "/", "..", ""):
         ended = call(finished_run, "--to", "csv", "--output", place, "--force")
         assert (ended.exit_code, type(ended.exception)) == (1, SystemExit)

@@ -115,7 +115,7 @@ def test_a_problem_that_is_solved_exactly(stiffness: float) -> None:
     assert not flat.determined and np.isnan(flat.error)
 
 
-@pytest.mark.parametrize("events", [200, 2500])
+@pytest.mark.parametrize("events", [200, pytest.param(2500, marks=pytest.mark.long)])
 def test_descents_scatter_about_the_optimum_by_their_errors(events: int) -> None:
     """Most of the error is due to events, or to trees and events that the averaged iterations did not see.
 

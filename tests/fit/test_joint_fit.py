@@ -242,7 +242,12 @@ def test_parameters_are_counted_before_they_take_memory(settings: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("loss", "jets"), [("squared_error", 2), ("absolute_error", 1), ("cross_entropy", 3)]
+    ("loss", "jets"),
+    [
+        ("squared_error", 2),
+        pytest.param("absolute_error", 1, marks=pytest.mark.long),
+        pytest.param("cross_entropy", 3, marks=pytest.mark.long),
+    ],
 )
 def test_regressions_and_several_jets(
     settings: dict[str, Any], loss: str, jets: int, stored: Callable[[Path], dict[str, bytes]]

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.long
 def test_it_runs_to_its_end_in_the_simulator() -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
     done = subprocess.run([sys.executable, script, "--simulate"], capture_output=True, text=True)

@@ -335,7 +335,7 @@ def test_an_event_that_ptx_cannot_cluster_is_named() -> None:
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("number", [30, pytest.param(80, marks=pytest.mark.long)])
-@pytest.mark.parametrize("rigidity", [1.0, 10.0])
+@pytest.mark.parametrize("rigidity", [1.0, pytest.param(10.0, marks=pytest.mark.long)])
 def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float, number: int) -> None:
     schema, trees = dj.schemas.nanoaod(pt_min=0.5), 2
     events = dj.read("example:ZHllbb_200", schema=schema, entries=(0, number))

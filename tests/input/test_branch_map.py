@@ -51,6 +51,8 @@ def fields(formats: dict[str, str], scale: float = 1.0) -> dict[str, Any]:
     }
 
 
+CODES = ak.unflatten(np.array([211, -11, 22, 130, -2212, 13], np.int32), COUNTS)
+OF_CODES = np.array([0.13957039, 0.00051099895, 0.0, 0.497611, 0.93827209, 0.1056583755])
 RECORDS = {"Jet_AK8": ak.zip({name: FIELDS[name] for name in ("pt", "eta", "phi", "mass")})}
 MOMENTUM = ak.zip({axis: FIELDS[f"p{axis}"] for axis in "xyz"})
 FCC = ak.zip({"momentum": MOMENTUM, "energy": FIELDS["E"]}, depth_limit=2)
@@ -130,6 +132,21 @@ KINDS: dict[str, tuple[dict[str, Any], bool, str, dict[str, Any]]] = {
         "physlite",
         {"particles": "Muons", "columns": {"mass": 0.10566}},
     ),
+    "masses by code": (
+        fields({n: f"PFCands_{n}" for n in ("pt", "eta", "phi")}) | {"PFCands_pdgId": CODES},
+        False,
+        "nanoaod",
+        {"columns": {"mass": "pdgId"}},
+    ),
+    "masses by code, of MeV": (
+        fields({n: f"part_{n}" for n in ("px", "py", "pz")}, 1000.0) | {"part_id": CODES},
+        False,
+        "nanoaod",
+        {
+            "columns": {f"p{x}": f"part_p{x}" for x in "xyz"} | {"mass": "pdgId", "pdgId": "part_id"},
+            "units": "MeV",
+        },
+    ),
 }  # fmt: skip
 
 
@@ -144,6 +161,7 @@ def test_a_configuration_reads_what_is_read_by_hand(
     assert Run.from_dict(run.to_dict()) == run
     batch = dj.read(path, schema=schema_of(run.input))
     mass = options.get("columns", {}).get("mass", MASS)
+    mass = OF_CODES if isinstance(mass, str) else mass
     assert batch.counts.tolist() == COUNTS
     rapidity = vector.array({"pt": PT, "eta": ETA, "phi": PHI, "mass": mass + 0.0 * PT}).rapidity
     for name, expected in (("pt", PT), ("phi", PHI), ("rapidity", rapidity)):
@@ -188,6 +206,13 @@ def test_what_is_wrong_is_named(
     path = write(tmp_path / "a.root", data)
     with pytest.raises(error, match=message):
         dj.read(path, schema=dj.schemas.nanoaod(**{**right, **options}))
+
+
+def test_a_code_without_a_known_mass_is_named(tmp_path: Path) -> None:
+    data, _, _, options = KINDS["masses by code"]
+    path = write(tmp_path / "a.root", {**data, "PFCands_pdgId": CODES * 10})
+    with pytest.raises(InputError, match=r"a.root.*pdgId 110, 220, .* are not known. Name a field"):
+        dj.read(path, schema=dj.schemas.nanoaod(**options))
 
 
 def test_an_energy_below_the_momentum_is_named_unless_its_particle_is_cut(tmp_path: Path) -> None:

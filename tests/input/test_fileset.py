@@ -180,6 +180,22 @@ def section(given: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"files": ["http://h/get?file=a&sig=xyzzy", "http://h/get?file=b&sig=xyzzy"]},
+        {"files": ["root://me@h//a.root", "root://you@h//a.root"]},
+        {"fileset": {"a": ["http://h/get?f=a"], "b": {"files": {"http://h/get?f=b": "Events"}}}},
+    ],
+)
+def test_files_that_a_store_could_not_tell_apart_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="differ only in their queries or users") as error:
+        plan_input(section(given))
+    assert "xyzzy" not in str(error.value)
+    ranges = {"http://h/get?f=a": {"object_path": "Events", "steps": [[0, 5]]}}
+    plan_input(section({"fileset": {name: {"files": ranges} for name in "ab"}}))
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (
@@ -195,6 +211,14 @@ def section(given: dict[str, Any]) -> Any:
             r"dataset 'more': unknown key filez \(did you mean 'files'",
         ),
         ({"files": {}}, "dataset 'more': files: expected 1 or more items"),
+        (
+            {"files": {PATH: {"format": "parquet"}}},
+            r"ZHllbb_200\.root: the format is stated as parquet, and the name is that of another",
+        ),
+        (
+            {"files": {"http://h/a.parquet": None}, "format": "root"},
+            r"http://h/a\.parquet: the format is stated as root, .*: \.parquet for Parquet",
+        ),
         ({"metadata": {}}, "xsec is missing in the metadata of more, and given for others"),
         (
             {"metadata": {"xsec": "big"}},

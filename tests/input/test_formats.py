@@ -243,6 +243,17 @@ def test_something_else_is_named(name: str, content: bytes, tmp_path: Path) -> N
         dj.read(str(tmp_path / "folder.hepmc"), schema=dj.schemas.hepmc())
 
 
+@pytest.mark.parametrize(("limit", "where"), [("HEAD", "before the first"), ("EVENT", "in an")])
+def test_text_that_would_fill_the_memory_is_named(
+    limit: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a packed file of a few megabytes."""
+    path, section = of_kind("HepMC3", tmp_path)
+    monkeypatch.setattr(f"djservice.input.hepmc_file._LARGEST_{limit}", 50)
+    with pytest.raises(InputFileError, match=rf"expected at most 50 bytes {where} event, found m"):
+        dj.read(path, schema=schema_for(section))
+
+
 def test_files_without_events_are_empty_files(tmp_path: Path) -> None:
     for kind in ("NanoAOD in Parquet", "HepMC3"):
         path, section = of_kind(kind, tmp_path)

@@ -65,6 +65,32 @@ def test_a_store_knows_the_whole_file_and_not_its_folder(run_of: Any, tmp_path: 
     assert RunPlan(elsewhere).observable_files == plan.observable_files
 
 
+HELPERS = {
+    "helper.py": "from package.deep import NUMBER\n",
+    "package/__init__.py": "",
+    "package/deep.py": "from .base import NUMBER\n",
+    "package/base.py": "NUMBER = 1\n",
+    "unused.py": "NUMBER = 1\n",
+}
+
+
+def test_a_store_knows_what_the_file_imports_from_its_folder(run_of: Any, tmp_path: Path) -> None:
+    """Also within functions, by other modules, relatively and of packages; and nothing else."""
+    for name, text in HELPERS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    text = FILE.replace("    return SCALE", "    import helper\n    return helper.NUMBER * SCALE")
+    before = RunPlan(run_of(text)).observable_files
+    for name in HELPERS:
+        (tmp_path / name).write_text(HELPERS[name] + "OTHER = 2\n")
+        after = RunPlan(run_of(text)).observable_files
+        assert (after == before) == (name == "unused.py"), name
+        before = after
+    (tmp_path / "helper.py").write_text("def f(:")
+    with pytest.raises(ConfigError, match=r"my_file\.py: what it imports cannot be read: "):
+        RunPlan(run_of(text)).check()
+
+
 def test_a_changed_function_does_not_continue_a_store(run_of: Any, scheduler: str) -> None:
     def start(text: str) -> None:
         data = run_of(text).to_dict() | {"cluster": {"scheduler": scheduler}}

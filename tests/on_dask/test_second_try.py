@@ -54,8 +54,15 @@ def test_a_worker_that_reads_nothing_is_no_other_worker(monkeypatch: pytest.Monk
     assert asyncio.run(crew.other_than("tcp://a"))
 
 
-@pytest.mark.parametrize("bad_inputs", ["fail", "quarantine"])
-@pytest.mark.parametrize("function", ["inspect", "read_with_cutflow"])
+@pytest.mark.parametrize(
+    ("function", "bad_inputs"),
+    [
+        ("inspect", "quarantine"),
+        ("read_with_cutflow", "fail"),
+        pytest.param("inspect", "fail", marks=pytest.mark.long),
+        pytest.param("read_with_cutflow", "quarantine", marks=pytest.mark.long),
+    ],
+)
 def test_a_worker_without_the_mount_loses_no_event(
     bad_inputs: str,
     function: str,

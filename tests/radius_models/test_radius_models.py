@@ -280,7 +280,9 @@ def test_a_run_with_a_radius_model(
 
 
 @pytest.mark.parametrize(
-    "own", [Quadratic(), dj.TorchModel(small)], ids=lambda model: type(model).__name__
+    "own",
+    [pytest.param(Quadratic(), marks=pytest.mark.long), dj.TorchModel(small)],
+    ids=lambda model: type(model).__name__,
 )
 def test_a_run_with_a_model_of_a_users_own(
     settings: dict[str, Any],

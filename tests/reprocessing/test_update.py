@@ -364,7 +364,14 @@ def test_an_input_of_the_fit_that_changes_while_it_is_read(
 
 @pytest.mark.parametrize(
     "task",
-    ["global", "global with its rigidity", "per-event", "radius-model", "particle-weights"],
+    [
+        "per-event",
+        "particle-weights",
+        *(
+            pytest.param(task, marks=pytest.mark.long)
+            for task in ("global", "global with its rigidity", "radius-model")
+        ),
+    ],
 )
 def test_what_is_applied_is_what_was_learned(
     task: str, tmp_path: Path, tiny: Settings, scheduler: str

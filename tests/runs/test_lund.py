@@ -52,14 +52,13 @@ def ratio() -> LundRatio:
     return LundRatio.of(*planes, Binning(), variations={"fsr": (planes[0], planes[1])})
 
 
-@pytest.mark.servers
 def test_a_ratio_is_measured_applied_and_taken_by_a_run(
-    ratio: LundRatio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ratio: LundRatio, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name, section in (("data", DATA), ("simulation", SIMULATION)):
         Path(f"{name}.yaml").write_text(yaml.safe_dump(section))
-    options = ["--workers", "1"]
+    options = ["--scheduler", scheduler]
     call = CliRunner().invoke
     measured = call(main, ["lund", "measure", "data.yaml", "simulation.yaml", "r.json", *options])
     assert measured.exit_code == 0, measured.output
@@ -77,7 +76,7 @@ def test_a_ratio_is_measured_applied_and_taken_by_a_run(
     np.testing.assert_allclose(toys, expected.toys["statistics"], rtol=1e-12)
     section = {"ratio": "r.json", "jets": JETS}
     settings = {**RUN, "input": {**SIMULATION["input"], "lund_weights": section}}
-    settings["cluster"] = {"workers": 1}
+    settings["cluster"] = {"scheduler": scheduler}
     fit = dj.run(dj.Run.from_dict(settings))
     factor = np.ones(80)
     np.multiply.at(factor, jets.event, expected.nominal)

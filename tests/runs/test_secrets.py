@@ -43,7 +43,7 @@ def written(folder: Path) -> bytes:
     return b"".join(str(path).encode() + path.read_bytes() for path in paths if path.is_file())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [pytest.param("chain", marks=pytest.mark.long), "everywhere"])
 def test_a_token_opens_the_file_and_is_in_no_output(
     form: str,
     events_host: str,

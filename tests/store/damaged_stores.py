@@ -19,7 +19,7 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.errors import DjserviceError
 from djservice.evaluation.joint_gradient import JointEvents
-from djservice.evaluation.moments import Quantity
+from djservice.evaluation.moments import Histogram, Quantity
 from djservice.evaluation.reduce import PerEvent
 from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
@@ -40,6 +40,13 @@ REQUESTS = {
     "radius-model": ("model-0", "model-2"),
     "particle-weights": ("weights-0", "weights-2"),
     "joint": ("joint-0", "joint-2", "error-joint-2"),
+    "objective": ("spectrum-1", "held-back-0"),
+    "robust": ("scan-2", "newton-0"),
+}
+#: Sections of runs that share their task with others. An objective stands in the place of a loss.
+SECTIONS = {
+    "objective": {"objective": {"kind": "mutual_information", "bins": [4, 2], "held_back": 0.3}},
+    "robust": {"robust": {"augmentations": ["split"]}},
 }
 Content = dict[str, Any]
 Damage = Callable[[Path, random.Random], None]
@@ -54,11 +61,14 @@ class Stopped(DjserviceError):
 
 def settings(task: str, iterations: int = 5) -> Run:
     model = {"iterations": 3, "features": ["leading_pt"], "batch_events": 4}
+    sections = SECTIONS.get(task, {})
     return Run.from_dict(
         {
-            "task": task,
-            "input": {"files": "a"},
-            "loss": {"target": 125.0},
+            "task": "global" if sections else task,
+            "input": {"files": "a"}
+            | ({"truth": "GenPart:higgs"} if "objective" in sections else {}),
+            **({} if "objective" in sections else {"loss": {"target": 125.0}}),
+            **sections,
             "optimiser": {"iterations": iterations, "batch_events": 4},
             "scan": {"radii": [0.5, 0.7, 0.9, 1.1]},
             "spectrum": {"radii": [0.65]},
@@ -96,7 +106,14 @@ def answer(request: Request, parameters: int) -> Any:
     if request.stream in ("scan", "newton"):  # so that there are several Newton steps
         slope = 2.0 * (request.radius - 0.7)
         gradients[0] = Quantity(slope + drawn[1] / 10.0, 0.002, 0.0015)
+    bins = np.abs(numbers(request, 6)[:8].reshape(2, 4))
     moments = SimpleNamespace(
+        layout=SimpleNamespace(versions=2),
+        loss_along=lambda factors: Quantity(loss.value + 0.1 * factors[-1], 0.01, 0.01),
+        gradient_along=lambda factors: Quantity(gradients[0].value + factors[-1], 0.02, 0.01),
+        histogram=lambda: Histogram(bins, bins / 10.0, np.arange(4)),
+        bootstrap_error=lambda: 0.1 + drawn[5],
+        rescaled=lambda _: moments,
         loss=lambda: loss,
         gradient=lambda: gradients[0],
         gradients=lambda: gradients,
@@ -169,6 +186,8 @@ def run_store(path: Path | str, task: str, iterations: int = 5, act: Act = lambd
         np.linspace(0.5, 1.5, 12),
         starts=run.per_event.starts if task == "per-event" else (),
         model=None if model is None else model.shape,
+        histogram=(2, 4) if run.objective is not None else None,
+        versions=1 + len(run.robust.augmentations),
     )
     facts = {"run": run.to_dict(), "observable": {"name": "mass", "units": "GeV"}, "inputs": []}
     with Store.open(path, facts, run.numbers, shape) as store:

@@ -46,7 +46,6 @@ from djservice.store.local_folder import LocalFolder
 from djservice.store.run_store import Store
 from djservice.store.verify import verify_store
 
-TASKS = ("global", "per-event", "radius-model", "particle-weights", "joint")
 FILES = ("scan/zarr.json", "scan/loss/zarr.json", "scan/loss/c/0", "history/gradients/c/0/0")
 
 
@@ -124,7 +123,7 @@ STORES = [
 def damage_each(name: str, made: Path, path: Path, tried: list[tuple[str, Damage]]) -> None:
     """Damage files of a store, one at a time, and assert that nothing is silent."""
     chance, bad = random.Random(name + SAMPLE), []
-    task = next(task for task in TASKS if name.startswith(task))
+    task = next(task for task in REQUESTS if name.startswith(task))
     before, whole = content(made / f"{name}.zarr"), content(made / f"{task}-finished.zarr")
     for file, damage in tried:
         shutil.rmtree(path, ignore_errors=True)
@@ -142,9 +141,11 @@ def damage_each(name: str, made: Path, path: Path, tried: list[tuple[str, Damage
     [
         ("global-running-newton-1", flip),
         ("per-event-interrupted", delete),
-        ("radius-model-finished", truncate),
+        pytest.param("radius-model-finished", truncate, marks=pytest.mark.long),
         ("particle-weights-running-weights-2", flip),
         ("joint-running-joint-0", delete),
+        ("objective-finished", truncate),
+        ("robust-interrupted", flip),
     ],
 )
 def test_no_damage_of_a_store_is_silent(

@@ -214,7 +214,14 @@ def test_rows_count_only_once_they_are_complete(small_store: Callable[..., Any])
         assert store.column("history", "radius").tolist() == [1.0]
 
 
-@pytest.mark.parametrize(("phase", "after"), [("optimise", 4), ("scan", 2), ("spectrum", 2)])
+@pytest.mark.parametrize(
+    ("phase", "after"),
+    [
+        ("scan", 2),
+        pytest.param("optimise", 4, marks=pytest.mark.long),
+        pytest.param("spectrum", 2, marks=pytest.mark.long),
+    ],
+)
 def test_a_run_that_failed_goes_on_to_the_same_bits(
     do: Do, stored: Stored, tmp_path: Path, phase: str, after: int
 ) -> None:
@@ -298,7 +305,7 @@ def test_where_it_runs_and_what_is_shown_may_change(
     assert Store.read(path).attributes["run"]["output"]["report"] == page
 
 
-@pytest.mark.parametrize("averaging_start", [None, 2])
+@pytest.mark.parametrize("averaging_start", [pytest.param(None, marks=pytest.mark.long), 2])
 def test_more_iterations_continue_to_the_numbers_of_a_run_that_had_them(
     do: Do, stored: Stored, tmp_path: Path, averaging_start: int | None
 ) -> None:

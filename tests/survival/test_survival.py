@@ -158,14 +158,17 @@ def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
     assert [entry["reason"] for entry in run.status()["transitions"]].count(
         "the scheduler started again"
     ) == 3
-    assert queued.wait(timeout=300).result.iterations == 100
+    assert queued.wait(timeout=300).result.iterations == 10
     assert paused.status()["state"] == "paused"
     assert cluster.left_behind() == ([], 0, [])
 
 
 def another(run: Run, name: str, seed: int) -> Run:
-    store = Path(run.output.store).with_name(f"{name}.zarr")
-    return Run.from_dict(run.to_dict() | {"seed": seed, "output": {"store": str(store)}})
+    """A shorter one."""
+    settings = run.to_dict()
+    settings["optimiser"]["iterations"] = 10
+    settings["output"]["store"] = str(Path(run.output.store).with_name(f"{name}.zarr"))
+    return Run.from_dict(settings | {"seed": seed})
 
 
 def seeds() -> list[Any]:
@@ -269,11 +272,8 @@ LONG = [pytest.mark.long, pytest.mark.timeout(7200)]
 @pytest.mark.parametrize(
     ("iterations", "kills"),
     [
-        (160, 2),
-        *(
-            pytest.param(*each, marks=LONG)
-            for each in ((400, 3), (800, 5), (2_000, 20), (50_000, 5))
-        ),
+        pytest.param(*each, marks=LONG)
+        for each in ((160, 2), (400, 3), (800, 5), (2_000, 20), (50_000, 5))
     ],
 )
 def test_memory_stays_flat_through_a_long_run_with_worker_churn(

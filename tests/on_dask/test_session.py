@@ -1,0 +1,56 @@
+"""What a signal leaves: one line, and workers that a Ctrl-C in their terminal does not reach."""
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+from asyncio import sleep
+
+import pytest
+
+from djservice.core.display import Lines
+from djservice.errors import RunError
+from djservice.on_dask.session import run_to_completion
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_job_in_one_line(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(logging.getLogger("distributed"), "handlers", [logging.NullHandler()])
+
+    async def job() -> None:
+        logging.getLogger("distributed.scheduler").warning("said before")
+        try:
+            os.kill(os.getpid(), number)
+            await sleep(300)
+        finally:
+            logging.getLogger("distributed.scheduler").warning("a connection ended")
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(RunError, match="stopped by a signal; the same command does what"):
+            run_to_completion(job(), Lines(said))
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "said before" in said.getvalue() and "a connection" not in said.getvalue()
+
+
+def test_worker_processes_inherit_that_ctrl_c_is_held_back() -> None:
+    """Queues of a process start the tracker of the standard library, which ends such a block."""
+    program = (
+        "import multiprocessing, signal\n"
+        "from djservice.on_dask.session import _block_sigint\n"
+        "with _block_sigint():\n"
+        "    multiprocessing.get_context('spawn').Queue()\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+        "print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"], done.stderr
