@@ -215,7 +215,7 @@ def test_show(call: Call, finished_run: Path) -> None:
     assert facts["result"]["radius"] == radius
     assert facts["status"] == "finished"
     assert facts["iterations"] == 6
-    assert [row["label"] for row in facts["spectrum"]] == ["start", "optimum", ""]
+    assert [row["label"] for row in facts["spectrum"]] == ["start", "end", ""]
     assert facts["run"]["optimiser"]["trees"] == 4
 
 
