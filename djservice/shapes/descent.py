@@ -7,7 +7,6 @@ from the prices (in the shares), by the envelope theorem. So quasi-Newton steps 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
 
 from djservice.core.typing import Floats
 from djservice.shapes.forms import Shape
@@ -46,6 +45,8 @@ def _distinct(states: list[State]) -> list[State]:
 
 def descend(model: Model, cloud: Cloud, parameters: Floats, shares: Floats, change: float) -> State:
     """Lower the cost until its decrease in a step is small, by L-BFGS-B."""
+    from scipy.optimize import minimize  # takes long to be loaded, by every process of any run
+
     best: list[State] = []
 
     def cost(x: Floats) -> tuple[float, Floats]:
