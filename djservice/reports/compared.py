@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from djservice.core.atomic import write_text
 from djservice.core.formatting import finite, learned_radius_text
 from djservice.core.shown import shown_of
 from djservice.core.urls import basename
 from djservice.errors import StoreError
-from djservice.reports.html import ReportError, refuse_other
+from djservice.reports.page import ReportError, write_page, writing
 from djservice.reports.summary import radii_of_iterations, summary
 from djservice.store.run_store import Store
 
@@ -35,8 +33,8 @@ def compare_runs(stores: Sequence[str | Path], output: str | Path = "compared.ht
         If the packages of the ``report`` extra are missing, or the file cannot be written.
     """
     try:
-        import jinja2
-        import matplotlib  # noqa: F401  (needed below)
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise ReportError(
             f"the report needs {error.name}. Install it: pip install 'djservice[report]'."
@@ -45,24 +43,14 @@ def compare_runs(stores: Sequence[str | Path], output: str | Path = "compared.ht
     for store in opened:
         if len(radii_of_iterations(store)) == 0:
             raise StoreError(f"{store.path}: no finished iteration yet. Leave it out.")
-    refuse_other(page)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("djservice.reports"), autoescape=True
-    )
-    html = environment.get_template("compared.html").render(
-        rows=[_row(store) for store in opened],
-        differences=list(_differences([store.attributes["run"] for store in opened])),
-        caption=_CAPTION,
-        png=_picture(opened),
-        written=time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-    )
-    try:
-        write_text(page, html)
-    except OSError as error:
-        raise ReportError(
-            f"{page}: cannot be written: {error.strerror or error}. "
-            "Choose another file with --output."
-        ) from error
+    facts = {
+        "rows": [_row(store) for store in opened],
+        "differences": list(_differences([store.attributes["run"] for store in opened])),
+        "caption": _CAPTION,
+        "png": _picture(opened),
+    }
+    with writing(page):
+        write_page(page, "compared.html", **facts)
     return page
 
 

@@ -22,8 +22,9 @@ from djservice.input.file_damage import damage_explained
 from djservice.input.plan import plan_input
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio, need_free, need_names
-from djservice.lund_planes.reweighter import LundReweighter, LundWeights
+from djservice.lund_planes.reweighter import LundReweighter
 from djservice.lund_planes.selected_jets import SelectedJets, check_jets, select_jets
+from djservice.lund_planes.weights import LundWeights
 from djservice.on_dask.augment import augment
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.load import Loaded, load

@@ -37,7 +37,7 @@ def reports_wanted() -> bool:
 
 def report_file(output: dict[str, Any]) -> Path | None:
     """The report of a run with this section ``output``; None for a URL, which has no place beside."""
-    from djservice.reports.html import page_of
+    from djservice.reports.page import page_of
 
     store, page = str(output["store"]), output.get("report")
     return None if page is None and is_url(store) else page_of(store, page)

@@ -19,7 +19,7 @@ from tornado.web import StaticFileHandler
 
 from djservice.core.shown import Shown, shown_of
 from djservice.errors import DjserviceError, ServiceError
-from djservice.reports.html import written_report
+from djservice.reports.page import written_report
 from djservice.service.report import report_file
 from djservice.service.web.handler import Handler, beside
 from djservice.service.web.hosts import OwnNamesOnly
