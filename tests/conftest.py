@@ -61,8 +61,8 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """SIGINT as in a terminal; a shell lets the processes of its background ignore it."""
+def interruptible() -> Iterator[None]:
+    """SIGINT does what it does in a terminal: a shell's job ignores it, and other packages handle it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
