@@ -40,7 +40,7 @@ def called(what: str, function: Callable[..., Any], *arguments: Any, **keywords:
     except (DjserviceError, MemoryError):
         raise
     except (Exception, SystemExit) as error:  # an exit would end a worker without a word
-        text = message_of(error)
+        text = message_of(error).rstrip(".")
         raise InputError(
             f"{what}{_place(error, function)}: {type(error).__name__}{': ' if text else ''}{text}. "
             f"It was called with {', '.join(map(_shown, arguments))}. Correct the function."

@@ -79,7 +79,7 @@ _SPECTRA = (
 
 _RADII = (
     "The radius of least loss of each event. Events without enough accepted trees are left out. "
-    "Dotted: the start of each descent. Dashed: the global optimum. The axis ends at the bounds."
+    "Dotted: the start of each descent. Dashed: the global R. The axis ends at the bounds."
 )
 
 
@@ -194,8 +194,8 @@ def radii_per_event(store: Store) -> Any:
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     weight = store.array("spectrum", "weight")
     histogram(axes, radius, weight, unfitted == 0, edges, color=COLOURS[1], lw=2, label="events")
-    optimum = store.attribute("per_event", "global_radius")
-    axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
+    common = store.attribute("per_event", "global_radius")
+    axes.axvline(common, color="black", ls="--", lw=1.2, label="global R")
     for start in store.array("per_event", "start"):
         axes.axvline(start, color="0.6", ls=":", lw=1)
     radius_axis(axes, bounds["minimum"], bounds["maximum"])

@@ -17,7 +17,7 @@ from djservice.radius_models.base import Bounded
 from djservice.radius_models.features import feature, features_of
 from djservice.weight_models.builtin import Logistic
 from djservice.weight_models.features import particle_feature
-from djservice.weight_models.weighting import Weighting
+from djservice.weight_models.weighting import Weighting, Weights
 
 MASS = dj.observables.dijet_mass
 
@@ -81,7 +81,7 @@ def gradient(events: Any, objective: Any) -> Any:
 def weighted(events: Any) -> Any:
     features = (particle_feature()(lambda events, primary: events.pt),)
     weighting = Weighting(OwnWeights(), features, None, None)
-    return weighting.at(np.zeros(2)).of(weighting.prepare(events))
+    return Weights(weighting, np.zeros(2)).of(weighting.prepare(events))
 
 
 def own(name: str, make: Callable[..., Any] = dj.observable, **keywords: Any) -> Any:
@@ -139,6 +139,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::djservice.errors.JumpWarning")
 @pytest.mark.parametrize(("what", "use"), KINDS.values(), ids=KINDS)
 def test_each_kind_names_the_function_the_line_and_the_exception(
     events: Any, what: str, use: Callable[[Any], Any]
@@ -171,7 +172,7 @@ def test_calls_that_do_not_fit_and_exits_are_errors_too() -> None:
     with pytest.raises(InputError, match=r"^f: SystemExit: 3\. "):
         called("f", exit, 3)
     with pytest.raises(MemoryError):
-        called("f", np.empty, 1 << 60)
+        called("f", bytearray, 1 << 60)
 
 
 def test_errors_of_djservice_pass_as_they_are() -> None:

@@ -134,7 +134,10 @@ def test_a_file_that_does_not_work_is_said_with_its_line(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("return 1 / 0", "observable 'f', line 2 of my_file.py: ZeroDivisionError: division by zero"),
+        (
+            "return 1 / 0",
+            "observable 'f', line 2 of my_file.py: ZeroDivisionError: division by zero",
+        ),
         ("raise KeyError('x')", "line 2 of my_file.py: KeyError: 'x'"),
         ("return jets.nothing", "line 2 of my_file.py: AttributeError"),
         ("import sys; sys.exit(1)", "line 2 of my_file.py: SystemExit: 1"),

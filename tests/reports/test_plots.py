@@ -61,7 +61,10 @@ def test_tables_show_names_and_values_and_escape_them(store: dj.Store) -> None:
     for shown, words in (
         (events, ["Events", "&lt;script&gt;", "\\x1b"]),
         (trees, ["Trees", "radius"]),
-        (dj.gradient(events, mass, radius=0.7, trees=2), ["Gradient", "d/d radius", "not determined"]),
+        (
+            dj.gradient(events, mass, radius=0.7, trees=2),
+            ["Gradient", "d/d radius", "not determined"],
+        ),
         (dj.expectation(events, mass, radius=0.7, trees=2), ["Expectation"]),
         (dj.Run.from_dict(store.attributes["run"]), ["Run", "example:ZHllbb_200"]),
         (store, ["Store", "finished", "40"]),
