@@ -1,14 +1,14 @@
-"""CPU time of fitted shapes for each jet, and the number of transports in it.
+"""CPU time of fitted shapes for each jet: of all, and of the exact transports (POT) in it.
 
-    python benchmarks/shapes.py 20 [--figure]
+    python benchmarks/shapes.py 20 [--file pfnano.root] [--figure]
 
-Cones of 1 around the hardest particles of the shipped ZH events, with about 40 particles. Writes
+Leading anti-kT jets of R = 0.8 of the shipped ZH events, or of a NanoAOD file with candidates. Writes
 docs/images/shapes.png, the figure of the guide, with --figure.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -27,21 +27,22 @@ SHAPES = {
     "2-ring": Ring(2),
     "2-disk": Disk(2),
     "2-disk + uniform": Disk(2) + Uniform(),
+    "2-ellipse": Ellipse(2),
+    "1-disk + uniform": Disk(1) + Uniform(),
     "uniform": Uniform(),
 }
 
 
-def jets(number: int) -> list[np.ndarray]:
-    """Cones of 30 to 50 particles as rows of pT, rapidity and phi."""
-    events = dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
-    clouds = []
-    for rows in np.split(
-        np.column_stack([events.pt, events.rapidity, events.phi]), events.offsets[1:-1]
-    ):
-        apart = rows[:, 1:] - rows[np.argmax(rows[:, 0]), 1:]
-        cone = np.hypot(apart[:, 0], np.remainder(apart[:, 1] + np.pi, 2.0 * np.pi) - np.pi) < 1.0
-        if 30 <= cone.sum() <= 50:
-            clouds.append(rows[cone])
+def jets(number: int, file: str = "example:ZHllbb_200") -> list[np.ndarray]:
+    """Leading jets of 20 particles or more, as rows of pT, rapidity and phi."""
+    events = dj.read(file, schema=dj.schemas.nanoaod(pt_min=0.5))
+    constituents = dj.cluster_jets(events, radius=0.8, jets=1).constituents
+    rows = np.column_stack([events.pt, events.rapidity, events.phi])
+    clouds = [
+        rows[first + np.asarray(one[0])]
+        for first, one in zip(events.offsets, constituents, strict=False)
+        if len(one) and len(one[0]) >= 20
+    ]
     return clouds[:number]
 
 
@@ -71,7 +72,7 @@ def draw(clouds: list[np.ndarray]) -> None:
                 label = None
         left.set(xlabel="rapidity", ylabel="azimuth [rad]", aspect="equal")
         left.legend(fontsize=9)
-        edges = np.linspace(0.0, 1.2, 25)
+        edges = np.linspace(0.0, 0.8, 33)
         for shape, colour in ((Ring(1), COLOURS[0]), (Disk(1), COLOURS[1])):
             radii = [float(dj.shapes.fit(cloud, shape).radii[0]) for cloud in clouds]
             counts, _ = np.histogram(radii, edges)
@@ -81,29 +82,42 @@ def draw(clouds: list[np.ndarray]) -> None:
         figure.savefig("docs/images/shapes.png", dpi=130)
 
 
-def main(number: int) -> None:
+def main(number: int, file: str) -> None:
     """Print a table."""
-    clouds, solved, transport = jets(number), [0], model.transport
+    clouds, solved, transport = jets(number, file), [0, 0.0], model.transport
 
     def counted(*arguments: np.ndarray) -> model.Solution:
-        solved[0] += 1
-        return transport(*arguments)
+        begin = time.thread_time()
+        solution = transport(*arguments)
+        solved[0], solved[1] = solved[0] + 1, solved[1] + time.thread_time() - begin
+        return solution
 
     model.transport = counted
     for shape in (Point(2), Disk(1)):
         dj.shapes.fit(clouds[0], shape)  # compiled and loaded
     print(f"{len(clouds)} jets, {np.mean([len(cloud) for cloud in clouds]):.1f} particles")
+    print(
+        "| shape | ms, beta = 1 | transports | ms of them | ms, beta = 2 | transports | ms of them |"
+    )
     for name, shape in SHAPES.items():
+        cells = []
         for beta in (1.0, 2.0):
-            solved[0], begin = 0, time.thread_time()
+            solved[:], begin = [0, 0.0], time.thread_time()
             for cloud in clouds:
                 dj.shapes.fit(cloud, shape, beta=beta)
             spent = (time.thread_time() - begin) / len(clouds)
-            print(f"| {name} | {beta:g} | {1e3 * spent:.2f} | {solved[0] / len(clouds):.0f} |")
+            cells += [f"{1e3 * spent:.1f}", f"{solved[0] / len(clouds):.0f}"]
+            cells.append(f"{1e3 * solved[1] / len(clouds):.1f}")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
-    if "--figure" in sys.argv:
-        draw(jets(int(sys.argv[1])))
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("number", type=int)
+    arguments.add_argument("--file", default="example:ZHllbb_200")
+    arguments.add_argument("--figure", action="store_true")
+    options = arguments.parse_args()
+    if options.figure:
+        draw(jets(options.number, options.file))
     else:
-        main(int(sys.argv[1]))
+        main(options.number, options.file)

@@ -15,6 +15,7 @@ made again. ``signal`` is 1 for a W and 0 for QCD.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ PROCESSES = {
 #: Events of a part.
 PART = 500
 PT_MIN, PT_MAX, ETA_MAX, CONE = 300.0, 400.0, 2.0, 1.5
+PARTICLE = ("pt", "eta", "phi", "mass")
 
 
 def generator(process: str, seed: int, *more: str) -> Any:
@@ -81,34 +83,54 @@ def make_part(path: Path, process: str, number: int, bar: Any) -> None:
         if pythia.next() and (rows := around(pythia.event, process, random)):
             events.append(rows)
             bar.update(1)
-    counts = [len(rows) for rows in events]
+    signal = np.full(PART, 1.0 if process == "w" else 0.0)
+    run = 1 + list(PROCESSES).index(process)
+    write_part(path, run, number, {"signal": signal}, {"PFCands": (PARTICLE, events)})
+
+
+def write_part(
+    path: Path,
+    run: int,
+    number: int,
+    numbers: dict[str, np.ndarray],
+    lists: dict[str, tuple[tuple[str, ...], list[Any]]],
+) -> None:
+    """Write a part: numbers of events, and lists of rows with the names of their columns."""
     ones = np.ones(PART, np.int64)
     data: dict[str, Any] = {
-        "run": ones * (1 + list(PROCESSES).index(process)),
+        "run": ones * run,
         "luminosityBlock": ones,
         "event": np.arange(number * PART, (number + 1) * PART),
-        "signal": np.full(PART, 1.0 if process == "w" else 0.0),
+        **numbers,
     }
-    for name, values in zip(("pt", "eta", "phi", "mass"), np.concatenate(events).T, strict=True):
-        data[f"PFCands_{name}"] = ak.unflatten(values, counts)
+    for prefix, (names, events) in lists.items():
+        counts = [len(rows) for rows in events]
+        for name, values in zip(names, np.concatenate(events).T, strict=True):
+            flat = values.astype(np.int32) if name == "pdgId" else values
+            data[f"{prefix}_{name}"] = ak.unflatten(flat, counts)
     aside = path.with_suffix(".part")
     with uproot.recreate(aside) as file:
         file.mktree("Events", {name: ak.type(x).content for name, x in data.items()}).extend(data)
     aside.rename(path)
 
 
-def generate(folder: Path, events: int) -> list[Path]:
-    """The parts with some events of each process; those that are missing are made."""
+def generate(
+    folder: Path,
+    events: int,
+    samples: Iterable[str] = PROCESSES,
+    make: Callable[[Path, str, int, Any], None] = make_part,
+) -> list[Path]:
+    """The parts with some events of each sample; those that are missing are made."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = [
-        (folder / f"{process}_{number:03d}.root", process, number)
+        (folder / f"{sample}_{number:03d}.root", sample, number)
         for number in range(math.ceil(events / PART))
-        for process in PROCESSES
+        for sample in samples
     ]
     missing = [part for part in parts if not part[0].exists()]
     with click.progressbar(length=len(missing) * PART, label="events") as bar:
         for part in missing:
-            make_part(*part, bar)
+            make(*part, bar)
     return [part[0] for part in parts]
 
 

@@ -5,9 +5,10 @@
 
 The "simulation" is Pythia's default, the "data" have the coupling of the final-state shower lowered
 by 10 %. Each is W + jet with W -> qq at 13 TeV and 300 < pT(W) < 400 GeV, as in
-generate_boosted_w.py, with the quarks of the W and without multiparton interactions. The leading anti-kT jet (R = 0.8) is taken if its
-pT is above 225 GeV and its groomed mass between 70 and 110 GeV. The ratio of Lund planes is
-measured on the first half of the events, and applied to the second.
+generate_boosted_w.py, with the quarks of the W and without multiparton interactions. The leading
+anti-kT jet (R = 0.8) is taken if its pT is above 225 GeV and its groomed mass between 70 and
+110 GeV. The ratio of Lund planes is measured on the first half of the events, and applied to the
+second.
 It prints chi^2 of tau_21, multiplicity and groomed mass between "data" and simulation, before and
 after, and writes them with a figure.
 """
@@ -15,7 +16,6 @@ after, and writes them with a figure.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import awkward as ak
 import click
 import numpy as np
 import uproot
-from generate_boosted_w import PART, around, generator
+from generate_boosted_w import PART, PARTICLE, around, generate, generator, write_part
 from numpy.typing import NDArray
 
 import djservice as dj
@@ -58,38 +58,8 @@ def make_part(path: Path, sample: str, number: int, bar: Any) -> None:
             events.append(rows)
             quarks.append(quarks_of(pythia.event))
             bar.update(1)
-    ones = np.ones(PART, np.int64)
-    data: dict[str, Any] = {
-        "run": ones * (1 + list(COUPLING).index(sample)),
-        "luminosityBlock": ones,
-        "event": np.arange(number * PART, (number + 1) * PART),
-    }
-    for prefix, lists, names in (
-        ("PFCands", events, ("pt", "eta", "phi", "mass")),
-        ("GenPart", quarks, ("eta", "phi", "pdgId")),
-    ):
-        counts = [len(rows) for rows in lists]
-        for name, values in zip(names, np.concatenate(lists).T, strict=True):
-            flat = values.astype(np.int32) if name == "pdgId" else values
-            data[f"{prefix}_{name}"] = ak.unflatten(flat, counts)
-    aside = path.with_suffix(".part")
-    with uproot.recreate(aside) as file:
-        file.mktree("Events", {name: ak.type(x).content for name, x in data.items()}).extend(data)
-    aside.rename(path)
-
-
-def generate(folder: Path, events: int) -> None:
-    """Make the parts that are missing, with progress."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = [
-        (folder / f"{sample}_{number:03d}.root", sample, number)
-        for number in range(math.ceil(events / PART))
-        for sample in COUPLING
-    ]
-    missing = [part for part in parts if not part[0].exists()]
-    with click.progressbar(length=len(missing) * PART, label="events") as bar:
-        for part in missing:
-            make_part(*part, bar)
+    lists = {"PFCands": (PARTICLE, events), "GenPart": (("eta", "phi", "pdgId"), quarks)}
+    write_part(path, 1 + list(COUPLING).index(sample), number, {}, lists)
 
 
 def jets_of(folder: Path, sample: str, half: int) -> tuple[dj.EventBatch, Any]:
@@ -220,7 +190,7 @@ def draw(folder: Path, data: Any, simulation: Any, weights: NDArray[np.float64])
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="lund_closure")
 def main(events: int, output: Path) -> None:
     """Generate the events, or go on where an earlier call ended, and test the closure."""
-    generate(output, events)
+    generate(output, events, COUPLING, make_part)
     result = close(output)
     (output / "closure.json").write_text(json.dumps(result, indent=2) + "\n")
     click.echo(json.dumps(result, indent=2))

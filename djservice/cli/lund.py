@@ -117,15 +117,14 @@ def apply(
     Example:
       djservice lund apply ratio.json sample.yaml weights.root --toys 20
     """
-    from djservice.lund_planes.reweighter import LundReweighter
+    from djservice.lund_planes.published import read_ratio
     from djservice.runs.lund import apply as do_apply
 
-    root = ratio.endswith(".root")
-    reweighter = LundReweighter.from_root(ratio) if root else LundReweighter(ratio)
+    known = read_ratio(ratio)
     display = progress_display()
     try:
         settings = cluster_settings(scheduler, workers, threads)
-        result = do_apply(reweighter.ratio, _read(sample, settings), weights, toys, display)
+        result = do_apply(known, _read(sample, settings), weights, toys, display)
     finally:
         display.close()
     effective = float(result.nominal.sum() ** 2 / max((result.nominal**2).sum(), 1e-300))

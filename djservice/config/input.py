@@ -58,7 +58,7 @@ class LundJets(Section):
 class LundWeightsSection(Section):
     """Weights of jets by the Lund plane of data, multiplied to the weights of their events."""
 
-    ratio: str = Field(description="file of `djservice lund measure`")
+    ratio: str = Field(description="file of `djservice lund measure`, or the published ROOT file")
     variation: str = Field(
         "nominal",
         description="or NAME_up, NAME_down of the file, or statistics_0, extrapolation_0, ...: toys",

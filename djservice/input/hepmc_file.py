@@ -49,6 +49,8 @@ _MOTHER = "mother"
 _BLOCK = 1 << 22
 #: The first line of an event begins so.
 _EVENT = re.compile(rb"\nE ")
+#: Numbers of the particles that a vertex of version 3 takes in.
+_INCOMING = re.compile(rb"\nV -?\d+ -?\d+ \[([^\]\n]*)\]")
 #: Bytes of the text before the first event, and of an event, that are taken for damage.
 _LARGEST_HEAD, _LARGEST_EVENT = 1 << 24, 1 << 28
 #: Bytes at the end of a text that hold its last line.
@@ -89,7 +91,7 @@ class HepMCFile(OpenFile):
     def names(self) -> tuple[str, ...]:
         fields = [f"{collection}.{field}" for collection in COLLECTIONS for field in _NUMBERS]
         fields += [f"GenPart.{field}" for field in (*_POLAR, _MOTHER)]
-        weights = [] if not self.entries else self._event(0).weight_names
+        weights = [] if not self.entries else _weight_names(self._event(0))
         return tuple(dict.fromkeys([*fields, "event", "weight", *weights]))
 
     @property
@@ -128,16 +130,28 @@ class HepMCFile(OpenFile):
         text = self._text.read(last - first)
         self._bytes_read += len(text)
         head = self._index.head
+        numbers = text[: text.find(b"\n")].split()
+        expected = numbers[3] if b"Asciiv3" in head and len(numbers) == 4 else None
+        incoming = (int(n) for ids in _INCOMING.findall(text) for n in ids.split(b",") if n)
+        if expected is not None and not max(incoming, default=0) <= int(expected):
+            # pyhepmc would end the process.
+            raise InputFileError(
+                f"{self._place}: a vertex of event {entry} of the file has a particle beyond its "
+                f"{_shown(expected)}: the file is damaged. Copy it again, or remove it."
+            )
         reader = pyhepmc.io.ReaderAscii if b"Asciiv3" in head else pyhepmc.io.ReaderAsciiHepMC2
         with pyhepmc.io.pyiostream(io.BytesIO(head + text)) as stream, reader(stream) as events:
             event = events.read()
-        numbers = text[: text.find(b"\n")].split()
-        expected = numbers[3] if b"Asciiv3" in head and len(numbers) == 4 else None
         if event is None or (expected is not None and len(event.particles) != int(expected)):
             particles = 0 if event is None else len(event.particles)
             raise InputFileError(
                 f"{self._place}: expected {_shown(expected)} particles in event {entry} of the "
                 f"file, found {particles}: the file is damaged. Copy it again, or remove it."
+            )
+        if event.event_number != int(numbers[1]):
+            raise InputFileError(
+                f"{self._place}: expected event numbers of 32 bits, found {_shown(numbers[1])}. "
+                "Number the events anew."
             )
         event.set_units(pyhepmc.Units.GEV, pyhepmc.Units.MM)
         return event
@@ -160,9 +174,17 @@ class HepMCFile(OpenFile):
             elif name == "event":
                 columns[name] = event.event_number
             else:
-                number = 0 if name == "weight" else list(event.weight_names).index(name)
+                number = 0 if name == "weight" else _weight_names(event).index(name)
                 columns[name] = event.weights[number] if event.weights else 1.0
         return columns
+
+
+def _weight_names(event: Any) -> list[str]:
+    """The names of an event's weights; a file may have weights without names."""
+    try:
+        return list(event.weight_names)
+    except RuntimeError:
+        return []
 
 
 def _shown(number: bytes | None) -> str:

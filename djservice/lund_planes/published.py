@@ -1,7 +1,8 @@
-"""read_root(path): a ratio from a ROOT file of the published corrections, without ROOT."""
+"""read_ratio(path): a ratio from its file, also the ROOT file of the published corrections."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,29 @@ import numpy as np
 from djservice.core.private import full_url, private_url
 from djservice.core.redact import message_of, shareable
 from djservice.core.typing import Floats
+from djservice.core.urls import basename
 from djservice.errors import InputFileError, MissingFileError
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.ratio_table import RatioTable
+
+#: Histograms beside the ratio, with its bins.
+_HISTOGRAMS = {"mc_nom", "ratio_sys_tot_up", "ratio_sys_tot_down", "h_bl_ratio"}
+
+
+def read_ratio(path: str | os.PathLike[str]) -> LundRatio:
+    """The ratio of a file of ``djservice lund measure``, or of a ``.root`` file of :func:`read_root`.
+
+    Raises
+    ------
+    InputFileError
+        If it is missing, damaged or no such file.
+    InputError
+        If its numbers are not of its binning, or the path is none.
+    """
+    if isinstance(path, (str, os.PathLike)) and basename(os.fspath(path)).endswith(".root"):
+        return read_root(os.fspath(path))
+    return LundRatio.read(path)
 
 
 def read_root(path: str) -> LundRatio:
@@ -45,7 +65,15 @@ def _ratio(file: Any, path: str) -> LundRatio:
         raise InputFileError(
             f"{path}: expected a histogram ratio_nom, found {', '.join(sorted(names)) or 'nothing'}."
         )
-    pt, x, y = (tuple(map(float, axis.edges())) for axis in file["ratio_nom"].axes)
+    edges = _edges(file, "ratio_nom")
+    if len(edges) != 3:
+        raise InputFileError(
+            f"{path}: ratio_nom has {len(edges)} axes, expected subjet pT, ln(0.8 / Delta) and "
+            "ln(kT / GeV)."
+        )
+    for name in sorted(names & _HISTOGRAMS):
+        _need_bins(file, path, name, edges)
+    pt, x, y = (tuple(map(float, each)) for each in edges)
     binning = Binning(pt[:-1], x, y)
     nominal = _table(file, "ratio_nom", "func_", binning)
     variations = {}
@@ -62,7 +90,30 @@ def _ratio(file: Any, path: str) -> LundRatio:
         errors = np.asarray(file["mc_nom"].errors(), np.float64)
         simulation = PlaneSums(np.ones(len(values)), values, errors**2)
     b_quarks = _values(file["h_bl_ratio"], binning)[0] if "h_bl_ratio" in names else None
-    return LundRatio(binning, nominal, variations, simulation, b_quarks, {"file": str(path)})
+    return LundRatio(
+        binning, nominal, variations, simulation, b_quarks, {"file": basename(str(path))}
+    )
+
+
+def _edges(file: Any, name: str) -> list[Floats]:
+    """The edges of the axes of a histogram."""
+    return [np.asarray(axis.edges(), np.float64) for axis in file[name].axes]
+
+
+def _need_bins(file: Any, path: str, name: str, expected: list[Floats]) -> None:
+    """Refuse a histogram of another binning than the ratio; a plane has no axis of pT."""
+    found = _edges(file, name)
+    same = len(found) in (2, 3) and all(
+        len(one) == len(other) and np.allclose(one, other)
+        for one, other in zip(found, expected[-len(found) :], strict=True)
+    )
+    if not same:
+        bins = (" x ".join(str(len(axis) - 1) for axis in axes) for axes in (found, expected))
+        raise InputFileError(
+            f"{path}: {name} is of another binning than ratio_nom: expected its edges, found "
+            f"{next(bins)} bins for {next(bins)}, or others of the same number. Take the file as "
+            "it was published."
+        )
 
 
 def _values(histogram: Any, binning: Binning) -> tuple[Floats, Floats]:

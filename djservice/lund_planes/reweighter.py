@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +21,11 @@ from djservice.events.batch import EventBatch
 from djservice.lund_planes.binning import Binning, PlaneSums, ratio_of
 from djservice.lund_planes.matching import Quarks
 from djservice.lund_planes.normalisation import normalised
+from djservice.lund_planes.published import read_ratio, read_root
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.ratio_table import RatioTable
 from djservice.lund_planes.subjets import Subjets, subjets_of
+from djservice.lund_planes.weights import LundWeights
 
 #: Limits of the factor of one emission.
 FACTOR = (0.2, 5.0)
@@ -33,70 +33,6 @@ FACTOR = (0.2, 5.0)
 _UNMATCHED = 5.0
 #: With fewer jets a sample has no plane of its own that could be compared.
 DISTORTION_JETS = 1000
-
-
-@dataclass(frozen=True)
-class LundWeights:
-    """Weights of jets, each with mean 1.
-
-    Attributes
-    ----------
-    nominal
-        Shape (jet,).
-    toys
-        Shape (jet, toy), for "statistics" (of the bins of the ratio) and "extrapolation" (of the
-        fits in pT).
-    variations
-        Pairs up and down, each of shape (jet,), by the name of the uncertainty: those of the file,
-        "b_quarks", "prongs", "unmatched" and "distortion", which needs 1,000 jets.
-    prongs
-        Number of subjets of each jet.
-    bad_match
-        Jets with a subjet that is of no quark or of two.
-    """
-
-    nominal: Floats
-    toys: dict[str, Floats]
-    variations: dict[str, tuple[Floats, Floats]]
-    prongs: NDArray[np.int64]
-    bad_match: NDArray[np.bool_]
-
-    def uncertainties(self, quantity: Callable[[Floats], float]) -> dict[str, tuple[float, float]]:
-        """Changes of a number up and down under each uncertainty, and in quadrature as "total".
-
-        Parameters
-        ----------
-        quantity
-            Number that follows from the weights of the jets, such as an efficiency.
-
-        Notes
-        -----
-        Of toys it is their spread plus the size of the shift of their mean, in both directions.
-        """
-        toys = {
-            name: np.array([quantity(columns[:, i]) for i in range(columns.shape[1])])
-            for name, columns in self.toys.items()
-        }
-        variations = {
-            name: (quantity(up), quantity(down)) for name, (up, down) in self.variations.items()
-        }
-        return changes_of(quantity(self.nominal), toys, variations)
-
-
-def changes_of(
-    nominal: float, toys: Mapping[str, Floats], variations: Mapping[str, tuple[float, float]]
-) -> dict[str, tuple[float, float]]:
-    """Changes up and down of a number, by its values with toys and with variations."""
-    changes: dict[str, tuple[float, float]] = {}
-    for name, values in toys.items():
-        if len(values):
-            size = float(values.std() + abs(values.mean() - nominal))
-            changes[name] = (size, -size)
-    for name, (up, down) in variations.items():
-        changes[name] = (up - nominal, down - nominal)
-    above = math.hypot(*(max(*pair, 0.0) for pair in changes.values()))
-    below = math.hypot(*(min(*pair, 0.0) for pair in changes.values()))
-    return {**changes, "total": (above, -below)}
 
 
 class LundReweighter:
@@ -108,7 +44,8 @@ class LundReweighter:
     Parameters
     ----------
     ratio
-        The ratio, or the path of a file that ``djservice lund measure`` wrote.
+        The ratio, or the path of a file that ``djservice lund measure`` wrote, or of a published ROOT
+        file whose name ends in ``.root``.
 
     Raises
     ------
@@ -122,7 +59,7 @@ class LundReweighter:
 
     @checked_arguments
     def __init__(self, ratio: LundRatio | str | os.PathLike[str]) -> None:
-        self.ratio = ratio if isinstance(ratio, LundRatio) else LundRatio.read(ratio)
+        self.ratio = ratio if isinstance(ratio, LundRatio) else read_ratio(ratio)
 
     @classmethod
     def from_root(cls, path: str | os.PathLike[str]) -> LundReweighter:
@@ -136,8 +73,6 @@ class LundReweighter:
         InputFileError
             If it is no such file.
         """
-        from djservice.lund_planes.published import read_root
-
         return cls(read_root(os.fspath(path)))
 
     @classmethod

@@ -16,6 +16,7 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.published import read_ratio
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.ratio_table import RatioTable
 from djservice.lund_planes.reweighter import Emissions
@@ -98,7 +99,7 @@ class LundWeighting:
         DjserviceError
             If the file cannot be read, is of other jets, or lacks the variation.
         """
-        ratio = LundRatio.read(section.ratio)
+        ratio = read_ratio(section.ratio)
         check_jets(ratio, section.jets)
         table = varied(ratio, section.variation, seed)
         return cls(section.jets, ratio, table, section.variation, ratio.digest)

@@ -9,7 +9,6 @@ import numpy as np
 
 from djservice.core.formatting import with_error
 from djservice.core.typing import Floats
-from djservice.errors import DjserviceError
 from djservice.reports.beside_store import saved
 from djservice.shapes.dimension import Estimate, Geometry, geometry
 from djservice.store.distance_store import DistanceStore, read_distances
@@ -54,11 +53,7 @@ def draw(path: str | Path) -> list[Path]:
 def _finished(store: DistanceStore) -> Floats:
     """The matrix, all of it."""
     matrix: Floats = store["distance"]
-    if store.n_complete < len(matrix):
-        raise DjserviceError(
-            f"{store}: {store.n_complete:,} of {len(matrix):,} rows are done. Run the same command "
-            "again to finish it."
-        )
+    store.need_rows(len(matrix))
     return matrix
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from djservice.core.formatting import with_error
 from djservice.core.typing import Floats
-from djservice.errors import DjserviceError
 from djservice.reports.beside_store import saved
 from djservice.store.shape_store import ShapeStore, read_shapes
 
@@ -77,11 +76,7 @@ def draw(path: str | Path) -> list[Path]:
 
 def _finished(path: str | Path) -> ShapeStore:
     store = read_shapes(path)
-    done, jets = store.n_complete, len(store.group.rows("key"))
-    if done < jets:
-        raise DjserviceError(
-            f"{store}: {done:,} of {jets:,} are done. Run the same command again to finish it."
-        )
+    store.need_rows(len(store.group.rows("key")))
     return store
 
 

@@ -22,8 +22,9 @@ from djservice.input.file_damage import damage_explained
 from djservice.input.plan import plan_input
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.ratio import LundRatio, need_free, need_names
-from djservice.lund_planes.reweighter import LundReweighter, LundWeights
+from djservice.lund_planes.reweighter import LundReweighter
 from djservice.lund_planes.selected_jets import SelectedJets, check_jets, select_jets
+from djservice.lund_planes.weights import LundWeights
 from djservice.on_dask.augment import augment
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.load import Loaded, load
@@ -114,7 +115,7 @@ async def _loaded(crew: Crew, sample: LundSample, watch: Watch, token: str) -> L
     loaded = await load(crew, plan_input(sample.input), watch, token)
     if augmentations := augmentations_of(sample.input):
         loaded = await augment(crew, loaded, augmentations, sample.seed, watch, token)
-    await compile_kernels(crew.admit_to_clustering(), watch)
+    await compile_kernels(crew.admit_to_clustering(["lund planes"]), watch)
     return loaded
 
 

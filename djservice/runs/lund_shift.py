@@ -16,8 +16,9 @@ from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way
 from djservice.core.urls import beside, is_url
 from djservice.errors import ConfigError, InputFileError
+from djservice.lund_planes.published import read_ratio
 from djservice.lund_planes.ratio import LundRatio
-from djservice.lund_planes.reweighter import changes_of
+from djservice.lund_planes.weights import changes_of
 from djservice.runs.run import run as do_run
 
 _START = b'{"radius"'
@@ -54,7 +55,7 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
     page = beside(_beside(run, "shift"), ".json", ".zarr")
     if other := in_the_way(page, _START):
         raise InputFileError(f"{page}: expected no file or a shift, found {other}. Move it away.")
-    ratio = LundRatio.read(run.input.lund_weights.ratio)
+    ratio = read_ratio(run.input.lund_weights.ratio)
     radii: dict[str, float] = {}
     with shown(watch) as display:
         for name, varied in _runs(run, ratio, toys):

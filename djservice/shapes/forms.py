@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,20 +29,20 @@ class _Sum:
 
 
 @dataclass(frozen=True)
-class Part(_Sum):
+class Part(_Sum, ABC):
     """A part of each of ``n`` prongs."""
 
     n: int = 1
-    #: Name in a configuration, and points that stand for it, roughly and finely.
+    #: Name in a configuration, and points that stand for it: few, some and many.
     name: ClassVar[str]
-    points: ClassVar[tuple[int, int]]
+    points: ClassVar[tuple[int, int, int]]
 
     def __post_init__(self) -> None:
         require("jets", self.n, of="n")
 
+    @abstractmethod
     def basis(self, number: int) -> Floats:
         """Places of its points for each of its parameters as 1, shape (point, 2, parameter)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Point(Part):
     """Points: the fit is N-subjettiness, with the axes of least value."""
 
     name: ClassVar[str] = "point"
-    points: ClassVar[tuple[int, int]] = (1, 1)
+    points: ClassVar[tuple[int, int, int]] = (1, 1, 1)
 
     def basis(self, number: int) -> Floats:
         return np.zeros((1, 2, 0))
@@ -60,7 +61,7 @@ class Ring(Part):
     """Circles."""
 
     name: ClassVar[str] = "ring"
-    points: ClassVar[tuple[int, int]] = (32, 100)
+    points: ClassVar[tuple[int, int, int]] = (16, 32, 100)
 
     def basis(self, number: int) -> Floats:
         return quadrature.ring(number)[:, :, np.newaxis]
@@ -71,7 +72,7 @@ class Disk(Part):
     """Disks, evenly filled."""
 
     name: ClassVar[str] = "disk"
-    points: ClassVar[tuple[int, int]] = (64, 400)
+    points: ClassVar[tuple[int, int, int]] = (24, 64, 400)
 
     def basis(self, number: int) -> Floats:
         return quadrature.disk(number)[:, :, np.newaxis]
@@ -85,7 +86,7 @@ class Ellipse(Part):
     """
 
     name: ClassVar[str] = "ellipse"
-    points: ClassVar[tuple[int, int]] = (64, 400)
+    points: ClassVar[tuple[int, int, int]] = (24, 64, 400)
 
     def basis(self, number: int) -> Floats:
         x, y = quadrature.disk(number).T
@@ -106,7 +107,7 @@ class Uniform(_Sum):
 
     y_max: float | None = None
     name: ClassVar[str] = "uniform"
-    points: ClassVar[tuple[int, int]] = (100, 400)
+    points: ClassVar[tuple[int, int, int]] = (36, 100, 400)
 
     def __post_init__(self) -> None:
         if self.y_max is not None:

@@ -115,15 +115,7 @@ def open_distances(
         create_array(root, "distance", "f8", chunks)
         jets.create(root)
         describe(root, "1" if dict(facts["distance"])["norm"] else "GeV")
-        root.attrs.update(
-            {
-                DistanceStore.marker: DISTANCE_FORMAT,
-                "n_complete": 0,
-                "stripe": stripe,
-                "facts": dict(facts),
-                "versions": dict(versions),
-            }
-        )
+        root.attrs.update(DistanceStore.attributes(facts, versions, stripe=stripe))
 
     with opened(DistanceStore, locate(path), fill, {"facts": facts}, versions) as distances:
         yield distances

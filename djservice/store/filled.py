@@ -88,6 +88,28 @@ class FilledStore:
             raise StoreError(f"{where}: {cls.foreign}")
         need_format(where, cls.marker, cls.format)
 
+    @classmethod
+    def attributes(
+        cls, facts: Mapping[str, Any], versions: Mapping[str, str], **more: Any
+    ) -> dict[str, Any]:
+        """The attributes of a new store without rows."""
+        new = {cls.marker: cls.format, "n_complete": 0, **more}
+        return new | {"facts": dict(facts), "versions": dict(versions)}
+
+    def need_rows(self, number: int) -> None:
+        """Refuse a store with fewer rows.
+
+        Raises
+        ------
+        StoreError
+            If it has fewer.
+        """
+        if self.n_complete < number:
+            raise StoreError(
+                f"{self}: {self.n_complete:,} of {number:,} {self.noun} are done. Run the same "
+                "command again to finish it."
+            )
+
     def __str__(self) -> str:
         return str(self.where)
 

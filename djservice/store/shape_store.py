@@ -100,14 +100,7 @@ def open_shapes(
             create_array(root, name, "f8", dimensions)
         jets.create(root)
         describe(root)
-        root.attrs.update(
-            {
-                ShapeStore.marker: SHAPES_FORMAT,
-                "n_complete": 0,
-                "facts": dict(facts),
-                "versions": dict(versions),
-            }
-        )
+        root.attrs.update(ShapeStore.attributes(facts, versions))
 
     with opened(ShapeStore, locate(path), fill, {"facts": facts}, versions) as shapes:
         yield shapes

@@ -98,6 +98,18 @@ def test_rotations_and_boosts_move_the_jets_along(
     np.testing.assert_allclose(turned, 0, atol=1e-10)
 
 
+def test_a_rotation_changes_the_score_only_of_trees_that_stop_elsewhere() -> None:
+    """The bound on jets to come looks along axes that do not turn with the event."""
+    events = shipped_events().select(range(20))
+    turned = augment.augmented(events, [augment.Rotate(0.6)])
+    arguments: dict[str, Any] = {"radius": 0.7, "rigidity": 1.0, "trees": 10, "settled_pt": 20.0}
+    a, b = (cluster(each, **arguments) for each in (events, turned))
+    np.testing.assert_allclose(b.jets.pt, a.jets.pt, rtol=1e-10)
+    alike = a.steps == b.steps
+    assert 0.8 < alike.mean() < 1.0
+    np.testing.assert_allclose(b.scores[alike], a.scores[alike], rtol=1e-7, atol=1e-9)
+
+
 @few
 @given(
     n=sizes,

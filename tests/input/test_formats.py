@@ -243,6 +243,29 @@ def test_something_else_is_named(name: str, content: bytes, tmp_path: Path) -> N
         dj.read(str(tmp_path / "folder.hepmc"), schema=dj.schemas.hepmc())
 
 
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (b"E 0 1 1\nU GEV MM\nV -1 0 [99]\nP 1 -1 11 1 0 0 2 0 1\n", "beyond its 1: the file is"),
+        (b"E 4294967296 0 1\nU GEV MM\nP 1 0 11 1 0 0 2 0 1\n", "expected event numbers of 32"),
+        (b"E 7 0 1\nU GEV MM\nP 1 0 11 1 0 0 2 0 1\n", ""),
+    ],
+)
+def test_an_event_of_hepmc_without_names_of_weights_is_read_or_named(
+    event: bytes, message: str, tmp_path: Path
+) -> None:
+    """A vertex with a particle that is not there ends pyhepmc's process."""
+    path, listing = tmp_path / "a.hepmc3", b"HepMC::Asciiv3-%s_EVENT_LISTING\n"
+    head = b"HepMC::Version 3.02.05\n" + listing % b"START"
+    path.write_bytes(head + event + listing % b"END")
+    if message:
+        with pytest.raises(InputFileError, match=message):
+            dj.read(str(path), schema=dj.schemas.hepmc())
+        return
+    batch = dj.read(str(path), schema=dj.schemas.hepmc())
+    assert (batch.event.tolist(), batch.pt.tolist()) == ([7], [1.0])
+
+
 @pytest.mark.parametrize(("limit", "where"), [("HEAD", "before the first"), ("EVENT", "in an")])
 def test_text_that_would_fill_the_memory_is_named(
     limit: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hist
@@ -16,6 +17,7 @@ import djservice as dj
 from djservice.core.checksums import sealed
 from djservice.errors import InputError, InputFileError, MissingFileError
 from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.published import _table
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.selected_jets import varied
 
@@ -176,26 +178,29 @@ def test_a_published_file_of_a_url_is_known_without_its_token(
     assert "hunter2" not in str(failure.value) and failure.value.__cause__ is None
 
 
-def test_a_published_file_is_read(tmp_path: Path) -> None:
-    axes = (
-        hist.axis.Variable([10.0, 65.0, 110.0, 99999.0]),
-        hist.axis.Variable(SMALL.x),
-        hist.axis.Variable(SMALL.y),
-    )
-    path = tmp_path / "ratio.root"
-    values = {name: 0.5 + plane(i).emissions / 25.0 for i, name in enumerate(("nom", "up", "down"))}
+PUBLISHED = {"nom": "ratio_nom", "up": "ratio_sys_tot_up", "down": "ratio_sys_tot_down"}
+
+
+def published(path: Path, change: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write a file of the published layout, and return its values; some histograms are others."""
+    axes = [hist.axis.Variable(edges) for edges in ((*SMALL.pt, 99999.0), SMALL.x, SMALL.y)]
+    values = {name: 0.5 + plane(i).emissions / 25.0 for i, name in enumerate(PUBLISHED)}
     values["nom"][0, 0, 0] = 0.0
+    histograms = {}
+    for name, key in PUBLISHED.items():
+        histograms[key] = hist.Hist(*axes, storage=hist.storage.Weight())
+        histograms[key].view().value, histograms[key].view().variance = values[name], 0.01
+    histograms["mc_nom"] = histograms["ratio_nom"]
+    histograms["h_bl_ratio"] = histograms["ratio_nom"].project(1, 2)
     with uproot.recreate(path) as file:
-        for name, key in (
-            ("nom", "ratio_nom"),
-            ("up", "ratio_sys_tot_up"),
-            ("down", "ratio_sys_tot_down"),
-        ):
-            histogram = hist.Hist(*axes, storage=hist.storage.Weight())
-            histogram.view().value, histogram.view().variance = values[name], 0.01
+        for key, histogram in {**histograms, **(change or {})}.items():
             file[key] = histogram
-            if name == "nom":
-                file["mc_nom"] = histogram
+    return values
+
+
+def test_a_published_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ratio.root"
+    values = published(path)
     found = dj.LundReweighter.from_root(path).ratio
     assert found.binning == SMALL
     expected = np.where(values["nom"] > 0.0, values["nom"], 1.0)
@@ -204,12 +209,49 @@ def test_a_published_file_is_read(tmp_path: Path) -> None:
     up, down = found.variations["systematics"]
     np.testing.assert_allclose(up.value, values["up"], rtol=1e-6)
     np.testing.assert_allclose(down.value, values["down"], rtol=1e-6)
+    assert found.b_quarks is not None and found.b_quarks.shape == SMALL.shape
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    published(elsewhere / "ratio.root")
+    assert dj.LundReweighter(elsewhere / "ratio.root").ratio.digest == found.digest
     with uproot.recreate(path) as file:
         file["other"] = np.histogram([1.0])
     with pytest.raises(InputFileError, match="expected a histogram ratio_nom, found other"):
-        dj.LundReweighter.from_root(path)
+        dj.LundReweighter(path)
     with pytest.raises(MissingFileError):
-        dj.LundReweighter.from_root(tmp_path / "none.root")
+        dj.LundReweighter(tmp_path / "none.root")
     path.write_text("no root")
     with pytest.raises(InputFileError, match="cannot be read as a Lund ratio"):
-        dj.LundReweighter.from_root(path)
+        dj.LundReweighter(path)
+
+
+def _bins(*edges: Any) -> Any:
+    return hist.Hist(*map(hist.axis.Variable, edges), storage=hist.storage.Weight())
+
+
+@pytest.mark.parametrize("name", ["mc_nom", "ratio_sys_tot_up", "ratio_sys_tot_down", "h_bl_ratio"])
+def test_a_published_histogram_of_another_binning_is_refused(tmp_path: Path, name: str) -> None:
+    """With other numbers of bins, and with other edges of the same number."""
+    path, pt = tmp_path / "ratio.root", (*SMALL.pt, 99999.0)
+    for x in ((-1.0, 8.0), (-1.0, 2.0, 8.0)):
+        published(path, change={name: _bins(pt, x, SMALL.y)})
+        with pytest.raises(InputFileError, match=f"{name} is of another binning than ratio_nom"):
+            dj.LundReweighter(path)
+    published(path, change={"ratio_nom": _bins(SMALL.x, SMALL.y)})
+    with pytest.raises(InputFileError, match="ratio_nom has 2 axes, expected subjet pT"):
+        dj.LundReweighter(path)
+
+
+def test_published_fits_are_read() -> None:
+    """ROOT's functions of 1 / pT, whose parameters are read by the names of their members."""
+    shown = np.ones(SMALL.shape)
+    formula = SimpleNamespace(member=lambda _: [1.5, -2.0])
+    members = {"fFormula": formula, "fParErrors": [0.1, 3.0]}
+    function = SimpleNamespace(member=members.__getitem__)
+    histogram = SimpleNamespace(values=lambda: shown, errors=lambda: 0.1 * shown)
+    file = {"ratio_nom": histogram, "pt_extrap": {"func_2_3": function}}
+    table = _table(file, "ratio_nom", "func_", SMALL)
+    np.testing.assert_array_equal(table.coefficients[1, 2], [1.5, -2.0, 0.0])
+    np.testing.assert_allclose(table.covariance[1, 2], np.diag([0.01, 9.0, 0.0]))
+    low = table.at(np.array([12.0]), np.array([0]), np.array([1 * 3 + 2]))
+    np.testing.assert_allclose(low, 1.5 - 2.0 / 12.0)

@@ -18,8 +18,9 @@ from djservice.lund_planes.binning import Binning, PlaneSums, ratio_of
 from djservice.lund_planes.normalisation import normalised
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.ratio_table import RatioTable
-from djservice.lund_planes.reweighter import Emissions, LundWeights
+from djservice.lund_planes.reweighter import Emissions
 from djservice.lund_planes.subjets import Subjets, subjets_of
+from djservice.lund_planes.weights import LundWeights
 
 SMALL = Binning(pt=(10.0, 65.0), x=(-1.0, 1.0, 2.0, 8.0), y=(-5.0, 0.0, 1.0, 7.0))
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import awkward as ak
+import hist
 import numpy as np
 import pytest
 import uproot
@@ -139,6 +140,21 @@ def test_bad_ratios_and_variations_end_a_run_before_it_starts(
     packed = pack(dj.Run.from_dict({**run.to_dict(), "output": {"store": "here.zarr"}}))
     assert packed["input"]["lund_weights"]["ratio"] == str(tmp_path / "ratio.json")
     assert ("input.lund_weights.ratio", str(tmp_path / "ratio.json")) in run.observable_files
+
+
+def test_a_run_takes_a_published_file(ratio: LundRatio, tmp_path: Path) -> None:
+    path, bins = tmp_path / "ratio_2018.root", ratio.binning
+    axes = [hist.axis.Variable(edges) for edges in ((*bins.pt, 99999.0), bins.x, bins.y)]
+    histogram = hist.Hist(*axes, storage=hist.storage.Weight())
+    histogram.view().value, histogram.view().variance = ratio.nominal.value, 0.01
+    with uproot.recreate(path) as file:
+        for name in ("ratio_nom", "ratio_sys_tot_up", "ratio_sys_tot_down"):
+            file[name] = histogram
+    plan = plan_of(tmp_path, ratio=str(path), variation="systematics_up")
+    plan.check()
+    weighting = plan.lund_weights()
+    assert weighting is not None
+    np.testing.assert_allclose(weighting.table.value, ratio.nominal.value)
 
 
 def test_where_weights_mean_nothing_they_are_refused() -> None:

@@ -129,7 +129,7 @@ def test_what_a_kill_leaves_is_continued_with_other_bundles_to_the_same_bits(
     monkeypatch.undo()
     store = Path(settings["output"]["store"])
     assert read_shapes(store).n_complete == len(read_shapes(store)["value"]) == 15
-    with pytest.raises(DjserviceError, match=r"15 of 39 are done. Run the same command again"):
+    with pytest.raises(DjserviceError, match=r"15 of 39 jets are done. Run the same command again"):
         shapes_text(store)
     jets = contents_of(store).tables["jets"]
     assert len(jets["key"].values) == len(jets["value"].values) == 15
