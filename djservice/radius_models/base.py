@@ -74,7 +74,7 @@ class Bounded:
         """Initial theta, which gives every event the same R."""
         share = math.log(radius / self.minimum) / math.log(self.maximum / self.minimum)
         share = min(max(share, 0.01), 0.99)  # the gradient vanishes at a bound
-        theta = called(f"radius model {self.model.name}", self.model.start, features, seed)
+        theta: Floats = called(f"radius model {self.model.name}", self.model.start, features, seed)
         theta[-1] = math.log(share / (1.0 - share))
         return theta
 
