@@ -1,12 +1,13 @@
 """Width of the dijet mass with shape jets, beside jets of one R and of the best R of each event.
 
-    python workflows/zh_shape_jets.py --events 200 --output zh_shape_jets.zarr
+    djservice run workflows/zh_shape_jets_model.yaml
+    python workflows/zh_shape_jets.py --events 200 --model zh_shape_jets_model.zarr
 
 A disk and an even part are fitted to each of the two leading anti-kT jets of R = 1 (`dj.fit_shapes`).
 The jet of the disk has a radius of its own, and leaves the even part out. Beside it stand the jets as
 they are, and those of deterministic anti-kT with other R, on the same events. Only the oracle knows
-the true mass: it takes the R of each event whose mass is nearest to 125 GeV. An output that was
-stopped is continued.
+the true mass: it takes the R of each event whose mass is nearest to 125 GeV. A radius model was
+trained on other events, those after the first 200. An output that was stopped is continued.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import awkward as ak
 import click
 import numpy as np
+import zarr
 
 import djservice as dj
 from djservice.store.shape_store import read_shapes
@@ -36,8 +38,8 @@ def mass_of_two(pt: Floats, rapidity: Floats, phi: Floats, mass: Floats) -> Floa
     return np.where((pt > PT_MIN).all(1) & (found < HIGH), found, np.nan)
 
 
-def of_jets(events: dj.EventBatch, radius: float) -> Floats:
-    """Mass of the two leading jets of deterministic anti-kT."""
+def of_jets(events: dj.EventBatch, radius: float | Floats) -> Floats:
+    """Mass of the two leading jets of deterministic anti-kT, with one R or one of each event."""
     jets = dj.cluster_jets(events, radius=radius, pt_min=PT_MIN, jets=2)
     columns = [
         ak.to_numpy(ak.fill_none(ak.pad_none(getattr(jets, name), 2), 0.0))
@@ -61,6 +63,17 @@ def of_shapes(events: dj.EventBatch, output: str, kind: str) -> tuple[Floats, Fl
     for column, name in zip(columns, ("pt", "rapidity", "phi", "mass"), strict=True):
         column[row, store["place"]] = store[f"prong_{name}"][:, 0]
     return mass_of_two(*columns), store["prong_radius"][:, 0]
+
+
+def radii_of_model(events: dj.EventBatch, store: str) -> Floats:
+    """R of each event, of the sample ZH of a run of zh_shape_jets_model.yaml, shape (event,)."""
+    sample = zarr.open_group(store, mode="r")["radius_model/ZH"]
+    key = sample["key"][:]
+    if missing := (~np.isin(events.key, key)).sum():
+        raise click.ClickException(f"{store} has no radius for {missing} of {len(events)} events.")
+    order = np.argsort(key)
+    radii: Floats = sample["radius"][:][1]  # the first row is that of the best fixed R
+    return radii[order[np.searchsorted(key, events.key, sorter=order)]]
 
 
 def widths(masses: dict[str, Floats], resamples: int = 1000) -> None:
@@ -89,7 +102,8 @@ def _numbers(mass: Floats) -> tuple[float, float, float]:
 @click.option("--events", "number", default=200, show_default=True, help="Events to read.")
 @click.option("--output", default="zh_shape_jets.zarr", show_default=True, help="Zarr store.")
 @click.option("--kind", default="disk+uniform", show_default=True, help="Shape that is fitted.")
-def main(number: int, output: str, kind: str) -> None:
+@click.option("--model", default=None, help="Store of a radius model, to compare with.")
+def main(number: int, output: str, kind: str, model: str | None) -> None:
     """Fit the shapes, or continue, and print the widths."""
     schema = dj.schemas.nanoaod(pt_min=0.5)
     events = dj.read(FILES, schema=schema, entries=(0, number))
@@ -99,6 +113,8 @@ def main(number: int, output: str, kind: str) -> None:
     far = np.where(np.isfinite(every), np.abs(every - TRUE_MASS), np.inf)
     oracle = every[far.argmin(axis=0), np.arange(len(events))]
     best = fixed.pop("R = 0.737")
+    if model is not None:
+        fixed["radius model"] = of_jets(events, radii_of_model(events, model))
     widths({"R = 0.737": best, **fixed, f"{kind} in R = 1": shapes, "best R of each event": oracle})
     print("radius of the disks, quantiles 16, 50, 84 %:", np.nanquantile(radii, (0.16, 0.5, 0.84)))
 

@@ -39,14 +39,15 @@ class State:
         Shares of the parts, prong by prong, and of the even part at last.
     solution
         The transport.
-    apart
-        See :meth:`Model.apart`.
+    apart, squared
+        See :meth:`Model.apart`, and the squared distances, shape (of the jet, of the shape).
     """
 
     parameters: Floats
     shares: Floats
     solution: Solution
     apart: Floats
+    squared: Floats
 
     @property
     def value(self) -> float:
@@ -99,17 +100,17 @@ class Model:
     def solve(self, cloud: Cloud, parameters: Floats, shares: Floats) -> State:
         """The transport of a jet onto the shape."""
         weights = np.repeat(shares / self.counts, self.counts)
-        apart = self.apart(cloud, parameters)
-        squared = np.einsum("ijk,ijk->ij", apart, apart)
+        y, phi = apart = self.apart(cloud, parameters)
+        squared = y * y + phi * phi
         cost = np.sqrt(squared) if self.beta == 1.0 else squared ** (0.5 * self.beta)
         cost /= self.beta * self.radius**self.beta
         weights *= cloud.z.sum() / weights.sum()
-        return State(parameters, shares, transport(cloud.z, weights, cost), apart)
+        return State(parameters, shares, transport(cloud.z, weights, cost), apart, squared)
 
     def apart(self, cloud: Cloud, parameters: Floats) -> Floats:
-        """From each point of the shape to each of the jet, shape (of the jet, of the shape, 2)."""
-        apart = cloud.places[:, np.newaxis] - self.points(parameters)
-        apart[..., 1] = fold(apart[..., 1])
+        """From each point of the shape to each of the jet, shape (2, of the jet, of the shape)."""
+        apart = cloud.places.T[:, :, np.newaxis] - self.points(parameters).T[:, np.newaxis]
+        apart[1] = fold(apart[1])
         return apart
 
     def prices(self, state: State) -> Floats:
@@ -118,10 +119,12 @@ class Model:
 
     def slopes(self, state: State) -> Floats:
         """Derivatives of the cost in the parameters, prong by prong, shape (prong * parameter,)."""
-        apart = state.apart
-        squared = np.einsum("ijk,ijk->ij", apart, apart) + _NEAR * self.radius**2
-        pull = state.solution.plan * squared ** (0.5 * self.beta - 1.0)
-        of_points = np.einsum("ij,ijk->jk", pull, apart) / -(self.radius**self.beta)
+        squared = state.squared + _NEAR * self.radius**2
+        if self.beta == 1.0:
+            pull = state.solution.plan / np.sqrt(squared)
+        else:
+            pull = state.solution.plan * squared ** (0.5 * self.beta - 1.0)
+        of_points = np.einsum("ij,kij->jk", pull, state.apart) / -(self.radius**self.beta)
         n, size = self.shape.n, len(self.basis)
         of_prongs = of_points[: n * size].reshape(n, size * 2)
         slopes: Floats = np.einsum(

@@ -150,7 +150,7 @@ def test_shares_are_those_of_the_joint_program() -> None:
     held, model = Cloud(z, places), Model(shape, 0.8, 1.0, level=1)
     state = descend(model, held, *next(starts(held, shape)).of(model), 1e-6)
     apart = model.apart(held, state.parameters)
-    cost = np.sqrt((apart**2).sum(axis=-1)) / 0.8
+    cost = np.sqrt((apart**2).sum(axis=0)) / 0.8
     n, m = cost.shape
     rows = [np.repeat(np.eye(n), m, axis=1), np.tile(np.eye(m), n)]
     shares = -np.repeat(np.eye(3) / model.counts, model.counts, axis=1).T
