@@ -59,8 +59,8 @@ def objections(
 def _not_settled(newton: Newton) -> str:
     if newton.obstacle:
         return (
-            f"{newton.obstacle}, so R is where the search ended and has no error: scan around the "
-            "optimum, start nearer to it, or use more events or trees"
+            f"{newton.obstacle}, so R is where the search ended and has no error: scan around it, "
+            "start nearer to the optimum, or use more events or trees"
         )
     if newton.errors is None:
         return (
