@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The folders of the library, which knows no cluster.
 LIBRARY := analysis clustering config core estimators evaluation events fit input objectives radius_models store weight_models
 
-.PHONY: run docs docs-version reference wheel test test-quick test-gpu test-long bench lint kernels bytecode clean
+.PHONY: run docs docs-version reference wheel image image-gpu image-workflow base-image lock test test-quick test-gpu test-long test-tools bench lint kernels bytecode clean
 
 run: .venv/run.stamp
 	$(BIN)/djservice run workflows/zh_global_radius.yaml
@@ -26,6 +26,13 @@ test-gpu: .venv/test.stamp
 
 test-long: .venv/test.stamp
 	$(BIN)/python -m pytest
+
+# What needs podman and some minutes: the images in containers, the compose file, steps of workflows, and the chart's pods played.
+test-tools: .venv/test.stamp
+	$(MAKE) --no-print-directory image
+	$(MAKE) --no-print-directory image-workflow BASE=djservice:$(VERSION)
+	$(BIN)/python -m pip install --quiet podman-compose
+	$(BIN)/python -m pytest tests/deploy/test_containers.py tests/deploy/test_compose.py tests/deploy/test_container_steps.py tests/deploy/test_played_chart.py
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
@@ -57,6 +64,24 @@ reference: .venv/docs.stamp
 wheel: $(BIN)/python
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
+
+# With podman, docker or buildah. BASE is any Debian with python3 and its venv; `make base-image` makes one without a registry.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image: export BASE ?= docker.io/library/python:3.11-slim-bookworm
+image:
+	deploy/build.sh djservice:$(VERSION) deploy/Dockerfile . $(BUILD_OPTIONS)
+
+image-gpu image-workflow: export BASE ?= djservice:$(VERSION)
+image-gpu image-workflow: image-%:
+	deploy/build.sh djservice-$*:$(VERSION) deploy/Dockerfile.$* . $(BUILD_OPTIONS)
+
+base-image:
+	deploy/base.sh debian-python:bookworm
+
+# What `make image` installs, brought up to pyproject.toml; versions stay as far as they can.
+lock: $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv
+	deploy/lock.sh $(BIN)/uv
 
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/trees.py

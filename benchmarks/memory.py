@@ -1,6 +1,7 @@
-"""Peak memory of runs with constituents and with a network, against the number of events.
+"""Peak memory of runs by what they learn from, against the number of events.
 
     python benchmarks/memory.py
+    python benchmarks/memory.py joint significance
 
 Events are those of the example with particles above 5 GeV, repeated under other numbers. Each run
 has a process of its own, with scheduler and one worker in its threads, and the C library gives back
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ import uproot
 
 import djservice as dj
 
-SIZES = (10_000, 30_000, 100_000)
+SIZES = (20_000, 80_000)
 PT_MIN, WRITTEN = 5.0, 10_000
 #: Without them glibc keeps what was freed.
 ALLOCATOR = {
@@ -34,8 +36,8 @@ ALLOCATOR = {
 }
 
 
-def write_events(path: Path, number: int) -> None:
-    """A NanoAOD file with so many events, in pieces."""
+def write_events(path: Path, number: int, start: int = 0) -> None:
+    """A NanoAOD file with so many events, in pieces, in which every other one is a signal."""
     with uproot.open(dj.examples.path("ZHllbb_200")) as file:
         source = file["Events"].arrays(
             ["PFCands_pt", "PFCands_eta", "PFCands_phi", "PFCands_mass"], library="ak"
@@ -43,30 +45,63 @@ def write_events(path: Path, number: int) -> None:
     columns = {name: source[f"PFCands_{name}"] for name in ("pt", "eta", "phi", "mass")}
     particles = ak.zip(columns)[columns["pt"] > PT_MIN]
     with uproot.recreate(path) as file:
-        for first in range(0, number, WRITTEN):
+        for first in range(start, start + number, WRITTEN):
             events = np.arange(first, first + WRITTEN)
             data = {
                 "run": np.ones(WRITTEN, np.uint32),
                 "luminosityBlock": np.ones(WRITTEN, np.uint32),
                 "event": (events + 1).astype(np.uint64),
+                "signal": (events % 2).astype(np.float64),
                 "PFCands": particles[events % len(particles)],
             }
-            if first == 0:
+            if first == start:
                 types = {k: v.dtype if k != "PFCands" else v.type.content for k, v in data.items()}
                 file.mktree("Events", types)
             file["Events"].extend(data)
 
 
-def settings(observable: Any, folder: Path, events: int) -> dict[str, Any]:
+def settings(learned_from: dict[str, Any], folder: Path, events: int) -> dict[str, Any]:
     """A run over all events, in two iterations and at seven radii after these."""
     return {
         "input": {"files": str(folder / f"{events}.root"), "pt_min": PT_MIN, "weight": None},
-        "loss": {"observable": observable, "target": 1.0, "scale": 1.0},
         "estimator": "leave_one_out",
         "optimiser": {"iterations": 2, "batch_events": events, "trees": 2},
         "scan": {"radii": [0.4, 0.6, 0.8, 1.0], "trees": 2},
         "spectrum": {"radii": [0.5], "trees": 2},
-        "output": {"store": str(folder / f"{observable['name']}_{events}.zarr")},
+        "output": {"store": str(folder / "run.zarr")},
+    } | learned_from
+
+
+def mean(observable: dict[str, Any]) -> dict[str, Any]:
+    """Settings that learn from the mean of an observable."""
+    return {"loss": {"observable": observable, "target": 1.0, "scale": 1.0}}
+
+
+def joint(folder: Path, events: int) -> dict[str, Any]:
+    """A small network and R."""
+    network = {"name": "moment_efn", "order": 2, "latent": 4}
+    rows = {"iterations": 2, "batch_events": events, "trees": 2, "score_trees": 2}
+    files = {"files": str(folder / f"{events}.root"), "pt_min": PT_MIN, "weight": None}
+    return mean({"name": "leading_jet_mass"}) | {
+        "task": "joint",
+        "input": files | {"truth": "signal"},
+        "joint": {"classes": [1.0, 0.0], "network": network} | rows,
+    }
+
+
+def significance(folder: Path, events: int) -> dict[str, Any]:
+    """A fileset of two halves."""
+    data = {}
+    for number, name in enumerate(("signal", "background")):
+        path = folder / f"{name}_{events}.root"
+        write_events(path, events // 2, number * events // 2)
+        data[name] = {"files": {str(path): "Events"}, "metadata": {"xsec": 1.0}}
+    (folder / "fileset.json").write_text(json.dumps(data))
+    bins = {"bins": [*range(0, 201, 10)], "observable": "leading_jet_mass", "luminosity": 1e3}
+    return {
+        "input": {"fileset": str(folder / "fileset.json"), "pt_min": PT_MIN, "weight": None},
+        "objective": {"kind": "significance", "signal": "signal", "background": "background"}
+        | bins,
     }
 
 
@@ -102,13 +137,22 @@ def main() -> None:
             "preprocess": str(preprocess),
             "output": "a",
         }
-        observables = [{"name": "leading_jet_mass"}, {"name": "log_angularity"}, network]
-        print("| observable | events | peak [MB] | events themselves [MB] |\n|---|---|---|---|")
+        masses: dict[str, Any] = {"name": "leading_jet_mass"}
+        print("| learned from | events | peak [MB] | events themselves [MB] |\n|---|---|---|---|")
         for events in SIZES:
             write_events(folder / f"{events}.root", events)
-        for events in SIZES:
-            for observable in observables:
-                text = json.dumps(settings(observable, folder, events))
+            kinds = {
+                "mass of the leading jet": mean(masses),
+                "log angularity": mean({"name": "log_angularity"}),
+                "Moment EFN in ONNX": mean(network),
+                "significance": significance(folder, events),
+                "joint": joint(folder, events),
+            }
+            for kind, learned_from in kinds.items():
+                if kind not in (sys.argv[1:] or kinds):
+                    continue
+                shutil.rmtree(folder / "run.zarr", ignore_errors=True)
+                text = json.dumps(settings(learned_from, folder, events))
                 done = subprocess.run(
                     [sys.executable, __file__, text],
                     check=True,
@@ -117,11 +161,8 @@ def main() -> None:
                     env=os.environ | ALLOCATOR,
                 )
                 peak, themselves = json.loads(done.stdout.splitlines()[-1])
-                print(
-                    f"| {observable['name']} | {events:,} | {peak:.0f} | {themselves:.0f} |",
-                    flush=True,
-                )
+                print(f"| {kind} | {events:,} | {peak:.0f} | {themselves:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
-    measured(sys.argv[1]) if len(sys.argv) > 1 else main()
+    measured(sys.argv[1]) if sys.argv[1:] and sys.argv[1][0] == "{" else main()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -57,6 +58,14 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, empty in (("_forms", {}), ("_short", {}), ("_seen", set())):
         monkeypatch.setattr(redact, name, empty)
     redact._remember_lines.cache_clear()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT does what it does in a terminal: a shell's job ignores it, and other packages handle it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -66,6 +66,27 @@ def test_the_rule_of_imports_has_a_floor_for_every_package() -> None:
     }
 
 
+#: Packages whose numbers go into stores, but for networks, which are PyTorch's.
+OF_STORES = (
+    *("clustering", "estimators", "evaluation", "events", "fit", "objectives", "radius_models"),
+    *("lund_planes", "shapes", "weight_models", "store", "on_dask", "runs"),
+)
+#: Files where a BLAS or LAPACK may compute: a yes or no, and what is computed once, into a file.
+WITH_BLAS = {"fit/curvature.py", "lund_planes/ratio_table.py", "radius_models/torch_model.py"}
+
+
+def test_no_sum_of_a_store_depends_on_the_kernels_of_a_blas() -> None:
+    """They differ between processors; `djservice.core.inner` and einsum do not."""
+    package = Path(djservice.__file__).parent
+    for path in (path for name in OF_STORES for path in (package / name).rglob("*.py")):
+        if path.relative_to(package).as_posix() in WITH_BLAS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
+            named = isinstance(node, ast.Attribute) and node.attr in {"dot", "linalg", "matmul"}
+            assert not product and not named, f"{path}:{node.lineno}"
+
+
 def test_the_drawing_of_the_imports_is_that_of_the_code() -> None:
     command = [sys.executable, ROOT / "docs/import_diagram.py"]
     drawn = subprocess.run(command, check=True, capture_output=True, text=True).stdout

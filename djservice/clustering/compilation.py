@@ -7,11 +7,12 @@ from typing import Any
 
 from numba.core import event
 
+from djservice.clustering.kernels.code_cache import WAITING
 from djservice.clustering.kernels.cpu import cluster_items
 
 
 class _Announcement(event.Listener):
-    """Listener that says once that the loop over trees is compiled.
+    """Listener that says once that the loop over trees is compiled, here or by another process.
 
     Kernels that come from the cache are not compiled.
     """
@@ -33,7 +34,8 @@ _ANNOUNCEMENT = _Announcement()
 
 def announce() -> None:
     """Say from now on when the kernels are compiled."""
-    event.register("numba:compile", _ANNOUNCEMENT)
+    for kind in ("numba:compile", WAITING):
+        event.register(kind, _ANNOUNCEMENT)
 
 
 def leave_unsaid() -> None:

@@ -26,6 +26,7 @@ from djservice.clustering.particle_order import momenta_of
 from djservice.core.array_module import array_module, to_host
 from djservice.core.columns import returned
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 
@@ -232,7 +233,7 @@ class TreeConstituents:
         new = np.flatnonzero(requested & ~evaluated)
         for room, rows in self._blocks(first[new], length):
             jets, particles = self._arguments(first[new][rows], room)
-            column = returned(function(jets, particles), what)
+            column = returned(called(what, function, jets, particles), what)
             if column.shape != (len(rows),):
                 raise InputError(
                     f"{what} returned shape {column.shape}, expected ({len(rows)},), a number for "

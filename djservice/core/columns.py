@@ -87,9 +87,15 @@ def returned(values: Any, what: str) -> NDArray[Any]:
     Raises
     ------
     InputError
-        If it has masked values, or another type.
+        If it cannot be read as an array, or has masked values or another type.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # of any library
+        raise InputError(
+            f"{what} returned a {type(values).__name__} that is no array of numbers: "
+            f"{' '.join(str(error).split())[:500]}. Return a NumPy array."
+        ) from error
     masked = np.ma.is_masked(values)
     if masked or array.dtype.kind not in "biuf":
         raise InputError(

@@ -20,6 +20,7 @@ import numpy as np
 from djservice.core.bounds import require
 from djservice.core.fingerprints import need_named
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class TorchNetwork:
 
     def vector(self, *sizes: int) -> TorchVector:
         """The module of some sizes, whose parameters are one vector."""
-        return TorchVector(lambda: self.network(*sizes), self.seed, self.name)
+        return TorchVector(lambda: called(self.name, self.network, *sizes), self.seed, self.name)
 
 
 def unpacked(module: torch.nn.Module, vector: Floats) -> dict[str, torch.Tensor]:

@@ -164,7 +164,9 @@ def joint_sums(
     loss, gradient = columns[:2, filled]
     w = weight[filled]
     z = np.stack([w, w * loss, w * gradient])
-    sums = JointSums(z.sum(axis=1), z @ z.T, slopes, len(filled), len(filled) * trees)
+    sums = JointSums(
+        z.sum(axis=1), np.einsum("ik,jk->ij", z, z), slopes, len(filled), len(filled) * trees
+    )
     return sums, JointEvents(*columns)
 
 

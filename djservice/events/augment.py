@@ -20,6 +20,7 @@ from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require
 from djservice.core.elementary import cos, log, sin
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch, fold, need_batch
 from djservice.events.checks import check_counts
@@ -87,7 +88,7 @@ def augmented(
     Raises
     ------
     InputError
-        If a number is out of its bounds, or an event has too many particles afterwards.
+        If a number is out of its bounds, an augmentation fails, or an event has too many particles afterwards.
     """
     need_batch(events)
     require("seed", seed)
@@ -102,7 +103,8 @@ def augmented(
     require("iteration", before, of="before")
     for place, augmentation in enumerate(augmentations, before):
         keys = mix(draw_keys(events.key, seed, f"augment:{place}"), replica)
-        events = augmentation.transform(events, keys)
+        events = called(f"augmentation {augmentation!r}", augmentation.transform, events, keys)
+        need_batch(events)
         check_counts(events)  # after each, for a chain may double the particles many times
     return events
 

@@ -106,10 +106,11 @@ def _radius(result: Table, facts: Mapping[str, Any]) -> _Published:
     rigidity = number["rigidity"]
     if not math.isfinite(rigidity):
         rigidity = float(facts["run"]["clustering"]["rigidity"])
+    what = "of least loss" if number["converged"] else "where the search ended, which is no optimum"
     return _Published(
         "Radius",
-        "The jet radius R of least loss, with the parts of its error that come from the events, "
-        "from the trees and from the last step of the optimiser.",
+        f"The jet radius R {what}, with the parts of its error that come from the events, from the "
+        "trees and from the last step of the optimiser.",
         [_variable("rigidity", "", [rigidity])],
         [{"header": {"name": "R"}, "qualifiers": _qualifiers(facts), "values": [value]}],
     )

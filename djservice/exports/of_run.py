@@ -16,12 +16,12 @@ from djservice.store.run_store import Store
 
 #: Numbers of the result, with their meaning; those that a run lacks are NaN.
 _RESULT = {
-    "radius": "jet radius R at the optimum",
+    "radius": "jet radius R at the end of the search, an optimum if converged is 1",
     "radius_error": "standard error of R",
     "radius_error_events": "part of it from the events",
     "radius_error_trees": "part of it from the trees",
     "radius_error_optimiser": "part of it from the last step of the optimiser",
-    "gradient": "dL/dR on fresh trees at the optimum",
+    "gradient": "dL/dR on fresh trees at this R",
     "gradient_error": "its standard error",
     "curvature": "second derivative of the loss in R",
     "curvature_error": "its standard error",

@@ -10,7 +10,7 @@ import numpy as np
 
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
-from djservice.errors import NothingAcceptedError, RunError
+from djservice.errors import InputError, NothingAcceptedError, RunError
 from djservice.evaluation.moments import Histogram, Moments
 from djservice.evaluation.per_event import PerEvent
 from djservice.fit.requests import Evaluate, Request
@@ -31,7 +31,7 @@ async def all_events(
         moments, events = await evaluate(request)
         if as_events is not None:
             moments = moments.rescaled(as_events / max(moments.events, 1))
-    except RunError as error:
+    except (RunError, InputError) as error:
         raise type(error)(f"{where}: {error}") from error
     try:
         numbers = spectrum_numbers(moments)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from djservice.core.progress import Watch
-from djservice.errors import RunError, StoreError
+from djservice.errors import InputError, RunError, StoreError
 from djservice.evaluation.moments import Quantity
 from djservice.fit.descent import Descent
 from djservice.store.columns import VECTORS
@@ -150,7 +150,7 @@ class Iterations:
         try:
             moments = await self.evaluate(iteration, values)
             loss, gradients = moments.loss(), moments.gradients()
-        except RunError as error:
+        except (RunError, InputError) as error:
             raise type(error)(f"{where}: {error}") from error
         for parameter, gradient in zip(descent.parameters, gradients, strict=True):
             if not math.isfinite(gradient.value):

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from djservice.core.inner import inner
 from djservice.core.typing import Floats
 from djservice.evaluation.joint_gradient import JointEvents
 from djservice.evaluation.taggers import Network
@@ -135,7 +136,7 @@ class ErrorOfRadius:
         return RadiusError(
             math.sqrt(events * number / seen.events) / abs(curvature),
             math.sqrt(trees * number * self.trees / seen.trees) / abs(curvature),
-            abs(float(seen.slopes @ [1.0, *x])) / abs(curvature),
+            abs(float(inner(seen.slopes, [1.0, *x]))) / abs(curvature),
             curvature,
             curvature_error,
         )
@@ -147,20 +148,20 @@ class ErrorOfRadius:
         below = await self._slopes(self.radius - width, theta)
         at_theta = await self._slopes(self.radius, theta)
         x, residual = np.zeros(len(theta)), (below - above) / (2.0 * width)
-        direction, first = residual, residual @ residual
+        direction, first = residual, inner(residual, residual)
         for _ in range(STEPS):
-            size = float(residual @ residual)
+            size = float(inner(residual, residual))
             if not size > RESIDUAL**2 * first:
                 break
             shift = SHIFT / np.abs(direction).max()
             product = (
                 await self._slopes(self.radius, theta + shift * direction) - at_theta
             ) / shift
-            along = float(direction @ product)
+            along = float(inner(direction, product))
             if not along > 0.0:
                 break
             x, residual = x + size / along * direction, residual - size / along * product
-            direction = residual + (residual @ residual) / size * direction
+            direction = residual + inner(residual, residual) / size * direction
         return x
 
     async def _slopes(self, radius: float, theta: Floats) -> Floats:
@@ -191,8 +192,8 @@ def _mean(values: Floats, weight: Floats) -> tuple[float, float]:
     """Weighted mean over events and its standard error; NaN is left out."""
     finite = np.isfinite(values)
     x, w = values[finite], weight[finite]
-    mean = float(w @ x / w.sum())
-    return mean, float(np.sqrt(w**2 @ (x - mean) ** 2) / w.sum())
+    mean = float(inner(w, x) / w.sum())
+    return mean, float(np.sqrt(inner(w**2, (x - mean) ** 2)) / w.sum())
 
 
 def _variances(first: Floats, second: Floats, weight: Floats) -> tuple[float, float]:
@@ -203,5 +204,5 @@ def _variances(first: Floats, second: Floats, weight: Floats) -> tuple[float, fl
     finite = np.isfinite(first)
     w = weight[finite] / weight[finite].sum()
     a, b = first[finite], second[finite]
-    events = float(w**2 @ ((a - w @ a) * (b - w @ b)))
-    return max(events, 0.0), float(w**2 @ (a - b) ** 2) / 2.0
+    events = float(inner(w**2, (a - inner(w, a)) * (b - inner(w, b))))
+    return max(events, 0.0), float(inner(w**2, (a - b) ** 2)) / 2.0

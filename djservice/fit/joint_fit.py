@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.inner import inner
 from djservice.core.progress import ERROR, SCORE, Watch
 from djservice.core.typing import Floats
 from djservice.errors import RunError
@@ -239,8 +240,8 @@ def _numbers(sums: JointSums, value: Floats, weight: Floats) -> dict[str, float]
     """The columns of a scan: loss, its derivative in R, and the spread of the values of events."""
     finite = np.isfinite(value)
     p, w = value[finite], weight[finite] / weight[finite].sum()
-    mean = float(w @ p)
-    variance, n = float(w @ (p - mean) ** 2), float(1.0 / (w @ w))
+    mean = float(inner(w, p))
+    variance, n = float(inner(w, (p - mean) ** 2)), float(1.0 / inner(w, w))
     loss, gradient = sums.loss(), sums.gradients()[0]
     values = (
         *(loss.value, loss.error, gradient.value, gradient.error),

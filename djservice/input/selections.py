@@ -18,6 +18,7 @@ from djservice.core.entry_points import installed
 from djservice.core.fingerprints import fingerprint
 from djservice.core.named import check_parameters
 from djservice.core.suggest import nearest
+from djservice.core.user_functions import called
 from djservice.errors import ConfigError, InputError
 from djservice.input.nanoevents import ENTRY
 
@@ -79,15 +80,12 @@ def select(
 
     name = selection["name"]
     events = ak.with_field(events, start + np.arange(len(events)), ENTRY)
-    try:
-        chosen = find_selection(selection)(events, **_parameters(selection))
-    except ConfigError:
-        raise
-    except Exception as error:
-        message = " ".join(str(error).split())
-        raise InputError(
-            f"{place}: the selection {name!r} raised {type(error).__name__}: {message[:500]}."
-        ) from error
+    chosen = called(
+        f"{place}: the selection {name!r}",
+        find_selection(selection),
+        events,
+        **_parameters(selection),
+    )
     if (
         not isinstance(chosen, ak.Array)
         or ENTRY not in ak.fields(chosen)

@@ -144,6 +144,7 @@ def _steps(
 def _selected(source: str, schema: Schema, keep: Sequence[str]) -> tuple[list[str], int, str]:
     """The branches of a skim, the number of events of the file and its UUID."""
     with opened(source, schema, source) as file:
+        selected = {*branches_of(file, schema, source), *keep}
         present = list(file.names)
         for name in (f"{collection}_pt" for collection in schema.particles):
             if name not in present:
@@ -158,7 +159,7 @@ def _selected(source: str, schema: Schema, keep: Sequence[str]) -> tuple[list[st
                     f"{source}: expected a branch {name!r} or {fields[0]!r} to keep, found "
                     "neither. Correct the name."
                 )
-        selected = {*branches_of(file, schema, source), *keep} | {
+        selected |= {
             f"{collection}_{field}" for collection in schema.particles for field in (*_MORE, *keep)
         }
         names = [name for name in present if name in selected or name.startswith("GenPart_")]

@@ -18,6 +18,7 @@ from djservice.clustering.lund import lund
 from djservice.clustering.trees import TreeSample
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require, require_positive
+from djservice.core.inner import inner
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.as_events import as_events
@@ -171,10 +172,10 @@ def _add(sums: Floats, values: list[Any], weight: Floats) -> None:
     """Add first and second sums of the values of units, each of shape (unit, cell)."""
     count = len(values)
     for k, value in enumerate(values):
-        sums[k] += weight @ value
+        sums[k] += inner(weight, value)
     pairs = [(i, j) for i in range(count) for j in range(i, count)]
     for row, (i, j) in enumerate(pairs, count):
-        sums[row] += (weight**2) @ (values[i] * values[j])
+        sums[row] += inner(weight**2, values[i] * values[j])
 
 
 def _units(

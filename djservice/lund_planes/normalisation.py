@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.inner import inner
 from djservice.core.typing import Floats
 
 #: Limits of a weight before and after it is divided by the mean.
@@ -42,5 +43,5 @@ def normalised(weights: Floats, prongs: NDArray[np.int64], pt: Floats, of_event:
 
 def _divided(weights: Floats, of_event: Floats) -> Floats:
     """The weights divided by their mean over events; as they are, if that is not positive."""
-    total, weighted = of_event.sum(), float(weights @ of_event)
+    total, weighted = of_event.sum(), float(inner(weights, of_event))
     return weights * (total / weighted) if total > 0.0 and weighted > 0.0 else weights

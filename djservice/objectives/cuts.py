@@ -73,7 +73,7 @@ class Cut:
         Raises
         ------
         InputError
-            If the function returns another shape or type.
+            If the function fails, or returns another shape or type.
         """
         mask: Mask = evaluate_function(self.function, jets, self.on_device, f"cut {self.name!r}")
         if mask.shape != jets.shape[:-1] or mask.dtype != np.bool_:

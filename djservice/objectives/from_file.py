@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from djservice.config.python_file import split_name
 from djservice.core.python_sources import source_digest
 from djservice.core.redact import message_of
 from djservice.core.regular import unusable
-from djservice.errors import ConfigError, DjserviceError, InputError
+from djservice.errors import ConfigError
 from djservice.objectives.observable import Observable, observable
 
 
@@ -31,30 +31,19 @@ class FileFunction:
     fingerprint
         Name of the file and the function, and a hash of the file with what it imports from its
         folder.
-    path
-        The file, for messages.
     """
 
     function: Callable[..., Any]
     fingerprint: str
-    path: str = field(compare=False)
 
     def __call__(self, *arguments: Any) -> Any:
-        """The value of the function.
+        """The value of the function."""
+        return self.function(*arguments)
 
-        Raises
-        ------
-        InputError
-            If the function fails.
-        """
-        try:
-            return self.function(*arguments)
-        except (DjserviceError, MemoryError):
-            raise
-        except (Exception, SystemExit) as error:
-            raise InputError(
-                f"observable {self.fingerprint.partition('#')[0]}{_failure(error, self.path)}"
-            ) from None
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The function, for what looks for its code."""
+        return self.function
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,7 +94,7 @@ def observable_of_file(text: str, where: str) -> Observable:
         )
     made = function if isinstance(function, Observable) else observable(function)
     fingerprint = f"{Path(path).name}:{name}#{_digest(path, place)}"
-    return replace(made, function=FileFunction(made.function, fingerprint, path))
+    return replace(made, function=FileFunction(made.function, fingerprint))
 
 
 def _digest(path: str, place: str) -> str:
@@ -129,7 +118,6 @@ def _failure(error: BaseException, path: str) -> str:
         lines = [error.lineno]
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        # On its way to a worker, a function loses the name of its file.
-        lines = [frame.lineno for frame in frames if frame.filename in (path, "<dynamic-code>")]
+        lines = [frame.lineno for frame in frames if frame.filename == path]
     line = f", line {lines[-1]}" if lines and lines[-1] else ""
     return f"{line}: {type(error).__name__}: {error}."

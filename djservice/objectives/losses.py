@@ -24,6 +24,7 @@ from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import array_module
 from djservice.core.bounds import require_number, require_positive
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.errors import InputError
 from djservice.objectives.cuts import Cut, need_cut
 from djservice.objectives.observable import Observable, need_observable, no_truth
@@ -148,7 +149,12 @@ class Term(ABC):
         value = self.observable(jets)
         target = self._target(array_module(value).asarray(truth))
         accepted = np.isfinite(value) & (True if self.cut is None else self.cut(jets))
-        quantities = self._quantities(np.where(accepted, value, 0.0), target[:, np.newaxis])
+        quantities = called(
+            f"loss {type(self).__name__}",
+            self._quantities,
+            np.where(accepted, value, 0.0),
+            target[:, np.newaxis],
+        )
         return value, [np.where(accepted, quantity, 0.0) for quantity in quantities], accepted
 
     def slopes(self, momenta: Floats, truth: Floats) -> Floats | None:
@@ -165,7 +171,9 @@ class Term(ABC):
         """
         if self.observable.slopes is None:
             return None
-        value, derivatives = self.observable.slopes(momenta)
+        value, derivatives = called(
+            f"slopes of observable {self.observable.name!r}", self.observable.slopes, momenta
+        )
         slope = self._slope(value, self._target(truth)[:, np.newaxis])
         return None if slope is None else slope[..., np.newaxis, np.newaxis] * derivatives
 

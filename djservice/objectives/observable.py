@@ -15,6 +15,7 @@ from djservice.core.bounds import require
 from djservice.core.columns import returned
 from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.core.warn import warn
 from djservice.errors import ArgumentError, InputError, InputWarning
 
@@ -82,7 +83,7 @@ class Observable:
         Raises
         ------
         InputError
-            If the function returns another shape, or no numbers; or if it needs constituents, and
+            If the function fails, or returns another shape or no numbers; or if it needs constituents, and
             the jets do not know theirs.
         """
         what = f"observable {self.name!r}"
@@ -225,8 +226,8 @@ def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool
     Raises
     ------
     InputError
-        If the function, named ``what`` in the message, does not return numbers, or there are no
-        jets.
+        If the function, named ``what`` in the message, fails or does not return numbers, or there
+        are no jets.
     """
     if not hasattr(jets, "px") or not hasattr(jets, "shape"):
         raise InputError(
@@ -234,9 +235,10 @@ def evaluate_function(function: Callable[[Any], Any], jets: Any, on_device: bool
             f"djservice.cluster, found {type(jets).__name__}."
         )
     if not hasattr(jets, "on_host"):
-        return returned(function(jets), what)
-    values = function(jets) if on_device else returned(function(jets.on_host()), what)
-    return array_module(jets.px).asarray(values)
+        return returned(called(what, function, jets), what)
+    if on_device:
+        return array_module(jets.px).asarray(called(what, function, jets))
+    return array_module(jets.px).asarray(returned(called(what, function, jets.on_host()), what))
 
 
 @overload

@@ -44,7 +44,7 @@ def reading_digest() -> str:
     results += [function(positive, values) for function in _OF_TWO]
     results += [[function(x) for x in values.tolist()] for function in _C_LIBRARY]
     results += [[math.log(x) for x in positive.tolist()], values.sum(), np.cumsum(values)]
-    results += [np.einsum("i,j->ij", values[:9], positive[:9]), _events().rapidity]
+    results += [np.einsum("i,j->ij", values[:9], positive[:9]), fixed_events().rapidity]
     return _digest(results)
 
 
@@ -58,7 +58,7 @@ def clustering_digest() -> str:
     for scale, power in (("minimum", -1.0), ("safe", 0.7)):
         sampling = Sampling(1.0, power, scale, threads=1, device="cpu")  # type: ignore[arg-type]
         moments, per_event = evaluate(
-            _events(),
+            fixed_events(),
             losses[0].where(chosen) + losses[1],
             StateBaseline(),
             sampling,
@@ -70,7 +70,7 @@ def clustering_digest() -> str:
     return _digest(results)
 
 
-def _events() -> EventBatch:
+def fixed_events() -> EventBatch:
     """Six events of 20 particles."""
     number = 120
     return EventBatch.from_arrays(

@@ -45,6 +45,7 @@ from djservice.on_dask.gpu_workers import GPU, device_of, gpus
 from djservice.on_dask.load import load
 from djservice.on_dask.lund import weigh
 from djservice.on_dask.plugins import compile_kernels
+from djservice.on_dask.rehearsal import rehearsals_of
 from djservice.on_dask.tasks import (
     Shares,
     bundle_features,
@@ -143,7 +144,13 @@ class Bundles:
 
     @classmethod
     async def load(
-        cls, client: Client, plan: RunPlan, watch: Watch, name: str = "input"
+        cls,
+        client: Client,
+        plan: RunPlan,
+        watch: Watch,
+        name: str = "input",
+        *,
+        lund: bool = False,
     ) -> Bundles:
         """Read an input of a run onto the workers of ``client``, and compile their kernels.
 
@@ -157,6 +164,8 @@ class Bundles:
             Watch that shows the progress.
         name
             Name of the input's section in the configuration.
+        lund
+            Whether :meth:`lund` will be called.
 
         Raises
         ------
@@ -180,8 +189,9 @@ class Bundles:
         self.sizes = [len(s.keys) for s in loaded.summaries]
         self.costs = [cost(s.counts) for s in loaded.summaries]
         # Last, so that a bad input ends the run at once.
-        await compile_kernels(crew.admit_to_clustering(), watch)
         self.lund_weights = by = plan.lund_weights(name)
+        also = rehearsals_of(plan, self.device, lund or by is not None)
+        await compile_kernels(crew.admit_to_clustering(also), watch)
         if by is not None:
             self.bundles, weights = await weigh(crew, self.bundles, weights, by, watch, token)
         self.weight = np.concatenate(weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from djservice.on_dask.admission import (
     resource_of,
 )
 from djservice.on_dask.gather import gather
+from djservice.on_dask.rehearsal import Rehearsal, rehearse
 
 #: Seconds between two looks at the workers while tasks run, and between two lines about waiting.
 LOOK, REMIND = 5.0, 60.0
@@ -87,8 +89,13 @@ class Crew:
         await crew._admit("reading")
         return crew
 
-    async def admit_to_clustering(self) -> None:
+    async def admit_to_clustering(self, also: Sequence[Rehearsal] = ()) -> None:
         """Compile the kernels on the workers, and admit those that cluster alike.
+
+        Parameters
+        ----------
+        also
+            What they do beside growing plain trees, whose kernels are compiled too.
 
         Raises
         ------
@@ -96,6 +103,9 @@ class Crew:
             If no worker can compile them.
         """
         await self._admit("clustering")
+        if also:
+            workers = await self.workers("clustering")
+            await self.ask(functools.partial(rehearse, also), workers, lambda done: done is None)
 
     @property
     def arithmetic(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError
@@ -21,18 +22,27 @@ from djservice.errors import DjserviceError, RunError, TasksLostError
 ANNOUNCED_AFTER = 5.0
 
 
-async def wait_patiently(waiting: Coroutine[Any, Any, Any], watch: Watch) -> Any:
+async def wait_patiently(client: Client, waiting: Coroutine[Any, Any, Any], watch: Watch) -> Any:
     """The result of a coroutine; the watch hears what a long wait may be for."""
     gathering = asyncio.ensure_future(waiting)
     try:
         if not (await asyncio.wait([gathering], timeout=ANNOUNCED_AFTER))[0]:
-            watch.say(
-                "waiting for the workers: they are busy with the last piece of a stopped run, with "
-                "other runs, or with slow files"
-            )
+            watch.say(f"waiting for the workers: {await _occupation(client)}")
         return await gathering
     finally:
         gathering.cancel()
+
+
+async def _occupation(client: Client) -> str:
+    """What keeps the workers busy: tasks of others, or else those of this client."""
+    processing: dict[str, Any] = {}
+    with contextlib.suppress(OSError):  # what is waited for says that the scheduler is gone
+        processing = await client.processing()
+    others = sum(key not in client.futures for keys in processing.values() for key in keys)
+    if others:
+        tasks = f"{others} task{'s' * (others > 1)}"
+        return f"they have {tasks} of other runs, or the last pieces of a stopped one"
+    return "the files, or the machine, are slow"
 
 
 async def gather(client: Client, futures: Sequence[Future | None]) -> Any:

@@ -173,7 +173,7 @@ async def _inspect_sources(
             return BadRange(source.path, -1, -1, str(error), isinstance(error, UNREADABLE))
 
     looks = _all(crew, [look(i, source) for i, source in enumerate(sources)])
-    results = await wait_patiently(looks, watch)
+    results = await wait_patiently(crew.client, looks, watch)
     inputs = [file for file in results if isinstance(file, InputFile)]
     bad = [file for file in results if isinstance(file, BadRange)]
     if not inputs:

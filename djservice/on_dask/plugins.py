@@ -17,13 +17,16 @@ from djservice.core.log_records import clean_records
 from djservice.core.progress import Watch
 from djservice.core.redact import remember_settings
 
+#: Seconds after which a run says that kernels are compiled: loading them from the cache takes less.
+ANNOUNCED_AFTER = 8.0
+
 
 async def compile_kernels(compiling: Coroutine[Any, Any, None], watch: Watch) -> None:
     """Report the progress of compiling the kernels, unless numba's cache has them."""
     began, announced = time.perf_counter(), False
     task = asyncio.ensure_future(compiling)
     try:
-        while not (await asyncio.wait([task], timeout=20.0 if announced else 2.0))[0]:
+        while not (await asyncio.wait([task], timeout=20.0 if announced else ANNOUNCED_AFTER))[0]:
             progress = (
                 f"{time.perf_counter() - began:.0f} s so far"
                 if announced

@@ -18,6 +18,7 @@ import numpy as np
 
 from djservice.core.elementary import exp, tanh
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 
 
 class RadiusModel(ABC):
@@ -73,7 +74,7 @@ class Bounded:
         """Initial theta, which gives every event the same R."""
         share = math.log(radius / self.minimum) / math.log(self.maximum / self.minimum)
         share = min(max(share, 0.01), 0.99)  # the gradient vanishes at a bound
-        theta = self.model.start(features, seed)
+        theta: Floats = called(f"radius model {self.model.name}", self.model.start, features, seed)
         theta[-1] = math.log(share / (1.0 - share))
         return theta
 
@@ -91,7 +92,9 @@ class Bounded:
         -------
         Shapes (event,) and (event, theta).
         """
-        height, slope = self.model.height(features, theta)
+        height, slope = called(
+            f"radius model {self.model.name}", self.model.height, features, theta
+        )
         share = 0.5 * (1.0 + tanh(0.5 * height))
         span = math.log(self.maximum / self.minimum)
         radius = self.minimum * exp(span * share)

@@ -19,6 +19,7 @@ from djservice.core.elementary import azimuth_of, log, rapidity_of
 from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.objectives.observables import dijet_mass as mass_of_two
@@ -51,9 +52,10 @@ class Feature:
         Raises
         ------
         InputError
-            If the function returns another shape, or infinite values.
+            If the function fails, or returns another shape, or infinite values.
         """
-        values = returned(self.function(jets, events), f"feature {self.name!r}").astype(np.float64)
+        what = f"feature {self.name!r}"
+        values = returned(called(what, self.function, jets, events), what).astype(np.float64)
         if values.shape != (len(events),) or np.isinf(values).any():
             raise InputError(
                 f"feature {self.name!r} returned shape {values.shape}, expected ({len(events)},), "

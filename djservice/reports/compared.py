@@ -18,7 +18,7 @@ from djservice.store.run_store import Store
 
 _CAPTION = (
     "Left: the loss of all events, or what is maximised, against R, with standard errors; dashed, "
-    "the optimum of each run. Right: the radius of each iteration."
+    "the R of each run. Right: the radius of each iteration."
 )
 
 
@@ -92,7 +92,7 @@ def _picture(stores: Sequence[Store]) -> str:
     """The scans and the paths, laid over each other, as PNG in base64."""
     import matplotlib.pyplot as plt
 
-    from djservice.reports.drawing import COLOURS
+    from djservice.reports.drawing import COLOURS, whole_ticks
     from djservice.reports.figures import style
 
     with style():
@@ -103,6 +103,7 @@ def _picture(stores: Sequence[Store]) -> str:
         names = {shown_of(store.attributes["run"]).name for store in stores}
         left.set(xlabel="R", ylabel=", ".join(sorted(names)))
         right.set(xlabel="iteration", ylabel="R")
+        right.xaxis.set_major_locator(whole_ticks())
         figure.legend(
             *right.get_legend_handles_labels(),
             loc="outside upper center",

@@ -22,6 +22,13 @@ def events_label(weight: Any) -> str:
     return "events" if (weight == 1.0).all() else "weighted events"
 
 
+def whole_ticks() -> Any:
+    """Ticks at whole numbers, for iterations and steps."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator("auto", integer=True)
+
+
 def legend_above(figure: Any, axes: Any) -> None:
     """Put the legend above the axes, where it hides no data."""
     figure.legend(

@@ -19,6 +19,7 @@ from djservice.reports.drawing import (
     radius_axis,
     response,
     room_above,
+    whole_ticks,
 )
 from djservice.reports.joint_figure import JOINT, joint
 from djservice.reports.lund_figure import LUND, lund_planes
@@ -79,7 +80,7 @@ _SPECTRA = (
 
 _RADII = (
     "The radius of least loss of each event. Events without enough accepted trees are left out. "
-    "Dotted: the start of each descent. Dashed: the global optimum. The axis ends at the bounds."
+    "Dotted: the start of each descent. Dashed: the global R. The axis ends at the bounds."
 )
 
 
@@ -124,10 +125,12 @@ def landscape(store: Store) -> Any:
         np.interp(path, radii, loss, left=np.nan, right=np.nan),
         c=np.arange(len(path)),
         cmap="viridis",
+        vmin=0,
+        vmax=max(len(path) - 1, 1),
         s=42,
         zorder=3,
     )
-    figure.colorbar(path_colours, ax=axes, label="iteration", pad=0.02)
+    figure.colorbar(path_colours, ax=axes, label="iteration", pad=0.02, ticks=whole_ticks())
     axes.errorbar(radii, loss, error, fmt="o", color="black", capsize=3, label="all events")
     result = store.attributes.get("result")
     if isinstance(result, dict):
@@ -178,6 +181,7 @@ def iterations(store: Store) -> Any:
         smooth = np.convolve(loss, np.full(10, 0.1), mode="valid")
         bottom.plot(number[9:], smooth, color=COLOURS[1], lw=2, label="mean of the last ten")
     bottom.set(xlabel="iteration", ylabel=name)
+    bottom.xaxis.set_major_locator(whole_ticks())
     bottom.legend()
     return figure
 
@@ -194,8 +198,8 @@ def radii_per_event(store: Store) -> Any:
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     weight = store.array("spectrum", "weight")
     histogram(axes, radius, weight, unfitted == 0, edges, color=COLOURS[1], lw=2, label="events")
-    optimum = store.attribute("per_event", "global_radius")
-    axes.axvline(optimum, color="black", ls="--", lw=1.2, label="global optimum")
+    common = store.attribute("per_event", "global_radius")
+    axes.axvline(common, color="black", ls="--", lw=1.2, label="global R")
     for start in store.array("per_event", "start"):
         axes.axvline(start, color="0.6", ls=":", lw=1)
     radius_axis(axes, bounds["minimum"], bounds["maximum"])

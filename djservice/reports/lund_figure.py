@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from djservice.core.formatting import end_name
 from djservice.lund_planes.density import histogram_of, leading_order
 from djservice.reports.drawing import COLOURS
 from djservice.store.run_store import Store
 
 LUND = (
     "Lund plane of the leading jets above 20 GeV of the deterministic clustering: emissions per "
-    "jet and unit of area on the primary plane. Left: at the optimum. Right: at the start and at "
-    "the optimum, averaged over 0 < x < 1.5, with errors by jets. Lines: the leading order, "
+    "jet and unit of area on the primary plane. Left: at the R of the result. Right: at the start and at "
+    "that R, averaged over 0 < x < 1.5, with errors by jets. Lines: the leading order, "
     "2 alpha_s(kT) C / pi with a running coupling (arXiv:1807.04758). Hadrons and the underlying event "
     "lift the region below a few GeV, and the momentum of the jet ends the plane above."
 )
@@ -32,14 +33,15 @@ def lund_planes(store: Store) -> Any:
     import matplotlib.pyplot as plt
 
     figure, (plane, cut) = plt.subplots(1, 2, figsize=(12, 5.2), layout="constrained")
+    end = end_name(store.attributes.get("result"))
     density = histogram_of(sums[1])
     x, y = density.axes
     image = plane.pcolormesh(x.edges, y.edges, density.values().T, cmap="viridis")
     figure.colorbar(image, ax=plane, label="emissions per jet and area")
     variable = store.attributes["run"]["radius"]["reference_pt"] is not None
     label = r"x = ln(1 / $\Delta$)" if variable else r"x = ln(R / $\Delta$)"
-    plane.set(xlabel=label, ylabel=r"y = ln($k_T$ / GeV)", title=f"optimum, R = {radii[1]:.3g}")
-    for row, name in enumerate(("start", "optimum")):
+    plane.set(xlabel=label, ylabel=r"y = ln($k_T$ / GeV)", title=f"{end}, R = {radii[1]:.3g}")
+    for row, name in enumerate(("start", end)):
         value, error = _average(sums[row])
         cut.stairs(
             value, y.edges, color=COLOURS[row], lw=1.8, label=f"{name}, R = {radii[row]:.3g}"

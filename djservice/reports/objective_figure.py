@@ -11,12 +11,12 @@ from djservice.store.run_store import Store
 
 CAPTIONS = {
     "mutual_information": (
-        "Response matrix at the optimum: the share of the accepted trees of each bin of the true "
+        "Response matrix at the R of the result: the share of the accepted trees of each bin of the true "
         "mass that is in each bin of the observable. The mutual information is that of this "
         "histogram. What lies outside counts in the outermost bins."
     ),
     "significance": (
-        "Expected events at the optimum: signal on top of the background, with the errors of the "
+        "Expected events at the R of the result: signal on top of the background, with the errors of the "
         "finite number of simulated events."
     ),
 }

@@ -29,7 +29,8 @@ def summary(path: str | Path) -> dict[str, Any]:
     attributes = store.attributes
     radii = store.column("spectrum", "radius")
     columns = {name: store.column("spectrum", name) for name in SCAN}
-    labels = ["start", end_name(attributes.get("result")), *[""] * len(radii)]
+    end = end_name(attributes.get("result"))
+    labels = ["start", end, *[""] * len(radii)]
     spectrum = [
         {
             "label": labels[row],
@@ -53,7 +54,11 @@ def summary(path: str | Path) -> dict[str, Any]:
         "execution",
         "run",
     )
-    facts: dict[str, Any] = {"store": store.path, **{key: attributes.get(key) for key in keys}}
+    facts: dict[str, Any] = {
+        "store": store.path,
+        "end": end,
+        **{key: attributes.get(key) for key in keys},
+    }
     facts["written"] = store.written
     # A network may begin at an R that is given, and no global R is searched.
     run = attributes["run"]

@@ -61,7 +61,7 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
     if facts["events_without_accepted"]:
         _line(
             console,
-            f"{facts['events_without_accepted']} events have no accepted tree at the optimum "
+            f"{facts['events_without_accepted']} events have no accepted tree at the {facts['end']} "
             "and do not contribute",
         )
     _print_left_out(console, facts["quarantined"] or [])

@@ -35,7 +35,7 @@ def bootstrap_text(facts: dict[str, Any]) -> str:
     if facts["bootstrap_error"] is None:
         return ""
     return (
-        f"error of the {shown_of(facts['run']).words} at the optimum by a bootstrap over events: "
+        f"error of the {shown_of(facts['run']).words} at the {facts['end']} by a bootstrap over events: "
         f"{facts['bootstrap_error']:.4f}"
     )
 
@@ -94,7 +94,7 @@ def held_back_text(facts: dict[str, Any]) -> str:
     if not score:
         return ""
     return (
-        f"{shown_of(facts['run']).name} at the optimum, on the {score['events']} events that were held back: "
+        f"{shown_of(facts['run']).name} at the {facts['end']}, on the {score['events']} events that were held back: "
         f"{loss_text(facts, score)}"
     )
 

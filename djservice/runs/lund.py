@@ -115,7 +115,7 @@ async def _loaded(crew: Crew, sample: LundSample, watch: Watch, token: str) -> L
     loaded = await load(crew, plan_input(sample.input), watch, token)
     if augmentations := augmentations_of(sample.input):
         loaded = await augment(crew, loaded, augmentations, sample.seed, watch, token)
-    await compile_kernels(crew.admit_to_clustering(), watch)
+    await compile_kernels(crew.admit_to_clustering(["lund planes"]), watch)
     return loaded
 
 

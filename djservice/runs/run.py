@@ -148,7 +148,7 @@ async def run_on(
     path = store_path(run.output.store)
     for line in plan.defaults:
         watch.say(line)
-    bundles = await Bundles.load(client, plan, watch)
+    bundles = await Bundles.load(client, plan, watch, lund=True)
     plan.check_events(bundles.truth)
     identities = _identities(bundles, "input") | plan.observable_files
     model = await _model(client, plan, bundles, identities, watch)

@@ -7,11 +7,12 @@ from the prices (in the shares), by the envelope theorem. So quasi-Newton steps 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
 
+from djservice.core.inner import inner
 from djservice.core.typing import Floats
 from djservice.shapes.forms import Shape
 from djservice.shapes.model import LEAST_SHARE, Cloud, Model, State
+from djservice.shapes.quasi_newton import minimise
 from djservice.shapes.starts import starts
 
 #: By level of points: decrease in a step, over the cost at the start, at which a descent ends, and
@@ -19,7 +20,7 @@ from djservice.shapes.starts import starts
 _LEVELS = ((1e-3, 3), (3e-4, 1), (1e-5, 1))
 #: Relative difference of costs below which two ends are one.
 _SAME = 1e-3
-_MOST_STEPS, _MOST_TRIED = 60, 8
+_MOST_STEPS = 60
 
 
 def fitted(cloud: Cloud, shape: Shape, radius: float, beta: float) -> tuple[Model, State]:
@@ -45,7 +46,7 @@ def _distinct(states: list[State]) -> list[State]:
 
 
 def descend(model: Model, cloud: Cloud, parameters: Floats, shares: Floats, change: float) -> State:
-    """Lower the cost until its decrease in a step is small, by L-BFGS-B."""
+    """Lower the cost until its decrease in a step is small, by quasi-Newton steps."""
     best: list[State] = []
 
     def cost(x: Floats) -> tuple[float, Floats]:
@@ -56,17 +57,11 @@ def descend(model: Model, cloud: Cloud, parameters: Floats, shares: Floats, chan
         if len(best) > 2:  # the first, whose cost is the unit, and the best
             best[1:] = [min(best[1:], key=lambda state: state.value)]
         prices = model.prices(state)
-        slopes = (prices - state.shares @ prices) / total
+        slopes = (prices - inner(state.shares, prices)) / total
         unit = best[0].value or 1.0
         return state.value / unit, np.append(model.slopes(state), slopes) / unit
 
-    free, bound = [(None, None)] * parameters.size, [(LEAST_SHARE, 1.0)] * len(shares)
-    minimize(
-        cost,
-        np.append(parameters, shares),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=free + bound,
-        options={"ftol": change, "gtol": 0.0, "maxiter": _MOST_STEPS, "maxls": _MOST_TRIED},
-    )
+    least = np.repeat([-np.inf, LEAST_SHARE], [parameters.size, len(shares)])
+    most = np.repeat([np.inf, 1.0], [parameters.size, len(shares)])
+    minimise(cost, np.append(parameters, shares), least, most, change, _MOST_STEPS)
     return min(best, key=lambda state: state.value)

@@ -13,6 +13,7 @@ from djservice.clustering.medians import medians
 from djservice.clustering.particle_order import components_of
 from djservice.core.arguments import checked_arguments
 from djservice.core.bounds import require
+from djservice.core.inner import inner
 from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -160,7 +161,7 @@ def _cloud(rows: Floats, shape: Shape) -> tuple[Cloud, Floats]:
     hardest = rows[np.argmax(z), [RAPIDITY, PHI]]
     places = rows[:, [RAPIDITY, PHI]] - hardest
     places[:, 1] = fold(places[:, 1])
-    mean = z @ places
+    mean = inner(z, places)
     places -= mean
     places[:, 1] = fold(places[:, 1])
     return Cloud(z, places), hardest + mean
@@ -170,7 +171,7 @@ def _points(rows: Floats, cloud: Cloud, origin: Floats, n: int, radius: float, b
     """N-pointiness: each particle belongs to its nearest centre."""
     near = medians(cloud.z, cloud.places, n, beta)
     shares = (near.owner[:, np.newaxis] == np.arange(n)).astype(np.float64)
-    weights = (cloud.z @ shares)[:, np.newaxis]
+    weights = inner(cloud.z, shares)[:, np.newaxis]
     value = near.cost / (beta * radius**beta)
     return _ordered(rows, value, near.centres + origin, np.zeros((n, 3)), weights, 0.0, shares)
 
@@ -200,7 +201,7 @@ def _ordered(
     shares: Floats,
 ) -> Fit:
     """The fit with its prongs in falling pT of their jets."""
-    momenta = shares.T @ _momenta(rows)
+    momenta = np.einsum("ij,ik->jk", shares, _momenta(rows))
     order = np.argsort(-np.hypot(momenta[:, 0], momenta[:, 1]), kind="stable")
     centres[:, 1] = fold(centres[:, 1])
     return Fit(

@@ -47,7 +47,8 @@ def isotropy(particles: Floats, momenta: Floats, shape: Isotropy, beta: float) -
 
 def _sphere(momenta: Floats, beta: float) -> Floats:
     """Costs between directions of momenta and the pixels of a sphere."""
-    directions = momenta[:, :3] / np.linalg.norm(momenta[:, :3], axis=1)[:, np.newaxis]
-    apart = np.maximum(1.0 - directions @ quadrature.sphere(_SIDES).T, 0.0)
+    directions = momenta[:, :3]
+    directions = directions / np.sqrt(np.einsum("ij,ij->i", directions, directions))[:, np.newaxis]
+    apart = np.maximum(1.0 - np.einsum("ik,jk->ij", directions, quadrature.sphere(_SIDES)), 0.0)
     costs: Floats = 2.0 * apart if beta == 2.0 else 1.5 * np.sqrt(apart)
     return costs

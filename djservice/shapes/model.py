@@ -127,7 +127,9 @@ class Model:
         of_points = np.einsum("ij,kij->jk", pull, state.apart) / -(self.radius**self.beta)
         n, size = self.shape.n, len(self.basis)
         of_prongs = of_points[: n * size].reshape(n, size * 2)
-        slopes: Floats = (of_prongs @ self.basis.reshape(size * 2, self.length)).ravel()
+        slopes: Floats = np.einsum(
+            "ij,jk->ik", of_prongs, self.basis.reshape(size * 2, self.length)
+        ).ravel()
         return slopes
 
     def axes(self, parameters: Floats) -> Floats:
@@ -139,10 +141,12 @@ class Model:
         for part, first in zip(self.shape.parts, self.first, strict=True):
             if isinstance(part, Ellipse):
                 for k, (a, b, d) in enumerate(parameters[:, first : first + 3]):
-                    values, vectors = np.linalg.eigh([[a, b], [b, d]])
-                    order = np.argsort(-np.abs(values), kind="stable")
-                    y, phi = vectors[:, order[0]]
-                    axes[k] = *np.abs(values)[order], math.atan2(phi, y) % math.pi
+                    half = math.hypot(0.5 * (a - d), b)
+                    middle, turn = 0.5 * (a + d), 0.5 * math.atan2(2.0 * b, a - d)
+                    if middle < 0.0:  # the negative axis is the longer one
+                        turn += 0.5 * math.pi
+                    longer, shorter = abs(middle) + half, abs(abs(middle) - half)
+                    axes[k] = longer, shorter, turn % math.pi
             elif first < self.length and part.points[1] > 1:
                 radius = np.abs(parameters[:, first])
                 larger = radius > axes[:, 0]

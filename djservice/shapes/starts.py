@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from djservice.clustering.medians import medians
+from djservice.core.inner import inner
 from djservice.core.typing import Floats
 from djservice.events.batch import fold
 from djservice.shapes.forms import Shape
@@ -81,7 +82,7 @@ def _unequal(cloud: Cloud, near: Start) -> Iterator[Start]:
         core, far = _split(cloud, rest.centres, share)
         yield _with(
             replace(rest, radii=np.full(n - 1, core)),
-            rest.shares @ rest.centres,
+            inner(rest.shares, rest.centres),
             _WIDE * far,
             share,
         )
@@ -115,7 +116,9 @@ def _split(cloud: Cloud, centres: Floats, share: float) -> tuple[float, float]:
     z, distance = cloud.z[order], distance[order]
     before = np.cumsum(z) - z
     within = np.clip(1.0 - share - before, 0.0, z)
-    return float(within @ distance / (1.0 - share)), float((z - within) @ distance / share)
+    return float(inner(within, distance)) / (1.0 - share), float(
+        inner(z - within, distance)
+    ) / share
 
 
 def _distances(cloud: Cloud, centres: Floats) -> Floats:

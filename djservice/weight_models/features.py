@@ -17,6 +17,7 @@ from djservice.core.elementary import arcsinh, log, sinh
 from djservice.core.entry_points import makers
 from djservice.core.fingerprints import fingerprint, need_named
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import refuse_particles
@@ -62,11 +63,11 @@ class ParticleFeature:
         Raises
         ------
         InputError
-            If the function returns another shape, or a number that is not finite; the message names
+            If the function fails, or returns another shape, or a number that is not finite; the message names
             the event and the particle.
         """
         what = f"feature {self.name!r}"
-        values = returned(self.function(events, primary), what).astype(np.float64)
+        values = returned(called(what, self.function, events, primary), what).astype(np.float64)
         if values.shape != events.pt.shape:
             raise InputError(f"{what} returned shape {values.shape}, expected {events.pt.shape}.")
         refuse_particles(events, what, values, np.isfinite(values), "a finite number")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from djservice.core.typing import Floats
+from djservice.core.user_functions import called
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import refuse_particles
@@ -124,12 +125,10 @@ class Weights:
         Raises
         ------
         InputError
-            If the model gives NaN; the message names the event and the particle.
+            If the model fails, or gives NaN; the message names the event and the particle.
         """
         label = prepared.columns[_LABEL]
-        height = self.weighting.model.height(
-            self.weighting.inputs(prepared), self.theta, prepared.offsets
-        )
+        height = self._height(prepared, self.weighting.inputs(prepared))
         if height.shape != label.shape:
             raise InputError(
                 f"{self.weighting.model.name} returned shape {height.shape}, expected "
@@ -162,12 +161,17 @@ class Weights:
         Shape (event, theta, column).
         """
         inputs = self.weighting.inputs(prepared)
-        share = sigmoid(self.weighting.model.height(inputs, self.theta, prepared.offsets))
+        share = sigmoid(self._height(prepared, inputs))
         free = prepared.columns[_LABEL] == _FREE
         rise = np.where(free, (1.0 - SMALLEST) * share * (1.0 - share), 0.0)
-        return self.weighting.model.pull_back(
-            inputs, self.theta, prepared.offsets, slopes * rise[:, np.newaxis]
-        )
+        model, factors = self.weighting.model, slopes * rise[:, np.newaxis]
+        arguments = inputs, self.theta, prepared.offsets, factors
+        return np.asarray(called(f"weight model {model.name}", model.pull_back, *arguments))
+
+    def _height(self, prepared: EventBatch, inputs: Floats) -> Floats:
+        model = self.weighting.model
+        arguments = inputs, self.theta, prepared.offsets
+        return np.asarray(called(f"weight model {model.name}", model.height, *arguments))
 
 
 #: Edges of the bins of a profile, in standardised features.

@@ -78,6 +78,23 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert ended.stdout.splitlines()[-1] == "HEAVY []"
 
 
+def test_a_run_loads_only_what_it_needs() -> None:
+    """Every worker of every run waits for it."""
+    heavy = (
+        "scipy.optimize",
+        "scipy.special",
+        "matplotlib",
+        "coffea",
+        "torch",
+        "jax",
+        "pyarrow.parquet",
+    )
+    program = f"import sys, djservice.runs.run; print([m for m in {heavy!r} if m in sys.modules])"
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
 def test_help_has_an_example_of_every_command(call: Call) -> None:
     for name in main.commands:
         text = call(name, "--help").output

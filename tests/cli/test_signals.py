@@ -33,6 +33,7 @@ COMMANDS = {
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_signal_before_a_cluster_is_one_line(

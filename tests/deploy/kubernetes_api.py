@@ -72,28 +72,19 @@ class KubernetesApi(ThreadingHTTPServer):
         (container,) = body["spec"]["template"]["spec"]["containers"]
         place = self.folder / name
         place.mkdir()
-        inside = 'ip link set lo up && mount -t tmpfs none "$0" && mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"'
-        command = [*container["command"], *container["args"]]
         with open(self.folder / f"{name}.log", "wb") as log:
             self.processes[name] = subprocess.Popen(
-                [
-                    "unshare",
-                    "--mount",
-                    "--net",
-                    "sh",
-                    "-c",
-                    inside,
-                    self.hidden,
-                    place,
-                    self.folder / "workdir",
-                    *command,
-                ],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
+                self.command(container, place), env=self.environment, stdout=log, stderr=log
             )
         self.jobs[name] = body
         return body
+
+    def command(self, container: dict[str, Any], place: Path) -> list[str | Path]:
+        """What runs a container: a process with a fresh working directory, which all see at the same path."""
+        inside = 'ip link set lo up && mount -t tmpfs none "$0" && mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"'
+        apart = ["unshare", "--mount", "--net", "sh", "-c", inside]
+        folders = [self.hidden, place, self.folder / "workdir"]
+        return [*apart, *folders, *container["command"], *container["args"]]
 
     def status(self, name: str) -> dict[str, int]:
         code = self.processes[name].poll()

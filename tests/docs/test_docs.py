@@ -185,7 +185,6 @@ SHOWN = {
     "python deploy/slurm/jobqueue.py": "tests/deploy/test_slurm.py",
     "cp deploy/htcondor/*": None,
     "helm install": None,
-    "docker build": None,
     "snakemake --snakefile workflows/Snakefile": "tests/deploy/test_workflows.py",
     "dask scheduler --host 127.0.0.1 --port 8786": "tests/service/processes.py",
     "dask scheduler --host tls://127.0.0.1": "tests/service/processes.py",
@@ -201,12 +200,16 @@ SHOWN = {
     "python workflows/joint_dipoles.py": "tests/fit/test_joint_fit.py",
     "python workflows/joint_w_qcd.py": "tests/fit/test_joint_fit.py",
     "workflows/make_ca.sh": "tests/deploy/test_dask_configuration.py",
+    "podman run": "tests/deploy/test_container_steps.py",
+    "podman network": "tests/deploy/test_container_steps.py",
+    "podman exec": "tests/deploy/test_compose.py",
+    "S3_SECRET=": "tests/deploy/test_compose.py",
     "curl -s": "tests/service/web/test_pages.py",
 }
 
 
 def test_every_other_command_is_run_by_a_test_or_said_to_be_never_run() -> None:
-    tools = r"^    ((?:sbatch|python|helm|docker|snakemake|dask|curl|cp|workflows/|deploy/|reana-client|argo|kubectl|srun|scontrol)\b.*)$"
+    tools = r"^    ((?:sbatch|python|helm|docker|podman|S3_SECRET|snakemake|dask|curl|cp|workflows/|deploy/|reana-client|argo|kubectl|srun|scontrol)\b.*)$"
     used = set()
     for page in PAGES:
         text = re.sub(r"```python\n.*?```", "", page.read_text(), flags=re.DOTALL)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from djservice.cli import main
 from djservice.errors import StoreError
 from djservice.exports.contents import contents_of
 from djservice.exports.write import export
+from djservice.reports.html import report
 from djservice.store.run_store import Store
 
 
@@ -132,6 +134,18 @@ def test_hepdata_accepts_the_submission(
     for file in files:
         validator = DataFileValidator(schema_version="1.1.1")
         assert validator.validate(file_path=str(file)), validator.get_messages()
+
+
+def test_what_is_no_optimum_is_not_published_as_one(per_event_run: Path, tmp_path: Path) -> None:
+    """Nor called so on the page of the report."""
+    assert not Store.read(per_event_run).attributes["result"]["converged"]  # after few iterations
+    submission = (
+        export(per_event_run, "hepdata", tmp_path / "out") / "submission.yaml"
+    ).read_text()
+    assert "where the search ended, which is no optimum" in " ".join(submission.split())
+    page = report(per_event_run, tmp_path / "page.html").read_text()
+    texts = re.sub(r"base64,[^\"]+|no optimum", "", page)
+    assert re.findall(r".{40}optimum", texts) == []
 
 
 def test_nothing_else_is_replaced(finished_run: Path, tmp_path: Path) -> None:

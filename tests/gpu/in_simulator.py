@@ -189,7 +189,7 @@ def test_a_run_grows_its_trees_on_the_workers_with_gpus(tiny_run: Any, tmp_path:
         settings = tiny_run(tmp_path / f"{device}.zarr")
         settings["input"] |= {"pt_min": 20.0, "entries": [0, 6], "bundle_events": 3}
         settings["optimiser"] |= {"iterations": 2, "batch_events": 4}
-        settings["spectrum"] = {"radii": [0.8], "trees": 2}
+        settings["spectrum"]["radii"] = [0.8]
         settings["cluster"] = {"device": device, "workers": 1}
         said: list[str] = []
         radii.append(dj.run(dj.Run.from_dict(settings), watch=Listener(said)).radius)
@@ -236,7 +236,7 @@ def test_in_a_mixed_cluster_workers_with_gpus_grow_all_trees(tiny_run: Any, tmp_
     settings = tiny_run(tmp_path / "mixed.zarr")
     settings["input"] |= {"pt_min": 20.0, "entries": [0, 12], "bundle_events": 2}
     settings["optimiser"] |= {"iterations": 1, "batch_events": 8}
-    settings["spectrum"] = {"radii": [0.8], "trees": 2}
+    settings["spectrum"]["radii"] = [0.8]
     with SpecCluster(scheduler=scheduler, workers=workers) as cluster:
         seen = Seen()
         cluster.scheduler.add_plugin(seen)

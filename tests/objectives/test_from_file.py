@@ -134,10 +134,13 @@ def test_a_file_that_does_not_work_is_said_with_its_line(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("return 1 / 0", "my_file.py:f, line 2: ZeroDivisionError: division by zero"),
-        ("raise KeyError('x')", "my_file.py:f, line 2: KeyError: 'x'"),
-        ("return jets.nothing", "my_file.py:f, line 2: AttributeError"),
-        ("import sys; sys.exit(1)", "my_file.py:f, line 2: SystemExit: 1"),
+        (
+            "return 1 / 0",
+            "observable 'f', line 2 of my_file.py: ZeroDivisionError: division by zero",
+        ),
+        ("raise KeyError('x')", "line 2 of my_file.py: KeyError: 'x'"),
+        ("return jets.nothing", "line 2 of my_file.py: AttributeError"),
+        ("import sys; sys.exit(1)", "line 2 of my_file.py: SystemExit: 1"),
         ("return 'text'", "expected"),
         ("return jets.pt", "returned shape"),
     ],

@@ -294,9 +294,9 @@ def test_local_workers_have_no_profiler(
 
 RESULTS = """
 import hashlib, numpy as np, djservice as dj
-from djservice.on_dask.arithmetic import _events, reading_digest
+from djservice.on_dask.arithmetic import fixed_events, reading_digest
 from djservice.fit.curvature import curvature_fit
-events = _events()
+events = fixed_events()
 loss = dj.SquaredError(dj.observables.dijet_mass, target=60.0, scale=60.0) + dj.RobustWidth(
     dj.observables.dijet_mass, scale=60.0, bins=8)
 gradient = dj.gradient(events, loss, radius=0.7, trees=8, seed=1)

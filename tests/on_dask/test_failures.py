@@ -167,8 +167,8 @@ def test_an_observable_of_the_wrong_shape(do: Callable[..., Path]) -> None:
 
 def test_an_observable_that_fails(do: Callable[..., Path]) -> None:
     with pytest.raises(
-        RunError,
-        match=r"iteration 0 .*ZeroDivisionError on a worker in bad, line \d+.*: nothing to share\. Check your own observables",
+        InputError,
+        match=r"iteration 0 .*observable 'bad', line \d+ of \w+\.py: ZeroDivisionError: nothing to share\. ",
     ):
         do(loss={"observable": raising()})
 

@@ -108,8 +108,15 @@ def until_there(path: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    ("alone", "text"),
+    [
+        (True, "the files, or the machine, are slow"),
+        (False, "they have 1 task of other runs, or the last pieces of a stopped one"),
+    ],
+)
 def test_a_run_says_what_it_waits_for(
-    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool, text: str
 ) -> None:
     """Until it has said so, the one thread of the worker is not free."""
     monkeypatch.setattr(gather, "ANNOUNCED_AFTER", 0.2)
@@ -121,13 +128,16 @@ def test_a_run_says_what_it_waits_for(
             (tmp_path / "said").touch()
 
     async def ask() -> list[int]:
-        async with Client(scheduler, asynchronous=True, set_as_default=False) as client:
-            slow = client.submit(functools.partial(until_there, tmp_path / "said"), pure=False)
-            after = client.submit(int, 3, pure=False)
-            found: list[int] = await wait_patiently(gather.gather(client, [after]), Watching())  # type: ignore[arg-type]
+        options = {"asynchronous": True, "set_as_default": False}
+        async with Client(scheduler, **options) as client, Client(scheduler, **options) as other:
+            busy = client if alone else other
+            slow = busy.submit(functools.partial(until_there, tmp_path / "said"), pure=False)
+            while not any((await client.processing()).values()):
+                await asyncio.sleep(0.01)
+            after = gather.gather(client, [client.submit(int, 3, pure=False)])
+            found: list[int] = await wait_patiently(client, after, Watching())  # type: ignore[arg-type]
             await slow
             return found
 
     assert asyncio.run(ask()) == [3]
-    (text,) = said
-    assert text.startswith("waiting for the workers: ")
+    assert said == [f"waiting for the workers: {text}"]

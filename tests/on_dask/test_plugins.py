@@ -7,11 +7,13 @@ import threading
 
 import pytest
 
+from djservice.on_dask import plugins
 from djservice.on_dask.plugins import QuietFailures, compile_kernels
 from djservice.service.journal import Journal
 
 
-def test_kernels_that_take_long_are_said_to_be_compiled() -> None:
+def test_kernels_that_take_long_are_said_to_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "ANNOUNCED_AFTER", 0.1)
     journal = Journal()
     asyncio.run(compile_kernels(asyncio.sleep(0.0), journal))
     assert not journal.lines

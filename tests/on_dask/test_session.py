@@ -15,6 +15,7 @@ from djservice.errors import RunError
 from djservice.on_dask.session import run_to_completion
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_job_in_one_line(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch

@@ -13,17 +13,23 @@ import logging
 import os
 import pickle
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba import config
+from numba.core import event
 from numba.core.caching import IndexDataCacheFile
 
+from djservice.core.locks import lock_file
 from djservice.core.regular import read_regular
 
 _log = logging.getLogger("djservice")
+
+#: The event of numba's kind that another process compiles, and for how many seconds it is waited for.
+WAITING, PATIENCE = "djservice:waiting", 300.0
 
 #: numba renews a cached function when its own file changes, but not when a callee changes.
 _SOURCES = hashlib.sha256(
@@ -45,6 +51,10 @@ class SealedFiles(IndexDataCacheFile):
         """Called by numba: the code of a signature, or None."""
         entry = super().load(key)
         return entry[1] if entry is not None and entry[0] == key else None
+
+    def has(self, key: Any) -> bool:
+        """Whether there is code of a signature."""
+        return key in self._load_index()
 
     def _dump(self, obj: Any) -> bytes:
         data: bytes = super()._dump(obj)
@@ -104,6 +114,39 @@ def sealed(kernel: Any) -> bool:
     cache._guard_against_spurious_io_errors = _without_disk_errors
     file.__class__ = SealedFiles
     return True
+
+
+@contextlib.contextmanager
+def compiled_once(kernel: Any, signature: Any) -> Iterator[None]:
+    """Wait while another process compiles the same code, which is then read from its files.
+
+    Who waits for long, because the other process stands still, compiles it too.
+    """
+    cache, descriptor = kernel._cache, None
+    file = getattr(cache, "_cache_file", None)
+    if isinstance(file, SealedFiles) and signature not in kernel.overloads:
+        key = cache._index_key(signature, kernel.targetctx.codegen())
+        descriptor = _turn(file, key, {"dispatcher": kernel})
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _turn(file: SealedFiles, key: Any, data: dict[str, Any]) -> int | None:
+    """The lock of the files of a function; None if the code is there, or there are no locks."""
+    end = time.monotonic() + PATIENCE
+    with contextlib.suppress(OSError):
+        while not file.has(key) and time.monotonic() < end:
+            with contextlib.suppress(BlockingIOError):
+                descriptor = lock_file(f"{file._index_path}.lock", mode=0o600)
+                if not file.has(key):
+                    return descriptor
+                os.close(descriptor)
+            with event.trigger_event(WAITING, data):
+                time.sleep(0.2)
+    return None
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numba.core.registry import CPUDispatcher
 
-from djservice.clustering.kernels.code_cache import compiled
+from djservice.clustering.kernels.code_cache import compiled, compiled_once
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,12 +31,23 @@ class InnerFunction(CPUDispatcher):
         raise TypeError(f"{name} has no code for a call by Python: call it in an @entry.")
 
 
+class EntryFunction(CPUDispatcher):
+    """A compiled function that Python calls. Processes that share its files compile it once."""
+
+    def compile(self, sig: Any) -> Any:
+        """Called by numba on the first call with arguments of these types."""
+        with compiled_once(self, sig):
+            return super().compile(sig)
+
+
 def entry(function: Function) -> Function:
     """Compile a function that Python calls; otherwise like :func:`jit`."""
     if numba.config.DISABLE_JIT:  # as in compiled code, no warnings of infinities
         return np.errstate(all="ignore")(function)
-    kernel: Function = compiled(numba.njit, function, **_OPTIONS)
-    return kernel
+    kernel: Any = compiled(numba.njit, function, **_OPTIONS)
+    kernel.__class__ = EntryFunction
+    called: Function = kernel
+    return called
 
 
 def jit(function: Function) -> Function:

@@ -74,6 +74,7 @@ env:
   - {name: HOME, value: /tmp}
   - {name: NUMBA_CACHE_DIR, value: /tmp/numba}
   - {name: DASK_TEMPORARY_DIRECTORY, value: /tmp}
+  - {name: DJSERVICE_CHART_VERSION, value: {{ .Chart.AppVersion | quote }}}
   - {name: DJSERVICE_SCHEDULER, value: {{ include "djservice.address" . | quote }}}
   {{- if .Values.inputSecret }}
   - {name: AWS_SHARED_CREDENTIALS_FILE, value: /secrets/credentials}

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ from numba.core.caching import IndexDataCacheFile
 
 from djservice.clustering.kernels import code_cache
 from djservice.clustering.kernels.code_cache import SealedFiles, cache_problem, compiled, sealed
+from djservice.clustering.kernels.jit import entry
+from djservice.core.locks import lock_file
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +81,40 @@ def test_a_kernel_is_taken_from_its_files(tmp_path: Path) -> None:
     assert [kernel(2.0) for kernel in kernels] == [4.0, 4.0]
     assert kernels[1].stats.cache_hits and not kernels[0].stats.cache_hits
     assert (tmp_path / "numba").stat().st_mode & 0o777 == 0o700
+
+
+def lock_of(kernel: Any) -> int:
+    path = Path(f"{kernel._cache._cache_file._index_path}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return lock_file(path)
+
+
+def test_what_another_process_compiles_is_waited_for_and_read() -> None:
+    kernel: Any = entry(double)
+    lock = lock_of(kernel)  # as if another process compiled
+    waiting = threading.Thread(target=kernel, args=(2.0,))
+    waiting.start()
+    waiting.join(0.5)
+    assert waiting.is_alive()
+    assert compiled(numba.njit, double)(2.0) == 4.0
+    waiting.join(300.0)
+    os.close(lock)
+    assert not waiting.is_alive() and kernel.stats.cache_hits
+
+
+def test_a_process_that_stands_still_and_a_disk_without_locks_hold_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unlockable(*_: Any, **__: Any) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(code_cache, "PATIENCE", 0.3)
+    kernel: Any = entry(double)
+    lock = lock_of(kernel)
+    assert kernel(2.0) == 4.0 and not kernel.stats.cache_hits
+    os.close(lock)
+    monkeypatch.setattr(code_cache, "lock_file", unlockable)
+    assert entry(double)(2) == 4.0
 
 
 def of_another_user(folder: Path) -> None:

@@ -57,7 +57,7 @@ def power_of_two(shifted: Lanes) -> Lanes:
 
 def below(a: Lanes, b: Lanes) -> int:
     """Mask of a < b."""
-    return int((a < b) @ (1 << np.arange(8)))
+    return int(((a < b) << np.arange(8)).sum())
 
 
 def smallest_lane(a: Lanes) -> float:

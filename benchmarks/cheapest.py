@@ -1,0 +1,195 @@
+"""Which gradient is cheapest at each rigidity: variance and CPU of the estimators, relative to the state baseline.
+
+Shipped ZH events with R = 0.7: n about 70 (pT > 1 GeV), 140 (pT > 0.5 GeV), and 400 (overlaid). The losses are that of the
+README and the mean mass with the same cuts. The variance is that of an estimate from 20 trees per event, of ga - L gb
+(docs/how-it-works.md), summed over events. CPU is that of `dj.gradient`'s work, the median of rounds taken in turn. The last
+column is for R and alpha together: the mean of both variances times CPU.
+
+The last line of a setting is what the best numbers of trees for each event would save, in proportion to the spread of its
+estimates: with the spread known, and with that of 20 leave-one-out trees of a pilot, which are paid for out of 100.
+
+    python benchmarks/cheapest.py [n ...]
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import sys
+import time
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from events import overlaid
+
+import djservice as dj
+from djservice.clustering.cluster import sample_trees
+from djservice.clustering.sampling import Sampling, TreeRequest
+from djservice.estimators.base import Estimator, StateValues, TreeValues
+from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_each
+from djservice.objectives.losses import Mean, Term
+
+CUT = dj.cuts.two_jets(pt_min=20) & dj.cuts.mass_below(250)
+LOSSES: dict[str, Term] = {
+    "squared error": dj.SquaredError(dj.observables.dijet_mass, target=125.0, scale=125.0, cut=CUT),
+    "mean": Mean(dj.observables.dijet_mass, scale=125.0, cut=CUT),
+}
+RADIUS, RIGIDITIES = 0.7, (1.0, 3.0, 10.0, 30.0)
+#: Trees of one estimate, estimates of each event, and rounds of the times.
+TREES, ESTIMATES, ROUNDS = 20, 40, 7
+#: Trees per event of a pilot.
+PILOT = 20
+BOTH = ("radius", "rigidity")
+ESTIMATORS: dict[str, Estimator] = {
+    "state baseline": dj.StateBaseline(),
+    "leave-one-out": dj.LeaveOneOut(),
+    "optimal baseline": dj.OptimalBaseline(),
+    "score": dj.Score(),
+    "alternative path": dj.AlternativePath(),
+    "difference 0.05": dj.FiniteDifference(step=0.05),
+    "independent 0.05": dj.FiniteDifference(step=0.05, common=False),
+    "difference 0.1": dj.FiniteDifference(step=0.1),
+}
+
+
+def events_of(n: int) -> dj.EventBatch:
+    """Events of about n particles."""
+    pt_min, number = (1.0, 24) if n == 70 else (0.5, 24 if n == 140 else 40)
+    some = dj.read(
+        "example:ZHllbb_1000", schema=dj.schemas.nanoaod(pt_min=pt_min), entries=(0, number)
+    )
+    return some if n < 400 else overlaid(some, n, 12)
+
+
+def values_of(
+    loss: Term, events: dj.EventBatch, estimator: Estimator, rigidity: float
+) -> dict[str, TreeValues]:
+    """Trees of an estimator, by parameter, in estimates of TREES trees."""
+    number, radius = TREES * ESTIMATES, np.full(len(events), RADIUS)
+    sampling = Sampling(rigidity, seed=3, threads=1)
+    request = TreeRequest(number, loss.jets, settled_pt=loss.settled_pt)
+    parameters = BOTH if estimator.in_any_parameter else BOTH[:1]
+    full = replace(
+        request, states=estimator.uses_states, flips=estimator.flips, parameters=parameters
+    )
+    sample = sample_trees(events, radius, sampling, full)
+
+    def numbers(jets: object) -> tuple[np.ndarray, np.ndarray]:
+        _, (quantity,), accepted = loss.evaluate(jets, events.truth)
+        return quantity.reshape(-1, TREES), accepted.astype(float).reshape(-1, TREES)
+
+    extra = tuple(
+        (*numbers(jets), np.reshape(weight, (-1, TREES)) if np.ndim(weight) else weight)
+        for jets, weight in estimator.extra_jets(events, radius, sampling, request, sample)
+    )
+    values = {}
+    for k, parameter in enumerate(parameters):
+        states = None
+        if sample.states is not None:
+            of = sample.states
+            truth = events.truth[of.tree // number]
+            _, (quantity,), accepted = loss.evaluate(of.jets[:, np.newaxis], truth)
+            states = StateValues(
+                quantity[:, 0], accepted[:, 0].astype(float), of.scores[:, k], of.tree
+            )
+        scores = sample.scores[..., k].reshape(-1, TREES)
+        values[parameter] = TreeValues(*numbers(sample.jets), scores, states, extra)
+    return values
+
+
+def estimates(values: TreeValues, estimator: Estimator, events: int) -> np.ndarray:
+    """ga - L gb, shape (event, estimate)."""
+    slopes = estimator.slopes(values)
+    loss = values.quantity.sum() / values.accepted.sum()
+    return (slopes.quantity - loss * slopes.accepted).mean(axis=1).reshape(events, ESTIMATES)
+
+
+def costs(
+    loss: Term, events: dj.EventBatch, rigidity: float, parameters: tuple[str, ...]
+) -> dict[str, float]:
+    """CPU of an estimate, relative to the state baseline."""
+    able = {k: e for k, e in ESTIMATORS.items() if e.in_any_parameter or len(parameters) == 1}
+    times: dict[str, list[float]] = {name: [] for name in able}
+    for _ in range(ROUNDS):
+        for name, estimator in able.items():
+            start = time.thread_time()
+            evaluate(
+                events,
+                loss,
+                estimator,
+                Sampling(rigidity, threads=1),
+                radius=RADIUS,
+                trees=TREES,
+                parameters=parameters,
+            )
+            times[name].append(time.thread_time() - start)
+    base = np.array(times["state baseline"])
+    return {name: float(np.median(np.array(each) / base)) for name, each in times.items()}
+
+
+def pilot(loss: Term, events: dj.EventBatch, rigidity: float) -> np.ndarray:
+    """Variance of a tree's contribution to the gradient of all events, by event, from PILOT trees."""
+    parts = [EvaluationPart(events.select([i]), RADIUS) for i in range(len(events))]
+    each = [
+        moments
+        for moments, _ in evaluate_each(
+            parts,
+            loss,
+            dj.LeaveOneOut(),
+            Sampling(rigidity, threads=1),
+            trees=PILOT,
+            stream="pilot",
+        )
+    ]
+    total = functools.reduce(operator.add, each)
+    return np.array(
+        [
+            replace(total, tree_covariance=m.tree_covariance).gradient(0).tree_error ** 2
+            for m in each
+        ]
+    )
+
+
+def saved(spread: np.ndarray, guess: np.ndarray) -> tuple[float, float]:
+    """Variance x CPU with the best numbers of trees, and with those of a guess, relative to equal ones."""
+    equal = len(spread) * spread.sum()
+    wanted = np.sqrt(guess + 0.3 * guess.mean())
+    numbers = np.maximum(0.1, (1 - PILOT / 100) * wanted / wanted.mean())  # of an equal share
+    return np.sqrt(spread).sum() ** 2 / equal, float(
+        (spread / numbers).sum() * (numbers.mean() + PILOT / 100) / spread.sum()
+    )
+
+
+def main() -> None:
+    """Print a line for each setting and estimator."""
+    sizes = [int(n) for n in sys.argv[1:]] or [70, 140, 400]
+    for n, rigidity, (name, loss) in product(sizes, RIGIDITIES, LOSSES.items()):
+        events = events_of(n)
+        few = events.select(range(8))
+        cost, joint = (costs(loss, few, rigidity, names) for names in (BOTH[:1], BOTH))
+        print(f"n = {n}, alpha = {rigidity:g}, {name}: variance, CPU, product, bias / its error")
+        base: dict[str, np.ndarray] = {}
+        for key, estimator in ESTIMATORS.items():
+            values = values_of(loss, events, estimator, rigidity)
+            made = {p: estimates(v, estimator, len(events)) for p, v in values.items()}
+            base = base or made
+            ratios = {
+                p: e.var(axis=1, ddof=1).sum() / base[p].var(axis=1, ddof=1).sum()
+                for p, e in made.items()
+            }
+            totals = [made["radius"].sum(axis=0), base["radius"].sum(axis=0)]
+            error = np.hypot(*(np.std(t) for t in totals)) / ESTIMATES**0.5
+            print(
+                f"  {key:18s} {ratios['radius']:8.3g} {cost[key]:6.2f} "
+                f"{ratios['radius'] * cost[key]:8.3g} {np.subtract(*totals).mean() / error:6.1f}",
+                f"{np.mean([*ratios.values()]) * joint[key]:8.3g}" if key in joint else "",
+                flush=True,
+            )
+        spread = base["radius"].var(axis=1, ddof=1)
+        known, guessed = saved(spread, pilot(loss, events, rigidity))
+        print(f"  trees where the spread is: {known:.2f}, with a pilot {guessed:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
