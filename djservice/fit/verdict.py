@@ -60,7 +60,7 @@ def _not_settled(newton: Newton) -> str:
     if newton.obstacle:
         return (
             f"{newton.obstacle}, so R is where the search ended and has no error: scan around it, "
-            "start nearer to the optimum, or use more events or trees"
+            "start elsewhere, or use more events or trees"
         )
     if newton.errors is None:
         return (
