@@ -53,11 +53,13 @@ def probe(loss: Loss, events: EventBatch) -> None:
     truth = events.truth[:1] if len(events) else np.full(1, 1.0)
     try:
         evaluated(loss, as_vectors(momenta), truth)
-    except AttributeError as error:
+    except InputError as error:
+        if not isinstance(error.__cause__, AttributeError):
+            raise
         raise InputError(
-            f"the objective reads what jets do not have: {error}. Jets have four-momenta alone, "
+            f"the objective reads what jets do not have: {error} Jets have four-momenta alone, "
             "without constituents."
-        ) from error
+        ) from error.__cause__
 
 
 def evaluated(loss: Loss, jets: Any, truth: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -207,7 +207,7 @@ def test_a_selection_that_changed_is_another_run(
     [
         (
             "fails",
-            r"ZHllbb_200\.root\[0:50\]: the selection 'fails' raised AttributeError: .*NoSuchCollection",
+            r"ZHllbb_200\.root\[0:50\]: the selection 'fails', line 14 of my_analysis\.py: AttributeError: .*NoSuchCollection",
         ),
         (
             "masks",
