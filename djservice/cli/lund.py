@@ -57,7 +57,8 @@ def measure(
 
     DATA and SIMULATION are YAML files with the sections input and jets. Background is subtracted by
     datasets of negative weight. The jets of both are the same, W -> qq by default: pT above
-    225 GeV, and groomed masses from 70 to 110 GeV. Runs take the ratio as input.lund_weights.
+    225 GeV, and groomed masses from 70 to 110 GeV. With prongs: quarks, jets of a simulation are
+    matched to its generated quarks. Runs take the ratio as input.lund_weights.
 
     \b
     A sample:
@@ -110,8 +111,9 @@ def apply(
     """Weigh the jets of SAMPLE by RATIO, and write a ROOT tree WEIGHTS with a row for each jet.
 
     RATIO is a file of `djservice lund measure`, or the published ROOT file. The rows have the
-    identity of the event, the number of the jet in it, and the weights: weight, its toys, and
-    weight_NAME_up and weight_NAME_down of the systematic uncertainties.
+    identity of the event, the number of the jet in it, its pT and prongs, and the weights: weight,
+    its toys, and weight_NAME_up and weight_NAME_down of the systematic uncertainties. With prongs:
+    quarks in SAMPLE, those that need generated quarks are among them.
 
     \b
     Example:

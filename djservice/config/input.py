@@ -52,7 +52,13 @@ class LundJets(Section):
         (70.0, 110.0),
         description="[lowest, highest] mass in GeV after mMDT with z > 0.1; null: any",
     )
-    prongs: int = Field(2, ge=1, le=20, description="kT subjets of each jet")
+    prongs: Annotated[int, Field(ge=1, le=20)] | Literal["quarks"] = Field(
+        2,
+        description=(
+            "kT subjets of each jet; quarks: as many as generated quarks of a top, W, Z, Higgs or "
+            "heavier boson are within 0.8 of its axis"
+        ),
+    )
 
 
 class LundWeightsSection(Section):
