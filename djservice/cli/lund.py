@@ -77,11 +77,8 @@ def measure(
         raise click.UsageError("--variation: expected distinct names.")
     settings = cluster_settings(scheduler, workers, threads)
     samples = {name: (_read(up, []), _read(down, [])) for name, up, down in variations}
-    display = progress_display()
-    try:
+    with progress_display() as display:
         result = do_measure(_read(data, settings), _read(simulation, []), ratio, samples, display)
-    finally:
-        display.close()
     filled = result.nominal.value[result.nominal.error != 1.0]
     echo(f"bins with a ratio: {filled.size:,} of {result.nominal.value.size:,}", f"wrote {ratio}")
 
@@ -123,12 +120,9 @@ def apply(
     from djservice.runs.lund import apply as do_apply
 
     known = read_ratio(ratio)
-    display = progress_display()
-    try:
+    with progress_display() as display:
         settings = cluster_settings(scheduler, workers, threads)
         result = do_apply(known, _read(sample, settings), weights, toys, display)
-    finally:
-        display.close()
     effective = float(result.nominal.sum() ** 2 / max((result.nominal**2).sum(), 1e-300))
     echo(f"{len(result.nominal):,} jets, as many as {effective:,.0f} without weights")
     echo(f"wrote {weights}")
@@ -165,11 +159,8 @@ def shift(
     from djservice.runs.lund_shift import shift as do_shift
 
     run = read_run(config, overrides, scheduler, workers, threads)
-    display = progress_display()
-    try:
+    with progress_display() as display:
         page = do_shift(run, toys, display)
-    finally:
-        display.close()
     result = json.loads(page.read_text())
     echo(
         f"R* = {result['radius']['nominal']:.4f}, without weights {result['radius']['unweighted']:.4f}"
