@@ -165,6 +165,7 @@ def shift(
     echo(
         f"R* = {result['radius']['nominal']:.4f}, without weights {result['radius']['unweighted']:.4f}"
     )
+    echo(f"{'change of R*':<19}up    down")
     for name, (up, down) in result["changes"].items():
         echo(f"{name:<16} {up:+.4f} {down:+.4f}")
     echo(f"wrote {page}")

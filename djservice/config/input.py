@@ -61,6 +61,14 @@ class LundJets(Section):
     )
 
 
+class WeighedJets(LundJets):
+    """The jets of a run that are weighed."""
+
+    mass: tuple[float, float] | None = Field(
+        None, description="[lowest, highest] mass in GeV after mMDT with z > 0.1; null: any"
+    )
+
+
 class LundWeightsSection(Section):
     """Weights of jets by the Lund plane of data, multiplied to the weights of their events."""
 
@@ -69,7 +77,7 @@ class LundWeightsSection(Section):
         "nominal",
         description="or NAME_up, NAME_down of the file, or statistics_0, extrapolation_0, ...: toys",
     )
-    jets: LundJets = LundJets(mass=None)
+    jets: WeighedJets = WeighedJets()
 
 
 class Input(SchemaFields, Files):

@@ -180,6 +180,14 @@ def test_where_weights_mean_nothing_they_are_refused() -> None:
         Distances.from_dict({"input": section, "output": {"store": "emd.zarr"}})
 
 
+def test_a_run_weighs_jets_of_any_mass_unless_it_says_another() -> None:
+    """Also if it names other keys of the jets; samples of a measurement are those of W bosons."""
+    for jets, mass in (({}, None), ({"pt_min": 40.0}, None), ({"mass": [60, 90]}, (60.0, 90.0))):
+        section = LundWeightsSection.model_validate({"ratio": "r.json", "jets": jets})
+        assert section.jets.mass == mass
+    assert LundSample.from_dict({"input": DATA["input"]}).jets.mass == (70.0, 110.0)
+
+
 def test_variations_have_their_names(ratio: LundRatio) -> None:
     assert varied(ratio, "nominal", 1) is ratio.nominal
     assert varied(ratio, "fsr_down", 1) is ratio.variations["fsr"][1]
