@@ -27,6 +27,7 @@ LONG_FILES = (
     "slurm",
     "estimators",
     "simulated",
+    "interrupted",
     "update",
     "service",
     "s3",
