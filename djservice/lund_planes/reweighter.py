@@ -98,6 +98,8 @@ class LundReweighter:
         InputError
             If the jets are none, or there is no jet.
         """
+        if isinstance(prongs, str):
+            raise InputError(f"prongs is {prongs!r}, expected a number: data have no quarks.")
         bins = binning or Binning()
         planes = []
         for particles, jets in (data, simulation):

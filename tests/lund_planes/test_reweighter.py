@@ -294,6 +294,8 @@ def test_what_has_no_weights_is_refused(sample: tuple[dj.EventBatch, Any]) -> No
     ):
         with pytest.raises(InputError, match=message):
             reweighter.weights(events, jets, prongs=2, **number)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="prongs is 'quarks', expected a number: data have no qu"):
+        dj.LundReweighter.measured(sample, sample, prongs="quarks")
     with pytest.raises(InputError, match="ratio is None, expected a LundRatio or the path"):
         dj.LundReweighter(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected jets with a field constituents"):
