@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from djservice.core.arguments import checked_arguments
 from djservice.core.atomic import written_aside
 from djservice.core.bounds import require
+from djservice.core.formatting import counted
 from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way, read_regular
@@ -66,7 +67,7 @@ class Calibration:
 
     def __repr__(self) -> str:
         return (
-            f"Calibration({self.features} observables, information {self.information:.3f} +- "
+            f"Calibration({counted(self.features, 'observable')}, information {self.information:.3f} +- "
             f"{self.information_error:.3f} nats)"
         )
 
@@ -270,7 +271,7 @@ def _check(x: Floats, z: Floats) -> None:
             "the values."
         )
     if len(x) < FEWEST:
-        raise InputError(f"there are {len(x)} events, expected at least {FEWEST}.")
+        raise InputError(f"expected at least {FEWEST} events, found {len(x)}.")
     for name, array in (("values", x), ("truth", z)):
         wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
         if len(wrong):

@@ -10,6 +10,7 @@ import click
 
 from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
+from djservice.core.formatting import counted
 
 if TYPE_CHECKING:
     from djservice.config.jets import JetsDocument
@@ -108,10 +109,10 @@ def _verified(store: str) -> str:
 
     folder = Path(store)
     if (folder / "manifest.json").exists() or (folder / "fit.zarr").is_symlink():
-        return f"{store}: whole: {verify_result(folder)} stores"
+        return f"{store}: whole: {counted(verify_result(folder), 'store')}"
     if list(folder.glob("*.zarr.zip")):
-        return f"{store}: whole: {verify_cache(folder)} files"
-    return f"{store}: whole: {verify_store(store)} arrays"
+        return f"{store}: whole: {counted(verify_cache(folder), 'file')}"
+    return f"{store}: whole: {counted(verify_store(store), 'array')}"
 
 
 COMMANDS = (check,)

@@ -22,7 +22,7 @@ from djservice.core.event_loops import finish
 from djservice.core.locks import is_locked, lock_file
 from djservice.core.provenance import code_hash
 from djservice.core.redact import message_of
-from djservice.errors import DjserviceError
+from djservice.errors import DjserviceError, RunError, UnreachableError
 
 #: Size in MB of the file that measures the speed of the storage, and the speed in MB/s called slow.
 MEGABYTES, SLOW = 32, 10.0
@@ -256,6 +256,9 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
     try:
         runs = connect(address).runs()
         yield Finding("service", f"{address}: accepts runs, has {len(runs)}")
+    except (UnreachableError, RunError) as error:  # of the address or the certificates
+        yield Finding("cluster", str(error), "See docs/service.md and docs/security.md.")
+        return
     except DjserviceError as error:
         yield Finding(
             "service",
@@ -267,11 +270,11 @@ def _cluster(address: str, folder: Path, local: dict[str, Any]) -> Iterator[Find
         with _locked(folder) as lock:
             processes = finish(_facts(address, str(folder), lock))
     except (OSError, TimeoutError, ValueError, ImportError, DjserviceError) as error:
+        said = message_of(error)
         yield Finding(
             "cluster",
-            f"{address}: {message_of(error)}",
-            "Check the address and the certificates, that the scheduler runs, and that djservice "
-            "is installed there.",
+            said if address in said else f"{address}: {said}",
+            "Check that the scheduler runs, and that djservice is installed there.",
         )
         return
     workers = len(processes) - 1
@@ -287,7 +290,6 @@ async def _facts(address: str, folder: str, lock: str | None) -> dict[str, Any]:
     from distributed import Client
 
     from djservice.on_dask.crew import answer_of
-    from djservice.on_dask.session import need_certificates
 
     async def facts_of(worker: str) -> Any:
         try:
@@ -296,7 +298,6 @@ async def _facts(address: str, folder: str, lock: str | None) -> dict[str, Any]:
         except TimeoutError as error:
             return error
 
-    need_certificates(address)
     async with Client(address, asynchronous=True, set_as_default=False, timeout="10s") as client:
         facts = {"scheduler": await client.run_on_scheduler(process_facts, folder, lock)}
         workers = (await client.scheduler.identity(n_workers=-1))["workers"]

@@ -11,6 +11,7 @@ from djservice.cli.echo import echo
 from djservice.cli.failures import Commands, clear_failures
 from djservice.cli.run_options import cluster_options, cluster_settings, read_run, run_options
 from djservice.cli.verbosity import progress_display
+from djservice.core.formatting import counted
 
 if TYPE_CHECKING:
     from djservice.config.lund import LundSample
@@ -124,7 +125,7 @@ def apply(
         settings = cluster_settings(scheduler, workers, threads)
         result = do_apply(known, _read(sample, settings), weights, toys, display)
     effective = float(result.nominal.sum() ** 2 / max((result.nominal**2).sum(), 1e-300))
-    echo(f"{len(result.nominal):,} jets, as many as {effective:,.0f} without weights")
+    echo(f"{counted(len(result.nominal), 'jet')}, as many as {effective:,.0f} without weights")
     echo(f"wrote {weights}")
 
 

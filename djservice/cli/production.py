@@ -11,6 +11,7 @@ from djservice.cli.failures import INCOMPLETE, clear_failures
 from djservice.cli.run_options import cluster_settings, run_options
 from djservice.cli.tls import tls_options
 from djservice.cli.verbosity import progress_display
+from djservice.core.formatting import counted
 
 
 @click.command()
@@ -160,7 +161,7 @@ def skim(
                 display.phase("skim", total, 0)
             display.step({"steps": events})
             done, before, after = done + events, before + particles_read, after + particles_kept
-    echo(f"{target}: {done} events, {after} of {before} particles")
+    echo(f"{target}: {counted(done, 'event')}, {after:,} of {counted(before, 'particle')}")
 
 
 COMMANDS = (reprocess, skim, doctor)

@@ -25,6 +25,7 @@ from djservice.clustering.kernels.leading_constituents import (
 from djservice.clustering.particle_order import momenta_of
 from djservice.core.array_module import array_module, to_host
 from djservice.core.columns import returned
+from djservice.core.formatting import counted
 from djservice.core.typing import Floats
 from djservice.core.user_functions import called
 from djservice.errors import InputError
@@ -126,7 +127,7 @@ class TreeConstituents:
         return len(self.events)
 
     def __repr__(self) -> str:
-        return f"TreeConstituents({len(self):,} events, {self.trees_each} trees, {self.jets} jets)"
+        return f"TreeConstituents({counted(len(self), 'event')}, {counted(self.trees_each, 'tree')}, {counted(self.jets, 'jet')})"
 
     def __iter__(self) -> Iterator[Constituents]:
         return (self[i] for i in range(len(self)))

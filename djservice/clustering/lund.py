@@ -14,6 +14,7 @@ from djservice.clustering.kernels.lund import JET, PARENT, PLANE, emissions_of_h
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.trees import TreeSample
 from djservice.core.arguments import checked_arguments
+from djservice.core.formatting import counted
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.as_events import as_events
@@ -106,7 +107,9 @@ def constituents_of_jets(particles: Any, jets: Any) -> tuple[list[Any], EventBat
             f"as djservice.cluster_jets returns them, found {getattr(jets, 'type', type(jets))}."
         )
     if len(jets) != len(events):
-        raise InputError(f"there are {len(events)} events and the jets of {len(jets)}.")
+        raise InputError(
+            f"expected the jets of {counted(len(events), 'event')}, found the jets of {len(jets)}."
+        )
     lists, shape = jets.constituents, []
     in_event = np.arange(len(events))
     while lists.ndim > 2:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from djservice.clustering.constituents import TreeConstituents
 from djservice.clustering.jet_vectors import host_vectors
 from djservice.core.array_module import array_module
+from djservice.core.formatting import counted
 from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import ClusteringError, InputError
@@ -119,7 +120,7 @@ class TreeSample:
 
     def __repr__(self) -> str:
         events, trees, jets, _ = self.momenta.shape
-        return f"TreeSample({events:,} events, {trees:,} trees of each, {jets} leading jets)"
+        return f"TreeSample({counted(events, 'event')}, {counted(trees, 'tree')} of each, {counted(jets, 'leading jet')})"
 
     def _repr_html_(self) -> str:
         events, trees, jets, _ = self.momenta.shape

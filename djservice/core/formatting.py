@@ -11,6 +11,11 @@ def decimals(error: float | None) -> int:
     return 1 - math.floor(math.log10(error)) if error is not None and 0.0 < error < 0.1 else 1
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things with their noun: "1 file", "1,000 events"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def finite(value: Any) -> Any:
     """Plain data with None for NaN and infinities, which JSON does not have."""
     if isinstance(value, dict):

@@ -18,6 +18,7 @@ from djservice.clustering.particle_cotangents import (
 from djservice.clustering.radius import Radius, VariableR, radius_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, TreeRequest, takes_sampling
 from djservice.clustering.trees import as_vectors
+from djservice.core.formatting import counted
 from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -65,7 +66,7 @@ class InputGradient:
 
     def __repr__(self) -> str:
         names = ", ".join(self.coordinates)
-        return f"InputGradient({len(self.value):,} particles, {names}, part {self.part!r})"
+        return f"InputGradient({counted(len(self.value), 'particle')}, {names}, part {self.part!r})"
 
     def _repr_html_(self) -> str:
         rows = {

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.constituents import BLOCK
 from djservice.clustering.sampling import Sampling, TreeRequest
+from djservice.core.formatting import counted
 from djservice.core.pieces import between_pieces
 from djservice.core.torch_vector import one_thread, packed, unpacked
 from djservice.core.typing import Floats
@@ -194,7 +195,7 @@ def _of_piece(
     if len(bad):
         names = "; ".join(events.name(int(i)) for i in bad[:5])
         raise RunError(
-            f"the loss of {network.tagger.name} is not finite in {len(bad)} events: {names}. Use a "
+            f"the loss of {network.tagger.name} is not finite in {counted(len(bad), 'event')}: {names}. Use a "
             "smaller joint.learning_rate, or check the module."
         )
     of_trees = loss[place]

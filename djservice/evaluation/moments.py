@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.formatting import counted
 from djservice.core.typing import Floats
 from djservice.errors import NothingAcceptedError
 from djservice.evaluation.spread import combined, second_along
@@ -327,7 +328,7 @@ class Moments:
                 else f"the accepted weight sums to {weight:g}"
             )
             raise NothingAcceptedError(
-                f"{problem} in {self.events} events with {self.trees} trees, so the loss is not "
+                f"{problem} in {counted(self.events, 'event')} with {counted(self.trees, 'tree')}, so the loss is not "
                 "defined. Loosen the cuts, use more events per batch, or check the event weights "
                 "for negative sums."
             )

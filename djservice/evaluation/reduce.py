@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.array_module import array_module, to_host
+from djservice.core.formatting import counted
 from djservice.core.typing import Floats
 from djservice.errors import RunError
 from djservice.estimators.base import Estimator
@@ -104,7 +105,7 @@ def _check_finite(mean: Floats, events: EventBatch) -> None:
     if len(bad):
         names = "; ".join(events.name(int(i)) for i in bad[:5])
         raise RunError(
-            f"the gradient is not finite in {len(bad)} events: {names}. Check the observable and "
+            f"the gradient is not finite in {counted(len(bad), 'event')}: {names}. Check the observable and "
             "the event weights."
         )
 

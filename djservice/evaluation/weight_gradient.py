@@ -21,6 +21,7 @@ import numpy as np
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.particle_cotangents import particle_cotangents
 from djservice.clustering.sampling import Sampling, TreeRequest
+from djservice.core.formatting import counted
 from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
 from djservice.errors import RunError
@@ -198,7 +199,7 @@ def _check_finite(events: EventBatch, mean: Floats, slopes: Floats) -> None:
     if len(bad):
         names = "; ".join(events.name(int(i)) for i in bad[:5])
         raise RunError(
-            f"the gradient in the weights is not finite in {len(bad)} events: {names}. Check the "
+            f"the gradient in the weights is not finite in {counted(len(bad), 'event')}: {names}. Check the "
             "observable and the weight model."
         )
 

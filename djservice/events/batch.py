@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.columns import offsets_of, rows_of
 from djservice.core.elementary import arcsinh, sinh
+from djservice.core.formatting import counted
 from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
 from djservice.errors import InputError
@@ -254,9 +255,7 @@ class EventBatch:
     def __repr__(self) -> str:
         more = f" and {len(self.files) - 1:,} more" if len(self.files) > 1 else ""
         source = "".join(self.files[:1])
-        return (
-            f"EventBatch({len(self):,} events with {len(self.pt):,} particles from {source}{more})"
-        )
+        return f"EventBatch({counted(len(self), 'event')} with {counted(len(self.pt), 'particle')} from {source}{more})"
 
     def _repr_html_(self) -> str:
         rows = {

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.formatting import counted
+
 
 @dataclass(frozen=True)
 class Cutflow:
@@ -128,13 +130,13 @@ def reading_text(summary: dict[str, Any]) -> str:
     )
     passed = f" that pass the selection, of {summary['entries']:,}" if summary["selection"] else ""
     return (
-        f"read {summary['events']:,} events{passed} of {files} file{'s' * (files > 1)}: "
+        f"read {counted(summary['events'], 'event')}{passed} of {counted(files, 'file')}: "
         f"{summary['particles_mean']:.1f} particles each "
         f"(median {summary['particles_median']:.0f}, at most {summary['particles_most']})"
         f"{f', {without} without any' * (without > 0)}"
         f"{cuts}{absent}; "
         f"{summary['bytes_read'] / 1e6:.1f} MB read, "
-        f"{summary['bytes_in_memory'] / 1e6:.1f} MB in {summary['bundles']} bundles"
+        f"{summary['bytes_in_memory'] / 1e6:.1f} MB in {counted(summary['bundles'], 'bundle')}"
         f"{cached}; "
         f"{summary['seconds']:.1f} s"
     )

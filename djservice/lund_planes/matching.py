@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.formatting import counted
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
@@ -55,7 +56,9 @@ class Quarks:
                 f"found {getattr(quarks, 'type', type(quarks))}."
             )
         if len(quarks) != jets:
-            raise InputError(f"quarks: there are those of {len(quarks)} jets, and {jets} jets.")
+            raise InputError(
+                f"quarks: expected those of {counted(jets, 'jet')}, found those of {len(quarks)}."
+            )
         eta, phi = (np.asarray(ak.flatten(quarks[name]), np.float64) for name in ("eta", "phi"))
         if not (np.isfinite(eta).all() and np.isfinite(phi).all()):
             raise InputError("quarks: expected finite eta and phi, found others.")

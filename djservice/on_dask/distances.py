@@ -13,6 +13,7 @@ import numpy as np
 from distributed import Future
 
 from djservice.config.distances import Distances
+from djservice.core.formatting import counted
 from djservice.core.pieces import looking
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
@@ -51,7 +52,7 @@ class Blocks:
         jets, distance, token = sample.jets, config.distance, sample.token
         if len(jets) < 2:
             raise InputError(
-                f"{len(jets)} jets have no distances: expected 2 or more. Lower jets.pt_min, or "
+                f"{counted(len(jets), 'jet')}: distances need 2 or more. Lower jets.pt_min, or "
                 "give more events."
             )
         check_size("distances", "jets of a matrix of distances", len(jets))

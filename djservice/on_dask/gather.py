@@ -14,6 +14,7 @@ from distributed import Client, Future, KilledWorker
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
+from djservice.core.formatting import counted
 from djservice.core.progress import Watch
 from djservice.core.redact import message_of, shareable
 from djservice.errors import DjserviceError, RunError, TasksLostError
@@ -40,8 +41,7 @@ async def _occupation(client: Client) -> str:
         processing = await client.processing()
     others = sum(key not in client.futures for keys in processing.values() for key in keys)
     if others:
-        tasks = f"{others} task{'s' * (others > 1)}"
-        return f"they have {tasks} of other runs, or the last pieces of a stopped one"
+        return f"they have {counted(others, 'task')} of other runs, or the last pieces of a stopped one"
     return "the files, or the machine, are slow"
 
 

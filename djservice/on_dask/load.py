@@ -12,6 +12,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
+from djservice.core.formatting import counted
 from djservice.core.private import public
 from djservice.core.progress import READ, Watch
 from djservice.errors import DjserviceError, InputError
@@ -129,7 +130,7 @@ async def load(crew: Crew, plan: InputPlan, watch: Watch, token: str) -> Loaded:
     datasets = _datasets(plan.fileset, cut, summaries)
     for name, facts in datasets.items():
         watch.say(
-            f"dataset {name}: {facts['events']:,} events, "
+            f"dataset {name}: {counted(facts['events'], 'event')}, "
             f"weights multiplied by {facts['factor']:.6g}"
             if facts["events"]
             else f"warning: dataset {name}: no event passes, so it takes no part"

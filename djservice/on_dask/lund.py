@@ -11,6 +11,7 @@ import numpy as np
 from distributed import Future
 
 from djservice.config.input import LundJets
+from djservice.core.formatting import counted
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
@@ -80,7 +81,7 @@ async def weigh(
     """The bundles with the weights of their jets, and the weights of their events."""
     factors, jets, doubt = await factors_of(crew, bundles, weights, by, token)
     spread = float(np.concatenate(factors).std())
-    watch.say(f"Lund weights ({by.name}): {jets:,} jets, standard deviation {spread:.3f}")
+    watch.say(f"Lund weights ({by.name}): {counted(jets, 'jet')}, standard deviation {spread:.3f}")
     if doubt:
         watch.say(f"warning: {doubt}")
     weighed = [

@@ -14,7 +14,7 @@ from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client
+from distributed import Client, LocalCluster
 from distributed.security import Security
 
 from djservice.config.sections import ClusterSection
@@ -84,7 +84,8 @@ async def client_for(settings: ClusterSection, watch: Watch) -> AsyncIterator[Cl
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(_scratch())
         with _block_sigint(), dask.config.set(_NO_PROFILER):
-            cluster = await stack.enter_async_context(
+            cluster = await _started(
+                stack,
                 local_cluster(
                     settings.workers,
                     settings.threads,
@@ -95,13 +96,23 @@ async def client_for(settings: ClusterSection, watch: Watch) -> AsyncIterator[Cl
                     host="127.0.0.1",
                     local_directory=folder,
                     asynchronous=True,
-                )
+                ),
             )
         client = await stack.enter_async_context(
             Client(cluster, asynchronous=True, set_as_default=False)
         )
         await client.register_plugin(QuietFailures())
         yield client
+
+
+async def _started(stack: contextlib.AsyncExitStack, cluster: LocalCluster) -> LocalCluster:
+    try:
+        return await stack.enter_async_context(cluster)
+    except RuntimeError as error:
+        raise RunError(
+            f"{message_of(error)}. If it speaks of a key or a certificate, correct --tls-cert and "
+            "--tls-key, or distributed.comm.tls in Dask's configuration."
+        ) from error
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
@@ -176,7 +187,7 @@ async def client_of(address: str, security: Security | None = None) -> AsyncIter
     except (OSError, TimeoutError, ValueError) as error:
         raise RunError(
             f"no Dask scheduler at {address}: {message_of(error)}. "
-            "Check --scheduler, and that the scheduler runs."
+            "Check --scheduler (tls://, if it asks for certificates), and that the scheduler runs."
         ) from None
     async with client:
         yield client

@@ -34,6 +34,7 @@ from djservice.reports.text import (
     robust_rows,
     robust_text,
     weights_text,
+    without_accepted_text,
 )
 from djservice.store.run_store import Store
 from djservice.store.stretches import changes
@@ -63,6 +64,7 @@ _FUNCTIONS = {
         robust_text,
         weights_text,
         with_error,
+        without_accepted_text,
     )
 } | {"robust_titles": ROBUST_TITLES, "json": json}
 

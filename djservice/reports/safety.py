@@ -10,6 +10,7 @@ import numpy as np
 
 from djservice.analysis.safety import ROUNDING, SIGNIFICANT, Change, IrcCheck, Safety
 from djservice.core.atomic import write_text
+from djservice.core.formatting import counted
 from djservice.core.regular import in_the_way
 from djservice.errors import DjserviceError
 from djservice.evaluation.moments import Quantity
@@ -60,7 +61,7 @@ def write(check: IrcCheck, path: Path) -> list[Path]:
 def safety_text(check: IrcCheck) -> str:
     """The verdicts, and the changes by epsilon."""
     lines = [
-        f"{check.events:,} events, {check.trees} trees of each, R = {check.radius}, rigidity "
+        f"{counted(check.events, 'event')}, {counted(check.trees, 'tree')} of each, R = {check.radius}, rigidity "
         f"{check.rigidity:g}, scale: {check.scale}; changes are relative, with errors of the trees"
     ]
     for result in check.results:

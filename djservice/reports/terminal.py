@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from djservice.core.formatting import axis_label, radius_text, with_error
+from djservice.core.formatting import axis_label, counted, radius_text, with_error
 from djservice.core.visible import visible
 from djservice.input.quarantine import BadRange
 from djservice.reports.joint_text import joint_rows, joint_text, joint_titles
@@ -28,6 +28,7 @@ from djservice.reports.text import (
     robust_rows,
     robust_text,
     weights_text,
+    without_accepted_text,
 )
 from djservice.store.stretches import changes
 
@@ -59,11 +60,7 @@ def print_summary(path: str | Path, page: Path | None) -> dict[str, Any]:
         _print_table(console, joint_rows(facts["joint"]), joint_titles(facts["joint"]))
         _line(console, joint_text(facts["joint"]))
     if facts["events_without_accepted"]:
-        _line(
-            console,
-            f"{facts['events_without_accepted']} events have no accepted tree at the {facts['end']} "
-            "and do not contribute",
-        )
+        _line(console, without_accepted_text(facts))
     _print_left_out(console, facts["quarantined"] or [])
     for change in changes(facts["stretches"] or []):
         _line(console, f"continued with other versions {change}")
@@ -82,7 +79,7 @@ def _print_state(console: Console, facts: dict[str, Any]) -> None:
     """Print the progress of an unfinished run."""
     _line(
         console,
-        f"status: {facts['status']}; {facts['iterations']} iterations done. "
+        f"status: {facts['status']}; {counted(facts['iterations'], 'iteration')} done. "
         f"{facts['message'] or ''}",
     )
     # A run whose process was killed has the status "running" too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from djservice.core.formatting import with_error
+from djservice.core.formatting import counted, with_error
 from djservice.core.shown import shown_of
 
 #: Largest number of events that a text lists.
@@ -90,13 +90,23 @@ def error_parts(result: dict[str, Any]) -> str:
     )
 
 
+def without_accepted_text(facts: dict[str, Any]) -> str:
+    """How many events have no accepted tree at the optimum, if there are any."""
+    number = facts["events_without_accepted"]
+    have, do = ("has", "does") if number == 1 else ("have", "do")
+    return (
+        f"{counted(number, 'event')} {have} no accepted tree at the {facts['end']} and {do} not "
+        "contribute"
+    )
+
+
 def held_back_text(facts: dict[str, Any]) -> str:
     """The objective at the optimum on the events that did not choose it; empty without these."""
     score = facts["held_back"]
     if not score:
         return ""
     return (
-        f"{shown_of(facts['run']).name} at the {facts['end']}, on the {score['events']} events that were held back: "
+        f"{shown_of(facts['run']).name} at the {facts['end']}, on {counted(score['events'], 'event')} that were held back: "
         f"{loss_text(facts, score)}"
     )
 
@@ -145,7 +155,7 @@ def per_event_text(per_event: dict[str, Any]) -> str:
         "One R per event is an oracle: the loss of each event, which knows the truth, chooses it. "
         "It is scored on fresh trees; on the trees that chose it, it looks better. Descents from "
         f"R = {starts} agree to 10 % in {100 * per_event['agree']:.0f} % of the fitted events. "
-        f"{len(per_event['left'])} events had too few accepted trees and stay at the global R"
+        f"{counted(len(per_event['left']), 'event')} had too few accepted trees and stayed at the global R"
     )
     text += (
         f": entries {', '.join(map(str, per_event['left'][:NAMED]))}" if per_event["left"] else ""

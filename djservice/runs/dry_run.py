@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 
 from djservice.config.input import Input
 from djservice.config.run import Run
-from djservice.core.formatting import duration_text
+from djservice.core.formatting import counted, duration_text
 from djservice.evaluation.evaluate import evaluate
 from djservice.events.batch import EventBatch
 from djservice.fit.plan import RunPlan
@@ -57,12 +57,12 @@ def dry_input(
     files: list[InputFile] = [inspect_source(source, options) for source in plan.sources]
     total = sum(file.selected for file in files)
     first, last = section.entries or (0, total)
-    yield f"{name}: {len(files)} files, {sum(file.size for file in files) / 1e6:,.1f} MB"
+    yield f"{name}: {counted(len(files), 'file')}, {sum(file.size for file in files) / 1e6:,.1f} MB"
     yield from (f"   warning: {difference}" for difference in differences(files, plan.schema))
     size = section.bundle_events or default_bundle_events(last - first)
     bundles = segments(files, section.entries, size)
     check_size("bundles", f"bundles of {name}.bundle_events events each", len(bundles))
-    yield f"   {last - first:,} of {total:,} entries, in {len(bundles)} bundles"
+    yield f"   {last - first:,} of {total:,} entries, in {counted(len(bundles), 'bundle')}"
     start = bundles[0][0]
     begin, end = start.start, min(start.stop, start.start + SAMPLE)
     segment = Segment(start.path, begin, end, start.dataset, start.tree, start.file)
@@ -112,7 +112,7 @@ def _cost(plan: RunPlan, events: int, sample: EventBatch) -> Iterator[str]:
     seconds = {part: number * per_tree / processes for part, number in parts.items()}
     shown = ", ".join(f"{part} {duration_text(each)}" for part, each in seconds.items())
     yield (
-        f"time: about {duration_text(sum(seconds.values()))} on {processes} processors like this one "
+        f"time: about {duration_text(sum(seconds.values()))} on {counted(processes, 'processor')} like this one "
         f"({1e6 * per_tree:.0f} us per tree): {shown}; reading and compilation not counted"
     )
     yield f"store: {run.output.store}"

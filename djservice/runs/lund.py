@@ -11,6 +11,7 @@ import numpy as np
 
 from djservice.config.lund import LundSample
 from djservice.core.atomic import written_aside
+from djservice.core.formatting import counted
 from djservice.core.notebook import shown
 from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way
@@ -122,7 +123,7 @@ async def _planes(
             token = uuid.uuid4().hex[:12]
             loaded = await _loaded(crew, sample, watch, token)
             sums = await plane(crew, loaded.bundles, sample.jets, prongs, binning, token)
-            watch.say(f"{name}: {sums.subjets.sum():,.0f} subjets, weights added up")
+            watch.say(f"{name}: {counted(int(sums.subjets.sum()), 'subjet')}, weights added up")
             planes[name] = sums, [[basename(f.path), f.size, f.uuid] for f in loaded.inputs]
     return planes
 

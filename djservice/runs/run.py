@@ -16,6 +16,7 @@ from distributed import Client
 
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
+from djservice.core.formatting import counted
 from djservice.core.html_table import html_table
 from djservice.core.notebook import shown
 from djservice.core.private import public
@@ -255,7 +256,7 @@ def _advice(store: Store, overwrite: bool, group: str) -> Iterator[None]:
         store.set(status="interrupted", message=str(stop) or "stopped by a signal")
         without = " without --overwrite" if overwrite else ""
         raise asyncio.CancelledError(
-            f"stopped after {store.n_complete(group)} iterations; the same command{without} "
+            f"stopped after {counted(store.n_complete(group), 'iteration')}; the same command{without} "
             "continues from there"
         ) from None
     except DjserviceError as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.formatting import counted
 from djservice.core.typing import Floats
 from djservice.errors import InputError
 
@@ -62,7 +63,7 @@ def geometry(distances: Floats, scales: int = SCALES) -> Geometry:
     """
     number = len(distances)
     if number < 2:
-        raise InputError(f"{number} jets have no distances: expected 2 or more.")
+        raise InputError(f"{counted(number, 'jet')}: distances need 2 or more.")
     bounds = np.linspace(0, number, min(GROUPS, number) + 1).astype(np.int64)
     apart = distances + np.diag(np.full(number, np.inf))
     closest = np.stack([apart[:, lo:hi].min(axis=1) for lo, hi in _pairs(bounds)], axis=1)

@@ -195,7 +195,7 @@ def test_no_damage_of_a_calibration_is_silent(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, z: (x[:100], z[:100]), "there are 100 events, expected at least 500"),
+        (lambda x, z: (x[:100], z[:100]), "expected at least 500 events, found 100"),
         (lambda x, z: (x, z[:-1]), r"the truth has the shape \(599, 1\), expected \(600,\)"),
         (lambda x, z: (x, z * 0 + 125), "truth: all events have the same number"),
         (lambda x, z: (x * 0, z), "values: all events have the same number"),

@@ -77,6 +77,24 @@ def test_a_cluster_without_the_service_then_with_it_then_gone(
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("tls://127.0.0.1:1", "the scheduler asks for certificates"),
+        ("tcp://127.0.0.1:1", "no answer from a Dask scheduler"),
+        ("nonsense", "missing port number"),
+        ("foo://127.0.0.1:1", "unknown address scheme"),
+    ],
+)
+def test_an_address_without_a_scheduler_is_one_finding(
+    address: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("djservice.service.client.CONNECT_TIMEOUT", 0.1)
+    (finding,) = doctor._cluster(address, tmp_path, {})
+    assert said in finding.observation and finding.remedy
+    assert f"{address}: {address}" not in finding.observation
+
+
 def test_storage_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = list(doctor.examine(tmp_path / "file/deeper", None))

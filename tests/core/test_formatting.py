@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
-from djservice.core.formatting import end_name, radius_text, with_error
+from djservice.core.formatting import counted, end_name, radius_text, with_error
 from djservice.core.html_table import plus_minus
 
 NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1000, "1,000 files")]
+)
+def test_one_thing_is_singular(number: int, text: str) -> None:
+    assert counted(number, "file") == text
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,32 @@ import signal
 import subprocess
 import sys
 from asyncio import sleep
+from pathlib import Path
 
+import dask
 import pytest
 
+from djservice.config.sections import ClusterSection
 from djservice.core.display import Lines
 from djservice.errors import RunError
-from djservice.on_dask.session import run_to_completion
+from djservice.on_dask.session import client_for, run_to_completion
+
+
+def test_certificates_that_cannot_be_used_end_a_local_run_in_one_line(tmp_path: Path) -> None:
+    names = ("ca-file", "client.cert", "client.key")
+    for name in names:
+        (tmp_path / name).write_text("no PEM")
+    files = {f"distributed.comm.tls.{name}": str(tmp_path / name) for name in names}
+
+    async def job() -> None:
+        async with client_for(ClusterSection(workers=1), Lines(io.StringIO())):
+            raise AssertionError
+
+    with (
+        dask.config.set(files),
+        pytest.raises(RunError, match="correct --tls-cert and --tls-key"),
+    ):
+        run_to_completion(job(), Lines(io.StringIO()))
 
 
 @pytest.mark.usefixtures("interruptible")

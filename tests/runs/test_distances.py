@@ -300,7 +300,7 @@ def test_configurations_without_meaning(
 def test_too_few_and_too_many_jets(settings: dict[str, Any]) -> None:
     import dask
 
-    with pytest.raises(InputError, match=r"0 jets have no distances.*Lower jets.pt_min"):
+    with pytest.raises(InputError, match=r"0 jets: distances need 2 or more.*Lower jets.pt_min"):
         compute(settings, jets={"pt_min": 1e5})
     with (
         dask.config.set({"djservice.limits.distances": 10}),

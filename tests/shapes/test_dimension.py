@@ -53,5 +53,5 @@ def test_degenerate_samples_have_no_dimension(points: list[float]) -> None:
 
 
 def test_too_few() -> None:
-    with pytest.raises(InputError, match="1 jets have no distances"):
+    with pytest.raises(InputError, match="1 jet: distances need 2 or more"):
         geometry(np.zeros((1, 1)))
