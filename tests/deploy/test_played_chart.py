@@ -21,7 +21,6 @@ from containers import IMAGE, build_s3_image, image_is_there, podman, wait_until
 from test_pods import write_secret
 
 from djservice import examples
-from djservice.service.records import UNFINISHED
 
 pytestmark = pytest.mark.long
 CHART = Path(__file__).parents[2] / "helm/djservice"
@@ -206,11 +205,11 @@ def test_runs_and_a_schedule(
         return podman("exec", *named, *command)
 
     for name in {"tiny"} if values == "tls" else {"tiny", "zh"}:
-        listed = wait_until(
-            lambda name=name: ended(inside("djservice", "list", "--json").stdout, name), played.logs
-        )
-        assert listed["state"] == "finished", (listed, played.logs())
-        checked = inside("djservice", "check", listed["store"])
+        runs_of = json.loads(inside("djservice", "list", "--json").stdout)
+        (run,) = (each for each in runs_of if each["store"].endswith(f"/{name}.zarr"))
+        watched = inside("djservice", "watch", run["id"])
+        assert watched.returncode == 0, (watched.stderr, played.logs())
+        checked = inside("djservice", "check", run["store"])
         assert checked.returncode == 0, checked.stderr
     if values == "tls":
         data = json.loads(podman("volume", "inspect", "physics-djservice").stdout)[0]["Mountpoint"]
@@ -220,12 +219,6 @@ def test_runs_and_a_schedule(
         job = by_name["CronJob", "-reprocess"]["spec"]["jobTemplate"]["spec"]["template"]
         said = [finish(played, f"{SERVICE}-reprocess", job, address, runs) for _ in range(2)]
         assert "latest: " in said[0] and "nothing changed; latest: " in said[1]
-
-
-def ended(listed: str, name: str) -> Resource | None:
-    """What is listed of the run with a store of this name, once it is over."""
-    mine = [each for each in json.loads(listed or "[]") if each["store"].endswith(f"/{name}.zarr")]
-    return mine[0] if mine and mine[0]["state"] not in UNFINISHED else None
 
 
 def health(address: str) -> bool:
