@@ -78,22 +78,30 @@ def test_what_compiles_the_kernels_of_the_image() -> None:
 
 
 @pytest.mark.parametrize(
-    "engine, base, message",
+    "engine, base, recipe, message",
     [
         (
             "exit 1",
             "",
+            "Dockerfile",
             "works (podman: refused; docker: refused; buildah: refused). Install podman",
         ),
         (
             '[ "$1" = info ] || { exit 1; }',
             "none/such:1",
-            "cannot pull the base none/such:1: refused. Name another",
+            "Dockerfile",
+            "none/such:1: refused. Name another with BASE=..., or make one without a registry: make base-image",
+        ),
+        (
+            '[ "$1" = info ] || { exit 1; }',
+            "djservice:1",
+            "Dockerfile.gpu",
+            "cannot pull the base djservice:1: refused. Name another with BASE=..., or make it first: make image",
         ),
     ],
 )
 def test_what_is_missing_for_an_image_is_one_line(
-    engine: str, base: str, message: str, tmp_path: Path
+    engine: str, base: str, recipe: str, message: str, tmp_path: Path
 ) -> None:
     for name in ("podman", "docker", "buildah"):
         (tmp_path / name).write_text(
@@ -101,7 +109,7 @@ def test_what_is_missing_for_an_image_is_one_line(
         )
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(
-        [DEPLOY / "build.sh", "image:1", "Dockerfile", "."],
+        [DEPLOY / "build.sh", "image:1", recipe, "."],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "BASE": base},
         capture_output=True,
         text=True,
