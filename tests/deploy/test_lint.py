@@ -77,6 +77,16 @@ def test_what_compiles_the_kernels_of_the_image() -> None:
     runpy.run_path(str(DEPLOY / "compile_kernels.py"))
 
 
+def test_kernels_of_the_image_can_be_copied_by_its_user(tmp_path: Path) -> None:
+    """Locks of compilation cannot."""
+    for name in ("one.nbi", "one.nbc", "one.nbi.lock"):
+        (tmp_path / name).touch()
+    recipe = (DEPLOY / "Dockerfile").read_text()
+    (cleaning,) = re.findall(r"compile_kernels\.py && (find /opt/numba .*)", recipe)
+    subprocess.run(cleaning.replace("/opt/numba", str(tmp_path)), shell=True, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"one.nbi", "one.nbc"}
+
+
 @pytest.mark.parametrize(
     "engine, base, recipe, message",
     [
