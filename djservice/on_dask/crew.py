@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+import dask
 from distributed import Client, Future
 
 from djservice.core.progress import Watch
@@ -24,7 +25,7 @@ from djservice.on_dask.admission import (
     likeness,
     resource_of,
 )
-from djservice.on_dask.gather import gather
+from djservice.on_dask.gather import ENDED_EARLY, gather
 from djservice.on_dask.rehearsal import Rehearsal, rehearse
 
 #: Seconds between two looks at the workers while tasks run, and between two lines about waiting.
@@ -81,7 +82,7 @@ class Crew:
         Raises
         ------
         RunError
-            If every worker has other code or packages.
+            If every worker has other code or packages, or all end before they answer, time after time.
         """
         crew = cls(client, watch)
         if not await crew._workers():
@@ -273,12 +274,16 @@ class Crew:
         # Sent to all workers, one of which may stand still: each is asked by itself below.
         self._pending[work] = asyncio.ensure_future(self._register(work))
         introduce, answers = introduction(work, self._expected), dict[str, Any]()
+        asked = 0
         while not (sizes := Counter(filter(None, map(self._arithmetic, answers.values())))):
-            others = {*await self._workers()} - {*answers}
-            if others:
+            members = {*await self._workers()}
+            if others := members - {*answers}:
+                if asked > dask.config.get("distributed.scheduler.allowed-failures"):
+                    raise RunError(f"{asked} times all workers {ENDED_EARLY}")
+                asked += 1
                 candidates = others - self._silent or others
                 answers |= await self.ask(introduce, candidates, self._arithmetic)
-            elif await self._workers():
+            elif members:
                 raise self._refusal(answers)
             else:
                 await self._wait_for_workers()
