@@ -25,7 +25,7 @@ from djservice.on_dask.admission import (
     likeness,
     resource_of,
 )
-from djservice.on_dask.gather import ENDED_EARLY, gather
+from djservice.on_dask.gather import LOST, gather
 from djservice.on_dask.rehearsal import Rehearsal, rehearse
 
 #: Seconds between two looks at the workers while tasks run, and between two lines about waiting.
@@ -276,10 +276,11 @@ class Crew:
         introduce, answers = introduction(work, self._expected), dict[str, Any]()
         asked = 0
         while not (sizes := Counter(filter(None, map(self._arithmetic, answers.values())))):
+            heard = {name for name, shown in answers.items() if not isinstance(shown, OSError)}
             members = {*await self._workers()}
-            if others := members - {*answers}:
+            if others := members - heard:
                 if asked > dask.config.get("distributed.scheduler.allowed-failures"):
-                    raise RunError(f"{asked} times all workers {ENDED_EARLY}")
+                    raise self._refusal(answers, LOST)
                 asked += 1
                 candidates = others - self._silent or others
                 answers |= await self.ask(introduce, candidates, self._arithmetic)
@@ -301,11 +302,11 @@ class Crew:
             return None
         return str(shown["arithmetic"])
 
-    def _refusal(self, answers: Mapping[str, Any]) -> RunError:
+    def _refusal(self, answers: Mapping[str, Any], remedy: str = REMEDY) -> RunError:
         reasons = [f"{name}: {differences(each, self._expected)}" for name, each in answers.items()]
         return RunError(
             f"no worker can take part in this run: {'; '.join(reasons[:_NAMED])}{_more(reasons)}. "
-            f"{REMEDY}"
+            f"{remedy}"
         )
 
     def _name_strangers(self, answers: Mapping[str, Any], work: Work) -> None:

@@ -20,11 +20,11 @@ from djservice.errors import DjserviceError, RunError, TasksLostError
 
 #: Seconds after which a run says that it waits for the workers.
 ANNOUNCED_AFTER = 5.0
-#: What is to be done about workers that Dask, or the kernel, ends as soon as they start.
-ENDED_EARLY = (
-    "ended before they had any work of this run. Look for the reason in their logs. If they ran "
-    "out of memory, give them more: the limit of a worker is that of `dask worker --memory-limit`, "
-    "or else its share of the memory of its machine or container, as of the processors."
+#: What is to be done about workers that were lost, one after the other, before they had any work.
+LOST = (
+    "Look for the reason in their logs. If they ran out of memory, give them more: the limit of a "
+    "worker is that of `dask worker --memory-limit`, or else its share of the memory of its "
+    "machine or container, as of the processors."
 )
 
 

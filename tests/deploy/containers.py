@@ -122,10 +122,11 @@ class Containers:
         return self.start("dask", "scheduler", *listen, *pages, *service)
 
     def start_worker(self, *options: object) -> str:
-        threads = ("--nworkers", 1, "--nthreads", 1, "--no-dashboard", "--local-directory", "/tmp")
+        threads = ("--nworkers", 1, "--nthreads", 1, "--memory-limit", 1.0)
+        places = ("--no-dashboard", "--local-directory", "/tmp")
         command = ("dask", "worker", self.address, "--host", f"{self.protocol}://127.0.0.1")
         again = ("--restart", "always", "--no-healthcheck")
-        return self.start(*command, *threads, options=(*again, *options))
+        return self.start(*command, *threads, *places, options=(*again, *options))
 
     def call(self, *command: object) -> subprocess.CompletedProcess[str]:
         """A command in a container of its own, to its end."""

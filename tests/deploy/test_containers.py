@@ -85,7 +85,7 @@ def test_killed_containers_change_no_bit(
 def iterations(store: Path) -> int:
     """How many are in the store."""
     try:
-        return dj.open_store(store).n_complete("iterations")
+        return Store.read(store).n_complete("iterations")
     except dj.errors.DjserviceError:
         return 0
 
