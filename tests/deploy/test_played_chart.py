@@ -71,6 +71,8 @@ class Played:
 
     def run(self, name: str, *arguments: object) -> None:
         self.others.append(name)
+        if podman("network", "exists", NETWORK).returncode:
+            podman("network", "create", NETWORK)
         done = podman("run", "--detach", "--name", name, "--network", NETWORK, *arguments)
         assert done.returncode == 0, done.stderr
 
