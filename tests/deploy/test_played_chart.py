@@ -19,6 +19,7 @@ import tools
 import yaml
 from containers import IMAGE, build_s3_image, image_is_there, podman, wait_until
 from test_pods import write_secret
+from test_s3 import free_port
 
 from djservice import examples
 
@@ -41,6 +42,9 @@ class Played:
         self.others, self.volumes = list[str](), list(VOLUMES)
 
     def play(self, resource: Resource, *with_it: Resource) -> None:
+        for container in containers_of(resource):
+            for port in container.get("ports", []):  # which podman opens on this machine, too
+                port["hostPort"] = free_port()
         path = self.folder / f"{resource['kind']}-{resource['metadata']['name']}.yaml"
         # A local image is in no registry.
         text = yaml.safe_dump_all([*with_it, resource], sort_keys=False)
@@ -92,6 +96,11 @@ def played(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator[
     made = Played(tmp_path)
     yield made
     made.stop()
+
+
+def containers_of(resource: Resource) -> list[Resource]:
+    spec = resource["spec"].get("template", resource)["spec"]
+    return list(spec.get("containers", []))
 
 
 def rendered(helm: Path, values: str, more: Resource, folder: Path) -> list[Resource]:
