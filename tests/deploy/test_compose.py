@@ -26,8 +26,6 @@ def compose(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator
     requires("podman and the image: make image", image_is_there())
     program = shutil.which("podman-compose", path=PROGRAMS)
     requires("podman-compose (PyPI)", program)
-    taken = [port for port in (8786, 8787) if listens(port)]
-    requires(f"that nothing listens on {taken}", not taken)
     s3_image = build_s3_image(tmp_path, requires)
     variables = {"DJSERVICE_IMAGE": IMAGE, "S3_IMAGE": s3_image, "S3_SECRET": "hush-hush"}
 
@@ -49,7 +47,11 @@ def listens(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_run_on_what_one_command_starts(compose: Compose, tiny: dict[str, Any]) -> None:
+def test_a_run_on_what_one_command_starts(
+    compose: Compose, tiny: dict[str, Any], requires: Callable[[str, object], None]
+) -> None:
+    taken = [port for port in (8786, 8787) if listens(port)]
+    requires(f"that nothing listens on {taken}", not taken)
     started = compose("up", "--detach")
     names = podman("ps", "--format", "{{.Names}}").stdout.split()
     assert sum(name.startswith("djservice_") for name in names) == 4, started.stderr
