@@ -64,8 +64,8 @@ class WrittenGroup(CheckedGroup):
 
     def _write(self, name: str, start: int, values: ArrayLike, axes: int) -> NDArray[Any]:
         """Write rows of an array, and return them as they are stored."""
-        array: Any = self.root[self.path(name)]
-        array = array.with_config({"write_empty_chunks": True})  # a missing one is damage
+        # A missing chunk is damage, so empty ones are written.
+        array = self.array(name).with_config({"write_empty_chunks": True})
         block = np.asarray(values, dtype=array.dtype)
         if axes == 1:
             array[start : start + len(block)] = block
