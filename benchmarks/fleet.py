@@ -3,7 +3,8 @@
     python benchmarks/fleet.py --workers 2,16,64,256
 
 The scheduler is a process of its own, and so is the driver (this one). Workers are many to a
-process, as coroutines, and their bundles are of one tiny event. What is printed is the CPU that the
+process, as coroutines, and their bundles are of one tiny event. They answer at once
+(``answering.py``), or are Dask's and sleep (``--sleep``). What is printed is the CPU that the
 system counts for the scheduler and for the driver, per iteration and per worker.
 """
 
@@ -15,13 +16,16 @@ import time
 from typing import Any
 
 import click
+import cloudpickle
 import numpy as np
 import psutil
+from answering import Answering
 from distributed import Client, Scheduler, Worker
-from overhead import bundles_of, mustered
+from overhead import bundles_of, mustered, setup_of, tiny
 
 import djservice as dj
 from djservice.fit.requests import Request
+from djservice.on_dask.tasks import evaluate_bundles
 
 ITERATIONS = 12
 
@@ -36,8 +40,21 @@ def schedule(port: int) -> None:
     asyncio.run(forever())
 
 
+def answer(address: str, number: int) -> None:
+    """So many workers that answer at once, in one process."""
+    setup = cloudpickle.dumps(setup_of(dj.SquaredError(dj.observables.dijet_mass)))
+    result = evaluate_bundles([tiny(0)], setup, [Request(0.7, 2, "train", 0)], [None])
+
+    async def forever() -> None:
+        for _ in range(number):
+            await Answering(address, result).register()
+        await asyncio.Event().wait()
+
+    asyncio.run(forever())
+
+
 def work(address: str, number: int) -> None:
-    """So many workers without end, in one process."""
+    """So many workers of Dask, in one process."""
 
     async def forever() -> None:
         workers = [
@@ -95,7 +112,7 @@ def main(workers: str, processes: int, sleep: float) -> None:
         address = f"tcp://127.0.0.1:{port}"
         shares = [len(share) for share in np.array_split(range(number), processes) if len(share)]
         started: list[Any] = [spawn.Process(target=schedule, args=(port,), daemon=True)]
-        started += [spawn.Process(target=work, args=(address, n), daemon=True) for n in shares]
+        started += [spawn.Process(target=work if sleep else answer, args=(address, n), daemon=True) for n in shares]
         for process in started:
             process.start()
         scheduler, driver, wall = asyncio.run(per_iteration(address, started[0].pid, number, sleep))
