@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 from time import time
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from distributed.protocol.pickle import dumps, loads
 from distributed.versions import get_versions
 
 from djservice.on_dask.admission import Work, resource_of, show
+from djservice.on_dask.tasks import Shares
 
 #: Numbers that Dask's scheduler looks for when a worker registers.
 METRICS = {
@@ -44,7 +46,7 @@ class Answering(Server):  # type: ignore[misc]
     def __init__(self, scheduler: str, result: Any) -> None:
         super().__init__(
             handlers={"get_data": self.get_data, "run": self.run, "plugin-add": self.ignore},
-            stream_handlers={"compute-task": self.compute}
+            stream_handlers={"compute-task": self.compute, "steal-request": self.keep}
             | dict.fromkeys(("free-keys", "remove-replicas", "close"), self.ignore),
         )
         self.scheduler_address, self.result = scheduler, result
@@ -79,8 +81,11 @@ class Answering(Server):  # type: ignore[misc]
         self.stream.start(comm)
         self.handling = asyncio.ensure_future(self.handle_stream(comm))
 
-    def compute(self, key: str, run_id: int, **message: Any) -> None:
-        """A task has come, and is done."""
+    def compute(self, key: str, run_id: int, run_spec: Any, **message: Any) -> None:
+        """A task has come, and is done. Its answer is sent if it is to be."""
+        for shares in (each for each in run_spec.args if isinstance(each, Shares)):
+            answer = pickle.dumps((key, self.result))
+            self.stream.send({"op": "log-event", "topic": shares.client, "msg": answer})
         done = {
             "op": "task-finished",
             "status": "OK",
@@ -95,6 +100,11 @@ class Answering(Server):  # type: ignore[misc]
             "stimulus_id": "done",
         }
         self.stream.send(done)
+
+    def keep(self, key: str, stimulus_id: str, **message: Any) -> None:
+        """Another worker could do a task, which is done here."""
+        answer = {"op": "steal-response", "key": key, "state": "memory", "stimulus_id": stimulus_id}
+        self.stream.send(answer)
 
     async def get_data(self, comm: Any, keys: list[str], **how: Any) -> Any:
         """Send the results of tasks."""

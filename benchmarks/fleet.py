@@ -5,7 +5,8 @@
 The scheduler is a process of its own, and so is the driver (this one). Workers are many to a
 process, as coroutines, and their bundles are of one tiny event. They answer at once
 (``answering.py``), or are Dask's and sleep (``--sleep``). What is printed is the CPU that the
-system counts for the scheduler and for the driver, per iteration and per worker.
+system counts for the scheduler and for the driver, per iteration and per worker, less what they use
+in the same time when they are idle.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import psutil
 from answering import Answering
 from distributed import Client, Scheduler, Worker
+from numpy.typing import NDArray
 from overhead import bundles_of, mustered, setup_of, tiny
 
 import djservice as dj
@@ -28,6 +30,8 @@ from djservice.fit.requests import Request
 from djservice.on_dask.tasks import evaluate_bundles
 
 ITERATIONS = 12
+#: Seconds in which it is measured what the processes use when nothing is asked of them.
+IDLE = 3.0
 
 
 def schedule(port: int) -> None:
@@ -80,7 +84,7 @@ def leading_pt_after(seconds: float) -> Any:
 async def per_iteration(
     address: str, pid: int, workers: int, sleep: float
 ) -> tuple[float, float, float]:
-    """Mean CPU of scheduler and of driver, and median wall, per iteration in ms."""
+    """Mean CPU of scheduler and of driver beyond idling, and median wall, per iteration in ms."""
     both = [psutil.Process(pid), psutil.Process()]
     async with Client(address, asynchronous=True) as client:
         await client.wait_for_workers(workers)
@@ -88,16 +92,24 @@ async def per_iteration(
         while len(await crew.workers("clustering")) < workers:
             await asyncio.sleep(0.5)
         bundles = bundles_of(crew, workers, leading_pt_after(sleep))
+        for iteration in range(3):  # the first few are left out
+            await bundles.evaluate(Request(0.7, 2, "train", iteration))
+        before = _cpu(both)
+        await asyncio.sleep(IDLE)
+        began, idle = _cpu(both), (_cpu(both) - before) / IDLE
         walls = []
-        for iteration in range(-3, ITERATIONS):  # the first few are left out
-            if iteration == 0:
-                before = [sum(process.cpu_times()[:2]) for process in both]
-            began = time.perf_counter()
-            await bundles.evaluate(Request(0.7, 2, "train", iteration + 3))
-            walls.append(time.perf_counter() - began)
-        after = [sum(process.cpu_times()[:2]) for process in both]
-    scheduler, driver = (1e3 * (b - a) / ITERATIONS for a, b in zip(before, after, strict=True))
-    return scheduler, driver, 1e3 * float(np.median(walls[3:]))
+        for iteration in range(3, ITERATIONS + 3):
+            start = time.perf_counter()
+            await bundles.evaluate(Request(0.7, 2, "train", iteration))
+            walls.append(time.perf_counter() - start)
+        spent = _cpu(both) - began - idle * sum(walls)
+    scheduler, driver = (1e3 * spent / ITERATIONS).tolist()
+    return scheduler, driver, 1e3 * float(np.median(walls))
+
+
+def _cpu(processes: list[psutil.Process]) -> NDArray[np.float64]:
+    """CPU seconds of processes so far, shape (process,)."""
+    return np.array([sum(process.cpu_times()[:2]) for process in processes])
 
 
 @click.command(help=__doc__)
@@ -112,7 +124,10 @@ def main(workers: str, processes: int, sleep: float) -> None:
         address = f"tcp://127.0.0.1:{port}"
         shares = [len(share) for share in np.array_split(range(number), processes) if len(share)]
         started: list[Any] = [spawn.Process(target=schedule, args=(port,), daemon=True)]
-        started += [spawn.Process(target=work if sleep else answer, args=(address, n), daemon=True) for n in shares]
+        started += [
+            spawn.Process(target=work if sleep else answer, args=(address, n), daemon=True)
+            for n in shares
+        ]
         for process in started:
             process.start()
         scheduler, driver, wall = asyncio.run(per_iteration(address, started[0].pid, number, sleep))

@@ -24,6 +24,7 @@ from djservice.on_dask.admission import (
     likeness,
     resource_of,
 )
+from djservice.on_dask.answers import answers_of
 from djservice.on_dask.gather import gather
 from djservice.on_dask.rehearsal import Rehearsal, rehearse
 
@@ -177,6 +178,11 @@ class Crew:
         """Ask a worker in the background, if that question is not on its way already."""
         if key not in self._pending or self._pending[key].done():
             self._pending[key] = asyncio.ensure_future(answer_of(self.client, worker, function))
+
+    async def answers(self, futures: Sequence[Future], heard: Mapping[str, Any]) -> list[Any]:
+        """Like :meth:`gather`, for tasks whose answers are heard."""
+        answers: list[Any] = await self.watched(answers_of(self.client, futures, heard))
+        return answers
 
     async def gather(self, futures: Sequence[Future | None]) -> Any:
         """The results of tasks, in their order, with an eye on the workers meanwhile.
