@@ -1,7 +1,7 @@
-"""Workers that answer at once: Dask's protocol and nothing else, so that a thousand fit on a machine.
+"""Workers that compute nothing: Dask's protocol and nothing else, so that a thousand fit on a machine.
 
-They show what a worker shows, and so are admitted. A task of theirs is done when it comes. They
-send no heartbeats.
+They show what a worker shows, and so are admitted. They answer at once, or after a time. They send
+no heartbeats.
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ class Answering(Server):  # type: ignore[misc]
         Address of the scheduler.
     result
         The result.
+    seconds
+        Seconds that a task takes whose answer is sent.
     """
 
-    def __init__(self, scheduler: str, result: Any) -> None:
+    def __init__(self, scheduler: str, result: Any, seconds: float = 0.0) -> None:
         super().__init__(
             handlers={"get_data": self.get_data, "run": self.run, "plugin-add": self.ignore},
             stream_handlers={"compute-task": self.compute, "steal-request": self.keep}
             | dict.fromkeys(("free-keys", "remove-replicas", "close"), self.ignore),
         )
-        self.scheduler_address, self.result = scheduler, result
+        self.scheduler_address, self.result, self.seconds = scheduler, result, seconds
         self.stream = BatchedSend(interval="2ms")
         self.status = Status.running
 
@@ -82,10 +84,7 @@ class Answering(Server):  # type: ignore[misc]
         self.handling = asyncio.ensure_future(self.handle_stream(comm))
 
     def compute(self, key: str, run_id: int, run_spec: Any, **message: Any) -> None:
-        """A task has come, and is done. Its answer is sent if it is to be."""
-        for shares in (each for each in run_spec.args if isinstance(each, Shares)):
-            answer = pickle.dumps((key, self.result))
-            self.stream.send({"op": "log-event", "topic": shares.client, "msg": answer})
+        """A task has come. Its answer is sent if it is to be."""
         done = {
             "op": "task-finished",
             "status": "OK",
@@ -96,10 +95,17 @@ class Answering(Server):  # type: ignore[misc]
             "typename": "list",
             "metadata": {},
             "thread": 1,
-            "startstops": [{"action": "compute", "start": 1.0, "stop": 1.001}],
+            "startstops": [{"action": "compute", "start": 1.0, "stop": 1.0 + self.seconds}],
             "stimulus_id": "done",
         }
-        self.stream.send(done)
+        answers = [
+            {"op": "log-event", "topic": each.client, "msg": pickle.dumps((key, self.result))}
+            for each in run_spec.args
+            if isinstance(each, Shares)
+        ]
+        # Other tasks take no time.
+        after = self.seconds if answers else 0.0
+        asyncio.get_running_loop().call_later(after, self.stream.send, *answers, done)
 
     def keep(self, key: str, stimulus_id: str, **message: Any) -> None:
         """Another worker could do a task, which is done here."""
