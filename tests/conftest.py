@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("DASK_DJSERVICE__REPORTS", "false")  # each would take a second
+# What Dask's servers do 50 times a second, and for pages that nobody opens here.
+os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
+os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL", "10s")
 
 #: Files that take longest. They come first: one that is left to the end goes on alone, without work for the other processes. The
 #: first ones wait more than they compute.
@@ -24,6 +27,7 @@ LONG_FILES = (
     "slurm",
     "estimators",
     "simulated",
+    "interrupted",
     "update",
     "service",
     "s3",

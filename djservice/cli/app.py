@@ -123,11 +123,8 @@ def run(
     from djservice.runs.run import run as do_run
 
     configuration = read_run(config, overrides, scheduler, workers, threads)
-    display = progress_display()
-    try:
+    with progress_display() as display:
         finished = do_run(configuration, overwrite=overwrite, watch=display)
-    finally:
-        display.close()
     page = None
     try:
         if report:

@@ -77,7 +77,8 @@ def _looked_at(config: str, overrides: tuple[str, ...]) -> Iterator[str]:
 
         sample = LundSample.from_yaml(config, overrides)
         yield "sample of jets for djservice lund"
-        yield from dry_input(plan_input(sample.input), sample.input)
+        plan = plan_input(sample.input, quarks=sample.jets.prongs == "quarks")
+        yield from dry_input(plan, sample.input)
     elif keys & {"distance", "jets", "shape"}:
         document: JetsDocument
         if "shape" in keys:

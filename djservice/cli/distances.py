@@ -6,7 +6,7 @@ import click
 
 from djservice.cli.echo import echo
 from djservice.cli.failures import clear_failures
-from djservice.cli.run_options import read_distances_config, run_options
+from djservice.cli.run_options import cluster_settings, run_options
 from djservice.cli.verbosity import progress_display
 
 
@@ -43,15 +43,14 @@ def emd(
       djservice emd my_emd.yaml --scheduler tcp://login1:8786
       djservice check emd.zarr
     """
+    from djservice.config.distances import Distances
     from djservice.reports.distances import distances_text, draw
     from djservice.runs.distances import distances
 
-    configuration = read_distances_config(config, overrides, scheduler, workers, threads)
-    display = progress_display()
-    try:
+    settings = [*overrides, *cluster_settings(scheduler, workers, threads)]
+    configuration = Distances.from_yaml(config, settings)
+    with progress_display() as display:
         store = distances(configuration, display)
-    finally:
-        display.close()
     echo(*distances_text(store).split("\n"))
     echo(*(f"wrote {path}" for path in (store, *draw(store))))
 

@@ -85,8 +85,7 @@ def scan(
     from djservice.reports.grid_figures import draw
     from djservice.runs.grid import scan as do_scan
 
-    display = progress_display()
-    try:
+    with progress_display() as display:
         store = do_scan(
             read_run(config, overrides, scheduler, workers, threads),
             output,
@@ -95,8 +94,6 @@ def scan(
             trees=trees,
             watch=display,
         )
-    finally:
-        display.close()
     echo(*(f"wrote {path}" for path in (store, *draw(store))))
 
 
@@ -173,8 +170,7 @@ def compare(
             "Correct the name."
         )
     default = [{"name": estimator.name} for estimator in ESTIMATORS if not estimator.slow]
-    display = progress_display()
-    try:
+    with progress_display() as display:
         store = do_compare(
             read_run(config, overrides, scheduler, workers, threads),
             output,
@@ -185,8 +181,6 @@ def compare(
             trees=trees,
             watch=display,
         )
-    finally:
-        display.close()
     echo(*comparison_text(store).split("\n"))
     echo(*(f"wrote {path}" for path in (store, *draw(store))))
 

@@ -57,7 +57,8 @@ def measure(
 
     DATA and SIMULATION are YAML files with the sections input and jets. Background is subtracted by
     datasets of negative weight. The jets of both are the same, W -> qq by default: pT above
-    225 GeV, and groomed masses from 70 to 110 GeV. Runs take the ratio as input.lund_weights.
+    225 GeV, and groomed masses from 70 to 110 GeV. With prongs: quarks, jets of a simulation are
+    matched to its generated quarks. Runs take the ratio as input.lund_weights.
 
     \b
     A sample:
@@ -76,11 +77,8 @@ def measure(
         raise click.UsageError("--variation: expected distinct names.")
     settings = cluster_settings(scheduler, workers, threads)
     samples = {name: (_read(up, []), _read(down, [])) for name, up, down in variations}
-    display = progress_display()
-    try:
+    with progress_display() as display:
         result = do_measure(_read(data, settings), _read(simulation, []), ratio, samples, display)
-    finally:
-        display.close()
     filled = result.nominal.value[result.nominal.error != 1.0]
     echo(f"bins with a ratio: {filled.size:,} of {result.nominal.value.size:,}", f"wrote {ratio}")
 
@@ -110,8 +108,9 @@ def apply(
     """Weigh the jets of SAMPLE by RATIO, and write a ROOT tree WEIGHTS with a row for each jet.
 
     RATIO is a file of `djservice lund measure`, or the published ROOT file. The rows have the
-    identity of the event, the number of the jet in it, and the weights: weight, its toys, and
-    weight_NAME_up and weight_NAME_down of the systematic uncertainties.
+    identity of the event, the number of the jet in it, its pT and prongs, and the weights: weight,
+    its toys, and weight_NAME_up and weight_NAME_down of the systematic uncertainties. With prongs:
+    quarks in SAMPLE, those that need generated quarks are among them.
 
     \b
     Example:
@@ -121,12 +120,9 @@ def apply(
     from djservice.runs.lund import apply as do_apply
 
     known = read_ratio(ratio)
-    display = progress_display()
-    try:
+    with progress_display() as display:
         settings = cluster_settings(scheduler, workers, threads)
         result = do_apply(known, _read(sample, settings), weights, toys, display)
-    finally:
-        display.close()
     effective = float(result.nominal.sum() ** 2 / max((result.nominal**2).sum(), 1e-300))
     echo(f"{len(result.nominal):,} jets, as many as {effective:,.0f} without weights")
     echo(f"wrote {weights}")
@@ -163,15 +159,13 @@ def shift(
     from djservice.runs.lund_shift import shift as do_shift
 
     run = read_run(config, overrides, scheduler, workers, threads)
-    display = progress_display()
-    try:
+    with progress_display() as display:
         page = do_shift(run, toys, display)
-    finally:
-        display.close()
     result = json.loads(page.read_text())
     echo(
         f"R* = {result['radius']['nominal']:.4f}, without weights {result['radius']['unweighted']:.4f}"
     )
+    echo(f"{'change of R*':<19}up    down")
     for name, (up, down) in result["changes"].items():
         echo(f"{name:<16} {up:+.4f} {down:+.4f}")
     echo(f"wrote {page}")

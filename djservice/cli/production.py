@@ -51,14 +51,12 @@ def reprocess(
     run = settings.read_run([*overrides, *cluster_settings(scheduler, workers, threads)])
     from djservice.reprocessing.update import reprocess as bring_up_to_date
 
-    display = progress_display()
     try:
-        outcome = bring_up_to_date(settings, run, display)
+        with progress_display() as display:
+            outcome = bring_up_to_date(settings, run, display)
     except HeldError as held:
         echo(str(held))
         return
-    finally:
-        display.close()
     echo(f"{'latest' if outcome.reasons else 'nothing changed; latest'}: {outcome.result}")
     if outcome.left_out:
         echo(f"bad inputs left out: {len(outcome.left_out)}", *outcome.left_out)
@@ -153,8 +151,8 @@ def skim(
     from djservice.input.skim import skim as write
 
     (path,) = expand([source])
-    display, done, before, after = progress_display(), 0, 0, 0
-    try:
+    done, before, after = 0, 0, 0
+    with progress_display() as display:
         for total, events, particles_read, particles_kept in write(
             path, target, nanoaod(particles=particles, pt_min=pt_min), keep
         ):
@@ -162,8 +160,6 @@ def skim(
                 display.phase("skim", total, 0)
             display.step({"steps": events})
             done, before, after = done + events, before + particles_read, after + particles_kept
-    finally:
-        display.close()
     echo(f"{target}: {done} events, {after} of {before} particles")
 
 

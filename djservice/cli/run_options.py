@@ -10,7 +10,6 @@ import click
 from djservice.cli.tls import Command, tls_options
 
 if TYPE_CHECKING:
-    from djservice.config.distances import Distances
     from djservice.config.run import Run
 
 
@@ -69,19 +68,6 @@ def read_run(
     from djservice.config.run import Run
 
     return Run.from_yaml(config, [*overrides, *cluster_settings(scheduler, workers, threads)])
-
-
-def read_distances_config(
-    config: str,
-    overrides: tuple[str, ...],
-    scheduler: str | None,
-    workers: int | None,
-    threads: int | None,
-) -> Distances:
-    """The configuration of a matrix of distances; see :func:`read_run`."""
-    from djservice.config.distances import Distances
-
-    return Distances.from_yaml(config, [*overrides, *cluster_settings(scheduler, workers, threads)])
 
 
 def cluster_settings(scheduler: str | None, workers: int | None, threads: int | None) -> list[str]:

@@ -75,13 +75,10 @@ def check_irc(
 
     need_free(output)
     run = read_run(config, overrides, scheduler, workers, threads)
-    display = progress_display()
-    try:
+    with progress_display() as display:
         check = check_irc_of(
             run, radius=radius, rigidity=rigidity, trees=trees, epsilons=epsilons, watch=display
         )
-    finally:
-        display.close()
     echo(*safety_text(check).split("\n"))
     echo(*(f"wrote {path}" for path in write(check, output)))
 

@@ -159,15 +159,13 @@ def watch(service: Any, run_id: str) -> None:
       djservice watch zh_global_radius-1a2b3c4d5e
     """
 
-    submitted, display = service.run(run_id), progress_display()
+    submitted = service.run(run_id)
     try:
-        record = submitted.follow(display)
+        with progress_display() as display:
+            record = submitted.follow(display)
     except KeyboardInterrupt:
-        display.close()
         echo(f"{run_id} continues on the scheduler; the same command follows it again.", err=True)
         return
-    finally:
-        display.close()
     if record["state"] in ("failed", "set-aside"):
         echo(f"djservice: {record['id']} {record['state']}: {record['reason']}", err=True)
         sys.exit(1)

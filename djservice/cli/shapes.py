@@ -49,11 +49,8 @@ def shapes(
 
     settings = [*overrides, *cluster_settings(scheduler, workers, threads)]
     configuration = Shapes.from_yaml(config, settings)
-    display = progress_display()
-    try:
+    with progress_display() as display:
         store = fit_shapes(configuration, watch=display)
-    finally:
-        display.close()
     echo(*shapes_text(store).split("\n"))
     echo(*(f"wrote {path}" for path in (store, *draw(store))))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,11 +47,11 @@ def _keep(context: click.Context, option: click.Parameter, chosen: bool) -> None
             logging.getLogger(name).setLevel(logging.INFO)
 
 
-def progress_display() -> Lines | Terminal:
-    """The display of progress that the command asks for."""
+def progress_display() -> AbstractContextManager[Lines | Terminal]:
+    """The display of progress that the command asks for, closed at the end."""
     from djservice.core.display import Quiet, choose_display
 
-    return Quiet() if _chosen() == "quiet" else choose_display()
+    return closing(Quiet() if _chosen() == "quiet" else choose_display())
 
 
 def print_traceback(error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,10 @@ def lund(particles: Any, jets: Any = None) -> Any:
 
 
 def constituents_of_jets(particles: Any, jets: Any) -> tuple[list[Any], EventBatch]:
-    """The constituents of each jet as an event, and the numbers of jets on the axes before."""
+    """The constituents of each jet as an event, and the numbers of jets on the axes before.
+
+    Jets have the weights and the generated quarks of their events.
+    """
     import awkward as ak
 
     if jets is None:
@@ -117,7 +121,11 @@ def constituents_of_jets(particles: Any, jets: Any) -> tuple[list[Any], EventBat
     rows = index + np.repeat(events.offsets[in_event], sizes)
     columns = {name: getattr(events, name)[rows] for name in ("pt", "rapidity", "phi", "mass")}
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return shape, EventBatch.from_arrays(**columns, offsets=offsets, source="jets")
+    batch = EventBatch.from_arrays(
+        **columns, offsets=offsets, weight=events.weight[in_event], source="jets"
+    )
+    quarks = None if events.quarks is None else events.quarks.select(in_event)
+    return shape, replace(batch, quarks=quarks)
 
 
 def _unflatten(emissions: Any, shape: list[Any]) -> Any:

@@ -43,7 +43,9 @@ class Document(Section):
         try:
             return cls.model_validate(without_credentials(data))
         except ValidationError as error:
-            raise ConfigError(f"{where}: {explained(error, cls, cls.noun)}") from None
+            raise ConfigError(
+                f"{where}: {explained(error, cls, cls.noun)}{_of_another(cls, data)}"
+            ) from None
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -69,6 +71,23 @@ class Document(Section):
         for text in overrides:
             _override(data, text)
         return cls.from_dict(data, str(path))
+
+
+#: Sections that only one kind of configuration has, and the command that takes it.
+_COMMANDS = {
+    "shape": "djservice shapes",
+    "distance": "djservice emd",
+    "loss": "djservice run",
+    "objective": "djservice run",
+}
+
+
+def _of_another(document: type[Document], data: Mapping[str, Any]) -> str:
+    """The end of a message about data that are another kind of configuration."""
+    for key, command in _COMMANDS.items():
+        if key in data and key not in document.model_fields:
+            return f". A configuration with {key} is for `{command}`"
+    return ""
 
 
 def _override(data: dict[str, Any], text: str) -> None:

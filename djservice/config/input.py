@@ -52,7 +52,21 @@ class LundJets(Section):
         (70.0, 110.0),
         description="[lowest, highest] mass in GeV after mMDT with z > 0.1; null: any",
     )
-    prongs: int = Field(2, ge=1, le=20, description="kT subjets of each jet")
+    prongs: Annotated[int, Field(ge=1, le=20)] | Literal["quarks"] = Field(
+        2,
+        description=(
+            "kT subjets of each jet; quarks: as many as generated quarks of a top, W, Z, Higgs or "
+            "heavier boson are within 0.8 of its axis"
+        ),
+    )
+
+
+class WeighedJets(LundJets):
+    """The jets of a run that are weighed."""
+
+    mass: tuple[float, float] | None = Field(
+        None, description="[lowest, highest] mass in GeV after mMDT with z > 0.1; null: any"
+    )
 
 
 class LundWeightsSection(Section):
@@ -63,7 +77,7 @@ class LundWeightsSection(Section):
         "nominal",
         description="or NAME_up, NAME_down of the file, or statistics_0, extrapolation_0, ...: toys",
     )
-    jets: LundJets = LundJets(mass=None)
+    jets: WeighedJets = WeighedJets()
 
 
 class Input(SchemaFields, Files):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from djservice.config.base import PathOrUrl, Section
@@ -55,5 +54,5 @@ class JetsDocument(Document):
         data = self.model_dump(mode="python", by_alias=True, exclude={"output", "cluster"})
         for key in ("files", "fileset", "cache", "timeout", "bundle_events"):
             del data["input"][key]
-        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
+        plain: dict[str, Any] = public(data)
         return plain

@@ -119,7 +119,7 @@ class Run(Document):
             data[name]["model"] = _plain(section.model)
             data[name]["features"] = [_plain(feature) for feature in section.features]
         data["joint"]["network"] = _plain(self.joint.network)
-        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(public(data)))
+        plain: dict[str, Any] = public(data)
         return plain
 
     def _repr_html_(self) -> str:

@@ -121,9 +121,13 @@ class SchemaKeywords(EventSchemaKeywords, total=False):
     """Branches of event, of run and event, or of run, luminosity block and event."""
     selection: str | Mapping[str, Any] | None
     """Selection of events and particles: its name, or a mapping with parameters."""
+    quarks: bool
+    """Whether the generated quarks of heavy particles are read; False by default."""
 
 
 #: Defaults of the keywords, by name.
-SCHEMA_DEFAULTS = {name: field.default for name, field in SchemaFields.model_fields.items()}
+SCHEMA_DEFAULTS = {name: field.default for name, field in SchemaFields.model_fields.items()} | {
+    "quarks": False
+}
 #: Decorator of the functions that have ``**options`` of :class:`SchemaKeywords`.
 takes_schema = takes(SchemaKeywords, SCHEMA_DEFAULTS)

@@ -48,7 +48,8 @@ __all__ = [
 class Augmentation(ABC):
     """A random transformation of the particles of each event.
 
-    Identities, weights and true masses stay.
+    Identities, weights and true masses stay. Generated quarks move with a symmetry, and stay
+    otherwise.
     """
 
     name: ClassVar[str]
@@ -128,7 +129,9 @@ class Rotate(Augmentation):
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
         angle = 2.0 * np.pi * uniform(keys, 0) if self.angle is None else self.angle
-        return replace(events, phi=fold(events.phi + _of_particles(events, angle)))
+        quarks = None if events.quarks is None else events.quarks.moved(phi=angle)
+        phi = fold(events.phi + _of_particles(events, angle))
+        return replace(events, phi=phi, quarks=quarks)
 
 
 @checked_arguments
@@ -154,7 +157,9 @@ class Translate(Augmentation):
 
     def transform(self, events: EventBatch, keys: Keys) -> EventBatch:
         shift = self.width * (2.0 * uniform(keys, 0) - 1.0) if self.shift is None else self.shift
-        return replace(events, rapidity=events.rapidity + _of_particles(events, shift))
+        quarks = None if events.quarks is None else events.quarks.moved(rapidity=shift)
+        rapidity = events.rapidity + _of_particles(events, shift)
+        return replace(events, rapidity=rapidity, quarks=quarks)
 
 
 @checked_arguments

@@ -23,9 +23,12 @@ from djservice.events.event_columns import (
 )
 from djservice.events.from_awkward import flat_particles
 from djservice.events.keys import Keys
+from djservice.events.quarks import GeneratedQuarks
 
-#: Fields of a batch that are not arrays.
+#: Names and texts of a batch.
 NAMES = ("files", "dataset", "doubts")
+#: Fields of a batch that are not one array.
+NOT_ARRAYS = ("columns", "quarks", *NAMES)
 #: Names of the four coordinates of the particles.
 _PARTICLE = ("pt", "rapidity", "phi", "mass")
 
@@ -61,11 +64,13 @@ class EventBatch:
         input: charges, flags, impact parameters. Observables of constituents may read them.
     doubts
         What looks like a mistake in the values that were converted (:class:`InputWarning`).
+    quarks
+        Generated quarks of each event, if they were read (``quarks=True`` of a schema).
 
     Notes
     -----
     The memory is 32 bytes per particle (four float64), 8 for each further column, and 60 bytes per
-    event.
+    event. Quarks take 36 bytes each, and 8 per event.
     """
 
     pt: Floats
@@ -85,6 +90,7 @@ class EventBatch:
     dataset: str = ""
     columns: Mapping[str, Floats] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    quarks: GeneratedQuarks | None = None
 
     @classmethod
     @takes_columns
@@ -199,7 +205,8 @@ class EventBatch:
     def concatenate(cls, batches: Sequence[EventBatch]) -> EventBatch:
         """The events of several batches of one dataset, in order.
 
-        A column that a batch lacks is 0 for its particles.
+        A column that a batch lacks is 0 for its particles. Quarks are there if all batches have
+        them.
         """
         if isinstance(batches, EventBatch) or not isinstance(batches, Sequence):
             raise InputError(f"expected a list of batches, found {type(batches).__name__}.")
@@ -214,7 +221,7 @@ class EventBatch:
         flat = {
             f.name: np.concatenate([getattr(batch, f.name) for batch in batches])
             for f in fields(cls)
-            if f.name not in ("offsets", "file", "columns", *NAMES)
+            if f.name not in ("offsets", "file", *NOT_ARRAYS)
         }
         files = tuple(dict.fromkeys(name for batch in batches for name in batch.files))
         index = {name: np.int32(i) for i, name in enumerate(files)}
@@ -224,6 +231,7 @@ class EventBatch:
         ]
         steps = np.concatenate([np.diff(batch.offsets) for batch in batches])
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(steps)])
+        quarks = [batch.quarks for batch in batches if batch.quarks is not None]
         return cls(
             **flat,
             offsets=offsets,
@@ -237,6 +245,7 @@ class EventBatch:
                 for name in dict.fromkeys(name for batch in batches for name in batch.columns)
             },
             doubts=tuple(dict.fromkeys(doubt for batch in batches for doubt in batch.doubts)),
+            quarks=GeneratedQuarks.concatenate(quarks) if len(quarks) == len(batches) else None,
         )
 
     def __len__(self) -> int:
@@ -260,6 +269,7 @@ class EventBatch:
             "dataset": self.dataset,
             "files": "\n".join(self.files[:5]) + "\n..." * (len(self.files) > 5),
             "columns": ", ".join(self.columns),
+            "quarks": "" if self.quarks is None else f"{len(self.quarks.pt):,}",
             "doubts": "\n".join(self.doubts),
         }
         return html_table("Events", rows)
@@ -272,8 +282,12 @@ class EventBatch:
     @property
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
-        arrays = [getattr(self, f.name) for f in fields(self) if f.name not in ("columns", *NAMES)]
-        return sum(array.nbytes for array in (*arrays, *self.columns.values()))
+        arrays = [getattr(self, f.name) for f in fields(self) if f.name not in NOT_ARRAYS]
+        arrays += [
+            *self.columns.values(),
+            *({} if self.quarks is None else self.quarks.columns).values(),
+        ]
+        return sum(array.nbytes for array in arrays)
 
     def __getitem__(self, index: Any) -> EventBatch:
         """Some of the events: ``events[7]``, ``events[3:10]``, ``events[mask]``, ``events[[4, 2]]``.
@@ -326,6 +340,7 @@ class EventBatch:
             offsets=offsets,
             **{name: getattr(self, name) for name in NAMES},
             columns={name: values[particle] for name, values in self.columns.items()},
+            quarks=None if self.quarks is None else self.quarks.select(rows),
         )
 
     def keep(self, particles: NDArray[np.bool_]) -> EventBatch:

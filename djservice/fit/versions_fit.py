@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from djservice.store.run_store import Store
 
 #: Group of the store.
 GROUP = "robust"
+#: Standard errors from which the curvature of a version is not that of all.
+_CLEARLY = 3.0
 
 
 def version_columns(moments: Moments) -> dict[str, Floats]:
@@ -50,6 +53,29 @@ def version_scan(store: Store, version: int) -> dict[str, Any]:
     return columns
 
 
+def version_curvature(store: Store, version: int) -> Callable[[float], tuple[float, float]]:
+    """d^2L/dR^2 of a version and its standard error, as a function of R.
+
+    The versions are of the same events, so their losses are nearly the same function of R. Their
+    trees are not: the curvature of one has a large error, of which R and its shift would be made.
+    So it is that of their mean, unless that of the version clearly differs. Versions may have common
+    trees, so the error of the mean is that of one of them.
+    """
+    every = range(store.column("scan", VERSION_SCAN[0]).shape[1])
+    scans = [version_scan(store, each) for each in every]
+    mean = {name: np.mean([scan[name] for scan in scans], axis=0) for name in scans[0]}
+    mean["radius"] = scans[0]["radius"]
+
+    def at(radius: float) -> tuple[float, float]:
+        common, error = curvature_at(radius, mean)
+        alone, of_alone = curvature_at(radius, scans[version])
+        if abs(alone - common) > _CLEARLY * math.hypot(of_alone, error):
+            return alone, of_alone
+        return common, error
+
+    return at
+
+
 def shift_errors(moments: Moments, store: Store, radius: float) -> list[float | None]:
     """Standard error over events of R of each version minus that of the first, to first order.
 
@@ -57,8 +83,7 @@ def shift_errors(moments: Moments, store: Store, radius: float) -> list[float | 
     not determined.
     """
     curvatures = [
-        curvature_at(radius, version_scan(store, version))[0]
-        for version in range(moments.layout.versions)
+        version_curvature(store, version)(radius)[0] for version in range(moments.layout.versions)
     ]
     errors: list[float | None] = []
     for version, curvature in enumerate(curvatures):
@@ -90,13 +115,8 @@ async def fit_versions(
     watch.phase("R of each", len(names) * NEWTON_STEPS, store.n_complete(GROUP))
     rows, table, row = [], [], 0
     for version in range(len(names)):
-        scan = version_scan(store, version)
-        newton = Newton(
-            radius,
-            run.radius.minimum,
-            run.radius.maximum,
-            lambda at, scan=scan: curvature_at(at, scan),  # type: ignore[misc]
-        )
+        curvature = version_curvature(store, version)
+        newton = Newton(radius, run.radius.minimum, run.radius.maximum, curvature)
 
         async def step(
             number: int, at: float, version: int = version

@@ -9,7 +9,7 @@ from djservice.config.schema_fields import DEFAULT_WEIGHT
 from djservice.errors import SchemaError
 from djservice.input.momentum_forms import COMPONENTS, forms_with
 from djservice.input.schemas import Schema
-from djservice.input.truth import GENERATED
+from djservice.input.truth import GENERATED, QUARK_FIELDS
 
 #: What the names of further columns begin with among the fields of a collection.
 COLUMN = "column:"
@@ -31,12 +31,15 @@ class Branches:
     truth
         ``truth``, or the fields of the generated particles. Empty if the truth is a number or
         unknown.
+    quarks
+        The fields of the generated particles for quarks; empty if they are not read.
     """
 
     particles: tuple[dict[str, str], ...]
     identity: tuple[str, ...]
     weight: str | None
     truth: dict[str, str]
+    quarks: dict[str, str]
 
     def __iter__(self) -> Iterator[str]:
         """All branch names, each once."""
@@ -48,6 +51,7 @@ class Branches:
                     *([self.weight] if self.weight else []),
                     *names,
                     *self.truth.values(),
+                    *self.quarks.values(),
                 ]
             )
         )
@@ -99,6 +103,8 @@ def find_branches(
         truth = {name: needed(layout.generated[name]) for name in GENERATED[str(schema.truth)]}
     elif isinstance(schema.truth, str):
         truth = {"truth": needed(schema.truth)}
+    of_quarks = QUARK_FIELDS if schema.quarks else ()
+    quarks = {name: needed(layout.generated[name]) for name in of_quarks}
     identity_branches = layout.identity if identity is None else identity
     if schema.identity is not None and identity is None:
         identity_branches = tuple(map(needed, schema.identity))
@@ -107,6 +113,7 @@ def find_branches(
         identity_branches if all(has(name) for name in identity_branches) else (),
         None if weight is None else needed(weight),
         truth,
+        quarks,
     )
 
 

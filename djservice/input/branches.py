@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from djservice.errors import InputError, SchemaError
 from djservice.events.batch import EventBatch
 from djservice.events.checks import LARGEST_SCALE, refuse_particles
+from djservice.events.quarks import GeneratedQuarks
 from djservice.input.branch_names import COLUMN, Branches
 from djservice.input.momentum_forms import FORMS, standard
 from djservice.input.particle_masses import masses_of
 from djservice.input.schemas import Schema
-from djservice.input.truth import generated_mass
+from djservice.input.truth import generated_mass, generated_quarks
 
 #: A pt_min above so many median pT looks like one in MeV.
 _MOST_MEDIANS = 100
@@ -78,9 +79,7 @@ def batch_of(
     if "truth" in branches.truth:
         truth = per_event(branches.truth["truth"]).astype(np.float64) / schema.per_gev
     elif branches.truth:
-        fields = {
-            name: _lists(get(branch), branch, place) for name, branch in branches.truth.items()
-        }
+        fields = _generated(branches.truth, get, place)
         truth = generated_mass(str(schema.truth), fields, place, entry) / schema.per_gev
     identity = _padded([per_event(name) for name in branches.identity])
     batch = EventBatch.of_file(
@@ -96,11 +95,35 @@ def batch_of(
             for name in columns
         },
     )
+    if branches.quarks:
+        fields = _generated(branches.quarks, get, place)
+        batch = replace(batch, quarks=_quarks(fields, schema, place, entry))
     eta = np.asarray(ak.to_numpy(ak.flatten(particles["eta"], axis=1)))
     scale = None
     if schema.particle_weight is not None:
         scale = np.asarray(ak.to_numpy(ak.flatten(particles["weight"], axis=1)), dtype=np.float64)
     return _cut(batch, schema, eta, scale, at_rest)
+
+
+def _generated(branches: dict[str, str], get: Get, place: str) -> dict[str, Any]:
+    """Fields of the generated particles."""
+    return {name: _lists(get(branch), branch, place) for name, branch in branches.items()}
+
+
+def _quarks(
+    fields: dict[str, Any], schema: Schema, place: str, entry: NDArray[Any]
+) -> GeneratedQuarks:
+    """The quarks of each event, which are checked as particles are."""
+    import awkward as ak
+
+    quarks = generated_quarks(fields, place, entry)
+    for name in ("pt", "mass"):
+        quarks = ak.with_field(quarks, quarks[name] / schema.per_gev, name)
+    source = f"generated quarks of {place}"
+    checked = EventBatch.of_file(quarks, entry=entry, source=source)
+    names = ("offsets", "pt", "rapidity", "phi", "mass")
+    code = ak.to_numpy(ak.flatten(quarks["pdgId"])).astype(np.int32)
+    return GeneratedQuarks(**{name: getattr(checked, name) for name in names}, pdg_id=code)
 
 
 def _without_pt(particles: Any, schema: Schema) -> tuple[Any, NDArray[np.bool_]]:

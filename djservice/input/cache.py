@@ -26,7 +26,8 @@ from djservice.core.provenance import READING, code_hash
 from djservice.core.regular import read_regular
 from djservice.core.urls import is_url
 from djservice.errors import DamagedStoreError, InputFileError
-from djservice.events.batch import NAMES, EventBatch
+from djservice.events.batch import NOT_ARRAYS, EventBatch
+from djservice.events.quarks import GeneratedQuarks
 from djservice.input.cutflow import Cutflow
 from djservice.input.files import InputFile
 from djservice.input.schemas import Schema
@@ -37,8 +38,8 @@ from djservice.store.fresh import create_array
 from djservice.store.meanings import describe
 from djservice.store.verify import verify
 
-#: Fields of a batch that are not one array.
-_NAMES = ("columns", *NAMES)
+#: What the names of the arrays of generated quarks begin with.
+_QUARKS = "quarks_"
 #: Key under which a file keeps its own name: a copy of another is whole, and not what is asked for.
 _NAME = "name"
 
@@ -118,15 +119,19 @@ def load_cached(cache: str, key: str) -> tuple[EventBatch, Cutflow] | None:
         facts = _facts(archive, place)
         root = CheckedGroup(archive, archive.group("r"))
         columns: Any = {
-            f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in _NAMES
+            f.name: root.rows(f.name) for f in fields(EventBatch) if f.name not in NOT_ARRAYS
         }
         further = {name: root.rows(f"column_{i}") for i, name in enumerate(facts["columns"])}
+        quarks: Any = {
+            f.name: root.rows(_QUARKS + f.name) for f in fields(GeneratedQuarks) if facts["quarks"]
+        }
         batch = EventBatch(
             **columns,
             files=tuple(facts["files"]),
             dataset=facts["dataset"],
             doubts=tuple(facts["doubts"]),
             columns=further,
+            quarks=GeneratedQuarks(**quarks) if quarks else None,
         )
         cutflow = Cutflow(
             facts["entries"],
@@ -156,9 +161,11 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
         arrays = {
             field.name: getattr(batch, field.name)
             for field in fields(EventBatch)
-            if field.name not in _NAMES
+            if field.name not in NOT_ARRAYS
         }
         arrays |= {f"column_{i}": values for i, values in enumerate(batch.columns.values())}
+        if batch.quarks is not None:
+            arrays |= {_QUARKS + name: values for name, values in batch.quarks.columns.items()}
         for name, values in arrays.items():
             length = {"item": (len(values), max(1, len(values)))}
             create_array(root, name, values.dtype.str, length, values)
@@ -168,6 +175,7 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
             "dataset": batch.dataset,
             "doubts": list(batch.doubts),
             "columns": list(batch.columns),
+            "quarks": batch.quarks is not None,
             "absent": [list(column) for column in cutflow.absent],
             "entries": cutflow.entries,
         }

@@ -9,6 +9,7 @@ from djservice.input.branch_names import Branches, find_branches
 from djservice.input.branches import Get
 from djservice.input.layouts import FileLayout
 from djservice.input.schemas import Schema
+from djservice.input.truth import NO_QUARKS
 
 #: Field that carries the entry numbers of events through a selection.
 ENTRY = "djservice_entry"
@@ -29,7 +30,7 @@ def branches_of_events(
         return _column(events, name, schema.layout)
 
     def missing(name: str) -> SchemaError:
-        return _missing(events, name, schema.layout, place)
+        return _missing(events, name, schema, place)
 
     branches = find_branches(schema, lambda name: get(name) is not None, missing, identity)
     if identity is not None and not branches.identity:
@@ -53,13 +54,16 @@ def _column(events: Any, branch: str, layout: FileLayout) -> Any:
     return None
 
 
-def _missing(events: Any, branch: str, layout: FileLayout, place: str) -> SchemaError:
+def _missing(events: Any, branch: str, schema: Schema, place: str) -> SchemaError:
+    layout = schema.layout
     names = [name for name in events.layout.fields if name != ENTRY]
     for collection, _ in layout.places(branch):
         if collection in names:
             fields = events.layout[collection].fields
             names = [layout.names(collection, field)[0] for field in fields]
             break
+    of_quarks = schema.quarks and branch in layout.generated.values()
     return SchemaError(
-        f"{place}: expected {branch!r} in the events, found {', '.join(names)}. Name another one."
+        f"{place}: expected {branch!r} in the events, found {', '.join(names)}. "
+        f"{NO_QUARKS if of_quarks else 'Name another one.'}"
     )

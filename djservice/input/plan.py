@@ -38,8 +38,10 @@ class InputPlan:
     selection: str
 
 
-def plan_input(section: Input, search: Search = GLOB) -> InputPlan:
+def plan_input(section: Input, search: Search = GLOB, *, quarks: bool = False) -> InputPlan:
     """Find the files of an input section, without reading them; ``search`` expands patterns.
+
+    With ``quarks``, generated quarks are read.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def plan_input(section: Input, search: Search = GLOB) -> InputPlan:
         If a file or a selection does not exist, or the fileset is invalid.
     """
     fileset = {} if section.fileset is None else load_fileset(section.fileset)
-    schema = schema_of(section)
+    schema = schema_of(section, quarks)
     return InputPlan(
         section,
         schema,

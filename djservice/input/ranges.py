@@ -16,6 +16,7 @@ from djservice.input.formats import opened
 from djservice.input.open_file import OpenFile
 from djservice.input.root_file import RootFile
 from djservice.input.schemas import Schema
+from djservice.input.truth import NO_QUARKS
 
 if TYPE_CHECKING:
     from djservice.input.segments import Segment
@@ -39,6 +40,8 @@ def branches_of(file: OpenFile, schema: Schema, place: str) -> Branches:
         advice = " ".join(filter(None, map(file.hint, schema.particles))) or (
             "Choose another schema, or name the branch in it (those of momenta in columns)."
         )
+        if schema.quarks and name in schema.layout.generated.values():
+            advice = NO_QUARKS
         return SchemaError(
             f"{place}: schema {schema.kind!r} needs branch {name!r}; {file.text} has "
             f"{listed(sorted(file.names), name)}. {advice}"

@@ -24,7 +24,7 @@ from djservice.errors import InputError
 from djservice.input.layouts import LAYOUTS, FileLayout
 from djservice.input.momentum_forms import COMPONENTS, forms_with
 from djservice.input.particle_masses import CODE
-from djservice.input.truth import GENERATED
+from djservice.input.truth import GENERATED, QUARK_FIELDS
 
 __all__ = [
     "Schema",
@@ -65,6 +65,9 @@ class Schema(SchemaFields):
         The true mass. A number in GeV; a branch with one number per event, in the units of the
         layout; ``GenPart:higgs`` or ``GenPart:b_pair``, from the layout's generated particles
         (:func:`djservice.input.truth.generated_mass`); or None if it is unknown.
+    quarks
+        Whether the quarks of the decays of heavy particles are read, from the layout's generated
+        particles (:func:`djservice.input.truth.generated_quarks`).
     columns
         Fields of every collection, or branches, by name. ``pt``, ``eta``, ``phi``, ``mass``,
         ``px``, ``py``, ``pz`` and ``E`` are those of the momenta, in place of the layout's; mass
@@ -88,6 +91,7 @@ class Schema(SchemaFields):
         "PFCands",
     )
     tree: Name = "Events"
+    quarks: bool = False
 
     @model_validator(mode="after")
     def _collections_are_names(self) -> Self:
@@ -125,6 +129,15 @@ class Schema(SchemaFields):
                 raise ValueError(
                     f"truth={self.truth!r}: expected a branch, or one of {', '.join(available)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _quarks_are_generated(self) -> Self:
+        if self.quarks and not set(QUARK_FIELDS) <= set(self.layout.generated):
+            raise ValueError(
+                f"quarks: the layout {self.kind!r} has no generated particles with mothers; expected "
+                "the number of prongs instead"
+            )
         return self
 
     @property
@@ -263,8 +276,11 @@ def make(kind: Kind, **options: Any) -> Schema:
         ) from None
 
 
-def schema_of(section: Input) -> Schema:
-    """The schema that an input section describes."""
+def schema_of(section: Input, quarks: bool = False) -> Schema:
+    """The schema that an input section describes, with quarks if its Lund weights need them."""
+    weights = section.lund_weights
     return make(
-        section.schema_, **{name: getattr(section, name) for name in SchemaFields.model_fields}
+        section.schema_,
+        **{name: getattr(section, name) for name in SchemaFields.model_fields},
+        quarks=quarks or (weights is not None and weights.jets.prongs == "quarks"),
     )

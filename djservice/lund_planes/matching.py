@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
 from djservice.errors import InputError
+from djservice.events.batch import EventBatch
 from djservice.lund_planes.subjets import Subjets
 
 #: A quark within this distance is in the jet, and within the other in the subjet.
@@ -60,6 +61,23 @@ class Quarks:
             raise InputError("quarks: expected finite eta and phi, found others.")
         is_b = np.abs(ak.to_numpy(ak.flatten(quarks.pdgId))) == 5
         return cls(np.repeat(np.arange(jets), ak.to_numpy(ak.num(quarks))), eta, phi, is_b)
+
+    @classmethod
+    def of_events(cls, jets: EventBatch) -> Quarks:
+        """The generated quarks that a batch has, here of jets as events of their constituents.
+
+        Raises
+        ------
+        InputError
+            If it has none.
+        """
+        quarks = jets.quarks
+        if quarks is None:
+            raise InputError(
+                "prongs is 'quarks', and the events have no generated quarks. Read them with a "
+                "schema that has quarks=True, or give the number of prongs."
+            )
+        return cls(quarks.event, quarks.eta, quarks.phi, np.abs(quarks.pdg_id) == 5)
 
     def distances(self, eta: Floats, phi: Floats) -> Floats:
         """Distance of each quark to the axis of its jet; the axes have shape (jet,)."""

@@ -16,11 +16,16 @@ from djservice.core.typing import Floats
 from djservice.errors import InputError
 from djservice.events.batch import EventBatch
 from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.prong_jets import (
+    QUARKS,
+    Emissions,
+    ProngJets,
+    quark_variations,
+    varied_by_quarks,
+)
 from djservice.lund_planes.published import read_ratio
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.ratio_table import RatioTable
-from djservice.lund_planes.reweighter import Emissions
-from djservice.lund_planes.subjets import subjets_of
 
 #: Least z of mMDT.
 _Z_CUT = 0.1
@@ -28,7 +33,10 @@ _Z_CUT = 0.1
 
 @dataclass(frozen=True)
 class SelectedJets:
-    """Jets as events of their constituents, with the event of each and its pT in GeV."""
+    """Jets as events of their constituents, with the event of each and its pT in GeV.
+
+    They have the weights and the generated quarks of their events.
+    """
 
     batch: EventBatch
     event: NDArray[np.int64]
@@ -63,11 +71,13 @@ def groomed_mass(emissions: Any) -> Any:
     return ak.fill_none(ak.firsts(chosen, axis=-1), 0.0)
 
 
-def plane_of(events: EventBatch, section: LundJets, binning: Binning) -> PlaneSums:
-    """The sums of the selected jets of events."""
-    jets = select_jets(events, section)
-    subjets = subjets_of(jets.batch, np.full(len(jets.event), section.prongs))
-    return PlaneSums.of(subjets, events.weight[jets.event], binning)
+def plane_of(events: EventBatch, section: LundJets, prongs: int, binning: Binning) -> PlaneSums:
+    """The sums of the selected jets of events with a number of prongs.
+
+    By generated quarks, they are those of jets with as many quarks, each in a subjet of its own.
+    """
+    jets = ProngJets.of(select_jets(events, section).batch, section.prongs)
+    return PlaneSums.of(jets.subjets, jets.jets.weight, binning, jets.matched(prongs))
 
 
 @dataclass(frozen=True)
@@ -101,21 +111,37 @@ class LundWeighting:
         """
         ratio = read_ratio(section.ratio)
         check_jets(ratio, section.jets)
-        table = varied(ratio, section.variation, seed)
+        table = varied(ratio, section.variation, seed, section.jets.prongs == QUARKS)
         return cls(section.jets, ratio, table, section.variation, ratio.digest)
 
 
-def products_of(events: EventBatch, by: LundWeighting) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Event, pT and product of ratios of each selected jet."""
-    jets = select_jets(events, by.jets)
-    subjets = subjets_of(jets.batch, np.full(len(jets.event), by.jets.prongs))
-    every = np.ones(len(subjets.jet), np.bool_)
-    emissions = Emissions.of(by.ratio, subjets, every)
-    return jets.event, jets.pt, emissions.products(by.table, len(jets.event))
+@dataclass(frozen=True)
+class Products:
+    """Of each selected jet of events: its event, pT in GeV, prongs, match, and product of ratios."""
+
+    event: NDArray[np.int64]
+    pt: Floats
+    prongs: NDArray[np.int64]
+    bad: NDArray[np.bool_]
+    value: Floats
 
 
-def varied(ratio: LundRatio, variation: str, seed: int) -> RatioTable:
-    """The table of a ratio for a variation, by its name.
+def products_of(events: EventBatch, by: LundWeighting) -> Products:
+    """The products of ratios of the selected jets of events."""
+    chosen = select_jets(events, by.jets)
+    jets = ProngJets.of(chosen.batch, by.jets.prongs)
+    emissions = Emissions.of(by.ratio, jets.subjets, jets.used)
+    value = emissions.products(by.table, len(chosen.event))
+    name, _, which = by.name.rpartition("_")
+    if jets.quarks is not None and name in quark_variations(by.ratio):
+        value = varied_by_quarks(name, by.ratio, jets, value)[which == "down"]
+    return Products(chosen.event, chosen.pt, jets.prongs, jets.bad, value)
+
+
+def varied(ratio: LundRatio, variation: str, seed: int, quarks: bool = False) -> RatioTable:
+    """The table of a ratio for a variation, by its name; ``quarks`` is whether prongs are quarks.
+
+    The variations of quarks have the nominal table (:func:`varied_by_quarks`).
 
     Raises
     ------
@@ -127,9 +153,12 @@ def varied(ratio: LundRatio, variation: str, seed: int) -> RatioTable:
     name, _, which = variation.rpartition("_")
     if name in ratio.variations and which in ("up", "down"):
         return ratio.variations[name][which == "down"]
+    of_quarks = quark_variations(ratio) if quarks else []
+    if name in of_quarks and which in ("up", "down"):
+        return ratio.nominal
     if name in ("statistics", "extrapolation") and re.fullmatch("[0-9]{1,6}", which):
         return ratio.nominal.toy(name, seed, int(which))
-    names = [f"{name}_{way}" for name in ratio.variations for way in ("up", "down")]
+    names = [f"{name}_{way}" for name in (*ratio.variations, *of_quarks) for way in ("up", "down")]
     raise InputError(
         f"no variation {variation!r}; there are "
         f"{', '.join(['nominal', *names, 'statistics_0', 'extrapolation_0'])} and so on."

@@ -38,7 +38,7 @@ from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.input.files import InputFile
 from djservice.input.quarantine import BadRange
 from djservice.lund_planes.selected_jets import LundWeighting
-from djservice.on_dask.answers import hearing
+from djservice.on_dask.answers import answers_of, hearing
 from djservice.on_dask.augment import augment
 from djservice.on_dask.balance import cost, groups
 from djservice.on_dask.crew import Crew
@@ -267,7 +267,9 @@ class Bundles:
                 ],
                 keys=[f"evaluate-{self.token}-{call}-{number}" for number in range(len(workers))],
             )
-            gathered: list[list[Any]] = await self.crew.answers(futures, heard)
+            gathered: list[list[Any]] = await self.crew.watched(
+                answers_of(self.crew.client, futures, heard)
+            )
         numbers = itertools.chain(*of_worker)
         by_number = dict(zip(numbers, itertools.chain(*gathered), strict=True))
         return [by_number[i] for i in range(len(self.bundles))]

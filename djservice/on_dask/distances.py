@@ -6,7 +6,6 @@ again. A distance depends on its two jets alone, and the bits do not depend on w
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
@@ -24,9 +23,6 @@ from djservice.on_dask.limits import check_size
 from djservice.on_dask.tasks import stop_if_unwanted
 from djservice.shapes.ground import Ground
 from djservice.shapes.matrix import Group, Kind, block
-
-#: Blocks that are computed or wait to be written at any time, so that all workers are busy.
-AHEAD = 1_024
 
 
 class Blocks:
@@ -82,18 +78,8 @@ class Blocks:
 
     async def stripes(self, first: int, watch: Watch) -> AsyncIterator[Floats]:
         """The stripes from ``first`` on, in order, each from its diagonal block to the right."""
-        waiting: deque[list[Future]] = deque()
-        submitted = first
-        for stripe in range(first, len(self.groups)):
-            while submitted < len(self.groups) and (
-                submitted == stripe or sum(map(len, waiting)) < AHEAD
-            ):
-                waiting.append(self._submit(submitted))
-                submitted += 1
-            blocks = []
-            for future in waiting.popleft():
-                blocks += await self.sample.crew.gather([future])
-                watch.step({})
+        end = len(self.groups)
+        async for blocks in self.sample.in_order(self._submit, first, end, watch):
             yield np.concatenate(blocks, axis=1)
 
     def _submit(self, stripe: int) -> list[Future]:

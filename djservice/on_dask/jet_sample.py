@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -25,6 +26,9 @@ from djservice.on_dask.load import Loaded, load
 from djservice.on_dask.plugins import compile_kernels
 from djservice.shapes.transport import solver_version
 from djservice.store.jet_table import JetTable
+
+#: Tasks that are computed or wait to be written at any time.
+_AHEAD = 1_024
 
 
 class JetSample:
@@ -124,6 +128,25 @@ class JetSample:
             key=key,
             work="clustering",
         )
+
+    async def in_order(
+        self, submit: Callable[[int], list[Future]], first: int, end: int, watch: Watch
+    ) -> AsyncIterator[list[Any]]:
+        """The results of the tasks of each number from ``first`` on, in order.
+
+        So many are submitted ahead that all workers are busy.
+        """
+        waiting: deque[list[Future]] = deque()
+        submitted = first
+        for number in range(first, end):
+            while submitted < end and (submitted == number or sum(map(len, waiting)) < _AHEAD):
+                waiting.append(submit(submitted))
+                submitted += 1
+            results = []
+            for future in waiting.popleft():
+                results += await self.crew.gather([future])
+                watch.step({})
+            yield results
 
     def __str__(self) -> str:
         left_out = f"; events without one: {self.empty:,}" if self.empty else ""

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 from distributed import Future
-from numpy.typing import NDArray
 
 from djservice.config.input import LundJets
 from djservice.core.progress import Watch
@@ -18,16 +17,23 @@ from djservice.events.batch import EventBatch
 from djservice.events.checks import check_weights
 from djservice.lund_planes.binning import Binning, PlaneSums
 from djservice.lund_planes.normalisation import normalised
-from djservice.lund_planes.selected_jets import LundWeighting, plane_of, products_of
+from djservice.lund_planes.prong_jets import QUARKS, doubt_of_matches
+from djservice.lund_planes.selected_jets import LundWeighting, Products, plane_of, products_of
 from djservice.on_dask.crew import Crew
 
 
 async def plane(
-    crew: Crew, bundles: Sequence[Future], jets: LundJets, binning: Binning, token: str
+    crew: Crew,
+    bundles: Sequence[Future],
+    jets: LundJets,
+    prongs: int,
+    binning: Binning,
+    token: str,
 ) -> PlaneSums:
-    """The plane of the jets of all bundles, added up in their order."""
+    """The plane of the jets with so many prongs of all bundles, added up in their order."""
+    arguments = jets, prongs, binning
     futures = [
-        crew.submit(plane_of, bundle, jets, binning, key=f"plane-{token}-{i}", work="clustering")
+        crew.submit(plane_of, bundle, *arguments, key=f"plane-{token}-{i}", work="clustering")
         for i, bundle in enumerate(bundles)
     ]
     sums: PlaneSums = functools.reduce(operator.add, await crew.gather(futures))
@@ -36,8 +42,8 @@ async def plane(
 
 async def factors_of(
     crew: Crew, bundles: Sequence[Future], weights: Sequence[Floats], by: LundWeighting, token: str
-) -> tuple[list[Floats], int]:
-    """Factor on the weight of each event, by bundle, and the number of jets.
+) -> tuple[list[Floats], int, str]:
+    """Factor on the weight of each event, by bundle; the number of jets; and a doubt, or "".
 
     The normalisation needs all jets, so it is done here, in the order of the bundles.
     """
@@ -45,20 +51,22 @@ async def factors_of(
         crew.submit(products_of, bundle, by, key=f"products-{token}-{i}", work="clustering")
         for i, bundle in enumerate(bundles)
     ]
-    parts: list[tuple[NDArray[np.int64], Floats, Floats]] = await crew.gather(futures)
-    pt, raw = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
-    of_event = np.concatenate(
-        [weight[part[0]] for weight, part in zip(weights, parts, strict=True)]
+    parts: list[Products] = await crew.gather(futures)
+    raw, prongs, pt, bad = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("value", "prongs", "pt", "bad")
     )
-    prongs = np.full(len(raw), by.jets.prongs)
+    of_event = np.concatenate(
+        [weight[part.event] for weight, part in zip(weights, parts, strict=True)]
+    )
     jets = normalised(raw, prongs, pt, of_event)
     factors, first = [], 0
-    for weight, (event, _, _) in zip(weights, parts, strict=True):
+    for weight, part in zip(weights, parts, strict=True):
         factor = np.ones(len(weight))
-        np.multiply.at(factor, event, jets[first : first + len(event)])
+        np.multiply.at(factor, part.event, jets[first : first + len(part.event)])
         factors.append(factor)
-        first += len(event)
-    return factors, len(raw)
+        first += len(part.event)
+    return factors, len(raw), doubt_of_matches(prongs, bad) if by.jets.prongs == QUARKS else ""
 
 
 async def weigh(
@@ -70,9 +78,11 @@ async def weigh(
     token: str,
 ) -> tuple[list[Future], list[Floats]]:
     """The bundles with the weights of their jets, and the weights of their events."""
-    factors, jets = await factors_of(crew, bundles, weights, by, token)
+    factors, jets, doubt = await factors_of(crew, bundles, weights, by, token)
     spread = float(np.concatenate(factors).std())
     watch.say(f"Lund weights ({by.name}): {jets:,} jets, standard deviation {spread:.3f}")
+    if doubt:
+        watch.say(f"warning: {doubt}")
     weighed = [
         crew.submit(_weighed, bundle, factor, key=f"lund-weighed-{token}-{i}")
         for i, (bundle, factor) in enumerate(zip(bundles, factors, strict=True))

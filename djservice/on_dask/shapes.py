@@ -5,7 +5,6 @@ A fit depends on its jet alone, and the bits do not depend on who computed it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
@@ -21,8 +20,6 @@ from djservice.shapes.fit import fits_of
 from djservice.shapes.forms import Isotropy, Shape
 from djservice.shapes.table import columns_of
 
-#: Groups that are computed or wait to be written at any time, so that all workers are busy.
-AHEAD = 1_024
 #: Most jets of a group: a fit takes from a millisecond to half a second.
 MOST_JETS = 25
 
@@ -45,15 +42,12 @@ class Fits:
 
     async def rows(self, first: int, watch: Watch) -> AsyncIterator[dict[str, Floats]]:
         """The columns of each group from ``first`` on, in order."""
-        waiting: deque[Future] = deque()
-        submitted = first
-        for number in range(first, len(self.groups)):
-            while submitted < min(number + AHEAD, len(self.groups)):
-                key = f"fits-{self.sample.token}-{submitted}"
-                waiting.append(self.sample.submit(self.fit, self.groups[submitted], key))
-                submitted += 1
-            (rows,) = await self.sample.crew.gather([waiting.popleft()])
-            watch.step({})
+
+        def submit(number: int) -> list[Future]:
+            key = f"fits-{self.sample.token}-{number}"
+            return [self.sample.submit(self.fit, self.groups[number], key)]
+
+        async for (rows,) in self.sample.in_order(submit, first, len(self.groups), watch):
             yield rows
 
 

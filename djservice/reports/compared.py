@@ -74,9 +74,9 @@ def _differences(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[
     """The keys whose values differ between configurations, with the values."""
     flat = [dict(_leaves(run)) for run in runs]
     for key in dict.fromkeys(key for each in flat for key in each):
-        values = [str(each.get(key, "")) for each in flat]
-        if len(set(values)) > 1 and not key.startswith(("output.", "cluster.")):
-            yield key, values
+        values = [each.get(key, "") for each in flat]
+        if values.count(values[0]) < len(values) and not key.startswith(("output.", "cluster.")):
+            yield key, [str(value) for value in values]
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

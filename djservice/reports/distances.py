@@ -106,14 +106,15 @@ def _label(facts: dict[str, Any], of: str) -> str:
 
 def _histograms(axes: Any, matrix: Any, found: Geometry, facts: dict[str, Any]) -> None:
     """Distances to the nearest neighbour, and all distances, as densities."""
-    from djservice.reports.drawing import COLOURS
+    from djservice.reports.drawing import COLOURS, edges_to
 
     pairs = matrix[np.triu_indices(len(matrix), k=1)]
-    edges = np.linspace(0.0, max(float(np.quantile(pairs, 0.995)), 1e-12), 51)
+    high = float(np.quantile(pairs, 0.995))
     for values, colour, label in (
         (found.nearest, COLOURS[1], "nearest neighbour"),
         (pairs, COLOURS[0], "all pairs"),
     ):
+        edges = edges_to(high, len(values))
         counts, _ = np.histogram(values, edges)
         axes.stairs(counts / (len(values) * np.diff(edges)), edges, color=colour, label=label)
     axes.set(xlabel=_label(facts, "distance"), ylabel="density", ylim=(0.0, None))
@@ -122,7 +123,7 @@ def _histograms(axes: Any, matrix: Any, found: Geometry, facts: dict[str, Any]) 
 
 def _dimension(axes: Any, found: Geometry) -> None:
     """The correlation dimension against the scale."""
-    from djservice.reports.drawing import COLOURS
+    from djservice.reports.drawing import COLOURS, plain_logarithm
 
     axes.errorbar(
         found.scale,
@@ -135,4 +136,4 @@ def _dimension(axes: Any, found: Geometry) -> None:
     )
     axes.set(xlabel="scale Q", ylabel="correlation dimension", ylim=(0.0, None))
     if len(found.scale):
-        axes.set_xscale("log")
+        plain_logarithm(axes)

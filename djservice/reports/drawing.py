@@ -50,6 +50,22 @@ def radius_axis(axes: Any, low: float, high: float) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def plain_logarithm(axes: Any) -> None:
+    """Make the horizontal axis a logarithmic one, of a decade or two, with plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def edges_to(high: float, number: int) -> Any:
+    """Edges of equal bins from 0, fewer for few values, so that bins are no single ones."""
+    bins = int(np.clip(2.0 * np.sqrt(number), 8, 50))
+    return np.linspace(0.0, max(high, 1e-12), bins + 1)
+
+
 def room_above(axes: Any, factor: float) -> None:
     """Extend the axis upwards for the legend; sums of weights may be negative."""
     low, high = axes.get_ylim()

@@ -110,11 +110,12 @@ def _title(shape: dict[str, Any]) -> str:
 
 def _spectra(axes: Any, columns: list[tuple[str, Floats]]) -> None:
     """Numbers of jets in common bins, a colour for each prong."""
-    from djservice.reports.drawing import COLOURS
+    from djservice.reports.drawing import COLOURS, edges_to
 
     every = np.concatenate([column for _, column in columns])
     high = float(np.quantile(every, 0.99)) if len(every) else 1.0
-    edges = np.linspace(0.0, max(1.05 * high, 1e-12), 41)
+    number = min((len(column) for _, column in columns), default=0)
+    edges = edges_to(1.05 * high, number)
     for k, (prong, column) in enumerate(columns):
         counts, _ = np.histogram(column, edges)
         label = f"prong {prong}" if prong else None

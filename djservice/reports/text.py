@@ -74,9 +74,11 @@ def robust_text(facts: dict[str, Any]) -> str:
             f" Largest shift: {with_error(largest['shift'], largest['shift_error'], 3)} by "
             f"{largest['name']}."
         )
+    notes: dict[str, list[str]] = {}
     for row in facts["robust"]:
-        if row["note"]:
-            text += f" {row['name']}: {row['note']}."
+        notes.setdefault(row["note"], []).append(row["name"])
+    for note, names in notes.items():
+        text += f" {', '.join(names)}: {note}." if note else ""
     return text
 
 

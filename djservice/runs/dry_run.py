@@ -81,8 +81,7 @@ def _branches(segment: Segment, plan: InputPlan) -> str:
     with opened(segment.path, of_tree(plan.schema, segment), segment.path) as file:
         branches = branches_of(file, plan.schema, segment.path)
     fields = [name for collection in branches.particles for name in collection.values()]
-    further = [*branches.identity, branches.weight, *branches.truth.values()]
-    return ", ".join([*fields, *(name for name in further if name and name not in fields)])
+    return ", ".join(dict.fromkeys([*fields, *branches]))
 
 
 def _memory(sample: EventBatch, events: int) -> str:

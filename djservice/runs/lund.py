@@ -21,6 +21,7 @@ from djservice.fit.plan import augmentations_of
 from djservice.input.file_damage import damage_explained
 from djservice.input.plan import plan_input
 from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.prong_jets import QUARKS
 from djservice.lund_planes.ratio import LundRatio, need_free, need_names
 from djservice.lund_planes.reweighter import LundReweighter
 from djservice.lund_planes.selected_jets import SelectedJets, check_jets, select_jets
@@ -66,15 +67,10 @@ def measure(
     samples = {"data": data, "simulation": simulation}
     for name, pair in (variations or {}).items():
         samples |= {f"{name} up": pair[0], f"{name} down": pair[1]}
-    for name, sample in samples.items():
-        if sample.jets != data.jets:
-            raise ConfigError(
-                f"{name}: its jets are {sample.jets}, and those of the data {data.jets}. Expected "
-                "the same."
-            )
+    prongs = _same_jets(samples)
     binning = Binning(radius=data.jets.radius)
     with shown(watch) as display:
-        planes = run_to_completion(_planes(samples, binning, display), display)
+        planes = run_to_completion(_planes(samples, prongs, binning, display), display)
     sums = {name: of for name, (of, _) in planes.items()}
     ratio = LundRatio.of(
         sums["data"],
@@ -90,8 +86,32 @@ def measure(
     return ratio
 
 
+def _same_jets(samples: Mapping[str, LundSample]) -> int:
+    """The number of prongs of all samples, whose jets are the same.
+
+    Raises
+    ------
+    ConfigError
+        If they differ, other than by quarks of a simulation, or the data are asked for quarks.
+    """
+    jets = samples["data"].jets
+    if isinstance(jets.prongs, str):
+        raise ConfigError(
+            "data: jets.prongs is quarks, expected a number: data have no generated quarks. "
+            "Simulations may have quarks."
+        )
+    for name, sample in samples.items():
+        matched = {"prongs": jets.prongs} if sample.jets.prongs == QUARKS else {}
+        if sample.jets.model_copy(update=matched) != jets:
+            raise ConfigError(
+                f"{name}: its jets are {sample.jets}, and those of the data {jets}. Expected the "
+                "same, or prongs: quarks."
+            )
+    return jets.prongs
+
+
 async def _planes(
-    samples: Mapping[str, LundSample], binning: Binning, watch: Watch
+    samples: Mapping[str, LundSample], prongs: int, binning: Binning, watch: Watch
 ) -> dict[str, tuple[PlaneSums, list[Any]]]:
     """The planes of samples, and the identities of their files, on one cluster."""
     planes = {}
@@ -101,7 +121,7 @@ async def _planes(
             watch.say(f"{name}:")
             token = uuid.uuid4().hex[:12]
             loaded = await _loaded(crew, sample, watch, token)
-            sums = await plane(crew, loaded.bundles, sample.jets, binning, token)
+            sums = await plane(crew, loaded.bundles, sample.jets, prongs, binning, token)
             watch.say(f"{name}: {sums.subjets.sum():,.0f} subjets, weights added up")
             planes[name] = sums, [[basename(f.path), f.size, f.uuid] for f in loaded.inputs]
     return planes
@@ -112,7 +132,8 @@ def _cluster(sample: LundSample) -> Any:
 
 
 async def _loaded(crew: Crew, sample: LundSample, watch: Watch, token: str) -> Loaded:
-    loaded = await load(crew, plan_input(sample.input), watch, token)
+    plan = plan_input(sample.input, quarks=sample.jets.prongs == QUARKS)
+    loaded = await load(crew, plan, watch, token)
     if augmentations := augmentations_of(sample.input):
         loaded = await augment(crew, loaded, augmentations, sample.seed, watch, token)
     await compile_kernels(crew.admit_to_clustering(["lund planes"]), watch)
@@ -210,6 +231,8 @@ def write_weights(path: Path, events: EventBatch, jets: SelectedJets, weights: L
         "entry": events.entry[rows],
         "jet": np.arange(len(rows)) - first,
         "pt": jets.pt,
+        "prongs": weights.prongs,
+        "bad_match": weights.bad_match,
         "weight": weights.nominal,
         **{f"weight_{name}": toys for name, toys in weights.toys.items() if toys.shape[1]},
     }

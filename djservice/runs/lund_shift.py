@@ -16,6 +16,7 @@ from djservice.core.progress import Watch
 from djservice.core.regular import in_the_way
 from djservice.core.urls import beside, is_url
 from djservice.errors import ConfigError, InputFileError
+from djservice.lund_planes.prong_jets import QUARKS, quark_variations
 from djservice.lund_planes.published import read_ratio
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.weights import changes_of
@@ -65,7 +66,7 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
     changes = changes_of(
         radii["nominal"],
         {kind: np.array([radii[f"{kind}_{i}"] for i in range(toys)]) for kind in kinds},
-        {name: (radii[f"{name}_up"], radii[f"{name}_down"]) for name in ratio.variations},
+        {name: (radii[f"{name}_up"], radii[f"{name}_down"]) for name in _systematics(run, ratio)},
     )
     changes["weights"] = (radii["nominal"] - radii["unweighted"],) * 2
     try:
@@ -75,11 +76,20 @@ def shift(run: Run, toys: int, watch: Watch | None = None) -> Path:
     return page
 
 
+def _systematics(run: Run, ratio: LundRatio) -> list[str]:
+    """Names of the variations up and down: those of the ratio, and those of generated quarks."""
+    section = run.input.lund_weights
+    assert section is not None
+    of_quarks = quark_variations(ratio) if section.jets.prongs == QUARKS else []
+    return [*ratio.variations, *of_quarks]
+
+
 def _runs(run: Run, ratio: LundRatio, toys: int) -> Iterator[tuple[str, Run]]:
     """The runs by the names of their variations."""
     section = run.input.lund_weights
     assert section is not None
-    names = ["nominal", *(f"{n}_{way}" for n in ratio.variations for way in ("up", "down"))]
+    systematics = _systematics(run, ratio)
+    names = ["nominal", *(f"{n}_{way}" for n in systematics for way in ("up", "down"))]
     names += [f"{kind}_{i}" for kind in ("statistics", "extrapolation") for i in range(toys)]
     for name in names:
         weights = section.model_copy(update={"variation": name})

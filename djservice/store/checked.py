@@ -193,20 +193,27 @@ class CheckedGroup:
 
     def damages(self) -> list[Damage]:
         """Every file of the group's arrays that is damaged."""
-        names = self.attributes["arrays"]
-        return [damage for name in names for damage in self.damages_of(name)]
+        entries = self.attributes["arrays"]
+        # What seems damaged is looked at again: a running process may have written it meanwhile.
+        seeming = [name for name, entry in entries.items() if self._damages(name, entry)]
+        return [damage for name in seeming for damage in self.damages_of(name)]
 
     def damages_of(self, name: str) -> list[Damage]:
         """Every file of an array that is damaged; the chunks only if its metadata are as written."""
+        return self._damages(name, self.attributes["arrays"][name])
+
+    def _damages(self, name: str, entry: Mapping[str, Any]) -> list[Damage]:
         try:
-            self._metadata(name)
+            self._metadata(name, entry)
         except ValueError as error:
             return [Damage(self.path(name), self.path(f"{name}/zarr.json"), str(error))]
-        return self.lost(name)
+        return self._lost(name, entry)
 
     def lost(self, name: str) -> list[Damage]:
         """The chunks of an array that are damaged, with the rows that are lost with them."""
-        entry = self.attributes["arrays"][name]
+        return self._lost(name, self.attributes["arrays"][name])
+
+    def _lost(self, name: str, entry: Mapping[str, Any]) -> list[Damage]:
         try:
             array: Any = self.root[self.path(name)]
         except UNREADABLE:  # removed since its metadata were read, or it needs a foreign codec
@@ -234,7 +241,7 @@ class CheckedGroup:
 
     def _rows(self, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
         """The rows of an array, checked."""
-        self.metadata(name)
+        self.metadata(name, entry)
         try:
             values = self.read(name, entry)
             if of_array(values) == entry["checksum"]:
@@ -252,18 +259,18 @@ class CheckedGroup:
         """Rows of an array, as many as ``entry`` says, checked only chunk by chunk."""
         return _rows_of(self.root[self.path(name)], entry["rows"], entry.get("axes", 1))
 
-    def metadata(self, name: str) -> dict[str, Any]:
-        """The metadata of an array."""
+    def metadata(self, name: str, entry: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The metadata of an array; ``entry`` is what the attributes say of it, if they were read."""
         try:
-            return self._metadata(name)
+            return self._metadata(name, entry or self.attributes["arrays"][name])
         except ValueError as error:
             file = self.path(f"{name}/zarr.json")
             raise damaged(self.where, [Damage(self.path(name), file, str(error))]) from None
 
-    def _metadata(self, name: str) -> dict[str, Any]:
+    def _metadata(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         """The metadata of an array; ValueError if they are not those that were written."""
         metadata: dict[str, Any] = _parsed(self.where.read(self.path(f"{name}/zarr.json")))
-        if of_json(metadata) not in self.attributes["arrays"][name]["metadata"]:
+        if of_json(metadata) not in entry["metadata"]:
             raise ValueError("does not match its checksum")
         return metadata
 

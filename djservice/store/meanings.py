@@ -87,6 +87,7 @@ MEANINGS = {
     "mass": ("GeV", "mass of the particle"),
     "offsets": ("1", "first particle of each event, and the number of particles"),
     "luminosity_block": ("1", "luminosity block"),
+    "pdg_id": ("1", "PDG code"),
 }
 
 
@@ -114,5 +115,8 @@ def describe(group: zarr.Group, units: str = "1") -> None:
 
 def attributes(name: str, units: str) -> dict[str, Any]:
     """The attributes of an array."""
+    of_quarks = name.startswith("quarks_")
+    name = name.removeprefix("quarks_")
     kind, text = MEANINGS["column" if name.startswith("column_") else name]
+    text = f"of the generated quarks: {text}" if of_quarks else text
     return {"units": (units or "1") if kind == OF_OBSERVABLE else kind or "1", "long_name": text}

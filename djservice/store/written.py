@@ -98,7 +98,7 @@ class WrittenGroup(CheckedGroup):
         attributes = self.attributes
         entries, files = attributes["arrays"], {}
         for name, entry in entries.items():
-            metadata = self.metadata(name)
+            metadata = self.metadata(name, entry)
             if metadata["shape"][0] < rows:
                 before = of_json(metadata)
                 metadata["shape"][0] = rows
@@ -111,6 +111,6 @@ class WrittenGroup(CheckedGroup):
                     self.path(f"{name}/zarr.json"), json.dumps(metadata, indent=2).encode()
                 )
         for name, entry in entries.items():
-            entry["metadata"] = [of_json(self.metadata(name))]
+            entry["metadata"] = [of_json(self.metadata(name, entry))]
         if attributes["arrays"] != self.attributes["arrays"]:
             self.update(arrays=entries)

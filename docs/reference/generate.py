@@ -82,19 +82,19 @@ def configuration() -> Iterator[str]:
 def commands() -> Iterator[str]:
     """Lines with the help of every command."""
     parent = click.Context(cli.main, info_name="djservice", **cli.main.context_settings)
-    for name in cli.main.list_commands(parent):
-        command = cli.main.get_command(parent, name)
+    yield from _helps(cli.main, parent, "")
+
+
+def _helps(group: click.Group, parent: click.Context, before: str) -> Iterator[str]:
+    """Lines with the help of the commands of a group, and of groups within."""
+    for name in group.list_commands(parent):
+        command = group.get_command(parent, name)
         assert command is not None
-        text = command.get_help(
-            click.Context(
-                command,
-                info_name=name,
-                parent=parent,
-                terminal_width=100,
-                max_content_width=100,
-            )
-        )
-        yield f"## {name}\n\n```text\n{text}\n```\n"
+        width = {"terminal_width": 100, "max_content_width": 100}
+        context = click.Context(command, info_name=name, parent=parent, **width)
+        yield f"## {before}{name}\n\n```text\n{command.get_help(context)}\n```\n"
+        if isinstance(command, click.Group):
+            yield from _helps(command, context, f"{before}{name} ")
 
 
 def names() -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The command line: light imports, exit codes, messages, and what a user sees at the end."""
 
-import html
 import json
 import os
 import pty
@@ -11,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,14 +21,11 @@ from djservice.cli import main
 from djservice.cli.failures import Commands
 from djservice.config.run import Run
 from djservice.config.sections import LossTerm
-from djservice.core.display import Lines, Pace, describe
-from djservice.core.formatting import radius_text, with_error
 from djservice.errors import InputWarning
 from djservice.fit.build import build_loss
 from djservice.store.columns import StoreColumns
 from djservice.store.run_store import Store
 
-SCRIPTS = Path(sys.executable).parent
 HEAVY = (
     "numpy",
     "numba",
@@ -44,21 +39,9 @@ HEAVY = (
     "rich",
     "matplotlib",
 )
+
+SCRIPTS = Path(sys.executable).parent
 Call = Callable[..., Result]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """``djservice`` with these arguments, in this process and in ``tmp_path``."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-@pytest.fixture
-def config(tiny: dict[str, Any], scheduler: str, tmp_path: Path) -> Path:
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(tiny | {"cluster": {"scheduler": scheduler}}))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -215,16 +198,6 @@ def test_a_run_from_start_to_report(call: Call, config: Path, tmp_path: Path) ->
     assert (other.exit_code, "seed is 1 there and 5 now" in other.stderr) == (1, True)
 
 
-def test_a_report_that_cannot_be_written_hides_no_result(
-    call: Call, config: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    ended = call("run", config, "--set", f"output.report={tmp_path}/file/x.html")
-    assert ended.exit_code == 1
-    assert "R: 1 -> " in ended.stdout
-    assert "ReportError" in ended.stderr
-
-
 def test_show(call: Call, finished_run: Path) -> None:
     radius = Store.read(finished_run).attributes["result"]["radius"]
     assert f"R: 1 -> {radius:.3f}" in call("show", finished_run).output
@@ -256,22 +229,6 @@ def test_bad_surroundings_end_in_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_report_or_a_skim_replaces_no_other_file(
-    call: Call, finished_run: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "mine.yaml").write_text("a: 1\n")
-    os.mkfifo(tmp_path / "pipe.html")
-    for arguments in (
-        ["report", str(finished_run), "--output", str(tmp_path / "mine.yaml")],
-        ["report", str(finished_run), "--output", str(finished_run / "zarr.json")],
-        ["report", str(finished_run), "--output", str(tmp_path / "pipe.html")],
-        ["skim", "example:ZHllbb_200", str(tmp_path / "mine.yaml")],
-    ):
-        done = call(*arguments)
-        assert done.exit_code == 1 and "expected no file or a" in done.output
-    assert (tmp_path / "mine.yaml").read_text() == "a: 1\n"
-
-
 def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
     name = tmp_path / "[half] a.zarr"
     attributes = {
@@ -300,61 +257,6 @@ def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
         r"status: running; 2 .*\nlast written at \d{4}-.*; if its process has ended, the same command \(without --overwrite\)",
         text,
     )
-
-
-def test_the_report_is_one_file_and_its_figures(
-    call: Call, finished_run: Path, tmp_path: Path
-) -> None:
-    ended = call("report", finished_run, "--output", "out/page.html")
-    assert (ended.exit_code, ended.stdout) == (0, "wrote out/page.html\n")
-    page = (tmp_path / "out" / "page.html").read_text()
-    result = Store.read(finished_run).attributes["result"]
-    radius = radius_text(result).replace("+-", "±")
-    assert f"R = {radius}</p>" in page
-    page = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)  # of bokeh, inline
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
-    assert not re.search(r"https?://|@import|url\(", page)
-    assert page.count("data:image/png;base64,") == 4
-    figures = sorted(file.name for file in (tmp_path / "out" / "page.report").iterdir())
-    assert figures == sorted(
-        f"{name}.{kind}"
-        for name in ("landscape", "iterations", "lund", "spectra")
-        for kind in ("png", "svg")
-    )
-
-
-def test_the_report_says_where_it_comes_from_and_folds(
-    call: Call, finished_run: Path, tmp_path: Path
-) -> None:
-    assert call("report", finished_run, "--output", "a.html").exit_code == 0
-    text = (tmp_path / "a.html").read_text()
-    execution = Store.read(finished_run).attributes["execution"]
-    assert set(execution) == {"time", "host", "user", "command", "folder", "commit"}
-    for name in ("time", "host", "user", "folder", "commit"):
-        assert html.escape(execution[name]) in text, name
-    without_scripts = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
-    assert " ± " in text and "+-" not in without_scripts
-    assert text.count("<details") == text.count("</details>") == text.count("<summary>") >= 5
-    assert without_scripts.count('type="checkbox"') == text.count("<figure>") >= 3
-    assert "Bokeh" in text and 'src="http' not in without_scripts
-    for part in ("events", "trees", "optimiser"):
-        assert f"<td>{part}</td>" in text or "not determined" in text
-
-
-def test_runs_are_compared_on_one_page(
-    call: Call, finished_run: Path, config: Path, tmp_path: Path
-) -> None:
-    """Two runs that differ in their seed."""
-    assert call("run", config, "--set", "seed=7", "--no-report", "-q").exit_code == 0
-    done = call("report", finished_run, tmp_path / "tiny.zarr")
-    assert (done.exit_code, done.stdout) == (0, "wrote compared.html\n"), done.output
-    text = (tmp_path / "compared.html").read_text()
-    assert re.search(r"<code>seed</code></td><td>1</td><td>7</td>", text)
-    assert text.count("<code>") == 1 and "data:image/png;base64," in text
-    assert call("report", finished_run, tmp_path / "gone.zarr").exit_code == 1
-    (tmp_path / "mine.html").write_text("mine")
-    assert call("report", finished_run, finished_run, "--output", "mine.html").exit_code == 1
-    assert (tmp_path / "mine.html").read_text() == "mine"
 
 
 def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:
@@ -429,58 +331,3 @@ def test_warnings_are_lines() -> None:
 
     done = CliRunner().invoke(group, ["doubt"])
     assert (done.exit_code, done.stderr) == (0, "djservice: warning: odd\\x1b[31m values\n")
-
-
-NUMBERS = {
-    "radius": 0.71234,
-    "loss": 0.1,
-    "loss_error": 0.01,
-    "mean": 120.0,
-    "mean_error": 2.0,
-    "trees": 100.0,
-}
-
-
-def test_one_line_leaves_out_what_matters_least_where_it_is_narrow() -> None:
-    pace = Pace(total=80, done=10)
-    for _ in range(3):
-        pace.step(NUMBERS)
-    whole = describe("optimise", NUMBERS, pace)
-    assert whole.startswith("13/80  loss 0.1000 +- 0.0100  R 0.712  (last 3: 0.712 to 0.712)  ")
-    assert whole.endswith(" s left")
-    for width in range(10, 120):
-        line = describe("optimise", NUMBERS, pace, width)
-        assert len(line) <= width
-        assert line.startswith("13/80")
-    assert "R 0.712" in describe("optimise", NUMBERS, pace, 24)
-    assert "mean 120.0 +- 2.0" in describe("scan", NUMBERS, pace)
-    assert "mean 0.5312 +- 0.0085" in describe(
-        "scan", NUMBERS | {"mean": 0.53124, "mean_error": 0.0085}, pace
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [
-        (124.42, 1.06, "124.4 +- 1.1"),
-        (124.42, 0.64, "124.4 +- 0.6"),
-        (0.53124, 0.0085, "0.5312 +- 0.0085"),  # of an observable that is a ratio
-        (0.53124, 0.05, "0.531 +- 0.050"),
-        (1.0, 0.0, "1.0 +- 0.0"),
-        (1.0, None, "1.0 +- not determined"),
-    ],
-)
-def test_a_number_has_the_digits_of_its_error(value: float, error: float | None, text: str) -> None:
-    assert with_error(value, error) == text
-
-
-def test_lines_come_at_a_bounded_rate_and_at_the_end(tmp_path: Path) -> None:
-    with open(tmp_path / "log", "w+") as log:
-        lines = Lines(log)
-        lines.phase("scan", 50, 3)
-        for _ in range(47):
-            lines.step(NUMBERS)
-        log.seek(0)
-        told = log.read().splitlines()
-    assert told[0] == "scan: 3 of 50 done already"
-    assert [line.split()[1] for line in told[1:]] == ["4/50", "50/50"]

@@ -99,7 +99,7 @@ def test_a_signal_while_workers_start_and_read_is_one_line(
         )
     while not workers_of(process):
         assert process.poll() is None
-        time.sleep(0.02)
+        time.sleep(0.2)  # each look reads the whole table of processes
     time.sleep(delay)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, number)

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from djservice.config.base import Section
 from djservice.config.distances import Distances
+from djservice.config.document import Document
 from djservice.config.explanations import explained
+from djservice.config.lund import LundSample
 from djservice.config.run import Run
 from djservice.config.shapes import Shapes
 from djservice.errors import ConfigError
@@ -91,6 +93,22 @@ def test_a_value_is_refused_in_the_spelling_of_yaml(override: str, expected: str
     assert not re.search(
         r"\bNone\b|\bTrue\b|tuple|dictionary|instance|Section|Input should|\(\w+:", text
     )
+
+
+@pytest.mark.parametrize(
+    ("document", "data", "command"),
+    [
+        (Run, {"task": "shapes", "shape": {"kind": "disk"}}, "djservice shapes"),
+        (Run, {"distance": {}}, "djservice emd"),
+        (Shapes, {"loss": {}}, "djservice run"),
+        (LundSample, {"shape": {}}, "djservice shapes"),
+    ],
+)
+def test_a_configuration_of_another_command_is_named(
+    document: type[Document], data: dict[str, Any], command: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"A configuration with .* is for `{command}`$"):
+        document.from_dict({"input": {"files": "a"}, "output": {"store": "a.zarr"}, **data})
 
 
 def paths(model: type[Section], *before: str) -> Iterator[tuple[str, ...]]:

@@ -54,3 +54,18 @@ def test_a_number_of_a_notebook_has_its_error(value: float, error: float, text: 
 )
 def test_an_error_chooses_the_decimals(value: Any, error: Any, text: str) -> None:
     assert with_error(value, error) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (124.42, 1.06, "124.4 +- 1.1"),
+        (124.42, 0.64, "124.4 +- 0.6"),
+        (0.53124, 0.0085, "0.5312 +- 0.0085"),  # of an observable that is a ratio
+        (0.53124, 0.05, "0.531 +- 0.050"),
+        (1.0, 0.0, "1.0 +- 0.0"),
+        (1.0, None, "1.0 +- not determined"),
+    ],
+)
+def test_a_number_has_the_digits_of_its_error(value: float, error: float | None, text: str) -> None:
+    assert with_error(value, error) == text

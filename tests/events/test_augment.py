@@ -24,6 +24,7 @@ from djservice.events.augment import (
     augmented,
 )
 from djservice.events.batch import EventBatch
+from djservice.events.quarks import GeneratedQuarks
 from djservice.fit.plan import RunPlan
 from djservice.store.run_store import Store
 
@@ -32,14 +33,14 @@ ALL = [Rotate(), Translate(), Collinear(0.4), Soft(3, law="near"), Smear(), Drop
 
 @pytest.fixture(scope="module")
 def events() -> EventBatch:
-    return dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5))
+    return dj.read("example:ZHllbb_200", schema=dj.schemas.nanoaod(pt_min=0.5, quarks=True))
 
 
 def columns(events: EventBatch) -> list[Any]:
     return [events.pt, events.rapidity, events.phi, events.mass, events.offsets, events.key]
 
 
-def momenta(events: EventBatch) -> Any:
+def momenta(events: EventBatch | GeneratedQuarks) -> Any:
     """px, py, pz and E of each particle."""
     transverse = np.hypot(events.pt, events.mass)
     return np.stack(
@@ -85,13 +86,32 @@ def test_each_of_a_chain_has_draws_of_its_own(events: EventBatch) -> None:
 
 def test_a_rotation_and_a_boost_are_those(events: EventBatch) -> None:
     moved = augmented(events, [Rotate(0.3), Translate(0.4)])
-    px, py, pz, energy = momenta(events)
-    rotated = [px * np.cos(0.3) - py * np.sin(0.3), px * np.sin(0.3) + py * np.cos(0.3)]
-    boosted = [
-        pz * np.cosh(0.4) + energy * np.sinh(0.4),
-        energy * np.cosh(0.4) + pz * np.sinh(0.4),
-    ]
-    np.testing.assert_allclose(momenta(moved), [*rotated, *boosted], rtol=1e-11, atol=1e-9)
+    assert events.quarks is not None and moved.quarks is not None
+    for before, after in ((events, moved), (events.quarks, moved.quarks)):
+        px, py, pz, energy = momenta(before)
+        rotated = [px * np.cos(0.3) - py * np.sin(0.3), px * np.sin(0.3) + py * np.cos(0.3)]
+        boosted = [
+            pz * np.cosh(0.4) + energy * np.sinh(0.4),
+            energy * np.cosh(0.4) + pz * np.sinh(0.4),
+        ]
+        np.testing.assert_allclose(momenta(after), [*rotated, *boosted], rtol=1e-11, atol=1e-9)
+
+
+def test_quarks_move_with_symmetries_and_stay_otherwise(events: EventBatch) -> None:
+    """A random rotation and boost is that of the particles; an effect of a detector is none of theirs."""
+    before, first = events.quarks, events.offsets[:-1]
+    assert before is not None
+    for augmentation in ALL:
+        changed = augmentation(events, seed=3)
+        assert changed.quarks is not None
+        if isinstance(augmentation, Rotate | Translate):
+            name = "phi" if isinstance(augmentation, Rotate) else "rapidity"
+            step = (getattr(changed, name) - getattr(events, name))[first]
+            of_quarks = getattr(changed.quarks, name) - getattr(before, name)
+            turn = np.remainder(of_quarks - step[before.event] + np.pi, 2 * np.pi) - np.pi
+            np.testing.assert_allclose(turn, 0.0, atol=1e-12)
+        else:
+            assert changed.quarks is before
 
 
 def test_random_angles_and_boosts_fill_their_ranges(events: EventBatch) -> None:

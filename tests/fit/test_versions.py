@@ -14,8 +14,10 @@ from djservice.config.run import Run
 from djservice.core.display import Lines
 from djservice.evaluation.moments import Quantity
 from djservice.evaluation.reduce import PerEvent
+from djservice.fit.curvature import curvature_at
 from djservice.fit.radius_fit import RadiusFit, spectrum_radii
 from djservice.fit.requests import Request
+from djservice.fit.versions_fit import version_curvature, version_scan
 from djservice.store.columns import StoreColumns
 from djservice.store.run_store import Store
 
@@ -96,6 +98,34 @@ def test_each_version_has_its_own_radius_and_shift(tmp_path: Path) -> None:
     expected = math.hypot(math.sqrt(0.02**2 - 0.01**2), math.sqrt(2.0 / steps) * 0.01 / 2.0)
     assert table[1]["shift_error"] == pytest.approx(expected, rel=0.05)
     assert [row["mean"] for row in table] == [120.0, 121.0, 122.0]
+
+
+def scans(curvatures: list[float], error: float) -> Any:
+    """A store with the scans of parabolas of these curvatures around 0.7, whose slopes are noisy."""
+    radii = np.linspace(0.4, 1.0, 7)
+    noise = np.random.default_rng(2).normal(0.0, error, (7, len(curvatures)))
+    c = np.array(curvatures)
+    columns = {
+        "radius": radii,
+        "version_loss": c * (radii[:, np.newaxis] - 0.7) ** 2 / 2.0,
+        "version_gradient": c * (radii[:, np.newaxis] - 0.7) + noise,
+        "version_loss_tree_error": np.full((7, len(c)), 0.3 * error),
+        "version_gradient_tree_error": np.full((7, len(c)), error),
+    }
+    return SimpleNamespace(column=lambda _, name: columns[name])
+
+
+def test_a_noisy_curvature_is_that_of_all_versions_and_a_clearly_different_one_its_own() -> None:
+    noisy = scans([2.0, 2.0, 2.0, 2.0], 0.6)
+    found = [version_curvature(noisy, version)(0.7) for version in range(4)]
+    assert len(set(found)) == 1  # so shifts are made of slopes alone
+    alone = [curvature_at(0.7, version_scan(noisy, version)) for version in range(4)]
+    assert len(set(alone)) == 4
+    mean, error = np.mean([c for c, _ in alone]), np.mean([e for _, e in alone])
+    assert found[0] == pytest.approx((mean, error), rel=1e-9)  # no smaller, if trees are common
+    other = scans([2.0, 2.0, 2.0, 9.0], 0.05)
+    of_each = [version_curvature(other, version)(0.7)[0] for version in range(4)]
+    assert of_each == pytest.approx([2.0, 2.0, 2.0, 9.0], rel=0.2)
 
 
 def test_a_finished_run_asks_for_nothing_again(tmp_path: Path) -> None:

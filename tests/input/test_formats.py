@@ -153,8 +153,12 @@ def test_hepmc_has_truth_other_collections_and_weights(tmp_path: Path) -> None:
     batch = dj.read(path, schema=dj.schemas.hepmc("Stable", truth="GenPart:higgs", weight="up"))
     assert batch.counts.tolist() == COUNTS.tolist() and set(batch.truth) == {125.0}
     np.testing.assert_array_equal(batch.weight, 2.0)
-    pair = dj.read(path, schema=dj.schemas.hepmc(truth="GenPart:b_pair", columns=["pdgId"]))
+    schema = dj.schemas.hepmc(truth="GenPart:b_pair", columns=["pdgId"], quarks=True)
+    pair = dj.read(path, schema=schema)
     np.testing.assert_allclose(pair.truth, 2.0 * np.hypot(60.0, 4.8))
+    assert pair.quarks is not None
+    assert pair.quarks.pdg_id.tolist() == [5, -5] * len(pair)
+    np.testing.assert_allclose(pair.quarks.pt, 60.0)
     assert set(pair.columns["pdgId"]) == {211.0}
     with pytest.raises(SchemaError, match=r"needs branch 'Jets\.p.'; the file has .*'GenPart\.px'"):
         dj.read(path, schema=dj.schemas.hepmc("Jets"))

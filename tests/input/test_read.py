@@ -1,71 +1,23 @@
 """Files -> EventBatch: what is read is what is in the file, however it is cut."""
 
 import pickle
-import warnings
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
 from same_events import assert_same_events
+from written_files import write
 
 from djservice import examples
 from djservice.errors import InputError, MissingFileError
-from djservice.events.keys import entry_keys, event_keys
+from djservice.events.keys import event_keys
 from djservice.input.files import InputFile, expand, inspect
 from djservice.input.read import read, read_segments, read_with_cutflow
-from djservice.input.repeats import repeated_keys, tell_apart
 from djservice.input.schemas import Schema, nanoaod, pfnanoaod
 from djservice.input.segments import Segment, segments
 
 FLAT = ("pt", "rapidity", "phi", "mass")
-
-
-def write(path, events=6, *, first=1, run=7, rntuple=False, **replaced):
-    """A small file; event i has i % 4 particles. A replaced branch that is None is left out."""
-    rng = np.random.default_rng(first)
-    counts = np.arange(events) % 4
-
-    def lists(low, high):
-        return ak.unflatten(rng.uniform(low, high, counts.sum()).astype(np.float32), counts)
-
-    particles = {
-        "pt": lists(1, 50),
-        "eta": lists(-4, 4),
-        "phi": lists(-3.1, 3.1),
-        "mass": lists(0, 1),
-    }
-    particles["charge"] = ak.values_astype(ak.zeros_like(particles["pt"]), np.int32)
-    data = {
-        "run": np.full(events, run, np.uint32),
-        "luminosityBlock": np.ones(events, np.uint32),
-        "event": np.arange(first, first + events, dtype=np.uint64),
-        "genWeight": np.linspace(0.5, 1.5, events).astype(np.float32),
-        "Gen_mass": np.linspace(100, 150, events).astype(np.float32),
-    } | replaced
-    data = {name: column for name, column in data.items() if column is not None}
-    with uproot.recreate(path) as file:
-        if rntuple:
-            file["Events"] = data | {
-                f"PFCands_{name}": column for name, column in particles.items()
-            }
-        else:
-            data["PFCands"] = ak.zip(particles)
-            types = {
-                k: v.dtype if isinstance(v, np.ndarray) else v.type.content for k, v in data.items()
-            }
-            file.mktree("Events", types).extend(data)
-    return str(path)
-
-
-def anonymous(path, events=6, **keywords):
-    """A file without event identities."""
-    return write(path, events, run=7, luminosityBlock=None, event=None, **keywords)
-
-
-@pytest.fixture
-def two(tmp_path):
-    return [write(tmp_path / "a.root", 6), write(tmp_path / "b.root", 5, first=101)]
 
 
 @pytest.mark.parametrize("schema", [nanoaod(), pfnanoaod()], ids=lambda schema: schema.kind)
@@ -215,87 +167,10 @@ def test_a_url_is_read_through_fsspec(tmp_path):
     np.testing.assert_array_equal(read(f"file://{path}").pt, read(path).pt)
 
 
-def test_inspect_identifies_a_file(tmp_path):
-    path = tmp_path / "a.root"
-    write(path)
-    file = inspect(str(path), nanoaod())
-    assert (file.path, file.size, file.mtime_ns) == (
-        str(path),
-        path.stat().st_size,
-        path.stat().st_mtime_ns,
-    )
-    assert file.entries == 6 and file.uuid
-    write(path)
-    assert inspect(str(path), nanoaod()).uuid != file.uuid
-
-
 def test_an_empty_tree_is_a_file_with_no_entries(two, tmp_path):
     empty = write(tmp_path / "empty.root", 0)
     assert inspect(empty, nanoaod()).entries == 0
     assert len(read([empty, two[0]])) == 6
-
-
-def test_files_without_identity_are_known_by_name_and_entry(tmp_path):
-    path = anonymous(tmp_path / "a.root")
-    np.testing.assert_array_equal(
-        read(path, dataset="d").key, entry_keys("d", "a.root", np.arange(6))
-    )
-    np.testing.assert_array_equal(
-        read(path, entries=(2, 4)).key, entry_keys("", "a.root", np.arange(2, 4))
-    )
-    (tmp_path / "moved").mkdir()
-    np.testing.assert_array_equal(anonymous_keys(tmp_path / "moved" / "a.root"), read(path).key)
-
-
-def anonymous_keys(path):
-    return read(anonymous(path)).key
-
-
-def test_repeated_identities_are_told_apart_with_a_warning(two, tmp_path):
-    again = write(tmp_path / "c.root", 3, first=5)
-    with pytest.warns(
-        UserWarning, match=r"4 of 14 events share .*a\.root, entry \d .*c\.root, entry \d"
-    ):
-        batch = read([*two, again])
-    assert len(repeated_keys(batch.key)) == 0
-    np.testing.assert_array_equal(batch.key[4:6], entry_keys("", "a.root", [4, 5]))
-    np.testing.assert_array_equal(batch.key[11:13], entry_keys("", "c.root", [0, 1]))
-    np.testing.assert_array_equal(batch.key[:4], read(two).key[:4])
-
-
-def test_telling_apart_bundle_by_bundle_equals_telling_apart_the_whole(two, tmp_path):
-    paths = [*two, write(tmp_path / "c.root", 3, first=5)]
-    files = [inspect(path, nanoaod()) for path in paths]
-    batches = [read_segments(bundle, nanoaod()) for bundle in segments(files, None, 4)]
-    repeated = repeated_keys(np.concatenate([batch.key for batch in batches]))
-    keys = np.concatenate([tell_apart(batch, repeated).key for batch in batches])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        np.testing.assert_array_equal(keys, read(paths).key)
-
-
-def test_repeated_keys_are_sorted_and_unsigned():
-    keys = np.array([9, 2**64 - 1, 3, 9, 2**64 - 1, 9], dtype=np.uint64)
-    np.testing.assert_array_equal(repeated_keys(keys), np.array([9, 2**64 - 1], dtype=np.uint64))
-    assert repeated_keys(keys).dtype == np.uint64
-
-
-def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    """As MadGraph names them; the keys stay when all files move together."""
-
-    def keys(parent):
-        paths = []
-        for place in ("run_01/a.root", "run_02/a.root", "b.root"):
-            (parent / place).parent.mkdir(parents=True, exist_ok=True)
-            paths.append(anonymous(parent / place))
-        with pytest.warns(UserWarning, match="12 of 18 events share"):
-            return read(paths).key
-
-    before = keys(tmp_path / "here")
-    assert len(repeated_keys(before)) == 0
-    np.testing.assert_array_equal(before, keys(tmp_path / "there"))
-    np.testing.assert_array_equal(before[:6], entry_keys("", "run_01/a.root", range(6)))
-    np.testing.assert_array_equal(before[12:], entry_keys("", "b.root", range(6)))
 
 
 def test_examples_are_named_and_unknown_ones_refused():
@@ -329,56 +204,6 @@ def test_collections_that_coffea_treats_in_its_own_way_keep_their_masses(tmp_pat
     np.testing.assert_array_equal(
         read(tmp_path / "a.root", schema=nanoaod("Photon")).mass, [1, 2, 3]
     )
-
-
-def gen_file(path, events):
-    """A file with one particle per event and generator particles as (pdgId, mother, pt, eta, phi, mass)."""
-    names = ("pdgId", "genPartIdxMother", "pt", "eta", "phi", "mass")
-    columns = {
-        name: ak.Array([[row[i] for row in event] for event in events])
-        for i, name in enumerate(names)
-    }
-    one = {
-        f: ak.Array([[v]] * len(events))
-        for f, v in (("pt", 10.0), ("eta", 0.1), ("phi", 0.2), ("mass", 0.0))
-    }
-    with uproot.recreate(path) as file:
-        file.mktree("Events", {"PFCands": ak.zip(one).type, "GenPart": ak.zip(columns).type})
-        file["Events"].extend({"PFCands": ak.zip(one), "GenPart": ak.zip(columns)})
-    return path
-
-
-def test_truth_from_generator_particles(tmp_path):
-    """The first Higgs, or the b pair of a boson, before radiation; not the b quarks of anything else."""
-    higgs, z = (25, -1, 50.0, 0.1, 0.0, 124.5), (23, -1, 50.0, -0.1, 3.0, 91.0)
-    pair = [(5, 0, 60.0, 0.3, 0.4, 0.0), (-5, 0, 40.0, -0.6, 1.9, 0.0)]
-    gluon_b = [(5, 5, 30.0, 2.0, 1.0, 0.0), (-5, 5, 30.0, 2.0, 1.4, 0.0)]
-    events = [
-        [higgs, z, *pair, (25, 0, 55.0, 0.1, 0.1, 1.0)],
-        [higgs, *gluon_b[:1], *pair, (5, -1, 1.0, 0.0, 0.0, 0.0), (21, -1, 1.0, 0.0, 0.0, 0.0)],
-    ]
-    path = gen_file(tmp_path / "gen.root", events)
-    assert read(path, schema=nanoaod(truth="GenPart:higgs")).truth == pytest.approx([124.5, 124.5])
-    mass = np.sqrt(2 * 60 * 40 * (np.cosh(0.9) - np.cos(1.5)))
-    assert read(path, schema=nanoaod(truth="GenPart:b_pair")).truth == pytest.approx(
-        [mass, mass], rel=1e-6
-    )
-
-
-def test_an_event_without_the_true_particles_is_named(tmp_path):
-    path = gen_file(
-        tmp_path / "gen.root", [[(25, -1, 50.0, 0.1, 0.0, 125.0)], [(23, -1, 50.0, 0.1, 0.0, 91.0)]]
-    )
-    with pytest.raises(
-        InputError, match=r"gen.root\[0:2\]: entry 1 has no higgs in GenPart \(1 such events\)"
-    ):
-        read(path, schema=nanoaod(truth="GenPart:higgs"))
-    with pytest.raises(InputError, match=r"entry 0 has no b_pair in GenPart \(2 such events\)"):
-        read(path, schema=nanoaod(truth="GenPart:b_pair"))
-    with pytest.raises(
-        InputError, match=r"truth='GenPart:top': expected a branch, or one of GenPart:higgs"
-    ):
-        nanoaod(truth="GenPart:top")
 
 
 def test_particles_without_pt_are_removed_by_a_cut_in_pt(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,12 @@ class Quiet(PFNanoAODSchema):
 
 
 def test_the_events_are_those_that_the_same_function_gives_in_coffea(installed: Any) -> None:
-    schema = dj.schemas.pfnanoaod(selection={"name": "clean", "n_min": 40}, truth="GenVisH_mass")
+    schema = dj.schemas.pfnanoaod(
+        selection={"name": "clean", "n_min": 40}, truth="GenVisH_mass", quarks=True
+    )
     batch = dj.read(PATH, schema=schema, entries=(20, 180), dataset="ZH")
+    assert batch.quarks is not None and (np.diff(batch.quarks.offsets) == 2).all()
+    batch = replace(batch, quarks=None)  # processors have none
     chosen = installed.clean(chunk(20, 180, schema=Quiet), n_min=40)
     own = dj.RadiusProcessor(
         dj.observables.dijet_mass, radius=0.7, schema="pfnanoaod", truth="GenVisH_mass"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import awkward as ak
@@ -16,9 +17,9 @@ from djservice.clustering.particle_order import momenta_of
 from djservice.errors import InputError, InputWarning
 from djservice.lund_planes.binning import Binning, PlaneSums, ratio_of
 from djservice.lund_planes.normalisation import normalised
+from djservice.lund_planes.prong_jets import Emissions
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.ratio_table import RatioTable
-from djservice.lund_planes.reweighter import Emissions
 from djservice.lund_planes.subjets import Subjets, subjets_of
 from djservice.lund_planes.weights import LundWeights
 
@@ -175,7 +176,9 @@ def test_subjets_are_matched_to_quarks() -> None:
             [{"eta": 0.25, "phi": 2.0, "pdgId": 2}],
         ]
     )
-    with pytest.warns(InputWarning, match="67% of the jets have subjets that are not"):
+    with pytest.warns(
+        InputWarning, match=r"50% of the jets with quarks have subjets .* each of 2\.0 prongs"
+    ):
         found = dj.LundReweighter(ratio).weights(jets, quarks=quarks, toys=0)
     assert found.prongs.tolist() == [2, 2, 0]
     assert found.bad_match.tolist() == [False, True, True]
@@ -191,6 +194,37 @@ def test_subjets_are_matched_to_quarks() -> None:
     assert up[1] / up[0] > found.nominal[1] / found.nominal[0] > down[1] / down[0]
     with pytest.raises(InputError, match="those of 2 jets, and 3 jets"):
         dj.LundReweighter(ratio).weights(jets, quarks=quarks[:2])
+
+
+@pytest.mark.filterwarnings("ignore:.*subjets that are not those of their quarks")
+def test_quarks_that_were_read_are_those_that_are_named() -> None:
+    """Jets have the quarks and the weights of their events, before and after a boost and a rotation."""
+    schema = dj.schemas.nanoaod(pt_min=0.5, quarks=True)
+    events = dj.read("example:ZHllbb_200", schema=schema, entries=(0, 60))
+    events = replace(events, weight=np.linspace(0.5, 1.5, 60))
+    jets = dj.cluster_jets(events, radius=0.8, pt_min=25.0)
+    assert events.quarks is not None
+    lists = {"eta": events.quarks.eta, "phi": events.quarks.phi, "pdgId": events.quarks.pdg_id}
+    records = ak.unflatten(ak.zip(lists), np.diff(events.quarks.offsets))
+    of_jet = records[np.repeat(np.arange(60), ak.to_numpy(ak.num(jets)))]
+    ratio = LundRatio(SMALL, ratio_with(x1y1=1.5).nominal, b_quarks=np.full(SMALL.shape, 1.1))
+    found = dj.LundReweighter(ratio).weights(events, jets, prongs="quarks", toys=1)
+    expected = dj.LundReweighter(ratio).weights(events, jets, quarks=of_jet, toys=1)
+    assert set(found.prongs) == {0, 1, 2} and found.nominal.std() > 0.05
+    np.testing.assert_array_equal(found.nominal, expected.nominal)
+    for name in ("b_quarks", "prongs", "unmatched"):
+        np.testing.assert_array_equal(found.variations[name], expected.variations[name])
+    weight = np.repeat(events.weight, ak.to_numpy(ak.num(jets)))
+    for number in (0, 1, 2):
+        rows = found.prongs == number
+        assert np.average(found.nominal[rows], weights=weight[rows]) == pytest.approx(1.0)
+    moved = dj.augment.augmented(events, [dj.augment.Rotate(), dj.augment.Translate()])
+    again = dj.LundReweighter(ratio).weights(
+        moved, dj.cluster_jets(moved, radius=0.8, pt_min=25.0), prongs="quarks", toys=0
+    )
+    np.testing.assert_allclose(again.nominal, found.nominal, rtol=1e-9)
+    with pytest.raises(InputError, match="the events have no generated quarks"):
+        dj.LundReweighter(ratio).weights(replace(events, quarks=None), jets, prongs="quarks")
 
 
 def test_normalisation_keeps_means_and_the_spectrum() -> None:
@@ -249,9 +283,9 @@ def test_jets_without_particles_or_with_one_weigh_one() -> None:
 
 def test_what_has_no_weights_is_refused(sample: tuple[dj.EventBatch, Any]) -> None:
     reweighter, (events, jets) = dj.LundReweighter(ratio_with()), sample
-    for prongs in (None, 0, -1, 1.5, [2, 2]):
+    for prongs in (None, 0, -1, 1.5, [2, 2], "quark"):
         with pytest.raises(InputError, match="expected the number of prongs, 1 or more"):
-            reweighter.weights(events, jets, prongs=prongs)
+            reweighter.weights(events, jets, prongs=prongs)  # type: ignore[arg-type]
     for number, message in (
         ({"toys": -1}, "toys is -1"),
         ({"toys": 1.5}, "toys is 1.5"),
@@ -260,6 +294,8 @@ def test_what_has_no_weights_is_refused(sample: tuple[dj.EventBatch, Any]) -> No
     ):
         with pytest.raises(InputError, match=message):
             reweighter.weights(events, jets, prongs=2, **number)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="prongs is 'quarks', expected a number: data have no qu"):
+        dj.LundReweighter.measured(sample, sample, prongs="quarks")
     with pytest.raises(InputError, match="ratio is None, expected a LundRatio or the path"):
         dj.LundReweighter(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected jets with a field constituents"):

@@ -18,11 +18,13 @@ from click.testing import CliRunner
 import djservice as dj
 from djservice.cli.app import main
 from djservice.config.distances import Distances
-from djservice.config.input import LundJets
+from djservice.config.input import LundJets, LundWeightsSection
 from djservice.config.lund import LundSample
 from djservice.errors import ConfigError, DjserviceError, InputError, InputFileError
 from djservice.fit.plan import RunPlan
+from djservice.input.plan import plan_input
 from djservice.lund_planes.binning import Binning, PlaneSums
+from djservice.lund_planes.prong_jets import ProngJets
 from djservice.lund_planes.ratio import LundRatio
 from djservice.lund_planes.selected_jets import plane_of, select_jets, varied
 from djservice.runs.lund import measure, need_weights
@@ -32,6 +34,7 @@ from djservice.service.submission import pack
 JETS: dict[str, Any] = {"pt_min": 40.0, "mass": None, "number": 2}
 DATA = {"input": {"files": ["example:ZHllbb_200"], "pt_min": 2.0, "entries": [0, 60]}, "jets": JETS}
 SIMULATION = {**DATA, "input": {**DATA["input"], "entries": [60, 140]}}
+BY_QUARKS = {**JETS, "prongs": "quarks"}
 RUN: dict[str, Any] = {
     "input": DATA["input"],
     "loss": {"kind": "squared_error", "target": 125.0, "scale": 125.0},
@@ -42,21 +45,24 @@ RUN: dict[str, Any] = {
 
 def events_of(section: Any) -> dj.EventBatch:
     first, last = section["input"]["entries"]
-    schema = dj.schemas.nanoaod(pt_min=2.0)
+    schema = dj.schemas.nanoaod(pt_min=2.0, quarks=True)
     return dj.read("example:ZHllbb_200", schema=schema, entries=(first, last))
 
 
 @pytest.fixture(scope="module")
 def ratio() -> LundRatio:
-    planes = [plane_of(events_of(s), LundJets(**JETS), Binning()) for s in (DATA, SIMULATION)]
+    data = plane_of(events_of(DATA), LundJets(**JETS), 2, Binning())
+    planes = [data, plane_of(events_of(SIMULATION), LundJets(**BY_QUARKS), 2, Binning())]
     return LundRatio.of(*planes, Binning(), variations={"fsr": (planes[0], planes[1])})
 
 
+@pytest.mark.filterwarnings("ignore:.*subjets that are not those of their quarks")
 def test_a_ratio_is_measured_applied_and_taken_by_a_run(
     ratio: LundRatio, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Here the prongs of the simulation are its quarks; those of data are a number."""
     monkeypatch.chdir(tmp_path)
-    for name, section in (("data", DATA), ("simulation", SIMULATION)):
+    for name, section in (("data", DATA), ("simulation", {**SIMULATION, "jets": BY_QUARKS})):
         Path(f"{name}.yaml").write_text(yaml.safe_dump(section))
     options = ["--scheduler", scheduler]
     call = CliRunner().invoke
@@ -68,18 +74,22 @@ def test_a_ratio_is_measured_applied_and_taken_by_a_run(
     again = ["lund", "apply", "r.json", "simulation.yaml", "w.root", "--toys", "2", *options]
     applied = call(main, again)
     assert applied.exit_code == 0, applied.output
-    jets = select_jets(events_of(SIMULATION), LundJets(**JETS))
-    expected = dj.LundReweighter("r.json").weights(jets.batch, prongs=2, toys=2)
+    jets = select_jets(events_of(SIMULATION), LundJets(**BY_QUARKS))
+    expected = dj.LundReweighter("r.json").weights(jets.batch, prongs="quarks", toys=2)
     tree = uproot.open("w.root")["LundWeights"].arrays()
     np.testing.assert_allclose(ak.to_numpy(tree.weight), expected.nominal, rtol=1e-12)
+    assert ak.to_list(tree.prongs) == expected.prongs.tolist()
+    assert ak.to_list(tree.bad_match) == expected.bad_match.tolist()
+    up, _ = expected.variations["prongs"]
+    np.testing.assert_allclose(ak.to_numpy(tree.weight_prongs_up), up, rtol=1e-12)
     toys = ak.to_numpy(tree.weight_statistics)
     np.testing.assert_allclose(toys, expected.toys["statistics"], rtol=1e-12)
-    section = {"ratio": "r.json", "jets": JETS}
+    section = {"ratio": "r.json", "jets": BY_QUARKS, "variation": "prongs_up"}
     settings = {**RUN, "input": {**SIMULATION["input"], "lund_weights": section}}
     settings["cluster"] = {"scheduler": scheduler}
     fit = dj.run(dj.Run.from_dict(settings))
     factor = np.ones(80)
-    np.multiply.at(factor, jets.event, expected.nominal)
+    np.multiply.at(factor, jets.event, up)
     weight = dj.Store.read(fit.store).array("spectrum", "weight")
     np.testing.assert_allclose(weight, factor, rtol=1e-12)
 
@@ -131,6 +141,11 @@ def test_bad_ratios_and_variations_end_a_run_before_it_starts(
         plan_of(tmp_path).check()
     ratio.write(tmp_path / "ratio.json")
     plan_of(tmp_path, variation="fsr_up").check()
+    plan_of(tmp_path, variation="prongs_up", jets=BY_QUARKS).check()
+    with pytest.raises(ConfigError, match="no variation 'prongs_up'"):
+        plan_of(tmp_path, variation="prongs_up").check()
+    with pytest.raises(ConfigError, match=r"there are .*fsr_down, prongs_up.* unmatched_down"):
+        plan_of(tmp_path, variation="b_quarks_up", jets=BY_QUARKS).check()
     with pytest.raises(ConfigError, match="no variation 'fsr'; there are nominal, fsr_up, fsr_dow"):
         plan_of(tmp_path, variation="fsr").check()
     with pytest.raises(ConfigError, match=r"of jets with R = 0\.8, and these have R = 0\.4"):
@@ -165,6 +180,14 @@ def test_where_weights_mean_nothing_they_are_refused() -> None:
         Distances.from_dict({"input": section, "output": {"store": "emd.zarr"}})
 
 
+def test_a_run_weighs_jets_of_any_mass_unless_it_says_another() -> None:
+    """Also if it names other keys of the jets; samples of a measurement are those of W bosons."""
+    for jets, mass in (({}, None), ({"pt_min": 40.0}, None), ({"mass": [60, 90]}, (60.0, 90.0))):
+        section = LundWeightsSection.model_validate({"ratio": "r.json", "jets": jets})
+        assert section.jets.mass == mass
+    assert LundSample.from_dict({"input": DATA["input"]}).jets.mass == (70.0, 110.0)
+
+
 def test_variations_have_their_names(ratio: LundRatio) -> None:
     assert varied(ratio, "nominal", 1) is ratio.nominal
     assert varied(ratio, "fsr_down", 1) is ratio.variations["fsr"][1]
@@ -177,10 +200,43 @@ def test_variations_have_their_names(ratio: LundRatio) -> None:
 
 
 def test_backgrounds_are_subtracted_by_negative_weights(ratio: LundRatio) -> None:
-    whole, part = (plane_of(events_of(s), LundJets(**JETS), Binning()) for s in (DATA, SIMULATION))
+    jets = LundJets(**JETS)
+    whole, part = (plane_of(events_of(s), jets, 2, Binning()) for s in (DATA, SIMULATION))
     minus = PlaneSums(-part.subjets, -part.emissions, part.squares)
     rest = whole + part + minus
     np.testing.assert_allclose(rest.emissions, whole.emissions, atol=1e-9)
+
+
+def test_the_data_have_no_quarks(tmp_path: Path) -> None:
+    data, quarks, others = (
+        LundSample.from_dict({**DATA, "jets": jets})
+        for jets in (JETS, BY_QUARKS, {**BY_QUARKS, "pt_min": 50.0})
+    )
+    with pytest.raises(ConfigError, match=r"data: jets\.prongs is quarks, expected a number: data"):
+        measure(quarks, quarks, tmp_path / "r.json")
+    with pytest.raises(
+        ConfigError, match=r"simulation: its jets are .* Expected the same, or pron"
+    ):
+        measure(data, others, tmp_path / "r.json")
+    with pytest.raises(
+        ConfigError, match="prongs: expected a whole number or 'quarks', found 'quark'"
+    ):
+        LundSample.from_dict({**DATA, "jets": {**JETS, "prongs": "quark"}})
+    assert plan_input(quarks.input, quarks=True).schema.quarks
+    weights = {"ratio": "r.json", "jets": BY_QUARKS}
+    of_run = LundSample.from_dict(DATA).input.model_copy(
+        update={"lund_weights": LundWeightsSection.model_validate(weights)}
+    )
+    assert plan_input(of_run).schema.quarks and not plan_input(data.input).schema.quarks
+
+
+def test_jets_of_other_numbers_of_quarks_are_no_part_of_a_measurement() -> None:
+    events, section = events_of(SIMULATION), LundJets(**BY_QUARKS)
+    jets = ProngJets.of(select_jets(events, section).batch, "quarks")
+    for number in (1, 2):
+        good = (jets.prongs == number) & ~jets.bad
+        subjets = plane_of(events, section, number, Binning()).subjets.sum()
+        assert subjets == number * good.sum() > 0
 
 
 def test_weights_replace_no_events(tmp_path: Path) -> None:

@@ -78,6 +78,15 @@ def test_the_report_has_the_radii_as_a_table(robust: Path, tmp_path: Path) -> No
     assert "<h2>Augmentations</h2>" in page and "drop (probability 0.1)" in page
 
 
+def test_a_note_of_several_is_said_once() -> None:
+    rows = [
+        {"name": name, "note": note, "shift": None}
+        for name, note in (("none", "flat"), ("smear", ""), ("drop", "flat"))
+    ]
+    text = robust_text({"run": {"robust": {"weight": 0.0}}, "robust": rows})
+    assert text.endswith(" none, drop: flat.")
+
+
 def test_the_radii_are_exported_and_compared(robust: Path, tmp_path: Path) -> None:
     table, rows = contents_of(robust).tables["robust"], summary(robust)["robust"]
     assert table["name"].values.tolist() == [row["name"] for row in rows]

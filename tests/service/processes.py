@@ -57,7 +57,8 @@ class Cluster:
         self.frozen: list[psutil.Process] = []
 
     def _start(self, command: str, *options: object, inside: Sequence[str] = ()) -> psutil.Popen:
-        listen = ("--host", self.host, "--dashboard-address", "127.0.0.1:0")
+        # Without Dask's dashboard, which nobody opens here: importing it is a quarter of a start. Our pages are there.
+        listen = ("--host", self.host, "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
         texts = [str(part) for part in (*inside, SCRIPTS / "dask", command, *listen, *options)]
         return psutil.Popen(
             texts, stdout=self.log, stderr=self.log, cwd=self.folder, env=self.environment
@@ -75,16 +76,12 @@ class Cluster:
                 assert self.scheduler.poll() is None and time.monotonic() < end, self.text()
 
     def start_workers(self, count: int = 2, *options: object, inside: Sequence[str] = ()) -> None:
-        """A nanny with so many workers of one thread; ``inside`` is a command that runs it somewhere else.
-
-        Without their own dashboards, whose pages nobody opens here: importing those is a quarter of a worker's start.
-        """
+        """A nanny with so many workers of one thread; ``inside`` is a command that runs it somewhere else."""
         threads = (
             "--nworkers",
             count,
             "--nthreads",
             1,
-            "--no-dashboard",
             "--local-directory",
             self.folder,
             "--preload-nanny",

@@ -38,7 +38,10 @@ class Page(Handler):
     def show(self, template: str, root: str, **values: Any) -> None:
         """Send a page; ``root`` is the relative path from the page to ``djservice/``."""
         self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.finish(_environment().get_template(template).render(root=root, **values))
+        # Dask's own dashboard, which may be switched off.
+        dashboard = bool(getattr(self.application, "applications", ()))
+        page = _environment().get_template(template)
+        self.finish(page.render(root=root, dashboard=dashboard, **values))
 
 
 class ListPage(Page):

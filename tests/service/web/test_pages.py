@@ -98,7 +98,7 @@ def site(
     folder = tmp_path_factory.mktemp("site")
     cluster = make_cluster(folder, {"DASK_DJSERVICE__REPORTS": "true"})
     leave_failed(cluster.state, tiny_run(folder / "failed.zarr"))
-    service = cluster.start_scheduler("--dashboard-prefix", f"/{PREFIX}")
+    service = cluster.start_scheduler("--dashboard", "--dashboard-prefix", f"/{PREFIX}")
     cluster.start_workers(1)
     end = time.monotonic() + 300
     while not (port := re.search(r"dashboard at: +http://127\.0\.0\.1:(\d+)", cluster.text())):
@@ -228,7 +228,7 @@ def test_stores_are_read_beside_the_loop_and_figures_need_bokeh(
     async def look() -> tuple[Any, Any, Any]:
         preload = {"preload": ["djservice.preload"], "preload_argv": argv}
         async with Scheduler(
-            host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0", **preload
+            host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0", dashboard=False, **preload
         ) as scheduler:
             base = f"http://127.0.0.1:{scheduler.http_server.port}/djservice"
             one, page = [
@@ -243,6 +243,7 @@ def test_stores_are_read_beside_the_loop_and_figures_need_bokeh(
     assert one[0] == page[0] == 200
     assert len(read_in) == 1 and read_in[0] is not threading.main_thread()
     assert "pip install &#39;djservice[dashboard]&#39;" in page[2] and "bokeh.min.js" not in page[2]
+    assert "/status" not in page[2] and "/workers" not in page[2]  # pages that are not there
     assert (without[0], json.loads(without[2])["error"]) == (
         503,
         "this scheduler does not accept runs, or has not started yet.",
