@@ -16,7 +16,7 @@ run: .venv/run.stamp
 
 test: .venv/test.stamp
 	@$(MAKE) --no-print-directory -j2 lint kernels bytecode
-	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(BIN)/python -m pytest -n 7 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-quick: .venv/test.stamp kernels
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not servers" $(LIBRARY:%=tests/%) tests/test_layout.py

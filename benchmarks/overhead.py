@@ -50,9 +50,14 @@ def tiny(number: int) -> EventBatch:
     )
 
 
+def setup_of(loss: Any) -> RunSetup:
+    """The setup of a run."""
+    return RunSetup(loss, LeaveOneOut(), Sampling(threads=1))
+
+
 def bundles_of(crew: Crew, number: int, loss: Any) -> Bundles:
     """So many tiny bundles on the workers of a cluster."""
-    setup = RunSetup(loss, LeaveOneOut(), Sampling(threads=1))
+    setup = setup_of(loss)
     token = f"overhead-{time.monotonic_ns()}"
     futures = [crew.submit(tiny, i, key=f"tiny-{token}-{i}") for i in range(number)]
     found = Bundles(crew, setup, [], futures, token)

@@ -20,8 +20,12 @@ if [ "$(id -u)" != 0 ] && [ "$engine" = podman ] && [ "$(podman unshare cat /pro
     fail "$(id -un) has one user id for containers. As root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
 fi
 if [ "$BASE" != scratch ] && [ -z "$("$engine" images -q "$BASE" 2> /dev/null)" ] && ! said=$("$engine" pull "$BASE" 2>&1); then
-    fail "$engine cannot pull the base $BASE: $(echo "$said" | tail -n 1). Name another with BASE=..., or make one without a registry: \
-make base-image"
+    # The recipes with a suffix start from the project's own image.
+    case "$recipe" in
+        *Dockerfile.*) how="make it first: make image" ;;
+        *) how="make one without a registry: make base-image" ;;
+    esac
+    fail "$engine cannot pull the base $BASE: $(echo "$said" | tail -n 1). Name another with BASE=..., or $how"
 fi
 # Of podman and buildah: images of OCI's format have no health check.
 export BUILDAH_FORMAT=docker

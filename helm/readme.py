@@ -16,8 +16,8 @@ the Dask operator (`operator`). Wrong values are refused by `values.schema.json`
 **The chart was checked against schemas and was never installed on a cluster**: `helm lint --strict`, `helm template`, the schemas of
 Kubernetes 1.25 and 1.37, the DaskCluster resource of dask-kubernetes 2026.3, models of the resources of cert-manager 1.17 and of the
 Prometheus operator 0.80, and checkov without failed checks. Podman 4.3 played its ConfigMap, claim, Deployments, and the pods of
-its Jobs and of the CronJob, for the values `default` and `tls`: runs to their end, and a schedule twice. It plays no Service,
-NetworkPolicy or resource of others.
+its Jobs and of the CronJob, for all these examples: runs to their end, and a schedule twice. It plays no Service, NetworkPolicy or
+resource of others; of the operator's it played the pods that those describe. Workers with GPUs were left out.
 
 - All pods share a volume (ReadWriteMany). Stores of runs may go to S3 instead (`storage.results`), what is reprocessed may not.
 - No pod talks to the Kubernetes API: the service account has no Role and mounts no token. (The operator has rights of its own.)

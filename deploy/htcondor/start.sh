@@ -16,10 +16,14 @@ scheduler)
         --dashboard-address 127.0.0.1:0 --preload djservice.preload --state-directory state
     ;;
 worker)
-    cpus=$(sed -n 's/^Cpus = //p' "${_CONDOR_MACHINE_AD:-/dev/null}")
+    # Of the slot. Without a limit, a worker would take the memory of the slot by its share of the machine's processors.
+    cpus=$(sed -n 's/^Cpus = //p' "${_CONDOR_MACHINE_AD:-/dev/null}") limit=auto
+    memory=$(sed -n 's/^Memory = //p' "${_CONDOR_MACHINE_AD:-/dev/null}")
+    [ -z "$memory" ] || limit=$((memory / ${cpus:-1}))MiB
     exec dask worker --protocol "$protocol" --scheduler-file scheduler.json \
         --dashboard-address 127.0.0.1:0 --nworkers "${cpus:-1}" --nthreads 1 \
-        --local-directory "$scratch" --lifetime "${DJSERVICE_LIFETIME:-7h}" --lifetime-stagger 10m
+        --memory-limit "$limit" --local-directory "$scratch" \
+        --lifetime "${DJSERVICE_LIFETIME:-7h}" --lifetime-stagger 10m
     ;;
 run)
     until [ -s scheduler.json ]; do sleep 1; done

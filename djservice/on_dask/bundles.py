@@ -38,6 +38,7 @@ from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.input.files import InputFile
 from djservice.input.quarantine import BadRange
 from djservice.lund_planes.selected_jets import LundWeighting
+from djservice.on_dask.answers import answers_of, hearing
 from djservice.on_dask.augment import augment
 from djservice.on_dask.balance import cost, groups
 from djservice.on_dask.crew import Crew
@@ -247,21 +248,28 @@ class Bundles:
         call, requests = next(self._count), self._bundle_requests(request)
         workers = await self._groups_of_workers()
         of_worker = [list(itertools.chain(*threads)) for threads in workers]
-        futures = self.crew.map(
-            functools.partial(in_threads, task),
-            [
-                Shares(tuple(map(len, threads)), [requests[i] for i in numbers])
-                for threads, numbers in zip(workers, of_worker, strict=True)
-            ],
-            [self.setup] * len(workers),
-            [[self.bundles[i] for i in numbers] for numbers in of_worker],
-            [
-                [self.features[i] for i in numbers] if any(self.features) else None
-                for numbers in of_worker
-            ],
-            keys=[f"evaluate-{self.token}-{call}-{number}" for number in range(len(workers))],
-        )
-        gathered: list[list[Any]] = await self.crew.gather(futures)
+        with hearing(self.crew.client) as heard:
+            futures = self.crew.map(
+                functools.partial(in_threads, task),
+                [
+                    Shares(
+                        tuple(map(len, threads)),
+                        [requests[i] for i in numbers],
+                        self.crew.client.id,
+                    )
+                    for threads, numbers in zip(workers, of_worker, strict=True)
+                ],
+                [self.setup] * len(workers),
+                [[self.bundles[i] for i in numbers] for numbers in of_worker],
+                [
+                    [self.features[i] for i in numbers] if any(self.features) else None
+                    for numbers in of_worker
+                ],
+                keys=[f"evaluate-{self.token}-{call}-{number}" for number in range(len(workers))],
+            )
+            gathered: list[list[Any]] = await self.crew.watched(
+                answers_of(self.crew.client, futures, heard)
+            )
         numbers = itertools.chain(*of_worker)
         by_number = dict(zip(numbers, itertools.chain(*gathered), strict=True))
         return [by_number[i] for i in range(len(self.bundles))]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+import dask
 from distributed import Client, Future
 
 from djservice.core.progress import Watch
@@ -24,7 +25,7 @@ from djservice.on_dask.admission import (
     likeness,
     resource_of,
 )
-from djservice.on_dask.gather import gather
+from djservice.on_dask.gather import LOST, gather
 from djservice.on_dask.rehearsal import Rehearsal, rehearse
 
 #: Seconds between two looks at the workers while tasks run, and between two lines about waiting.
@@ -81,7 +82,7 @@ class Crew:
         Raises
         ------
         RunError
-            If every worker has other code or packages.
+            If every worker has other code or packages, or all end before they answer, time after time.
         """
         crew = cls(client, watch)
         if not await crew._workers():
@@ -273,12 +274,17 @@ class Crew:
         # Sent to all workers, one of which may stand still: each is asked by itself below.
         self._pending[work] = asyncio.ensure_future(self._register(work))
         introduce, answers = introduction(work, self._expected), dict[str, Any]()
+        asked = 0
         while not (sizes := Counter(filter(None, map(self._arithmetic, answers.values())))):
-            others = {*await self._workers()} - {*answers}
-            if others:
+            heard = {name for name, shown in answers.items() if not isinstance(shown, OSError)}
+            members = {*await self._workers()}
+            if others := members - heard:
+                if asked > dask.config.get("distributed.scheduler.allowed-failures"):
+                    raise self._refusal(answers, LOST)
+                asked += 1
                 candidates = others - self._silent or others
                 answers |= await self.ask(introduce, candidates, self._arithmetic)
-            elif await self._workers():
+            elif members:
                 raise self._refusal(answers)
             else:
                 await self._wait_for_workers()
@@ -296,11 +302,11 @@ class Crew:
             return None
         return str(shown["arithmetic"])
 
-    def _refusal(self, answers: Mapping[str, Any]) -> RunError:
+    def _refusal(self, answers: Mapping[str, Any], remedy: str = REMEDY) -> RunError:
         reasons = [f"{name}: {differences(each, self._expected)}" for name, each in answers.items()]
         return RunError(
             f"no worker can take part in this run: {'; '.join(reasons[:_NAMED])}{_more(reasons)}. "
-            f"{REMEDY}"
+            f"{remedy}"
         )
 
     def _name_strangers(self, answers: Mapping[str, Any], work: Work) -> None:

@@ -21,6 +21,12 @@ from djservice.errors import DjserviceError, RunError, TasksLostError
 
 #: Seconds after which a run says that it waits for the workers.
 ANNOUNCED_AFTER = 5.0
+#: What is to be done about workers that were lost, one after the other, before they had any work.
+LOST = (
+    "Look for the reason in their logs. If they ran out of memory, give them more: the limit of a "
+    "worker is that of `dask worker --memory-limit`, or else its share of the memory of its "
+    "machine or container, as of the processors."
+)
 
 
 async def wait_patiently(client: Client, waiting: Coroutine[Any, Any, Any], watch: Watch) -> Any:

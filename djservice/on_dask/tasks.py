@@ -34,6 +34,7 @@ from djservice.fit.per_event import PerEventRadii, PerEventSettings, fit_per_eve
 from djservice.fit.requests import Answer, JointAnswer, Request, RunSetup
 from djservice.lund_planes.leading_jets import leading_sums
 from djservice.objectives.robust import Robust
+from djservice.on_dask.answers import send_answer
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
 from djservice.store.columns import IDENTITY
@@ -77,10 +78,13 @@ class Shares:
         Number of bundles of each thread.
     requests
         Request for each bundle.
+    client
+        The client that hears the answers.
     """
 
     sizes: tuple[int, ...]
     requests: list[Request]
+    client: str
 
 
 def in_threads(
@@ -106,7 +110,9 @@ def in_threads(
 
     with ThreadPoolExecutor(len(parts)) as pool:
         groups = [pool.submit(copy_context().run, answers, part) for part in parts]
-    return [answer for group in groups for answer in group.result()]
+        joined = [answer for group in groups for answer in group.result()]
+    send_answer(shares.client, joined)
+    return joined
 
 
 def evaluate_bundles(

@@ -215,7 +215,7 @@ class CheckedGroup:
 
     def _lost(self, name: str, entry: Mapping[str, Any]) -> list[Damage]:
         try:
-            array: Any = self.root[self.path(name)]
+            array = self.array(name)
         except UNREADABLE:  # removed since its metadata were read, or it needs a foreign codec
             return [Damage(self.path(name), self.path(f"{name}/zarr.json"), "cannot be read")]
         rows, axes = entry["rows"], entry.get("axes", 1)
@@ -257,7 +257,14 @@ class CheckedGroup:
 
     def read(self, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
         """Rows of an array, as many as ``entry`` says, checked only chunk by chunk."""
-        return _rows_of(self.root[self.path(name)], entry["rows"], entry.get("axes", 1))
+        return _rows_of(self.array(name), entry["rows"], entry.get("axes", 1))
+
+    def array(self, name: str) -> Any:
+        """An array as its metadata describe it, without the search that Zarr makes for it."""
+        metadata = _parsed(self.where.read(self.path(f"{name}/zarr.json")))
+        if metadata["zarr_format"] != 3:
+            raise ValueError("is not of Zarr 3")
+        return zarr.Array.from_dict(self.root.store_path / self.path(name), metadata)
 
     def metadata(self, name: str, entry: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The metadata of an array; ``entry`` is what the attributes say of it, if they were read."""

@@ -66,7 +66,7 @@ class DistanceStore(FilledStore):
             kept.
         """
         with clear_errors(self.where):
-            array: Any = self.group.root["distance"]
+            array = self.group.array("distance")
             start, jets = self.n_complete, array.shape[1]
             stop = start + len(right)
             if start + right.shape[1] != jets:
@@ -80,7 +80,7 @@ class DistanceStore(FilledStore):
 
     def _above(self, start: int, stop: int) -> Floats:
         """The columns of a stripe in all earlier rows."""
-        array: Any = self.group.root["distance"]
+        array = self.group.array("distance")
         with contextlib.suppress(*UNREADABLE):
             above: Floats = np.asarray(array[:start, start:stop])
             if not np.isnan(above).any():

@@ -51,8 +51,7 @@ class WrittenGroup(CheckedGroup):
 
     def append(self, start: int, rows: Mapping[str, ArrayLike], **counters: int) -> None:
         """Write rows of several arrays from ``start`` on, then set attributes that count them."""
-        self.cut(start, list(rows))
-        entries = self.attributes["arrays"]
+        entries = self.cut(start, list(rows))
         for name, values in rows.items():
             try:
                 block = self._write(name, start, values, entries[name].get("axes", 1))
@@ -64,8 +63,8 @@ class WrittenGroup(CheckedGroup):
 
     def _write(self, name: str, start: int, values: ArrayLike, axes: int) -> NDArray[Any]:
         """Write rows of an array, and return them as they are stored."""
-        array: Any = self.root[self.path(name)]
-        array = array.with_config({"write_empty_chunks": True})  # a missing one is damage
+        # A missing chunk is damage, so empty ones are written.
+        array = self.array(name).with_config({"write_empty_chunks": True})
         block = np.asarray(values, dtype=array.dtype)
         if axes == 1:
             array[start : start + len(block)] = block
@@ -73,9 +72,13 @@ class WrittenGroup(CheckedGroup):
             array[np.unravel_index(start, array.shape[:axes])] = block[0]
         return block
 
-    def cut(self, rows: int, names: Sequence[str], **counters: int) -> None:
-        """Keep only the first rows of arrays, and set attributes that count them."""
-        entries, longer = self.attributes["arrays"], False
+    def cut(self, rows: int, names: Sequence[str], **counters: int) -> dict[str, Any]:
+        """Keep only the first rows of arrays, and set attributes that count them.
+
+        Returns what the attributes then say of every array.
+        """
+        entries: dict[str, Any] = self.attributes["arrays"]
+        longer = False
         for name in names:
             if entries[name]["rows"] > rows and "fixed" not in entries[name]:
                 entries[name]["rows"] = rows
@@ -86,6 +89,7 @@ class WrittenGroup(CheckedGroup):
                 longer = True
         if longer or counters:
             self.update(arrays=entries, **counters)
+        return entries
 
     def rewind(self, rows: int) -> None:
         """Keep only the first rows of all arrays."""

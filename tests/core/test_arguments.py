@@ -42,12 +42,15 @@ def test_shared_keywords_are_shown_with_their_defaults(
 
 def test_each_family_has_the_names_of_its_table() -> None:
     assert list(EventKeywords.__annotations__) == [field.name for field in fields(EventColumns)]
-    assert {*SchemaKeywords.__annotations__} == {*SchemaFields.model_fields} - {"particles"}
+    # Of a run, quarks are read where its weights need them.
+    of_schema = {*SchemaFields.model_fields, "quarks"}
+    assert {*SchemaKeywords.__annotations__} == of_schema - {"particles"}
     assert {*SamplingKeywords.__annotations__} == {*SAMPLING_DEFAULTS} - {"rigidity"}
     assert {*EventSchemaKeywords.__annotations__} == {*SchemaKeywords.__annotations__} - {
         "tree",
         "identity",
         "selection",
+        "quarks",
     }
 
 

@@ -29,10 +29,14 @@ CONFINED = (
 )
 
 
-def podman(*arguments: object, input: str = "") -> subprocess.CompletedProcess[str]:
-    """What the engine says, right or wrong."""
+def podman(
+    *arguments: object, input: str = "", folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What the engine says, right or wrong. A container that runs out of memory leaves a file ``oom`` in the folder."""
     command = ["podman", *(str(each) for each in arguments)]
-    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=900)
+    return subprocess.run(
+        command, input=input, capture_output=True, text=True, timeout=900, cwd=folder
+    )
 
 
 def image_is_there(image: str = IMAGE) -> bool:
@@ -105,7 +109,8 @@ class Containers:
     def start(self, *command: object, options: tuple[object, ...] = ()) -> str:
         """The name of a new container."""
         name = f"djservice-test-{uuid.uuid4().hex[:8]}"
-        done = podman("run", "--detach", "--name", name, *self.options, *options, IMAGE, *command)
+        run = ("run", "--detach", "--name", name, *self.options, *options)
+        done = podman(*run, IMAGE, *command, folder=self.data.parent)
         self.started.append(name)
         assert done.returncode == 0, done.stderr
         return name
@@ -117,10 +122,11 @@ class Containers:
         return self.start("dask", "scheduler", *listen, *pages, *service)
 
     def start_worker(self, *options: object) -> str:
-        threads = ("--nworkers", 1, "--nthreads", 1, "--no-dashboard", "--local-directory", "/tmp")
+        threads = ("--nworkers", 1, "--nthreads", 1, "--memory-limit", 1.0)
+        places = ("--no-dashboard", "--local-directory", "/tmp")
         command = ("dask", "worker", self.address, "--host", f"{self.protocol}://127.0.0.1")
         again = ("--restart", "always", "--no-healthcheck")
-        return self.start(*command, *threads, options=(*again, *options))
+        return self.start(*command, *threads, *places, options=(*again, *options))
 
     def call(self, *command: object) -> subprocess.CompletedProcess[str]:
         """A command in a container of its own, to its end."""
@@ -145,14 +151,12 @@ class Containers:
 
     def end_of(self, run: str) -> dict[str, Any]:
         """What is listed of a run that is over."""
-
-        def ended() -> dict[str, Any] | None:
-            listed = self.call("djservice", "list", "--json")
-            assert listed.returncode == 0, listed.stderr + self.logs()
-            (found,) = (each for each in json.loads(listed.stdout) if each["id"] == run)
-            return dict(found) if found["state"] not in UNFINISHED else None
-
-        return dict(wait_until(ended, self.logs))
+        watched = self.call("djservice", "watch", run)
+        listed = self.call("djservice", "list", "--json")
+        assert listed.returncode == 0, watched.stderr + listed.stderr + self.logs()
+        (found,) = (each for each in json.loads(listed.stdout) if each["id"] == run)
+        assert found["state"] not in UNFINISHED, (found, watched.stderr, self.logs())
+        return dict(found)
 
     def kill(self, name: str) -> None:
         """The first process of a container, as the kernel does where memory runs out."""

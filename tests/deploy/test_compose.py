@@ -14,8 +14,6 @@ import pytest
 import yaml
 from containers import IMAGE, build_s3_image, image_is_there, podman, wait_until
 
-from djservice.service.records import UNFINISHED
-
 pytestmark = pytest.mark.long
 FILE = Path(__file__).parents[2] / "deploy/compose.yaml"
 PROGRAMS = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -28,8 +26,6 @@ def compose(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator
     requires("podman and the image: make image", image_is_there())
     program = shutil.which("podman-compose", path=PROGRAMS)
     requires("podman-compose (PyPI)", program)
-    taken = [port for port in (8786, 8787) if listens(port)]
-    requires(f"that nothing listens on {taken}", not taken)
     s3_image = build_s3_image(tmp_path, requires)
     variables = {"DJSERVICE_IMAGE": IMAGE, "S3_IMAGE": s3_image, "S3_SECRET": "hush-hush"}
 
@@ -51,7 +47,11 @@ def listens(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_run_on_what_one_command_starts(compose: Compose, tiny: dict[str, Any]) -> None:
+def test_a_run_on_what_one_command_starts(
+    compose: Compose, tiny: dict[str, Any], requires: Callable[[str, object], None]
+) -> None:
+    taken = [port for port in (8786, 8787) if listens(port)]
+    requires(f"that nothing listens on {taken}", not taken)
     started = compose("up", "--detach")
     names = podman("ps", "--format", "{{.Names}}").stdout.split()
     assert sum(name.startswith("djservice_") for name in names) == 4, started.stderr
@@ -63,16 +63,14 @@ def test_a_run_on_what_one_command_starts(compose: Compose, tiny: dict[str, Any]
         done = podman("exec", "--interactive", "djservice_scheduler_1", *command, **more)
         return str(done.stdout) if done.returncode == 0 else ""
 
-    run = yaml.safe_dump(tiny | {"output": {"store": "s3://runs/tiny.zarr"}})
-    inside("sh", "-c", "cat > /data/tiny.yaml", input=run)
+    text = yaml.safe_dump(tiny | {"output": {"store": "s3://runs/tiny.zarr"}})
+    inside("sh", "-c", "cat > /data/tiny.yaml", input=text)
     submitted = wait_until(lambda: inside("djservice", "submit", "/data/tiny.yaml"), said)
 
-    def ended() -> dict[str, Any] | None:
-        listed = json.loads(inside("djservice", "list", "--json") or "[]")
-        return next((each for each in listed if each["state"] not in UNFINISHED), None)
-
-    found = wait_until(ended, said)
-    assert found["id"] == submitted.split()[0] and found["state"] == "finished", (found, said())
+    run = submitted.split()[0]
+    inside("djservice", "watch", run)
+    (found,) = json.loads(inside("djservice", "list", "--json"))
+    assert found["id"] == run and found["state"] == "finished", (found, said())
     assert "store:  s3://runs/tiny.zarr" in inside("djservice", "show", "s3://runs/tiny.zarr")
 
 

@@ -117,6 +117,7 @@ def test_steps_of_reana(in_image: Callable[..., str], tiny: dict[str, Any], tmp_
         (),
         tmp_path / "data" / parameters["store"],
         tmp_path / "data" / given["outputs"]["files"][0],
+        inputs=1,
     )
 
 

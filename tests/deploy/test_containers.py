@@ -63,7 +63,7 @@ def test_killed_containers_change_no_bit(
     containers = make_containers()
     scheduler = containers.start_scheduler()
     worker, _ = containers.start_worker(), containers.start_worker()
-    settings = disturbable(tiny)
+    settings = disturbable(tiny, optimiser={"iterations": 1000})
     first = containers.submit(containers.write_run("undisturbed", settings))
     assert containers.end_of(first)["state"] == "finished", containers.logs()
 
@@ -71,21 +71,21 @@ def test_killed_containers_change_no_bit(
     store = containers.data / "disturbed.zarr"
     wait_until(lambda: iterations(store) >= 5, containers.logs)
     containers.kill(worker)
-    before = wait_until(lambda: (now := iterations(store)) >= 15 and now, containers.logs)
+    before = iterations(store)
+    wait_until(lambda: iterations(store) >= before + 5, containers.logs)
     containers.kill(scheduler)
     assert podman("wait", scheduler).stdout.strip() == "137"
-    assert before < 100
+    assert iterations(store) < 1000  # what is left is for the next one
     assert podman("start", scheduler).returncode == 0
     wait_until(lambda: answers(containers), containers.logs)
     assert containers.end_of(second)["state"] == "finished", containers.logs()
     assert stored(store) == stored(containers.data / "undisturbed.zarr")
-    assert "continues" in podman("logs", scheduler).stderr or iterations(store) == 100
 
 
 def iterations(store: Path) -> int:
     """How many are in the store."""
     try:
-        return dj.open_store(store).n_complete("iterations")
+        return Store.read(store).n_complete("history")
     except dj.errors.DjserviceError:
         return 0
 

@@ -112,10 +112,12 @@ def test_the_jobs_do_a_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     """Scheduler, worker and run as jobs would start them, in a folder that all see."""
     shutil.copy(FOLDER / "start.sh", tmp_path)
     (tmp_path / "my_run.yaml").write_text(yaml.safe_dump(tiny))
+    (tmp_path / "slot").write_text("Cpus = 1\nMemory = 2048\n")
+    environment = ENVIRONMENT | {"_CONDOR_MACHINE_AD": str(tmp_path / "slot")}
     with open(tmp_path / "log", "ab") as log:
         jobs = [
             psutil.Popen(
-                ["bash", "start.sh", role], cwd=tmp_path, env=ENVIRONMENT, stdout=log, stderr=log
+                ["bash", "start.sh", role], cwd=tmp_path, env=environment, stdout=log, stderr=log
             )
             for role in ("scheduler", "worker")
         ]
@@ -126,6 +128,7 @@ def test_the_jobs_do_a_run(tiny: dict[str, Any], tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr + (tmp_path / "log").read_text()
         assert Store.read(tmp_path / "tiny.zarr").attributes["status"] == "finished"
+        assert re.search(r"Memory: +2\.00 GiB", (tmp_path / "log").read_text())
     finally:
         family = [child for job in jobs for child in job.children(recursive=True)]
         for process in (*family, *jobs):

@@ -77,23 +77,41 @@ def test_what_compiles_the_kernels_of_the_image() -> None:
     runpy.run_path(str(DEPLOY / "compile_kernels.py"))
 
 
+def test_kernels_of_the_image_can_be_copied_by_its_user(tmp_path: Path) -> None:
+    """Locks of compilation cannot."""
+    for name in ("one.nbi", "one.nbc", "one.nbi.lock"):
+        (tmp_path / name).touch()
+    recipe = (DEPLOY / "Dockerfile").read_text()
+    (cleaning,) = re.findall(r"compile_kernels\.py && (find /opt/numba .*)", recipe)
+    subprocess.run(cleaning.replace("/opt/numba", str(tmp_path)), shell=True, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"one.nbi", "one.nbc"}
+
+
 @pytest.mark.parametrize(
-    "engine, base, message",
+    "engine, base, recipe, message",
     [
         (
             "exit 1",
             "",
+            "Dockerfile",
             "works (podman: refused; docker: refused; buildah: refused). Install podman",
         ),
         (
             '[ "$1" = info ] || { exit 1; }',
             "none/such:1",
-            "cannot pull the base none/such:1: refused. Name another",
+            "Dockerfile",
+            "none/such:1: refused. Name another with BASE=..., or make one without a registry: make base-image",
+        ),
+        (
+            '[ "$1" = info ] || { exit 1; }',
+            "djservice:1",
+            "Dockerfile.gpu",
+            "cannot pull the base djservice:1: refused. Name another with BASE=..., or make it first: make image",
         ),
     ],
 )
 def test_what_is_missing_for_an_image_is_one_line(
-    engine: str, base: str, message: str, tmp_path: Path
+    engine: str, base: str, recipe: str, message: str, tmp_path: Path
 ) -> None:
     for name in ("podman", "docker", "buildah"):
         (tmp_path / name).write_text(
@@ -101,7 +119,7 @@ def test_what_is_missing_for_an_image_is_one_line(
         )
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(
-        [DEPLOY / "build.sh", "image:1", "Dockerfile", "."],
+        [DEPLOY / "build.sh", "image:1", recipe, "."],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "BASE": base},
         capture_output=True,
         text=True,

@@ -19,9 +19,9 @@ import tools
 import yaml
 from containers import IMAGE, build_s3_image, image_is_there, podman, wait_until
 from test_pods import write_secret
+from test_s3 import free_port
 
 from djservice import examples
-from djservice.service.records import UNFINISHED
 
 pytestmark = pytest.mark.long
 CHART = Path(__file__).parents[2] / "helm/djservice"
@@ -42,6 +42,9 @@ class Played:
         self.others, self.volumes = list[str](), list(VOLUMES)
 
     def play(self, resource: Resource, *with_it: Resource) -> None:
+        for container in containers_of(resource):
+            for port in container.get("ports", []):  # which podman opens on this machine, too
+                port["hostPort"] = free_port()
         path = self.folder / f"{resource['kind']}-{resource['metadata']['name']}.yaml"
         # A local image is in no registry.
         text = yaml.safe_dump_all([*with_it, resource], sort_keys=False)
@@ -72,6 +75,8 @@ class Played:
 
     def run(self, name: str, *arguments: object) -> None:
         self.others.append(name)
+        if podman("network", "exists", NETWORK).returncode:
+            podman("network", "create", NETWORK)
         done = podman("run", "--detach", "--name", name, "--network", NETWORK, *arguments)
         assert done.returncode == 0, done.stderr
 
@@ -91,6 +96,11 @@ def played(tmp_path: Path, requires: Callable[[str, object], None]) -> Iterator[
     made = Played(tmp_path)
     yield made
     made.stop()
+
+
+def containers_of(resource: Resource) -> list[Resource]:
+    spec = resource["spec"].get("template", resource)["spec"]
+    return list(spec.get("containers", []))
 
 
 def rendered(helm: Path, values: str, more: Resource, folder: Path) -> list[Resource]:
@@ -206,11 +216,11 @@ def test_runs_and_a_schedule(
         return podman("exec", *named, *command)
 
     for name in {"tiny"} if values == "tls" else {"tiny", "zh"}:
-        listed = wait_until(
-            lambda name=name: ended(inside("djservice", "list", "--json").stdout, name), played.logs
-        )
-        assert listed["state"] == "finished", (listed, played.logs())
-        checked = inside("djservice", "check", listed["store"])
+        runs_of = json.loads(inside("djservice", "list", "--json").stdout)
+        (run,) = (each for each in runs_of if each["store"].endswith(f"/{name}.zarr"))
+        watched = inside("djservice", "watch", run["id"])
+        assert watched.returncode == 0, (watched.stderr, played.logs())
+        checked = inside("djservice", "check", run["store"])
         assert checked.returncode == 0, checked.stderr
     if values == "tls":
         data = json.loads(podman("volume", "inspect", "physics-djservice").stdout)[0]["Mountpoint"]
@@ -220,12 +230,6 @@ def test_runs_and_a_schedule(
         job = by_name["CronJob", "-reprocess"]["spec"]["jobTemplate"]["spec"]["template"]
         said = [finish(played, f"{SERVICE}-reprocess", job, address, runs) for _ in range(2)]
         assert "latest: " in said[0] and "nothing changed; latest: " in said[1]
-
-
-def ended(listed: str, name: str) -> Resource | None:
-    """What is listed of the run with a store of this name, once it is over."""
-    mine = [each for each in json.loads(listed or "[]") if each["store"].endswith(f"/{name}.zarr")]
-    return mine[0] if mine and mine[0]["state"] not in UNFINISHED else None
 
 
 def health(address: str) -> bool:

@@ -182,7 +182,9 @@ def test_auto_does_not_take_the_simulator() -> None:
     dj.cluster(some_events(3), radius=0.8, rigidity=1.0)
 
 
-def test_a_run_grows_its_trees_on_the_workers_with_gpus(tiny_run: Any, tmp_path: Path) -> None:
+def test_a_run_grows_its_trees_on_the_workers_with_gpus(
+    tiny_run: Any, scheduler: str, tmp_path: Path
+) -> None:
     """To the bits of a run on processors, here where both are simulated; a store is continued by the same kind of device alone."""
     losses = []
     for device in ("cpu", "cuda"):
@@ -190,7 +192,8 @@ def test_a_run_grows_its_trees_on_the_workers_with_gpus(tiny_run: Any, tmp_path:
         settings["input"] |= {"pt_min": 20.0, "entries": [0, 6], "bundle_events": 3}
         settings["optimiser"] |= {"iterations": 2, "batch_events": 4}
         settings["spectrum"]["radii"] = [0.8]
-        settings["cluster"] = {"device": device, "workers": 1}
+        where = {"workers": 1} if device == "cuda" else {"scheduler": scheduler}
+        settings["cluster"] = {"device": device} | where
         said: list[str] = []
         store = dj.Store.read(dj.run(dj.Run.from_dict(settings), watch=Listener(said)).store)
         losses.append([store.column(group, "loss").tolist() for group in ("history", "scan")])

@@ -171,7 +171,7 @@ def test_coffea_and_the_service_read_the_same_events(
         metadata={"dataset": "d", "filename": path},
         mode="virtual",
     ).events()
-    given = schema.model_dump(exclude={"kind", "tree", "selection"})
+    given = schema.model_dump(exclude={"kind", "tree", "selection", "quarks"})
     own = dj.RadiusProcessor(
         dj.observables.dijet_mass, radius=0.4, schema=schema.kind, **given
     ).batch(events)

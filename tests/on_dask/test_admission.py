@@ -12,6 +12,7 @@ from typing import Any
 import dask
 import pytest
 from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 import djservice as dj
@@ -193,6 +194,36 @@ def test_an_empty_cluster_is_asked_for_workers() -> None:
     assert "has no workers yet; waiting for the first one" in asyncio.run(
         asyncio.wait_for(muster(), 300)
     )
+
+
+class Dying:
+    """What a client sees of a cluster whose one worker ends and starts again whenever it is asked something."""
+
+    def __init__(self, addresses: int) -> None:
+        self.scheduler, self.lives, self.addresses = self, 0, addresses
+
+    async def identity(self, n_workers: int) -> dict[str, Any]:
+        return {
+            "workers": {f"tcp://127.0.0.1:{self.lives % self.addresses + 1}": {"resources": {}}}
+        }
+
+    async def register_plugin(self, plugin: object) -> None:
+        pass
+
+    async def run(self, *_: Any, **__: Any) -> None:
+        self.lives += 1
+        raise CommClosedError("gone")
+
+
+@pytest.mark.parametrize("addresses", [1, 9])
+def test_workers_that_end_as_soon_as_they_start_end_the_run(addresses: int) -> None:
+    """As where a container has too little memory for their imports."""
+    client = Dying(addresses)
+    with pytest.raises(
+        RunError, match=r"does not answer \(.*gone\).*out of memory.*--memory-limit"
+    ):
+        asyncio.run(asyncio.wait_for(Crew.muster(client, Journal()), 300))
+    assert client.lives == 4  # as Dask's limit for tasks
 
 
 @pytest.fixture

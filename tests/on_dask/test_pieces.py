@@ -59,7 +59,9 @@ def a_scan_in_threads(trees: int) -> Callable[..., Any]:
 
     def total(events: EventBatch, setup: bytes) -> Any:
         halves = [events.select(np.arange(len(events)) % 2 == half) for half in (0, 1)]
-        answers = in_threads(evaluate_bundles, Shares((1, 1), [request] * 2), setup, halves, None)
+        answers = in_threads(
+            evaluate_bundles, Shares((1, 1), [request] * 2, "nobody"), setup, halves, None
+        )
         return (answers[0][0] + answers[1][0]).total
 
     return total
