@@ -108,7 +108,7 @@ def constituents_of_jets(particles: Any, jets: Any) -> tuple[list[Any], EventBat
         )
     if len(jets) != len(events):
         raise InputError(
-            f"expected the jets of {counted(len(events), 'event')}, found the jets of {len(jets)}."
+            f"expected the jets of {counted(len(events), 'event')}, found those of {len(jets)}."
         )
     lists, shape = jets.constituents, []
     in_event = np.arange(len(events))

@@ -131,7 +131,7 @@ def test_what_is_no_jet_is_refused() -> None:
     jets = dj.cluster_jets(events, radius=0.8)
     with pytest.raises(InputError, match="expected jets with a field constituents"):
         dj.lund(events, jets.pt)
-    with pytest.raises(InputError, match="expected the jets of 1 event, found 2"):
+    with pytest.raises(InputError, match="expected the jets of 1 event, found those of 2"):
         dj.lund(events.select([0]), jets)
     with pytest.raises(InputError, match="a constituent is no particle of its event"):
         dj.lund(events.select([events.counts.argmin()] * 2), jets)
