@@ -130,7 +130,7 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bits(
         if fault != signal.SIGKILL:
             assert "the same command continues from there" in said
             assert Store.read(store).attributes["status"] == "interrupted"
-    assert late <= 1
+    assert late <= 2  # of four: on a busy machine it ends between two looks
     assert stored(store) == stored(whole)
     assert learned(store, group) == learned(whole, group)
 
