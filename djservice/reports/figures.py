@@ -200,8 +200,9 @@ def radii_per_event(store: Store) -> Any:
     histogram(axes, radius, weight, unfitted == 0, edges, color=COLOURS[1], lw=2, label="events")
     common = store.attribute("per_event", "global_radius")
     axes.axvline(common, color="black", ls="--", lw=1.2, label="global R")
-    for start in store.array("per_event", "start"):
-        axes.axvline(start, color="0.6", ls=":", lw=1)
+    for number, start in enumerate(store.array("per_event", "start")):
+        label = "" if number else "starts"
+        axes.axvline(start, color="0.6", ls=":", lw=1, label=label)
     radius_axis(axes, bounds["minimum"], bounds["maximum"])
     axes.set_ylabel(events_label(weight))
     room_above(axes, 1.05)
