@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from djservice.cli.failures import clear_failures
 from djservice.cli.run_options import read_run, run_options
 from djservice.cli.verbosity import progress_display
 from djservice.errors import ConfigError
+
+if TYPE_CHECKING:
+    from djservice.config.run import Run
 
 Option = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -53,6 +56,15 @@ def _grid_options(
     return add
 
 
+def _read_run(config: str, overrides: tuple[str, ...], *where: Any) -> Run:
+    """The run of CONFIG, whose own store is not written here."""
+    if any(override.partition("=")[0].strip() == "output.store" for override in overrides):
+        raise click.UsageError(
+            "output.store is the store of `djservice run`, expected --output for this one."
+        )
+    return read_run(config, overrides, *where)
+
+
 @click.command()
 @_grid_options("scan.zarr", "clustering.rigidity", "scan.radii")
 @click.option(
@@ -87,7 +99,7 @@ def scan(
 
     with progress_display() as display:
         store = do_scan(
-            read_run(config, overrides, scheduler, workers, threads),
+            _read_run(config, overrides, scheduler, workers, threads),
             output,
             rigidities=rigidities,
             radii=radii,
@@ -172,7 +184,7 @@ def compare(
     default = [{"name": estimator.name} for estimator in ESTIMATORS if not estimator.slow]
     with progress_display() as display:
         store = do_compare(
-            read_run(config, overrides, scheduler, workers, threads),
+            _read_run(config, overrides, scheduler, workers, threads),
             output,
             [build_estimator(entry) for entry in requested or default],
             rigidities=rigidities,

@@ -158,6 +158,16 @@ def test_labels_tell_estimators_apart() -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["scan", "compare"])
+def test_the_store_of_a_run_is_none_of_a_grid(
+    command: str, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(tiny))
+    done = CliRunner().invoke(main, [command, str(config), "--set", "output.store=a.zarr"])
+    assert done.exit_code == 2 and "expected --output" in done.output
+
+
 def test_on_the_command_line(tiny: dict[str, Any], scheduler: str, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(tiny))
