@@ -177,13 +177,18 @@ async def client_of(address: str, security: Security | None = None) -> AsyncIter
     """
     need_certificates(address, security)
     try:
-        client = await Client(
+        client = Client(
             full_url(address),
             security=security,
             asynchronous=True,
             set_as_default=False,
             timeout="30s",
         )
+        try:
+            await client
+        except asyncio.CancelledError:  # Dask closes it after errors only
+            await client.close()
+            raise
     except (OSError, TimeoutError, ValueError) as error:
         raise RunError(
             f"no Dask scheduler at {address}: {message_of(error)}. "

@@ -106,7 +106,7 @@ def held_back_text(facts: dict[str, Any]) -> str:
     if not score:
         return ""
     return (
-        f"{shown_of(facts['run']).name} at the {facts['end']}, on {counted(score['events'], 'event')} that were held back: "
+        f"{shown_of(facts['run']).name} at the {facts['end']}, on the {counted(score['events'], 'event')} that were held back: "
         f"{loss_text(facts, score)}"
     )
 

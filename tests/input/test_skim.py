@@ -28,7 +28,7 @@ def test_a_skim_keeps_what_is_read(tmp_path: Path) -> None:
     with uproot.open(source) as whole, uproot.open(target) as file:
         assert min(file["Events"]["PFCands_pt"].array(library="np")[1]) > 2.0
         particles = ak.count(whole["Events"]["PFCands_pt"].array())
-        assert f"200 events, {len(after.pt)} of {particles} particles" in done.output
+        assert f"200 events, {len(after.pt):,} of {particles:,} particles" in done.output
         assert {"PFCands_charge", "PFCands_pdgId", "GenPart_statusFlags"} <= set(
             file["Events"].keys()
         )

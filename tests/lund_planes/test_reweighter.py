@@ -192,7 +192,7 @@ def test_subjets_are_matched_to_quarks() -> None:
     assert set(found.variations) == {"b_quarks", "prongs", "unmatched"}
     up, down = found.variations["unmatched"]
     assert up[1] / up[0] > found.nominal[1] / found.nominal[0] > down[1] / down[0]
-    with pytest.raises(InputError, match="those of 2 jets, and 3 jets"):
+    with pytest.raises(InputError, match="expected those of 3 jets, found those of 2"):
         dj.LundReweighter(ratio).weights(jets, quarks=quarks[:2])
 
 

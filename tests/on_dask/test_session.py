@@ -1,21 +1,24 @@
 """What a signal leaves: one line, and workers that a Ctrl-C in their terminal does not reach."""
 
+import asyncio
+import gc
 import io
 import logging
 import os
 import signal
 import subprocess
 import sys
-from asyncio import sleep
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
+from distributed import Scheduler
 
 from djservice.config.sections import ClusterSection
 from djservice.core.display import Lines
 from djservice.errors import RunError
-from djservice.on_dask.session import client_for, run_to_completion
+from djservice.on_dask.session import client_for, client_of, run_to_completion
 
 
 def test_certificates_that_cannot_be_used_end_a_local_run_in_one_line(tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_a_signal_ends_a_job_in_one_line(
         logging.getLogger("distributed.scheduler").warning("said before")
         try:
             os.kill(os.getpid(), number)
-            await sleep(300)
+            await asyncio.sleep(300)
         finally:
             logging.getLogger("distributed.scheduler").warning("a connection ended")
 
@@ -75,3 +78,24 @@ def test_worker_processes_inherit_that_ctrl_c_is_held_back() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_a_client_that_is_no_longer_wanted_while_it_connects_is_closed() -> None:
+    """As of a run that is cancelled then. What is not closed is a warning here, and so an error."""
+
+    async def hold(address: str) -> None:
+        async with client_of(address):
+            await asyncio.sleep(300)
+
+    async def scenario() -> None:
+        ports: Any = {"port": 0, "dashboard_address": "127.0.0.1:0"}
+        async with Scheduler(host="127.0.0.1", dashboard=False, **ports) as scheduler:
+            for delay in (0.0, 0.0005, 0.001, 0.002, 0.005):
+                holding = asyncio.create_task(hold(scheduler.address))
+                await asyncio.sleep(delay)
+                holding.cancel()
+                await asyncio.wait([holding])
+                assert holding.cancelled()
+
+    asyncio.run(scenario())
+    gc.collect()
