@@ -18,6 +18,7 @@ from djservice.exports.write import export
 from djservice.fit.plan import RunPlan
 from djservice.reports.compared import compare_runs
 from djservice.reports.html import report
+from djservice.reports.robust_figure import ROBUST as ROBUST_CAPTION
 from djservice.reports.summary import summary
 from djservice.reports.text import robust_rows, robust_text
 from djservice.store.run_store import Store
@@ -76,6 +77,7 @@ def test_the_report_has_the_radii_as_a_table(robust: Path, tmp_path: Path) -> No
     assert "plus 0.5 standard deviations" in robust_text(facts)
     page = report(robust, tmp_path / "page.html").read_text()
     assert "<h2>Augmentations</h2>" in page and "drop (probability 0.1)" in page
+    assert ROBUST_CAPTION in page and (tmp_path / "page.report" / "augmentations.svg").exists()
 
 
 def test_a_note_of_several_is_said_once() -> None:
