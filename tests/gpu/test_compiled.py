@@ -24,7 +24,8 @@ import numpy as np
 import pytest
 import tools
 from asked import FIELDS, INPUT_WAYS, WAYS, some_events
-from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel, kernels_in_ptx, printed
+from compilers import kernels_in_ptx, printed
+from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel
 
 import djservice as dj
 from djservice.clustering import histories_on_gpu, on_gpu
@@ -274,7 +275,7 @@ def test_a_wait_that_is_missing_is_noticed(
     without = before + "".join(
         f"//{part}" if number == wait else part for number, part in enumerate(after)
     )
-    kernel = PtxKernel(without, tmp_path, "prepare_events", watched=True)
+    kernel = PtxKernel(without, tmp_path, f"without_wait_{wait}", watched=True)
     monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernel)
     dj.cluster(some_events(9, 0, 70), radius=0.8, rigidity=1.0, device="cuda")
     assert kernel.disorder[0] > 0
@@ -334,7 +335,7 @@ def test_an_event_that_ptx_cannot_cluster_is_named() -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("number", [30, pytest.param(80, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [16, pytest.param(80, marks=pytest.mark.long)])
 @pytest.mark.parametrize("rigidity", [1.0, pytest.param(10.0, marks=pytest.mark.long)])
 def test_ptx_grows_the_trees_of_the_processors_on_real_events(rigidity: float, number: int) -> None:
     schema, trees = dj.schemas.nanoaod(pt_min=0.5), 2
