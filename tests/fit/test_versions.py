@@ -129,9 +129,9 @@ def test_a_noisy_curvature_is_that_of_all_versions_and_a_clearly_different_one_i
 
 
 def test_a_finished_run_asks_for_nothing_again(tmp_path: Path) -> None:
-    first = fit(tmp_path / "a.zarr", 30).attribute("robust", "table")
+    first = fit(tmp_path / "a.zarr", 6).attribute("robust", "table")
     asked: list[Request] = []
-    again = fit(tmp_path / "a.zarr", 30, asked)
+    again = fit(tmp_path / "a.zarr", 6, asked)
     assert asked == [] and again.attribute("robust", "table") == first
 
 

@@ -182,16 +182,16 @@ def close(one: Any, other: Any) -> None:
             )
 
 
-def ways_and_orders() -> list[Any]:
+def ways_and_orders(ways: dict[str, Any]) -> list[Any]:
     """Each way in one of three orders of the threads; in the long form in all of them."""
     return [
         pytest.param(way, order, marks=[] if (number - which) % 3 == 0 else pytest.mark.long)
-        for number, way in enumerate(WAYS)
+        for number, way in enumerate(ways)
         for which, order in enumerate((ANY + number, BACKWARDS, FORWARDS))
     ]
 
 
-@pytest.mark.parametrize(("way", "order"), ways_and_orders())
+@pytest.mark.parametrize(("way", "order"), ways_and_orders(WAYS))
 def test_ptx_grows_trees_in_every_way_as_the_processors_do(
     way: str, order: int, watched: dict[str, PtxKernel]
 ) -> None:
@@ -204,9 +204,9 @@ def test_ptx_grows_trees_in_every_way_as_the_processors_do(
     assert watched["grow_trees"].calls >= watched["prepare_events"].calls == 1
 
 
-@pytest.mark.parametrize("way", INPUT_WAYS)
+@pytest.mark.parametrize(("way", "order"), ways_and_orders(INPUT_WAYS))
 def test_ptx_differentiates_in_particles_as_the_processors_do(
-    way: str, watched: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
+    way: str, order: int, watched: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In sums over several trees each, and in whatever order threads come."""
     monkeypatch.setattr("djservice.clustering.particle_cotangents._STRAND", 2)
@@ -223,11 +223,10 @@ def test_ptx_differentiates_in_particles_as_the_processors_do(
         )
 
     expected = sums("cpu")
-    for order in (FORWARDS, BACKWARDS, ANY + list(INPUT_WAYS).index(way)):
-        watched["grow_slopes"].order = watched["prepare_events"].order = order
-        for one, other in zip(expected, sums("cuda"), strict=True):
-            np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
-    assert watched["grow_slopes"].calls >= 3
+    watched["grow_slopes"].order = watched["prepare_events"].order = order
+    for one, other in zip(expected, sums("cuda"), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
+    assert watched["grow_slopes"].calls >= 1
 
 
 def test_ptx_lists_the_constituents_of_jets(
