@@ -62,6 +62,7 @@ def fit(path: Path, iterations: int, asked: list[Request] | None = None) -> Stor
             "loss": {},
             "robust": {"augmentations": ["smear", {"name": "drop", "probability": 0.1}]},
             "optimiser": optimiser | {"iterations": iterations},
+            "scan": {"radii": [0.5, 0.65, 0.8, 1.0]},
             "output": {"store": str(path)},
         }
     )
