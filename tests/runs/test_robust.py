@@ -79,7 +79,7 @@ def test_the_report_has_the_radii_as_a_table(
     facts = summary(robust)
     assert [row[0] for row in robust_rows(facts)] == ["none", "smear", "drop (probability 0.1)"]
     assert "plus 0.5 standard deviations" in robust_text(facts)
-    drawn()
+    drawn("augmentations")
     page = report(robust, tmp_path / "page.html").read_text()
     assert "<h2>Augmentations</h2>" in page and "drop (probability 0.1)" in page
 
