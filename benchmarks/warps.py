@@ -29,7 +29,8 @@ from djservice.clustering.kernels.lanes import team
 
 sys.path += [str(HERE.parent / "tests" / folder) for folder in ("gpu", "deploy")]
 import tools
-from ptx_as_c import PtxKernel, kernels_in_ptx
+from compilers import kernels_in_ptx
+from ptx_as_c import PtxKernel
 from warp_model import LANES, Counts, WarpModel
 
 #: Warps of a multiprocessor: 255 registers a thread leave room for 8. Events of each size, of each as many trees as there are teams.

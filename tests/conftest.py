@@ -101,6 +101,25 @@ def fetched() -> Callable[..., Path]:
     return fetch
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``drawn(name, ...)``: of the figures of reports these alone are put into files, which takes half a second each.
+
+    tests/exports and tests/on_dask have reports with all.
+    """
+    from djservice.reports import html
+
+    save = html._save
+
+    def only(*names: str) -> None:
+        def saved(figure: Any, path: Path) -> str:
+            return save(figure, path) if path.name in names else ""
+
+        monkeypatch.setattr(html, "_save", saved)
+
+    return only
+
+
 @pytest.fixture(scope="session")
 def tiny_run() -> Callable[[str | Path], dict[str, Any]]:
     """``tiny_run(store)``: a run of 40 events as plain data."""

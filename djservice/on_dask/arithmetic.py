@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ _OF_POSITIVE = (np.log, np.log2, np.log10, np.log1p, np.sqrt)
 _OF_TWO = (np.arctan2, np.hypot, np.power)
 _C_LIBRARY = (math.exp, math.sin, math.cos, math.sinh, math.cosh, math.tanh)
 
+#: A worker is asked twice at once: as one that joins, and by itself.
+_CLUSTERING = threading.Lock()
+
 
 @functools.cache
 def reading_digest() -> str:
@@ -48,9 +52,14 @@ def reading_digest() -> str:
     return _digest(results)
 
 
-@functools.cache
 def clustering_digest() -> str:
     """Digest of trees, losses and gradients; the kernels are compiled if they are not yet."""
+    with _CLUSTERING:
+        return _clustering_digest()
+
+
+@functools.cache
+def _clustering_digest() -> str:
     leave_unsaid()
     losses = (SquaredError(dijet_mass, 60.0, 60.0), RobustWidth(dijet_mass, scale=60.0, bins=8))
     chosen = cuts.two_jets(pt_min=5.0, rapidity_max=4.9)

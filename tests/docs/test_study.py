@@ -15,6 +15,7 @@ FEW = [
     "input.pt_min=2.0",
     "optimiser.iterations=4",
     "optimiser.batch_events=20",
+    "scan.radii=[0.4, 0.7, 1.0, 1.2]",
     "scan.trees=4",
     "spectrum.trees=4",
     "per_event.iterations=3",

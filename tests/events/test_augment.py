@@ -236,6 +236,7 @@ def test_a_run_augments_its_events(
 ) -> None:
     settings = tiny | {"cluster": {"scheduler": scheduler}}
     settings["optimiser"] = settings["optimiser"] | {"iterations": 2}
+    settings["input"] = settings["input"] | {"entries": [0, 20]}
     stores = []
     for name, more in (
         ("plain", {}),

@@ -89,7 +89,10 @@ def settings(tiny: dict[str, Any], scheduler: str, events_file: Path) -> dict[st
 
 
 def test_a_joint_run(
-    settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+    settings: dict[str, Any],
+    stored: Callable[[Path], dict[str, bytes]],
+    drawn: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     run = Run.from_dict(settings)
     assert Run.from_dict(run.to_dict()).numbers == run.numbers
@@ -141,6 +144,7 @@ def test_a_joint_run(
     assert facts["classes"] == [1.0, 0.0] and facts["choices"][1]["radius"] == learned[0]
     shown = CliRunner().invoke(main, ["show", str(store)]).output
     assert "ROC area" in shown and "R at the start: 0.6; no global R was searched" in shown
+    drawn("joint")
     page = dj.report(store).read_text()
     assert "A network trained together with R" in page and "ROC curve" in page
     assert "which is given (joint.radius)" in page
@@ -250,7 +254,11 @@ def test_parameters_are_counted_before_they_take_memory(settings: dict[str, Any]
     ],
 )
 def test_regressions_and_several_jets(
-    settings: dict[str, Any], loss: str, jets: int, stored: Callable[[Path], dict[str, bytes]]
+    settings: dict[str, Any],
+    loss: str,
+    jets: int,
+    stored: Callable[[Path], dict[str, bytes]],
+    drawn: Callable[..., None],
 ) -> None:
     """From the file to the report; stopped before the error of R, it goes on to the same bits."""
     of_classes = loss == "cross_entropy"
@@ -268,6 +276,7 @@ def test_regressions_and_several_jets(
     shown = CliRunner().invoke(main, ["show", str(store)]).output
     assert ("RMS" in shown) != of_classes and ("leading jets" in shown) == (jets > 1)
     assert f"{loss.replace('_', ' ').replace('cross ', 'cross-')}" in shown
+    drawn("joint")
     assert "A network trained together with R" in dj.report(store).read_text()
     before = stored(store)
     dj.Store.read(store)  # readable while it is finished

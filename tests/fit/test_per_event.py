@@ -102,7 +102,10 @@ def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
 
 
 def test_a_run_with_one_radius_per_event(
-    settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]], tmp_path: Path
+    settings: dict[str, Any],
+    stored: Callable[[Path], dict[str, bytes]],
+    drawn: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     store = dj.run(Run.from_dict(settings)).store
     opened = Store.read(store)
@@ -136,6 +139,7 @@ def test_a_run_with_one_radius_per_event(
     assert facts["per_event"]["left"] == np.flatnonzero(expected.left).tolist()
     shown = CliRunner().invoke(main, ["show", str(store)])
     assert "one per event" in shown.output and "is an oracle" in shown.output
+    drawn("radii_per_event")
     page = report(store).read_text()
     assert "one per event" in page and page.count("<figure>") == 5
 

@@ -12,17 +12,14 @@ fuse a multiplication with an addition where PTX leaves that open. An instructio
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compilers import compile_c
 from warps_in_c import BLOCK, MEETINGS, ORDER, PRELUDE, THREADS
-
-from djservice.clustering.kernels.lanes import team
 
 #: Which thread that can run does so next.
 FORWARDS, BACKWARDS, ANY = range(3)
@@ -48,28 +45,6 @@ UNORDERED = {"equ": "!(a < b || a > b)", "neu": "a != b"} | {
 }
 ARITHMETIC = {"add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "rem": "a % b"}
 LOGIC = {"and": "a & b", "or": "a | b", "xor": "a ^ b"}
-
-
-def printed(python: Path, *arguments: str | Path) -> str:
-    """What an interpreter prints, for which numba is as it is by itself."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")
-    }
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    done = subprocess.run([python, *arguments], capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-5000:])
-    return done.stdout
-
-
-def kernels_in_ptx(python: Path, threads: int = team.TEAM) -> dict[str, str]:
-    """PTX of each kernel, from an interpreter that has numba-cuda; with so many threads to a team."""
-    _, *modules = re.split(
-        r"(?=\.version)", printed(python, Path(__file__).with_name("to_ptx.py"), str(threads))
-    )
-    grown = ("prepare_events", "grow_trees", "grow_slopes", "grow_usual", "grow_plain")
-    names = (*grown, "summarise_jets", "list_constituents", "list_members")
-    return dict(zip(names, modules, strict=True))
 
 
 class Translation:
@@ -347,27 +322,6 @@ def flat(value: Any) -> Iterator[int]:
         yield int(value) % 2**64
 
 
-#: As a GPU does it: nothing is fused, integers wrap around, any bits may be seen as another type.
-OPTIONS = (
-    "-O1",
-    "-march=native",
-    "-ffp-contract=off",
-    "-fno-strict-aliasing",
-    "-fwrapv",
-    "-U_FORTIFY_SOURCE",
-    "-w",
-    "-shared",
-    "-fPIC",
-)
-
-
-def compile_c(source: Path, library: Path) -> None:
-    """What ctypes can load."""
-    subprocess.run(
-        ["gcc", *OPTIONS, f"-DTEAM={team.TEAM}", source, "-o", library, "-lm"], check=True
-    )
-
-
 class PtxKernel:
     """A kernel in PTX, called like numba's: ``kernel[blocks, threads](...)``.
 
@@ -381,6 +335,7 @@ class PtxKernel:
 
     def __init__(self, ptx: str, folder: Path, name: str, watched: bool = False) -> None:
         translated = Translation(ptx, watched)
+        name += "_watched" if watched else ""
         source, library = folder / f"{name}.c", folder / f"{name}.so"
         source.write_text("\n".join(translated.lines))
         compile_c(source, library)

@@ -7,14 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 HERE = Path(__file__).parent
 SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(HERE)}
 
 
-@pytest.mark.parametrize("file", ["in_simulator.py", "in_simulator_on_device.py"])
-def test_the_kernels_in_the_simulator(file: str) -> None:
+def test_the_kernels_in_the_simulator() -> None:
     done = subprocess.run(
         [
             sys.executable,
@@ -24,7 +21,8 @@ def test_the_kernels_in_the_simulator(file: str) -> None:
             "--no-header",
             "-p",
             "no:cacheprovider",
-            HERE / file,
+            HERE / "in_simulator.py",
+            HERE / "in_simulator_on_device.py",
         ],
         capture_output=True,
         text=True,

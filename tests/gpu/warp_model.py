@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ptx_as_c import Translation, address, compile_c, flat, name_of
+from compilers import compile_c
+from ptx_as_c import Translation, address, flat, name_of
 from warps_in_c import MEETINGS, THREADS
 
 #: Threads in a warp; bytes of the caches: of an H100, what its multiprocessors have at most, and 50 MB shared by 132.
@@ -288,7 +289,7 @@ class WarpModel:
 
     def __init__(self, ptx: str, folder: Path, name: str, warps: int) -> None:
         translated = Warps(ptx)
-        source, library = folder / f"{name}.c", folder / f"{name}.so"
+        source, library = folder / f"{name}_of_warps.c", folder / f"{name}_of_warps.so"
         source.write_text("\n".join(translated.lines))
         compile_c(source, library)
         self.parameters, self.library, self.warps = (

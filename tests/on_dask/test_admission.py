@@ -23,7 +23,11 @@ from djservice.errors import RunError
 from djservice.on_dask import admission, session
 from djservice.on_dask import crew as crew_module
 from djservice.on_dask.admission import differences, resource_of, show
-from djservice.on_dask.arithmetic import clustering_digest, reading_digest
+from djservice.on_dask.arithmetic import (
+    _clustering_digest,
+    clustering_digest,
+    reading_digest,
+)
 from djservice.on_dask.crew import Crew
 from djservice.service.journal import Journal
 from djservice.store.run_store import Store
@@ -372,4 +376,4 @@ def test_numbers_do_not_depend_on_the_processor(environment: dict[str, str]) -> 
 
 def test_digests_are_those_of_one_process() -> None:
     assert reading_digest() == reading_digest.__wrapped__()
-    assert clustering_digest() == clustering_digest.__wrapped__()
+    assert clustering_digest() == _clustering_digest.__wrapped__()

@@ -182,7 +182,9 @@ def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
 
 
 def test_a_run_with_a_radius_model(
-    settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]]
+    settings: dict[str, Any],
+    stored: Callable[[Path], dict[str, bytes]],
+    drawn: Callable[..., None],
 ) -> None:
     run = Run.from_dict(settings)
     store = dj.run(run).store
@@ -267,6 +269,7 @@ def test_a_run_with_a_radius_model(
     assert facts["theta"]["bias"] == pytest.approx(average[-1])
     shown = CliRunner().invoke(main, ["show", str(store)])
     assert "narrower by" in shown.output and "never the truth" in shown.output
+    drawn("radius_model")
     page = report(store).read_text()
     assert "Radius model" in page and page.count("<figure>") == 5
 

@@ -100,7 +100,9 @@ def shown(*arguments: str) -> str:
     return ended.output
 
 
-def test_a_run_and_its_reports(finished: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_run_and_its_reports(
+    finished: tuple[str, Path], drawn: Callable[..., None], tmp_path: Path
+) -> None:
     kind, path = finished
     store = Store.read(path)
     title = TITLES[kind]
@@ -119,6 +121,7 @@ def test_a_run_and_its_reports(finished: tuple[str, Path], tmp_path: Path) -> No
     assert f"by a bootstrap over events: {bootstrap:.4f}" in text
     assert title in text and f"on the {score['events']} events that were held back" in text
     assert f"{-loss[1]:.2f}"[:4] in text
+    drawn("objective", "landscape")
     page = dj.report(path, tmp_path / "run.html").read_text()
     assert title in page and "held back" in page
     for told in re.findall("<th.*?</th>|<figcaption.*?</figcaption>", page, flags=re.DOTALL):

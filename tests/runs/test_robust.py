@@ -73,10 +73,13 @@ def test_a_longer_run_from_a_shorter_one_has_its_bits(
     assert stored(tiny["output"]["store"]) == stored(robust)
 
 
-def test_the_report_has_the_radii_as_a_table(robust: Path, tmp_path: Path) -> None:
+def test_the_report_has_the_radii_as_a_table(
+    robust: Path, drawn: Callable[..., None], tmp_path: Path
+) -> None:
     facts = summary(robust)
     assert [row[0] for row in robust_rows(facts)] == ["none", "smear", "drop (probability 0.1)"]
     assert "plus 0.5 standard deviations" in robust_text(facts)
+    drawn("augmentations")
     page = report(robust, tmp_path / "page.html").read_text()
     assert "<h2>Augmentations</h2>" in page and "drop (probability 0.1)" in page
 

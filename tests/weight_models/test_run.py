@@ -1,6 +1,7 @@
 """A run that learns weights of particles: its path against plain loops, its scores, its use elsewhere, resumption."""
 
 import re
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,11 +45,10 @@ def small(features: int) -> Any:
     return nn.Sequential(nn.Linear(features, 2), nn.Tanh(), nn.Linear(2, 1))
 
 
-@pytest.fixture
-def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
-    return tiny | {
+def with_weights(run: dict[str, Any]) -> dict[str, Any]:
+    return run | {
         "task": "particle-weights",
-        "input": tiny["input"] | {"truth": "GenPart:higgs", "pt_min": PT_MIN},
+        "input": run["input"] | {"truth": "GenPart:higgs", "pt_min": PT_MIN},
         "clustering": {"rigidity": 5.0},
         "loss": {"kind": "bounded_error", "observable": "soft_dijet_mass", "scale": None},
         "particle_weights": {
@@ -57,8 +57,18 @@ def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
             "trees": 4,
             "score_trees": 4,
         },
-        "cluster": {"scheduler": scheduler},
     }
+
+
+@pytest.fixture
+def settings(tiny: dict[str, Any], scheduler: str) -> dict[str, Any]:
+    return with_weights(tiny) | {"cluster": {"scheduler": scheduler}}
+
+
+@pytest.fixture(scope="module")
+def weighted(done_once: Callable[..., Path], tiny_run: Callable[[Path], dict[str, Any]]) -> Path:
+    """The store of a run, to be read."""
+    return done_once("weighted", lambda path: with_weights(tiny_run(path)))
 
 
 def events_of(entries: tuple[int, int] = (0, 40)) -> dj.EventBatch:
@@ -67,11 +77,14 @@ def events_of(entries: tuple[int, int] = (0, 40)) -> dj.EventBatch:
 
 
 def test_a_run_with_weights_of_particles(
-    settings: dict[str, Any], stored: Callable[[Path], dict[str, bytes]]
+    settings: dict[str, Any],
+    stored: Callable[[Path], dict[str, bytes]],
+    weighted: Path,
+    drawn: Callable[..., None],
 ) -> None:
     run = Run.from_dict(settings)
     assert run.clustering.scale == "safe"
-    store = dj.run(run).store
+    store = shutil.copytree(weighted, settings["output"]["store"])
     opened, loss, batch = dj.Store.read(store), build_loss(run), events_of()
     learned = dj.LearnedWeights.read(store)
     weighting = learned.weights.weighting
@@ -136,6 +149,7 @@ def test_a_run_with_weights_of_particles(
     assert facts["estimate"] == "full" and list(facts["theta"])[-1] == "bias"
     shown = CliRunner().invoke(main, ["show", str(store)]).output
     assert "full gradient, which is unbiased" in shown and "no weights" in shown
+    drawn("particle_weights")
     page = dj.report(store).read_text()
     assert "Weights of particles" in page and page.count("<figure>") == 5
 
@@ -190,8 +204,8 @@ def test_bundles_and_stops_change_no_bits(
         )
 
 
-def test_a_processor_applies_them(settings: dict[str, Any]) -> None:
-    learned = dj.LearnedWeights.read(dj.run(Run.from_dict(settings)).store)
+def test_a_processor_applies_them(settings: dict[str, Any], weighted: Path) -> None:
+    learned = dj.LearnedWeights.read(weighted)
     shown = r"LearnedWeights\(Logistic\(\): charged_density .*, bias .*; R [\d.]+, full gradient\)"
     assert re.fullmatch(shown, repr(learned))
     loss = build_loss(Run.from_dict(settings))
@@ -246,7 +260,7 @@ def test_losses_and_inputs_without_meaning(settings: dict[str, Any]) -> None:
         dj.run(Run.from_dict(settings | {"particle_weights": missing}))
 
 
-def test_what_is_doubtful_is_said(settings: dict[str, Any]) -> None:
+def test_what_is_doubtful_is_said(settings: dict[str, Any], weighted: Path) -> None:
     from djservice.fit.plan import RunPlan
     from djservice.fit.weights_fit import weight_remarks
 
@@ -255,7 +269,7 @@ def test_what_is_doubtful_is_said(settings: dict[str, Any]) -> None:
         "clustering": {"scale": "minimum"},
     }
     run = Run.from_dict(doubtful)
-    remarks = list(weight_remarks(run, dj.Store.read(dj.run(Run.from_dict(settings)).store)))
+    remarks = list(weight_remarks(run, dj.Store.read(weighted)))
     assert len(remarks) == 2 and "bounded_error" in remarks[0] and "use safe" in remarks[1]
     _warn_once.cache_clear()
     with pytest.warns(JumpWarning, match="jumps where jets change places"):

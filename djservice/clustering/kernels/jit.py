@@ -10,6 +10,7 @@ import numpy as np
 from numba.core.registry import CPUDispatcher
 
 from djservice.clustering.kernels.code_cache import compiled, compiled_once
+from djservice.clustering.kernels.extensions import without_extensions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -34,9 +35,14 @@ class InnerFunction(CPUDispatcher):
 class EntryFunction(CPUDispatcher):
     """A compiled function that Python calls. Processes that share its files compile it once."""
 
-    def compile(self, sig: Any) -> Any:
+    def _compile_for_args(self, *arguments: Any, **named: Any) -> Any:
         """Called by numba on the first call with arguments of these types."""
-        with compiled_once(self, sig):
+        with without_extensions():
+            return super()._compile_for_args(*arguments, **named)
+
+    def compile(self, sig: Any) -> Any:
+        """Called by numba on the first call, or by itself."""
+        with compiled_once(self, sig), without_extensions():
             return super().compile(sig)
 
 

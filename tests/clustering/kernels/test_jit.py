@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import pytest
 from numba.core import ir, types
 from numba.core.analysis import dead_branch_prune
 from numba.core.compiler import run_frontend
 
+from djservice.clustering.kernels import extensions
 from djservice.clustering.kernels.grow import grow_item
 from djservice.clustering.kernels.jit import entry, jit
 from djservice.clustering.kernels.removal import remove_pairs
@@ -30,6 +32,16 @@ def test_an_inner_function_is_called_by_compiled_functions_only() -> None:
         with pytest.raises(TypeError, match="inner has no code for a call by Python"):
             inner(2)
         assert outer(2) == 4
+
+
+def test_extensions_of_numba_are_loaded_for_other_code_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Compiled and read from files alike."""
+    loads: list[int] = []
+    monkeypatch.setattr(extensions, "_load_all", lambda: loads.append(1))
+    assert outer(2.5) == 5.0 and outer.signatures and not loads
+    assert numba.njit(lambda x: 2 * x)(2) == 4 and loads
 
 
 OF_TREE = "start_slopes settle_weights start_candidates add_choice note_sum add_ended end_slopes"
