@@ -23,14 +23,16 @@ SCRIPTS = Path(sys.executable).parent
 #: Workers fork from a process that is warm (warm_nanny.py). Those of `djservice run` are spawned.
 FORKED = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
 Settings = dict[str, Any]
+#: Iterations of the disturbable run.
+ITERATIONS = 60
 
 
 def disturbable(settings: Settings, **sections: Settings) -> Settings:
     """The same run with enough to do to be disturbed in each phase: some seconds of one processor."""
     more = {
-        "optimiser": {"iterations": 100},
-        "scan": {"trees": 150},
-        "spectrum": {"trees": 150},
+        "optimiser": {"iterations": ITERATIONS},
+        "scan": {"trees": 100},
+        "spectrum": {"trees": 100},
     } | sections
     return settings | {key: settings.get(key, {}) | value for key, value in more.items()}
 

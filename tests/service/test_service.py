@@ -17,6 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from distributed import Client, LocalCluster
+from processes import ITERATIONS
 
 import djservice as dj
 from djservice.cli import main
@@ -60,7 +61,7 @@ def test_a_run_goes_on_when_the_client_has_gone(
     watching = command(cluster, "watch", name)
     assert watching.exit_code == 0
     assert (
-        "optimise 100/100" in watching.stderr
+        f"optimise {ITERATIONS}/{ITERATIONS}" in watching.stderr
         and f"{name}: finished" in watching.stderr.splitlines()[-1]
     )
     assert stored(tmp_path / "tiny.zarr") == stored(undisturbed)
