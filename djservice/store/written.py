@@ -67,13 +67,12 @@ class WrittenGroup(CheckedGroup):
     ) -> NDArray[Any]:
         """Write rows of an array, and return them as they are stored."""
         metadata, axes = self.metadata(name, entry), entry.get("axes", 1)
-        shape, placed = metadata["shape"], np.asarray(values, dtype=metadata["data_type"])
-        rows, cell = placed, (start,)
-        if axes > 1:  # one row at a time
-            cell = tuple(map(int, np.unravel_index(start, shape[:axes])))
-            placed = rows.reshape(*(1 for _ in cell), *shape[axes:])
-        corner = (*cell, *(0 for _ in shape[axes:]))
-        write_block(self.files, self.path(name), metadata, corner, placed)
+        shape, rows = metadata["shape"], np.asarray(values, dtype=metadata["data_type"])
+        first = (start,) if axes == 1 else np.unravel_index(start, shape[:axes])
+        corner = (*map(int, first), *(0 for _ in shape[axes:]))
+        # Of several axes one row is a cell, and one is written at a time.
+        block = rows if axes == 1 else rows.reshape(*(1 for _ in first), *shape[axes:])
+        write_block(self.files, self.path(name), metadata, corner, block)
         return rows
 
     def cut(self, rows: int, names: Sequence[str], **counters: int) -> dict[str, Any]:

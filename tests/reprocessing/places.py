@@ -51,7 +51,8 @@ class Place:
             self.add(name)
         (folder / "run.yaml").write_text(yaml.safe_dump(run))
         given = {"run": str(folder / "run.yaml"), "folder": str(self.out), "lease": 60.0} | more
-        given["apply"] = {"files": f"{self.data}/*.root", "pt_min": 2.0} | more.get("apply", {})
+        given["apply"] = {"files": f"{self.data}/*.root", "pt_min": 2.0, "bundle_events": 100}
+        given["apply"] |= more.get("apply", {})
         (folder / "nightly.yaml").write_text(yaml.safe_dump(given))
 
     def add(self, name: str) -> Path:

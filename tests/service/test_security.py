@@ -9,9 +9,11 @@ from typing import Any
 import dask
 import pytest
 import trustme
+from click.testing import CliRunner
 from distributed.security import Security
 
 import djservice as dj
+from djservice.cli import main
 from djservice.config.run import Run
 from djservice.errors import ConfigError, RunError, ServiceError
 from djservice.fit.plan import RunPlan
@@ -209,12 +211,9 @@ def test_tls_lets_in_who_has_a_certificate_and_nobody_else(
         dj.connect(plain)
     with pytest.raises(ServiceError, match="no answer from a Dask scheduler"):
         dj.connect(cluster.address, security(rogue))
-    listing = [Path(sys.executable).parent / "djservice", "list", "--scheduler", cluster.address]
-    assert (
-        "tiny"
-        in subprocess.run([*listing, *options], capture_output=True, text=True, timeout=300).stdout
-    )
-    refused = subprocess.run(listing, capture_output=True, text=True, timeout=300)
-    assert refused.returncode == 1
+    listing = ["list", "--scheduler", cluster.address]
+    assert "tiny" in CliRunner().invoke(main, [*listing, *options]).stdout
+    refused = CliRunner().invoke(main, listing)
+    assert refused.exit_code == 1
     assert "the scheduler asks for certificates, and none are given" in refused.stderr
     assert "Traceback" not in refused.stderr
