@@ -184,6 +184,12 @@ def finished_run(done_once: Callable[..., Path], tiny_run: Callable[..., dict[st
     return done_once("finished", tiny_run)
 
 
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their pictures, which take two seconds: for tests of what is said."""
+    monkeypatch.setattr("djservice.reports.html._save", lambda figure, path: "")
+
+
 @pytest.fixture(scope="session")
 def events_host() -> Iterator[str]:
     """Host and port of a server that has the shipped events under any path, in ranges.

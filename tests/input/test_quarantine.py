@@ -139,6 +139,7 @@ def test_a_run_without_its_bad_inputs(
     scheduler: str,
     stored: Callable[[Path], dict[str, bytes]],
     tmp_path: Path,
+    without_figures: None,
 ) -> None:
     paths = [files[name] for name in ("damaged", "good", "bad", "other")]
     given = settings(tiny, scheduler, paths, bad_inputs="quarantine")

@@ -193,8 +193,8 @@ def test_places_are_shared_fairly_between_users(
         found: str = service.ask("submit", config=pack(Run.from_dict(settings)), user=user)["id"]
         return found
 
-    many = [ask(f"many{i}", "ann", i) for i in range(5)]
-    one = ask("one", "bob", 5)
+    many = [ask(f"many{i}", "ann", i) for i in range(4)]
+    one = ask("one", "bob", 4)
     ended = {
         name: service.run(name).wait(timeout=300) and service.run(name).status()
         for name in (*many, one)
