@@ -140,17 +140,25 @@ def tiny(tiny_run: Callable[[str | Path], dict[str, Any]], tmp_path: Path) -> di
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """Address of a Dask scheduler with one worker, both in threads of this process: runs on it take a second."""
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp",
-        host="127.0.0.1",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-    ) as cluster:
+    # What is looked at 100 and 10 times a second costs each process a fiftieth of a processor all the time.
+    seldom = {
+        "distributed.worker.profile.enabled": False,
+        "distributed.worker.memory.monitor-interval": "2s",
+    }
+    with dask.config.set(seldom):
+        cluster = LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            protocol="tcp",
+            host="127.0.0.1",
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        )
+    with cluster:
         yield cluster.scheduler_address
 
 

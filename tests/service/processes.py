@@ -20,8 +20,12 @@ from djservice.errors import ServiceError
 from djservice.service.client import Service, SubmittedRun
 
 SCRIPTS = Path(sys.executable).parent
-#: Workers fork from a process that is warm (warm_nanny.py). Those of `djservice run` are spawned.
-FORKED = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
+#: Workers fork from a process that is warm (warm_nanny.py). Those of `djservice run` are spawned. Nobody looks at
+#: Dask's profiles.
+WORKERS = {
+    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
+}
 Settings = dict[str, Any]
 #: Iterations of the disturbable run.
 ITERATIONS = 60
@@ -50,7 +54,7 @@ class Cluster:
             f"tcp://127.0.0.1:{self.port}",
             folder / "state",
         )
-        self.environment = os.environ | FORKED | (environment or {})
+        self.environment = os.environ | WORKERS | (environment or {})
         paths = (str(Path(__file__).parent), self.environment.get("PYTHONPATH"))
         self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self.log = open(folder / "cluster.log", "ab")  # noqa: SIM115
