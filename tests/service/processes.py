@@ -235,7 +235,7 @@ def reach() -> Callable[[SubmittedRun, str, int], None]:
             ):
                 return
             assert now["state"] not in ("failed", "finished"), now
-            time.sleep(0.05)
+            time.sleep(0.1)
         pytest.fail(f"never came to {phase} {done}: {run.status()}")
 
     return wait
