@@ -18,7 +18,8 @@ from djservice.store.columns import NEWTON_STEPS
 FEWEST = 2
 #: The trees' part of the error, as a share of the events', at which the steps end.
 SHARE = 1.0 / 3.0
-#: Largest step, and distance from the root within which evaluations are averaged, as shares of R.
+#: Largest step, and distance from the root within which evaluations are always averaged, as shares of
+#: R. Between the two they are averaged if the trees of one evaluation explain twice the distance.
 LONGEST, NEAR = 0.2, 0.1
 
 
@@ -88,6 +89,13 @@ class Newton:
         """Whether there is no further step."""
         return self.settled or bool(self.obstacle) or self.evaluations >= NEWTON_STEPS
 
+    @property
+    def failure(self) -> str:
+        """Why the evaluations so far determine no radius; empty if they do."""
+        if self.errors is not None or self.obstacle:
+            return self.obstacle
+        return f"{self.evaluations} Newton steps did not reach a root of dL/dR over all events"
+
     def update(self, gradient: Quantity) -> None:
         """Take one step, given dL/dR at :attr:`radius` over all events."""
         self.evaluations += 1
@@ -120,7 +128,8 @@ class Newton:
         last = self._near[-1][1]
         if self.radius == before and abs(last.value) > 2.0 * last.error:
             self.obstacle = f"dL/dR leads beyond the bound R = {before:g}"
-        far = NEAR * self.radius
+        noise = math.sqrt(_mean([of.tree_error**2 for _, of in self._near])) / curvature
+        far = max(NEAR * self.radius, min(2.0 * noise, longest))
         self._near = [each for each in self._near if abs(each[0] - self.radius) <= far]
         self.errors = self._errors(curvature, abs(self.radius - centre) * curvature_error)
 

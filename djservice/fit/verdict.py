@@ -59,14 +59,11 @@ def objections(
 def _not_settled(newton: Newton) -> str:
     if newton.obstacle:
         return (
-            f"{newton.obstacle}, so R is where the search ended and has no error: scan around it, "
+            f"{newton.failure}, so R is where the search ended and has no error: scan around it, "
             "start elsewhere, or use more events or trees"
         )
     if newton.errors is None:
-        return (
-            f"after {newton.evaluations} Newton steps dL/dR over all events is not compatible with "
-            f"0: start near R = {newton.radius:.2f}, or use more iterations"
-        )
+        return f"{newton.failure}: start near R = {newton.radius:.2f}, or use more trees"
     if not newton.settled:
         return (
             f"the trees' part of the error, {newton.errors.trees:.3f}, is more than a third of the "

@@ -154,7 +154,7 @@ def _table(
             "shift_error": _shift_error(of_events[version], fit.errors, first.errors)
             if version
             else None,
-            "note": fit.obstacle,
+            "note": fit.failure,
         }
         for column in ("loss", "loss_error", "mean", "mean_error"):
             entry[column] = at_common[column][version]

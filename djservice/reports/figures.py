@@ -24,6 +24,7 @@ from djservice.reports.drawing import (
 from djservice.reports.joint_figure import JOINT, joint
 from djservice.reports.lund_figure import LUND, lund_planes
 from djservice.reports.objective_figure import CAPTIONS, kind_of, objective
+from djservice.reports.robust_figure import ROBUST, augmentations
 from djservice.reports.weight_figures import WEIGHTS, particle_weights
 from djservice.store.columns import SCAN
 from djservice.store.run_store import Store
@@ -43,6 +44,7 @@ def figures(store: Store) -> Iterator[tuple[str, str, Any]]:
             ("landscape", _LANDSCAPE, landscape),
             ("iterations", _ITERATIONS, iterations),
             ("spectra", _SPECTRA, spectra),
+            ("augmentations", ROBUST, augmentations),
             ("objective", CAPTIONS.get(kind_of(store), ""), objective),
             ("radii_per_event", _RADII, radii_per_event),
             ("radius_model", _MODEL, radius_model),

@@ -55,6 +55,30 @@ def test_few_trees_take_more_steps() -> None:
     assert end.evaluations == NEWTON_STEPS and not end.settled and not end.obstacle
 
 
+@pytest.mark.parametrize("trees", [0.2, 0.4])
+def test_noise_of_few_trees_is_no_distance_from_the_root(trees: float) -> None:
+    """Each evaluation alone would move R by 0.1 or 0.2, beyond a tenth of R."""
+    ends = [steps(start, seed, trees=trees) for seed in range(100) for start in (0.3, 0.72, 1.6)]
+    errors = [newton.errors for newton in ends if newton.errors is not None]
+    assert len(errors) == len(ends)
+    pulls = np.array(
+        [
+            (newton.radius - ROOT) / math.hypot(error.trees, error.optimiser)
+            for newton, error in zip(ends, errors, strict=True)
+        ]
+    )
+    assert abs(pulls.mean()) < 4 * pulls.std() / math.sqrt(len(pulls))
+    assert abs(pulls.std() - 1.0) < 4 / math.sqrt(2 * len(pulls))
+
+
+def test_steps_that_reach_no_root_say_so() -> None:
+    newton = Newton(1.0, 0.01, 100.0, lambda radius: (1.0, 0.1))
+    while not newton.ended:  # it runs away before them
+        newton.update(Quantity(-10.0, 0.1, 0.05))
+    assert newton.errors is None and not newton.obstacle
+    assert newton.failure == "12 Newton steps did not reach a root of dL/dR over all events"
+
+
 @pytest.mark.parametrize(
     ("curvature", "error", "obstacle"),
     [

@@ -1,7 +1,6 @@
 """What a signal leaves: one line, and workers that a Ctrl-C in their terminal does not reach."""
 
 import asyncio
-import gc
 import io
 import logging
 import os
@@ -13,11 +12,12 @@ from typing import Any
 
 import dask
 import pytest
-from distributed import Scheduler
+from distributed import Client
 
 from djservice.config.sections import ClusterSection
 from djservice.core.display import Lines
 from djservice.errors import RunError
+from djservice.on_dask import session
 from djservice.on_dask.session import client_for, client_of, run_to_completion
 
 
@@ -80,22 +80,41 @@ def test_worker_processes_inherit_that_ctrl_c_is_held_back() -> None:
     assert done.stdout.split() == ["True", "False"], done.stderr
 
 
-def test_a_client_that_is_no_longer_wanted_while_it_connects_is_closed() -> None:
-    """As of a run that is cancelled then. What is not closed is a warning here, and so an error."""
+def test_a_client_that_is_no_longer_wanted_while_it_connects_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of a run that is cancelled then. The server is one that takes connections and says nothing."""
+    clients: list[Client] = []
+
+    class Recorded(Client):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            clients.append(self)
 
     async def hold(address: str) -> None:
         async with client_of(address):
-            await asyncio.sleep(300)
+            pytest.fail("connected")
 
     async def scenario() -> None:
-        ports: Any = {"port": 0, "dashboard_address": "127.0.0.1:0"}
-        async with Scheduler(host="127.0.0.1", dashboard=False, **ports) as scheduler:
-            for delay in (0.0, 0.0005, 0.001, 0.002, 0.005):
-                holding = asyncio.create_task(hold(scheduler.address))
-                await asyncio.sleep(delay)
-                holding.cancel()
-                await asyncio.wait([holding])
-                assert holding.cancelled()
+        connected, ended = asyncio.Event(), asyncio.Event()
 
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.set()
+            await reader.read()
+            writer.close()
+            ended.set()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            holding = asyncio.create_task(hold(f"tcp://127.0.0.1:{port}"))
+            await connected.wait()
+            for _ in range(100):  # until Dask waits for an answer
+                await asyncio.sleep(0)
+            holding.cancel()
+            await asyncio.wait([holding])
+            assert holding.cancelled()
+            assert [client.status for client in clients] == ["closed"]
+            await asyncio.wait_for(ended.wait(), 300)
+
+    monkeypatch.setattr(session, "Client", Recorded)
     asyncio.run(scenario())
-    gc.collect()

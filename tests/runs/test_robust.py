@@ -4,8 +4,10 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import uproot
@@ -18,6 +20,7 @@ from djservice.exports.write import export
 from djservice.fit.plan import RunPlan
 from djservice.reports.compared import compare_runs
 from djservice.reports.html import report
+from djservice.reports.robust_figure import augmentations
 from djservice.reports.summary import summary
 from djservice.reports.text import robust_rows, robust_text
 from djservice.store.run_store import Store
@@ -76,6 +79,29 @@ def test_the_report_has_the_radii_as_a_table(robust: Path, tmp_path: Path) -> No
     assert "plus 0.5 standard deviations" in robust_text(facts)
     page = report(robust, tmp_path / "page.html").read_text()
     assert "<h2>Augmentations</h2>" in page and "drop (probability 0.1)" in page
+
+
+def test_the_figure_leaves_out_what_is_not_determined() -> None:
+    def version(name: str, radius: float | None, shift: float | None) -> dict[str, Any]:
+        errors = {"radius_error": radius and 0.1, "shift_error": shift and 0.05}
+        return {"name": name, "radius": radius, "shift": shift, **errors}
+
+    def drawn(*table: dict[str, Any], radius: float = 0.85) -> Any:
+        result = {"radius": radius, "radius_error": 0.1}
+        store = SimpleNamespace(
+            groups=["robust"],
+            attribute=lambda group, name: list(table),
+            attributes={"result": result},
+        )
+        return augmentations(store)
+
+    assert drawn(version("none", None, None), version("smear", None, None)) is None
+    figure = drawn(version("none", 0.8, None), version("smear", None, None), version("a", 0.9, 0.1))
+    left, right = figure.axes
+    assert left.lines[0].get_xydata().tolist() == [[0.8, 0.0], [0.9, 2.0]]
+    assert right.lines[0].get_xydata().tolist() == [[0.1, 2.0]]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["none", "smear", "a"]
+    plt.close(figure)
 
 
 def test_a_note_of_several_is_said_once() -> None:
