@@ -31,6 +31,8 @@ LONG_FILES = (
     "update",
     "service",
     "s3",
+    "damage",
+    "store",
     "pods",
     "security",
     "radius_models",
