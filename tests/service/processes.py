@@ -35,8 +35,8 @@ def disturbable(settings: Settings, **sections: Settings) -> Settings:
     """The same run with enough to do to be disturbed in each phase: some seconds of one processor."""
     more = {
         "optimiser": {"iterations": ITERATIONS},
-        "scan": {"trees": 100},
-        "spectrum": {"trees": 100},
+        "scan": {"trees": 150},
+        "spectrum": {"trees": 150},
     } | sections
     return settings | {key: settings.get(key, {}) | value for key, value in more.items()}
 
@@ -235,7 +235,7 @@ def reach() -> Callable[[SubmittedRun, str, int], None]:
             ):
                 return
             assert now["state"] not in ("failed", "finished"), now
-            time.sleep(0.1)
+            time.sleep(0.05)
         pytest.fail(f"never came to {phase} {done}: {run.status()}")
 
     return wait
