@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 
 CONFIGURATION = """\
 ClusterName=test
@@ -64,11 +65,7 @@ class Slurm:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         self.processes: dict[str, psutil.Popen] = {}
-        with contextlib.ExitStack() as listeners:
-            sockets = [listeners.enter_context(socket.socket()) for _ in range(2)]
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            ports = [each.getsockname()[1] for each in sockets]
+        ports = [free_port(), free_port()]
         for name in ("state", "spool"):
             (folder / name).mkdir()
         (folder / "slurm.conf").write_text(

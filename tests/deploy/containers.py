@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ports import free_port
 
 import djservice as dj
 from djservice.service.records import UNFINISHED
@@ -88,10 +88,7 @@ class Containers:
         self.data.mkdir()
         os.chown(self.data, USER, USER)
         folder.chmod(0o755)
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            second.bind(("127.0.0.1", 0))
-            port, self.web = first.getsockname()[1], second.getsockname()[1]
+        port, self.web = free_port(), free_port()
         self.protocol = "tls" if any("TLS" in name for name in environment) else "tcp"
         self.address, self.port = f"{self.protocol}://127.0.0.1:{port}", port
         variables = environment | {"DJSERVICE_SCHEDULER": self.address, "HOME": "/tmp"}

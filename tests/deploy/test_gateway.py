@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from ports import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/gateway/dask_gateway_config.py"
 #: In a process of its own, for dask-gateway registers a protocol and warns of what others deprecate.
@@ -40,9 +40,7 @@ def test_a_cluster_of_a_gateway_computes_and_takes_runs(
 ) -> None:
     program = shutil.which("dask-gateway-server", path=Path(sys.executable).parent)
     requires("dask-gateway-server", program)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     settings = {"GATEWAY_ADDRESS": address, "GATEWAY_PASSWORD": "opensesame"}
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with open(tmp_path / "log", "ab") as log:

@@ -18,8 +18,8 @@ import pytest
 import tools
 import yaml
 from containers import IMAGE, build_s3_image, image_is_there, podman, wait_until
+from ports import free_port
 from test_pods import write_secret
-from test_s3 import free_port
 
 from djservice import examples
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ports import free_port
 
 import djservice as dj
 from djservice.config.run import Run
@@ -41,9 +42,7 @@ def xrootd() -> Iterator[str]:
         (pytest.fail if os.environ.get("REQUIRE_SERVERS") == "1" else pytest.skip)(
             "needs xrootd (apt xrootd-server)"
         )
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+    port = free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(EXAMPLE, folder)

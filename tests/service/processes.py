@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ import psutil
 import pytest
 from distributed import Client
 from distributed.security import Security
+from ports import free_port
 
 import djservice as dj
 from djservice.config.run import Run
@@ -45,9 +45,7 @@ class Cluster:
     """``dask scheduler`` and ``dask worker`` as processes, which are all gone after :meth:`stop`."""
 
     def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = int(listener.getsockname()[1])
+        self.port = free_port()
         self.host = "127.0.0.1"  # may have a scheme
         self.folder, self.address, self.state = (
             folder,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ports import free_port
 
 import djservice as dj
 from djservice.config.run import Run
@@ -38,16 +36,6 @@ pytestmark = pytest.mark.filterwarnings(
 )  # s3fs closes at the end of the process
 Settings = dict[str, Any]
 KEYS = {"accessKey": "reader", "secretKey": "hush-hush"}
-
-
-def free_port() -> int:
-    """A port that is free, with its partner for gRPC, 10,000 above; below those that the system gives to anybody."""
-    while True:
-        port = random.SystemRandom().randrange(12_000, 22_000)
-        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 10_000))
-            return port
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +55,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "actions": ["Admin", "Read", "Write", "List"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    ports = {name: free_port(10_000) for name in ("master", "volume", "filer", "s3")}
     options = [f"-{name}.port={port}" for name, port in ports.items()]
     options += [f"-{name}.port.grpc={port + 10000}" for name, port in ports.items()]
     command = [
