@@ -48,11 +48,16 @@ class Answering(Server):  # type: ignore[misc]
     def __init__(self, scheduler: str, result: Any, seconds: float = 0.0) -> None:
         super().__init__(
             handlers={"get_data": self.get_data, "run": self.run, "plugin-add": self.ignore},
-            stream_handlers={"compute-task": self.compute, "steal-request": self.keep}
-            | dict.fromkeys(("free-keys", "remove-replicas", "close"), self.ignore),
+            stream_handlers={
+                "compute-task": self.compute,
+                "free-keys": self.free,
+                "steal-request": self.keep,
+            }
+            | dict.fromkeys(("remove-replicas", "close"), self.ignore),
         )
         self.scheduler_address, self.result, self.seconds = scheduler, result, seconds
         self.stream = BatchedSend(interval="2ms")
+        self.plugins: dict[str, Any] = {}
         self.status = Status.running
 
     async def register(self) -> None:
@@ -108,6 +113,11 @@ class Answering(Server):  # type: ignore[misc]
         after = self.seconds if answers else 0.0
         asyncio.get_running_loop().call_later(after, self.stream.send, *answers, done)
 
+    def free(self, keys: list[str], stimulus_id: str) -> None:
+        """Results are forgotten, and a worker says so."""
+        for key in keys:
+            self.stream.send({"op": "release-worker-data", "key": key, "stimulus_id": stimulus_id})
+
     def keep(self, key: str, stimulus_id: str, **message: Any) -> None:
         """Another worker could do a task, which is done here."""
         answer = {"op": "steal-response", "key": key, "state": "memory", "stimulus_id": stimulus_id}
@@ -126,6 +136,9 @@ class Answering(Server):  # type: ignore[misc]
 
     async def set_resources(self, **resources: float) -> None:
         """What an introduction calls; they were announced before."""
+
+    async def plugin_add(self, plugin: Any) -> None:
+        """What an introduction calls; answers are sent as that plugin sends them."""
 
     def ignore(self, **message: Any) -> Any:
         """An order that means nothing here."""

@@ -2,17 +2,27 @@
 
     python benchmarks/fleet.py --workers 16,64,256,1000
 
-The scheduler is a process of its own, and so is the driver (this one). Workers are many to a
-process, as coroutines that compute nothing (``answering.py``), and their bundles are of one tiny
-event. What is printed is the CPU that the system counts for the scheduler and for the driver, per
-iteration and per worker, less what they use in the same time when they are idle.
+The scheduler is a process of its own, ``dask scheduler`` with djservice's preload, and so is the
+driver (this one). Workers are many to a process, as coroutines that compute nothing
+(``answering.py``), and their bundles are of one tiny event. What is printed is the CPU that the
+system counts for the scheduler and for the driver, per iteration, less what they use in the same
+time when they are idle. Three ways to ask all workers take turns on the same cluster:
+
+* run: an iteration of a run;
+* dask: as many tasks of Dask alone, for the same workers, whose results are gathered;
+* calls: a call to each worker, without tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import click
@@ -20,28 +30,36 @@ import cloudpickle
 import numpy as np
 import psutil
 from answering import Answering
-from distributed import Client, Scheduler
+from distributed import Client
 from numpy.typing import NDArray
 from overhead import bundles_of, mustered, setup_of, tiny
 
 import djservice as dj
 from djservice.fit.requests import Request
+from djservice.on_dask.crew import Crew
+from djservice.on_dask.held import MOST
 from djservice.on_dask.tasks import evaluate_bundles
 
-ITERATIONS = 12
-#: Seconds in which it is measured what the processes use when nothing is asked of them.
-IDLE = 3.0
+#: Iterations of one way before it is the next one's turn, so that each turn has all messages.
+TURN = MOST
+#: Seconds in which the last messages of a turn are handled, and those of measuring what idle processes use.
+REST, IDLE = 0.2, 5.0
 LOSS = dj.SquaredError(dj.observables.dijet_mass)
 
 
-def schedule(port: int) -> None:
-    """A scheduler without end."""
-
-    async def forever() -> None:
-        async with Scheduler(host="127.0.0.1", port=port, dashboard=False) as scheduler:
-            await scheduler.finished()
-
-    asyncio.run(forever())
+def scheduler(port: int, folder: str) -> subprocess.Popen[bytes]:
+    """A scheduler that does not miss the heartbeats of workers."""
+    place = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    preload = ["--preload", "djservice.preload", "--state-directory", folder]
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", "scheduler", *place, *preload],
+        env=os.environ
+        | {
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "None",
+            "PYTHONPATH": os.pathsep.join(sys.path),  # it imports the modules of the tasks
+        },
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def answer(address: str, number: int, seconds: float = 0.0) -> None:
@@ -62,68 +80,88 @@ async def result_of(dask_worker: Answering) -> Any:
     return dask_worker.result
 
 
+def ways(crew: Crew, workers: int) -> dict[str, Callable[[int], Awaitable[Any]]]:
+    """The ways to ask all workers, each a function of the number of the iteration."""
+    bundles = bundles_of(crew, workers, LOSS)
+
+    async def run(iteration: int) -> None:
+        await bundles.evaluate(Request(0.7, 2, "train", iteration))
+
+    async def dask(iteration: int) -> None:
+        keys = [f"alone-{iteration}-{i}" for i in range(workers)]
+        await crew.client.gather(crew.map(abs, range(workers), keys=keys))
+
+    async def calls(iteration: int) -> None:
+        await crew.client.run(result_of)
+
+    return {"run": run, "dask": dask, "calls": calls}
+
+
 async def per_iteration(
-    address: str, pid: int, workers: int, rpc: bool = False
-) -> tuple[float, float, float]:
-    """Mean CPU of scheduler and of driver beyond idling, and median wall, per iteration in ms."""
+    address: str, pid: int, workers: int, turns: int
+) -> dict[str, NDArray[np.float64]]:
+    """CPU of scheduler and of driver beyond idling, and wall, per iteration in ms: medians over turns."""
     both = [psutil.Process(pid), psutil.Process()]
-    async with Client(address, asynchronous=True) as client:
+    async with Client(address, asynchronous=True, timeout=300) as client:
         await client.wait_for_workers(workers)
         crew = await mustered(client)
         while len(await crew.workers("clustering")) < workers:
             await asyncio.sleep(0.5)
-        bundles = bundles_of(crew, workers, LOSS)
-
-        async def iterate(iteration: int) -> None:
-            if rpc:
-                await client.run(result_of)
-            else:
-                await bundles.evaluate(Request(0.7, 2, "train", iteration))
-
-        for iteration in range(3):  # the first few are left out
-            await iterate(iteration)
-        before = _cpu(both)
+        asked, used = ways(crew, workers), dict[str, list[NDArray[np.float64]]]()
+        for turn in range(1 + turns):  # the first is left out
+            for way, ask in asked.items():
+                before = _used(both)
+                for iteration in range(TURN):
+                    await ask(turn * TURN + iteration)
+                await asyncio.sleep(REST)
+                used.setdefault(way, []).append(_used(both) - before)
         await asyncio.sleep(IDLE)
-        began, idle = _cpu(both), (_cpu(both) - before) / IDLE
-        walls = []
-        for iteration in range(3, ITERATIONS + 3):
-            start = time.perf_counter()
-            await iterate(iteration)
-            walls.append(time.perf_counter() - start)
-        spent = _cpu(both) - began - idle * sum(walls)
-    scheduler, driver = (1e3 * spent / ITERATIONS).tolist()
-    return scheduler, driver, 1e3 * float(np.median(walls))
+        before = _used(both)
+        await asyncio.sleep(IDLE)
+        idle = (_used(both) - before)[:2] / IDLE
+    measured = {}
+    for way, each in used.items():
+        beyond = [row - [*(idle * row[2]), REST] for row in each[1:]]
+        measured[way] = 1e3 * np.median(beyond, axis=0) / TURN
+    return measured
 
 
-def _cpu(processes: list[psutil.Process]) -> NDArray[np.float64]:
-    """CPU seconds of processes so far, shape (process,)."""
-    return np.array([sum(process.cpu_times()[:2]) for process in processes])
+def _used(processes: list[psutil.Process]) -> NDArray[np.float64]:
+    """CPU seconds of processes so far, and the time."""
+    cpu = [sum(process.cpu_times()[:2]) for process in processes]
+    return np.array([*cpu, time.perf_counter()])
 
 
 @click.command(help=__doc__)
 @click.option("--workers", default="16,64,256", show_default=True, help="Numbers of workers.")
 @click.option("--processes", default=1, show_default=True, help="Processes that hold them.")
 @click.option("--sleep", default=0.0, show_default=True, help="Seconds that each worker sleeps.")
-@click.option("--rpc", is_flag=True, help="Ask each worker by a call, without tasks.")
-def main(workers: str, processes: int, sleep: float, rpc: bool) -> None:
+@click.option("--turns", default=3, show_default=True, help="Turns of each way.")
+def main(workers: str, processes: int, sleep: float, turns: int) -> None:
     """Print the table."""
     spawn = multiprocessing.get_context("spawn")
-    print("workers   CPU of scheduler, driver [ms]   per worker [ms]   wall [ms]", flush=True)
+    print("workers   way   CPU of scheduler, driver [ms]   per worker [ms]   wall [ms]", flush=True)
     for port, number in enumerate(map(int, workers.split(",")), start=28700):
         address = f"tcp://127.0.0.1:{port}"
         shares = [len(share) for share in np.array_split(range(number), processes) if len(share)]
-        started: list[Any] = [spawn.Process(target=schedule, args=(port,), daemon=True)]
-        started += [
+        holders = [
             spawn.Process(target=answer, args=(address, n, sleep), daemon=True) for n in shares
         ]
-        for process in started:
-            process.start()
-        scheduler, driver, wall = asyncio.run(per_iteration(address, started[0].pid, number, rpc))
-        each = (scheduler + driver) / number
-        print(f"{number:7d} {scheduler:13.1f}, {driver:6.1f} {each:22.2f} {wall:16.0f}", flush=True)
-        for process in reversed(started):
-            process.kill()
-            process.join()
+        with tempfile.TemporaryDirectory() as folder:
+            started: list[Any] = [scheduler(port, folder), *holders]
+            for holder in holders:
+                holder.start()
+            try:
+                measured = asyncio.run(per_iteration(address, started[0].pid, number, turns))
+            finally:
+                for process in reversed(started):
+                    process.kill()
+        for way, (of_scheduler, driver, wall) in measured.items():
+            each = (of_scheduler + driver) / number
+            print(
+                f"{number:7d} {way:>5} {of_scheduler:13.1f}, {driver:6.1f} {each:22.2f} {wall:16.0f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

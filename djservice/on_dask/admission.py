@@ -81,12 +81,14 @@ def introduction(work: Work, expected: Shown) -> Callable[[Any], Awaitable[Shown
         import asyncio
 
         try:
-            from djservice.on_dask import admission, plugins
+            from djservice.on_dask import admission, answers, plugins
 
             plugins.redact_logs()
             shown = await asyncio.to_thread(admission.show, "reading")
             if {**shown, "arithmetic": None} == expected:
                 shown = await asyncio.to_thread(admission.show, work)
+                if answers.AnswersWithTasks.name not in dask_worker.plugins:
+                    await dask_worker.plugin_add(answers.AnswersWithTasks())
                 await admission.announcing(admission.resource_of(shown, work))(dask_worker)
             return shown
         except Exception as error:

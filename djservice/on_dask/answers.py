@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from distributed import Client, Future, get_worker
+from distributed import Client, Future, WorkerPlugin, get_worker
 from distributed.worker import thread_state
 
 from djservice.on_dask.gather import gather
@@ -23,15 +23,38 @@ from djservice.on_dask.gather import gather
 LARGEST = 10_000
 
 
+class AnswersWithTasks(WorkerPlugin):
+    """Sends the answer of a task and the word that it is done as one message.
+
+    An answer that is sent by the task itself comes a moment earlier, as a message of its own.
+    """
+
+    name = "djservice-answers"
+
+    def __init__(self) -> None:
+        self.ready: dict[Any, tuple[str, bytes]] = {}
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask on the worker."""
+        self.worker = worker
+
+    def transition(self, key: Any, start: str, finish: str, **how: Any) -> None:
+        """Called by Dask when the state of a task changes, before it says so to the scheduler."""
+        answer = self.ready.pop(key, None)
+        if answer is not None and finish == "memory":
+            self.worker.log_event(*answer)
+
+
 def send_answer(client: str, answer: Any) -> None:
     """Send the answer of the task of this thread to a client; does nothing outside a worker."""
     try:
         worker = get_worker()
     except ValueError:  # what Dask says outside a worker
         return
+    sender = worker.plugins.get(AnswersWithTasks.name)
     message = pickle.dumps((thread_state.key, answer))
-    if len(message) <= LARGEST:
-        worker.log_event(client, message)
+    if sender is not None and len(message) <= LARGEST:
+        sender.ready[thread_state.key] = client, message
 
 
 @contextlib.contextmanager

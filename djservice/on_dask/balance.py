@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.core.formatting import counted
+
 
 def cost(counts: NDArray[np.int64]) -> float:
     """Relative cost of a bundle in arbitrary units, from the number of particles of its events.
@@ -59,3 +61,27 @@ def groups(
         if numbers:
             by_worker.setdefault(worker, []).append(sorted(numbers))
     return list(by_worker.values())
+
+
+def idle_text(name: str, bundles: int, slots: int, entries: int) -> str:
+    """That an input has fewer bundles than there are threads or GPUs, and what to set.
+
+    Parameters
+    ----------
+    name
+        Name of the input's section.
+    bundles, slots, entries
+        Numbers of bundles, of threads or GPUs, and of entries that were read.
+
+    Returns
+    -------
+    str
+        The text; empty if all have work, or no smaller bundles can be made.
+    """
+    if not bundles < min(slots, entries):
+        return ""
+    return (
+        f"{slots - bundles} of {slots} threads or GPUs have no work, as {name} has "
+        f"{counted(bundles, 'bundle')}. For one each, set {name}.bundle_events to "
+        f"{max(1, entries // slots)} or less."
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -40,9 +41,10 @@ from djservice.input.quarantine import BadRange
 from djservice.lund_planes.selected_jets import LundWeighting
 from djservice.on_dask.answers import answers_of, hearing
 from djservice.on_dask.augment import augment
-from djservice.on_dask.balance import cost, groups
+from djservice.on_dask.balance import cost, groups, idle_text
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
+from djservice.on_dask.held import Held
 from djservice.on_dask.load import load
 from djservice.on_dask.lund import weigh
 from djservice.on_dask.plugins import compile_kernels
@@ -137,6 +139,7 @@ class Bundles:
         self._groups: list[list[list[int]]] | None = None
         self._threads: int | None = None
         self._count = itertools.count()
+        self._held = Held()
 
     @property
     def versions(self) -> dict[str, str]:
@@ -196,8 +199,11 @@ class Bundles:
         if by is not None:
             self.bundles, weights = await weigh(crew, self.bundles, weights, by, watch, token)
         self.weight = np.concatenate(weights)
+        slots = sum((await self._slots()).values())
         if self.device == "cuda":
-            watch.say(f"trees grow on {sum((await gpus(crew)).values())} GPUs")
+            watch.say(f"trees grow on {slots} GPUs")
+        if idle := idle_text(name, len(self.bundles), slots, self.reading["entries"]):
+            watch.say(idle)
         return self
 
     async def evaluate(self, request: Request) -> Answer:
@@ -248,6 +254,8 @@ class Bundles:
         call, requests = next(self._count), self._bundle_requests(request)
         workers = await self._groups_of_workers()
         of_worker = [list(itertools.chain(*threads)) for threads in workers]
+        began = time.monotonic()
+        self._held.make_room()
         with hearing(self.crew.client) as heard:
             futures = self.crew.map(
                 functools.partial(in_threads, task),
@@ -270,6 +278,8 @@ class Bundles:
             gathered: list[list[Any]] = await self.crew.watched(
                 answers_of(self.crew.client, futures, heard)
             )
+        if all(future.key in heard for future in futures):  # and small
+            self._held.add(futures, time.monotonic() - began)
         numbers = itertools.chain(*of_worker)
         by_number = dict(zip(numbers, itertools.chain(*gathered), strict=True))
         return [by_number[i] for i in range(len(self.bundles))]
@@ -279,7 +289,7 @@ class Bundles:
         # The client's copy of this number is updated every two seconds.
         threads = self.crew.client.scheduler_info().get("total_threads")
         if self._groups is None or threads != self._threads:
-            of_worker = await (gpus(self.crew) if self.device == "cuda" else self._processors())
+            of_worker = await self._slots()
             # Without workers, all bundles form one group for the first worker to come.
             if not of_worker:
                 return [[list(range(len(self.bundles)))]]
@@ -288,7 +298,10 @@ class Bundles:
             self._groups, self._threads = groups(self.costs, holders, of_worker), threads
         return self._groups
 
-    async def _processors(self) -> dict[str, int]:
+    async def _slots(self) -> dict[str, int]:
+        """Number of threads of each worker that clusters, or of its GPUs."""
+        if self.device == "cuda":
+            return await gpus(self.crew)
         return {
             worker: number
             for worker, facts in (await self.crew.workers("clustering")).items()

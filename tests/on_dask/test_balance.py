@@ -1,9 +1,18 @@
 """How bundles are shared among threads: all of them, evenly, and where they are if that costs nothing."""
 
+import asyncio
+import io
+from typing import Any
+
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 
-from djservice.on_dask.balance import cost, groups
+from djservice.config.run import Run
+from djservice.core.display import Lines
+from djservice.fit.plan import RunPlan
+from djservice.on_dask.balance import cost, groups, idle_text
+from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.load import default_bundle_events
 
 
@@ -42,3 +51,42 @@ def test_a_bundle_of_large_events_costs_more() -> None:
 )
 def test_how_many_bundles(events: int, bundles: int) -> None:
     assert -(-events // default_bundle_events(events)) == bundles
+
+
+def test_threads_without_a_bundle_are_named() -> None:
+    said = idle_text("input", 128, 1_000, 1_000_000)
+    assert said == (
+        "872 of 1000 threads or GPUs have no work, as input has 128 bundles. For one each, set "
+        "input.bundle_events to 1000 or less."
+    )
+    assert idle_text("input", 1, 4, 3).endswith(
+        "has 1 bundle. For one each, set input.bundle_events to 1 or less."
+    )
+    assert not idle_text("input", 8, 8, 1_000)  # each has one
+    assert not idle_text("input", 3, 8, 3)  # of one entry each
+
+
+def test_the_start_of_a_run_names_them(tiny: dict[str, Any]) -> None:
+    stream = io.StringIO()
+
+    async def loaded() -> int:
+        async with (
+            LocalCluster(
+                n_workers=1,
+                threads_per_worker=2,
+                processes=False,
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                asynchronous=True,
+            ) as cluster,
+            Client(cluster, asynchronous=True, set_as_default=False) as client,
+        ):
+            for size in (1, 10_000):
+                section = {"input": {**tiny["input"], "bundle_events": size}}
+                plan = RunPlan(Run.from_dict({**tiny, **section}))
+                bundles = await Bundles.load(client, plan, Lines(stream))
+                assert (len(bundles.bundles) == 1) == ("have no work" in stream.getvalue())
+        return int(bundles.reading["entries"])
+
+    entries = asyncio.run(asyncio.wait_for(loaded(), 300))
+    assert idle_text("input", 1, 2, entries) in stream.getvalue().splitlines()
