@@ -31,6 +31,8 @@ LONG_FILES = (
     "update",
     "service",
     "s3",
+    "damage",
+    "store",
     "pods",
     "security",
     "radius_models",
@@ -159,17 +161,25 @@ def tiny(tiny_run: Callable[[str | Path], dict[str, Any]], tmp_path: Path) -> di
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """Address of a Dask scheduler with one worker, both in threads of this process: runs on it take a second."""
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        processes=False,
-        protocol="tcp",
-        host="127.0.0.1",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-    ) as cluster:
+    # What is looked at 100 and 10 times a second costs each process a fiftieth of a processor all the time.
+    seldom = {
+        "distributed.worker.profile.enabled": False,
+        "distributed.worker.memory.monitor-interval": "2s",
+    }
+    with dask.config.set(seldom):
+        cluster = LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            protocol="tcp",
+            host="127.0.0.1",
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        )
+    with cluster:
         yield cluster.scheduler_address
 
 
@@ -201,6 +211,12 @@ def done_once(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def finished_run(done_once: Callable[..., Path], tiny_run: Callable[..., dict[str, Any]]) -> Path:
     """The store of the tiny run."""
     return done_once("finished", tiny_run)
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their pictures, which take two seconds: for tests of what is said."""
+    monkeypatch.setattr("djservice.reports.html._save", lambda figure, path: "")
 
 
 @pytest.fixture(scope="session")

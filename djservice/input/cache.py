@@ -35,7 +35,6 @@ from djservice.input.segments import Segment
 from djservice.store.archive import DAMAGE, Archive, write_archive
 from djservice.store.checked import CheckedGroup, attributes_of
 from djservice.store.fresh import create_array
-from djservice.store.meanings import describe
 from djservice.store.verify import verify
 
 #: What the names of the arrays of generated quarks begin with.
@@ -169,7 +168,6 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
         for name, values in arrays.items():
             length = {"item": (len(values), max(1, len(values)))}
             create_array(root, name, values.dtype.str, length, values)
-        describe(root)
         facts: dict[str, Any] = {
             "files": list(batch.files),
             "dataset": batch.dataset,

@@ -31,7 +31,6 @@ from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.checked import attributes_of
 from djservice.store.fresh import create_array
 from djservice.store.local_folder import LocalFolder
-from djservice.store.meanings import describe
 from djservice.store.run_store import Store
 from djservice.weight_models.learned import LearnedWeights
 
@@ -180,8 +179,8 @@ def _write(
                 values.dtype.str,
                 {"event": (events, max(1, min(events, 65536)))},
                 values,
+                units,
             )
-        describe(root, units)
         root.attrs.update(dict(attributes))
 
     try:

@@ -214,6 +214,8 @@ class CheckedGroup:
         return self._lost(name, self.attributes["arrays"][name])
 
     def _lost(self, name: str, entry: Mapping[str, Any]) -> list[Damage]:
+        if (entry["rows"], entry["checksum"]) == (0, 0):  # nothing was written yet
+            return []
         try:
             array = self.array(name)
         except UNREADABLE:  # removed since its metadata were read, or it needs a foreign codec

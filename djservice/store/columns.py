@@ -45,7 +45,6 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.store.fresh import create_array
-from djservice.store.meanings import describe
 
 GROUPS = (
     "history",
@@ -196,26 +195,25 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
     scan = root.create_group("scan", attributes={"n_complete": 0})
     _array(scan, "radius", "f8", {"radius": (radii, radii)}, shape.scan_radii)
     for name in SCAN:
-        _array(scan, name, "f8", {"radius": (radii, radii)})
+        _array(scan, name, "f8", {"radius": (radii, radii)}, units=shape.units)
     newton = root.create_group("newton", attributes={"n_complete": 0})
-    _create_steps(newton, NEWTON_STEPS)
+    _create_steps(newton, NEWTON_STEPS, shape.units)
     if shape.versions > 1:
         versions = shape.versions
         for name in VERSION_SCAN:
             _array(scan, name, "f8", {"radius": (radii, radii), "version": (versions, versions)})
         steps = versions * NEWTON_STEPS
         robust = root.create_group("robust", attributes={"n_complete": 0})
-        _create_steps(robust, steps)
+        _create_steps(robust, steps, shape.units)
         _array(robust, "version", "i8", {"step": (steps, steps)})
-        describe(robust, shape.units)
     spectrum = root.create_group("spectrum", attributes={"n_complete": 0})
     rows = shape.spectrum_radii
     for name in ("radius", *SPECTRUM):
-        _array(spectrum, name, "f8", {"radius": (rows, rows)})
+        _array(spectrum, name, "f8", {"radius": (rows, rows)}, units=shape.units)
     event = {"event": (len(shape.keys), 65536)}
     for name in SPECTRUM_EVENT:
         kind = "i8" if name == "event_accepted" else "f8"
-        _array(spectrum, name, kind, {"radius": (rows, 1), **event})
+        _array(spectrum, name, kind, {"radius": (rows, 1), **event}, units=shape.units)
     if shape.histogram is not None:
         categories, bins = shape.histogram
         cells = {"category": (categories, categories), "bin": (bins, bins)}
@@ -232,23 +230,14 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         create_per_event(root.create_group("per_event"), shape)
     if shape.model is not None:
         create_model(root.create_group(shape.model.group), shape.model, shape.units)
-    for group in (history, scan, newton, spectrum):
-        describe(group, shape.units)
-    mark(root, shape.of)
+    if shape.of:
+        root.attrs["of"] = shape.of
 
 
-def _create_steps(group: zarr.Group, steps: int) -> None:
+def _create_steps(group: zarr.Group, steps: int, units: str) -> None:
     """Create the columns of Newton steps."""
     for name in ("radius", *SCAN):
-        _array(group, name, "f8", {"step": (steps, steps)})
-
-
-def mark(group: zarr.Group, of: str) -> None:
-    """Write into a group and all within of which run they are, if that has a name."""
-    if of:
-        group.attrs["of"] = of
-    for _, within in group.groups():
-        mark(within, of)
+        _array(group, name, "f8", {"step": (steps, steps)}, units=units)
 
 
 def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[str]) -> None:
@@ -272,14 +261,14 @@ def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
         _array(group, name, kind, event)
     _array(group, "ends", "f8", {**event, "start": (starts, starts)})
     for name in SCAN:
-        _array(group, name, "f8", {"trees": (2, 2)})
-    _array(group, "event_mean", "f8", {"trees": (2, 1), **event})
-    describe(group, shape.units)
+        _array(group, name, "f8", {"trees": (2, 2)}, units=shape.units)
+    _array(group, "event_mean", "f8", {"trees": (2, 1), **event}, units=shape.units)
 
 
 def create_model(group: zarr.Group, shape: ModelColumns, units: str) -> None:
     """Create the columns of a model; ``units`` are those of the observable."""
     create_iterations(group, shape.iterations, shape.parameters)
+    units = "1" if shape.group == "joint" else units  # a network gives probabilities
     for name, (keys, weight, truth) in shape.samples.items():
         sample = group.create_group(name, attributes={"n_complete": 0})
         event = {"event": (len(keys), 65536)}
@@ -287,10 +276,9 @@ def create_model(group: zarr.Group, shape: ModelColumns, units: str) -> None:
         _array(sample, "weight", "f8", event, weight)
         _array(sample, "truth", "f8", event, truth)
         for column in SCAN:
-            _array(sample, column, "f8", {"choice": (2, 2)})
+            _array(sample, column, "f8", {"choice": (2, 2)}, units=units)
         for column in ("event_mean", "radius"):
-            _array(sample, column, "f8", {"choice": (2, 1), **event})
-    describe(group, "1" if shape.group == "joint" else units)  # a network gives probabilities
+            _array(sample, column, "f8", {"choice": (2, 1), **event}, units=units)
 
 
 def _array(
@@ -299,10 +287,11 @@ def _array(
     kind: str,
     dimensions: Mapping[str, tuple[int, int]],
     values: ArrayLike | None = None,
+    units: str = "1",
 ) -> None:
     """Create an array. ``dimensions`` maps each name to (length, length of a chunk)."""
     chunks = {
         key: (length, chunk if key == "iteration" else max(1, min(length, chunk)))
         for key, (length, chunk) in dimensions.items()
     }
-    create_array(group, name, kind, chunks, values)
+    create_array(group, name, kind, chunks, values, units)

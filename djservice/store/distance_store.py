@@ -24,7 +24,6 @@ from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
 from djservice.store.jet_table import JetTable
 from djservice.store.location import locate
-from djservice.store.meanings import describe
 
 DISTANCE_FORMAT = 2
 
@@ -112,9 +111,9 @@ def open_distances(
 
     def fill(root: zarr.Group) -> None:
         chunks = {"jet": (number, stripe), "other": (number, stripe)}
-        create_array(root, "distance", "f8", chunks)
+        units = "1" if dict(facts["distance"])["norm"] else "GeV"
+        create_array(root, "distance", "f8", chunks, units=units)
         jets.create(root)
-        describe(root, "1" if dict(facts["distance"])["norm"] else "GeV")
         root.attrs.update(DistanceStore.attributes(facts, versions, stripe=stripe))
 
     with opened(DistanceStore, locate(path), fill, {"facts": facts}, versions) as distances:

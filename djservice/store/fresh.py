@@ -2,6 +2,7 @@
 
 A group keeps in its attributes, which hold a checksum of themselves:
 
+- ``of``: name of the run, if it has one; that of the root is written into every group,
 - ``groups``: names of the groups within,
 - ``arrays``: of each array the checksum of its metadata (``metadata``; two while it is lengthened),
   the number of rows that are written (``rows``) and their checksum (``checksum``); ``fixed`` if the
@@ -23,6 +24,7 @@ from numpy.typing import ArrayLike
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from djservice.core.checksums import of_array, of_json, sealed
+from djservice.store.meanings import attributes_of
 
 Create = Callable[[zarr.Group], None]
 #: Files of a hierarchy by their names.
@@ -35,6 +37,7 @@ def create_array(
     kind: str,
     dimensions: Mapping[str, tuple[int, int]],
     values: ArrayLike | None = None,
+    units: str = "1",
 ) -> None:
     """Create an array, with NaN for floats until they are written.
 
@@ -46,6 +49,13 @@ def create_array(
         Maps each name to (length, length of a chunk).
     values
         Values of an array that is complete from the start.
+    units
+        Units of the observable, or of the distances.
+
+    Raises
+    ------
+    KeyError
+        If :data:`~djservice.store.meanings.MEANINGS` does not name the array.
     """
     array = group.create_array(
         name,
@@ -55,6 +65,7 @@ def create_array(
         dimension_names=tuple(dimensions),
         fill_value=np.nan if np.dtype(kind).kind == "f" else np.zeros((), kind).item(),
         compressors=[ZstdCodec(), Crc32cCodec()],
+        attributes=attributes_of(name, units),
         config={"write_empty_chunks": True},
     )
     if values is not None:
@@ -75,10 +86,12 @@ def packed(fill: Create, axes: int = 1) -> Files:
     root = zarr.open_group(zarr.storage.MemoryStore(memory), mode="w", zarr_format=3)
     fill(root)
     files: Files = {key: value.to_bytes() for key, value in memory.items()}
+    run = {"of": root.attrs["of"]} if "of" in root.attrs else {}
     for key in [key for key in files if key.endswith("zarr.json")]:
         document = json.loads(files[key])
         if document["node_type"] == "group":
-            attributes = document["attributes"] | _vouched(root, files, key[: -len("zarr.json")])
+            vouched = _vouched(root, files, key[: -len("zarr.json")])
+            attributes = run | document["attributes"] | vouched
             if axes > 1:
                 for entry in attributes["arrays"].values():
                     entry["axes"] = axes if "fixed" not in entry else 1

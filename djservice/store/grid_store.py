@@ -16,7 +16,6 @@ from djservice.store.columns import SCAN
 from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
 from djservice.store.location import locate
-from djservice.store.meanings import describe
 
 GRID_FORMAT = 3
 #: Columns of a cell: those of a scan, the error of the gradient from the trees alone, and the CPU
@@ -93,10 +92,9 @@ def open_grid(
     def fill(root: zarr.Group) -> None:
         chunks = dict(zip(DIMENSIONS, zip(shape, (1, 1, *shape[2:]), strict=True), strict=True))
         for name in COLUMNS:
-            create_array(root, name, "f8", chunks)
+            create_array(root, name, "f8", chunks, units=units)
         for name, values in (("rigidity", rigidities), ("radius", radii)):
             create_array(root, name, "f8", {name: (len(values), len(values))}, values)
-        describe(root, units)
         root.attrs.update(
             {GridStore.marker: GRID_FORMAT, "n_complete": 0, "axes": axes, "facts": facts, **shown}
         )

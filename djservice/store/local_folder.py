@@ -99,10 +99,6 @@ class LocalFolder:
         """When the metadata of a group were last written, in seconds since 1970."""
         return (self.path / group / "zarr.json").stat().st_mtime
 
-    def consolidate(self, group: str | None) -> None:
-        """Copy the metadata of the arrays of a group into it."""
-        zarr.consolidate_metadata(self.group("r+").store, path=group)
-
     def create(self, fill: Create, axes: int = 1) -> bool:
         """Create the store. Returns False if another process was faster."""
         try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import zarr
-
 #: Units that are those of the observable, or those that the text of a matrix gives.
 OF_OBSERVABLE = "observable"
 _MOMENTS = {
@@ -91,29 +89,7 @@ MEANINGS = {
 }
 
 
-def describe(group: zarr.Group, units: str = "1") -> None:
-    """Give each new array of a group, and of the groups within, its units and long name.
-
-    Parameters
-    ----------
-    group
-        The group.
-    units
-        Units of the observable, or of the distances.
-
-    Raises
-    ------
-    KeyError
-        If there is an array that :data:`MEANINGS` does not name.
-    """
-    for name, member in group.members():
-        if isinstance(member, zarr.Group):
-            describe(member, units)
-        else:
-            member.attrs.update(attributes(name, units))
-
-
-def attributes(name: str, units: str) -> dict[str, Any]:
+def attributes_of(name: str, units: str) -> dict[str, Any]:
     """The attributes of an array."""
     of_quarks = name.startswith("quarks_")
     name = name.removeprefix("quarks_")

@@ -122,10 +122,6 @@ class ObjectStore:
         """When the metadata of a group were last written, in seconds since 1970."""
         return float(self.fs.modified(f"{self.root}/{group}/zarr.json").timestamp())
 
-    def consolidate(self, group: str | None) -> None:
-        """Copy the metadata of the arrays of a group into it."""
-        zarr.consolidate_metadata(self.group("r+").store, path=group)
-
     def create(self, fill: Create, axes: int = 1) -> bool:
         """Create the store. Returns False if another process was faster."""
         with self._lease():

@@ -10,7 +10,6 @@ the run. It holds a lock, and every write looks for its token (:mod:`djservice.s
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +30,8 @@ from djservice.store.columns import (
     create_groups,
     create_model,
     create_per_event,
-    mark,
 )
+from djservice.store.copies import write_copies
 from djservice.store.location import Location, locate
 from djservice.store.repair import mend_run
 from djservice.store.same_run import STORE_FORMAT, is_store, need_same_run, need_store, open_root
@@ -262,14 +261,11 @@ class Store:
         DamagedStoreError
             If a file is not as it was written.
         """
-        with clear_errors(self.where), warnings.catch_warnings():
-            # Zarr warns that consolidated metadata are not yet in the specification.
-            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+        with clear_errors(self.where):
             damages = [damage for name in self.groups for damage in self.group(name).damages()]
             if damages:  # since the run read them
                 raise damaged(self.where, damages)
-            for group in (*self.groups, None):
-                self.where.consolidate(group)
+            write_copies(self.where)
 
     def _continue_with(self, versions: Any) -> None:
         """Note from which rows on the packages and the machine are others."""
@@ -306,7 +302,7 @@ class Store:
 
         def fill(root: zarr.Group) -> None:
             create(root)
-            mark(root, self._of)
+            root.attrs["of"] = self._of
 
         with clear_errors(self.where):
             self.where.add(group, fill)

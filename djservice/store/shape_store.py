@@ -19,7 +19,6 @@ from djservice.store.filled import FilledStore, opened
 from djservice.store.fresh import create_array
 from djservice.store.jet_table import JetTable
 from djservice.store.location import locate
-from djservice.store.meanings import describe
 
 SHAPES_FORMAT = 1
 #: Groups of jets in a chunk of an array.
@@ -99,7 +98,6 @@ def open_shapes(
             dimensions |= {axis: (length, length) for axis, length in inner}
             create_array(root, name, "f8", dimensions)
         jets.create(root)
-        describe(root)
         root.attrs.update(ShapeStore.attributes(facts, versions))
 
     with opened(ShapeStore, locate(path), fill, {"facts": facts}, versions) as shapes:

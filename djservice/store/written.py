@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.checksums import of_array, of_json
 from djservice.store.checked import UNREADABLE, CheckedGroup, Readable
+from djservice.store.chunks import write_block
 from djservice.store.fresh import group_text
 
 #: Attributes that count rows.
@@ -54,23 +55,25 @@ class WrittenGroup(CheckedGroup):
         entries = self.cut(start, list(rows))
         for name, values in rows.items():
             try:
-                block = self._write(name, start, values, entries[name].get("axes", 1))
+                block = self._write(name, start, values, entries[name])
             except UNREADABLE as error:  # the chunk that the rows are put into, or its metadata
                 raise self.unreadable_rows(name, entries[name]) from error
             crc = of_array(block, entries[name]["checksum"])
             entries[name] |= {"rows": start + len(block), "checksum": crc}
         self.update(arrays=entries, **counters)
 
-    def _write(self, name: str, start: int, values: ArrayLike, axes: int) -> NDArray[Any]:
+    def _write(
+        self, name: str, start: int, values: ArrayLike, entry: Mapping[str, Any]
+    ) -> NDArray[Any]:
         """Write rows of an array, and return them as they are stored."""
-        # A missing chunk is damage, so empty ones are written.
-        array = self.array(name).with_config({"write_empty_chunks": True})
-        block = np.asarray(values, dtype=array.dtype)
-        if axes == 1:
-            array[start : start + len(block)] = block
-        else:
-            array[np.unravel_index(start, array.shape[:axes])] = block[0]
-        return block
+        metadata, axes = self.metadata(name, entry), entry.get("axes", 1)
+        shape, rows = metadata["shape"], np.asarray(values, dtype=metadata["data_type"])
+        first = (start,) if axes == 1 else np.unravel_index(start, shape[:axes])
+        corner = (*map(int, first), *(0 for _ in shape[axes:]))
+        # Of several axes one row is a cell, and one is written at a time.
+        block = rows if axes == 1 else rows.reshape(*(1 for _ in first), *shape[axes:])
+        write_block(self.files, self.path(name), metadata, corner, block)
+        return rows
 
     def cut(self, rows: int, names: Sequence[str], **counters: int) -> dict[str, Any]:
         """Keep only the first rows of arrays, and set attributes that count them.

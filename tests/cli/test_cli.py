@@ -261,9 +261,6 @@ def test_show_of_an_unfinished_run(call: Call, tmp_path: Path) -> None:
 
 def test_a_terminal_shows_bars_that_fit(config: Path, tmp_path: Path) -> None:
     """Under a pseudo-terminal of 80 columns, where nothing may wrap and the last lines are the result."""
-    config.write_text(
-        yaml.safe_dump(yaml.safe_load(config.read_text()) | {"cluster": {"workers": 1}})
-    )
     driver, terminal = pty.openpty()
     environment = {**os.environ, "COLUMNS": "80", "LINES": "30", "TERM": "xterm-256color"}
     process = subprocess.Popen(

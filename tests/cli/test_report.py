@@ -6,12 +6,25 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from click.testing import Result
+import pytest
+from click.testing import CliRunner, Result
 
+from djservice.cli import main
 from djservice.core.formatting import radius_text
 from djservice.store.run_store import Store
 
 Call = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def written(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """What the command said, and the folder where it was, with the report out/page.html."""
+    folder = tmp_path_factory.mktemp("written")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return CliRunner().invoke(
+            main, ["report", str(finished_run), "--output", "out/page.html"]
+        ), folder
 
 
 def test_a_report_that_cannot_be_written_hides_no_result(
@@ -41,11 +54,11 @@ def test_a_report_or_a_skim_replaces_no_other_file(
 
 
 def test_the_report_is_one_file_and_its_figures(
-    call: Call, finished_run: Path, tmp_path: Path
+    written: tuple[Result, Path], finished_run: Path
 ) -> None:
-    ended = call("report", finished_run, "--output", "out/page.html")
+    ended, folder = written
     assert (ended.exit_code, ended.stdout) == (0, "wrote out/page.html\n")
-    page = (tmp_path / "out" / "page.html").read_text()
+    page = (folder / "out" / "page.html").read_text()
     result = Store.read(finished_run).attributes["result"]
     radius = radius_text(result).replace("+-", "±")
     assert f"R = {radius}</p>" in page
@@ -53,7 +66,7 @@ def test_the_report_is_one_file_and_its_figures(
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
     assert not re.search(r"https?://|@import|url\(", page)
     assert page.count("data:image/png;base64,") == 4
-    figures = sorted(file.name for file in (tmp_path / "out" / "page.report").iterdir())
+    figures = sorted(file.name for file in (folder / "out" / "page.report").iterdir())
     assert figures == sorted(
         f"{name}.{kind}"
         for name in ("landscape", "iterations", "lund", "spectra")
@@ -62,10 +75,9 @@ def test_the_report_is_one_file_and_its_figures(
 
 
 def test_the_report_says_where_it_comes_from_and_folds(
-    call: Call, finished_run: Path, tmp_path: Path
+    written: tuple[Result, Path], finished_run: Path
 ) -> None:
-    assert call("report", finished_run, "--output", "a.html").exit_code == 0
-    text = (tmp_path / "a.html").read_text()
+    text = (written[1] / "out" / "page.html").read_text()
     execution = Store.read(finished_run).attributes["execution"]
     assert set(execution) == {"time", "host", "user", "command", "folder", "commit"}
     for name in ("time", "host", "user", "folder", "commit"):

@@ -136,7 +136,9 @@ def test_hepdata_accepts_the_submission(
         assert validator.validate(file_path=str(file)), validator.get_messages()
 
 
-def test_what_is_no_optimum_is_not_published_as_one(per_event_run: Path, tmp_path: Path) -> None:
+def test_what_is_no_optimum_is_not_published_as_one(
+    per_event_run: Path, tmp_path: Path, without_figures: None
+) -> None:
     """Nor called so on the page of the report."""
     assert not Store.read(per_event_run).attributes["result"]["converged"]  # after few iterations
     submission = (
@@ -144,7 +146,7 @@ def test_what_is_no_optimum_is_not_published_as_one(per_event_run: Path, tmp_pat
     ).read_text()
     assert "where the search ended, which is no optimum" in " ".join(submission.split())
     page = report(per_event_run, tmp_path / "page.html").read_text()
-    texts = re.sub(r"base64,[^\"]+|no optimum", "", page)
+    texts = page.replace("no optimum", "")
     assert re.findall(r".{40}optimum", texts) == []
 
 

@@ -76,7 +76,7 @@ def test_tallies_add_up() -> None:
 
 @pytest.mark.filterwarnings("ignore::djservice.errors.InputWarning")
 def test_a_run_says_what_it_read_and_keeps_it(
-    tiny: dict[str, Any], scheduler: str, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], scheduler: str, monkeypatch: pytest.MonkeyPatch, without_figures: None
 ) -> None:
     monkeypatch.setattr(checks, "_LARGEST_SUM", 1.0)  # sums of pT look like MeV
     monkeypatch.setattr(checks, "_LARGE_PT", 1.0)

@@ -206,13 +206,17 @@ def test_a_file_on_an_xrootd_server_is_read_like_one_here(xrootd: str, tmp_path:
 
 
 def test_a_run_reads_from_xrootd_and_keeps_its_token_to_itself(
-    xrootd: str, tiny: dict[str, Any], scheduler: str, capfd: pytest.CaptureFixture[str]
+    xrootd: str,
+    tiny: dict[str, Any],
+    scheduler: str,
+    finished_run: Path,
+    stored: Callable[[str | Path], dict[str, bytes]],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     tiny |= {"cluster": {"scheduler": scheduler}}
-    expected = dj.run(Run.from_dict(tiny)).result
     tiny["input"] = tiny["input"] | {"files": f"{xrootd}/{EXAMPLE.name}?authz=hush-hush"}
-    finished = dj.run(Run.from_dict(tiny | {"output": {"store": f"{tiny['output']['store']}.2"}}))
-    assert repr(finished.result) == repr(expected)  # NaN differs from itself
+    finished = dj.run(Run.from_dict(tiny))
+    assert stored(finished.store) == stored(finished_run)
     kept = Store.read(finished.store).attributes
     assert kept["inputs"][0]["path"] == f"{xrootd}/{EXAMPLE.name}"
     assert "hush-hush" not in json.dumps(kept) + "".join(capfd.readouterr())
@@ -269,7 +273,7 @@ def test_a_skim_from_a_server_that_hangs_ends(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [10, pytest.param(1, marks=pytest.mark.long)])
 def test_a_skim_is_whole_though_the_server_fails_in_passing(
     every: int, flaky: Flaky, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

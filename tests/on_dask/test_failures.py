@@ -69,10 +69,11 @@ def assert_close(one: Path, other: Path) -> None:
             np.testing.assert_allclose(left, right, rtol=1e-9, err_msg=f"{group}/{name}")
 
 
-def test_the_size_of_bundles_changes_rounding_only(do: Callable[..., Path]) -> None:
-    assert_close(
-        do("a.zarr", input={"bundle_events": 7}), do("b.zarr", input={"bundle_events": 40})
-    )
+def test_the_size_of_bundles_changes_rounding_only(
+    do: Callable[..., Path], finished_run: Path
+) -> None:
+    """Bundles of 7 events against those of 10."""
+    assert_close(do(input={"bundle_events": 7}), finished_run)
 
 
 def test_the_order_of_files_changes_rounding_only(do: Callable[..., Path], tmp_path: Path) -> None:
@@ -200,9 +201,15 @@ def test_one_event_is_enough(do: Callable[..., Path]) -> None:
     assert "not determined" in dj.report(store.path).read_text()
 
 
-def test_an_error_on_a_worker_is_one_line_and_exit_code_1(tiny: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "own_worker", [False, pytest.param(True, marks=pytest.mark.long)], ids=["scheduler", "own"]
+)
+def test_an_error_on_a_worker_is_one_line_and_exit_code_1(
+    own_worker: bool, tiny: Settings, scheduler: str, tmp_path: Path
+) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text(yaml.safe_dump(tiny | {"cluster": {"workers": 1}}))
+    cluster = {"workers": 1} if own_worker else {"scheduler": scheduler}
+    config.write_text(yaml.safe_dump(tiny | {"cluster": cluster}))
     command = [
         Path(sys.executable).parent / "djservice",
         "run",
@@ -213,6 +220,7 @@ def test_an_error_on_a_worker_is_one_line_and_exit_code_1(tiny: Settings, tmp_pa
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (ended.returncode, ended.stdout) == (1, "")
     *before, error = ended.stderr.splitlines()  # found before anything is compiled
-    assert all("waiting for" in line for line in before), before  # said where the machine is busy
+    said = ("waiting for", "dashboard: ")  # where the machine is busy, and of a scheduler
+    assert all(any(text in line for text in said) for line in before), before
     assert error.startswith("djservice: SchemaError: ")
     assert "expected a tree 'Event', found 'Events'" in error

@@ -51,7 +51,8 @@ class Place:
             self.add(name)
         (folder / "run.yaml").write_text(yaml.safe_dump(run))
         given = {"run": str(folder / "run.yaml"), "folder": str(self.out), "lease": 60.0} | more
-        given["apply"] = {"files": f"{self.data}/*.root", "pt_min": 2.0} | more.get("apply", {})
+        given["apply"] = {"files": f"{self.data}/*.root", "pt_min": 2.0, "bundle_events": 100}
+        given["apply"] |= more.get("apply", {})
         (folder / "nightly.yaml").write_text(yaml.safe_dump(given))
 
     def add(self, name: str) -> Path:
@@ -65,10 +66,14 @@ class Place:
     def reprocess(self, watch: Quiet | None = None) -> Any:
         return reprocess(*self.settings, watch or Quiet())
 
+    @property
+    def call(self) -> list[str]:
+        """The arguments of the command line."""
+        return ["reprocess", str(self.folder / "nightly.yaml"), "--scheduler", self.scheduler]
+
     def command(self, code: str = "") -> subprocess.Popen[str]:
         """The command line in a process of its own, after some code."""
-        call = ["reprocess", str(self.folder / "nightly.yaml"), "--scheduler", self.scheduler]
-        code = f"{code}\nfrom djservice.cli import main\nmain({call!r})"
+        code = f"{code}\nfrom djservice.cli import main\nmain({self.call!r})"
         return subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -106,10 +106,12 @@ def test_another_input_of_the_fit_means_another_fit_which_owes_nothing_to_the_fi
     (old.folder / "fit/first.root").unlink()  # as it was before: nothing to do again
     assert old.reprocess().result.name.split("-")[1] != outcome.result.name.split("-")[1]
     assert old.applied() == stores and len(list(old.out.glob("fits/*"))) == 2
+    before = make_plan(*old.settings)
     (old.folder / "run.yaml").write_text(
         yaml.safe_dump(yaml.safe_load((old.folder / "run.yaml").read_text()) | {"seed": 2})
     )
-    assert old.reprocess().reasons == ("the settings changed",)
+    after = make_plan(*old.settings)
+    assert after.settings != before.settings and after.fit_store != before.fit_store
 
 
 def test_another_weight_in_a_fileset_means_another_fit(
@@ -123,6 +125,7 @@ def test_another_weight_in_a_fileset_means_another_fit(
     place = Place(
         tmp_path, tiny | {"input": of_fit | {"fileset": str(tmp_path / "fileset.json")}}, scheduler
     )
+    (place.data / "b.root").unlink()
     place.reprocess()
     assert place.reprocess().reasons == ()
     fileset["zh"]["metadata"] = {"weight": 2.0}

@@ -20,15 +20,21 @@ from djservice.errors import ServiceError
 from djservice.service.client import Service, SubmittedRun
 
 SCRIPTS = Path(sys.executable).parent
-#: Workers fork from a process that is warm (warm_nanny.py). Those of `djservice run` are spawned.
-FORKED = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
+#: Workers fork from a process that is warm (warm_nanny.py). Those of `djservice run` are spawned. Nobody looks at
+#: Dask's profiles.
+WORKERS = {
+    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false",
+}
 Settings = dict[str, Any]
+#: Iterations of the disturbable run.
+ITERATIONS = 60
 
 
 def disturbable(settings: Settings, **sections: Settings) -> Settings:
     """The same run with enough to do to be disturbed in each phase: some seconds of one processor."""
     more = {
-        "optimiser": {"iterations": 100},
+        "optimiser": {"iterations": ITERATIONS},
         "scan": {"trees": 150},
         "spectrum": {"trees": 150},
     } | sections
@@ -46,7 +52,7 @@ class Cluster:
             f"tcp://127.0.0.1:{self.port}",
             folder / "state",
         )
-        self.environment = os.environ | FORKED | (environment or {})
+        self.environment = os.environ | WORKERS | (environment or {})
         paths = (str(Path(__file__).parent), self.environment.get("PYTHONPATH"))
         self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self.log = open(folder / "cluster.log", "ab")  # noqa: SIM115

@@ -9,9 +9,11 @@ from typing import Any
 import dask
 import pytest
 import trustme
+from click.testing import CliRunner
 from distributed.security import Security
 
 import djservice as dj
+from djservice.cli import main
 from djservice.config.run import Run
 from djservice.errors import ConfigError, RunError, ServiceError
 from djservice.fit.plan import RunPlan
@@ -23,21 +25,29 @@ Settings = dict[str, Any]
 SECRET = "hunter2-5ab4c3d2"
 
 
+@pytest.fixture(scope="module")
+def rooted(make_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A cluster whose runs may write into its folder alone."""
+    folder = tmp_path_factory.mktemp("rooted")
+    cluster = make_cluster(folder, {"DASK_DJSERVICE__OUTPUT_ROOTS": f"['{folder}']"})
+    cluster.start_scheduler()
+    cluster.start_workers(1)
+    return cluster
+
+
 def test_a_token_is_in_no_log_store_or_answer(
-    make_cluster: Any,
+    rooted: Any,
     events_host: str,
     tiny: Settings,
     stored: Callable[[Path], dict[str, bytes]],
     tmp_path: Path,
 ) -> None:
-    cluster = make_cluster(tmp_path)
-    service = cluster.start_scheduler()
-    cluster.start_workers(1)
+    cluster, service = rooted, dj.connect(rooted.address)
 
     def submit(name: str, files: str) -> Any:
         given = {
             "input": tiny["input"] | {"files": files},
-            "output": {"store": str(tmp_path / f"{name}.zarr")},
+            "output": {"store": str(cluster.folder / f"{name}.zarr")},
         }
         return service.submit(Run.from_dict(tiny | given))
 
@@ -70,7 +80,7 @@ def test_a_token_is_in_no_log_store_or_answer(
     )
     assert SECRET not in said
     assert "gone" in cluster.text() and SECRET not in cluster.text()
-    for path in (tmp_path / "good.zarr").rglob("*"):
+    for path in (cluster.folder / "good.zarr").rglob("*"):
         assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
     for path in cluster.state.glob("*.json"):  # needed there to go on; so nobody else may look
         assert SECRET in path.read_text()
@@ -167,12 +177,9 @@ def test_files_of_observables_stay_within_the_input_roots(
     assert (f"observable.{key}: " in message and "lies outside the folders" in message) != inside
 
 
-def test_roots_hold_at_submission(
-    scheduler: str, make_cluster: Any, tiny: Settings, tmp_path: Path
-) -> None:
-    cluster = make_cluster(tmp_path, {"DASK_DJSERVICE__OUTPUT_ROOTS": f"['{tmp_path}/out']"})
+def test_roots_hold_at_submission(rooted: Any, tiny: Settings) -> None:
     with pytest.raises(ConfigError, match=r"output\.store: .*tiny\.zarr lies outside"):
-        cluster.start_scheduler().submit(Run.from_dict(tiny))
+        dj.connect(rooted.address).submit(Run.from_dict(tiny))
 
 
 def certificate(authority: trustme.CA, folder: Path, name: str) -> dict[str, str]:
@@ -209,12 +216,9 @@ def test_tls_lets_in_who_has_a_certificate_and_nobody_else(
         dj.connect(plain)
     with pytest.raises(ServiceError, match="no answer from a Dask scheduler"):
         dj.connect(cluster.address, security(rogue))
-    listing = [Path(sys.executable).parent / "djservice", "list", "--scheduler", cluster.address]
-    assert (
-        "tiny"
-        in subprocess.run([*listing, *options], capture_output=True, text=True, timeout=300).stdout
-    )
-    refused = subprocess.run(listing, capture_output=True, text=True, timeout=300)
-    assert refused.returncode == 1
+    listing = ["list", "--scheduler", cluster.address]
+    assert "tiny" in CliRunner().invoke(main, [*listing, *options]).stdout
+    refused = CliRunner().invoke(main, listing)
+    assert refused.exit_code == 1
     assert "the scheduler asks for certificates, and none are given" in refused.stderr
     assert "Traceback" not in refused.stderr

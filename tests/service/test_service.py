@@ -17,6 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from distributed import Client, LocalCluster
+from processes import ITERATIONS, disturbable
 
 import djservice as dj
 from djservice.cli import main
@@ -60,7 +61,7 @@ def test_a_run_goes_on_when_the_client_has_gone(
     watching = command(cluster, "watch", name)
     assert watching.exit_code == 0
     assert (
-        "optimise 100/100" in watching.stderr
+        f"optimise {ITERATIONS}/{ITERATIONS}" in watching.stderr
         and f"{name}: finished" in watching.stderr.splitlines()[-1]
     )
     assert stored(tmp_path / "tiny.zarr") == stored(undisturbed)
@@ -150,9 +151,9 @@ def test_paused_and_resumed_it_gives_the_same_bits(
 
 
 def test_one_who_watches_may_leave(
-    cluster: Any, service: Service, disturbable_run: Run, tmp_path: Path, reach: Reach
+    cluster: Any, service: Service, tiny: Settings, tmp_path: Path
 ) -> None:
-    run = service.submit(disturbable_run)
+    run = service.submit(Run.from_dict(disturbable(tiny, optimiser={"iterations": 5_000})))
     with open(tmp_path / "watched", "w+") as watched:
         watching = subprocess.Popen(
             [
@@ -176,7 +177,7 @@ def test_one_who_watches_may_leave(
         == f"{run.id} continues on the scheduler; the same command follows it again."
     )
     assert "Traceback" not in text
-    assert run.status()["state"] in ("running", "finished")
+    assert run.status()["state"] == "running"
     run.cancel()
 
 
@@ -192,8 +193,8 @@ def test_places_are_shared_fairly_between_users(
         found: str = service.ask("submit", config=pack(Run.from_dict(settings)), user=user)["id"]
         return found
 
-    many = [ask(f"many{i}", "ann", i) for i in range(5)]
-    one = ask("one", "bob", 5)
+    many = [ask(f"many{i}", "ann", i) for i in range(4)]
+    one = ask("one", "bob", 4)
     ended = {
         name: service.run(name).wait(timeout=300) and service.run(name).status()
         for name in (*many, one)

@@ -19,7 +19,7 @@ from djservice.store.run_store import Store
 def do(tiny: Changes, scheduler: str, finished_run: Path) -> Do:
     """Do the tiny run with changes; returns its store.
 
-    Without changes it goes on in a copy of the finished one, where nothing is left to do.
+    Without changes it is a copy of the finished one.
     """
 
     def run(changes: Changes | None = None, **keywords: Any) -> Path:
@@ -27,7 +27,7 @@ def do(tiny: Changes, scheduler: str, finished_run: Path) -> Do:
         store = Path(settings["output"]["store"])
         ready = store.parent.is_dir() and not store.exists()
         if ready and not keywords and not set(changes or ()) - {"output.store"}:
-            shutil.copytree(finished_run, store)
+            return shutil.copytree(finished_run, store)
         return dj.run(Run.from_dict(settings), **keywords).store
 
     return run

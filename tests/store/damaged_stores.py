@@ -105,7 +105,7 @@ def answer(request: Request, parameters: int) -> Any:
     gradients = [Quantity(value, 0.02, 0.01) for value in drawn[1 : 1 + parameters]]
     if request.stream in ("scan", "newton"):  # so that there are several Newton steps
         slope = 2.0 * (request.radius - 0.7)
-        gradients[0] = Quantity(slope + drawn[1] / 10.0, 0.002, 0.0015)
+        gradients[0] = Quantity(slope + drawn[1] / 10.0, 0.002, 0.001)
     bins = np.abs(numbers(request, 6)[:8].reshape(2, 4))
     moments = SimpleNamespace(
         layout=SimpleNamespace(versions=2),

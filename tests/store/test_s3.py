@@ -130,6 +130,7 @@ def test_a_run_in_a_bucket_has_the_bits_of_one_in_a_folder(
     stored: Callable[[str | Path], dict[str, bytes]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    without_figures: None,
 ) -> None:
     tiny |= {"cluster": {"scheduler": scheduler}}
     finished = dj.run(Run.from_dict(tiny | {"output": {"store": f"{bucket}/a.zarr"}}))

@@ -231,8 +231,9 @@ def test_what_is_said_of_a_stop_and_of_other_versions_where_a_run_goes_on(
             do(watch=Cancels("optimise", 3), overwrite=overwrite)
         said = f"stopped after 3 iterations; the same command{command} continues from there."
         assert str(caught.value) == said
-    with pytest.raises(RunError, match="nothing was deleted or written yet"):
-        do(watch=Cancels("read", 1), overwrite=True)
+    for overwrite, what in ((False, "goes on"), (True, "nothing was deleted or written yet")):
+        with pytest.raises(RunError, match=f"while the run was prepared; .*{what}"):
+            do(watch=Cancels("read", 1), overwrite=overwrite)
     with pytest.raises(RunError, match=r"by the test To continue, leave out --overwrite"):
         do(watch=Stops("optimise", 3), overwrite=True)
     stretches = [{"from": {}, "versions": {"numpy": "1.0"}}]

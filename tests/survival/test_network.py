@@ -40,6 +40,7 @@ def link(requires: Callable[[str, object], None]) -> Iterator[tuple[str, str, st
         ip("netns", "del", space)
 
 
+@pytest.mark.long  # a worker that stands still misses its heartbeats too, in test_survival.py
 def test_the_same_bits_though_the_link_to_a_worker_is_cut(
     link: tuple[str, str, str, str],
     make_cluster: Any,

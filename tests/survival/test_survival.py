@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import Client
+from processes import ITERATIONS
 
 from djservice.config.run import Run
 from djservice.errors import RunError
@@ -66,7 +67,7 @@ FAULTS: dict[str, Callable[[Any], None]] = {
 }
 #: Where a run may be when it happens.
 POINTS = (
-    [("optimise", n) for n in range(1, 100)]
+    [("optimise", n) for n in range(1, ITERATIONS)]
     + [("scan", n) for n in range(1, 4)]
     + [("newton", 1), ("spectrum", 1)]
 )
@@ -75,10 +76,10 @@ POINTS = (
 @pytest.mark.parametrize(
     "faults",
     [
-        [name for name in FAULTS if not name.startswith("scheduler")],
+        [name for name in FAULTS if name.startswith(("worker", "restarted"))],
         *(pytest.param([name], marks=pytest.mark.long) for name in FAULTS),
     ],
-    ids=lambda faults: faults[0] if len(faults) == 1 else "all that workers meet",
+    ids=lambda faults: faults[0] if len(faults) == 1 else "all that single workers meet",
 )
 def test_the_same_bits_though(
     faults: list[str],
@@ -89,11 +90,14 @@ def test_the_same_bits_though(
     stored: Stored,
     reach: Reach,
 ) -> None:
-    """One fault after the other, each as far from the next as a run of 100 iterations lets them be."""
+    """One fault after the other, each as far from the next as the iterations let them be.
+
+    All workers are gone at once where a scheduler is killed, and in the long form.
+    """
     run = service.submit(disturbable_run)
     for number, fault in enumerate(faults):
         print(f"{fault} at {run.status()['progress']}")
-        reach(run, "optimise", 5 + number * 90 // len(faults))
+        reach(run, "optimise", 5 + number * (ITERATIONS - 10) // len(faults))
         FAULTS[fault](cluster)
     run.wait(timeout=300)
     assert stored(disturbable_run.output.store) == stored(undisturbed)
@@ -133,7 +137,23 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [("optimise", 10, scheduler_killed), ("scan", 1, scheduler_stopped)],
+        pytest.param(
+            [
+                ("optimise", 10, scheduler_killed),
+                ("scan", 1, scheduler_stopped),
+                ("spectrum", 1, scheduler_killed),
+            ],
+            marks=pytest.mark.long,
+        ),
+    ],
+    ids=len,
+)
 def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
+    faults: list[tuple[str, int, Callable[[Any], None]]],
     cluster: Any,
     service: Service,
     disturbable_run: Run,
@@ -141,23 +161,19 @@ def test_a_scheduler_killed_again_and_again_goes_on_by_itself(
     stored: Stored,
     reach: Reach,
 ) -> None:
-    """At its beginning and end, and once in order; a second run waits in the queue meanwhile, a third is paused."""
+    """Without a word and in order; a second run waits in the queue meanwhile, a third is paused."""
     run = service.submit(disturbable_run)
     paused = service.submit(another(disturbable_run, "paused", seed=3))
     assert paused.pause()["state"] == "paused"
     queued = service.submit(another(disturbable_run, "queued", seed=2))
-    for phase, done, fault in (
-        ("optimise", 10, scheduler_killed),
-        ("scan", 1, scheduler_stopped),
-        ("spectrum", 1, scheduler_killed),
-    ):
+    for phase, done, fault in faults:
         reach(run, phase, done)
         fault(cluster)
     run.wait(timeout=300)
     assert stored(disturbable_run.output.store) == stored(undisturbed)
     assert [entry["reason"] for entry in run.status()["transitions"]].count(
         "the scheduler started again"
-    ) == 3
+    ) == len(faults)
     assert queued.wait(timeout=300).result.iterations == 10
     assert paused.status()["state"] == "paused"
     assert cluster.left_behind() == ([], 0, [])
@@ -226,7 +242,7 @@ def test_a_bundle_too_large_for_every_worker_is_named(
     """Memory runs out on each worker that reads it: the run fails and says which task, and the cluster goes on."""
     import uproot
 
-    count = 12_000_000  # 384 MB as float64, next to nothing in a compressed file
+    count = 8_000_000  # 256 MB as float64, next to nothing in a compressed file
     arrays = {
         name: np.zeros((1, count), np.float32)
         for name in ("PFCands_eta", "PFCands_phi", "PFCands_mass")
