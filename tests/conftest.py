@@ -214,9 +214,9 @@ def finished_run(done_once: Callable[..., Path], tiny_run: Callable[..., dict[st
 
 
 @pytest.fixture
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without their pictures, which take two seconds: for tests of what is said."""
-    monkeypatch.setattr("djservice.reports.html._save", lambda figure, path: "")
+def without_figures(drawn: Callable[..., None]) -> None:
+    """Reports without their pictures: for tests of what is said."""
+    drawn()
 
 
 @pytest.fixture(scope="session")
