@@ -18,8 +18,9 @@ from djservice.store.columns import NEWTON_STEPS
 FEWEST = 2
 #: The trees' part of the error, as a share of the events', at which the steps end.
 SHARE = 1.0 / 3.0
-#: Largest step, and distance from the root within which evaluations are always averaged, as shares of
-#: R. Between the two they are averaged if the trees of one evaluation explain twice the distance.
+#: Largest step, and distance from the root within which evaluations are always averaged, as shares
+#: of R. Between the two they are averaged if it is below two standard errors of R that the trees of
+#: one evaluation leave.
 LONGEST, NEAR = 0.2, 0.1
 
 

@@ -59,7 +59,7 @@ def objections(
 def _not_settled(newton: Newton) -> str:
     if newton.obstacle:
         return (
-            f"{newton.failure}, so R is where the search ended and has no error: scan around it, "
+            f"{newton.obstacle}, so R is where the search ended and has no error: scan around it, "
             "start elsewhere, or use more events or trees"
         )
     if newton.errors is None:

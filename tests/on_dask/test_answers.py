@@ -1,15 +1,13 @@
 """Answers that are sent: the same as those that are fetched, and fetched where none came."""
 
 import asyncio
-import contextlib
 import io
 import pickle
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
+from thread_cluster import thread_cluster
 
 import djservice as dj
 from djservice.clustering.sampling import Sampling
@@ -35,28 +33,12 @@ def failing(client: str, answer: Any) -> Any:
     raise RunError("enough")
 
 
-@contextlib.asynccontextmanager
-async def joined(workers: int = 2) -> AsyncIterator[tuple[LocalCluster, Client]]:
-    async with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            asynchronous=True,
-        ) as cluster,
-        Client(cluster, asynchronous=True, set_as_default=False) as client,
-    ):
-        yield cluster, client
-
-
 async def asked(
     tasks: list[tuple[Any, Any]], lost: bool = False, plugin: bool = True
 ) -> tuple[list[Any], list[int]]:
     """The answers of tasks, and of how many of them each call for results asked."""
     fetched: list[int] = []
-    async with joined() as (cluster, client):
+    async with thread_cluster(2) as (cluster, client):
         gather = cluster.scheduler.handlers["gather"]
 
         async def counted(keys: list[str], **how: Any) -> Any:
@@ -122,7 +104,7 @@ REQUESTS = 2 * MOST
 
 async def messages() -> tuple[int, int, list[int]]:
     """Messages to and of a worker for some requests, and how many results it has at most and last."""
-    async with joined(1) as (cluster, client):
+    async with thread_cluster(1) as (cluster, client):
         crew = await Crew.muster(client, Lines(io.StringIO()))
         await crew.admit_to_clustering()
         setup = RunSetup(
@@ -164,7 +146,7 @@ def test_what_took_long_is_not_held() -> None:
 
     async def kept() -> list[int]:
         counts = []
-        async with joined(1) as (_, client):
+        async with thread_cluster(1) as (_, client):
             held = Held()
             for number, seconds in enumerate((0.4 * LONGEST, 0.4 * LONGEST, 0.4 * LONGEST, 1.0)):
                 held.add([client.submit(abs, number)], seconds)

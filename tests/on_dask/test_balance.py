@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from thread_cluster import thread_cluster
 
 from djservice.config.run import Run
 from djservice.core.display import Lines
@@ -70,17 +70,7 @@ def test_the_start_of_a_run_names_them(tiny: dict[str, Any]) -> None:
     stream = io.StringIO()
 
     async def loaded() -> int:
-        async with (
-            LocalCluster(
-                n_workers=1,
-                threads_per_worker=2,
-                processes=False,
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-                asynchronous=True,
-            ) as cluster,
-            Client(cluster, asynchronous=True, set_as_default=False) as client,
-        ):
+        async with thread_cluster(1, threads=2) as (_, client):
             for size in (1, 10_000):
                 section = {"input": {**tiny["input"], "bundle_events": size}}
                 plan = RunPlan(Run.from_dict({**tiny, **section}))
