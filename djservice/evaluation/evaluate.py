@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.device import Device, has_gpu, memory_for
@@ -88,33 +89,32 @@ def evaluate(
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """Events that get sums of their own; ``radius`` and ``jacobian`` are as in :func:`evaluate`."""
+    """Events that get sums of their own; ``radius`` and ``jacobian`` are as in :func:`evaluate`.
+
+    ``trees`` are the trees of each event, shape (event,), if they differ.
+    """
 
     events: EventBatch
     radius: Radius
     jacobian: Floats | None = None
+    trees: NDArray[np.int64] | None = None
 
     def pieces(self, at_once: int) -> list[EvaluationPart]:
         """This part, split into pieces of at most ``at_once`` events."""
         if len(self.events) <= at_once:
             return [self]
-        pieces = [
-            np.arange(len(self.events))[start : start + at_once]
+        return [
+            self.select(np.arange(len(self.events))[start : start + at_once])
             for start in range(0, len(self.events), at_once)
         ]
-        radii = (
-            None
-            if isinstance(self.radius, VariableR)
-            else radius_per_event(self.events, self.radius)
-        )
-        return [
-            EvaluationPart(
-                self.events.select(rows),
-                self.radius if radii is None else radii[rows],
-                None if self.jacobian is None else self.jacobian[rows],
-            )
-            for rows in pieces
-        ]
+
+    def select(self, rows: NDArray[np.int64]) -> EvaluationPart:
+        """The events at ``rows``, with equal numbers of trees."""
+        radius = self.radius
+        if not isinstance(radius, VariableR):
+            radius = radius_per_event(self.events, radius)[rows]
+        jacobian = None if self.jacobian is None else self.jacobian[rows]
+        return EvaluationPart(self.events.select(rows), radius, jacobian)
 
 
 def evaluate_each(
@@ -130,13 +130,22 @@ def evaluate_each(
     threads: int | None = None,
     on_trees: Callable[[EventBatch, TreeSample], None] | None = None,
     bootstrap: bool = True,
+    spread: bool = False,
 ) -> list[tuple[Moments, PerEvent]]:
     """Moments and results per event of each of several parts.
 
     Every part has the same bits as from :func:`evaluate` alone. Small parts are evaluated together,
     which saves the fixed cost of a call. Without ``bootstrap`` there are no replicas of the sample,
-    which cost a few microseconds for each event.
+    which cost a few microseconds for each event. Only with ``spread`` do the results per event have
+    the spread of their trees.
     """
+    if any(part.trees is not None for part in parts):
+        alike = functools.partial(
+            evaluate_each, loss=loss, estimator=estimator, sampling=sampling, parameters=parameters,
+            stream=stream, iteration=iteration, threads=threads, on_trees=on_trees,
+            bootstrap=bootstrap, spread=spread,
+        )  # fmt: skip
+        return _by_number(parts, trees, alike, loss, len(parameters) or 1)
     if threads is not None:
         sampling = replace(sampling, threads=threads)
     request = TreeRequest(
@@ -159,19 +168,42 @@ def evaluate_each(
     for group in _packed(pieces, at_once):
         numbers, members = zip(*group, strict=True)
         evaluated = _evaluate_group(
-            members, loss, estimator, sampling, request, on_trees, bootstrap
+            members, loss, estimator, sampling, request, on_trees, bootstrap, spread
         )
         for number, result in zip(numbers, evaluated, strict=True):
             results[number].append(result)
     return [
-        _merged(
-            result,
-            loss,
-            len(parameters) or 1,
-            None if part.jacobian is None else part.jacobian.shape[1],
-        )
+        _merged(part, result, loss, len(parameters) or 1)
         for part, result in zip(parts, results, strict=True)
     ]
+
+
+def _by_number(
+    parts: Sequence[EvaluationPart],
+    trees: int,
+    evaluated: Callable[..., list[tuple[Moments, PerEvent]]],
+    loss: Loss | Robust,
+    parameters: int,
+) -> list[tuple[Moments, PerEvent]]:
+    """The results of parts whose events have different numbers of trees.
+
+    Events of as many trees are evaluated together. The sums of a part are added by rising number.
+    """
+    numbers = [
+        np.full(len(part.events), trees) if part.trees is None else part.trees for part in parts
+    ]
+    results: list[list[tuple[Moments, PerEvent]]] = [[] for _ in parts]
+    for number in np.unique(np.concatenate(numbers)):
+        rows = [np.flatnonzero(each == number) for each in numbers]
+        some = [part.select(of_part) for part, of_part in zip(parts, rows, strict=True)]
+        for result, each in zip(results, evaluated(some, trees=int(number)), strict=True):
+            result.append(each)
+    merged = []
+    for part, result, of_part in zip(parts, results, numbers, strict=True):
+        moments, per_event = _merged(part, result, loss, parameters)
+        back = np.argsort(np.argsort(of_part, kind="stable"), kind="stable")
+        merged.append((moments, per_event.take(back)))
+    return merged
 
 
 def _check(
@@ -210,6 +242,7 @@ def _evaluate_group(
     request: TreeRequest,
     on_trees: Callable[[EventBatch, TreeSample], None] | None,
     bootstrap: bool,
+    spread: bool,
 ) -> list[tuple[Moments, PerEvent]]:
     """The results of several parts, whose trees are grown in one call."""
     between_pieces()
@@ -229,20 +262,19 @@ def _evaluate_group(
                 extra = estimator.extra_jets(made, radius, sampling, request, sample)
             grown.append(Grown(made, sample, extra))
         sizes = [len(part.events) for part in parts]
-        return reduce_events(grown, loss, estimator, jacobian, sizes, bootstrap)
+        return reduce_events(grown, loss, estimator, jacobian, sizes, bootstrap, spread)
 
 
 def _merged(
+    part: EvaluationPart,
     pieces: Sequence[tuple[Moments, PerEvent]],
     loss: Loss | Robust,
     parameters: int,
-    thetas: int | None,
 ) -> tuple[Moments, PerEvent]:
     """The results of a part from those of its pieces, which may be none."""
     sums = [moments for moments, _ in pieces]
-    moments = (
-        functools.reduce(operator.add, sums) if sums else zero_moments(loss, thetas or parameters)
-    )
+    thetas = parameters if part.jacobian is None else part.jacobian.shape[1]
+    moments = functools.reduce(operator.add, sums) if sums else zero_moments(loss, thetas)
     return moments, concatenated([per_event for _, per_event in pieces], parameters)
 
 

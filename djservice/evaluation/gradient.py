@@ -15,11 +15,13 @@ from djservice.clustering.parameters import score_columns
 from djservice.clustering.radius import Radius
 from djservice.clustering.rigidities import Rigidity, groups_of, is_per_event
 from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
+from djservice.core.bounds import require
 from djservice.core.html_table import html_table, plus_minus
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
 from djservice.estimators.registry import default_estimator
-from djservice.evaluation.evaluate import EvaluationPart, evaluate_each
+from djservice.evaluation.allocation import allotted
+from djservice.evaluation.evaluate import EvaluationPart, evaluate_each, trees_needed
 from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.per_event import PerEvent, concatenated
 from djservice.events.as_events import as_events
@@ -83,6 +85,7 @@ def gradient(
     parameters: str | Sequence[str] = (),
     estimator: Estimator | None = None,
     trees: int = 100,
+    pilot: int | None = None,
     rigidity: Rigidity = 1.0,
     mask: ArrayLike | None = None,
     identity: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
@@ -111,6 +114,10 @@ def gradient(
         :class:`djservice.LeaveOneOut`.
     trees
         Trees per event.
+    pilot
+        Trees per event of a pilot, which has random numbers of its own. An event then has trees in
+        proportion to the spread that its pilot shows (:mod:`djservice.evaluation.allocation`), and
+        ``trees`` is their mean. Without a pilot every event has as many.
     mask, identity, weight, truth
         Particles that are no padding, and columns of the events, unless they are an EventBatch; see
         :func:`djservice.as_events`. Without an identity, draws depend on how the input was cut into
@@ -144,18 +151,12 @@ def gradient(
     loss = objective if isinstance(objective, Robust) else as_loss(objective)
     for batch in batches:
         warn_of_defaults((term.observable for term in loss.terms), batch.columns)
-    evaluated = functools.partial(
-        evaluate_each,
-        loss=loss,
-        estimator=estimator or default_estimator(trees),
-        parameters=names,
-        trees=trees,
-    )
-    if is_per_event(rigidity):
-        results, order = _of_groups(evaluated, batches, radius, rigidity, settings)
-    else:
-        results = evaluated([EvaluationPart(batch, radius) for batch in batches], sampling=settings)
-        order = np.arange(sum(map(len, batches)))
+    evaluated = functools.partial(evaluate_each, loss=loss, parameters=names)
+    groups, order = _groups(batches, radius, rigidity, settings)
+    if pilot is not None:
+        groups = _allotted(evaluated, groups, loss, estimator, pilot, trees)
+    estimator = estimator or default_estimator(trees)
+    results = _of_groups(functools.partial(evaluated, estimator=estimator, trees=trees), groups)
     moments = functools.reduce(operator.add, (moments for moments, _ in results))
     per_event = concatenated([per_event for _, per_event in results]).take(order)
     derivatives = np.array([astuple(derivative) for derivative in moments.gradients()]).T
@@ -172,19 +173,61 @@ def gradient(
     )
 
 
-def _of_groups(
-    evaluated: Callable[..., list[tuple[Moments, PerEvent]]],
-    batches: list[EventBatch],
-    radius: Radius,
-    rigidity: Rigidity,
-    settings: Sampling,
-) -> tuple[list[tuple[Moments, PerEvent]], NDArray[np.int64]]:
-    """The results of the events of each rigidity, and the order back to that of the batch."""
+#: Parts of the events, with the settings of their trees.
+_Group = tuple[Sequence[EvaluationPart], Sampling]
+_Results = list[tuple[Moments, PerEvent]]
+
+
+def _groups(
+    batches: list[EventBatch], radius: Radius, rigidity: Rigidity, settings: Sampling
+) -> tuple[list[_Group], NDArray[np.int64]]:
+    """The events of each rigidity, and the order back to that of the batches."""
+    if not is_per_event(rigidity):
+        every = np.arange(sum(map(len, batches)))
+        return [([EvaluationPart(batch, radius) for batch in batches], settings)], every
     if len(batches) > 1:
         raise InputError("rigidity: expected one number with a list of batches, found an array.")
     groups = list(groups_of(batches[0], radius, rigidity))
-    results = [
-        evaluated([EvaluationPart(some, radii)], sampling=replace(settings, rigidity=alpha))[0]
+    parts: list[_Group] = [
+        ([EvaluationPart(some, radii)], replace(settings, rigidity=alpha))
         for _, some, radii, alpha in groups
     ]
-    return results, np.argsort(np.concatenate([rows for rows, *_ in groups]), kind="stable")
+    return parts, np.argsort(np.concatenate([rows for rows, *_ in groups]), kind="stable")
+
+
+def _of_groups(evaluated: Callable[..., _Results], groups: list[_Group]) -> _Results:
+    return [each for parts, settings in groups for each in evaluated(parts, sampling=settings)]
+
+
+def _allotted(
+    evaluated: Callable[..., _Results],
+    groups: list[_Group],
+    loss: Loss | Robust,
+    estimator: Estimator | None,
+    pilot: int,
+    trees: int,
+) -> list[_Group]:
+    """The groups, with trees for each event by the spread of the trees of a pilot."""
+    require("trees", pilot, of="pilot")
+    of_pilot = estimator or default_estimator(pilot)
+    if pilot < (needed := max(2, trees_needed(loss, of_pilot))):
+        raise InputError(
+            f"pilot is {pilot}, expected {needed} or more with the {of_pilot.name} estimator and "
+            "this loss, or None."
+        )
+    results = _of_groups(
+        functools.partial(
+            evaluated, estimator=of_pilot, trees=pilot, stream="pilot", bootstrap=False, spread=True
+        ),
+        groups,
+    )
+    spread = np.concatenate([events.spread for _, events in results])
+    fewest = trees_needed(loss, estimator or default_estimator(trees))
+    numbers = np.split(
+        allotted(spread, trees, fewest), np.cumsum([len(events.spread) for _, events in results])
+    )
+    of_part = iter(numbers)
+    return [
+        ([replace(part, trees=next(of_part)) for part in parts], settings)
+        for parts, settings in groups
+    ]

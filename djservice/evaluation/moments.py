@@ -168,14 +168,23 @@ class Moments:
 
         The bias of a binned statistic has a derivative too, which is subtracted.
         """
-        moments, spread = self._near_one(), self.layout.spread
-        gradients, slopes = moments._gradients(parameter)
-        losses, slopes_of_losses = moments._losses()
+        moments = self._near_one()
+        return moments._quantity(*moments._gradient_and_slope(parameter))
+
+    def gradient_slope(self, parameter: int = 0) -> Floats:
+        """Derivatives of :meth:`gradient` in the entries of z, of the shape of :attr:`total`."""
+        _, slope = self._near_one()._gradient_and_slope(parameter)
+        return slope * self._factor()
+
+    def _gradient_and_slope(self, parameter: int) -> tuple[float, Floats]:
+        spread = self.layout.spread
+        gradients, slopes = self._gradients(parameter)
+        losses, slopes_of_losses = self._losses()
         _, first = combined(losses, spread)
         slope = _sum(first, slopes)
         if spread:
             slope += _sum(second_along(losses, gradients, spread), slopes_of_losses)
-        return moments._quantity(float(_sum(first, gradients)), slope)
+        return float(_sum(first, gradients)), slope
 
     def loss_along(self, factors: Floats) -> Quantity:
         """The sum of the losses of the versions, each times a factor."""
@@ -287,10 +296,15 @@ class Moments:
 
         No result depends on the factor, and no bit of it, unless the loss is extensive.
         """
+        factor = self._factor()
+        return self if factor == 1.0 else self.rescaled(factor)
+
+    def _factor(self) -> float:
+        """The power of two of :meth:`_near_one`."""
         size = float(np.abs(self.total).max(initial=0.0))
         if size == 0.0 or 1e-50 < size < 1e50 or self.layout.is_extensive:
-            return self
-        return self.rescaled(math.ldexp(1.0, -math.frexp(size)[1]))
+            return 1.0
+        return math.ldexp(1.0, -math.frexp(size)[1])
 
     def _spectrum(self) -> tuple[float, float, float]:
         spectrum = self.total[..., -3:].reshape(-1, 3).sum(axis=0)

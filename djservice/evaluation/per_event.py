@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from djservice.core.array_module import array_module, to_host
 from djservice.core.typing import Floats
-from djservice.evaluation.moments import MomentLayout
+from djservice.errors import NothingAcceptedError
+from djservice.evaluation.moments import MomentLayout, Moments
 from djservice.evaluation.spread import combined, second_along
 from djservice.objectives.pooled_statistics import PooledStatistic, UnbinnedStatistic
 
@@ -33,6 +34,10 @@ class PerEvent:
     gradients, gradient_errors
         dL/dR of each event alone, or the derivatives in other parameters, and their standard errors
         over trees, shape (event, parameter).
+    spread
+        Standard deviation of what one tree of the event contributes to dL/dR of the whole sample,
+        times the weight of the sample, shape (event,). It is that of the first parameter. NaN where
+        it was not asked for or is not defined.
     """
 
     mean: Floats
@@ -41,6 +46,7 @@ class PerEvent:
     loss: Floats
     gradients: Floats
     gradient_errors: Floats
+    spread: Floats
 
     def take(self, order: NDArray[np.int64]) -> PerEvent:
         """The results of the events at ``order``."""
@@ -79,9 +85,9 @@ def results_per_event(
     centre, centre_error = (to_host(x) for x in mean_of_accepted(value, accepted))
     size = len(mean), layout.parameters
     gradients, errors = np.full(size, math.nan), np.full(size, math.nan)
+    nothing = np.full(len(mean), math.nan)
     if layout.categories:  # histograms mean nothing for a single event
-        nothing = np.full(len(mean), math.nan)
-        return PerEvent(centre, centre_error, accepted_trees, nothing, gradients, errors)
+        return PerEvent(centre, centre_error, accepted_trees, nothing, gradients, errors, nothing)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         losses, moves_of_losses = _losses(layout, mean, centred)
         total, first = combined(losses, layout.spread)
@@ -94,7 +100,30 @@ def results_per_event(
                 influence += _along(moves_of_losses, second)
             squares = to_host((influence**2).sum(axis=1))
             errors[:, parameter] = np.sqrt(squares / (trees * (trees - 1)))
-    return PerEvent(centre, centre_error, accepted_trees, total, gradients, errors)
+    return PerEvent(centre, centre_error, accepted_trees, total, gradients, errors, nothing)
+
+
+def spread_of_trees(
+    moments: Moments, centred: Floats, weight: Floats, categories: NDArray[np.int64] | None
+) -> Floats:
+    """:attr:`PerEvent.spread` of the events of some sums; NaN where their gradient is not defined.
+
+    Parameters
+    ----------
+    moments
+        Sums over the events.
+    centred, weight, categories
+        Influence of each tree less its mean, shape (event, tree, entry), and weight and category of
+        each event, as in :func:`djservice.evaluation.reduce.sums_over_events`.
+    """
+    try:
+        slope = np.atleast_2d(moments.gradient_slope())
+    except NothingAcceptedError:
+        return np.full(len(weight), math.nan)
+    slopes = slope[np.zeros(len(weight), np.int64) if categories is None else categories]
+    squares = to_host((_along(centred, slopes) ** 2).sum(axis=1))
+    spread = np.abs(moments.weight * weight) * np.sqrt(squares / max(centred.shape[1] - 1, 1))
+    return np.asarray(spread, np.float64)
 
 
 def _losses(layout: MomentLayout, mean: Floats, centred: Floats) -> tuple[Floats, Floats]:
@@ -146,7 +175,7 @@ def _along(columns: Floats, slopes: Floats) -> Floats:
 def concatenated(parts: Sequence[PerEvent], parameters: int = 1) -> PerEvent:
     """Results of several batches of events, in order."""
     empty, no_counts, of_none = np.empty(0), np.empty(0, np.int64), np.empty((0, parameters))
-    parts = parts or [PerEvent(empty, empty, no_counts, empty, of_none, of_none)]
+    parts = parts or [PerEvent(empty, empty, no_counts, empty, of_none, of_none, empty)]
     columns: dict[str, Any] = {
         f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(PerEvent)
     }

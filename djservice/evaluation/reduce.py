@@ -6,7 +6,7 @@ It also gives the results of each event by itself (:mod:`djservice.evaluation.pe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from djservice.errors import RunError
 from djservice.estimators.base import Estimator
 from djservice.evaluation.bootstrap import replica_sums
 from djservice.evaluation.moments import MomentLayout, Moments
-from djservice.evaluation.per_event import PerEvent, results_per_event
+from djservice.evaluation.per_event import PerEvent, results_per_event, spread_of_trees
 from djservice.evaluation.tree_columns import Grown, columns_of
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
@@ -32,6 +32,7 @@ def reduce_events(
     jacobian: Floats | None,
     sizes: Sequence[int],
     bootstrap: bool = True,
+    spread: bool = False,
 ) -> list[tuple[Moments, PerEvent]]:
     """Sums over each of several parts of the events, and the results per event.
 
@@ -48,6 +49,8 @@ def reduce_events(
         bits whatever the other parts are.
     bootstrap
         Whether the sums have replicas, if the loss has a binned term.
+    spread
+        Whether the results per event have the spread of the trees. They have none with a jacobian.
 
     Raises
     ------
@@ -95,7 +98,10 @@ def reduce_events(
                 *layout.categories,
             ),
         )
-        part_events = PerEvent(*(getattr(per_event, f.name)[rows] for f in fields(PerEvent)))
+        part_events = per_event.take(np.arange(len(mean))[rows])
+        if spread and part_jacobian is None:
+            of_trees = spread_of_trees(moments, centred[rows], events.weight[rows], of_category)
+            part_events = replace(part_events, spread=of_trees)
         results.append((moments, part_events))
     return results
 

@@ -24,7 +24,6 @@ from djservice.evaluation.moments import Moments
 from djservice.evaluation.per_event import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events, bootstrap_error, histogram_columns
-from djservice.fit.curvature import curvature_at
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
 from djservice.fit.minibatches import HeldBack, MiniBatch, MiniBatches, some_held_back
@@ -34,8 +33,9 @@ from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
+from djservice.fit.scan import Scan
 from djservice.fit.verdict import objections, remarks
-from djservice.fit.versions_fit import fit_versions, shift_errors, version_columns
+from djservice.fit.versions_fit import fit_versions, shift_errors
 from djservice.store.columns import NEWTON_STEPS, SCAN
 from djservice.store.run_store import Store
 
@@ -69,6 +69,8 @@ class RadiusFit:
         radius-model and particle-weights.
     lund
         Sums of the Lund plane of all events at a radius; without it the store has none.
+    fewest
+        Fewest trees of an event for which the loss and its gradient are defined.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class RadiusFit:
         fit_events: FitEvents | None = None,
         fit_model: FitModel | None = None,
         lund: LundSums | None = None,
+        fewest: int = 2,
     ) -> None:
         self.run, self.keys, self.evaluate, self.store, self.watch = (
             run,
@@ -90,6 +93,7 @@ class RadiusFit:
             watch,
         )
         self.fit_events, self.fit_model, self.lund = fit_events, fit_model, lund
+        self.fewest = fewest
         self.share = run.objective.held_back if run.objective is not None else 0.0
         trained = keys[~some_held_back(keys, run.seed, self.share, "objective")]
         self.minibatches = MiniBatches(trained, run.seed, run.optimiser.batch_events, self.share)
@@ -115,18 +119,29 @@ class RadiusFit:
         descent = await self._descend()
         rigidity = descent.average[1] if len(self.parameters) > 1 else None
         self._rewind_rigidity(rigidity)
-        await self._scan(rigidity)
-        newton = await self._newton(descent.average[0], rigidity)
+        scan = Scan(
+            self.run,
+            self.evaluate,
+            self.store,
+            self.watch,
+            descent.average[0],
+            rigidity,
+            self.fewest,
+        )
+        await scan.run_to_completion()
+        newton = await self._newton(scan)
         radius = newton.radius
         await self._spectrum(radius, rigidity)
         await self._held_back(radius, rigidity)
         if self.run.robust.augmentations:
-            await fit_versions(self.run, self.evaluate, self.store, self.watch, radius, rigidity)
+            await fit_versions(
+                self.run, self.evaluate, self.store, self.watch, radius, rigidity, scan.allotted
+            )
         if self.run.task == "per-event":
             await self._per_event(radius)
         if self.fit_model is not None:
             await self.fit_model(self.store, radius)
-        return self._result(descent, newton)
+        return self._result(descent, scan, newton)
 
     async def _train(self, radius: float) -> Result:
         """Train a network from a radius that is given, without the search for a global R."""
@@ -195,35 +210,18 @@ class RadiusFit:
                 self.store.rewind(group, 0)
             self.store.set_of("scan", rigidity=rigidity)
 
-    async def _scan(self, rigidity: float | None) -> None:
-        """Evaluate loss, gradient and spectrum on the grid of radii, over all events."""
-        radii = self.run.scan.radii
-        done = self.store.n_complete("scan")
-        self.watch.phase("scan", len(radii), done)
-        for row in range(done, len(radii)):
-            numbers, moments, _ = await all_events(
-                self.evaluate,
-                Request(radii[row], self.run.scan.trees, "scan", row, rigidity=rigidity),
-                self.watch,
-            )
-            columns: dict[str, Any] = {name: [numbers[name]] for name in SCAN}
-            if self.run.robust.augmentations:
-                columns |= version_columns(moments)
-            self.store.write_rows("scan", row, columns)
-            self.watch.step({"radius": radii[row], **numbers, "trees": moments.trees})
-
-    async def _newton(self, start: float, rigidity: float | None) -> Newton:
+    async def _newton(self, scan: Scan) -> Newton:
         """Replay the Newton steps in the store, then do the others."""
-        bounds, scan = self.run.radius, self._scan_columns()
-        newton = Newton(
-            start, bounds.minimum, bounds.maximum, lambda radius: curvature_at(radius, scan)
-        )
+        bounds, trees = self.run.radius, self.run.spectrum.trees
+        newton = Newton(scan.start, bounds.minimum, bounds.maximum, scan.curvature)
         self.watch.phase(NEWTON, NEWTON_STEPS, self.store.n_complete("newton"))
         subset = MiniBatch(self.run.seed, 0, 0, 2**64 - 1, self.share) if self.share else None
 
         async def step(row: int, radius: float) -> tuple[dict[str, float], Moments]:
-            trees = self.run.spectrum.trees
-            request = Request(radius, trees, "newton", row, subset, rigidity=rigidity)
+            request = Request(
+                radius, trees, "newton", row, subset, rigidity=scan.rigidity,
+                allotted=await scan.allotted(),
+            )  # fmt: skip
             as_events = len(self.keys) if self.share else None
             numbers, moments, _ = await all_events(self.evaluate, request, self.watch, as_events)
             return numbers, moments
@@ -231,9 +229,6 @@ class RadiusFit:
         end = await take_steps(newton, self.store, "newton", step, self.watch)
         self.store.rewind("newton", end)  # rows of a shorter run
         return newton
-
-    def _scan_columns(self) -> dict[str, Any]:
-        return {name: self.store.column("scan", name) for name in ("radius", *SCAN)}
 
     async def _spectrum(self, optimum: float, rigidity: float | None) -> None:
         """Evaluate the observable over all events, and for each event.
@@ -339,17 +334,17 @@ class RadiusFit:
             assert isinstance(per_event, PerEvent)
             self.store.write_scores(row, {**numbers, "event_mean": per_event.mean})
 
-    def _result(self, descent: Descent, newton: Newton) -> Result:
+    def _result(self, descent: Descent, scan: Scan, newton: Newton) -> Result:
         """The result, from the rows of all phases."""
-        scan = self._scan_columns()
+        columns = scan.columns()
         optimum = {name: float(self.store.column("spectrum", name)[1]) for name in SCAN}
-        curvature, curvature_error = curvature_at(newton.radius, scan)
+        curvature, curvature_error = scan.curvature(newton.radius)
         rigidity, slope, slope_error = math.nan, math.nan, math.nan
         if len(self.parameters) > 1:
             rigidity = descent.average[1]
             slope, slope_error = self.store.attribute("spectrum", "rigidity_gradient")
         errors = newton.errors or RadiusErrors(math.nan, math.nan, math.nan)
-        against = objections(self.run, newton, curvature, optimum, scan)
+        against = objections(self.run, newton, curvature, optimum, columns)
         return Result(
             radius=newton.radius,
             radius_error=errors.total,

@@ -63,6 +63,10 @@ class Request:
     in_weights: InWeights | None = None
     #: A network on the leading jets, whose loss takes the place of that of the run.
     network: Network | None = None
+    #: Trees of each event in place of ``trees``, which is then their mean.
+    allotted: NDArray[np.int64] | None = None
+    #: Whether the results per event have the spread of the trees.
+    spread: bool = False
 
 
 Answer = tuple[Moments, PerEvent | None]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from djservice.config.run import Run
 from djservice.core.progress import Watch
@@ -102,7 +103,13 @@ def shift_errors(moments: Moments, store: Store, radius: float) -> list[float | 
 
 
 async def fit_versions(
-    run: Run, evaluate: Evaluate, store: Store, watch: Watch, radius: float, rigidity: float | None
+    run: Run,
+    evaluate: Evaluate,
+    store: Store,
+    watch: Watch,
+    radius: float,
+    rigidity: float | None,
+    allotted: Callable[[], Awaitable[NDArray[np.int64]]],
 ) -> None:
     """Find the root of dL/dR of each version, and write what it differs by.
 
@@ -110,6 +117,8 @@ async def fit_versions(
     ----------
     radius, rigidity
         R for all versions together, where the steps begin, and a learned rigidity.
+    allotted
+        Gives the trees of each event.
     """
     names = ["none", *(_title(value) for value in run.robust.augmentations)]
     watch.phase("R of each", len(names) * NEWTON_STEPS, store.n_complete(GROUP))
@@ -122,8 +131,9 @@ async def fit_versions(
             number: int, at: float, version: int = version
         ) -> tuple[dict[str, float], Moments]:
             request = Request(
-                at, run.spectrum.trees, "newton", number, rigidity=rigidity, version=version
-            )
+                at, run.spectrum.trees, "newton", number, rigidity=rigidity, version=version,
+                allotted=await allotted(),
+            )  # fmt: skip
             numbers, moments, _ = await all_events(evaluate, request, watch)
             return numbers, moments
 

@@ -22,6 +22,14 @@ def cost(counts: NDArray[np.int64]) -> float:
     return float((counts.astype(np.float64) ** 1.5 + 1.0).sum())
 
 
+def with_trees(costs: Sequence[float], trees: Sequence[NDArray[np.int64]]) -> list[float]:
+    """Costs of bundles whose events have ``trees`` trees, shape (event,) of each bundle."""
+    return [
+        cost * float(of_bundle.sum()) / max(len(of_bundle), 1)
+        for cost, of_bundle in zip(costs, trees, strict=True)
+    ]
+
+
 def groups(
     costs: Sequence[float], holders: Sequence[Sequence[str]], threads: Mapping[str, int]
 ) -> list[list[list[int]]]:

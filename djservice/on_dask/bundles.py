@@ -41,7 +41,7 @@ from djservice.input.quarantine import BadRange
 from djservice.lund_planes.selected_jets import LundWeighting
 from djservice.on_dask.answers import answers_of, hearing
 from djservice.on_dask.augment import augment
-from djservice.on_dask.balance import cost, groups, idle_text
+from djservice.on_dask.balance import cost, groups, idle_text, with_trees
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.gpu_workers import GPU, device_of, gpus
 from djservice.on_dask.held import Held
@@ -210,9 +210,8 @@ class Bundles:
         """Evaluate a request on all bundles, one task per worker, and merge in bundle order."""
         answers: list[Answer] = await self._answers(evaluate_bundles, request)
         moments = functools.reduce(operator.add, (moments for moments, _ in answers))
-        if not request.per_event:
-            return moments, None
-        return moments, concatenated([part for _, part in answers if part is not None])
+        parts = [part for _, part in answers if part is not None]
+        return moments, concatenated(parts) if parts else None
 
     async def weight_slopes(self, request: Request) -> VectorMoments:
         """Sums of a request with ``in_weights`` over all bundles, merged in bundle order."""
@@ -252,7 +251,7 @@ class Bundles:
     async def _answers(self, task: Callable[..., Any], request: Request) -> list[Any]:
         """The answers of a task that evaluates a request, one for each bundle."""
         call, requests = next(self._count), self._bundle_requests(request)
-        workers = await self._groups_of_workers()
+        workers = await self._groups_of_workers(request.allotted)
         of_worker = [list(itertools.chain(*threads)) for threads in workers]
         began = time.monotonic()
         self._held.make_room()
@@ -284,18 +283,26 @@ class Bundles:
         by_number = dict(zip(numbers, itertools.chain(*gathered), strict=True))
         return [by_number[i] for i in range(len(self.bundles))]
 
-    async def _groups_of_workers(self) -> list[list[list[int]]]:
-        """The bundles of each thread of each worker, until the number of threads changes."""
+    async def _groups_of_workers(
+        self, trees: NDArray[np.int64] | None = None
+    ) -> list[list[list[int]]]:
+        """The bundles of each thread of each worker, until the number of threads changes.
+
+        ``trees`` are those of each event, if they differ.
+        """
         # The client's copy of this number is updated every two seconds.
         threads = self.crew.client.scheduler_info().get("total_threads")
-        if self._groups is None or threads != self._threads:
-            of_worker = await self._slots()
-            # Without workers, all bundles form one group for the first worker to come.
-            if not of_worker:
-                return [[list(range(len(self.bundles)))]]
-            where = await self.crew.client.who_has(self.bundles)
-            holders = [where.get(bundle.key, ()) for bundle in self.bundles]
-            self._groups, self._threads = groups(self.costs, holders, of_worker), threads
+        if self._groups is not None and threads == self._threads and trees is None:
+            return self._groups
+        of_worker = await self._slots()
+        # Without workers, all bundles form one group for the first worker to come.
+        if not of_worker:
+            return [[list(range(len(self.bundles)))]]
+        where = await self.crew.client.who_has(self.bundles)
+        holders = [where.get(bundle.key, ()) for bundle in self.bundles]
+        if trees is not None:
+            return groups(with_trees(self.costs, self._of_bundles(trees)), holders, of_worker)
+        self._groups, self._threads = groups(self.costs, holders, of_worker), threads
         return self._groups
 
     async def _slots(self) -> dict[str, int]:
@@ -372,8 +379,17 @@ class Bundles:
             yield radii
 
     def _bundle_requests(self, request: Request) -> list[Request]:
-        """The request for each bundle, with the radii of its events if each event has one."""
-        if not isinstance(request.radius, np.ndarray):
+        """The request for each bundle, with the radii and trees of its events if these differ."""
+        per_event = {
+            name: self._of_bundles(values)
+            for name in ("radius", "allotted")
+            if isinstance(values := getattr(request, name), np.ndarray)
+        }
+        if not per_event:
             return [request] * len(self.bundles)
-        radii_by_bundle = np.split(request.radius, np.cumsum(self.sizes)[:-1])
-        return [replace(request, radius=radii) for radii in radii_by_bundle]
+        parts = zip(*per_event.values(), strict=True)
+        return [replace(request, **dict(zip(per_event, part, strict=True))) for part in parts]
+
+    def _of_bundles(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+        """Values of all events, shape (event,), by bundle."""
+        return np.split(values, np.cumsum(self.sizes)[:-1])

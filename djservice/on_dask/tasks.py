@@ -143,10 +143,12 @@ def evaluate_bundles(
             stream=request.stream,
             iteration=request.iteration,
             bootstrap=request.per_event,
+            spread=request.spread,
         )
     if setup.reference_pt is not None:  # R is rho / reference_pt
         answers = [_in_reference_radius(*answer, setup.reference_pt) for answer in answers]
-    return [(moments, per_event if request.per_event else None) for moments, per_event in answers]
+    kept = request.per_event or request.spread
+    return [(moments, per_event if kept else None) for moments, per_event in answers]
 
 
 def _versions(robust: Robust, request: Request) -> Robust:
@@ -158,20 +160,21 @@ def _evaluation_part(
     bundle: EventBatch, request: Request, features: NDArray[np.float64] | None, setup: RunSetup
 ) -> EvaluationPart:
     """The events of a bundle that a request selects, with their radii."""
-    events = bundle
+    events, trees = bundle, request.allotted
     if request.subset is not None:
         chosen = request.subset.of(bundle.key)
         events = bundle.select(chosen)
         features = None if features is None else features[chosen]
+        trees = None if trees is None else trees[chosen]
     if request.weights is not None:
         events = request.weights.apply(events)
     if isinstance(request.radius, Prediction):
         assert features is not None
-        return EvaluationPart(events, *request.radius(features))
+        return EvaluationPart(events, *request.radius(features), trees)
     if setup.reference_pt is not None:
         assert isinstance(request.radius, float)
-        return EvaluationPart(events, _radius(request.radius, setup))
-    return EvaluationPart(events, request.radius)
+        return EvaluationPart(events, _radius(request.radius, setup), trees=trees)
+    return EvaluationPart(events, request.radius, trees=trees)
 
 
 def _radius(radius: float, setup: RunSetup) -> Radius:

@@ -25,6 +25,7 @@ from djservice.core.provenance import code_hash, execution
 from djservice.core.shown import ShownSteps, shown_of
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
+from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.targets import Truth
 from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
@@ -170,9 +171,11 @@ async def run_on(
             if run.task == "per-event"
             else None
         )
+        fewest = trees_needed(plan.robust or plan.loss, plan.estimator)
         fit = RadiusFit(
-            run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model, bundles.lund
-        )
+            run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model, bundles.lund,
+            fewest,
+        )  # fmt: skip
         with _advice(store, overwrite, "history" if given_radius(run) is None else "joint"):
             return FinishedRun(await fit.run_to_completion(), path)
 

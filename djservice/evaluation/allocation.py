@@ -1,0 +1,85 @@
+"""Numbers of trees for each event, by the spread of what its trees say about a gradient.
+
+A sum over events is a stratified estimate in which each event is a stratum. With a given number of
+trees in all, its variance is least if the trees of an event are in proportion to the standard
+deviation of one of them (J. Neyman, J. R. Stat. Soc. 97 (1934) 558). The spread has to come from
+other trees, else the estimate is biased.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from djservice.core.bounds import BOUNDS
+from djservice.core.typing import Floats
+
+#: Part of the mean variance that is added to that of each event, whose few trees may have missed
+#: the rare ones.
+SHRINKAGE = 0.15
+#: An event has at least 2^LEAST and at most 2^MOST times the mean number of trees.
+LEAST, MOST = -2, 5
+#: Halvings of the interval in which the scale of the numbers is searched for.
+_HALVINGS = 60
+
+
+def allotted(spread: Floats, trees: int, fewest: int) -> NDArray[np.int64]:
+    """Trees of each event in proportion to its spread, up to a factor of the square root of two.
+
+    The numbers are powers of two times one of them, so that events form few groups. The same numbers follow on every machine,
+    because only operations that IEEE 754 determines decide them.
+
+    Parameters
+    ----------
+    spread
+        Standard deviation of one tree of each event, shape (event,), up to a common factor. An
+        event where it is NaN counts as the mean.
+    trees
+        Mean number of trees, which the numbers do not exceed.
+    fewest
+        Fewest trees of an event.
+    """
+    variance = pooled([spread]) ** 2
+    if np.isnan(variance).any():
+        return np.full(len(spread), trees)
+    wanted = np.sqrt(variance + SHRINKAGE)
+    low, high = 0.0, 2.0**MOST / float(wanted.min())
+    numbers = _numbers(wanted * low, trees, fewest)
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        tried = _numbers(wanted * middle, trees, fewest)
+        if int(tried.sum()) <= trees * len(tried):
+            low, numbers = middle, tried
+        else:
+            high = middle
+    # Many events may have the same spread, and would exceed the mean together at the next power.
+    return numbers * (trees * len(numbers)) // max(int(numbers.sum()), 1)
+
+
+def pooled(spreads: Sequence[Floats]) -> Floats:
+    """The spread of each event over several samples, shape (event,), each relative to its mean.
+
+    Where a sample has none, NaN, its mean counts.
+    """
+    variances = []
+    for spread in spreads:
+        known = np.isfinite(spread)
+        largest = float(np.max(spread, where=known, initial=0.0))
+        if largest > 0.0:
+            variance = np.where(known, spread / largest, 0.0) ** 2
+            mean = math.fsum(variance[known]) / int(known.sum())
+            variances.append(np.where(known, variance / mean, 1.0))
+    if not variances:
+        return np.full(len(spreads[0]), math.nan)
+    return np.asarray(np.sqrt(np.sum(variances, axis=0)))
+
+
+def _numbers(shares: Floats, trees: int, fewest: int) -> NDArray[np.int64]:
+    """The nearest power of two to each share of the mean, times the mean."""
+    _, exponent = np.frexp(shares * math.sqrt(2.0))  # of 2^k it is k + 1
+    power = np.where(shares > 0.0, np.clip(exponent - 1, LEAST, MOST), LEAST)
+    numbers = np.rint(np.ldexp(float(trees), power)).astype(np.int64)
+    return np.clip(numbers, fewest, int(BOUNDS["trees"].high))
