@@ -5,18 +5,19 @@ README and the mean mass with the same cuts. The variance is that of an estimate
 (docs/how-it-works.md), summed over events. CPU is that of `dj.gradient`'s work, the median of rounds taken in turn. The last
 column is for R and alpha together: the mean of both variances times CPU.
 
-The last line of a setting is what the best numbers of trees for each event would save, in proportion to the spread of its
-estimates: with the spread known, and with that of 20 leave-one-out trees of a pilot, which are paid for out of 100.
+The last lines of a setting are for numbers of trees by the spread of each event (djservice/evaluation/allocation.py), with
+the state baseline: with the spread known; with that of a pilot of 20 trees, which are paid for out of 100; and with that of
+ten trees at each of five other radii, as runs have it from their scan. Variance, CPU, and their product, relative to equal
+numbers.
 
     python benchmarks/cheapest.py [n ...]
 """
 
 from __future__ import annotations
 
-import functools
-import operator
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -27,6 +28,7 @@ import djservice as dj
 from djservice.clustering.cluster import sample_trees
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.estimators.base import Estimator, StateValues, TreeValues
+from djservice.evaluation.allocation import allotted, pooled
 from djservice.evaluation.evaluate import EvaluationPart, evaluate, evaluate_each
 from djservice.objectives.losses import Mean, Term
 
@@ -38,8 +40,8 @@ LOSSES: dict[str, Term] = {
 RADIUS, RIGIDITIES = 0.7, (1.0, 3.0, 10.0, 30.0)
 #: Trees of one estimate, estimates of each event, and rounds of the times.
 TREES, ESTIMATES, ROUNDS = 20, 40, 7
-#: Trees per event of a pilot.
-PILOT = 20
+#: Mean trees per event for numbers by the spread, trees of a pilot, and radii of a scan.
+MANY, PILOT, NEAR = 100, 20, (0.5, 0.6, 0.75, 0.8, 0.9)
 BOTH = ("radius", "rigidity")
 ESTIMATORS: dict[str, Estimator] = {
     "state baseline": dj.StateBaseline(),
@@ -128,37 +130,44 @@ def costs(
     return {name: float(np.median(np.array(each) / base)) for name, each in times.items()}
 
 
-def pilot(loss: Term, events: dj.EventBatch, rigidity: float) -> np.ndarray:
-    """Variance of a tree's contribution to the gradient of all events, by event, from PILOT trees."""
-    parts = [EvaluationPart(events.select([i]), RADIUS) for i in range(len(events))]
-    each = [
-        moments
-        for moments, _ in evaluate_each(
-            parts,
-            loss,
-            dj.LeaveOneOut(),
-            Sampling(rigidity, threads=1),
-            trees=PILOT,
-            stream="pilot",
-        )
-    ]
-    total = functools.reduce(operator.add, each)
-    return np.array(
-        [
-            replace(total, tree_covariance=m.tree_covariance).gradient(0).tree_error ** 2
-            for m in each
-        ]
-    )
+def spread_at(
+    loss: Term, events: dj.EventBatch, rigidity: float, radius: float, trees: int
+) -> np.ndarray:
+    """The spread of the trees of each event at a radius."""
+    ((_, per_event),) = evaluate_each(
+        [EvaluationPart(events, radius)], loss, dj.StateBaseline(), Sampling(rigidity, threads=1),
+        trees=trees, stream="pilot", spread=True,
+    )  # fmt: skip
+    return per_event.spread
 
 
-def saved(spread: np.ndarray, guess: np.ndarray) -> tuple[float, float]:
-    """Variance x CPU with the best numbers of trees, and with those of a guess, relative to equal ones."""
-    equal = len(spread) * spread.sum()
-    wanted = np.sqrt(guess + 0.3 * guess.mean())
-    numbers = np.maximum(0.1, (1 - PILOT / 100) * wanted / wanted.mean())  # of an equal share
-    return np.sqrt(spread).sum() ** 2 / equal, float(
-        (spread / numbers).sum() * (numbers.mean() + PILOT / 100) / spread.sum()
-    )
+def allotments(
+    loss: Term, events: dj.EventBatch, rigidity: float, variance: np.ndarray
+) -> Iterator[tuple[str, float, float]]:
+    """Name, variance and CPU of numbers by the spread, given the variance of a tree of each event."""
+    near = [spread_at(loss, events, rigidity, radius, 10) for radius in NEAR]
+    pilot = spread_at(loss, events, rigidity, RADIUS, PILOT)
+    numbers = {
+        "equal": np.full(len(events), MANY),
+        "known": allotted(np.sqrt(variance), events.counts, MANY, 4),
+        "pilot": allotted(pilot, events.counts, MANY - PILOT, 4),
+        "scan": allotted(pooled(near), events.counts, MANY, 4),
+    }
+    times: dict[str, list[float]] = {name: [] for name in numbers}
+    for _ in range(ROUNDS):
+        for name, trees in numbers.items():
+            start = time.thread_time()
+            if name == "pilot":
+                spread_at(loss, events, rigidity, RADIUS, PILOT)
+            evaluate_each(
+                [EvaluationPart(events, RADIUS, trees=trees)], loss, dj.StateBaseline(),
+                Sampling(rigidity, threads=1), trees=MANY,
+            )  # fmt: skip
+            times[name].append(time.thread_time() - start)
+    equal = np.array(times.pop("equal"))
+    for name, of_name in times.items():
+        ratio = (variance / numbers[name]).sum() / (variance / MANY).sum()
+        yield name, float(ratio), float(np.median(np.array(of_name) / equal))
 
 
 def main() -> None:
@@ -186,9 +195,9 @@ def main() -> None:
                 f"{np.mean([*ratios.values()]) * joint[key]:8.3g}" if key in joint else "",
                 flush=True,
             )
-        spread = base["radius"].var(axis=1, ddof=1)
-        known, guessed = saved(spread, pilot(loss, events, rigidity))
-        print(f"  trees where the spread is: {known:.2f}, with a pilot {guessed:.2f}", flush=True)
+        variance = base["radius"].var(axis=1, ddof=1) * TREES
+        for key, ratio, cpu in allotments(loss, events, rigidity, variance):
+            print(f"  by spread, {key:7s} {ratio:8.3g} {cpu:6.2f} {ratio * cpu:8.3g}", flush=True)
 
 
 if __name__ == "__main__":

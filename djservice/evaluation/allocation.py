@@ -1,9 +1,9 @@
 """Numbers of trees for each event, by the spread of what its trees say about a gradient.
 
-A sum over events is a stratified estimate in which each event is a stratum. With a given number of
-trees in all, its variance is least if the trees of an event are in proportion to the standard
-deviation of one of them (J. Neyman, J. R. Stat. Soc. 97 (1934) 558). The spread has to come from
-other trees, else the estimate is biased.
+A sum over events is a stratified estimate in which each event is a stratum. For a given CPU time its
+variance is least if the trees of an event are in proportion to the standard deviation of one of
+them, over the root of its cost (J. Neyman, J. R. Stat. Soc. 97 (1934) 558; W. G. Cochran, Sampling
+Techniques, section 5.5). The spread has to come from other trees, else the estimate is biased.
 """
 
 from __future__ import annotations
@@ -20,43 +20,53 @@ from djservice.core.typing import Floats
 #: Part of the mean variance that is added to that of each event, whose few trees may have missed
 #: the rare ones.
 SHRINKAGE = 0.15
-#: An event has at least 2^LEAST and at most 2^MOST times the mean number of trees.
+#: An event has at least 2^LEAST and at most 2^MOST times the given number of trees.
 LEAST, MOST = -2, 5
 #: Halvings of the interval in which the scale of the numbers is searched for.
 _HALVINGS = 60
 
 
-def allotted(spread: Floats, trees: int, fewest: int) -> NDArray[np.int64]:
-    """Trees of each event in proportion to its spread, up to a factor of the square root of two.
+def tree_costs(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Relative CPU time of a tree of events with these numbers of particles, n^1.5.
 
-    The numbers are powers of two times one of them, so that events form few groups. The same numbers follow on every machine,
-    because only operations that IEEE 754 determines decide them.
+    See docs/performance.md.
+    """
+    return np.rint(counts * np.sqrt(counts)).astype(np.int64) + 1
+
+
+def allotted(
+    spread: Floats, counts: NDArray[np.int64], trees: int, fewest: int
+) -> NDArray[np.int64]:
+    """Trees of each event in proportion to its spread over the root of its cost.
+
+    The numbers are powers of two times one of them, so that events form few groups. The same
+    numbers follow on every machine, because only operations that IEEE 754 determines decide them.
 
     Parameters
     ----------
-    spread
-        Standard deviation of one tree of each event, shape (event,), up to a common factor. An
-        event where it is NaN counts as the mean.
+    spread, counts
+        Standard deviation of one tree of each event, up to a common factor, and its number of
+        particles, shape (event,). A spread that is NaN counts as the mean.
     trees
-        Mean number of trees, which the numbers do not exceed.
+        All take the time of as many trees of each event, or less.
     fewest
         Fewest trees of an event.
     """
-    variance = pooled([spread]) ** 2
+    variance, costs = pooled([spread]) ** 2, tree_costs(counts)
     if np.isnan(variance).any():
         return np.full(len(spread), trees)
-    wanted = np.sqrt(variance + SHRINKAGE)
-    low, high = 0.0, 2.0**MOST / float(wanted.min())
-    numbers = _numbers(wanted * low, trees, fewest)
+    wanted = np.sqrt((variance + SHRINKAGE) / costs)
+    low, high = 0.0, 2.0**MOST / float(wanted.min(initial=1.0))  # where all have the most
+    numbers, affordable = _numbers(wanted * low, trees, fewest), trees * int(costs.sum())
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
         tried = _numbers(wanted * middle, trees, fewest)
-        if int(tried.sum()) <= trees * len(tried):
+        if int((tried * costs).sum()) <= affordable:
             low, numbers = middle, tried
         else:
             high = middle
-    # Many events may have the same spread, and would exceed the mean together at the next power.
-    return numbers * (trees * len(numbers)) // max(int(numbers.sum()), 1)
+    # Many events may have the same spread, and together be too many at the next power.
+    return numbers * affordable // max(int((numbers * costs).sum()), 1)
 
 
 def pooled(spreads: Sequence[Floats]) -> Floats:
@@ -78,7 +88,7 @@ def pooled(spreads: Sequence[Floats]) -> Floats:
 
 
 def _numbers(shares: Floats, trees: int, fewest: int) -> NDArray[np.int64]:
-    """The nearest power of two to each share of the mean, times the mean."""
+    """The nearest power of two to each share, times ``trees``."""
     _, exponent = np.frexp(shares * math.sqrt(2.0))  # of 2^k it is k + 1
     power = np.where(shares > 0.0, np.clip(exponent - 1, LEAST, MOST), LEAST)
     numbers = np.rint(np.ldexp(float(trees), power)).astype(np.int64)

@@ -115,9 +115,9 @@ def gradient(
     trees
         Trees per event.
     pilot
-        Trees per event of a pilot, which has random numbers of its own. An event then has trees in
-        proportion to the spread that its pilot shows (:mod:`djservice.evaluation.allocation`), and
-        ``trees`` is their mean. Without a pilot every event has as many.
+        Trees per event of a pilot, which has random numbers of its own. Its spread then decides how
+        many trees each event has (:mod:`djservice.evaluation.allocation`). All together take the
+        time of ``trees`` trees of each. Without a pilot every event has as many.
     mask, identity, weight, truth
         Particles that are no padding, and columns of the events, unless they are an EventBatch; see
         :func:`djservice.as_events`. Without an identity, draws depend on how the input was cut into
@@ -222,9 +222,11 @@ def _allotted(
         groups,
     )
     spread = np.concatenate([events.spread for _, events in results])
+    every = [part.events for parts, _ in groups for part in parts]
+    counts = np.concatenate([events.counts for events in every])
     fewest = trees_needed(loss, estimator or default_estimator(trees))
     numbers = np.split(
-        allotted(spread, trees, fewest), np.cumsum([len(events.spread) for _, events in results])
+        allotted(spread, counts, trees, fewest), np.cumsum([len(events) for events in every])
     )
     of_part = iter(numbers)
     return [

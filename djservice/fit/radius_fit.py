@@ -33,7 +33,7 @@ from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
-from djservice.fit.scan import Scan
+from djservice.fit.scan import Allot, Scan
 from djservice.fit.verdict import objections, remarks
 from djservice.fit.versions_fit import fit_versions, shift_errors
 from djservice.store.columns import NEWTON_STEPS, SCAN
@@ -69,8 +69,8 @@ class RadiusFit:
         radius-model and particle-weights.
     lund
         Sums of the Lund plane of all events at a radius; without it the store has none.
-    fewest
-        Fewest trees of an event for which the loss and its gradient are defined.
+    allot
+        From the spread of each event to its trees in Newton's steps; without it all have as many.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class RadiusFit:
         fit_events: FitEvents | None = None,
         fit_model: FitModel | None = None,
         lund: LundSums | None = None,
-        fewest: int = 2,
+        allot: Allot | None = None,
     ) -> None:
         self.run, self.keys, self.evaluate, self.store, self.watch = (
             run,
@@ -93,7 +93,7 @@ class RadiusFit:
             watch,
         )
         self.fit_events, self.fit_model, self.lund = fit_events, fit_model, lund
-        self.fewest = fewest
+        self.allot = allot
         self.share = run.objective.held_back if run.objective is not None else 0.0
         trained = keys[~some_held_back(keys, run.seed, self.share, "objective")]
         self.minibatches = MiniBatches(trained, run.seed, run.optimiser.batch_events, self.share)
@@ -126,7 +126,7 @@ class RadiusFit:
             self.watch,
             descent.average[0],
             rigidity,
-            self.fewest,
+            self.allot,
         )
         await scan.run_to_completion()
         newton = await self._newton(scan)

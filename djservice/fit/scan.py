@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from djservice.config.run import Run
 from djservice.core.formatting import counted
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
-from djservice.evaluation.allocation import allotted, pooled
+from djservice.evaluation.allocation import pooled
 from djservice.fit.all_events import all_events
 from djservice.fit.curvature import curvature_at
 from djservice.fit.requests import Evaluate, Request
@@ -23,6 +23,10 @@ from djservice.store.run_store import Store
 
 #: Radii of the scan whose trees tell how many trees each event needs at a radius near them.
 NEAREST = 5
+
+
+#: From the spread of the trees of each event, shape (event,), to its number of trees.
+Allot = Callable[[Floats], NDArray[np.int64]]
 
 
 @dataclass
@@ -37,8 +41,8 @@ class Scan:
         Radius near which Newton's steps will be.
     rigidity
         A learned rigidity, or None.
-    fewest
-        Fewest trees of an event.
+    allot
+        From the spread of each event to its trees; without it all have as many.
     """
 
     run: Run
@@ -47,7 +51,7 @@ class Scan:
     watch: Watch
     start: float
     rigidity: float | None
-    fewest: int
+    allot: Allot | None
     _spreads: dict[int, Floats] = field(default_factory=dict)
     _allotted: NDArray[np.int64] | None = None
 
@@ -76,13 +80,13 @@ class Scan:
         """d^2L/dR^2 at a radius and its standard error."""
         return curvature_at(radius, self.columns())
 
-    async def allotted(self) -> NDArray[np.int64]:
-        """Trees of each event for Newton's steps, shape (event,), whose mean is spectrum.trees.
+    async def allotted(self) -> NDArray[np.int64] | None:
+        """Trees of each event for Newton's steps, shape (event,); None if all have as many.
 
         The store has no spreads. A run that was interrupted evaluates their rows again, to the same
         bits.
         """
-        if self._allotted is None:
+        if self._allotted is None and self.allot is not None:
             rows = self._near()
             if missing := [row for row in rows if row not in self._spreads]:
                 rows_again = counted(len(missing), "row")
@@ -91,8 +95,7 @@ class Scan:
                 _, events = await self.evaluate(self._request(row))
                 assert events is not None
                 self._spreads[row] = events.spread
-            spread = pooled([self._spreads[row] for row in rows])
-            self._allotted = allotted(spread, self.run.spectrum.trees, self.fewest)
+            self._allotted = self.allot(pooled([self._spreads[row] for row in rows]))
         return self._allotted
 
     def _near(self) -> Sequence[int]:
@@ -104,5 +107,5 @@ class Scan:
         scan = self.run.scan
         return Request(
             scan.radii[row], scan.trees, "scan", row, rigidity=self.rigidity,
-            spread=row in self._near(),
+            spread=self.allot is not None and row in self._near(),
         )  # fmt: skip

@@ -109,7 +109,7 @@ async def fit_versions(
     watch: Watch,
     radius: float,
     rigidity: float | None,
-    allotted: Callable[[], Awaitable[NDArray[np.int64]]],
+    allotted: Callable[[], Awaitable[NDArray[np.int64] | None]],
 ) -> None:
     """Find the root of dL/dR of each version, and write what it differs by.
 
@@ -118,7 +118,7 @@ async def fit_versions(
     radius, rigidity
         R for all versions together, where the steps begin, and a learned rigidity.
     allotted
-        Gives the trees of each event.
+        Gives the trees of each event, or None if all have as many.
     """
     names = ["none", *(_title(value) for value in run.robust.augmentations)]
     watch.phase("R of each", len(names) * NEWTON_STEPS, store.n_complete(GROUP))

@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.core.formatting import counted
+from djservice.evaluation.allocation import tree_costs
 
 
 def cost(counts: NDArray[np.int64]) -> float:
-    """Relative cost of a bundle in arbitrary units, from the number of particles of its events.
-
-    The time of a tree grows like n^1.5 (docs/performance.md).
-    """
-    return float((counts.astype(np.float64) ** 1.5 + 1.0).sum())
+    """Relative cost of a bundle in arbitrary units, from the number of particles of its events."""
+    return float(tree_costs(counts).sum())
 
 
 def with_trees(costs: Sequence[float], trees: Sequence[NDArray[np.int64]]) -> list[float]:

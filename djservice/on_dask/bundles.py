@@ -128,6 +128,7 @@ class Bundles:
         self.keys: Keys = np.empty(0, np.uint64)
         self.weight: NDArray[np.float64] = np.empty(0)
         self.truth: NDArray[np.float64] = np.empty(0)
+        self.counts: NDArray[np.int64] = np.empty(0, np.int64)
         self.identity: dict[str, NDArray[Any]] = {}
         self.features: list[Future | None] = []
         self.bad: tuple[BadRange, ...] = ()
@@ -188,6 +189,7 @@ class Bundles:
         self.keys = np.concatenate([s.keys for s in loaded.summaries])
         weights = [s.weight for s in loaded.summaries]
         self.truth = np.concatenate([s.truth for s in loaded.summaries])
+        self.counts = np.concatenate([s.counts for s in loaded.summaries])
         self.identity = loaded.identity
         self.features = [None] * len(self.bundles)
         self.sizes = [len(s.keys) for s in loaded.summaries]

@@ -25,6 +25,7 @@ from djservice.core.provenance import code_hash, execution
 from djservice.core.shown import ShownSteps, shown_of
 from djservice.core.urls import basename
 from djservice.errors import DjserviceError
+from djservice.evaluation.allocation import allotted
 from djservice.evaluation.evaluate import trees_needed
 from djservice.evaluation.targets import Truth
 from djservice.fit.joint_fit import JointFit, JointSample
@@ -171,10 +172,15 @@ async def run_on(
             if run.task == "per-event"
             else None
         )
-        fewest = trees_needed(plan.robust or plan.loss, plan.estimator)
+        allot = functools.partial(
+            allotted,
+            counts=bundles.counts,
+            trees=run.spectrum.trees,
+            fewest=trees_needed(plan.robust or plan.loss, plan.estimator),
+        )
         fit = RadiusFit(
             run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model, bundles.lund,
-            fewest,
+            allot,
         )  # fmt: skip
         with _advice(store, overwrite, "history" if given_radius(run) is None else "joint"):
             return FinishedRun(await fit.run_to_completion(), path)

@@ -46,7 +46,9 @@ def answer(request: Request, gradient: float) -> Any:
         state_share=6.0,
         **quantity,
     )
-    return moments, PerEvent(*(np.ones(10) for _ in range(4)), np.ones((10, 1)), np.ones((10, 1)))
+    return moments, PerEvent(
+        *(np.ones(10) for _ in range(4)), np.ones((10, 1)), np.ones((10, 1)), np.ones(10)
+    )
 
 
 def fit(

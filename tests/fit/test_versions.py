@@ -51,7 +51,7 @@ def answer(request: Request) -> Any:
         trees_accepted=40,
         state_share=6.0,
     )
-    return moments, PerEvent(*(np.ones(10) for _ in range(6)))
+    return moments, PerEvent(*(np.ones(10) for _ in range(7)))
 
 
 def fit(path: Path, iterations: int, asked: list[Request] | None = None) -> Store:
