@@ -19,7 +19,7 @@ from djservice.core.typing import Floats
 
 #: Part of the mean variance that is added to that of each event, whose few trees may have missed
 #: the rare ones.
-SHRINKAGE = 0.15
+SHRINKAGE = 0.1
 #: An event has at least 2^LEAST and at most 2^MOST times the given number of trees.
 LEAST, MOST = -2, 5
 #: Halvings of the interval in which the scale of the numbers is searched for.
@@ -69,22 +69,28 @@ def allotted(
     return numbers * affordable // max(int((numbers * costs).sum()), 1)
 
 
-def pooled(spreads: Sequence[Floats]) -> Floats:
+def pooled(spreads: Sequence[Floats], weights: Sequence[float] | None = None) -> Floats:
     """The spread of each event over several samples, shape (event,), each relative to its mean.
 
-    Where a sample has none, NaN, its mean counts.
+    Where a sample has none, NaN, its mean counts. NaN if no sample has any.
+
+    Parameters
+    ----------
+    weights
+        Weight of the variance of each sample; all the same by default.
     """
     variances = []
-    for spread in spreads:
+    for spread, weight in zip(spreads, weights or [1.0] * len(spreads), strict=True):
         known = np.isfinite(spread)
         largest = float(np.max(spread, where=known, initial=0.0))
         if largest > 0.0:
             variance = np.where(known, spread / largest, 0.0) ** 2
             mean = math.fsum(variance[known]) / int(known.sum())
-            variances.append(np.where(known, variance / mean, 1.0))
+            variances.append((weight, np.where(known, variance / mean, 1.0)))
     if not variances:
         return np.full(len(spreads[0]), math.nan)
-    return np.asarray(np.sqrt(np.sum(variances, axis=0)))
+    total = sum(weight * variance for weight, variance in variances)
+    return np.asarray(np.sqrt(total / sum(weight for weight, _ in variances)))
 
 
 def _numbers(shares: Floats, trees: int, fewest: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from djservice.evaluation.moments import Moments
 from djservice.evaluation.per_event import PerEvent
 from djservice.events.keys import Keys
 from djservice.fit.all_events import all_events, bootstrap_error, histogram_columns
+from djservice.fit.allotment import Allot, Allotment
 from djservice.fit.descent import Descent, Parameter
 from djservice.fit.iterations import Iterations
 from djservice.fit.minibatches import HeldBack, MiniBatch, MiniBatches, some_held_back
@@ -33,7 +34,7 @@ from djservice.fit.optimisers import Optimiser, adam, momentum, sgd
 from djservice.fit.per_event import CHOOSE, SCORE, PerEventRadii
 from djservice.fit.requests import Evaluate, Request
 from djservice.fit.result import Result
-from djservice.fit.scan import Allot, Scan
+from djservice.fit.scan import Scan
 from djservice.fit.verdict import objections, remarks
 from djservice.fit.versions_fit import fit_versions, shift_errors
 from djservice.store.columns import NEWTON_STEPS, SCAN
@@ -119,23 +120,18 @@ class RadiusFit:
         descent = await self._descend()
         rigidity = descent.average[1] if len(self.parameters) > 1 else None
         self._rewind_rigidity(rigidity)
-        scan = Scan(
-            self.run,
-            self.evaluate,
-            self.store,
-            self.watch,
-            descent.average[0],
-            rigidity,
-            self.allot,
-        )
+        start, by_spread = descent.average[0], self.allot is not None
+        scan = Scan(self.run, self.evaluate, self.store, self.watch, start, rigidity, by_spread)
         await scan.run_to_completion()
-        newton = await self._newton(scan)
+        first = self._first_step(start, rigidity)
+        allotment = Allotment(self.allot, scan, first, self.keys)
+        newton = await self._newton(scan, allotment)
         radius = newton.radius
         await self._spectrum(radius, rigidity)
         await self._held_back(radius, rigidity)
         if self.run.robust.augmentations:
             await fit_versions(
-                self.run, self.evaluate, self.store, self.watch, radius, rigidity, scan.allotted
+                self.run, self.evaluate, self.store, self.watch, radius, rigidity, allotment.of
             )
         if self.run.task == "per-event":
             await self._per_event(radius)
@@ -210,25 +206,29 @@ class RadiusFit:
                 self.store.rewind(group, 0)
             self.store.set_of("scan", rigidity=rigidity)
 
-    async def _newton(self, scan: Scan) -> Newton:
+    async def _newton(self, scan: Scan, allotment: Allotment) -> Newton:
         """Replay the Newton steps in the store, then do the others."""
-        bounds, trees = self.run.radius, self.run.spectrum.trees
+        bounds = self.run.radius
         newton = Newton(scan.start, bounds.minimum, bounds.maximum, scan.curvature)
         self.watch.phase(NEWTON, NEWTON_STEPS, self.store.n_complete("newton"))
-        subset = MiniBatch(self.run.seed, 0, 0, 2**64 - 1, self.share) if self.share else None
 
         async def step(row: int, radius: float) -> tuple[dict[str, float], Moments]:
-            request = Request(
-                radius, trees, "newton", row, subset, rigidity=scan.rigidity,
-                allotted=await scan.allotted(),
-            )  # fmt: skip
+            request = await allotment.of(replace(allotment.first, radius=radius, iteration=row))
             as_events = len(self.keys) if self.share else None
-            numbers, moments, _ = await all_events(self.evaluate, request, self.watch, as_events)
+            numbers, moments, events = await all_events(
+                self.evaluate, request, self.watch, as_events
+            )
+            allotment.hear(events)
             return numbers, moments
 
         end = await take_steps(newton, self.store, "newton", step, self.watch)
         self.store.rewind("newton", end)  # rows of a shorter run
         return newton
+
+    def _first_step(self, radius: float, rigidity: float | None) -> Request:
+        """The request of the first Newton step, which is over the events that choose R."""
+        subset = MiniBatch(self.run.seed, 0, 0, 2**64 - 1, self.share) if self.share else None
+        return Request(radius, self.run.spectrum.trees, "newton", 0, subset, rigidity=rigidity)
 
     async def _spectrum(self, optimum: float, rigidity: float | None) -> None:
         """Evaluate the observable over all events, and for each event.

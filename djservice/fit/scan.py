@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from djservice.config.run import Run
 from djservice.core.formatting import counted
 from djservice.core.progress import Watch
 from djservice.core.typing import Floats
-from djservice.evaluation.allocation import pooled
 from djservice.fit.all_events import all_events
 from djservice.fit.curvature import curvature_at
 from djservice.fit.requests import Evaluate, Request
@@ -23,10 +21,6 @@ from djservice.store.run_store import Store
 
 #: Radii of the scan whose trees tell how many trees each event needs at a radius near them.
 NEAREST = 5
-
-
-#: From the spread of the trees of each event, shape (event,), to its number of trees.
-Allot = Callable[[Floats], NDArray[np.int64]]
 
 
 @dataclass
@@ -41,8 +35,8 @@ class Scan:
         Radius near which Newton's steps will be.
     rigidity
         A learned rigidity, or None.
-    allot
-        From the spread of each event to its trees; without it all have as many.
+    spread
+        Whether the spread of each event's trees is wanted.
     """
 
     run: Run
@@ -51,9 +45,8 @@ class Scan:
     watch: Watch
     start: float
     rigidity: float | None
-    allot: Allot | None
+    spread: bool
     _spreads: dict[int, Floats] = field(default_factory=dict)
-    _allotted: NDArray[np.int64] | None = None
 
     async def run_to_completion(self) -> None:
         """Evaluate the radii that are not in the store."""
@@ -80,23 +73,20 @@ class Scan:
         """d^2L/dR^2 at a radius and its standard error."""
         return curvature_at(radius, self.columns())
 
-    async def allotted(self) -> NDArray[np.int64] | None:
-        """Trees of each event for Newton's steps, shape (event,); None if all have as many.
+    async def spreads(self) -> list[Floats]:
+        """The spread of each event's trees, shape (event,), at the radii nearest to the start.
 
-        The store has no spreads. A run that was interrupted evaluates their rows again, to the same
-        bits.
+        The store has none. A run that was interrupted evaluates their rows again, to the same bits.
         """
-        if self._allotted is None and self.allot is not None:
-            rows = self._near()
-            if missing := [row for row in rows if row not in self._spreads]:
-                rows_again = counted(len(missing), "row")
-                self.watch.say(f"the spread of each event's trees, from {rows_again} of the scan")
-            for row in missing:
-                _, events = await self.evaluate(self._request(row))
-                assert events is not None
-                self._spreads[row] = events.spread
-            self._allotted = self.allot(pooled([self._spreads[row] for row in rows]))
-        return self._allotted
+        rows = self._near()
+        if missing := [row for row in rows if row not in self._spreads]:
+            rows_again = counted(len(missing), "row")
+            self.watch.say(f"the spread of each event's trees, from {rows_again} of the scan")
+        for row in missing:
+            _, events = await self.evaluate(self._request(row))
+            assert events is not None
+            self._spreads[row] = events.spread
+        return [self._spreads[row] for row in rows]
 
     def _near(self) -> Sequence[int]:
         """Rows of the radii nearest to the start, in rising order."""
@@ -107,5 +97,5 @@ class Scan:
         scan = self.run.scan
         return Request(
             scan.radii[row], scan.trees, "scan", row, rigidity=self.rigidity,
-            spread=self.allot is not None and row in self._near(),
+            spread=self.spread and row in self._near(),
         )  # fmt: skip

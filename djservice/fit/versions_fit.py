@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from djservice.config.run import Run
 from djservice.core.progress import Watch
@@ -109,7 +108,7 @@ async def fit_versions(
     watch: Watch,
     radius: float,
     rigidity: float | None,
-    allotted: Callable[[], Awaitable[NDArray[np.int64] | None]],
+    with_trees: Callable[[Request], Awaitable[Request]],
 ) -> None:
     """Find the root of dL/dR of each version, and write what it differs by.
 
@@ -117,8 +116,8 @@ async def fit_versions(
     ----------
     radius, rigidity
         R for all versions together, where the steps begin, and a learned rigidity.
-    allotted
-        Gives the trees of each event, or None if all have as many.
+    with_trees
+        A request with the trees of each event.
     """
     names = ["none", *(_title(value) for value in run.robust.augmentations)]
     watch.phase("R of each", len(names) * NEWTON_STEPS, store.n_complete(GROUP))
@@ -131,10 +130,9 @@ async def fit_versions(
             number: int, at: float, version: int = version
         ) -> tuple[dict[str, float], Moments]:
             request = Request(
-                at, run.spectrum.trees, "newton", number, rigidity=rigidity, version=version,
-                allotted=await allotted(),
-            )  # fmt: skip
-            numbers, moments, _ = await all_events(evaluate, request, watch)
+                at, run.spectrum.trees, "newton", number, rigidity=rigidity, version=version
+            )
+            numbers, moments, _ = await all_events(evaluate, await with_trees(request), watch)
             return numbers, moments
 
         rows.append(row)
