@@ -7,8 +7,8 @@ column is for R and alpha together: the mean of both variances times CPU.
 
 The last lines of a setting are for numbers of trees by the spread of each event (djservice/evaluation/allocation.py), with
 the state baseline: with the spread known; with that of a pilot of 20 trees, which are paid for out of 100; and with that of
-ten trees at each of five other radii, as runs have it from their scan. Variance, CPU, and their product, relative to equal
-numbers.
+ten trees at each of five other radii, as runs have it from their scan, for the first Newton step; and with that of 20 trees
+near the radius too, for the later ones. Variance, CPU, and their product, relative to equal numbers.
 
     python benchmarks/cheapest.py [n ...]
 """
@@ -40,8 +40,9 @@ LOSSES: dict[str, Term] = {
 RADIUS, RIGIDITIES = 0.7, (1.0, 3.0, 10.0, 30.0)
 #: Trees of one estimate, estimates of each event, and rounds of the times.
 TREES, ESTIMATES, ROUNDS = 20, 40, 7
-#: Mean trees per event for numbers by the spread, trees of a pilot, and radii of a scan.
-MANY, PILOT, NEAR = 100, 20, (0.5, 0.6, 0.75, 0.8, 0.9)
+#: Mean trees per event for numbers by the spread, trees of a pilot and of a first step, and the radii of a scan and of
+#: that step.
+MANY, PILOT, NEAR, FIRST = 100, 20, (0.5, 0.6, 0.75, 0.8, 0.9), 0.72
 BOTH = ("radius", "rigidity")
 ESTIMATORS: dict[str, Estimator] = {
     "state baseline": dj.StateBaseline(),
@@ -146,12 +147,14 @@ def allotments(
 ) -> Iterator[tuple[str, float, float]]:
     """Name, variance and CPU of numbers by the spread, given the variance of a tree of each event."""
     near = [spread_at(loss, events, rigidity, radius, 10) for radius in NEAR]
+    first = spread_at(loss, events, rigidity, FIRST, PILOT)
     pilot = spread_at(loss, events, rigidity, RADIUS, PILOT)
     numbers = {
         "equal": np.full(len(events), MANY),
         "known": allotted(np.sqrt(variance), events.counts, MANY, 4),
         "pilot": allotted(pilot, events.counts, MANY - PILOT, 4),
         "scan": allotted(pooled(near), events.counts, MANY, 4),
+        "run": allotted(pooled([*near, first], [1.0] * len(near) + [4.0]), events.counts, MANY, 4),
     }
     times: dict[str, list[float]] = {name: [] for name in numbers}
     for _ in range(ROUNDS):

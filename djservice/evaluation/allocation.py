@@ -66,7 +66,8 @@ def allotted(
         else:
             high = middle
     # Many events may have the same spread, and together be too many at the next power.
-    return numbers * affordable // max(int((numbers * costs).sum()), 1)
+    more = affordable / max(int((numbers * costs).sum()), 1)
+    return np.minimum(np.floor(numbers * more), BOUNDS["trees"].high).astype(np.int64)
 
 
 def pooled(spreads: Sequence[Floats], weights: Sequence[float] | None = None) -> Floats:

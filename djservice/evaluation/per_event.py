@@ -116,13 +116,14 @@ def spread_of_trees(
         Influence of each tree less its mean, shape (event, tree, entry), and weight and category of
         each event, as in :func:`djservice.evaluation.reduce.sums_over_events`.
     """
-    try:
-        slope = np.atleast_2d(moments.gradient_slope())
-    except NothingAcceptedError:
-        return np.full(len(weight), math.nan)
-    slopes = slope[np.zeros(len(weight), np.int64) if categories is None else categories]
-    squares = to_host((_along(centred, slopes) ** 2).sum(axis=1))
-    spread = np.abs(moments.weight * weight) * np.sqrt(squares / max(centred.shape[1] - 1, 1))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of few events
+        try:
+            slope = np.atleast_2d(moments.gradient_slope())
+        except NothingAcceptedError:
+            return np.full(len(weight), math.nan)
+        slopes = slope[np.zeros(len(weight), np.int64) if categories is None else categories]
+        squares = to_host((_along(centred, slopes) ** 2).sum(axis=1))
+        spread = np.abs(moments.weight * weight) * np.sqrt(squares / max(centred.shape[1] - 1, 1))
     return np.asarray(spread, np.float64)
 
 

@@ -85,6 +85,21 @@ def test_the_spread_makes_up_the_error_from_the_trees(
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_bundles_of_few_events_have_a_spread_or_none(
+    events: dj.EventBatch, loss: dj.SquaredError
+) -> None:
+    sizes = np.split(np.arange(len(events)), [0, 1, 2, 4, 12])
+    parts = [EvaluationPart(events.select(rows), 0.7) for rows in sizes]
+    how = {"trees": 4, "spread": True}
+    results = evaluate_each(parts, loss, dj.LeaveOneOut(), Sampling(), **how)
+    for rows, (_, per_event) in zip(sizes, results, strict=True):
+        assert per_event.spread.shape == (len(rows),)
+        assert not (per_event.spread < 0.0).any()
+    spread = np.concatenate([per_event.spread for _, per_event in results])
+    assert allotted(spread, events.counts, 20, 4).min() >= 4
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("estimator", [dj.StateBaseline(), dj.FiniteDifference(step=0.1)])
 def test_events_of_different_numbers_have_the_sums_of_each_number(
     events: dj.EventBatch, loss: dj.SquaredError, estimator: dj.StateBaseline
