@@ -22,6 +22,7 @@ from djservice.clustering.kernels.lanes import (
     bit_count,
     bits_below,
     bits_of,
+    compresses,
     fill,
     float_of,
     least,
@@ -30,6 +31,7 @@ from djservice.clustering.kernels.lanes import (
     natural,
     smallest_lane,
     store,
+    store_where,
     thread_bits,
     where_below,
     width,
@@ -178,10 +180,21 @@ def _gather(
                     infinities,
                 )
                 store(row, first - start, q)
-                bound = least(where_below(q, top, infinities, q), bound)
+                bound = where_below(q, top, bound, least(q, bound))
                 hits |= below(q, top) << (first - start)
             if n_pairs + STRETCH > len(close_pairs.q):
                 return -1
+            if compresses() and bit_count(hits) > 4:
+                first = 0
+                while first < STRETCH:
+                    group = hits >> first & 255
+                    store_where(close_pairs.unsorted_q, n_pairs, load(row, first), group)
+                    store_where(close_pairs.unsorted_owner, n_pairs, fill(float(i)), group)
+                    ids = load(pseudojets.ident, start + first)
+                    store_where(close_pairs.unsorted_other, n_pairs, ids, group)
+                    n_pairs = natural(n_pairs + bit_count(group))
+                    first += width()
+                continue
             bits = thread_bits(hits)
             while bits != 0:
                 k = lowest(bits)

@@ -15,6 +15,7 @@ from djservice.clustering.kernels.lanes import (
     below,
     bit_count,
     bits_below,
+    compresses,
     fill,
     least,
     load,
@@ -22,12 +23,16 @@ from djservice.clustering.kernels.lanes import (
     natural,
     smallest_lane,
     store,
+    store_where,
     thread_bits,
     where_below,
     width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
 from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Pseudojets, distances
+
+#: A stretch with no more hits than these takes them one by one.
+FEW = 4
 
 
 @jit
@@ -43,8 +48,18 @@ def put_row(
 ) -> int:
     """Put pairs of the object in ``slot`` on the list; returns the new length.
 
-    Each bit k of ``hits`` stands for the pair with slot ``start`` + k.
+    Each bit k of ``hits`` stands for the pair with slot ``start`` + k, of distance ``row[k]``.
     """
+    if compresses() and asymmetry == 0.0 and bit_count(hits) > FEW:
+        owner, first = fill(pseudojets.ident[slot]), 0
+        while first < STRETCH:
+            group = hits >> first & 255
+            store_where(pairs.q, count, load(row, first), group)
+            store_where(pairs.owner, count, owner, group)
+            store_where(pairs.other, count, load(pseudojets.ident, start + first), group)
+            count = natural(count + bit_count(group))
+            first += width()
+        return count
     bits = thread_bits(hits)
     while bits != 0:
         k = lowest(bits)
@@ -87,13 +102,14 @@ def append_row(
             q = distances(pseudojets, first, y, phi, d)
             q = where_below(load(pseudojets.ident, first), ident, q, infinities)
             store(row, first - start, q)
-            bound = least(where_below(q, highs, infinities, q), bound)
+            bound = where_below(q, highs, bound, least(q, bound))
             hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
             first += width()
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
-        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
+        if hits != 0:
+            count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
         start += STRETCH
     pseudojets.lower[slot] = smallest_lane(bound)
     return count
@@ -130,13 +146,14 @@ def append_new(
             q = distances(pseudojets, first, y, phi, d)
             store(row, first - start, q)
             nearest = least(q, nearest)
-            bound = least(where_below(q, highs, infinities, q), bound)
+            bound = where_below(q, highs, bound, least(q, bound))
             hits |= below(q, highs) << (first - start)
             first += width()
         if count + STRETCH > len(pairs.q) - PAD:
             count = -1
             break
-        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
+        if hits != 0:
+            count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
         start += STRETCH
     sync()
     pseudojets.y[slot] = y_slot

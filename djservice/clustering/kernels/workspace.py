@@ -7,6 +7,7 @@ type, in which the arrays of an event or a tree stand one after the other.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,6 +95,7 @@ def tree_arrays(room: Room) -> list[Line]:
         "blocks": (np.float64, longest // 64 + 1),
         "slot": (np.uint16, ids),
         "marked": (np.uint16, room.particles),
+        "dead": (np.int32, ids + PAD),
         "beam_place": (np.int32, ids),
         "alive": (np.uint8, ids),
         "log_pt2": (np.float64, ids),
@@ -135,19 +137,16 @@ def allocate(particles: int, pairs: int, jets: int) -> Workspace:
     zeros.
     """
     room = Room(particles, pairs, jets)
-    event, tree = iter(_zeros(event_arrays(room))), iter(_zeros(tree_arrays(room)))
+    event, tree = event_arrays(room)[:-1], tree_arrays(room)  # both have a row of distances
+    arrays = _zeros([*event, *tree])
 
-    def build(kind: Any, arrays: Any) -> Any:
+    def build(kind: Any) -> Any:
         return kind(*(next(arrays) for _ in kind._fields))
 
-    origin, close_pairs = build(Pseudojets, event), build(ClosePairs, event)
-    pseudojets, pair_list, beam_list = (
-        build(Pseudojets, tree),
-        build(Candidates, tree),
-        build(Candidates, tree),
-    )
+    origin, close_pairs, pseudojets = build(Pseudojets), build(ClosePairs), build(Pseudojets)
+    pair_list, beam_list = build(Candidates), build(Candidates)
     pair_list.other[:] = beam_list.other[:] = 0xFFFF
-    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree))
+    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch))
 
 
 def allocate_slopes(particles: int, pairs: int, jets: int) -> ObjectSlopes:
@@ -155,15 +154,19 @@ def allocate_slopes(particles: int, pairs: int, jets: int) -> ObjectSlopes:
     return ObjectSlopes(*_zeros(slope_arrays(Room(particles, pairs, jets))))
 
 
-def _zeros(table: list[Line]) -> list[NDArray[Any]]:
-    return [_zeros_at_a_line(length, np.dtype(kind)) for kind, length in table]
+def _zeros(table: list[Line]) -> Iterator[NDArray[Any]]:
+    """The arrays of a table, each from the beginning of a line of the cache on.
 
-
-def _zeros_at_a_line(length: int, kind: np.dtype[Any]) -> NDArray[Any]:
-    """Zeros that begin where a line of the cache does: a group of lanes then lies in one line."""
-    memory = np.zeros(length * kind.itemsize + LINE, np.uint8)
+    A group of lanes then lies in one line. All arrays share one block of memory: the C library
+    keeps a freed block for the next work space, but gives many small ones back to the system.
+    """
+    kinds = [np.dtype(kind) for kind, _ in table]
+    sizes = [kind.itemsize * length for kind, (_, length) in zip(kinds, table, strict=True)]
+    memory = np.zeros(sum(size + -size % LINE for size in sizes) + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
-    return memory[start : start + length * kind.itemsize].view(kind)
+    for kind, size in zip(kinds, sizes, strict=True):
+        yield memory[start : start + size].view(kind)
+        start += size + -size % LINE
 
 
 def bounds_of(room: Room) -> Bounds:
