@@ -66,7 +66,7 @@ class Scratch(NamedTuple):
 
     ``sums`` and ``blocks`` hold partial sums of the weights. ``slot``, ``beam_place``, ``alive``
     and ``log_pt2`` are indexed by id. ``beam_place`` is the place of an object's beam on its list,
-    or -1.
+    or -1. ``dead`` is work space of removals.
     """
 
     row: Floats
@@ -74,13 +74,13 @@ class Scratch(NamedTuple):
     blocks: Floats
     slot: Ids
     marked: Ids
-    dead: Ints
     beam_place: Ints
     alive: NDArray[np.uint8]
     log_pt2: Floats
     step_scores: Floats
     jet_pt2: Floats
     state_pt2: Floats
+    dead: Ints
 
 
 class Workspace(NamedTuple):

@@ -31,18 +31,19 @@ from djservice.clustering.kernels.lanes import (
     natural,
     smallest_lane,
     store,
-    store_where,
     thread_bits,
     where_below,
     width,
 )
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.pseudojets import (
+    FEW,
     STRETCH,
     Floats,
     Ids,
     Pseudojets,
     distances,
+    put_together,
     row_distances,
 )
 
@@ -184,16 +185,11 @@ def _gather(
                 hits |= below(q, top) << (first - start)
             if n_pairs + STRETCH > len(close_pairs.q):
                 return -1
-            if compresses() and bit_count(hits) > 4:
-                first = 0
-                while first < STRETCH:
-                    group = hits >> first & 255
-                    store_where(close_pairs.unsorted_q, n_pairs, load(row, first), group)
-                    store_where(close_pairs.unsorted_owner, n_pairs, fill(float(i)), group)
-                    ids = load(pseudojets.ident, start + first)
-                    store_where(close_pairs.unsorted_other, n_pairs, ids, group)
-                    n_pairs = natural(n_pairs + bit_count(group))
-                    first += width()
+            if compresses() and bit_count(hits) > FEW:
+                n_pairs = put_together(
+                    pseudojets, i, start, hits, row, close_pairs.unsorted_q,
+                    close_pairs.unsorted_owner, close_pairs.unsorted_other, n_pairs,
+                )  # fmt: skip
                 continue
             bits = thread_bits(hits)
             while bits != 0:

@@ -23,16 +23,19 @@ from djservice.clustering.kernels.lanes import (
     natural,
     smallest_lane,
     store,
-    store_where,
     thread_bits,
     where_below,
     width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
-from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Pseudojets, distances
-
-#: A stretch with no more hits than these takes them one by one.
-FEW = 4
+from djservice.clustering.kernels.pseudojets import (
+    FEW,
+    STRETCH,
+    Floats,
+    Pseudojets,
+    distances,
+    put_together,
+)
 
 
 @jit
@@ -51,15 +54,9 @@ def put_row(
     Each bit k of ``hits`` stands for the pair with slot ``start`` + k, of distance ``row[k]``.
     """
     if compresses() and asymmetry == 0.0 and bit_count(hits) > FEW:
-        owner, first = fill(pseudojets.ident[slot]), 0
-        while first < STRETCH:
-            group = hits >> first & 255
-            store_where(pairs.q, count, load(row, first), group)
-            store_where(pairs.owner, count, owner, group)
-            store_where(pairs.other, count, load(pseudojets.ident, start + first), group)
-            count = natural(count + bit_count(group))
-            first += width()
-        return count
+        return put_together(
+            pseudojets, slot, start, hits, row, pairs.q, pairs.owner, pairs.other, count
+        )
     bits = thread_bits(hits)
     while bits != 0:
         k = lowest(bits)

@@ -89,7 +89,7 @@ def _places_of(pairs: Candidates, count: int, a: int, b: int, places: Ints) -> i
             bits &= bits - 1
             place = natural(place + 1)
         first = natural(first + WIDE)
-    return number
+    return int(number)
 
 
 @jit
@@ -98,7 +98,7 @@ def _pairs_of(pairs: Candidates, first: int, count: int, a: int, b: int) -> int:
     bits = holds(pairs.owner, pairs.other, first, a, b)
     if first + WIDE > count:
         bits &= (1 << (count - first)) - 1
-    return bits
+    return int(bits)
 
 
 @jit

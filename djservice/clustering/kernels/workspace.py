@@ -95,13 +95,13 @@ def tree_arrays(room: Room) -> list[Line]:
         "blocks": (np.float64, longest // 64 + 1),
         "slot": (np.uint16, ids),
         "marked": (np.uint16, room.particles),
-        "dead": (np.int32, ids + PAD),
         "beam_place": (np.int32, ids),
         "alive": (np.uint8, ids),
         "log_pt2": (np.float64, ids),
         "step_scores": (np.float64, 5),
         "jet_pt2": (np.float64, room.jets),
         "state_pt2": (np.float64, room.jets),
+        "dead": (np.int32, ids + PAD),
     }
     pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
     lists = [*candidates(room.pairs + PAD), *candidates(slots)]

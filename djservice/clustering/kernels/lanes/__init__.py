@@ -24,7 +24,6 @@ LANES = 8
 WIDE = 32
 
 
-
 def _functions(compiled: str) -> Any:
     name = "reference" if numba.config.DISABLE_JIT else compiled
     return importlib.import_module(f"djservice.clustering.kernels.lanes.{name}")
