@@ -174,12 +174,9 @@ def _gather(
             stop = min(start + STRETCH, i)
             hits = 0
             for first in range(start, stop, width()):
-                q = where_below(
-                    load(pseudojets.ident, first),
-                    fill(float(i)),
-                    distances(pseudojets, first, y, phi, d),
-                    infinities,
-                )
+                q = distances(pseudojets, first, y, phi, d)
+                if first + width() > i:  # a particle owns pairs with smaller ids
+                    q = where_below(load(pseudojets.ident, first), fill(float(i)), q, infinities)
                 store(row, first - start, q)
                 bound = where_below(q, top, bound, least(q, bound))
                 hits |= below(q, top) << (first - start)
