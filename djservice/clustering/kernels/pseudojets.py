@@ -33,6 +33,9 @@ Ids = NDArray[np.uint16]
 STRETCH = 64
 #: So many hits among them are taken one by one, and more of them together.
 FEW = 4
+#: Slots whose distances are found before the first hit among them is taken. A row of distances has
+#: them at the slots modulo this.
+CHUNK = 8 * STRETCH
 
 
 class Pseudojets(NamedTuple):
@@ -193,13 +196,13 @@ def put_together(
 ) -> int:
     """Put the pairs of the object in ``slot`` with a stretch of slots on a list of ``count``.
 
-    Each bit k of ``hits`` stands for the pair with slot ``start`` + k, of distance ``row[k]``. The
-    list has room for a stretch. Returns its new length.
+    Each bit k of ``hits`` stands for the pair with slot ``start`` + k, whose distance is in
+    ``row``. The list has room for a stretch. Returns its new length.
     """
     ident, first = fill(pseudojets.ident[slot]), 0
     while first < STRETCH:
         group = hits >> first & 255
-        store_where(q, count, load(row, first), group)
+        store_where(q, count, load(row, start % CHUNK + first), group)
         store_where(owner, count, ident, group)
         store_where(other, count, load(pseudojets.ident, start + first), group)
         count = natural(count + bit_count(group))

@@ -15,8 +15,10 @@ from djservice.clustering.kernels.lanes import (
     below,
     bit_count,
     bits_below,
+    bits_of,
     compresses,
     fill,
+    float_of,
     least,
     load,
     lowest,
@@ -29,6 +31,7 @@ from djservice.clustering.kernels.lanes import (
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
 from djservice.clustering.kernels.pseudojets import (
+    CHUNK,
     FEW,
     STRETCH,
     Floats,
@@ -51,7 +54,7 @@ def put_row(
 ) -> int:
     """Put pairs of the object in ``slot`` on the list; returns the new length.
 
-    Each bit k of ``hits`` stands for the pair with slot ``start`` + k, of distance ``row[k]``.
+    Each bit k of ``hits`` stands for the pair with slot ``start`` + k, whose distance is in ``row``.
     """
     if compresses() and asymmetry == 0.0 and bit_count(hits) > FEW:
         return put_together(
@@ -61,8 +64,38 @@ def put_row(
     while bits != 0:
         k = lowest(bits)
         bits &= bits - 1
-        put_pair(pseudojets, slot, start + k, row[k], pairs, count + bits_below(hits, k), asymmetry)
+        place, other = natural(count + bits_below(hits, k)), natural(start + k)
+        put_pair(pseudojets, slot, other, row[natural(other % CHUNK)], pairs, place, asymmetry)
     return int(count + bit_count(hits))
+
+
+@jit
+def put_hits(
+    pseudojets: Pseudojets,
+    begin: int,
+    end: int,
+    slot: int,
+    pairs: Candidates,
+    count: int,
+    scratch: Scratch,
+    asymmetry: float,
+) -> int:
+    """Put the hits among a chunk of slots on the list; returns its new length, -1 if too short.
+
+    ``scratch.row`` has the distances, and ``scratch.blocks`` the bits of each stretch. A scan that
+    takes its hits as it finds them is slower: wherever a processor has not foreseen one, it has to
+    begin the distances anew on which it was ahead.
+    """
+    start = begin
+    while start < end:
+        if count + STRETCH > len(pairs.q) - PAD:
+            count = -1
+            break
+        hits = bits_of(scratch.blocks[natural((start - begin) // STRETCH)])
+        if hits != 0:
+            count = put_row(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
+        start += STRETCH
+    return count
 
 
 @jit
@@ -74,7 +107,7 @@ def append_row(
     high: float,
     pairs: Candidates,
     count: int,
-    row: Floats,
+    scratch: Scratch,
     asymmetry: float,
 ) -> int:
     """Put the pairs with low <= q < high that the object in ``slot`` owns on the list.
@@ -90,24 +123,24 @@ def append_row(
     )
     lows, highs, infinities = fill(low), fill(high), fill(math.inf)
     bound = infinities
-    start = 0
-    while start < m:
-        stop = min(start + STRETCH, m)
-        hits = 0
-        first = start
-        while first < stop:
-            q = distances(pseudojets, first, y, phi, d)
-            q = where_below(load(pseudojets.ident, first), ident, q, infinities)
-            store(row, first - start, q)
-            bound = where_below(q, highs, bound, least(q, bound))
-            hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
-            first += width()
-        if count + STRETCH > len(pairs.q) - PAD:
-            count = -1
-            break
-        if hits != 0:
-            count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
-        start += STRETCH
+    begin = 0
+    while begin < m and count >= 0:
+        start, end = begin, min(begin + CHUNK, m)
+        while start < end:
+            stop = min(start + STRETCH, end)
+            hits = 0
+            first = start
+            while first < stop:
+                q = distances(pseudojets, first, y, phi, d)
+                q = where_below(load(pseudojets.ident, first), ident, q, infinities)
+                store(scratch.row, first - begin, q)
+                bound = where_below(q, highs, bound, least(q, bound))
+                hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
+                first += width()
+            scratch.blocks[natural((start - begin) // STRETCH)] = float_of(hits)
+            start += STRETCH
+        count = put_hits(pseudojets, begin, end, slot, pairs, count, scratch, asymmetry)
+        begin += CHUNK
     pseudojets.lower[slot] = smallest_lane(bound)
     return count
 
@@ -120,7 +153,7 @@ def append_new(
     high: float,
     pairs: Candidates,
     count: int,
-    row: Floats,
+    scratch: Scratch,
     asymmetry: float,
 ) -> tuple[int, float]:
     """Put the pairs with q < high of the newest object on the list, and bound the others.
@@ -134,24 +167,24 @@ def append_new(
     pseudojets.y[slot] = math.inf  # no pair with itself
     highs, infinities = fill(high), fill(math.inf)
     bound = nearest = infinities
-    start = 0
-    while start < m:
-        stop = min(start + STRETCH, m)
-        hits = 0
-        first = start
-        while first < stop:
-            q = distances(pseudojets, first, y, phi, d)
-            store(row, first - start, q)
-            nearest = least(q, nearest)
-            bound = where_below(q, highs, bound, least(q, bound))
-            hits |= below(q, highs) << (first - start)
-            first += width()
-        if count + STRETCH > len(pairs.q) - PAD:
-            count = -1
-            break
-        if hits != 0:
-            count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
-        start += STRETCH
+    begin = 0
+    while begin < m and count >= 0:
+        start, end = begin, min(begin + CHUNK, m)
+        while start < end:
+            stop = min(start + STRETCH, end)
+            hits = 0
+            first = start
+            while first < stop:
+                q = distances(pseudojets, first, y, phi, d)
+                store(scratch.row, first - begin, q)
+                nearest = least(q, nearest)
+                bound = where_below(q, highs, bound, least(q, bound))
+                hits |= below(q, highs) << (first - start)
+                first += width()
+            scratch.blocks[natural((start - begin) // STRETCH)] = float_of(hits)
+            start += STRETCH
+        count = put_hits(pseudojets, begin, end, slot, pairs, count, scratch, asymmetry)
+        begin += CHUNK
     sync()
     pseudojets.y[slot] = y_slot
     pseudojets.lower[slot] = smallest_lane(bound)
@@ -253,7 +286,7 @@ def refill(
     k = 0
     while k < marked and n_pairs >= 0:
         slot = int(scratch.marked[k])
-        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
+        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch, asymmetry)
         k += 1
     return n_pairs, n_beams
 

@@ -385,7 +385,7 @@ def append_sum(
     n_beams, least_pair, least_beam = lists.n_beams, lists.least_pair, lists.least_beam
     slot, status = int(scratch.slot[new_id]), OK
     n_pairs, nearest = append_new(
-        pseudojets, m, slot, lists.threshold, pairs, lists.n_pairs, scratch.row, asymmetry
+        pseudojets, m, slot, lists.threshold, pairs, lists.n_pairs, scratch, asymmetry
     )
     if n_pairs < 0:
         status = LIST_FULL
