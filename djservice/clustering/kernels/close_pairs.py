@@ -204,6 +204,7 @@ def _put_hits(
     row: Floats,
 ) -> int:
     """Collect the hits of a particle among a chunk of slots; returns the number of pairs, or -1."""
+    sync()
     for start in range(begin, end, STRETCH):
         if n_pairs + STRETCH > len(close_pairs.q):
             return -1
@@ -223,4 +224,5 @@ def _put_hits(
                 close_pairs.unsorted_owner[place] = i
                 close_pairs.unsorted_other[place] = start + k
             n_pairs += bit_count(hits)
+    sync()
     return n_pairs

@@ -70,31 +70,63 @@ def put_row(
 
 
 @jit
-def put_hits(
+def take_hits(
     pseudojets: Pseudojets,
-    begin: int,
-    end: int,
     slot: int,
+    start: int,
+    hits: int,
     pairs: Candidates,
     count: int,
     scratch: Scratch,
     asymmetry: float,
 ) -> int:
-    """Put the hits among a chunk of slots on the list; returns its new length, -1 if too short.
+    """Put the hits of a stretch on the list; a processor only keeps them for :func:`put_hits`.
 
-    ``scratch.row`` has the distances, and ``scratch.blocks`` the bits of each stretch. A scan that
-    takes its hits as it finds them is slower: wherever a processor has not foreseen one, it has to
-    begin the distances anew on which it was ahead.
+    It would be ahead in the distances, and begin them anew wherever it has not foreseen a hit.
+    Returns the length of the list, -1 if it is too short.
     """
+    if size() > 1:
+        return _put_if_room(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
+    scratch.blocks[natural(start % CHUNK // STRETCH)] = float_of(hits)
+    return count
+
+
+@jit
+def put_hits(
+    pseudojets: Pseudojets,
+    slot: int,
+    begin: int,
+    end: int,
+    pairs: Candidates,
+    count: int,
+    scratch: Scratch,
+    asymmetry: float,
+) -> int:
+    """Put the hits that were kept for a chunk of slots on the list; returns its length or -1."""
     start = begin
-    while start < end:
-        if count + STRETCH > len(pairs.q) - PAD:
-            count = -1
-            break
-        hits = bits_of(scratch.blocks[natural((start - begin) // STRETCH)])
-        if hits != 0:
-            count = put_row(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
+    while start < end and size() == 1:
+        hits = bits_of(scratch.blocks[natural(start % CHUNK // STRETCH)])
+        count = _put_if_room(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
         start += STRETCH
+    return count
+
+
+@jit
+def _put_if_room(
+    pseudojets: Pseudojets,
+    slot: int,
+    start: int,
+    hits: int,
+    pairs: Candidates,
+    count: int,
+    row: Floats,
+    asymmetry: float,
+) -> int:
+    """Put the hits of a stretch on the list if it has room for a whole stretch, else return -1."""
+    if count < 0 or count + STRETCH > len(pairs.q) - PAD:
+        return -1
+    if hits != 0:
+        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
     return count
 
 
@@ -137,9 +169,9 @@ def append_row(
                 bound = where_below(q, highs, bound, least(q, bound))
                 hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
                 first += width()
-            scratch.blocks[natural((start - begin) // STRETCH)] = float_of(hits)
+            count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
             start += STRETCH
-        count = put_hits(pseudojets, begin, end, slot, pairs, count, scratch, asymmetry)
+        count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
         begin += CHUNK
     pseudojets.lower[slot] = smallest_lane(bound)
     return count
@@ -181,9 +213,9 @@ def append_new(
                 bound = where_below(q, highs, bound, least(q, bound))
                 hits |= below(q, highs) << (first - start)
                 first += width()
-            scratch.blocks[natural((start - begin) // STRETCH)] = float_of(hits)
+            count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
             start += STRETCH
-        count = put_hits(pseudojets, begin, end, slot, pairs, count, scratch, asymmetry)
+        count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
         begin += CHUNK
     sync()
     pseudojets.y[slot] = y_slot
