@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.kinematics import momenta
+from djservice.clustering.kernels.ties import order_ties
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
@@ -51,14 +52,7 @@ def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArra
     bits = events.pt.astype(np.float32).view(np.int32).astype(np.int64)
     key = event << 32 | (bits if power <= 0 else 0x7FFFFFFF - bits)
     index = np.argsort(key)
-    tied_to_next = np.diff(key[index]) == 0
-    if tied_to_next.any():
-        tied = np.flatnonzero(
-            np.concatenate([[False], tied_to_next]) | np.concatenate([tied_to_next, [False]])
-        )
-        particles = index[tied]
-        fields = (x[particles] for x in (events.mass, events.phi, events.rapidity, rising, key))
-        index[tied] = particles[np.lexsort(tuple(fields))]
+    order_ties(index, key, rising, events.rapidity, events.phi, events.mass)
     return index
 
 

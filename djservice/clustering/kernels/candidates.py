@@ -66,7 +66,7 @@ class Scratch(NamedTuple):
 
     ``sums`` and ``blocks`` hold partial sums of the weights. ``slot``, ``beam_place``, ``alive``
     and ``log_pt2`` are indexed by id. ``beam_place`` is the place of an object's beam on its list,
-    or -1.
+    or -1. ``dead`` is work space of removals.
     """
 
     row: Floats
@@ -80,6 +80,7 @@ class Scratch(NamedTuple):
     step_scores: Floats
     jet_pt2: Floats
     state_pt2: Floats
+    dead: Ints
 
 
 class Workspace(NamedTuple):
@@ -136,11 +137,18 @@ def put_pair(
     pairs.owner[place] = int(pseudojets.ident[a])
     pairs.other[place] = int(pseudojets.ident[b])
     if asymmetry > 0.0:
-        pairs.s[place] = (
-            q * asymmetry_factor(pseudojets.pt2[a], pseudojets.pt2[b], asymmetry)
-            if q > 0.0
-            else 0.0
-        )
+        put_scale(pseudojets, a, b, pairs, place, asymmetry)
+
+
+@jit
+def put_scale(
+    pseudojets: Pseudojets, a: int, b: int, pairs: Candidates, place: int, asymmetry: float
+) -> None:
+    """Set the distance with the asymmetry factor of a pair on the list, which has its distance."""
+    a, b, place = natural(a), natural(b), natural(place)
+    q = pairs.q[place]
+    factor = asymmetry_factor(pseudojets.pt2[a], pseudojets.pt2[b], asymmetry)
+    pairs.s[place] = q * factor if q > 0.0 else 0.0
 
 
 @jit

@@ -22,6 +22,7 @@ from djservice.clustering.kernels.lanes import (
     bit_count,
     bits_below,
     bits_of,
+    compresses,
     fill,
     float_of,
     least,
@@ -36,11 +37,14 @@ from djservice.clustering.kernels.lanes import (
 )
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.pseudojets import (
+    CHUNK,
+    FEW,
     STRETCH,
     Floats,
     Ids,
     Pseudojets,
     distances,
+    put_together,
     row_distances,
 )
 
@@ -164,32 +168,61 @@ def _gather(
 ) -> int:
     """Collect all pairs below ``edge``, unsorted; returns their number, -1 if there is no room."""
     n_pairs, infinities, top = 0, fill(math.inf), fill(edge)
+    masks = close_pairs.q  # which is free until the pairs are put in order
     for i in range(n):
         y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])
         bound = infinities
-        for start in range(0, i, STRETCH):
-            stop = min(start + STRETCH, i)
-            hits = 0
-            for first in range(start, stop, width()):
-                q = where_below(
-                    load(pseudojets.ident, first),
-                    fill(float(i)),
-                    distances(pseudojets, first, y, phi, d),
-                    infinities,
-                )
-                store(row, first - start, q)
-                bound = least(where_below(q, top, infinities, q), bound)
-                hits |= below(q, top) << (first - start)
-            if n_pairs + STRETCH > len(close_pairs.q):
+        for begin in range(0, i, CHUNK):
+            end = min(begin + CHUNK, i)
+            for start in range(begin, end, STRETCH):
+                hits = 0
+                for first in range(start, min(start + STRETCH, end), width()):
+                    q = distances(pseudojets, first, y, phi, d)
+                    if first + width() > i:  # a particle owns pairs with smaller ids
+                        q = where_below(
+                            load(pseudojets.ident, first), fill(float(i)), q, infinities
+                        )
+                    store(row, first - begin, q)
+                    bound = where_below(q, top, bound, least(q, bound))
+                    hits |= below(q, top) << (first - start)
+                masks[natural((start - begin) // STRETCH)] = float_of(hits)
+            n_pairs = _put_hits(pseudojets, i, begin, end, close_pairs, n_pairs, row)
+            if n_pairs < 0:
                 return -1
+        pseudojets.lower[i] = smallest_lane(bound)
+    return n_pairs
+
+
+@jit
+def _put_hits(
+    pseudojets: Pseudojets,
+    i: int,
+    begin: int,
+    end: int,
+    close_pairs: ClosePairs,
+    n_pairs: int,
+    row: Floats,
+) -> int:
+    """Collect the hits of a particle among a chunk of slots; returns the number of pairs, or -1."""
+    sync()
+    for start in range(begin, end, STRETCH):
+        if n_pairs + STRETCH > len(close_pairs.q):
+            return -1
+        hits = bits_of(close_pairs.q[natural((start - begin) // STRETCH)])
+        if compresses() and bit_count(hits) > FEW:
+            n_pairs = put_together(
+                pseudojets, i, start, hits, row, close_pairs.unsorted_q,
+                close_pairs.unsorted_owner, close_pairs.unsorted_other, n_pairs,
+            )  # fmt: skip
+        else:
             bits = thread_bits(hits)
             while bits != 0:
                 k = lowest(bits)
                 bits &= bits - 1
                 place = natural(n_pairs + bits_below(hits, k))
-                close_pairs.unsorted_q[place] = row[k]
+                close_pairs.unsorted_q[place] = row[natural(start - begin + k)]
                 close_pairs.unsorted_owner[place] = i
                 close_pairs.unsorted_other[place] = start + k
             n_pairs += bit_count(hits)
-        pseudojets.lower[i] = smallest_lane(bound)
+    sync()
     return n_pairs

@@ -128,6 +128,7 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         opaque_view(floats[limits[58] : limits[59]]),
         opaque_view(floats[limits[60] : limits[61]]),
         opaque_view(floats[limits[62] : limits[63]]),
+        opaque_view(teams.numbers[team][limits[64] : limits[65]]),
     )
     return Workspace(
         pseudojets_of(events.floats[index], bounds.event),
@@ -144,14 +145,14 @@ def slopes_of(teams: Memory, team: int, limits: Any) -> ObjectSlopes:
     """The slopes of a team, for the score in the particles."""
     floats, numbers = teams.floats[team], teams.numbers[team]
     return ObjectSlopes(
-        opaque_view(floats[limits[64] : limits[65]]),
         opaque_view(floats[limits[66] : limits[67]]),
         opaque_view(floats[limits[68] : limits[69]]),
         opaque_view(floats[limits[70] : limits[71]]),
         opaque_view(floats[limits[72] : limits[73]]),
-        opaque_view(numbers[limits[74] : limits[75]]),
+        opaque_view(floats[limits[74] : limits[75]]),
         opaque_view(numbers[limits[76] : limits[77]]),
-        opaque_view(floats[limits[78] : limits[79]]),
+        opaque_view(numbers[limits[78] : limits[79]]),
+        opaque_view(floats[limits[80] : limits[81]]),
     )
 
 

@@ -12,12 +12,14 @@ from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import TWO_PI, momentum_scale, rapidity
 from djservice.clustering.kernels.lanes import (
     absolute,
+    bit_count,
     fill,
     fma,
     least,
     load,
     natural,
     store,
+    store_where,
     width,
 )
 from djservice.clustering.kernels.lanes.team import sync
@@ -29,6 +31,11 @@ Ids = NDArray[np.uint16]
 
 #: Slots whose bits make one mask.
 STRETCH = 64
+#: So many hits among them are taken one by one, and more of them together.
+FEW = 4
+#: Slots whose distances are found before the first hit among them is taken. A row of distances has
+#: them at the slots modulo this.
+CHUNK = 8 * STRETCH
 
 
 class Pseudojets(NamedTuple):
@@ -173,6 +180,34 @@ def distances(pseudojets: Pseudojets, first: int, y: Any, phi: Any, d: Any) -> A
     dphi = absolute(load(pseudojets.phi, first) - phi)
     dphi = least(dphi, fill(TWO_PI) - dphi)
     return least(load(pseudojets.d, first), d) * fma(dy, dy, dphi * dphi)
+
+
+@jit
+def put_together(
+    pseudojets: Pseudojets,
+    slot: int,
+    start: int,
+    hits: int,
+    row: Floats,
+    q: Floats,
+    owner: Ids,
+    other: Ids,
+    count: int,
+) -> int:
+    """Put the pairs of the object in ``slot`` with a stretch of slots on a list of ``count``.
+
+    Each bit k of ``hits`` stands for the pair with slot ``start`` + k, whose distance is in
+    ``row``. The list has room for a stretch. Returns its new length.
+    """
+    ident, first = fill(pseudojets.ident[slot]), 0
+    while first < STRETCH:
+        group = hits >> first & 255
+        store_where(q, count, load(row, start % CHUNK + first), group)
+        store_where(owner, count, ident, group)
+        store_where(other, count, load(pseudojets.ident, start + first), group)
+        count = natural(count + bit_count(group))
+        first += width()
+    return count
 
 
 @jit

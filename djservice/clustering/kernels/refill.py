@@ -15,7 +15,10 @@ from djservice.clustering.kernels.lanes import (
     below,
     bit_count,
     bits_below,
+    bits_of,
+    compresses,
     fill,
+    float_of,
     least,
     load,
     lowest,
@@ -27,7 +30,15 @@ from djservice.clustering.kernels.lanes import (
     width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
-from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Pseudojets, distances
+from djservice.clustering.kernels.pseudojets import (
+    CHUNK,
+    FEW,
+    STRETCH,
+    Floats,
+    Pseudojets,
+    distances,
+    put_together,
+)
 
 
 @jit
@@ -43,14 +54,80 @@ def put_row(
 ) -> int:
     """Put pairs of the object in ``slot`` on the list; returns the new length.
 
-    Each bit k of ``hits`` stands for the pair with slot ``start`` + k.
+    Each bit k of ``hits`` stands for the pair with slot ``start`` + k, whose distance is in ``row``.
     """
+    if compresses() and asymmetry == 0.0 and bit_count(hits) > FEW:
+        return put_together(
+            pseudojets, slot, start, hits, row, pairs.q, pairs.owner, pairs.other, count
+        )
     bits = thread_bits(hits)
     while bits != 0:
         k = lowest(bits)
         bits &= bits - 1
-        put_pair(pseudojets, slot, start + k, row[k], pairs, count + bits_below(hits, k), asymmetry)
+        place, other = natural(count + bits_below(hits, k)), natural(start + k)
+        put_pair(pseudojets, slot, other, row[natural(other % CHUNK)], pairs, place, asymmetry)
     return int(count + bit_count(hits))
+
+
+@jit
+def take_hits(
+    pseudojets: Pseudojets,
+    slot: int,
+    start: int,
+    hits: int,
+    pairs: Candidates,
+    count: int,
+    scratch: Scratch,
+    asymmetry: float,
+) -> int:
+    """Put the hits of a stretch on the list; a processor only keeps them for :func:`put_hits`.
+
+    It would be ahead in the distances, and begin them anew wherever it has not foreseen a hit.
+    Returns the length of the list, -1 if it is too short.
+    """
+    if size() > 1:
+        return _put_if_room(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
+    scratch.blocks[natural(start % CHUNK // STRETCH)] = float_of(hits)
+    return count
+
+
+@jit
+def put_hits(
+    pseudojets: Pseudojets,
+    slot: int,
+    begin: int,
+    end: int,
+    pairs: Candidates,
+    count: int,
+    scratch: Scratch,
+    asymmetry: float,
+) -> int:
+    """Put the hits that were kept for a chunk of slots on the list; returns its length or -1."""
+    start = begin
+    while start < end and size() == 1:
+        hits = bits_of(scratch.blocks[natural(start % CHUNK // STRETCH)])
+        count = _put_if_room(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
+        start += STRETCH
+    return count
+
+
+@jit
+def _put_if_room(
+    pseudojets: Pseudojets,
+    slot: int,
+    start: int,
+    hits: int,
+    pairs: Candidates,
+    count: int,
+    row: Floats,
+    asymmetry: float,
+) -> int:
+    """Put the hits of a stretch on the list if it has room for a whole stretch, else return -1."""
+    if count < 0 or count + STRETCH > len(pairs.q) - PAD:
+        return -1
+    if hits != 0:
+        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
+    return count
 
 
 @jit
@@ -62,7 +139,7 @@ def append_row(
     high: float,
     pairs: Candidates,
     count: int,
-    row: Floats,
+    scratch: Scratch,
     asymmetry: float,
 ) -> int:
     """Put the pairs with low <= q < high that the object in ``slot`` owns on the list.
@@ -78,23 +155,24 @@ def append_row(
     )
     lows, highs, infinities = fill(low), fill(high), fill(math.inf)
     bound = infinities
-    start = 0
-    while start < m:
-        stop = min(start + STRETCH, m)
-        hits = 0
-        first = start
-        while first < stop:
-            q = distances(pseudojets, first, y, phi, d)
-            q = where_below(load(pseudojets.ident, first), ident, q, infinities)
-            store(row, first - start, q)
-            bound = least(where_below(q, highs, infinities, q), bound)
-            hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
-            first += width()
-        if count + STRETCH > len(pairs.q) - PAD:
-            count = -1
-            break
-        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
-        start += STRETCH
+    begin = 0
+    while begin < m and count >= 0:
+        start, end = begin, min(begin + CHUNK, m)
+        while start < end:
+            stop = min(start + STRETCH, end)
+            hits = 0
+            first = start
+            while first < stop:
+                q = distances(pseudojets, first, y, phi, d)
+                q = where_below(load(pseudojets.ident, first), ident, q, infinities)
+                store(scratch.row, first - begin, q)
+                bound = where_below(q, highs, bound, least(q, bound))
+                hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
+                first += width()
+            count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
+            start += STRETCH
+        count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
+        begin += CHUNK
     pseudojets.lower[slot] = smallest_lane(bound)
     return count
 
@@ -107,7 +185,7 @@ def append_new(
     high: float,
     pairs: Candidates,
     count: int,
-    row: Floats,
+    scratch: Scratch,
     asymmetry: float,
 ) -> tuple[int, float]:
     """Put the pairs with q < high of the newest object on the list, and bound the others.
@@ -121,23 +199,24 @@ def append_new(
     pseudojets.y[slot] = math.inf  # no pair with itself
     highs, infinities = fill(high), fill(math.inf)
     bound = nearest = infinities
-    start = 0
-    while start < m:
-        stop = min(start + STRETCH, m)
-        hits = 0
-        first = start
-        while first < stop:
-            q = distances(pseudojets, first, y, phi, d)
-            store(row, first - start, q)
-            nearest = least(q, nearest)
-            bound = least(where_below(q, highs, infinities, q), bound)
-            hits |= below(q, highs) << (first - start)
-            first += width()
-        if count + STRETCH > len(pairs.q) - PAD:
-            count = -1
-            break
-        count = put_row(pseudojets, slot, start, hits, pairs, count, row, asymmetry)
-        start += STRETCH
+    begin = 0
+    while begin < m and count >= 0:
+        start, end = begin, min(begin + CHUNK, m)
+        while start < end:
+            stop = min(start + STRETCH, end)
+            hits = 0
+            first = start
+            while first < stop:
+                q = distances(pseudojets, first, y, phi, d)
+                store(scratch.row, first - begin, q)
+                nearest = least(q, nearest)
+                bound = where_below(q, highs, bound, least(q, bound))
+                hits |= below(q, highs) << (first - start)
+                first += width()
+            count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
+            start += STRETCH
+        count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
+        begin += CHUNK
     sync()
     pseudojets.y[slot] = y_slot
     pseudojets.lower[slot] = smallest_lane(bound)
@@ -239,7 +318,7 @@ def refill(
     k = 0
     while k < marked and n_pairs >= 0:
         slot = int(scratch.marked[k])
-        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch.row, asymmetry)
+        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch, asymmetry)
         k += 1
     return n_pairs, n_beams
 

@@ -30,20 +30,107 @@ def remove_pairs(
     b: int,
     minimum: float,
     safe: bool,
+    dead: Ints,
     slopes: ObjectSlopes | None,
     weight: float,
 ) -> tuple[int, bool]:
     """Remove the pairs of objects ``a`` and ``b``.
 
-    Returns the length of the list, and whether the minimum went. ``slopes`` and ``weight`` are
-    those of :mod:`djservice.clustering.kernels.input_score`, None and 0 without it.
+    Returns the length of the list, and whether the minimum went. ``dead`` is work space for as many
+    places as there are such pairs. ``slopes`` and ``weight`` are those of
+    :mod:`djservice.clustering.kernels.input_score`, None and 0 without it.
     """
-    owner, other = pairs.owner, pairs.other
+    if size() > 1:
+        return _remove_by_team(pairs, count, a, b, minimum, safe, slopes)
+    if slopes is not None:
+        _add_pairs_of(pairs, count, a, b, slopes, weight)
+    minimum_lost, number = False, _places_of(pairs, count, a, b, dead)
+    while number > 0:
+        number = natural(number - 1)
+        count = natural(count - 1)
+        k = natural(dead[number])
+        minimum_lost = minimum_lost | (pairs.q[k] <= minimum)
+        _move(pairs, count, k, safe, slopes)
+    return count, minimum_lost
+
+
+@jit
+def _move(
+    pairs: Candidates, source: int, target: int, safe: bool, slopes: ObjectSlopes | None
+) -> None:
+    """Put the pair at one place of the list at another one too."""
+    if slopes is not None:
+        slopes.pair[target] = slopes.pair[source]
+    pairs.q[target] = pairs.q[source]
+    pairs.w[target] = pairs.w[source]
+    pairs.owner[target] = pairs.owner[source]
+    pairs.other[target] = pairs.other[source]
+    if safe:
+        pairs.s[target] = pairs.s[source]
+
+
+@jit
+def _places_of(pairs: Candidates, count: int, a: int, b: int, places: Ints) -> int:
+    """Find the pairs of two objects; returns their number.
+
+    Four places of a group are written, dead or not, and others only if there are more: how many it
+    has is what a processor would mispredict.
+    """
+    first = number = natural(0)
+    while first < count:
+        bits = _pairs_of(pairs, first, count, a, b)
+        place, number = number, natural(number + bit_count(bits))
+        for _ in range(4):
+            places[place] = first + lowest(bits)
+            bits &= bits - 1
+            place = natural(place + 1)
+        while bits != 0:
+            places[place] = first + lowest(bits)
+            bits &= bits - 1
+            place = natural(place + 1)
+        first = natural(first + WIDE)
+    return int(number)
+
+
+@jit
+def _pairs_of(pairs: Candidates, first: int, count: int, a: int, b: int) -> int:
+    """Mask of the pairs of two objects in a group."""
+    bits = holds(pairs.owner, pairs.other, first, a, b)
+    if first + WIDE > count:
+        bits &= (1 << (count - first)) - 1
+    return int(bits)
+
+
+@jit
+def _add_pairs_of(
+    pairs: Candidates, count: int, a: int, b: int, slopes: ObjectSlopes, weight: float
+) -> None:
+    """Add the pairs of two objects to the slopes, the last group first."""
+    first = (count - 1) & -WIDE
+    while first >= 0:
+        bits = _pairs_of(pairs, first, count, a, b)
+        while bits != 0:
+            add_listed_pair(pairs, first + lowest(bits), slopes, weight)
+            bits &= bits - 1
+        first -= WIDE
+
+
+@jit
+def _remove_by_team(
+    pairs: Candidates,
+    count: int,
+    a: int,
+    b: int,
+    minimum: float,
+    safe: bool,
+    slopes: ObjectSlopes | None,
+) -> tuple[int, bool]:
+    """:func:`remove_pairs` by a team, whose threads share the dead of a group."""
     minimum_lost = False
     first = (count - 1) & -WIDE
     valid = (1 << (count - first)) - 1 if count > 0 else 0
     while first >= 0:  # from the end, so that what comes after is alive
-        dead = holds(owner, other, first, a, b) & valid
+        dead = holds(pairs.owner, pairs.other, first, a, b) & valid
         valid = (1 << WIDE) - 1
         if dead != 0:
             bits = thread_bits(dead)
@@ -53,16 +140,7 @@ def remove_pairs(
                 k = natural(first + lane)
                 minimum_lost = minimum_lost | (pairs.q[k] <= minimum)
                 last = natural(_replacement(dead, lane, first, count))
-                if slopes is not None:
-                    if size() == 1:
-                        add_listed_pair(pairs, k, slopes, weight)
-                    slopes.pair[k] = slopes.pair[last]
-                pairs.q[k] = pairs.q[last]
-                pairs.w[k] = pairs.w[last]
-                owner[k] = owner[last]
-                other[k] = other[last]
-                if safe:
-                    pairs.s[k] = pairs.s[last]
+                _move(pairs, last, k, safe, slopes)
             count -= bit_count(dead)
             sync()
         first -= WIDE

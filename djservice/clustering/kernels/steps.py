@@ -295,7 +295,15 @@ def remove_chosen(
     pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     a, b, beam_place = choice.a, choice.b, workspace.scratch.beam_place
     n_pairs, pair_lost = remove_pairs(
-        pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe, slopes, weight
+        pairs,
+        lists.n_pairs,
+        a,
+        b if b >= 0 else a,
+        lists.least_pair,
+        safe,
+        scratch.dead,
+        slopes,
+        weight,
     )
     n_beams, beam_lost = remove_beam(beams, lists.n_beams, a, lists.least_beam, beam_place, slopes)
     scratch.alive[a] = 0
@@ -377,7 +385,7 @@ def append_sum(
     n_beams, least_pair, least_beam = lists.n_beams, lists.least_pair, lists.least_beam
     slot, status = int(scratch.slot[new_id]), OK
     n_pairs, nearest = append_new(
-        pseudojets, m, slot, lists.threshold, pairs, lists.n_pairs, scratch.row, asymmetry
+        pseudojets, m, slot, lists.threshold, pairs, lists.n_pairs, scratch, asymmetry
     )
     if n_pairs < 0:
         status = LIST_FULL

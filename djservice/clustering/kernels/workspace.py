@@ -7,6 +7,7 @@ type, in which the arrays of an event or a tree stand one after the other.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ from djservice.clustering.kernels.pseudojets import Pseudojets
 #: Types of the arrays, a block of a GPU's memory for each; int64 and int32 share one.
 TYPES = (np.float64, np.uint16, np.int32, np.uint8)
 _BLOCK = {np.float64: 0, np.uint16: 1, np.int32: 2, np.int64: 2, np.uint8: 3}
+
+#: Bytes of a line of a processor's cache.
+LINE = 64
 
 Line = tuple[Any, int]  # type and length of an array
 
@@ -97,6 +101,7 @@ def tree_arrays(room: Room) -> list[Line]:
         "step_scores": (np.float64, 5),
         "jet_pt2": (np.float64, room.jets),
         "state_pt2": (np.float64, room.jets),
+        "dead": (np.int32, ids + PAD),
     }
     pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
     lists = [*candidates(room.pairs + PAD), *candidates(slots)]
@@ -132,19 +137,16 @@ def allocate(particles: int, pairs: int, jets: int) -> Workspace:
     zeros.
     """
     room = Room(particles, pairs, jets)
-    event, tree = iter(_zeros(event_arrays(room))), iter(_zeros(tree_arrays(room)))
+    event, tree = event_arrays(room)[:-1], tree_arrays(room)  # both have a row of distances
+    arrays = _zeros([*event, *tree])
 
-    def build(kind: Any, arrays: Any) -> Any:
+    def build(kind: Any) -> Any:
         return kind(*(next(arrays) for _ in kind._fields))
 
-    origin, close_pairs = build(Pseudojets, event), build(ClosePairs, event)
-    pseudojets, pair_list, beam_list = (
-        build(Pseudojets, tree),
-        build(Candidates, tree),
-        build(Candidates, tree),
-    )
+    origin, close_pairs, pseudojets = build(Pseudojets), build(ClosePairs), build(Pseudojets)
+    pair_list, beam_list = build(Candidates), build(Candidates)
     pair_list.other[:] = beam_list.other[:] = 0xFFFF
-    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch, tree))
+    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch))
 
 
 def allocate_slopes(particles: int, pairs: int, jets: int) -> ObjectSlopes:
@@ -152,8 +154,19 @@ def allocate_slopes(particles: int, pairs: int, jets: int) -> ObjectSlopes:
     return ObjectSlopes(*_zeros(slope_arrays(Room(particles, pairs, jets))))
 
 
-def _zeros(table: list[Line]) -> list[NDArray[Any]]:
-    return [np.zeros(length, kind) for kind, length in table]
+def _zeros(table: list[Line]) -> Iterator[NDArray[Any]]:
+    """The arrays of a table, each from the beginning of a line of the cache on.
+
+    A group of lanes then lies in one line. All arrays share one block of memory: the C library
+    keeps a freed block for the next work space, but gives many small ones back to the system.
+    """
+    kinds = [np.dtype(kind) for kind, _ in table]
+    sizes = [kind.itemsize * length for kind, (_, length) in zip(kinds, table, strict=True)]
+    memory = np.zeros(sum(size + -size % LINE for size in sizes) + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    for kind, size in zip(kinds, sizes, strict=True):
+        yield memory[start : start + size].view(kind)
+        start += size + -size % LINE
 
 
 def bounds_of(room: Room) -> Bounds:

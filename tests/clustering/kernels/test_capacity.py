@@ -23,10 +23,8 @@ def append_both(work, n, count):
     copy_pseudojets(work.origin, work.pseudojets, n)
     for j in range(n):
         work.scratch.slot[j] = j
-    row = append_row(
-        work.pseudojets, n, n - 1, 0.0, 1e300, work.pairs, count, work.scratch.row, 0.0
-    )
-    new, _ = append_new(work.pseudojets, n, n - 1, 1e300, work.pairs, count, work.scratch.row, 0.0)
+    row = append_row(work.pseudojets, n, n - 1, 0.0, 1e300, work.pairs, count, work.scratch, 0.0)
+    new, _ = append_new(work.pseudojets, n, n - 1, 1e300, work.pairs, count, work.scratch, 0.0)
     return row, new
 
 

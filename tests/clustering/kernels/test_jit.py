@@ -52,7 +52,7 @@ OF_TREE = "start_slopes settle_weights start_candidates add_choice note_sum add_
     [
         (cluster_tree, set(OF_TREE.split())),
         (grow_item, {"add_tree"}),
-        (remove_pairs, {"add_listed_pair"}),
+        (remove_pairs, {"_add_pairs_of"}),
     ],
 )
 def test_a_tree_is_compiled_without_the_score_in_the_particles(

@@ -110,6 +110,31 @@ def test_masks_of_ids(seed: int) -> None:
 
 
 @entry
+def stored(q, ids, a, mask):
+    lanes.store_where(q, 3, lanes.load(a, 0), mask)
+    lanes.store_where(ids, 5, lanes.load(a, 0), mask)
+    return lanes.compresses()
+
+
+def kept(a: np.ndarray, mask: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is stored of lanes, side by side, as float64 and as ids."""
+    q, ids = np.zeros(16), np.zeros(16, np.uint16)
+    stored(q, ids, a, mask)
+    return q[3 : 3 + mask.bit_count()], ids[5 : 5 + mask.bit_count()]
+
+
+def test_lanes_of_a_mask_are_stored_side_by_side() -> None:
+    a = np.random.default_rng(1).integers(0, 65536, 8).astype(float)
+    for mask in range(256):
+        q, ids = np.zeros(16), np.zeros(16, np.uint16)
+        lanes_numpy.store_where(q, 3, a, mask)
+        lanes_numpy.store_where(ids, 5, a, mask)
+        expected = [a[k] for k in range(8) if mask >> k & 1]
+        for side_by_side in (*kept(a, mask), q[3:][: len(expected)], ids[5:][: len(expected)]):
+            np.testing.assert_array_equal(side_by_side, expected)
+
+
+@entry
 def there_and_back(value):
     return lanes.float_of(lanes.bits_of(value))
 
@@ -181,6 +206,8 @@ def bits_of_lanes() -> str:
     out, x = np.zeros((3, 56)), np.linspace(-700.0, 700.0, 8_000)
     of_x = np.empty_like(x)
     results: list[Any] = [every_function(a, b, c, out[0]), out, of_x]
+    ids = random.integers(0, 65536, 8).astype(float)
+    results += [each for mask in range(256) for each in kept(ids, mask)]
     fused(a, b, c, out[1])
     exponentials(x, of_x)
     pairs, scratch = (work := allocate(300, 300, 1)).pairs, work.scratch

@@ -11,8 +11,8 @@ from djservice.clustering.kernels.workspace import allocate
 
 
 @entry
-def remove(pairs, count, a, b, minimum, safe):
-    return remove_pairs(pairs, count, a, b, minimum, safe, None, 0.0)
+def remove(pairs, count, a, b, minimum, safe, dead):
+    return remove_pairs(pairs, count, a, b, minimum, safe, dead, None, 0.0)
 
 
 def removed(pairs, count, a, b):
@@ -31,7 +31,7 @@ def removed(pairs, count, a, b):
 def test_the_dead_are_replaced_by_the_last(count: int, share: float) -> None:
     random = np.random.default_rng(count)
     for safe in (False, True):
-        pairs = allocate(300, 300, 1).pairs
+        pairs, dead_places = (work := allocate(300, 300, 1)).pairs, work.scratch.dead
         pairs.q[:count] = random.random(count)
         pairs.w[:count], pairs.s[:count] = 2.0 * pairs.q[:count], 3.0 * pairs.q[:count]
         pairs.owner[:count], pairs.other[:count] = random.integers(10, 300, (2, count))
@@ -43,7 +43,7 @@ def test_the_dead_are_replaced_by_the_last(count: int, share: float) -> None:
             removed(pairs, count, 7, 8),
             bool(count) and bool(dead[np.argmin(pairs.q[:count])]),
         )
-        left, minimum_went = remove(pairs, count, 7, 8, minimum, safe)
+        left, minimum_went = remove(pairs, count, 7, 8, minimum, safe, dead_places)
         assert left == len(expected) == count - dead.sum() and minimum_went == lost
         assert [
             *zip(pairs.q[:left], pairs.owner[:left], pairs.other[:left], strict=True)

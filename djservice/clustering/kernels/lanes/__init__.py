@@ -23,9 +23,13 @@ LANES = 8
 #: Ids that ``holds`` compares at once.
 WIDE = 32
 
-_lanes: Any = importlib.import_module(
-    f"djservice.clustering.kernels.lanes.{'reference' if numba.config.DISABLE_JIT else 'llvm'}"
-)
+
+def _functions(compiled: str) -> Any:
+    name = "reference" if numba.config.DISABLE_JIT else compiled
+    return importlib.import_module(f"djservice.clustering.kernels.lanes.{name}")
+
+
+_lanes, _hits = _functions("llvm"), _functions("hits")
 
 load = _lanes.load
 store = _lanes.store
@@ -38,6 +42,8 @@ power_of_two = _lanes.power_of_two
 below = _lanes.below
 smallest_lane = _lanes.smallest_lane
 total = _lanes.total
+compresses = _hits.compresses
+store_where = _hits.store_where
 holds = _lanes.holds
 lowest = _lanes.lowest
 thread_bits = _lanes.thread_bits

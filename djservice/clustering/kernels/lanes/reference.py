@@ -72,6 +72,20 @@ def total(a: Lanes) -> float:
     return float(quarter[0] + quarter[1])
 
 
+def compresses() -> bool:
+    """Whether the processor has instructions for :func:`store_where`."""
+    return False
+
+
+def store_where(array: Any, index: int, lanes: Lanes, mask: int) -> None:
+    """Write the lanes that the mask has, one after the other, from ``index`` on.
+
+    Up to eight elements may be written, and only those of the mask are of use.
+    """
+    kept = lanes[(mask >> np.arange(8) & 1).astype(bool)]
+    array[index : index + len(kept)] = kept
+
+
 def holds(owner: Any, other: Any, index: int, a: int, b: int) -> int:
     """Mask of the 32 candidates from ``index`` on that hold object ``a`` or ``b``."""
     owners, others = owner[index : index + 32], other[index : index + 32]
