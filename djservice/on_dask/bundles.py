@@ -136,7 +136,7 @@ class Bundles:
         self.lund_weights: LundWeighting | None = None
         self.sizes: list[int] = []
         self.costs: list[float] = []
-        self._groups: list[list[list[int]]] | None = None
+        self._groups: dict[str, list[list[int]]] | None = None
         self._threads: int | None = None
         self._count = itertools.count()
         self._held = Held()
@@ -253,7 +253,7 @@ class Bundles:
         """The answers of a task that evaluates a request, one for each bundle."""
         call, requests = next(self._count), self._bundle_requests(request)
         workers = await self._groups_of_workers()
-        of_worker = [list(itertools.chain(*threads)) for threads in workers]
+        of_worker = [list(itertools.chain(*threads)) for threads in workers.values()]
         began = time.monotonic()
         self._held.make_room()
         with hearing(self.crew.client) as heard:
@@ -265,7 +265,7 @@ class Bundles:
                         [requests[i] for i in numbers],
                         self.crew.client.id,
                     )
-                    for threads, numbers in zip(workers, of_worker, strict=True)
+                    for threads, numbers in zip(workers.values(), of_worker, strict=True)
                 ],
                 [self.setup] * len(workers),
                 [[self.bundles[i] for i in numbers] for numbers in of_worker],
@@ -273,7 +273,8 @@ class Bundles:
                     [self.features[i] for i in numbers] if any(self.features) else None
                     for numbers in of_worker
                 ],
-                keys=[f"evaluate-{self.token}-{call}-{number}" for number in range(len(workers))],
+                key=f"evaluate-{self.token}-{call}",
+                near=[*workers],
             )
             gathered: list[list[Any]] = await self.crew.watched(
                 answers_of(self.crew.client, futures, heard)
@@ -284,7 +285,7 @@ class Bundles:
         by_number = dict(zip(numbers, itertools.chain(*gathered), strict=True))
         return [by_number[i] for i in range(len(self.bundles))]
 
-    async def _groups_of_workers(self) -> list[list[list[int]]]:
+    async def _groups_of_workers(self) -> dict[str, list[list[int]]]:
         """The bundles of each thread of each worker, until the number of threads changes."""
         # The client's copy of this number is updated every two seconds.
         threads = self.crew.client.scheduler_info().get("total_threads")
@@ -292,7 +293,7 @@ class Bundles:
             of_worker = await self._slots()
             # Without workers, all bundles form one group for the first worker to come.
             if not of_worker:
-                return [[list(range(len(self.bundles)))]]
+                return {"": [list(range(len(self.bundles)))]}
             where = await self.crew.client.who_has(self.bundles)
             holders = [where.get(bundle.key, ()) for bundle in self.bundles]
             self._groups, self._threads = groups(self.costs, holders, of_worker), threads
