@@ -19,6 +19,7 @@ from distributed.protocol.pickle import dumps, loads
 from distributed.versions import get_versions
 
 from djservice.on_dask.admission import Work, resource_of, show
+from djservice.on_dask.parts import part_of
 from djservice.on_dask.tasks import Shares
 
 #: Numbers that Dask's scheduler looks for when a worker registers.
@@ -64,12 +65,14 @@ class Answering(Server):  # type: ignore[misc]
         """Join the cluster."""
         await self.listen("tcp://127.0.0.1:0")
         comm = await connect(self.scheduler_address)
+        whole = [resource_of(show(work), work) for work in get_args(Work)]
+        parts = [part_of(resource, self.address) for resource in whole]
         facts = {
             "address": self.address,
             "name": self.address,
             "status": "running",
             "nthreads": 1,
-            "resources": {resource_of(show(work), work): 1e9 for work in get_args(Work)},
+            "resources": dict.fromkeys([*whole, *parts], 1e9),
             "memory_limit": 0,
             "local_directory": "",
             "services": {},

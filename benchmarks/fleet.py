@@ -30,12 +30,13 @@ import cloudpickle
 import numpy as np
 import psutil
 from answering import Answering
-from distributed import Client
+from distributed import Client, wait
 from numpy.typing import NDArray
 from overhead import bundles_of, mustered, setup_of, tiny
 
 import djservice as dj
 from djservice.fit.requests import Request
+from djservice.on_dask.admission import resource_of, show
 from djservice.on_dask.crew import Crew
 from djservice.on_dask.held import MOST
 from djservice.on_dask.tasks import evaluate_bundles
@@ -80,16 +81,21 @@ async def result_of(dask_worker: Answering) -> Any:
     return dask_worker.result
 
 
-def ways(crew: Crew, workers: int) -> dict[str, Callable[[int], Awaitable[Any]]]:
+async def ways(crew: Crew, workers: int) -> dict[str, Callable[[int], Awaitable[Any]]]:
     """The ways to ask all workers, each a function of the number of the iteration."""
     bundles = bundles_of(crew, workers, LOSS)
+    await wait(bundles.bundles)  # as a run does before its first iteration
+    admitted = resource_of(show("clustering"), "clustering")
 
     async def run(iteration: int) -> None:
         await bundles.evaluate(Request(0.7, 2, "train", iteration))
 
     async def dask(iteration: int) -> None:
         keys = [f"alone-{iteration}-{i}" for i in range(workers)]
-        await crew.client.gather(crew.map(abs, range(workers), keys=keys))
+        futures = crew.client.map(
+            abs, range(workers), key=keys, pure=False, resources={admitted: 1.0}
+        )
+        await crew.client.gather(futures)
 
     async def calls(iteration: int) -> None:
         await crew.client.run(result_of)
@@ -107,7 +113,7 @@ async def per_iteration(
         crew = await mustered(client)
         while len(await crew.workers("clustering")) < workers:
             await asyncio.sleep(0.5)
-        asked, used = ways(crew, workers), dict[str, list[NDArray[np.float64]]]()
+        asked, used = await ways(crew, workers), dict[str, list[NDArray[np.float64]]]()
         for turn in range(1 + turns):  # the first is left out
             for way, ask in asked.items():
                 before = _used(both)

@@ -289,7 +289,7 @@ async def _facts(address: str, folder: str, lock: str | None) -> dict[str, Any]:
     """The facts of the scheduler and of each worker, or its error."""
     from distributed import Client
 
-    from djservice.on_dask.crew import answer_of
+    from djservice.on_dask.questions import answer_of
 
     async def facts_of(worker: str) -> Any:
         try:

@@ -1,7 +1,8 @@
 """What a worker shows before it gets work, and the resource that it then announces.
 
-Tasks of a run ask for the resource that workers with its code, packages and arithmetic announce.
-Dask's scheduler gives them to no other worker, whenever it joins.
+Tasks of a run ask for the resource that workers with its code, packages and arithmetic announce, or
+for that of a part of them (``parts.py``). Dask's scheduler gives them to no other worker, whenever
+it joins.
 
 The plugin and the introduction are local classes and functions, which are pickled by value. So a
 worker with other sources, or without djservice, can answer too.
@@ -57,13 +58,15 @@ def resource_of(shown: Shown, work: Work) -> str:
     return f"djservice-{work}-{_digest(shown)}"
 
 
-def announcing(resource: str) -> Callable[[Any], Awaitable[None]]:
-    """A function with which a worker announces a resource."""
+def announcing(*resources: str) -> Callable[[Any], Awaitable[None]]:
+    """A function with which a worker announces resources."""
 
     async def announce(dask_worker: Any) -> None:
         from distributed.core import Status
 
-        await dask_worker.set_resources(**{resource: 1e9})  # more than it can have tasks
+        await dask_worker.set_resources(
+            **dict.fromkeys(resources, 1e9)
+        )  # more than it can have tasks
         if dask_worker.status == Status.running:  # so that the scheduler looks at waiting tasks
             dask_worker.status = Status.paused
             dask_worker.status = Status.running
@@ -74,14 +77,14 @@ def announcing(resource: str) -> Callable[[Any], Awaitable[None]]:
 def introduction(work: Work, expected: Shown) -> Callable[[Any], Awaitable[Shown]]:
     """A function with which a worker shows itself, or the problem that it has with that.
 
-    If it is as expected, it announces its resource. Only then are its kernels compiled.
+    If it is as expected, it announces its resource and that of its part. Only then are its kernels compiled.
     """
 
     async def introduce(dask_worker: Any) -> Shown:
         import asyncio
 
         try:
-            from djservice.on_dask import admission, answers, plugins
+            from djservice.on_dask import admission, answers, parts, plugins
 
             plugins.redact_logs()
             shown = await asyncio.to_thread(admission.show, "reading")
@@ -89,7 +92,9 @@ def introduction(work: Work, expected: Shown) -> Callable[[Any], Awaitable[Shown
                 shown = await asyncio.to_thread(admission.show, work)
                 if answers.AnswersWithTasks.name not in dask_worker.plugins:
                     await dask_worker.plugin_add(answers.AnswersWithTasks())
-                await admission.announcing(admission.resource_of(shown, work))(dask_worker)
+                resource = admission.resource_of(shown, work)
+                part = parts.part_of(resource, dask_worker.address)
+                await admission.announcing(resource, part)(dask_worker)
             return shown
         except Exception as error:
             return {"problem": f"{type(error).__name__}: {' '.join(str(error).split())}"}

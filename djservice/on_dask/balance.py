@@ -30,7 +30,7 @@ def with_trees(costs: Sequence[float], trees: Sequence[NDArray[np.int64]]) -> li
 
 def groups(
     costs: Sequence[float], holders: Sequence[Sequence[str]], threads: Mapping[str, int]
-) -> list[list[list[int]]]:
+) -> dict[str, list[list[int]]]:
     """Bundles shared among the threads of a cluster.
 
     The most expensive bundles are placed first. Each goes to a thread of a worker that holds it,
@@ -47,7 +47,7 @@ def groups(
 
     Returns
     -------
-    list of list of list of int
+    dict of str to list of list of int
         For each worker that has bundles, and for each of its threads that has some, their numbers
         in rising order.
     """
@@ -66,7 +66,7 @@ def groups(
     for (worker, _), numbers in shares.items():
         if numbers:
             by_worker.setdefault(worker, []).append(sorted(numbers))
-    return list(by_worker.values())
+    return by_worker
 
 
 def idle_text(name: str, bundles: int, slots: int, entries: int) -> str:

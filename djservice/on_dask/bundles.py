@@ -137,7 +137,7 @@ class Bundles:
         self.lund_weights: LundWeighting | None = None
         self.sizes: list[int] = []
         self.costs: list[float] = []
-        self._groups: list[list[list[int]]] | None = None
+        self._groups: dict[str, list[list[int]]] | None = None
         self._threads: int | None = None
         self._count = itertools.count()
         self._held = Held()
@@ -254,7 +254,7 @@ class Bundles:
         """The answers of a task that evaluates a request, one for each bundle."""
         call, requests = next(self._count), self._bundle_requests(request)
         workers = await self._groups_of_workers(request.allotted)
-        of_worker = [list(itertools.chain(*threads)) for threads in workers]
+        of_worker = [list(itertools.chain(*threads)) for threads in workers.values()]
         began = time.monotonic()
         self._held.make_room()
         with hearing(self.crew.client) as heard:
@@ -266,7 +266,7 @@ class Bundles:
                         [requests[i] for i in numbers],
                         self.crew.client.id,
                     )
-                    for threads, numbers in zip(workers, of_worker, strict=True)
+                    for threads, numbers in zip(workers.values(), of_worker, strict=True)
                 ],
                 [self.setup] * len(workers),
                 [[self.bundles[i] for i in numbers] for numbers in of_worker],
@@ -274,7 +274,8 @@ class Bundles:
                     [self.features[i] for i in numbers] if any(self.features) else None
                     for numbers in of_worker
                 ],
-                keys=[f"evaluate-{self.token}-{call}-{number}" for number in range(len(workers))],
+                key=f"evaluate-{self.token}-{call}",
+                near=[*workers],
             )
             gathered: list[list[Any]] = await self.crew.watched(
                 answers_of(self.crew.client, futures, heard)
@@ -287,7 +288,7 @@ class Bundles:
 
     async def _groups_of_workers(
         self, trees: NDArray[np.int64] | None = None
-    ) -> list[list[list[int]]]:
+    ) -> dict[str, list[list[int]]]:
         """The bundles of each thread of each worker, until the number of threads changes.
 
         ``trees`` are those of each event, if they differ.
@@ -299,7 +300,7 @@ class Bundles:
         of_worker = await self._slots()
         # Without workers, all bundles form one group for the first worker to come.
         if not of_worker:
-            return [[list(range(len(self.bundles)))]]
+            return {"": [list(range(len(self.bundles)))]}
         where = await self.crew.client.who_has(self.bundles)
         holders = [where.get(bundle.key, ()) for bundle in self.bundles]
         if trees is not None:

@@ -19,13 +19,14 @@ from djservice.on_dask.admission import (
     Shown,
     Work,
     announcement,
-    announcing,
     differences,
     introduction,
     likeness,
     resource_of,
 )
 from djservice.on_dask.gather import LOST, gather
+from djservice.on_dask.parts import ByNumber, resources_near, unfilled
+from djservice.on_dask.questions import Questions, answer_of
 from djservice.on_dask.rehearsal import Rehearsal, rehearse
 
 #: Seconds between two looks at the workers while tasks run, and between two lines about waiting.
@@ -35,17 +36,6 @@ PATIENCE = 15.0
 REMEDY = "Start workers from the same image or environment as this process."
 #: Largest number of workers in a message.
 _NAMED = 3
-
-
-async def answer_of(
-    client: Client, worker: str, function: Callable[..., Any], *arguments: Any
-) -> Any:
-    """What a function returns on a worker, or the error. A process that stands still says nothing."""
-    try:
-        answers = await client.run(function, *arguments, workers=[worker], on_error="return")
-        return answers[worker]
-    except Exception as error:  # the connection's
-        return error
 
 
 class Crew:
@@ -72,8 +62,9 @@ class Crew:
         self._silent: set[str] = set()
         self._beats: dict[str, tuple[float, float]] = {}
         self._avoided: set[str] = set()
-        self._reads: set[str] = set()
-        self._pending: dict[Any, asyncio.Future[Any]] = {}
+        self._reads, self._asked = set[str](), set[str]()
+        self._questions = Questions(client)
+        self._registering: dict[Work, asyncio.Future[None]] = {}
 
     @classmethod
     async def muster(cls, client: Client, watch: Watch) -> Crew:
@@ -129,17 +120,26 @@ class Crew:
         )
 
     def map(
-        self, function: Callable[..., Any], *arguments: Sequence[Any], keys: Sequence[str]
+        self, function: Callable[..., Any], *arguments: Sequence[Any], key: str, near: Sequence[str]
     ) -> list[Future]:
-        """Submit tasks that cluster, one for each row of arguments, as one message for all."""
-        futures: list[Future] = self.client.map(
-            function, *arguments, key=[*keys], pure=False, resources=self._needed("clustering")
-        )
+        """Submit tasks that cluster, one for each row of arguments, as one message for all.
+
+        Their keys begin with ``key``, and ``near`` has the worker that each is meant for.
+        """
+        asked = resources_near(self._resource("clustering"), near)
+        self._asked |= {*asked}
+        needed = {name: {name: 1.0, **self.also["clustering"]} for name in {*asked}}
+        keys = [f"{key}-{number}" for number in range(len(near))]
+        with dask.annotate(resources=ByNumber([needed[name] for name in asked])):
+            futures: list[Future] = self.client.map(function, *arguments, key=keys, pure=False)
         return futures
 
     def _needed(self, work: Work, resources: Mapping[str, float] | None = None) -> dict[str, float]:
         """The resources of the workers that may take a task."""
-        return {resource_of(self._shown[work], work): 1.0, **self.also[work], **(resources or {})}
+        return {self._resource(work): 1.0, **self.also[work], **(resources or {})}
+
+    def _resource(self, work: Work) -> str:
+        return resource_of(self._shown[work], work)
 
     async def other_than(self, worker: str) -> dict[str, float]:
         """The resource of all admitted workers but one; empty if no other one can read.
@@ -169,15 +169,19 @@ class Crew:
 
     def _grant(self, members: Mapping[str, Mapping[str, Any]]) -> None:
         """Let admitted workers announce that they are other than those that are avoided."""
-        for name in map(_other_than, self._avoided):
-            for worker, facts in members.items():
-                if name not in (_other_than(worker), *facts["resources"]):
-                    self._begin((name, worker), announcing(name), worker)
+        for avoided in self._avoided:
+            others = {name: facts for name, facts in members.items() if name != avoided}
+            self._questions.let_announce(_other_than(avoided), others)
 
-    def _begin(self, key: Any, function: Callable[..., Any], worker: str) -> None:
-        """Ask a worker in the background, if that question is not on its way already."""
-        if key not in self._pending or self._pending[key].done():
-            self._pending[key] = asyncio.ensure_future(answer_of(self.client, worker, function))
+    def _fill(self, admitted: Mapping[str, Mapping[str, Any]]) -> None:
+        """Let workers take the tasks of parts that are gone or paused."""
+        able = {
+            worker: facts
+            for worker, facts in admitted.items()
+            if facts["status"] == "running" and {*self.also["clustering"]} <= {*facts["resources"]}
+        }
+        for part in unfilled(self._asked, able.values()):
+            self._questions.let_announce(part, able)
 
     async def gather(self, futures: Sequence[Future | None]) -> Any:
         """The results of tasks, in their order, with an eye on the workers meanwhile.
@@ -216,8 +220,8 @@ class Crew:
     def _admitted(
         self, workers: Mapping[str, dict[str, Any]], work: Work
     ) -> dict[str, dict[str, Any]]:
-        resource = resource_of(self._shown[work], work)
-        return {name: facts for name, facts in workers.items() if resource in facts["resources"]}
+        whole = self._resource(work)
+        return {name: facts for name, facts in workers.items() if whole in facts["resources"]}
 
     async def _workers(self) -> dict[str, dict[str, Any]]:
         workers: dict[str, dict[str, Any]] = (await self.client.scheduler.identity(n_workers=-1))[
@@ -272,7 +276,7 @@ class Crew:
     async def _admit(self, work: Work) -> None:
         """Choose the largest group of workers that compute alike, and name the others."""
         # Sent to all workers, one of which may stand still: each is asked by itself below.
-        self._pending[work] = asyncio.ensure_future(self._register(work))
+        self._registering[work] = asyncio.ensure_future(self._register(work))
         introduce, answers = introduction(work, self._expected), dict[str, Any]()
         asked = 0
         while not (sizes := Counter(filter(None, map(self._arithmetic, answers.values())))):
@@ -323,15 +327,12 @@ class Crew:
         workers = await self._workers()
         admitted = self._admitted(workers, work)
         unknown = {*workers} - {*admitted} - self._known
-        answers = {
-            name: self._pending.pop(name).result()
-            for name in unknown & {*self._pending}
-            if self._pending[name].done()
-        }
+        answers = self._questions.answered(unknown)
         self._name_strangers(answers, work)
         for name in unknown - {*answers}:
-            self._begin(name, introduction(work, self._expected), name)
+            self._questions.begin(name, introduction(work, self._expected), name)
         self._grant(self._admitted(workers, "reading"))
+        self._fill(admitted)
         self._listen(admitted)
         return self._lack(workers, work)
 

@@ -20,8 +20,8 @@ def test_every_bundle_once_and_evenly() -> None:
     rng = np.random.default_rng(1)
     costs = rng.uniform(0.5, 2.0, 200).tolist()
     workers = groups(costs, [()] * 200, {"a": 2, "b": 1, "c": 4})
-    assert [len(threads) for threads in workers] == [2, 1, 4]
-    found = [group for threads in workers for group in threads]
+    assert {name: len(threads) for name, threads in workers.items()} == {"a": 2, "b": 1, "c": 4}
+    found = [group for threads in workers.values() for group in threads]
     assert sorted(i for group in found for i in group) == list(range(200))
     assert all(group == sorted(group) for group in found)
     loads = [sum(costs[i] for i in group) for group in found]
@@ -30,14 +30,15 @@ def test_every_bundle_once_and_evenly() -> None:
 
 def test_bundles_stay_where_they_are() -> None:
     holders = [("a",), ("b",), ("a",), ("b",)]
-    assert sorted(groups([1.0] * 4, holders, {"a": 1, "b": 1})) == [[[0, 2]], [[1, 3]]]
+    expected = {"a": [[0, 2]], "b": [[1, 3]]}
+    assert groups([1.0] * 4, holders, {"a": 1, "b": 1}) == expected
     # All on one worker: the other takes its share all the same.
-    loads = [len(group) for (group,) in groups([1.0] * 8, [("a",)] * 8, {"a": 1, "b": 1})]
+    loads = [len(group) for (group,) in groups([1.0] * 8, [("a",)] * 8, {"a": 1, "b": 1}).values()]
     assert sorted(loads) == [4, 4]
 
 
 def test_fewer_bundles_than_threads() -> None:
-    assert groups([1.0, 1.0], [("gone",), ()], {"a": 64}) == [[[0], [1]]]
+    assert groups([1.0, 1.0], [("gone",), ()], {"a": 64}) == {"a": [[0], [1]]}
 
 
 def test_a_bundle_of_large_events_costs_more() -> None:
