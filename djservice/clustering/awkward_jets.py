@@ -97,7 +97,8 @@ def jets_of_trees(
 ) -> Any:
     """The jets of all histories as an awkward array; see :func:`cluster_jets`."""
     import awkward as ak
-    from vector.backends.awkward import behavior
+
+    from djservice.core.vector_library import vector
 
     rows, largest = len(history), int(events.counts.max(initial=0))
     momenta, members = np.empty((rows, 4)), np.empty(rows, np.int64)
@@ -133,6 +134,8 @@ def jets_of_trees(
     constituents_of_histories(events.offsets, trees, history, begins, constituents, owner)
     fields = {name: momenta[jet_rows, k] for k, name in enumerate(("px", "py", "pz", "E"))}
     fields["constituents"] = ak.unflatten(constituents, members[jet_rows])
-    records = ak.zip(fields, depth_limit=1, with_name="Momentum4D", behavior=behavior)
+    records = ak.zip(
+        fields, depth_limit=1, with_name="Momentum4D", behavior=vector.backends.awkward.behavior
+    )
     result = ak.unflatten(records, np.bincount(tree, minlength=len(events) * trees))
     return ak.unflatten(result, np.full(len(events), trees)) if per_tree else result
