@@ -14,7 +14,7 @@ from djservice.core.vector_library import vector
 _objects = vector.backends.object
 
 
-class DeviceJets(_objects.MomentumObject4D):
+class DeviceJets(vector.MomentumObject4D):
     """Momenta on a GPU, with the properties and methods of a ``vector`` momentum array.
 
     The properties and methods give arrays on the GPU. ``vector`` computes with NumPy's functions,

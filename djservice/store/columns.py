@@ -45,6 +45,7 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.store.fresh import create_array
+from djservice.store.meanings import IDENTITY
 
 GROUPS = (
     "history",
@@ -104,9 +105,6 @@ NEWTON_STEPS = 12
 DERIVED = ("parameters_average", "radius_average")
 #: Columns per event, with their dtypes.
 PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
-#: What tells an event in the input, with their dtypes: names of NanoAOD, the number of the file in the
-#: attribute inputs, and the entry in it.
-IDENTITY = {"run": "i8", "luminosityBlock": "i8", "event": "u8", "file": "i4", "entry": "i8"}
 SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
 
 #: Rows of a history in one chunk, so that one write changes one file per array.

@@ -22,7 +22,8 @@ from djservice.on_dask.limits import (
     store_bytes,
     sums_bytes,
 )
-from djservice.store.columns import IDENTITY, ModelColumns, StoreColumns, create_groups
+from djservice.store.columns import ModelColumns, StoreColumns, create_groups
+from djservice.store.meanings import IDENTITY
 
 Settings = dict[str, Any]
 MODEL = {"name": "network", "hidden": 100}

@@ -17,9 +17,10 @@ from djservice.runs.grid import scan
 from djservice.shapes.forms import named_shape
 from djservice.shapes.table import lengths_of
 from djservice.store.archive import Archive
-from djservice.store.columns import IDENTITY, MODELS, ModelColumns, StoreColumns, create_groups
+from djservice.store.columns import MODELS, ModelColumns, StoreColumns, create_groups
 from djservice.store.distance_store import open_distances
 from djservice.store.jet_table import JetTable
+from djservice.store.meanings import IDENTITY
 from djservice.store.shape_store import open_shapes
 
 KEYS, ONES = np.arange(3, dtype=np.uint64), np.ones(3)
