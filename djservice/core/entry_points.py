@@ -26,11 +26,15 @@ def _points(group: str, folders: tuple[tuple[str, int], ...]) -> tuple[EntryPoin
 
 def _folders() -> tuple[tuple[str, int], ...]:
     """Where packages are, and when something was last installed there."""
-    folders = []
-    for folder in sys.path:
-        with contextlib.suppress(OSError):
-            folders.append((folder, os.stat(folder or ".").st_mtime_ns))
-    return tuple(folders)
+    return tuple((folder, _changed(folder)) for folder in sys.path)
+
+
+def _changed(folder: str) -> int:
+    """When a folder for packages changed; other folders are those of scripts and their results."""
+    with contextlib.suppress(OSError):
+        if folder.endswith("-packages"):
+            return os.stat(folder).st_mtime_ns
+    return 0
 
 
 def makers(
