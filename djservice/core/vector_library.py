@@ -1,9 +1,8 @@
 """The package ``vector``, imported without SymPy.
 
 ``vector`` imports SymPy where it is installed, as it is with PyTorch. That takes a quarter of a
-second, more than all else that a process of a cluster waits for before its first tree. So
-``vector`` gets a stand-in, which imports SymPy when a symbolic vector first needs it. Other
-packages import the real one.
+second, a tenth of the processor time of a worker's start. So ``vector`` gets a stand-in, which
+imports SymPy when a symbolic vector first needs it. Other packages import the real one.
 """
 
 from __future__ import annotations
