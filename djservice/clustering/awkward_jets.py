@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.clustering.cluster import cluster
-from djservice.clustering.kernels.constituents import constituents_of_histories, jets_of_histories
-from djservice.clustering.particle_order import momenta_of
+from djservice.clustering.flat_jets import flat_jets
 from djservice.clustering.radius import Radius
 from djservice.clustering.sampling import Sampling, SamplingKeywords, takes_sampling
 from djservice.core.bounds import require, require_number
@@ -97,42 +96,14 @@ def jets_of_trees(
 ) -> Any:
     """The jets of all histories as an awkward array; see :func:`cluster_jets`."""
     import awkward as ak
-    from vector.backends.awkward import behavior
 
-    rows, largest = len(history), int(events.counts.max(initial=0))
-    momenta, members = np.empty((rows, 4)), np.empty(rows, np.int64)
-    owner = np.empty(2 * largest, np.int64)
-    particles = momenta_of(events)
-    jets_of_histories(
-        events.offsets,
-        trees,
-        history,
-        particles,
-        momenta,
-        members,
-        np.empty((2 * largest, 4)),
-        owner,
+    from djservice.core.vector_library import vector
+
+    found = flat_jets(events, history, trees, pt_min, jets)
+    fields = {name: found.momenta[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
+    fields["constituents"] = ak.unflatten(found.constituents, found.sizes)
+    records = ak.zip(
+        fields, depth_limit=1, with_name="Momentum4D", behavior=vector.backends.awkward.behavior
     )
-    jet_rows = np.flatnonzero(members)
-    pt = np.hypot(momenta[jet_rows, 0], momenta[jet_rows, 1])
-    jet_rows, pt = jet_rows[pt > pt_min], pt[pt > pt_min]
-    starts = (
-        events.offsets[:-1, np.newaxis] * trees + np.arange(trees) * events.counts[:, np.newaxis]
-    )
-    # An empty tree has the same start as the next one; the search finds the last, which has jets.
-    tree = np.searchsorted(starts.ravel(), jet_rows, side="right") - 1
-    order = np.lexsort((-pt, tree))
-    jet_rows, tree = jet_rows[order], tree[order]
-    if jets is not None:
-        leading = np.arange(len(tree)) - np.searchsorted(tree, tree) < jets
-        jet_rows, tree = jet_rows[leading], tree[leading]
-    ends = np.cumsum(members[jet_rows])
-    begins = np.full(rows, -1, np.int64)
-    begins[jet_rows] = ends - members[jet_rows]
-    constituents = np.empty(int(members[jet_rows].sum()), np.int64)
-    constituents_of_histories(events.offsets, trees, history, begins, constituents, owner)
-    fields = {name: momenta[jet_rows, k] for k, name in enumerate(("px", "py", "pz", "E"))}
-    fields["constituents"] = ak.unflatten(constituents, members[jet_rows])
-    records = ak.zip(fields, depth_limit=1, with_name="Momentum4D", behavior=behavior)
-    result = ak.unflatten(records, np.bincount(tree, minlength=len(events) * trees))
+    result = ak.unflatten(records, np.bincount(found.tree, minlength=len(events) * trees))
     return ak.unflatten(result, np.full(len(events), trees)) if per_tree else result

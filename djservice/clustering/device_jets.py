@@ -6,18 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from vector.backends.object import (
-    AzimuthalObjectXY,
-    LongitudinalObjectZ,
-    MomentumObject4D,
-    TemporalObjectT,
-)
 
 from djservice.clustering.jet_vectors import host_vectors
 from djservice.core.array_module import array_module, to_host
+from djservice.core.vector_library import vector
+
+_objects = vector.backends.object
 
 
-class DeviceJets(MomentumObject4D):
+class DeviceJets(vector.MomentumObject4D):
     """Momenta on a GPU, with the properties and methods of a ``vector`` momentum array.
 
     The properties and methods give arrays on the GPU. ``vector`` computes with NumPy's functions,
@@ -33,7 +30,11 @@ class DeviceJets(MomentumObject4D):
     def of(cls, momenta: Any, constituents: Any = None) -> DeviceJets:
         """Jets of an array on a GPU, whose last axis is px, py, pz, E."""
         px, py, pz, energy = (momenta[..., k] for k in range(4))
-        jets = cls(AzimuthalObjectXY(px, py), LongitudinalObjectZ(pz), TemporalObjectT(energy))
+        jets = cls(
+            _objects.AzimuthalObjectXY(px, py),
+            _objects.LongitudinalObjectZ(pz),
+            _objects.TemporalObjectT(energy),
+        )
         if constituents is not None:
             jets.constituents = constituents
             jets.slot = array_module(momenta).asarray(constituents.slots)

@@ -18,7 +18,7 @@ def host_vectors(momenta: Floats, constituents: Any = None) -> Any:
     ``constituents`` are those of all its jets, a
     :class:`djservice.clustering.constituents.TreeConstituents`, or None.
     """
-    import vector
+    from djservice.core.vector_library import vector
 
     if constituents is None:
         return momenta.view(_MOMENTUM)[..., 0].view(vector.MomentumNumpy4D)

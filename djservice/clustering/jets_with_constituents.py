@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from vector import MomentumNumpy4D
+
+from djservice.core.vector_library import vector
 
 
-class JetsWithConstituents(MomentumNumpy4D):
+class JetsWithConstituents(vector.MomentumNumpy4D):
     """A ``vector`` momentum array of jets that know their constituents.
 
     A part of it, such as ``jets[..., 0]``, knows them too; sums do not.

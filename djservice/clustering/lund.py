@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.cluster import cluster
+from djservice.clustering.flat_jets import jets_as_events
 from djservice.clustering.kernels.lund import JET, PARENT, PLANE, emissions_of_histories
 from djservice.clustering.particle_order import momenta_of
 from djservice.clustering.trees import TreeSample
@@ -121,14 +121,7 @@ def constituents_of_jets(particles: Any, jets: Any) -> tuple[list[Any], EventBat
     counts = np.repeat(events.counts[in_event], sizes)
     if ((index < 0) | (index >= counts)).any():
         raise InputError("a constituent is no particle of its event: the jets are of others.")
-    rows = index + np.repeat(events.offsets[in_event], sizes)
-    columns = {name: getattr(events, name)[rows] for name in ("pt", "rapidity", "phi", "mass")}
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    batch = EventBatch.from_arrays(
-        **columns, offsets=offsets, weight=events.weight[in_event], source="jets"
-    )
-    quarks = None if events.quarks is None else events.quarks.select(in_event)
-    return shape, replace(batch, quarks=quarks)
+    return shape, jets_as_events(events, in_event, sizes, index)
 
 
 def _unflatten(emissions: Any, shape: list[Any]) -> Any:
@@ -145,6 +138,52 @@ def emissions_of(
     """The emissions of all jets of all trees: by event, or by event, tree and jet."""
     import awkward as ak
 
+    fields, order, jet, tree, ends = _flat_emissions(events, history, trees)
+    records = ak.zip(fields, depth_limit=1)
+    if not of_trees:  # each event is one jet, and merges one time less than it has particles
+        return ak.unflatten(records, _merges(events))
+    sizes = np.repeat(events.counts, trees)
+    records = ak.unflatten(records, np.bincount(jet[order], minlength=int(ends.sum())))
+    records = ak.unflatten(records, np.bincount(tree[ends], minlength=len(sizes)))
+    return ak.unflatten(records, np.full(len(events), trees))
+
+
+def flat_emissions(constituents: EventBatch) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """The emissions of jets whose constituents are the particles of an event each, in one thread.
+
+    Returns
+    -------
+    tuple
+        The number of the jet of each emission, and the fields of :func:`lund` by their names.
+    """
+    sample = cluster(
+        constituents,
+        radius=WHOLE,
+        rigidity=math.inf,
+        power=0.0,
+        jets=1,
+        history=True,
+        threads=1,
+        device="cpu",
+    )
+    assert sample.history is not None
+    fields = _flat_emissions(constituents, sample.history, 1)[0]
+    return np.repeat(np.arange(len(constituents)), _merges(constituents)), fields
+
+
+def _merges(events: EventBatch) -> NDArray[np.int64]:
+    """How often the particles of each event merge, if all end in one jet."""
+    return np.maximum(events.counts - 1, 0)
+
+
+def _flat_emissions(
+    events: EventBatch, history: NDArray[np.int32], trees: int
+) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Any]:
+    """The fields of the emissions in their order.
+
+    Also that order, the jet and the tree of each row of the histories, and whether the row is the
+    end of a jet.
+    """
     rows, largest = len(history), int(events.counts.max(initial=0))
     numbers, places, pt = np.empty((rows, 6)), np.empty((rows, 3), np.int64), np.empty(rows)
     particles, scratch = momenta_of(events), np.empty((2 * largest, 4))
@@ -158,12 +197,7 @@ def emissions_of(
     ends = places[:, PLANE] == 0
     begin = begins.ravel()[tree]  # of each row, the first row of its tree
     order, jet = _order(begin, tree, places, pt, ends)
-    records = ak.zip(_fields(numbers, places, begin, order, jet), depth_limit=1)
-    if not of_trees:  # each event is one jet, and merges one time less than it has particles
-        return ak.unflatten(records, np.maximum(events.counts - 1, 0))
-    records = ak.unflatten(records, np.bincount(jet[order], minlength=int(ends.sum())))
-    records = ak.unflatten(records, np.bincount(tree[ends], minlength=len(sizes)))
-    return ak.unflatten(records, np.full(len(events), trees))
+    return _fields(numbers, places, begin, order, jet), order, jet, tree, ends
 
 
 def _order(

@@ -60,13 +60,14 @@ def code_hash(packages: Sequence[str] | None = None, package: Path = PACKAGE) ->
 
     The default is every package that numbers may depend on.
     """
-    digest = hashlib.sha256()
+    digest, start = hashlib.sha256(), len(f"{package}/")
     for name in numeric_packages(package) if packages is None else packages:
-        for path in sorted((package / name).rglob("*.py")):
-            source = path.read_bytes()
-            digest.update(
-                f"{path.relative_to(package).as_posix()} {len(source)}\n".encode() + source
-            )
+        for folder, within, files in os.walk(f"{package}/{name}"):
+            within.sort()
+            for path in (f"{folder}/{file}" for file in sorted(files) if file.endswith(".py")):
+                with open(path, "rb") as opened:
+                    source = opened.read()
+                digest.update(f"{path[start:]} {len(source)}\n".encode() + source)
     return digest.hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ the sum of the covariances of z.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,12 +127,9 @@ class Moments:
     replicas: Floats = field(default_factory=lambda: np.zeros(()), repr=False)
 
     def __add__(self, other: Moments) -> Moments:
-        summed = {
-            f.name: getattr(self, f.name) + getattr(other, f.name)
-            for f in fields(self)
-            if f.name != "layout"
-        }
-        return Moments(layout=self.layout, **summed)
+        mine, its = vars(self), vars(other)
+        summed = {name: mine[name] + its[name] for name in mine if name != "layout"}
+        return Moments(self.layout, **summed)
 
     def scaled(self, parameter: int, factor: float) -> Moments:
         """These sums, with the derivatives in a parameter multiplied by ``factor``."""

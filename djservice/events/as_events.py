@@ -85,8 +85,8 @@ def _unchanged(events: EventBatch, columns: Mapping[str, Any]) -> EventBatch:
 def _records(particles: NDArray[Any], mask: ArrayLike | None) -> Any:
     """Awkward records of a structured array, those of a ``vector`` with its behaviour."""
     import awkward as ak
-    import vector
-    from vector.backends.awkward import behavior
+
+    from djservice.core.vector_library import vector
 
     if particles.ndim != 2:
         raise InputError(
@@ -104,7 +104,9 @@ def _records(particles: NDArray[Any], mask: ArrayLike | None) -> Any:
     counts = filled.sum(axis=1)
     fields = {name: ak.unflatten(plain[name][filled], counts) for name in plain.dtype.names}
     name = type(particles).__name__.replace("Numpy", "") if known else None
-    return ak.zip(fields, with_name=name, behavior=behavior if known else None)
+    return ak.zip(
+        fields, with_name=name, behavior=vector.backends.awkward.behavior if known else None
+    )
 
 
 def _padded(particles: Any, mask: ArrayLike | None) -> dict[str, Any]:

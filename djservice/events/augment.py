@@ -22,7 +22,7 @@ from djservice.core.elementary import cos, log, sin
 from djservice.core.typing import Floats
 from djservice.core.user_functions import called
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, fold, need_batch
+from djservice.events.batch import EventBatch, need_batch
 from djservice.events.checks import check_counts
 from djservice.events.draws import (
     altarelli_parisi,
@@ -31,6 +31,7 @@ from djservice.events.draws import (
     uniform,
 )
 from djservice.events.keys import Keys, draw_keys, mix
+from djservice.events.momenta import fold
 
 __all__ = [
     "Augmentation",

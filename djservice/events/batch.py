@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from djservice.core.columns import offsets_of, rows_of
-from djservice.core.elementary import arcsinh, sinh
 from djservice.core.formatting import counted
 from djservice.core.html_table import html_table
 from djservice.core.typing import Floats
@@ -24,6 +23,7 @@ from djservice.events.event_columns import (
 )
 from djservice.events.from_awkward import flat_particles
 from djservice.events.keys import Keys
+from djservice.events.momenta import fold, rapidity_of
 from djservice.events.quarks import GeneratedQuarks
 
 #: Names and texts of a batch.
@@ -163,7 +163,7 @@ class EventBatch:
         check_batch(batch, name)
         batch = replace(batch, doubts=tuple(doubts(batch)))
         mass = np.maximum(batch.mass, 0.0)
-        rapidity = batch.rapidity if name != "eta" else _rapidity(batch.pt, batch.rapidity, mass)
+        rapidity = batch.rapidity if name != "eta" else rapidity_of(batch.pt, batch.rapidity, mass)
         return replace(batch, mass=mass, phi=fold(batch.phi), rapidity=rapidity)
 
     @classmethod
@@ -390,24 +390,3 @@ def need_batch(events: Any) -> None:
 
 def _range(values: NDArray[Any]) -> str:
     return f"{values.min():.4g} to {values.max():.4g}" if len(values) else ""
-
-
-def _rapidity(pt: Floats, eta: Floats, mass: Floats) -> Floats:
-    """Rapidity from pseudorapidity. The two are equal if the mass is zero."""
-    # Beyond 50, y - eta is constant to the last bit, and sinh soon overflows.
-    central = np.clip(eta, -50.0, 50.0)
-    y, massive = eta.copy(), mass > 0.0
-    pt, mass, central = pt[massive], mass[massive], central[massive]
-    beta = pt / np.sqrt(pt * pt + mass * mass)
-    y[massive] = arcsinh(beta * sinh(central)) + (eta[massive] - central)
-    return y
-
-
-def fold(phi: Floats) -> Floats:
-    """phi in [-pi, pi]; values in this range stay unchanged."""
-    outside = np.abs(phi) > np.pi
-    return (
-        np.where(outside, np.remainder(phi + np.pi, 2 * np.pi) - np.pi, phi)
-        if outside.any()
-        else phi
-    )

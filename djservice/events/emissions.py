@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from djservice.core.elementary import cos, sin
 from djservice.core.typing import Floats
-from djservice.events.batch import EventBatch, fold
+from djservice.events.batch import EventBatch
 from djservice.events.checks import check_counts
 from djservice.events.draws import in_proportion_to_pt, uniform
 from djservice.events.keys import draw_keys
+from djservice.events.momenta import fold
 
 #: Kinds of emissions.
 Kind = Literal["infrared", "collinear"]

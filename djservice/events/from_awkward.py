@@ -93,7 +93,8 @@ def _names_of(fields: list[str]) -> dict[str, str]:
 def _with_known_names(particles: Any) -> Any:
     """The particles; those of ``vector`` in other coordinates by their components or a mass."""
     import awkward as ak
-    import vector
+
+    from djservice.core.vector_library import vector
 
     if _names_of(ak.fields(particles)) or not isinstance(particles, vector.Lorentz):
         return particles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.core.elementary import azimuth, cosh, log
+from djservice.core.elementary import arcsinh, azimuth, cosh, log, sinh
 from djservice.core.typing import Floats
 
 #: Most by which m^2 may be below 0, as a share of E^2: more than float32 rounds.
@@ -41,3 +41,24 @@ def mass_of(pt: Floats, eta: Floats, energy: Floats) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         momentum = pt * cosh(eta)
         return np.sqrt(np.maximum((energy - momentum) * (energy + momentum), 0.0))
+
+
+def rapidity_of(pt: Floats, eta: Floats, mass: Floats) -> Floats:
+    """Rapidity from pseudorapidity. The two are equal if the mass is zero."""
+    # Beyond 50, y - eta is constant to the last bit, and sinh soon overflows.
+    central = np.clip(eta, -50.0, 50.0)
+    y, massive = eta.copy(), mass > 0.0
+    pt, mass, central = pt[massive], mass[massive], central[massive]
+    beta = pt / np.sqrt(pt * pt + mass * mass)
+    y[massive] = arcsinh(beta * sinh(central)) + (eta[massive] - central)
+    return y
+
+
+def fold(phi: Floats) -> Floats:
+    """phi in [-pi, pi]; values in this range stay unchanged."""
+    outside = np.abs(phi) > np.pi
+    return (
+        np.where(outside, np.remainder(phi + np.pi, 2 * np.pi) - np.pi, phi)
+        if outside.any()
+        else phi
+    )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from djservice.errors import StoreError
 from djservice.exports.tables import Column, Contents, Table, columns_of, described, files_table
-from djservice.store.columns import IDENTITY, MODELS, PER_EVENT, SPECTRUM_EVENT
+from djservice.store.columns import MODELS, PER_EVENT, SPECTRUM_EVENT
+from djservice.store.meanings import IDENTITY
 from djservice.store.run_store import Store
 
 #: Numbers of the result, with their meaning; those that a run lacks are NaN.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -72,34 +71,53 @@ _COLUMNS = ("radius", "loss", "loss_tree_error", "gradient", "gradient_tree_erro
 def _least_squares(design: Any, y: Any, weight: Any) -> tuple[Any, Any]:
     """Coefficients of a linear model, and their covariance.
 
-    The normal equations are solved in fractions, which round nothing. A solver of LAPACK gives
-    other bits on another processor.
+    The normal equations are solved in integers, which round nothing. A solver of LAPACK gives other
+    bits on another processor.
     """
-    points = [
-        ([Fraction(x) for x in row], Fraction(value), Fraction(w))
-        for row, value, w in zip(design.tolist(), y.tolist(), weight.tolist(), strict=True)
-    ]
-    size = design.shape[1]
-    rows: list[list[Any]] = [
-        [sum(w * row[i] * row[j] for row, _, w in points) for j in range(size)]
-        + [sum(w * row[i] * value for row, value, w in points)]
-        + [Fraction(i == j) for j in range(size)]
+    count, size = design.shape
+    flat, of_design = _integers(design.ravel())
+    points = [flat[start : start + size] for start in range(0, len(flat), size)]
+    (values, of_y), (weights, of_weight) = _integers(y), _integers(weight)
+    rows = [
+        [sum(w * x[i] * x[j] for x, w in zip(points, weights, strict=True)) for j in range(size)]
+        + [sum(w * x[i] * v for x, w, v in zip(points, weights, values, strict=True))]
+        + [int(i == j) for j in range(size)]
         for i in range(size)
     ]
-    for i in range(size):  # positive definite, so no pivot is 0
-        rows[i] = [value / rows[i][i] for value in rows[i]]
+    determinant = 1
+    for i in range(size):  # positive definite, so no pivot is 0; every division is exact (Bareiss)
+        pivot = rows[i]
         for k in range(size):
             if k != i:
                 factor = rows[k][i]
-                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[i], strict=True)]
-    solution = [row[size] for row in rows]
+                rows[k] = [
+                    (pivot[i] * a - factor * b) // determinant
+                    for a, b in zip(rows[k], pivot, strict=True)
+                ]
+        determinant = pivot[i]
     missed = sum(
-        w * (value - sum(a * b for a, b in zip(row, solution, strict=True))) ** 2
-        for row, value, w in points
+        w * (v * determinant - sum(a * row[size] for a, row in zip(x, rows, strict=True))) ** 2
+        for x, w, v in zip(points, weights, values, strict=True)
     )
-    scale = max(1.0, float(missed / (len(points) - size)))
-    covariance = np.array([[float(value) for value in row[size + 1 :]] for row in rows])
-    return np.array([float(value) for value in solution]), scale * covariance
+    misfit = _ratio(missed, (count - size) * determinant**2, of_weight + 2 * of_y)
+    covariance = [
+        [_ratio(value, determinant, -of_weight - 2 * of_design) for value in row[size + 1 :]]
+        for row in rows
+    ]
+    solution = [_ratio(row[size], determinant, of_y - of_design) for row in rows]
+    return np.array(solution), max(1.0, misfit) * np.array(covariance)
+
+
+def _integers(values: Any) -> tuple[list[int], int]:
+    """Integers that are the values times a power of two, and its exponent."""
+    ratios = [value.as_integer_ratio() for value in values.tolist()]
+    exponent = max(below.bit_length() - 1 for _, below in ratios)
+    return [above << exponent + 1 - below.bit_length() for above, below in ratios], exponent
+
+
+def _ratio(above: int, below: int, exponent: int) -> float:
+    """above / below / 2**exponent, rounded once."""
+    return above / (below << exponent) if exponent > 0 else (above << -exponent) / below
 
 
 def _determined(distances: Any, weights: Any) -> bool:

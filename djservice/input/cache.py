@@ -17,8 +17,6 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from djservice.core.atomic import written_aside
 from djservice.core.checksums import document_of, sealed, unsealed
 from djservice.core.private import private_url
@@ -34,7 +32,7 @@ from djservice.input.schemas import Schema
 from djservice.input.segments import Segment
 from djservice.store.archive import DAMAGE, Archive, write_archive
 from djservice.store.checked import CheckedGroup, attributes_of
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
 from djservice.store.verify import verify
 
 #: What the names of the arrays of generated quarks begin with.
@@ -156,7 +154,7 @@ def save_cached(cache: str, key: str, batch: EventBatch, cutflow: Cutflow) -> No
     """
     place = Path(cache) / f"{key}.zarr.zip"
 
-    def fill(root: zarr.Group) -> None:
+    def fill(root: NewGroup) -> None:
         arrays = {
             field.name: getattr(batch, field.name)
             for field in fields(EventBatch)

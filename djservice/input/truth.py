@@ -51,7 +51,8 @@ def generated_mass(
         If an event lacks these particles.
     """
     import awkward as ak
-    import vector
+
+    from djservice.core.vector_library import vector
 
     if truth == "GenPart:higgs":
         mass = ak.firsts(fields["mass"][fields["pdgId"] == HIGGS])

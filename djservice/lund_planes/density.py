@@ -139,10 +139,35 @@ def lund_sums(
     The sums are those of w v for the numbers v of a unit of weight w, and then of w^2 v_i v_j for
     i <= j. The numbers are n and m, and with a ``column`` of scores also their derivatives.
     """
-    axes = axes or default_axes()
-    emissions = lund(events, jets)
-    unit, cell, factors, weight, numbers = _units(events, jets, emissions, column)
-    flat = _cells(cell, radius, plane, axes)
+    units = _units(events, jets, lund(events, jets), column)
+    return _sums(*units, radius=radius, plane=plane, axes=axes or default_axes())
+
+
+def sums_of_jets(
+    jet: NDArray[np.int64], emissions: dict[str, Any], weight: Floats, *, radius: float
+) -> Floats:
+    """:func:`lund_sums` of jets, from the jet and the coordinates of each emission.
+
+    The jets have the weights ``weight``.
+    """
+    numbers = [None, np.ones(len(weight))]
+    units = jet, emissions, [None, _PER_JET], weight, numbers
+    return _sums(*units, radius=radius, plane=1, axes=default_axes())
+
+
+def _sums(
+    unit: NDArray[np.int64],
+    emissions: dict[str, Any],
+    factors: list[Any],
+    weight: Floats,
+    numbers: list[Any],
+    *,
+    radius: float,
+    plane: int,
+    axes: tuple[Any, Any],
+) -> Floats:
+    """See :func:`lund_sums` and :func:`_units`."""
+    flat = _cells(emissions, radius, plane, axes)
     shape = tuple(len(axis) for axis in axes)
     count, cells = len(numbers), shape[0] * shape[1]
     sums = np.zeros((count + count * (count + 1) // 2, cells))

@@ -85,7 +85,7 @@ class Bundles:
     truth
         True masses of all events in GeV, shape (event,), NaN where unknown.
     identity
-        The columns of :data:`djservice.store.columns.IDENTITY` of all events.
+        The columns of :data:`djservice.store.meanings.IDENTITY` of all events.
     sizes, costs
         Number of events and relative cost of each bundle.
     bad

@@ -19,7 +19,6 @@ from djservice.evaluation.reduce import layout_of
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import learned
 from djservice.store.columns import (
-    IDENTITY,
     ITERATIONS,
     NEWTON_STEPS,
     SCAN,
@@ -27,6 +26,7 @@ from djservice.store.columns import (
     VERSION_SCAN,
     StoreColumns,
 )
+from djservice.store.meanings import IDENTITY
 
 #: The limits and their defaults; docs/service.md says what each of them bounds.
 DEFAULTS = {

@@ -31,7 +31,7 @@ from djservice.on_dask.limits import check_size
 from djservice.on_dask.reading import OUTCOME, ReadingOptions, agreed, inspect_source, read_bundle
 from djservice.on_dask.second_try import UNREADABLE, read_anywhere
 from djservice.on_dask.tasks import BundleSummary, summarise
-from djservice.store.columns import IDENTITY
+from djservice.store.meanings import IDENTITY
 
 
 def default_bundle_events(events: int) -> int:
@@ -73,7 +73,7 @@ class Loaded:
 
     @property
     def identity(self) -> dict[str, NDArray[Any]]:
-        """The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``inputs``."""
+        """The columns of :data:`djservice.store.meanings.IDENTITY`, where ``file`` counts ``inputs``."""
         number = {(public(file.path), file.dataset): i for i, file in enumerate(self.inputs)}
         columns = {
             name: np.concatenate([summary.identity[name] for summary in self.summaries])

@@ -11,7 +11,6 @@ from distributed import get_worker
 
 from djservice.errors import ChangedFileError, DjserviceError, InputError
 from djservice.events.batch import EventBatch
-from djservice.input.cache import cached_inspection, key_of, load_cached, save_cached, unchanged
 from djservice.input.cutflow import Cutflow
 from djservice.input.files import InputFile, inspect
 from djservice.input.fileset import Source
@@ -67,11 +66,12 @@ def inspect_source(source: Source, options: ReadingOptions) -> InputFile:
     of_tree = options.schema.model_copy(update={"tree": source.tree or options.schema.tree})
     inspect_file = functools.partial(inspect, source.path, of_tree, options.timeout)
     try:
-        file = (
-            inspect_file()
-            if options.cache is None
-            else cached_inspection(options.cache, source.path, of_tree, inspect_file)
-        )
+        if options.cache is None:
+            file = inspect_file()
+        else:
+            from djservice.input.cache import cached_inspection
+
+            file = cached_inspection(options.cache, source.path, of_tree, inspect_file)
         _check_source(source, file)
         return replace(file, dataset=source.dataset, tree=source.tree, steps=source.steps)
     except DjserviceError as error:
@@ -109,6 +109,9 @@ def read_bundle(part: Sequence[Segment], options: ReadingOptions) -> ReadBundle:
     files = [segment.file for segment in part if segment.file is not None]
     if options.cache is None:
         return _read_files(part, options)
+    # Zarr takes a seventh of a second, for which only a cache is to wait.
+    from djservice.input.cache import key_of, load_cached, save_cached, unchanged
+
     # The fingerprint is taken here, because workers may have different versions of the selection.
     selection = selection_fingerprint(options.schema.selection)
     key = key_of(part, files, options.schema, selection)

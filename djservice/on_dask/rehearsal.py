@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from djservice.clustering.device import Device
 from djservice.clustering.sampling import Sampling
@@ -13,12 +13,14 @@ from djservice.estimators.gumbel_softmax import GumbelSoftmax
 from djservice.estimators.score_function import LeaveOneOut
 from djservice.evaluation.evaluate import evaluate
 from djservice.evaluation.input_gradient import input_gradient
-from djservice.fit.plan import RunPlan
 from djservice.lund_planes.leading_jets import leading_sums
 from djservice.objectives.angularities import angularity
 from djservice.objectives.losses import SquaredError
 from djservice.objectives.observables import dijet_mass
 from djservice.on_dask.arithmetic import fixed_events
+
+if TYPE_CHECKING:  # workers need no configurations
+    from djservice.fit.plan import RunPlan
 
 #: What a run may do beside growing plain trees.
 Rehearsal = Literal["lund planes", "constituents", "soft trees", "particle weights"]

@@ -37,7 +37,7 @@ from djservice.objectives.robust import Robust
 from djservice.on_dask.answers import send_answer
 from djservice.radius_models.features import Feature, features_of
 from djservice.radius_models.prediction import Prediction
-from djservice.store.columns import IDENTITY
+from djservice.store.meanings import IDENTITY
 from djservice.weight_models.weighting import Weighting, profile
 
 
@@ -347,7 +347,7 @@ class BundleSummary:
     weight
         Weights of the events, shape (event,).
     identity
-        The columns of :data:`djservice.store.columns.IDENTITY`, where ``file`` counts ``files``.
+        The columns of :data:`djservice.store.meanings.IDENTITY`, where ``file`` counts ``files``.
     files, dataset
         The files that the events come from, and their dataset.
     """

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from distributed import Client
 
 from djservice.config.input import Input
@@ -29,7 +28,7 @@ from djservice.on_dask.bundles import Bundles
 from djservice.radius_models.base import Bounded
 from djservice.radius_models.prediction import Prediction, Standardiser
 from djservice.store.checked import attributes_of
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
 from djservice.store.local_folder import LocalFolder
 from djservice.store.run_store import Store
 from djservice.weight_models.learned import LearnedWeights
@@ -169,7 +168,7 @@ def _of_file(run: Run, section: Input) -> Run:
 def _write(
     path: Path, columns: Mapping[str, Any], attributes: Mapping[str, Any], units: str
 ) -> None:
-    def fill(root: zarr.Group) -> None:
+    def fill(root: NewGroup) -> None:
         for name, column in columns.items():
             values = np.ascontiguousarray(column)
             events = len(values)

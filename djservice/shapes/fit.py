@@ -17,7 +17,7 @@ from djservice.core.inner import inner
 from djservice.core.pieces import between_pieces
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.events.batch import fold
+from djservice.events.momenta import fold
 from djservice.shapes.descent import fitted
 from djservice.shapes.forms import Isotropy, Part, Shape, Uniform, check_beta, shape_of
 from djservice.shapes.isotropy import isotropy

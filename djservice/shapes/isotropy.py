@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from djservice.core.typing import Floats
-from djservice.events.batch import fold
+from djservice.events.momenta import fold
 from djservice.shapes import quadrature
 from djservice.shapes.forms import Isotropy
 from djservice.shapes.points import PHI, PT, RAPIDITY

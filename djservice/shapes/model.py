@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from djservice.core.typing import Floats
-from djservice.events.batch import fold
+from djservice.events.momenta import fold
 from djservice.shapes import quadrature
 from djservice.shapes.forms import Ellipse, Part, Shape
 from djservice.shapes.transport import Solution, transport

@@ -10,8 +10,8 @@ import numpy as np
 from djservice.core.columns import floats
 from djservice.core.typing import Floats
 from djservice.errors import InputError
-from djservice.events.batch import EventBatch, fold
-from djservice.events.momenta import from_components
+from djservice.events.batch import EventBatch
+from djservice.events.momenta import fold, from_components
 
 #: Columns of points.
 PT, RAPIDITY, PHI = range(3)

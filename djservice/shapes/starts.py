@@ -10,7 +10,7 @@ import numpy as np
 from djservice.clustering.medians import medians
 from djservice.core.inner import inner
 from djservice.core.typing import Floats
-from djservice.events.batch import fold
+from djservice.events.momenta import fold
 from djservice.shapes.forms import Shape
 from djservice.shapes.model import LEAST_SHARE, Cloud, Model
 

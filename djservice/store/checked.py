@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from djservice.core.checksums import KEY, document_of, of_array, of_json, unsealed
 from djservice.errors import DamagedStoreError, StoreError
+from djservice.store.chunks import only_chunk, read_only_chunk
 
 #: Attempts to read what a running process may be replacing, and seconds between them.
 ATTEMPTS, PAUSE = 5, 0.1
@@ -204,27 +205,32 @@ class CheckedGroup:
 
     def _damages(self, name: str, entry: Mapping[str, Any]) -> list[Damage]:
         try:
-            self._metadata(name, entry)
+            metadata = self._metadata(name, entry)
         except ValueError as error:
             return [Damage(self.path(name), self.path(f"{name}/zarr.json"), str(error))]
-        return self._lost(name, entry)
+        return self._lost(name, entry, metadata)
 
     def lost(self, name: str) -> list[Damage]:
         """The chunks of an array that are damaged, with the rows that are lost with them."""
         return self._lost(name, self.attributes["arrays"][name])
 
-    def _lost(self, name: str, entry: Mapping[str, Any]) -> list[Damage]:
-        if (entry["rows"], entry["checksum"]) == (0, 0):  # nothing was written yet
+    def _lost(
+        self, name: str, entry: Mapping[str, Any], metadata: dict[str, Any] | None = None
+    ) -> list[Damage]:
+        rows, axes = entry["rows"], entry.get("axes", 1)
+        if (rows, entry["checksum"]) == (0, 0):  # nothing was written yet
             return []
+        try:
+            metadata = metadata or self._document(name)
+            sound = of_array(self._values(name, metadata, None, axes)[:rows]) == entry["checksum"]
+            if sound and only_chunk(metadata):
+                return []
+        except UNREADABLE:
+            sound = False
         try:
             array = self.array(name)
         except UNREADABLE:  # removed since its metadata were read, or it needs a foreign codec
             return [Damage(self.path(name), self.path(f"{name}/zarr.json"), "cannot be read")]
-        rows, axes = entry["rows"], entry.get("axes", 1)
-        try:
-            sound = of_array(_rows_of(array, None, axes)[:rows]) == entry["checksum"]
-        except UNREADABLE:
-            sound = False
         damages = []
         for index in itertools.product(*map(range, array.cdata_shape)):
             key = self.path(f"{name}/c/" + "/".join(map(str, index)))
@@ -243,9 +249,9 @@ class CheckedGroup:
 
     def _rows(self, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
         """The rows of an array, checked."""
-        self.metadata(name, entry)
+        metadata = self.metadata(name, entry)
         try:
-            values = self.read(name, entry)
+            values = self._values(name, metadata, entry["rows"], entry.get("axes", 1))
             if of_array(values) == entry["checksum"]:
                 return values
         except UNREADABLE:
@@ -259,14 +265,31 @@ class CheckedGroup:
 
     def read(self, name: str, entry: Mapping[str, Any]) -> NDArray[Any]:
         """Rows of an array, as many as ``entry`` says, checked only chunk by chunk."""
-        return _rows_of(self.array(name), entry["rows"], entry.get("axes", 1))
+        return self._values(name, self._document(name), entry["rows"], entry.get("axes", 1))
+
+    def _values(
+        self, name: str, metadata: dict[str, Any], rows: int | None, axes: int
+    ) -> NDArray[Any]:
+        """The first rows of an array; all for None. Zarr reads many chunks at the same time."""
+        if rows == 0:
+            return np.empty((0, *metadata["shape"][axes:]), metadata["data_type"])
+        if only_chunk(metadata):
+            return _rows_of(read_only_chunk(self.where, self.path(name), metadata), rows, axes)
+        return _rows_of(self._array(name, metadata), rows, axes)
 
     def array(self, name: str) -> Any:
         """An array as its metadata describe it, without the search that Zarr makes for it."""
-        metadata = _parsed(self.where.read(self.path(f"{name}/zarr.json")))
+        return self._array(name, self._document(name))
+
+    def _array(self, name: str, metadata: dict[str, Any]) -> Any:
         if metadata["zarr_format"] != 3:
             raise ValueError("is not of Zarr 3")
         return zarr.Array.from_dict(self.root.store_path / self.path(name), metadata)
+
+    def _document(self, name: str) -> dict[str, Any]:
+        """The metadata of an array, unchecked."""
+        document: dict[str, Any] = _parsed(self.where.read(self.path(f"{name}/zarr.json")))
+        return document
 
     def metadata(self, name: str, entry: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The metadata of an array; ``entry`` is what the attributes say of it, if they were read."""
@@ -278,7 +301,7 @@ class CheckedGroup:
 
     def _metadata(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         """The metadata of an array; ValueError if they are not those that were written."""
-        metadata: dict[str, Any] = _parsed(self.where.read(self.path(f"{name}/zarr.json")))
+        metadata = self._document(name)
         if of_json(metadata) not in entry["metadata"]:
             raise ValueError("does not match its checksum")
         return metadata

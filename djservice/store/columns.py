@@ -41,10 +41,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import ArrayLike, NDArray
 
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
+from djservice.store.meanings import IDENTITY
 
 GROUPS = (
     "history",
@@ -104,9 +104,6 @@ NEWTON_STEPS = 12
 DERIVED = ("parameters_average", "radius_average")
 #: Columns per event, with their dtypes.
 PER_EVENT = {"radius": "f8", "left": "i8", "agree": "i8"}
-#: What tells an event in the input, with their dtypes: names of NanoAOD, the number of the file in the
-#: attribute inputs, and the entry in it.
-IDENTITY = {"run": "i8", "luminosityBlock": "i8", "event": "u8", "file": "i4", "entry": "i8"}
 SPECTRUM_EVENT = ("event_mean", "event_error", "event_accepted")
 
 #: Rows of a history in one chunk, so that one write changes one file per array.
@@ -185,7 +182,7 @@ class StoreColumns:
     units: str = ""
 
 
-def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
+def create_groups(root: NewGroup, shape: StoreColumns) -> None:
     """Create the groups of a new store, all empty."""
     history = root.create_group("history")
     create_iterations(history, shape.iterations, shape.parameters)
@@ -234,13 +231,13 @@ def create_groups(root: zarr.Group, shape: StoreColumns) -> None:
         root.attrs["of"] = shape.of
 
 
-def _create_steps(group: zarr.Group, steps: int, units: str) -> None:
+def _create_steps(group: NewGroup, steps: int, units: str) -> None:
     """Create the columns of Newton steps."""
     for name in ("radius", *SCAN):
         _array(group, name, "f8", {"step": (steps, steps)}, units=units)
 
 
-def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[str]) -> None:
+def create_iterations(group: NewGroup, iterations: int, parameters: Sequence[str]) -> None:
     """Create the columns that every descent has."""
     rows = {"iteration": (iterations, ROWS_PER_CHUNK)}
     group.attrs.update({"n_complete": 0, "parameters": list(parameters)})
@@ -251,7 +248,7 @@ def create_iterations(group: zarr.Group, iterations: int, parameters: Sequence[s
     _array(group, "iteration", "i8", rows, np.arange(iterations))
 
 
-def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
+def create_per_event(group: NewGroup, shape: StoreColumns) -> None:
     """Create the columns of one radius per event."""
     group.attrs.update({"n_complete": 0, "n_scored": 0})
     event, starts = {"event": (len(shape.keys), 65536)}, len(shape.starts)
@@ -265,7 +262,7 @@ def create_per_event(group: zarr.Group, shape: StoreColumns) -> None:
     _array(group, "event_mean", "f8", {"trees": (2, 1), **event}, units=shape.units)
 
 
-def create_model(group: zarr.Group, shape: ModelColumns, units: str) -> None:
+def create_model(group: NewGroup, shape: ModelColumns, units: str) -> None:
     """Create the columns of a model; ``units`` are those of the observable."""
     create_iterations(group, shape.iterations, shape.parameters)
     units = "1" if shape.group == "joint" else units  # a network gives probabilities
@@ -282,7 +279,7 @@ def create_model(group: zarr.Group, shape: ModelColumns, units: str) -> None:
 
 
 def _array(
-    group: zarr.Group,
+    group: NewGroup,
     name: str,
     kind: str,
     dimensions: Mapping[str, tuple[int, int]],

@@ -32,7 +32,7 @@ def write_copies(files: Writable, name: str = "") -> dict[str, Any]:
     for member in (*document["attributes"]["groups"], *document["attributes"]["arrays"]):
         for within, metadata in write_copies(files, f"{name}/{member}".lstrip("/")).items():
             copies[f"{member}/{within}".rstrip("/")] = metadata
-    files.write(key, json.dumps(_consolidated(document, copies), indent=2).encode())
+    files.write(key, json.dumps(_consolidated(document, copies)).encode())
     return {"": _consolidated(document, {}), **copies}
 
 

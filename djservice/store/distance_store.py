@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
@@ -21,7 +20,7 @@ from djservice.errors import StoreError
 from djservice.store.access import clear_errors
 from djservice.store.checked import UNREADABLE
 from djservice.store.filled import FilledStore, opened
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
 from djservice.store.jet_table import JetTable
 from djservice.store.location import locate
 
@@ -109,7 +108,7 @@ def open_distances(
     """
     number = len(jets)
 
-    def fill(root: zarr.Group) -> None:
+    def fill(root: NewGroup) -> None:
         chunks = {"jet": (number, stripe), "other": (number, stripe)}
         units = "1" if dict(facts["distance"])["norm"] else "GeV"
         create_array(root, "distance", "f8", chunks, units=units)

@@ -19,20 +19,72 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import ArrayLike
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from djservice.core.checksums import of_array, of_json, sealed
+from djservice.store.chunks import write_block
 from djservice.store.meanings import attributes_of
 
-Create = Callable[[zarr.Group], None]
 #: Files of a hierarchy by their names.
 Files = dict[str, bytes]
 
 
+class NewGroup:
+    """A group that is being made.
+
+    Attributes
+    ----------
+    attrs
+        Its attributes.
+    """
+
+    def __init__(self, attributes: Mapping[str, Any] | None = None) -> None:
+        self.attrs: dict[str, Any] = dict(attributes or {})
+        self._groups: dict[str, NewGroup] = {}
+        self._arrays: dict[str, dict[str, Any]] = {}
+        self._files: Files = {}
+
+    def create_group(self, name: str, attributes: Mapping[str, Any] | None = None) -> NewGroup:
+        """A new group within."""
+        group = self._groups[name] = NewGroup(attributes)
+        return group
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of a file of its arrays; None if there is none."""
+        return self._files.get(key)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file of its arrays."""
+        self._files[key] = data
+
+    def create_array(self, name: str, metadata: Mapping[str, Any], values: Any = None) -> None:
+        """A new array, complete if it has values."""
+        self.write(f"{name}/zarr.json", json.dumps(metadata).encode())
+        entry = {"metadata": [of_json(metadata)], "rows": 0, "checksum": 0}
+        if values is not None and values.size:
+            write_block(self, name, metadata, (0,) * values.ndim, values)
+            entry |= {"rows": len(values), "checksum": of_array(values), "fixed": True}
+        self._arrays[name] = entry
+
+    def files(self, axes: int, of: Mapping[str, Any], prefix: str = "") -> Files:
+        """Its files, with those of the groups within; ``of`` is an attribute of all."""
+        arrays = {
+            name: entry if axes == 1 else {**entry, "axes": 1 if "fixed" in entry else axes}
+            for name, entry in self._arrays.items()
+        }
+        vouched = {"groups": list(self._groups), "arrays": arrays}
+        files = {f"{prefix}zarr.json": group_text({**of, **self.attrs, **vouched})}
+        files |= {prefix + key: data for key, data in self._files.items()}
+        for name, group in self._groups.items():
+            files |= group.files(axes, of, f"{prefix}{name}/")
+        return files
+
+
+Create = Callable[[NewGroup], None]
+
+
 def create_array(
-    group: zarr.Group,
+    group: NewGroup,
     name: str,
     kind: str,
     dimensions: Mapping[str, tuple[int, int]],
@@ -57,19 +109,28 @@ def create_array(
     KeyError
         If :data:`~djservice.store.meanings.MEANINGS` does not name the array.
     """
-    array = group.create_array(
-        name,
-        shape=tuple(length for length, _ in dimensions.values()),
-        chunks=tuple(chunk for _, chunk in dimensions.values()),
-        dtype=kind,
-        dimension_names=tuple(dimensions),
-        fill_value=np.nan if np.dtype(kind).kind == "f" else np.zeros((), kind).item(),
-        compressors=[ZstdCodec(), Crc32cCodec()],
-        attributes=attributes_of(name, units),
-        config={"write_empty_chunks": True},
-    )
-    if values is not None:
-        array[...] = np.asarray(values)
+    dtype, shape = np.dtype(kind), [length for length, _ in dimensions.values()]
+    chunks = {"chunk_shape": [chunk for _, chunk in dimensions.values()]}
+    as_bytes = {"name": "bytes", "configuration": {"endian": "little"}}
+    metadata = {
+        "shape": shape,
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": chunks},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": "NaN" if dtype.kind == "f" else np.zeros((), dtype).item(),
+        "codecs": [
+            as_bytes if dtype.itemsize > 1 else {"name": "bytes"},
+            {"name": "zstd", "configuration": {"level": 0, "checksum": False}},
+            {"name": "crc32c"},
+        ],
+        "attributes": attributes_of(name, units),
+        "dimension_names": list(dimensions),
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+    given = None if values is None else np.asarray(values, dtype)
+    group.create_array(name, metadata, given)
 
 
 def packed(fill: Create, axes: int = 1) -> Files:
@@ -82,27 +143,15 @@ def packed(fill: Create, axes: int = 1) -> Files:
     axes
         Number of leading axes whose cells are the rows of an array.
     """
-    memory: dict[str, Any] = {}
-    root = zarr.open_group(zarr.storage.MemoryStore(memory), mode="w", zarr_format=3)
+    root = NewGroup()
     fill(root)
-    files: Files = {key: value.to_bytes() for key, value in memory.items()}
-    run = {"of": root.attrs["of"]} if "of" in root.attrs else {}
-    for key in [key for key in files if key.endswith("zarr.json")]:
-        document = json.loads(files[key])
-        if document["node_type"] == "group":
-            vouched = _vouched(root, files, key[: -len("zarr.json")])
-            attributes = run | document["attributes"] | vouched
-            if axes > 1:
-                for entry in attributes["arrays"].values():
-                    entry["axes"] = axes if "fixed" not in entry else 1
-            files[key] = group_text(attributes)
-    return files
+    return root.files(axes, {"of": root.attrs["of"]} if "of" in root.attrs else {})
 
 
 def group_text(attributes: Mapping[str, Any]) -> bytes:
     """The metadata of a group with the checksum of its attributes."""
     document = {"attributes": sealed(attributes), "zarr_format": 3, "node_type": "group"}
-    return json.dumps(document, indent=2).encode()
+    return json.dumps(document).encode()
 
 
 def write_files(folder: Path, files: Files) -> None:
@@ -111,26 +160,3 @@ def write_files(folder: Path, files: Files) -> None:
         place = folder / key
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
-
-
-def _vouched(root: zarr.Group, files: Files, prefix: str) -> dict[str, Any]:
-    """The attributes ``groups`` and ``arrays`` of a group."""
-    groups, arrays = [], {}
-    for key in files:
-        name, _, rest = key.removeprefix(prefix).partition("/")
-        if not key.startswith(prefix) or rest != "zarr.json":
-            continue
-        document = json.loads(files[key])
-        if document["node_type"] == "group":
-            groups.append(name)
-            continue
-        fixed = any(other.startswith(f"{prefix}{name}/c") for other in files)
-        rows, crc = (document["shape"][0], _crc(root, prefix + name)) if fixed else (0, 0)
-        arrays[name] = {"metadata": [of_json(document)], "rows": rows, "checksum": crc}
-        if fixed:
-            arrays[name]["fixed"] = True
-    return {"groups": groups, "arrays": arrays}
-
-
-def _crc(root: zarr.Group, name: str) -> int:
-    return of_array(np.asarray(root[name]))

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from djservice.store.access import clear_errors
 from djservice.store.columns import SCAN
 from djservice.store.filled import FilledStore, opened
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
 from djservice.store.location import locate
 
 GRID_FORMAT = 3
@@ -89,7 +88,7 @@ def open_grid(
 
     units = shown.get("observable", {}).get("units", "")
 
-    def fill(root: zarr.Group) -> None:
+    def fill(root: NewGroup) -> None:
         chunks = dict(zip(DIMENSIONS, zip(shape, (1, 1, *shape[2:]), strict=True), strict=True))
         for name in COLUMNS:
             create_array(root, name, "f8", chunks, units=units)

@@ -6,11 +6,10 @@ import hashlib
 from dataclasses import dataclass, fields
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class JetTable:
     pt: Floats
     particles: NDArray[np.int64]
 
-    def create(self, group: zarr.Group) -> None:
+    def create(self, group: NewGroup) -> None:
         """Create its columns in a group, complete."""
         for column in fields(self):
             values = getattr(self, column.name)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: What tells an event in the input, with their dtypes: names of NanoAOD, the number of the file in the
+#: attribute inputs, and the entry in it.
+IDENTITY = {"run": "i8", "luminosityBlock": "i8", "event": "u8", "file": "i4", "entry": "i8"}
 #: Units that are those of the observable, or those that the text of a matrix gives.
 OF_OBSERVABLE = "observable"
 _MOMENTS = {

@@ -10,7 +10,7 @@ the run. It holds a lock, and every write looks for its token (:mod:`djservice.s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,7 @@ from djservice.store.columns import (
     create_per_event,
 )
 from djservice.store.copies import write_copies
+from djservice.store.fresh import Create, NewGroup
 from djservice.store.location import Location, locate
 from djservice.store.repair import mend_run
 from djservice.store.same_run import STORE_FORMAT, is_store, need_same_run, need_store, open_root
@@ -297,10 +298,10 @@ class Store:
             if number < iterations:
                 columns.append(number, {"iteration": np.arange(number, iterations)})
 
-    def _add(self, group: str, create: Callable[[zarr.Group], None]) -> None:
+    def _add(self, group: str, create: Create) -> None:
         """Create a group, complete or not at all."""
 
-        def fill(root: zarr.Group) -> None:
+        def fill(root: NewGroup) -> None:
             create(root)
             root.attrs["of"] = self._of
 
@@ -371,7 +372,7 @@ def _create(
 
     facts = {**attributes, "numbers": dict(numbers)}
 
-    def fill(root: zarr.Group) -> None:
+    def fill(root: NewGroup) -> None:
         create_groups(root, replace(shape, of=f"{of_json(facts):08x}"))
         root.attrs.update({**facts, "djservice_format": STORE_FORMAT})
 

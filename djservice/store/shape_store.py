@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import zarr
 from numpy.typing import NDArray
 
 from djservice.core.typing import Floats
 from djservice.store.access import clear_errors
 from djservice.store.filled import FilledStore, opened
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
 from djservice.store.jet_table import JetTable
 from djservice.store.location import locate
 
@@ -91,7 +90,7 @@ def open_shapes(
         If the store is that of other shapes, cannot be written or mended, or is in use.
     """
 
-    def fill(root: zarr.Group) -> None:
+    def fill(root: NewGroup) -> None:
         for name, row in lengths.items():
             inner = zip(("prong", "part"), row, strict=False)
             dimensions = {"jet": (len(jets), size * _GROUPS)}

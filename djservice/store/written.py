@@ -114,9 +114,7 @@ class WrittenGroup(CheckedGroup):
         if files:
             self.update(arrays=entries)
             for name, metadata in files.items():
-                self.files.write(
-                    self.path(f"{name}/zarr.json"), json.dumps(metadata, indent=2).encode()
-                )
+                self.files.write(self.path(f"{name}/zarr.json"), json.dumps(metadata).encode())
         for name, entry in entries.items():
             entry["metadata"] = [of_json(self.metadata(name, entry))]
         if attributes["arrays"] != self.attributes["arrays"]:

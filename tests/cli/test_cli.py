@@ -61,18 +61,29 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert ended.stdout.splitlines()[-1] == "HEAVY []"
 
 
-def test_a_run_loads_only_what_it_needs() -> None:
+#: Modules of a run that nobody needs at its start, and those that its workers do not need at all.
+LATE = (
+    "scipy.optimize",
+    "scipy.special",
+    "matplotlib",
+    "coffea",
+    "torch",
+    "jax",
+    "sympy",
+    "pyarrow.parquet",
+)
+OF_DRIVERS = ("zarr", "djservice.fit.plan", "djservice.config.run")
+WORKER = "djservice.on_dask.admission, djservice.on_dask.plugins, djservice.on_dask.reading, djservice.on_dask.tasks"
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [("djservice.runs.run", LATE), (WORKER, (*LATE, *OF_DRIVERS))],
+    ids=["driver", "worker"],
+)
+def test_a_run_loads_only_what_it_needs(modules: str, heavy: tuple[str, ...]) -> None:
     """Every worker of every run waits for it."""
-    heavy = (
-        "scipy.optimize",
-        "scipy.special",
-        "matplotlib",
-        "coffea",
-        "torch",
-        "jax",
-        "pyarrow.parquet",
-    )
-    program = f"import sys, djservice.runs.run; print([m for m in {heavy!r} if m in sys.modules])"
+    program = f"import sys, {modules}; print([m for m in {heavy!r} if m in sys.modules])"
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 from brute_force import (
     BEAM,
     Floats,
@@ -17,7 +18,6 @@ from brute_force import (
     to_batch,
     walk,
 )
-from scipy import stats
 from steps import (
     ASYMMETRIES,
     OTHER_TWIN,
@@ -108,7 +108,7 @@ def test_zero_distances_are_equally_likely(name: str, scale: str) -> None:
     first = [tuple(sorted(sample.history_of(0, tree)[0].tolist())) for tree in range(draws)]
     counts = [first.count(pair) for pair in sorted(set(first))]
     assert len(counts) == choices
-    assert stats.chisquare(counts).pvalue > 1e-3
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
 @pytest.mark.timeout(300)

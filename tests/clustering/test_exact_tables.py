@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from brute_force import Floats, Setting, enumerate_trees, exact, final_jets, to_batch
-from scipy import stats
 
 from djservice.clustering.cluster import cluster, replay
 
@@ -158,4 +158,4 @@ def test_sampled_trees_agree_with_the_tables() -> None:
         assert abs(variance - 1) < 4 * math.sqrt(2 / (m - 1)), (
             f"{name}: the z have variance {variance:.3f}"
         )
-        assert stats.kstest(column, "norm").pvalue > 1e-4, name
+        assert scipy.stats.kstest(column, "norm").pvalue > 1e-4, name

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import scipy
 from brute_force import (
     BEAM,
     Floats,
@@ -17,7 +18,6 @@ from brute_force import (
     options,
     walk,
 )
-from scipy import stats
 from steps import (
     ASYMMETRIES,
     OTHERS,
@@ -118,7 +118,7 @@ def test_draws_follow_the_probabilities(rigidity: float, asymmetry: float | None
     large = ranks(event_near(140), setting, trees=12, wanted=20, seed=2)
     values = [*small, *large]
     assert len(values) > 40
-    assert stats.kstest(values, "uniform").pvalue > 1e-3
+    assert scipy.stats.kstest(values, "uniform").pvalue > 1e-3
 
 
 # brute force itself

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 import djservice as dj
@@ -16,6 +17,20 @@ from djservice.store.run_store import Store
 
 DEPLOY = Path(__file__).parents[2] / "deploy/slurm"
 Stored = Callable[[str | Path], dict[str, bytes]]
+
+#: Preloaded by workers, which then wait more than they compute.
+SLOWLY = """
+import time
+from djservice.on_dask import tasks
+
+
+def slowly(*given, evaluate=tasks.evaluate_bundles):
+    time.sleep(0.4)
+    return evaluate(*given)
+
+
+tasks.evaluate_bundles = slowly
+"""
 
 
 def wait_for(
@@ -35,8 +50,12 @@ def test_a_job_cancelled_requeued_preempted_and_without_its_controller_has_the_s
     scheduler: str,
     stored: Stored,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It has far more to do than it gets time for. In the end another job has only a little left to do."""
+    """It has far more to do than it gets time for, and does it slowly: all of it is repeated to compare.
+
+    In the end another job has only a little left to do.
+    """
 
     def write_run(name: str, **optimiser: int) -> dict[str, Any]:
         run = tiny_run(tmp_path / name)
@@ -71,6 +90,9 @@ def test_a_job_cancelled_requeued_preempted_and_without_its_controller_has_the_s
         return iterations()
 
     run = write_run("slurm.zarr", iterations=100_000, averaging_start=3)
+    (tmp_path / "slowly.py").write_text(SLOWLY)
+    slow = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(tmp_path / "slowly.py")}
+    monkeypatch.setattr(slurm, "environment", slurm.environment | slow)
     job = submit()
     goes_on(job, 0)
     slurm.call("scancel", "--batch", "--signal=USR1", job)  # as Slurm does when the time ends
@@ -93,6 +115,7 @@ def test_a_job_cancelled_requeued_preempted_and_without_its_controller_has_the_s
     assert "the time of this job ends: requeued" in log and "stopped" in log
     assert "distributed." not in log and log.count("Dask's logs: ") == 3
 
+    monkeypatch.undo()
     run = write_run("slurm.zarr", iterations=iterations() + 6, averaging_start=3)
     last = submit()
     wait_for(lambda: slurm.state(last) in ("COMPLETED", "FAILED"), explain)

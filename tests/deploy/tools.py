@@ -107,8 +107,9 @@ def program(name: str) -> Path:
     """
     found = KEPT / name / "bin" / name
     if not found.exists():
-        venv.create(KEPT / name, with_pip=True, clear=True)
-        install = [KEPT / name / "bin/pip", "install", "--quiet", *ENVIRONMENTS[name]]
+        venv.create(KEPT / name, with_pip=False, clear=True)
+        pip = [sys.executable, "-m", "pip", "--python", KEPT / name / "bin/python"]
+        install = [*pip, "install", "--quiet", "--no-compile", *ENVIRONMENTS[name]]
         subprocess.run(install, check=True, capture_output=True, timeout=500)
     return found
 

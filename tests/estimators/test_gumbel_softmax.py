@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from brute_force import Floats, shipped_events, to_batch
-from scipy import integrate, stats
 
 from djservice import GumbelSoftmax, observables
 from djservice.clustering.cluster import cluster
@@ -239,9 +239,9 @@ def test_noises_are_gumbel_and_the_drawn_option_is_their_argmax() -> None:
         assert times.argmin() == chosen
         noise[tree] = -np.log(times) - np.log(weight / norm)
     for k in range(len(options)):
-        assert stats.kstest(noise[:, k], stats.gumbel_r.cdf).pvalue > 6e-5  # |z| < 4
+        assert scipy.stats.kstest(noise[:, k], scipy.stats.gumbel_r.cdf).pvalue > 6e-5  # |z| < 4
     # Independent of each other: correlations of standard normals made of them.
-    normal = stats.norm.ppf(np.clip(stats.gumbel_r.cdf(noise), 1e-12, 1 - 1e-12))
+    normal = scipy.stats.norm.ppf(np.clip(scipy.stats.gumbel_r.cdf(noise), 1e-12, 1 - 1e-12))
     correlation = np.corrcoef(normal.T)[np.triu_indices(len(options), 1)]
     assert np.abs(correlation).max() * np.sqrt(trees) < 4
 
@@ -269,9 +269,13 @@ def test_bias_on_one_decision(t: float) -> None:
 
         def integrand(x: float, temperature: float = temperature) -> float:
             """Logistic noise: q (1 - q) / T of q = sigmoid((t + x) / T)."""
-            return stats.logistic.pdf(x) * stats.logistic.pdf((t + x) / temperature) / temperature
+            return (
+                scipy.stats.logistic.pdf(x)
+                * scipy.stats.logistic.pdf((t + x) / temperature)
+                / temperature
+            )
 
-        soft = integrate.quad(integrand, -40, 40, points=[-t], limit=200)[0]
+        soft = scipy.integrate.quad(integrand, -40, 40, points=[-t], limit=200)[0]
         expected = soft * (branch[0] - branch[1]) + p * slope[0] + (1 - p) * slope[1]
         assert abs(found.mean() - expected) < 4 * found.std() / np.sqrt(samples)
         biases.append(abs(expected - exact))

@@ -1,12 +1,13 @@
 """The curvature of a scan, against polynomials that are known."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from djservice.fit.curvature import curvature_at, curvature_fit
+from djservice.fit.curvature import _least_squares, curvature_at, curvature_fit
 
 
 def scan(radii: Any, coefficients: list[float], error: Any, away: float = 0.7) -> dict[str, Any]:
@@ -45,6 +46,31 @@ def test_the_error_of_the_curvature_is_the_spread_over_noise(factor: float) -> N
     assert abs(curvatures.mean() - 3.0) < 4 * error
     # With ten degrees of freedom the scale is never below 1, on average 1.13 of an error that is right.
     assert abs(math.sqrt((claimed**2).mean()) / spread - (1.0 if factor > 1 else 1.1)) < 0.15
+
+
+@pytest.mark.parametrize("size", [1e-8, 1.0, 3e7])
+def test_the_fit_is_exact_but_for_one_rounding(size: float) -> None:
+    rng = np.random.default_rng(5)
+    design, y, weight = rng.normal(size=(9, 4)), size * rng.normal(size=9), rng.uniform(1, 9, 9)
+    x, v, w = (np.vectorize(Fraction, otypes=[object])(each) for each in (design, y, weight))
+    matrix, found = x.T @ (w[:, None] * x), _least_squares(design, y, weight)
+    minors = [
+        [Fraction(_determinant(np.delete(np.delete(matrix, i, 0), j, 1))) for j in range(4)]
+        for i in range(4)
+    ]
+    signs = (-1) ** np.add.outer(np.arange(4), np.arange(4))
+    inverse = signs * np.array(minors) / _determinant(matrix)
+    solution = inverse @ (x.T @ (w * v))
+    missed = (w * (v - x @ solution) ** 2).sum() / 5
+    assert found[0].tolist() == [float(value) for value in solution]
+    assert found[1].tolist() == (max(1.0, float(missed)) * inverse.astype(float)).tolist()
+
+
+def _determinant(matrix: Any) -> Any:
+    if not len(matrix):
+        return 1
+    rest = [np.delete(matrix[1:], j, 1) for j in range(len(matrix))]
+    return sum((-1) ** j * matrix[0, j] * _determinant(part) for j, part in enumerate(rest))
 
 
 @pytest.mark.parametrize("bad", [math.nan, 0.0])

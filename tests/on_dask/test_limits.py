@@ -22,7 +22,9 @@ from djservice.on_dask.limits import (
     store_bytes,
     sums_bytes,
 )
-from djservice.store.columns import IDENTITY, ModelColumns, StoreColumns, create_groups
+from djservice.store.columns import ModelColumns, StoreColumns, create_groups
+from djservice.store.local_folder import LocalFolder
+from djservice.store.meanings import IDENTITY
 
 Settings = dict[str, Any]
 MODEL = {"name": "network", "hidden": 100}
@@ -220,10 +222,12 @@ def shapes(task: str) -> StoreColumns:
 @pytest.mark.parametrize(
     "task", ["global", "per-event", "radius-model", "particle-weights", "joint"]
 )
-def test_bytes_of_a_store_are_known_before_it_is_made(tiny: Settings, task: str) -> None:
+def test_bytes_of_a_store_are_known_before_it_is_made(
+    tiny: Settings, task: str, tmp_path: Path
+) -> None:
     shape = shapes(task)
-    root = zarr.create_group(zarr.storage.MemoryStore())
-    create_groups(root, shape)
+    LocalFolder(str(tmp_path / "s.zarr")).create(lambda root: create_groups(root, shape))
+    root = zarr.open_group(tmp_path / "s.zarr", mode="r")
     made = sum(
         array.nbytes for _, array in root.members(max_depth=None) if hasattr(array, "nbytes")
     )

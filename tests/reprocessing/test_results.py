@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zarr
 
 from djservice.core.checksums import sealed
 from djservice.errors import DamagedStoreError, StoreError
 from djservice.reprocessing.lease import Lease
 from djservice.reprocessing.results import find, read_manifest, verify_result, write
-from djservice.store.fresh import create_array
+from djservice.store.fresh import NewGroup, create_array
 from djservice.store.local_folder import LocalFolder
 from djservice.store.verify import APPLIED_FORMAT
 
@@ -57,7 +56,7 @@ def test_what_is_no_manifest_is_named(content: Any, tmp_path: Path) -> None:
 
 
 def make_store(path: Path, inputs: list[dict[str, str]]) -> None:
-    def fill(root: zarr.Group) -> None:
+    def fill(root: NewGroup) -> None:
         create_array(root, "key", "u8", {"event": (2, 2)}, [1, 2])
         root.attrs.update({"djservice_applied": APPLIED_FORMAT, "inputs": inputs})
 

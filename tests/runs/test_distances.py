@@ -15,7 +15,6 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
-import xarray as xr
 import yaml
 from click.testing import CliRunner
 
@@ -120,6 +119,8 @@ def points() -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def test_a_matrix_is_the_librarys(whole: Path, points: Any) -> None:
+    import xarray as xr
+
     store = whole
     leading, _ = points
     assert 20 < len(leading) < EVENTS  # some events have none

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 import yaml
 import zarr
 from click.testing import CliRunner
@@ -32,6 +31,8 @@ def run(tiny: dict[str, Any], scheduler: str) -> Run:
 
 
 def test_a_scan_is_the_librarys_own(run: Run, tmp_path: Path) -> None:
+    import xarray as xr
+
     store = scan(run, tmp_path / "scan.zarr", rigidities=(1.0, 10.0), radii=(0.9, 0.4), trees=5)
     grid = xr.open_zarr(store, consolidated=False)
     assert dict(grid.sizes) == {"estimator": 1, "rigidity": 2, "radius": 2, "repetition": 1}

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import uproot
@@ -85,6 +84,8 @@ def test_the_report_has_the_radii_as_a_table(
 
 
 def test_the_figure_leaves_out_what_is_not_determined() -> None:
+    import matplotlib.pyplot as plt
+
     def version(name: str, radius: float | None, shift: float | None) -> dict[str, Any]:
         errors = {"radius_error": radius and 0.1, "shift_error": shift and 0.05}
         return {"name": name, "radius": radius, "shift": shift, **errors}

@@ -9,7 +9,6 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
-import xarray as xr
 import yaml
 from click.testing import CliRunner
 
@@ -87,6 +86,8 @@ def events_of() -> tuple[ak.Array, list[ak.Array]]:
 
 
 def test_fits_are_the_librarys(whole: Path) -> None:
+    import xarray as xr
+
     _, leading = events_of()
     assert 20 < len(leading) < EVENTS  # some events have none
     found = xr.open_zarr(whole, consolidated=False)

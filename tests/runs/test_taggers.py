@@ -9,7 +9,6 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-import xarray as xr
 from distributed import Client
 from small_networks import write_model, write_preprocessing
 
@@ -84,6 +83,8 @@ def test_a_network_is_sent_to_a_worker_once(
 
 
 def test_a_scan_is_the_librarys_own(settings: dict[str, Any], tmp_path: Path) -> None:
+    import xarray as xr
+
     run = Run.from_dict(settings)
     store = scan(run, tmp_path / "scan.zarr", rigidities=(1.0,), radii=(0.7,), trees=5)
     grid = xr.open_zarr(store, consolidated=False)
@@ -98,6 +99,8 @@ def test_a_scan_is_the_librarys_own(settings: dict[str, Any], tmp_path: Path) ->
 
 
 def test_estimators_are_compared(settings: dict[str, Any], tmp_path: Path) -> None:
+    import xarray as xr
+
     store = compare(
         Run.from_dict(settings), tmp_path / "compare.zarr",
         [dj.LeaveOneOut(), dj.FiniteDifference()], rigidities=(1.0,), radii=(0.7,), repetitions=2, trees=4,

@@ -10,7 +10,7 @@ import awkward as ak
 import fastjet
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+import scipy
 
 import djservice as dj
 from djservice.clustering.medians import nearest
@@ -155,7 +155,7 @@ def test_shares_are_those_of_the_joint_program() -> None:
     rows = [np.repeat(np.eye(n), m, axis=1), np.tile(np.eye(m), n)]
     shares = -np.repeat(np.eye(3) / model.counts, model.counts, axis=1).T
     equal = np.block([[rows[0], np.zeros((n, 3))], [rows[1], shares]])
-    best = linprog(
+    best = scipy.optimize.linprog(
         np.append(cost.ravel(), [0.0] * 3), A_eq=equal, b_eq=np.append(z, np.zeros(m))
     ).fun
     assert best <= state.value <= 1.003 * best

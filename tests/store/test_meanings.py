@@ -17,23 +17,24 @@ from djservice.runs.grid import scan
 from djservice.shapes.forms import named_shape
 from djservice.shapes.table import lengths_of
 from djservice.store.archive import Archive
-from djservice.store.columns import IDENTITY, MODELS, ModelColumns, StoreColumns, create_groups
+from djservice.store.columns import MODELS, ModelColumns, StoreColumns, create_groups
 from djservice.store.distance_store import open_distances
 from djservice.store.jet_table import JetTable
+from djservice.store.local_folder import LocalFolder
+from djservice.store.meanings import IDENTITY
 from djservice.store.shape_store import open_shapes
 
 KEYS, ONES = np.arange(3, dtype=np.uint64), np.ones(3)
 COLUMNS = {name: KEYS.astype(kind) for name, kind in IDENTITY.items()}
 
 
-def run_store(model: str, _path: Path) -> zarr.Group:
+def run_store(model: str, path: Path) -> zarr.Group:
     columns = ModelColumns(model, ("a", "b"), 5, {"held_back": (KEYS, ONES, ONES)})
     shape = StoreColumns(
         5, [0.4], 2, KEYS, ONES, starts=(0.4, 1.0), model=columns, histogram=(2, 3), units="GeV", identity=COLUMNS
     )  # fmt: skip
-    root = zarr.create_group(zarr.storage.MemoryStore())
-    create_groups(root, shape)
-    return root
+    LocalFolder(str(path)).create(lambda root: create_groups(root, shape))
+    return zarr.open_group(path, mode="r")
 
 
 def jet_table() -> JetTable:
