@@ -67,7 +67,8 @@ def allotted(
             high = middle
     # Many events may have the same spread, and together be too many at the next power.
     more = affordable / max(int((numbers * costs).sum()), 1)
-    return np.minimum(np.floor(numbers * more), BOUNDS["trees"].high).astype(np.int64)
+    raised = np.minimum(np.floor(numbers * more), BOUNDS["trees"].high)
+    return np.asarray(raised, np.int64)
 
 
 def pooled(spreads: Sequence[Floats], weights: Sequence[float] | None = None) -> Floats:
