@@ -295,16 +295,9 @@ def remove_chosen(
     pairs, beams, scratch = workspace.pairs, workspace.beams, workspace.scratch
     a, b, beam_place = choice.a, choice.b, workspace.scratch.beam_place
     n_pairs, pair_lost = remove_pairs(
-        pairs,
-        lists.n_pairs,
-        a,
-        b if b >= 0 else a,
-        lists.least_pair,
-        safe,
-        scratch.dead,
-        slopes,
+        pairs, lists.n_pairs, a, b if b >= 0 else a, lists.least_pair, safe, scratch.dead, slopes,
         weight,
-    )
+    )  # fmt: skip
     n_beams, beam_lost = remove_beam(beams, lists.n_beams, a, lists.least_beam, beam_place, slopes)
     scratch.alive[a] = 0
     if b < 0:
