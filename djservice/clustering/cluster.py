@@ -18,7 +18,7 @@ from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.limits import check_distances, failure_of
 from djservice.clustering.on_cpu import grow_on_cpu
 from djservice.clustering.parameters import score_columns
-from djservice.clustering.particle_order import ranks, rename, sorted_particles
+from djservice.clustering.particle_order import ranks, rename, slots_of, sorted_particles
 from djservice.clustering.radius import Radius, radius_bounds
 from djservice.clustering.rigidities import (
     Rigidity,
@@ -292,7 +292,9 @@ def grow(
         results = _room(
             len(events), len(particles), request, N_SCORES if setting.wide else 1, device
         )
-        batch = EventArrays(particles, events.offsets, bounds, keys)
+        batch = EventArrays(
+            particles, events.offsets, bounds, keys, slots_of(particles, events.offsets)
+        )
         job = TreeJob(
             batch,
             setting,

@@ -139,6 +139,7 @@ def _events_of(job: TreeJob, first: int, last: int) -> TreeJob:
             offsets - offsets[0],
             batch.radius_bounds[first:last],
             batch.keys[first:last],
+            batch.slots[particles],
         ),
         imposed=Imposed(imposed.replay[rows], imposed.forced[items]),
         results=Results(

@@ -1,4 +1,4 @@
-"""The order of the particles in the kernel, by falling d, and their names in histories.
+"""The order of the particles in the kernel, by falling d, their slots, and their names in histories.
 
 It does not depend on the order of the particles in the file.
 """
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.kinematics import momenta
+from djservice.clustering.kernels.pseudojets import STRETCH
 from djservice.clustering.kernels.ties import order_ties
+from djservice.clustering.kernels.tiles import ORDERED_FROM
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
@@ -54,6 +56,25 @@ def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArra
     index = np.argsort(key)
     order_ties(index, key, rising, events.rapidity, events.phi, events.mass)
     return index
+
+
+def slots_of(particles: Floats, offsets: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """The slot of each particle in the kernel: its place among those of its event.
+
+    Small events keep the order of the particles. In those of at least
+    :data:`djservice.clustering.kernels.tiles.ORDERED_FROM` particles it is that of rapidity, in
+    steps of 0.001 and then as before, see :mod:`djservice.clustering.kernels.tiles`.
+    """
+    counts = np.diff(offsets)
+    first = np.repeat(offsets[:-1], counts)
+    place = np.arange(len(first)) - first
+    slots = place.astype(np.uint16)
+    large = np.flatnonzero(np.repeat(counts >= ORDERED_FROM, counts))
+    steps = np.rint(1000.0 * np.clip(particles[large, 1], -30.0, 30.0)).astype(np.int64) + 30_000
+    steps[place[large] >= np.repeat(counts, counts)[large] - STRETCH] = 0
+    keys = np.sort((first[large] << 16 | steps) << 16 | place[large])  # no two are the same
+    slots[first[large] + (keys & 0xFFFF)] = place[large]
+    return slots
 
 
 def ranks(order: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -20,7 +20,7 @@ from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import allocate, allocate_slopes
 from djservice.clustering.particle_cotangents import particle_cotangents
-from djservice.clustering.particle_order import sorted_particles
+from djservice.clustering.particle_order import slots_of, sorted_particles
 from djservice.clustering.radius import VariableR
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.errors import ClusteringError, InputError
@@ -165,7 +165,7 @@ def one_tree(batch: EventBatch, sampling: Sampling, with_slopes: bool) -> tuple[
     )  # fmt: skip
     status, *_ = cluster_items(
         0, 1, 1, 0, 0, setting,
-        EventArrays(particles, batch.offsets, np.array([[0.0, 0.6, 0.6]]), batch.key),
+        EventArrays(particles, batch.offsets, np.array([[0.0, 0.6, 0.6]]), batch.key, slots_of(particles, batch.offsets)),
         allocate(n, 40 * n, 2), slopes, Imposed(no_rows, np.empty((0, 4))), results,
         np.empty((0, 2, 4)), np.empty((0, 5)), cotangents if with_slopes else None,
     )  # fmt: skip

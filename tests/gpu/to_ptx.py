@@ -45,7 +45,7 @@ def memory(numbers, ndim):
     )
 
 
-batch = arrays(EventArrays, (real, 2), (whole, 1), (real, 2), (types.uint64, 1))
+batch = arrays(EventArrays, (real, 2), (whole, 1), (real, 2), (types.uint64, 1), (types.uint16, 1))
 given = arrays(Imposed, (types.int32, 2), (real, 2))
 results = arrays(Results, (real, 3), (types.int32, 2), *[(real, 2)] * 5)
 turn = arrays(kernels.Launch, (whole, 1), (whole, 1), (types.int32, 1), (real, 4), (real, 3))

@@ -47,6 +47,7 @@ from djservice.clustering.kernels.pseudojets import (
     put_together,
     row_distances,
 )
+from djservice.clustering.kernels.tiles import ORDERED_FROM, REACH, squared_gaps
 
 #: The number of bits of a float64 below those of its level.
 _SHIFT = 51
@@ -100,23 +101,26 @@ def pairs_below(close_pairs: ClosePairs, threshold: float) -> int:
 
 
 @jit
-def fill_close_pairs(pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, row: Floats) -> None:
+def fill_close_pairs(
+    pseudojets: Pseudojets, n: int, slots: Ids, close_pairs: ClosePairs, row: Floats
+) -> None:
     """Collect the closest pairs, whole levels and about n^1.5 pairs.
 
     Sets ``pseudojets.lower`` for the other pairs. More than n^1.5 would be dead by the time a tree
     reaches them. The last level is estimated from a sample of the particles, and lowered until its
-    pairs have room.
+    pairs have room. ``slots`` has the slot of each particle.
     """
     ends, stride = close_pairs.ends, 1 + n // 32
     if rank() == 0:
         clear(ends)
     for i in range(stride, n, stride):
+        end = slots_to_scan(n, i)
         sync()
-        row_distances(row, pseudojets, i, i)
+        row_distances(row, pseudojets, end, int(slots[i]))
         sync()
         if rank() == 0:
             for j in range(i):
-                ends[level(row[j])] += stride
+                ends[level(row[natural(int(slots[j]))])] += stride
     sync()
     top, n_pairs = 0, 0  # levels below top fit
     while top < LEVELS - 1 and n_pairs + ends[top] <= n * math.sqrt(n):
@@ -132,6 +136,15 @@ def fill_close_pairs(pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, ro
     if rank() == 0:
         close_pairs.top[0] = edge
         put_in_order(close_pairs, n_pairs)
+
+
+@jit
+def slots_to_scan(n: int, slot: int) -> int:
+    """The slots from 0 on that hold all objects of which the particle in ``slot`` owns the pairs.
+
+    Where slots are in order of rapidity, that is all.
+    """
+    return n if n >= ORDERED_FROM else slot
 
 
 @jit
@@ -167,25 +180,28 @@ def _gather(
     pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
 ) -> int:
     """Collect all pairs below ``edge``, unsorted; returns their number, -1 if there is no room."""
-    n_pairs, infinities, top = 0, fill(math.inf), fill(edge)
+    n_pairs, infinities, top, reach = 0, fill(math.inf), fill(edge), fill(REACH * edge)
     masks = close_pairs.q  # which is free until the pairs are put in order
     for i in range(n):
         y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])
-        bound = infinities
-        for begin in range(0, i, CHUNK):
-            end = min(begin + CHUNK, i)
+        ident, bound, last = fill(pseudojets.ident[i]), infinities, slots_to_scan(n, i)
+        for begin in range(0, last, CHUNK):
+            tiles = d * squared_gaps(pseudojets, begin, y)  # it has the smallest d of its pairs
+            bound = least(where_below(tiles, reach, infinities, tiles), bound)
+            near = below(tiles, reach)
+            end = min(begin + CHUNK, last)
             for start in range(begin, end, STRETCH):
                 hits = 0
-                for first in range(start, min(start + STRETCH, end), width()):
+                stop = min(start + STRETCH, end) if near & 1 != 0 else start
+                for first in range(start, stop, width()):
                     q = distances(pseudojets, first, y, phi, d)
-                    if first + width() > i:  # a particle owns pairs with smaller ids
-                        q = where_below(
-                            load(pseudojets.ident, first), fill(float(i)), q, infinities
-                        )
+                    if first + width() > i or last > i:  # it owns pairs with smaller ids
+                        q = where_below(load(pseudojets.ident, first), ident, q, infinities)
                     store(row, first - begin, q)
                     bound = where_below(q, top, bound, least(q, bound))
                     hits |= below(q, top) << (first - start)
                 masks[natural((start - begin) // STRETCH)] = float_of(hits)
+                near >>= 1
             n_pairs = _put_hits(pseudojets, i, begin, end, close_pairs, n_pairs, row)
             if n_pairs < 0:
                 return -1
@@ -221,8 +237,8 @@ def _put_hits(
                 bits &= bits - 1
                 place = natural(n_pairs + bits_below(hits, k))
                 close_pairs.unsorted_q[place] = row[natural(start - begin + k)]
-                close_pairs.unsorted_owner[place] = i
-                close_pairs.unsorted_other[place] = start + k
+                close_pairs.unsorted_owner[place] = int(pseudojets.ident[i])
+                close_pairs.unsorted_other[place] = int(pseudojets.ident[natural(start + k)])
             n_pairs += bit_count(hits)
     sync()
     return n_pairs

@@ -79,6 +79,9 @@ def pseudojets_of(floats: Any, bounds: Any) -> Pseudojets:
         opaque_view(floats[bounds[16] : bounds[17]]),
         opaque_view(floats[bounds[18] : bounds[19]]),
         opaque_view(floats[bounds[20] : bounds[21]]),
+        opaque_view(floats[bounds[22] : bounds[23]]),
+        opaque_view(floats[bounds[24] : bounds[25]]),
+        opaque_view(floats[bounds[26] : bounds[27]]),
     )
 
 
@@ -87,14 +90,14 @@ def close_pairs_of(events: Memory, index: int, bounds: Any) -> ClosePairs:
     """The close pairs of an event."""
     floats, ids, numbers = events.floats[index], events.ids[index], events.numbers[index]
     return ClosePairs(
-        opaque_view(floats[bounds[22] : bounds[23]]),
-        opaque_view(ids[bounds[24] : bounds[25]]),
-        opaque_view(ids[bounds[26] : bounds[27]]),
-        opaque_view(numbers[bounds[28] : bounds[29]]),
-        opaque_view(floats[bounds[30] : bounds[31]]),
-        opaque_view(floats[bounds[32] : bounds[33]]),
-        opaque_view(ids[bounds[34] : bounds[35]]),
-        opaque_view(ids[bounds[36] : bounds[37]]),
+        opaque_view(floats[bounds[28] : bounds[29]]),
+        opaque_view(ids[bounds[30] : bounds[31]]),
+        opaque_view(ids[bounds[32] : bounds[33]]),
+        opaque_view(numbers[bounds[34] : bounds[35]]),
+        opaque_view(floats[bounds[36] : bounds[37]]),
+        opaque_view(floats[bounds[38] : bounds[39]]),
+        opaque_view(ids[bounds[40] : bounds[41]]),
+        opaque_view(ids[bounds[42] : bounds[43]]),
     )
 
 
@@ -103,32 +106,32 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
     """The work space of a team for a tree of an event."""
     floats, ids, limits = teams.floats[team], teams.ids[team], bounds.tree
     pairs = Candidates(
-        opaque_view(floats[limits[22] : limits[23]]),
-        opaque_view(floats[limits[24] : limits[25]]),
-        opaque_view(floats[limits[26] : limits[27]]),
-        opaque_view(ids[limits[28] : limits[29]]),
-        opaque_view(ids[limits[30] : limits[31]]),
+        opaque_view(floats[limits[28] : limits[29]]),
+        opaque_view(floats[limits[30] : limits[31]]),
+        opaque_view(floats[limits[32] : limits[33]]),
+        opaque_view(ids[limits[34] : limits[35]]),
+        opaque_view(ids[limits[36] : limits[37]]),
     )
     beams = Candidates(
-        opaque_view(floats[limits[32] : limits[33]]),
-        opaque_view(floats[limits[34] : limits[35]]),
-        opaque_view(floats[limits[36] : limits[37]]),
-        opaque_view(ids[limits[38] : limits[39]]),
-        opaque_view(ids[limits[40] : limits[41]]),
+        opaque_view(floats[limits[38] : limits[39]]),
+        opaque_view(floats[limits[40] : limits[41]]),
+        opaque_view(floats[limits[42] : limits[43]]),
+        opaque_view(ids[limits[44] : limits[45]]),
+        opaque_view(ids[limits[46] : limits[47]]),
     )
     scratch = Scratch(
-        opaque_view(floats[limits[42] : limits[43]]),
-        opaque_view(floats[limits[44] : limits[45]]),
-        opaque_view(floats[limits[46] : limits[47]]),
-        opaque_view(ids[limits[48] : limits[49]]),
-        opaque_view(ids[limits[50] : limits[51]]),
-        opaque_view(teams.numbers[team][limits[52] : limits[53]]),
-        opaque_view(teams.flags[team][limits[54] : limits[55]]),
-        opaque_view(floats[limits[56] : limits[57]]),
-        opaque_view(floats[limits[58] : limits[59]]),
-        opaque_view(floats[limits[60] : limits[61]]),
+        opaque_view(floats[limits[48] : limits[49]]),
+        opaque_view(floats[limits[50] : limits[51]]),
+        opaque_view(floats[limits[52] : limits[53]]),
+        opaque_view(ids[limits[54] : limits[55]]),
+        opaque_view(ids[limits[56] : limits[57]]),
+        opaque_view(teams.numbers[team][limits[58] : limits[59]]),
+        opaque_view(teams.flags[team][limits[60] : limits[61]]),
         opaque_view(floats[limits[62] : limits[63]]),
-        opaque_view(teams.numbers[team][limits[64] : limits[65]]),
+        opaque_view(floats[limits[64] : limits[65]]),
+        opaque_view(floats[limits[66] : limits[67]]),
+        opaque_view(floats[limits[68] : limits[69]]),
+        opaque_view(teams.numbers[team][limits[70] : limits[71]]),
     )
     return Workspace(
         pseudojets_of(events.floats[index], bounds.event),
@@ -145,14 +148,14 @@ def slopes_of(teams: Memory, team: int, limits: Any) -> ObjectSlopes:
     """The slopes of a team, for the score in the particles."""
     floats, numbers = teams.floats[team], teams.numbers[team]
     return ObjectSlopes(
-        opaque_view(floats[limits[66] : limits[67]]),
-        opaque_view(floats[limits[68] : limits[69]]),
-        opaque_view(floats[limits[70] : limits[71]]),
         opaque_view(floats[limits[72] : limits[73]]),
         opaque_view(floats[limits[74] : limits[75]]),
-        opaque_view(numbers[limits[76] : limits[77]]),
-        opaque_view(numbers[limits[78] : limits[79]]),
+        opaque_view(floats[limits[76] : limits[77]]),
+        opaque_view(floats[limits[78] : limits[79]]),
         opaque_view(floats[limits[80] : limits[81]]),
+        opaque_view(numbers[limits[82] : limits[83]]),
+        opaque_view(numbers[limits[84] : limits[85]]),
+        opaque_view(floats[limits[86] : limits[87]]),
     )
 
 
@@ -171,7 +174,7 @@ def prepare_events(power: float, batch: EventArrays, events: Memory, bounds: Bou
             power,
             pseudojets,
             close_pairs,
-            events.floats[index][limits[38] : limits[39]],
+            events.floats[index][limits[44] : limits[45]],
         )
 
 

@@ -11,10 +11,12 @@ from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.close_pairs import ClosePairs, fill_close_pairs
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import momentum_scale
+from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import (
     EffectiveRadius,
     Floats,
+    Ids,
     Ints,
     Pseudojets,
     end_slots,
@@ -23,6 +25,7 @@ from djservice.clustering.kernels.pseudojets import (
 from djservice.clustering.kernels.records import Tree
 from djservice.clustering.kernels.steps import OK
 from djservice.clustering.kernels.sweep import Cotangents, add_tree
+from djservice.clustering.kernels.tiles import ORDERED_FROM, bound_tiles, open_tiles
 from djservice.clustering.kernels.tree import Setting, cluster_tree
 
 
@@ -31,13 +34,15 @@ class EventArrays(NamedTuple):
 
     ``particles`` has shape (particle, 7): pt, rapidity, phi, px, py, pz, E, in each event by
     falling d. ``offsets`` has shape (event + 1,), ``radius_bounds`` (event, 3): rho, R_min and
-    R_max, and ``keys`` (event,).
+    R_max, and ``keys`` (event,). ``slots`` has shape (particle,): where a particle is put among
+    those of its event, see :func:`djservice.clustering.particle_order.slots_of`.
     """
 
     particles: Floats
     offsets: NDArray[np.int64]
     radius_bounds: Floats
     keys: NDArray[np.uint64]
+    slots: Ids
 
 
 class Imposed(NamedTuple):
@@ -90,19 +95,25 @@ def load_event(
     particles, start = batch.particles, batch.offsets[event]
     n = batch.offsets[event + 1] - start
     radius = effective_radius(batch, event)
+    slots = batch.slots[start : start + n]
     for j in range(n):
-        pseudojets.pt2[j] = particles[start + j, 0] * particles[start + j, 0]
-        pseudojets.y[j] = particles[start + j, 1]
-        pseudojets.phi[j] = particles[start + j, 2]
-        pseudojets.px[j] = particles[start + j, 3]
-        pseudojets.py[j] = particles[start + j, 4]
-        pseudojets.pz[j] = particles[start + j, 5]
-        pseudojets.e[j] = particles[start + j, 6]
-        pseudojets.d[j] = momentum_scale(pseudojets.pt2[j], power)
-        pseudojets.beam[j] = pseudojets.d[j] * radius2(radius, pseudojets.pt2[j])
-        pseudojets.ident[j] = j
+        slot = natural(int(slots[j]))
+        pseudojets.pt2[slot] = particles[start + j, 0] * particles[start + j, 0]
+        pseudojets.y[slot] = particles[start + j, 1]
+        pseudojets.phi[slot] = particles[start + j, 2]
+        pseudojets.px[slot] = particles[start + j, 3]
+        pseudojets.py[slot] = particles[start + j, 4]
+        pseudojets.pz[slot] = particles[start + j, 5]
+        pseudojets.e[slot] = particles[start + j, 6]
+        pseudojets.d[slot] = momentum_scale(pseudojets.pt2[slot], power)
+        pseudojets.beam[slot] = pseudojets.d[slot] * radius2(radius, pseudojets.pt2[slot])
+        pseudojets.ident[slot] = j
     end_slots(pseudojets, n)
-    fill_close_pairs(pseudojets, n, close_pairs, row)
+    if n >= ORDERED_FROM:
+        bound_tiles(pseudojets, n)
+    else:
+        open_tiles(pseudojets, n)
+    fill_close_pairs(pseudojets, n, slots, close_pairs, row)
     return int(n)
 
 

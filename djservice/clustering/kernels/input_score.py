@@ -81,7 +81,7 @@ def start_slopes(n: int, pseudojets: Pseudojets, slopes: ObjectSlopes) -> None:
         j = natural(j + size())
     j = natural(rank())
     while j < n:
-        note_object(pseudojets, slopes, j, j)
+        note_object(pseudojets, slopes, natural(int(pseudojets.ident[j])), j)
         j = natural(j + size())
     for k in range(len(slopes.leading)):
         slopes.leading[k] = -1

@@ -39,11 +39,15 @@ CHUNK = 8 * STRETCH
 
 
 class Pseudojets(NamedTuple):
-    """The live objects of an event in slots 0 to m - 1; a removed one is replaced by the last.
+    """The live objects of an event in slots 0 to m - 1.
 
     ``lower`` bounds from below the candidates that the object owns and that are neither close pairs
-    nor on a list. ``ident`` is the id, as a float, so that it can be compared in lanes. In slots
-    from m on, y, beam and lower are infinite, so no distance to them is finite.
+    nor on a list. ``ident`` is the id, as a float, so that it can be compared in lanes. In empty
+    slots, and from m on, y, beam and lower are infinite, so no distance to them is finite.
+
+    Where slots are in order of rapidity, a removed object leaves its slot empty, else the last one
+    replaces it. ``tile_low``, ``tile_high`` and ``tile_d`` are the least and largest y and the
+    least d of each tile of slots (:mod:`djservice.clustering.kernels.tiles`).
     """
 
     y: Floats
@@ -57,6 +61,9 @@ class Pseudojets(NamedTuple):
     e: Floats
     lower: Floats
     ident: Floats
+    tile_low: Floats
+    tile_high: Floats
+    tile_d: Floats
 
 
 class EffectiveRadius(NamedTuple):
@@ -92,6 +99,10 @@ def copy_pseudojets(source: Pseudojets, target: Pseudojets, n: int) -> None:
         store(target.e, first, load(source.e, first))
         store(target.lower, first, load(source.lower, first))
         store(target.ident, first, load(source.ident, first))
+    for tile in range(0, n // STRETCH + 1 + width(), width()):
+        store(target.tile_low, tile, load(source.tile_low, tile))
+        store(target.tile_high, tile, load(source.tile_high, tile))
+        store(target.tile_d, tile, load(source.tile_d, tile))
     end_slots(target, n)
 
 

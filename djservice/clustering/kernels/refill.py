@@ -39,6 +39,7 @@ from djservice.clustering.kernels.pseudojets import (
     distances,
     put_together,
 )
+from djservice.clustering.kernels.tiles import REACH, tile_bounds
 
 
 @jit
@@ -154,12 +155,15 @@ def append_row(
         fill(pseudojets.ident[slot]),
     )
     lows, highs, infinities = fill(low), fill(high), fill(math.inf)
-    bound = infinities
+    reach, bound = fill(REACH * high), infinities
     begin = 0
     while begin < m and count >= 0:
+        tiles = tile_bounds(pseudojets, begin, y, d)
+        bound = least(where_below(tiles, reach, infinities, tiles), bound)
+        near = below(tiles, reach)
         start, end = begin, min(begin + CHUNK, m)
         while start < end:
-            stop = min(start + STRETCH, end)
+            stop = min(start + STRETCH, end) if near & 1 != 0 else start
             hits = 0
             first = start
             while first < stop:
@@ -171,6 +175,7 @@ def append_row(
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
             start += STRETCH
+            near >>= 1
         count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
         begin += CHUNK
     pseudojets.lower[slot] = smallest_lane(bound)
@@ -198,12 +203,15 @@ def append_new(
     sync()
     pseudojets.y[slot] = math.inf  # no pair with itself
     highs, infinities = fill(high), fill(math.inf)
-    bound = nearest = infinities
+    reach, bound, nearest = fill(REACH * high), infinities, infinities
     begin = 0
     while begin < m and count >= 0:
+        tiles = tile_bounds(pseudojets, begin, y, d)
+        bound = least(where_below(tiles, reach, infinities, tiles), bound)
+        near = below(tiles, reach)
         start, end = begin, min(begin + CHUNK, m)
         while start < end:
-            stop = min(start + STRETCH, end)
+            stop = min(start + STRETCH, end) if near & 1 != 0 else start
             hits = 0
             first = start
             while first < stop:
@@ -215,6 +223,7 @@ def append_new(
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
             start += STRETCH
+            near >>= 1
         count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
         begin += CHUNK
     sync()

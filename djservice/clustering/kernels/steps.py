@@ -28,12 +28,14 @@ from djservice.clustering.kernels.pseudojets import (
     EffectiveRadius,
     Floats,
     candidate_distance,
+    end_slots,
     is_live,
     merge,
     remove_slot,
 )
 from djservice.clustering.kernels.refill import append_new, lower_bound, refill
 from djservice.clustering.kernels.removal import remove_beam, remove_pairs
+from djservice.clustering.kernels.tiles import bound_tiles, close_up, empty_slot, widen_tile
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
 
@@ -331,6 +333,7 @@ def recombine(
         status = ZERO_PT
     if wide:
         scratch.log_pt2[new_id] = math.log(workspace.pseudojets.pt2[slot_a])
+    widen_tile(workspace.pseudojets, slot_a)
     scratch.slot[new_id] = slot_a
     scratch.beam_place[new_id] = -1
     scratch.alive[new_id] = 1
@@ -338,12 +341,28 @@ def recombine(
 
 
 @jit
-def leave_slot(workspace: Workspace, slot: int, m: int) -> None:
-    """Remove the object in ``slot``; the last one takes its slot."""
+def leave_slot(workspace: Workspace, slot: int, m: int, live: int, ordered: bool) -> int:
+    """Remove the object in ``slot``; returns the slots that the ``live`` others take.
+
+    The last object takes its slot, unless slots are ``ordered``.
+    """
+    pseudojets, slots = workspace.pseudojets, workspace.scratch.slot
     sync()
-    if rank() == 0:
-        remove_slot(workspace.pseudojets, slot, m, workspace.scratch.slot)
+    if not ordered:
+        if rank() == 0:
+            remove_slot(pseudojets, slot, m, slots)
+        m -= 1
+    else:
+        if rank() == 0:
+            empty_slot(pseudojets, slot)
+        sync()
+        if 5 * live < 4 * m:
+            m = close_up(pseudojets, m, slots)
+            if rank() == 0:
+                end_slots(pseudojets, m)
+            bound_tiles(pseudojets, m)
     sync()
+    return m
 
 
 @jit

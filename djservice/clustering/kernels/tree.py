@@ -55,6 +55,7 @@ from djservice.clustering.kernels.steps import (
     weigh_candidates,
 )
 from djservice.clustering.kernels.stopping import Spread, largest_pt, spread_of_event, updated
+from djservice.clustering.kernels.tiles import ORDERED_FROM
 
 
 class Setting(NamedTuple):
@@ -131,7 +132,7 @@ def cluster_tree(
     """
     pseudojets, scratch = workspace.pseudojets, workspace.scratch
     asymmetry, sharp, wide = setting.asymmetry, setting.sharp, setting.wide
-    length, keys = truncation(n), Key(key, iteration, sample)
+    length, keys, ordered = truncation(n), Key(key, iteration, sample), n >= ORDERED_FROM
     start_tree(n, workspace, wide, tree)
     m, lists, likelihood = n, no_lists(), Likelihood(0.0, 1.0)
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
@@ -234,6 +235,8 @@ def cluster_tree(
             slot_b = slot_a
         else:
             is_old = max(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
+            if ordered and pseudojets.pt2[slot_a] < pseudojets.pt2[slot_b]:
+                slot_a, slot_b = slot_b, slot_a  # the sum lies near its harder part
             status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
             if slopes is not None:
                 note_sum(pseudojets, slopes, n + step, slot_a, choice.a, b)
@@ -241,8 +244,7 @@ def cluster_tree(
             states = States(states.row, states.is_old or is_old, states.edge)
             if setting.stops:
                 spread = updated(spread, pseudojets.px[slot_a], pseudojets.py[slot_a], 1.0)
-        leave_slot(workspace, slot_b, m)
-        m -= 1
+        m = leave_slot(workspace, slot_b, m, n - 1 - step, ordered)
         lists = renew_least(workspace, lists, pair_lost, beam_lost)
         if b >= 0:
             list_status, lists = append_sum(workspace, m, n + step, lists, asymmetry)
@@ -276,11 +278,12 @@ def start_tree(n: int, workspace: Workspace, wide: bool, tree: Tree) -> None:
     sync()
     j = natural(rank())
     while j < n:
-        scratch.slot[j] = j
-        scratch.beam_place[j] = -1
-        scratch.alive[j] = 1
+        ident = natural(int(workspace.origin.ident[j]))
+        scratch.slot[ident] = j
+        scratch.beam_place[ident] = -1
+        scratch.alive[ident] = 1
         if wide:
-            scratch.log_pt2[j] = math.log(workspace.pseudojets.pt2[j])
+            scratch.log_pt2[ident] = math.log(workspace.origin.pt2[j])
         j = natural(j + size())
     for k in range(len(tree.scores)):
         tree.scores[k] = 0.0

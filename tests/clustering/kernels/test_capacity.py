@@ -13,6 +13,7 @@ from djservice.clustering.kernels.jit import entry
 from djservice.clustering.kernels.pseudojets import copy_pseudojets
 from djservice.clustering.kernels.refill import append_new, append_row
 from djservice.clustering.kernels.workspace import allocate
+from djservice.clustering.particle_order import slots_of
 
 CANARY = 7e77
 
@@ -56,7 +57,7 @@ def load(particles, work):
         np.array([[0.0, 1.0, 1.0]]),
         np.zeros(1, np.uint64),
     )
-    batch = EventArrays(particles, offsets, reaches, keys)
+    batch = EventArrays(particles, offsets, reaches, keys, slots_of(particles, offsets))
     load_first(batch, work)
 
 

@@ -1,0 +1,140 @@
+"""Tiles: groups of 64 slots whose objects lie near each other, so that scans skip those out of reach.
+
+An event of many particles has its slots in order of rapidity. A removed object leaves an empty slot
+there, and a sum takes the slot of its harder part, so the order lasts. Once a fifth of the slots
+are empty, the others close up.
+
+Each 64 slots make a tile, with bounds of the rapidities of its objects and their smallest d. No
+distance to them is below min(d, smallest d) gap^2, where the gap is that from an object's rapidity
+to the tile's. Rounding keeps that order, so the bound holds for the distances as computed.
+
+Events of few particles have one tile after the other without bounds. Nothing is skipped there, and
+the last object takes the place of a removed one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import (
+    bit_count,
+    bits_below,
+    fill,
+    least,
+    load,
+    natural,
+    store,
+    width,
+)
+from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
+from djservice.clustering.kernels.pseudojets import STRETCH, Ids, Pseudojets
+
+#: Events of so many particles have their slots in order of rapidity.
+ORDERED_FROM = 256
+#: Scans look at the tiles that may hold a pair below REACH * threshold. Lower bounds of what is not
+#: listed are exact up to there, so few objects are scanned again for nothing.
+REACH = 2.0
+
+
+@jit
+def tile_bounds(pseudojets: Pseudojets, first: int, y: Any, d: Any) -> Any:
+    """Lower bounds of the distances from an object to the tiles of a chunk, which begins at a slot.
+
+    ``y`` and ``d`` have the object's coordinates in every lane. The bound of a tile without objects
+    is infinite or, if d is 0, not a number. Lanes beyond the chunk have bounds of further tiles.
+    """
+    d_of_tiles = load(pseudojets.tile_d, first // STRETCH)
+    return least(d_of_tiles, d) * squared_gaps(pseudojets, first, y)
+
+
+@jit
+def squared_gaps(pseudojets: Pseudojets, first: int, y: Any) -> Any:
+    """The squared gaps in rapidity between an object and the tiles of a chunk."""
+    tile = first // STRETCH
+    inside = least(y - load(pseudojets.tile_low, tile), load(pseudojets.tile_high, tile) - y)
+    gap = least(inside, fill(0.0))
+    return gap * gap
+
+
+@jit
+def open_tiles(pseudojets: Pseudojets, n: int) -> None:
+    """Tiles without bounds: each may have an object anywhere."""
+    for tile in range(0, n // STRETCH + 1, width()):
+        store(pseudojets.tile_low, tile, fill(-math.inf))
+        store(pseudojets.tile_high, tile, fill(math.inf))
+        store(pseudojets.tile_d, tile, fill(0.0))
+
+
+@jit
+def bound_tiles(pseudojets: Pseudojets, m: int) -> None:
+    """Find the bounds of the tiles of ``m`` slots, all with an object."""
+    sync()
+    tile = natural(rank())
+    while tile < m // STRETCH + 1 + width():
+        low, high, d = math.inf, -math.inf, math.inf
+        slot = natural(tile * STRETCH)
+        while slot < min((tile + 1) * STRETCH, m):
+            low, high = min(low, pseudojets.y[slot]), max(high, pseudojets.y[slot])
+            d = min(d, pseudojets.d[slot])
+            slot = natural(slot + 1)
+        pseudojets.tile_low[tile], pseudojets.tile_high[tile] = low, high
+        pseudojets.tile_d[tile] = d
+        tile = natural(tile + size())
+    sync()
+
+
+@jit
+def widen_tile(pseudojets: Pseudojets, slot: int) -> None:
+    """Widen the bounds of a tile to the new object in ``slot``."""
+    slot, tile = natural(slot), natural(slot // STRETCH)
+    y, d = pseudojets.y[slot], pseudojets.d[slot]
+    low, high = min(pseudojets.tile_low[tile], y), max(pseudojets.tile_high[tile], y)
+    least_d = min(pseudojets.tile_d[tile], d)
+    sync()
+    pseudojets.tile_low[tile], pseudojets.tile_high[tile] = low, high
+    pseudojets.tile_d[tile] = least_d
+
+
+@jit
+def empty_slot(pseudojets: Pseudojets, slot: int) -> None:
+    """Remove the object in ``slot``, and leave the slot empty."""
+    slot = natural(slot)
+    pseudojets.y[slot] = math.inf
+    pseudojets.beam[slot] = math.inf
+    pseudojets.lower[slot] = math.inf
+    pseudojets.pt2[slot] = -math.inf
+    pseudojets.ident[slot] = -1.0
+
+
+@jit
+def close_up(pseudojets: Pseudojets, m: int, slots: Ids) -> int:
+    """Move the objects in ``m`` slots together, in their order; returns the slots that they take."""
+    first = count = natural(0)
+    while first < m:
+        slot = natural(first + rank())
+        is_full = slot < m and pseudojets.ident[slot] >= 0.0
+        full = ballot(is_full)
+        y, phi, d = pseudojets.y[slot], pseudojets.phi[slot], pseudojets.d[slot]
+        beam, pt2, lower = pseudojets.beam[slot], pseudojets.pt2[slot], pseudojets.lower[slot]
+        px, py, pz, e = (
+            pseudojets.px[slot],
+            pseudojets.py[slot],
+            pseudojets.pz[slot],
+            pseudojets.e[slot],
+        )
+        ident = pseudojets.ident[slot]
+        sync()
+        if is_full:
+            place = natural(count + bits_below(full, rank()))
+            pseudojets.y[place], pseudojets.phi[place], pseudojets.d[place] = y, phi, d
+            pseudojets.beam[place], pseudojets.pt2[place] = beam, pt2
+            pseudojets.lower[place], pseudojets.ident[place] = lower, ident
+            pseudojets.px[place], pseudojets.py[place] = px, py
+            pseudojets.pz[place], pseudojets.e[place] = pz, e
+            slots[natural(int(ident))] = place
+        count = natural(count + bit_count(full))
+        first = natural(first + size())
+        sync()
+    return int(count)
