@@ -47,7 +47,7 @@ from djservice.clustering.kernels.pseudojets import (
     put_together,
     row_distances,
 )
-from djservice.clustering.kernels.tiles import ORDERED_FROM, REACH, squared_gaps
+from djservice.clustering.kernels.tiles import ORDERED_FROM, REACH, squared_gaps, tiles_between
 
 #: The number of bits of a float64 below those of its level.
 _SHIFT = 51
@@ -188,21 +188,23 @@ def _gather(
         for begin in range(0, last, CHUNK):
             tiles = d * squared_gaps(pseudojets, begin, y)  # it has the smallest d of its pairs
             bound = least(where_below(tiles, reach, infinities, tiles), bound)
-            near = below(tiles, reach)
             end = min(begin + CHUNK, last)
-            for start in range(begin, end, STRETCH):
+            near = below(tiles, reach) & tiles_between(begin, end)
+            left = near
+            while left != 0:
+                k = lowest(left)
+                left &= left - 1
+                start = begin + k * STRETCH
                 hits = 0
-                stop = min(start + STRETCH, end) if near & 1 != 0 else start
-                for first in range(start, stop, width()):
+                for first in range(start, min(start + STRETCH, end), width()):
                     q = distances(pseudojets, first, y, phi, d)
                     if first + width() > i or last > i:  # it owns pairs with smaller ids
                         q = where_below(load(pseudojets.ident, first), ident, q, infinities)
                     store(row, first - begin, q)
                     bound = where_below(q, top, bound, least(q, bound))
                     hits |= below(q, top) << (first - start)
-                masks[natural((start - begin) // STRETCH)] = float_of(hits)
-                near >>= 1
-            n_pairs = _put_hits(pseudojets, i, begin, end, close_pairs, n_pairs, row)
+                masks[natural(k)] = float_of(hits)
+            n_pairs = _put_hits(pseudojets, i, begin, near, close_pairs, n_pairs, row)
             if n_pairs < 0:
                 return -1
         pseudojets.lower[i] = smallest_lane(bound)
@@ -214,17 +216,22 @@ def _put_hits(
     pseudojets: Pseudojets,
     i: int,
     begin: int,
-    end: int,
+    near: int,
     close_pairs: ClosePairs,
     n_pairs: int,
     row: Floats,
 ) -> int:
-    """Collect the hits of a particle among a chunk of slots; returns the number of pairs, or -1."""
+    """Collect the hits of a particle among a chunk of slots; returns the number of pairs, or -1.
+
+    Each bit of ``near`` stands for a stretch of slots that was scanned.
+    """
     sync()
-    for start in range(begin, end, STRETCH):
+    while near != 0:
         if n_pairs + STRETCH > len(close_pairs.q):
             return -1
-        hits = bits_of(close_pairs.q[natural((start - begin) // STRETCH)])
+        stretch = lowest(near)
+        near &= near - 1
+        start, hits = begin + stretch * STRETCH, bits_of(close_pairs.q[natural(stretch)])
         if compresses() and bit_count(hits) > FEW:
             n_pairs = put_together(
                 pseudojets, i, start, hits, row, close_pairs.unsorted_q,

@@ -39,7 +39,7 @@ from djservice.clustering.kernels.pseudojets import (
     distances,
     put_together,
 )
-from djservice.clustering.kernels.tiles import REACH, tile_bounds
+from djservice.clustering.kernels.tiles import REACH, tile_bounds, tiles_between
 
 
 @jit
@@ -97,18 +97,23 @@ def put_hits(
     pseudojets: Pseudojets,
     slot: int,
     begin: int,
-    end: int,
+    near: int,
     pairs: Candidates,
     count: int,
     scratch: Scratch,
     asymmetry: float,
 ) -> int:
-    """Put the hits that were kept for a chunk of slots on the list; returns its length or -1."""
-    start = begin
-    while start < end and size() == 1:
-        hits = bits_of(scratch.blocks[natural(start % CHUNK // STRETCH)])
-        count = _put_if_room(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
-        start += STRETCH
+    """Put the hits that were kept for a chunk of slots on the list; returns its length or -1.
+
+    Each bit of ``near`` stands for a stretch of slots that was scanned.
+    """
+    while near != 0 and size() == 1:
+        k = lowest(near)
+        near &= near - 1
+        hits = bits_of(scratch.blocks[natural(k)])
+        count = _put_if_room(
+            pseudojets, slot, begin + k * STRETCH, hits, pairs, count, scratch.row, asymmetry
+        )
     return count
 
 
@@ -160,10 +165,12 @@ def append_row(
     while begin < m and count >= 0:
         tiles = tile_bounds(pseudojets, begin, y, d)
         bound = least(where_below(tiles, reach, infinities, tiles), bound)
-        near = below(tiles, reach)
-        start, end = begin, min(begin + CHUNK, m)
-        while start < end:
-            stop = min(start + STRETCH, end) if near & 1 != 0 else start
+        near = below(tiles, reach) & tiles_between(begin, min(begin + CHUNK, m))
+        left = near
+        while left != 0:
+            start = begin + lowest(left) * STRETCH
+            left &= left - 1
+            stop = min(start + STRETCH, m)
             hits = 0
             first = start
             while first < stop:
@@ -174,9 +181,7 @@ def append_row(
                 hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
-            start += STRETCH
-            near >>= 1
-        count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
+        count = put_hits(pseudojets, slot, begin, near, pairs, count, scratch, asymmetry)
         begin += CHUNK
     pseudojets.lower[slot] = smallest_lane(bound)
     return count
@@ -208,10 +213,12 @@ def append_new(
     while begin < m and count >= 0:
         tiles = tile_bounds(pseudojets, begin, y, d)
         bound = least(where_below(tiles, reach, infinities, tiles), bound)
-        near = below(tiles, reach)
-        start, end = begin, min(begin + CHUNK, m)
-        while start < end:
-            stop = min(start + STRETCH, end) if near & 1 != 0 else start
+        near = below(tiles, reach) & tiles_between(begin, min(begin + CHUNK, m))
+        left = near
+        while left != 0:
+            start = begin + lowest(left) * STRETCH
+            left &= left - 1
+            stop = min(start + STRETCH, m)
             hits = 0
             first = start
             while first < stop:
@@ -222,9 +229,7 @@ def append_new(
                 hits |= below(q, highs) << (first - start)
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
-            start += STRETCH
-            near >>= 1
-        count = put_hits(pseudojets, slot, begin, end, pairs, count, scratch, asymmetry)
+        count = put_hits(pseudojets, slot, begin, near, pairs, count, scratch, asymmetry)
         begin += CHUNK
     sync()
     pseudojets.y[slot] = y_slot

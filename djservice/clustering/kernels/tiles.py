@@ -25,7 +25,9 @@ from djservice.clustering.kernels.lanes import (
     least,
     load,
     natural,
+    smallest_lane,
     store,
+    where_below,
     width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
@@ -59,6 +61,12 @@ def squared_gaps(pseudojets: Pseudojets, first: int, y: Any) -> Any:
 
 
 @jit
+def tiles_between(begin: int, end: int) -> int:
+    """A bit for each tile of a chunk that begins at slot ``begin``, as far as slot ``end``."""
+    return (1 << ((end - begin + STRETCH - 1) // STRETCH)) - 1
+
+
+@jit
 def open_tiles(pseudojets: Pseudojets, n: int) -> None:
     """Tiles without bounds: each may have an object anywhere."""
     for tile in range(0, n // STRETCH + 1, width()):
@@ -71,17 +79,20 @@ def open_tiles(pseudojets: Pseudojets, n: int) -> None:
 def bound_tiles(pseudojets: Pseudojets, m: int) -> None:
     """Find the bounds of the tiles of ``m`` slots, all with an object."""
     sync()
-    tile = natural(rank())
-    while tile < m // STRETCH + 1 + width():
-        low, high, d = math.inf, -math.inf, math.inf
-        slot = natural(tile * STRETCH)
-        while slot < min((tile + 1) * STRETCH, m):
-            low, high = min(low, pseudojets.y[slot]), max(high, pseudojets.y[slot])
-            d = min(d, pseudojets.d[slot])
-            slot = natural(slot + 1)
-        pseudojets.tile_low[tile], pseudojets.tile_high[tile] = low, high
-        pseudojets.tile_d[tile] = d
-        tile = natural(tile + size())
+    infinities, tile = fill(math.inf), 0
+    while tile * STRETCH < m:
+        low = high = d = infinities
+        for slot in range(tile * STRETCH, min((tile + 1) * STRETCH, m), width()):
+            y = load(pseudojets.y, slot)
+            low, high = least(y, low), least(where_below(y, infinities, fill(0.0) - y, y), high)
+            d = least(where_below(y, infinities, load(pseudojets.d, slot), infinities), d)
+        pseudojets.tile_low[tile] = smallest_lane(low)
+        pseudojets.tile_high[tile] = -smallest_lane(high)
+        pseudojets.tile_d[tile] = smallest_lane(d)
+        tile = natural(tile + 1)
+    sync()
+    store(pseudojets.tile_low, tile, infinities)
+    store(pseudojets.tile_high, tile, fill(-math.inf))
     sync()
 
 
