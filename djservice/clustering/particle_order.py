@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.kinematics import momenta
-from djservice.clustering.kernels.pseudojets import STRETCH
+from djservice.clustering.kernels.pseudojets import ORDERED_FROM, STRETCH
 from djservice.clustering.kernels.ties import order_ties
-from djservice.clustering.kernels.tiles import ORDERED_FROM
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
@@ -62,7 +61,7 @@ def slots_of(particles: Floats, offsets: NDArray[np.int64]) -> NDArray[np.uint16
     """The slot of each particle in the kernel: its place among those of its event.
 
     Small events keep the order of the particles. In those of at least
-    :data:`djservice.clustering.kernels.tiles.ORDERED_FROM` particles it is that of rapidity, in
+    :data:`djservice.clustering.kernels.pseudojets.ORDERED_FROM` particles it is that of rapidity, in
     steps of 0.001 and then as before, see :mod:`djservice.clustering.kernels.tiles`.
     """
     counts = np.diff(offsets)

@@ -39,6 +39,7 @@ from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.pseudojets import (
     CHUNK,
     FEW,
+    ORDERED_FROM,
     STRETCH,
     Floats,
     Ids,
@@ -47,7 +48,12 @@ from djservice.clustering.kernels.pseudojets import (
     put_together,
     row_distances,
 )
-from djservice.clustering.kernels.tiles import ORDERED_FROM, REACH, squared_gaps, tiles_between
+from djservice.clustering.kernels.tiles import (
+    REACH,
+    have_bounds,
+    squared_gaps,
+    tiles_between,
+)
 
 #: The number of bits of a float64 below those of its level.
 _SHIFT = 51
@@ -107,8 +113,9 @@ def fill_close_pairs(
     """Collect the closest pairs, whole levels and about n^1.5 pairs.
 
     Sets ``pseudojets.lower`` for the other pairs. More than n^1.5 would be dead by the time a tree
-    reaches them. The last level is estimated from a sample of the particles, and lowered until its
-    pairs have room. ``slots`` has the slot of each particle.
+    reaches them. Where scans skip tiles, half as many are better. The last level is estimated from
+    a sample of the particles, and lowered until its pairs have room. ``slots`` has the slot of each
+    particle.
     """
     ends, stride = close_pairs.ends, 1 + n // 32
     if rank() == 0:
@@ -123,7 +130,8 @@ def fill_close_pairs(
                 ends[level(row[natural(int(slots[j]))])] += stride
     sync()
     top, n_pairs = 0, 0  # levels below top fit
-    while top < LEVELS - 1 and n_pairs + ends[top] <= n * math.sqrt(n):
+    wanted = n * math.sqrt(n) * (0.5 if n >= ORDERED_FROM else 1.0)
+    while top < LEVELS - 1 and n_pairs + ends[top] <= wanted:
         n_pairs += ends[top]
         top += 1
     edge, n_pairs = edge_below(top), _gather(pseudojets, n, close_pairs, edge_below(top), row)
@@ -186,10 +194,12 @@ def _gather(
         y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])
         ident, bound, last = fill(pseudojets.ident[i]), infinities, slots_to_scan(n, i)
         for begin in range(0, last, CHUNK):
-            tiles = d * squared_gaps(pseudojets, begin, y)  # it has the smallest d of its pairs
-            bound = least(where_below(tiles, reach, infinities, tiles), bound)
             end = min(begin + CHUNK, last)
-            near = below(tiles, reach) & tiles_between(begin, end)
+            near = tiles_between(begin, end)
+            if have_bounds(pseudojets):
+                tiles = d * squared_gaps(pseudojets, begin, y)  # it has the smallest d of its pairs
+                bound = least(where_below(tiles, reach, infinities, tiles), bound)
+                near &= below(tiles, reach)
             left = near
             while left != 0:
                 k = lowest(left)

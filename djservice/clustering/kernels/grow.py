@@ -14,6 +14,7 @@ from djservice.clustering.kernels.kinematics import momentum_scale
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import (
+    ORDERED_FROM,
     EffectiveRadius,
     Floats,
     Ids,
@@ -25,7 +26,7 @@ from djservice.clustering.kernels.pseudojets import (
 from djservice.clustering.kernels.records import Tree
 from djservice.clustering.kernels.steps import OK
 from djservice.clustering.kernels.sweep import Cotangents, add_tree
-from djservice.clustering.kernels.tiles import ORDERED_FROM, bound_tiles, open_tiles
+from djservice.clustering.kernels.tiles import bound_tiles, open_tiles
 from djservice.clustering.kernels.tree import Setting, cluster_tree
 
 
@@ -112,7 +113,7 @@ def load_event(
     if n >= ORDERED_FROM:
         bound_tiles(pseudojets, n)
     else:
-        open_tiles(pseudojets, n)
+        open_tiles(pseudojets)
     fill_close_pairs(pseudojets, n, slots, close_pairs, row)
     return int(n)
 

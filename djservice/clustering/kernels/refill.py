@@ -39,7 +39,7 @@ from djservice.clustering.kernels.pseudojets import (
     distances,
     put_together,
 )
-from djservice.clustering.kernels.tiles import REACH, tile_bounds, tiles_between
+from djservice.clustering.kernels.tiles import REACH, have_bounds, tile_bounds, tiles_between
 
 
 @jit
@@ -163,9 +163,11 @@ def append_row(
     reach, bound = fill(REACH * high), infinities
     begin = 0
     while begin < m and count >= 0:
-        tiles = tile_bounds(pseudojets, begin, y, d)
-        bound = least(where_below(tiles, reach, infinities, tiles), bound)
-        near = below(tiles, reach) & tiles_between(begin, min(begin + CHUNK, m))
+        near = tiles_between(begin, min(begin + CHUNK, m))
+        if have_bounds(pseudojets):
+            tiles = tile_bounds(pseudojets, begin, y, d)
+            bound = least(where_below(tiles, reach, infinities, tiles), bound)
+            near &= below(tiles, reach)
         left = near
         while left != 0:
             start = begin + lowest(left) * STRETCH
@@ -211,9 +213,11 @@ def append_new(
     reach, bound, nearest = fill(REACH * high), infinities, infinities
     begin = 0
     while begin < m and count >= 0:
-        tiles = tile_bounds(pseudojets, begin, y, d)
-        bound = least(where_below(tiles, reach, infinities, tiles), bound)
-        near = below(tiles, reach) & tiles_between(begin, min(begin + CHUNK, m))
+        near = tiles_between(begin, min(begin + CHUNK, m))
+        if have_bounds(pseudojets):
+            tiles = tile_bounds(pseudojets, begin, y, d)
+            bound = least(where_below(tiles, reach, infinities, tiles), bound)
+            near &= below(tiles, reach)
         left = near
         while left != 0:
             start = begin + lowest(left) * STRETCH

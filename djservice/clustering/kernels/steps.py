@@ -35,7 +35,7 @@ from djservice.clustering.kernels.pseudojets import (
 )
 from djservice.clustering.kernels.refill import append_new, lower_bound, refill
 from djservice.clustering.kernels.removal import remove_beam, remove_pairs
-from djservice.clustering.kernels.tiles import bound_tiles, close_up, empty_slot, widen_tile
+from djservice.clustering.kernels.tiles import bound_tiles, close_up, empty_slot
 
 OK, LIST_FULL, ZERO_PT, BAD_HISTORY, STATES_FULL, NO_DISTANCE = 0, 1, 2, 3, 4, 5
 
@@ -333,7 +333,6 @@ def recombine(
         status = ZERO_PT
     if wide:
         scratch.log_pt2[new_id] = math.log(workspace.pseudojets.pt2[slot_a])
-    widen_tile(workspace.pseudojets, slot_a)
     scratch.slot[new_id] = slot_a
     scratch.beam_place[new_id] = -1
     scratch.alive[new_id] = 1

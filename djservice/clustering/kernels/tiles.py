@@ -8,8 +8,8 @@ Each 64 slots make a tile, with bounds of the rapidities of its objects and thei
 distance to them is below min(d, smallest d) gap^2, where the gap is that from an object's rapidity
 to the tile's. Rounding keeps that order, so the bound holds for the distances as computed.
 
-Events of few particles have one tile after the other without bounds. Nothing is skipped there, and
-the last object takes the place of a removed one.
+The tiles of events of few particles have no bounds. Nothing is skipped there, and the last object
+takes the slot of a removed one.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ from djservice.clustering.kernels.lanes import (
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
 from djservice.clustering.kernels.pseudojets import STRETCH, Ids, Pseudojets
 
-#: Events of so many particles have their slots in order of rapidity.
-ORDERED_FROM = 256
 #: Scans look at the tiles that may hold a pair below REACH * threshold. Lower bounds of what is not
 #: listed are exact up to there, so few objects are scanned again for nothing.
 REACH = 2.0
@@ -47,14 +45,14 @@ def tile_bounds(pseudojets: Pseudojets, first: int, y: Any, d: Any) -> Any:
     ``y`` and ``d`` have the object's coordinates in every lane. The bound of a tile without objects
     is infinite or, if d is 0, not a number. Lanes beyond the chunk have bounds of further tiles.
     """
-    d_of_tiles = load(pseudojets.tile_d, first // STRETCH)
+    d_of_tiles = load(pseudojets.tile_d, natural(first) // STRETCH)
     return least(d_of_tiles, d) * squared_gaps(pseudojets, first, y)
 
 
 @jit
 def squared_gaps(pseudojets: Pseudojets, first: int, y: Any) -> Any:
     """The squared gaps in rapidity between an object and the tiles of a chunk."""
-    tile = first // STRETCH
+    tile = natural(first) // STRETCH
     inside = least(y - load(pseudojets.tile_low, tile), load(pseudojets.tile_high, tile) - y)
     gap = least(inside, fill(0.0))
     return gap * gap
@@ -63,16 +61,22 @@ def squared_gaps(pseudojets: Pseudojets, first: int, y: Any) -> Any:
 @jit
 def tiles_between(begin: int, end: int) -> int:
     """A bit for each tile of a chunk that begins at slot ``begin``, as far as slot ``end``."""
-    return (1 << ((end - begin + STRETCH - 1) // STRETCH)) - 1
+    return (1 << natural(end - begin + STRETCH - 1) // STRETCH) - 1
 
 
 @jit
-def open_tiles(pseudojets: Pseudojets, n: int) -> None:
-    """Tiles without bounds: each may have an object anywhere."""
-    for tile in range(0, n // STRETCH + 1, width()):
-        store(pseudojets.tile_low, tile, fill(-math.inf))
-        store(pseudojets.tile_high, tile, fill(math.inf))
-        store(pseudojets.tile_d, tile, fill(0.0))
+def have_bounds(pseudojets: Pseudojets) -> bool:
+    """Whether the tiles have bounds.
+
+    Scans ask first. Without bounds a processor need not wait for what they give.
+    """
+    return bool(pseudojets.tile_low[0] != -math.inf)
+
+
+@jit
+def open_tiles(pseudojets: Pseudojets) -> None:
+    """Give the tiles no bounds."""
+    store(pseudojets.tile_low, 0, fill(-math.inf))
 
 
 @jit
@@ -99,7 +103,7 @@ def bound_tiles(pseudojets: Pseudojets, m: int) -> None:
 @jit
 def widen_tile(pseudojets: Pseudojets, slot: int) -> None:
     """Widen the bounds of a tile to the new object in ``slot``."""
-    slot, tile = natural(slot), natural(slot // STRETCH)
+    slot, tile = natural(slot), natural(slot) // STRETCH
     y, d = pseudojets.y[slot], pseudojets.d[slot]
     low, high = min(pseudojets.tile_low[tile], y), max(pseudojets.tile_high[tile], y)
     least_d = min(pseudojets.tile_d[tile], d)

@@ -32,7 +32,13 @@ from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_r
 from djservice.clustering.kernels.leading_jets import clear_jets
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.philox import uniform
-from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Ints, copy_pseudojets
+from djservice.clustering.kernels.pseudojets import (
+    ORDERED_FROM,
+    EffectiveRadius,
+    Floats,
+    Ints,
+    copy_pseudojets,
+)
 from djservice.clustering.kernels.records import States, Tree, record_state, write_step
 from djservice.clustering.kernels.scores import N_SCORES, candidate_scores
 from djservice.clustering.kernels.steps import (
@@ -55,7 +61,7 @@ from djservice.clustering.kernels.steps import (
     weigh_candidates,
 )
 from djservice.clustering.kernels.stopping import Spread, largest_pt, spread_of_event, updated
-from djservice.clustering.kernels.tiles import ORDERED_FROM
+from djservice.clustering.kernels.tiles import widen_tile
 
 
 class Setting(NamedTuple):
@@ -238,6 +244,8 @@ def cluster_tree(
             if ordered and pseudojets.pt2[slot_a] < pseudojets.pt2[slot_b]:
                 slot_a, slot_b = slot_b, slot_a  # the sum lies near its harder part
             status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
+            if ordered:
+                widen_tile(pseudojets, slot_a)
             if slopes is not None:
                 note_sum(pseudojets, slopes, n + step, slot_a, choice.a, b)
             is_old = is_old or pseudojets.pt2[slot_a] >= states.edge
