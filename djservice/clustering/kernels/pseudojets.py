@@ -37,7 +37,7 @@ FEW = 4
 #: them at the slots modulo this.
 CHUNK = 8 * STRETCH
 #: Events of so many particles have their slots in order of rapidity.
-ORDERED_FROM = 256
+ORDERED_FROM = 512
 
 
 class Pseudojets(NamedTuple):
