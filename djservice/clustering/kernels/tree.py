@@ -3,8 +3,8 @@
 At each step the candidates k (pairs and beams) have weights exp(-alpha (q_k - q_min) / S), where
 q = D R^2 and S = q_min (the published scale, Qanti-kT, arXiv:1304.2394) or
 S = min_k q_k (pT_max/pT_min)^asymmetry (the safe scale). One is drawn. A pair is replaced by its
-sum, a beam makes its object a jet. Candidates with alpha (q_k - q_min)/S > 40 + 2 ln n weigh less
-than the rounding of the sum and are left out.
+sum, a beam makes its object a jet. Candidates that weigh next to nothing are left out
+(:func:`truncation`).
 """
 
 from __future__ import annotations
@@ -94,8 +94,14 @@ class Key(NamedTuple):
 
 @jit
 def truncation(n: int) -> float:
-    """L: a candidate with alpha (q - q_min) / S > L weighs less than e^-L and is left out."""
-    return 40.0 + 2.0 * math.log(max(n, 1))
+    """L: a candidate with alpha (q - q_min) / S > L weighs less than e^-L and is left out.
+
+    At a step with m objects at most m^2 / 2 candidates are left out, and the closest weighs 1. So L
+    = 40 + 2 ln n changes probabilities by less than the rounding of their sum. Large events have
+    L = 20 + 3 ln n. Over all steps of a tree that is a total variation below n^3 e^-L / 6 < 4e-10.
+    """
+    log_n = math.log(max(n, 1))
+    return 40.0 + 2.0 * log_n if n < ORDERED_FROM else 20.0 + 3.0 * log_n
 
 
 @jit
