@@ -137,7 +137,8 @@ class Step:
     @property
     def limit(self) -> float:
         """Options with an exponent above this are dropped."""
-        return 40 + 2 * math.log(self.particles)
+        log_n = math.log(self.particles)
+        return 40 + 2 * log_n if self.particles < 512 else 20 + 3 * log_n
 
     @cached_property
     def exponent(self) -> Floats:

@@ -61,16 +61,16 @@ def load(particles, work):
     load_first(batch, work)
 
 
-def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
+@pytest.mark.parametrize("n", [120, 700])
+def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again(n: int) -> None:
     """Near each other are just the particles that the guess does not look at."""
-    n = 120
     random = np.random.default_rng(2)
     looked_at = np.arange(n) % (1 + n // 32) == 0
     event = np.zeros((n, 4))
     event[:, 0] = np.linspace(1.0, 2.0, n)
     event[:, 1] = np.where(looked_at, random.uniform(-4, 4, n), random.normal(0, 1e-4, n))
     event[:, 2] = np.where(looked_at, random.uniform(-3, 3, n), random.normal(0, 1e-4, n))
-    particles = np.concatenate([event[:, :3], np.ones((n, 4))], axis=1)[::-1].copy()
+    particles = np.concatenate([event[:, :3], np.ones((n, 4))], axis=1)  # by falling d
     work = allocate(n, 400, 1)
     load(particles, work)
     held = int(work.close_pairs.ends[-1])
@@ -83,18 +83,19 @@ def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again() -> None:
     assert (q < work.close_pairs.top[0]).all() and (owner > other).all()
     assert len({*zip(owner.tolist(), other.tolist(), strict=True)}) == held
     # Every pair is among the close pairs, or not below the bound of its owner.
-    y, phi, d = (work.origin.y[:n], work.origin.phi[:n], work.origin.d[:n])
+    order = np.argsort(work.origin.ident[:n])  # by id
+    y, phi, d = (array[:n][order] for array in (work.origin.y, work.origin.phi, work.origin.d))
     i, j = np.tril_indices(n, -1)
     dphi = np.abs(phi[i] - phi[j])
     dphi = np.minimum(dphi, 2 * np.pi - dphi)
     distance = np.minimum(d[i], d[j]) * ((y[i] - y[j]) ** 2 + dphi**2)
     inside = distance < work.close_pairs.top[0]
     assert inside.sum() == held
-    assert (distance[~inside] >= work.origin.lower[i[~inside]] * (1 - 1e-12)).all()
+    assert (distance[~inside] >= work.origin.lower[:n][order][i[~inside]] * (1 - 1e-12)).all()
 
     setting = Setting(0.4, 1.0, -1.0)
     trees = cluster(to_batch([event]), **setting.arguments, trees=1, history=True, trace=True)
-    for t, step, drawn in walk(event, trees.history_of(0, 0), setting, {0, 1, 40, 100}):
+    for t, step, drawn in walk(event, trees.history_of(0, 0), setting, {0, 1, 40, 100, n - 3}):
         assert trees.trace_of(0, 0)[t]["probability"] == pytest.approx(
             step.probability[drawn], rel=1e-6
         )
