@@ -9,7 +9,7 @@ from drawn_events import random_event
 from steps import assert_step, assert_sums, spread_steps
 from test_fastjet import as_momenta, assert_same_jets, fastjet_jets
 
-from djservice.clustering.cluster import cluster
+from djservice.clustering.cluster import cluster, replay
 from djservice.clustering.kernels.grow import EventArrays, load_event
 from djservice.clustering.kernels.jit import entry
 from djservice.clustering.kernels.lanes import fill, store, width
@@ -47,6 +47,26 @@ def test_every_step_is_what_brute_force_finds(setting: Setting) -> None:
         assert_sums(trees, 0)
         for t, step, drawn in walk(event_of(batch, 0), trees.history_of(0, 0), setting, steps):
             assert_step(trees.trace_of(0, 0)[t], step, drawn, f"n = {n}, {setting}, step {t}")
+
+
+def test_a_sum_is_found_where_it_lies_and_not_where_its_parts_lay() -> None:
+    """Two hard particles make a sum between them, among soft ones that then merge in pairs."""
+    n, setting, random = 600, Setting(0.4, 30.0, -1.0), np.random.default_rng(7)
+    event = np.zeros((n, 4))
+    event[:, 0] = random.uniform(0.5, 1.0, n)
+    event[:, 1], event[:, 2] = random.uniform(-2.5, 2.5, n), random.uniform(-3.0, 3.0, n)
+    hardest, hard, near = np.split(np.arange(146), (64, 66))
+    event[hardest, 0], event[hardest, 1] = 50.0, random.uniform(-4.0, -3.0, 64)
+    event[hard] = [[20.0, -2.0, 0.0, 0.0], [21.0, 2.0, 0.0, 0.0]]
+    event[near, 1:3] = random.normal(0.0, 0.05, (80, 2))
+    history = [hard.tolist(), *near.reshape(-1, 2).tolist()]
+    history += [[ident, -1] for ident in (*hardest, *range(146, n + len(history)))]
+    followed = replay(to_batch([event]), history, **setting.arguments, trace=True)
+    trace = followed.trace_of(0, 0)
+    for t, step, _ in walk(event, history, setting, set(range(0, 41, 4))):
+        assert trace["minimum"][t] == pytest.approx(step.minimum, rel=1e-9), t
+        assert trace["norm"][t] == pytest.approx(step.norm, rel=1e-9), t
+        assert trace["options"][t] == step.kept.sum(), t
 
 
 @pytest.mark.parametrize("power", [-1, 0, 1])
