@@ -79,7 +79,7 @@ def test_all_jets_are_fastjets(power: int) -> None:
 
 def test_slots_are_in_order_of_rapidity_behind_the_hardest() -> None:
     batch = to_batch([random_event(n, seed=n) for n in (30, 700, ORDERED_FROM - 1, 600)])
-    order, particles = sorted_particles(batch, -1.0)
+    _, particles = sorted_particles(batch, -1.0)
     slots = slots_of(particles, batch.offsets)
     for i, n in enumerate(batch.counts):
         own = slice(batch.offsets[i], batch.offsets[i + 1])

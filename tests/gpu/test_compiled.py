@@ -204,6 +204,19 @@ def test_ptx_grows_trees_in_every_way_as_the_processors_do(
     assert watched["grow_trees"].calls >= watched["prepare_events"].calls == 1
 
 
+@pytest.mark.parametrize(
+    ("rigidity", "order"), [(100.0, ANY), pytest.param(3.0, BACKWARDS, marks=pytest.mark.long)]
+)
+def test_ptx_grows_trees_of_a_large_event_as_the_processors_do(
+    rigidity: float, order: int, watched: dict[str, PtxKernel]
+) -> None:
+    """Its slots are in order of rapidity, and close up."""
+    events, asked = some_events(9, 520), {"radius": 0.4, "rigidity": rigidity, "seed": 2}
+    expected = dj.cluster(events, **asked, history=True, trees=1, device="cpu", threads=1)
+    watched["grow_trees"].order = watched["prepare_events"].order = order
+    close(expected, dj.cluster(events, **asked, history=True, trees=1, device="cuda"))
+
+
 @pytest.mark.parametrize(("way", "order"), ways_and_orders(INPUT_WAYS))
 def test_ptx_differentiates_in_particles_as_the_processors_do(
     way: str, order: int, watched: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
@@ -265,7 +278,7 @@ def test_ptx_lists_the_constituents_of_jets(
 
 @pytest.mark.usefixtures("gpu")  # put back at the end
 @pytest.mark.parametrize(
-    "wait", [0, *(pytest.param(wait, marks=pytest.mark.long) for wait in (1, 2))]
+    "wait", [0, *(pytest.param(wait, marks=pytest.mark.long) for wait in (3, 5))]
 )
 def test_a_wait_that_is_missing_is_noticed(
     wait: int, ptx: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -276,7 +289,7 @@ def test_a_wait_that_is_missing_is_noticed(
     )
     kernel = PtxKernel(without, tmp_path, f"without_wait_{wait}", watched=True)
     monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernel)
-    dj.cluster(some_events(9, 0, 70), radius=0.8, rigidity=1.0, device="cuda")
+    dj.cluster(some_events(9, 0, 520), radius=0.4, rigidity=1e3, device="cuda")
     assert kernel.disorder[0] > 0
 
 

@@ -87,12 +87,12 @@ static u32 votes(u32 mask) {
 """
 #: What the threads of a team did with memory since they were last in step: who read what only others have written, and who changed it.
 ORDER = r"""
-#define PLACES 65536
+#define PLACES 262144
 typedef struct { u64 at, first, last[TEAM]; u32 epoch, strangers, readers, writers, changers, several, lines[2]; } cell;
 static struct { cell *cells; u32 *used; u32 number, epoch; } teams[64];
 u64 disorder[3];
 static cell *cell_at(u64 at) {
-    typeof(*teams) *team = teams + running / TEAM; u32 k = at * 0x9E3779B97F4A7C15ull >> 48;
+    typeof(*teams) *team = teams + running / TEAM; u32 k = at * 0x9E3779B97F4A7C15ull >> 46;
     if (!team->cells) { team->cells = calloc(PLACES, sizeof(cell)); team->used = calloc(PLACES, 4); team->epoch = 1; }
     while (team->cells[k].epoch == team->epoch && team->cells[k].at != at) k = (k + 1) % PLACES;
     cell *c = team->cells + k;

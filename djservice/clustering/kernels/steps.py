@@ -357,8 +357,7 @@ def leave_slot(workspace: Workspace, slot: int, m: int, live: int, ordered: bool
         sync()
         if 5 * live < 4 * m:
             m = close_up(pseudojets, m, slots)
-            if rank() == 0:
-                end_slots(pseudojets, m)
+            end_slots(pseudojets, m)
             bound_tiles(pseudojets, m)
     sync()
     return m
