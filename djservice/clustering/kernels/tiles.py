@@ -61,7 +61,7 @@ def squared_gaps(pseudojets: Pseudojets, first: int, y: Any) -> Any:
 @jit
 def tiles_between(begin: int, end: int) -> int:
     """A bit for each tile of a chunk that begins at slot ``begin``, as far as slot ``end``."""
-    return (1 << natural(end - begin + STRETCH - 1) // STRETCH) - 1
+    return int((1 << natural(end - begin + STRETCH - 1) // STRETCH) - 1)
 
 
 @jit
