@@ -49,7 +49,6 @@ from djservice.clustering.kernels.pseudojets import (
     row_distances,
 )
 from djservice.clustering.kernels.tiles import (
-    REACH,
     have_bounds,
     squared_gaps,
     tiles_between,
@@ -188,7 +187,7 @@ def _gather(
     pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
 ) -> int:
     """Collect all pairs below ``edge``, unsorted; returns their number, -1 if there is no room."""
-    n_pairs, infinities, top, reach = 0, fill(math.inf), fill(edge), fill(REACH * edge)
+    n_pairs, infinities, top = 0, fill(math.inf), fill(edge)
     masks = close_pairs.q  # which is free until the pairs are put in order
     for i in range(n):
         y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])
@@ -198,8 +197,8 @@ def _gather(
             near = tiles_between(begin, end)
             if have_bounds(pseudojets):
                 tiles = d * squared_gaps(pseudojets, begin, y)  # it has the smallest d of its pairs
-                bound = least(where_below(tiles, reach, infinities, tiles), bound)
-                near &= below(tiles, reach)
+                bound = least(where_below(tiles, top, infinities, tiles), bound)
+                near &= below(tiles, top)
             left = near
             while left != 0:
                 k = lowest(left)

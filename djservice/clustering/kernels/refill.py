@@ -39,7 +39,7 @@ from djservice.clustering.kernels.pseudojets import (
     distances,
     put_together,
 )
-from djservice.clustering.kernels.tiles import REACH, have_bounds, tile_bounds, tiles_between
+from djservice.clustering.kernels.tiles import have_bounds, tile_bounds, tiles_between
 
 
 @jit
@@ -160,14 +160,14 @@ def append_row(
         fill(pseudojets.ident[slot]),
     )
     lows, highs, infinities = fill(low), fill(high), fill(math.inf)
-    reach, bound = fill(REACH * high), infinities
+    bound = infinities
     begin = 0
     while begin < m and count >= 0:
         near = tiles_between(begin, min(begin + CHUNK, m))
         if have_bounds(pseudojets):
             tiles = tile_bounds(pseudojets, begin, y, d)
-            bound = least(where_below(tiles, reach, infinities, tiles), bound)
-            near &= below(tiles, reach)
+            bound = least(where_below(tiles, highs, infinities, tiles), bound)
+            near &= below(tiles, highs)
         left = near
         while left != 0:
             start = begin + lowest(left) * STRETCH
@@ -210,14 +210,14 @@ def append_new(
     sync()
     pseudojets.y[slot] = math.inf  # no pair with itself
     highs, infinities = fill(high), fill(math.inf)
-    reach, bound, nearest = fill(REACH * high), infinities, infinities
+    bound = nearest = infinities
     begin = 0
     while begin < m and count >= 0:
         near = tiles_between(begin, min(begin + CHUNK, m))
         if have_bounds(pseudojets):
             tiles = tile_bounds(pseudojets, begin, y, d)
-            bound = least(where_below(tiles, reach, infinities, tiles), bound)
-            near &= below(tiles, reach)
+            bound = least(where_below(tiles, highs, infinities, tiles), bound)
+            near &= below(tiles, highs)
         left = near
         while left != 0:
             start = begin + lowest(left) * STRETCH

@@ -2,7 +2,8 @@
 
 An event of many particles has its slots in order of rapidity. A removed object leaves an empty slot
 there, and a sum takes the slot of its harder part, so the order lasts. Once a fifth of the slots
-are empty, the others close up.
+are empty, the others close up. The 64 hardest particles have slots of their own, before the others:
+one hard object brings a whole tile near.
 
 Each 64 slots make a tile, with bounds of the rapidities of its objects and their smallest d. No
 distance to them is below min(d, smallest d) gap^2, where the gap is that from an object's rapidity
@@ -32,10 +33,6 @@ from djservice.clustering.kernels.lanes import (
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
 from djservice.clustering.kernels.pseudojets import STRETCH, Ids, Pseudojets
-
-#: Scans look at the tiles that may hold a pair below REACH * threshold. Lower bounds of what is not
-#: listed are exact up to there, so few objects are scanned again for nothing.
-REACH = 2.0
 
 
 @jit
