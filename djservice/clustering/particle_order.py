@@ -61,18 +61,19 @@ def slots_of(particles: Floats, offsets: NDArray[np.int64]) -> NDArray[np.uint16
     """The slot of each particle in the kernel: its place among those of its event.
 
     Small events keep the order of the particles. In those of at least
-    :data:`djservice.clustering.kernels.pseudojets.ORDERED_FROM` particles it is that of rapidity, in
-    steps of 0.001 and then as before, see :mod:`djservice.clustering.kernels.tiles`.
+    :data:`djservice.clustering.kernels.pseudojets.ORDERED_FROM` particles the hardest ones come
+    first, a tile of them. The others follow by rapidity in steps of 0.001, and then as before. See
+    :mod:`djservice.clustering.kernels.tiles`.
     """
     counts = np.diff(offsets)
-    first = np.repeat(offsets[:-1], counts)
-    place = np.arange(len(first)) - first
-    slots = place.astype(np.uint16)
-    large = np.flatnonzero(np.repeat(counts >= ORDERED_FROM, counts))
-    steps = np.rint(1000.0 * np.clip(particles[large, 1], -30.0, 30.0)).astype(np.int64) + 30_000
-    steps[place[large] >= np.repeat(counts, counts)[large] - STRETCH] = 0
-    keys = np.sort((first[large] << 16 | steps) << 16 | place[large])  # no two are the same
-    slots[first[large] + (keys & 0xFFFF)] = place[large]
+    slots = (np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)).astype(np.uint16)
+    for event in np.flatnonzero(counts >= ORDERED_FROM):
+        own = slots[offsets[event] : offsets[event + 1]]
+        rapidity = particles[offsets[event] : offsets[event + 1] - STRETCH, 1]
+        steps = np.rint(1000.0 * np.clip(rapidity, -30.0, 30.0)).astype(np.int64) + 30_000
+        keys = np.sort((steps << 16 | own[:-STRETCH]).astype(np.uint32))  # no two are the same
+        own[-STRETCH:] = np.arange(STRETCH)
+        own[keys & 0xFFFF] = np.arange(STRETCH, len(own))
     return slots
 
 
