@@ -151,7 +151,7 @@ def gradient(
     loss = objective if isinstance(objective, Robust) else as_loss(objective)
     for batch in batches:
         warn_of_defaults((term.observable for term in loss.terms), batch.columns)
-    evaluated = functools.partial(evaluate_each, loss=loss, parameters=names)
+    evaluated = functools.partial(evaluate_each, loss=loss, parameters=names, spread=True)
     groups, order = _groups(batches, radius, rigidity, settings)
     if pilot is not None:
         groups = _allotted(evaluated, groups, loss, estimator, pilot, trees)
@@ -217,7 +217,7 @@ def _allotted(
         )
     results = _of_groups(
         functools.partial(
-            evaluated, estimator=of_pilot, trees=pilot, stream="pilot", bootstrap=False, spread=True
+            evaluated, estimator=of_pilot, trees=pilot, stream="pilot", bootstrap=False
         ),
         groups,
     )

@@ -76,12 +76,11 @@ def test_the_spread_makes_up_the_error_from_the_trees(
     events: dj.EventBatch, loss: dj.SquaredError
 ) -> None:
     """The squares of the spreads, each over the trees of its event, are the square of that error."""
-    part = EvaluationPart(events, 0.7)
-    ((moments, per_event),) = evaluate_each(
-        [part], loss, dj.LeaveOneOut(), Sampling(), trees=8, spread=True
-    )
-    error = math.sqrt(np.sum(per_event.spread**2 / 8)) / abs(moments.weight)
-    assert error == pytest.approx(moments.gradient().tree_error, rel=1e-9)
+    estimator = dj.LeaveOneOut()
+    gradient = dj.gradient(events, loss, radius=0.7, trees=8, estimator=estimator)
+    variance = np.sum(gradient.per_event.spread**2 / 8)
+    error = math.sqrt(variance) / abs(gradient.moments.weight)
+    assert error == pytest.approx(gradient.tree_error, rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
