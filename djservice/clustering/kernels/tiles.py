@@ -20,19 +20,22 @@ from typing import Any
 
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
+    below,
     bit_count,
     bits_below,
+    compresses,
     fill,
     least,
     load,
     natural,
     smallest_lane,
     store,
+    store_where,
     where_below,
     width,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
-from djservice.clustering.kernels.pseudojets import STRETCH, Ids, Pseudojets
+from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Ids, Pseudojets
 
 
 @jit
@@ -123,6 +126,8 @@ def empty_slot(pseudojets: Pseudojets, slot: int) -> None:
 @jit
 def close_up(pseudojets: Pseudojets, m: int, slots: Ids) -> int:
     """Move the objects in ``m`` slots together, in their order; returns the slots that they take."""
+    if compresses():
+        return _close_up_in_lanes(pseudojets, m, slots)
     first = count = natural(0)
     while first < m:
         slot = natural(first + rank())
@@ -150,3 +155,35 @@ def close_up(pseudojets: Pseudojets, m: int, slots: Ids) -> int:
         first = natural(first + size())
         sync()
     return int(count)
+
+
+@jit
+def _close_up_in_lanes(pseudojets: Pseudojets, m: int, slots: Ids) -> int:
+    """:func:`close_up` by a processor that moves lanes together in a register."""
+    first, count, empty = 0, 0, fill(-1.0)
+    while first < m:
+        full = below(empty, load(pseudojets.ident, first))
+        if first + width() > m:
+            full &= (1 << (m - first)) - 1
+        _move_together(pseudojets.y, first, count, full)
+        _move_together(pseudojets.phi, first, count, full)
+        _move_together(pseudojets.d, first, count, full)
+        _move_together(pseudojets.beam, first, count, full)
+        _move_together(pseudojets.pt2, first, count, full)
+        _move_together(pseudojets.px, first, count, full)
+        _move_together(pseudojets.py, first, count, full)
+        _move_together(pseudojets.pz, first, count, full)
+        _move_together(pseudojets.e, first, count, full)
+        _move_together(pseudojets.lower, first, count, full)
+        _move_together(pseudojets.ident, first, count, full)
+        count = natural(count + bit_count(full))
+        first += width()
+    for place in range(count):
+        slots[natural(int(pseudojets.ident[place]))] = place
+    return count
+
+
+@jit
+def _move_together(values: Floats, first: int, place: int, full: int) -> None:
+    """Move the values of ``full`` slots from ``first`` on to ``place`` and what follows it."""
+    store_where(values, place, load(values, first), full)
