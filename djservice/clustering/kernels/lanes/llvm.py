@@ -15,7 +15,15 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-from djservice.clustering.kernels.lanes.team import INT32, ballot_of, partners, rank_of, team_size
+from djservice.clustering.kernels.lanes.reference import EIGHTHS
+from djservice.clustering.kernels.lanes.team import (
+    INT32,
+    ballot_of,
+    on_gpu,
+    partners,
+    rank_of,
+    team_size,
+)
 
 _DOUBLE, _INT64 = ir.DoubleType(), ir.IntType(64)
 
@@ -243,9 +251,29 @@ def where_below(context: Any, builder: Any, a: Any, b: Any, if_below: Any, if_no
 def power_of_two(context: Any, builder: Any, shifted: Any) -> Any:
     """See reference."""
     count = shifted.type.count
-    bits = ir.VectorType(_INT64, count)
-    exponents = builder.add(builder.bitcast(shifted, bits), bits([_INT64(1023)] * count))
-    return builder.bitcast(builder.shl(exponents, bits([_INT64(52)] * count)), shifted.type)
+    integers = ir.VectorType(_INT64, count)
+    of_all = lambda number: integers([_INT64(number)] * count)  # noqa: E731
+    bits = builder.bitcast(shifted, integers)
+    exponents = builder.shl(builder.lshr(bits, of_all(3)), of_all(52))
+    eighths = builder.bitcast(_eighths(context, builder, bits), integers)
+    return builder.bitcast(builder.add(eighths, exponents), shifted.type)
+
+
+def _eighths(context: Any, builder: Any, bits: Any) -> Any:
+    """2^(k/8) of the last three bits of each integer, from a table in registers."""
+    kind = ir.VectorType(_DOUBLE, bits.type.count)
+    if not on_gpu(context) and "+avx512f" in context.codegen().magic_tuple()[2]:
+        function = ir.FunctionType(kind, [kind, bits.type])
+        name = "llvm.x86.avx512.permvar.df.512"
+        permutation = cgutils.get_or_insert_function(builder.module, function, name)
+        return builder.call(permutation, [kind([_DOUBLE(x) for x in EIGHTHS]), bits])
+    values = [kind([_DOUBLE(x)] * kind.count) for x in EIGHTHS]
+    for bit in (1, 2, 4):
+        some = bits.type([_INT64(bit)] * kind.count)
+        is_set = builder.icmp_unsigned("==", builder.and_(bits, some), some)
+        pairs = zip(values[1::2], values[::2], strict=True)
+        values = [builder.select(is_set, odd, even) for odd, even in pairs]
+    return values[0]
 
 
 @_lane_function(2, types.int64)

@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 
 Lanes = NDArray[np.float64]
 
+#: 2^(k/8) for k below 8.
+EIGHTHS = np.array(
+    [1.0, 1.0905077326652577, 1.189207115002721, 1.2968395546510096]
+    + [1.4142135623730951, 1.5422108254079407, 1.681792830507429, 1.8340080864093424]
+)
+
 
 def load(array: Any, index: int) -> Lanes:
     """Elements ``index`` to ``index + 8``."""
@@ -51,8 +57,9 @@ def where_below(a: Lanes, b: Lanes, if_below: Lanes, if_not: Lanes) -> Lanes:
 
 
 def power_of_two(shifted: Lanes) -> Lanes:
-    """2^k of each integer k that 1.5 2^52 + k holds in its low bits, -1022 <= k <= 1023."""
-    return ((shifted.view(np.int64) + 1023) << 52).view(np.float64)
+    """2^(k/8) of each integer k that 1.5 2^52 + k holds in its low bits, -8175 < k < 8192."""
+    bits = shifted.view(np.int64)
+    return (EIGHTHS[bits & 7].view(np.int64) + (bits >> 3 << 52)).view(np.float64)
 
 
 def below(a: Lanes, b: Lanes) -> int:
