@@ -292,13 +292,16 @@ def start_tree(n: int, workspace: Workspace, wide: bool, tree: Tree) -> None:
     sync()
     j = natural(rank())
     while j < n:
-        ident = natural(int(workspace.origin.ident[j]))
-        scratch.slot[ident] = j
-        scratch.beam_place[ident] = -1
-        scratch.alive[ident] = 1
-        if wide:
-            scratch.log_pt2[ident] = math.log(workspace.origin.pt2[j])
+        scratch.beam_place[j] = -1
+        scratch.alive[j] = 1
         j = natural(j + size())
+    slot = natural(rank())
+    while slot < n:
+        ident = natural(int(workspace.origin.ident[slot]))
+        scratch.slot[ident] = slot
+        if wide:
+            scratch.log_pt2[ident] = math.log(workspace.origin.pt2[slot])
+        slot = natural(slot + size())
     for k in range(len(tree.scores)):
         tree.scores[k] = 0.0
     clear_jets(tree.jets, scratch.jet_pt2)
