@@ -50,6 +50,7 @@ from djservice.clustering.kernels.pseudojets import (
 )
 from djservice.clustering.kernels.tiles import (
     have_bounds,
+    next_tile,
     squared_gaps,
     tiles_between,
 )
@@ -199,11 +200,9 @@ def _gather(
                 tiles = d * squared_gaps(pseudojets, begin, y)  # it has the smallest d of its pairs
                 bound = least(where_below(tiles, top, infinities, tiles), bound)
                 near &= below(tiles, top)
-            left = near
+            start, left = begin, near
             while left != 0:
-                k = lowest(left)
-                left &= left - 1
-                start = begin + k * STRETCH
+                start, left = next_tile(start, left)
                 hits = 0
                 for first in range(start, min(start + STRETCH, end), width()):
                     q = distances(pseudojets, first, y, phi, d)
@@ -212,7 +211,8 @@ def _gather(
                     store(row, first - begin, q)
                     bound = where_below(q, top, bound, least(q, bound))
                     hits |= below(q, top) << (first - start)
-                masks[natural(k)] = float_of(hits)
+                masks[natural((start - begin) // STRETCH)] = float_of(hits)
+                start, left = start + STRETCH, left >> 1
             n_pairs = _put_hits(pseudojets, i, begin, near, close_pairs, n_pairs, row)
             if n_pairs < 0:
                 return -1
@@ -235,12 +235,12 @@ def _put_hits(
     Each bit of ``near`` stands for a stretch of slots that was scanned.
     """
     sync()
+    start = begin
     while near != 0:
         if n_pairs + STRETCH > len(close_pairs.q):
             return -1
-        stretch = lowest(near)
-        near &= near - 1
-        start, hits = begin + stretch * STRETCH, bits_of(close_pairs.q[natural(stretch)])
+        start, near = next_tile(start, near)
+        hits = bits_of(close_pairs.q[natural((start - begin) // STRETCH)])
         if compresses() and bit_count(hits) > FEW:
             n_pairs = put_together(
                 pseudojets, i, start, hits, row, close_pairs.unsorted_q,
@@ -256,5 +256,6 @@ def _put_hits(
                 close_pairs.unsorted_owner[place] = int(pseudojets.ident[i])
                 close_pairs.unsorted_other[place] = int(pseudojets.ident[natural(start + k)])
             n_pairs += bit_count(hits)
+        start, near = start + STRETCH, near >> 1
     sync()
     return n_pairs

@@ -39,7 +39,7 @@ from djservice.clustering.kernels.pseudojets import (
     distances,
     put_together,
 )
-from djservice.clustering.kernels.tiles import have_bounds, tile_bounds, tiles_between
+from djservice.clustering.kernels.tiles import have_bounds, next_tile, tile_bounds, tiles_between
 
 
 @jit
@@ -107,13 +107,12 @@ def put_hits(
 
     Each bit of ``near`` stands for a stretch of slots that was scanned.
     """
+    start = begin
     while near != 0 and size() == 1:
-        k = lowest(near)
-        near &= near - 1
-        hits = bits_of(scratch.blocks[natural(k)])
-        count = _put_if_room(
-            pseudojets, slot, begin + k * STRETCH, hits, pairs, count, scratch.row, asymmetry
-        )
+        start, near = next_tile(start, near)
+        hits = bits_of(scratch.blocks[natural(start % CHUNK // STRETCH)])
+        count = _put_if_room(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
+        start, near = start + STRETCH, near >> 1
     return count
 
 
@@ -168,10 +167,9 @@ def append_row(
             tiles = tile_bounds(pseudojets, begin, y, d)
             bound = least(where_below(tiles, highs, infinities, tiles), bound)
             near &= below(tiles, highs)
-        left = near
+        start, left = begin, near
         while left != 0:
-            start = begin + lowest(left) * STRETCH
-            left &= left - 1
+            start, left = next_tile(start, left)
             stop = min(start + STRETCH, m)
             hits = 0
             first = start
@@ -183,6 +181,7 @@ def append_row(
                 hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
+            start, left = stop, left >> 1
         count = put_hits(pseudojets, slot, begin, near, pairs, count, scratch, asymmetry)
         begin += CHUNK
     pseudojets.lower[slot] = smallest_lane(bound)
@@ -218,10 +217,9 @@ def append_new(
             tiles = tile_bounds(pseudojets, begin, y, d)
             bound = least(where_below(tiles, highs, infinities, tiles), bound)
             near &= below(tiles, highs)
-        left = near
+        start, left = begin, near
         while left != 0:
-            start = begin + lowest(left) * STRETCH
-            left &= left - 1
+            start, left = next_tile(start, left)
             stop = min(start + STRETCH, m)
             hits = 0
             first = start
@@ -233,6 +231,7 @@ def append_new(
                 hits |= below(q, highs) << (first - start)
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
+            start, left = stop, left >> 1
         count = put_hits(pseudojets, slot, begin, near, pairs, count, scratch, asymmetry)
         begin += CHUNK
     sync()

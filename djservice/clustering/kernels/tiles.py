@@ -27,6 +27,7 @@ from djservice.clustering.kernels.lanes import (
     fill,
     least,
     load,
+    lowest,
     natural,
     smallest_lane,
     store,
@@ -62,6 +63,19 @@ def squared_gaps(pseudojets: Pseudojets, first: int, y: Any) -> Any:
 def tiles_between(begin: int, end: int) -> int:
     """A bit for each tile of a chunk that begins at slot ``begin``, as far as slot ``end``."""
     return int((1 << natural(end - begin + STRETCH - 1) // STRETCH) - 1)
+
+
+@jit
+def next_tile(start: int, left: int) -> tuple[int, int]:
+    """The first slot of the next tile that is left, and what is left from it on.
+
+    Each bit of ``left`` stands for a tile, the first of which begins at ``start``. Nearly always
+    that one is left. A processor foresees it, and begins before it has counted the bits.
+    """
+    if left & 1 == 0:
+        skipped = lowest(left)
+        start, left = natural(start + skipped * STRETCH), left >> skipped
+    return start, left
 
 
 @jit
