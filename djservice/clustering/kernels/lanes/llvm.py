@@ -252,9 +252,12 @@ def power_of_two(context: Any, builder: Any, shifted: Any) -> Any:
     """See reference."""
     count = shifted.type.count
     integers = ir.VectorType(_INT64, count)
-    of_all = lambda number: integers([_INT64(number)] * count)  # noqa: E731
-    bits = builder.bitcast(shifted, integers)
-    exponents = builder.shl(builder.lshr(bits, of_all(3)), of_all(52))
+    bits, eighth, exponent = (
+        builder.bitcast(shifted, integers),
+        integers([_INT64(3)] * count),
+        integers([_INT64(52)] * count),
+    )
+    exponents = builder.shl(builder.lshr(bits, eighth), exponent)
     eighths = builder.bitcast(_eighths(context, builder, bits), integers)
     return builder.bitcast(builder.add(eighths, exponents), shifted.type)
 

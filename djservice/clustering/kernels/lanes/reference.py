@@ -61,7 +61,8 @@ def where_below(a: Lanes, b: Lanes, if_below: Lanes, if_not: Lanes) -> Lanes:
 def power_of_two(shifted: Lanes) -> Lanes:
     """2^(k/8) of each integer k that 1.5 2^52 + k holds in its low bits, -8175 < k < 8192."""
     bits = shifted.view(np.int64)
-    return (EIGHTHS[bits & 7].view(np.int64) + (bits >> 3 << 52)).view(np.float64)
+    power: Lanes = (EIGHTHS[bits & 7].view(np.int64) + (bits >> 3 << 52)).view(np.float64)
+    return power
 
 
 def below(a: Lanes, b: Lanes) -> int:
