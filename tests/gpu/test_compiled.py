@@ -30,6 +30,7 @@ from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel
 import djservice as dj
 from djservice.clustering import histories_on_gpu, on_gpu
 from djservice.clustering.device import Gpu
+from djservice.clustering.kernels.rows import ROWS_FROM
 from djservice.clustering.particle_cotangents import particle_cotangents
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.errors import ClusteringError
@@ -204,17 +205,40 @@ def test_ptx_grows_trees_in_every_way_as_the_processors_do(
     assert watched["grow_trees"].calls >= watched["prepare_events"].calls == 1
 
 
+@pytest.mark.parametrize("way", ("histories and traces", "safe scale", "all scores"))
+def test_ptx_has_rows_of_pairs_as_the_processors_do(
+    way: str, watched: dict[str, PtxKernel]
+) -> None:
+    """In an event that is large enough for them."""
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 0.1, "trees": 1, "seed": 2, **WAYS[way]}
+    events = some_events(ROWS_FROM)
+    expected = dj.cluster(events, **asked, device="cpu", threads=1)
+    close(expected, dj.cluster(events, **asked, device="cuda"))
+
+
 @pytest.mark.parametrize(("way", "order"), ways_and_orders(INPUT_WAYS))
 def test_ptx_differentiates_in_particles_as_the_processors_do(
     way: str, order: int, watched: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In sums over several trees each, and in whatever order threads come."""
     monkeypatch.setattr("djservice.clustering.particle_cotangents._STRAND", 2)
-    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, **INPUT_WAYS[way]}
-    events, random, trees = some_events(9, 0, 70), np.random.default_rng(1), 5
+    watched["grow_slopes"].order = watched["prepare_events"].order = order
+    assert_same_sums(some_events(9, 0, 70), 5, INPUT_WAYS[way])
+    assert watched["grow_slopes"].calls >= 1
+
+
+@pytest.mark.usefixtures("watched")
+def test_ptx_differentiates_in_particles_where_there_are_rows() -> None:
+    assert_same_sums(some_events(ROWS_FROM), 1, {"rigidity": 0.1, "scale": "safe"})
+
+
+def assert_same_sums(events: Any, trees: int, way: dict[str, Any]) -> None:
+    """Sums over trees of derivatives in particles, by either device."""
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, **way}
+    random, shape = np.random.default_rng(1), (len(events), trees, 2)
     radius = asked.pop("radius")
     request = TreeRequest(trees, settled_pt=asked.pop("settled_pt", None))
-    factors, jets = random.normal(size=(3, trees, 2, 2)), random.normal(size=(3, trees, 2, 4))
+    factors, jets = random.normal(size=(*shape, 2)), random.normal(size=(*shape, 4))
 
     def sums(device: Any) -> tuple[Any, Any]:
         sampling = Sampling(**asked, seed=2, device=device, threads=1)
@@ -222,11 +246,8 @@ def test_ptx_differentiates_in_particles_as_the_processors_do(
             events, radius, sampling, request, factors, jets, coordinates="pt_y_phi_m"
         )
 
-    expected = sums("cpu")
-    watched["grow_slopes"].order = watched["prepare_events"].order = order
-    for one, other in zip(expected, sums("cuda"), strict=True):
+    for one, other in zip(sums("cpu"), sums("cuda"), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
-    assert watched["grow_slopes"].calls >= 1
 
 
 def test_ptx_lists_the_constituents_of_jets(

@@ -16,6 +16,13 @@ import numpy as np
 
 from djservice.clustering.kernels.alternative import Flip, flipped_candidate, no_flip, write_flip
 from djservice.clustering.kernels.candidates import Workspace
+from djservice.clustering.kernels.choices import (
+    Likelihood,
+    add_step,
+    draw_candidate,
+    imposed_candidate,
+    probability_and_score,
+)
 from djservice.clustering.kernels.input_score import (
     add_choice,
     add_ended,
@@ -34,20 +41,16 @@ from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Ints, copy_pseudojets
 from djservice.clustering.kernels.records import States, Tree, record_state, write_step
+from djservice.clustering.kernels.rows import begins_row, clear_parts
 from djservice.clustering.kernels.scores import N_SCORES, candidate_scores
 from djservice.clustering.kernels.steps import (
     OK,
-    Likelihood,
     Lists,
     Scale,
     Weights,
-    add_step,
     append_sum,
-    draw_candidate,
-    imposed_candidate,
     leave_slot,
     no_lists,
-    probability_and_score,
     raise_threshold,
     recombine,
     remove_chosen,
@@ -222,7 +225,7 @@ def cluster_tree(
                     workspace, slopes, radius, choice, q, lists, scale, weights, pending
                 )
             add_ended(workspace, slopes, radius, choice, lists, pending.weight)
-        lists, pair_lost, beam_lost = remove_chosen(
+        lists, pair_lost, beam_lost, dead = remove_chosen(
             workspace, slopes, choice, slot_a, lists, asymmetry > 0.0, tree.jets, pending.weight
         )
         if setting.stops:
@@ -245,7 +248,9 @@ def cluster_tree(
         m -= 1
         lists = renew_least(workspace, lists, pair_lost, beam_lost)
         if b >= 0:
-            list_status, lists = append_sum(workspace, m, n + step, lists, asymmetry)
+            list_status, lists = append_sum(
+                workspace, m, n + step, lists, asymmetry, begins_row(n, lists.n_parts, dead)
+            )
             if status == OK:
                 status = list_status
         sync()
@@ -284,6 +289,7 @@ def start_tree(n: int, workspace: Workspace, wide: bool, tree: Tree) -> None:
         j = natural(j + size())
     for k in range(len(tree.scores)):
         tree.scores[k] = 0.0
+    clear_parts(workspace)
     clear_jets(tree.jets, scratch.jet_pt2)
 
 
@@ -307,7 +313,7 @@ def next_flip(
         if uniform(key.key, key.iteration, key.sample, step, natural(1)) * total < rate:
             drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
             a, b = flipped_candidate(
-                workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams, scale.is_beam,
+                workspace, lists.n_pairs, lists.n_parts, lists.n_beams, scale.is_beam,
                 weights.mean, drawn,
             )  # fmt: skip
             flip = Flip(total, step, a, b)
@@ -323,9 +329,9 @@ def write_next_flip(
     if len(tree.all_flips) > 0:
         drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
         a, b = flipped_candidate(
-            workspace.pairs,
+            workspace,
             lists.n_pairs,
-            workspace.beams,
+            lists.n_parts,
             lists.n_beams,
             scale.is_beam,
             weights.mean,
@@ -349,8 +355,8 @@ def add_scores(
         if not weights.tied and not setting.sharp:
             candidate_scores(
                 workspace.pseudojets, radius, setting.rigidity, scale.scale, scale.is_beam,
-                setting.asymmetry > 0.0, workspace.pairs, lists.n_pairs, workspace.beams,
-                lists.n_beams, weights.norm, slot_a, slot_b, q, workspace.scratch, step_scores,
+                setting.asymmetry > 0.0, workspace, lists.n_pairs, lists.n_parts, lists.n_beams,
+                weights.norm, slot_a, slot_b, q, step_scores,
             )  # fmt: skip
         for k in range(N_SCORES):
             tree.scores[k] += step_scores[k]
