@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.kinematics import momenta
-from djservice.clustering.kernels.pseudojets import ORDERED_FROM, STRETCH
+from djservice.clustering.kernels.pseudojets import LARGE, STRETCH
 from djservice.clustering.kernels.ties import order_ties
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
@@ -61,13 +61,13 @@ def slots_of(particles: Floats, offsets: NDArray[np.int64]) -> NDArray[np.uint16
     """The slot of each particle in the kernel: its place among those of its event.
 
     Small events keep the order of the particles. In those of at least
-    :data:`djservice.clustering.kernels.pseudojets.ORDERED_FROM` particles the hardest ones come
+    :data:`djservice.clustering.kernels.pseudojets.LARGE` particles the hardest ones come
     first, a tile of them. The others follow by rapidity in steps of 0.001, and then as before. See
     :mod:`djservice.clustering.kernels.tiles`.
     """
     counts = np.diff(offsets)
     slots = (np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)).astype(np.uint16)
-    for event in np.flatnonzero(counts >= ORDERED_FROM):
+    for event in np.flatnonzero(counts >= LARGE):
         own = slots[offsets[event] : offsets[event + 1]]
         rapidity = particles[offsets[event] : offsets[event + 1] - STRETCH, 1]
         steps = np.rint(1000.0 * np.clip(rapidity, -30.0, 30.0)).astype(np.int64) + 30_000

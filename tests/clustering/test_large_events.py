@@ -13,7 +13,7 @@ from djservice.clustering.cluster import cluster, replay
 from djservice.clustering.kernels.grow import EventArrays, load_event
 from djservice.clustering.kernels.jit import entry
 from djservice.clustering.kernels.lanes import fill, store, width
-from djservice.clustering.kernels.pseudojets import CHUNK, ORDERED_FROM, STRETCH, row_distances
+from djservice.clustering.kernels.pseudojets import CHUNK, LARGE, STRETCH, row_distances
 from djservice.clustering.kernels.tiles import bound_tiles, close_up, empty_slot, tile_bounds
 from djservice.clustering.kernels.workspace import allocate
 from djservice.clustering.particle_order import slots_of, sorted_particles
@@ -71,20 +71,20 @@ def test_a_sum_is_found_where_it_lies_and_not_where_its_parts_lay() -> None:
 
 @pytest.mark.parametrize("power", [-1, 0, 1])
 def test_all_jets_are_fastjets(power: int) -> None:
-    batch = to_batch([random_event(n, seed=n) for n in (ORDERED_FROM, 1500)])
+    batch = to_batch([random_event(n, seed=n) for n in (LARGE, 1500)])
     trees = cluster(batch, radius=0.4, rigidity=np.inf, power=float(power), jets=1500)
     for i, theirs in enumerate(fastjet_jets(batch, power, 0.4)):
         assert_same_jets(as_momenta(trees.jets[i, 0]), theirs, f"event {i}, p = {power}")
 
 
 def test_slots_are_in_order_of_rapidity_behind_the_hardest() -> None:
-    batch = to_batch([random_event(n, seed=n) for n in (30, 700, ORDERED_FROM - 1, 600)])
+    batch = to_batch([random_event(n, seed=n) for n in (30, 700, LARGE - 1, 600)])
     _, particles = sorted_particles(batch, -1.0)
     slots = slots_of(particles, batch.offsets)
     for i, n in enumerate(batch.counts):
         own = slice(batch.offsets[i], batch.offsets[i + 1])
         assert sorted(slots[own]) == list(range(n))
-        if n < ORDERED_FROM:
+        if n < LARGE:
             assert (slots[own] == np.arange(n)).all()
         else:
             at = np.argsort(slots[own])

@@ -30,6 +30,7 @@ from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel
 import djservice as dj
 from djservice.clustering import histories_on_gpu, on_gpu
 from djservice.clustering.device import Gpu
+from djservice.clustering.kernels.pseudojets import LARGE
 from djservice.clustering.particle_cotangents import particle_cotangents
 from djservice.clustering.sampling import Sampling, TreeRequest
 from djservice.errors import ClusteringError
@@ -204,17 +205,17 @@ def test_ptx_grows_trees_in_every_way_as_the_processors_do(
     assert watched["grow_trees"].calls >= watched["prepare_events"].calls == 1
 
 
-@pytest.mark.parametrize(
-    ("rigidity", "order"), [(100.0, ANY), pytest.param(3.0, BACKWARDS, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("order", [ANY, pytest.param(BACKWARDS, marks=pytest.mark.long)])
+@pytest.mark.parametrize("way", ["histories and traces", "safe scale", "all scores"])
 def test_ptx_grows_trees_of_a_large_event_as_the_processors_do(
-    rigidity: float, order: int, watched: dict[str, PtxKernel]
+    way: str, order: int, watched: dict[str, PtxKernel]
 ) -> None:
-    """Its slots are in order of rapidity, and close up."""
-    events, asked = some_events(9, 520), {"radius": 0.4, "rigidity": rigidity, "seed": 2}
-    expected = dj.cluster(events, **asked, history=True, trees=1, device="cpu", threads=1)
+    """Its slots are in order of rapidity, and close up; and it has rows of pairs."""
+    asked: dict[str, Any] = {"radius": 0.4, "rigidity": 1.0, "trees": 1, "seed": 2, **WAYS[way]}
+    events = some_events(LARGE)
+    expected = dj.cluster(events, **asked, device="cpu", threads=1)
     watched["grow_trees"].order = watched["prepare_events"].order = order
-    close(expected, dj.cluster(events, **asked, history=True, trees=1, device="cuda"))
+    close(expected, dj.cluster(events, **asked, device="cuda"))
 
 
 @pytest.mark.parametrize(("way", "order"), ways_and_orders(INPUT_WAYS))
@@ -223,11 +224,23 @@ def test_ptx_differentiates_in_particles_as_the_processors_do(
 ) -> None:
     """In sums over several trees each, and in whatever order threads come."""
     monkeypatch.setattr("djservice.clustering.particle_cotangents._STRAND", 2)
-    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, **INPUT_WAYS[way]}
-    events, random, trees = some_events(9, 0, 70), np.random.default_rng(1), 5
+    watched["grow_slopes"].order = watched["prepare_events"].order = order
+    assert_same_sums(some_events(9, 0, 70), 5, INPUT_WAYS[way])
+    assert watched["grow_slopes"].calls >= 1
+
+
+@pytest.mark.usefixtures("watched")
+def test_ptx_differentiates_in_particles_where_there_are_rows() -> None:
+    assert_same_sums(some_events(LARGE), 1, {"rigidity": 0.1, "scale": "safe"})
+
+
+def assert_same_sums(events: Any, trees: int, way: dict[str, Any]) -> None:
+    """Sums over trees of derivatives in particles, by either device."""
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, **way}
+    random, shape = np.random.default_rng(1), (len(events), trees, 2)
     radius = asked.pop("radius")
     request = TreeRequest(trees, settled_pt=asked.pop("settled_pt", None))
-    factors, jets = random.normal(size=(3, trees, 2, 2)), random.normal(size=(3, trees, 2, 4))
+    factors, jets = random.normal(size=(*shape, 2)), random.normal(size=(*shape, 4))
 
     def sums(device: Any) -> tuple[Any, Any]:
         sampling = Sampling(**asked, seed=2, device=device, threads=1)
@@ -235,11 +248,8 @@ def test_ptx_differentiates_in_particles_as_the_processors_do(
             events, radius, sampling, request, factors, jets, coordinates="pt_y_phi_m"
         )
 
-    expected = sums("cpu")
-    watched["grow_slopes"].order = watched["prepare_events"].order = order
-    for one, other in zip(expected, sums("cuda"), strict=True):
+    for one, other in zip(sums("cpu"), sums("cuda"), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
-    assert watched["grow_slopes"].calls >= 1
 
 
 def test_ptx_lists_the_constituents_of_jets(
@@ -289,7 +299,7 @@ def test_a_wait_that_is_missing_is_noticed(
     )
     kernel = PtxKernel(without, tmp_path, f"without_wait_{wait}", watched=True)
     monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernel)
-    dj.cluster(some_events(9, 0, 520), radius=0.4, rigidity=1e3, device="cuda")
+    dj.cluster(some_events(9, 0, LARGE), radius=0.4, rigidity=1e3, device="cuda")
     assert kernel.disorder[0] > 0
 
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from djservice.clustering.kernels.candidates import Candidates
+from djservice.clustering.kernels.candidates import Workspace
 from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.pseudojets import Floats
+from djservice.clustering.kernels.rows import part_of
 
 
 class Flip(NamedTuple):
@@ -38,9 +40,9 @@ def gain(q: float, is_beam: bool, scale_is_beam: bool, mean: float) -> float:
 
 @jit
 def flipped_candidate(
-    pairs: Candidates,
+    workspace: Workspace,
     n_pairs: int,
-    beams: Candidates,
+    n_parts: int,
     n_beams: int,
     scale_is_beam: bool,
     mean: float,
@@ -50,22 +52,26 @@ def flipped_candidate(
 
     b = -1 stands for a beam. a = -1 says that no candidate gains.
     """
-    total = 0.0
-    for k in range(n_pairs):
-        total += pairs.w[k] * gain(pairs.q[k], False, scale_is_beam, mean)
+    beams, total = workspace.beams, 0.0
+    for part in range(n_parts):
+        pairs, count = part_of(workspace, natural(part), n_pairs)
+        for k in range(count):
+            total += pairs.w[k] * gain(pairs.q[k], False, scale_is_beam, mean)
     for k in range(n_beams):
         total += beams.w[k] * gain(beams.q[k], True, scale_is_beam, mean)
     target, a, b = uniform * total, -1, -1
-    for k in range(n_pairs):
-        part = pairs.w[k] * gain(pairs.q[k], False, scale_is_beam, mean)
-        if part > 0.0 and target >= 0.0:
-            a, b = int(pairs.owner[k]), int(pairs.other[k])
-            target = target - part if target >= part else -1.0
+    for part in range(n_parts):
+        pairs, count = part_of(workspace, natural(part), n_pairs)
+        for k in range(count):
+            share = pairs.w[k] * gain(pairs.q[k], False, scale_is_beam, mean)
+            if share > 0.0 and target >= 0.0:
+                a, b = int(pairs.owner[k]), int(pairs.other[k])
+                target = target - share if target >= share else -1.0
     for k in range(n_beams):
-        part = beams.w[k] * gain(beams.q[k], True, scale_is_beam, mean)
-        if part > 0.0 and target >= 0.0:
+        share = beams.w[k] * gain(beams.q[k], True, scale_is_beam, mean)
+        if share > 0.0 and target >= 0.0:
             a, b = int(beams.owner[k]), -1
-            target = target - part if target >= part else -1.0
+            target = target - share if target >= share else -1.0
     return a, b
 
 

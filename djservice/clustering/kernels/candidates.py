@@ -8,9 +8,11 @@ particles below ``close_pairs.top`` are among the close pairs, which are in orde
 (:mod:`djservice.clustering.kernels.close_pairs`). All others are bounded from below, object by
 object. Raising the threshold looks only at objects whose bound lies below the new threshold.
 
-The canonical order of the candidates is the order in which they were put on the list, with each
-dead one replaced by the last. :mod:`djservice.clustering.kernels.draw` says how a uniform picks
-one.
+The list of pairs of a large event is in parts, see :mod:`djservice.clustering.kernels.rows`.
+
+The canonical order of the candidates is the order in which they were put on their part of the list,
+with each dead one replaced by the last of the part. :mod:`djservice.clustering.kernels.draw` says
+how a uniform picks one.
 """
 
 from __future__ import annotations
@@ -61,6 +63,22 @@ class Candidates(NamedTuple):
     other: Ids
 
 
+class Parts(NamedTuple):
+    """The parts of the list of pairs, see :mod:`djservice.clustering.kernels.rows`.
+
+    ``place`` is where a row begins on the list, and that of part 0 where its room ends. ``owner`` is
+    the id of a row's object, ``length`` its number of pairs, and ``least`` its smallest distance:
+    infinity if it has none, -1 if it is not known. ``sum`` is the sum of the weights of a part, -1
+    if it is not known. Part 0 has only its ``sum`` here, and only where there are rows.
+    """
+
+    place: Ints
+    owner: Ints
+    length: Ints
+    least: Floats
+    sum: Floats
+
+
 class Scratch(NamedTuple):
     """Work space of one thread for one tree.
 
@@ -87,7 +105,7 @@ class Workspace(NamedTuple):
     """The memory of a thread.
 
     ``origin`` and ``close_pairs`` describe the event as loaded. ``pseudojets``, the lists ``pairs``
-    and ``beams``, and ``scratch`` belong to the current tree.
+    and ``beams``, the ``parts`` of the former, and ``scratch`` belong to the current tree.
     """
 
     origin: Pseudojets
@@ -95,6 +113,7 @@ class Workspace(NamedTuple):
     close_pairs: ClosePairs
     pairs: Candidates
     beams: Candidates
+    parts: Parts
     scratch: Scratch
 
 
@@ -105,13 +124,14 @@ def end_lists(pairs: Candidates, n_pairs: int, beams: Candidates, n_beams: int, 
     They are read too, in whole groups of lanes.
     """
     sync()
-    _end_list(pairs, n_pairs, safe)
-    _end_list(beams, n_beams, safe)
+    end_list(pairs, n_pairs, safe)
+    end_list(beams, n_beams, safe)
     sync()
 
 
 @jit
-def _end_list(candidates: Candidates, count: int, safe: bool) -> None:
+def end_list(candidates: Candidates, count: int, safe: bool) -> None:
+    """Give no weight to the places beyond the end of a list or a part of it."""
     far = fill(FAR)
     store(candidates.q, count, far)
     store(candidates.q, count + width(), far)

@@ -39,7 +39,7 @@ from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.pseudojets import (
     CHUNK,
     FEW,
-    ORDERED_FROM,
+    LARGE,
     STRETCH,
     Floats,
     Ids,
@@ -130,7 +130,7 @@ def fill_close_pairs(
                 ends[level(row[natural(int(slots[j]))])] += stride
     sync()
     top, n_pairs = 0, 0  # levels below top fit
-    wanted = n * math.sqrt(n) * (0.5 if n >= ORDERED_FROM else 1.0)
+    wanted = n * math.sqrt(n) * (0.5 if n >= LARGE else 1.0)
     while top < LEVELS - 1 and n_pairs + ends[top] <= wanted:
         n_pairs += ends[top]
         top += 1
@@ -152,7 +152,7 @@ def slots_to_scan(n: int, slot: int) -> int:
 
     Where slots are in order of rapidity, that is all.
     """
-    return n if n >= ORDERED_FROM else slot
+    return n if n >= LARGE else slot
 
 
 @jit

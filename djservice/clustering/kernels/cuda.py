@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from numba import config, cuda
 
-from djservice.clustering.kernels.candidates import Candidates, Scratch, Workspace
+from djservice.clustering.kernels.candidates import Candidates, Parts, Scratch, Workspace
 from djservice.clustering.kernels.close_pairs import ClosePairs
 from djservice.clustering.kernels.code_cache import compiled
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results, grow_item, load_event
@@ -119,19 +119,26 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         opaque_view(ids[limits[44] : limits[45]]),
         opaque_view(ids[limits[46] : limits[47]]),
     )
+    parts = Parts(
+        opaque_view(teams.numbers[team][limits[48] : limits[49]]),
+        opaque_view(teams.numbers[team][limits[50] : limits[51]]),
+        opaque_view(teams.numbers[team][limits[52] : limits[53]]),
+        opaque_view(floats[limits[54] : limits[55]]),
+        opaque_view(floats[limits[56] : limits[57]]),
+    )
     scratch = Scratch(
-        opaque_view(floats[limits[48] : limits[49]]),
-        opaque_view(floats[limits[50] : limits[51]]),
-        opaque_view(floats[limits[52] : limits[53]]),
-        opaque_view(ids[limits[54] : limits[55]]),
-        opaque_view(ids[limits[56] : limits[57]]),
-        opaque_view(teams.numbers[team][limits[58] : limits[59]]),
-        opaque_view(teams.flags[team][limits[60] : limits[61]]),
+        opaque_view(floats[limits[58] : limits[59]]),
+        opaque_view(floats[limits[60] : limits[61]]),
         opaque_view(floats[limits[62] : limits[63]]),
-        opaque_view(floats[limits[64] : limits[65]]),
-        opaque_view(floats[limits[66] : limits[67]]),
-        opaque_view(floats[limits[68] : limits[69]]),
-        opaque_view(teams.numbers[team][limits[70] : limits[71]]),
+        opaque_view(ids[limits[64] : limits[65]]),
+        opaque_view(ids[limits[66] : limits[67]]),
+        opaque_view(teams.numbers[team][limits[68] : limits[69]]),
+        opaque_view(teams.flags[team][limits[70] : limits[71]]),
+        opaque_view(floats[limits[72] : limits[73]]),
+        opaque_view(floats[limits[74] : limits[75]]),
+        opaque_view(floats[limits[76] : limits[77]]),
+        opaque_view(floats[limits[78] : limits[79]]),
+        opaque_view(teams.numbers[team][limits[80] : limits[81]]),
     )
     return Workspace(
         pseudojets_of(events.floats[index], bounds.event),
@@ -139,6 +146,7 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         close_pairs_of(events, index, bounds.event),
         pairs,
         beams,
+        parts,
         scratch,
     )
 
@@ -148,14 +156,14 @@ def slopes_of(teams: Memory, team: int, limits: Any) -> ObjectSlopes:
     """The slopes of a team, for the score in the particles."""
     floats, numbers = teams.floats[team], teams.numbers[team]
     return ObjectSlopes(
-        opaque_view(floats[limits[72] : limits[73]]),
-        opaque_view(floats[limits[74] : limits[75]]),
-        opaque_view(floats[limits[76] : limits[77]]),
-        opaque_view(floats[limits[78] : limits[79]]),
-        opaque_view(floats[limits[80] : limits[81]]),
-        opaque_view(numbers[limits[82] : limits[83]]),
-        opaque_view(numbers[limits[84] : limits[85]]),
+        opaque_view(floats[limits[82] : limits[83]]),
+        opaque_view(floats[limits[84] : limits[85]]),
         opaque_view(floats[limits[86] : limits[87]]),
+        opaque_view(floats[limits[88] : limits[89]]),
+        opaque_view(floats[limits[90] : limits[91]]),
+        opaque_view(numbers[limits[92] : limits[93]]),
+        opaque_view(numbers[limits[94] : limits[95]]),
+        opaque_view(floats[limits[96] : limits[97]]),
     )
 
 

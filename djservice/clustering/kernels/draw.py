@@ -1,16 +1,22 @@
 """Drawing a candidate: weights, their sums, and the candidate that a uniform in [0, 1) picks.
 
-The uniform times the sum of all weights falls into the pairs or, beyond them, into the beams. There
-it falls into a run of 64 candidates, in their order, and within the run into a lane. The first lane
-has candidates 0, 8, 16 ... of the run, the second 1, 9, 17 ..., because sums are formed lane by
-lane. In the lane it falls on one candidate.
+The uniform times the sum of all weights falls into the pairs or, beyond them, into the beams. Among
+the pairs it falls into a part: the common one, then the rows. There it falls into a run of 64
+candidates, in their order, and within the run into a lane. The first lane has candidates 0, 8, 16
+... of the run, the second 1, 9, 17 ..., because sums are formed lane by lane. In the lane it falls
+on one candidate.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from djservice.clustering.kernels.candidates import Candidates, Scratch
+from djservice.clustering.kernels.candidates import (
+    Candidates,
+    Scratch,
+    Workspace,
+    count_relevant,
+)
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
     LANES,
@@ -27,6 +33,7 @@ from djservice.clustering.kernels.lanes import (
 )
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.pseudojets import Floats
+from djservice.clustering.kernels.rows import part_of, span
 
 #: Candidates in a run.
 BLOCK = 64
@@ -127,6 +134,53 @@ def weighted_sum(candidates: Candidates, count: int) -> float:
 
 
 @jit
+def weigh_rows(
+    workspace: Workspace, n_parts: int, weighed: int, minimum: float, rate: float, length: float
+) -> float:
+    """The sum of the weights of all rows. Those from ``weighed`` on get new weights."""
+    parts, norm = workspace.parts, 0.0
+    for k in range(1, n_parts):
+        part = natural(k)
+        row, count = part_of(workspace, part, 0)
+        if part >= weighed:
+            weigh(row, 0, count, minimum, rate, length)
+        if part >= weighed or parts.sum[part] < 0.0:
+            row_sum = sum_weights(row.w, count, workspace.scratch)
+            sync()
+            parts.sum[part] = row_sum
+        norm += parts.sum[part]
+    return norm
+
+
+@jit
+def weighted_sum_of_pairs(workspace: Workspace, n_pairs: int, n_parts: int) -> float:
+    """The sum of w q over all pairs on the list."""
+    weighted, part = weighted_sum(workspace.pairs, n_pairs), natural(1)
+    while part < n_parts:
+        row, count = part_of(workspace, part, 0)
+        weighted += weighted_sum(row, count)
+        part = natural(part + 1)
+    return weighted
+
+
+@jit
+def choose_part(
+    workspace: Workspace, n_pairs: int, n_parts: int, target: float
+) -> tuple[Floats, int, int, float]:
+    """The part of the list of pairs that ``target`` falls on.
+
+    Returns its weights, where it begins, its length, and the distance into it. The partial sums in
+    the scratch are its own then; before, they are those of part 0.
+    """
+    part, target = _pick(workspace.parts.sum, natural(0), n_parts, natural(1), target)
+    first, end = span(workspace.parts, part, n_pairs)
+    w, count = workspace.pairs.w[first:], natural(end - first)
+    if part > 0:
+        sum_weights(w, count, workspace.scratch)
+    return w, first, count, target
+
+
+@jit
 def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     """The candidate that ``target`` falls on, which is below the sum of the weights."""
     sync()
@@ -169,3 +223,17 @@ def choose_zero(candidates: Candidates, count: int, target: float) -> int:
                 return k
             target -= 1.0
     return last
+
+
+@jit
+def choose_zero_pair(workspace: Workspace, n_pairs: int, n_parts: int, target: float) -> int:
+    """The place of the pair at distance 0 that ``target`` falls on, each with a weight of 1."""
+    part = natural(0)
+    pairs, count = part_of(workspace, part, n_pairs)
+    zeros = count_relevant(pairs, count, 0.0)
+    while part + 1 < n_parts and target >= zeros:
+        target, part = target - zeros, natural(part + 1)
+        pairs, count = part_of(workspace, part, n_pairs)
+        zeros = count_relevant(pairs, count, 0.0)
+    first, _ = span(workspace.parts, part, n_pairs)
+    return int(first + choose_zero(pairs, count, target))

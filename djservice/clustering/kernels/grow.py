@@ -14,7 +14,7 @@ from djservice.clustering.kernels.kinematics import momentum_scale
 from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import (
-    ORDERED_FROM,
+    LARGE,
     EffectiveRadius,
     Floats,
     Ids,
@@ -110,7 +110,7 @@ def load_event(
         pseudojets.beam[slot] = pseudojets.d[slot] * radius2(radius, pseudojets.pt2[slot])
         pseudojets.ident[slot] = j
     end_slots(pseudojets, n)
-    if n >= ORDERED_FROM:
+    if n >= LARGE:
         bound_tiles(pseudojets, n)
     else:
         open_tiles(pseudojets)

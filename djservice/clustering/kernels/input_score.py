@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from djservice.clustering.kernels.candidates import Candidates, Workspace
-from djservice.clustering.kernels.draw import weighted_sum
+from djservice.clustering.kernels.draw import weighted_sum, weighted_sum_of_pairs
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
     WIDE,
@@ -48,6 +48,7 @@ from djservice.clustering.kernels.object_slopes import (
 )
 from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Pseudojets
 from djservice.clustering.kernels.removal import add_listed_pair
+from djservice.clustering.kernels.rows import span
 from djservice.clustering.kernels.steps import Choice, Lists, Scale, Weights
 
 
@@ -124,15 +125,20 @@ def settle_weights(
     weight, c, a, b, q = pending.weight, pending.scale, pending.a, pending.b, pending.q
     if scale.minimum != lists.minimum or scale.scale != lists.scale:
         if weight != 0.0:
-            _add_weights(slopes.pair, pairs.w, lists.weighed_pairs, weight)
-            _add_weights(slopes.beam, beams.w, lists.weighed_beams, weight)
+            for part in range(lists.weighed_parts):
+                first, end = span(workspace.parts, natural(part), lists.weighed_pairs)
+                _add_weights(slopes.pair, pairs.w, first, end, weight)
+            _add_weights(slopes.beam, beams.w, natural(0), lists.weighed_beams, weight)
         weight = 0.0
         if scale.scale != lists.scale:
             add_scale(slopes, radius, asymmetry, lists.scale, pending)
             c, a, b, q = 0.0, -1, -1, 0.0
             if scale.scale > 0.0:
-                values = beams.q if scale.is_beam else (pairs.s if asymmetry > 0.0 else pairs.q)
-                place = natural(place_of_smallest(values, scale.scale))
+                if scale.is_beam:
+                    place = place_of_smallest(beams.q, natural(0), lists.n_beams, scale.scale)
+                else:
+                    place = _place_of_pair(workspace, lists, scale.scale, asymmetry)
+                place = natural(place)
                 a = int(beams.owner[place]) if scale.is_beam else int(pairs.owner[place])
                 b = -1 if scale.is_beam else int(pairs.other[place])
                 q = beams.q[place] if scale.is_beam else pairs.q[place]
@@ -140,20 +146,35 @@ def settle_weights(
 
 
 @jit
-def place_of_smallest(values: Floats, smallest: float) -> int:
-    """The first place of the smallest of positive values."""
-    next_larger, first = fill(float_of(bits_of(smallest) + 1)), 0
-    hits = below(load(values, first), next_larger)
-    while hits == 0:
-        first += width()
-        hits = below(load(values, first), next_larger)
-    return int(first + lowest(hits))
+def _place_of_pair(workspace: Workspace, lists: Lists, scale: float, asymmetry: float) -> int:
+    """The place of the pair that sets the scale."""
+    values = workspace.pairs.s if asymmetry > 0.0 else workspace.pairs.q
+    part = natural(0)
+    first, end = span(workspace.parts, part, lists.n_pairs)
+    place = place_of_smallest(values, first, end, scale)
+    while place == end:
+        part = natural(part + 1)
+        first, end = span(workspace.parts, part, lists.n_pairs)
+        place = place_of_smallest(values, first, end, scale)
+    return int(place)
 
 
 @jit
-def _add_weights(slopes: Floats, w: Floats, count: int, factor: float) -> None:
-    factors, first = fill(factor), 0
-    while first < count:
+def place_of_smallest(values: Floats, first: int, end: int, smallest: float) -> int:
+    """The first place of the smallest of positive values, or ``end`` if none is as small."""
+    next_larger = fill(float_of(bits_of(smallest) + 1))
+    while first < end:
+        hits = below(load(values, first), next_larger)
+        if hits != 0:
+            end = first + lowest(hits)
+        first += width()
+    return int(end)
+
+
+@jit
+def _add_weights(slopes: Floats, w: Floats, first: int, end: int, factor: float) -> None:
+    factors = fill(factor)
+    while first < end:
         store(slopes, first, fma(load(w, first), factors, load(slopes, first)))
         first += width()
 
@@ -183,6 +204,9 @@ def start_candidates(
     pairs, beams = workspace.pairs, workspace.beams
     sync()
     _start(slopes.pair, pairs.w, former.weighed_pairs, lists.n_pairs, pending.weight)
+    for part in range(former.weighed_parts, lists.n_parts):
+        first, end = span(workspace.parts, natural(part), 0)
+        _start(slopes.pair, pairs.w, first, end, pending.weight)
     _start(slopes.beam, beams.w, former.weighed_beams, lists.n_beams, pending.weight)
     sync()
 
@@ -206,7 +230,7 @@ def add_choice(
         if scale.is_beam:
             others = weighted_sum(workspace.beams, lists.n_beams)
         else:
-            others = weighted_sum(workspace.pairs, lists.n_pairs)
+            others = weighted_sum_of_pairs(workspace, lists.n_pairs, lists.n_parts)
         added = weights.rate / weights.norm
         c = weights.rate / scale.scale * (q - weights.mean - others / weights.norm)
         if rank() == 0:
@@ -229,7 +253,9 @@ def add_ended(
     """
     beams, beam_place = workspace.beams, workspace.scratch.beam_place
     if size() > 1:
-        _add_ended_pairs(workspace.pairs, slopes, choice, lists.n_pairs, weight)
+        for part in range(lists.n_parts):
+            first, end = span(workspace.parts, natural(part), lists.n_pairs)
+            _add_ended_pairs(workspace.pairs, slopes, choice, first, end, weight)
     if rank() == 0:
         _add_listed_beam(beams, slopes, radius, int(beam_place[natural(choice.a)]), weight)
         if choice.b >= 0:
@@ -241,18 +267,18 @@ def add_ended(
 
 @jit
 def _add_ended_pairs(
-    pairs: Candidates, slopes: ObjectSlopes, choice: Choice, count: int, weight: float
+    pairs: Candidates, slopes: ObjectSlopes, choice: Choice, first: int, end: int, weight: float
 ) -> None:
     """Find the pairs of the chosen objects together; one thread adds them, in their order."""
-    a, b, first = choice.a, choice.b, natural(0)
-    while first < count:
+    a, b = choice.a, choice.b
+    while first < end:
         ended = holds(pairs.owner, pairs.other, first, a, b if b >= 0 else a)
         if ended != 0:
             bits = ended if rank() == 0 else 0
             while bits != 0:
                 k = first + lowest(bits)
                 bits &= bits - 1
-                if k < count:
+                if k < end:
                     add_listed_pair(pairs, k, slopes, weight)
             sync()
         first = natural(first + WIDE)
@@ -288,8 +314,10 @@ def end_slopes(
     """After the last step: add all candidates that are weighed and still on the lists, and S."""
     add_scale(slopes, radius, asymmetry, lists.scale, pending)
     if rank() == 0:
-        for k in range(lists.weighed_pairs):
-            add_listed_pair(workspace.pairs, k, slopes, pending.weight)
+        for part in range(lists.weighed_parts):
+            first, end = span(workspace.parts, natural(part), lists.weighed_pairs)
+            for k in range(first, end):
+                add_listed_pair(workspace.pairs, k, slopes, pending.weight)
         for k in range(lists.weighed_beams):
             _add_listed_beam(workspace.beams, slopes, radius, k, pending.weight)
     sync()

@@ -36,8 +36,9 @@ FEW = 4
 #: Slots whose distances are found before the first hit among them is taken. A row of distances has
 #: them at the slots modulo this.
 CHUNK = 8 * STRETCH
-#: Events of so many particles have their slots in order of rapidity.
-ORDERED_FROM = 512
+#: Particles of a large event. It has slots in order of rapidity and rows of pairs, from which
+#: smaller ones gain nothing, and leaves out more of what weighs next to nothing.
+LARGE = 512
 
 
 class Pseudojets(NamedTuple):
@@ -101,7 +102,7 @@ def copy_pseudojets(source: Pseudojets, target: Pseudojets, n: int) -> None:
         store(target.e, first, load(source.e, first))
         store(target.lower, first, load(source.lower, first))
         store(target.ident, first, load(source.ident, first))
-    for tile in range(0, n // STRETCH + 1 + width() if n >= ORDERED_FROM else 1, width()):
+    for tile in range(0, n // STRETCH + 1 + width() if n >= LARGE else 1, width()):
         store(target.tile_low, tile, load(source.tile_low, tile))
         store(target.tile_high, tile, load(source.tile_high, tile))
         store(target.tile_d, tile, load(source.tile_d, tile))

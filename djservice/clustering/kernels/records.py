@@ -9,6 +9,7 @@ from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.leading_jets import leading_so_far
 from djservice.clustering.kernels.pseudojets import Floats, Ints
+from djservice.clustering.kernels.rows import count_pairs
 from djservice.clustering.kernels.steps import OK, STATES_FULL, Choice, Lists, Scale, Weights
 
 
@@ -78,8 +79,8 @@ def write_step(
         tree.trace[step, 2] = weights.norm
         tree.trace[step, 3] = probability
         tree.trace[step, 4] = step_score
-        tree.trace[step, 5] = count_relevant(
-            workspace.pairs, lists.n_pairs, scale.cut
+        tree.trace[step, 5] = count_pairs(
+            workspace, lists.n_pairs, lists.n_parts, scale.cut
         ) + count_relevant(workspace.beams, lists.n_beams, scale.cut)
         sync()
 

@@ -1,12 +1,12 @@
 """Removal of dead candidates from the lists.
 
 The candidates of an object that was merged or became a jet are dead. Each is replaced by the last
-on its list, from the highest on.
+on its list, from the highest on. A row of pairs dies at once with its owner.
 """
 
 from __future__ import annotations
 
-from djservice.clustering.kernels.candidates import Candidates
+from djservice.clustering.kernels.candidates import Candidates, Workspace, end_list
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import (
     WIDE,
@@ -20,6 +20,7 @@ from djservice.clustering.kernels.lanes import (
 from djservice.clustering.kernels.lanes.team import ballot, size, sync
 from djservice.clustering.kernels.object_slopes import ObjectSlopes, add_pair
 from djservice.clustering.kernels.pseudojets import Ints
+from djservice.clustering.kernels.rows import drop_row, span
 
 
 @jit
@@ -34,7 +35,7 @@ def remove_pairs(
     slopes: ObjectSlopes | None,
     weight: float,
 ) -> tuple[int, bool]:
-    """Remove the pairs of objects ``a`` and ``b``.
+    """Remove the pairs of objects ``a`` and ``b`` from part 0 of the list.
 
     Returns the length of the list, and whether the minimum went. ``dead`` is work space for as many
     places as there are such pairs. ``slopes`` and ``weight`` are those of
@@ -43,7 +44,7 @@ def remove_pairs(
     if size() > 1:
         return _remove_by_team(pairs, count, a, b, minimum, safe, slopes)
     if slopes is not None:
-        _add_pairs_of(pairs, count, a, b, slopes, weight)
+        _add_pairs_of(pairs, natural(0), count, a, b, slopes, weight)
     minimum_lost, number = False, _places_of(pairs, count, a, b, dead)
     while number > 0:
         number = natural(number - 1)
@@ -73,14 +74,14 @@ def _move(
 def _places_of(pairs: Candidates, count: int, a: int, b: int, places: Ints) -> int:
     """Find the pairs of two objects; returns their number.
 
-    Four places of a group are written, dead or not, and others only if there are more: how many it
+    Two places of a group are written, dead or not, and others only if there are more: how many it
     has is what a processor would mispredict.
     """
     first = number = natural(0)
     while first < count:
         bits = _pairs_of(pairs, first, count, a, b)
         place, number = number, natural(number + bit_count(bits))
-        for _ in range(4):
+        for _ in range(2):
             places[place] = first + lowest(bits)
             bits &= bits - 1
             place = natural(place + 1)
@@ -103,16 +104,16 @@ def _pairs_of(pairs: Candidates, first: int, count: int, a: int, b: int) -> int:
 
 @jit
 def _add_pairs_of(
-    pairs: Candidates, count: int, a: int, b: int, slopes: ObjectSlopes, weight: float
+    pairs: Candidates, first: int, end: int, a: int, b: int, slopes: ObjectSlopes, weight: float
 ) -> None:
-    """Add the pairs of two objects to the slopes, the last group first."""
-    first = (count - 1) & -WIDE
-    while first >= 0:
-        bits = _pairs_of(pairs, first, count, a, b)
+    """Add the pairs of two objects on a part of the list to the slopes, the last group first."""
+    group = (end - 1) & -WIDE
+    while group >= first:
+        bits = _pairs_of(pairs, group, end, a, b)
         while bits != 0:
-            add_listed_pair(pairs, first + lowest(bits), slopes, weight)
+            add_listed_pair(pairs, group + lowest(bits), slopes, weight)
             bits &= bits - 1
-        first -= WIDE
+        group -= WIDE
 
 
 @jit
@@ -168,6 +169,65 @@ def _replacement(dead: int, lane: int, first: int, count: int) -> int:
     ):  # it is dead, so it was replaced itself
         place = count - bit_count(dead) + bits_below(dead, place - first)
     return int(place)
+
+
+@jit
+def remove_rows(
+    workspace: Workspace,
+    n_parts: int,
+    a: int,
+    b: int,
+    safe: bool,
+    slopes: ObjectSlopes | None,
+    weight: float,
+) -> tuple[int, int]:
+    """Remove the pairs of objects ``a`` and ``b`` from the rows.
+
+    Returns the number of parts, and that of pairs in the rows of ``a`` and ``b``.
+    """
+    parts, part, dead = workspace.parts, natural(n_parts - 1), natural(0)
+    while part > 0:  # from the end, so that the last row is alive
+        first, end = span(parts, part, 0)
+        if slopes is not None and size() == 1:
+            _add_pairs_of(workspace.pairs, first, end, a, b, slopes, weight)
+        owner = parts.owner[part]
+        if (owner == a) | (owner == b):
+            dead = natural(dead + end - first)
+            n_parts = natural(n_parts - 1)
+            drop_row(parts, part, n_parts)
+        else:
+            _remove_from_row(workspace, part, a, b, safe, slopes)
+        part = natural(part - 1)
+    return n_parts, dead
+
+
+@jit
+def _remove_from_row(
+    workspace: Workspace, part: int, a: int, b: int, safe: bool, slopes: ObjectSlopes | None
+) -> None:
+    """Remove the pairs of a row with objects that are not its owner."""
+    pairs, parts = workspace.pairs, workspace.parts
+    first, end = span(parts, part, 0)
+    group = (end - 1) & -WIDE
+    while group >= first:  # from the end, so that what comes after is alive
+        bits = holds(pairs.other, pairs.other, group, a, b)
+        if group + WIDE > end:
+            bits &= (1 << (end - group)) - 1
+        if bits == 0:
+            group -= WIDE
+        else:
+            k = natural(group + lowest(bits))
+            least_lost = pairs.q[k] <= parts.least[part]
+            end = natural(end - 1)
+            sync()
+            _move(pairs, end, k, safe, slopes)
+            parts.length[part] = end - first
+            parts.sum[part] = -1.0
+            if least_lost:
+                parts.least[part] = -1.0
+            sync()
+            end_list(pairs, end, safe)
+            sync()
 
 
 @jit

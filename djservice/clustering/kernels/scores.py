@@ -13,9 +13,11 @@ the object of a beam, or of the object of a pair whose d is the smaller.
 
 from __future__ import annotations
 
-from djservice.clustering.kernels.candidates import Candidates, Scratch, index_of
+from djservice.clustering.kernels.candidates import Workspace, index_of
 from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.lanes import natural
 from djservice.clustering.kernels.pseudojets import EffectiveRadius, Floats, Pseudojets
+from djservice.clustering.kernels.rows import part_of
 
 RHO, LOW, HIGH, RIGIDITY, POWER = range(5)
 N_SCORES = 5
@@ -40,6 +42,22 @@ def power_slope(pseudojets: Pseudojets, a: int, b: int, log_pt2: Floats) -> floa
 
 
 @jit
+def _pair_of_scale(
+    workspace: Workspace, n_pairs: int, n_parts: int, scale: float, safe: bool
+) -> tuple[int, int]:
+    """The slots of the pair that sets the scale."""
+    slots, a, b = workspace.scratch.slot, -1, -1
+    for part in range(n_parts):
+        pairs, count = part_of(workspace, natural(part), n_pairs)
+        values, k = pairs.s if safe else pairs.q, 0
+        while a < 0 and k < count:
+            if values[k] == scale:
+                a, b = int(slots[pairs.owner[k]]), int(slots[pairs.other[k]])
+            k += 1
+    return a, b
+
+
+@jit
 def candidate_scores(
     pseudojets: Pseudojets,
     radius: EffectiveRadius,
@@ -47,30 +65,31 @@ def candidate_scores(
     scale: float,
     scale_is_beam: bool,
     safe: bool,
-    pairs: Candidates,
+    workspace: Workspace,
     n_pairs: int,
-    beams: Candidates,
+    n_parts: int,
     n_beams: int,
     norm: float,
     slot_a: int,
     slot_b: int,
     q: float,
-    scratch: Scratch,
     out: Floats,
 ) -> None:
     """Fill ``out``, shape (5,), with the scores of a candidate.
 
     It is (``slot_a``, ``slot_b``) and has the distance ``q``.
     """
-    slots = scratch.slot
+    beams, scratch, slots = workspace.beams, workspace.scratch, workspace.scratch.slot
     mean = mean_power = 0.0
     out[RHO] = out[LOW] = out[HIGH] = 0.0
-    for k in range(n_pairs):
-        part = pairs.w[k] * pairs.q[k] / norm
-        mean += part
-        mean_power += part * power_slope(
-            pseudojets, slots[pairs.owner[k]], slots[pairs.other[k]], scratch.log_pt2
-        )
+    for number in range(n_parts):
+        pairs, count = part_of(workspace, natural(number), n_pairs)
+        for k in range(count):
+            part = pairs.w[k] * pairs.q[k] / norm
+            mean += part
+            mean_power += part * power_slope(
+                pseudojets, slots[pairs.owner[k]], slots[pairs.other[k]], scratch.log_pt2
+            )
     for k in range(n_beams):
         part = beams.w[k] * beams.q[k] / norm
         slot = slots[beams.owner[k]]
@@ -79,9 +98,10 @@ def candidate_scores(
         out[radius_parameter(radius, pseudojets.pt2[slot])] += (
             part  # sum of P q over the beams of each
         )
-    index = index_of(beams.q if scale_is_beam else (pairs.s if safe else pairs.q), scale)
-    scale_a = slots[beams.owner[index] if scale_is_beam else pairs.owner[index]]
-    scale_b = -1 if scale_is_beam else slots[pairs.other[index]]
+    if scale_is_beam:
+        scale_a, scale_b = int(slots[beams.owner[index_of(beams.q, scale)]]), -1
+    else:
+        scale_a, scale_b = _pair_of_scale(workspace, n_pairs, n_parts, scale, safe)
     scale_parameter = radius_parameter(radius, pseudojets.pt2[scale_a]) if scale_is_beam else -1
     drawn_parameter = radius_parameter(radius, pseudojets.pt2[slot_a]) if slot_b < 0 else -1
     rate = rigidity / scale

@@ -16,6 +16,13 @@ import numpy as np
 
 from djservice.clustering.kernels.alternative import Flip, flipped_candidate, no_flip, write_flip
 from djservice.clustering.kernels.candidates import Workspace
+from djservice.clustering.kernels.choices import (
+    Likelihood,
+    add_step,
+    draw_candidate,
+    imposed_candidate,
+    probability_and_score,
+)
 from djservice.clustering.kernels.input_score import (
     add_choice,
     add_ended,
@@ -33,27 +40,23 @@ from djservice.clustering.kernels.leading_jets import clear_jets
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import (
-    ORDERED_FROM,
+    LARGE,
     EffectiveRadius,
     Floats,
     Ints,
     copy_pseudojets,
 )
 from djservice.clustering.kernels.records import States, Tree, record_state, write_step
+from djservice.clustering.kernels.rows import begins_row, clear_parts
 from djservice.clustering.kernels.scores import N_SCORES, candidate_scores
 from djservice.clustering.kernels.steps import (
     OK,
-    Likelihood,
     Lists,
     Scale,
     Weights,
-    add_step,
     append_sum,
-    draw_candidate,
-    imposed_candidate,
     leave_slot,
     no_lists,
-    probability_and_score,
     raise_threshold,
     recombine,
     remove_chosen,
@@ -101,7 +104,7 @@ def truncation(n: int) -> float:
     L = 20 + 3 ln n. Over all steps of a tree that is a total variation below n^3 e^-L / 6 < 4e-10.
     """
     log_n = math.log(max(n, 1))
-    return 40.0 + 2.0 * log_n if n < ORDERED_FROM else 20.0 + 3.0 * log_n
+    return 40.0 + 2.0 * log_n if n < LARGE else 20.0 + 3.0 * log_n
 
 
 @jit
@@ -144,7 +147,7 @@ def cluster_tree(
     """
     pseudojets, scratch = workspace.pseudojets, workspace.scratch
     asymmetry, sharp, wide = setting.asymmetry, setting.sharp, setting.wide
-    length, keys, ordered = truncation(n), Key(key, iteration, sample), n >= ORDERED_FROM
+    length, keys, ordered = truncation(n), Key(key, iteration, sample), n >= LARGE
     start_tree(n, workspace, wide, tree)
     m, lists, likelihood = n, no_lists(), Likelihood(0.0, 1.0)
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
@@ -235,7 +238,7 @@ def cluster_tree(
                     workspace, slopes, radius, choice, q, lists, scale, weights, pending
                 )
             add_ended(workspace, slopes, radius, choice, lists, pending.weight)
-        lists, pair_lost, beam_lost = remove_chosen(
+        lists, pair_lost, beam_lost, dead = remove_chosen(
             workspace, slopes, choice, slot_a, lists, asymmetry > 0.0, tree.jets, pending.weight
         )
         if setting.stops:
@@ -261,7 +264,9 @@ def cluster_tree(
         m = leave_slot(workspace, slot_b, m, n - 1 - step, ordered)
         lists = renew_least(workspace, lists, pair_lost, beam_lost)
         if b >= 0:
-            list_status, lists = append_sum(workspace, m, n + step, lists, asymmetry)
+            list_status, lists = append_sum(
+                workspace, m, n + step, lists, asymmetry, begins_row(n, lists.n_parts, dead)
+            )
             if status == OK:
                 status = list_status
         sync()
@@ -304,6 +309,7 @@ def start_tree(n: int, workspace: Workspace, wide: bool, tree: Tree) -> None:
         slot = natural(slot + size())
     for k in range(len(tree.scores)):
         tree.scores[k] = 0.0
+    clear_parts(workspace)
     clear_jets(tree.jets, scratch.jet_pt2)
 
 
@@ -327,7 +333,7 @@ def next_flip(
         if uniform(key.key, key.iteration, key.sample, step, natural(1)) * total < rate:
             drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
             a, b = flipped_candidate(
-                workspace.pairs, lists.n_pairs, workspace.beams, lists.n_beams, scale.is_beam,
+                workspace, lists.n_pairs, lists.n_parts, lists.n_beams, scale.is_beam,
                 weights.mean, drawn,
             )  # fmt: skip
             flip = Flip(total, step, a, b)
@@ -343,9 +349,9 @@ def write_next_flip(
     if len(tree.all_flips) > 0:
         drawn = uniform(key.key, key.iteration, key.sample, step, natural(2))
         a, b = flipped_candidate(
-            workspace.pairs,
+            workspace,
             lists.n_pairs,
-            workspace.beams,
+            lists.n_parts,
             lists.n_beams,
             scale.is_beam,
             weights.mean,
@@ -369,8 +375,8 @@ def add_scores(
         if not weights.tied and not setting.sharp:
             candidate_scores(
                 workspace.pseudojets, radius, setting.rigidity, scale.scale, scale.is_beam,
-                setting.asymmetry > 0.0, workspace.pairs, lists.n_pairs, workspace.beams,
-                lists.n_beams, weights.norm, slot_a, slot_b, q, workspace.scratch, step_scores,
+                setting.asymmetry > 0.0, workspace, lists.n_pairs, lists.n_parts, lists.n_beams,
+                weights.norm, slot_a, slot_b, q, step_scores,
             )  # fmt: skip
         for k in range(N_SCORES):
             tree.scores[k] += step_scores[k]

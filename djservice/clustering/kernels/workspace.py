@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.candidates import PAD, Candidates, Scratch, Workspace
+from djservice.clustering.kernels.candidates import PAD, Candidates, Parts, Scratch, Workspace
 from djservice.clustering.kernels.close_pairs import LEVELS, ClosePairs
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import Pseudojets
+from djservice.clustering.kernels.rows import PARTS, row_room
 
 #: Types of the arrays, a block of a GPU's memory for each; int64 and int32 share one.
 TYPES = (np.float64, np.uint16, np.int32, np.uint8)
@@ -103,21 +104,29 @@ def tree_arrays(room: Room) -> list[Line]:
         "state_pt2": (np.float64, room.jets),
         "dead": (np.int32, ids + PAD),
     }
+    parts = {"least": (np.float64, PAD), "sum": (np.float64, PARTS)}
     pseudojets = [(np.float64, slots) for _ in Pseudojets._fields]
-    lists = [*candidates(room.pairs + PAD), *candidates(slots)]
+    lists = [*candidates(_list_room(room)), *candidates(slots)]
     return [
         *pseudojets,
         *lists,
+        *(parts.get(name, (np.int32, PARTS)) for name in Parts._fields),
         *(scratch[name] for name in Scratch._fields),
         *((kind, length * room.slopes) for kind, length in slope_arrays(room)),
     ]
+
+
+def _list_room(room: Room) -> int:
+    """The places on the list of pairs, with those of its rows."""
+    places, row = room.pairs + PAD, row_room(room.particles)
+    return places + (-places % PAD + (PARTS - 1) * row if row else 0)
 
 
 def slope_arrays(room: Room) -> list[Line]:
     """The arrays of the score in the particles, for a tree."""
     slots, ids = room.particles + PAD, 2 * room.particles
     slopes = {
-        "pair": (np.float64, room.pairs + PAD),
+        "pair": (np.float64, _list_room(room)),
         "beam": (np.float64, slots),
         "coordinates": (np.float64, 4 * ids),
         "momenta": (np.float64, 4 * ids),
@@ -132,9 +141,9 @@ def slope_arrays(room: Room) -> list[Line]:
 def allocate(particles: int, pairs: int, jets: int) -> Workspace:
     """Allocate the work space of a thread, for events and lists up to these sizes.
 
-    It takes about 300 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 close
-    pairs. Memory beyond the live objects is read without effect on the results, so all begins as
-    zeros.
+    It takes about 350 bytes a particle, 28 a pair on the list, and 36 for each of n^1.5 close
+    pairs. Rows take 420 bytes a particle more, where events are large enough for them. Memory beyond
+    the live objects is read without effect on the results, so all begins as zeros.
     """
     room = Room(particles, pairs, jets)
     event, tree = event_arrays(room)[:-1], tree_arrays(room)  # both have a row of distances
@@ -146,11 +155,16 @@ def allocate(particles: int, pairs: int, jets: int) -> Workspace:
     origin, close_pairs, pseudojets = build(Pseudojets), build(ClosePairs), build(Pseudojets)
     pair_list, beam_list = build(Candidates), build(Candidates)
     pair_list.other[:] = beam_list.other[:] = 0xFFFF
-    return Workspace(origin, pseudojets, close_pairs, pair_list, beam_list, build(Scratch))
+    return Workspace(
+        origin, pseudojets, close_pairs, pair_list, beam_list, build(Parts), build(Scratch)
+    )
 
 
 def allocate_slopes(particles: int, pairs: int, jets: int) -> ObjectSlopes:
-    """Allocate what the score in the particles takes: 350 bytes a particle, and 8 a pair."""
+    """Allocate what the score in the particles takes: 350 bytes a particle, and 8 a pair.
+
+    Rows take 120 bytes a particle more.
+    """
     return ObjectSlopes(*_zeros(slope_arrays(Room(particles, pairs, jets))))
 
 
