@@ -212,7 +212,7 @@ def test_ptx_grows_trees_of_a_large_event_as_the_processors_do(
 ) -> None:
     """Its slots are in order of rapidity, and close up; and it has rows of pairs."""
     asked: dict[str, Any] = {"radius": 0.4, "rigidity": 1.0, "trees": 1, "seed": 2, **WAYS[way]}
-    events = some_events(LARGE)
+    events = some_events(LARGE + 8)
     expected = dj.cluster(events, **asked, device="cpu", threads=1)
     watched["grow_trees"].order = watched["prepare_events"].order = order
     close(expected, dj.cluster(events, **asked, device="cuda"))
@@ -299,7 +299,7 @@ def test_a_wait_that_is_missing_is_noticed(
     )
     kernel = PtxKernel(without, tmp_path, f"without_wait_{wait}", watched=True)
     monkeypatch.setattr(on_gpu, "prepare_events_kernel", kernel)
-    dj.cluster(some_events(9, 0, LARGE), radius=0.4, rigidity=1e3, device="cuda")
+    dj.cluster(some_events(9, 0, LARGE + 8), radius=0.4, rigidity=1e3, device="cuda")
     assert kernel.disorder[0] > 0
 
 
