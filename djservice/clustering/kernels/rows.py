@@ -124,7 +124,7 @@ def drop_row(parts: Parts, part: int, last: int) -> None:
 
 @jit
 def least_of_rows(workspace: Workspace, n_parts: int) -> float:
-    """The smallest distance in all rows."""
+    """The smallest distance in all rows, of which there are some."""
     parts = workspace.parts
     for part in range(1, n_parts):
         if parts.least[part] < 0.0:
@@ -133,4 +133,4 @@ def least_of_rows(workspace: Workspace, n_parts: int) -> float:
             sync()
             parts.least[part] = least
     sync()
-    return smallest(parts.least, n_parts) if n_parts > 1 else math.inf
+    return smallest(parts.least, n_parts)

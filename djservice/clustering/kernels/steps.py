@@ -25,7 +25,7 @@ from djservice.clustering.kernels.draw import (
     weighted_sum_of_pairs,
 )
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.lanes import natural
+from djservice.clustering.kernels.lanes import natural, seldom
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.leading_jets import insert_jet
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
@@ -133,7 +133,7 @@ def raise_threshold(
         pair_scale = min(least_pair, lists.least_row)
         minimum = min(pair_scale, least_beam)
         scale, scale_is_beam = minimum, least_beam < pair_scale
-        if asymmetry > 0.0:
+        if seldom(asymmetry > 0.0):
             pair_scale = math.inf
             for number in range(lists.n_parts):
                 part, count = part_of(workspace, natural(number), n_pairs)
@@ -158,7 +158,7 @@ def raise_threshold(
             workspace.pseudojets, m, threshold, higher, workspace.close_pairs, pairs, n_pairs, beams,
             n_beams, workspace.scratch, asymmetry,
         )  # fmt: skip
-        if is_full(workspace.parts, n_pairs):
+        if seldom(is_full(workspace.parts, n_pairs)):
             status = LIST_FULL
             break
         threshold = higher
@@ -191,13 +191,13 @@ def weigh_candidates(
         if minimum != lists.minimum or scale.scale != lists.scale:
             weighed_pairs = weighed_beams = weighed_parts = natural(0)
         rows_norm = 0.0
-        if lists.n_parts > 1:
+        if seldom(lists.n_parts > 1):
             rows_norm = weigh_rows(workspace, lists.n_parts, weighed_parts, minimum, rate, length)
         weigh(pairs, weighed_pairs, n_pairs, minimum, rate, length)
         weigh(beams, weighed_beams, n_beams, minimum, rate, length)
         beam_norm = sum_weights(beams.w, n_beams, scratch)
         pair_norm = sum_weights(pairs.w, n_pairs, scratch)
-        if lists.n_parts > 1:
+        if seldom(lists.n_parts > 1):
             workspace.parts.sum[0] = pair_norm
             pair_norm += rows_norm
         norm = pair_norm + beam_norm
@@ -231,7 +231,7 @@ def remove_chosen(
         weight,
     )  # fmt: skip
     n_parts, dead = lists.n_parts, natural(0)
-    if n_parts > 1:
+    if seldom(n_parts > 1):
         n_parts, dead = remove_rows(
             workspace, lists.n_parts, a, b if b >= 0 else a, safe, slopes, weight
         )  # fmt: skip
@@ -283,11 +283,7 @@ def leave_slot(workspace: Workspace, slot: int, m: int, live: int, ordered: bool
     """
     pseudojets, slots = workspace.pseudojets, workspace.scratch.slot
     sync()
-    if not ordered:
-        if rank() == 0:
-            remove_slot(pseudojets, slot, m, slots)
-        m -= 1
-    else:
+    if seldom(ordered):
         if rank() == 0:
             empty_slot(pseudojets, slot)
         sync()
@@ -295,6 +291,10 @@ def leave_slot(workspace: Workspace, slot: int, m: int, live: int, ordered: bool
             m = close_up(pseudojets, m, slots)
             end_slots(pseudojets, m)
             bound_tiles(pseudojets, m)
+    else:
+        if rank() == 0:
+            remove_slot(pseudojets, slot, m, slots)
+        m -= 1
     sync()
     return m
 
@@ -307,7 +307,9 @@ def renew_least(workspace: Workspace, lists: Lists, pair_lost: bool, beam_lost: 
     processor.
     """
     least_pair, least_beam = lists.least_pair, lists.least_beam
-    least_row = least_of_rows(workspace, lists.n_parts)
+    least_row = math.inf
+    if seldom(lists.n_parts > 1):
+        least_row = least_of_rows(workspace, lists.n_parts)
     if pair_lost:
         least_pair = smallest(workspace.pairs.q, lists.n_pairs)
     if beam_lost:
@@ -337,15 +339,15 @@ def append_sum(
     least_pair, least_beam, least_row = lists.least_pair, lists.least_beam, lists.least_row
     slot, status = int(scratch.slot[new_id]), OK
     first = lists.n_pairs
-    if in_row:
+    if seldom(in_row):
         first = natural(int(workspace.parts.place[n_parts]))
     n_pairs, nearest = append_new(
         pseudojets, m, slot, lists.threshold, pairs, first, scratch, asymmetry
     )
-    if not in_row and is_full(workspace.parts, n_pairs):
+    if seldom(not in_row and is_full(workspace.parts, n_pairs)):
         status = LIST_FULL
     else:
-        if in_row:
+        if seldom(in_row):
             add_row(workspace, n_parts, new_id, n_pairs - first, nearest, asymmetry > 0.0)
             least_row = min(least_row, workspace.parts.least[n_parts])
             n_pairs, n_parts = lists.n_pairs, natural(n_parts + 1)

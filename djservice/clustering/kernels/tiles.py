@@ -29,6 +29,7 @@ from djservice.clustering.kernels.lanes import (
     load,
     lowest,
     natural,
+    seldom,
     smallest_lane,
     store,
     store_where,
@@ -84,7 +85,7 @@ def have_bounds(pseudojets: Pseudojets) -> bool:
 
     Scans ask first. Without bounds a processor need not wait for what they give.
     """
-    return bool(pseudojets.tile_low[0] != -math.inf)
+    return bool(seldom(pseudojets.tile_low[0] != -math.inf))
 
 
 @jit

@@ -34,7 +34,7 @@ from djservice.clustering.kernels.input_score import (
     start_slopes,
 )
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.lanes import natural
+from djservice.clustering.kernels.lanes import natural, seldom
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.leading_jets import clear_jets
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
@@ -250,10 +250,10 @@ def cluster_tree(
             slot_b = slot_a
         else:
             is_old = max(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
-            if ordered and pseudojets.pt2[slot_a] < pseudojets.pt2[slot_b]:
+            if seldom(ordered) and pseudojets.pt2[slot_a] < pseudojets.pt2[slot_b]:
                 slot_a, slot_b = slot_b, slot_a  # the sum lies near its harder part
             status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
-            if ordered:
+            if seldom(ordered):
                 widen_tile(pseudojets, slot_a)
             if slopes is not None:
                 note_sum(pseudojets, slopes, n + step, slot_a, choice.a, b)

@@ -52,5 +52,6 @@ bits_below = _lanes.bits_below
 bits_of = _lanes.bits_of
 float_of = _lanes.float_of
 natural = _lanes.natural
+seldom = _lanes.seldom
 width = _lanes.width
 sum_of_eight = _lanes.sum_of_eight

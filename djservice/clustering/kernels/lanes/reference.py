@@ -155,3 +155,11 @@ def sum_of_eight(value: float) -> float:
     On a processor it is the number itself.
     """
     return value
+
+
+def seldom(flag: bool) -> bool:
+    """The flag itself, which is seldom set.
+
+    Compiled code has what follows from it aside, and not in the way of small events.
+    """
+    return flag
