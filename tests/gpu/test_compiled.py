@@ -231,7 +231,7 @@ def test_ptx_differentiates_in_particles_as_the_processors_do(
 
 @pytest.mark.usefixtures("watched")
 def test_ptx_differentiates_in_particles_where_there_are_rows() -> None:
-    assert_same_sums(some_events(LARGE), 1, {"rigidity": 0.1, "scale": "safe"})
+    assert_same_sums(some_events(LARGE), 1, {"rigidity": 1.0, "scale": "safe"})
 
 
 def assert_same_sums(events: Any, trees: int, way: dict[str, Any]) -> None:
