@@ -29,7 +29,7 @@ def _functions(compiled: str) -> Any:
     return importlib.import_module(f"djservice.clustering.kernels.lanes.{name}")
 
 
-_lanes, _hits = _functions("llvm"), _functions("hits")
+_lanes, _hits, _hints = _functions("llvm"), _functions("hits"), _functions("hints")
 
 load = _lanes.load
 store = _lanes.store
@@ -51,7 +51,7 @@ bit_count = _lanes.bit_count
 bits_below = _lanes.bits_below
 bits_of = _lanes.bits_of
 float_of = _lanes.float_of
-natural = _lanes.natural
-seldom = _lanes.seldom
+natural = _hints.natural
+seldom = _hints.seldom
 width = _lanes.width
 sum_of_eight = _lanes.sum_of_eight

@@ -393,32 +393,3 @@ def float_of(typing_context, bits):
         return builder.bitcast(values[0], _DOUBLE)
 
     return types.float64(types.int64), code
-
-
-@intrinsic
-def natural(typing_context, index):
-    """See reference."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        function = ir.FunctionType(ir.VoidType(), [ir.IntType(1)])
-        assume = cgutils.get_or_insert_function(builder.module, function, "llvm.assume")
-        builder.call(assume, [builder.icmp_signed(">=", values[0], _INT64(0))])
-        return values[0]
-
-    return types.int64(types.int64), code
-
-
-@intrinsic
-def seldom(typing_context, flag):
-    """See reference."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        bit = ir.IntType(1)
-        flag = builder.icmp_unsigned("!=", values[0], values[0].type(0))
-        if not on_gpu(context):
-            function = ir.FunctionType(bit, [bit, bit])
-            expect = cgutils.get_or_insert_function(builder.module, function, "llvm.expect.i1")
-            flag = builder.call(expect, [flag, bit(0)])
-        return builder.zext(flag, values[0].type)
-
-    return types.boolean(types.boolean), code
