@@ -27,7 +27,7 @@ from djservice.core.urls import basename
 from djservice.core.warn import warn
 from djservice.errors import InputError, InputWarning
 from djservice.estimators.base import Estimator
-from djservice.estimators.registry import default_estimator
+from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.evaluate import evaluate, trees_needed
 from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.reduce import layout_of
@@ -145,7 +145,7 @@ class RadiusProcessor(ProcessorABC):  # type: ignore[misc, unused-ignore]
         **keywords: Unpack[ProcessorKeywords],
     ) -> None:
         self.loss = as_loss(loss)
-        self.estimator = estimator or default_estimator(trees)
+        self.estimator = estimator or StateBaseline()
         if trees < trees_needed(self.loss, self.estimator):
             raise InputError(
                 f"trees is {trees}, too few for the {self.estimator.name} estimator and this loss."

@@ -1,4 +1,4 @@
-"""The estimators that a configuration can name, and the default."""
+"""The estimators that a configuration can name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from djservice.estimators.gumbel_softmax import GumbelSoftmax
 from djservice.estimators.score_function import LeaveOneOut, MeanBaseline, OptimalBaseline, Score
 from djservice.estimators.sigmoid_relaxation import SigmoidRelaxation
 from djservice.estimators.state_baseline import StateBaseline
-
-
-def default_estimator(trees: int) -> Estimator:
-    """The default: the state baseline, or leave-one-out with too few trees to fit its share."""
-    return StateBaseline() if trees >= 8 else LeaveOneOut()
-
 
 #: The estimators a run configuration can name.
 ESTIMATORS: tuple[type[Estimator], ...] = (

@@ -13,6 +13,10 @@ from djservice.core.typing import Floats
 from djservice.estimators.base import Contributions, TreeValues
 from djservice.estimators.score_function import LeaveOneOut
 
+#: The share before any tree is seen, and the effective number of trees at which it counts half.
+#: Chosen on ZH events at alpha = 1 to 30, and checked on others (docs/performance.md).
+USUAL_SHARE, EFFECTIVE_TREES = 0.8, 8.0
+
 
 @checked_arguments
 @dataclass(frozen=True)
@@ -26,19 +30,21 @@ class StateBaseline(LeaveOneOut):
     f - b_t, which is about 0.
 
     Where clustering is nearly deterministic, this can be worse than leave-one-out. The two are
-    therefore mixed, with a share between 0 and 1 that is fitted in each event: to the even trees
-    for the odd ones, and to the odd trees for the even ones. The share is 0 for a term that reads
-    constituents, because states have none.
+    therefore mixed, with a share between 0 and 1. It is fitted in each event: to the even trees for
+    the odd ones, and to the odd trees for the even ones. Few trees say little about it, so it lies
+    between the fitted one and 0.8, with the weight k / (k + 8) of the fitted one. Here k is the
+    effective number of trees behind the fit, 0 for fewer than four trees. The share is 0 for a term
+    that reads constituents, because states have none.
 
     The estimand is d E[f]/dt. The estimator is unbiased, because b_t is fixed before step t is
     drawn, and because a tree's share does not depend on that tree. It costs about a tenth of a
-    tree. Its variance is 0.5 to 0.9 of that of leave-one-out at alpha = 1, and about equal at
-    alpha = 100 (docs/performance.md). References: baselines that depend on the state: Greensmith,
-    Bartlett, Baxter, JMLR 5 (2004) 1471; control variates: Glynn 1990 (10.1145/84537.84552).
+    tree. Its variance is XXX of that of leave-one-out (docs/performance.md). References: baselines
+    that depend on the state: Greensmith, Bartlett, Baxter, JMLR 5 (2004) 1471; control variates:
+    Glynn 1990 (10.1145/84537.84552). The effective number of trees is Kish's; the mixture is our
+    own.
     """
 
     name: ClassVar[str] = "state_baseline"
-    minimum_trees: ClassVar[int] = 4
     uses_states: ClassVar[bool] = True
 
     def slopes(self, values: TreeValues) -> Contributions:
@@ -46,9 +52,9 @@ class StateBaseline(LeaveOneOut):
             plain = super().slopes(values)
             return replace(plain, share=np.zeros_like(values.score))
         plain, correction = self._parts(values)
-        share = np.empty_like(values.score)
+        share = np.full_like(values.score, USUAL_SHARE)
         # A tree's share, with its leave-one-out means, comes from the trees of the other half.
-        for half in (0, 1):
+        for half in (0, 1) if values.score.shape[1] >= 4 else ():
             opposite = np.s_[1 - half :: 2]
             share[:, half::2] = _share(values, *self._parts(values, opposite), opposite)
         return Contributions(
@@ -90,10 +96,9 @@ class StateBaseline(LeaveOneOut):
 def _share(
     values: TreeValues, plain: Contributions, correction: Contributions, trees: slice
 ) -> Floats:
-    """The c between 0 and 1 that minimises the variance of plain + c correction, shape (event, 1).
+    """The c between 0 and 1 that is to minimise the variance of plain + c correction.
 
-    The variance is that over some of the trees of each event. Its largest term counts twice, so c
-    is at most about 1/2 where a single tree dominates.
+    The variance is that over some of the trees of each event. The shape is (event, 1).
     """
     quantity, accepted = values.quantity[:, trees], values.accepted[:, trees]
     number = accepted.sum(axis=1, keepdims=True)
@@ -101,11 +106,13 @@ def _share(
     # The gradient of the ratio follows dE[I l] - L dE[I].
     a, b = (x.quantity - loss * x.accepted for x in (plain, correction))
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
-    square = (b**2).sum(axis=1) + (b**2).max(axis=1)
+    square = (b**2).sum(axis=1)
     # If the baseline changes nothing, the correction is pure rounding, and so would be the share.
     rounding = 1e-24 * ((quantity**2 + (loss * accepted) ** 2) * values.score[:, trees] ** 2).sum(
         axis=1
     )
-    best = quotient(-(a * b).sum(axis=1), square, square > rounding)
+    fitted = quotient(-(a * b).sum(axis=1), square, square > rounding)
+    effective = quotient(square**2, (b**4).sum(axis=1), square > rounding)
+    best = USUAL_SHARE + effective / (effective + EFFECTIVE_TREES) * (fitted - USUAL_SHARE)
     share: Floats = np.clip(best, 0.0, 1.0)[:, np.newaxis]
     return share

@@ -19,7 +19,7 @@ from djservice.core.bounds import require
 from djservice.core.html_table import html_table, plus_minus
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
-from djservice.estimators.registry import default_estimator
+from djservice.estimators.state_baseline import StateBaseline
 from djservice.evaluation.allocation import allotted
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each, trees_needed
 from djservice.evaluation.moments import Moments, Quantity
@@ -110,8 +110,7 @@ def gradient(
         default, or rho with variable-R jets. Other parameters need an estimator made of the score.
         Several cost little more than one, and share their trees.
     estimator
-        :class:`djservice.StateBaseline` by default; with fewer than 8 trees
-        :class:`djservice.LeaveOneOut`.
+        :class:`djservice.StateBaseline` by default.
     trees
         Trees per event.
     pilot
@@ -155,7 +154,7 @@ def gradient(
     groups, order = _groups(batches, radius, rigidity, settings)
     if pilot is not None:
         groups = _allotted(evaluated, groups, loss, estimator, pilot, trees)
-    estimator = estimator or default_estimator(trees)
+    estimator = estimator or StateBaseline()
     results = _of_groups(functools.partial(evaluated, estimator=estimator, trees=trees), groups)
     moments = functools.reduce(operator.add, (moments for moments, _ in results))
     per_event = concatenated([per_event for _, per_event in results]).take(order)
@@ -209,7 +208,7 @@ def _allotted(
 ) -> list[_Group]:
     """The groups, with trees for each event by the spread of the trees of a pilot."""
     require("trees", pilot, of="pilot")
-    of_pilot = estimator or default_estimator(pilot)
+    of_pilot = estimator or StateBaseline()
     if pilot < (needed := max(2, trees_needed(loss, of_pilot))):
         raise InputError(
             f"pilot is {pilot}, expected {needed} or more with the {of_pilot.name} estimator and "
@@ -224,7 +223,7 @@ def _allotted(
     spread = np.concatenate([events.spread for _, events in results])
     every = [part.events for parts, _ in groups for part in parts]
     counts = np.concatenate([events.counts for events in every])
-    fewest = trees_needed(loss, estimator or default_estimator(trees))
+    fewest = trees_needed(loss, estimator or StateBaseline())
     numbers = np.split(
         allotted(spread, counts, trees, fewest), np.cumsum([len(events) for events in every])
     )

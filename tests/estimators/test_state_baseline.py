@@ -18,7 +18,7 @@ from djservice.clustering.sampling import Sampling
 from djservice.clustering.trees import TreeSample
 from djservice.estimators.base import Contributions, StateValues, TreeValues
 from djservice.estimators.score_function import LeaveOneOut, Score
-from djservice.estimators.state_baseline import StateBaseline, _share
+from djservice.estimators.state_baseline import USUAL_SHARE, StateBaseline, _share
 from djservice.evaluation.evaluate import evaluate
 from djservice.evaluation.gradient import gradient
 from djservice.events.batch import EventBatch
@@ -190,7 +190,7 @@ def test_a_share_does_not_know_its_own_half() -> None:
         assert (after[:, 1] != before[:, 1]).any()
 
 
-@pytest.mark.parametrize("trees", [4, 8])
+@pytest.mark.parametrize("trees", [2, 3, 4, 8])
 @pytest.mark.parametrize(("radius", "rigidity"), [(0.7, 0.1), (1.0, 0.1), (0.7, 1.0)])
 def test_unbiased_with_few_trees(radius: float, rigidity: float, trees: int) -> None:
     """Many estimates of few trees each, paired with leave-one-out: a share that knew its own trees would show."""
@@ -284,14 +284,12 @@ def test_full_acceptance_adds_no_noise() -> None:
     assert 0.0 < moments.state_share < 10.0
 
 
-def test_the_default_is_the_state_baseline_where_there_are_trees_enough() -> None:
+def test_the_default_is_the_state_baseline_with_any_number_of_trees() -> None:
     events = shipped_events().select(range(10))
-    for trees, estimator in ((7, LeaveOneOut()), (8, StateBaseline())):
+    for trees in (2, 3, 8):
         one = gradient(events, LOSS, radius=0.7, trees=trees, seed=1)
-        assert (
-            one.value
-            == gradient(events, LOSS, radius=0.7, trees=trees, seed=1, estimator=estimator).value
-        )
+        same = gradient(events, LOSS, radius=0.7, trees=trees, seed=1, estimator=StateBaseline())
+        assert one.value == same.value
 
 
 def test_the_share_does_not_follow_rounding() -> None:
@@ -300,11 +298,20 @@ def test_the_share_does_not_follow_rounding() -> None:
     score, quantity, one = rng.normal(size=(1, 8)), rng.uniform(0.5, 1.0, (1, 8)), np.ones((1, 8))
     values = TreeValues(quantity, one, score)
     plain = LeaveOneOut().slopes(values)
-    for size, expected in (
-        (-1e-16, 0.0),
-        (1e-16, 0.0),
-        (-1.0, pytest.approx(0.5, abs=0.4)),
-        (1.0, 0.0),
-    ):
+
+    def share(size: float) -> float:
         more = Contributions(size * plain.quantity, size * plain.accepted)
-        assert _share(values, plain, more, np.s_[:])[0, 0] == expected
+        return float(_share(values, plain, more, np.s_[:])[0, 0])
+
+    assert share(-1e-16) == share(1e-16) == USUAL_SHARE
+    assert 0.0 < share(1.0) < USUAL_SHARE < share(-1.0) < 1.0
+
+
+@pytest.mark.parametrize(("trees", "weight"), [(4, 4 / 12), (1000, 1000 / 1008)])
+def test_the_share_follows_as_many_trees_as_there_are(trees: int, weight: float) -> None:
+    """Corrections of equal size, alternating in sign: as many effective trees as trees."""
+    sign, one = np.resize([1.0, -1.0], (1, trees)), np.ones((1, trees))
+    values = TreeValues(one, one, sign)
+    plain, more = Contributions(-0.3 * sign, 0.0 * sign), Contributions(sign, 0.0 * sign)
+    found = _share(values, plain, more, np.s_[:])
+    np.testing.assert_allclose(found, [[USUAL_SHARE + weight * (0.3 - USUAL_SHARE)]])
