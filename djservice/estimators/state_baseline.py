@@ -10,7 +10,7 @@ import numpy as np
 from djservice.core.arguments import checked_arguments
 from djservice.core.array_module import quotient
 from djservice.core.typing import Floats
-from djservice.estimators.base import Contributions, TreeValues
+from djservice.estimators.base import Contributions, StateValues, TreeValues
 from djservice.estimators.score_function import LeaveOneOut
 
 #: The share before any tree is seen, and the effective number of trees at which it counts half.
@@ -51,12 +51,13 @@ class StateBaseline(LeaveOneOut):
         if values.states is None:
             plain = super().slopes(values)
             return replace(plain, share=np.zeros_like(values.score))
-        plain, correction = self._parts(values)
+        state = _state_sums(values.states, values.score.shape)
+        plain, correction = self._parts(values, state, np.s_[:])
         share = np.full_like(values.score, USUAL_SHARE)
         # A tree's share, with its leave-one-out means, comes from the trees of the other half.
         for half in (0, 1) if values.score.shape[1] >= 4 else ():
             opposite = np.s_[1 - half :: 2]
-            share[:, half::2] = _share(values, *self._parts(values, opposite), opposite)
+            share[:, half::2] = _share(values, *self._parts(values, state, opposite), opposite)
         return Contributions(
             plain.quantity + share * correction.quantity,
             plain.accepted + share * correction.accepted,
@@ -64,33 +65,32 @@ class StateBaseline(LeaveOneOut):
         )
 
     def _parts(
-        self, values: TreeValues, trees: slice = np.s_[:]
+        self, values: TreeValues, state: TreeValues, trees: slice
     ) -> tuple[Contributions, Contributions]:
         """Leave-one-out among some of the trees, and the correction by the state baseline.
 
         The correction has mean 0.
         """
-        states = values.states
-        assert states is not None
-        shape = values.score.shape
-        covered, state_quantity, state_accepted = (
-            states.sums(weights, shape)[:, trees]
-            for weights in (
-                states.score,
-                states.quantity * states.score,
-                states.accepted * states.score,
-            )
+        some, of_states = (
+            TreeValues(x.quantity[:, trees], x.accepted[:, trees], x.score[:, trees])
+            for x in (values, state)
         )
-        subset = TreeValues(
-            values.quantity[:, trees], values.accepted[:, trees], values.score[:, trees]
-        )
-        plain = super().slopes(subset)
-        early = super().slopes(replace(subset, score=subset.score - covered))
+        plain = super().slopes(some)
+        early = super().slopes(replace(some, score=some.score - of_states.score))
         correction = Contributions(
-            early.quantity + subset.quantity * covered - state_quantity - plain.quantity,
-            early.accepted + subset.accepted * covered - state_accepted - plain.accepted,
+            early.quantity + some.quantity * of_states.score - of_states.quantity - plain.quantity,
+            early.accepted + some.accepted * of_states.score - of_states.accepted - plain.accepted,
         )
         return plain, correction
+
+
+def _state_sums(states: StateValues, shape: tuple[int, ...]) -> TreeValues:
+    """Sums over the states of each tree: of score times I l, of score times I, and of the score."""
+    return TreeValues(
+        states.sums(states.quantity * states.score, shape),
+        states.sums(states.accepted * states.score, shape),
+        states.sums(states.score, shape),
+    )
 
 
 def _share(

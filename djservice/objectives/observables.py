@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,11 +60,16 @@ def _mass(jets: Any, number: int) -> Floats:
 
     NaN where a tree has no jet.
     """
-    px, py, pz, energy = (
-        np.nansum(getattr(jets[..., :number], c), axis=-1) for c in ("px", "py", "pz", "E")
-    )
+    leading = jets[..., :number]
+    px, py, pz, energy = (_sum(getattr(leading, c)) for c in ("px", "py", "pz", "E"))
     mass2 = energy**2 - px**2 - py**2 - pz**2
     return np.where(np.isnan(jets[..., 0].E), np.nan, np.sqrt(np.maximum(mass2, 0.0)))
+
+
+def _sum(columns: Floats) -> Floats:
+    """Sum over the last axis, which is short, without NaN: faster than ``np.nansum`` there."""
+    known = np.where(np.isnan(columns), 0.0, columns)
+    return functools.reduce(np.add, (known[..., k] for k in range(known.shape[-1])))
 
 
 @observable(units="GeV", on_device=True, slopes=mass_slopes(2))

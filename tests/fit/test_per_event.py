@@ -181,7 +181,7 @@ def test_a_global_run_goes_on_to_one_radius_per_event(
             {"starts": [0.01]},
             r"per_event: starts are \(0.01,\), expected radii between the bounds 0.1 and 2.0",
         ),
-        ({"trees": 2}, r"per_event.trees is 2, expected 4 or more with the state_baseline"),
+        ({"trees": 1}, r"per_event.trees is 1, expected 2 or more with the state_baseline"),
         (
             {"accepted": 500},
             r"per_event.accepted is 500, expected at most per_event.choose_trees, 12",

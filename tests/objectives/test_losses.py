@@ -275,7 +275,7 @@ def test_results_print_in_one_line_and_not_their_arrays(events: EventBatch) -> N
 
 
 def test_arguments_without_meaning(events: EventBatch) -> None:
-    with pytest.raises(InputError, match="trees is 1, expected 2 or more with the leave_one_out"):
+    with pytest.raises(InputError, match="trees is 1, expected 2 or more with the state_baseline"):
         gradient(events, SQUARED, radius=0.7, trees=1)
     with pytest.raises(InputError, match=r"radius is -1.0 \(event 0\), expected a positive"):
         gradient(events, SQUARED, radius=-1.0)
