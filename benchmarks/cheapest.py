@@ -102,7 +102,7 @@ def values_of(
                 quantity[:, 0], accepted[:, 0].astype(float), of.scores[:, k], of.tree
             )
         scores = sample.scores[..., k].reshape(-1, TREES)
-        values[parameter] = TreeValues(*numbers(sample.jets), scores, states, extra)
+        values[parameter] = TreeValues(*numbers(sample.jets), scores, states, extra, rigidity)
     return values
 
 

@@ -55,7 +55,7 @@ def variance(
         follow = StateValues(
             of_state[:, 0], in_state[:, 0].astype(float), states.scores[:, 0], states.tree
         )
-    slopes = estimator.slopes(TreeValues(*grouped, follow))
+    slopes = estimator.slopes(TreeValues(*grouped, follow, rigidity=rigidity))
     estimates = (
         (slopes.quantity - loss * slopes.accepted).mean(axis=1).reshape(len(events), ESTIMATES)
     )

@@ -56,7 +56,13 @@ def main() -> None:
                             TreeValues(quantity, accepted.astype(float), stopped.score)
                         ),
                         dj.StateBaseline().slopes(
-                            TreeValues(quantity, accepted.astype(float), stopped.score, follow)
+                            TreeValues(
+                                quantity,
+                                accepted.astype(float),
+                                stopped.score,
+                                follow,
+                                rigidity=rigidity,
+                            )
                         ),
                     )
                 )

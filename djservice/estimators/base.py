@@ -62,6 +62,8 @@ class TreeValues:
         ``uses_states``.
     extra
         (I l, I, weight) of each entry of :meth:`Estimator.extra_jets`.
+    rigidity
+        alpha of the trees.
     """
 
     quantity: Floats
@@ -69,6 +71,7 @@ class TreeValues:
     score: Floats
     states: StateValues | None = None
     extra: tuple[tuple[Floats, Floats, Floats], ...] = ()
+    rigidity: float = 1.0
 
 
 @dataclass(frozen=True)

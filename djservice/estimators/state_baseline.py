@@ -13,9 +13,9 @@ from djservice.core.typing import Floats
 from djservice.estimators.base import Contributions, StateValues, TreeValues
 from djservice.estimators.score_function import LeaveOneOut
 
-#: The share before any tree is seen, and the effective number of trees at which it counts half.
-#: Chosen on ZH events at alpha = 1 to 30, and checked on others (docs/performance.md).
-USUAL_SHARE, EFFECTIVE_TREES = 0.8, 8.0
+#: The usual share at low rigidity, the rigidity at which it is halved, and the effective number of
+#: trees at which what they say counts half (docs/performance.md).
+USUAL_SHARE, HALVING_RIGIDITY, EFFECTIVE_TREES = 0.8, 30.0, 8.0
 
 
 @checked_arguments
@@ -32,9 +32,9 @@ class StateBaseline(LeaveOneOut):
     Where clustering is nearly deterministic, this can be worse than leave-one-out. The two are
     therefore mixed, with a share between 0 and 1. It is fitted in each event: to the even trees for
     the odd ones, and to the odd trees for the even ones. Few trees say little about it, so it lies
-    between the fitted one and 0.8, with the weight k / (k + 8) of the fitted one. Here k is the
-    effective number of trees behind the fit, 0 for fewer than four trees. The share is 0 for a term
-    that reads constituents, because states have none.
+    between the fitted one and a usual one, 0.8 / (1 + (alpha / 30)^2), with the weight k / (k + 8)
+    of the fitted one. Here k is the effective number of trees behind the fit, 0 for fewer than four
+    trees. The share is 0 for a term that reads constituents, because states have none.
 
     The estimand is d E[f]/dt. The estimator is unbiased, because b_t is fixed before step t is
     drawn, and because a tree's share does not depend on that tree. It costs about a tenth of a
@@ -53,7 +53,7 @@ class StateBaseline(LeaveOneOut):
             return replace(plain, share=np.zeros_like(values.score))
         state = _state_sums(values.states, values.score.shape)
         plain, correction = self._parts(values, state, np.s_[:])
-        share = np.full_like(values.score, USUAL_SHARE)
+        share = np.full_like(values.score, usual_share(values.rigidity))
         # A tree's share, with its leave-one-out means, comes from the trees of the other half.
         for half in (0, 1) if values.score.shape[1] >= 4 else ():
             opposite = np.s_[1 - half :: 2]
@@ -84,6 +84,11 @@ class StateBaseline(LeaveOneOut):
         return plain, correction
 
 
+def usual_share(rigidity: float) -> float:
+    """The share that a few trees cannot tell: 0.8 at low rigidity, and 0 where it is infinite."""
+    return USUAL_SHARE / (1.0 + (rigidity / HALVING_RIGIDITY) ** 2)
+
+
 def _state_sums(states: StateValues, shape: tuple[int, ...]) -> TreeValues:
     """Sums over the states of each tree: of score times I l, of score times I, and of the score."""
     return TreeValues(
@@ -111,8 +116,11 @@ def _share(
     rounding = 1e-24 * ((quantity**2 + (loss * accepted) ** 2) * values.score[:, trees] ** 2).sum(
         axis=1
     )
-    fitted = quotient(-(a * b).sum(axis=1), square, square > rounding)
-    effective = quotient(square**2, (b**4).sum(axis=1), square > rounding)
-    best = USUAL_SHARE + effective / (effective + EFFECTIVE_TREES) * (fitted - USUAL_SHARE)
+    told = square > rounding
+    fitted = quotient(-(a * b).sum(axis=1), square, told)
+    weight = quotient(b**2, square[:, np.newaxis], told[:, np.newaxis])
+    effective = quotient(1.0, (weight**2).sum(axis=1), told)
+    usual = usual_share(values.rigidity)
+    best = usual + effective / (effective + EFFECTIVE_TREES) * (fitted - usual)
     share: Floats = np.clip(best, 0.0, 1.0)[:, np.newaxis]
     return share

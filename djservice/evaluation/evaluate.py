@@ -260,7 +260,7 @@ def _evaluate_group(
             extra: ExtraJets = ()
             if not isinstance(radius, VariableR):
                 extra = estimator.extra_jets(made, radius, sampling, request, sample)
-            grown.append(Grown(made, sample, extra))
+            grown.append(Grown(made, sample, extra, sampling.rigidity))
         sizes = [len(part.events) for part in parts]
         return reduce_events(grown, loss, estimator, jacobian, sizes, bootstrap, spread)
 

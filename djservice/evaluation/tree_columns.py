@@ -29,11 +29,14 @@ class Grown:
         over the trees of an event are copied back.
     extra
         Result of :meth:`djservice.estimators.base.Estimator.extra_jets`.
+    rigidity
+        alpha of the trees.
     """
 
     events: EventBatch
     sample: TreeSample
     extra: ExtraJets
+    rigidity: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def columns_of(grown: Grown, loss: Loss | Robust, estimator: Estimator) -> Colum
         value, quantities, mask = term.evaluate(sample.jets, events.truth)
         accepted = mask.astype(np.float64)
         term_extra = [terms[number] for terms in extra_values]
-        slopes = _slopes(events, sample, term_extra, term, estimator, quantities, accepted)
+        slopes = _slopes(grown, term_extra, term, estimator, quantities, accepted)
         of_term, influences_of_term = term_columns(term, quantities, accepted, slopes)
         z, influences = z + of_term, influences + influences_of_term
         if not first:
@@ -87,8 +90,7 @@ def columns_of(grown: Grown, loss: Loss | Robust, estimator: Estimator) -> Colum
 
 
 def _slopes(
-    events: EventBatch,
-    sample: TreeSample,
+    grown: Grown,
     extra_values: list[tuple[list[Floats], Floats, Floats]],
     term: Term,
     estimator: Estimator,
@@ -96,12 +98,13 @@ def _slopes(
     accepted: Floats,
 ) -> list[list[Contributions]]:
     """Contributions to the derivatives of each quantity of a term, in each parameter."""
-    states, trees = sample.states, accepted.shape[1]
+    sample, trees = grown.sample, accepted.shape[1]
+    states = sample.states
     if term.needs_constituents:  # states have none
         states = None
     if states is not None:
         module = array_module(accepted)
-        truth = module.asarray(events.truth)[states.tree // trees]
+        truth = module.asarray(grown.events.truth)[states.tree // trees]
         state_quantities, state_accepted = _evaluated(
             term, states.jets[:, np.newaxis], truth, module
         )
@@ -117,8 +120,9 @@ def _slopes(
                     states.scores[:, parameter],
                     states.tree,
                 )
-            extra = tuple((values[k], mask, weight) for values, mask, weight in extra_values)
-            row.append(estimator.slopes(TreeValues(quantity, accepted, score, state_values, extra)))
+            extra = tuple((of[k], mask, weight) for of, mask, weight in extra_values)
+            values = TreeValues(quantity, accepted, score, state_values, extra, grown.rigidity)
+            row.append(estimator.slopes(values))
         contributions.append(row)
     return contributions
 

@@ -18,7 +18,7 @@ from djservice.clustering.sampling import Sampling
 from djservice.clustering.trees import TreeSample
 from djservice.estimators.base import Contributions, StateValues, TreeValues
 from djservice.estimators.score_function import LeaveOneOut, Score
-from djservice.estimators.state_baseline import USUAL_SHARE, StateBaseline, _share
+from djservice.estimators.state_baseline import StateBaseline, _share, usual_share
 from djservice.evaluation.evaluate import evaluate
 from djservice.evaluation.gradient import gradient
 from djservice.events.batch import EventBatch
@@ -303,15 +303,19 @@ def test_the_share_does_not_follow_rounding() -> None:
         more = Contributions(size * plain.quantity, size * plain.accepted)
         return float(_share(values, plain, more, np.s_[:])[0, 0])
 
-    assert share(-1e-16) == share(1e-16) == USUAL_SHARE
-    assert 0.0 < share(1.0) < USUAL_SHARE < share(-1.0) < 1.0
+    assert share(-1e-16) == share(1e-16) == usual_share(1.0)
+    assert 0.0 < share(1.0) < usual_share(1.0) < share(-1.0) < 1.0
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-120, 1e120])
+@pytest.mark.parametrize(("rigidity", "usual"), [(0.0, 0.8), (30.0, 0.4), (np.inf, 0.0)])
 @pytest.mark.parametrize(("trees", "weight"), [(4, 4 / 12), (1000, 1000 / 1008)])
-def test_the_share_follows_as_many_trees_as_there_are(trees: int, weight: float) -> None:
+def test_the_share_follows_as_many_trees_as_there_are(
+    trees: int, weight: float, rigidity: float, usual: float, size: float
+) -> None:
     """Corrections of equal size, alternating in sign: as many effective trees as trees."""
     sign, one = np.resize([1.0, -1.0], (1, trees)), np.ones((1, trees))
-    values = TreeValues(one, one, sign)
-    plain, more = Contributions(-0.3 * sign, 0.0 * sign), Contributions(sign, 0.0 * sign)
+    values = TreeValues(size * one, one, sign, rigidity=rigidity)
+    plain, more = Contributions(-0.3 * size * sign, 0 * sign), Contributions(size * sign, 0 * sign)
     found = _share(values, plain, more, np.s_[:])
-    np.testing.assert_allclose(found, [[USUAL_SHARE + weight * (0.3 - USUAL_SHARE)]])
+    np.testing.assert_allclose(found, [[usual + weight * (0.3 - usual)]])
