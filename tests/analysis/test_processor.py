@@ -136,9 +136,7 @@ def test_an_objective_is_that_of_all_datasets_together() -> None:
         schema = dj.schemas.nanoaod(pt_min=2.0)
         batch = dj.read(PATH, schema=schema, entries=place, dataset=name)
         batches.append(replace(batch, weight=batch.weight * (xsec[name] / batch.weight.sum())))
-    expected = dj.gradient(
-        batches, loss, radius=0.7, trees=4, seed=3, estimator=dj.LeaveOneOut()
-    ).moments
+    expected = dj.gradient(batches, loss, radius=0.7, trees=4, seed=3).moments
     assert expected.loss().value < -0.01
     assert_close(found["all"].moments, expected)
 
@@ -274,7 +272,7 @@ def test_chunks_that_cannot_be_processed(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"trees": 1}, "trees is 1, too few for the leave_one_out estimator"),
+        ({"trees": 1}, "trees is 1, too few for the state_baseline estimator"),
         ({"radius": [0.4, 0.5]}, r"radius has shape \(2,\)"),
         ({"pt_min": -1.0}, "pt_min"),
         (

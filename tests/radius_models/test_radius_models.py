@@ -350,7 +350,7 @@ def test_more_training_equals_training_at_once(
             {"model": {"name": "network", "hidden": 0}},
             r"radius_model.model: .*expected a positive whole number",
         ),
-        ({"trees": 2}, r"radius_model.trees is 2, expected 4 or more"),
+        ({"trees": 1}, r"radius_model.trees is 1, expected 2 or more"),
     ],
 )
 def test_settings_without_meaning(

@@ -237,7 +237,7 @@ def test_a_processor_applies_them(settings: dict[str, Any], weighted: Path) -> N
         ({"model": "logistik"}, r"particle_weights.model: unknown name 'logistik'"),
         ({"estimate": "score"}, r"particle_weights.estimate"),
         ({"vertex": "fromPV", "tracker_eta": None}, r"vertex is for charged particles"),
-        ({"score_trees": 2}, r"particle_weights.score_trees is 2, expected 4"),
+        ({"score_trees": 1}, r"particle_weights.score_trees: expected 2 or more, found 1"),
         ({"featurs": []}, r"unknown key particle_weights.featurs .*did you mean 'features'"),
     ],
 )  # fmt: skip
