@@ -18,8 +18,8 @@ from djservice.core.bounds import BOUNDS
 from djservice.core.typing import Floats
 
 #: Part of the mean variance that is added to that of each event, whose few trees may have missed
-#: the rare ones.
-SHRINKAGE = 0.1
+#: the rare ones, and the rigidity at which it doubles. At higher ones they are rarer.
+SHRINKAGE, DOUBLING_RIGIDITY = 0.1, 30.0
 #: An event has at least 2^LEAST and at most 2^MOST times the given number of trees.
 LEAST, MOST = -2, 5
 #: Halvings of the interval in which the scale of the numbers is searched for.
@@ -35,7 +35,11 @@ def tree_costs(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def allotted(
-    spread: Floats, counts: NDArray[np.int64], trees: int, fewest: int
+    spread: Floats,
+    counts: NDArray[np.int64],
+    trees: int,
+    fewest: int,
+    rigidity: float | Floats = 1.0,
 ) -> NDArray[np.int64]:
     """Trees of each event in proportion to its spread over the root of its cost.
 
@@ -51,11 +55,14 @@ def allotted(
         All take the time of as many trees of each event, or less.
     fewest
         Fewest trees of an event.
+    rigidity
+        alpha of the trees, one number or one per event.
     """
     variance, costs = pooled([spread]) ** 2, tree_costs(counts)
     if np.isnan(variance).any():
         return np.full(len(spread), trees)
-    wanted = np.sqrt((variance + SHRINKAGE) / costs)
+    shrinkage = SHRINKAGE * (1.0 + np.square(rigidity / DOUBLING_RIGIDITY))
+    wanted = np.sqrt((variance + shrinkage) / costs)
     low, high = 0.0, 2.0**MOST / float(wanted.min(initial=1.0))  # where all have the most
     numbers, affordable = _numbers(wanted * low, trees, fewest), trees * int(costs.sum())
     for _ in range(_HALVINGS):

@@ -221,12 +221,12 @@ def _allotted(
         groups,
     )
     spread = np.concatenate([events.spread for _, events in results])
-    every = [part.events for parts, _ in groups for part in parts]
-    counts = np.concatenate([events.counts for events in every])
+    every = [(part.events, settings.rigidity) for parts, settings in groups for part in parts]
+    counts = np.concatenate([events.counts for events, _ in every])
+    sizes = [len(events) for events, _ in every]
+    rigidity = np.repeat([of_part for _, of_part in every], sizes)
     fewest = trees_needed(loss, estimator or StateBaseline())
-    numbers = np.split(
-        allotted(spread, counts, trees, fewest), np.cumsum([len(events) for events in every])
-    )
+    numbers = np.split(allotted(spread, counts, trees, fewest, rigidity), np.cumsum(sizes))
     of_part = iter(numbers)
     return [
         ([replace(part, trees=next(of_part)) for part in parts], settings)

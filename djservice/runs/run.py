@@ -177,6 +177,7 @@ async def run_on(
             counts=bundles.counts,
             trees=run.spectrum.trees,
             fewest=trees_needed(plan.robust or plan.loss, plan.estimator),
+            rigidity=run.clustering.rigidity,
         )
         fit = RadiusFit(
             run, bundles.keys, bundles.evaluate, store, watch, fit_events, fit_model, bundles.lund,

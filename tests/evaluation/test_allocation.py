@@ -63,6 +63,16 @@ def test_numbers_without_spread_are_equal() -> None:
     assert len(allotted(np.empty(0), np.arange(0), 20, 4)) == 0
 
 
+def test_a_spread_is_believed_less_at_high_rigidity() -> None:
+    """Of two spreads, 3 and 1, the mean variance is 5: shares by 9 / 5 and 1 / 5 and what is added."""
+    spread, counts = np.resize([3.0, 1.0], 1000), np.full(1000, 70)
+    for rigidity, ratio in ((1.0, 2), (300.0, 1)):
+        numbers = allotted(spread, counts, 100, 4, rigidity)
+        assert round(numbers[0] / numbers[1]) == ratio
+        each = allotted(spread, counts, 100, 4, np.full(1000, rigidity))
+        np.testing.assert_array_equal(each, numbers)
+
+
 def test_an_event_of_unknown_spread_counts_as_the_mean() -> None:
     spread = np.array([3.0, math.nan, 4.0, 5.0, math.sqrt((9 + 16 + 25) / 3)])
     numbers = allotted(spread, np.full(5, 70), 100, 4)
