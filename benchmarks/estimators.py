@@ -100,7 +100,7 @@ def main() -> None:
         f"{'events':14s} {'alpha':>5s} {'R':>4s} {'score':>22s} {'leave-one-out':>22s} {'state baseline':>22s}"
     )
     for name, events in classes().items():
-        events = events.select(range(12 if name == "ZH full" else 30))
+        events = events.select(range(24 if name == "ZH full" else 60))
         for rigidity in RIGIDITIES:
             rows = []
             for radius in RADII:
