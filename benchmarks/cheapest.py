@@ -156,10 +156,12 @@ def allotments(
     pilot = spread_at(loss, events, rigidity, RADIUS, PILOT)
     numbers = {
         "equal": np.full(len(events), MANY),
-        "known": allotted(np.sqrt(variance), events.counts, MANY, 4),
-        "pilot": allotted(pilot, events.counts, MANY - PILOT, 4),
-        "scan": allotted(pooled(near), events.counts, MANY, 4),
-        "run": allotted(pooled([*near, first], [1.0] * len(near) + [4.0]), events.counts, MANY, 4),
+        "known": allotted(np.sqrt(variance), events.counts, MANY, 4, rigidity),
+        "pilot": allotted(pilot, events.counts, MANY - PILOT, 4, rigidity),
+        "scan": allotted(pooled(near), events.counts, MANY, 4, rigidity),
+        "run": allotted(
+            pooled([*near, first], [1.0] * len(near) + [4.0]), events.counts, MANY, 4, rigidity
+        ),
     }
     times: dict[str, list[float]] = {name: [] for name in numbers}
     for _ in range(ROUNDS):
