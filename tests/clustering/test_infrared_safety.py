@@ -7,14 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import (
-    Floats,
-    enumerate_trees,
-    event_of,
-    final_jets,
-    to_batch,
-)
+from brute_force import Floats, event_of, final_jets, to_batch
 from drawn_events import components, few, powers, radii, random_event, seeds
+from every_tree import enumerate_trees
 from hypothesis import given
 from hypothesis import strategies as st
 
