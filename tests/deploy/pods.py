@@ -77,7 +77,11 @@ def sh(*commands: str) -> None:
 
 def environment_of(container: dict[str, Any]) -> dict[str, str]:
     own = {each["name"]: each["value"] for each in container.get("env", [])}
-    return {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"} | own
+    here = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # the code that is tested, installed or not
+    }
+    return here | own
 
 
 def start(pod: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
