@@ -17,6 +17,8 @@ os.environ.setdefault("DASK_DJSERVICE__REPORTS", "false")  # each would take a s
 # What Dask's servers do 50 times a second, and for pages that nobody opens here.
 os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
 os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL", "10s")
+# There are more processes of tests than processors. Threads of BLAS and PyTorch wait for each other at work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Of what is imported and collected, a million objects, nothing becomes garbage. To look through all of it takes a fifth of a
 # second each time, a tenth of the processor time of some files.

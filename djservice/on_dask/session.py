@@ -23,6 +23,7 @@ from djservice.core.private import full_url
 from djservice.core.progress import Watch
 from djservice.core.redact import message_of
 from djservice.errors import RunError
+from djservice.on_dask.certificates import need_certificates
 from djservice.on_dask.gpu_workers import local_cluster
 from djservice.on_dask.plugins import QuietFailures, redact_logs
 from djservice.on_dask.script_guard import need_guarded_script
@@ -132,38 +133,6 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
             f"{parent or 'TMPDIR'}: cannot hold temporary files: {error.strerror}. Choose another "
             "temporary-directory in Dask's configuration."
         ) from None
-
-
-def need_certificates(address: str, security: Security | None = None) -> None:
-    """Refuse a ``tls://`` address without certificates.
-
-    Parameters
-    ----------
-    address
-        Address of a scheduler.
-    security
-        Its certificates; those of Dask's configuration by default.
-
-    Raises
-    ------
-    RunError
-        If the authority, the certificate or the key is missing. The message names their options.
-    """
-    if not address.startswith("tls://"):
-        return
-    security = security or Security()
-    files = {
-        "--tls-ca-file": security.tls_ca_file,
-        "--tls-cert": security.tls_client_cert,
-        "--tls-key": security.tls_client_key,
-    }
-    missing = [option for option, file in files.items() if not file]
-    if missing:
-        raise RunError(
-            f"{address}: the scheduler asks for certificates, and none are given for "
-            f"{', '.join(missing)}. Give these options, or set distributed.comm.tls in Dask's "
-            "configuration (docs/security.md)."
-        )
 
 
 @contextlib.asynccontextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from distributed import Client
 from djservice.config.run import Run
 from djservice.core.arguments import checked_arguments
 from djservice.core.formatting import counted
-from djservice.core.html_table import html_table
 from djservice.core.notebook import shown
 from djservice.core.private import public
 from djservice.core.progress import Watch
@@ -32,54 +30,16 @@ from djservice.fit.joint_fit import JointFit, JointSample
 from djservice.fit.model_fit import ModelFit, Sample
 from djservice.fit.plan import RunPlan
 from djservice.fit.radius_fit import RadiusFit, given_radius, learned, spectrum_radii
-from djservice.fit.result import Result, rows_of
 from djservice.fit.weights_fit import WeightSample, WeightsFit
 from djservice.lund_planes.density import SUMS_SHAPE
 from djservice.on_dask.bundles import Bundles
 from djservice.on_dask.limits import check_loaded, check_sizes
 from djservice.on_dask.session import client_for, run_to_completion
-from djservice.reports.plots import Store as PlottedStore
+from djservice.runs.finished import FinishedRun
 from djservice.store import run_store as stores
 from djservice.store.columns import StoreColumns
 from djservice.store.location import store_path
 from djservice.store.run_store import Store
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """Result of a finished run.
-
-    Attributes
-    ----------
-    result
-        The optimum with its error.
-    store
-        Folder or URL of the store.
-    """
-
-    result: Result
-    store: Path | str
-
-    @property
-    def radius(self) -> float:
-        """The optimal radius: with its network, if the run trained one together with R."""
-        result = self.result
-        return result.radius if math.isnan(result.joint_radius) else result.joint_radius
-
-    def plot(self) -> Any:
-        """Loss against R, with the iterations and the optimum; returns matplotlib's axes.
-
-        ``dj.Store.read(fit.store)`` has the other figures.
-
-        Raises
-        ------
-        MissingPackageError
-            Without the extra ``report``.
-        """
-        return PlottedStore.read(self.store).plot_scan()
-
-    def _repr_html_(self) -> str:
-        return html_table("Finished run", {**rows_of(self.result), "store": self.store})
 
 
 @checked_arguments

@@ -28,11 +28,10 @@ from djservice.core.redact import message_of, shareable
 from djservice.core.user import user_name
 from djservice.errors import DjserviceError, RunError, ServiceError, UnreachableError
 from djservice.fit.result import Result
-from djservice.on_dask.session import need_certificates
-from djservice.runs.run import FinishedRun
+from djservice.on_dask.certificates import need_certificates
+from djservice.runs.finished import FinishedRun
 from djservice.service.records import UNFINISHED
 from djservice.service.submission import pack
-from djservice.store.location import store_path
 
 #: Time limits in seconds for a connection to the scheduler, and for its answer.
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 5.0, 60.0
@@ -249,6 +248,8 @@ class SubmittedRun:
                 f"run {self.id} {'was ' * (status['state'] == 'cancelled')}{status['state']}: "
                 f"{status['reason']}"
             )
+        from djservice.store.location import store_path
+
         values: dict[str, Any] = {
             name: math.nan if value is None else value for name, value in status["result"].items()
         }

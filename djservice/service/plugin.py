@@ -29,7 +29,8 @@ from djservice.on_dask.admission import announcing_on
 from djservice.on_dask.limits import limit
 from djservice.on_dask.plugins import redact_logs
 from djservice.on_dask.session import client_of
-from djservice.runs.run import FinishedRun, run_on
+from djservice.runs.finished import FinishedRun
+from djservice.runs.run import run_on
 from djservice.service import web
 from djservice.service.allowed_paths import INPUT_ROOTS, OUTPUT_ROOTS, roots
 from djservice.service.handlers import as_handler

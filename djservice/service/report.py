@@ -11,7 +11,7 @@ import dask
 from djservice.core.redact import message_of
 from djservice.core.urls import is_url
 from djservice.errors import ConfigError
-from djservice.runs.run import FinishedRun
+from djservice.runs.finished import FinishedRun
 
 #: Key of Dask's configuration that turns the reports off.
 REPORTS = "djservice.reports"

@@ -9,8 +9,9 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
-from brute_force import enumerate_trees, to_batch
+from brute_force import to_batch
 from click.testing import CliRunner
+from every_tree import enumerate_trees
 
 import djservice as dj
 from djservice.analysis.emission_sums import with_emission

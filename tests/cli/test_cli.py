@@ -78,11 +78,15 @@ WORKER = "djservice.on_dask.admission, djservice.on_dask.plugins, djservice.on_d
 
 @pytest.mark.parametrize(
     ("modules", "heavy"),
-    [("djservice.runs.run", LATE), (WORKER, (*LATE, *OF_DRIVERS))],
-    ids=["driver", "worker"],
+    [
+        ("djservice.runs.run", LATE),
+        (WORKER, (*LATE, *OF_DRIVERS)),
+        ("djservice.service.client", (*LATE, "numba", "zarr")),
+    ],
+    ids=["driver", "worker", "client"],
 )
 def test_a_run_loads_only_what_it_needs(modules: str, heavy: tuple[str, ...]) -> None:
-    """Every worker of every run waits for it."""
+    """Every worker of every run waits for it, and everybody who asks a scheduler for runs."""
     program = f"import sys, {modules}; print([m for m in {heavy!r} if m in sys.modules])"
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy
-from brute_force import Floats, Setting, enumerate_trees, exact, final_jets, to_batch
+from brute_force import Floats, Setting, final_jets, to_batch
+from every_tree import enumerate_trees, exact
 
 from djservice.clustering.cluster import cluster, replay
 

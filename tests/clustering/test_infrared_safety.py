@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import (
-    Floats,
-    enumerate_trees,
-    event_of,
-    final_jets,
-    to_batch,
-)
+from brute_force import Floats, Ints, event_of, final_jets, to_batch
 from drawn_events import components, few, powers, radii, random_event, seeds
+from every_tree import enumerate_trees
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,16 +54,18 @@ TINY = np.array(
 )
 
 
+@cache
+def sequences(event: tuple[tuple[float, ...], ...]) -> tuple[Ints, list[float]]:
+    """Every merge sequence of a tiny event, and the mass of the two leading jets of each: the same for all weights."""
+    histories = list(enumerate_trees(event))
+    ends = (final_jets(event, each) for each in histories)
+    return np.array(histories), [objects.leading_mass(jets) for objects, jets in ends]
+
+
 def exact_mean(event: Floats, rigidity: float, scale: str) -> float:
     """E[mass of the two leading jets] of a tiny event: every merge sequence, weighed by the kernel."""
-    histories = list(enumerate_trees(event))
-    masses = [
-        objects.leading_mass(jets)
-        for objects, jets in (final_jets(event, each) for each in histories)
-    ]
-    trees = replay(
-        to_batch([event]), np.array(histories), radius=0.7, rigidity=rigidity, scale=scale
-    )
+    histories, masses = sequences(tuple(map(tuple, event.tolist())))
+    trees = replay(to_batch([event]), histories, radius=0.7, rigidity=rigidity, scale=scale)
     return math.fsum(np.exp(trees.log_prob[0]) * masses)
 
 

@@ -10,7 +10,8 @@ import awkward as ak
 import fastjet
 import numpy as np
 import pytest
-from brute_force import enumerate_trees, event_of, shipped_events, to_batch
+from brute_force import event_of, shipped_events, to_batch
+from every_tree import enumerate_trees
 
 import djservice as dj
 from djservice.clustering.particle_order import momenta_of

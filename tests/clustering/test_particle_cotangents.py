@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import Floats, enumerate_trees, event_of, shipped_events, to_batch
+from brute_force import Floats, event_of, shipped_events, to_batch
+from every_tree import enumerate_trees
 from input_tables import FUNCTIONS, AllTrees, per_tree, sampling_of, table
 
 from djservice.clustering import on_cpu

@@ -6,12 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import (
-    Setting,
-    enumerate_trees,
-    to_batch,
-    walk,
-)
+from brute_force import Setting, to_batch, walk
+from every_tree import enumerate_trees
 from steps import ASYMMETRIES, OTHERS, POWERS, RIGIDITIES, SIZES, TWIN, assert_step, event_near
 
 from djservice.clustering.cluster import cluster, replay

@@ -7,16 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import (
-    BEAM,
-    Setting,
-    enumerate_trees,
-    event_of,
-    exact,
-    shipped_events,
-    to_batch,
-    walk,
-)
+from brute_force import BEAM, Setting, event_of, shipped_events, to_batch, walk
+from every_tree import enumerate_trees, exact
 
 from djservice.clustering.cluster import cluster, replay
 from djservice.clustering.radius import VariableR

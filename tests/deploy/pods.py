@@ -1,6 +1,6 @@
 """What the pods of a rendered chart run, as processes of this machine: python pods.py RENDERED.yaml FOLDER, as root in namespaces of its own.
 
-FOLDER has the volumes: data, certificates, and the ConfigMap is written to runs. Host names of Services lead here, the root file
+FOLDER has the volumes: data, certificates, kernels as an image has them, and the ConfigMap is written to runs. Host names of Services lead here, the root file
 system is read-only, and commands, arguments and environments are those of the chart, through the entry point of the image. What is
 not here is Kubernetes: nothing is scheduled, limited, restarted or kept apart.
 """
@@ -39,6 +39,7 @@ def main(rendered: str, place: str) -> None:
     sh("ip link set lo up", f"mount --bind {folder}/hosts /etc/hosts", "mount --bind /tmp /tmp")
     for name in ("data", "runs", "certificates"):
         sh(f"mount --bind {folder}/{name} /{name}")
+    sh(f"mount --bind {folder}/kernels /tmp/numba")
     sh(
         "mount -o remount,ro,bind /runs",
         "mount -o remount,ro,bind /certificates",
@@ -59,17 +60,11 @@ def main(rendered: str, place: str) -> None:
         if kind == "Job" and name.startswith("-submit-")
     )
     finish(submit["spec"]["template"]["spec"], folder / "submit.log")
-    again = ["djservice", "list", "--last", "1"]
+    identifier = (folder / "submit.log").read_text().split()[-1]
     environment = environment_of(submit["spec"]["template"]["spec"]["containers"][0])
-    end = time.monotonic() + SECONDS
-    while (
-        "finished"
-        not in (
-            said := subprocess.run(again, env=environment, capture_output=True, text=True)
-        ).stdout
-    ):
-        assert time.monotonic() < end, said
-        time.sleep(0.5)
+    with open(folder / "watch.log", "wb") as log:
+        watch = ["djservice", "watch", identifier]
+        subprocess.run(watch, env=environment, stdout=log, stderr=log, check=True, timeout=SECONDS)
     job = found["CronJob", "-reprocess"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     for _ in range(2):
         finish(job, folder / "reprocess.log")
@@ -82,7 +77,11 @@ def sh(*commands: str) -> None:
 
 def environment_of(container: dict[str, Any]) -> dict[str, str]:
     own = {each["name"]: each["value"] for each in container.get("env", [])}
-    return {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"} | own
+    here = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # the code that is tested, installed or not
+    }
+    return here | own
 
 
 def start(pod: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:

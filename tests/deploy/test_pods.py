@@ -13,8 +13,11 @@ import pytest
 import tools
 import trustme
 import yaml
+from numba.core.caching import _CacheLocator
 
 from djservice import examples
+from djservice.clustering import kernels
+from djservice.clustering.kernel_files import kernel_folder
 from djservice.store.run_store import Store
 
 CHART = Path(__file__).parents[2] / "helm/djservice"
@@ -23,9 +26,8 @@ CHART = Path(__file__).parents[2] / "helm/djservice"
 @pytest.fixture
 def mount_points() -> Iterator[None]:
     """Folders of the volumes, where there are none."""
-    made = [
-        path for name in ("data", "runs", "certificates") if not (path := Path("/", name)).exists()
-    ]
+    names = ("data", "runs", "certificates", "tmp/numba")
+    made = [path for name in names if not (path := Path("/", name)).exists()]
     for path in made:
         path.mkdir()
     yield
@@ -73,6 +75,7 @@ def test_a_run_and_a_schedule(
     ]
     (wanted,) = (each["spec"]["dnsNames"] for each in certificates if "dnsNames" in each["spec"])
     write_secret(tmp_path / "certificates", wanted)
+    put_kernels(tmp_path / "kernels")
 
     alone = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     done = subprocess.run(
@@ -89,6 +92,12 @@ def test_a_run_and_a_schedule(
     )
     assert first.startswith("latest: ") and second.startswith("nothing changed; latest: ")
     assert (tmp_path / "data/nightly/latest").exists()
+
+
+def put_kernels(folder: Path) -> None:
+    """What is compiled here, as the image has it: to compile it again would be most of the time of this test."""
+    cached = _CacheLocator.get_suitable_cache_subpath(kernels.__file__)
+    shutil.copytree(kernel_folder(), folder / cached)
 
 
 def write_secret(folder: Path, names: list[str]) -> None:

@@ -41,7 +41,7 @@ def wait_for(
     end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end and not failed(), explain()
-        time.sleep(0.1)
+        time.sleep(0.3)  # each look is a process of Slurm, or opens a store
 
 
 def test_a_job_cancelled_requeued_preempted_and_without_its_controller_has_the_same_bits(

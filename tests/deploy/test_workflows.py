@@ -73,9 +73,9 @@ RULES = [
     pytest.param((), id="all", marks=pytest.mark.long),
 ]
 
-#: On Kubernetes Jobs are what differs; the rules are those of before.
+#: On Kubernetes Jobs are what differs; the rules are those of before, and one Job tells whether Jobs work.
 RULES_IN_PODS = [
-    pytest.param(("--until", "skim"), id="the skims"),
+    pytest.param(("--until", "skim"), id="a skim"),
     *(pytest.param(*rules.values, id=rules.id, marks=pytest.mark.long) for rules in RULES),
 ]
 
@@ -177,15 +177,15 @@ def test_snakemake_on_kubernetes(
             f"--default-storage-prefix={volume}/workflow",
         ]
         store = volume / "workflow/fit.zarr"
-        files = '["data/a.root", "data/b.root"]'
+        files = '["data/a.root"]' if "skim" in until else '["data/a.root", "data/b.root"]'
         options = (*volumes, *until)
         said = snakemake(here, "kubernetes", environment, *options, files=files, store=store)
     finally:
         server.stop()
     if "skim" in until:
-        steps, jobs = "2 of 6", 2
-        skims = (volume / "workflow/results/skim").iterdir()
-        assert {path.name for path in skims} == {"a.root", "b.root"}
+        steps, jobs = "1 of 5", 1
+        (skim,) = (volume / "workflow/results/skim").iterdir()
+        assert skim.name == "a.root"
     else:
         steps, jobs = ("3 of 6", 3) if until else ("6 of 6", 5)
         check_results(until, store, volume / "workflow/results/report.html")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import Setting, enumerate_trees, event_of, final_jets, shipped_events, to_batch
+from brute_force import Setting, event_of, final_jets, shipped_events, to_batch
 from every_estimator import FINITE, SCORE_TYPE, one_decision
+from every_tree import enumerate_trees
 
 from djservice import SquaredError, cuts, observables
 from djservice.clustering.cluster import cluster, replay

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import enumerate_trees
+from every_tree import enumerate_trees
 from input_tables import table
 
 import djservice as dj

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import enumerate_trees, to_batch
+from brute_force import to_batch
+from every_tree import enumerate_trees
 
 import djservice as dj
 from djservice.clustering.cluster import cluster, replay

@@ -1,4 +1,4 @@
-"""Losses, selections and their sums: values, gradients and standard errors."""
+"""Losses, selections and their sums: values and gradients against formulas, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,56 +7,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from table_of_losses import LOSSES, MASS, SELECTED, SQUARED, forty_events
 
 from djservice import (
     LeaveOneOut,
     Score,
     SquaredError,
-    SquaredErrorOfMean,
-    StateBaseline,
     cuts,
-    observables,
 )
-from djservice.clustering.cluster import cluster, replay
+from djservice.clustering.cluster import cluster
 from djservice.clustering.sampling import Sampling
 from djservice.errors import InputError, RunError
-from djservice.estimators.base import Estimator
 from djservice.evaluation.evaluate import evaluate
 from djservice.evaluation.gradient import gradient
-from djservice.evaluation.reduce import reduce_events
-from djservice.evaluation.tree_columns import Grown
 from djservice.events.batch import EventBatch
 from djservice.objectives.losses import Loss
 from djservice.objectives.pooled_statistics import (
     QUANTILES,
-    PooledMean,
-    QuantileWidth,
-    RelativeVariance,
-    UnbinnedStatistic,
 )
 from djservice.objectives.widths import RobustWidth, Width
-
-MASS = observables.dijet_mass
-SELECTED = cuts.two_jets(pt_min=15.0) & cuts.mass_below(120.0)
-SQUARED = SquaredError(MASS, target=80.0, scale=80.0)
-OF_MEAN = SquaredErrorOfMean(MASS, target=80.0, scale=80.0)
 
 
 @pytest.fixture(scope="module")
 def events() -> EventBatch:
-    """Forty small events with weights."""
-    rng = np.random.default_rng(5)
-    counts = rng.integers(3, 9, 40)
-    n = counts.sum()
-    return EventBatch.from_arrays(
-        pt=rng.exponential(30.0, n) + 2.0,
-        rapidity=rng.uniform(-2, 2, n),
-        phi=rng.uniform(-np.pi, np.pi, n),
-        mass=np.zeros(n),
-        offsets=np.concatenate([[0], np.cumsum(counts)]),
-        weight=rng.uniform(0.2, 2.0, 40),
-        truth=rng.uniform(60, 100, 40),
-    )
+    return forty_events()
 
 
 def by_hand(
@@ -97,119 +71,12 @@ def by_hand(
     return total_loss, total_slope
 
 
-#: A new loss is tested by adding a row.
-LOSSES = {
-    "squared error": SQUARED,
-    "squared error, selected": SQUARED.where(SELECTED),
-    "squared error to the truth": SquaredError(MASS, scale=80.0).where(SELECTED),
-    "of mean": OF_MEAN,
-    "of mean, selected": OF_MEAN.where(SELECTED),
-    "sum": SQUARED.where(SELECTED)
-    + 0.5 * OF_MEAN
-    + SquaredError(observables.leading_jet_mass, target=10.0) * 1e-3,
-}
-
-
-#: Those whose value is no mean of single terms; narrow bins, for the histogram is differentiated as it is.
-WIDTHS = {
-    "width": Width(MASS),
-    "width, selected": Width(MASS).where(SELECTED),
-    "robust width": RobustWidth(MASS, high=300.0, bins=20),
-    "robust width, selected": RobustWidth(MASS, high=120.0, bins=12).where(SELECTED),
-    "width of the response": Width(MASS, scale=None),
-    "robust width of the response": RobustWidth(MASS, scale=None, high=3.0, bins=20),
-    "width and error": 0.3 * Width(MASS).where(SELECTED) + SQUARED,
-}
-
-
 @pytest.mark.parametrize("name", LOSSES)
 def test_sums_equal_the_formulas_written_out(name: str, events: EventBatch) -> None:
     found = gradient(events, LOSSES[name], radius=0.7, trees=6, seed=2, estimator=LeaveOneOut())
     loss, slope = by_hand(LOSSES[name], events, 0.7, 6, 2)
     assert found.loss.value == pytest.approx(loss, rel=1e-12)
     assert found.value == pytest.approx(slope, rel=1e-10)
-
-
-@pytest.mark.parametrize(
-    "estimator", [Score(), LeaveOneOut(), StateBaseline()], ids=lambda e: e.name
-)
-@pytest.mark.parametrize(
-    "name", [*LOSSES, "width", "width, selected", "width and error"]
-)  # quantiles have kinks
-def test_gradient_is_the_slope_of_the_loss(
-    name: str, estimator: Estimator, events: EventBatch
-) -> None:
-    """Against finite differences of the loss with independent trees; both errors are over trees, the events given."""
-    step, trees = 0.1, 4_000
-    few = events.select(range(8))
-    loss = {**LOSSES, **WIDTHS}[name]
-    found = gradient(few, loss, radius=0.7, trees=trees, estimator=estimator, seed=11)
-    high, low = (
-        gradient(few, loss, radius=0.7 + s, trees=trees, seed=40 + i)
-        for i, s in enumerate((step, -step))
-    )
-    # Richardson extrapolation removes the error of order step^2.
-    far_high, far_low = (
-        gradient(few, loss, radius=0.7 + s, trees=trees, seed=50 + i)
-        for i, s in enumerate((2 * step, -2 * step))
-    )
-    near = (high.loss.value - low.loss.value) / (2 * step)
-    far = (far_high.loss.value - far_low.loss.value) / (4 * step)
-    near_error = np.hypot(high.loss.tree_error, low.loss.tree_error) / (2 * step)
-    far_error = np.hypot(far_high.loss.tree_error, far_low.loss.tree_error) / (4 * step)
-    error = np.sqrt(found.tree_error**2 + (4 / 3 * near_error) ** 2 + (far_error / 3) ** 2)
-    assert abs(found.value - (4 * near - far) / 3) / error < 4
-
-
-@pytest.mark.parametrize("target", [80.0, 20.0])
-def test_standard_errors_of_a_squared_mean_are_those_of_repetitions(
-    target: float, events: EventBatch
-) -> None:
-    """A tree is in the pairs of all others too."""
-    loss = SquaredErrorOfMean(MASS, target=target, scale=80.0)
-    few = events.select(range(10))
-    repeated = [gradient(few, loss, radius=0.7, trees=200, seed=100 + k) for k in range(100)]
-    for values, stated in (
-        ([r.value for r in repeated], [r.tree_error for r in repeated]),
-        ([r.loss.value for r in repeated], [r.loss.tree_error for r in repeated]),
-    ):
-        assert abs(np.std(values, ddof=1) / np.mean(stated) - 1) < 4 / np.sqrt(2 * 99)
-
-
-@pytest.mark.parametrize(
-    "loss", [SQUARED.where(SELECTED), WIDTHS["width"]], ids=["squared error", "width"]
-)
-def test_standard_errors_are_those_of_repetitions(loss: Loss, events: EventBatch) -> None:
-    """tree_error against the spread over seeds; the error over events against that over bootstrapped samples."""
-    repeated = [
-        gradient(events, loss, radius=0.7, trees=40, seed=100 + k, threads=1) for k in range(60)
-    ]
-    for values, stated in (
-        ([r.value for r in repeated], [r.tree_error for r in repeated]),
-        ([r.loss.value for r in repeated], [r.loss.tree_error for r in repeated]),
-    ):
-        # The relative error of a standard deviation from k repetitions is 1/sqrt(2 (k - 1)).
-        assert abs(np.std(values, ddof=1) / np.mean(stated) - 1) < 4 / np.sqrt(2 * 59)
-    found = repeated[0]
-    rng = np.random.default_rng(1)
-    copies = []
-    for _ in range(200):
-        rows = rng.integers(0, len(events), len(events))
-        moments, _ = evaluate(
-            events.select(rows), loss, LeaveOneOut(), Sampling(seed=100), radius=0.7, trees=40
-        )
-        copies.append(
-            (
-                moments.gradient().value,
-                moments.loss().value,
-                moments.mean().value,
-                moments.sd().value,
-            )
-        )
-    spread = np.std(copies, axis=0, ddof=1)
-    stated = [found.error, found.loss.error, found.moments.mean().error, found.moments.sd().error]
-    # First order in 1/events on both sides: 40 events leave a bias of some 1/(2 * 40) beside the noise of 200 copies.
-    assert np.abs(spread / stated - 1).max() < 4 * np.hypot(1 / np.sqrt(2 * 199), 1 / 40)
 
 
 def test_moments_merge(events: EventBatch) -> None:
@@ -304,61 +171,6 @@ def test_arguments_without_meaning(events: EventBatch) -> None:
     )
     with pytest.raises(InputError, match="has no target, and event 0 has no truth"):
         gradient(without_truth, SquaredError(MASS), radius=0.7)
-
-
-@pytest.mark.parametrize(
-    "name", [*(name for name in LOSSES if "mean" not in name and name != "sum"), *WIDTHS]
-)
-def test_score_estimate_is_the_slope_of_the_same_estimate(name: str, events: EventBatch) -> None:
-    """Without statistics: the same trees weighted by P(R + h)/P(R), whose derivative at h = 0 the score estimator is."""
-    loss = {**LOSSES, **WIDTHS}[name]
-    settings: dict[str, Any] = {"rigidity": 1.0, "jets": loss.jets}
-    sample = cluster(events, radius=0.7, trees=50, seed=6, history=True, **settings)
-    step = 1e-5
-
-    def value(radius: float) -> float:
-        ratio = np.exp(
-            replay(events, sample.history, radius=radius, **settings).log_prob - sample.log_prob
-        )
-        total = 0.0
-        for term in loss.terms:
-            _, quantities, accepted = term.evaluate(sample.jets, events.truth)
-            means = [(quantity * ratio).mean(axis=1) for quantity in quantities]
-            means.append(1.0 - (~accepted * ratio).mean(axis=1))
-            total += term.coefficient * float(
-                term.statistic.value(np.array([events.weight @ mean for mean in means]))
-            )
-        return total
-
-    ((found, _),) = reduce_events([Grown(events, sample, ())], loss, Score(), None, [len(events)])
-    assert found.gradient().value == pytest.approx(
-        (value(0.7 + step) - value(0.7 - step)) / (2 * step), rel=1e-6
-    )
-
-
-@pytest.mark.parametrize(
-    "statistic",
-    [PooledMean(), RelativeVariance(), QuantileWidth(0.0, 10.0, 8)],
-    ids=lambda f: type(f).__name__,
-)
-def test_derivatives_of_statistics(statistic: UnbinnedStatistic) -> None:
-    """Against central differences, of a sample and of several events at once."""
-    sums = np.random.default_rng(3).uniform(1.0, 2.0, (5, statistic.sums))
-    step = 1e-6
-    gradient_there, hessian = np.empty_like(sums), np.empty((5, statistic.sums, statistic.sums))
-    for i in range(statistic.sums):
-        shift = np.zeros(statistic.sums)
-        shift[i] = step
-        gradient_there[:, i] = (statistic.value(sums + shift) - statistic.value(sums - shift)) / (
-            2 * step
-        )
-        hessian[:, i] = (statistic.gradient(sums + shift) - statistic.gradient(sums - shift)) / (
-            2 * step
-        )
-    assert statistic.gradient(sums) == pytest.approx(gradient_there, rel=1e-7, abs=1e-8)
-    assert statistic.hessian(sums) == pytest.approx(hessian, rel=1e-6, abs=1e-7)
-    assert statistic.value(sums[2]) == pytest.approx(statistic.value(sums)[2], rel=1e-15)
-    assert statistic.gradient(sums[2]) == pytest.approx(statistic.gradient(sums)[2], rel=1e-15)
 
 
 def test_widths_are_those_of_the_pooled_trees(events: EventBatch) -> None:

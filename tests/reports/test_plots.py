@@ -18,7 +18,7 @@ from djservice.events.augment import AUGMENTATIONS
 from djservice.fit.result import Result
 from djservice.input.layouts import LAYOUTS
 from djservice.objectives import cuts, observables
-from djservice.runs.run import FinishedRun
+from djservice.runs.finished import FinishedRun
 
 
 @pytest.fixture

@@ -4,25 +4,21 @@ import asyncio
 import html
 import json
 import re
-import shutil
-import subprocess
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from decimal import ROUND_HALF_UP, Decimal
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import psutil
 import pytest
 from distributed import Scheduler
 from prometheus_client.parser import text_string_to_metric_families
+from visits import Shown, found, get, rounded
 
 import djservice as dj
 from djservice.config.run import Run
@@ -37,27 +33,6 @@ Settings = dict[str, Any]
 ATTACK = "<img src=x onerror=\"document.body.dataset.attacked='yes'\">"
 SECRET = "hunter2-0f3c9a77"
 PREFIX = "some/where"
-SCHEMA = json.loads((Path(pages.__file__).parent / "static" / "schema.json").read_text())
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def get(address: str) -> tuple[int, Any, str]:
-    """Status, headers and text of an answer, whatever the status."""
-    try:
-        with urllib.request.urlopen(address, timeout=300) as answer:
-            return answer.status, answer.headers, answer.read().decode()
-    except urllib.error.HTTPError as refusal:
-        return refusal.code, refusal.headers, refusal.read().decode()
-
-
-def found(address: str, kind: str) -> Any:
-    """A JSON answer, which must be as the schema has it."""
-    _, headers, text = get(address)
-    assert headers["Cache-Control"] == "no-store"
-    assert headers["Content-Type"].startswith("application/json")
-    answer = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    jsonschema.Draft202012Validator(SCHEMA | {"$ref": f"#/$defs/{kind}"}).validate(answer)
-    return answer
 
 
 class Site:
@@ -319,74 +294,6 @@ def test_links_lead_somewhere_behind_a_prefix(site: Site) -> None:
     assert get(site.base.removesuffix(f"/{PREFIX}") + "/djservice")[0] == 404
 
 
-class Shown(HTMLParser):
-    """Text by the id of the element that it is in, rows of tables, and attributes by id."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.inside: list[str] = []
-        self.text: dict[str, str] = {}
-        self.rows: dict[str, list[list[str]]] = {}
-        self.attributes: dict[str, dict[str, Any]] = {}
-        self.feed(text)
-
-    VOID = ("meta", "link", "img", "br", "input")
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = dict(attributes)
-        if tag == "tr" and self.name in self.attributes:
-            self.rows.setdefault(self.name, []).append([])
-        if tag == "td" and self.name in self.rows:
-            self.rows[self.name][-1].append("")
-        if tag not in self.VOID:
-            self.inside.append(given.get("id") or (tag if tag == "body" else ""))
-        self.attributes.setdefault(given.get("id") or tag, given)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            self.inside.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.text[self.name] = self.text.get(self.name, "") + data
-        rows = self.rows.get(self.name)
-        if rows and rows[-1]:
-            rows[-1][-1] += data
-
-    @property
-    def name(self) -> str:
-        return next((name for name in reversed(self.inside) if name), "")
-
-
-@pytest.fixture
-def browse(
-    requires: Callable[[str, object], None], tmp_path: Path
-) -> Iterator[Callable[[str], Shown]]:
-    """``browse(address)``: a page as it stands some seconds after a browser opened it."""
-    requires("chromium", CHROMIUM)
-
-    def show(address: str) -> Shown:
-        options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
-        folder = f"--user-data-dir={tmp_path / 'browser'}"
-        command = [
-            str(CHROMIUM),
-            *options,
-            folder,
-            "--virtual-time-budget=8000",
-            "--dump-dom",
-            address,
-        ]
-        return Shown(
-            subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
-        )
-
-    yield show
-
-
-def rounded(value: float, digits: int) -> str:
-    """As a browser rounds."""
-    return str(Decimal(float(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
-
-
 def test_the_page_of_a_run_shows_the_numbers_of_its_store(
     site: Site, browse: Callable[[str], Shown]
 ) -> None:
@@ -423,29 +330,6 @@ def test_the_page_of_a_run_shows_the_numbers_of_its_store(
     ]
     assert "read 40 events" in page.text["lines"]
     assert "batch_events: 16" in page.text["settings"]
-
-
-def test_the_radius_of_a_joint_training_is_that_with_its_network(
-    browse: Callable[[str], Shown], tmp_path: Path
-) -> None:
-    """And not that of the loss alone; records of earlier versions have none."""
-    cases: dict[str, Settings] = {
-        "0.629 ± 0.012 with its network": {"joint_radius": 0.629, "joint_radius_error": 0.012},
-        "0.629 ± not determined with its network": {"joint_radius": 0.629},
-        "0.463 ± 0.020 (no optimum)": {"joint_radius": None},
-        "0.463 ± 0.020 (no optimum) ": {},
-    }
-    alone = {"radius": 0.463, "radius_error": 0.02, "converged": False}
-    script = (Path(pages.__file__).parent / "static" / "common.js").read_text()
-    body = ""
-    for number, joint in enumerate(cases.values()):
-        body += f'<p id="case{number}"></p>'
-        run = json.dumps({"result": alone | joint})
-        script += f'document.getElementById("case{number}").textContent = radius({run});'
-    page = tmp_path / "page.html"
-    page.write_text(f'<meta charset="utf-8">{body}<script type="module">{script}</script>')
-    shown = browse(page.as_uri()).text
-    assert [shown[f"case{number}"] for number in range(len(cases))] == [x.strip() for x in cases]
 
 
 @pytest.mark.usefixtures("moving")
