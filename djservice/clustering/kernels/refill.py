@@ -59,7 +59,16 @@ def put_row(
     """
     if compresses() and asymmetry == 0.0 and bit_count(hits) > FEW:
         return put_together(
-            pseudojets, slot, start, hits, row, pairs.q, pairs.owner, pairs.other, count
+            pseudojets,
+            slot,
+            start,
+            hits,
+            row,
+            start % CHUNK,
+            pairs.q,
+            pairs.owner,
+            pairs.other,
+            count,
         )
     bits = thread_bits(hits)
     while bits != 0:
@@ -149,9 +158,10 @@ def append_row(
 ) -> int:
     """Put the pairs with low <= q < high that the object in ``slot`` owns on the list.
 
-    Pairs with q >= high set the object's lower bound. Returns the new length of the list, -1 if it
-    is too short.
+    Pairs with q >= high set the object's lower bound. Those below its former bound are on the list,
+    or have been. Returns the new length of the list, -1 if it is too short.
     """
+    low = max(low, pseudojets.lower[slot])
     y, phi, d, ident = (
         fill(pseudojets.y[slot]),
         fill(pseudojets.phi[slot]),
