@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import aside, jit
 from djservice.clustering.kernels.lanes import (
     below,
     bit_count,
@@ -222,10 +222,10 @@ def _gather_all(
             n_pairs = _put_hits(pseudojets, i, start, hits, close_pairs, n_pairs, row)
         sync()
         pseudojets.lower[i] = smallest_lane(bound)
-    return n_pairs
+    return int(n_pairs)
 
 
-@jit
+@aside
 def _gather_near(
     pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
 ) -> int:
@@ -263,7 +263,7 @@ def _gather_near(
         sync()
         if n_pairs < 0:
             return -1
-    return n_pairs
+    return int(n_pairs)
 
 
 @jit
@@ -315,10 +315,11 @@ def _put_hits(
 ) -> int:
     """Collect the hits of an object in a stretch of slots; returns the number of pairs."""
     if compresses() and bit_count(hits) > FEW:
-        return put_together(
+        count: int = put_together(
             pseudojets, i, start, hits, row, start, close_pairs.unsorted_q,
             close_pairs.unsorted_owner, close_pairs.unsorted_other, n_pairs,
         )  # fmt: skip
+        return count
     bits = thread_bits(hits)
     while bits != 0:
         k = lowest(bits)

@@ -149,26 +149,24 @@ def append_row(
     pseudojets: Pseudojets,
     m: int,
     slot: int,
-    low: float,
     high: float,
     pairs: Candidates,
     count: int,
     scratch: Scratch,
     asymmetry: float,
 ) -> int:
-    """Put the pairs with low <= q < high that the object in ``slot`` owns on the list.
+    """Put the pairs with q < high that the object in ``slot`` owns on the list.
 
-    Pairs with q >= high set the object's lower bound. Those below its former bound are on the list,
-    or have been. Returns the new length of the list, -1 if it is too short.
+    Those below its lower bound are on it already. Those with q >= high set a new bound. Returns the
+    new length of the list, -1 if it is too short.
     """
-    low = max(low, pseudojets.lower[slot])
     y, phi, d, ident = (
         fill(pseudojets.y[slot]),
         fill(pseudojets.phi[slot]),
         fill(pseudojets.d[slot]),
         fill(pseudojets.ident[slot]),
     )
-    lows, highs, infinities = fill(low), fill(high), fill(math.inf)
+    lows, highs, infinities = fill(pseudojets.lower[slot]), fill(high), fill(math.inf)
     bound = infinities
     begin = 0
     while begin < m and count >= 0:
@@ -345,7 +343,7 @@ def refill(
     k = 0
     while k < marked and n_pairs >= 0:
         slot = int(scratch.marked[k])
-        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch, asymmetry)
+        n_pairs = append_row(pseudojets, m, slot, high, pairs, n_pairs, scratch, asymmetry)
         k += 1
     return n_pairs, n_beams
 

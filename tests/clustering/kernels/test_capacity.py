@@ -10,9 +10,8 @@ from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels.candidates import PAD
 from djservice.clustering.kernels.grow import EventArrays, load_event
 from djservice.clustering.kernels.jit import entry
-from djservice.clustering.kernels.pseudojets import copy_pseudojets
+from djservice.clustering.kernels.pseudojets import LARGE, copy_pseudojets
 from djservice.clustering.kernels.refill import append_new, append_row
-from djservice.clustering.kernels.pseudojets import LARGE
 from djservice.clustering.kernels.workspace import allocate
 from djservice.clustering.particle_order import slots_of
 
@@ -25,7 +24,7 @@ def append_both(work, n, count):
     copy_pseudojets(work.origin, work.pseudojets, n)
     for j in range(n):
         work.scratch.slot[j] = j
-    row = append_row(work.pseudojets, n, n - 1, 0.0, 1e300, work.pairs, count, work.scratch, 0.0)
+    row = append_row(work.pseudojets, n, n - 1, 1e300, work.pairs, count, work.scratch, 0.0)
     new, _ = append_new(work.pseudojets, n, n - 1, 1e300, work.pairs, count, work.scratch, 0.0)
     return row, new
 
