@@ -167,6 +167,7 @@ def append_row(
         fill(pseudojets.ident[slot]),
     )
     lows, highs, infinities = fill(pseudojets.lower[slot]), fill(high), fill(math.inf)
+    sync()
     bound = infinities
     begin = 0
     while begin < m and count >= 0:
