@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.kinematics import momenta
-from djservice.clustering.kernels.pseudojets import LARGE, STRETCH
-from djservice.clustering.kernels.ties import order_ties
+from djservice.clustering.kernels.sorting import DIGIT, fill_slots, sort_particles
 from djservice.core.typing import Floats
 from djservice.events.batch import EventBatch
 
@@ -29,7 +28,7 @@ def sorted_particles(events: EventBatch, power: float) -> tuple[NDArray[np.int32
         field[index] for field in (events.pt, events.rapidity, events.phi, events.mass)
     )
     particles = np.empty((len(index), 7))
-    particles[:, :3] = np.stack((pt, y, phi), axis=1)
+    particles[:, 0], particles[:, 1], particles[:, 2] = pt, y, phi
     momenta(pt, y, phi, mass, particles[:, 3:])
     return order, particles
 
@@ -48,12 +47,10 @@ def components_of(pt: Floats, rapidity: Floats, phi: Floats, mass: Floats) -> Fl
 
 def _order(events: EventBatch, event: NDArray[np.int64], power: float) -> NDArray[np.int64]:
     """Indices that sort particles by event and falling d, then by rapidity, phi and mass."""
-    # Event and pT in single precision make one integer, which sorts fast. Ties are resolved below.
-    rising = events.pt if power <= 0 else -events.pt
-    bits = events.pt.astype(np.float32).view(np.int32).astype(np.int64)
-    key = event << 32 | (bits if power <= 0 else 0x7FFFFFFF - bits)
-    index = np.argsort(key)
-    order_ties(index, key, rising, events.rapidity, events.phi, events.mass)
+    index, rising = np.empty_like(event), events.pt if power <= 0 else -events.pt
+    begins = np.array(events.offsets)
+    columns = events.rapidity, events.phi, events.mass
+    sort_particles(index, event, begins, *_work_space(len(event)), rising, *columns)
     return index
 
 
@@ -62,19 +59,17 @@ def slots_of(particles: Floats, offsets: NDArray[np.int64]) -> NDArray[np.uint16
 
     Small events keep the order of the particles. In those of at least
     :data:`djservice.clustering.kernels.pseudojets.LARGE` particles the hardest ones come
-    first, a tile of them. The others follow by rapidity in steps of 0.001, and then as before. See
+    first, a tile of them. The others follow by rapidity, and then as before. See
     :mod:`djservice.clustering.kernels.tiles`.
     """
-    counts = np.diff(offsets)
-    slots = (np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)).astype(np.uint16)
-    for event in np.flatnonzero(counts >= LARGE):
-        own = slots[offsets[event] : offsets[event + 1]]
-        rapidity = particles[offsets[event] : offsets[event + 1] - STRETCH, 1]
-        steps = np.rint(1000.0 * np.clip(rapidity, -30.0, 30.0)).astype(np.int64) + 30_000
-        keys = np.sort((steps << 16 | own[:-STRETCH]).astype(np.uint32))  # no two are the same
-        own[-STRETCH:] = np.arange(STRETCH)
-        own[keys & 0xFFFF] = np.arange(STRETCH, len(own))
+    slots, largest = np.empty(offsets[-1], np.uint16), int(np.diff(offsets).max(initial=0))
+    fill_slots(slots, offsets, particles[:, 1], *_work_space(largest))
     return slots
+
+
+def _work_space(particles: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Work space for sorting so many particles."""
+    return np.empty((2, particles), np.int64), np.empty(1 << DIGIT, np.int64)
 
 
 def ranks(order: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:

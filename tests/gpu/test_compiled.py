@@ -288,7 +288,7 @@ def test_ptx_lists_the_constituents_of_jets(
 
 @pytest.mark.usefixtures("gpu")  # put back at the end
 @pytest.mark.parametrize(
-    "wait", [0, *(pytest.param(wait, marks=pytest.mark.long) for wait in (3, 5))]
+    "wait", [0, *(pytest.param(wait, marks=pytest.mark.long) for wait in (3, 9))]
 )
 def test_a_wait_that_is_missing_is_noticed(
     wait: int, ptx: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,8 +3,8 @@
 Distances are q = D R^2. A pair has q = min(d_i, d_j) dR_ij^2 whatever the radius. Only a beam,
 q = d_i R_i^2, knows the radius. A pair is owned by its object with the larger id.
 
-The lists hold *every* live candidate with q < threshold. The others are of two kinds. Pairs of
-particles below ``close_pairs.top`` are among the close pairs, which are in order of q
+The lists hold *every* live candidate with q < threshold. The others are of two kinds. Some pairs of
+particles are among the close pairs, which are in order of q
 (:mod:`djservice.clustering.kernels.close_pairs`). All others are bounded from below, object by
 object. Raising the threshold looks only at objects whose bound lies below the new threshold.
 

@@ -4,6 +4,11 @@ q = D R^2 of a pair of particles depends neither on R nor on the rigidity. So th
 order once per event, and all trees of the event share them. A tree that raises the threshold of its
 list takes the next stretch of close pairs instead of searching for them.
 
+Most pairs of a large event have a dead object when their turn comes: a hard object has thousands, and
+merges at one of its smallest distances. So an object's close pairs are there only those below
+:data:`REACH` times its smallest distance. An object that outlives them is searched for its further
+pairs (:mod:`djservice.clustering.kernels.refill`).
+
 The order is by level. There are two levels to a factor of 2 in q: a level is the exponent of the
 float and the first bit of its mantissa. Thresholds are edges of levels.
 """
@@ -11,12 +16,12 @@ float and the first bit of its mantissa. Thresholds are edges of levels.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from djservice.clustering.kernels.jit import jit
+from djservice.clustering.kernels.jit import aside, jit
 from djservice.clustering.kernels.lanes import (
     below,
     bit_count,
@@ -29,6 +34,7 @@ from djservice.clustering.kernels.lanes import (
     load,
     lowest,
     natural,
+    seldom,
     smallest_lane,
     store,
     thread_bits,
@@ -37,7 +43,6 @@ from djservice.clustering.kernels.lanes import (
 )
 from djservice.clustering.kernels.lanes.team import rank, sync
 from djservice.clustering.kernels.pseudojets import (
-    CHUNK,
     FEW,
     LARGE,
     STRETCH,
@@ -48,12 +53,6 @@ from djservice.clustering.kernels.pseudojets import (
     put_together,
     row_distances,
 )
-from djservice.clustering.kernels.tiles import (
-    have_bounds,
-    next_tile,
-    squared_gaps,
-    tiles_between,
-)
 
 #: The number of bits of a float64 below those of its level.
 _SHIFT = 51
@@ -61,13 +60,15 @@ _SHIFT = 51
 #: Pairs above level 1022 are never close pairs.
 _FIRST = 2 * (1023 - 256)
 LEVELS = 1024
+#: In a large event the close pairs of an object are those below so many times its smallest distance.
+REACH = 16.0
 
 
 class ClosePairs(NamedTuple):
     """Pairs of particles, sorted by level.
 
     ``ends[level]`` is the number of pairs up to the end of a level. ``top[0]`` is the edge above
-    the last level: all pairs of particles below it are here. The ``unsorted`` arrays hold the pairs
+    the last level: all pairs of particles below it, or their owner's ``lower``, are here. The ``unsorted`` arrays hold the pairs
     before they are put in order.
     """
 
@@ -110,14 +111,14 @@ def pairs_below(close_pairs: ClosePairs, threshold: float) -> int:
 def fill_close_pairs(
     pseudojets: Pseudojets, n: int, slots: Ids, close_pairs: ClosePairs, row: Floats
 ) -> None:
-    """Collect the closest pairs, whole levels and about n^1.5 pairs.
+    """Collect the closest pairs, whole levels.
 
-    Sets ``pseudojets.lower`` for the other pairs. More than n^1.5 would be dead by the time a tree
-    reaches them. Where scans skip tiles, half as many are better. The last level is estimated from
-    a sample of the particles, and lowered until its pairs have room. ``slots`` has the slot of each
-    particle.
+    Sets ``pseudojets.lower`` for the other pairs. About n^1.5 pairs are below the last level. More
+    would be dead by the time a tree reaches them. In a large event they are 2 n^1.5, of which REACH
+    leaves out most. The last level is estimated from a sample of the particles, and lowered until
+    its pairs have room. ``slots`` has the slot of each particle.
     """
-    ends, stride = close_pairs.ends, 1 + n // 32
+    ends, stride = close_pairs.ends, 1 + n // (32 if n < LARGE else 16)
     if rank() == 0:
         clear(ends)
     for i in range(stride, n, stride):
@@ -130,7 +131,7 @@ def fill_close_pairs(
                 ends[level(row[natural(int(slots[j]))])] += stride
     sync()
     top, n_pairs = 0, 0  # levels below top fit
-    wanted = n * math.sqrt(n) * (0.5 if n >= LARGE else 1.0)
+    wanted = n * math.sqrt(n) * (1.0 if n < LARGE else 2.0)
     while top < LEVELS - 1 and n_pairs + ends[top] <= wanted:
         n_pairs += ends[top]
         top += 1
@@ -187,75 +188,144 @@ def put_in_order(close_pairs: ClosePairs, n_pairs: int) -> None:
 def _gather(
     pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
 ) -> int:
-    """Collect all pairs below ``edge``, unsorted; returns their number, -1 if there is no room."""
-    n_pairs, infinities, top = 0, fill(math.inf), fill(edge)
+    """Collect pairs below ``edge``, unsorted; returns their number, -1 if there is no room."""
+    if seldom(n >= LARGE):
+        return int(_gather_near(pseudojets, n, close_pairs, edge, row))
+    return int(_gather_all(pseudojets, n, close_pairs, edge, row))
+
+
+@jit
+def _gather_all(
+    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
+) -> int:
+    """:func:`_gather` all pairs of an event whose slots are in the order of ids."""
+    n_pairs, infinities, top = natural(0), fill(math.inf), fill(edge)
     masks = close_pairs.q  # which is free until the pairs are put in order
     for i in range(n):
         y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])
-        ident, bound, last = fill(pseudojets.ident[i]), infinities, slots_to_scan(n, i)
-        for begin in range(0, last, CHUNK):
-            end = min(begin + CHUNK, last)
-            near = tiles_between(begin, end)
-            if have_bounds(pseudojets):
-                tiles = d * squared_gaps(pseudojets, begin, y)  # it has the smallest d of its pairs
-                bound = least(where_below(tiles, top, infinities, tiles), bound)
-                near &= below(tiles, top)
-            start, left = begin, near
-            while left != 0:
-                start, left = next_tile(start, left)
-                hits = 0
-                for first in range(start, min(start + STRETCH, end), width()):
-                    q = distances(pseudojets, first, y, phi, d)
-                    if first + width() > i or last > i:  # it owns pairs with smaller ids
-                        q = where_below(load(pseudojets.ident, first), ident, q, infinities)
-                    store(row, first - begin, q)
-                    bound = where_below(q, top, bound, least(q, bound))
-                    hits |= below(q, top) << (first - start)
-                masks[natural((start - begin) // STRETCH)] = float_of(hits)
-                start, left = start + STRETCH, left >> 1
-            n_pairs = _put_hits(pseudojets, i, begin, near, close_pairs, n_pairs, row)
-            if n_pairs < 0:
+        ident, bound = fill(pseudojets.ident[i]), infinities
+        for start in range(0, i, STRETCH):
+            hits = 0
+            for first in range(start, min(start + STRETCH, i), width()):
+                q = distances(pseudojets, first, y, phi, d)
+                if first + width() > i:  # it owns pairs with smaller ids
+                    q = where_below(load(pseudojets.ident, first), ident, q, infinities)
+                store(row, first, q)
+                bound = where_below(q, top, bound, least(q, bound))
+                hits |= below(q, top) << (first - start)
+            masks[natural(start // STRETCH)] = float_of(hits)
+        sync()
+        for start in range(0, i, STRETCH):
+            if n_pairs + STRETCH > len(close_pairs.q):
                 return -1
+            hits = bits_of(masks[natural(start // STRETCH)])
+            n_pairs = _put_hits(pseudojets, i, start, hits, close_pairs, n_pairs, row)
+        sync()
         pseudojets.lower[i] = smallest_lane(bound)
-    return n_pairs
+    return int(n_pairs)
+
+
+@aside
+def _gather_near(
+    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
+) -> int:
+    """:func:`_gather` of each object the pairs below REACH times its smallest distance.
+
+    Tiles in reach lie side by side, except for the first. It has the largest ids, so only its own
+    objects own pairs with it.
+    """
+    n_pairs, tiles = natural(0), (n + STRETCH - 1) // STRETCH
+    for i in range(n):
+        # An owner has the smallest d of its pairs, up to the rounding of a power.
+        y, d = pseudojets.y[i], 0.999 * pseudojets.d[i]
+        low = natural(i // STRETCH)
+        nearest = _scan_tile(pseudojets, i, low, n, row)
+        if low == 0:
+            low = natural(1)
+            while low < tiles - 1 and y > pseudojets.tile_high[low]:
+                low = natural(low + 1)
+            nearest = least(_scan_tile(pseudojets, i, low, n, row), nearest)
+        high, cut = natural(low + 1), min(edge, REACH * smallest_lane(nearest))
+        while low > 1 and d * max(y - pseudojets.tile_high[low - 1], 0.0) ** 2 < cut:
+            low = natural(low - 1)
+            nearest = least(_scan_tile(pseudojets, i, low, n, row), nearest)
+        while high < tiles and d * max(pseudojets.tile_low[high] - y, 0.0) ** 2 < cut:
+            nearest = least(_scan_tile(pseudojets, i, high, n, row), nearest)
+            high = natural(high + 1)
+        cut = min(edge, REACH * smallest_lane(nearest))
+        pseudojets.lower[i] = cut
+        sync()
+        if i < STRETCH:
+            n_pairs = _put_near(pseudojets, i, natural(0), n, cut, close_pairs, n_pairs, row)
+        while low < high:
+            n_pairs = _put_near(pseudojets, i, low, n, cut, close_pairs, n_pairs, row)
+            low = natural(low + 1)
+        sync()
+        if n_pairs < 0:
+            return -1
+    return int(n_pairs)
+
+
+@jit
+def _scan_tile(pseudojets: Pseudojets, i: int, tile: int, n: int, row: Floats) -> Any:
+    """Put q of the pairs that the object in slot ``i`` owns with a tile in ``row``, else infinity.
+
+    Returns the smallest of each lane.
+    """
+    y, phi, d = fill(pseudojets.y[i]), fill(pseudojets.phi[i]), fill(pseudojets.d[i])
+    ident, infinities = fill(pseudojets.ident[i]), fill(math.inf)
+    nearest = infinities
+    for first in range(tile * STRETCH, min((tile + 1) * STRETCH, n), width()):
+        q = distances(pseudojets, first, y, phi, d)
+        q = where_below(load(pseudojets.ident, first), ident, q, infinities)
+        store(row, first, q)
+        nearest = least(q, nearest)
+    return nearest
+
+
+@jit
+def _put_near(
+    pseudojets: Pseudojets,
+    i: int,
+    tile: int,
+    n: int,
+    cut: float,
+    close_pairs: ClosePairs,
+    n_pairs: int,
+    row: Floats,
+) -> int:
+    """Collect the pairs below ``cut`` of a tile in ``row``; returns the number of pairs, or -1."""
+    if n_pairs < 0 or n_pairs + STRETCH > len(close_pairs.q):
+        return -1
+    hits, start, top = 0, tile * STRETCH, fill(cut)
+    for first in range(start, min(start + STRETCH, n), width()):
+        hits |= below(load(row, first), top) << (first - start)
+    return int(_put_hits(pseudojets, i, start, hits, close_pairs, n_pairs, row))
 
 
 @jit
 def _put_hits(
     pseudojets: Pseudojets,
     i: int,
-    begin: int,
-    near: int,
+    start: int,
+    hits: int,
     close_pairs: ClosePairs,
     n_pairs: int,
     row: Floats,
 ) -> int:
-    """Collect the hits of a particle among a chunk of slots; returns the number of pairs, or -1.
-
-    Each bit of ``near`` stands for a stretch of slots that was scanned.
-    """
-    sync()
-    start = begin
-    while near != 0:
-        if n_pairs + STRETCH > len(close_pairs.q):
-            return -1
-        start, near = next_tile(start, near)
-        hits = bits_of(close_pairs.q[natural((start - begin) // STRETCH)])
-        if compresses() and bit_count(hits) > FEW:
-            n_pairs = put_together(
-                pseudojets, i, start, hits, row, close_pairs.unsorted_q,
-                close_pairs.unsorted_owner, close_pairs.unsorted_other, n_pairs,
-            )  # fmt: skip
-        else:
-            bits = thread_bits(hits)
-            while bits != 0:
-                k = lowest(bits)
-                bits &= bits - 1
-                place = natural(n_pairs + bits_below(hits, k))
-                close_pairs.unsorted_q[place] = row[natural(start - begin + k)]
-                close_pairs.unsorted_owner[place] = int(pseudojets.ident[i])
-                close_pairs.unsorted_other[place] = int(pseudojets.ident[natural(start + k)])
-            n_pairs += bit_count(hits)
-        start, near = start + STRETCH, near >> 1
-    sync()
-    return n_pairs
+    """Collect the hits of an object in a stretch of slots; returns the number of pairs."""
+    if compresses() and bit_count(hits) > FEW:
+        count: int = put_together(
+            pseudojets, i, start, hits, row, start, close_pairs.unsorted_q,
+            close_pairs.unsorted_owner, close_pairs.unsorted_other, n_pairs,
+        )  # fmt: skip
+        return count
+    bits = thread_bits(hits)
+    while bits != 0:
+        k = lowest(bits)
+        bits &= bits - 1
+        place, other = natural(n_pairs + bits_below(hits, k)), natural(start + k)
+        close_pairs.unsorted_q[place] = row[other]
+        close_pairs.unsorted_owner[place] = int(pseudojets.ident[i])
+        close_pairs.unsorted_other[place] = int(pseudojets.ident[other])
+    return int(n_pairs + bit_count(hits))

@@ -66,10 +66,23 @@ def jit(function: Function) -> Function:
     computes a distance must get the same bits. Multiply-adds are fused only where the source says
     so. Division follows numpy: 1/0 is infinite and never an exception.
     """
+    return _inner(function, _OPTIONS)
+
+
+def aside(function: Function) -> Function:
+    """Like :func:`jit`, but the code is not put into that of the callers.
+
+    It is for long functions that only large events need. They would change how the compiler lays out
+    the code for small ones.
+    """
+    return _inner(function, _OPTIONS | {"forceinline": False})
+
+
+def _inner(function: Function, options: dict[str, Any]) -> Function:
     if numba.config.DISABLE_JIT:
         return entry(function)
     kernel: Any = compiled(
-        numba.njit, function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS
+        numba.njit, function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
     )
     kernel.__class__ = InnerFunction
     inner: Function = kernel

@@ -203,6 +203,7 @@ def put_together(
     start: int,
     hits: int,
     row: Floats,
+    place: int,
     q: Floats,
     owner: Ids,
     other: Ids,
@@ -211,12 +212,12 @@ def put_together(
     """Put the pairs of the object in ``slot`` with a stretch of slots on a list of ``count``.
 
     Each bit k of ``hits`` stands for the pair with slot ``start`` + k, whose distance is in
-    ``row``. The list has room for a stretch. Returns its new length.
+    ``row`` at ``place`` + k. The list has room for a stretch. Returns its new length.
     """
     ident, first = fill(pseudojets.ident[slot]), 0
     while first < STRETCH:
         group = hits >> first & 255
-        store_where(q, count, load(row, start % CHUNK + first), group)
+        store_where(q, count, load(row, place + first), group)
         store_where(owner, count, ident, group)
         store_where(other, count, load(pseudojets.ident, start + first), group)
         count = natural(count + bit_count(group))

@@ -59,7 +59,16 @@ def put_row(
     """
     if compresses() and asymmetry == 0.0 and bit_count(hits) > FEW:
         return put_together(
-            pseudojets, slot, start, hits, row, pairs.q, pairs.owner, pairs.other, count
+            pseudojets,
+            slot,
+            start,
+            hits,
+            row,
+            start % CHUNK,
+            pairs.q,
+            pairs.owner,
+            pairs.other,
+            count,
         )
     bits = thread_bits(hits)
     while bits != 0:
@@ -140,17 +149,16 @@ def append_row(
     pseudojets: Pseudojets,
     m: int,
     slot: int,
-    low: float,
     high: float,
     pairs: Candidates,
     count: int,
     scratch: Scratch,
     asymmetry: float,
 ) -> int:
-    """Put the pairs with low <= q < high that the object in ``slot`` owns on the list.
+    """Put the pairs with q < high that the object in ``slot`` owns on the list.
 
-    Pairs with q >= high set the object's lower bound. Returns the new length of the list, -1 if it
-    is too short.
+    Those below its lower bound are on it already. Those with q >= high set a new bound. Returns the
+    new length of the list, -1 if it is too short.
     """
     y, phi, d, ident = (
         fill(pseudojets.y[slot]),
@@ -158,7 +166,8 @@ def append_row(
         fill(pseudojets.d[slot]),
         fill(pseudojets.ident[slot]),
     )
-    lows, highs, infinities = fill(low), fill(high), fill(math.inf)
+    lows, highs, infinities = fill(pseudojets.lower[slot]), fill(high), fill(math.inf)
+    sync()
     bound = infinities
     begin = 0
     while begin < m and count >= 0:
@@ -335,7 +344,7 @@ def refill(
     k = 0
     while k < marked and n_pairs >= 0:
         slot = int(scratch.marked[k])
-        n_pairs = append_row(pseudojets, m, slot, low, high, pairs, n_pairs, scratch, asymmetry)
+        n_pairs = append_row(pseudojets, m, slot, high, pairs, n_pairs, scratch, asymmetry)
         k += 1
     return n_pairs, n_beams
 

@@ -47,17 +47,10 @@ def tile_bounds(pseudojets: Pseudojets, first: int, y: Any, d: Any) -> Any:
     ``y`` and ``d`` have the object's coordinates in every lane. The bound of a tile without objects
     is infinite or, if d is 0, not a number. Lanes beyond the chunk have bounds of further tiles.
     """
-    d_of_tiles = load(pseudojets.tile_d, natural(first) // STRETCH)
-    return least(d_of_tiles, d) * squared_gaps(pseudojets, first, y)
-
-
-@jit
-def squared_gaps(pseudojets: Pseudojets, first: int, y: Any) -> Any:
-    """The squared gaps in rapidity between an object and the tiles of a chunk."""
     tile = natural(first) // STRETCH
     inside = least(y - load(pseudojets.tile_low, tile), load(pseudojets.tile_high, tile) - y)
     gap = least(inside, fill(0.0))
-    return gap * gap
+    return least(load(pseudojets.tile_d, tile), d) * (gap * gap)
 
 
 @jit

@@ -10,7 +10,7 @@ from djservice.clustering.cluster import cluster
 from djservice.clustering.kernels.candidates import PAD
 from djservice.clustering.kernels.grow import EventArrays, load_event
 from djservice.clustering.kernels.jit import entry
-from djservice.clustering.kernels.pseudojets import copy_pseudojets
+from djservice.clustering.kernels.pseudojets import LARGE, copy_pseudojets
 from djservice.clustering.kernels.refill import append_new, append_row
 from djservice.clustering.kernels.workspace import allocate
 from djservice.clustering.particle_order import slots_of
@@ -24,7 +24,7 @@ def append_both(work, n, count):
     copy_pseudojets(work.origin, work.pseudojets, n)
     for j in range(n):
         work.scratch.slot[j] = j
-    row = append_row(work.pseudojets, n, n - 1, 0.0, 1e300, work.pairs, count, work.scratch, 0.0)
+    row = append_row(work.pseudojets, n, n - 1, 1e300, work.pairs, count, work.scratch, 0.0)
     new, _ = append_new(work.pseudojets, n, n - 1, 1e300, work.pairs, count, work.scratch, 0.0)
     return row, new
 
@@ -37,6 +37,7 @@ def test_a_row_that_does_not_fit_is_refused(room: int) -> None:
     particles[:, 1:3] = random.uniform(-1, 1, (n, 2))
     work = allocate(n, room, 1)
     load(particles, work)
+    work.origin.lower[:n] = 0.0  # as if no pair were among the close pairs
     work.pairs.q[:] = CANARY
     row, new = append_both(work, n, 0)
     end = len(work.pairs.q) - PAD
@@ -63,13 +64,22 @@ def load(particles, work):
 
 @pytest.mark.parametrize("n", [120, 700])
 def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again(n: int) -> None:
-    """Near each other are just the particles that the guess does not look at."""
+    """Near each other are just the particles that the guess does not look at.
+
+    In the large event, the 150 hardest of them lie on a spiral around the others, so that all the
+    others are within reach.
+    """
     random = np.random.default_rng(2)
-    looked_at = np.arange(n) % (1 + n // 32) == 0
+    looked_at = np.arange(n) % (1 + n // (32 if n < LARGE else 16)) == 0
     event = np.zeros((n, 4))
     event[:, 0] = np.linspace(1.0, 2.0, n)
-    event[:, 1] = np.where(looked_at, random.uniform(-4, 4, n), random.normal(0, 1e-4, n))
-    event[:, 2] = np.where(looked_at, random.uniform(-3, 3, n), random.normal(0, 1e-4, n))
+    event[:, 1:3] = random.normal(0, 1e-4, (n, 2))
+    if n >= LARGE:
+        turn = np.arange(150)
+        radius, angle = 0.5 * 0.95**turn, 2.4 * turn
+        event[-150:, 1], event[-150:, 2] = radius * np.cos(angle), radius * np.sin(angle)
+    event[looked_at, 1] = random.uniform(-4, 4, looked_at.sum())
+    event[looked_at, 2] = random.uniform(-3, 3, looked_at.sum())
     particles = np.concatenate([event[:, :3], np.ones((n, 4))], axis=1)  # by falling d
     work = allocate(n, 400, 1)
     load(particles, work)
@@ -89,9 +99,10 @@ def test_a_stock_whose_edge_was_guessed_too_high_is_filled_again(n: int) -> None
     dphi = np.abs(phi[i] - phi[j])
     dphi = np.minimum(dphi, 2 * np.pi - dphi)
     distance = np.minimum(d[i], d[j]) * ((y[i] - y[j]) ** 2 + dphi**2)
-    inside = distance < work.close_pairs.top[0]
-    assert inside.sum() == held
-    assert (distance[~inside] >= work.origin.lower[:n][order][i[~inside]] * (1 - 1e-12)).all()
+    lower = work.origin.lower[:n][order][i]
+    bound = np.minimum(work.close_pairs.top[0], lower)
+    assert (distance < bound * (1 - 1e-12)).sum() <= held <= (distance < bound * (1 + 1e-12)).sum()
+    assert (distance[distance >= bound] >= lower[distance >= bound] * (1 - 1e-12)).all()
 
     setting = Setting(0.4, 1.0, -1.0)
     trees = cluster(to_batch([event]), **setting.arguments, trees=1, history=True, trace=True)
