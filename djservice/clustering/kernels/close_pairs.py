@@ -60,6 +60,8 @@ _SHIFT = 51
 #: Pairs above level 1022 are never close pairs.
 _FIRST = 2 * (1023 - 256)
 LEVELS = 1024
+#: Room for close pairs of n particles, relative to n^1.5; arrays are longer by a stretch.
+ROOM = 1.5
 #: In a large event the close pairs of an object are those below so many times its smallest distance.
 REACH = 16.0
 
@@ -116,7 +118,8 @@ def fill_close_pairs(
     Sets ``pseudojets.lower`` for the other pairs. About n^1.5 pairs are below the last level. More
     would be dead by the time a tree reaches them. In a large event they are 2 n^1.5, of which REACH
     leaves out most. The last level is estimated from a sample of the particles, and lowered until
-    its pairs have room. ``slots`` has the slot of each particle.
+    its pairs have the room of n particles. The arrays may be longer, for a larger event, and must
+    not decide: trees draw in the order of their list. ``slots`` has the slot of each particle.
     """
     ends, stride = close_pairs.ends, 1 + n // (32 if n < LARGE else 16)
     if rank() == 0:
@@ -135,12 +138,13 @@ def fill_close_pairs(
     while top < LEVELS - 1 and n_pairs + ends[top] <= wanted:
         n_pairs += ends[top]
         top += 1
-    edge, n_pairs = edge_below(top), _gather(pseudojets, n, close_pairs, edge_below(top), row)
+    room, edge = natural(math.ceil(ROOM * n * math.sqrt(n))), edge_below(top)
+    n_pairs = _gather(pseudojets, n, close_pairs, room, edge, row)
     while n_pairs < 0:
         top -= 1
         sync()
         edge = edge_below(top)
-        n_pairs = _gather(pseudojets, n, close_pairs, edge, row)
+        n_pairs = _gather(pseudojets, n, close_pairs, room, edge, row)
     sync()
     if rank() == 0:
         close_pairs.top[0] = edge
@@ -186,17 +190,17 @@ def put_in_order(close_pairs: ClosePairs, n_pairs: int) -> None:
 
 @jit
 def _gather(
-    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
+    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, room: int, edge: float, row: Floats
 ) -> int:
     """Collect pairs below ``edge``, unsorted; returns their number, -1 if there is no room."""
     if seldom(n >= LARGE):
-        return int(_gather_near(pseudojets, n, close_pairs, edge, row))
-    return int(_gather_all(pseudojets, n, close_pairs, edge, row))
+        return int(_gather_near(pseudojets, n, close_pairs, room, edge, row))
+    return int(_gather_all(pseudojets, n, close_pairs, room, edge, row))
 
 
 @jit
 def _gather_all(
-    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
+    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, room: int, edge: float, row: Floats
 ) -> int:
     """:func:`_gather` all pairs of an event whose slots are in the order of ids."""
     n_pairs, infinities, top = natural(0), fill(math.inf), fill(edge)
@@ -216,7 +220,7 @@ def _gather_all(
             masks[natural(start // STRETCH)] = float_of(hits)
         sync()
         for start in range(0, i, STRETCH):
-            if n_pairs + STRETCH > len(close_pairs.q):
+            if n_pairs > room:
                 return -1
             hits = bits_of(masks[natural(start // STRETCH)])
             n_pairs = _put_hits(pseudojets, i, start, hits, close_pairs, n_pairs, row)
@@ -227,7 +231,7 @@ def _gather_all(
 
 @aside
 def _gather_near(
-    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, edge: float, row: Floats
+    pseudojets: Pseudojets, n: int, close_pairs: ClosePairs, room: int, edge: float, row: Floats
 ) -> int:
     """:func:`_gather` of each object the pairs below REACH times its smallest distance.
 
@@ -256,9 +260,9 @@ def _gather_near(
         pseudojets.lower[i] = cut
         sync()
         if i < STRETCH:
-            n_pairs = _put_near(pseudojets, i, natural(0), n, cut, close_pairs, n_pairs, row)
+            n_pairs = _put_near(pseudojets, i, natural(0), n, cut, close_pairs, room, n_pairs, row)
         while low < high:
-            n_pairs = _put_near(pseudojets, i, low, n, cut, close_pairs, n_pairs, row)
+            n_pairs = _put_near(pseudojets, i, low, n, cut, close_pairs, room, n_pairs, row)
             low = natural(low + 1)
         sync()
         if n_pairs < 0:
@@ -291,11 +295,12 @@ def _put_near(
     n: int,
     cut: float,
     close_pairs: ClosePairs,
+    room: int,
     n_pairs: int,
     row: Floats,
 ) -> int:
     """Collect the pairs below ``cut`` of a tile in ``row``; returns the number of pairs, or -1."""
-    if n_pairs < 0 or n_pairs + STRETCH > len(close_pairs.q):
+    if n_pairs < 0 or n_pairs > room:
         return -1
     hits, start, top = 0, tile * STRETCH, fill(cut)
     for first in range(start, min(start + STRETCH, n), width()):

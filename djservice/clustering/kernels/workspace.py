@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from djservice.clustering.kernels.candidates import PAD, Candidates, Parts, Scratch, Workspace
-from djservice.clustering.kernels.close_pairs import LEVELS, ClosePairs
+from djservice.clustering.kernels.close_pairs import LEVELS, ROOM, ClosePairs
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.pseudojets import Pseudojets
 from djservice.clustering.kernels.rows import PARTS, row_room
@@ -58,7 +58,7 @@ def pairs_at_first(particles: int) -> int:
 
 def close_pairs_room(particles: int) -> int:
     """Room for close pairs."""
-    return math.ceil(1.5 * particles * math.sqrt(particles)) + PAD
+    return math.ceil(ROOM * particles * math.sqrt(particles)) + PAD
 
 
 def event_arrays(room: Room) -> list[Line]:

@@ -119,3 +119,23 @@ def test_a_list_that_has_to_grow_gives_the_same_trees(monkeypatch: pytest.Monkey
     tight = cluster(event, radius=0.6, rigidity=0.3, trees=3, history=True, threads=1)
     np.testing.assert_array_equal(tight.history, roomy.history)
     assert len(event_of(event, 0)) == event.counts[0]
+
+
+@pytest.mark.parametrize("n", [60, 100, 150, 700])
+def test_trees_do_not_depend_on_the_room_that_a_larger_event_needs(n: int) -> None:
+    """The last level is guessed from a few particles, which lie apart here, so it has to be lowered."""
+    random, stride = np.random.default_rng(1), 1 + n // (32 if n < LARGE else 16)
+    apart = np.arange(n) % stride == 0
+    lumpy, other = np.ones((n, 4)), np.ones((1500, 4))
+    lumpy[:, 0] = np.linspace(1.0, 3.0, n)  # rising, so that anti-kT's order is that of the rows
+    lumpy[:, 1:3] = np.where(
+        apart[:, np.newaxis], random.uniform(-3.0, 3.0, (n, 2)), random.normal(0.0, 0.05, (n, 2))
+    )
+    other[:, 1:3] = random.uniform(-3.0, 3.0, (1500, 2))
+    lumpy[:, 3] = other[:, 3] = 0.0
+    alone, beside = (
+        cluster(to_batch(events), radius=0.8, rigidity=1.0, trees=20, seed=4)
+        for events in ([lumpy], [lumpy, other])
+    )
+    np.testing.assert_array_equal(alone.momenta[0], beside.momenta[0])
+    np.testing.assert_array_equal(alone.scores[0], beside.scores[0])
