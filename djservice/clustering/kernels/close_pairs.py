@@ -138,7 +138,7 @@ def fill_close_pairs(
     while top < LEVELS - 1 and n_pairs + ends[top] <= wanted:
         n_pairs += ends[top]
         top += 1
-    room, edge = natural(math.ceil(ROOM * n * math.sqrt(n))), edge_below(top)
+    room, edge = natural(int(ROOM * n * math.sqrt(n))), edge_below(top)
     n_pairs = _gather(pseudojets, n, close_pairs, room, edge, row)
     while n_pairs < 0:
         top -= 1
