@@ -62,8 +62,8 @@ class TreeValues:
         ``uses_states``.
     extra
         (I l, I, weight) of each entry of :meth:`Estimator.extra_jets`.
-    rigidity
-        alpha of the trees.
+    rigidity, jets
+        alpha of the trees, and the number of leading jets that the term reads.
     """
 
     quantity: Floats
@@ -72,6 +72,7 @@ class TreeValues:
     states: StateValues | None = None
     extra: tuple[tuple[Floats, Floats, Floats], ...] = ()
     rigidity: float = 1.0
+    jets: int = 2
 
 
 @dataclass(frozen=True)

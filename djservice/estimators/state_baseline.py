@@ -32,14 +32,15 @@ class StateBaseline(LeaveOneOut):
     Where clustering is nearly deterministic, this can be worse than leave-one-out. The two are
     therefore mixed, with a share between 0 and 1. It is fitted in each event: to the even trees for
     the odd ones, and to the odd trees for the even ones. Few trees say little about it, so it lies
-    between the fitted one and a usual one, 0.8 / (1 + (alpha / 30)^2), with the weight k / (k + 8)
-    of the fitted one. Here k is the effective number of trees behind the fit, 0 for fewer than four
-    trees. The share is 0 for a term that reads constituents, because states have none.
+    between the fitted one and a usual one, with the weight k / (k + 8) of the fitted one. Here k is
+    the effective number of trees behind the fit, 0 for fewer than four trees. The usual one is
+    0.8 / (1 + (alpha / 30)^2) for terms of one or two leading jets, and 0 for others, whose states
+    are worse guesses. The share is 0 for a term that reads constituents, because states have none.
 
     The estimand is d E[f]/dt. The estimator is unbiased, because b_t is fixed before step t is
     drawn, and because a tree's share does not depend on that tree. It costs about a tenth of a
-    tree. Its variance is 0.3 to 0.8 of that of leave-one-out up to alpha = 30, and about equal at
-    alpha = 100 (docs/performance.md). References: baselines that depend on the state: Greensmith,
+    tree. For the dijet mass its variance is 0.3 to 0.9 of that of leave-one-out up to alpha = 30,
+    and about equal at alpha = 100 (docs/performance.md). References: baselines that depend on the state: Greensmith,
     Bartlett, Baxter, JMLR 5 (2004) 1471; control variates: Glynn 1990 (10.1145/84537.84552). The
     effective number of trees is Kish's; the mixture is our own.
     """
@@ -53,7 +54,7 @@ class StateBaseline(LeaveOneOut):
             return replace(plain, share=np.zeros_like(values.score))
         state = _state_sums(values.states, values.score.shape)
         plain, correction = self._parts(values, state, np.s_[:])
-        share = np.full_like(values.score, usual_share(values.rigidity))
+        share = np.full_like(values.score, usual_share(values))
         # A tree's share, with its leave-one-out means, comes from the trees of the other half.
         for half in (0, 1) if values.score.shape[1] >= 4 else ():
             opposite = np.s_[1 - half :: 2]
@@ -84,9 +85,15 @@ class StateBaseline(LeaveOneOut):
         return plain, correction
 
 
-def usual_share(rigidity: float) -> float:
-    """The share that a few trees cannot tell: 0.8 at low rigidity, and 0 where it is infinite."""
-    return USUAL_SHARE / (1.0 + (rigidity / HALVING_RIGIDITY) ** 2)
+def usual_share(values: TreeValues) -> float:
+    """The share that a few trees cannot tell: 0.8 at low rigidity, and 0 where it is infinite.
+
+    It is 0 for a term that reads more than two leading jets: a state has many soft objects beside
+    the two hardest, and is a bad guess of how they end.
+    """
+    if values.jets > 2:
+        return 0.0
+    return USUAL_SHARE / (1.0 + (values.rigidity / HALVING_RIGIDITY) ** 2)
 
 
 def _state_sums(states: StateValues, shape: tuple[int, ...]) -> TreeValues:
@@ -120,7 +127,7 @@ def _share(
     fitted = quotient(-(a * b).sum(axis=1), square, told)
     weight = quotient(b**2, square[:, np.newaxis], told[:, np.newaxis])
     effective = quotient(1.0, (weight**2).sum(axis=1), told)
-    usual = usual_share(values.rigidity)
+    usual = usual_share(values)
     best = usual + effective / (effective + EFFECTIVE_TREES) * (fitted - usual)
     share: Floats = np.clip(best, 0.0, 1.0)[:, np.newaxis]
     return share

@@ -18,8 +18,11 @@ from djservice.core.bounds import BOUNDS
 from djservice.core.typing import Floats
 
 #: Part of the mean variance that is added to that of each event, whose few trees may have missed
-#: the rare ones, and the rigidity at which it doubles. At higher ones they are rarer.
-SHRINKAGE, DOUBLING_RIGIDITY = 0.1, 30.0
+#: the rare ones, and the rigidity at which it doubles. At higher ones they are rarer, up to the
+#: highest that was measured.
+SHRINKAGE, DOUBLING_RIGIDITY, HIGHEST_RIGIDITY = 0.1, 30.0, 100.0
+#: Fewest trees of an event, unless all have fewer: those of two or three hardly tell their spread.
+FEWEST = 4
 #: An event has at least 2^LEAST and at most 2^MOST times the given number of trees.
 LEAST, MOST = -2, 5
 #: Halvings of the interval in which the scale of the numbers is searched for.
@@ -54,14 +57,15 @@ def allotted(
     trees
         All take the time of as many trees of each event, or less.
     fewest
-        Fewest trees of an event.
+        Fewest trees of an event; at least :data:`FEWEST`, or ``trees`` if these are fewer.
     rigidity
         alpha of the trees, one number or one per event.
     """
     variance, costs = pooled([spread]) ** 2, tree_costs(counts)
     if np.isnan(variance).any():
         return np.full(len(spread), trees)
-    shrinkage = SHRINKAGE * (1.0 + np.square(rigidity / DOUBLING_RIGIDITY))
+    doublings = np.square(np.minimum(rigidity, HIGHEST_RIGIDITY) / DOUBLING_RIGIDITY)
+    shrinkage, fewest = SHRINKAGE * (1.0 + doublings), max(fewest, min(trees, FEWEST))
     wanted = np.sqrt((variance + shrinkage) / costs)
     low, high = 0.0, 2.0**MOST / float(wanted.min(initial=1.0))  # where all have the most
     numbers, affordable = _numbers(wanted * low, trees, fewest), trees * int(costs.sum())

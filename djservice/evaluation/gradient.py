@@ -20,7 +20,7 @@ from djservice.core.html_table import html_table, plus_minus
 from djservice.errors import InputError
 from djservice.estimators.base import Estimator
 from djservice.estimators.state_baseline import StateBaseline
-from djservice.evaluation.allocation import allotted
+from djservice.evaluation.allocation import FEWEST, allotted
 from djservice.evaluation.evaluate import EvaluationPart, evaluate_each, trees_needed
 from djservice.evaluation.moments import Moments, Quantity
 from djservice.evaluation.per_event import PerEvent, concatenated
@@ -209,7 +209,7 @@ def _allotted(
     """The groups, with trees for each event by the spread of the trees of a pilot."""
     require("trees", pilot, of="pilot")
     of_pilot = estimator or StateBaseline()
-    if pilot < (needed := max(2, trees_needed(loss, of_pilot))):
+    if pilot < (needed := max(FEWEST, trees_needed(loss, of_pilot))):
         raise InputError(
             f"pilot is {pilot}, expected {needed} or more with the {of_pilot.name} estimator and "
             "this loss, or None."

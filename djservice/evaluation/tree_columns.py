@@ -121,7 +121,9 @@ def _slopes(
                     states.tree,
                 )
             extra = tuple((of[k], mask, weight) for of, mask, weight in extra_values)
-            values = TreeValues(quantity, accepted, score, state_values, extra, grown.rigidity)
+            values = TreeValues(
+                quantity, accepted, score, state_values, extra, grown.rigidity, term.jets
+            )
             row.append(estimator.slopes(values))
         contributions.append(row)
     return contributions

@@ -292,6 +292,17 @@ def test_the_default_is_the_state_baseline_with_any_number_of_trees() -> None:
         assert one.value == same.value
 
 
+def test_few_trees_of_many_jets_have_leave_one_out() -> None:
+    """A state guesses HT so badly that a share of 0.8 made the variance 40 times as large."""
+    events = shipped_events().select(range(10))
+    for observable in (observables.scalar_ht(20.0), observables.jet_pt(2)):
+        one, same = (
+            gradient(events, observable, radius=0.7, trees=3, seed=1, estimator=estimator)
+            for estimator in (StateBaseline(), LeaveOneOut())
+        )
+        assert one.value == same.value and one.tree_error == same.tree_error
+
+
 def test_the_share_does_not_follow_rounding() -> None:
     """What the state baseline adds is of the size of rounding where it changes nothing: its sign must not decide."""
     rng = np.random.default_rng(4)
@@ -303,19 +314,21 @@ def test_the_share_does_not_follow_rounding() -> None:
         more = Contributions(size * plain.quantity, size * plain.accepted)
         return float(_share(values, plain, more, np.s_[:])[0, 0])
 
-    assert share(-1e-16) == share(1e-16) == usual_share(1.0)
-    assert 0.0 < share(1.0) < usual_share(1.0) < share(-1.0) < 1.0
+    assert share(-1e-16) == share(1e-16) == usual_share(values)
+    assert 0.0 < share(1.0) < usual_share(values) < share(-1.0) < 1.0
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-120, 1e120])
-@pytest.mark.parametrize(("rigidity", "usual"), [(0.0, 0.8), (30.0, 0.4), (np.inf, 0.0)])
+@pytest.mark.parametrize(
+    ("rigidity", "jets", "usual"), [(0.0, 2, 0.8), (30.0, 1, 0.4), (np.inf, 2, 0.0), (1.0, 3, 0.0)]
+)
 @pytest.mark.parametrize(("trees", "weight"), [(4, 4 / 12), (1000, 1000 / 1008)])
 def test_the_share_follows_as_many_trees_as_there_are(
-    trees: int, weight: float, rigidity: float, usual: float, size: float
+    trees: int, weight: float, rigidity: float, jets: int, usual: float, size: float
 ) -> None:
     """Corrections of equal size, alternating in sign: as many effective trees as trees."""
     sign, one = np.resize([1.0, -1.0], (1, trees)), np.ones((1, trees))
-    values = TreeValues(size * one, one, sign, rigidity=rigidity)
+    values = TreeValues(size * one, one, sign, rigidity=rigidity, jets=jets)
     plain, more = Contributions(-0.3 * size * sign, 0 * sign), Contributions(size * sign, 0 * sign)
     found = _share(values, plain, more, np.s_[:])
     np.testing.assert_allclose(found, [[usual + weight * (0.3 - usual)]])

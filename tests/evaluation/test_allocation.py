@@ -180,7 +180,7 @@ def test_rigidities_and_batches_share_one_allotment(events: dj.EventBatch) -> No
     assert len(parts.per_event.loss) == len(events)
 
 
-@pytest.mark.parametrize("pilot", [0, 1, -2, 2.5, "10"])
+@pytest.mark.parametrize("pilot", [0, 1, 3, -2, 2.5, "10"])
 def test_a_pilot_that_says_nothing_is_refused(events: dj.EventBatch, pilot: int) -> None:
     with pytest.raises(dj.errors.InputError, match="pilot is"):
         dj.gradient(
