@@ -40,9 +40,9 @@ class StateBaseline(LeaveOneOut):
     The estimand is d E[f]/dt. The estimator is unbiased, because b_t is fixed before step t is
     drawn, and because a tree's share does not depend on that tree. It costs about a tenth of a
     tree. For the dijet mass its variance is 0.3 to 0.9 of that of leave-one-out up to alpha = 30,
-    and about equal at alpha = 100 (docs/performance.md). References: baselines that depend on the state: Greensmith,
-    Bartlett, Baxter, JMLR 5 (2004) 1471; control variates: Glynn 1990 (10.1145/84537.84552). The
-    effective number of trees is Kish's; the mixture is our own.
+    and about equal at alpha = 100 (docs/performance.md). References: baselines that depend on the
+    state: Greensmith, Bartlett, Baxter, JMLR 5 (2004) 1471; control variates: Glynn 1990
+    (10.1145/84537.84552). The effective number of trees is Kish's; the mixture is our own.
     """
 
     name: ClassVar[str] = "state_baseline"

@@ -4,8 +4,8 @@ q = D R^2 of a pair of particles depends neither on R nor on the rigidity. So th
 order once per event, and all trees of the event share them. A tree that raises the threshold of its
 list takes the next stretch of close pairs instead of searching for them.
 
-Most pairs of a large event have a dead object when their turn comes: a hard object has thousands, and
-merges at one of its smallest distances. So an object's close pairs are there only those below
+Most pairs of a large event have a dead object when their turn comes: a hard object has thousands,
+and merges at one of its smallest distances. So an object's close pairs are there only those below
 :data:`REACH` times its smallest distance. An object that outlives them is searched for its further
 pairs (:mod:`djservice.clustering.kernels.refill`).
 
@@ -62,7 +62,7 @@ _FIRST = 2 * (1023 - 256)
 LEVELS = 1024
 #: Room for close pairs of n particles, relative to n^1.5; arrays are longer by a stretch.
 ROOM = 1.5
-#: In a large event the close pairs of an object are those below so many times its smallest distance.
+#: In a large event the close pairs of an object are below so many times its smallest distance.
 REACH = 16.0
 
 
@@ -70,8 +70,8 @@ class ClosePairs(NamedTuple):
     """Pairs of particles, sorted by level.
 
     ``ends[level]`` is the number of pairs up to the end of a level. ``top[0]`` is the edge above
-    the last level: all pairs of particles below it, or their owner's ``lower``, are here. The ``unsorted`` arrays hold the pairs
-    before they are put in order.
+    the last level: all pairs of particles below it, or their owner's ``lower``, are here. The
+    ``unsorted`` arrays hold the pairs before they are put in order.
     """
 
     q: Floats

@@ -72,8 +72,8 @@ def jit(function: Function) -> Function:
 def aside(function: Function) -> Function:
     """Like :func:`jit`, but the code is not put into that of the callers.
 
-    It is for long functions that only large events need. They would change how the compiler lays out
-    the code for small ones.
+    It is for long functions that only large events need. They would change how the compiler lays
+    out the code for small ones.
     """
     return _inner(function, _OPTIONS | {"forceinline": False})
 
