@@ -24,6 +24,7 @@ from djservice.clustering.kernels.cuda import (
 )
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.lanes import team
+from djservice.clustering.kernels.pseudojets import LARGE
 from djservice.clustering.kernels.steps import LIST_FULL, OK, STATES_FULL
 from djservice.clustering.kernels.sweep import Cotangents, no_cotangents
 from djservice.clustering.kernels.workspace import (
@@ -265,7 +266,9 @@ class _Portion:
         if teams < 1:
             raise NoRoomError(int(items[0]) // job.trees, team_bytes + state_bytes, free)
         memory = self._memory(teams, table)
-        features = features_of(job.setting, job.imposed, job.results, job.states, room.slopes)
+        features = features_of(
+            job.setting, job.imposed, job.results, job.states, job.largest >= LARGE, room.slopes
+        )
         kernel = grow_trees_kernel(features)
         kernel[math.ceil(teams * team.TEAM / gpu.block), gpu.block](
             gpu.for_kernel(launch),

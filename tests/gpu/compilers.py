@@ -45,17 +45,36 @@ def printed(python: Path, *arguments: str | Path) -> str:
     return done.stdout
 
 
-def kernels_in_ptx(python: Path, threads: int = team.TEAM) -> dict[str, str]:
-    """PTX of each kernel, from an interpreter that has numba-cuda; with so many threads to a team."""
+#: Kernels that tests execute.
+KERNELS = (
+    "prepare_events",
+    "grow_trees",
+    "grow_slopes",
+    "grow_usual",
+    "grow_plain",
+    "summarise_jets",
+    "list_constituents",
+    "list_members",
+    "smallest",
+    "smallest_before_ampere",
+)
+
+
+def kernels_in_ptx(
+    python: Path, names: tuple[str, ...] = KERNELS, threads: int = team.TEAM, lines: bool = False
+) -> dict[str, str]:
+    """PTX of kernels, from an interpreter that has numba-cuda; with so many threads to a team.
+
+    With ``lines`` it says of which line of Python each instruction is.
+    """
     program = Path(__file__).with_name("to_ptx.py")
+    asked = [str(threads), *["--lines"] * lines, *names]
     text = kept(
-        f"kernels-{threads}.ptx",
+        f"{'-'.join(asked)}.ptx",
         (code_cache._SOURCES, program.read_bytes(), printed(python, "-c", VERSIONS).encode()),
-        lambda: printed(python, program, str(threads)).encode(),
+        lambda: printed(python, program, *asked).encode(),
     ).decode()
     _, *modules = re.split(r"(?=\.version)", text)
-    grown = ("prepare_events", "grow_trees", "grow_slopes", "grow_usual", "grow_plain")
-    names = (*grown, "summarise_jets", "list_constituents", "list_members")
     return dict(zip(names, modules, strict=True))
 
 

@@ -57,6 +57,7 @@ class Translation:
 
     def __init__(self, ptx: str, watched: bool = False) -> None:
         self.classes: dict[str, str] = {}
+        self.tables: set[str] = set()
         self.watched = watched
         self.lines: list[str] = [self.prelude]
         self.parameters, self.result = 0, ""
@@ -79,6 +80,12 @@ class Translation:
             self._head(text)
         elif text.startswith((".version", ".target", ".address_size", ".common", ".pragma")):
             pass
+        elif text.startswith(".global"):
+            name, table = re.fullmatch(
+                r"\.global \.align 8 \.b8 (\w+)(\[\d+\] = .*)", text
+            ).groups()  # type: ignore[union-attr]
+            self.tables.add(name)
+            self.lines.append(f"static const _Alignas(8) u8 {name}{table};")
         elif text.startswith(".param"):
             self.lines.append(f"u64 {text.split()[-1]} = 0;")
         elif text.startswith(".local"):  # what was not written has no meaning
@@ -126,7 +133,7 @@ class Translation:
         name, kind = words[0], words[-1]
         if name == "bra":
             return f"goto {name_of(parts[0])};"
-        if name in ("bar", "shfl", "vote"):
+        if name in ("bar", "shfl", "vote", "redux"):
             return self._together(name, words, parts)
         if name == "ret":
             return f"return {self.result};"
@@ -176,6 +183,8 @@ class Translation:
             return ""
         if name == "vote":
             return f"{into} = votes({mask});"
+        if name == "redux" and words[1:] == ["sync", "min", "u32"]:
+            return f"{into} = least_of({mask});"
         of = {"bfly": "of_partner", "idx": "of_thread"}[words[2]]
         return f"{into} = {of}({self._get(given[1], 'b32')});"
 
@@ -185,6 +194,15 @@ class Translation:
 
     def _memory(self, name: str, words: list[str], parts: list[str]) -> str:
         kind, place = words[-1], parts[name == "ld"]
+        if "v2" in words:
+            lower, upper = parts[name != "ld"].strip("{}").split(",")
+            whole = int(kind[1:]) // 8
+            both = ((lower, place), (upper, further(place, whole)))
+            one = [word for word in words if word != "v2"]
+            return " ".join(
+                self._memory(name, one, [at, each.strip()] if name == "st" else [each.strip(), at])
+                for each, at in both
+            )
         if name == "ld":
             line = self._set(parts[0], kind, f"*({TYPES[kind]} *)({address(place)})")
         else:
@@ -232,7 +250,7 @@ class Translation:
         if not text.startswith("%"):
             return (
                 f"(u64)&{text}"
-                if text[0] == "_"
+                if text[0] == "_" or text in self.tables
                 else f"({TYPES[kind]}){text}{'u' if text[0] != '-' else ''}"
             )
         own = self.classes.get(text, "b32")
@@ -286,6 +304,12 @@ def address(text: str) -> str:
     """Of ``[register+offset]`` or ``[parameter+offset]``."""
     base, offset = re.fullmatch(r"\[([%\w]+)(?:\+(-?\d+))?\]", text).groups()  # type: ignore[union-attr]
     return f"(char *){'' if base[0] == '%' else '&'}{name_of(base)} + {offset or 0}"
+
+
+def further(place: str, distance: int) -> str:
+    """The address ``distance`` bytes beyond another."""
+    base, offset = re.fullmatch(r"\[([%\w]+)(?:\+(-?\d+))?\]", place).groups()  # type: ignore[union-attr]
+    return f"[{base}+{int(offset or 0) + distance}]"
 
 
 def converted(words: list[str], value: str) -> str:

@@ -39,6 +39,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 Fetched = Callable[..., Path]
 #: Parts of the names of functions, of kernels that grow no trees.
 ENTRIES = {
+    "smallest": "smallest",
+    "smallest_before_ampere": "smallest",
     "prepare_events": "prepare_events",
     "summarise_jets": "summarise_on_gpu",
     "list_constituents": "constituents_on_gpu",
@@ -252,6 +254,22 @@ def assert_same_sums(events: Any, trees: int, way: dict[str, Any]) -> None:
         np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-9 * np.abs(one).max())
 
 
+@pytest.mark.parametrize("name", ["smallest", "smallest_before_ampere"])
+def test_a_warp_finds_its_smallest_number(
+    name: str, ptx: dict[str, str], kernels: dict[str, PtxKernel]
+) -> None:
+    """From Ampere on by an instruction for whole words, before by exchange between threads."""
+    assert ("redux" in ptx[name]) == (name == "smallest")
+    assert ("shfl" in ptx[name]) == (name != "smallest")
+    random, tiny = np.random.default_rng(6), np.nextafter(0.0, 1.0)
+    fixed = [[1.0, np.nextafter(1.0, 2.0)], [0.0, tiny], [tiny, 1e308], [1e308, np.inf], [np.inf]]
+    spread = [np.exp(random.normal(scale=width, size=32)) for width in (1e-15, 1e-9, 1.0, 200.0)]
+    for numbers in [*(np.resize(some, 32) for some in fixed), *spread]:
+        shuffled, result = random.permutation(numbers), np.full(1, np.nan)
+        kernels[name][1, 32](shuffled, result)
+        assert result[0] == numbers.min()
+
+
 def test_ptx_lists_the_constituents_of_jets(
     kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +403,7 @@ def test_the_teams_of_a_warp_stay_together(
 ) -> None:
     """As far as their trees differ: a way out of a step from within a branch leaves them alone, a quarter of the warp."""
     monkeypatch.syspath_prepend(BENCHMARKS)
-    ((_, _, counts),) = importlib.import_module("warps").counted(ptx, [60], [10.0], warps=1)
+    ((_, _, model),) = importlib.import_module("warps").counted(ptx, [60], [10.0], warps=1)
+    counts = model.counts
     assert counts.used > 0.4
     assert counts.lines < 5 * counts.requests  # and they read what is side by side

@@ -1,11 +1,13 @@
-"""Prints kernels as PTX for an H100, one after the other, for teams of so many threads; needs numba-cuda and no GPU.
+"""Prints kernels as PTX for an H100, one after the other; needs numba-cuda and no GPU.
 
-That which makes events ready; that of trees with all features but the score in the particles; with this and those that go with it;
-with those of a run by default; and with none. Then those of constituents.
+    python to_ptx.py THREADS [--lines] NAME ...
+
+THREADS grow a tree together. With --lines each instruction has its line of Python.
 """
 
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import numba.cuda.dispatcher
 from numba import cuda
@@ -13,6 +15,7 @@ from numba.cuda import types
 
 from djservice.clustering.kernels import cuda as kernels
 from djservice.clustering.kernels import cuda_constituents as of_jets
+from djservice.clustering.kernels import lanes
 from djservice.clustering.kernels.grow import EventArrays, Imposed, Results
 from djservice.clustering.kernels.lanes import team
 from djservice.clustering.kernels.leading_constituents import Histories, Summary, Work
@@ -21,8 +24,9 @@ from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import Room, bounds_of
 
 team.TEAM = int(sys.argv[1])
+OLD, NEW = (7, 5), (9, 0)  # compute capabilities
 # Without a driver there is no current device, which called functions are compiled for.
-numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
+numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=NEW)
 real, whole = types.float64, types.int64
 
 
@@ -58,7 +62,7 @@ room = types.NamedTuple([types.UniTuple(whole, len(part)) for part in room], ker
 events, teams = memory(whole, 2), memory(types.int32, 2)
 able = kernels.Features(*(True for _ in kernels.Features._fields))._replace(slopes=False)
 of_particles = kernels.Features(
-    stops=True, replay=True, safe=True, sharp=True, wide=True, slopes=True
+    stops=True, replay=True, safe=True, sharp=True, wide=True, large=True, slopes=True
 )
 of_trees = (
     turn,
@@ -82,17 +86,50 @@ codes, chosen, member = (
     types.Array(*of, "C") for of in ((types.uint64, 2), (whole, 1), (small, 1))
 )
 of_constituents = (whole, histories, work)
-for kernel, arguments in (
-    (kernels.prepare_events, (real, batch, events, room)),
-    (kernels.grow_trees(able), of_trees),
-    (kernels.grow_trees(of_particles), of_trees),
-    (kernels.grow_trees(kernels.Features(states=True, stops=True)), of_trees),
-    (kernels.grow_trees(kernels.Features()), of_trees),
-    (of_jets.summarise_on_gpu, (*of_constituents, codes, summary)),
-    (of_jets.constituents_on_gpu, (*of_constituents, chosen, index)),
-    (of_jets.members_on_gpu, (*of_constituents, member)),
-):
+
+
+def smallest(numbers, result):
+    """Kernel: the smallest of 32 numbers."""
+    result[0] = lanes.smallest_natural(lanes.load(numbers, 0))
+
+
+pair_of_arrays = (types.Array(real, 1, "C"), types.Array(real, 1, "C"))
+#: Those of trees: with all features but the score in the particles; with this and those that go with it; with those of a run by
+#: default; with none; and with none for large events. The others make events ready, and follow constituents.
+KERNELS = {
+    "prepare_events": (kernels.prepare_events, (real, batch, events, room)),
+    "grow_trees": (kernels.grow_trees(able), of_trees),
+    "grow_slopes": (kernels.grow_trees(of_particles), of_trees),
+    "grow_usual": (kernels.grow_trees(kernels.Features(states=True, stops=True)), of_trees),
+    "grow_plain": (kernels.grow_trees(kernels.Features()), of_trees),
+    "summarise_jets": (of_jets.summarise_on_gpu, (*of_constituents, codes, summary)),
+    "list_constituents": (of_jets.constituents_on_gpu, (*of_constituents, chosen, index)),
+    "list_members": (of_jets.members_on_gpu, (*of_constituents, member)),
+    "grow_large": (kernels.grow_trees(kernels.Features(large=True)), of_trees),
+    "smallest": (smallest, pair_of_arrays),
+    "smallest_before_ampere": (smallest, pair_of_arrays),
+}
+
+
+def note_lines() -> None:
+    """Let functions that kernels call have their lines too."""
+    dispatcher: Any = numba.cuda.dispatcher.CUDADispatcher
+    compile_device = dispatcher.compile_device
+
+    def with_lines(self, *given):
+        self.targetoptions["lineinfo"] = True
+        return compile_device(self, *given)
+
+    dispatcher.compile_device = with_lines
+
+
+lines = sys.argv[2] == "--lines"
+if lines:
+    note_lines()
+for name in sys.argv[2 + lines :]:
+    kernel, arguments = KERNELS[name]
     ptx, _ = cuda.compile(
-        kernel, types.void(*arguments), cc=(9, 0), device=False, abi="numba", output="ptx"
-    )
+        kernel, types.void(*arguments), cc=OLD if "before" in name else NEW, device=False, abi="numba",
+        output="ptx", lineinfo=lines,
+    )  # fmt: skip
     print(ptx)

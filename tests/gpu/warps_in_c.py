@@ -30,7 +30,7 @@ static u32 r_nctaid_x, r_ctaid_x, r_ntid_x, running;
 #define r_laneid (running % 32)
 static void arrive(u32 mask, u32 brought, u32 place, int is_barrier), wait_for(u32 mask, u32 place);
 static void read_at(u64 at, u32 line), written_at(u64 at, u64 before, u64 now, u32 line);
-static u32 of_partner(u32 distance), of_thread(u32 lane), votes(u32 mask);
+static u32 of_partner(u32 distance), of_thread(u32 lane), votes(u32 mask), least_of(u32 mask);
 """
 #: Threads with stacks of their own, of which one runs until it leaves. Jumps, for ``swapcontext`` calls the system each time.
 THREADS = r"""
@@ -82,6 +82,11 @@ static u32 of_partner(u32 distance) { return visitors[running ^ distance].brough
 static u32 votes(u32 mask) {
     const visitor *warp = visitors + running / 32 * 32; u32 found = 0, now = visitors[running].came & 1;
     for (u32 k = 0; k < 32; k++) if (mask >> k & 1) found |= warp[k].brought[now] << k;
+    return found;
+}
+static u32 least_of(u32 mask) {
+    const visitor *warp = visitors + running / 32 * 32; u32 found = ~0u, now = visitors[running].came & 1;
+    for (u32 k = 0; k < 32; k++) if (mask >> k & 1 && warp[k].brought[now] < found) found = warp[k].brought[now];
     return found;
 }
 """

@@ -31,9 +31,10 @@ from djservice.clustering.kernels.lanes import (
     least,
     load,
     natural,
-    smallest_lane,
+    smallest_natural,
     store,
     width,
+    word,
 )
 from djservice.clustering.kernels.lanes.team import sync
 from djservice.clustering.kernels.pseudojets import (
@@ -133,6 +134,7 @@ def end_lists(pairs: Candidates, n_pairs: int, beams: Candidates, n_beams: int, 
 def end_list(candidates: Candidates, count: int, safe: bool) -> None:
     """Give no weight to the places beyond the end of a list or a part of it."""
     far = fill(FAR)
+    count = word(count)
     store(candidates.q, count, far)
     store(candidates.q, count + width(), far)
     store(candidates.w, count, fill(0.0))
@@ -190,12 +192,12 @@ def smallest(values: Floats, count: int) -> float:
     if count == 0:
         return math.inf
     a = b = fill(math.inf)
-    first = 0
-    while first < count:
+    first, count = 0, word(count)
+    while word(first) < count:
         a = least(load(values, first), a)
         b = least(load(values, first + width()), b)
         first += 2 * width()
-    return float(smallest_lane(least(a, b)))
+    return float(smallest_natural(least(a, b)))
 
 
 @jit

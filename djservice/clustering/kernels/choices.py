@@ -16,6 +16,7 @@ from djservice.clustering.kernels.draw import (
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural, seldom
 from djservice.clustering.kernels.pseudojets import candidate_distance, is_live
+from djservice.clustering.kernels.rows import has_rows
 from djservice.clustering.kernels.steps import BAD_HISTORY, OK, Choice, Lists, Scale, Weights
 
 
@@ -52,7 +53,7 @@ def draw_candidate(
             target -= weights.pair_norm
             w, count = beams.w, n_beams
             sum_weights(w, count, scratch)
-        elif seldom(lists.n_parts > 1):
+        elif seldom(has_rows(workspace, lists.n_parts)):
             w, first, count, target = choose_part(workspace, n_pairs, lists.n_parts, target)
         place = first + choose(w, count, scratch, target)
     place = natural(place)

@@ -35,7 +35,7 @@ from djservice.clustering.kernels.lanes import (
     lowest,
     natural,
     seldom,
-    smallest_lane,
+    smallest_natural,
     store,
     thread_bits,
     where_below,
@@ -225,7 +225,7 @@ def _gather_all(
             hits = bits_of(masks[natural(start // STRETCH)])
             n_pairs = _put_hits(pseudojets, i, start, hits, close_pairs, n_pairs, row)
         sync()
-        pseudojets.lower[i] = smallest_lane(bound)
+        pseudojets.lower[i] = smallest_natural(bound)
     return int(n_pairs)
 
 
@@ -249,14 +249,14 @@ def _gather_near(
             while low < tiles - 1 and y > pseudojets.tile_high[low]:
                 low = natural(low + 1)
             nearest = least(_scan_tile(pseudojets, i, low, n, row), nearest)
-        high, cut = natural(low + 1), min(edge, REACH * smallest_lane(nearest))
+        high, cut = natural(low + 1), min(edge, REACH * smallest_natural(nearest))
         while low > 1 and d * max(y - pseudojets.tile_high[low - 1], 0.0) ** 2 < cut:
             low = natural(low - 1)
             nearest = least(_scan_tile(pseudojets, i, low, n, row), nearest)
         while high < tiles and d * max(pseudojets.tile_low[high] - y, 0.0) ** 2 < cut:
             nearest = least(_scan_tile(pseudojets, i, high, n, row), nearest)
             high = natural(high + 1)
-        cut = min(edge, REACH * smallest_lane(nearest))
+        cut = min(edge, REACH * smallest_natural(nearest))
         pseudojets.lower[i] = cut
         sync()
         if i < STRETCH:

@@ -102,8 +102,35 @@ def close_pairs_of(events: Memory, index: int, bounds: Any) -> ClosePairs:
 
 
 @jit
-def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: Bounds) -> Workspace:
+def without_tiles(pseudojets: Pseudojets) -> Pseudojets:
+    """The pseudojets with no bounds of tiles, as a constant for the compiler."""
+    return Pseudojets(
+        pseudojets.y,
+        pseudojets.phi,
+        pseudojets.d,
+        pseudojets.beam,
+        pseudojets.pt2,
+        pseudojets.px,
+        pseudojets.py,
+        pseudojets.pz,
+        pseudojets.e,
+        pseudojets.lower,
+        pseudojets.ident,
+        empty_view(pseudojets.tile_low),
+        empty_view(pseudojets.tile_high),
+        empty_view(pseudojets.tile_d),
+    )
+
+
+@jit
+def workspace_of(
+    events: Memory, index: int, teams: Memory, team: int, bounds: Bounds, large: bool
+) -> Workspace:
     """The work space of a team for a tree of an event."""
+    origin = pseudojets_of(events.floats[index], bounds.event)
+    pseudojets = pseudojets_of(teams.floats[team], bounds.tree)
+    if not large and size() > 1:
+        origin, pseudojets = without_tiles(origin), without_tiles(pseudojets)
     floats, ids, limits = teams.floats[team], teams.ids[team], bounds.tree
     pairs = Candidates(
         opaque_view(floats[limits[28] : limits[29]]),
@@ -141,8 +168,8 @@ def workspace_of(events: Memory, index: int, teams: Memory, team: int, bounds: B
         opaque_view(teams.numbers[team][limits[80] : limits[81]]),
     )
     return Workspace(
-        pseudojets_of(events.floats[index], bounds.event),
-        pseudojets_of(floats, limits),
+        origin,
+        pseudojets,
         close_pairs_of(events, index, bounds.event),
         pairs,
         beams,
@@ -203,13 +230,14 @@ class Features(NamedTuple):
     safe: bool = False
     sharp: bool = False
     wide: bool = False
+    large: bool = False  # events of LARGE particles
     slopes: bool = False  # the score in the particles
 
 
 def features_of(
-    setting: Setting, imposed: Imposed, results: Results, states: bool, slopes: bool
+    setting: Setting, imposed: Imposed, results: Results, states: bool, large: bool, slopes: bool
 ) -> Features:
-    """The features that the trees of a job need."""
+    """The features that the trees of a job need, with states, large events, or slopes."""
     return Features(
         states=states,
         stops=setting.stops,
@@ -219,6 +247,7 @@ def features_of(
         safe=setting.asymmetry > 0.0,
         sharp=setting.sharp,
         wide=setting.wide,
+        large=large,
         slopes=slopes,
     )
 
@@ -226,7 +255,7 @@ def features_of(
 def grow_trees(features: Features) -> Any:
     """A function that grows trees with these features, to be compiled."""
     with_states, with_stops, with_records, with_flips, with_replay = features[:5]
-    safe, sharp, wide, with_slopes = features[5:]
+    safe, sharp, wide, large, with_slopes = features[5:]
 
     def grow_trees(
         launch: Launch,
@@ -272,7 +301,7 @@ def grow_trees(features: Features) -> Any:
         if team < n_teams:
             for k in range(team, len(launch.items), n_teams):
                 item = launch.items[k]
-                workspace = workspace_of(events, item // trees, teams, team, bounds)
+                workspace = workspace_of(events, item // trees, teams, team, bounds, large)
                 slopes = slopes_of(teams, team, bounds.tree) if with_slopes else None
                 jets, scores = launch.state_jets[k], launch.state_scores[k]
                 end, status = launch.ends[k] if with_slopes else item + 1, OK

@@ -30,10 +30,11 @@ from djservice.clustering.kernels.lanes import (
     total,
     where_below,
     width,
+    word,
 )
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.pseudojets import Floats
-from djservice.clustering.kernels.rows import part_of, span
+from djservice.clustering.kernels.rows import has_rows, part_of, span
 
 #: Candidates in a run.
 BLOCK = 64
@@ -72,8 +73,8 @@ def weigh(
     A weight is 0 where the exponent is below -``length``.
     """
     minima, rates, least_exponent, zero = fill(minimum), fill(rate), fill(-length), fill(0.0)
-    index = first & -width()
-    while index < count:
+    index, count = first & -width(), word(count)
+    while word(index) < count:
         x = (minima - load(candidates.q, index)) * rates
         store(candidates.w, index, where_below(x, least_exponent, zero, exponential(x)))
         index += width()
@@ -99,23 +100,70 @@ def sum_weights(w: Floats, count: int, scratch: Scratch) -> float:
 
 
 @jit
+def sum_both(
+    pairs: Floats, n_pairs: int, beams: Floats, n_beams: int, scratch: Scratch
+) -> tuple[float, float]:
+    """The sums of the weights of both lists; the partial sums in the scratch are the pairs'."""
+    half = size() // (2 * LANES) * BLOCK
+    if size() > LANES and word(n_pairs) <= half and word(n_beams) <= half:
+        return _sum_lists_side_by_side(pairs, n_pairs, beams, n_beams, scratch)
+    beam_norm = sum_weights(beams, n_beams, scratch)
+    return sum_weights(pairs, n_pairs, scratch), beam_norm
+
+
+@jit
 def _sum_runs_side_by_side(w: Floats, count: int, scratch: Scratch) -> float:
     """The sum of :func:`sum_weights`, bit for bit, by a large team: eight threads to each run."""
     sync()  # they read weights that other threads wrote
-    first, end, norm = natural(0), natural(count), 0.0
-    while first < end:
-        run, lane = natural(first // BLOCK + rank() // LANES), 0.0
-        index, stop = natural(run * BLOCK + rank() % LANES), min((run + 1) * BLOCK, end)
-        while index < stop:
-            lane += w[index]
-            index = natural(index + LANES)
-        run_sum = sum_of_eight(lane)
-        if run * BLOCK < end:
-            scratch.sums[natural(run * LANES + rank() % LANES)] = lane
-            scratch.blocks[run] = run_sum
-        for k in range(0, size(), LANES):
-            norm += value_of_rank(run_sum, k)
-        first = natural(first + BLOCK // LANES * size())
+    first, norm = 0, 0.0
+    while word(first) < word(count):
+        run = natural(first // BLOCK + rank() // LANES)
+        run_sum = _sum_run(w, run, count, True, scratch)
+        norm = _add_runs(norm, run_sum, 0, min(word(count - first), size() // LANES * BLOCK))
+        first += BLOCK // LANES * size()
+    return norm
+
+
+@jit
+def _sum_lists_side_by_side(
+    pairs: Floats, n_pairs: int, beams: Floats, n_beams: int, scratch: Scratch
+) -> tuple[float, float]:
+    """:func:`sum_both` of short lists: half of the team has the pairs, and half the beams."""
+    sync()
+    half, group = size() // 2, rank() // LANES
+    of_beams = rank() >= half
+    run = natural(group % (half // LANES))
+    run_sum = _sum_run(
+        beams if of_beams else pairs, run, n_beams if of_beams else n_pairs, not of_beams, scratch
+    )
+    return _add_runs(0.0, run_sum, 0, n_pairs), _add_runs(0.0, run_sum, half, n_beams)
+
+
+@jit
+def _sum_run(w: Floats, run: int, count: int, keeps: bool, scratch: Scratch) -> float:
+    """The sum of a run, by the eight threads that have it: 0 if it lies beyond the end.
+
+    Partial sums stay in the scratch if it ``keeps`` them.
+    """
+    lane, begin, end = 0.0, natural(run * BLOCK), word(count)
+    index, stop = begin + rank() % LANES, min(word(begin + BLOCK), end)
+    while word(index) < stop:
+        lane += w[word(index)]
+        index += LANES
+    run_sum: float = sum_of_eight(lane)
+    if keeps and begin < end:
+        scratch.sums[natural(run * LANES + rank() % LANES)] = lane
+        scratch.blocks[run] = run_sum
+    return run_sum
+
+
+@jit
+def _add_runs(norm: float, run_sum: float, thread: int, count: int) -> float:
+    """Add the sums of the runs of ``count`` weights, the first of which ``thread`` has."""
+    thread, stop = word(thread), word(thread + (count + LANES - 1) // LANES)
+    while word(thread) < stop:
+        norm += value_of_rank(run_sum, word(thread))
+        thread += LANES
     return norm
 
 
@@ -123,12 +171,12 @@ def _sum_runs_side_by_side(w: Floats, count: int, scratch: Scratch) -> float:
 def weighted_sum(candidates: Candidates, count: int) -> float:
     """The sum of w q over a list of candidates."""
     a = b = fill(0.0)
-    index = 0
-    while index < count - width():
+    index, count = 0, word(count)
+    while word(index + width()) < count:
         a = fma(load(candidates.w, index), load(candidates.q, index), a)
         b = fma(load(candidates.w, index + width()), load(candidates.q, index + width()), b)
         index += 2 * width()
-    if index < count:
+    if word(index) < count:
         a = fma(load(candidates.w, index), load(candidates.q, index), a)
     return float(total(a + b))
 
@@ -156,7 +204,7 @@ def weigh_rows(
 def weighted_sum_of_pairs(workspace: Workspace, n_pairs: int, n_parts: int) -> float:
     """The sum of w q over all pairs on the list."""
     weighted, part = weighted_sum(workspace.pairs, n_pairs), natural(1)
-    while part < n_parts:
+    while has_rows(workspace, n_parts) and part < n_parts:
         row, count = part_of(workspace, part, 0)
         weighted += weighted_sum(row, count)
         part = natural(part + 1)
@@ -185,7 +233,8 @@ def choose(w: Floats, count: int, scratch: Scratch, target: float) -> int:
     """The candidate that ``target`` falls on, which is below the sum of the weights."""
     sync()
     one = natural(1)  # a literal would compile the callee twice
-    block, target = _pick(scratch.blocks, natural(0), (count + BLOCK - 1) // BLOCK, one, target)
+    blocks = word(count + BLOCK - 1) // BLOCK
+    block, target = _pick(scratch.blocks, natural(0), blocks, one, target)
     lane, target = _pick(scratch.sums, block * LANES, (block + 1) * LANES, one, target)
     start = block * BLOCK
     candidate, target = _pick(
@@ -200,11 +249,11 @@ def _pick(values: Floats, start: int, stop: int, stride: int, target: float) -> 
 
     Where rounding leaves none, it is the last value that is not 0.
     """
-    position, remainder, k = natural(start), target, natural(start)
-    while k < stop:
-        value = values[k]
+    position, remainder, k, stop = natural(start), target, natural(start), word(stop)
+    while word(k) < stop:
+        value = values[word(k)]
         if value > 0.0:
-            position, remainder = k, target
+            position, remainder = word(k), target
             if target < value:
                 break
             target -= value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from djservice.clustering.kernels.extremes import larger
 from djservice.clustering.kernels.jit import entry, jit
 from djservice.core.typing import Floats
 
@@ -32,7 +33,7 @@ def rapidity(px: float, py: float, pz: float, e: float) -> float:
     m^2 < 0 counts as 0.
     """
     pt2 = px * px + py * py
-    m2 = max(0.0, (e + pz) * (e - pz) - pt2)
+    m2 = larger(0.0, (e + pz) * (e - pz) - pt2)
     if pt2 + m2 == 0.0:  # massless along the beam: beyond all others, as in FastJet
         return 1e5 if pz >= 0.0 else -1e5
     forward = e + abs(pz)

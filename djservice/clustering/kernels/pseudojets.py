@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from djservice.clustering.kernels.extremes import larger, smaller
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.kinematics import TWO_PI, momentum_scale, rapidity
 from djservice.clustering.kernels.lanes import (
@@ -22,7 +23,7 @@ from djservice.clustering.kernels.lanes import (
     store_where,
     width,
 )
-from djservice.clustering.kernels.lanes.team import sync
+from djservice.clustering.kernels.lanes.team import rank, size, sync
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -69,6 +70,11 @@ class Pseudojets(NamedTuple):
     tile_d: Floats
 
 
+#: Fields of an object, in the order of their arrays; and indices of those that say that a slot is empty.
+FIELDS = Pseudojets._fields[:11]
+Y, BEAM, LOWER, IDENT = map(FIELDS.index, ("y", "beam", "lower", "ident"))
+
+
 class EffectiveRadius(NamedTuple):
     """R(pT) of an object: rho / pT, not below ``low`` or above ``high`` (arXiv:0903.0392).
 
@@ -84,7 +90,13 @@ class EffectiveRadius(NamedTuple):
 def radius2(radius: EffectiveRadius, pt2: float) -> float:
     """R^2 of an object."""
     square = radius.rho * radius.rho / pt2 if radius.rho > 0.0 else 0.0
-    return max(radius.low * radius.low, min(square, radius.high * radius.high))
+    return larger(radius.low * radius.low, smaller(square, radius.high * radius.high))
+
+
+@jit
+def have_tiles(pseudojets: Pseudojets) -> bool:
+    """Whether there is memory for tiles. A GPU's kernel for small events has none."""
+    return size() == 1 or len(pseudojets.tile_low) > 0
 
 
 @jit
@@ -102,7 +114,8 @@ def copy_pseudojets(source: Pseudojets, target: Pseudojets, n: int) -> None:
         store(target.e, first, load(source.e, first))
         store(target.lower, first, load(source.lower, first))
         store(target.ident, first, load(source.ident, first))
-    for tile in range(0, n // STRETCH + 1 + width() if n >= LARGE else 1, width()):
+    tiles = n // STRETCH + 1 + width() if n >= LARGE else 1
+    for tile in range(0, tiles if have_tiles(target) else 0, width()):
         store(target.tile_low, tile, load(source.tile_low, tile))
         store(target.tile_high, tile, load(source.tile_high, tile))
         store(target.tile_d, tile, load(source.tile_d, tile))
@@ -122,6 +135,11 @@ def end_slots(pseudojets: Pseudojets, m: int) -> None:
 def remove_slot(pseudojets: Pseudojets, slot: int, m: int, slots: Ids) -> None:
     """Remove the object in ``slot``; the last one, in slot ``m`` - 1, replaces it."""
     slot, last = natural(slot), natural(m - 1)
+    if size() >= len(FIELDS):
+        _remove_slot_by_team(pseudojets, slot, last, slots)
+        return
+    if rank() > 0:
+        return
     if slot != last:
         pseudojets.y[slot] = pseudojets.y[last]
         pseudojets.phi[slot] = pseudojets.phi[last]
@@ -138,6 +156,23 @@ def remove_slot(pseudojets: Pseudojets, slot: int, m: int, slots: Ids) -> None:
     pseudojets.y[last] = math.inf
     pseudojets.beam[last] = math.inf
     pseudojets.lower[last] = math.inf
+
+
+@jit
+def _remove_slot_by_team(pseudojets: Pseudojets, slot: int, last: int, slots: Ids) -> None:
+    """:func:`remove_slot` by a team: each of its threads has a field of the objects.
+
+    On a GPU the arrays of pseudojets stand one after the other, and each is as long as the others.
+    """
+    field, length = natural(rank()), natural(len(pseudojets.y))
+    if field < len(FIELDS):
+        begin = natural(field * length)
+        value = pseudojets.y[natural(begin + last)]
+        pseudojets.y[natural(begin + slot)] = value
+        if field == IDENT:
+            slots[natural(int(value))] = slot
+        if (field == Y) | (field == BEAM) | (field == LOWER):
+            pseudojets.y[natural(begin + last)] = math.inf
 
 
 @jit

@@ -23,11 +23,12 @@ from djservice.clustering.kernels.lanes import (
     load,
     lowest,
     natural,
-    smallest_lane,
+    smallest_natural,
     store,
     thread_bits,
     where_below,
     width,
+    word,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
 from djservice.clustering.kernels.pseudojets import (
@@ -118,7 +119,7 @@ def put_hits(
     """
     start = begin
     while near != 0 and size() == 1:
-        start, near = next_tile(start, near)
+        start, near = next_tile(pseudojets, start, near)
         hits = bits_of(scratch.blocks[natural(start % CHUNK // STRETCH)])
         count = _put_if_room(pseudojets, slot, start, hits, pairs, count, scratch.row, asymmetry)
         start, near = start + STRETCH, near >> 1
@@ -169,31 +170,31 @@ def append_row(
     lows, highs, infinities = fill(pseudojets.lower[slot]), fill(high), fill(math.inf)
     sync()
     bound = infinities
-    begin = 0
-    while begin < m and count >= 0:
-        near = tiles_between(begin, min(begin + CHUNK, m))
+    begin, m = 0, word(m)
+    while word(begin) < m and count >= 0:
+        near = tiles_between(begin, min(word(begin + CHUNK), m))
         if have_bounds(pseudojets):
             tiles = tile_bounds(pseudojets, begin, y, d)
             bound = least(where_below(tiles, highs, infinities, tiles), bound)
             near &= below(tiles, highs)
         start, left = begin, near
-        while left != 0:
-            start, left = next_tile(start, left)
-            stop = min(start + STRETCH, m)
+        while word(left) != 0:
+            start, left = next_tile(pseudojets, start, left)
+            stop = min(word(start + STRETCH), m)
             hits = 0
             first = start
-            while first < stop:
+            while word(first) < stop:
                 q = distances(pseudojets, first, y, phi, d)
                 q = where_below(load(pseudojets.ident, first), ident, q, infinities)
                 store(scratch.row, first - begin, q)
                 bound = where_below(q, highs, bound, least(q, bound))
-                hits |= (below(q, highs) & ~below(q, lows)) << (first - start)
+                hits |= (below(q, highs) & ~below(q, lows)) << word(first - start)
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
             start, left = stop, left >> 1
         count = put_hits(pseudojets, slot, begin, near, pairs, count, scratch, asymmetry)
         begin += CHUNK
-    pseudojets.lower[slot] = smallest_lane(bound)
+    pseudojets.lower[slot] = smallest_natural(bound)
     return count
 
 
@@ -219,25 +220,25 @@ def append_new(
     pseudojets.y[slot] = math.inf  # no pair with itself
     highs, infinities = fill(high), fill(math.inf)
     bound = nearest = infinities
-    begin = 0
-    while begin < m and count >= 0:
-        near = tiles_between(begin, min(begin + CHUNK, m))
+    begin, m = 0, word(m)
+    while word(begin) < m and count >= 0:
+        near = tiles_between(begin, min(word(begin + CHUNK), m))
         if have_bounds(pseudojets):
             tiles = tile_bounds(pseudojets, begin, y, d)
             bound = least(where_below(tiles, highs, infinities, tiles), bound)
             near &= below(tiles, highs)
         start, left = begin, near
-        while left != 0:
-            start, left = next_tile(start, left)
-            stop = min(start + STRETCH, m)
+        while word(left) != 0:
+            start, left = next_tile(pseudojets, start, left)
+            stop = min(word(start + STRETCH), m)
             hits = 0
             first = start
-            while first < stop:
+            while word(first) < stop:
                 q = distances(pseudojets, first, y, phi, d)
                 store(scratch.row, first - begin, q)
                 nearest = least(q, nearest)
                 bound = where_below(q, highs, bound, least(q, bound))
-                hits |= below(q, highs) << (first - start)
+                hits |= below(q, highs) << word(first - start)
                 first += width()
             count = take_hits(pseudojets, slot, start, hits, pairs, count, scratch, asymmetry)
             start, left = stop, left >> 1
@@ -245,8 +246,8 @@ def append_new(
         begin += CHUNK
     sync()
     pseudojets.y[slot] = y_slot
-    pseudojets.lower[slot] = smallest_lane(bound)
-    return count, smallest_lane(nearest)
+    pseudojets.lower[slot] = smallest_natural(bound)
+    return count, smallest_natural(nearest)
 
 
 @jit
@@ -319,9 +320,8 @@ def refill(
     if n_pairs < 0:
         return -1, n_beams
     lows, highs = fill(low), fill(high)
-    marked = 0
-    first = 0
-    while first < m:
+    marked, first, m = 0, 0, word(m)
+    while word(first) < m:
         beam = load(pseudojets.beam, first)
         hits = below(beam, highs) & ~below(beam, lows)
         bits = thread_bits(hits)
@@ -342,8 +342,8 @@ def refill(
         first += width()
     sync()
     k = 0
-    while k < marked and n_pairs >= 0:
-        slot = int(scratch.marked[k])
+    while word(k) < word(marked) and n_pairs >= 0:
+        slot = int(scratch.marked[word(k)])
         n_pairs = append_row(pseudojets, m, slot, high, pairs, n_pairs, scratch, asymmetry)
         k += 1
     return n_pairs, n_beams
@@ -359,7 +359,7 @@ def lower_bound(pseudojets: Pseudojets, m: int, threshold: float, close_pairs: C
         bounds = least(where_below(beam, lows, infinities, beam), bounds)
         bounds = least(load(pseudojets.lower, first), bounds)
         first += width()
-    bound = float(smallest_lane(bounds))
+    bound = float(smallest_natural(bounds))
     start = pairs_below(close_pairs, threshold) if threshold > 0.0 else 0
     if start < close_pairs.ends[LEVELS - 1]:
         bound = min(

@@ -16,6 +16,7 @@ from djservice.clustering.kernels.lanes import (
     lowest,
     natural,
     thread_bits,
+    word,
 )
 from djservice.clustering.kernels.lanes.team import ballot, size, sync
 from djservice.clustering.kernels.object_slopes import ObjectSlopes, add_pair
@@ -129,20 +130,20 @@ def _remove_by_team(
     """:func:`remove_pairs` by a team, whose threads share the dead of a group."""
     minimum_lost = False
     first = (count - 1) & -WIDE
-    valid = (1 << (count - first)) - 1 if count > 0 else 0
+    valid = word((1 << word(count - first)) - 1) if count > 0 else 0
     while first >= 0:  # from the end, so that what comes after is alive
-        dead = holds(pairs.owner, pairs.other, first, a, b) & valid
+        dead = word(holds(pairs.owner, pairs.other, first, a, b) & valid)
         valid = (1 << WIDE) - 1
         if dead != 0:
             bits = thread_bits(dead)
-            while bits != 0:
+            while word(bits) != 0:
                 lane = lowest(bits)
                 bits &= bits - 1
                 k = natural(first + lane)
                 minimum_lost = minimum_lost | (pairs.q[k] <= minimum)
                 last = natural(_replacement(dead, lane, first, count))
                 _move(pairs, last, k, safe, slopes)
-            count -= bit_count(dead)
+            count = word(count - bit_count(dead))
             sync()
         first -= WIDE
     return count, ballot(minimum_lost) != 0
@@ -163,11 +164,13 @@ def _replacement(dead: int, lane: int, first: int, count: int) -> int:
     There are ``count`` candidates. Dead candidates are removed from the highest on, and each is
     replaced by the last.
     """
-    place = count - bit_count(dead) + bits_below(dead, lane)
+    end = word(count - bit_count(dead))
+    place = end + bits_below(dead, lane)
     while (
-        first + lane < place < first + WIDE and dead >> (place - first) & 1 != 0
+        word(first + lane) < word(place) < word(first + WIDE)
+        and word(dead >> word(place - first)) & 1 != 0
     ):  # it is dead, so it was replaced itself
-        place = count - bit_count(dead) + bits_below(dead, place - first)
+        place = end + bits_below(dead, word(place - first))
     return int(place)
 
 

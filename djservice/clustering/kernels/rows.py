@@ -22,7 +22,7 @@ from djservice.clustering.kernels.candidates import (
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import fill, natural, store, width
 from djservice.clustering.kernels.lanes.team import rank, sync
-from djservice.clustering.kernels.pseudojets import LARGE
+from djservice.clustering.kernels.pseudojets import LARGE, have_tiles
 
 #: Parts of the list at most.
 PARTS = 16
@@ -81,9 +81,15 @@ def count_pairs(workspace: Workspace, n_pairs: int, n_parts: int, cut: float) ->
 
 
 @jit
-def begins_row(n: int, n_parts: int, dead: int) -> bool:
-    """Whether the sum of two objects with ``dead`` pairs begins a row, in an event of ``n``."""
-    return dead >= ROW and n_parts < PARTS and n >= LARGE
+def has_rows(workspace: Workspace, n_parts: int) -> bool:
+    """Whether the list of pairs has rows beside its part 0."""
+    return n_parts > 1 and have_tiles(workspace.pseudojets)
+
+
+@jit
+def begins_row(ordered: bool, n_parts: int, dead: int) -> bool:
+    """Whether the sum of two objects with ``dead`` pairs begins a row: in an event with tiles."""
+    return dead >= ROW and n_parts < PARTS and ordered
 
 
 @jit

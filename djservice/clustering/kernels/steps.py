@@ -18,12 +18,13 @@ from djservice.clustering.kernels.candidates import (
 )
 from djservice.clustering.kernels.close_pairs import edge_above
 from djservice.clustering.kernels.draw import (
-    sum_weights,
+    sum_both,
     weigh,
     weigh_rows,
     weighted_sum,
     weighted_sum_of_pairs,
 )
+from djservice.clustering.kernels.extremes import larger, smaller
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.lanes import natural, seldom
 from djservice.clustering.kernels.lanes.team import rank, sync
@@ -41,6 +42,7 @@ from djservice.clustering.kernels.removal import remove_beam, remove_pairs, remo
 from djservice.clustering.kernels.rows import (
     add_row,
     count_pairs,
+    has_rows,
     is_full,
     least_of_rows,
     part_of,
@@ -130,15 +132,15 @@ def raise_threshold(
     least_pair, least_beam = lists.least_pair, lists.least_beam
     status, minimum, scale, scale_is_beam, cut = OK, 0.0, 0.0, False, 0.0
     while True:
-        pair_scale = min(least_pair, lists.least_row)
-        minimum = min(pair_scale, least_beam)
+        pair_scale = smaller(least_pair, lists.least_row)
+        minimum = smaller(pair_scale, least_beam)
         scale, scale_is_beam = minimum, least_beam < pair_scale
         if seldom(asymmetry > 0.0):
             pair_scale = math.inf
             for number in range(lists.n_parts):
                 part, count = part_of(workspace, natural(number), n_pairs)
                 pair_scale = min(pair_scale, smallest(part.s, count))
-            scale, scale_is_beam = min(pair_scale, least_beam), least_beam < pair_scale
+            scale, scale_is_beam = smaller(pair_scale, least_beam), least_beam < pair_scale
         if math.isinf(minimum):
             minimum = scale = lower_bound(workspace.pseudojets, m, threshold, workspace.close_pairs)
             if math.isinf(minimum):  # only infinite distances remain
@@ -149,11 +151,11 @@ def raise_threshold(
             cut = minimum + scale * (length / rigidity)
             if (cut < threshold and scale < threshold) or math.isinf(threshold):
                 break
-        higher = edge_above(max(cut, scale) + HEADROOM * minimum)
+        higher = edge_above(larger(cut, scale) + HEADROOM * minimum)
         if (
             threshold < workspace.close_pairs.top[0]
         ):  # beyond the close pairs, particles have further pairs
-            higher = min(higher, workspace.close_pairs.top[0])
+            higher = smaller(higher, workspace.close_pairs.top[0])
         n_pairs, n_beams = refill(
             workspace.pseudojets, m, threshold, higher, workspace.close_pairs, pairs, n_pairs, beams,
             n_beams, workspace.scratch, asymmetry,
@@ -191,13 +193,12 @@ def weigh_candidates(
         if minimum != lists.minimum or scale.scale != lists.scale:
             weighed_pairs = weighed_beams = weighed_parts = natural(0)
         rows_norm = 0.0
-        if seldom(lists.n_parts > 1):
+        if seldom(has_rows(workspace, lists.n_parts)):
             rows_norm = weigh_rows(workspace, lists.n_parts, weighed_parts, minimum, rate, length)
         weigh(pairs, weighed_pairs, n_pairs, minimum, rate, length)
         weigh(beams, weighed_beams, n_beams, minimum, rate, length)
-        beam_norm = sum_weights(beams.w, n_beams, scratch)
-        pair_norm = sum_weights(pairs.w, n_pairs, scratch)
-        if seldom(lists.n_parts > 1):
+        pair_norm, beam_norm = sum_both(pairs.w, n_pairs, beams.w, n_beams, scratch)
+        if seldom(has_rows(workspace, lists.n_parts)):
             workspace.parts.sum[0] = pair_norm
             pair_norm += rows_norm
         norm = pair_norm + beam_norm
@@ -231,7 +232,7 @@ def remove_chosen(
         weight,
     )  # fmt: skip
     n_parts, dead = lists.n_parts, natural(0)
-    if seldom(n_parts > 1):
+    if seldom(has_rows(workspace, n_parts)):
         n_parts, dead = remove_rows(
             workspace, lists.n_parts, a, b if b >= 0 else a, safe, slopes, weight
         )  # fmt: skip
@@ -292,8 +293,7 @@ def leave_slot(workspace: Workspace, slot: int, m: int, live: int, ordered: bool
             end_slots(pseudojets, m)
             bound_tiles(pseudojets, m)
     else:
-        if rank() == 0:
-            remove_slot(pseudojets, slot, m, slots)
+        remove_slot(pseudojets, slot, m, slots)
         m -= 1
     sync()
     return m
@@ -308,7 +308,7 @@ def renew_least(workspace: Workspace, lists: Lists, pair_lost: bool, beam_lost: 
     """
     least_pair, least_beam = lists.least_pair, lists.least_beam
     least_row = math.inf
-    if seldom(lists.n_parts > 1):
+    if seldom(has_rows(workspace, lists.n_parts)):
         least_row = least_of_rows(workspace, lists.n_parts)
     if pair_lost:
         least_pair = smallest(workspace.pairs.q, lists.n_pairs)
@@ -349,14 +349,14 @@ def append_sum(
     else:
         if seldom(in_row):
             add_row(workspace, n_parts, new_id, n_pairs - first, nearest, asymmetry > 0.0)
-            least_row = min(least_row, workspace.parts.least[n_parts])
+            least_row = smaller(least_row, workspace.parts.least[n_parts])
             n_pairs, n_parts = lists.n_pairs, natural(n_parts + 1)
         elif nearest < lists.threshold:
-            least_pair = min(least_pair, nearest)
+            least_pair = smaller(least_pair, nearest)
         if pseudojets.beam[slot] < lists.threshold:
             put_beam(pseudojets, slot, beams, n_beams, scratch.beam_place)
             n_beams += 1
-            least_beam = min(least_beam, pseudojets.beam[slot])
+            least_beam = smaller(least_beam, pseudojets.beam[slot])
         end_lists(pairs, n_pairs, beams, n_beams, asymmetry > 0.0)
     lists = Lists(
         n_pairs, n_beams, n_parts, least_pair, least_beam, least_row, lists.threshold,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from djservice.clustering.kernels.extremes import larger
 from djservice.clustering.kernels.jit import jit
 from djservice.clustering.kernels.pseudojets import Pseudojets
 
@@ -64,6 +65,6 @@ def spread_of_event(pseudojets: Pseudojets, n: int) -> Spread:
 def largest_pt(spread: Spread) -> float:
     """An upper bound on the pT of the jets that can still form."""
     px, py = spread.px, spread.py
-    axes = max(spread.a0 + abs(px), spread.a1 + abs(py))
-    diagonals = max(spread.a2 + _HALF * abs(px + py), spread.a3 + _HALF * abs(px - py))
-    return max(axes, diagonals) * _LOOSENESS + _ROUNDING * spread.start
+    axes = larger(spread.a0 + abs(px), spread.a1 + abs(py))
+    diagonals = larger(spread.a2 + _HALF * abs(px + py), spread.a3 + _HALF * abs(px - py))
+    return larger(axes, diagonals) * _LOOSENESS + _ROUNDING * spread.start

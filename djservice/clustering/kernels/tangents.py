@@ -24,7 +24,7 @@ from djservice.clustering.kernels.kinematics import (
     momentum_scale,
     rapidity,
 )
-from djservice.clustering.kernels.pseudojets import Floats, Ints
+from djservice.clustering.kernels.pseudojets import LARGE, Floats, Ints
 from djservice.clustering.kernels.tree import Setting, truncation
 
 
@@ -259,7 +259,7 @@ def tree_tangents(
         and their pT^2.
     """
     load_rows(particles, n, setting.power, radius, rows)
-    length = truncation(n)
+    length = truncation(n, n >= LARGE)
     for index in range(len(jet_pt2)):
         jet_pt2[index] = -1.0
         for c in range(4):

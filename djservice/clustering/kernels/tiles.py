@@ -35,9 +35,17 @@ from djservice.clustering.kernels.lanes import (
     store_where,
     where_below,
     width,
+    word,
 )
 from djservice.clustering.kernels.lanes.team import ballot, rank, size, sync
-from djservice.clustering.kernels.pseudojets import STRETCH, Floats, Ids, Pseudojets
+from djservice.clustering.kernels.pseudojets import (
+    LARGE,
+    STRETCH,
+    Floats,
+    Ids,
+    Pseudojets,
+    have_tiles,
+)
 
 
 @jit
@@ -56,17 +64,17 @@ def tile_bounds(pseudojets: Pseudojets, first: int, y: Any, d: Any) -> Any:
 @jit
 def tiles_between(begin: int, end: int) -> int:
     """A bit for each tile of a chunk that begins at slot ``begin``, as far as slot ``end``."""
-    return int((1 << natural(end - begin + STRETCH - 1) // STRETCH) - 1)
+    return int(word((1 << natural(end - begin + STRETCH - 1) // STRETCH) - 1))
 
 
 @jit
-def next_tile(start: int, left: int) -> tuple[int, int]:
+def next_tile(pseudojets: Pseudojets, start: int, left: int) -> tuple[int, int]:
     """The first slot of the next tile that is left, and what is left from it on.
 
     Each bit of ``left`` stands for a tile, the first of which begins at ``start``. Nearly always
     that one is left. A processor foresees it, and begins before it has counted the bits.
     """
-    if left & 1 == 0:
+    if have_tiles(pseudojets) and left & 1 == 0:
         skipped = lowest(left)
         start, left = natural(start + skipped * STRETCH), left >> skipped
     return start, left
@@ -78,7 +86,13 @@ def have_bounds(pseudojets: Pseudojets) -> bool:
 
     Scans ask first. Without bounds a processor need not wait for what they give.
     """
-    return bool(seldom(pseudojets.tile_low[0] != -math.inf))
+    return have_tiles(pseudojets) and bool(seldom(pseudojets.tile_low[0] != -math.inf))
+
+
+@jit
+def are_ordered(pseudojets: Pseudojets, n: int) -> bool:
+    """Whether the slots of an event of ``n`` particles are in order of rapidity."""
+    return n >= LARGE and have_tiles(pseudojets)
 
 
 @jit

@@ -23,6 +23,7 @@ from djservice.clustering.kernels.choices import (
     imposed_candidate,
     probability_and_score,
 )
+from djservice.clustering.kernels.extremes import larger
 from djservice.clustering.kernels.input_score import (
     add_choice,
     add_ended,
@@ -34,13 +35,12 @@ from djservice.clustering.kernels.input_score import (
     start_slopes,
 )
 from djservice.clustering.kernels.jit import jit
-from djservice.clustering.kernels.lanes import natural, seldom
+from djservice.clustering.kernels.lanes import natural, seldom, word
 from djservice.clustering.kernels.lanes.team import rank, size, sync, value_of_rank
 from djservice.clustering.kernels.leading_jets import clear_jets
 from djservice.clustering.kernels.object_slopes import ObjectSlopes
 from djservice.clustering.kernels.philox import uniform
 from djservice.clustering.kernels.pseudojets import (
-    LARGE,
     EffectiveRadius,
     Floats,
     Ints,
@@ -64,7 +64,7 @@ from djservice.clustering.kernels.steps import (
     weigh_candidates,
 )
 from djservice.clustering.kernels.stopping import Spread, largest_pt, spread_of_event, updated
-from djservice.clustering.kernels.tiles import widen_tile
+from djservice.clustering.kernels.tiles import are_ordered, widen_tile
 
 
 class Setting(NamedTuple):
@@ -96,7 +96,7 @@ class Key(NamedTuple):
 
 
 @jit
-def truncation(n: int) -> float:
+def truncation(n: int, large: bool) -> float:
     """L: a candidate with alpha (q - q_min) / S > L weighs less than e^-L and is left out.
 
     At a step with m objects at most m^2 / 2 candidates are left out, and the closest weighs 1. So L
@@ -104,7 +104,7 @@ def truncation(n: int) -> float:
     L = 20 + 3 ln n. Over all steps of a tree that is a total variation below n^3 e^-L / 6 < 4e-10.
     """
     log_n = math.log(max(n, 1))
-    return 40.0 + 2.0 * log_n if n < LARGE else 20.0 + 3.0 * log_n
+    return 40.0 + 2.0 * log_n if not large else 20.0 + 3.0 * log_n
 
 
 @jit
@@ -147,7 +147,8 @@ def cluster_tree(
     """
     pseudojets, scratch = workspace.pseudojets, workspace.scratch
     asymmetry, sharp, wide = setting.asymmetry, setting.sharp, setting.wide
-    length, keys, ordered = truncation(n), Key(key, iteration, sample), n >= LARGE
+    ordered, keys = are_ordered(pseudojets, n), Key(key, iteration, sample)
+    length = truncation(n, ordered)
     start_tree(n, workspace, wide, tree)
     m, lists, likelihood = n, no_lists(), Likelihood(0.0, 1.0)
     score, n_jets, steps, uniform_ahead = 0.0, 0, 0, 0.0
@@ -165,8 +166,8 @@ def cluster_tree(
     # All paths through a step meet at its end. There the teams of a warp that took different
     # branches of a step continue together. A return within a branch would put that point at the
     # end of the tree.
-    status = OK
-    for step in range(n):
+    status, step = OK, 0
+    while word(step) < word(n):
         if setting.stops and is_settled(spread, setting.settled_pt, scratch.jet_pt2):
             break
         steps += 1
@@ -174,7 +175,7 @@ def cluster_tree(
             workspace, m, setting.rigidity, asymmetry, length, lists
         )
         sync()
-        if status != OK:
+        if word(status) != OK:
             break
 
         if slopes is not None and not sharp:
@@ -183,7 +184,7 @@ def cluster_tree(
         lists, weights = weigh_candidates(workspace, setting.rigidity, sharp, length, lists, scale)
         if slopes is not None:
             start_candidates(workspace, slopes, former, lists, pending)
-        if step % size() == 0 and len(replay) == 0 and not sharp:
+        if word(step) % size() == 0 and len(replay) == 0 and not sharp:
             # Each thread of a team draws for one of the next steps.
             uniform_ahead = uniform(key, iteration, sample, step + rank(), natural(0))
         if step == forced_step:
@@ -195,10 +196,10 @@ def cluster_tree(
                 workspace, m, n + step, np.int64(replay[step, 0]), np.int64(replay[step, 1])
             )
         else:
-            drawn = value_of_rank(uniform_ahead, step % size())
+            drawn = value_of_rank(uniform_ahead, word(step) % size())
             choice = draw_candidate(workspace, sharp, lists, scale, weights, drawn)
         sync()
-        if status != OK:
+        if word(status) != OK:
             break
 
         a, b = natural(choice.a), choice.b
@@ -216,7 +217,7 @@ def cluster_tree(
                 states, first_state, setting.settled_pt, m, workspace, tree
             )
         sync()
-        if status != OK:
+        if word(status) != OK:
             break
 
         if wide:
@@ -249,7 +250,7 @@ def cluster_tree(
             n_jets += 1
             slot_b = slot_a
         else:
-            is_old = max(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
+            is_old = larger(pseudojets.pt2[slot_a], pseudojets.pt2[slot_b]) >= states.edge
             if seldom(ordered) and pseudojets.pt2[slot_a] < pseudojets.pt2[slot_b]:
                 slot_a, slot_b = slot_b, slot_a  # the sum lies near its harder part
             status = recombine(workspace, slot_a, slot_b, n + step, setting.power, radius, wide)
@@ -265,13 +266,14 @@ def cluster_tree(
         lists = renew_least(workspace, lists, pair_lost, beam_lost)
         if b >= 0:
             list_status, lists = append_sum(
-                workspace, m, n + step, lists, asymmetry, begins_row(n, lists.n_parts, dead)
+                workspace, m, n + step, lists, asymmetry, begins_row(ordered, lists.n_parts, dead)
             )
             if status == OK:
                 status = list_status
         sync()
-        if status != OK:
+        if word(status) != OK:
             break
+        step += 1
 
     if status == OK:
         if slopes is not None:

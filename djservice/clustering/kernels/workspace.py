@@ -81,7 +81,8 @@ def event_arrays(room: Room) -> list[Line]:
 def tree_arrays(room: Room) -> list[Line]:
     """The arrays of a tree: its pseudojets, its lists of pairs and of beams, scratch, slopes.
 
-    Those of slopes have length 0 if they are not wanted.
+    Those of slopes have length 0 if they are not wanted. The pseudojets come first, all arrays of
+    one length: threads of a GPU find the fields of an object by it.
     """
     slots, ids = room.particles + PAD, 2 * room.particles
     longest = max(room.pairs, room.particles) + PAD

@@ -29,9 +29,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for name, value in ROWS.items():
         monkeypatch.setattr(rows, name, value)
 
-    def begins_row(n: int, n_parts: int, dead: int) -> bool:
+    def begins_row(ordered: bool, n_parts: int, dead: int) -> bool:
         number["no room for a row"] += dead >= rows.ROW and n_parts == rows.PARTS
-        begins = rows.begins_row(n, n_parts, dead)
+        begins = rows.begins_row(True, n_parts, dead)  # in small events too
         number["rows"] += begins
         return begins
 

@@ -17,15 +17,21 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 
 from djservice.clustering.kernels.lanes.reference import EIGHTHS
 from djservice.clustering.kernels.lanes.team import (
+    GLOBAL,
     INT32,
     ballot_of,
+    can_reduce,
+    in_32_bits,
     on_gpu,
     partners,
     rank_of,
+    smallest_of_warp,
     team_size,
 )
 
 _DOUBLE, _INT64 = ir.DoubleType(), ir.IntType(64)
+#: What the table of EIGHTHS is called in a GPU's code.
+_TABLE = "djservice_eighths"
 
 
 class LanesType(types.Type):
@@ -120,7 +126,8 @@ def _pointers(
     if team == 1:
         vector = ir.VectorType(context.get_value_type(array_type.dtype), count)
         return [builder.bitcast(builder.gep(data, [index]), vector.as_pointer())]
-    first = builder.gep(data, [builder.add(index, builder.zext(rank_of(builder), _INT64))])
+    first = builder.add(in_32_bits(builder, index), rank_of(builder))
+    first = builder.gep(data, [builder.zext(first, _INT64)])
     return [builder.gep(first, [_INT64(k)]) for k in range(0, count, team)]
 
 
@@ -263,9 +270,11 @@ def power_of_two(context: Any, builder: Any, shifted: Any) -> Any:
 
 
 def _eighths(context: Any, builder: Any, bits: Any) -> Any:
-    """2^(k/8) of the last three bits of each integer, from a table in registers."""
+    """2^(k/8) of the last three bits of each integer, from a table: on a processor in registers."""
     kind = ir.VectorType(_DOUBLE, bits.type.count)
-    if not on_gpu(context) and "+avx512f" in context.codegen().magic_tuple()[2]:
+    if on_gpu(context):
+        return _looked_up(builder, EIGHTHS, builder.and_(bits, bits.type([_INT64(7)] * kind.count)))
+    if "+avx512f" in context.codegen().magic_tuple()[2]:
         function = ir.FunctionType(kind, [kind, bits.type])
         name = "llvm.x86.avx512.permvar.df.512"
         permutation = cgutils.get_or_insert_function(builder.module, function, name)
@@ -279,6 +288,22 @@ def _eighths(context: Any, builder: Any, bits: Any) -> Any:
     return values[0]
 
 
+def _looked_up(builder: Any, numbers: Any, indices: Any) -> Any:
+    """The float64 at each index of a table in a GPU's memory."""
+    table = ir.ArrayType(_DOUBLE, len(numbers))
+    memory = builder.module.globals.get(_TABLE)
+    if memory is None:
+        memory = ir.GlobalVariable(builder.module, table, _TABLE, addrspace=GLOBAL)
+        memory.global_constant, memory.linkage = True, "internal"
+        memory.initializer = table([_DOUBLE(x) for x in numbers])
+    found = ir.Constant(ir.VectorType(_DOUBLE, indices.type.count), ir.Undefined)
+    for k in range(indices.type.count):
+        index = builder.extract_element(indices, INT32(k))
+        number = builder.load(builder.gep(memory, [INT32(0), index], inbounds=True))
+        found = builder.insert_element(found, number, INT32(k))
+    return found
+
+
 @_lane_function(2, types.int64)
 def below(context: Any, builder: Any, a: Any, b: Any) -> Any:
     """See reference."""
@@ -288,6 +313,14 @@ def below(context: Any, builder: Any, a: Any, b: Any) -> Any:
 @_lane_function(1, types.float64)
 def smallest_lane(context: Any, builder: Any, a: Any) -> Any:
     """See reference."""
+    return _fold(context, builder, a, _smaller)
+
+
+@_lane_function(1, types.float64)
+def smallest_natural(context: Any, builder: Any, a: Any) -> Any:
+    """See reference."""
+    if on_gpu(context) and can_reduce():
+        return smallest_of_warp(builder, builder.extract_element(a, INT32(0)))
     return _fold(context, builder, a, _smaller)
 
 

@@ -75,6 +75,11 @@ def smallest_lane(a: Lanes) -> float:
     return float(a.min())
 
 
+def smallest_natural(a: Lanes) -> float:
+    """The minimum over lanes, none of which is negative."""
+    return smallest_lane(a)
+
+
 def total(a: Lanes) -> float:
     """The sum over lanes, ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7))."""
     half = a[:4] + a[4:]
@@ -134,9 +139,17 @@ def float_of(bits: int) -> float:
 
 
 def natural(index: int) -> int:
-    """The index itself, which is not negative.
+    """The index itself, which is not negative and below 2^32.
 
-    Compiled code is spared the case of Python's negative indices.
+    Compiled code is spared the case of Python's negative indices, and a GPU has it in 32 bits.
+    """
+    return index
+
+
+def word(index: int) -> int:
+    """The index itself, which is not negative and below 2^32.
+
+    A GPU counts in 32 bits with what is a word where it is used. For a processor it says nothing.
     """
     return index
 

@@ -15,6 +15,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.targetconfig import ConfigStack
 from numba.extending import intrinsic
 
 #: Threads of a team on a GPU: 1, 2, 4, 8 or 32, which is a warp.
@@ -26,7 +27,7 @@ _BIT, INT32, _INT64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 #: in some bits, and for a shuffle without bounds.
 _BALLOT, _INDEXED, _BUTTERFLY, _NO_LIMIT = 3, 0, 3, 31
 #: The address space of the device's memory.
-_GLOBAL = 1
+GLOBAL = 1
 
 
 def on_gpu(context: Any) -> bool:
@@ -81,6 +82,39 @@ def ballot_of(builder: Any, flag: Any) -> Any:
     )
 
 
+def can_reduce() -> bool:
+    """Whether the GPU that code is compiled for finds the smallest word of a warp by itself."""
+    return TEAM == 32 and tuple(ConfigStack().top().compute_capability) >= (8, 0)
+
+
+def smallest_of_warp(builder: Any, value: Any) -> Any:
+    """The smallest float64 of a warp, none of which is negative: their bits have the same order."""
+    low, high = _halves(builder, value)
+    least_high = _smallest_word(builder, high)
+    low = builder.select(builder.icmp_unsigned("==", high, least_high), low, INT32(2**32 - 1))
+    return _whole(builder, _smallest_word(builder, low), least_high)
+
+
+def _halves(builder: Any, value: Any) -> list[Any]:
+    """The words of a float64, the lower one first."""
+    words = builder.bitcast(value, ir.VectorType(INT32, 2))
+    return [builder.extract_element(words, INT32(k)) for k in range(2)]
+
+
+def _whole(builder: Any, low: Any, high: Any) -> Any:
+    """The float64 of two words."""
+    words = ir.Constant(ir.VectorType(INT32, 2), ir.Undefined)
+    for k, word in enumerate((low, high)):
+        words = builder.insert_element(words, word, INT32(k))
+    return builder.bitcast(words, ir.DoubleType())
+
+
+def _smallest_word(builder: Any, value: Any) -> Any:
+    function = ir.FunctionType(INT32, [INT32, INT32])
+    smallest = ir.InlineAsm(function, "redux.sync.min.u32 $0, $1, $2;", "=r,r,r", side_effect=True)
+    return builder.call(smallest, [value, _members(builder)], attrs=("convergent",))
+
+
 def partners(builder: Any, value: Any, distance: int) -> Any:
     """The float64 of the thread of the team whose index differs by the bit ``distance``."""
     return _shuffled(builder, value, _BUTTERFLY, INT32(distance))
@@ -88,14 +122,22 @@ def partners(builder: Any, value: Any, distance: int) -> Any:
 
 def _shuffled(builder: Any, value: Any, mode: int, thread: Any) -> Any:
     """The float64 of another thread of the warp."""
-    bits, result_type = builder.bitcast(value, _INT64), ir.LiteralStructType((INT32, _BIT))
-    halves = []
-    for shift in (0, 32):
-        half = builder.trunc(builder.lshr(bits, _INT64(shift)), INT32)
+    result_type, words = ir.LiteralStructType((INT32, _BIT)), []
+    for half in _halves(builder, value):
         operands = (_members(builder), INT32(mode), half, thread, INT32(_NO_LIMIT))
-        word = builder.extract_value(_call(builder, "shfl.sync.i32", result_type, *operands), 0)
-        halves.append(builder.shl(builder.zext(word, _INT64), _INT64(shift)))
-    return builder.bitcast(builder.or_(*halves), ir.DoubleType())
+        result = _call(builder, "shfl.sync.i32", result_type, *operands)
+        words.append(builder.extract_value(result, 0))
+    return _whole(builder, *words)
+
+
+def in_32_bits(builder: Any, index: Any) -> Any:
+    """An int64 below 2^32 as an int32.
+
+    Registers of a GPU have 32 bits. NVIDIA's compiler would undo a truncation that LLVM sees, and
+    count in 64 bits again, which takes two or three instructions for each.
+    """
+    halved = ir.InlineAsm(ir.FunctionType(INT32, [_INT64]), "cvt.u32.u64 $0, $1;", "=r,l")
+    return builder.call(halved, [index])
 
 
 @intrinsic
@@ -175,7 +217,7 @@ def _opaque_view(typing_context, array):  # type: ignore[no-untyped-def]
         if not on_gpu(context):
             return values[0]
         view = context.make_array(array)(context, builder, values[0])
-        pointer_type = ir.PointerType(context.get_data_type(array.dtype), _GLOBAL)
+        pointer_type = ir.PointerType(context.get_data_type(array.dtype), GLOBAL)
         identity = ir.InlineAsm(ir.FunctionType(_INT64, [_INT64]), "mov.b64 $0, $1;", "=l,l")
         address = builder.call(
             identity, [builder.ptrtoint(builder.addrspacecast(view.data, pointer_type), _INT64)]
