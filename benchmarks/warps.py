@@ -1,15 +1,18 @@
-"""What a GPU has to do for a tree, without a GPU: the kernel's PTX for an H100 in a model of one of its multiprocessors.
+"""What a GPU has to do for a tree, without a GPU: a kernel for an H100 in a model of one of its multiprocessors.
 
-Counts instructions, requests to the cache and bytes, and prints how many trees a second each of them would leave time for if nothing
-else took any: bounds, by a model. Needs gcc, and fetches numba-cuda into an environment of its own if it is not installed.
+Counts the instructions that a warp executes, what they are for, requests to the cache and bytes, and prints how many trees a second
+each of them would leave time for if nothing else took any: bounds, by a model. Needs gcc, and fetches numba-cuda and NVIDIA's
+disassembler into folders of their own if they are not installed.
 
-    python benchmarks/warps.py [THREADS]
+    python benchmarks/warps.py [--functions] [--team N] [--registers N]
+    python benchmarks/warps.py --functions --sizes 70          # one size, and which functions its instructions are of
 
-THREADS is how many grow a tree together, by default as many as do.
+--team N lets 8, 16 or 32 threads grow a tree instead of 32, and --registers N gives each so many.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import itertools
@@ -30,19 +33,24 @@ from djservice.clustering.kernels.lanes import team
 sys.path += [str(HERE.parent / "tests" / folder) for folder in ("gpu", "deploy")]
 import tools
 from compilers import kernels_in_ptx
+from machine_code import MachineCode, without_lines
 from ptx_as_c import PtxKernel
 from warp_model import LANES, Counts, WarpModel
 
-#: Warps of a multiprocessor: 255 registers a thread leave room for 8. Events of each size, of each as many trees as there are teams.
+#: Registers of a thread, as kernels/cuda.py has it, which needs numba-cuda.
+REGISTERS = 168
+#: Warps of a multiprocessor. Events of each size, of each as many trees as there are teams.
 WARPS, EVENTS = 8, 2
 #: An H100 (SXM): multiprocessors, clock in Hz, bytes per second of its memory; instructions and bytes a multiprocessor takes per cycle.
 PROCESSORS, CLOCK, MEMORY, ISSUED, MOVED = 132, 1.755e9, 3.35e12, 4, 64
+#: Functions that are listed; how often a tree executes what counts as in use.
+LISTED, OFTEN = 30, 5.0
 
 
-def bounds(counts: Counts) -> dict[str, float]:
+def bounds(counts: Counts, instructions: float) -> dict[str, float]:
     """Trees per second if nothing but this took time."""
     cycles = {
-        "issue": (counts.issued + counts.wide) / ISSUED,
+        "issue": instructions / ISSUED,
         "L1": counts.lines,
         "L2": counts.moved / MOVED,
         "memory": (counts.from_memory + counts.to_memory) / (MEMORY / PROCESSORS / CLOCK),
@@ -52,7 +60,7 @@ def bounds(counts: Counts) -> dict[str, float]:
 
 def counted(
     ptx: dict[str, str], sizes: Sequence[int], rigidities: Sequence[float], warps: int = WARPS
-) -> Iterator[tuple[int, float, Counts]]:
+) -> Iterator[tuple[int, float, WarpModel]]:
     """Of trees of events of each size at each rigidity; they are compared with the processors'.
 
     From then on djservice takes the model for its GPU.
@@ -68,9 +76,9 @@ def counted(
     with tempfile.TemporaryDirectory() as folder:
         kernels.grow_trees_kernel = lambda features: model
         kernels.prepare_events_kernel = PtxKernel(
-            ptx["prepare_events"], Path(folder), "prepare_events"
+            without_lines(ptx["prepare_events"]), Path(folder), "prepare_events"
         )
-        model = WarpModel(ptx["grow_plain"], Path(folder), "grow_plain", warps)
+        model = WarpModel(without_lines(ptx["grow_plain"]), Path(folder), "grow_plain", warps)
         for size, rigidity in itertools.product(sizes, rigidities):
             how: dict[str, Any] = {
                 "radius": 0.4,
@@ -84,25 +92,47 @@ def counted(
             )
             np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-9, atol=1e-9)
             assert model.counts is not None
-            yield size, rigidity, model.counts
+            yield size, rigidity, model
+
+
+def report(code: MachineCode, size: int, rigidity: float, model: WarpModel) -> str:
+    """What a tree takes: a line of the table, and what its instructions are for."""
+    counts = model.counts
+    assert counts is not None
+    kinds = code.counts(model.executed)
+    total, memory = sum(kinds.values()), (counts.from_memory + counts.to_memory) / 1e3
+    most = ", ".join(f"{name} {value:.2g}" for name, value in bounds(counts, total).items())
+    shares = ", ".join(f"{name} {100 * each / total:.0f} %" for name, each in kinds.most_common(6))
+    return (
+        f"{size:4d} {rigidity:5g} {total:12.0f} {counts.used:5.2f} {code.in_use(model.executed, OFTEN) / 1e3:6.0f} "
+        f"{counts.requests:8.0f} {counts.lines:8.0f} {memory:9.0f}   {most}\n           {shares}"
+    )
 
 
 def main() -> None:
     """Print the table."""
-    team.TEAM = int(sys.argv[1]) if len(sys.argv) > 1 else team.TEAM
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--functions", action="store_true")
+    parser.add_argument("--team", type=int, default=team.TEAM)
+    parser.add_argument("--registers", type=int, default=REGISTERS)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 70, 140, 365])
+    asked = parser.parse_args()
+    team.TEAM = asked.team
     here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
-    ptx = kernels_in_ptx(
-        Path(sys.executable) if here else tools.program("numba").with_name("python"), team.TEAM
-    )
-    print("   n alpha   issued  used requests    lines kB memory   trees/s at most by")
-    for size, rigidity, counts in counted(ptx, (50, 70, 140, 365), (1.0, 10.0)):
-        memory = (counts.from_memory + counts.to_memory) / 1e3
-        most = ", ".join(f"{name} {value:.2g}" for name, value in bounds(counts).items())
-        print(
-            f"{size:4d} {rigidity:5g} {counts.issued:8.0f} {counts.used:5.2f} {counts.requests:8.0f} {counts.lines:8.0f} "
-            f"{memory:9.0f}   {most}",
-            flush=True,
-        )
+    python = Path(sys.executable) if here else tools.program("numba").with_name("python")
+    names = ("prepare_events", "grow_plain")
+    ptx = kernels_in_ptx(python, names, team.TEAM, lines=asked.functions)
+    with tempfile.TemporaryDirectory() as folder:
+        code = MachineCode(ptx["grow_plain"], Path(folder), asked.registers)
+    print(f"{code.size / 1e3:.0f} kB of instructions, {code.spilled} bytes of registers in memory")
+    print("   n alpha instructions  used kB used requests    lines kB memory   trees/s at most by")
+    for size, rigidity, model in counted(ptx, asked.sizes, (1.0, 10.0)):
+        print(report(code, size, rigidity, model), flush=True)
+        if asked.functions:
+            functions = code.functions(model.executed)
+            total = sum(functions.values())
+            for name, each in functions.most_common(LISTED):
+                print(f"{100 * each / total:12.1f} % {name}")
 
 
 if __name__ == "__main__":

@@ -81,6 +81,41 @@ def dask_cuda() -> Path:
     return source
 
 
+def ptxas() -> Path:
+    """NVIDIA's assembler from PATH, or else that which numba-cuda came with.
+
+    Raises
+    ------
+    CalledProcessError
+        If it cannot be downloaded.
+    """
+    there = shutil.which("ptxas")
+    if there:
+        return Path(there)
+    (found,) = program("numba").parents[1].glob("lib/*/site-packages/nvidia/cuda_nvcc/bin/ptxas")
+    return found
+
+
+def nvdisasm() -> Path:
+    """NVIDIA's disassembler from PATH, or else out of its wheel.
+
+    Raises
+    ------
+    CalledProcessError
+        If it cannot be downloaded.
+    """
+    there = shutil.which("nvdisasm")
+    if there:
+        return Path(there)
+    found = KEPT / "nvdisasm-13.2.86"
+    if not found.exists():
+        wheel = _wheel("nvidia-cuda-nvdisasm==13.2.86")
+        (name,) = fnmatch.filter(wheel.namelist(), "*/bin/nvdisasm")
+        _keep(found, wheel.read(name))
+    found.chmod(0o755)
+    return found
+
+
 def wheels(requirement: str) -> Path:
     """A folder with the wheel of a pinned requirement, without its dependencies.
 

@@ -35,5 +35,6 @@ def test_it_runs_to_its_end_in_the_simulator() -> None:
         "kernels",
         "run",
         "sanitizer",
+        "variants",
         "profile",
     } <= results.keys()

@@ -101,7 +101,7 @@ static int step(warp *w) {
                 l->n = 0; run(l - all);
                 if (l->n > most) most = l->n;
             }
-            counts.issued += instructions[block]; counts.wide += wide[block]; counts.used += (u64)instructions[block] * n;
+            executed[block]++; counts.issued += instructions[block]; counts.wide += wide[block]; counts.used += (u64)instructions[block] * n;
             for (u32 p = 0; p < most; p++) {
                 u32 m = 0; int is_store = 0;
                 for (u32 i = 0; i < n; i++) { lane *l = &w->lanes[own[i]]; if (p < l->n) { at[m++] = l->at[p]; is_store = l->is_store[p]; } }
@@ -185,6 +185,7 @@ class Warps(Translation):
 
     def __init__(self, ptx: str) -> None:
         self.sizes: list[list[int]] = []  # instructions of each block, and wide ones among them
+        self.blocks: list[int] = []  # of each instruction
         self.in_main: list[bool] = []
         self.labels: dict[str, int] = {}
         self.ways: list[tuple[int, str | int]] = []
@@ -209,6 +210,7 @@ class Warps(Translation):
             f"static const {name}[] = {{{', '.join(map(str, values))}}};"
             for name, values in columns.items()
         ]
+        tables.append(f"u64 executed[{len(self.sizes)}];")
         return "\n".join(tables) + MEETINGS + THREADS + MODEL
 
     def _meetings(self) -> list[int]:
@@ -259,12 +261,13 @@ class Warps(Translation):
         guard, operation, rest = self.parts_of(text)
         words = operation.split(".")
         assert self.last is not None
+        self.blocks.append(self.last)
         self.sizes[self.last][0] += 1
         self.sizes[self.last][1] += (
             words[-1][1:] == "64" and words[-1][0] != "f" and words[0] not in ("ld", "st", "mov")
         )
         if words[0] in ("ld", "st") and words[1] not in ("param", "shared"):
-            place = rest.split(",")[words[0] == "ld"].strip()
+            place = rest[rest.index("[") : rest.index("]") + 1]
             line = f"touched((u64)({address(place)}), {int(words[0] == 'st')});"
             self.lines.append(f"if ({name_of(guard)}) {{ {line} }}" if guard else line)
         super()._instruction(text)
@@ -277,7 +280,9 @@ class Warps(Translation):
 
 
 class WarpModel:
-    """A kernel in PTX, called like numba's, its grid being one multiprocessor; ``counts`` are those of the last call.
+    """A kernel in PTX, called like numba's, its grid being one multiprocessor.
+
+    ``counts`` are those of the last call, and ``executed`` says how often a warp issued each instruction, divided by its trees.
 
     Parameters
     ----------
@@ -297,18 +302,22 @@ class WarpModel:
             ctypes.CDLL(str(library)),
             warps,
         )
+        self.blocks, self.number = np.array(translated.blocks), len(translated.sizes)
         self.counts: Counts | None = None
+        self.executed = np.zeros(len(self.blocks))
 
     def __getitem__(self, shape: tuple[int, ...]) -> Callable[..., None]:
         def launch(turn: Any, *given: Any) -> None:
             words = np.array([*flat((turn, *given))], np.uint64)
             assert len(words) == self.parameters and math.prod(shape) == self.warps * LANES
             tally = (ctypes.c_uint64 * 8).in_dll(self.library, "counts")
-            before = np.array(tally)
+            blocks = (ctypes.c_uint64 * self.number).in_dll(self.library, "executed")
+            before, blocks_before = np.array(tally), np.array(blocks)
             self.library.run_multiprocessor(
                 ctypes.c_void_p(words.ctypes.data), self.warps, FIRST_LEVEL, SECOND_LEVEL
             )
             each = (np.array(tally) - before) / len(turn.items)
+            self.executed = (np.array(blocks) - blocks_before)[self.blocks] / len(turn.items)
             each[2] /= LANES * each[0]
             self.counts = Counts(*each.tolist())
 
