@@ -1,15 +1,15 @@
 """A GPU against the processors beside it: the same trees, trees per second, what limits them.
 
-One command measures everything and takes about three minutes, a third of it for compiling. What a
+One command measures everything and takes about five minutes, a third of it for compiling. What a
 machine lacks is left out by name: the package uproot (--events), those of a whole run, Nsight
 Compute (ncu), compute-sanitizer. With --simulate it runs to its end in numba's simulator, on tiny
 events, where its numbers mean nothing.
 
-    python benchmarks/gpu.py [--events FILE.npz] [--output FOLDER] [--simulate | --team N]
+    python benchmarks/gpu.py [--events FILE.npz] [--output FOLDER] [--simulate]
     python benchmarks/gpu.py --write-events FILE.npz [LARGE.root]
 
 The second form, on a machine that reads ROOT files, writes the events that the first needs; those of
-LARGE.root become its largest. --team N lets 1, 2, 4 or 8 threads grow a tree instead of 32.
+LARGE.root become its largest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from events import overlaid
-from gpu_tools import SIMULATE, SIMULATOR, environment, output, profile, sanitizer
+from gpu_tools import SIMULATE, SIMULATOR, environment, output, profile, sanitizer, variants
 
 import djservice as dj
 from djservice.clustering import on_gpu
@@ -87,12 +87,7 @@ def compile_all() -> float:
     """Compile the kernels, each in a process of its own, into numba's cache; returns the seconds."""
 
     def compiling() -> None:
-        command = [
-            sys.executable,
-            __file__,
-            *(["--team", str(team.TEAM)] if option("--team") else []),
-            "--compile",
-        ]
+        command = [sys.executable, __file__, "--compile"]
         processes = [
             subprocess.Popen([*command, name], stdout=subprocess.DEVNULL) for name in COMPILED
         ]
@@ -101,6 +96,14 @@ def compile_all() -> float:
             sys.exit(f"not compiled: {', '.join(failed)}")
 
     return 0.0 if SIMULATE else seconds(compiling)
+
+
+def compile_one(way: str) -> None:
+    """Compile the kernel of a name, by a call that needs it."""
+    tiny = dj.EventBatch.from_arrays(
+        **{name: [1.0, 2.0] for name in COLUMNS[:3]}, mass=[0.0, 0.0], offsets=[0, 2]
+    )
+    dj.cluster(tiny, radius=RADIUS, rigidity=1.0, **COMPILED[way])
 
 
 def same_trees(events: dj.EventBatch, rigidity: float) -> dict[str, Any]:
@@ -356,6 +359,7 @@ def main() -> None:
         "gradients": lambda: gradients(middle, 5 * filled // len(middle) + 1),
         "kernels": compiled,
         "run": lambda: whole_run(50),
+        "variants": variants,
         "sanitizer": lambda: sanitizer(SIZES[0]),
         "profile": lambda: profile(SIZES[1:4:2]),
     }
@@ -377,19 +381,11 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     if "--simulate" in sys.argv[1:] and not SIMULATE:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | SIMULATOR)
-    if (threads := option("--team")) and not SIMULATE:
-        if os.environ.get("DJSERVICE_TEAM") != threads:  # compiled apart from other teams
-            cache = {"NUMBA_CACHE_DIR": tempfile.mkdtemp(), "DJSERVICE_TEAM": threads}
-            os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | cache)
-        team.TEAM = int(threads)
     if path := option("--write-events"):
         rest = sys.argv[sys.argv.index(path) + 1 :]
         write_events(path, rest[0] if rest else None)
     elif way := option("--compile"):
-        tiny = dj.EventBatch.from_arrays(
-            **{name: [1.0, 2.0] for name in COLUMNS[:3]}, mass=[0.0, 0.0], offsets=[0, 2]
-        )
-        dj.cluster(tiny, radius=RADIUS, rigidity=1.0, **COMPILED[way])
+        compile_one(way)
     elif device := option("--run"):
         run_once(device, int(option("--trees") or 100))
     elif size := option("--one"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -89,6 +90,17 @@ def tool(name: str, *options: str, size: int) -> str:
     if SIMULATE or shutil.which(name) is None:
         return f"{name}: not there"
     return output(name, *options, sys.executable, sys.argv[0], "--one", str(size), *sys.argv[1:])
+
+
+def variants() -> dict[str, list[float]]:
+    """Trees per second with other numbers of threads and registers, from a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("gpu_variants.py")), *sys.argv[1:]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    print(
+        "\nthe kernel at alpha = 1\n"
+        + (done.stdout if done.returncode == 0 else done.stderr[-2000:])
+    )
+    return {} if done.returncode else dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def profile(sizes: tuple[int, ...]) -> dict[str, list[str]]:

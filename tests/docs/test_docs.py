@@ -192,6 +192,7 @@ SHOWN = {
     "dask cuda worker": None,
     "python benchmarks/gpu.py --simulate": "tests/gpu/test_benchmark.py",
     "python benchmarks/gpu.py ": None,
+    "python benchmarks/gpu_variants.py": "tests/gpu/test_benchmark.py",
     "python benchmarks/warps.py": "tests/gpu/test_compiled.py",
     "python workflows/zh_study.py": "tests/docs/test_study.py",
     "python workflows/zh_pileup.py": "tests/docs/test_pileup.py",
