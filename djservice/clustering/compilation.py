@@ -1,4 +1,7 @@
-"""A line when the kernels are compiled, so that nobody waits for the first trees without a word."""
+"""A line when the kernels are compiled, so that nobody waits for the first trees without a word.
+
+That for GPUs is in :mod:`djservice.clustering.kernels.cuda_compilation`.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,12 @@ VERSIONS = (
 
 
 def printed(python: Path, *arguments: str | Path) -> str:
-    """What an interpreter prints, for which numba is as it is by itself."""
+    """What an interpreter prints, see :func:`said`."""
+    return said(python, *arguments)[0]
+
+
+def said(python: Path, *arguments: str | Path) -> tuple[str, str]:
+    """What an interpreter prints, and what it says beside; numba is for it as it is by itself."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")
     }
@@ -42,7 +47,7 @@ def printed(python: Path, *arguments: str | Path) -> str:
     done = subprocess.run([python, *arguments], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr[-5000:])
-    return done.stdout
+    return done.stdout, done.stderr
 
 
 #: Kernels that tests execute.

@@ -24,12 +24,13 @@ import numpy as np
 import pytest
 import tools
 from asked import FIELDS, INPUT_WAYS, WAYS, some_events
-from compilers import kernels_in_ptx, printed
+from compilers import kernels_in_ptx, printed, said
 from ptx_as_c import ANY, BACKWARDS, FORWARDS, PtxKernel
 
 import djservice as dj
 from djservice.clustering import histories_on_gpu, on_gpu
 from djservice.clustering.device import Gpu
+from djservice.clustering.kernels.lanes import team
 from djservice.clustering.kernels.pseudojets import LARGE
 from djservice.clustering.particle_cotangents import particle_cotangents
 from djservice.clustering.sampling import Sampling, TreeRequest
@@ -67,6 +68,22 @@ print(json.dumps([
 """
 
 
+#: Keeps something as the code of kernels, reads it again, and once more when it was changed.
+KEEPING = """
+import os, sys
+from pathlib import Path
+os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
+from djservice.clustering.kernels import code_cache, cuda
+for kernel in (cuda.prepare_events_kernel, cuda.grow_trees_kernel(cuda.Features())):
+    file = kernel._cache._cache_file
+    file.save("signature", b"code")
+    kept, problem = file.load("signature"), code_cache.cache_problem() or code_cache._say.cache_info().currsize
+    for path in Path(sys.argv[1]).rglob("*.nbc"):
+        path.write_bytes(path.read_bytes().replace(b"code", b"CODE"))
+    print(kept, problem, file.load("signature"))
+"""
+
+
 def python(fetched: Fetched) -> Path:
     """One that has CuPy and numba-cuda: this, or that of an environment of the tools."""
     here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
@@ -82,6 +99,19 @@ def test_cupy_has_what_its_fake_has(fetched: Fetched) -> None:
     assert {name: " ".join(names) for name, names in methods.items()} == fake_cupy.METHODS
     assert ufuncs == fake_cupy.UFUNCS.split()
     assert of_class == [True, "cupy"]
+
+
+def test_compiled_kernels_are_kept_on_disk(fetched: Fetched, tmp_path: Path) -> None:
+    """Sealed, as those of processors: numba-cuda has a class of files of its own."""
+    folder = tmp_path / "numba"
+    told, beside = said(python(fetched), "-c", KEEPING, folder)
+    assert told.splitlines() == ["b'code' 0 None"] * 2 and not beside
+
+
+def test_compiling_for_a_gpu_is_said_once(fetched: Fetched) -> None:
+    program = Path(__file__).with_name("to_ptx.py")
+    _, beside = said(python(fetched), program, str(team.TEAM), "list_members", "smallest")
+    assert beside.count("\n") == beside.count("compiling kernels for the GPU") == 1
 
 
 @pytest.fixture(scope="module")

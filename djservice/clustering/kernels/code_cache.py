@@ -13,12 +13,14 @@ import logging
 import os
 import pickle
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
+import numba.core.caching
 from numba import config
 from numba.core import event
 from numba.core.caching import IndexDataCacheFile
@@ -37,7 +39,11 @@ _SOURCES = hashlib.sha256(
 ).digest()
 
 
-class SealedFiles(IndexDataCacheFile):
+#: What a seal is put before: the class of files of numba, or that of numba-cuda.
+_Files: Any = IndexDataCacheFile if TYPE_CHECKING else object
+
+
+class Seal(_Files):
     """The files of one function. What is not as it was written, by these sources, is not read.
 
     Each file begins with a hash of its content, of the version of numba and of all kernel sources.
@@ -82,6 +88,10 @@ class SealedFiles(IndexDataCacheFile):
         return pickle.loads(data) if seal == self._seal(data) else None
 
 
+class SealedFiles(Seal, IndexDataCacheFile):
+    """The files of a function for processors."""
+
+
 def compiled(decorator: Callable[..., Any], function: Any, **options: Any) -> Any:
     """A function compiled by numba, with files on disk where they are safe.
 
@@ -107,12 +117,12 @@ def sealed(kernel: Any) -> bool:
     """Seal the files of a compiled function; False if numba keeps them in another way."""
     cache: Any = getattr(kernel, "_cache", None)
     file: Any = getattr(cache, "_cache_file", None)
-    if not hasattr(cache, "_guard_against_spurious_io_errors") or not isinstance(
-        file, IndexDataCacheFile
-    ):
+    for_gpus = sys.modules.get("numba.cuda.core.caching", numba.core.caching)
+    kinds = (IndexDataCacheFile, for_gpus.IndexDataCacheFile)
+    if not hasattr(cache, "_guard_against_spurious_io_errors") or type(file) not in kinds:
         return False
     cache._guard_against_spurious_io_errors = _without_disk_errors
-    file.__class__ = SealedFiles
+    file.__class__ = type("SealedFiles", (Seal, type(file)), {})
     return True
 
 
@@ -124,7 +134,7 @@ def compiled_once(kernel: Any, signature: Any) -> Iterator[None]:
     """
     cache, descriptor = kernel._cache, None
     file = getattr(cache, "_cache_file", None)
-    if isinstance(file, SealedFiles) and signature not in kernel.overloads:
+    if isinstance(file, Seal) and signature not in kernel.overloads:
         key = cache._index_key(signature, kernel.targetctx.codegen())
         descriptor = _turn(file, key, {"dispatcher": kernel})
     try:
@@ -134,7 +144,7 @@ def compiled_once(kernel: Any, signature: Any) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _turn(file: SealedFiles, key: Any, data: dict[str, Any]) -> int | None:
+def _turn(file: Seal, key: Any, data: dict[str, Any]) -> int | None:
     """The lock of the files of a function; None if the code is there, or there are no locks."""
     end = time.monotonic() + PATIENCE
     with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from numba import config, cuda
@@ -27,7 +28,9 @@ from djservice.clustering.kernels.sweep import Cotangents
 from djservice.clustering.kernels.tree import Setting
 from djservice.clustering.kernels.workspace import Bounds
 
-# Imported for their effects: one registers a type, the other keeps loops rolled.
+# Imported for their effects: a type is registered, loops are kept rolled, and a line is said.
+if not config.ENABLE_CUDASIM and find_spec("numba_cuda"):
+    from djservice.clustering.kernels import cuda_compilation  # noqa: F401
 if not config.ENABLE_CUDASIM:
     from djservice.clustering.kernels.lanes import cuda_model, rolled  # noqa: F401
 
