@@ -63,6 +63,7 @@ def rates(own: device.Gpu) -> list[float]:
 
 def main() -> None:
     """Compile and measure all variants; the last line has the rates."""
+    device.gpu("cuda")  # an error before anything starts
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         commands = []
