@@ -111,7 +111,9 @@ def report(code: MachineCode, size: int, rigidity: float, model: WarpModel) -> s
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--functions", action="store_true")
     parser.add_argument("--team", type=int, default=team.TEAM)
     parser.add_argument("--registers", type=int, default=REGISTERS)
