@@ -55,6 +55,8 @@ KERNELS = (
     "prepare_events",
     "grow_trees",
     "grow_slopes",
+    "grow_trees_large",
+    "grow_slopes_large",
     "grow_usual",
     "grow_plain",
     "summarise_jets",

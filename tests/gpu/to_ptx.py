@@ -60,9 +60,10 @@ setting = tuple_of(
 room = bounds_of(Room(1, 1, 1))
 room = types.NamedTuple([types.UniTuple(whole, len(part)) for part in room], kernels.Bounds)
 events, teams = memory(whole, 2), memory(types.int32, 2)
-able = kernels.Features(*(True for _ in kernels.Features._fields))._replace(slopes=False)
+able = kernels.Features(*(True for _ in kernels.Features._fields))
+able = able._replace(large=False, slopes=False)
 of_particles = kernels.Features(
-    stops=True, replay=True, safe=True, sharp=True, wide=True, large=True, slopes=True
+    stops=True, replay=True, safe=True, sharp=True, wide=True, slopes=True
 )
 of_trees = (
     turn,
@@ -95,17 +96,18 @@ def smallest(numbers, result):
 
 pair_of_arrays = (types.Array(real, 1, "C"), types.Array(real, 1, "C"))
 #: Those of trees: with all features but the score in the particles; with this and those that go with it; with those of a run by
-#: default; with none; and with none for large events. The others make events ready, and follow constituents.
+#: default; and with none. The first two are there for large events too. The others make events ready, and follow constituents.
 KERNELS = {
     "prepare_events": (kernels.prepare_events, (real, batch, events, room)),
     "grow_trees": (kernels.grow_trees(able), of_trees),
     "grow_slopes": (kernels.grow_trees(of_particles), of_trees),
+    "grow_trees_large": (kernels.grow_trees(able._replace(large=True)), of_trees),
+    "grow_slopes_large": (kernels.grow_trees(of_particles._replace(large=True)), of_trees),
     "grow_usual": (kernels.grow_trees(kernels.Features(states=True, stops=True)), of_trees),
     "grow_plain": (kernels.grow_trees(kernels.Features()), of_trees),
     "summarise_jets": (of_jets.summarise_on_gpu, (*of_constituents, codes, summary)),
     "list_constituents": (of_jets.constituents_on_gpu, (*of_constituents, chosen, index)),
     "list_members": (of_jets.members_on_gpu, (*of_constituents, member)),
-    "grow_large": (kernels.grow_trees(kernels.Features(large=True)), of_trees),
     "smallest": (smallest, pair_of_arrays),
     "smallest_before_ampere": (smallest, pair_of_arrays),
 }
