@@ -176,7 +176,10 @@ def watched(watched_kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPat
 
 
 def take(
-    kernels: dict[str, PtxKernel], monkeypatch: pytest.MonkeyPatch, of_trees: str = "grow_trees"
+    kernels: dict[str, PtxKernel],
+    monkeypatch: pytest.MonkeyPatch,
+    of_trees: str = "grow_trees",
+    threads: int = 64,
 ) -> None:
     """Let "cuda" mean these, trees growing by the one of that name: by default by that which has all features.
 
@@ -188,7 +191,7 @@ def take(
         return kernels[name + "_large" * features.large]
 
     gpu, module = (
-        Gpu(np, threads=64, block=32, free=lambda: 2**30),
+        Gpu(np, threads=threads, block=32, free=lambda: 2**30),
         importlib.import_module("djservice.clustering.cluster"),
     )
     monkeypatch.setattr(module, "gpu", lambda device: gpu if device == "cuda" else None)
@@ -238,6 +241,28 @@ def test_ptx_grows_trees_in_every_way_as_the_processors_do(
     watched["grow_trees"].order = watched["prepare_events"].order = order
     close(expected, dj.cluster(events, **asked, device="cuda"))
     assert watched["grow_trees"].calls >= watched["prepare_events"].calls == 1
+
+
+@pytest.mark.parametrize("order", [ANY, BACKWARDS, FORWARDS])
+@pytest.mark.parametrize("settled_pt", [None, 5.0, 100.0])
+def test_one_team_grows_the_trees_of_several_events(
+    settled_pt: float | None,
+    order: int,
+    watched: dict[str, PtxKernel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some end before their first step, and no thread may begin the next while another still reads."""
+    take(watched, monkeypatch, threads=team.TEAM)
+    asked: dict[str, Any] = {"radius": 0.8, "rigidity": 1.0, "trees": 2, "seed": 2}
+    events = some_events(8, 16, 9)
+    for kernel in watched.values():
+        kernel.order = order
+    one, other = (
+        dj.cluster(events, **asked, settled_pt=settled_pt, device=device)
+        for device in ("cpu", "cuda")
+    )
+    close(one, other)
+    assert_same_sums(events, 3, {"rigidity": 1.0, "settled_pt": settled_pt})
 
 
 @pytest.mark.parametrize("order", [ANY, pytest.param(BACKWARDS, marks=pytest.mark.long)])

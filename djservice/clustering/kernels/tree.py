@@ -295,6 +295,7 @@ def cluster_tree(
 def start_tree(n: int, workspace: Workspace, wide: bool, tree: Tree) -> None:
     """Copy the event, and clear the sums and jets of the tree."""
     scratch = workspace.scratch
+    sync()  # the tree before may have ended where others still read it
     copy_pseudojets(workspace.origin, workspace.pseudojets, n)
     sync()
     j = natural(rank())
