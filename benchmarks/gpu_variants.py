@@ -1,6 +1,6 @@
 """How fast a GPU's kernel is with other numbers of threads to a tree, and of registers to a thread.
 
-    python benchmarks/gpu_variants.py [--events FILE.npz]
+    python benchmarks/gpu_variants.py [--events FILE.npz] [--simulate]
 
 Each variant is compiled by a process of its own, all at once, and then measured, one after the
 other. benchmarks/gpu.py, which does this too, says where events come from.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu import Kernel, compile_one, events_of, option, rate
-from gpu_tools import SIMULATE
+from gpu_tools import SIMULATE, SIMULATOR
 
 from djservice.clustering import device
 from djservice.clustering.kernels import cuda
@@ -93,6 +93,8 @@ def main() -> None:
 if __name__ == "__main__":
     if "--help" in sys.argv[1:]:
         sys.exit(__doc__)
+    if "--simulate" in sys.argv[1:] and not SIMULATE:
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | SIMULATOR)
     if variant := option("--variant"):
         threads, registers = map(int, variant.split(","))
         own = become(threads, registers)

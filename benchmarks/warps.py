@@ -28,7 +28,9 @@ from events import HERE, overlaid
 import djservice as dj
 from djservice.clustering import on_gpu
 from djservice.clustering.device import Gpu
+from djservice.clustering.kernels.cuda import REGISTERS
 from djservice.clustering.kernels.lanes import team
+from djservice.clustering.kernels.pseudojets import LARGE
 
 sys.path += [str(HERE.parent / "tests" / folder) for folder in ("gpu", "deploy")]
 import tools
@@ -37,8 +39,6 @@ from machine_code import MachineCode, without_lines
 from ptx_as_c import PtxKernel
 from warp_model import LANES, Counts, WarpModel
 
-#: Registers of a thread, as kernels/cuda.py has it, which needs numba-cuda.
-REGISTERS = 168
 #: Warps of a multiprocessor. Events of each size, of each as many trees as there are teams.
 WARPS, EVENTS = 8, 2
 #: An H100 (SXM): multiprocessors, clock in Hz, bytes per second of its memory; instructions and bytes a multiprocessor takes per cycle.
@@ -115,10 +115,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--functions", action="store_true")
-    parser.add_argument("--team", type=int, default=team.TEAM)
+    parser.add_argument("--team", type=int, choices=(8, 16, 32), default=team.TEAM)
     parser.add_argument("--registers", type=int, default=REGISTERS)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 70, 140, 365])
     asked = parser.parse_args()
+    if max(asked.sizes) >= LARGE:
+        parser.error(f"sizes are below {LARGE}: larger events have a kernel of their own")
     team.TEAM = asked.team
     here = all(importlib.util.find_spec(name) for name in ("cupy", "numba_cuda"))
     python = Path(sys.executable) if here else tools.program("numba").with_name("python")
@@ -126,7 +128,7 @@ def main() -> None:
     ptx = kernels_in_ptx(python, names, team.TEAM, lines=asked.functions)
     with tempfile.TemporaryDirectory() as folder:
         code = MachineCode(ptx["grow_plain"], Path(folder), asked.registers)
-    print(f"{code.size / 1e3:.0f} kB of instructions, {code.spilled} bytes of registers in memory")
+    print(f"{code.size / 1e3:.0f} kB of instructions, {code.stack} bytes of registers in memory")
     print("   n alpha instructions  used kB used requests    lines kB memory   trees/s at most by")
     for size, rigidity, model in counted(ptx, asked.sizes, (1.0, 10.0)):
         print(report(code, size, rigidity, model), flush=True)

@@ -24,14 +24,14 @@ BYTES = 16
 #: Kinds of instructions, by how their names begin; the others count with integers.
 KINDS = {
     "moves": ("IMAD.MOV", "MOV", "UMOV", "R2UR", "S2R", "S2UR", "CS2R"),
-    "float64": ("DFMA", "DADD", "DMUL", "DSETP"),
+    "floats": ("DFMA", "DADD", "DMUL", "DSETP", "FFMA"),
     "branches": (
         "BRA", "BSSY", "BSYNC", "WARPSYNC", "BREAK", "EXIT", "CALL", "RET", "NOP", "BMOV",
     ),
     "comparisons": ("ISETP", "UISETP", "PLOP3", "FSETP"),
     "selections": ("SEL", "FSEL", "USEL"),
     "spills": ("LDL", "STL"),
-    "memory": ("LD", "ST"),
+    "memory": ("LD", "ST", "ULDC"),
     "of the warp": ("SHFL", "VOTE", "REDUX"),
     "conversions": ("I2F", "F2I", "MUFU"),
 }  # fmt: skip
@@ -52,8 +52,8 @@ class MachineCode:
         have parted, and for functions that divide numbers beyond the usual.
     places
         Where in Python each statement comes from: a file and a line; or None.
-    spilled
-        Bytes of registers that are put in memory.
+    stack
+        Bytes of registers, of a thread, for which there is a place in memory.
     """
 
     def __init__(self, ptx: str, folder: Path, registers: int) -> None:
@@ -65,8 +65,7 @@ class MachineCode:
         made = subprocess.run(
             [assembler, *options, source, "-o", code], check=True, capture_output=True, text=True
         )
-        told = re.findall(r"(\d+) bytes spill (?:stores|loads)", made.stderr)
-        self.spilled = sum(map(int, told))
+        self.stack = max(map(int, re.findall(r"(\d+) bytes stack frame", made.stderr)))
         text = subprocess.run(
             [disassembler, "-g", "-c", code], check=True, capture_output=True, text=True
         ).stdout

@@ -72,4 +72,6 @@ def test_what_the_assembler_makes_is_counted(
     assert len(model.executed) == number
     assert model.executed.sum() == pytest.approx(model.counts.issued)
     assert 0.7 < code.counts(model.executed).total() / model.counts.issued < 1.5
-    assert "trees/s" not in warps.report(code, 60, 10.0, model)
+    assert 0 < code.stack < 4096
+    words = warps.report(code, 60, 10.0, model).split()
+    assert words[:3] == ["60", "10", f"{code.counts(model.executed).total():.0f}"]

@@ -88,8 +88,10 @@ class Seal(_Files):
         return pickle.loads(data) if seal == self._seal(data) else None
 
 
-class SealedFiles(Seal, IndexDataCacheFile):
-    """The files of a function for processors."""
+@functools.cache
+def sealed_files(kind: Any) -> Any:
+    """A class of files with a seal, before numba's class or that of numba-cuda."""
+    return type("SealedFiles", (Seal, kind), {})
 
 
 def compiled(decorator: Callable[..., Any], function: Any, **options: Any) -> Any:
@@ -117,12 +119,13 @@ def sealed(kernel: Any) -> bool:
     """Seal the files of a compiled function; False if numba keeps them in another way."""
     cache: Any = getattr(kernel, "_cache", None)
     file: Any = getattr(cache, "_cache_file", None)
+    kind: Any = type(file)
     for_gpus = sys.modules.get("numba.cuda.core.caching", numba.core.caching)
     kinds = (IndexDataCacheFile, for_gpus.IndexDataCacheFile)
-    if not hasattr(cache, "_guard_against_spurious_io_errors") or type(file) not in kinds:
+    if not hasattr(cache, "_guard_against_spurious_io_errors") or kind not in kinds:
         return False
     cache._guard_against_spurious_io_errors = _without_disk_errors
-    file.__class__ = type("SealedFiles", (Seal, type(file)), {})
+    file.__class__ = sealed_files(kind)
     return True
 
 

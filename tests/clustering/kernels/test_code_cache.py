@@ -15,7 +15,13 @@ from numba import config
 from numba.core.caching import IndexDataCacheFile
 
 from djservice.clustering.kernels import code_cache
-from djservice.clustering.kernels.code_cache import SealedFiles, cache_problem, compiled, sealed
+from djservice.clustering.kernels.code_cache import (
+    Seal,
+    cache_problem,
+    compiled,
+    sealed,
+    sealed_files,
+)
 from djservice.clustering.kernels.jit import entry
 from djservice.core.locks import lock_file
 
@@ -32,8 +38,9 @@ def double(x: float) -> float:
     return 2.0 * x
 
 
-def files(folder: Path) -> SealedFiles:
-    return SealedFiles(str(folder), "kernel", "stamp")
+def files(folder: Path) -> Seal:
+    made: Seal = sealed_files(IndexDataCacheFile)(str(folder), "kernel", "stamp")
+    return made
 
 
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
