@@ -40,10 +40,10 @@ def threads_of(registers: int) -> int:
 
 def become(threads: int, registers: int) -> device.Gpu:
     """Let this process grow trees so; returns its GPU."""
-    team.TEAM, cuda.REGISTERS = threads, registers
     own = device.gpu("cuda")
     assert own is not None
-    per_thread = own.threads / threads_of(168)
+    per_thread = own.threads / threads_of(cuda.REGISTERS)
+    team.TEAM, cuda.REGISTERS = threads, registers
     changed = own if SIMULATE else replace(own, threads=int(per_thread * threads_of(registers)))
     module: Any = importlib.import_module("djservice.clustering.cluster")
     module.gpu = lambda name: changed if name == "cuda" else None

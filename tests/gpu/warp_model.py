@@ -33,7 +33,7 @@ typedef struct { int block, meets; u32 mask; } part;   /* threads that are toget
 typedef struct { lane *lanes; part parts[512]; int n; } warp;
 typedef struct { u64 tag, used; u8 valid, dirty; } line;
 typedef struct { u32 sets, ways; line *lines; } cache;
-typedef struct { u64 issued, wide, used, requests, lines, moved, from_memory, to_memory; } tally;
+typedef struct { u64 issued, used, requests, lines, moved, from_memory, to_memory; } tally;
 enum { END = -1, RETURN = -2 };
 tally counts;
 static lane *all;
@@ -101,7 +101,7 @@ static int step(warp *w) {
                 l->n = 0; run(l - all);
                 if (l->n > most) most = l->n;
             }
-            executed[block]++; counts.issued += instructions[block]; counts.wide += wide[block]; counts.used += (u64)instructions[block] * n;
+            executed[block]++; counts.issued += instructions[block]; counts.used += (u64)instructions[block] * n;
             for (u32 p = 0; p < most; p++) {
                 u32 m = 0; int is_store = 0;
                 for (u32 i = 0; i < n; i++) { lane *l = &w->lanes[own[i]]; if (p < l->n) { at[m++] = l->at[p]; is_store = l->is_store[p]; } }
@@ -158,8 +158,8 @@ class Counts:
 
     Attributes
     ----------
-    issued, wide
-        Instructions that a warp issues, divided by its trees; and how many of them are of integers of 64 bits, which take two.
+    issued
+        Instructions of PTX that a warp issues, divided by its trees.
     used
         Share of the threads of a warp for which an instruction is issued.
     requests, lines
@@ -169,7 +169,6 @@ class Counts:
     """
 
     issued: float
-    wide: float
     used: float
     requests: float
     lines: float
@@ -184,7 +183,7 @@ class Warps(Translation):
     prelude = Translation.prelude + HEAD
 
     def __init__(self, ptx: str) -> None:
-        self.sizes: list[list[int]] = []  # instructions of each block, and wide ones among them
+        self.sizes: list[int] = []  # instructions of each block
         self.blocks: list[int] = []  # of each instruction
         self.in_main: list[bool] = []
         self.labels: dict[str, int] = {}
@@ -201,8 +200,7 @@ class Warps(Translation):
     def end(self) -> str:
         """The model, with tables of the blocks."""
         columns = {
-            "u32 instructions": [size for size, _ in self.sizes],
-            "u32 wide": [wide for _, wide in self.sizes],
+            "u32 instructions": self.sizes,
             "u8 is_main": list(map(int, self.in_main)),
             "int post": self._meetings(),
         }
@@ -243,7 +241,7 @@ class Warps(Translation):
             self.ways.append((self.last, block))
         self.last = block
         self.in_main.append(self.main)
-        self.sizes.append([0, 0])
+        self.sizes.append(0)
         self.lines.append(f"at_block({block});")
 
     def _statement(self, text: str) -> None:
@@ -262,10 +260,7 @@ class Warps(Translation):
         words = operation.split(".")
         assert self.last is not None
         self.blocks.append(self.last)
-        self.sizes[self.last][0] += 1
-        self.sizes[self.last][1] += (
-            words[-1][1:] == "64" and words[-1][0] != "f" and words[0] not in ("ld", "st", "mov")
-        )
+        self.sizes[self.last] += 1
         if words[0] in ("ld", "st") and words[1] not in ("param", "shared"):
             place = rest[rest.index("[") : rest.index("]") + 1]
             line = f"touched((u64)({address(place)}), {int(words[0] == 'st')});"
@@ -310,7 +305,7 @@ class WarpModel:
         def launch(turn: Any, *given: Any) -> None:
             words = np.array([*flat((turn, *given))], np.uint64)
             assert len(words) == self.parameters and math.prod(shape) == self.warps * LANES
-            tally = (ctypes.c_uint64 * 8).in_dll(self.library, "counts")
+            tally = (ctypes.c_uint64 * 7).in_dll(self.library, "counts")
             blocks = (ctypes.c_uint64 * self.number).in_dll(self.library, "executed")
             before, blocks_before = np.array(tally), np.array(blocks)
             self.library.run_multiprocessor(
@@ -318,7 +313,7 @@ class WarpModel:
             )
             each = (np.array(tally) - before) / len(turn.items)
             self.executed = (np.array(blocks) - blocks_before)[self.blocks] / len(turn.items)
-            each[2] /= LANES * each[0]
+            each[1] /= LANES * each[0]
             self.counts = Counts(*each.tolist())
 
         return launch
